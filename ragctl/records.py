@@ -1,0 +1,63 @@
+"""The values that travel between rooms: frozen, without behaviour of their own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["markdown", "text", "code"]
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading in a document's text. `start` is the character offset of its line."""
+
+    start: int
+    level: int  # 1 (outermost) to 6
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page's span in a document's text, in characters: text[start:end]."""
+
+    number: int  # physical, from 1
+    start: int
+    end: int
+    label: str | None = None  # as printed ("iv"), where the format has it
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One source item after loading.
+
+    `source` is the path relative to its root with `/`, plus `#record` for one
+    record of a file that holds many. `text` is valid Unicode (no lone
+    surrogates) with `\\n` line ends. `kind` tells the chunker how to read it.
+    """
+
+    source: str
+    text: str
+    kind: Kind = "text"
+    title: str | None = None
+    headings: tuple[Heading, ...] = ()
+    pages: tuple[Page, ...] = ()
+    meta: Mapping[str, Json] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()  # "3 of 7 pages have no text (scans?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A span of a document's text: `document.text[start:end] == text`, exactly.
+
+    `heading` is the path of headings in force at `start`, outermost first.
+    `tokens` is the exact o200k_base length of `text`.
+    """
+
+    ordinal: int
+    start: int
+    end: int
+    text: str
+    tokens: int
+    page: int | None = None
+    heading: tuple[str, ...] = ()
