@@ -1,0 +1,194 @@
+"""The contract that every vector store fulfils, and the values that cross it.
+
+A store holds collections; a collection holds points. A point has an id (UUID
+text), a payload, and up to two vectors: `dense` (float32, the collection's
+dimension, Cosine) and `bm25` (sparse, IDF applied by the engine). A point may
+have no vectors at all: no search returns it then.
+
+Obligations of an implementation (tests/store_contract.py checks each):
+- Every write is idempotent, and visible to the next read when it returns.
+- `upsert` replaces the whole point; `overwrite` replaces the whole payload and
+  keeps the vectors (of a point that exists); `merge` sets the given keys and
+  keeps the others.
+- `apply` does the parts of a `Batch` in the order of its fields. A batch cut
+  off anywhere may be applied again from its start.
+- A read during another process's run answers from what is stored by then.
+- What the engine or the wire raises comes out as StoreError, one line.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from ragctl.records import Json
+
+Vector: TypeAlias = np.ndarray  # float32, shape (dim,)
+Payload: TypeAlias = dict[str, Json]
+
+DENSE = "dense"
+BM25 = "bm25"
+
+KEYWORDS = ("source", "file", "version", "text_hash", "mark")
+"""Payload fields with a keyword index: what the index room filters and counts by."""
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """Indices (uint32, ascending) and their weights, of equal length."""
+
+    indices: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point. Vectors are None where absent, or where a read did not ask for them."""
+
+    id: str
+    payload: Payload
+    dense: Vector | None = None
+    sparse: SparseVector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A point that a query returned, best first, with the engine's score."""
+
+    id: str
+    score: float
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Payload `key` (dots reach into objects) holds one of `values`.
+
+    A field that holds a list matches when any of its elements does.
+    """
+
+    key: str
+    values: tuple[str | int | bool, ...]
+
+
+Where: TypeAlias = tuple[Match, ...]  # all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """Weighted reciprocal rank fusion, as the engine computes it: over the sides,
+    the sum of 1 / ((rank + 1) / weight + k - 1), ranks from 0.
+
+    `prefetch`: how many candidates each side gives to the fusion.
+    """
+
+    k: int = 60
+    dense: float = 1.0
+    sparse: float = 1.0
+    prefetch: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search. Both vectors: fused by `fusion`. One: that side alone."""
+
+    limit: int
+    dense: Vector | None = None
+    sparse: SparseVector | None = None
+    where: Where = ()
+    fusion: Fusion = Fusion()
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Writes that belong together, done in the order of these fields."""
+
+    upserts: list[Point] = field(default_factory=list)
+    overwrites: list[tuple[str, Payload]] = field(default_factory=list)
+    marks: list[Point] = field(default_factory=list)
+    mark_overwrites: list[tuple[str, Payload]] = field(default_factory=list)
+    merges: list[tuple[Where, Payload]] = field(default_factory=list)
+    deletes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a collection was made with; fixed for its life.
+
+    `identity`: everything that decides whether two vectors may be compared.
+    `sparse`: the BM25 configuration, as the embedding room wrote it.
+    """
+
+    dim: int
+    identity: Mapping[str, Json]
+    sparse: Mapping[str, Json]
+    distance: Literal["Cosine"] = "Cosine"
+
+
+class Collection(Protocol):
+    """One collection, made by ragctl or adopted."""
+
+    name: str
+    settings: Settings
+
+    def apply(self, batch: Batch) -> None:
+        """Write `batch`, its parts in order."""
+
+    def scroll(
+        self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
+    ) -> Iterator[Point]:
+        """Every point that matches, in no promised order, read page by page.
+
+        `fields`: payload fields to read; None reads all.
+        """
+
+    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
+        """Those of the points that exist."""
+
+    def facet(self, key: str) -> dict[str, int]:
+        """Exact number of points for each value of a keyword field."""
+
+    def count(self, where: Where = ()) -> int:
+        """Exact number of points that match."""
+
+    def query(self, query: Query) -> list[Scored]:
+        """Best first; equal scores in order of id."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """The right to write, for one run at a time; raises Locked at once if taken."""
+
+    def finish(self) -> None:
+        """End of a run: make durable, and compact where it pays."""
+
+    def close(self) -> None:
+        """Release what is held. A closed collection is not used again."""
+
+
+class Store(Protocol):
+    """A place that holds collections."""
+
+    location: str
+
+    def names(self) -> list[str]:
+        """Collections here, sorted; those that ragctl did not make are left out."""
+
+    def open(self, name: str) -> Collection | None:
+        """The collection, or None when there is none of that name.
+
+        Raises StoreError for one that ragctl did not make.
+        """
+
+    def create(self, name: str, settings: Settings) -> Collection:
+        """Make it, with its indexes. Raises StoreError if the name is taken."""
+
+    def drop(self, name: str) -> None:
+        """Remove it and all it holds. Nothing happens if it does not exist."""
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """As Collection.lock, also before the collection exists."""
+
+    def close(self) -> None:
+        """Release connections."""

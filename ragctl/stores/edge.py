@@ -1,0 +1,312 @@
+"""The embedded store: one Edge shard (the Qdrant engine, in process) per collection.
+
+ROOT/collections/NAME/collection.json   settings; its presence makes it a collection
+ROOT/collections/NAME/shard/            the engine's files
+ROOT/locks/NAME.{run,shard}.lock        who writes, who has the shard open
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import qdrant_edge as qe
+
+from ragctl.errors import StoreError, UsageError
+from ragctl.stores.base import (
+    BM25,
+    DENSE,
+    KEYWORDS,
+    Batch,
+    Payload,
+    Point,
+    Query,
+    Scored,
+    Settings,
+    SparseVector,
+    Where,
+)
+from ragctl.stores.locks import private_folder, run_lock
+from ragctl.stores.shard import Shard, engine_errors
+
+_PAGE = 1000  # points read at a time; with vectors a tenth of it
+_PATIENCE = 60.0  # seconds to wait for another process's batch or search
+_FORMAT = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_EXACT = qe.SearchParams(exact=True)
+
+
+class EdgeStore:
+    """Collections in a folder of this machine."""
+
+    def __init__(self, root: Path, *, patience: float = _PATIENCE) -> None:
+        self._root = root
+        self._patience = patience
+        self.location = str(root)
+
+    def names(self) -> list[str]:
+        folder = self._root / "collections"
+        if not folder.is_dir():
+            return []
+        return sorted(
+            entry.name
+            for entry in folder.iterdir()
+            if _NAME.fullmatch(entry.name) and (entry / "collection.json").is_file()
+        )
+
+    def open(self, name: str) -> "EdgeCollection | None":
+        folder = self._folder(name)
+        if not (folder / "collection.json").is_file():
+            return None
+        settings = _read_settings(folder / "collection.json")
+        return EdgeCollection(self, name, folder, settings, patience=self._patience)
+
+    def create(self, name: str, settings: Settings) -> "EdgeCollection":
+        folder = self._folder(name)
+        private_folder(folder.parent)
+        making = folder.with_name(f".{name}.{os.getpid()}.new")
+        shutil.rmtree(making, ignore_errors=True)
+        (making / "shard").mkdir(parents=True)
+        with engine_errors(f"collection {name!r}"):
+            shard = qe.EdgeShard.create(str(making / "shard"), _config(settings))
+            for key in KEYWORDS:
+                index = qe.KeywordIndexParams(memory=qe.Memory.Cold)
+                shard.update(qe.UpdateOperation.create_field_index(key, index))
+            shard.close()
+        text = json.dumps(
+            {
+                "format": _FORMAT,
+                "dim": settings.dim,
+                "distance": settings.distance,
+                "identity": dict(settings.identity),
+                "sparse": dict(settings.sparse),
+            },
+            ensure_ascii=False,
+            indent=1,
+        )
+        (making / "collection.json").write_text(text, encoding="utf-8")
+        try:
+            making.rename(folder)  # one step: a collection is there whole or not at all
+        except OSError as error:
+            shutil.rmtree(making, ignore_errors=True)
+            raise StoreError(f"collection {name!r} exists already in {self._root}") from error
+        return EdgeCollection(self, name, folder, settings, patience=self._patience)
+
+    def drop(self, name: str) -> None:
+        folder = self._folder(name)
+        gone = folder.with_name(f".{name}.{os.getpid()}.gone")
+        try:
+            folder.rename(gone)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(gone)
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        self._folder(name)
+        private_folder(self._root)
+        return run_lock(self.lock_path(name, "run"), f"collection {name!r}")
+
+    def lock_path(self, name: str, kind: str) -> Path:
+        return self._root / "locks" / f"{name}.{kind}.lock"
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+    def _folder(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"collection name {name!r}: use letters, digits, '.', '_' and '-', "
+                "128 at most, a letter or digit first"
+            )
+        return self._root / "collections" / name
+
+
+class EdgeCollection:
+    """One collection of an EdgeStore."""
+
+    def __init__(
+        self, store: EdgeStore, name: str, folder: Path, settings: Settings, *, patience: float
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self._store = store
+        self._shard = Shard(
+            folder / "shard",
+            store.lock_path(name, "shard"),
+            f"collection {name!r}",
+            patience=patience,
+        )
+
+    def apply(self, batch: Batch) -> None:
+        with self._shard.use() as shard:
+            for operation in _operations(batch):
+                shard.update(operation)
+
+    def scroll(
+        self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
+    ) -> Iterator[Point]:
+        offset: str | None = None
+        while True:
+            request = qe.ScrollRequest(
+                offset=offset,
+                limit=_PAGE // 10 if vectors else _PAGE,
+                filter=_filter(where),
+                with_payload=True if fields is None else list(fields),
+                with_vector=vectors,
+            )
+            with self._shard.use() as shard:
+                records, following = shard.scroll(request)
+            yield from (_point(record) for record in records)
+            if following is None:
+                return
+            offset = str(following)
+
+    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
+        with self._shard.use() as shard:
+            records = shard.retrieve(list(ids), with_payload=True, with_vector=vectors)
+        return [_point(record) for record in records]
+
+    def facet(self, key: str) -> dict[str, int]:
+        with self._shard.use() as shard:
+            limit = max(1, shard.info().points_count)
+            response = shard.facet(qe.FacetRequest(key=key, limit=limit, exact=True))
+        return {str(hit.value): hit.count for hit in response.hits}
+
+    def count(self, where: Where = ()) -> int:
+        with self._shard.use() as shard:
+            return shard.count(qe.CountRequest(exact=True, filter=_filter(where)))
+
+    def query(self, query: Query) -> list[Scored]:
+        with self._shard.use() as shard:
+            found = shard.query(_request(query))
+        hits = [Scored(str(p.id), p.score, cast(Payload, p.payload or {})) for p in found]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+    def lock(self) -> AbstractContextManager[None]:
+        return self._store.lock(self.name)
+
+    def finish(self) -> None:
+        with self._shard.use() as shard:
+            shard.flush()
+
+    def close(self) -> None:
+        self._shard.close()
+
+
+def _config(settings: Settings) -> qe.EdgeConfig:
+    """Data on disk behind the page cache, so that memory does not grow with it."""
+    return qe.EdgeConfig(
+        vectors={
+            DENSE: qe.EdgeVectorParams(
+                size=settings.dim, distance=qe.Distance.Cosine, memory=qe.Memory.Cold
+            )
+        },
+        sparse_vectors={
+            BM25: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf, memory=qe.Memory.Cold)
+        },
+        payload_memory=qe.Memory.Cold,
+        id_tracker_memory=qe.Memory.Cold,
+    )
+
+
+def _read_settings(path: Path) -> Settings:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if raw["format"] != _FORMAT:
+            raise StoreError(
+                f"{path}: format {raw['format']}, this ragctl reads {_FORMAT}; "
+                "use the ragctl that made it"
+            )
+        return Settings(raw["dim"], raw["identity"], raw["sparse"], raw["distance"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: not readable as a collection's settings ({error})") from error
+
+
+def _operations(batch: Batch) -> Iterator[qe.UpdateOperation]:
+    op = qe.UpdateOperation
+    if batch.upserts:
+        yield op.upsert_points([_edge_point(point) for point in batch.upserts])
+    for point_id, payload in batch.overwrites:
+        yield op.overwrite_payload([point_id], payload)
+    if batch.marks:
+        yield op.upsert_points([_edge_point(point) for point in batch.marks])
+    for point_id, payload in batch.mark_overwrites:
+        yield op.overwrite_payload([point_id], payload)
+    for where, payload in batch.merges:
+        yield op.set_payload_by_filter(_filter(where) or qe.Filter(), payload)
+    if batch.deletes:
+        yield op.delete_points(list(batch.deletes))
+
+
+def _edge_point(point: Point) -> qe.Point:
+    vector: dict[str, Any] = {}
+    if point.dense is not None:
+        vector[DENSE] = point.dense
+    if point.sparse is not None:
+        vector[BM25] = qe.SparseVector(point.sparse.indices, point.sparse.values)
+    return qe.Point(point.id, vector, point.payload)
+
+
+def _point(record: qe.Record) -> Point:
+    vector = cast(Mapping[str, Any], record.vector or {})
+    dense, sparse = vector.get(DENSE), vector.get(BM25)
+    return Point(
+        str(record.id),
+        cast(Payload, record.payload or {}),
+        None if dense is None else np.asarray(dense, dtype=np.float32),
+        None if sparse is None else SparseVector(list(sparse.indices), list(sparse.values)),
+    )
+
+
+def _filter(where: Where) -> qe.Filter | None:
+    if not where:
+        return None
+    return qe.Filter(must=[_condition(match.key, match.values) for match in where])
+
+
+def _condition(key: str, values: tuple[str | int | bool, ...]) -> Any:
+    if len(values) > 1 and all(isinstance(value, str) for value in values):
+        return qe.FieldCondition(key=key, match=qe.MatchAny([str(value) for value in values]))
+    matches: list[Any] = [qe.FieldCondition(key=key, match=_match_value(value)) for value in values]
+    return matches[0] if len(matches) == 1 else qe.Filter(should=matches)
+
+
+def _match_value(value: str | int | bool) -> qe.MatchValue:
+    # The binding takes Python's True for the integer 1; numpy's it takes for a bool.
+    return qe.MatchValue(cast(bool, np.bool_(value)) if isinstance(value, bool) else value)
+
+
+def _request(query: Query) -> qe.QueryRequest:
+    dense = None if query.dense is None else qe.Query.Nearest(query.dense.tolist(), DENSE)
+    sparse = (
+        None
+        if query.sparse is None
+        else qe.Query.Nearest(qe.SparseVector(query.sparse.indices, query.sparse.values), BM25)
+    )
+    where = _filter(query.where)
+    if dense is None or sparse is None:
+        only = dense if sparse is None else sparse
+        return qe.QueryRequest(
+            limit=query.limit,
+            offset=query.offset,
+            query=only,
+            filter=where,
+            with_payload=True,
+            params=_EXACT if sparse is None else None,
+        )
+    fusion, depth = query.fusion, max(query.fusion.prefetch, query.limit + query.offset)
+    return qe.QueryRequest(
+        limit=query.limit,
+        offset=query.offset,
+        prefetches=[
+            qe.Prefetch(limit=depth, query=dense, filter=where, params=_EXACT),
+            qe.Prefetch(limit=depth, query=sparse, filter=where),
+        ],
+        query=cast(qe.Fusion, qe.Fusion.Rrf(k=fusion.k, weights=[fusion.dense, fusion.sparse])),
+        with_payload=True,
+    )

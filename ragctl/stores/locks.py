@@ -1,0 +1,111 @@
+"""File locks between processes; the operating system drops them when a process dies."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import portalocker
+
+from ragctl.errors import Locked, StoreError
+
+_POLL = 0.005  # seconds between attempts at a lock that is taken
+
+
+def try_lock(file: IO[str], *, shared: bool = False) -> bool:
+    """Take the lock on an open file if it is free."""
+    flag = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+    try:
+        portalocker.lock(file, flag | portalocker.LockFlags.NON_BLOCKING)
+    except portalocker.LockException:
+        return False
+    return True
+
+
+def unlock(file: IO[str]) -> None:
+    portalocker.unlock(file)
+
+
+@contextmanager
+def run_lock(path: Path, what: str) -> Iterator[None]:
+    """The right to write `what`, or Locked at once, naming the holder's process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        if not try_lock(file):
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise Locked(
+                f"{what} is being written by another run (process {holder}); "
+                "wait for it to end, then run again"
+            )
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.seek(0)
+            file.truncate()
+            unlock(file)
+
+
+class Turn:
+    """An exclusive turn that its holder can see others waiting for.
+
+    Waiters hold a shared lock on a second file while they wait; the holder
+    looks whether that lock can be had exclusively. Nothing is left behind by a
+    process that dies.
+    """
+
+    def __init__(self, path: Path, what: str, *, patience: float) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._what = what
+        self._patience = patience
+        self._turn = path.open("a+", encoding="utf-8")
+        self._queue = path.with_suffix(".queue").open("a+", encoding="utf-8")
+
+    def take(self) -> None:
+        """Wait for the turn, at most `patience` seconds; raises Locked after that."""
+        if try_lock(self._turn):
+            return
+        end = time.monotonic() + self._patience
+        queued = try_lock(self._queue, shared=True)
+        try:
+            while not try_lock(self._turn):
+                if time.monotonic() > end:
+                    raise Locked(
+                        f"{self._what} stayed busy for {self._patience:g} s; "
+                        "another process holds it; try again"
+                    )
+                time.sleep(_POLL)
+        finally:
+            if queued:
+                unlock(self._queue)
+
+    def give(self) -> None:
+        unlock(self._turn)
+
+    def wanted(self) -> bool:
+        """Whether another process waits. Call it only while holding the turn."""
+        if not try_lock(self._queue):
+            return True
+        unlock(self._queue)
+        return False
+
+    def close(self) -> None:
+        self._turn.close()
+        self._queue.close()
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only this user can read."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot make the store folder ({error.strerror}); give another with --store"
+        ) from error
+    return path

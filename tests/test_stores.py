@@ -1,0 +1,73 @@
+"""The store contract on the embedded engine, and what is its own."""
+
+from pathlib import Path
+
+import pytest
+
+from ragctl.errors import Locked, StoreError
+from ragctl.stores.base import Batch, Store
+from ragctl.stores.edge import EdgeStore
+from ragctl.stores.locks import Turn
+from tests.store_contract import SETTINGS, StoreContract, collection, point
+
+__all__ = ["collection"]
+
+
+class TestEdge(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store:
+        return EdgeStore(tmp_path / "store")
+
+
+def test_two_handles_take_turns(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    first = store.create("docs", SETTINGS)
+    second = store.open("docs")
+    assert second is not None
+    for number in range(1, 6):
+        first.apply(Batch(upserts=[point(number)]))
+        assert second.count() == number
+    first.close()
+    second.close()
+
+
+def test_a_held_shard_is_waited_for_and_then_named(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path, patience=0.05)
+    one = store.create("docs", SETTINGS)
+    holder = Turn(store.lock_path("docs", "shard"), "held by the test", patience=0)
+    holder.take()
+    with pytest.raises(Locked, match=r"'docs' stayed busy"):
+        one.count()
+    holder.give()
+    holder.close()
+    assert one.count() == 0
+    one.close()
+
+
+def test_broken_settings_are_named(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    store.create("docs", SETTINGS).close()
+    path = tmp_path / "collections" / "docs" / "collection.json"
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"collection\.json: not readable"):
+        store.open("docs")
+    path.write_text('{"format": 99}', encoding="utf-8")
+    with pytest.raises(StoreError, match="format 99"):
+        store.open("docs")
+
+
+def test_a_broken_shard_is_named(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    store.create("docs", SETTINGS).close()
+    (tmp_path / "collections" / "docs" / "shard" / "edge_config.json").write_text("rubbish")
+    broken = store.open("docs")
+    assert broken is not None
+    with pytest.raises(StoreError, match="'docs'"):
+        broken.count()
+    broken.close()
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="--store"):
+        EdgeStore(tmp_path / "file" / "store").create("docs", SETTINGS)
