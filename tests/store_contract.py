@@ -26,6 +26,7 @@ SETTINGS = Settings(
     dim=DIM,
     identity={"model": "builtin", "dimension": DIM, "document": {"prompt": "Dokument: "}},
     sparse={"languages": ["ru", "zh"], "k": 1.2},
+    origin={"backend": "openai", "base_url": "http://127.0.0.1:1/v1"},
 )
 
 

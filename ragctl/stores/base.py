@@ -19,19 +19,21 @@ Obligations of an implementation (tests/store_contract.py checks each):
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from ragctl.errors import StoreError
 from ragctl.records import Json
 
 Vector: TypeAlias = np.ndarray  # float32, shape (dim,)
 Payload: TypeAlias = dict[str, Json]
 
+FORMAT = 1  # of the settings and payloads kept in a collection
 DENSE = "dense"
 BM25 = "bm25"
 
-KEYWORDS = ("source", "file", "version", "text_hash", "mark")
+KEYWORDS = ("source", "file", "version", "text_hash", "mark", "lang")
 """Payload fields with a keyword index: what the index room filters and counts by."""
 
 
@@ -120,12 +122,37 @@ class Settings:
 
     `identity`: everything that decides whether two vectors may be compared.
     `sparse`: the BM25 configuration, as the embedding room wrote it.
+    `origin`: which backend and address made it, so that a search needs no flags.
     """
 
     dim: int
     identity: Mapping[str, Json]
     sparse: Mapping[str, Json]
+    origin: Mapping[str, Json] = field(default_factory=dict)
     distance: Literal["Cosine"] = "Cosine"
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "format": FORMAT,
+            "dim": self.dim,
+            "distance": self.distance,
+            "identity": dict(self.identity),
+            "sparse": dict(self.sparse),
+            "origin": dict(self.origin),
+        }
+
+
+def read_settings(raw: Any, where: str) -> Settings:
+    """Settings from what `to_json` gave; raises StoreError naming `where`."""
+    try:
+        if raw["format"] != FORMAT:
+            raise StoreError(
+                f"{where}: collection format {raw['format']}, this ragctl reads {FORMAT}; "
+                "use the ragctl that made it"
+            )
+        return Settings(raw["dim"], raw["identity"], raw["sparse"], raw["origin"], raw["distance"])
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"{where}: not the settings of a ragctl collection ({error!r})") from error
 
 
 class Collection(Protocol):

@@ -30,13 +30,13 @@ from ragctl.stores.base import (
     Settings,
     SparseVector,
     Where,
+    read_settings,
 )
 from ragctl.stores.locks import private_folder, run_lock
 from ragctl.stores.shard import Shard, engine_errors
 
 _PAGE = 1000  # points read at a time; with vectors a tenth of it
 _PATIENCE = 60.0  # seconds to wait for another process's batch or search
-_FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _EXACT = qe.SearchParams(exact=True)
 
@@ -78,17 +78,7 @@ class EdgeStore:
                 index = qe.KeywordIndexParams(memory=qe.Memory.Cold)
                 shard.update(qe.UpdateOperation.create_field_index(key, index))
             shard.close()
-        text = json.dumps(
-            {
-                "format": _FORMAT,
-                "dim": settings.dim,
-                "distance": settings.distance,
-                "identity": dict(settings.identity),
-                "sparse": dict(settings.sparse),
-            },
-            ensure_ascii=False,
-            indent=1,
-        )
+        text = json.dumps(settings.to_json(), ensure_ascii=False, indent=1)
         (making / "collection.json").write_text(text, encoding="utf-8")
         try:
             making.rename(folder)  # one step: a collection is there whole or not at all
@@ -217,14 +207,9 @@ def _config(settings: Settings) -> qe.EdgeConfig:
 def _read_settings(path: Path) -> Settings:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        if raw["format"] != _FORMAT:
-            raise StoreError(
-                f"{path}: format {raw['format']}, this ragctl reads {_FORMAT}; "
-                "use the ragctl that made it"
-            )
-        return Settings(raw["dim"], raw["identity"], raw["sparse"], raw["distance"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"{path}: not readable as a collection's settings ({error})") from error
+    return read_settings(raw, str(path))
 
 
 def _operations(batch: Batch) -> Iterator[qe.UpdateOperation]:
