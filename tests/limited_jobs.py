@@ -1,0 +1,91 @@
+"""Jobs for the tests of the pool: the good, the slow, and the deadly. Imports nothing heavy."""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ragctl.errors import StoreError
+
+HELD: list[bytes] = []
+
+
+def misbehave(job: tuple[str, object]) -> object:
+    """Does what the job says: (what, argument)."""
+    what, argument = job
+    match what:
+        case "echo":
+            return argument
+        case "pid":
+            return os.getpid()
+        case "big":
+            return b"x" * int(str(argument))
+        case "spin":
+            while True:
+                pass
+        case "spin in C":
+            return ctypes.PyDLL(None).sleep(1000)  # holds the GIL
+        case "allocate":
+            return len(bytearray(int(str(argument))))
+        case "hold":
+            HELD.append(bytes(int(str(argument))))
+            return len(HELD)
+        case "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "exit":
+            os._exit(7)
+        case "sys.exit":
+            sys.exit("out")
+        case "raise":
+            raise KeyError(f"no such\nthing as {argument}")
+        case "raise ours":
+            raise StoreError(str(argument))
+        case "recurse":
+            return misbehave(job)
+        case "unpicklable":
+            return lambda: None
+        case "print":
+            print("to stdout", flush=True)
+            print("to stderr", file=sys.stderr, flush=True)
+            os.write(1, b"to descriptor 1")
+            os.write(2, b"to descriptor 2")
+            return sys.stdin.read()
+        case "interrupt":
+            os.kill(os.getpid(), signal.SIGINT)
+            return "alive"
+    raise AssertionError(what)
+
+
+def count(job: tuple[int, str]) -> Iterator[int]:
+    """Yields 0 … n - 1, then ends as told."""
+    n, end = job
+    yield from range(n)
+    if end == "raise":
+        raise ValueError("at the end")
+    if end == "exit":
+        os._exit(3)
+    if end == "spin":
+        while True:
+            pass
+
+
+def report_and_spin(path: str) -> None:
+    """Writes the child's process id, then never ends, in C, without the GIL released."""
+    Path(path).write_text(str(os.getpid()))
+    ctypes.PyDLL(None).sleep(1000)
+
+
+def report_and_return(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+
+
+def wait_for(path: str) -> int:
+    """Returns the number in the file once it is there."""
+    while not (Path(path).exists() and (text := Path(path).read_text())):
+        time.sleep(0.005)
+    return int(text)
