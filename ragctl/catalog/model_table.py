@@ -1,0 +1,152 @@
+"""Models: what makes the vectors. One table of models.toml each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from ragctl.catalog.strict import Table, parse
+from ragctl.errors import UsageError
+
+Distance = Literal["cosine", "dot", "euclid", "manhattan"]
+DISTANCES: tuple[Distance, ...] = ("cosine", "dot", "euclid", "manhattan")
+
+_KEYS = (
+    "dim",
+    "dims",
+    "trained",
+    "context",
+    "normalized",
+    "distance",
+    "licence",
+    "languages",
+    "document",
+    "query",
+    "backend",
+    "price",
+    "revision",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """How a model is told what a text is: a document to be found, or a query.
+
+    `task` is the name its own API has for it (None: the API has no such field).
+    `prompt` is the exact text put before each input where no such field exists,
+    spaces included; "" for none, None where the text is not published.
+    """
+
+    task: str | None
+    prompt: str | None
+
+    @property
+    def label(self) -> str | None:
+        """What a collection's identity records, the same through every provider."""
+        return self.task or self.prompt or None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An embedding model.
+
+    `dims` are the sizes its vectors may be cut to (Matryoshka), native size
+    included; `trained` those that it was trained at, where they are published.
+    `context` is in tokens of its own tokenizer. `price` is US dollars per
+    million tokens at its maker's API, None where unknown. `backend` is the
+    provider used when none is named.
+    """
+
+    name: str
+    dim: int
+    dims: Sequence[int]
+    trained: tuple[int, ...]
+    context: int | None
+    normalized: bool
+    distance: Distance
+    licence: str
+    languages: str
+    document: Side
+    query: Side
+    backend: str
+    price: float | None = None
+    revision: str | None = None
+
+    @property
+    def matryoshka(self) -> bool:
+        return len(self.dims) > 1
+
+    def size(self, dim: int | None) -> int:
+        """Return the vector size to use when `dim` is asked (None: native).
+
+        Raises UsageError, listing what is allowed, for a size this model cannot have.
+        """
+        if dim is None:
+            return self.dim
+        if dim not in self.dims:
+            raise UsageError(
+                f"{self.name} has no vectors of {dim} dimensions; allowed: {self.sizes()}"
+            )
+        return dim
+
+    def sizes(self) -> str:
+        """Return the allowed sizes in words: "32 to 4096", or "64, 128, 256"."""
+        if isinstance(self.dims, range):
+            return f"{self.dims[0]} to {self.dims[-1]}"
+        return ", ".join(str(size) for size in self.dims)
+
+
+def load_models(text: str, source: str) -> dict[str, Model]:
+    """Read models from TOML, one top-level table each. Raises UsageError, naming `source`."""
+    return {name: _model(name, data, source) for name, data in parse(text, source).items()}
+
+
+def _model(name: str, data: object, source: str) -> Model:
+    row = Table(source, name, data, _KEYS)
+    dim = row.positive("dim")
+    if dim is None:
+        raise row.error("dim", "is missing (a whole number)")
+    dims = _dims(row, dim)
+    trained = row.sequence("trained", int)
+    for size in trained:
+        if size not in dims:
+            raise row.error("trained", f"holds {size}, which dims does not allow")
+    return Model(
+        name=name,
+        dim=dim,
+        dims=dims,
+        trained=trained,
+        context=row.positive("context"),
+        normalized=row.required("normalized", bool),
+        distance=cast(Distance, row.choice("distance", DISTANCES)),
+        licence=row.required("licence", str),
+        languages=row.required("languages", str),
+        document=_side(row, "document"),
+        query=_side(row, "query"),
+        backend=row.required("backend", str),
+        price=row.optional("price", float),
+        revision=row.optional("revision", str),
+    )
+
+
+def _dims(row: Table, dim: int) -> Sequence[int]:
+    """Read `dims`: a list of sizes, a table {min, max}, or absent for the native size alone."""
+    if not row.has("dims"):
+        return (dim,)
+    try:
+        span = row.optional("dims", dict)
+    except UsageError:
+        sizes = tuple(sorted(row.sequence("dims", int)))
+        if dim not in sizes:
+            raise row.error("dims", f"must hold the native size {dim}") from None
+        return sizes
+    assert span is not None
+    ends = row.table("dims", ("min", "max"))
+    least, most = ends.required("min", int), ends.required("max", int)
+    if not 1 <= least <= dim <= most:
+        raise row.error("dims", f"must span the native size {dim}, from 1 or more")
+    return range(least, most + 1)
+
+
+def _side(row: Table, key: str) -> Side:
+    side = row.table(key, ("task", "prompt"))
+    return Side(task=side.optional("task", str), prompt=side.optional("prompt", str))

@@ -1,0 +1,89 @@
+"""What a host says when it refuses: one reader for the shapes that are in use.
+
+{"error": {"message", "type", "param", "code"}}     OpenAI and its kin
+{"error": "text"}, {"message", "code"}, "text"      smaller servers, bare JSON strings
+{"detail": "text", "code"}                          Jina, authentication
+{"detail": {"message", "code"}}                     Jina, the rest
+{"detail": "text", "errors": [{"field", "message"}]}    Jina, validation
+{"detail": [{"loc", "msg", "type"}]}                FastAPI, validation
+an HTML page                                        a proxy in between
+"""
+
+import json
+import re
+from dataclasses import dataclass
+
+_LONGEST = 300
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A refusal in one line, its machine-readable codes, and the request fields it names."""
+
+    message: str
+    codes: frozenset[str] = frozenset()
+    fields: frozenset[str] = frozenset()
+
+
+def read(body: bytes, secret: str | None = None) -> Complaint:
+    """Read the body of an error answer. `secret` never appears in the result."""
+    text = body.decode("utf-8", "replace").strip()
+    if is_html(text):
+        title = _TITLE.search(text)
+        found = Complaint(f"an HTML page{f': {title[1]}' if title else ''}, not the API itself")
+    else:
+        try:
+            found = _from_json(json.loads(text))
+        except ValueError:
+            found = Complaint(text)
+    message = found.message.replace(secret, "***") if secret else found.message
+    return Complaint(_one_line(message), found.codes, found.fields)
+
+
+def is_html(text: str) -> bool:
+    return text.lstrip()[:15].lower().startswith(("<!doctype html", "<html"))
+
+
+def _from_json(body: object) -> Complaint:
+    if isinstance(body, str):
+        return Complaint(body)
+    if not isinstance(body, dict):
+        return Complaint(json.dumps(body, ensure_ascii=False))
+    inner = next((body[key] for key in ("error", "detail") if body.get(key)), body)
+    if isinstance(inner, list):
+        return _from_list(inner)
+    if isinstance(inner, dict):
+        message = inner.get("message") or inner.get("msg") or json.dumps(inner, ensure_ascii=False)
+        codes = _texts(inner.get("code"), inner.get("type"), body.get("code"))
+        return Complaint(str(message), codes, _texts(inner.get("param")))
+    listed = body.get("errors")
+    named = _from_list(listed) if isinstance(listed, list) else Complaint("")
+    message = f"{inner}: {named.message}" if named.message else str(inner)
+    return Complaint(message, _texts(body.get("code"), body.get("type")), named.fields)
+
+
+def _from_list(errors: list[object]) -> Complaint:
+    messages: list[str] = []
+    fields: set[str] = set()
+    for error in errors:
+        if not isinstance(error, dict):
+            messages.append(str(error))
+            continue
+        where = error.get("loc") or error.get("field") or ""
+        path = [str(part) for part in where] if isinstance(where, list) else str(where).split(".")
+        path = [part for part in path if part and part != "body"]
+        if path:
+            fields.add(path[0])
+        message = str(error.get("msg") or error.get("message") or "")
+        messages.append(f"{'.'.join(path)}: {message}" if path else message)
+    return Complaint("; ".join(dict.fromkeys(messages)), fields=frozenset(fields))
+
+
+def _texts(*values: object) -> frozenset[str]:
+    return frozenset(str(value) for value in values if value is not None and value != "")
+
+
+def _one_line(text: str) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

@@ -1,0 +1,90 @@
+"""Trying again: exponential backoff with full jitter, bounded in time."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ragctl.embedding.base import Answer, Request, Transient, Wire
+from ragctl.errors import BackendError, Interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, in seconds.
+
+    `total` bounds all tries of one request together (a second try is always
+    made); `first` and `longest` the backoff between two; `connect` and `read`
+    are the timeouts of one try.
+    """
+
+    total: float = 120.0
+    first: float = 0.5
+    longest: float = 30.0
+    connect: float = 10.0
+    read: float = 120.0
+
+
+class Retrying:
+    """A Wire that tries another Wire again while it fails with Transient.
+
+    The wait before try n is uniform between 0 and first * 2**(n - 1), at most
+    `longest` (full jitter); a host that names a time is given that time. Raises
+    BackendError when patience ends, or would end before the host's own time;
+    Interrupted when the request is stopped while waiting.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        patience: Patience,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float, threading.Event], object] = lambda seconds, stop: stop.wait(
+            seconds
+        ),
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._wire = wire
+        self._patience = patience
+        self._clock = clock
+        self._sleep = sleep
+        self._uniform = uniform
+
+    def embed(self, request: Request) -> Answer:
+        began = self._clock()
+        tries = 0
+        while True:
+            try:
+                return self._wire.embed(request)
+            except Transient as failure:
+                tries += 1
+                wait = self._wait(tries, failure.retry_after)
+                spent = self._clock() - began
+                if self._exhausted(tries, wait, spent, failure.retry_after):
+                    raise self._given_up(failure, tries, spent) from failure
+                self._sleep(wait, request.stopped)
+                if request.stopped.is_set():
+                    raise Interrupted("stopped while waiting to try again") from failure
+
+    def _wait(self, tries: int, retry_after: float | None) -> float:
+        if retry_after is not None:
+            # A little more than asked: requests sent back together must not return together.
+            return retry_after + self._uniform(0, self._patience.first)
+        backoff = self._patience.first * 2.0 ** min(tries - 1, 30)
+        return self._uniform(0, min(backoff, self._patience.longest))
+
+    def _exhausted(self, tries: int, wait: float, spent: float, asked: float | None) -> bool:
+        if asked is not None and asked > self._patience.total:
+            return True
+        return tries > 1 and spent + wait > self._patience.total
+
+    def _given_up(self, failure: Transient, tries: int, spent: float) -> BackendError:
+        times = "once" if tries == 1 else f"{tries} times in {spent:.0f} s"
+        asked = failure.retry_after
+        when = "later" if asked is None else f"in {asked:.0f} s or later"
+        return BackendError(f"{failure}; tried {times}; run again {when}: what is stored is kept")
+
+    def close(self) -> None:
+        self._wire.close()
