@@ -15,6 +15,7 @@ import os
 import pickle
 import queue
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -30,13 +31,15 @@ J = TypeVar("J")
 
 _START_SECONDS = 60.0  # to start and import the function, on a busy machine
 _ORPHAN_SECONDS = 5.0  # how much longer than its job's time an orphan may spin
+_HEADER = struct.Struct("<QB")  # a frame's length in bytes, and its kind
 _AHEAD = 2  # jobs taken ahead, and replies kept waiting, per worker
 _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from ragctl.limited import _serve; _serve(sys.argv[2])"
 )
-# What a child sends: a frame that begins with one of these, followed by a pickled value.
-_READY, _ITEM, _LAST, _END, _ERROR, _MEMORY = (bytes([kind]) for kind in range(6))
+# The kinds of frame; a child's hold a pickled value.
+_JOB, _READY, _BROKEN, _ITEM, _LAST, _END, _ERROR, _MEMORY = range(8)
+_Frame = tuple[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +67,19 @@ class _Reply:
     """One answer to a job: a child's frame, still pickled, or how the job ended without one."""
 
     job: Any
-    frame: bytes | Ended
+    frame: _Frame | Ended
 
     @property
     def last(self) -> bool:
-        return isinstance(self.frame, Ended) or self.frame[:1] != _ITEM
+        return isinstance(self.frame, Ended) or self.frame[0] != _ITEM
 
     def value(self) -> Any:
         """Opened in the caller's thread, so that what does not unpickle is raised there."""
         if isinstance(self.frame, Ended):
             return self.frame
-        value = pickle.loads(self.frame[1:])  # noqa: S301 - from our own child
-        return Ended(value) if self.frame[:1] in (_END, _ERROR) else value
+        kind, payload = self.frame
+        value = pickle.loads(payload)  # noqa: S301 - from our own child
+        return Ended(value) if kind in (_END, _ERROR) else value
 
 
 class Pool:
@@ -311,15 +315,15 @@ class _Child:
                 f"a worker process does not start: {reason}; "
                 f"is its memory limit of {_size(self._spec.memory)} too low?"
             )
-        if frame[:1] != _READY:
-            raise RagctlError(f"a worker process does not start: {frame[1:].decode()}")
+        if frame[0] != _READY:
+            raise RagctlError(f"a worker process does not start: {frame[1].decode()}")
 
-    def ask(self, payload: bytes) -> Iterator[bytes | Ended]:
+    def ask(self, payload: bytes) -> Iterator[_Frame | Ended]:
         """Yields _ITEM frames, then one last thing: a frame of another kind, or Ended."""
         self.served += 1
         left = self._spec.seconds
         with contextlib.suppress(OSError):  # a dead child shows at the read
-            _write_frame(self._jobs, payload)
+            _write_frame(self._jobs, _JOB, payload)
         while True:
             begun = time.monotonic()
             self._set_deadline(left)
@@ -330,12 +334,12 @@ class _Child:
                 self.spent = True
                 yield Ended(DocumentError(self._death()))
                 return
-            if frame == _MEMORY:
+            if frame[0] == _MEMORY:
                 self.spent = True
                 yield Ended(DocumentError(self._too_large()))
                 return
             yield frame
-            if frame[:1] != _ITEM:
+            if frame[0] != _ITEM:
                 self.spent = self.expired  # killed when it was just done
                 return
 
@@ -384,20 +388,20 @@ def _size(count: int) -> str:
     return f"{count / 2**20:,.0f} MiB"
 
 
-def _write_frame(pipe: BinaryIO, payload: bytes) -> None:
-    pipe.write(len(payload).to_bytes(8, "little"))
+def _write_frame(pipe: BinaryIO, kind: int, payload: bytes = b"") -> None:
+    pipe.write(_HEADER.pack(len(payload), kind))
     pipe.write(payload)
     pipe.flush()
 
 
-def _read_frame(pipe: BinaryIO) -> bytes | None:
-    """One frame's bytes, or None where the other side is gone."""
-    header = pipe.read(8)
-    if len(header) < 8:
+def _read_frame(pipe: BinaryIO) -> _Frame | None:
+    """One frame, or None where the other side is gone."""
+    header = pipe.read(_HEADER.size)
+    if len(header) < _HEADER.size:
         return None
-    size = int.from_bytes(header, "little")
+    size, kind = _HEADER.unpack(header)
     payload = pipe.read(size)
-    return payload if len(payload) == size else None
+    return (kind, payload) if len(payload) == size else None
 
 
 # The child's side.
@@ -414,12 +418,12 @@ def _serve(settings: str) -> NoReturn:
         module, _, name = given["function"].partition(":")
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, MemoryError) as error:
-        _write_frame(replies, _ERROR + f"{type(error).__name__}: {error}".encode())
+        _write_frame(replies, _BROKEN, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
     _write_frame(replies, _READY)
     alarm = _Alarm(given["seconds"] + _ORPHAN_SECONDS)
-    while (payload := _read_frame(jobs)) is not None:
-        if not _do(function, payload, replies, alarm):
+    while (frame := _read_frame(jobs)) is not None:
+        if not _do(function, frame[1], replies, alarm):
             break
     os._exit(0)  # no exit handlers: a parser's must not hang us
 
@@ -455,10 +459,10 @@ def _do(function: Callable[[Any], Any], payload: bytes, replies: BinaryIO, alarm
     return True
 
 
-def _send(replies: BinaryIO, kind: bytes, value: Any) -> None:
-    payload = kind + pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+def _send(replies: BinaryIO, kind: int, value: Any) -> None:
+    payload = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     try:
-        _write_frame(replies, payload)
+        _write_frame(replies, kind, payload)
     except OSError:  # the parent is gone
         os._exit(1)
 

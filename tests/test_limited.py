@@ -169,7 +169,6 @@ def test_an_error_in_the_jobs_themselves_reaches_the_caller() -> None:
         ("no_such_module:f", "ModuleNotFoundError: No module named 'no_such_module'"),
         (
             "tests.limited_jobs:nothing",
-            512,
             "AttributeError: module 'tests.limited_jobs' has no attribute",
         ),
     ],
