@@ -1,0 +1,355 @@
+"""Where a text may be cut, by kind, strongest first.
+
+A place is the character at which the later part would begin, never a white
+space. All of it is read off arrays of code points, one pass per question: a
+regular expression per question would cost more than tokenising the text.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+from functools import cache, cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragctl.records import Document
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class Place(IntEnum):
+    """Kinds of places."""
+
+    HEADING_1 = 1  # before a heading, by its level
+    HEADING_2 = 2
+    HEADING_3 = 3
+    HEADING_4 = 4
+    HEADING_5 = 5
+    HEADING_6 = 6
+    BLOCK = 7  # paragraph, page, table, fence; top level of source code
+    PART = 8  # item of a list; empty line inside of a fence or a function
+    LINE = 9  # line that is not a wrapped one: row, nested item, statement
+    SENTENCE = 10
+    ROW = 11  # line of a table or a fence that would fit a chunk whole
+    CLAUSE = 12
+    ORPHAN = 13  # between a heading and what it heads
+    WORD = 14
+    CHARACTER = 15
+
+
+HEADINGS = tuple(Place)[:6]
+
+# Classes of characters.
+_SPACE, _STOP, _FULL_STOP, _CLOSER, _COMMA, _FULL_COMMA = range(1, 7)
+_CHARACTERS = {
+    # ends a sentence when a space follows: Latin, Arabic, Devanagari, Armenian, Ethiopic
+    _STOP: ".!?…؟۔।॥։።",
+    # ends a sentence by itself: Chinese, Japanese, half-width Japanese, Burmese, Khmer, Tibetan
+    _FULL_STOP: "。！？；．｡‼⁇⁈⁉။។།",
+    _CLOSER: "\"')]}»”’›」』）】》〉*_`",
+    _COMMA: ",;:—–،؛",
+    _FULL_COMMA: "，、：､",
+}
+_RANKED = 64  # characters from a place on that decide its rank among its kind
+_FIRST_WORD = 16  # characters of a line's first word that are measured
+_WRAPPED = 32  # a shorter line is not a wrapped one
+
+
+@cache
+def _classes() -> NDArray[np.uint8]:
+    table = np.zeros(0x110000, np.uint8)
+    table[[code for code in range(0x3001) if chr(code).isspace()]] = _SPACE
+    for kind, characters in _CHARACTERS.items():
+        table[[ord(character) for character in characters]] = kind
+    return table
+
+
+@cache
+def _lower() -> Bools:
+    """Lower-case letters, of the scripts below U+2000 (Latin, Greek, Cyrillic, Armenian…)."""
+    table = np.zeros(0x110000, np.bool_)
+    table[[code for code in range(0x2000) if chr(code).islower()]] = True
+    return table
+
+
+@cache
+def _weights() -> NDArray[np.uint32]:
+    generator = np.random.Generator(np.random.PCG64(200))
+    return generator.integers(0, 1 << 32, _RANKED, dtype=np.uint32) | np.uint32(1)
+
+
+def _before(values: Bools) -> Bools:
+    """Each line's value replaced by that of the line before it."""
+    return np.concatenate(([False], values[:-1]))
+
+
+class Lines:
+    """The lines of a document that hold more than white space, as parallel arrays."""
+
+    def __init__(self, document: Document, codes: NDArray[np.uint32], space: Bools) -> None:
+        length = len(document.text)
+        breaks = np.flatnonzero(codes[:length] == ord("\n"))
+        starts = np.concatenate(([0], breaks + 1))
+        ends = np.concatenate((breaks, [length]))
+        first = starts.copy()
+        indented = np.flatnonzero(space[starts])
+        if len(indented):
+            solid = np.append(np.flatnonzero(~space[:length]), length)
+            first[indented] = solid[solid.searchsorted(starts[indented])]
+        kept = np.flatnonzero(first < ends)
+        self.starts: Ints = starts[kept]
+        self.ends: Ints = ends[kept]
+        self.first: Ints = first[kept]  # first character that is not white space
+        self.indent: Ints = self.first - self.starts
+        self.gap: Bools = np.diff(kept, prepend=0) > 1  # an empty line stands before it
+        self.lead = codes[self.first]
+        second, third = codes[self.first + 1], codes[self.first + 2]
+        self.fence = np.zeros(len(kept), np.bool_)  # ``` or ~~~, and what stands between
+        self.mark = np.zeros(len(kept), np.bool_)  # the ``` or ~~~ alone
+        if document.kind == "markdown":
+            tick = (self.lead == ord("`")) | (self.lead == ord("~"))
+            self._fences(document.text, np.flatnonzero(tick & (self.lead == second)))
+        prose = ~self.fence & (document.kind != "code")
+        self.table: Bools = (self.lead == ord("|")) & prose
+        bullet = (
+            np.isin(self.lead, np.array([ord(mark) for mark in "-*+•"])) & space[self.first + 1]
+        )
+        digit = (self.lead >= ord("0")) & (self.lead <= ord("9"))
+        number = digit & (
+            (((second == ord(".")) | (second == ord(")"))) & space[self.first + 2])
+            | (((third == ord(".")) | (third == ord(")"))) & space[self.first + 3])
+        )
+        self.item: Bools = (bullet | number) & prose
+
+    def _fences(self, text: str, candidates: Ints) -> None:
+        opened, fence = -1, ""
+        for line in candidates.tolist():
+            stripped = text[self.first[line] : self.ends[line]].rstrip()
+            ticks = len(stripped) - len(stripped.lstrip(stripped[0]))
+            rest = stripped[ticks:]
+            if opened < 0 and ticks >= 3 and stripped[0] not in rest:
+                opened, fence = line, stripped[:ticks]
+                self.mark[line] = True
+            elif opened >= 0 and not rest and stripped.startswith(fence):
+                self.fence[opened : line + 1] = self.mark[line] = True
+                opened = -1
+        if opened >= 0:
+            self.fence[opened:] = True
+
+    def wrapped(self, codes: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> Bools:
+        """Lines that go on a paragraph: their first word had no room on the line before.
+
+        "No room" is judged by the longest of the lines around. Lines of one
+        length, or with one beginning, are rows of something.
+        """
+        count = len(self.starts)
+        length = self.ends - self.starts
+        widest, narrowest = length.copy(), length.copy()
+        for shift in range(1, min(5, count)):
+            for into, out in ((np.s_[shift:], np.s_[:-shift]), (np.s_[:-shift], np.s_[shift:])):
+                np.maximum(widest[into], length[out], out=widest[into])
+                np.minimum(narrowest[into], length[out], out=narrowest[into])
+        word = np.ones(count, np.int64)
+        going = np.ones(count, np.bool_)
+        for shift in range(1, _FIRST_WORD):
+            at = self.first + shift
+            going &= (kinds[at] == 0) & (codes[at] < 0x2E80)  # below: no Chinese or Japanese
+            word += going
+        previous = np.concatenate(([0], length[:-1]))
+        beginning = self.lead.astype(np.uint64) << np.uint64(32) | codes[self.first + 1]
+        alike = np.concatenate(([False], beginning[1:] == beginning[:-1]))
+        full = (previous + 1 + word > widest) & (previous >= _WRAPPED)
+        return full & (widest > narrowest) & ~alike & ~self.gap
+
+
+class Reader:
+    """Reads the places of one document."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.length = len(document.text)
+        # The padding lets every look to the right stay inside of the array.
+        padded = document.text + "\0" * _RANKED
+        self._codes = np.frombuffer(padded.encode("utf-32-le"), np.uint32)
+        self._kinds = _classes()[self._codes]
+
+    @cached_property
+    def _space(self) -> Bools:
+        return self._kinds == _SPACE
+
+    @cached_property
+    def _lines(self) -> Lines:
+        return Lines(self.document, self._codes, self._space)
+
+    def rank(self, places: Ints) -> NDArray[np.uint32]:
+        """A hash of the 64 characters from each place on; the highest is cut first.
+
+        It knows nothing of what stands before the place or of where it lies,
+        so new text elsewhere leaves the order of the old places as it was.
+        """
+        windows = np.lib.stride_tricks.sliding_window_view(self._codes, _RANKED)
+        ranks = np.empty(len(places), np.uint32)
+        for at in range(0, len(places), 1 << 14):
+            ranks[at : at + (1 << 14)] = windows[places[at : at + (1 << 14)]] @ _weights()
+        ranks ^= ranks >> np.uint32(16)
+        ranks *= np.uint32(0x85EBCA6B)
+        ranks ^= ranks >> np.uint32(13)
+        return ranks
+
+    def indentation(self, place: int) -> int:
+        """Where the line of a first character starts in source code, else the place itself."""
+        if self.document.kind == "text" or not place or self.document.text[place - 1] not in " \t":
+            return place
+        line = int(self._lines.starts.searchsorted(place, "right")) - 1
+        if self._lines.first[line] != place:
+            return place
+        kept = self.document.kind == "code" or self._lines.fence[line]
+        return int(self._lines.starts[line]) if kept else place
+
+    def structure(self, fits: Callable[[Ints, Ints], Bools]) -> dict[Place, Ints]:
+        """Places that lines and headings make.
+
+        `fits(starts, ends)` says which spans of characters a chunk could hold
+        whole: the lines of such a table or fence are `ROW`, of others `LINE`.
+        """
+        lines = self._lines
+        found = self._source_code() if self.document.kind == "code" else self._prose(fits)
+        places = {kind: lines.first[chosen] for kind, chosen in found.items()}
+        pages = np.array([page.start for page in self.document.pages], np.int64)
+        places[Place.BLOCK] = np.union1d(places[Place.BLOCK], self._onto_text(pages))
+        for level in HEADINGS:
+            at = [heading.start for heading in self.document.headings if heading.level == level]
+            places[level] = self._onto_text(np.array(at, np.int64))
+        places[Place.ORPHAN] = self._orphans[1]
+        return {kind: self._allowed(kind, found) for kind, found in places.items()}
+
+    def sentences(self) -> Ints:
+        """Beginnings of sentences, but for the first of a paragraph."""
+        at = np.flatnonzero((self._kinds == _STOP) | (self._kinds == _FULL_STOP))
+        own = self._kinds[at] == _FULL_STOP
+        stop = at
+        at = at + 1
+        for _ in range(4):
+            kinds = self._kinds[at]
+            at = at + ((kinds == _CLOSER) | (kinds == _STOP) | (kinds == _FULL_STOP))
+        spaced = self._space[at]
+        at = self._past_space(at)
+        # "J. Smith", "e.g. this", "3. May": a point that ends no sentence.
+        short = (self._codes[stop] == ord(".")) & ~self._two_letters(stop)
+        good = (spaced & ~_lower()[self._codes[at]] & ~short) | own
+        return self._allowed(Place.SENTENCE, np.unique(at[good & ~self._space[at]]))
+
+    def clauses(self) -> Ints:
+        """First characters after commas, colons, dashes."""
+        at = np.flatnonzero((self._kinds == _COMMA) | (self._kinds == _FULL_COMMA))
+        own = self._kinds[at] == _FULL_COMMA
+        at = at + 1
+        at = at + (self._kinds[at] == _CLOSER)
+        spaced = self._space[at]
+        at = self._past_space(at)
+        return self._allowed(Place.CLAUSE, np.unique(at[(spaced | own) & ~self._space[at]]))
+
+    def words(self, start: int, end: int) -> Ints:
+        """First characters of words inside of a span."""
+        space = self._space[start:end]
+        return np.flatnonzero(space[:-1] & ~space[1:]) + (start + 1)
+
+    def characters(self, start: int, end: int) -> Ints:
+        """Characters inside of a span that are not white space."""
+        return np.flatnonzero(~self._space[start + 1 : end]) + (start + 1)
+
+    def _source_code(self) -> dict[Place, Bools]:
+        lines = self._lines
+        closing = np.isin(lines.lead, np.array([ord(mark) for mark in ")]}"]))
+        top = (lines.indent == 0) & ~closing
+        block = lines.gap & top
+        part = (lines.gap | (top & _before(lines.indent > 0))) & ~block
+        return {Place.BLOCK: block, Place.PART: part, Place.LINE: ~closing & ~block & ~part}
+
+    def _prose(self, fits: Callable[[Ints, Ints], Bools]) -> dict[Place, Bools]:
+        lines = self._lines
+        gap, item, fence, table = lines.gap, lines.item, lines.fence, lines.table
+        edge = (fence & lines.mark & ~_before(fence)) | (~fence & _before(fence))
+        edge |= (fence & lines.mark & _before(fence & lines.mark)) | (table != _before(table))
+        inside = (fence | table) & ~edge
+        nested = gap & item & (_before(item) | _before(lines.indent >= 2))
+        if self.document.kind == "markdown":
+            nested |= gap & (lines.indent >= 2) & ~edge
+        block = ((gap & ~inside & ~nested) | edge) & ~(inside & lines.mark)
+        kept = inside & self._held_whole(edge, fits)
+        # Right after ``` and right before the ``` that closes it there is nothing to cut.
+        inside &= ~lines.mark & ~_before(lines.mark & edge)
+        part = (nested & ~inside) | (gap & inside & ~kept) | (item & (lines.indent == 0) & ~block)
+        line = (inside & ~kept) | item | ~(gap | lines.wrapped(self._codes, self._kinds) | fence)
+        line &= ~block & ~part & ~(kept | (fence & ~inside))
+        return {
+            Place.BLOCK: block,
+            Place.PART: part & ~block,
+            Place.LINE: line,
+            Place.ROW: kept & inside,
+        }
+
+    def _held_whole(self, edge: Bools, fits: Callable[[Ints, Ints], Bools]) -> Bools:
+        """Lines of tables and fences that a chunk could hold whole."""
+        lines = self._lines
+        if not len(edge):
+            return edge
+        firsts = np.union1d(np.flatnonzero(edge), [0])
+        lasts = np.append(firsts[1:], len(edge)) - 1
+        whole = fits(lines.first[firsts], lines.ends[lasts])
+        return np.repeat(whole, lasts - firsts + 1)
+
+    @cached_property
+    def _orphans(self) -> tuple[Bools, Ints]:
+        """Characters from behind a heading's first to its content's first; the latter alone."""
+        lines = self._lines
+        held = np.zeros(self.length + 1, np.int8)
+        starts = self._onto_text(
+            np.array([heading.start for heading in self.document.headings], np.int64)
+        )
+        line = lines.starts.searchsorted(starts, "right") - 1
+        after = line + 1
+        # The "====" that underlines a heading belongs to it.
+        first = np.append(lines.first, self.length)
+        second = self._codes[first + 1][np.minimum(after, len(lines.first))]
+        lead = self._codes[first][np.minimum(after, len(lines.first))]
+        gap = np.append(lines.gap, True)[np.minimum(after, len(lines.first))]
+        rule = np.isin(lead, np.array([ord(mark) for mark in "=-~^\"'`#*+_:."]))
+        after = after + (rule & (lead == second) & ~gap)
+        content = first[np.minimum(after, len(lines.first))]
+        np.add.at(held, np.minimum(starts + 1, self.length), 1)
+        np.add.at(held, np.minimum(content + 1, self.length), -1)
+        return np.cumsum(held, dtype=np.int64) > 0, np.unique(content)
+
+    def _allowed(self, kind: Place, places: Ints) -> Ints:
+        lines = self._lines
+        places = places[(places > 0) & (places < self.length)]
+        if kind is not Place.ORPHAN and self.document.headings:
+            places = places[~self._orphans[0][places]]
+        if kind in (Place.SENTENCE, Place.CLAUSE) and (lines.fence.any() or lines.table.any()):
+            line = lines.starts.searchsorted(places, "right") - 1
+            places = places[~(lines.fence | lines.table)[line]]
+        return places
+
+    def _onto_text(self, places: Ints) -> Ints:
+        """Places moved right, past white space."""
+        on_space = self._space[places]
+        if on_space.any():
+            solid = np.append(np.flatnonzero(~self._space[: self.length]), self.length)
+            places = places.copy()
+            places[on_space] = solid[solid.searchsorted(places[on_space])]
+        return np.unique(places)
+
+    def _past_space(self, places: Ints) -> Ints:
+        """Places moved right by up to three spaces; more of them end a paragraph anyway."""
+        for _ in range(3):
+            places = places + self._space[places]
+        return places
+
+    def _two_letters(self, stops: Ints) -> Bools:
+        """Whether two letters, or three digits, or a closing mark stand before each point."""
+        one, two, three = (self._codes[np.maximum(stops - back, 0)] for back in (1, 2, 3))
+        digit = [(code >= ord("0")) & (code <= ord("9")) for code in (one, two, three)]
+        solid = _classes()[two] == 0
+        return np.where(digit[0], digit[1] & digit[2], solid | (_classes()[one] == _CLOSER))

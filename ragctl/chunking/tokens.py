@@ -1,0 +1,172 @@
+"""Tokens of o200k_base, from ranks that lie in the package: no download, the same everywhere.
+
+tiktoken splits a text by a pattern and merges bytes inside each piece. The
+pattern looks back at nothing and ahead only over white space, so some places
+are ends of pieces whatever stands around them (`SEAM`). Between two seams the
+tokens are the same in the whole text and in any part cut from it; `TokenMap`
+rests on that to count any span exactly after encoding the text once.
+"""
+
+import binascii
+import lzma
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import tiktoken
+
+ENCODING = "o200k_base"
+RANKS = "o200k_base.tiktoken.xz"
+RANKS_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
+
+# The pattern and the special tokens are facts of the encoding, as in
+# tiktoken_ext.openai_public, which cannot state them without downloading the ranks.
+PATTERN = "|".join(
+    [
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    ]
+)
+SPECIAL_TOKENS = {"<|endoftext|>": 199999, "<|endofprompt|>": 200018}
+
+# After the matched character a piece ends, in any context: a letter, digit or
+# mark before a blank, a letter or digit before a point or a line end.
+_SEAM = r"(?:\S(?=[ \t])|[^\W_](?=[\n.,;:!?()\[\]…。，、；：！？（）「」]))"
+SEAM = re.compile(_SEAM)
+LAST_SEAM = re.compile(f"(?s:.*){_SEAM}")
+
+# tiktoken's time grows faster than a piece's length, and its regex gives up on
+# megabytes of blanks; pieces of this many characters keep both harmless.
+PIECE = 1 << 16
+_NEAR = 96  # how far from an edge to look for a seam, in characters
+
+Encode = Callable[[str], "NDArray[np.uint32]"]
+
+
+@cache
+def _loaded() -> "tuple[tiktoken.Encoding, NDArray[np.int64]]":
+    import tiktoken
+
+    lines = lzma.decompress(files("ragctl.chunking").joinpath(RANKS).read_bytes()).split()
+    tokens = list(map(binascii.a2b_base64, lines[::2]))
+    ranks = list(map(int, lines[1::2]))
+    lengths = np.zeros(max(ranks) + 1, np.int64)
+    lengths[ranks] = np.fromiter(map(len, tokens), np.int64, len(tokens))
+    encoding = tiktoken.Encoding(
+        name=ENCODING,
+        pat_str=PATTERN,
+        mergeable_ranks=dict(zip(tokens, ranks, strict=True)),
+        special_tokens=SPECIAL_TOKENS,
+    )
+    return encoding, lengths
+
+
+def encoding() -> "tiktoken.Encoding":
+    """The o200k_base encoding, loaded once per process (about 0.4 s)."""
+    return _loaded()[0]
+
+
+def byte_lengths() -> NDArray[np.int64]:
+    """Length in bytes of every ordinary token, by token id."""
+    return _loaded()[1]
+
+
+def encode(text: str) -> NDArray[np.uint32]:
+    """Tokens of `text`; the text of a special token is ordinary text here."""
+    tokens: NDArray[np.uint32] = encoding().encode_to_numpy(text, disallowed_special=())
+    return tokens
+
+
+def pieces(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Spans of at most `PIECE` characters, and whether each ends at a seam.
+
+    They end at the last seam there is; where a run has none (64 Ki characters
+    without a blank or a point) the piece ends anywhere, and says so.
+    """
+    start = 0
+    while len(text) - start > PIECE:
+        stop = start + PIECE
+        for reach in (256, PIECE - 1):
+            if seam := LAST_SEAM.match(text, max(start, stop - reach), stop):
+                break
+        end = seam.end() if seam else stop
+        yield start, end, seam is not None
+        start = end
+    if start < len(text) or not text:
+        yield start, len(text), True
+
+
+def count(text: str) -> int:
+    """Tokens of `text` in o200k_base.
+
+    Exact, but for text with 64 Ki characters on end that hold no blank and no
+    point: such a run is encoded in pieces, which may add a token at each joint.
+    """
+    return sum(len(encode(text[start:end])) for start, end, _ in pieces(text))
+
+
+class TokenMap:
+    """Where the tokens of one text lie, and exact counts of its spans.
+
+    `encode` is called once for each piece of the text, and again only for the
+    few characters between the edge of a counted span and the nearest seam.
+    """
+
+    def __init__(self, text: str, encode: Encode = encode) -> None:
+        self.text = text
+        self._encode = encode
+        spans = list(pieces(text))
+        tokens = np.concatenate([encode(text[start:end]) for start, end, _ in spans])
+        self.rough = [end for _, end, at_seam in spans if not at_seam]
+        byte_starts = np.cumsum(byte_lengths()[tokens])
+        byte_starts -= byte_lengths()[tokens]
+        if not text.isascii():
+            data = np.frombuffer(text.encode(), np.uint8)
+            characters = np.cumsum((data & 0xC0) != 0x80)
+            byte_starts = characters[byte_starts] - 1
+        self.starts: NDArray[np.int64] = byte_starts  # character at which each token starts
+        self.total = len(tokens)
+
+    def at(self, position: int) -> int:
+        """Index of the first token that starts at or after a character position."""
+        return int(self.starts.searchsorted(position))
+
+    def at_all(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`at` of many positions."""
+        return self.starts.searchsorted(positions)
+
+    def exact(self, start: int, end: int) -> int:
+        """Tokens of `text[start:end]`, which must not end in white space.
+
+        Between the first and the last seam of the span the tokens are those of
+        the whole text; only what lies outside of them is encoded anew.
+        """
+        text = self.text
+        if end - start <= _NEAR or any(start < cut < end for cut in self.rough):
+            return len(self._encode(text[start:end]))
+        if start == 0 or (text[start - 1] == "\n" and text[start] not in "/\n"):
+            first, head = start, 0
+        elif seam := SEAM.search(text, start, start + _NEAR):
+            first = seam.end()
+            head = len(self._encode(text[start:first]))
+        else:
+            return len(self._encode(text[start:end]))
+        if end == len(text) or SEAM.match(text, end - 1):
+            last, tail = end, 0
+        elif seam := LAST_SEAM.match(text, max(first, end - _NEAR), end):
+            last = seam.end()
+            tail = len(self._encode(text[last:end]))
+        else:
+            return len(self._encode(text[start:end]))
+        return head + self.at(last) - self.at(first) + tail
