@@ -47,7 +47,9 @@ def _section(
     scene: tuple[str, str],
     rng: random.Random,
 ) -> str:
-    numbers = {key: rng.randint(*fault[key]) for key in ("a", "b") if key in fault}
+    numbers: dict[str, object] = {
+        key: rng.randint(*fault[key]) for key in ("a", "b") if key in fault
+    }
     fields: dict[str, object] = {"name": f"the {name}", "plug": plug, **numbers}
     reset = rng.choice(facts["resets"]).format(
         a=rng.randint(4, 59), b=rng.randint(2, 6), c=rng.randint(31, 400)
@@ -83,7 +85,7 @@ def _section(
         *_snapshot(rng),
         "",
         f"Weight in the reliability statistics: {rng.randint(1, 400) / 100:.2f} cases per 1,000 "
-        f"units and year; spare part lead time {rng.randint(1, 21)} days.",
+        f"units and year; spare part lead time {rng.randint(2, 21)} days.",
     ]
     return "\n".join(lines)
 
