@@ -1,0 +1,267 @@
+"""What every embedding server for tests has: a socket, a key, credit, faults, and a record."""
+
+import argparse
+import base64
+import json
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from tests.servers.faults import Fault, Items
+from tests.servers.vectors import tokens, vector
+
+
+class Text(NamedTuple):
+    """A text that was embedded, without its prompt. `side` as in `vectors.vector`."""
+
+    side: str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Received:
+    """A request as it came in."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+
+
+class Refusal(Exception):
+    """An error status, to be answered in the host's own shape."""
+
+    def __init__(
+        self, status: int, message: str, code: str | None = None, field: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that was found right: what to embed, and how to write it."""
+
+    model: str
+    space: str  # the model itself, by whatever name this host calls it
+    native: int
+    dim: int | None
+    texts: list[Text]
+    encoding: str = "float"
+    unit: bool = True
+    indexed: bool = True
+    pad_to: int = 0
+
+
+class EmbeddingServer:
+    """An embedding host on 127.0.0.1. A context manager; see the package's docstring.
+
+    `credit` is how many texts it embeds before it says that the account is
+    empty; `context` the tokens (words) that it takes per text, instead of the
+    model's own. `gate` holds every answer back while it is cleared.
+    """
+
+    path = "/v1/embeddings"
+
+    def __init__(
+        self,
+        key: str | None = None,
+        *,
+        credit: int | None = None,
+        context: int | None = None,
+        port: int = 0,
+    ) -> None:
+        self.key = key
+        self.credit = credit
+        self.context = context
+        self.faults: deque[Fault] = deque()
+        self.requests: list[Received] = []
+        self.texts: list[Text] = []
+        self.crashes: list[BaseException] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.in_flight = 0
+        self.peak = 0
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
+        self._http = _Listener(("127.0.0.1", port), _Handler, self)
+
+    @property
+    def url(self) -> str:
+        """The base URL, as it is given with --base-url."""
+        return f"http://127.0.0.1:{self._http.server_port}{self.path.removesuffix('/embeddings')}"
+
+    def read(self, body: Any) -> Job:
+        """Check a request strictly. Raises Refusal."""
+        raise NotImplementedError
+
+    def shape(self, refusal: Refusal) -> object:
+        """Return the JSON body of an error."""
+        raise NotImplementedError
+
+    def usage(self, count: int) -> dict[str, int]:
+        raise NotImplementedError
+
+    def authorize(self, header: str | None) -> None:
+        """Raise Refusal for a wrong or missing key."""
+        raise NotImplementedError
+
+    def out_of_credit(self) -> Refusal:
+        raise NotImplementedError
+
+    def check_length(self, texts: list[Text], context: int, refusal: Refusal) -> None:
+        if any(tokens(text.text) > (self.context or context) for text in texts):
+            raise refusal
+
+    def answer(self, job: Job) -> tuple[Items, dict[str, Any]]:
+        """Embed what `job` asks and put it on record. Returns the items and the rest."""
+        with self.lock:
+            if self.credit is not None:
+                if self.credit < len(job.texts):
+                    raise self.out_of_credit()
+                self.credit -= len(job.texts)
+            self.texts += job.texts
+        items: Items = []
+        for index, (side, text) in enumerate(job.texts):
+            values = vector(text, side, job.space, job.native, job.dim)
+            if not job.unit:
+                values = values * (2.0 + index)
+            if job.pad_to > len(values):
+                values = np.pad(values, (0, job.pad_to - len(values)))
+            item: dict[str, Any] = {"object": "embedding", "embedding": values}
+            items.append(item | {"index": index} if job.indexed else item)
+        count = sum(tokens(text.text) for text in job.texts)
+        return items, {"object": "list", "model": job.model, "usage": self.usage(count)}
+
+    def __enter__(self) -> Self:
+        thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.closing.set()
+        self.gate.set()
+        self._http.shutdown()
+        self._http.server_close()
+        if kind is None and self.crashes:
+            raise self.crashes[0]
+
+    def serve_forever(self) -> None:
+        """Print the address and serve until interrupted."""
+        print(self.url, flush=True)
+        self._http.serve_forever()
+
+
+def main(server: type[EmbeddingServer], **more: Any) -> None:
+    """Run a server as a process of its own."""
+    parser = argparse.ArgumentParser(description=server.__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--key")
+    options = parser.parse_args()
+    server(options.key, port=options.port, **more).serve_forever()
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(
+        self, address: tuple[str, int], handler: type["_Handler"], host: EmbeddingServer
+    ) -> None:
+        self.host = host
+        super().__init__(address, handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that are killed cut their connections; anything else is a fault of ours."""
+        import sys
+
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, ConnectionError | TimeoutError):
+            self.host.crashes.append(error)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Listener
+
+    def do_POST(self) -> None:
+        host = self.server.host
+        raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        with host.lock:
+            host.in_flight += 1
+            host.peak = max(host.peak, host.in_flight)
+        try:
+            host.gate.wait(30)
+            self._handle(host, raw)
+        finally:
+            with host.lock:
+                host.in_flight -= 1
+
+    def _handle(self, host: EmbeddingServer, raw: bytes) -> None:
+        try:
+            body = json.loads(raw)
+        except ValueError:
+            body = None
+        with host.lock:
+            host.requests.append(Received(self.path, dict(self.headers.items()), body))
+            fault = host.faults.popleft() if host.faults else Fault()
+        if fault.sending == "hang":
+            host.closing.wait(30)
+        if fault.sending in ("hang", "dropped"):
+            self.close_connection = True
+            return
+        if fault.body is not None:
+            self._send(fault.status, fault.body, fault)
+            return
+        try:
+            if self.path != host.path:
+                raise Refusal(404, "Not Found")
+            host.authorize(self.headers.get("Authorization"))
+            if fault.status != 200:
+                raise Refusal(fault.status, f"status {fault.status} by request", fault.code)
+            if not isinstance(body, dict):
+                raise Refusal(400, "the body is no JSON object")
+            job = host.read(body)
+            items, rest = host.answer(job)
+        except Refusal as refusal:
+            self._send(refusal.status, json.dumps(host.shape(refusal)).encode(), fault)
+            return
+        items = fault.spoil(items) if fault.spoil else items
+        for item in items:
+            if "embedding" in item:
+                item["embedding"] = _written(item["embedding"], job.encoding)
+        self._send(200, json.dumps(rest | {"data": items}).encode(), fault)
+
+    def _send(self, status: int, body: bytes, fault: Fault) -> None:
+        if fault.sending == "truncated":
+            body = body[: len(body) // 2]
+        head = [f"HTTP/1.1 {status} {self.responses.get(status, ('',))[0]}"]
+        head += [f"Content-Type: {fault.content_type}", f"Content-Length: {len(body)}"]
+        head += [f"{name}: {value}" for name, value in fault.headers.items()]
+        if fault.sending == "cut":
+            body = body[: len(body) // 2]
+            self.close_connection = True
+        # One write: a head sent on its own would wait for the client's delayed acknowledgement.
+        self.wfile.write("\r\n".join([*head, "", ""]).encode() + body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
+def _written(values: Any, encoding: str) -> object:
+    if encoding == "base64":
+        return base64.b64encode(np.asarray(values, dtype="<f4").tobytes()).decode()
+    return [float(value) for value in values]

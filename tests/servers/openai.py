@@ -1,0 +1,190 @@
+"""OpenAI's embedding protocol, strict, with the peculiarities of the hosts that speak it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tests.servers.host import EmbeddingServer, Job, Refusal, Text, main
+
+_QWEN = (
+    "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+)
+
+
+@dataclass(frozen=True)
+class _Model:
+    dim: int
+    context: int
+    document: str = ""
+    query: str = ""
+
+
+# Part of a name, in lower case -> what is behind it. The first that fits.
+MODELS = {
+    "text-embedding-3-small": _Model(1536, 8192),
+    "text-embedding-3-large": _Model(3072, 8192),
+    "qwen3-embedding-0.6b": _Model(1024, 32768, "", _QWEN),
+    "qwen3-embedding-4b": _Model(2560, 32768, "", _QWEN),
+    "qwen3-embedding-8b": _Model(4096, 32768, "", _QWEN),
+    "bge-m3": _Model(1024, 8192),
+    "multilingual-e5-large": _Model(1024, 512, "passage: ", "query: "),
+    "multilingual-e5-small": _Model(384, 512, "passage: ", "query: "),
+    "jina-embeddings-v4-text-retrieval": _Model(2048, 32768, "Passage: ", "Query: "),
+    "jina-embeddings-v5-text-small-retrieval": _Model(1024, 32768, "Document: ", "Query: "),
+}
+
+Style = Literal["openai", "fastapi", "string", "openrouter"]
+
+
+@dataclass(frozen=True)
+class _Host:
+    """How one host differs. `sizes` answers whether a model may be asked for a dimension.
+
+    `sizes` None refuses the field `dimensions`; `drops` takes and ignores it.
+    """
+
+    sizes: Callable[[str, int], bool] | None = None
+    drops: bool = False
+    encodings: tuple[str, ...] = ("float", "base64")  # empty: the field is refused
+    texts: int = 2048
+    tokens: int | None = None
+    style: Style = "openai"
+    unit: bool = True
+    indexed: bool = True
+    pads: bool = False
+    path: str = "/v1/embeddings"
+    fields: tuple[str, ...] = ("user",)
+
+
+def _listed(*sizes: int) -> Callable[[str, int], bool]:
+    return lambda model, dim: "qwen3" in model and dim in sizes
+
+
+HOSTS = {
+    "openai": _Host(lambda model, dim: "text-embedding-3" in model, tokens=300_000),
+    "siliconflow": _Host(
+        _listed(64, 128, 256, 512, 768, 1024, 2048, 4096), texts=32, style="string"
+    ),
+    "siliconflow-cn": _Host(
+        _listed(64, 128, 256, 512, 768, 1024, 1536, 2048, 2560, 4096), texts=32, style="string"
+    ),
+    "deepinfra": _Host(
+        lambda model, dim: dim >= 32, texts=1024, style="fastapi", pads=True, encodings=("float",)
+    ),
+    "fireworks": _Host(lambda model, dim: True, encodings=(), unit=False, fields=()),
+    "scaleway": _Host(encodings=()),
+    "openrouter": _Host(drops=True, indexed=False, style="openrouter"),
+    "router": _Host(encodings=()),
+    "vllm": _Host(),
+    "infinity": _Host(style="fastapi", unit=False, path="/embeddings"),
+    "llama.cpp": _Host(drops=True, encodings=()),
+}
+
+
+class OpenAIServer(EmbeddingServer):
+    """OpenAI's embedding API, or a host like it: `like` is one of HOSTS."""
+
+    def __init__(self, key: str | None = None, *, like: str = "openai", **more: Any) -> None:
+        self.like = HOSTS[like]
+        self.path = self.like.path
+        super().__init__(key, **more)
+
+    def authorize(self, header: str | None) -> None:
+        if self.key is not None and header != f"Bearer {self.key}":
+            given = (header or "").removeprefix("Bearer ")
+            raise Refusal(401, f"Incorrect API key provided: {given}", "invalid_api_key")
+
+    def out_of_credit(self) -> Refusal:
+        return Refusal(429, "You exceeded your current quota", "insufficient_quota")
+
+    def shape(self, refusal: Refusal) -> object:
+        message, style = refusal.message, self.like.style
+        if style == "string":
+            return message
+        if style == "fastapi":
+            if refusal.status != 422:
+                return {"detail": message}
+            return {"detail": [{"loc": ["body", refusal.field], "msg": message, "type": "value"}]}
+        if style == "openrouter":
+            return {"error": {"code": refusal.status, "message": message, "metadata": {}}}
+        kind = "insufficient_quota" if refusal.code == "insufficient_quota" else "invalid_request"
+        return {
+            "error": {
+                "message": message,
+                "type": kind,
+                "param": refusal.field,
+                "code": refusal.code,
+            }
+        }
+
+    def usage(self, count: int) -> dict[str, int]:
+        return {"prompt_tokens": count, "total_tokens": count}
+
+    def read(self, body: Any) -> Job:
+        name = str(body.get("model"))
+        found = [part for part in MODELS if part in name.lower()]
+        if not found:
+            raise Refusal(404, f"The model {name} does not exist", "model_not_found")
+        model = MODELS[found[0]]
+        known = {"model", "input", "dimensions", *self.like.fields}
+        known |= {"encoding_format"} if self.like.encodings else set()
+        for field in body:
+            if field not in known:
+                raise self._invalid(f"Unrecognized request argument: {field}", field)
+        encoding = body.get("encoding_format", "float")
+        if encoding not in ("float", *self.like.encodings):
+            raise self._invalid("unknown encoding_format", "encoding_format")
+        dim, pad_to = self._dim(body.get("dimensions"), name.lower(), model)
+        return Job(
+            name,
+            found[0].replace("v4-text-retrieval", "v4").removesuffix("-retrieval"),
+            model.dim,
+            dim,
+            self._texts(body.get("input"), model),
+            encoding,
+            unit=self.like.unit,
+            indexed=self.like.indexed,
+            pad_to=pad_to,
+        )
+
+    def _dim(self, dim: Any, name: str, model: _Model) -> tuple[int | None, int]:
+        """Return the size to cut to, and the size to pad to."""
+        if dim is None or self.like.drops:
+            return None, 0
+        if self.like.sizes is None or type(dim) is not int or not self.like.sizes(name, dim):
+            raise self._invalid(f"dimensions {dim} not supported by this model", "dimensions")
+        if dim > model.dim and not self.like.pads:
+            raise self._invalid(f"dimensions must be at most {model.dim}", "dimensions")
+        return min(dim, model.dim), dim
+
+    def _texts(self, given: Any, model: _Model) -> list[Text]:
+        given = [given] if isinstance(given, str) else given
+        if not isinstance(given, list) or not given or len(given) > self.like.texts:
+            raise self._invalid(f"input must be 1 to {self.like.texts} texts", "input")
+        if not all(isinstance(text, str) and text for text in given):
+            raise self._invalid("input cannot be an empty string", "input")
+        texts = [self._text(text, model) for text in given]
+        # The real API names neither a code nor the parameter for this one.
+        too_long = Refusal(400, f"This model's maximum context length is {model.context} tokens")
+        self.check_length(texts, model.context, too_long)
+        if self.like.tokens and sum(len(text) // 4 for text in given) > self.like.tokens:
+            raise Refusal(400, f"max {self.like.tokens} tokens per request")
+        return texts
+
+    def _text(self, text: str, model: _Model) -> Text:
+        """Tell the side from the exact prompt; none that the model knows is a side of its own."""
+        if not model.document and not model.query:
+            return Text(None, text)
+        if text.startswith(model.query):
+            return Text("query", text.removeprefix(model.query))
+        if text.startswith(model.document):
+            return Text("document", text.removeprefix(model.document))
+        return Text("no prompt", text)
+
+    def _invalid(self, message: str, field: str) -> Refusal:
+        status = 422 if self.like.style == "fastapi" else 400
+        return Refusal(status, message, field=field)
+
+
+if __name__ == "__main__":
+    main(OpenAIServer)
