@@ -1,0 +1,37 @@
+"""Vector stores: collections of points in a local folder or on a Qdrant server."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ragctl.stores.base import Store
+
+__all__ = ["open_store"]
+
+
+def open_store(location: str, *, environ: Mapping[str, str]) -> "Store":
+    """The store at `location`: an http(s) URL names a Qdrant server, anything else a folder.
+
+    From `environ`: the server's key in RAGCTL_QDRANT_API_KEY, else QDRANT_API_KEY;
+    RAGCTL_QDRANT_GRPC_PORT (usually 6334) speaks gRPC on that port instead of REST.
+    Nothing is contacted yet. Raises UsageError for a location or key that cannot be one.
+    """
+    if re.match(r"https?://", location, re.IGNORECASE):
+        from ragctl.stores.server import ServerStore
+
+        grpc = environ.get("RAGCTL_QDRANT_GRPC_PORT", "")
+        if grpc and not grpc.isdecimal():
+            raise UsageError(f"RAGCTL_QDRANT_GRPC_PORT={grpc}: not a port number")
+        key = environ.get("RAGCTL_QDRANT_API_KEY") or environ.get("QDRANT_API_KEY")
+        return ServerStore(location, api_key=key, grpc_port=int(grpc) if grpc else None)
+    if "://" in location:
+        raise UsageError(f"store {location!r}: write http://… or https://… for a Qdrant server")
+    if re.fullmatch(r"[\w.-]+:\d+", location):
+        raise UsageError(f"store {location!r}: write http://{location} for a Qdrant server")
+    from ragctl.stores.edge import EdgeStore
+
+    return EdgeStore(Path(location).expanduser())

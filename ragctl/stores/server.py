@@ -1,0 +1,240 @@
+"""The server store: collections on a Qdrant server, over REST or gRPC.
+
+A collection's settings live with it: in its `metadata` where the server has that
+(1.16), before that in the payload of one point without vectors. No search can
+return such a point; every read and every write by filter excludes its id. Only
+collections that have it pay for that, one `must_not` on an id.
+
+Memory on the server stays flat: dense vectors, sparse and payload indexes and
+payloads are on disk behind the page cache. The HNSW graph stays in memory (about
+0.2 KB a point), since a search walks it at random.
+"""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import platformdirs
+from qdrant_client import QdrantClient, models
+
+from ragctl.errors import StoreError, UsageError
+from ragctl.stores.base import BM25, DENSE, KEYWORDS, Settings, read_settings
+from ragctl.stores.locks import private_folder, run_lock
+from ragctl.stores.server_collection import Limits, ServerCollection, applied, what
+from ragctl.stores.server_wire import Refusal, Wire
+
+T = TypeVar("T")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_MARK = "ragctl"  # the key of our settings in metadata, or in the settings point's payload
+_SETTINGS_POINT = str(uuid.uuid5(uuid.NAMESPACE_URL, "https://ragctl.invalid/settings-point"))
+_METADATA = (1, 16)  # first version to keep collection metadata
+
+
+class ServerStore:
+    """Collections on the server at `url`.
+
+    A URL without a port means 6333, for https too, as in all of Qdrant's clients:
+    write https://host:443 for a server behind an ordinary proxy.
+
+    api_key: sent with every request, shown nowhere. grpc_port: speak gRPC on this
+    port instead of REST. timeout: seconds for one request. patience: seconds to go
+    on repeating one that fails for a passing reason. backoff: the first pause.
+    state: folder for lock files, else the platform's for this user.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        grpc_port: int | None = None,
+        timeout: int = 60,
+        patience: float = 120.0,
+        backoff: float = 0.25,
+        state: Path | None = None,
+    ) -> None:
+        self._wire = Wire(
+            url,
+            api_key=api_key,
+            grpc_port=grpc_port,
+            timeout=timeout,
+            patience=patience,
+            backoff=backoff,
+        )
+        self._state = state or platformdirs.user_state_path("ragctl")
+        self.location = self._wire.url
+
+    def __repr__(self) -> str:
+        return f"ServerStore({self.location!r})"
+
+    def names(self) -> list[str]:
+        """As the protocol says; one request per collection on the server."""
+        listed = self._wire.call("", lambda client: client.get_collections())
+        return sorted(c.name for c in listed.collections if self._is_ours(c.name))
+
+    def open(self, name: str) -> "ServerCollection | None":
+        _check(name)
+        info = self._info(name)
+        if info is None:
+            return None
+        mark, hidden = self._mark(name, info)
+        if mark is None:
+            if self._is_unfinished(info):
+                return None
+            raise self._foreign(name)
+        settings = read_settings(mark, f"{what(name)} at {self.location}")
+        self._index(name, set(KEYWORDS) - set(info.payload_schema))
+        return ServerCollection(self, self._wire, name, settings, Limits.of(info), hidden=hidden)
+
+    def create(self, name: str, settings: Settings) -> "ServerCollection":
+        _check(name)
+        keeps_metadata = self._wire.version >= _METADATA
+        mark = {**settings.to_json(), "made": uuid.uuid4().hex}
+        metadata = {_MARK: mark} if keeps_metadata else None
+        made = self._ask(
+            name,
+            lambda client: client.create_collection(name, metadata=metadata, **_config(settings)),
+        )
+        if isinstance(made, Refusal):
+            exists = made.status == 409 or "already exists" in made.reason
+            if not exists:
+                raise self._wire.error(what(name), made)
+            if not self._is_this_creation(name, mark, settings):
+                raise StoreError(f"{what(name)} exists already at {self.location}")
+        if not keeps_metadata:
+            point = models.PointStruct(id=_SETTINGS_POINT, vector={}, payload={_MARK: mark})
+            self._do(name, lambda client: applied(client.upsert(name, [point], wait=True)))
+        self._index(name, set(KEYWORDS))
+        info = self._do(name, lambda client: client.get_collection(name))
+        hidden = None if keeps_metadata else _SETTINGS_POINT
+        return ServerCollection(self, self._wire, name, settings, Limits.of(info), hidden=hidden)
+
+    def drop(self, name: str) -> None:
+        """As the protocol says; a collection that ragctl did not make is refused."""
+        _check(name)
+        info = self._info(name)
+        if info is None:
+            return
+        if self._mark(name, info)[0] is None and not self._is_unfinished(info):
+            raise self._foreign(name)
+        self._do(name, lambda client: client.delete_collection(name))
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """The right to write, among the processes of this user on this machine only.
+
+        Qdrant has no locks; two machines that write one collection at the same time
+        are not kept apart.
+        """
+        _check(name)
+        digest = hashlib.sha256(f"{self.location}\0{name}".encode()).hexdigest()[:16]
+        folder = private_folder(self._state / "locks")
+        return run_lock(folder / f"{name}-{digest}.lock", f"{what(name)} at {self.location}")
+
+    def close(self) -> None:
+        self._wire.close()
+
+    def _ask(self, name: str, request: Callable[[QdrantClient], T]) -> T | Refusal:
+        return self._wire.attempt(what(name), request)
+
+    def _do(self, name: str, request: Callable[[QdrantClient], T]) -> T:
+        return self._wire.call(what(name), request)
+
+    def _foreign(self, name: str) -> StoreError:
+        return StoreError(
+            f"{what(name)} at {self.location} was not made by ragctl; choose another name"
+        )
+
+    def _info(self, name: str) -> models.CollectionInfo | None:
+        self._wire.check()
+        info = self._ask(name, lambda client: client.get_collection(name))
+        if not isinstance(info, Refusal):
+            return info
+        if info.status == 404:
+            return None
+        raise self._wire.error(what(name), info)
+
+    def _mark(
+        self, name: str, info: models.CollectionInfo
+    ) -> tuple[Mapping[str, Any] | None, str | None]:
+        """Our settings in a collection, and the id of the point that holds them, if one does."""
+        mark = (info.config.metadata or {}).get(_MARK)
+        if mark is not None:
+            return mark, None
+        found = self._do(name, lambda client: client.retrieve(name, [_SETTINGS_POINT]))
+        mark = (found[0].payload or {}).get(_MARK) if found else None
+        return mark, None if mark is None else _SETTINGS_POINT
+
+    def _is_ours(self, name: str) -> bool:
+        info = self._info(name)
+        return info is not None and self._mark(name, info)[0] is not None
+
+    def _is_unfinished(self, info: models.CollectionInfo) -> bool:
+        """Whether a run made this and ended before it could write the settings point."""
+        params = info.config.params
+        return (
+            self._wire.version < _METADATA
+            and not info.points_count
+            and isinstance(params.vectors, dict)
+            and set(params.vectors) == {DENSE}
+            and set(params.sparse_vectors or {}) == {BM25}
+        )
+
+    def _is_this_creation(self, name: str, mark: Mapping[str, Any], settings: Settings) -> bool:
+        """Whether the collection in the way is ours: a lost answer, or an unfinished one."""
+        info = self._info(name)
+        if info is None:
+            return False
+        found, _ = self._mark(name, info)
+        if found is not None:
+            return bool(found.get("made") == mark["made"])
+        if not self._is_unfinished(info):
+            return False
+        vectors = info.config.params.vectors
+        if isinstance(vectors, dict) and vectors[DENSE].size == settings.dim:
+            return True
+        self._do(name, lambda client: client.delete_collection(name))  # empty, and of no use
+        self._do(name, lambda client: client.create_collection(name, **_config(settings)))
+        return True
+
+    def _index(self, name: str, fields: set[str]) -> None:
+        """Make the missing keyword indexes; a key that may only read does without them."""
+        for field in sorted(fields):
+            made = self._index_field(name, field)
+            if isinstance(made, Refusal) and made.status not in (401, 403):
+                raise self._wire.error(what(name), made)
+
+    def _index_field(self, name: str, field: str) -> Refusal | None:
+        schema = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True)
+        return self._ask(
+            name,
+            lambda client: applied(client.create_payload_index(name, field, schema, wait=True)),
+        )
+
+
+def _check(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"collection name {name!r}: use letters, digits, '.', '_' and '-', "
+            "128 at most, a letter or digit first"
+        )
+
+
+def _config(settings: Settings) -> dict[str, Any]:
+    return {
+        "vectors_config": {
+            DENSE: models.VectorParams(
+                size=settings.dim, distance=models.Distance.COSINE, on_disk=True
+            )
+        },
+        "sparse_vectors_config": {
+            BM25: models.SparseVectorParams(
+                modifier=models.Modifier.IDF, index=models.SparseIndexParams(on_disk=True)
+            )
+        },
+        "on_disk_payload": True,
+    }

@@ -1,0 +1,285 @@
+"""The connection to a Qdrant server: retries, and every failure as one clear line.
+
+Failures come from four layers, each with its own exceptions: httpx (wrapped by
+the client in ResponseHandlingException), the client's models (a body that does
+not validate, or JSON that does not end), HTTP statuses, and gRPC.
+"""
+
+import json
+import random
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import grpc  # type: ignore[import-untyped]
+import httpx
+from qdrant_client import QdrantClient
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+from qdrant_client.http.exceptions import (
+    ApiException,
+    ResponseHandlingException,
+    UnexpectedResponse,
+)
+
+from ragctl.errors import StoreError, UsageError
+
+T = TypeVar("T")
+
+KEY_VARIABLE = "QDRANT_API_KEY"
+_DEFAULT_PORT = 6333  # Qdrant's own convention, for https too
+_OLDEST = (1, 12)  # facet counts; the query API is older
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+_LONGEST_PAUSE = 15.0  # seconds
+_FEW = 3  # tries where more would only keep a person waiting
+_STATUS_OF = {
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
+
+class NotYetError(Exception):
+    """The server took a write but has not applied it; the same request asks again."""
+
+
+_FAILURES = (ApiException, QdrantException, grpc.RpcError, NotYetError, ValueError, AssertionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A final answer that is not a success: an HTTP status and the server's reason."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """One failed try. `status` is None where no answer came; `tries` bounds repetition."""
+
+    reason: str
+    status: int | None = None
+    again: bool = True
+    after: float = 0.0  # seconds the server asked us to wait
+    tries: int | None = None
+    unreachable: bool = False
+
+
+class Wire:
+    """A client of one server. Every request sent through it must be idempotent."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None,
+        grpc_port: int | None,
+        timeout: int,
+        patience: float,
+        backoff: float,
+    ) -> None:
+        self.url = _normal_url(url)
+        self._key = _checked_key(api_key)
+        self._timeout = timeout
+        self._patience = patience
+        self._backoff = backoff
+        self._reached = False
+        with warnings.catch_warnings():
+            # A key over plain http is the user's choice, made with the URL.
+            warnings.filterwarnings("ignore", message="Api key is used with an insecure")
+            self._client = QdrantClient(
+                url=self.url,
+                api_key=self._key,
+                prefer_grpc=grpc_port is not None,
+                grpc_port=grpc_port or 6334,
+                timeout=timeout,
+                check_compatibility=False,  # it warns from a thread; we gate features ourselves
+            )
+
+    def __repr__(self) -> str:
+        return f"Wire({self.url!r})"
+
+    @cached_property
+    def version(self) -> tuple[int, int]:
+        """Major and minor version of the server."""
+        text = self.call("", lambda client: client.info()).version
+        try:
+            major, minor = (int(part) for part in text.split(".")[:2])
+        except ValueError:
+            raise StoreError(f"{self.url} calls itself version {text!r}; not a Qdrant") from None
+        return major, minor
+
+    def check(self) -> None:
+        """Raise StoreError unless a Qdrant answers that is new enough. Asks once."""
+        if self.version < _OLDEST:
+            found = ".".join(map(str, self.version))
+            raise StoreError(f"Qdrant {found} at {self.url} is too old; ragctl needs 1.12 or newer")
+
+    def call(self, what: str, request: Callable[[QdrantClient], T]) -> T:
+        """As `attempt`, but a refusal raises StoreError too. `what` begins its line."""
+        outcome = self.attempt(what, request)
+        if isinstance(outcome, Refusal):
+            raise self.error(what, outcome)
+        return outcome
+
+    def attempt(self, what: str, request: Callable[[QdrantClient], T]) -> T | Refusal:
+        """The answer to `request`, or the server's refusal; repeated on what may pass.
+
+        Lost connections, timeouts, 408, 429 and 5xx are repeated with growing pauses, or
+        as Retry-After says, until `patience` seconds are over; the last try may run its
+        own timeout beyond that. Raises StoreError then.
+        """
+        begin = time.monotonic()
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                answer = request(self._client)
+            except _FAILURES as error:
+                failure = _failure(error)
+            else:
+                self._reached = True
+                return answer
+            self._reached = self._reached or not failure.unreachable
+            if not failure.again and failure.status is not None:
+                return Refusal(failure.status, failure.reason)
+            pause = self._pause(tries, failure)
+            spent = time.monotonic() - begin
+            if self._is_last(tries, failure) or spent + pause > self._patience:
+                raise self._gave_up(what, failure, tries, spent) from None
+            time.sleep(pause)
+
+    def error(self, what: str, refusal: Refusal) -> StoreError:
+        """A refusal as one line that says what to do."""
+        place = f"{what} at {self.url}" if what else self.url
+        if refusal.status in (401, 403):
+            advice = "set it to a key with that right" if self._key else "set it"
+            line = (
+                f"{place}: the server refused the key in {KEY_VARIABLE}; {advice}"
+                if self._key
+                else f"{place}: the server wants a key; {advice} in {KEY_VARIABLE}"
+            )
+            return StoreError(self._scrub(f"{line} ({refusal.status}: {refusal.reason})"))
+        if refusal.status == 404 and "doesn't exist" in refusal.reason:
+            return StoreError(f"{place} does not exist (any more); was it dropped meanwhile?")
+        return StoreError(self._scrub(f"{place}: {refusal.reason} (HTTP {refusal.status})"))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _pause(self, tries: int, failure: _Failure) -> float:
+        grown = min(self._backoff * 2.0 ** min(tries - 1, 16), _LONGEST_PAUSE)
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, guards nothing
+        return max(failure.after, grown * jitter)
+
+    def _is_last(self, tries: int, failure: _Failure) -> bool:
+        if failure.unreachable and not self._reached:
+            return tries >= _FEW  # more likely a wrong address than a server restarting
+        return not failure.again or (failure.tries is not None and tries >= failure.tries)
+
+    def _gave_up(self, what: str, failure: _Failure, tries: int, spent: float) -> StoreError:
+        if failure.unreachable and not self._reached:
+            return StoreError(
+                self._scrub(
+                    f"no Qdrant at {self.url} ({failure.reason}); "
+                    "start it, or choose another store with --store"
+                )
+            )
+        place = f"{what} at {self.url}" if what else self.url
+        count = "1 try" if tries == 1 else f"{tries} tries"
+        wait = f"; it asks to wait {failure.after:g} s" if failure.after else ""
+        return StoreError(
+            self._scrub(f"{place}: {failure.reason}{wait}; gave up after {count} in {spent:.0f} s")
+        )
+
+    def _scrub(self, line: str) -> str:
+        """A server or proxy may send back what it was sent."""
+        return line.replace(self._key, "***") if self._key else line
+
+
+def _failure(error: Exception) -> _Failure:
+    if isinstance(error, ResponseHandlingException):
+        return _transport_failure(error.source)
+    if isinstance(error, UnexpectedResponse):
+        status = error.status_code or 0
+        return _Failure(_reason(error), status, again=status in _TRANSIENT)
+    if isinstance(error, ResourceExhaustedResponse):
+        after = max(0.0, float(error.retry_after_s))
+        return _Failure(f"429: {_one_line(str(error))}", 429, after=after)
+    if isinstance(error, QdrantException):  # a Retry-After that is no number
+        return _Failure(f"429: {_one_line(str(error))}", 429)
+    if isinstance(error, grpc.RpcError):
+        return _grpc_failure(error)
+    if isinstance(error, NotYetError):
+        return _Failure(str(error))
+    return _transport_failure(error)
+
+
+def _transport_failure(source: Exception) -> _Failure:
+    reason = _one_line(str(source)) or type(source).__name__
+    if isinstance(source, httpx.ConnectError | httpx.ConnectTimeout):
+        return _Failure(reason, unreachable=True)
+    if isinstance(source, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return _Failure(reason, again=False)
+    if isinstance(source, httpx.TimeoutException):
+        return _Failure("no answer in time")
+    if isinstance(source, httpx.TransportError):
+        return _Failure(f"connection lost ({reason})")
+    return _Failure(f"an answer that is not Qdrant's ({reason[:120]})", tries=_FEW)
+
+
+def _grpc_failure(error: grpc.RpcError) -> _Failure:
+    # Errors of calls carry code() and details(); the bare class does not promise them.
+    code = error.code() if isinstance(error, grpc.Call) else None
+    reason = _one_line((error.details() if isinstance(error, grpc.Call) else "") or str(error))
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return _Failure(reason, 503, unreachable=True)
+    status = 400 if code is None else _STATUS_OF.get(code, 400)
+    return _Failure(reason, status, again=status in _TRANSIENT)
+
+
+def _reason(error: UnexpectedResponse) -> str:
+    """The server's own words: `status.error` of its JSON, else the body's first line."""
+    text = error.content.decode("utf-8", "replace")
+    try:
+        text = json.loads(text)["status"]["error"]
+    except (ValueError, KeyError, TypeError):
+        text = text or error.reason_phrase
+    return _one_line(str(text)) or f"HTTP {error.status_code}"
+
+
+def _one_line(text: str) -> str:
+    shown = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(shown.split())[:300]
+
+
+def _normal_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORT
+    except ValueError as error:
+        raise UsageError(f"store {url!r}: {error}") from None
+    if parts.username or parts.password:
+        raise UsageError(f"store URL holds a user name or password; use {KEY_VARIABLE} instead")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"store {url!r}: write http://host:port or https://host:port")
+    if parts.query or parts.fragment:
+        raise UsageError(f"store {url!r}: a store URL has no '?' or '#'")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
+
+
+def _checked_key(key: str | None) -> str | None:
+    key = (key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(f"{KEY_VARIABLE} holds characters that no key has; copy it again")
+    return key or None

@@ -1,0 +1,274 @@
+"""A Qdrant server for tests: REST over a real socket, strict, with faults on demand.
+
+with QdrantFacade(version="1.15.4") as facade:
+    facade.inject(Fault("cut-after", route="*/points/batch"))
+    ServerStore(facade.url)…
+
+python -m tests.servers.qdrant --port 0      # prints its URL, serves until it is ended
+"""
+
+import argparse
+import json
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from tests.servers.qdrant_engine import Engine, Problem
+
+MAX_BODY = 32 * 1024 * 1024  # service.max_request_size_mb
+
+Kind = Literal["status", "slow", "cut-before", "cut-after", "truncated", "short", "html", "queued"]
+
+
+@dataclass
+class Fault:
+    """What happens to the next `times` requests whose route matches, after `skip` of them.
+
+    status: that status, nothing done (`retry_after`: the header). slow: done, answered
+    `seconds` late. cut-before, cut-after: the connection ends without an answer, before
+    or after the work. short: done, the connection ends within the answer. truncated: done,
+    a whole answer of half a JSON document. html: done, a proxy's page instead of JSON.
+    queued: done, but reported as still waiting.
+    """
+
+    kind: Kind
+    route: str = "*"  # fnmatch over "POST /collections/{name}/points/batch"
+    times: int = 1
+    skip: int = 0
+    status: int = 500
+    retry_after: str | None = None
+    seconds: float = 0.0
+    message: str = "Service internal error: injected"
+
+
+class QdrantFacade:
+    """One server on a free port of 127.0.0.1 (`port` 0), alone with its data."""
+
+    def __init__(
+        self, *, api_key: str | None = None, version: str = "1.17.0", port: int = 0
+    ) -> None:
+        self.api_key = api_key
+        self.version = version
+        major, minor = version.split(".")[:2]
+        self.engine = Engine((int(major), int(minor)))
+        self.requests: Counter[str] = Counter()  # by route
+        self.largest_body = 0
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
+        self._faults: list[Fault] = []
+        self._server = _Server(("127.0.0.1", port), self)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.end_connections()
+        self._server.server_close()
+
+    def serve(self) -> None:
+        """Serve in this thread until interrupted."""
+        self._server.serve_forever()
+
+    def inject(self, *faults: Fault) -> None:
+        with self.lock:
+            self._faults += faults
+
+    def fault(self, route: str) -> Fault | None:
+        """The fault that is due for a request, taken off the script. Hold the lock."""
+        for fault in self._faults:
+            if not fnmatchcase(route, fault.route):
+                continue
+            if fault.skip:
+                fault.skip -= 1
+                continue
+            if fault.times:
+                fault.times -= 1
+                return fault
+        return None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int], facade: QdrantFacade) -> None:
+        self.facade = facade
+        self._open: set[socket.socket] = set()
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def end_connections(self) -> None:
+        """Kept-alive connections would keep their threads."""
+        for connection in list(self._open):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                self._open.discard(connection)  # closed meanwhile
+        deadline = time.monotonic() + 5
+        while self._open and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is not news; anything else is a defect here."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    do_PUT = do_POST = do_DELETE = do_PATCH = do_GET
+
+    def _serve(self) -> None:
+        facade = self.server.facade
+        body = self._body()
+        if body is None:
+            return
+        parts = urlsplit(self.path)
+        path = unquote(parts.path)
+        if facade.api_key and path != "/" and self.headers.get("api-key") != facade.api_key:
+            reason = "Invalid API key" if "api-key" in self.headers else "Must provide an API key"
+            self._send(401, f"{reason} or an Authorization bearer token".encode(), "text/plain")
+            return
+        found = facade.engine.route(self.command, path)
+        if found is None:
+            self._send(404, b"")
+            return
+        route, names = found
+        with facade.lock:
+            facade.requests[route.name] += 1
+            facade.largest_body = max(facade.largest_body, len(body))
+            fault = facade.fault(route.name)
+        if fault is not None and fault.kind in ("status", "cut-before"):
+            self._refuse(fault)
+            return
+        with facade.lock:
+            status, answer = self._answered(route, names, dict(parse_qsl(parts.query)), body)
+        self._reply(status, answer, fault)
+
+    def _body(self) -> bytes | None:
+        """The whole body; None when there is nothing to answer to."""
+        length = int(self.headers.get("Content-Length") or 0)
+        if length > MAX_BODY:
+            self.close_connection = True
+            limit = (
+                f"JSON payload ({length} bytes) is larger than allowed (limit: {MAX_BODY} bytes)."
+            )
+            self._send(413, limit.encode(), "text/plain")
+            return None
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True  # the client died while sending: nothing happens
+            return None
+        return body
+
+    def _answered(self, route: Any, names: Any, query: Any, body: bytes) -> tuple[int, Any]:
+        facade = self.server.facade
+        if route.path == "/":
+            title = "qdrant - vector search engine"
+            return 200, {"title": title, "version": facade.version, "commit": "0" * 40}
+        try:
+            result = facade.engine.answer(route, names, query, body)
+        except Problem as problem:
+            return problem.status, _wrapped(None, {"error": str(problem)})
+        return 200, _wrapped(result, "ok")
+
+    def _refuse(self, fault: Fault) -> None:
+        if fault.kind == "cut-before":
+            self._cut()
+            return
+        body = json.dumps(_wrapped(None, {"error": fault.message})).encode()
+        self._send(fault.status, body, retry_after=fault.retry_after)
+
+    def _reply(self, status: int, answer: Any, fault: Fault | None) -> None:
+        kind = fault.kind if fault is not None else None
+        if kind == "queued":
+            answer = json.loads(json.dumps(answer).replace('"completed"', '"wait_timeout"'))
+        body = json.dumps(answer).encode()
+        if kind == "cut-after":
+            self._cut()
+        elif kind == "short":
+            self._send(status, body[: len(body) // 2], claimed=len(body))
+            self._cut()
+        elif kind == "truncated":
+            self._send(status, body[: len(body) // 2])
+        elif kind == "html":
+            self._send(200, b"<html><body>Sign in to the hotel network</body></html>", "text/html")
+        else:
+            if fault is not None:
+                self.server.facade.closing.wait(fault.seconds)
+            self._send(status, body)
+
+    def _cut(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _send(
+        self,
+        status: int,
+        body: bytes,
+        kind: str = "application/json",
+        *,
+        retry_after: str | None = None,
+        claimed: int | None = None,
+    ) -> None:
+        self.send_response(status, HTTPStatus(status).phrase)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body) if claimed is None else claimed))
+        if retry_after is not None:
+            self.send_header("Retry-After", retry_after)
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+
+def _wrapped(result: Any, status: Any) -> dict[str, Any]:
+    return {"result": result, "status": status, "time": 0.000123}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.servers.qdrant")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--api-key")
+    parser.add_argument("--version", default="1.17.0")
+    options = parser.parse_args()
+    facade = QdrantFacade(api_key=options.api_key, version=options.version, port=options.port)
+    print(facade.url, flush=True)
+    try:
+        facade.serve()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

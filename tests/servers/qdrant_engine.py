@@ -1,0 +1,399 @@
+"""Qdrant's REST calls, as far as ragctl makes them, over the client's local mode.
+
+Stricter than a server in one way: a server ignores fields that it does not know,
+this refuses them, so that a misspelled one is seen. Where local mode differs from
+a server, this does as the server does; sources are the error texts and checks of
+the server's own code.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from qdrant_client import models
+from qdrant_client.local.qdrant_local import QdrantLocal
+
+Json: TypeAlias = Any
+Answer: TypeAlias = Json  # what goes under "result"
+
+_COLLECTION = "/collections/{name}"
+_WRITE = frozenset({"wait", "ordering", "timeout"})
+_READ = frozenset({"consistency", "timeout"})
+_FACET_HELP = (
+    "Please create one to facet on this field. Check "
+    "https://qdrant.tech/documentation/concepts/indexing/#payload-index to see which payload "
+    "schemas support Match conditions"
+)
+
+
+class Problem(Exception):
+    """An answer that is not a success."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass
+class Engine:
+    """The state of one server. Calls come one at a time."""
+
+    version: tuple[int, int]
+    strict_mode: dict[str, Json] = field(default_factory=dict)
+    points_upserted: int = 0
+    largest_upsert: int = 0
+
+    def __post_init__(self) -> None:
+        self._local = QdrantLocal(":memory:")
+        self._indexes: dict[str, dict[str, Json]] = {}
+
+    def route(self, method: str, path: str) -> "tuple[Route, dict[str, str]] | None":
+        for route in ROUTES:
+            found = route.pattern.fullmatch(path)
+            if route.method == method and found and self.version >= route.since:
+                return route, found.groupdict()
+        return None
+
+    def answer(
+        self, route: "Route", names: Mapping[str, str], query: Mapping[str, str], body: bytes
+    ) -> Answer:
+        """Carry out one request; raises Problem."""
+        if unknown := set(query) - route.query:
+            raise Problem(400, f"unknown query parameter: {sorted(unknown)}")
+        request = _parsed(route.body, body)
+        if (
+            "name" in names
+            and route.needs_collection
+            and names["name"] not in self._local.collections
+        ):
+            raise Problem(404, f"Not found: Collection `{names['name']}` doesn't exist!")
+        try:
+            return route.call(self, names, query, request)
+        except ValueError as error:  # local mode's only error
+            raise Problem(400, f"Wrong input: {error}") from error
+
+    # Collections
+
+    def list_collections(self, *_: Any) -> Answer:
+        return {"collections": [{"name": name} for name in self._local.collections]}
+
+    def collection(self, names: Mapping[str, str], *_: Any) -> Answer:
+        name = names["name"]
+        info = self._local.get_collection(name).model_dump(mode="json", exclude_none=True)
+        info["payload_schema"] = {
+            key: {"data_type": "keyword", "params": params, "points": 0}
+            for key, params in self._indexes[name].items()
+        }
+        if self.strict_mode:
+            info["config"]["strict_mode_config"] = self.strict_mode
+        return info
+
+    def create(self, names: Mapping[str, str], _: Any, request: models.CreateCollection) -> Answer:
+        name = names["name"]
+        if name in self._local.collections:
+            raise Problem(409, f"Wrong input: Collection `{name}` already exists!")
+        self._local.create_collection(
+            name,
+            vectors_config=request.vectors,
+            sparse_vectors_config=request.sparse_vectors,
+            # A server does not know later versions' fields, and says nothing of it.
+            metadata=request.metadata if self.version >= (1, 16) else None,
+        )
+        # Local mode warns of large collections; this serves tests, large or not.
+        self._local.collections[name].LARGE_DATA_THRESHOLD = 10**12
+        self._indexes[name] = {}
+        return True
+
+    def delete_collection(self, names: Mapping[str, str], *_: Any) -> Answer:
+        self._indexes.pop(names["name"], None)
+        return self._local.delete_collection(names["name"])
+
+    def create_index(
+        self, names: Mapping[str, str], query: Mapping[str, str], request: models.CreateFieldIndex
+    ) -> Answer:
+        schema = request.field_schema
+        if not isinstance(schema, models.KeywordIndexParams):
+            raise Problem(400, "only keyword indexes are served here")
+        params = schema.model_dump(mode="json", exclude_none=True)
+        self._indexes[names["name"]][request.field_name] = params
+        return _updated(query)
+
+    # Writes
+
+    def batch(
+        self, names: Mapping[str, str], query: Mapping[str, str], request: models.UpdateOperations
+    ) -> Answer:
+        # One after the other, as a server does: those before a bad one stay done.
+        return [self._update(names["name"], query, operation) for operation in request.operations]
+
+    def upsert(
+        self,
+        names: Mapping[str, str],
+        query: Mapping[str, str],
+        request: models.PointsList,
+    ) -> Answer:
+        return self._update(names["name"], query, models.UpsertOperation(upsert=request))
+
+    def _update(self, name: str, query: Mapping[str, str], operation: Any) -> Answer:
+        if isinstance(operation, models.UpsertOperation):
+            if not isinstance(operation.upsert, models.PointsList):
+                raise Problem(400, "only lists of points are served here")
+            self._check_points(name, operation.upsert.points)
+        written = getattr(operation, "set_payload", getattr(operation, "overwrite_payload", None))
+        if written is not None and (written.points is None) == (written.filter is None):
+            raise Problem(422, "Validation error in JSON body: either points or filter")
+        if written is not None and written.filter is not None:
+            self._check_filter(name, written.filter, "unindexed_filtering_update")
+        try:
+            self._local.batch_update_points(name, [operation])
+        except KeyError as error:  # the points that do exist are written, as on a server
+            raise Problem(404, f"Not found: No point with id {error.args[0]} found") from error
+        return _updated(query)
+
+    def _check_points(self, name: str, points: list[models.PointStruct]) -> None:
+        self._check_limit("upsert_max_batchsize", len(points))
+        for point in points:
+            for vector, value in (point.vector or {}).items():  # type: ignore[union-attr]
+                self._check_vector(name, vector, value)
+        self.points_upserted += len(points)
+        self.largest_upsert = max(self.largest_upsert, len(points))
+
+    def _check_vector(self, name: str, vector: str, value: Any) -> None:
+        params = self._local.get_collection(name).config.params
+        dense: Any = params.vectors
+        if isinstance(value, models.SparseVector):
+            known = vector in (params.sparse_vectors or {})
+            if len(value.indices) != len(value.values) or len(set(value.indices)) != len(
+                value.indices
+            ):
+                raise Problem(422, "Validation error in JSON body: sparse indices and values")
+        else:
+            known = vector in dense
+            if known and len(value) != dense[vector].size:
+                raise Problem(
+                    400,
+                    "Wrong input: Vector dimension error: "
+                    f"expected dim: {dense[vector].size}, got {len(value)}",
+                )
+        if not known:
+            raise Problem(400, f"Wrong input: Not existing vector name error: {vector}")
+
+    # Reads
+
+    def retrieve(self, names: Mapping[str, str], _: Any, request: models.PointRequest) -> Answer:
+        found = self._local.retrieve(
+            names["name"],
+            request.ids,
+            with_payload=True if request.with_payload is None else request.with_payload,
+            with_vectors=request.with_vector or False,
+        )
+        return [_dump(record) for record in found]
+
+    def scroll(self, names: Mapping[str, str], _: Any, request: models.ScrollRequest) -> Answer:
+        self._check_filter(names["name"], request.filter)
+        self._check_limit("max_query_limit", _positive(request.limit))
+        records, following = self._local.scroll(
+            names["name"],
+            scroll_filter=request.filter,
+            limit=_positive(request.limit),
+            offset=request.offset,
+            with_payload=True if request.with_payload is None else request.with_payload,
+            with_vectors=request.with_vector or False,
+        )
+        return {"points": [_dump(record) for record in records], "next_page_offset": following}
+
+    def count(self, names: Mapping[str, str], _: Any, request: models.CountRequest) -> Answer:
+        self._check_filter(names["name"], request.filter)
+        return {"count": int(self._local.count(names["name"], request.filter).count)}
+
+    def facet(self, names: Mapping[str, str], _: Any, request: models.FacetRequest) -> Answer:
+        """Counted here: local mode rewrites values that look like a UUID."""
+        limit = _positive(request.limit)
+        self._check_limit("max_query_limit", limit)
+        if request.key not in self._indexes[names["name"]]:
+            raise Problem(
+                400,
+                f"Wrong input: No appropriate index for faceting: `{request.key}`. {_FACET_HELP}",
+            )
+        counts: Counter[str] = Counter()
+        for record in self._local.scroll(names["name"], request.filter, limit=10**9)[0]:
+            held = (record.payload or {}).get(request.key)
+            values = held if isinstance(held, list) else [held]
+            counts.update({value for value in values if isinstance(value, str)})
+        best = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+        return {"hits": [{"value": value, "count": count} for value, count in best]}
+
+    def query(self, names: Mapping[str, str], _: Any, request: models.QueryRequest) -> Answer:
+        return self._search(names["name"], request)
+
+    def query_batch(
+        self, names: Mapping[str, str], _: Any, request: models.QueryRequestBatch
+    ) -> Answer:
+        return [self._search(names["name"], search) for search in request.searches]
+
+    def _search(self, name: str, request: models.QueryRequest) -> Answer:
+        prefetch: Any = request.prefetch or []
+        prefetches: list[models.Prefetch] = prefetch if isinstance(prefetch, list) else [prefetch]
+        self._check_search(name, request)
+        for search in prefetches:
+            self._check_search(name, search)
+            search.query = _nearest(search.query)
+        if isinstance(request.query, models.RrfQuery):
+            if self.version < (1, 16):
+                raise Problem(400, "Format error in JSON body: no variant of QueryInterface")
+            if self.version < (1, 17):
+                request.query.rrf.weights = None  # not known yet, and not complained of
+        found = self._local.query_points(
+            name,
+            query=_nearest(request.query),
+            prefetch=prefetches,
+            query_filter=request.filter,
+            using=request.using,
+            search_params=request.params,
+            score_threshold=request.score_threshold,
+            limit=_positive(request.limit),
+            offset=request.offset or 0,
+            with_payload=request.with_payload or False,
+            with_vectors=request.with_vector or False,
+        )
+        return {"points": [_dump(point) for point in found.points]}
+
+    def _check_search(self, name: str, search: models.Prefetch | models.QueryRequest) -> None:
+        self._check_filter(name, search.filter)
+        self._check_limit("max_query_limit", _positive(search.limit))
+        if search.params is not None and search.params.hnsw_ef is not None:
+            self._check_limit("search_max_hnsw_ef", search.params.hnsw_ef)
+        vector: Any = search.query
+        vector = vector.nearest if isinstance(vector, models.NearestQuery) else vector
+        if isinstance(vector, list | models.SparseVector):
+            self._check_vector(name, search.using or "", vector)
+
+    # Limits
+
+    def _check_limit(self, limit: str, value: int) -> None:
+        allowed = self.strict_mode.get(limit) if self.strict_mode.get("enabled") else None
+        if allowed is not None and value > allowed:
+            raise Problem(
+                400,
+                f'Bad request: Limit exceeded {value} > {allowed} for "{limit}". '
+                f'Help: Reduce the "{limit}" parameter to be at most {allowed}.',
+            )
+
+    def _check_filter(
+        self, name: str, condition: Any, rule: str = "unindexed_filtering_retrieve"
+    ) -> None:
+        if not self.strict_mode.get("enabled") or self.strict_mode.get(rule, True):
+            return
+        for key in _keys(condition):
+            if key not in self._indexes[name]:
+                raise Problem(
+                    400,
+                    f'Bad request: Index required but not found for "{key}" of one of the '
+                    "following types: [keyword]. Help: Create an index for this key or use a "
+                    "different filter.",
+                )
+
+
+@dataclass(frozen=True)
+class Route:
+    """One REST call: its path, what it takes, and what carries it out."""
+
+    method: str
+    path: str
+    call: Callable[..., Answer]
+    body: Any = None
+    query: frozenset[str] = frozenset()
+    needs_collection: bool = True
+    since: tuple[int, int] = (1, 0)
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(self.path.replace("{name}", "(?P<name>[^/]+)"))
+
+
+ROUTES = (
+    Route("GET", "/", lambda *_: None),
+    Route("GET", "/collections", Engine.list_collections),
+    Route("GET", _COLLECTION, Engine.collection),
+    Route(
+        "PUT",
+        _COLLECTION,
+        Engine.create,
+        models.CreateCollection,
+        frozenset({"timeout"}),
+        needs_collection=False,
+    ),
+    Route(
+        "DELETE",
+        _COLLECTION,
+        Engine.delete_collection,
+        query=frozenset({"timeout"}),
+        needs_collection=False,
+    ),
+    Route("PUT", f"{_COLLECTION}/index", Engine.create_index, models.CreateFieldIndex, _WRITE),
+    Route("POST", f"{_COLLECTION}/points/batch", Engine.batch, models.UpdateOperations, _WRITE),
+    Route("PUT", f"{_COLLECTION}/points", Engine.upsert, models.PointsList, _WRITE),
+    Route("POST", f"{_COLLECTION}/points", Engine.retrieve, models.PointRequest, _READ),
+    Route("POST", f"{_COLLECTION}/points/scroll", Engine.scroll, models.ScrollRequest, _READ),
+    Route("POST", f"{_COLLECTION}/points/count", Engine.count, models.CountRequest, _READ),
+    Route("POST", f"{_COLLECTION}/facet", Engine.facet, models.FacetRequest, _READ, since=(1, 12)),
+    Route("POST", f"{_COLLECTION}/points/query", Engine.query, models.QueryRequest, _READ),
+    Route(
+        "POST",
+        f"{_COLLECTION}/points/query/batch",
+        Engine.query_batch,
+        models.QueryRequestBatch,
+        _READ,
+    ),
+)
+
+
+def _parsed(model: Any, body: bytes) -> Any:
+    if model is None:
+        if body:
+            raise Problem(400, "this call takes no body")
+        return None
+    try:
+        return TypeAdapter(model).validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise Problem(400, f"Format error in JSON body: {place}: {first['msg']}") from error
+
+
+def _updated(query: Mapping[str, str]) -> Answer:
+    done = query.get("wait") == "true"
+    return {"operation_id": 0, "status": "completed" if done else "acknowledged"}
+
+
+def _positive(limit: int | None) -> int:
+    if limit is not None and limit < 1:
+        raise Problem(422, f"Validation error in JSON body: [limit: value {limit} invalid]")
+    return 10 if limit is None else limit
+
+
+def _dump(model: BaseModel) -> Json:
+    return model.model_dump(mode="json")
+
+
+def _nearest(query: Any) -> Any:
+    """A bare vector means its nearest neighbours."""
+    bare = isinstance(query, list | models.SparseVector)
+    return models.NearestQuery(nearest=query) if bare else query
+
+
+def _keys(condition: Any) -> Iterator[str]:
+    """Payload fields that a filter looks at, nested ones too."""
+    if isinstance(condition, models.FieldCondition):
+        yield condition.key
+    elif isinstance(condition, models.Filter):
+        for clause in (condition.must, condition.should, condition.must_not):
+            for part in clause if isinstance(clause, list) else [clause]:
+                yield from _keys(part)
