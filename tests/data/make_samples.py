@@ -1,11 +1,11 @@
 """Makes the sample documents that are not written by hand, from the texts in `sources/`.
 
-    python tests/data/make_samples.py [--into sample_docs] [--font DejaVuSans.ttf]
+    python -m tests.data.make_samples [--into sample_docs] [--font DejaVuSans.ttf]
 
-Needs the test extra (reportlab, Pillow) and, for the PDFs, a TrueType font with Cyrillic letters
-(Debian: fonts-dejavu-core). The output is committed; a rerun gives the same bytes with the same
-library versions. The encrypted PDF is the exception: AES draws fresh random keys, so an existing
-one is left alone; delete it to make a new one.
+Run it in the root of the repository. It needs the test extra (reportlab, Pillow) and, for the
+PDFs, a TrueType font with Cyrillic letters (Debian: fonts-dejavu-core). The output is committed; a
+rerun gives the same bytes with the same library versions. The encrypted PDF is the exception: AES
+draws fresh random keys, so an existing one is left alone; delete it to make a new one.
 """
 
 import argparse
@@ -16,8 +16,9 @@ import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import fault_reference
+from tests.data import fault_reference
 
 SOURCES = Path(__file__).parent / "sources"
 FONT = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
@@ -149,74 +150,103 @@ def scan(font: Path) -> bytes:
     return out.getvalue()
 
 
+class Sheets:
+    """PDF pages filled from the top; headings go into the outline."""
+
+    margin = 62.0
+    bottom = 70.0
+
+    def __init__(self, title: str, font: Path) -> None:
+        from reportlab.lib.pagesizes import A4
+        from reportlab.lib.styles import ParagraphStyle
+        from reportlab.pdfbase import pdfmetrics
+        from reportlab.pdfbase.ttfonts import TTFont
+        from reportlab.pdfgen.canvas import Canvas
+
+        pdfmetrics.registerFont(TTFont("Sample", str(font)))
+        self.body = ParagraphStyle("body", fontName="Sample", fontSize=10, leading=15)
+        self.width, self.height = A4
+        self.out = io.BytesIO()
+        self.canvas = Canvas(self.out, pagesize=A4, invariant=True)
+        self.canvas.setTitle(title)
+        self.canvas.setAuthor("Tervanta")
+        self.number = 0
+        self.y = self.height - self.margin
+
+    def turn(self) -> None:
+        """Begin the next page."""
+        self.canvas.showPage()
+        self.number += 1
+        self.y = self.height - self.margin
+
+    def place(self, flowable: Any, gap: float) -> None:
+        _, tall = flowable.wrap(self.width - 2 * self.margin, self.height)
+        if self.y - gap - tall < self.bottom:
+            self.turn()
+        self.y -= gap + tall
+        flowable.drawOn(self.canvas, self.margin, self.y)
+
+    def paragraph(self, text: str) -> None:
+        from reportlab.platypus import Paragraph
+
+        self.place(Paragraph(text, self.body), 8)
+
+    def heading(self, text: str, level: int) -> None:
+        """A heading of `level` 0 to 2, never alone at the foot of a page."""
+        from reportlab.lib.styles import ParagraphStyle
+        from reportlab.platypus import Paragraph
+
+        size = (20, 15, 12)[level]
+        style = ParagraphStyle("heading", parent=self.body, fontSize=size, leading=size * 1.4)
+        if self.y < self.bottom + 110:
+            self.turn()
+        self.place(Paragraph(text, style), 16)
+        self.canvas.bookmarkHorizontal(text, 0, self.y + size)
+        self.canvas.addOutlineEntry(text, text, level=level)
+
+    def table(self, rows: list[list[str]]) -> None:
+        from reportlab.platypus import Table
+
+        grid = [("FONT", (0, 0), (-1, -1), "Sample", 9), ("GRID", (0, 0), (-1, -1), 0.4, 0)]
+        self.place(Table(rows, style=grid, hAlign="LEFT"), 10)
+
+    def picture(self, png: bytes) -> None:
+        """A page that is one image."""
+        from reportlab.lib.utils import ImageReader
+
+        self.turn()
+        self.canvas.drawImage(ImageReader(io.BytesIO(png)), 0, 0, self.width, self.height)
+
+    def finish(self) -> bytes:
+        self.canvas.showPage()
+        self.canvas.save()
+        return self.out.getvalue()
+
+
 def pdf(markdown: str, title: str, font: Path, scanned: bytes | None = None) -> bytes:
     """A PDF with an outline and page labels: a cover "i", pages 1, 2, …, a scan "A-1"."""
-    from reportlab.lib.pagesizes import A4
-    from reportlab.lib.styles import ParagraphStyle
-    from reportlab.lib.utils import ImageReader
-    from reportlab.pdfbase import pdfmetrics
-    from reportlab.pdfbase.ttfonts import TTFont
-    from reportlab.pdfgen.canvas import Canvas
-    from reportlab.platypus import Paragraph, Table
-
-    pdfmetrics.registerFont(TTFont("Sample", str(font)))
-    out = io.BytesIO()
-    canvas = Canvas(out, pagesize=A4, invariant=True)
-    canvas.setTitle(title)
-    canvas.setAuthor("Tervanta")
-    width, height = A4
-    margin, bottom = 62.0, 70.0
-    y = height - margin
-    number = 0
-    outlined = -1
-
-    def turn() -> None:
-        nonlocal y, number
-        canvas.showPage()
-        number += 1
-        y = height - margin
-
-    def place(flowable: Paragraph | Table, gap: float) -> None:
-        nonlocal y
-        _, tall = flowable.wrap(width - 2 * margin, height)
-        if y - gap - tall < bottom:
-            turn()
-        y -= gap + tall
-        flowable.drawOn(canvas, margin, y)
-
-    body = ParagraphStyle("body", fontName="Sample", fontSize=10, leading=15)
+    sheets = Sheets(title, font)
+    sheets.canvas.addPageLabel(0, "ROMAN_LOWER", 1)
+    sheets.canvas.addPageLabel(1, "ARABIC", 1)
     rows: list[list[str]] = []
-    canvas.addPageLabel(0, "ROMAN_LOWER", 1)
-    canvas.addPageLabel(1, "ARABIC", 1)
-    for kind, cells in [*blocks(markdown), ("end", [""])]:
+    for kind, cells in blocks(markdown):
         if kind == "row":
             rows.append(cells)
             continue
         if rows:
-            grid = [("FONT", (0, 0), (-1, -1), "Sample", 9), ("GRID", (0, 0), (-1, -1), 0.4, 0)]
-            place(Table(rows, style=grid, hAlign="LEFT"), 10)
+            sheets.table(rows)
             rows = []
-        if kind[0] == "h":
+        if kind.startswith("h"):
             level = int(kind[1]) - 1
-            if level == 1 and number == 0:
-                turn()  # the cover holds the title and the preface alone
-            size = (20, 15, 12)[level]
-            style = ParagraphStyle(kind, parent=body, fontSize=size, leading=size * 1.4)
-            if y < bottom + 110:
-                turn()
-            place(Paragraph(cells[0], style), 16)
-            outlined = min(level, outlined + 1)
-            canvas.bookmarkHorizontal(cells[0], 0, y + size)
-            canvas.addOutlineEntry(cells[0], cells[0], level=outlined)
-        elif kind != "end":
-            place(Paragraph(cells[0], body), 8)
+            if level == 1 and sheets.number == 0:
+                sheets.turn()  # the cover holds the title and the preface alone
+            sheets.heading(cells[0], level)
+        else:
+            sheets.paragraph(cells[0])
     if scanned is not None:
-        turn()
-        canvas.addPageLabel(number, None, 1, "A-1")
-        canvas.drawImage(ImageReader(io.BytesIO(scanned)), 0, 0, width, height)
-    canvas.showPage()
-    canvas.save()
-    return out.getvalue()
+        sheets.picture(scanned)
+        sheets.canvas.addPageLabel(sheets.number, None, 1, "A-1")
+    return sheets.finish()
 
 
 def write_pdfs(into: Path, font: Path) -> None:
@@ -241,15 +271,13 @@ def main() -> None:
     root = Path(__file__).parents[2]
     parser.add_argument("--into", type=Path, default=root / "sample_docs")
     parser.add_argument("--font", type=Path, default=FONT)
-    parser.add_argument("--no-pdf", action="store_true", help="leave the PDFs (needs no font)")
     options = parser.parse_args()
     for language in ("en", "ru", "zh"):
         (options.into / language).mkdir(parents=True, exist_ok=True)
     write_texts(options.into)
     write_docx(options.into)
     write_notebook(options.into)
-    if not options.no_pdf:
-        write_pdfs(options.into, options.font)
+    write_pdfs(options.into, options.font)
 
 
 if __name__ == "__main__":
