@@ -61,3 +61,24 @@ class Chunk:
     tokens: int
     page: int | None = None
     heading: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer to a search: a chunk, the best first.
+
+    `score` is the engine's: cosine similarity (dense), BM25 (sparse) or the
+    fused rank score (hybrid); comparable within one search only. `line` is
+    counted from 1 where the document's text is the file's own.
+    """
+
+    source: str
+    score: float
+    text: str
+    start: int
+    end: int
+    page: int | None
+    heading: tuple[str, ...]
+    ordinal: int
+    meta: Mapping[str, Json]
+    line: int | None = None

@@ -1,0 +1,8 @@
+"""The command line: parses, prints, exits. Nothing imports it."""
+
+
+def main() -> None:
+    """Entry point of the `ragctl` command."""
+    from ragctl.cli.main import main as run
+
+    run()

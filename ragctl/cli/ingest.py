@@ -1,0 +1,222 @@
+"""`ragctl ingest` and `ragctl run`."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragctl.cli import console
+from ragctl.cli.options import (
+    AsJson,
+    Backend,
+    BaseUrl,
+    CollectionName,
+    StoreLocation,
+    open_store,
+    parse_pairs,
+)
+from ragctl.errors import DocumentError
+
+if TYPE_CHECKING:
+    from ragctl.index.report import Report
+    from ragctl.index.stop import Stop
+    from ragctl.pipeline import Pipeline
+
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be done and sent; write and send nothing."),
+]
+_FAILURES_SHOWN = 20
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders or files.")],
+    collection: CollectionName = "docs",
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="The embedding model.")
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option("--dim", metavar="N", help="Dimension of the vectors.")
+    ] = None,
+    backend: Backend = None,
+    base_url: BaseUrl = None,
+    store: StoreLocation = None,
+    chunk_size: Annotated[
+        int | None, typer.Option("--chunk-size", metavar="N", help="Tokens a chunk, at most. [512]")
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option("--overlap", metavar="N", help="Tokens repeated. [0]")
+    ] = None,
+    include: Annotated[
+        list[str], typer.Option("--include", metavar="PATTERN", help="Only files like this.")
+    ] = [],  # noqa: B006 - typer's way to say a repeated option
+    exclude: Annotated[
+        list[str], typer.Option("--exclude", metavar="PATTERN", help="No files like this.")
+    ] = [],  # noqa: B006
+    meta: Annotated[
+        list[str], typer.Option("--meta", metavar="K=V", help="Metadata for every document.")
+    ] = [],  # noqa: B006
+    language: Annotated[
+        list[str],
+        typer.Option("--language", metavar="CODE", help="BM25 language (ru, de …). [detected]"),
+    ] = [],  # noqa: B006
+    prune: Annotated[
+        bool, typer.Option("--prune/--no-prune", help="Remove documents whose files are gone.")
+    ] = True,
+    prune_limit: Annotated[
+        float,
+        typer.Option("--prune-limit", metavar="PERCENT", help="Refuse to remove more than this."),
+    ] = 30.0,
+    jsonl_text: Annotated[
+        str, typer.Option("--jsonl-text", metavar="FIELD", help="Text of a JSONL record.")
+    ] = "text",
+    jsonl_id: Annotated[
+        str, typer.Option("--jsonl-id", metavar="FIELD", help="Id of a JSONL record.")
+    ] = "id",
+    jsonl_meta: Annotated[
+        list[str],
+        typer.Option("--jsonl-meta", metavar="FIELD", help="Metadata of a record. [all others]"),
+    ] = [],  # noqa: B006
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", help="Encoding of text files. [detected]")
+    ] = None,
+    parse_timeout: Annotated[
+        float, typer.Option("--parse-timeout", metavar="SECONDS", help="Limit for one file.")
+    ] = 60.0,
+    parse_memory: Annotated[
+        int, typer.Option("--parse-memory", metavar="MB", help="Limit of a parsing process.")
+    ] = 2048,
+    max_file: Annotated[
+        int, typer.Option("--max-file", metavar="MB", help="Larger files are not read.")
+    ] = 200,
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", help="Parsing processes. [cores, max 4]")
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> int:
+    """Make a collection true to folders of documents: embed what changed, drop what is gone.
+
+    What is left out is taken from the collection, if it exists: model, backend, chunk size.
+    """
+    from ragctl.pipeline import PDF_PASSWORD, Embedding, Parsing, Pipeline, Source, default_store
+
+    defaults = Parsing()
+    pipeline = Pipeline(
+        sources=tuple(Source(path, tuple(include), tuple(exclude)) for path in paths),
+        store=store or default_store(os.environ),
+        collection=collection,
+        embedding=Embedding(model, dim, backend, base_url),
+        chunk_size=chunk_size,
+        overlap=overlap,
+        languages=tuple(language),
+        meta=parse_pairs(meta, "--meta"),
+        prune=prune,
+        prune_limit=prune_limit,
+        parsing=Parsing(
+            workers=defaults.workers if workers is None else workers,
+            timeout=parse_timeout,
+            memory_mb=parse_memory,
+            max_file_mb=max_file,
+            encoding=encoding,
+            jsonl_text=jsonl_text,
+            jsonl_id=jsonl_id,
+            jsonl_metadata=tuple(jsonl_meta) or None,
+        ),
+        pdf_password=os.environ.get(PDF_PASSWORD),
+    )
+    return _carry_out(pipeline, dry_run=dry_run, as_json=as_json)
+
+
+def run(
+    file: Annotated[Path, typer.Argument(metavar="PIPELINE.toml", help="The pipeline file.")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> int:
+    """Carry out a pipeline file: the settings of `ingest`, written down once."""
+    from ragctl.pipeline import read_pipeline
+
+    return _carry_out(read_pipeline(file, os.environ), dry_run=dry_run, as_json=as_json)
+
+
+def _carry_out(pipeline: "Pipeline", *, dry_run: bool, as_json: bool) -> int:
+    from ragctl.cli.progress import Bar
+    from ragctl.index.run import Run
+
+    bar = Bar(shown=sys.stderr.isatty() and not as_json)
+    with closing(open_store(pipeline.store)) as store, closing(bar):
+        job = Run(pipeline, store, os.environ, progress=bar, planned=bar.planned)
+        try:
+            with _signals(job.stop):
+                report = job.estimate() if dry_run else job.ingest()
+        except BaseException:
+            bar.close()
+            if job.report is not None:
+                _print(job.report, dry_run=dry_run, as_json=as_json, ended=False)
+            raise
+        bar.close()
+        _print(report, dry_run=dry_run, as_json=as_json, ended=True)
+    return DocumentError.exit_code if report.failures else 0
+
+
+@contextmanager
+def _signals(stop: "Stop") -> Iterator[None]:
+    """First Ctrl-C (or SIGTERM): finish what is in flight. Second: at once."""
+
+    def handle(number: int, frame: object) -> None:
+        if stop.requested:
+            raise KeyboardInterrupt
+        console.warn("finishing what is in flight; once more to drop it")
+        stop.request()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _print(report: "Report", *, dry_run: bool, as_json: bool, ended: bool) -> None:
+    for failure in report.failures[:_FAILURES_SHOWN]:
+        console.warn(f"failed: {failure.source}: {failure.error}")
+    if len(report.failures) > _FAILURES_SHOWN:
+        console.warn(f"failed: {len(report.failures) - _FAILURES_SHOWN} more (--json lists all)")
+    for warning in report.warnings:
+        console.warn(f"warning: {warning.source}: {warning.error}")
+    if as_json:
+        console.print_json(report.to_json())
+    else:
+        console.say(_summary(report, dry_run=dry_run, ended=ended))
+
+
+def _summary(report: "Report", *, dry_run: bool, ended: bool) -> str:
+    documents, chunks = report.documents, report.chunks
+    counts = [
+        f"{count:,} {name}"
+        for name in ("added", "updated", "renamed", "unchanged", "removed", "failed")
+        if (count := getattr(documents, name))
+    ]
+    parts = [
+        f"{', '.join(counts) or 'nothing to do'}",
+        f"{chunks.embedded:,} chunks {'to embed' if dry_run else 'embedded'} "
+        f"({report.tokens:,} tokens"
+        + (f", {report.requests:,} requests)" if report.requests else ")"),
+    ]
+    if chunks.reused:
+        parts.append(f"{chunks.reused:,} reused")
+    if chunks.deleted:
+        parts.append(f"{chunks.deleted:,} deleted")
+    if report.skipped:
+        parts.append(f"{report.skipped:,} files of unknown type skipped")
+    if report.elsewhere:
+        parts.append(f"{report.elsewhere:,} documents of other folders kept")
+    head = f"{report.collection}: " + ("" if ended else "ended early: ")
+    if dry_run:
+        head += "would be: "
+    return f"{head}{'; '.join(parts)}; {report.seconds:.1f} s"

@@ -1,0 +1,43 @@
+"""Progress on a terminal: documents, tokens, their rate, and the time left."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ragctl.index.report import Progress
+
+if TYPE_CHECKING:
+    from ragctl.index.plan import Plan
+    from ragctl.index.scan import Scan
+
+
+class Bar(Progress):
+    """A tqdm bar over the files of a plan; nothing where it is not shown."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._bar: Any = None
+        self._tokens = 0
+        self._since = time.monotonic()
+
+    def planned(self, plan: "Plan", found: "Scan") -> None:
+        """The number of files is known: begin."""
+        if self._shown and plan.tasks:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=len(plan.tasks), unit="doc", dynamic_ncols=True, leave=False)
+            self._since = time.monotonic()
+
+    def file(self, size: int) -> None:
+        if self._bar is not None:
+            self._bar.update(1)
+
+    def tokens(self, count: int) -> None:
+        self._tokens += count
+        if self._bar is not None:
+            rate = self._tokens / max(time.monotonic() - self._since, 0.001)
+            self._bar.set_postfix_str(f"{self._tokens:,} tokens, {rate:,.0f}/s", refresh=False)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

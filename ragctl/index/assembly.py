@@ -1,0 +1,93 @@
+"""Documents on their way into the store: what each still waits for, and its end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ragctl.embedding.sparse import Sparse
+from ragctl.index.points import PreparedDocument, embedded_text
+from ragctl.index.writer import Writer
+from ragctl.records import Json
+from ragctl.stores.base import Payload, Point, SparseVector, Vector
+
+
+@dataclass(slots=True)
+class OpenFile:
+    """A file being read. It is sealed once it was read whole and all its documents are written.
+
+    `seal`: payload fields that all its documents get then. `restat`: a document
+    stands as it is, but the file's time, size or root changed.
+    """
+
+    file: str
+    seal: dict[str, Json] | None = None
+    restat: bool = False
+    failed: bool = False
+    outstanding: int = 0
+    seen: set[str] = field(default_factory=set)
+
+
+class Assembly:
+    """One document: its points, those the store has, those that wait for a vector."""
+
+    def __init__(
+        self,
+        document: PreparedDocument,
+        file: OpenFile,
+        rows: Sequence[dict[str, Json]],
+        ids: Sequence[str],
+        stored: Mapping[str, Payload],
+        *,
+        new: bool,
+    ) -> None:
+        self.document = document
+        self.file = file
+        self.new = new
+        self.rows = rows
+        self.ids = ids
+        self.failed = False
+        self._stored = stored
+        self._first: Point | None = None
+        # A point indexed under another language has the wrong sparse vector: it is made anew.
+        self.needed = [
+            ordinal
+            for ordinal in range(len(document.chunks))
+            if (known := stored.get(ids[ordinal])) is None or known.get("lang") != document.lang
+        ]
+        self.missing = len(self.needed)
+
+    def text(self, ordinal: int) -> str:
+        """The text to embed for a chunk."""
+        chunk = self.document.chunks[ordinal]
+        return embedded_text(chunk.text, chunk.heading)
+
+    def place(self, ordinal: int, vector: Vector, sparse: Sparse, writer: Writer) -> None:
+        """A vector has come: its point can be written, or held if it is the first."""
+        (weights,) = sparse.documents([self.text(ordinal)], [self.document.lang])
+        indices, values = weights
+        point = Point(self.ids[ordinal], self.rows[ordinal], vector, SparseVector(indices, values))
+        self.missing -= 1
+        if ordinal == 0:
+            self._first = point
+        else:
+            writer.put(point)
+
+    def finish(self, writer: Writer) -> None:
+        """All vectors are there: update the kept points, mark the first, drop the rest."""
+        new = {self.ids[ordinal] for ordinal in self.needed}
+        for point_id, row in list(zip(self.ids, self.rows, strict=False))[1:]:
+            if point_id not in new and self._stored[point_id] != row:
+                writer.rewrite(point_id, row)
+        first_id, first_row = self.ids[0], self.rows[0]
+        if self._first is not None:
+            writer.mark(self._first)
+        elif not self.document.chunks:
+            writer.mark(Point(first_id, first_row))
+        elif self._stored[first_id] != first_row:
+            writer.remark(first_id, first_row)
+        keep = set(self.ids)
+        writer.drop([point_id for point_id in self._stored if point_id not in keep])
+
+    def abandon(self, writer: Writer) -> None:
+        """It cannot be embedded: take back the points written so far, keep the old ones."""
+        self.failed = True
+        writer.take_back([self.ids[o] for o in self.needed if self.ids[o] not in self._stored])

@@ -1,0 +1,320 @@
+"""Carry out a plan: read, chunk, reuse or embed, write; what is removed goes last.
+
+    tasks ─► Pool (load, chunk, hash) ─► group ─► store lookup ─► reuse ─────────┐
+                                                     └─► DocumentStream ─► place ┴► Writer
+
+One thread runs this loop; parsing happens in worker processes and embedding
+requests in the stream's threads, so all three overlap.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from ragctl.embedding.base import Embedder, Vectors
+from ragctl.embedding.sparse import Sparse
+from ragctl.embedding.stream import DocumentStream
+from ragctl.errors import DocumentError, Interrupted
+from ragctl.index.assembly import Assembly, OpenFile
+from ragctl.index.plan import Plan, Task, check_removal, renames
+from ragctl.index.points import PreparedDocument, namespace, payloads, point_ids
+from ragctl.index.prepare import FileEnd, Item, Limits, Recipe, Same
+from ragctl.index.report import Progress, Report
+from ragctl.index.state import State, Stored
+from ragctl.index.stop import Stop
+from ragctl.index.writer import Writer
+from ragctl.limited import Ended, Pool
+from ragctl.stores.base import Collection, Match, Payload, Point, Vector
+
+_GROUP_CHUNKS = 128  # documents are compared with the store in groups of about so many chunks,
+_GROUP_SECONDS = 0.2  # or when the first of them has waited so long
+_SOME = 256  # values in one filter, and vectors looked up at a time
+
+
+class Ingest:
+    """One run over one collection. Make it, call `run` once, read `report`."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        embedder: Embedder,
+        sparse: Sparse,
+        recipe: Recipe,
+        report: Report,
+        *,
+        stop: Stop,
+        progress: Progress,
+    ) -> None:
+        self.report = report
+        self._collection = collection
+        self._embedder = embedder
+        self._sparse = sparse
+        self._recipe = recipe
+        self._stop = stop
+        self._progress = progress
+        self._space = namespace(collection.name)
+        self._writer = Writer(collection)
+        self._waiting: dict[str, list[tuple[Assembly, int]]] = {}  # by hash of the text sent
+        self._group: list[tuple[Task, OpenFile, PreparedDocument]] = []
+        self._group_since = 0.0
+        self._vanished: list[Stored] = []
+        self._added: Counter[str] = Counter()  # digests of documents new in this run
+        self._tokens = 0
+
+    def run(self, plan: Plan, state: State, limits: Limits, *, prune_share: float | None) -> None:
+        """Do all of it. `prune_share` None removes nothing.
+
+        Raises Interrupted, BackendError or StoreError after what was in flight
+        has been written; the next run goes on from there.
+        """
+        try:
+            with DocumentStream[str](self._embedder) as stream:
+                try:
+                    self._read(plan, limits, stream)
+                    self._compare(stream)
+                    stream.flush()
+                    while stream.pending:
+                        self._stop.check()
+                        self._placed(stream.completed(block=True))
+                except Interrupted:
+                    self._rescue(stream)
+                    raise
+        finally:
+            self._writer.flush()
+            self._count()
+        if prune_share is not None:
+            self._remove(plan, state, prune_share)
+        self._count()
+
+    def _read(self, plan: Plan, limits: Limits, stream: DocumentStream[str]) -> None:
+        tasks = {task.stat.file: task for task in plan.tasks}
+        files: dict[str, OpenFile] = {}
+        pool = Pool(
+            "ragctl.index.prepare:prepare",
+            workers=limits.workers,
+            seconds=limits.seconds,
+            memory=limits.memory,
+        )
+        with pool:
+            items = pool.stream(self._recipe.job(task) for task in plan.tasks)
+            while True:
+                with self._stop.waiting():
+                    job, item = next(items, (None, None))
+                if job is None:
+                    return
+                file = files.setdefault(job.file, OpenFile(job.file))
+                self._item(tasks[job.file], file, item, stream)
+                if isinstance(item, Ended):
+                    del files[job.file]
+                self._placed(stream.completed(block=False))
+
+    def _item(
+        self,
+        task: Task,
+        file: OpenFile,
+        item: Item | Ended | None,
+        stream: DocumentStream[str],
+    ) -> None:
+        match item:
+            case PreparedDocument():
+                file.seen.add(item.source)
+                file.outstanding += 1
+                if not self._group:
+                    self._group_since = time.monotonic()
+                self._group.append((task, file, item))
+                self._compare_if_due(stream)
+            case Same():
+                file.seen.add(item.source)
+                file.restat = True
+                self.report.documents.unchanged += 1
+            case DocumentError():
+                self._failed(file, task.stat.file, str(item))
+            case FileEnd():
+                self._file_end(task, file, item)
+            case Ended():
+                if item.error is not None:
+                    self._failed(file, task.stat.file, str(item.error))
+                self._progress.file(task.stat.size)
+
+    def _failed(self, file: OpenFile, source: str, error: str) -> None:
+        file.failed = True
+        self.report.fail(source, error)
+
+    def _file_end(self, task: Task, file: OpenFile, end: FileEnd) -> None:
+        """All of the file was read: seal it when its last document is written."""
+        if file.restat or file.seen != {file.file}:
+            stat = task.stat
+            file.seal = {
+                "size": stat.size,
+                "mtime_ns": stat.mtime_ns,
+                "root": stat.root,
+                "parts": end.documents,
+            }
+        if not file.failed:
+            self._vanished += [d for d in task.stored if d.source not in file.seen]
+        self._seal_if_done(file)
+
+    def _seal_if_done(self, file: OpenFile) -> None:
+        # Not after a failure inside: the file must be read again next time.
+        if file.seal and not file.outstanding and not file.failed:
+            self._writer.merge((Match("file", (file.file,)),), file.seal)
+
+    # Comparing with the store
+
+    def _compare_if_due(self, stream: DocumentStream[str]) -> None:
+        chunks = sum(len(document.chunks) or 1 for _, _, document in self._group)
+        if chunks >= _GROUP_CHUNKS or time.monotonic() - self._group_since > _GROUP_SECONDS:
+            self._compare(stream)
+
+    def _compare(self, stream: DocumentStream[str]) -> None:
+        """Take the group's documents apart into what the store has and what must be embedded."""
+        group, self._group = self._group, []
+        stored: dict[str, dict[str, Payload]] = {
+            document.source: {}
+            for task, _, document in group
+            if any(known.source == document.source for known in task.stored)
+        }
+        for point in self._lookup("source", list(stored)):
+            stored[str(point.payload["source"])][point.id] = point.payload
+        assemblies = [
+            self._assembly(task, file, document, stored.get(document.source))
+            for task, file, document in group
+        ]
+        needed = [(assembly, ordinal) for assembly in assemblies for ordinal in assembly.needed]
+        for assembly in assemblies:
+            self.report.chunks.reused += len(assembly.document.chunks) - len(assembly.needed)
+            if not assembly.needed:
+                self._finish(assembly)
+        for first in range(0, len(needed), _SOME):
+            self._obtain(needed[first : first + _SOME], stream)
+
+    def _lookup(
+        self, key: str, values: list[str], fields: tuple[str, ...] | None = None
+    ) -> Iterator[Point]:
+        for first in range(0, len(values), _SOME):
+            where = (Match(key, tuple(values[first : first + _SOME])),)
+            yield from self._collection.scroll(where, fields=fields, vectors=fields is not None)
+
+    def _assembly(
+        self,
+        task: Task,
+        file: OpenFile,
+        document: PreparedDocument,
+        stored: Mapping[str, Payload] | None,
+    ) -> Assembly:
+        # A record of a file stands only when the file is sealed.
+        own = document.source == task.stat.file
+        stat = task.stat if own else replace(task.stat, size=-1, mtime_ns=-1)
+        rows = payloads(document, stat, recipe=task.recipe, parts=1 if own else 0)
+        ids = point_ids(self._space, document.source, [c.hash for c in document.chunks] or [""])
+        for warning in document.warnings:
+            self.report.warn(document.source, warning)
+        new = not any(d.source == document.source and d.digest for d in task.stored)
+        if new:
+            self.report.documents.added += 1
+            self._added[document.digest] += 1
+        else:
+            self.report.documents.updated += 1
+        return Assembly(document, file, rows, ids, stored or {}, new=new)
+
+    def _obtain(self, needed: list[tuple[Assembly, int]], stream: DocumentStream[str]) -> None:
+        """Find the vectors of these chunks in the store or in this run, else send the texts."""
+        hashes = {assembly.document.chunks[ordinal].hash for assembly, ordinal in needed}
+        found = dict(self._writer.recent)
+        unknown = sorted(hashes - self._waiting.keys() - found.keys())
+        for point in self._lookup("text_hash", unknown, ("text_hash",)):
+            if point.dense is not None:
+                found[str(point.payload["text_hash"])] = point.dense
+        send: list[tuple[str, str]] = []
+        # First all that is known, then the sending: results that come in while
+        # sending may be written, and leave both `_waiting` and `recent`.
+        for assembly, ordinal in needed:
+            value = assembly.document.chunks[ordinal].hash
+            if value in found:
+                self.report.chunks.reused += 1
+                self._place(assembly, ordinal, found[value])
+            elif value in self._waiting:
+                self.report.chunks.reused += 1
+                self._waiting[value].append((assembly, ordinal))
+            else:
+                self._waiting[value] = [(assembly, ordinal)]
+                send.append((value, assembly.text(ordinal)))
+        for value, text in send:
+            self._stop.check()
+            stream.add(value, text)
+            self._placed(stream.completed(block=False))
+        self._writer.flush_if_due()
+
+    # Vectors that came back
+
+    def _placed(self, results: list[tuple[str, Vectors | DocumentError]]) -> None:
+        for value, outcome in results:
+            waiting = self._waiting.pop(value)
+            if isinstance(outcome, DocumentError):
+                for assembly, ordinal in waiting:
+                    self._refused(assembly, ordinal, outcome)
+                continue
+            first, ordinal = waiting[0]
+            tokens = first.document.chunks[ordinal].tokens
+            self._tokens += tokens
+            self._progress.tokens(tokens)
+            self.report.chunks.embedded += 1
+            for assembly, ordinal in waiting:
+                self._place(assembly, ordinal, outcome)
+        self._writer.flush_if_due()
+
+    def _place(self, assembly: Assembly, ordinal: int, vector: Vector) -> None:
+        if assembly.failed:
+            return
+        assembly.place(ordinal, vector, self._sparse, self._writer)
+        if assembly.missing == 0:
+            self._finish(assembly)
+
+    def _finish(self, assembly: Assembly) -> None:
+        assembly.finish(self._writer)
+        assembly.file.outstanding -= 1
+        self._seal_if_done(assembly.file)
+
+    def _refused(self, assembly: Assembly, ordinal: int, error: DocumentError) -> None:
+        """The backend will not take a chunk: its document keeps what it had."""
+        if assembly.failed:
+            return
+        assembly.abandon(self._writer)
+        document, chunk = assembly.document, assembly.document.chunks[ordinal]
+        where = f"characters {chunk.start}-{chunk.end}"
+        self._failed(assembly.file, document.source, f"{where}: {error}")
+        if assembly.new:
+            self.report.documents.added -= 1
+            self._added[document.digest] -= 1
+        else:
+            self.report.documents.updated -= 1
+        assembly.file.outstanding -= 1
+
+    def _rescue(self, stream: DocumentStream[str]) -> None:
+        """After Ctrl-C: start nothing new, take in what is in flight (it is paid for)."""
+        stream.stop()
+        while stream.pending:
+            self._placed(stream.completed(block=True))
+
+    # The end
+
+    def _remove(self, plan: Plan, state: State, share: float) -> None:
+        """Last of all, what is gone from the sources goes from the collection."""
+        gone = [*plan.removed, *self._vanished]
+        whole = [document for document in gone if document.digest]
+        renamed = renames(whole, self._added)
+        check_removal(len(whole) - renamed, len(state.documents), share)
+        self._stop.check()
+        self._writer.drop_documents([document.source for document in gone])
+        self._writer.flush()
+        documents = self.report.documents
+        documents.renamed = renamed
+        documents.added -= renamed
+        documents.removed = len(whole) - renamed
+
+    def _count(self) -> None:
+        usage = self._embedder.usage
+        self.report.requests = usage.requests
+        self.report.tokens = usage.tokens or self._tokens
+        self.report.chunks.deleted = self._writer.deleted

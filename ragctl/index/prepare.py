@@ -1,0 +1,163 @@
+"""A file → documents, chunked and hashed. Runs in the limited worker processes."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ragctl.embedding.language import detect
+from ragctl.errors import DocumentError
+from ragctl.index.plan import Task
+from ragctl.index.points import (
+    PreparedChunk,
+    PreparedDocument,
+    digest,
+    embedded_text,
+    text_hash,
+)
+from ragctl.loaders import LoadOptions, is_container, load
+from ragctl.records import Document, Json
+
+_READ = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to prepare.
+
+    `known`: source → digest of its documents that are whole in the store, so
+    that content which did not change is not parsed or sent again.
+    `languages`: those that a document may be indexed under; empty = any.
+    """
+
+    path: Path
+    file: str
+    recipe: str
+    options: LoadOptions
+    size: int
+    overlap: int
+    meta: Mapping[str, Json]
+    languages: tuple[str, ...]
+    known: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of parsing: worker processes, seconds a file, bytes of memory a process."""
+
+    workers: int
+    seconds: float
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What decides a document's chunks, apart from its content."""
+
+    options: LoadOptions
+    size: int
+    overlap: int
+    meta: Mapping[str, Json]
+    languages: tuple[str, ...] = ()
+
+    def job(self, task: Task) -> Job:
+        """The work that a task of the plan is."""
+        return Job(
+            path=Path(task.stat.root) / task.stat.file,
+            file=task.stat.file,
+            recipe=task.recipe,
+            options=self.options,
+            size=self.size,
+            overlap=self.overlap,
+            meta=self.meta,
+            languages=self.languages,
+            known=task.known,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """A document whose content is the one in the store."""
+
+    source: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileEnd:
+    """The file was read to its end: how many documents it has, and how many of them failed."""
+
+    documents: int
+    failed: int
+
+
+Item = PreparedDocument | Same | DocumentError | FileEnd
+
+
+def prepare(job: Job) -> Iterator[Item]:
+    """Every document of the file as it is read, then a FileEnd."""
+    documents = failed = 0
+    if is_container(job.path):
+        for item in load(job.path, job.file, job.options):
+            documents += 1
+            failed += isinstance(item, DocumentError)
+            yield item if isinstance(item, DocumentError) else _record(item, job)
+        if documents == 0:
+            yield _record(Document(source=job.file, text=""), job)
+    else:
+        found = digest(_file_hash(job.path), job.recipe.encode("ascii"))
+        if job.known.get(job.file) == found:
+            yield Same(job.file, found)
+        else:
+            for item in load(job.path, job.file, job.options):
+                failed += isinstance(item, DocumentError)
+                yield item if isinstance(item, DocumentError) else _prepared(item, found, job)
+    yield FileEnd(max(documents, 1), failed)
+
+
+def _file_hash(path: Path) -> bytes:
+    hasher = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(_READ):
+            hasher.update(block)
+    return hasher.digest()
+
+
+def _record(document: Document, job: Job) -> Item:
+    content = json.dumps(
+        [document.text, document.title, dict(document.meta)], ensure_ascii=False, sort_keys=True
+    )
+    found = digest(content.encode("utf-8"), job.recipe.encode("ascii"))
+    if job.known.get(document.source) == found:
+        return Same(document.source, found)
+    return _prepared(document, found, job)
+
+
+def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
+    from ragctl.chunking import split
+
+    chunks = tuple(
+        PreparedChunk(
+            start=chunk.start,
+            end=chunk.end,
+            text=chunk.text,
+            hash=text_hash(embedded_text(chunk.text, chunk.heading)),
+            page=chunk.page,
+            heading=chunk.heading,
+            tokens=chunk.tokens,
+        )
+        for chunk in split(document, size=job.size, overlap=job.overlap)
+    )
+    language = detect(document.text)
+    if job.languages and language not in job.languages:
+        language = job.languages[0] if len(job.languages) == 1 else "und"
+    return PreparedDocument(
+        source=document.source,
+        digest=found,
+        title=document.title,
+        lang=language,
+        meta={**document.meta, **job.meta},
+        warnings=document.warnings,
+        chunks=chunks,
+    )

@@ -1,0 +1,85 @@
+"""The files that there are, and whether they were all looked at (a prune depends on it)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ragctl.errors import PruneRefused, UsageError
+from ragctl.index.points import FileStat
+from ragctl.loaders import is_known, walk
+from ragctl.pipeline import Pipeline, Source
+
+
+@dataclass(slots=True)
+class Scan:
+    """`scopes`: roots looked at whole. `unread`: folders and names below them that were not."""
+
+    files: list[FileStat] = field(default_factory=list)
+    scopes: set[str] = field(default_factory=set)
+    unknown: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+def scan(pipeline: Pipeline) -> Scan:
+    """Walk all sources. Nothing is read but folders.
+
+    Raises PruneRefused for a root that is missing or has no documents, and,
+    where documents may be removed, for a folder that cannot be looked into;
+    UsageError for two files that would be one document.
+    """
+    found = Scan()
+    for source in pipeline.sources:
+        before = len(found.files)
+        if source.path.is_dir():
+            _folder(source, found)
+        else:
+            _file(source.path, found)
+        if len(found.files) == before and not (pipeline.prune and pipeline.prune_limit >= 100):
+            raise PruneRefused(
+                f"{source.path}: no documents found there; is it the right folder, and mounted? "
+                "If it is meant to be empty, run with --prune-limit 100"
+            )
+    if pipeline.prune and found.failures:
+        name, error = found.failures[0]
+        raise PruneRefused(
+            f"{name}: {error}; what lies there would look removed. Make it readable, "
+            "leave it out with --exclude, or run with --no-prune"
+        )
+    _refuse_collisions(found.files)
+    return found
+
+
+def _folder(source: Source, found: Scan) -> None:
+    root = source.path.resolve()
+    entries = walk(root, source.include, source.exclude)
+    for entry in entries.files:
+        found.files.append(FileStat(entry.source, str(root), entry.size, entry.mtime_ns))
+    found.unknown += entries.unknown
+    found.failures += entries.failures
+    found.scopes.add(str(root))
+
+
+def _file(path: Path, found: Scan) -> None:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise PruneRefused(f"{path}: {error.strerror}; nothing was changed") from error
+    if not path.is_file() or not is_known(path.name):
+        raise UsageError(f"{path}: not a kind of file that ragctl reads")
+    root = path.parent.resolve()
+    found.files.append(FileStat(path.name, str(root), stat.st_size, stat.st_mtime_ns))
+
+
+def _refuse_collisions(files: Iterable[FileStat]) -> None:
+    roots: dict[str, str] = {}
+    for file in files:
+        other = roots.setdefault(file.file, file.root)
+        if other != file.root:
+            raise UsageError(
+                f"{file.file} is in both {other} and {file.root}: one collection cannot hold two "
+                "documents of one name; ingest the common parent folder, or use two collections"
+            )

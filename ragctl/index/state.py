@@ -1,0 +1,107 @@
+"""What a collection holds, document by document, read from its marks.
+
+Two reads tell all: the marks (one point a document) and the number of points
+of each version. A document whose version has not exactly the points its mark
+promises was left half written, or half removed, by a run that was killed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from ragctl.index.points import MARK
+from ragctl.stores.base import Collection, Match
+
+_MARK_FIELDS = (
+    "source",
+    "file",
+    "root",
+    "digest",
+    "version",
+    "recipe",
+    "chunks",
+    "parts",
+    "size",
+    "mtime_ns",
+)
+_SOME = 500  # values in one filter
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One document in the collection. Not `whole`: its points are not those of one state."""
+
+    source: str
+    file: str
+    root: str
+    digest: str
+    recipe: str
+    parts: int
+    size: int
+    mtime_ns: int
+    chunks: int
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Every document of a collection, by source and by file."""
+
+    documents: Mapping[str, Stored] = field(default_factory=dict)
+    files: Mapping[str, tuple[Stored, ...]] = field(default_factory=dict)
+
+
+def read_state(collection: Collection) -> State:
+    """The documents of `collection`; also those whose mark was never written."""
+    counts = collection.facet("version")
+    documents: dict[str, Stored] = {}
+    for point in collection.scroll((Match("mark", (MARK,)),), fields=_MARK_FIELDS):
+        mark = cast(dict[str, str], point.payload)
+        numbers = cast(dict[str, int], point.payload)
+        source = mark["source"]
+        whole = counts.pop(mark["version"], 0) == max(1, numbers["chunks"])
+        documents[source] = Stored(
+            source=source,
+            file=mark["file"],
+            root=mark["root"],
+            digest=mark["digest"],
+            recipe=mark["recipe"],
+            parts=numbers["parts"],
+            size=numbers["size"],
+            mtime_ns=numbers["mtime_ns"],
+            chunks=numbers["chunks"],
+            # two marks: a run was killed between writing the new and removing the old
+            whole=whole and source not in documents,
+        )
+    for source, file, root in _unmarked(collection, list(counts)):
+        known = documents.get(source)
+        documents[source] = Stored(
+            source=source,
+            file=file,
+            root=root,
+            digest=known.digest if known else "",
+            recipe="",
+            parts=0,
+            size=-1,
+            mtime_ns=-1,
+            chunks=known.chunks if known else 0,
+            whole=False,
+        )
+    return State(documents, _by_file(documents.values()))
+
+
+def _unmarked(collection: Collection, versions: list[str]) -> set[tuple[str, str, str]]:
+    found: set[tuple[str, str, str]] = set()
+    for first in range(0, len(versions), _SOME):
+        where = (Match("version", tuple(versions[first : first + _SOME])),)
+        for point in collection.scroll(where, fields=("source", "file", "root")):
+            payload = cast(dict[str, str], point.payload)
+            found.add((payload["source"], payload["file"], payload["root"]))
+    return found
+
+
+def _by_file(documents: Iterable[Stored]) -> dict[str, tuple[Stored, ...]]:
+    files: dict[str, list[Stored]] = {}
+    for document in documents:
+        files.setdefault(document.file, []).append(document)
+    return {file: tuple(found) for file, found in files.items()}

@@ -1,0 +1,175 @@
+"""What a run is told: the flags of `ingest` and a pipeline file make the same object.
+
+A value left out (None) is taken from the collection, if it exists, so that a
+collection need be described only once; else from DEFAULTS.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ragctl.catalog.strict import Table, parse
+from ragctl.errors import UsageError
+from ragctl.records import Json
+
+COLLECTION = "docs"
+MODEL = "builtin"
+CHUNK_SIZE = 512
+OVERLAP = 0
+PRUNE_LIMIT = 30.0
+PDF_PASSWORD = "RAGCTL_PDF_PASSWORD"  # noqa: S105 - the variable, not the password
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Files to index: a folder, or one file. Patterns are in gitignore syntax."""
+
+    path: Path
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """Which model at which dimension, run by whom. None: the collection's own, or the default."""
+
+    model: str | None = None
+    dim: int | None = None
+    backend: str | None = None
+    base_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parsing:
+    """Limits on reading one file, and the fields of JSONL records."""
+
+    workers: int = field(default_factory=lambda: max(1, min(4, os.cpu_count() or 1)))
+    timeout: float = 60.0  # seconds a file
+    memory_mb: int = 2048  # of each worker process
+    max_file_mb: int = 200
+    encoding: str | None = None
+    jsonl_text: str = "text"
+    jsonl_id: str = "id"
+    jsonl_metadata: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Which documents, through which model, into which collection, by which policy."""
+
+    sources: tuple[Source, ...]
+    store: str
+    collection: str = COLLECTION
+    embedding: Embedding = Embedding()
+    chunk_size: int | None = None
+    overlap: int | None = None
+    languages: tuple[str, ...] = ()  # of BM25; none: detected document by document
+    meta: Mapping[str, Json] = field(default_factory=dict)
+    prune: bool = True
+    prune_limit: float = PRUNE_LIMIT  # per cent of the collection's documents
+    parsing: Parsing = field(default_factory=Parsing)
+    pdf_password: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise UsageError("no documents named; give a folder or a file")
+        if not 0 <= self.prune_limit <= 100:
+            raise UsageError(f"prune limit {self.prune_limit:g}: a percentage from 0 to 100")
+        if self.parsing.workers < 1 or self.parsing.timeout <= 0:
+            raise UsageError("parsing needs at least one worker and a time above zero")
+
+
+def default_store(environ: Mapping[str, str]) -> str:
+    """RAGCTL_HOME, else the platform's folder for a user's application data."""
+    home = environ.get("RAGCTL_HOME")
+    if home:
+        return home
+    from platformdirs import user_data_path
+
+    return str(user_data_path("ragctl", appauthor=False))
+
+
+def read_pipeline(path: Path, environ: Mapping[str, str]) -> Pipeline:
+    """The pipeline in a TOML file; its relative paths are relative to the file.
+
+    Raises UsageError naming file, table and key for what is wrong in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot read the pipeline ({error})") from error
+    name, base = str(path), path.absolute().parent
+    keys = ("collection", "store", "sources", "embedding", "chunking", "bm25", "meta")
+    top = Table(name, "pipeline", parse(text, name), (*keys, "prune", "parsing"))
+    embedding = top.table("embedding", ("model", "dimension", "backend", "base_url"))
+    chunking = top.table("chunking", ("size", "overlap"))
+    prune = top.table("prune", ("enabled", "limit"))
+    meta = top.table("meta", None)
+    enabled = prune.optional("enabled", bool)
+    limit = prune.optional("limit", float)
+    return Pipeline(
+        sources=_sources(name, base, top),
+        store=_store(top.optional("store", str), base, environ),
+        collection=top.optional("collection", str) or COLLECTION,
+        embedding=Embedding(
+            model=embedding.optional("model", str),
+            dim=embedding.positive("dimension"),
+            backend=embedding.optional("backend", str),
+            base_url=embedding.optional("base_url", str),
+        ),
+        chunk_size=chunking.positive("size"),
+        overlap=chunking.optional("overlap", int),
+        languages=top.table("bm25", ("languages",)).sequence("languages", str),
+        meta={key: _scalar(meta, key) for key in meta.names()},
+        prune=True if enabled is None else enabled,
+        prune_limit=PRUNE_LIMIT if limit is None else limit,
+        parsing=_parsing(top),
+        pdf_password=environ.get(PDF_PASSWORD),
+    )
+
+
+def _sources(name: str, base: Path, top: Table) -> tuple[Source, ...]:
+    rows = top.required("sources", list)
+    sources = []
+    for number, row in enumerate(rows, 1):
+        table = Table(name, f"sources {number}", row, ("path", "include", "exclude"))
+        sources.append(
+            Source(
+                base / Path(table.required("path", str)).expanduser(),
+                table.sequence("include", str),
+                table.sequence("exclude", str),
+            )
+        )
+    return tuple(sources)
+
+
+def _store(value: str | None, base: Path, environ: Mapping[str, str]) -> str:
+    if value is None:
+        return default_store(environ)
+    return value if "://" in value else str(base / Path(value).expanduser())
+
+
+def _parsing(top: Table) -> Parsing:
+    keys = tuple(Parsing.__dataclass_fields__)
+    table, default = top.table("parsing", keys), Parsing()
+    timeout = table.optional("timeout", float)
+    return Parsing(
+        workers=table.positive("workers") or default.workers,
+        timeout=default.timeout if timeout is None else timeout,
+        memory_mb=table.positive("memory_mb") or default.memory_mb,
+        max_file_mb=table.positive("max_file_mb") or default.max_file_mb,
+        encoding=table.optional("encoding", str),
+        jsonl_text=table.optional("jsonl_text", str) or default.jsonl_text,
+        jsonl_id=table.optional("jsonl_id", str) or default.jsonl_id,
+        jsonl_metadata=(
+            table.sequence("jsonl_metadata", str) if table.has("jsonl_metadata") else None
+        ),
+    )
+
+
+def _scalar(table: Table, key: str) -> Json:
+    value = table.value(key)
+    if not isinstance(value, str | bool | int | float):
+        raise table.error(key, "must be a text, a number, true or false")
+    return value
