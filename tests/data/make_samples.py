@@ -243,6 +243,8 @@ def pdf(markdown: str, title: str, font: Path, scanned: bytes | None = None) -> 
             sheets.heading(cells[0], level)
         else:
             sheets.paragraph(cells[0])
+    if rows:
+        sheets.table(rows)
     if scanned is not None:
         sheets.picture(scanned)
         sheets.canvas.addPageLabel(sheets.number, None, 1, "A-1")
