@@ -87,7 +87,7 @@ def read_state(collection: Collection) -> State:
             chunks=known.chunks if known else 0,
             whole=False,
         )
-    return State(documents, _by_file(documents.values()))
+    return State(documents, by_file(documents.values()))
 
 
 def _unmarked(collection: Collection, versions: list[str]) -> set[tuple[str, str, str]]:
@@ -100,7 +100,7 @@ def _unmarked(collection: Collection, versions: list[str]) -> set[tuple[str, str
     return found
 
 
-def _by_file(documents: Iterable[Stored]) -> dict[str, tuple[Stored, ...]]:
+def by_file(documents: Iterable[Stored]) -> dict[str, tuple[Stored, ...]]:
     files: dict[str, list[Stored]] = {}
     for document in documents:
         files.setdefault(document.file, []).append(document)

@@ -1,0 +1,169 @@
+"""The plan is pure: every case is a few values."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragctl.errors import PruneRefused
+from ragctl.index.plan import PRUNE_ALWAYS, check_prune, check_removal, make_plan, renames
+from ragctl.index.points import FileStat
+from ragctl.index.state import State, Stored, by_file
+
+ROOT = "/data/docs"
+
+
+def stat(file: str, *, size: int = 1, mtime: int = 1, root: str = ROOT) -> FileStat:
+    return FileStat(file, root, size, mtime)
+
+
+def stored(
+    source: str,
+    *,
+    digest: str = "d",
+    recipe: str = "r",
+    size: int = 1,
+    mtime: int = 1,
+    root: str = ROOT,
+    parts: int = 1,
+    whole: bool = True,
+) -> Stored:
+    file = source.split("#")[0]
+    return Stored(source, file, root, digest, recipe, parts, size, mtime, 3, whole)
+
+
+def state(*documents: Stored) -> State:
+    return State({d.source: d for d in documents}, by_file(documents))
+
+
+def plan(found: list[FileStat], known: State, **options: object):  # type: ignore[no-untyped-def]
+    options.setdefault("scopes", frozenset({ROOT}))
+    return make_plan(found, known, lambda file: "r", **options)  # type: ignore[arg-type]
+
+
+def test_what_stands_is_not_read() -> None:
+    made = plan([stat("a.md")], state(stored("a.md")))
+    assert made.nothing_to_do
+    assert made.unchanged == 1
+
+
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        (stored("a.md", size=2), "changed"),
+        (stored("a.md", mtime=2), "changed"),
+        (stored("a.md", root="/elsewhere"), "changed"),
+        (stored("a.md", recipe="old"), "recipe"),
+        (stored("a.md", whole=False), "incomplete"),
+        (stored("a.md", parts=2), "incomplete"),
+        (stored("b.md"), "new"),
+    ],
+)
+def test_why_a_file_is_read(known: Stored, why: str) -> None:
+    made = plan([stat("a.md"), stat("b.md")], state(known))
+    assert {task.stat.file: task.why for task in made.tasks}["a.md"] == why
+
+
+def test_only_whole_documents_of_the_same_recipe_may_stand_by_content() -> None:
+    known = state(
+        stored("a.jsonl#1", mtime=2, parts=3),
+        stored("a.jsonl#2", mtime=2, parts=3, whole=False),
+        stored("a.jsonl#3", mtime=2, parts=3, recipe="old", digest="x"),
+    )
+    (task,) = plan([stat("a.jsonl")], known).tasks
+    assert task.known == {"a.jsonl#1": "d"}
+
+
+def test_records_of_a_file_stand_together() -> None:
+    records = [stored(f"a.jsonl#{n}", parts=3) for n in range(3)]
+    assert plan([stat("a.jsonl")], state(*records)).unchanged == 3
+    assert plan([stat("a.jsonl")], state(*records[:2])).tasks[0].why == "incomplete"
+
+
+def test_only_roots_that_were_looked_at_lose_documents() -> None:
+    known = state(stored("a.md"), stored("b.md", root="/other"), stored("c.md"))
+    made = plan([stat("a.md")], known)
+    assert [d.source for d in made.removed] == ["c.md"]
+    assert made.elsewhere == 1
+    assert plan([stat("a.md")], known, scopes=frozenset()).removed == ()
+    assert plan([stat("a.md")], known, keep={"c.md"}.__contains__).removed == ()
+
+
+def many(count: int, *, size: int = 1) -> list[Stored]:
+    return [stored(f"{n}.md", size=size, mtime=n) for n in range(count)]
+
+
+def test_a_large_prune_is_refused_and_says_how_to_allow_it() -> None:
+    known = state(*many(100))
+    found = [stat(f"{n}.md", mtime=n) for n in range(69)]
+    with pytest.raises(PruneRefused, match=r"31 of 100 documents \(31%\).*--prune-limit 100"):
+        check_prune(plan(found, known), known, 0.3)
+    check_prune(plan(found, known), known, 0.31)
+    found.append(stat("69.md", mtime=69))
+    check_prune(plan(found, known), known, 0.3)
+
+
+def test_a_few_documents_may_always_go() -> None:
+    known = state(*many(PRUNE_ALWAYS))
+    check_prune(plan([], known), known, 0.0)
+    known = state(*many(PRUNE_ALWAYS + 1))
+    with pytest.raises(PruneRefused):
+        check_prune(plan([], known), known, 0.3)
+
+
+def test_a_renamed_folder_is_no_prune() -> None:
+    known = state(*many(50))
+    moved = [stat(f"new/{n}.md", mtime=n) for n in range(50)]
+    made = plan(moved, known)
+    assert len(made.removed) == 50
+    check_prune(made, known, 0.3)
+    with pytest.raises(PruneRefused):  # as many arrive, but none with a time of those that went
+        other = [stat(f"new/{n}.md", mtime=1000 + n) for n in range(50)]
+        check_prune(plan(other, known), known, 0.3)
+
+
+def test_records_are_counted_as_documents() -> None:
+    known = state(*[stored(f"a.jsonl#{n}", parts=40) for n in range(40)], *many(40))
+    made = plan([stat(f"{n}.md", mtime=n) for n in range(40)], known)
+    with pytest.raises(PruneRefused, match="40 of 80"):
+        check_prune(made, known, 0.3)
+
+
+def test_renames_match_contents_one_to_one() -> None:
+    gone = [stored("a", digest="x"), stored("b", digest="x"), stored("c", digest="y")]
+    assert renames(gone, {}) == 0
+    assert renames(gone, {"x": 1}) == 1
+    assert renames(gone, {"x": 5, "y": 1, "z": 1}) == 3
+
+
+NAMES = st.sampled_from([f"{letter}.md" for letter in "abcdefgh"])
+STATS = st.dictionaries(NAMES, st.tuples(st.integers(0, 2), st.integers(0, 2)))
+
+
+@given(STATS, STATS, st.sets(NAMES))
+def test_every_document_has_exactly_one_fate(
+    disk: dict[str, tuple[int, int]], store: dict[str, tuple[int, int]], broken: set[str]
+) -> None:
+    found = [stat(name, size=size, mtime=mtime) for name, (size, mtime) in disk.items()]
+    known = state(
+        *(
+            stored(name, size=size, mtime=mtime, whole=name not in broken)
+            for name, (size, mtime) in store.items()
+        )
+    )
+    made = plan(found, known)
+    read = {task.stat.file for task in made.tasks}
+    removed = {document.source for document in made.removed}
+    assert removed == store.keys() - disk.keys()
+    stands = {n for n in disk if store.get(n) == disk[n] and n not in broken}
+    assert read == disk.keys() - stands
+    assert made.unchanged == len(stands)
+
+
+@given(st.integers(0, 500), st.integers(1, 500), st.floats(0, 1))
+def test_refusal_needs_both_share_and_number(going: int, total: int, share: float) -> None:
+    refused = False
+    try:
+        check_removal(going, total, share)
+    except PruneRefused:
+        refused = True
+    assert refused == (going > 10 and going / total > share)
