@@ -87,6 +87,10 @@ def test_siliconflow_is_asked_only_for_listed_sizes_of_qwen3() -> None:
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"'jina-embedings-v3'; did you mean jina-embeddings-v3"):
         catalog.model("jina-embedings-v3")
+    with pytest.raises(UsageError, match=r"did you mean qwen3-embedding-8b\?"):
+        catalog.model("qwen3-8b")
+    with pytest.raises(UsageError, match="known: bge-m3, builtin"):
+        catalog.model("xyz")
     with pytest.raises(UsageError, match="did you mean siliconflow"):
         catalog.provider("silikonflow")
 

@@ -1,6 +1,7 @@
 """Reading TOML tables strictly: every key known, every type right, or one clear error."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Collection, Iterable
 from typing import TypeVar
@@ -21,7 +22,10 @@ def parse(text: str, source: str) -> dict[str, object]:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return how an error about an unknown `name` ends: the nearest names, else all of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3)
+    # "qwen3-8b" is near no name by its letters, but one name has all of its parts.
+    parts = re.split(r"[^a-z0-9]+", name.lower())
+    close = [known for known in names if all(part in known.lower() for part in parts)]
+    close = close[:3] or difflib.get_close_matches(name, names, n=3)
     if close:
         return f"did you mean {' or '.join(close)}?"
     return f"known: {', '.join(names)}" if names else "none is known"

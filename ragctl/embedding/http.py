@@ -99,13 +99,15 @@ class Api:
             response = client.post(
                 self._url, content=content, headers={"Content-Type": "application/json"}
             )
+        # From None: the frames below hold the request's headers, and the key among them.
         except httpx.TimeoutException as error:
             kind = "no connection" if isinstance(error, httpx.ConnectTimeout) else "no answer"
-            raise Transient(f"{self.host}: {kind} in time") from error
+            raise Transient(f"{self.host}: {kind} in time") from None
         except httpx.RequestError as error:
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                raise BackendError(f"{self.host}: {error}") from error
-            raise Transient(f"{self.host}: {error or type(error).__name__}") from error
+            reason = str(error) or type(error).__name__
+            if "CERTIFICATE_VERIFY_FAILED" in reason:
+                raise BackendError(f"{self.host}: {reason}") from None
+            raise Transient(f"{self.host}: {reason}") from None
         if response.status_code != 200:
             raise self._sorted(response.status_code, response)
         return self._parsed(response)

@@ -12,13 +12,15 @@ from ragctl.errors import DocumentError, Interrupted
 
 K = TypeVar("K", bound=Hashable)
 
+_ENVELOPE = 512  # bytes of a request beside its texts, more than any wire here needs
+
 
 class _Batch(Generic[K]):
     def __init__(self) -> None:
         self.keys: list[K] = []
         self.texts: list[str] = []
         self.tokens = 0
-        self.bytes = 0
+        self.bytes = _ENVELOPE
 
 
 class DocumentStream(Generic[K]):

@@ -91,7 +91,10 @@ def one_more() -> Fault:
 
 
 def wrong_dim() -> Fault:
-    return _vectors(lambda v: v[:-1])
+    def shorten(items: Items) -> Items:
+        return [item | {"embedding": item["embedding"][:-1]} for item in items]
+
+    return Fault(spoil=shorten)
 
 
 def ragged() -> Fault:

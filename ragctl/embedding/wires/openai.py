@@ -12,7 +12,7 @@ from ragctl.records import Json
 
 WORDS = Words(
     text=frozenset({"context_length_exceeded", "string_above_max_length"}),
-    fatal=frozenset({"insufficient_quota", "model_not_found", "invalid_api_key"}),
+    fatal=frozenset({"insufficient_quota", "model_not_found"}),
 )
 
 

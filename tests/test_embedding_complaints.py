@@ -1,0 +1,66 @@
+"""Error bodies as hosts send them, read into one line."""
+
+import json
+
+import pytest
+
+from ragctl.embedding.complaints import Complaint, read
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "codes", "fields"),
+    [
+        (
+            {"error": {"message": "No", "type": "t", "param": "input", "code": "c"}},
+            "No",
+            {"t", "c"},
+            {"input"},
+        ),
+        ({"error": {"message": "No", "param": None, "code": None}}, "No", set(), set()),
+        ({"error": {"code": 402, "message": "pay", "metadata": {}}}, "pay", {"402"}, set()),
+        ({"error": "plain"}, "plain", set(), set()),
+        ({"message": "flat", "code": 424, "type": "Backend"}, "flat", {"424", "Backend"}, set()),
+        ({"object": "error", "message": "old", "code": 400}, "old", {"400"}, set()),
+        ({"detail": "no key", "code": "AUTH", "request_id": "r"}, "no key", {"AUTH"}, set()),
+        ({"detail": {"message": "m", "request_id": "r", "code": "C"}}, "m", {"C"}, set()),
+        (
+            {"detail": "bad", "errors": [{"field": "dimensions", "message": "too big"}]},
+            "bad: dimensions: too big",
+            set(),
+            {"dimensions"},
+        ),
+        (
+            {"detail": [{"loc": ["body", "input", 3], "msg": "empty", "type": "value_error"}]},
+            "input.3: empty",
+            set(),
+            {"input"},
+        ),
+        ("bare text", "bare text", set(), set()),
+        (["a"], '["a"]', set(), set()),
+        ({}, "{}", set(), set()),
+        (None, "null", set(), set()),
+    ],
+)
+def test_shapes(body: object, message: str, codes: set[str], fields: set[str]) -> None:
+    complaint = read(json.dumps(body).encode())
+    assert complaint == Complaint(message, frozenset(codes), frozenset(fields))
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", ""),
+        (b"upstream connect\r\n error", "upstream connect error"),
+        (b"\x1b[31mred\x00\xff", "[31mred �"),
+        (b"<html><title>502\nBad</title>...", "an HTML page: 502 Bad, not the API itself"),
+        (b" <!DOCTYPE html><p>x", "an HTML page, not the API itself"),
+        (b"x" * 9999, "x" * 300 + "…"),
+    ],
+)
+def test_bodies_that_are_no_json(raw: bytes, message: str) -> None:
+    assert read(raw).message == message
+
+
+def test_the_key_is_blotted_out() -> None:
+    body = {"error": {"message": "wrong key sk-1"}}
+    assert read(json.dumps(body).encode(), "sk-1").message == "wrong key ***"

@@ -1,0 +1,289 @@
+"""The stream: batches, requests in flight, back-pressure, and what an ending hands over."""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from ragctl.catalog import Limits
+from ragctl.embedding import DocumentStream, Embedder, Patience, connect
+from ragctl.errors import BackendError, DocumentError, Interrupted
+from tests.servers import faults
+from tests.servers.jina import JinaServer
+
+
+def connected(
+    server: JinaServer, limits: Limits, concurrency: int = 1, total: float = 0.05
+) -> Embedder:
+    embedder = connect(
+        "jina-embeddings-v3",
+        dim=32,
+        base_url=server.url,
+        environ={"JINA_API_KEY": "k"},
+        concurrency=concurrency,
+        patience=Patience(total=total, first=0.001, read=10),
+    )
+    embedder.limits = limits
+    return embedder
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for other threads, at most ten seconds."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.001)
+
+
+def drain(stream: DocumentStream[int], results: dict[int, object]) -> None:
+    while stream.pending:
+        results.update(stream.completed(block=True))
+
+
+def drained(stream: DocumentStream[int]) -> dict[int, object]:
+    results: dict[int, object] = {}
+    drain(stream, results)
+    return results
+
+
+def fill(stream: DocumentStream[int], count: int) -> None:
+    for n in range(count):
+        stream.add(n, f"text {n}")
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 24, 25])
+def test_exactly_as_many_requests_as_batches(count: int) -> None:
+    texts = [f"text {n}" for n in range(count)]
+    with JinaServer() as server, connected(server, Limits(texts=8), 3) as embedder:
+        vectors = embedder.documents(texts)
+        assert len(server.requests) == math.ceil(count / 8)
+        assert vectors.shape == (count, 32)
+        assert embedder.usage.texts == count
+        for text, vector in zip(texts, vectors, strict=True):
+            np.testing.assert_array_equal(embedder.documents([text])[0], vector)
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(100, tokens=400), Limits(100, bytes=900), Limits(3, tokens=150, bytes=700)]
+)
+def test_no_request_is_over_a_limit(limits: Limits) -> None:
+    texts = [("слово " * (n % 7) + 'a"b\n' * (n % 5) + str(n)).strip() for n in range(60)]
+    with JinaServer() as server, connected(server, limits) as embedder:
+        embedder.documents(texts)
+        bodies = [request.body for request in server.requests]
+    assert [text for body in bodies for text in body["input"]] == texts
+    for body in bodies:
+        sent = body["input"]
+        assert len(sent) <= limits.texts
+        assert sum(len(text.encode()) for text in sent) <= (limits.tokens or math.inf)
+        whole = json.dumps(body, ensure_ascii=False).encode()
+        assert len(whole) <= (limits.bytes or math.inf)
+    if limits.bytes is None:  # and no request is smaller than it must be
+        for body, following in pairwise(bodies):
+            more = [*body["input"], following["input"][0]]
+            assert sum(len(text.encode()) + 60 for text in more) > (limits.tokens or 0)
+
+
+def test_a_text_over_every_limit_goes_alone() -> None:
+    with JinaServer() as server, connected(server, Limits(9, tokens=50, bytes=600)) as embedder:
+        embedder.documents(["a", "b" * 500, "c"])
+        assert [len(request.body["input"]) for request in server.requests] == [1, 1, 1]
+
+
+def test_requests_in_flight_and_back_pressure() -> None:
+    with (
+        JinaServer() as server,
+        connected(server, Limits(texts=1), concurrency=2) as embedder,
+        embedder.stream() as stream,
+    ):
+        server.gate.clear()
+        added: list[int] = []
+
+        def add() -> None:
+            for n in range(20):
+                stream.add(n, f"text {n}")
+                added.append(n)
+
+        adder = threading.Thread(target=add)
+        adder.start()
+        until(lambda: server.in_flight == 2 and len(added) == 4)
+        adder.join(0.05)
+        assert len(added) == 4  # two in flight, two waiting, the fifth blocks
+        assert stream.completed(block=False) == []
+        server.gate.set()
+        adder.join(10)
+        assert sorted(drained(stream)) == list(range(20))
+        assert server.peak == 2
+
+
+def test_block_sends_what_is_only_half_a_batch() -> None:
+    with (
+        JinaServer() as server,
+        connected(server, Limits(texts=8)) as embedder,
+        embedder.stream() as stream,
+    ):
+        stream.add("key", "text")
+        assert stream.completed(block=False) == []
+        assert (stream.pending, len(server.requests)) == (1, 0)
+        [(key, vector)] = stream.completed(block=True)
+        assert key == "key"
+        assert isinstance(vector, np.ndarray)
+        assert vector.shape == (32,)
+        assert stream.pending == 0
+        assert stream.completed(block=True) == []
+
+
+def test_texts_that_no_backend_can_embed_cost_nothing() -> None:
+    with (
+        JinaServer() as server,
+        connected(server, Limits(texts=8)) as embedder,
+        embedder.stream() as stream,
+    ):
+        stream.add(1, " \n")
+        stream.add(2, "a\ud800")
+        results = drained(stream)
+        assert server.requests == []
+    assert {key: str(value) for key, value in results.items()} == {
+        1: "the text is empty",
+        2: "the text is not valid Unicode (a lone surrogate)",
+    }
+    assert all(isinstance(value, DocumentError) for value in results.values())
+
+
+def test_nothing_paid_for_is_lost_when_a_batch_fails() -> None:
+    """Two of three batches in flight succeed; the third finds the account empty."""
+    with (
+        JinaServer(credit=8) as server,
+        connected(server, Limits(texts=4), concurrency=3) as embedder,
+        embedder.stream() as stream,
+    ):
+        server.gate.clear()
+        fill(stream, 12)
+        until(lambda: server.in_flight == 3)
+        server.gate.set()
+        results: dict[int, object] = {}
+        with pytest.raises(BackendError, match="balance"):
+            drain(stream, results)
+        paid = {text.text for text in server.texts}
+        assert {f"text {n}" for n in results} == paid
+        assert len(paid) == 8
+        with pytest.raises(BackendError):
+            stream.add(99, "more")
+
+
+def test_a_failed_stream_sends_nothing_more() -> None:
+    with (
+        JinaServer(credit=2) as server,
+        connected(server, Limits(texts=2)) as embedder,
+        embedder.stream() as stream,
+    ):
+        results: dict[int, object] = {}
+
+        def ingest() -> None:
+            for n in range(100):
+                stream.add(n, f"text {n}")
+                results.update(stream.completed(block=False))
+
+        with pytest.raises(BackendError, match="balance"):
+            ingest()
+        assert sorted(results) == [0, 1]
+        assert len(server.requests) == 2
+
+
+def test_a_failure_that_nobody_asked_for_is_raised_on_leaving() -> None:
+    with JinaServer(credit=0) as server, connected(server, Limits(texts=1)) as embedder:
+
+        def ingest() -> None:
+            with embedder.stream() as stream:
+                stream.add(1, "text")
+                until(lambda: len(server.requests) == 1 and server.in_flight == 0)
+                until(lambda: not any(t.name == "embedding" for t in threading.enumerate()))
+
+        with pytest.raises(BackendError, match="balance"):
+            ingest()
+
+
+def test_halves_of_a_refused_batch_are_handed_over_before_a_failure() -> None:
+    """The batch is refused for one text, its first half goes through, then the credit ends."""
+    texts = ["a", "b", "c", "far too long " * 9]
+    with (
+        JinaServer(credit=2, context=20) as server,
+        connected(server, Limits(texts=4)) as embedder,
+        embedder.stream() as stream,
+    ):
+        for n, text in enumerate(texts):
+            stream.add(n, text)
+        results: dict[int, object] = {}
+        with pytest.raises(BackendError, match="balance"):
+            drain(stream, results)
+        assert sorted(results) == [0, 1]
+
+
+def test_stop_finishes_what_is_in_flight() -> None:
+    with (
+        JinaServer() as server,
+        connected(server, Limits(texts=1), concurrency=2) as embedder,
+        embedder.stream() as stream,
+    ):
+        server.gate.clear()
+        fill(stream, 4)
+        until(lambda: server.in_flight == 2)
+        stream.stop()
+        server.gate.set()
+        results = drained(stream)
+        assert {f"text {n}" for n in results} == {text.text for text in server.texts}
+        assert len(results) == 2
+        with pytest.raises(Interrupted):
+            stream.add(9, "more")
+
+
+def test_stop_from_a_signal_while_add_waits() -> None:
+    with (
+        JinaServer() as server,
+        connected(server, Limits(texts=1)) as embedder,
+        embedder.stream() as stream,
+    ):
+        server.gate.clear()
+        before = signal.signal(signal.SIGALRM, lambda *_: stream.stop())
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(Interrupted):
+                fill(stream, 100)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        server.gate.set()
+        assert sorted(drained(stream)) == [0]
+
+
+def test_stop_ends_a_wait_between_two_tries() -> None:
+    with (
+        JinaServer() as server,
+        connected(server, Limits(texts=1), total=60) as embedder,
+        embedder.stream() as stream,
+    ):
+        server.faults.append(faults.busy(30))
+        stream.add(1, "text")
+        until(lambda: len(server.requests) == 1 and server.in_flight == 0)
+        began = time.monotonic()
+        stream.stop()
+        assert drained(stream) == {}
+        assert time.monotonic() - began < 5
+        assert server.texts == []
+
+
+def test_the_same_in_process() -> None:
+    with connect("builtin", dim=64, environ={}) as embedder:
+        embedder.limits = Limits(texts=3)
+        with embedder.stream() as stream:
+            for n in range(10):
+                stream.add(n, f"word{n} text")
+            results = drained(stream)
+        assert sorted(results) == list(range(10))
+        assert embedder.usage.requests == 4
+        np.testing.assert_array_equal(results[4], embedder.query("word4 text"))
