@@ -3,71 +3,176 @@
 It is lexical, not semantic: two texts are near when they share words, stems of words
 or runs of characters, in any language, and far when they say the same thing in other
 words. It needs no model file, no network and no accelerator.
+
+A text is a bag of terms: its words, the n-grams of each word (so that inflected forms
+and compounds meet), and the n-grams of runs of Chinese, Japanese, Korean or Thai. A
+term weighs what `terms` knows of its rarity, more with each repetition but ever less,
+and adds its weight, with a sign, to a few dimensions chosen by its hash (feature
+hashing: Weinberger et al. 2009).
 """
 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragctl.embedding import terms
+from ragctl.embedding.terms import Floats, Hashes
 from ragctl.errors import UsageError
 
-VERSION = "0"
+VERSION = "1"
+"""Part of a collection's identity: changes with every change of the vectors."""
 
-# Scripts written without spaces, and Hangul, whose particles stick to the words.
-_RUN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-_TOKENS = re.compile(rf"[{_RUN}]+|[^\W_{_RUN}]+")
-_IN_RUN = re.compile(rf"[{_RUN}]")
+_IDEOGRAPHS = (
+    r"\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003134f"
+)
+_SYLLABLES = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+_TOKENS = re.compile(rf"([{_IDEOGRAPHS}]+)|([{_SYLLABLES}]+)|([^\W_{_IDEOGRAPHS}{_SYLLABLES}]+)")
 
-_WORD_GRAMS = {0: 1.0, 3: 0.25, 4: 0.3, 5: 0.3}  # 0 is the whole word
-_RUN_GRAMS = {1: 0.3, 2: 1.0, 3: 0.7}
+_LONGEST = 40  # characters of a word that are looked at; what is longer is no word
+_WORD = 1.0
+_GRAM = 0.7  # for all n-grams of one size of a word together
+_DECAY = 0.85  # from one n-gram of a word to the next: endings say less than stems
+_IDEOGRAPH_GRAMS = {1: 0.9, 2: 1.0, 3: 0.2}
+_SYLLABLE_GRAMS = {3: 0.7, 4: 1.0, 5: 0.7}
+_SATURATION = 2.0  # a term repeated without end weighs 1 + this times one occurrence
+_BUCKETS = 2  # dimensions per term
+_BATCH = 500_000  # characters of text worked on at once
 
-Floats = NDArray[np.float64]
-Hashes = NDArray[np.uint64]
+Index = NDArray[np.intp]
 
 
 def embed(texts: Sequence[str], dim: int) -> NDArray[np.float32]:
     """Vectors of `texts`, shape (len(texts), dim), every row of length 1.
 
-    The same for documents and queries. A text without a letter or digit gets the
-    vector of the first axis. Raises UsageError for a dimension outside 32..4096.
+    Documents and queries are embedded alike. A text without a letter or a digit gets
+    the unit vector of the first dimension. The vector of a text depends on nothing but
+    the text, `dim` and VERSION. Raises UsageError for a dimension outside 32..4096.
     """
     if not 32 <= dim <= 4096:
         raise UsageError(f"dimension {dim}: the builtin model makes 32 to 4096")
-    out = np.zeros((len(texts), dim), dtype=np.float64)
-    for row, text in enumerate(texts):
-        counts = Counter(_TOKENS.findall(unicodedata.normalize("NFKC", text).casefold()))
-        if not counts:
-            continue
-        hashes, weights = _features(counts)
-        bucket = (hashes >> np.uint64(20)) % np.uint64(dim)
-        sign = 1.0 - 2.0 * (hashes & np.uint64(1)).astype(np.float64)
-        out[row] = np.bincount(bucket.astype(np.intp), weights * sign, minlength=dim)
-    norms = np.linalg.norm(out, axis=1)
-    out[norms == 0, 0] = 1.0
-    norms[norms == 0] = 1.0
-    return (out / norms[:, None]).astype(np.float32)
+    vectors = np.zeros((len(texts), dim), dtype=np.float32)
+    for start, batch in _batches(texts):
+        sums = np.zeros(len(batch) * dim, dtype=np.float64)
+        for documents, hashes, values in _terms(batch):
+            _scatter(sums, dim, documents, hashes, values)
+        rows = sums.reshape(len(batch), dim)
+        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        rows[lengths < 1e-9, 0] = 1.0
+        lengths[lengths < 1e-9] = 1.0
+        vectors[start : start + len(batch)] = rows / lengths[:, None]
+    return vectors
 
 
-def _features(counts: Counter[str]) -> tuple[Hashes, Floats]:
-    hashes, weights = [], []
-    for token, count in counts.items():
-        run = bool(_IN_RUN.match(token))
-        codes = np.array([ord(c) for c in (token if run else f"\x02{token}\x03")], dtype=np.uint64)
-        for size, weight in (_RUN_GRAMS if run else _WORD_GRAMS).items():
-            grams = _grams(codes, size or len(codes))
-            hashes.append(grams)
-            weights.append(np.full(len(grams), weight * (1 + np.log(count))))
-    return np.concatenate(hashes), np.concatenate(weights)
+def _batches(texts: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Slices of `texts` of bounded size, with the index of their first text."""
+    start, size = 0, 0
+    for index, text in enumerate(texts):
+        if index > start and (size + len(text) > _BATCH or index - start == 256):
+            yield start, list(texts[start:index])
+            start, size = index, 0
+        size += len(text)
+    if texts:
+        yield start, list(texts[start:])
 
 
-def _grams(codes: Hashes, size: int) -> Hashes:
-    count = max(len(codes) - size + 1, 0)
-    state = np.full(count, size, dtype=np.uint64)
-    for offset in range(size):
-        state = (state ^ codes[offset : offset + count]) * np.uint64(0x9E3779B97F4A7C15)
-        state ^= state >> np.uint64(29)
-    return state * np.uint64(0xBF58476D1CE4E5B9)
+def _scatter(sums: Floats, dim: int, documents: Index, hashes: Hashes, values: Floats) -> None:
+    """Add each term's value, with its signs, to its dimensions in its document's row."""
+    for bucket in range(_BUCKETS):
+        mixed = terms.mix(hashes + np.uint64(bucket))
+        sign = 1.0 - 2.0 * (mixed & np.uint64(1)).astype(np.float64)
+        place = ((mixed >> np.uint64(33)) % np.uint64(dim)).astype(np.intp)
+        sums += np.bincount(documents * dim + place, values * sign, minlength=len(sums))
+
+
+def _terms(batch: Sequence[str]) -> Iterator[tuple[Index, Hashes, Floats]]:
+    """The terms of all texts as arrays in step: text index, hash, value."""
+    vocabulary: dict[str, int] = {}
+    rows: list[int] = []
+    words: list[int] = []
+    counts: list[int] = []
+    runs: dict[int, list[tuple[int, str]]] = {0: [], 1: []}
+    for row, text in enumerate(batch):
+        found: Counter[str] = Counter()
+        for ideographs, syllables, word in _TOKENS.findall(_normal(text)):
+            if word:
+                found[word] += 1
+            else:
+                runs[0 if ideographs else 1].append((row, ideographs or syllables))
+        rows += [row] * len(found)
+        words += [vocabulary.setdefault(word, len(vocabulary)) for word in found]
+        counts += found.values()
+    if vocabulary:
+        repeated = _saturate(np.array(counts, dtype=np.float64))
+        yield from _word_terms(list(vocabulary), np.array(rows), np.array(words), repeated)
+    for kind, sizes in ((0, _IDEOGRAPH_GRAMS), (1, _SYLLABLE_GRAMS)):
+        if runs[kind]:
+            yield from _run_terms(runs[kind], sizes)
+
+
+def _normal(text: str) -> str:
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+
+
+def _saturate(counts: Floats) -> Floats:
+    return counts * (1 + _SATURATION) / (counts + _SATURATION)
+
+
+def _word_terms(
+    vocabulary: Sequence[str], rows: Index, words: Index, repeated: Floats
+) -> Iterator[tuple[Index, Hashes, Floats]]:
+    """Each distinct word is cut and weighed once, then dealt to the texts that have it."""
+    marked = [terms.START + word[:_LONGEST] for word in vocabulary]
+    hashes = terms.hash_words([word + terms.END for word in marked])
+    rarity, _ = terms.weights(hashes)
+    yield rows, hashes[words], _WORD * repeated * rarity[words]
+
+    codes = terms.code_points("".join(marked))
+    lengths = np.array([len(word) for word in marked])
+    owner = np.repeat(np.arange(len(marked)), lengths)
+    place = np.arange(len(codes)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    whole = np.array([word.isdigit() for word in vocabulary])[owner]  # 1990 is not near 1991
+    for size in terms.SIZES:
+        at = np.flatnonzero((place + size <= lengths[owner]) & ~whole)
+        grams = terms.hash_grams(codes, at, size)
+        of = owner[at]
+        value = _DECAY ** place[at] * terms.weights(grams)[0]
+        energy = np.bincount(of, value * value, minlength=len(marked))
+        value *= _GRAM * rarity[of] / np.sqrt(energy[of])
+        count = np.bincount(of, minlength=len(marked))
+        pair, pick = _deal(count, words)
+        yield rows[pair], grams[pick], value[pick] * repeated[pair]
+
+
+def _deal(count: Index, words: Index) -> tuple[Index, Index]:
+    """For each entry of `words`, the indices of its word's n-grams, and its own repeated."""
+    first = np.cumsum(count) - count
+    many = count[words]
+    pair = np.repeat(np.arange(len(words)), many)
+    within = np.arange(len(pair)) - np.repeat(np.cumsum(many) - many, many)
+    return pair, first[words][pair] + within
+
+
+def _run_terms(
+    runs: Sequence[tuple[int, str]], sizes: dict[int, float]
+) -> Iterator[tuple[Index, Hashes, Floats]]:
+    """The n-grams of runs of a script without spaces, counted per text."""
+    codes = terms.code_points("".join(run for _, run in runs))
+    lengths = np.array([len(run) for _, run in runs])
+    end = np.repeat(np.cumsum(lengths), lengths)
+    row = np.repeat(np.array([row for row, _ in runs]), lengths)
+    rarity, _ = terms.weights(terms.hash_grams(codes, np.arange(len(codes)), 1))
+    before = np.concatenate(([0.0], np.cumsum(rarity)))
+    for size, weight in sizes.items():
+        at = np.flatnonzero(np.arange(len(codes)) + size <= end)
+        grams = terms.hash_grams(codes, at, size)
+        own, known = terms.weights(grams)
+        value = np.where(known, own, (before[at + size] - before[at]) / size)
+        # The low bits make room for the text's index, so that one sort counts per text.
+        key = (grams & ~np.uint64(0xFFF)) | row[at].astype(np.uint64)
+        key, first, count = np.unique(key, return_index=True, return_counts=True)
+        amount = weight * value[first] * _saturate(count.astype(np.float64))
+        yield row[at][first], key & ~np.uint64(0xFFF), amount
