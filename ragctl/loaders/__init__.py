@@ -1,0 +1,19 @@
+"""Files into documents: the folder walk, and one loader per format."""
+
+from ragctl.loaders.options import LoadOptions
+from ragctl.loaders.registry import FORMATS, Format, format_of, load, load_job, recipe
+from ragctl.loaders.walk import Failure, Found, Walk, walk
+
+__all__ = [
+    "FORMATS",
+    "Failure",
+    "Format",
+    "Found",
+    "LoadOptions",
+    "Walk",
+    "format_of",
+    "load",
+    "load_job",
+    "recipe",
+    "walk",
+]

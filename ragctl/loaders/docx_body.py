@@ -1,0 +1,227 @@
+"""The body of a DOCX package, block by block.
+
+Reads WordprocessingML (ECMA-376, part 1, section 17) itself: python-docx passes over content
+controls, insertions and footnotes, all of which hold text.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ragctl.errors import DocumentError
+from ragctl.loaders.decode import clean
+from ragctl.loaders.writer import MarkdownWriter, one_line
+
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_FOOTNOTES = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/footnotes"
+_P, _TBL = _W + "p", _W + "tbl"
+_BLOCKS = frozenset({_P, _TBL})
+_BOX = frozenset({_W + "txbxContent"})
+# Text that stands in the file but not on the page: moved away, or doubled for old programs.
+_HIDDEN = frozenset({_W + "moveFrom", _W + "del", _MC + "Fallback", _W + "instrText"})
+_ASIDE = frozenset({_W + "pPr", _P})
+_WRITTEN = {
+    _W + "tab": "\t",
+    _W + "br": "\n",
+    _W + "cr": "\n",
+    _W + "noBreakHyphen": "-",
+}
+_BULLET = "bullet"
+
+
+class Body:
+    """Writes a package's body and footnotes to `writer`."""
+
+    def __init__(self, package: Any) -> None:
+        self.writer = MarkdownWriter()
+        self._element = package.element.body
+        self._part = package.part
+        self._styles = _Styles(package.styles.element)
+        self._formats = _list_formats(package.part)
+        self._counts: dict[tuple[str, int], int] = {}
+        self._notes: list[str] = []  # ids, in the order of their marks
+
+    def write(self) -> None:
+        self._write_blocks(self._element)
+        self._write_footnotes()
+
+    def _write_blocks(self, container: Any) -> None:
+        for block in _blocks(container):
+            if block.tag == _P:
+                self._paragraph(block)
+                for box in _find(block, _BOX, _BOX):
+                    self._write_blocks(box)
+            else:
+                self._table(block)
+
+    def _paragraph(self, element: Any) -> None:
+        text = self._text(element)
+        properties = element.find(_W + "pPr")
+        style = _value(properties, "pStyle")
+        level = _outline(properties) or self._styles.level(style)
+        if level:
+            self.writer.heading(level, text)
+            return
+        number = None if properties is None else properties.find(_W + "numPr")
+        if number is None:
+            number = self._styles.numbering(style)
+        list_id = _value(number, "numId")
+        if list_id and list_id != "0":
+            depth = int(_value(number, "ilvl") or 0)
+            self.writer.item(text, depth, self._marker(list_id, depth))
+        else:
+            self.writer.paragraph(text)
+
+    def _marker(self, list_id: str, depth: int) -> str:
+        if self._formats.get((list_id, depth), _BULLET) in (_BULLET, "none"):
+            return "-"
+        self._counts[(list_id, depth)] = self._counts.get((list_id, depth), 0) + 1
+        for deeper in [key for key in self._counts if key[0] == list_id and key[1] > depth]:
+            del self._counts[deeper]
+        return f"{self._counts[(list_id, depth)]}."
+
+    def _table(self, element: Any) -> None:
+        """A pipe table; a table within a cell is flattened into the cell."""
+        rows = _rows(element)
+        if rows and max(map(len, rows)) == 1:  # a frame around text
+            for block in (block for row in rows for cell in row for block in _blocks(cell)):
+                if block.tag == _P:
+                    self._paragraph(block)
+                else:
+                    self.writer.paragraph(self._cell(block))
+        else:
+            self.writer.table([[self._cell(cell) for cell in row] for row in rows])
+
+    def _cell(self, cell: Any) -> str:
+        return " ".join(self._text(paragraph) for paragraph in cell.iter(_P))
+
+    def _text(self, paragraph: Any) -> str:
+        """A paragraph's text; footnote marks become [1], [2], …"""
+        parts: list[str] = []
+        stack = [iter(paragraph)]
+        while stack:
+            child = next(stack[-1], None)
+            if child is None:
+                stack.pop()
+            elif child.tag == _W + "t":
+                parts.append(child.text or "")
+            elif child.tag in _WRITTEN:
+                parts.append(_WRITTEN[child.tag])
+            elif child.tag == _W + "footnoteReference":
+                self._notes.append(child.get(_W + "id", ""))
+                parts.append(f"[{len(self._notes)}]")
+            elif child.tag not in _HIDDEN and child.tag not in _ASIDE:
+                stack.append(iter(child))
+        return clean("".join(parts))
+
+    def _write_footnotes(self) -> None:
+        if not self._notes:
+            return
+        from lxml import etree
+
+        relations = [r for r in self._part.rels.values() if r.reltype == _FOOTNOTES]
+        if not relations or relations[0].is_external:
+            return
+        parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
+        try:
+            root = etree.fromstring(relations[0].target_part.blob, parser)
+        except etree.XMLSyntaxError as error:
+            raise DocumentError(f"has broken footnotes: {error}") from error
+        texts = {note.get(_W + "id"): self._cell(note) for note in root.iter(_W + "footnote")}
+        for number, note in enumerate(tuple(self._notes), 1):
+            if text := one_line(texts.get(note, "")):
+                self.writer.paragraph(f"[{number}] {text}")
+
+
+class _Styles:
+    """Which paragraph styles are headings or list items, basedOn chains followed."""
+
+    def __init__(self, root: Any) -> None:
+        self._styles = {
+            style.get(_W + "styleId"): style
+            for style in root.iter(_W + "style")
+            if style.get(_W + "type") == "paragraph"
+        }
+
+    def _chain(self, style: str | None) -> Iterator[Any]:
+        seen: set[str] = set()
+        while style is not None and style in self._styles and style not in seen:
+            seen.add(style)
+            yield self._styles[style]
+            style = _value(self._styles[style], "basedOn")
+
+    def level(self, style: str | None) -> int:
+        """1 to 6 for a heading, 0 for anything else."""
+        for element in self._chain(style):
+            name = (_value(element, "name") or "").lower()
+            if name == "title":
+                return 1
+            if name.startswith("heading ") and name[8:].isdecimal():
+                return min(int(name[8:]), 6)
+            if level := _outline(element.find(_W + "pPr")):
+                return level
+        return 0
+
+    def numbering(self, style: str | None) -> Any:
+        for element in self._chain(style):
+            properties = element.find(_W + "pPr")
+            if properties is not None and properties.find(_W + "numPr") is not None:
+                return properties.find(_W + "numPr")
+        return None
+
+
+def _find(container: Any, tags: frozenset[str], around: frozenset[str]) -> Iterator[Any]:
+    """Descendants with one of `tags`, in order; looks neither into them nor into `around`."""
+    stack = [iter(container)]
+    while stack:
+        child = next(stack[-1], None)
+        if child is None:
+            stack.pop()
+        elif child.tag in tags:
+            yield child
+        elif child.tag not in _HIDDEN and child.tag not in around:
+            stack.append(iter(child))
+
+
+def _blocks(container: Any) -> Iterator[Any]:
+    """Paragraphs and tables, also those inside content controls and insertions."""
+    return _find(container, _BLOCKS, _HIDDEN)
+
+
+def _rows(table: Any) -> list[list[Any]]:
+    """The cells of each row, those of tables within left aside."""
+    rows = _find(table, frozenset({_W + "tr"}), _BLOCKS)
+    return [list(_find(row, frozenset({_W + "tc"}), _BLOCKS)) for row in rows]
+
+
+def _value(element: Any, name: str) -> str | None:
+    """The w:val of a child."""
+    child = None if element is None else element.find(_W + name)
+    return None if child is None else child.get(_W + "val")
+
+
+def _outline(properties: Any) -> int:
+    """The outline level as 1 to 6; 0 for body text."""
+    level = _value(properties, "outlineLvl")
+    return min(int(level) + 1, 6) if level and level.isdecimal() and int(level) < 9 else 0
+
+
+def _list_formats(part: Any) -> dict[tuple[str, int], str]:
+    """(list, level) → "bullet", "decimal", …"""
+    try:
+        root = part.numbering_part.element
+    except (KeyError, NotImplementedError):
+        return {}
+    abstract = {
+        definition.get(_W + "abstractNumId"): {
+            int(level.get(_W + "ilvl")): _value(level, "numFmt") or _BULLET
+            for level in definition.iter(_W + "lvl")
+            if (level.get(_W + "ilvl") or "").isdecimal()
+        }
+        for definition in root.iter(_W + "abstractNum")
+    }
+    return {
+        (number.get(_W + "numId"), level): form
+        for number in root.iter(_W + "num")
+        for level, form in abstract.get(_value(number, "abstractNumId"), {}).items()
+    }

@@ -1,0 +1,121 @@
+"""HTML and XHTML into Markdown-shaped text: headings, lists, tables, code, paragraphs.
+
+Scripts, styles, templates and drawings go; navigation goes only where the page marks its main
+part. The text of links, not their addresses, is kept.
+"""
+
+import codecs
+import re
+from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from ragctl.loaders.decode import clean, decode
+from ragctl.loaders.html_page import HtmlPage
+from ragctl.loaders.options import LoadOptions, read
+from ragctl.records import Document
+
+_DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
+_HAS_MAIN = re.compile(r"""<(?:main|article)[\s>]|\srole\s*=\s*["']?main\b""", re.IGNORECASE)
+_LAYOUT = ("table", "h1", "h2", "h3", "h4", "h5", "h6", "pre")
+
+
+def load_html(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+    text, warnings = _decode(read(path, options), options.encoding)
+    page = HtmlPage(has_main=_HAS_MAIN.search(text) is not None)
+    if not _walk_tree(text, page):
+        page = HtmlPage(has_main=_HAS_MAIN.search(text) is not None)
+        _walk_events(text, page)
+    page.close()
+    headings = tuple(page.writer.headings)
+    title = page.title or next((h.title for h in headings if h.level == 1), None)
+    yield Document(
+        source,
+        page.writer.text(),
+        "markdown",
+        title,
+        headings,
+        meta=page.meta,
+        warnings=warnings,
+    )
+
+
+def _decode(data: bytes, encoding: str | None) -> tuple[str, tuple[str, ...]]:
+    """Like `decode`, but before guessing it asks the page itself."""
+    declared = _DECLARED.search(data, 0, 4096)
+    if encoding is None and declared is not None:
+        name = declared[1].decode("ascii", "ignore").lower()
+        if name in ("iso-8859-1", "latin1", "us-ascii", "ascii"):
+            name = "cp1252"  # what browsers take it for
+        try:
+            codecs.lookup(name)
+            data.decode("utf-8")
+        except LookupError:
+            pass
+        except UnicodeDecodeError:
+            try:
+                return clean(data.decode(name)), ()
+            except (UnicodeDecodeError, LookupError):  # also codecs that are not of text
+                pass
+    return decode(data, encoding)
+
+
+def _walk_tree(text: str, page: HtmlPage) -> bool:
+    """Feeds the page from lxml's tree; False where the nesting is too deep for libxml2."""
+    from lxml import etree
+
+    parser = etree.HTMLParser(
+        encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True
+    )
+    try:
+        root = etree.fromstring(text.encode(), parser)
+    except etree.ParserError:  # nothing in it
+        return True
+    except etree.XMLSyntaxError:
+        return False
+    if any(entry.type_name == "ERR_RESOURCE_LIMIT" for entry in parser.error_log):
+        return False
+    if root is None:
+        return True
+    for event, element in etree.iterwalk(root, events=("start", "end")):
+        if event == "start":
+            tag = str(element.tag)
+            page.start(tag, dict(element.attrib), tag == "table" and _is_data(element))
+            page.data(element.text or "")
+        else:
+            page.end(str(element.tag))
+            page.data(element.tail or "")
+    return True
+
+
+def _is_data(table: Any) -> bool:
+    """Whether a table holds rows of data, and does not just lay out the page."""
+    if table.get("role") in ("presentation", "none"):
+        return False
+    if next((e for e in table.iter(*_LAYOUT) if e is not table), None) is not None:
+        return False
+    return any(len(row) > 1 for row in table.iter("tr"))
+
+
+def _walk_events(text: str, page: HtmlPage) -> None:
+    """Feeds the page tag by tag, whatever the nesting."""
+    parser = _Events(page)
+    parser.feed(text)
+    parser.close()
+
+
+class _Events(HTMLParser):
+    def __init__(self, page: HtmlPage) -> None:
+        super().__init__(convert_charrefs=True)
+        self._page = page
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes: Mapping[str, str] = {name: value or "" for name, value in attrs}
+        self._page.start(tag, attributes, False)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._page.end(tag)
+
+    def handle_data(self, data: str) -> None:
+        self._page.data(data)

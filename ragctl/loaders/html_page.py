@@ -1,0 +1,223 @@
+"""What a page's tags mean for its text. Fed tag by tag, in any nesting, well-formed or not."""
+
+import re
+from collections.abc import Mapping
+
+from ragctl.loaders.writer import MarkdownWriter, one_line
+from ragctl.records import Json
+
+_DROPPED = frozenset(
+    (
+        *("script", "style", "template", "noscript", "svg", "iframe", "object", "embed"),
+        *("canvas", "audio", "video"),
+    )
+)
+_BLOCKS = frozenset(
+    (
+        *("address", "article", "aside", "blockquote", "body", "caption", "center"),
+        *("details", "dialog", "div", "dl", "dt", "fieldset", "figcaption", "figure"),
+        *("footer", "form", "header", "hgroup", "hr", "legend", "main", "nav", "option"),
+        *("p", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr"),
+    )
+)
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight)-([\w+#-]+)")
+_META = ("author", "description", "keywords")
+_WHITE = re.compile(r"[ \t\n\f]+")
+_AROUND_BREAK = re.compile(r" *\n *")
+
+
+class HtmlPage:
+    """Collects text into `writer`; `title` and `meta` come from the page's head."""
+
+    def __init__(self, has_main: bool) -> None:
+        self.writer = MarkdownWriter()
+        self.title: str | None = None
+        self.meta: dict[str, Json] = {}
+        self._has_main = has_main
+        self._dropping = ""  # the tag whose content is being dropped
+        self._dropped_depth = 0
+        self._inline: list[str] = []
+        self._heading = 0
+        self._title: list[str] | None = None
+        self._lists: list[int] = []  # for each open list: -1 unordered, else the last number
+        self._in_item = False
+        self._marker = ""  # of the open item, until its first text is out
+        self._pre: list[str] | None = None
+        self._language = ""
+        self._table: list[list[str]] | None = None
+        self._cell: list[str] | None = None
+
+    def start(self, tag: str, attributes: Mapping[str, str], data_table: bool) -> None:
+        if self._dropping:
+            self._dropped_depth += tag == self._dropping
+        elif tag in _DROPPED or (self._has_main and self._is_navigation(tag, attributes)):
+            self._break()
+            self._dropping, self._dropped_depth = tag, 1
+        elif tag == "title" and self.title is None:
+            self._title = []
+        elif tag == "meta":
+            self._read_meta(attributes)
+        elif tag == "img":
+            self.data(f" {attributes.get('alt', '')} ")
+        elif self._table is not None:
+            self._start_in_table(tag)
+        elif tag == "table" and data_table:
+            self._flush()
+            self._table = []
+        elif self._pre is None:
+            self._start_block(tag, attributes)
+        elif tag == "br":
+            self._pre.append("\n")
+        elif tag == "code" and not self._language:
+            self._language = self._find_language(attributes)
+
+    def end(self, tag: str) -> None:
+        if self._dropping:
+            if tag == self._dropping:
+                self._dropped_depth -= 1
+                if not self._dropped_depth:
+                    self._dropping = ""
+        elif tag == "title" and self._title is not None:
+            self.title = one_line("".join(self._title)) or None
+            self._title = None
+        elif self._table is not None:
+            self._end_in_table(tag)
+        elif tag == "pre" and self._pre is not None:
+            self.writer.code("".join(self._pre), self._language)
+            self._pre = None
+        elif self._pre is None:
+            self._end_block(tag)
+
+    def data(self, text: str) -> None:
+        if not text or self._dropping:
+            return
+        if self._title is not None:
+            self._title.append(text)
+        elif self._table is not None:
+            if self._cell is not None:
+                self._cell.append(text)
+        elif self._pre is not None:
+            self._pre.append(text)
+        else:
+            self._inline.append(_WHITE.sub(" ", text))
+
+    def close(self) -> None:
+        """The end of the page: what is still open is written."""
+        if self._table is not None:
+            self._end_in_table("table")
+        if self._pre is not None:
+            self.end("pre")
+        self._flush()
+
+    def _is_navigation(self, tag: str, attributes: Mapping[str, str]) -> bool:
+        return tag == "nav" or attributes.get("role") == "navigation"
+
+    def _find_language(self, attributes: Mapping[str, str]) -> str:
+        found = _LANGUAGE.search(attributes.get("class", ""))
+        return found[1] if found else ""
+
+    def _read_meta(self, attributes: Mapping[str, str]) -> None:
+        name = attributes.get("name", "").lower()
+        content = one_line(attributes.get("content", ""))
+        if name in _META and content:
+            self.meta.setdefault(name, content[:1000])
+
+    def _start_block(self, tag: str, attributes: Mapping[str, str]) -> None:
+        if tag == "br":
+            self._inline.append("\n")
+        elif tag in _HEADINGS:
+            self._flush()
+            self._heading = _HEADINGS[tag]
+        elif tag in ("ul", "ol", "menu"):
+            self._flush()
+            self._lists.append(0 if tag == "ol" else -1)
+            self._in_item = False
+        elif tag in ("li", "dd"):
+            self._flush()
+            self._start_item(tag)
+        elif tag == "pre":
+            self._flush()
+            self._pre = []
+            self._language = self._find_language(attributes)
+        elif tag in _BLOCKS:
+            self._break()
+
+    def _end_block(self, tag: str) -> None:
+        if tag in _HEADINGS:
+            self._flush()
+        elif tag in ("ul", "ol", "menu"):
+            self._flush()
+            if self._lists:
+                self._lists.pop()
+            self._in_item = bool(self._lists)
+            self._marker = ""
+        elif tag in ("li", "dd"):
+            self._flush()
+            self._in_item = tag == "li" and len(self._lists) > 1
+            self._marker = ""
+        elif tag in _BLOCKS:
+            self._break()
+
+    def _start_item(self, tag: str) -> None:
+        self._in_item = True
+        self._marker = "-"
+        if tag == "li" and self._lists and self._lists[-1] >= 0:
+            self._lists[-1] += 1
+            self._marker = f"{self._lists[-1]}."
+
+    def _break(self) -> None:
+        """The edge of a block: a new line within a list item or heading, else a new block."""
+        if self._in_item or self._heading:
+            self._inline.append("\n")
+        else:
+            self._flush()
+
+    def _flush(self) -> None:
+        text = _AROUND_BREAK.sub("\n", re.sub(" {2,}", " ", "".join(self._inline))).strip()
+        self._inline.clear()
+        level, self._heading = self._heading, 0
+        if not text:
+            return
+        if level:
+            self.writer.heading(level, text.rstrip("¶ "))
+        elif self._in_item:
+            depth = max(len(self._lists) - 1, 0)
+            self.writer.item(re.sub(r"\n+", "\n", text), depth, self._marker or " ")
+            self._marker = ""
+        else:
+            self.writer.paragraph(text)
+
+    def _start_in_table(self, tag: str) -> None:
+        if self._table is None:
+            return
+        if tag == "tr":
+            self._end_cell()
+            self._table.append([])
+        elif tag in ("td", "th"):
+            self._end_cell()
+            if not self._table:
+                self._table.append([])
+            self._cell = []
+        elif tag == "caption":
+            self._cell = []
+        elif self._cell is not None and (tag in _BLOCKS or tag in ("br", "li")):
+            self._cell.append(" ")
+
+    def _end_in_table(self, tag: str) -> None:
+        if self._table is None:
+            return
+        if tag == "caption" and self._cell is not None:
+            self.writer.paragraph(one_line("".join(self._cell)))
+            self._cell = None
+        elif tag in ("td", "th", "tr"):
+            self._end_cell()
+        elif tag == "table":
+            self._end_cell()
+            self.writer.table(self._table)
+            self._table = None
+
+    def _end_cell(self) -> None:
+        if self._cell is not None and self._table:
+            self._table[-1].append("".join(self._cell))
+        self._cell = None

@@ -1,0 +1,58 @@
+"""Which paths a walk passes over: `.ragctlignore` files, --exclude and --include, in the syntax
+of gitignore.
+
+A `.ragctlignore` rules its own folder and those below; a deeper one has the last word, and
+within one file the last line that matches. --exclude overrules them all. As in git, a file
+below an ignored folder cannot be had back.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+from typing import Any
+
+from ragctl.errors import UsageError
+
+IGNORE_FILE = ".ragctlignore"
+# For each folder with a .ragctlignore on the way down: the length of its prefix, its rules.
+Levels = tuple[tuple[int, Any], ...]
+
+
+class Rules:
+    """Raises UsageError for a pattern that is no gitignore pattern."""
+
+    def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
+        self._include = _compile(include, "--include") if include else None
+        self._exclude = _compile(exclude, "--exclude") if exclude else None
+
+    def ignores(self, source: str, levels: Levels, folder: bool = False) -> bool:
+        """Whether the file or folder at `source` (relative to the root) is passed over."""
+        if not (levels or self._include or self._exclude):
+            return False
+        path = f"{source}/" if folder else source
+        verdict = self._exclude.check_file(path).include if self._exclude else None
+        for start, spec in reversed(levels):
+            if verdict is not None:
+                break
+            verdict = spec.check_file(path[start:]).include
+        if verdict:
+            return True
+        return not folder and self._include is not None and not self._include.match_file(path)
+
+    def enter(self, folder: str, prefix: str, levels: Levels) -> Levels:
+        """The levels in force in a folder that holds a `.ragctlignore`. Raises OSError."""
+        path = os.path.join(folder, IGNORE_FILE)  # noqa: PTH118 - the walk's paths are strings
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+            raise OSError(0, "is not a file")
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:  # noqa: PTH123
+            lines = file.read().splitlines()
+        return (*levels, (len(prefix), _compile(lines, f"{prefix}{IGNORE_FILE}")))
+
+
+def _compile(lines: Sequence[str], origin: str) -> Any:
+    from pathspec import GitIgnoreSpec
+
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except ValueError as error:
+        raise UsageError(f"{origin}: {error}") from error

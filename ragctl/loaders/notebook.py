@@ -1,0 +1,97 @@
+"""Jupyter notebooks: Markdown cells as they are, code and its short text output as fences."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from ragctl.errors import DocumentError
+from ragctl.loaders.decode import clean, decode
+from ragctl.loaders.markdown_headings import find_headings
+from ragctl.loaders.options import LoadOptions, read
+from ragctl.loaders.writer import MarkdownWriter
+from ragctl.records import Document, Json
+
+_LONGEST_OUTPUT = 2_000  # characters; tables of numbers and logs drown what was written
+
+
+def load_notebook(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+    text, warnings = decode(read(path, options), options.encoding)
+    if not text.strip():
+        yield Document(source, "", "markdown")
+        return
+    try:
+        notebook = json.loads(text)
+    except RecursionError as error:
+        raise DocumentError("is nested too deep") from error
+    except ValueError as error:
+        raise DocumentError(f"is not a notebook: {error}") from error
+    language = _language(notebook)
+    writer = MarkdownWriter()
+    for cell in _cells(notebook):
+        _write_cell(cell, language, writer)
+    headings = tuple(writer.headings)
+    title = next((heading.title for heading in headings if heading.level == 1), None)
+    yield Document(source, writer.text(), "markdown", title, headings, warnings=warnings)
+
+
+def _cells(notebook: Json) -> list[Json]:
+    """The cells of format 4, or of format 3's first worksheet."""
+    if isinstance(notebook, dict):
+        cells = notebook.get("cells")
+        sheets = notebook.get("worksheets")
+        if cells is None and isinstance(sheets, list) and sheets and isinstance(sheets[0], dict):
+            cells = sheets[0].get("cells")
+        if isinstance(cells, list):
+            return cells
+    raise DocumentError("is not a notebook: it has no list of cells")
+
+
+def _language(notebook: Json) -> str:
+    metadata = _get(notebook, "metadata")
+    for path in (("language_info", "name"), ("kernelspec", "language")):
+        name = _get(_get(metadata, path[0]), path[1])
+        if isinstance(name, str) and name.isidentifier():
+            return name
+    return "python"
+
+
+def _get(value: Json, name: str) -> Json:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _write_cell(cell: Json, language: str, writer: MarkdownWriter) -> None:
+    kind = _get(cell, "cell_type")
+    text = _text(_get(cell, "source"))
+    if kind == "markdown":
+        writer.raw(text, find_headings(text))
+    elif kind == "heading":  # format 3
+        level = _get(cell, "level")
+        writer.heading(level if isinstance(level, int) else 1, text)
+    elif kind == "code":
+        writer.code(text or _text(_get(cell, "input")), language)
+        outputs = _get(cell, "outputs")
+        for output in outputs if isinstance(outputs, list) else ():
+            writer.code(_output(output))
+    else:
+        writer.paragraph(text)
+
+
+def _output(output: Json) -> str:
+    """What a cell printed, returned as text, or failed with."""
+    kind = _get(output, "output_type")
+    if kind == "error":
+        text = f"{_text(_get(output, 'ename'))}: {_text(_get(output, 'evalue'))}"
+    elif kind == "stream":
+        text = _text(_get(output, "text"))
+    else:
+        text = _text(_get(_get(output, "data"), "text/plain"))
+    if len(text) > _LONGEST_OUTPUT:
+        text = f"{text[:_LONGEST_OUTPUT].rstrip()}…"
+    return text
+
+
+def _text(value: Json) -> str:
+    """A string, or the lines of one."""
+    if isinstance(value, list):
+        value = "".join(line for line in value if isinstance(line, str))
+    return clean(value) if isinstance(value, str) else ""

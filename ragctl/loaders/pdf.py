@@ -1,0 +1,64 @@
+"""PDF: text by PDFium page by page; outline, labels and metadata by pypdf.
+
+pypdf is also the second try, where PDFium cannot open the file or finds no text on a page.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ragctl.errors import DocumentError
+from ragctl.loaders.options import LoadOptions, check_size
+from ragctl.loaders.pdf_structure import Structure, open_structure
+from ragctl.loaders.pdf_text import Encrypted, join_pages, pdfium_texts
+from ragctl.records import Document
+
+
+def load_pdf(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+    size = path.stat().st_size
+    check_size(size, options)
+    if not size:
+        raise DocumentError("is empty: not a PDF")
+    texts, failure = _pdfium(path, options.pdf_password)
+    structure = open_structure(path, options.pdf_password)
+    if texts is None:
+        texts = [""] * structure.page_count
+    for number, text in enumerate(texts):
+        if not text.strip():
+            texts[number] = structure.page_text(number)
+    if not texts:
+        raise DocumentError(f"is not a readable PDF: {failure or structure.failure or 'no pages'}")
+    yield _document(source, texts, structure)
+
+
+def _pdfium(path: Path, password: str | None) -> tuple[list[str] | None, str]:
+    """The pages' text, or None and why not."""
+    from pypdfium2 import PdfiumError
+
+    try:
+        return pdfium_texts(path, password), ""
+    except Encrypted as error:
+        why = "the password does not open it" if password else "is encrypted"
+        raise DocumentError(f"{why}; give --pdf-password") from error
+    except PdfiumError as error:
+        return None, str(error)
+
+
+def _document(source: str, texts: list[str], structure: Structure) -> Document:
+    text, pages = join_pages(texts, structure.labels)
+    empty = sum(1 for page in pages if page.start == page.end)
+    warnings = []
+    if empty:
+        verb = "page has" if len(pages) == 1 else "pages have"
+        warnings.append(f"{empty} of {len(pages)} {verb} no text (scans?)")
+    if structure.failure:
+        warnings.append(f"outline and metadata cannot be read: {structure.failure}")
+    headings = structure.headings(text, pages)
+    return Document(
+        source,
+        text,
+        title=structure.title,
+        headings=headings,
+        pages=pages,
+        meta=structure.meta,
+        warnings=tuple(warnings),
+    )

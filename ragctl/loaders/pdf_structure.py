@@ -1,0 +1,141 @@
+"""What pypdf knows of a PDF beyond its text: outline, page labels, metadata, a second reading.
+
+pypdf raises nearly anything on damaged files. None of it may cost the text that PDFium has
+read, so every call into pypdf goes through `_attempt`, which names the failure instead.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ragctl.loaders.decode import clean
+from ragctl.loaders.writer import one_line
+from ragctl.records import Heading, Json, Page
+
+T = TypeVar("T")
+
+_MOST_ENTRIES = 20_000  # of an outline, which may loop
+_NUMBERING = re.compile(
+    r"^(?:(?:chapter|part|section|appendix)\s+)?[\dA-Z]+(?:\.\d+)*[.):]?\s+", re.I
+)
+_META = ("author", "subject", "keywords")
+_NO_TITLES = frozenset({"", "untitled", "(anonymous)", "unspecified"})
+_PROGRAMS = re.compile(r"^(?:Microsoft (?:Word|PowerPoint|Excel)|PowerPoint Presentation) - ")
+
+
+class Structure:
+    """A PDF seen by pypdf; where pypdf fails, empty, and `failure` says why."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+        self.failure = ""
+        self.page_count: int = self._attempt(lambda: len(reader.pages), 0)
+        self.labels: list[str] = self._attempt(lambda: list(reader.page_labels), [])
+        self.meta: dict[str, Json] = {}
+        self.title: str | None = None
+        information: dict[str, str] = self._attempt(lambda: _information(reader), {})
+        for name, value in information.items():
+            if name == "title":
+                self.title = None if value.lower() in _NO_TITLES else value
+            elif value.lower() not in _NO_TITLES:
+                self.meta[name] = value
+        self._outline: list[tuple[int, str, int]] = self._attempt(lambda: _outline(reader), [])
+
+    def page_text(self, number: int) -> str:
+        if number >= self.page_count:
+            return ""
+        return str(self._attempt(lambda: self._reader.pages[number].extract_text(), ""))
+
+    def headings(self, text: str, pages: Sequence[Page]) -> tuple[Heading, ...]:
+        """The outline's entries at the lines of their titles; where a page does not show its
+        title, at the page's start."""
+        found: list[Heading] = []
+        for level, title, number in self._outline:
+            if number < len(pages):
+                page = pages[number]
+                after = found[-1].start + 1 if found and found[-1].start >= page.start else 0
+                start = _line_of(title, text, max(page.start, after), page.end)
+                if start is None:
+                    start = _line_of(title, text, page.start, page.end)
+                found.append(Heading(page.start if start is None else start, level, title))
+        found.sort(key=lambda heading: heading.start)
+        return tuple(found)
+
+    def _attempt(self, call: Callable[[], T], otherwise: T) -> T:
+        try:
+            return call()
+        except MemoryError:
+            raise
+        # pypdf lets KeyError, TypeError, RecursionError and many more through on damaged files.
+        except Exception as error:  # noqa: BLE001
+            self.failure = self.failure or f"{type(error).__name__}: {one_line(str(error))[:200]}"
+            return otherwise
+
+
+class _Nothing:
+    """Stands for a file that pypdf cannot open."""
+
+    pages: tuple[()] = ()
+    page_labels: tuple[()] = ()
+    outline: tuple[()] = ()
+    metadata = None
+
+
+def open_structure(path: Path, password: str | None) -> Structure:
+    import pypdf
+
+    def reader() -> Any:
+        opened = pypdf.PdfReader(path)
+        if opened.is_encrypted:
+            opened.decrypt(password or "")
+        return opened
+
+    nothing = Structure(_Nothing())
+    opened = nothing._attempt(reader, None)
+    return nothing if opened is None else Structure(opened)
+
+
+def _information(reader: Any) -> dict[str, str]:
+    information = reader.metadata
+    if information is None:
+        return {}
+    found = {}
+    for name in ("title", *_META):
+        value = getattr(information, name)
+        if isinstance(value, str) and (plain := _PROGRAMS.sub("", one_line(clean(value)))):
+            found[name] = plain[:1000]
+    return found
+
+
+def _outline(reader: Any) -> list[tuple[int, str, int]]:
+    """(level, title, page index) in reading order, without recursion."""
+    entries: list[tuple[int, str, int]] = []
+    stack = [iter(reader.outline)]
+    while stack and len(entries) < _MOST_ENTRIES:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+        elif isinstance(entry, list):
+            stack.append(iter(entry))
+        else:
+            number = reader.get_destination_page_number(entry)
+            title = one_line(clean(str(entry.title)))
+            if title and number is not None and number >= 0:
+                entries.append((min(len(stack), 6), title, number))
+    return entries
+
+
+def _line_of(title: str, text: str, start: int, end: int) -> int | None:
+    """The start of the first line that begins with the title, numbered or not."""
+    for wanted in (title, _NUMBERING.sub("", title)):
+        words = wanted.split()
+        if words:
+            pattern = r"\s+".join(map(re.escape, words))
+            numbering = r"(?:[\dA-Z]+(?:\.\d+)*[.):]?\s+)?"
+            match = re.compile(rf"^[ \t]*{numbering}{pattern}", re.M | re.I).search(
+                text, start, end
+            )
+            if match:
+                return match.start()
+    return None

@@ -1,0 +1,98 @@
+"""CSV and TSV: one list item per row, each cell named by its column.
+
+A row reads `- name: Widget; price: 3.50`. A pipe table would say the names once, and a chunk cut
+from its middle would hold bare values; so every chunk stands for itself, wherever it is cut.
+"""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from ragctl.errors import DocumentError
+from ragctl.loaders.decode import decode
+from ragctl.loaders.options import LoadOptions, read
+from ragctl.loaders.writer import one_line
+from ragctl.records import Document
+
+_DELIMITERS = ",;\t|"
+_SAMPLE = 65_536  # characters
+_SAMPLE_ROWS = 50
+_NUMBER = re.compile(r"(?!(?:19|20)\d\d$)[-+]?[\d\s.,/:%-]*\d[\d\s.,/:%-]*$")  # years are names
+
+
+def load_table(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+    text, warnings = decode(read(path, options), options.encoding)
+    csv.field_size_limit(max(options.max_bytes, 131_072))
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else None
+    if text[:4].lower() == "sep=" and text[5:6] in ("\n", ""):  # Excel's own first line
+        delimiter, text = text[4], text[6:]
+    rows = _rows(text, delimiter or find_delimiter(text))
+    try:
+        lines = "".join(_lines(rows))
+    except csv.Error as error:
+        raise DocumentError(f"is not a table: {error}") from error
+    yield Document(source, lines, "markdown", warnings=warnings)
+
+
+def find_delimiter(text: str) -> str:
+    """The delimiter that cuts the first rows into the same number of cells most often."""
+    sample = text[:_SAMPLE]
+    if len(text) > _SAMPLE:
+        sample = sample[: sample.rfind("\n") + 1] or sample
+
+    def fit(delimiter: str) -> tuple[float, int]:
+        widths: Counter[int] = Counter()
+        try:
+            for row in _rows(sample, delimiter):
+                widths[len(row)] += 1
+                if widths.total() == _SAMPLE_ROWS:
+                    break
+        except csv.Error:
+            return 0.0, 0
+        width, count = max(widths.items(), key=lambda item: item[::-1], default=(1, 0))
+        return (count / widths.total(), width) if width > 1 else (0.0, 0)
+
+    return max(_DELIMITERS, key=fit)
+
+
+def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
+    """Rows with something in them."""
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+    return (row for row in reader if any(cell and not cell.isspace() for cell in row))
+
+
+def _lines(rows: Iterator[list[str]]) -> Iterator[str]:
+    first = next(rows, None)
+    if first is None:
+        return
+    second = next(rows, None)
+    names = [one_line(cell) for cell in first]
+    if second is None or not _is_header(names):
+        names = []
+        yield _line(names, first)
+    if second is not None:
+        yield _line(names, second)
+    for row in rows:
+        yield _line(names, row)
+
+
+def _is_header(names: list[str]) -> bool:
+    """Names are distinct and not numbers; a few may be missing."""
+    given = [name for name in names if name]
+    return (
+        len(given) > len(names) / 2
+        and len(set(given)) == len(given)
+        and not any(_NUMBER.match(name) for name in given)
+    )
+
+
+def _line(names: list[str], row: list[str]) -> str:
+    cells = []
+    for number, cell in enumerate(row):
+        if value := one_line(cell):
+            name = names[number] if number < len(names) and names[number] else ""
+            cells.append(f"{name or f'column {number + 1}'}: {value}")
+    return f"- {'; '.join(cells)}\n"
