@@ -1,21 +1,47 @@
-"""The store contract over a real socket, and what is the server store's own."""
+"""The store contract over a real socket, and what is the server store's own.
 
+RAGCTL_TEST_QDRANT_URL names a real server, with no collection of ragctl's on it, for
+the contract to run on as well (RAGCTL_QDRANT_GRPC_PORT: over gRPC).
+"""
+
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 
-from ragctl.stores.base import Batch, Collection, Match, Store
+from ragctl.errors import Locked, StoreError, UsageError
+from ragctl.stores import open_store
+from ragctl.stores.base import Batch, Collection, Fusion, Match, Point, Query, SparseVector, Store
+from ragctl.stores.edge import EdgeStore
 from ragctl.stores.server import ServerStore
-from tests.servers.qdrant import QdrantFacade
-from tests.store_contract import SETTINGS, StoreContract, collection, ident, point
+from tests.servers.qdrant import Fault, QdrantFacade
+from tests.store_contract import DIM, SETTINGS, StoreContract, axis, collection, ident, point
 
 __all__ = ["collection"]
+
+REAL = os.environ.get("RAGCTL_TEST_QDRANT_URL")
+OLD_AND_NEW = pytest.mark.parametrize("facade", ["1.12.0", "1.15.4", "1.17.0"], indirect=True)
+
+
+@pytest.fixture
+def facade(request: pytest.FixtureRequest) -> Iterator[QdrantFacade]:
+    with QdrantFacade(version=getattr(request, "param", "1.17.0")) as facade:
+        yield facade
+
+
+def server(facade: QdrantFacade, state: Path, **options: Any) -> ServerStore:
+    return ServerStore(facade.url, state=state, **{"patience": 10.0, "backoff": 0.01, **options})
 
 
 @pytest.fixture
 def store(facade: QdrantFacade, tmp_path: Path) -> Iterator[Store]:
-    store = ServerStore(facade.url, state=tmp_path, patience=10, backoff=0.01)
+    store = server(facade, tmp_path)
     yield store
     store.close()
 
@@ -38,15 +64,276 @@ class ServerContract(StoreContract):
         assert bare.payload == {"source": "d7"}
 
 
-class TestServer117(ServerContract):
-    @pytest.fixture
-    def facade(self) -> Iterator[QdrantFacade]:
-        with QdrantFacade(version="1.17.0") as facade:
-            yield facade
+@pytest.mark.parametrize("facade", ["1.15.4", "1.17.0"], indirect=True)
+class TestServer(ServerContract):
+    pass
 
 
-class TestServer115(ServerContract):
+@pytest.mark.skipif(not REAL, reason="RAGCTL_TEST_QDRANT_URL names no server")
+class TestRealServer(ServerContract):
     @pytest.fixture
-    def facade(self) -> Iterator[QdrantFacade]:
-        with QdrantFacade(version="1.15.4") as facade:
-            yield facade
+    def store(self) -> Iterator[Store]:
+        store = open_store(str(REAL), environ=os.environ)
+        if found := store.names():
+            pytest.skip(f"the server holds collections of ragctl's: {found}")
+        yield store
+        for name in ("docs", "other.v2"):
+            store.drop(name)
+        store.close()
+
+
+# Collections that are not ours, or not finished
+
+
+@OLD_AND_NEW
+def test_a_foreign_collection_is_left_alone(facade: QdrantFacade, store: Store) -> None:
+    body = {"vectors": {"size": 4, "distance": "Dot"}}
+    httpx.put(f"{facade.url}/collections/theirs", json=body).raise_for_status()
+    assert store.names() == []
+    for forbidden in (store.open, store.drop):
+        with pytest.raises(StoreError, match=r"'theirs' at http.*not made by ragctl; choose"):
+            forbidden("theirs")
+    with pytest.raises(StoreError, match="'theirs' exists already"):
+        store.create("theirs", SETTINGS)
+    listed = httpx.get(f"{facade.url}/collections").json()["result"]["collections"]
+    assert listed == [{"name": "theirs"}]
+
+
+@pytest.mark.parametrize("facade", ["1.12.0", "1.15.4"], indirect=True)
+def test_the_settings_point_is_seen_by_nobody(facade: QdrantFacade, store: Store) -> None:
+    made = store.create("docs", SETTINGS)
+    raw = httpx.post(f"{facade.url}/collections/docs/points/scroll", json={}).json()
+    (hidden,) = raw["result"]["points"]
+    assert made.count() == 0
+    assert list(made.scroll()) == []
+    assert made.retrieve([hidden["id"]]) == []
+    made.apply(Batch(upserts=[point(1), Point(ident(2), {"source": "bare"})]))
+    made.apply(Batch(merges=[((), {"size": 3})]))
+    assert made.count() == 2
+    assert {p.id for p in made.scroll()} == {ident(1), ident(2)}
+    assert made.facet("source") == {"d1": 1, "bare": 1}
+    both = Query(limit=9, dense=axis(1), sparse=SparseVector([1], [1.0]))
+    assert [hit.id for hit in made.query(both)] == [ident(1)]
+    again = store.open("docs")
+    assert again is not None
+    assert again.settings == SETTINGS
+
+
+def test_a_collection_of_an_old_server_outlives_its_upgrade(tmp_path: Path) -> None:
+    with QdrantFacade(version="1.15.4") as facade:
+        store = server(facade, tmp_path)
+        store.create("docs", SETTINGS).apply(Batch(upserts=[point(1)]))
+        store.close()
+        facade.version, facade.engine.version = "1.17.0", (1, 17)
+        store = server(facade, tmp_path)
+        assert store.names() == ["docs"]
+        collection = store.open("docs")
+        assert collection is not None
+        assert collection.settings == SETTINGS
+        assert collection.count() == 1
+        store.close()
+
+
+@pytest.mark.parametrize("dim", [DIM, 2 * DIM])
+def test_a_creation_cut_short_on_an_old_server_is_begun_again(tmp_path: Path, dim: int) -> None:
+    with QdrantFacade(version="1.15.4") as facade:
+        facade.inject(Fault("status", "PUT */points", status=403))
+        store = server(facade, tmp_path)
+        with pytest.raises(StoreError, match="key"):
+            store.create("docs", SETTINGS)
+        assert store.names() == []
+        assert store.open("docs") is None
+        settings = type(SETTINGS)(dim, SETTINGS.identity, SETTINGS.sparse)
+        made = store.create("docs", settings)
+        made.apply(Batch(upserts=[Point(ident(1), {"source": "s"}, np.ones(dim, np.float32))]))
+        assert made.count() == 1
+        assert store.names() == ["docs"]
+        store.close()
+
+
+@OLD_AND_NEW
+def test_missing_indexes_are_made_when_it_is_opened(facade: QdrantFacade, store: Store) -> None:
+    facade.inject(Fault("status", "PUT */index", times=99, status=400))
+    with pytest.raises(StoreError, match="injected"):
+        store.create("docs", SETTINGS)
+    facade.faults.clear()
+    collection = store.open("docs")
+    assert collection is not None
+    assert collection.facet("source") == {}
+    before = facade.requests["PUT /collections/{name}/index"]
+    store.open("docs")
+    assert facade.requests["PUT /collections/{name}/index"] == before
+
+
+# Fusion
+
+
+def test_all_versions_fuse_alike(tmp_path: Path) -> None:
+    random = np.random.default_rng(7)
+    points = [
+        Point(
+            ident(n),
+            {"source": f"d{n % 3}"},
+            random.normal(size=DIM).astype(np.float32),
+            SparseVector([1, 2, n + 10], random.uniform(1, 9, 3).round(3).tolist()),
+        )
+        for n in range(1, 80)
+    ]
+    sparse = SparseVector([1, 2, 20], [1.0, 2.0, 3.0])
+    answers = []
+    for version in ("1.12.0", "1.15.4", "1.16.3", "1.17.0"):
+        with QdrantFacade(version=version) as facade:
+            store = server(facade, tmp_path)
+            made = store.create("docs", SETTINGS)
+            made.apply(Batch(upserts=points))
+            answers.append(
+                [
+                    (hit.id, round(hit.score, 6), hit.payload)
+                    for fusion in (Fusion(), Fusion(k=5, dense=0.3, sparse=2.5, prefetch=30))
+                    for where in ((), (Match("source", ("d1", "d2")),))
+                    for hit in made.query(
+                        Query(12, points[4].dense, sparse, where, fusion, offset=2)
+                    )
+                ]
+            )
+            store.close()
+    assert len(answers[0]) == 48
+    assert all(answer == answers[0] for answer in answers)
+
+
+# Sizes
+
+
+def test_one_request_writes_many_parts(facade: QdrantFacade, store: Store) -> None:
+    made = store.create("docs", SETTINGS)
+    made.apply(Batch(upserts=[point(n) for n in range(1, 401)]))
+    made.apply(
+        Batch(
+            overwrites=[(ident(n), {"source": "x", "ordinal": n}) for n in range(1, 401)],
+            merges=[((Match("source", ("x",)),), {"size": 1})],
+            deletes=[ident(n) for n in range(1, 51)],
+        )
+    )
+    assert facade.requests["POST /collections/{name}/points/batch"] == 2
+    assert made.count((Match("size", (1,)),)) == 350
+
+
+def test_requests_stay_under_the_servers_limit(facade: QdrantFacade, tmp_path: Path) -> None:
+    store = server(facade, tmp_path)
+    settings = type(SETTINGS)(4096, SETTINGS.identity, SETTINGS.sparse)
+    made = store.create("docs", settings)
+    random = np.random.default_rng(1)
+    made.apply(
+        Batch(
+            upserts=[
+                Point(ident(n), {"text": "Ж" * 900}, random.normal(size=4096).astype(np.float32))
+                for n in range(400)
+            ]
+        )
+    )
+    assert facade.requests["POST /collections/{name}/points/batch"] == 2
+    assert 15_000_000 < facade.largest_body < 26_000_000
+    assert made.count() == 400
+    store.close()
+
+
+def test_a_point_too_large_is_one_clear_error(facade: QdrantFacade, store: Store) -> None:
+    made = store.create("docs", SETTINGS)
+    with pytest.raises(StoreError, match=r"'docs'.*(larger than allowed|connection lost)"):
+        made.apply(Batch(upserts=[Point(ident(1), {"text": "x" * 33_600_000})]))
+    assert made.count() == 0
+
+
+def test_strict_mode_is_kept_to(facade: QdrantFacade, store: Store) -> None:
+    facade.engine.strict_mode = {
+        "enabled": True,
+        "upsert_max_batchsize": 100,
+        "max_query_limit": 40,
+        "search_max_hnsw_ef": 64,
+        "unindexed_filtering_retrieve": False,
+    }
+    made = store.create("docs", SETTINGS)
+    made.apply(Batch(upserts=[point(n, version=f"v{n % 60}") for n in range(1, 251)]))
+    assert facade.engine.largest_upsert == 100
+    assert len(list(made.scroll(vectors=True))) == made.count() == 250
+    counts = made.facet("version")
+    assert len(counts) == 60
+    assert sum(counts.values()) == 250
+    both = Query(limit=5, dense=axis(3), sparse=SparseVector([3], [1.0]))
+    assert made.query(both)[0].id == ident(3)
+    with pytest.raises(StoreError, match=r"Index required but not found for .meta\.lang"):
+        made.count((Match("meta.lang", ("ru",)),))
+
+
+def test_a_facet_larger_than_the_first_guess(facade: QdrantFacade, store: Store) -> None:
+    made = store.create("docs", SETTINGS)
+    made.apply(Batch(upserts=[Point(ident(n), {"source": f"d{n}"}) for n in range(10_001)]))
+    assert len(made.facet("source")) == 10_001
+    assert facade.requests["POST /collections/{name}/facet"] == 2
+
+
+# Locks
+
+
+def test_a_lock_is_for_one_server_and_one_collection(tmp_path: Path) -> None:
+    with QdrantFacade() as facade, QdrantFacade() as elsewhere:
+        one, same, other = (server(f, tmp_path) for f in (facade, facade, elsewhere))
+        with one.lock("docs"):
+            with pytest.raises(Locked, match="'docs' at http"), same.lock("docs"):
+                pass
+            with other.lock("docs"), same.lock("docs2"):
+                pass
+        for store in (one, same, other):
+            store.close()
+
+
+# open_store
+
+
+def test_open_store_reads_what_a_location_is(tmp_path: Path) -> None:
+    assert isinstance(open_store(str(tmp_path), environ={}), EdgeStore)
+    opened = open_store("HTTPS://qdrant.example/db/", environ={})
+    assert isinstance(opened, ServerStore)
+    assert opened.location == "https://qdrant.example:6333/db"
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("location", "environ", "message"),
+    [
+        ("localhost:6333", {}, "write http://localhost:6333"),
+        ("qdrant://host", {}, "http://…"),
+        ("http://", {}, "write http://host:port"),
+        ("http://host:port", {}, "Port could not be cast"),
+        ("http://host/?a=1", {}, "no '\\?' or '#'"),
+        ("http://me:secret-word@host", {}, "use QDRANT_API_KEY"),
+        ("http://host", {"QDRANT_API_KEY": "ключ"}, "QDRANT_API_KEY holds characters"),
+        ("http://host", {"RAGCTL_QDRANT_GRPC_PORT": "yes"}, "not a port"),
+    ],
+)
+def test_open_store_refuses(location: str, environ: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        open_store(location, environ=environ)
+    assert "secret-word" not in str(caught.value)
+    assert "ключ" not in str(caught.value)
+
+
+def test_open_store_takes_the_key_from_the_environment() -> None:
+    with QdrantFacade(api_key="right-key") as facade:
+        for environ in (
+            {"QDRANT_API_KEY": "right-key\n"},
+            {"RAGCTL_QDRANT_API_KEY": "right-key", "QDRANT_API_KEY": "wrong"},
+        ):
+            store = open_store(facade.url, environ=environ)
+            assert store.names() == []
+            assert "right-key" not in repr(store)
+            store.close()
+
+
+def test_importing_stores_loads_no_client() -> None:
+    code = (
+        "import sys, ragctl.stores\n"
+        "print(sorted({'numpy', 'qdrant_client', 'qdrant_edge'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

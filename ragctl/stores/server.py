@@ -74,6 +74,7 @@ class ServerStore:
 
     def names(self) -> list[str]:
         """As the protocol says; one request per collection on the server."""
+        self._wire.check()
         listed = self._wire.call("", lambda client: client.get_collections())
         return sorted(c.name for c in listed.collections if self._is_ours(c.name))
 
@@ -93,6 +94,7 @@ class ServerStore:
 
     def create(self, name: str, settings: Settings) -> "ServerCollection":
         _check(name)
+        self._wire.check()
         keeps_metadata = self._wire.version >= _METADATA
         mark = {**settings.to_json(), "made": uuid.uuid4().hex}
         metadata = {_MARK: mark} if keeps_metadata else None

@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 MAX_POINTS = 512  # in one request
 MAX_BYTES = 25_000_000  # of JSON in one request; the server's default limit is 32 MiB
-_COMPONENT_BYTES = 22  # a float32 as the JSON of a double: "-0.012345678901234567,"
-_SPARSE_BYTES = 34  # an index and its weight
+_COMPONENT_BYTES = 25  # at most: a double in JSON and its comma; mostly 21
+_SPARSE_BYTES = 36  # an index and its weight
 _FRAME_BYTES = 200  # a point's id and field names
 
 

@@ -25,7 +25,9 @@ from tests.servers.qdrant_engine import Engine, Problem
 
 MAX_BODY = 32 * 1024 * 1024  # service.max_request_size_mb
 
-Kind = Literal["status", "slow", "cut-before", "cut-after", "truncated", "short", "html", "queued"]
+Kind = Literal[
+    "status", "slow", "cut-before", "cut-after", "truncated", "short", "html", "queued", "pass"
+]
 
 
 @dataclass
@@ -36,17 +38,20 @@ class Fault:
     `seconds` late. cut-before, cut-after: the connection ends without an answer, before
     or after the work. short: done, the connection ends within the answer. truncated: done,
     a whole answer of half a JSON document. html: done, a proxy's page instead of JSON.
-    queued: done, but reported as still waiting.
+    queued: done, but reported as still waiting. pass: nothing goes wrong this time.
     """
 
     kind: Kind
-    route: str = "*"  # fnmatch over "POST /collections/{name}/points/batch"
+    route: str = "*"  # fnmatch, with | for or, over "POST /collections/{name}/points/batch"
     times: int = 1
     skip: int = 0
     status: int = 500
     retry_after: str | None = None
     seconds: float = 0.0
     message: str = "Service internal error: injected"
+
+    def hits(self, route: str) -> bool:
+        return any(fnmatchcase(route, pattern) for pattern in self.route.split("|"))
 
 
 class QdrantFacade:
@@ -63,10 +68,10 @@ class QdrantFacade:
         self.largest_body = 0
         self.lock = threading.Lock()
         self.closing = threading.Event()
-        self._faults: list[Fault] = []
+        self.faults: list[Fault] = []
         self._server = _Server(("127.0.0.1", port), self)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -85,12 +90,12 @@ class QdrantFacade:
 
     def inject(self, *faults: Fault) -> None:
         with self.lock:
-            self._faults += faults
+            self.faults += faults
 
     def fault(self, route: str) -> Fault | None:
         """The fault that is due for a request, taken off the script. Hold the lock."""
-        for fault in self._faults:
-            if not fnmatchcase(route, fault.route):
+        for fault in self.faults:
+            if not fault.hits(route):
                 continue
             if fault.skip:
                 fault.skip -= 1

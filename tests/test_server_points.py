@@ -1,0 +1,110 @@
+"""Requests hold what they may, in order, whatever the batch."""
+
+import json
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ragctl.stores.base import Batch, Fusion, Match, Payload, Point, Scored, SparseVector
+from ragctl.stores.server_points import MAX_POINTS, filter_of, fuse, write_requests
+from tests.store_contract import ident
+
+payloads: st.SearchStrategy[Payload] = st.fixed_dictionaries(
+    {"text": st.text(max_size=80), "n": st.integers(-(2**63), 2**63 - 1)}
+)
+
+floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    def points() -> list[Point]:
+        dim = draw(st.integers(1, 20))
+        found = []
+        for number in range(draw(st.integers(0, 8))):
+            values = draw(st.lists(floats, min_size=dim, max_size=dim))
+            weights = draw(st.lists(st.floats(0, 100), max_size=9))
+            sparse = SparseVector([2**32 - 1 - n for n in range(len(weights))], weights)
+            vector = np.array(values, dtype=np.float32)
+            found.append(Point(ident(number), dict(draw(payloads)), vector, sparse))
+        return found
+
+    def pairs() -> list[tuple[str, Payload]]:
+        return [(ident(n), dict(draw(payloads))) for n in range(draw(st.integers(0, 8)))]
+
+    return Batch(
+        upserts=points(),
+        overwrites=pairs(),
+        marks=points(),
+        mark_overwrites=pairs(),
+        merges=[((Match("source", ("a", "b")),), body) for _, body in pairs()],
+        deletes=[ident(n) for n in range(draw(st.integers(0, 40)))],
+    )
+
+
+def flat(operations: list[dict[str, Any]]) -> list[tuple[str, Any]]:
+    """Each write alone, in order: what it does, and to what."""
+    found = []
+    for operation in operations:
+        ((kind, body),) = operation.items()
+        many = body["points"] if kind in ("upsert", "delete") else [body]
+        found += [(kind, each) for each in many]
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(batch=batches(), upsert_limit=st.integers(1, 9))
+def test_split_into_requests_nothing_changes(batch: Batch, upsert_limit: int) -> None:
+    max_bytes = 4000
+
+    def sent(**limits: int) -> list[bytes]:
+        return [
+            json.dumps(
+                [json.loads(o.model_dump_json(exclude_unset=True)) for o in operations],
+                ensure_ascii=False,
+                separators=(",", ":"),
+            ).encode()
+            for operations in write_requests(
+                batch, upsert_limit=upsert_limit, hidden=None, **limits
+            )
+        ]
+
+    split = [json.loads(body) for body in sent(max_bytes=max_bytes)]
+    whole = [json.loads(body) for body in sent()]
+    assert len(whole) <= 1
+    together = [each for request in split for each in flat(request)]
+    assert together == [each for request in whole for each in flat(request)]
+    assert len(together) == sum(len(getattr(batch, part)) for part in Batch.__dataclass_fields__)
+    for body in sent(max_bytes=max_bytes):
+        assert len(body) <= max_bytes or len(flat(json.loads(body))) == 1
+    for operation in (operation for request in split for operation in request):
+        assert len(operation.get("upsert", {"points": []})["points"]) <= upsert_limit
+
+
+def test_a_request_holds_so_many_points() -> None:
+    batch = Batch(
+        overwrites=[(ident(n), {}) for n in range(MAX_POINTS + 1)],
+        deletes=[ident(n) for n in range(2 * MAX_POINTS)],
+    )
+    sizes = [len(r) for r in write_requests(batch, upsert_limit=9, hidden=None)]
+    assert sizes == [MAX_POINTS, 1, 1, 1]
+
+
+def test_filters() -> None:
+    assert filter_of(()) is None
+    hidden = filter_of((), "b1d4")
+    assert hidden is not None
+    assert hidden.model_dump(exclude_none=True) == {"must_not": [{"has_id": ["b1d4"]}]}
+    nothing = filter_of((Match("source", ()),))
+    assert nothing is not None
+    assert nothing.model_dump(exclude_none=True) == {
+        "must": [{"key": "source", "match": {"any": []}}]
+    }
+
+
+def test_fusion_of_a_side_without_weight() -> None:
+    hits = [Scored("a", 9.0, {}), Scored("b", 8.0, {})]
+    fused = fuse(hits, hits[::-1], Fusion(k=1, dense=0.0, sparse=1.0))
+    assert [(hit.id, hit.score) for hit in fused] == [("b", 1.0), ("a", 0.5)]

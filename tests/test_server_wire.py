@@ -1,0 +1,273 @@
+"""Faults between ragctl and a server: the same end state, or one clear line."""
+
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragctl.errors import StoreError
+from ragctl.stores.base import Batch, Collection, Match, Query
+from ragctl.stores.server import ServerStore
+from tests.servers.qdrant import Fault, QdrantFacade
+from tests.store_contract import SETTINGS, axis, ident, point
+
+WRITES = "PUT *|POST */points/batch|DELETE *"
+BATCH = "*/points/batch"
+KEY = "key-5f0c1b"
+
+FAULTS = {
+    "429 with Retry-After": Fault("status", WRITES, status=429, retry_after="0"),
+    "429": Fault("status", WRITES, status=429),
+    "429 with a strange Retry-After": Fault("status", WRITES, status=429, retry_after="soon"),
+    "500": Fault("status", WRITES, status=500),
+    "503 twice": Fault("status", WRITES, status=503, times=2),
+    "408": Fault("status", WRITES, status=408),
+    "cut before the work": Fault("cut-before", WRITES),
+    "cut after the work": Fault("cut-after", WRITES),
+    "cut in the answer": Fault("short", WRITES),
+    "half the JSON": Fault("truncated", WRITES),
+    "a page of HTML": Fault("html", WRITES),
+    "queued": Fault("queued", "PUT */index|PUT */points|POST */points/batch"),
+}
+
+
+@pytest.fixture
+def facade(request: pytest.FixtureRequest) -> Iterator[QdrantFacade]:
+    with QdrantFacade(version=getattr(request, "param", "1.17.0")) as facade:
+        yield facade
+
+
+@pytest.fixture
+def connect(facade: QdrantFacade, tmp_path: Path) -> Iterator[Callable[..., ServerStore]]:
+    """Make stores on the façade, with short pauses."""
+    stores = []
+
+    def connected(url: str = facade.url, **options: Any) -> ServerStore:
+        short = {"patience": 5.0, "backoff": 0.005, **options}
+        stores.append(ServerStore(url, state=tmp_path, **short))
+        return stores[-1]
+
+    yield connected
+    for store in stores:
+        store.close()
+
+
+def everything(collection: Collection) -> dict[str, Any]:
+    return {
+        p.id: (p.payload, None if p.dense is None else p.dense.tolist(), p.sparse)
+        for p in collection.scroll(vectors=True)
+    }
+
+
+def ingest(store: ServerStore) -> dict[str, Any]:
+    """Every kind of write that ragctl makes; what is there in the end."""
+    store.drop("docs")
+    made = store.create("docs", SETTINGS)
+    made.apply(Batch(upserts=[point(n) for n in range(1, 6)], marks=[point(6, mark="whole")]))
+    made.apply(
+        Batch(
+            upserts=[point(2, text="new"), point(7)],
+            overwrites=[(ident(1), {"source": "moved"})],
+            mark_overwrites=[(ident(6), {"source": "d6", "mark": "part"})],
+            merges=[((Match("source", ("d3",)),), {"size": 5})],
+            deletes=[ident(4), ident(5)],
+        )
+    )
+    assert store.names() == ["docs"]
+    assert made.count() == len(everything(made))
+    return everything(made)
+
+
+@pytest.mark.parametrize("facade", ["1.15.4", "1.17.0"], indirect=True)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_at_every_write_changes_nothing_in_the_end(
+    facade: QdrantFacade, connect: Callable[..., ServerStore], fault: str
+) -> None:
+    store = connect()
+    ingest(store)
+    before = facade.requests.copy()
+    expected = ingest(store)
+    assert len(expected) == 5
+    due = FAULTS[fault]
+    writes = sum(n for route, n in (facade.requests - before).items() if due.hits(route))
+    assert writes >= 8
+    for _ in range(writes):
+        facade.inject(replace(due), Fault("pass", due.route))  # the second try of each passes
+    assert ingest(store) == expected
+    assert not any(fault.times for fault in facade.faults), "not every write was hit"
+
+
+def test_an_answer_that_comes_too_late(
+    facade: QdrantFacade, connect: Callable[..., ServerStore]
+) -> None:
+    store = connect(timeout=1)
+    expected = ingest(store)
+    facade.inject(Fault("slow", BATCH, seconds=30))
+    assert ingest(store) == expected
+
+
+def test_retry_after_is_waited_for(
+    facade: QdrantFacade, connect: Callable[..., ServerStore]
+) -> None:
+    made = connect().create("docs", SETTINGS)
+    facade.inject(Fault("status", BATCH, status=429, retry_after="1"))
+    begin = time.monotonic()
+    made.apply(Batch(upserts=[point(1)]))
+    assert 1.0 <= time.monotonic() - begin < 4.0
+    assert made.count() == 1
+
+
+# Giving up
+
+
+@pytest.mark.parametrize("kind", ["status", "cut-before", "cut-after", "queued"])
+def test_giving_up_is_one_line_within_the_bound(
+    facade: QdrantFacade, connect: Callable[..., ServerStore], kind: Any
+) -> None:
+    made = connect(patience=0.3).create("docs", SETTINGS)
+    facade.inject(Fault(kind, BATCH, status=503, times=10_000, message="shard\nis\x1b[31m away"))
+    begin = time.monotonic()
+    with pytest.raises(StoreError, match=r"^collection 'docs' at http.*; gave up after") as caught:
+        made.apply(Batch(upserts=[point(1)]))
+    assert time.monotonic() - begin < 2.0
+    assert str(caught.value).isprintable()
+    assert facade.requests["POST /collections/{name}/points/batch"] > 3
+
+
+def test_a_wait_beyond_the_bound_is_not_begun(
+    facade: QdrantFacade, connect: Callable[..., ServerStore]
+) -> None:
+    made = connect().create("docs", SETTINGS)
+    facade.inject(Fault("status", BATCH, status=429, retry_after="3600"))
+    with pytest.raises(StoreError, match="asks to wait 3600 s; gave up after 1 try in 0 s"):
+        made.apply(Batch(upserts=[point(1)]))
+
+
+def test_a_final_refusal_is_not_repeated(
+    facade: QdrantFacade, connect: Callable[..., ServerStore]
+) -> None:
+    made = connect().create("docs", SETTINGS)
+    facade.inject(Fault("status", BATCH, status=507, message="No space left"))
+    with pytest.raises(StoreError, match=r"'docs' at http.*: No space left \(HTTP 507\)"):
+        made.apply(Batch(upserts=[point(1)]))
+    assert facade.requests["POST /collections/{name}/points/batch"] == 1
+
+
+def test_a_collection_dropped_meanwhile(connect: Callable[..., ServerStore]) -> None:
+    store = connect()
+    made = store.create("docs", SETTINGS)
+    connect().drop("docs")
+    for use in (made.count, lambda: made.apply(Batch(upserts=[point(1)]))):
+        with pytest.raises(StoreError, match=r"'docs' at http\S+ does not exist \(any more\)"):
+            use()
+    assert store.open("docs") is None
+
+
+# Not there, or not a Qdrant
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.parametrize("over_grpc", [False, True])
+def test_no_server_is_said_at_once(
+    connect: Callable[..., ServerStore], closed_port: int, over_grpc: bool
+) -> None:
+    grpc_port = closed_port if over_grpc else None
+    store = connect(f"http://127.0.0.1:{closed_port}", patience=120.0, grpc_port=grpc_port)
+    begin = time.monotonic()
+    with pytest.raises(StoreError, match=r"no Qdrant at http://127\S+ \(.*refused.*--store$"):
+        store.names()
+    assert time.monotonic() - begin < 5.0
+
+
+def test_a_server_that_goes_away_is_waited_for(tmp_path: Path) -> None:
+    with QdrantFacade() as facade:
+        store = ServerStore(facade.url, state=tmp_path, patience=0.4, backoff=0.01)
+        made = store.create("docs", SETTINGS)
+    begin = time.monotonic()
+    with pytest.raises(StoreError, match=r"'docs' at .*refused; gave up after \d+ tries"):
+        made.count()
+    assert time.monotonic() - begin > 0.15
+    store.close()
+
+
+def test_a_page_instead_of_qdrant(
+    facade: QdrantFacade, connect: Callable[..., ServerStore]
+) -> None:
+    facade.inject(Fault("html", "GET /", times=99))
+    with pytest.raises(StoreError, match="not Qdrant's"):
+        connect(patience=60.0).names()
+    assert facade.requests["GET /"] == 3
+
+
+@pytest.mark.parametrize("facade", ["1.9.2"], indirect=True)
+def test_a_server_too_old(connect: Callable[..., ServerStore]) -> None:
+    store = connect()
+    too_old = r"Qdrant 1\.9 at .* is too old; ragctl needs 1\.12"
+    with pytest.raises(StoreError, match=too_old):
+        store.names()
+    with pytest.raises(StoreError, match=too_old):
+        store.open("docs")
+    with pytest.raises(StoreError, match=too_old):
+        store.create("docs", SETTINGS)
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (None, "wants a key; set it in QDRANT_API_KEY"),
+        (KEY, "refused the key in QDRANT_API_KEY; set it to a key with that right"),
+    ],
+)
+def test_a_key_is_asked_for(
+    facade: QdrantFacade, connect: Callable[..., ServerStore], key: str | None, message: str
+) -> None:
+    facade.api_key = "another"
+    with pytest.raises(StoreError, match=message):
+        connect(api_key=key).open("docs")
+    assert facade.requests["GET /collections/{name}"] == 0
+
+
+def test_a_key_is_shown_nowhere(facade: QdrantFacade, connect: Callable[..., ServerStore]) -> None:
+    """Not even when the server, or a proxy, sends it back."""
+    facade.api_key = KEY
+    store = connect(api_key=KEY, patience=0.1)
+    made = store.create("docs", SETTINGS)
+    for status in (400, 401, 403, 404, 413, 429, 500):
+        echo = Fault("status", "*", status=status, times=99, message=f"api-key: {KEY} is bad")
+        for fault in (echo, replace(echo, retry_after="1")):
+            facade.faults = [fault]
+            with pytest.raises(StoreError) as caught:
+                made.query(Query(limit=1, dense=axis(0)))
+            shown = "".join(traceback.format_exception(caught.value, chain=True))
+            assert KEY not in shown
+            assert "***" in str(caught.value)
+    assert KEY not in f"{store!r} {made!r} {made._wire!r}"
+    facade.faults = []
+    assert made.count() == 0
+
+
+def test_a_key_that_may_only_read_can_search(
+    facade: QdrantFacade, connect: Callable[..., ServerStore]
+) -> None:
+    facade.inject(Fault("status", "PUT */index", times=99, status=403))
+    connect().create("docs", SETTINGS)
+    facade.inject(Fault("status", WRITES, times=99, status=403, message="Forbidden"))
+    reader = connect(api_key=KEY).open("docs")
+    assert reader is not None
+    assert reader.query(Query(limit=1, dense=axis(0))) == []
+    with pytest.raises(StoreError, match="refused the key"):
+        reader.apply(Batch(upserts=[point(1)]))
