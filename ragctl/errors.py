@@ -1,15 +1,15 @@
 """Every error ragctl raises on purpose, and the exit code it ends the command with.
 
-    RagctlError                 1
-    ├── UsageError              2   usage or configuration
-    ├── DocumentError           3   one document cannot be read; the rest goes on
-    ├── BackendError            4   embedding backend: auth, credit, down, rubbish
-    ├── StoreError              5   vector store
-    ├── IdentityMismatch        6   vectors of two identities would meet
-    ├── PruneRefused            7   a prune too large, or a root missing or empty
-    ├── BudgetReached           8   budget spent; the next run goes on
-    ├── Locked                  9   another run holds the collection
-    └── Interrupted           130   Ctrl-C; the next run goes on
+RagctlError                 1
+├── UsageError              2   usage or configuration
+├── DocumentError           3   one document cannot be read; the rest goes on
+├── BackendError            4   embedding backend: auth, credit, down, rubbish
+├── StoreError              5   vector store
+├── IdentityMismatch        6   vectors of two identities would meet
+├── PruneRefused            7   a prune too large, or a root missing or empty
+├── BudgetReached           8   budget spent; the next run goes on
+├── Locked                  9   another run holds the collection
+└── Interrupted           130   Ctrl-C; the next run goes on
 """
 
 

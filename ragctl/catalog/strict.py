@@ -68,6 +68,10 @@ class Table:
             raise self.error(key, f"must be {_WORDS[kind]}, not {_kind(value)}")
         return value
 
+    def value(self, key: str) -> object:
+        """Return what stands under `key`, whatever its type; None if absent."""
+        return self._data.get(key)
+
     def required(self, key: str, kind: type[T]) -> T:
         value = self.optional(key, kind)
         if value is None:

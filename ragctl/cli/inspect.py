@@ -29,7 +29,7 @@ def status(
         stack.callback(opened.close)
         state = read_state(opened)
         documents = state.documents.values()
-        result: dict[str, Json] = {
+        result: dict[str, Any] = {
             "collection": collection,
             "store": place.location,
             "identity": dict(opened.settings.identity),
@@ -132,7 +132,7 @@ def show(
         heading = f"  [{' > '.join(chunk['heading'])}]" if chunk["heading"] else ""
         title = f"#{chunk['ordinal']}  {chunk['start']}-{chunk['end']}{page}{heading}"
         console.say(f"\n{console.one_line(title)}")
-        console.say(console.clean(chunk["text"]))
+        console.say(console.clean(str(chunk["text"])))
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,7 +20,6 @@ from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
     from ragctl.records import Hit, Json
-    from ragctl.search import Mode
 
 _WIDTH = 420  # characters of a passage shown on a terminal
 
@@ -62,7 +61,7 @@ def search(
             question,
             embedder=embedder,
             limit=limit,
-            mode=cast("Mode", mode),
+            mode=mode,
             where=conditions,
         )
     if as_json:

@@ -10,12 +10,12 @@ multilingual tokenizer drops numbers, which are put back, and its word tokenizer
 run of Chinese in a document of another language for one word, so the run is cut as well.
 """
 
-import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
+from typing import cast
 
 import qdrant_edge
 
@@ -66,27 +66,25 @@ class SparseConfig:
                 "k must be at least 0, b within 0..1, avg_len above 0"
             )
 
-    def to_json(self) -> str:
-        """As JSON text, the keys in order: equal configurations give equal text."""
-        return json.dumps(asdict(self), sort_keys=True)
+    def to_json(self) -> dict[str, Json]:
+        """As a JSON object."""
+        return {**asdict(self), "languages": list(self.languages)}
 
     @classmethod
-    def from_json(cls, text: str) -> "SparseConfig":
+    def from_json(cls, stored: Mapping[str, Json]) -> "SparseConfig":
         """The configuration `to_json` wrote. Raises UsageError for anything else."""
-        try:
-            found = json.loads(text)
-        except ValueError as error:
-            raise UsageError(f"stored BM25 configuration is not JSON: {error}") from error
+        found = dict(stored)
         names = {field.name for field in fields(cls)}
-        if not isinstance(found, dict) or set(found) != names:
-            raise UsageError(f"stored BM25 configuration needs exactly {sorted(names)}: {text!r}")
+        if set(found) != names:
+            raise UsageError(f"stored BM25 configuration needs exactly {sorted(names)}: {found!r}")
         languages = found.pop("languages")
         if not isinstance(languages, list) or not all(isinstance(c, str) for c in languages):
             raise UsageError(f"stored BM25 languages must be a list of codes: {languages!r}")
         for name, value in found.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise UsageError(f"stored BM25 {name} must be a number: {value!r}")
-        return cls(tuple(languages), **{name: float(value) for name, value in found.items()})
+        numbers = {name: float(cast(float, value)) for name, value in found.items()}
+        return cls(tuple(cast(list[str], languages)), **numbers)
 
     def server_config(self, language: str) -> dict[str, Json]:
         """The rules of one language as Qdrant's `Bm25Config` in JSON.

@@ -47,7 +47,7 @@ def estimate(
                 case Same():
                     report.documents.unchanged += 1
                 case DocumentError():
-                    report.fail(job.file, str(item))
+                    report.fail(job.file, str(item).removeprefix(f"{job.file}: "))
                 case Ended():
                     if item.error is not None:
                         report.fail(job.file, str(item.error))

@@ -139,7 +139,7 @@ class Ingest:
 
     def _failed(self, file: OpenFile, source: str, error: str) -> None:
         file.failed = True
-        self.report.fail(source, error)
+        self.report.fail(source, error.removeprefix(f"{source}: "))
 
     def _file_end(self, task: Task, file: OpenFile, end: FileEnd) -> None:
         """All of the file was read: seal it when its last document is written."""

@@ -69,6 +69,7 @@ class FileStat:
     root: str
     size: int
     mtime_ns: int
+    path: str = ""  # on the disk; `file` is in Unicode NFC, a name need not be
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class PreparedChunk:
     text: str
     hash: str
     page: int | None
+    line: int | None
     heading: tuple[str, ...]
     tokens: int
 
@@ -129,6 +131,7 @@ def payloads(
             "start": chunk.start,
             "end": chunk.end,
             "page": chunk.page,
+            "line": chunk.line,
             "heading": list(chunk.heading),
             "tokens": chunk.tokens,
         }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragctl.chunking import split
 from ragctl.embedding.language import detect
 from ragctl.errors import DocumentError
 from ragctl.index.plan import Task
@@ -16,7 +17,7 @@ from ragctl.index.points import (
     embedded_text,
     text_hash,
 )
-from ragctl.loaders import LoadOptions, is_container, load
+from ragctl.loaders import LoadOptions, format_of, load
 from ragctl.records import Document, Json
 
 _READ = 1 << 20
@@ -40,6 +41,8 @@ class Job:
     meta: Mapping[str, Json]
     languages: tuple[str, ...]
     known: Mapping[str, str]
+    lines: bool  # whether lines of the text are lines of the file
+    many: bool  # whether the file may hold any number of documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,9 @@ class Recipe:
 
     def job(self, task: Task) -> Job:
         """The work that a task of the plan is."""
+        kind = format_of(task.stat.file)
         return Job(
-            path=Path(task.stat.root) / task.stat.file,
+            path=Path(task.stat.path),
             file=task.stat.file,
             recipe=task.recipe,
             options=self.options,
@@ -73,6 +77,8 @@ class Recipe:
             meta=self.meta,
             languages=self.languages,
             known=task.known,
+            lines=kind is not None and kind.lines,
+            many=kind is not None and kind.many,
         )
 
 
@@ -98,7 +104,7 @@ Item = PreparedDocument | Same | DocumentError | FileEnd
 def prepare(job: Job) -> Iterator[Item]:
     """Every document of the file as it is read, then a FileEnd."""
     documents = failed = 0
-    if is_container(job.path):
+    if job.many:
         for item in load(job.path, job.file, job.options):
             documents += 1
             failed += isinstance(item, DocumentError)
@@ -106,7 +112,7 @@ def prepare(job: Job) -> Iterator[Item]:
         if documents == 0:
             yield _record(Document(source=job.file, text=""), job)
     else:
-        found = digest(_file_hash(job.path), job.recipe.encode("ascii"))
+        found = digest(_file_hash(job), job.recipe.encode("ascii"))
         if job.known.get(job.file) == found:
             yield Same(job.file, found)
         else:
@@ -116,11 +122,16 @@ def prepare(job: Job) -> Iterator[Item]:
     yield FileEnd(max(documents, 1), failed)
 
 
-def _file_hash(path: Path) -> bytes:
+def _file_hash(job: Job) -> bytes:
+    """Of the bytes; of nothing where they will not be read (loading says why)."""
     hasher = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(_READ):
-            hasher.update(block)
+    try:
+        if job.path.stat().st_size <= job.options.max_bytes:
+            with job.path.open("rb") as file:
+                while block := file.read(_READ):
+                    hasher.update(block)
+    except OSError:
+        return b""
     return hasher.digest()
 
 
@@ -135,20 +146,23 @@ def _record(document: Document, job: Job) -> Item:
 
 
 def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
-    from ragctl.chunking import split
-
-    chunks = tuple(
-        PreparedChunk(
-            start=chunk.start,
-            end=chunk.end,
-            text=chunk.text,
-            hash=text_hash(embedded_text(chunk.text, chunk.heading)),
-            page=chunk.page,
-            heading=chunk.heading,
-            tokens=chunk.tokens,
+    chunks = []
+    line, counted = 1, 0
+    for chunk in split(document, size=job.size, overlap=job.overlap):
+        line += document.text.count("\n", counted, max(counted, chunk.start))
+        counted = max(counted, chunk.start)
+        chunks.append(
+            PreparedChunk(
+                start=chunk.start,
+                end=chunk.end,
+                text=chunk.text,
+                hash=text_hash(embedded_text(chunk.text, chunk.heading)),
+                page=chunk.page,
+                line=line if job.lines else None,
+                heading=chunk.heading,
+                tokens=chunk.tokens,
+            )
         )
-        for chunk in split(document, size=job.size, overlap=job.overlap)
-    )
     language = detect(document.text)
     if job.languages and language not in job.languages:
         language = job.languages[0] if len(job.languages) == 1 else "und"
@@ -159,5 +173,5 @@ def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
         lang=language,
         meta={**document.meta, **job.meta},
         warnings=document.warnings,
-        chunks=chunks,
+        chunks=tuple(chunks),
     )

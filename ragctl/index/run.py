@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ragctl.embedding.base import Embedder
+from ragctl.embedding.language import BM25_NAMES
 from ragctl.embedding.sparse import Sparse, SparseConfig
 from ragctl.index.ingest import Ingest
 from ragctl.index.plan import Plan
@@ -89,11 +90,13 @@ class Run:
     def _write(
         self, collection: Collection, embedder: Embedder, surveyed: Survey, report: Report
     ) -> None:
-        languages = SparseConfig.from_json(surveyed.settings.sparse)
+        sparse = SparseConfig.from_json(surveyed.settings.sparse)
+        if not sparse.languages:  # each document under its own
+            sparse = replace(sparse, languages=tuple(BM25_NAMES))
         Ingest(
             collection,
             embedder,
-            Sparse.all(languages),
+            Sparse(sparse),
             surveyed.recipe,
             report,
             stop=self.stop,

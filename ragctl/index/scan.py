@@ -6,18 +6,19 @@ from pathlib import Path
 
 from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.points import FileStat
-from ragctl.loaders import is_known, walk
+from ragctl.loaders import format_of, walk
 from ragctl.pipeline import Pipeline, Source
 
 
 @dataclass(slots=True)
 class Scan:
-    """`scopes`: roots looked at whole. `unread`: folders and names below them that were not."""
+    """`scopes`: roots looked at whole. `failures`: (source, error) of what could not be seen."""
 
     files: list[FileStat] = field(default_factory=list)
     scopes: set[str] = field(default_factory=set)
     unknown: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)  # folders among them, with the reason
 
     @property
     def bytes(self) -> int:
@@ -43,10 +44,10 @@ def scan(pipeline: Pipeline) -> Scan:
                 f"{source.path}: no documents found there; is it the right folder, and mounted? "
                 "If it is meant to be empty, run with --prune-limit 100"
             )
-    if pipeline.prune and found.failures:
-        name, error = found.failures[0]
+    if pipeline.prune and found.unread:
+        folder = found.unread[0]
         raise PruneRefused(
-            f"{name}: {error}; what lies there would look removed. Make it readable, "
+            f"{folder}; what lies there would look removed. Make it readable, "
             "leave it out with --exclude, or run with --no-prune"
         )
     _refuse_collisions(found.files)
@@ -56,10 +57,17 @@ def scan(pipeline: Pipeline) -> Scan:
 def _folder(source: Source, found: Scan) -> None:
     root = source.path.resolve()
     entries = walk(root, source.include, source.exclude)
-    for entry in entries.files:
-        found.files.append(FileStat(entry.source, str(root), entry.size, entry.mtime_ns))
-    found.unknown += entries.unknown
-    found.failures += entries.failures
+    found.files += [
+        FileStat(entry.source, str(root), entry.size, entry.mtime_ns, str(entry.path))
+        for entry in entries
+    ]
+    found.unknown += entries.unknown.total()
+    found.failures += [(failure.source or str(root), failure.error) for failure in entries.failures]
+    found.unread += [
+        f"{root}/{failure.source}: {failure.error}"
+        for failure in entries.failures
+        if failure.folder
+    ]
     found.scopes.add(str(root))
 
 
@@ -68,10 +76,10 @@ def _file(path: Path, found: Scan) -> None:
         stat = path.stat()
     except OSError as error:
         raise PruneRefused(f"{path}: {error.strerror}; nothing was changed") from error
-    if not path.is_file() or not is_known(path.name):
+    if not path.is_file() or not format_of(path.name):
         raise UsageError(f"{path}: not a kind of file that ragctl reads")
     root = path.parent.resolve()
-    found.files.append(FileStat(path.name, str(root), stat.st_size, stat.st_mtime_ns))
+    found.files.append(FileStat(path.name, str(root), stat.st_size, stat.st_mtime_ns, str(path)))
 
 
 def _refuse_collisions(files: Iterable[FileStat]) -> None:

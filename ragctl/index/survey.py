@@ -108,7 +108,7 @@ def survey(
         state,
         _recipe_names(recipe),
         scopes=frozenset(found.scopes) if pipeline.prune else frozenset(),
-        keep=names.__contains__,
+        keep={*names, *(source for source, _ in found.failures)}.__contains__,
     )
     check_prune(plan, state, pipeline.prune_limit / 100)
     return Survey(settings, recipe, state, plan, tuple(conflicts))

@@ -115,11 +115,6 @@ def _good(text: str) -> int:
     return len(text) - len(text.encode("ascii", "ignore")) - text.count("\ufffd")
 
 
-def _cut(line: bytes) -> bytes:
-    """Ends a cut line where no multi-byte character can be open: bytes below 0x30 stand alone."""
-    return line[: max((line.rfind(byte) for byte in b" ,.-\t"), default=-1)] or line
-
-
 def detect(data: bytes) -> str | None:
     """The likely legacy encoding, or None. Only lines with non-ASCII bytes are looked at."""
     from charset_normalizer import from_bytes
@@ -128,7 +123,7 @@ def detect(data: bytes) -> str | None:
     size = 0
     for line in data.split(b"\n"):
         if not line.isascii():
-            lines.append(line if len(line) <= _SAMPLE else _cut(line[:_SAMPLE]))
+            lines.append(line[:_SAMPLE])
             size += len(line)
             if size > _SAMPLE:
                 break
@@ -137,17 +132,20 @@ def detect(data: bytes) -> str | None:
     # Accents stand alone among ASCII letters; words of other scripts are runs of high bytes.
     latin = sum(map(len, runs)) <= 1.6 * len(runs)
     candidates = _LATIN if latin else (*_OTHERS, *_LATIN)
-    matches = from_bytes(
-        sample,
-        steps=10,
-        cp_isolation=list(candidates),
-        preemptive_behaviour=False,
-        enable_fallback=False,
-    )
-    ranked = [
-        (match.chaos, -match.coherence, candidates.index(name))
-        for match in matches
-        for name in match.could_be_from_charset
-        if name in candidates
-    ]
-    return candidates[min(ranked)[2]] if ranked else None
+    for end in range(len(sample), len(sample) - 4, -1):  # a line cut within a character
+        matches = from_bytes(
+            sample[:end],
+            steps=10,
+            cp_isolation=list(candidates),
+            preemptive_behaviour=False,
+            enable_fallback=False,
+        )
+        ranked = [
+            (match.chaos, -match.coherence, candidates.index(name))
+            for match in matches
+            for name in match.could_be_from_charset
+            if name in candidates
+        ]
+        if ranked:
+            return candidates[min(ranked)[2]]
+    return None

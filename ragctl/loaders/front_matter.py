@@ -14,6 +14,7 @@ _BLOCK = re.compile(
 )
 _PAIR = re.compile(r"([A-Za-z_][\w .-]*?)[ \t]*:(?:[ \t]+(.*))?$")
 _ITEM = re.compile(r"[ \t]*-[ \t]+(.*)$")
+_FLOW = re.compile(r"\[(.*)\](?:\s+#.*)?$")
 _NUMBER = re.compile(r"[-+]?\d{1,15}(\.\d{1,15})?$")
 _LONGEST = 65_536  # characters; a longer block is no front matter
 
@@ -62,8 +63,8 @@ def _yaml(block: str) -> dict[str, Json] | None:
         elif pair := _PAIR.match(bare):
             name, items = pair[1], []
             value = (pair[2] or "").strip()
-            if value.startswith("[") and value.endswith("]"):
-                fields[name] = [_scalar(part) for part in value[1:-1].split(",") if part.strip()]
+            if flow := _FLOW.match(value):
+                fields[name] = [_scalar(part) for part in flow[1].split(",") if part.strip()]
             elif value and value[0] not in "{|>&*!":
                 fields[name] = _scalar(value)
         elif not bare[0].isspace():

@@ -9,7 +9,7 @@ import re
 
 from ragctl.records import Heading
 
-_ATX = re.compile(r"(#{1,6})(?:[ \t]+(.*?))??(?:[ \t]+#+)?[ \t]*$")
+_ATX = re.compile(r"(#{1,6})(?:[ \t]+|$)")
 _SETEXT = re.compile(r"(=+|-+)[ \t]*$")
 _FENCE = re.compile(r"`{3,}(?=[^`]*$)|~{3,}")
 _RULE = re.compile(r"([-*_])[ \t]*(?:\1[ \t]*){2,}$")
@@ -49,10 +49,12 @@ _MARKUP = (
     (re.compile(r"!?\[([^\[\]]*)\]\([^()]*(?:\([^()]*\)[^()]*)*\)"), r"\1"),
     (re.compile(r"!?\[([^\[\]]*)\]\[[^\[\]]*\]"), r"\1"),
     (re.compile(r"<(?:/?[a-zA-Z][^<>]*|!--.*?--)>"), ""),
-    (re.compile(r"(\*{1,3}|(?<!\w)_{1,3}|~~)(?=\S)(.+?)(?<=\S)\1(?!\w)"), r"\2"),
+    (re.compile(r"(?<!\\)(\*{1,3}|(?<!\w)_{1,3}|~~)(?=\S)(.+?)(?<=[^\s\\])\1(?!\w)"), r"\2"),
     (re.compile(r"\s*\{[#.:][^{}]*\}$"), ""),
     (re.compile(r"\\([!-/:-@\[-`{-~])"), r"\1"),
 )
+_LONGEST_TITLE = 1_000  # characters looked at; patterns are slow on hostile lines
+_LONGEST_TAG = 2_000
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 
 
@@ -68,6 +70,7 @@ def find_headings(text: str, start: int = 0) -> list[Heading]:
 
 def plain_title(marked: str) -> str:
     """A heading's words without their inline markup."""
+    marked = marked[:_LONGEST_TITLE]
     parts: list[str] = []
     end = 0
     for code in _CODE.finditer(marked):
@@ -75,6 +78,13 @@ def plain_title(marked: str) -> str:
         end = code.end()
     parts.append(_unmark(marked[end:]))
     return " ".join("".join(parts).split())
+
+
+def _without_closing(title: str) -> str:
+    """An ATX heading's title without the `#`s that may close it."""
+    title = title.rstrip()
+    opened = title.rstrip("#")
+    return opened.rstrip() if not opened or opened[-1] in " \t" else title
 
 
 def _unmark(marked: str) -> str:
@@ -198,7 +208,7 @@ class _Scan:
         first = rest[0]
         if first == "#" and (atx := _ATX.match(rest)):
             self._paragraph = -1
-            self._heading(start, len(atx[1]), atx[2] or "")
+            self._heading(start, len(atx[1]), _without_closing(rest[atx.end() :]))
             return True
         if first in "-*_" and _RULE.match(rest):
             self._paragraph = -1
@@ -231,7 +241,7 @@ class _Scan:
                 self._html = end is None or not end.search(rest)
                 self._html_end = end
                 return True
-        if self._paragraph < 0 and _HTML_ALONE.match(rest):
+        if self._paragraph < 0 and len(rest) <= _LONGEST_TAG and _HTML_ALONE.match(rest):
             self._html, self._html_end = True, None
             return True
         return False

@@ -27,7 +27,7 @@ def check_size(size: int, options: LoadOptions) -> None:
     if size > options.max_bytes:
         raise DocumentError(
             f"is {megabytes(size)}, above the limit of {megabytes(options.max_bytes)}; "
-            "raise --max-bytes"
+            "raise --max-file"
         )
 
 

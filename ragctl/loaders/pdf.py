@@ -38,7 +38,7 @@ def _pdfium(path: Path, password: str | None) -> tuple[list[str] | None, str]:
         return pdfium_texts(path, password), ""
     except Encrypted as error:
         why = "the password does not open it" if password else "is encrypted"
-        raise DocumentError(f"{why}; give --pdf-password") from error
+        raise DocumentError(f"{why}; set RAGCTL_PDF_PASSWORD") from error
     except PdfiumError as error:
         return None, str(error)
 

@@ -27,28 +27,32 @@ from ragctl.records import Document, Json
 @dataclass(frozen=True, slots=True)
 class Format:
     """`load` raises DocumentError and OSError; `engines` are the packages that decide the text,
-    `settings` the options that do."""
+    `settings` the options that do. `lines`: the text's lines are the file's own. `many`: a
+    file holds any number of documents.
+    """
 
     name: str
     version: int
     load: Callable[[Path, str, LoadOptions], Iterator[Document | DocumentError]]
     engines: tuple[str, ...] = ()
     settings: tuple[str, ...] = ("encoding",)
+    lines: bool = False
+    many: bool = False
 
 
-_TEXT = Format("text", 1, load_text)
-_CODE = Format("code", 1, load_code)
-_MARKDOWN = Format("markdown", 1, load_markdown)
+_TEXT = Format("text", 1, load_text, lines=True)
+_CODE = Format("code", 1, load_code, lines=True)
+_MARKDOWN = Format("markdown", 1, load_markdown, lines=True)
 _HTML = Format("html", 1, load_html, ("lxml",))
 _TABLE = Format("table", 1, load_table)
 _JSONL = Format(
-    "jsonl", 1, load_jsonl, (), ("encoding", "jsonl_text", "jsonl_id", "jsonl_metadata")
+    "jsonl", 1, load_jsonl, (), ("encoding", "jsonl_text", "jsonl_id", "jsonl_metadata"), many=True
 )
 
 FORMATS: dict[str, Format] = {
     **dict.fromkeys((".txt", ".text", ".log", ".adoc", ".org", ".tex"), _TEXT),
     **dict.fromkeys((".md", ".markdown", ".mdx", ".qmd"), _MARKDOWN),
-    ".rst": Format("rst", 1, load_rst),
+    ".rst": Format("rst", 1, load_rst, lines=True),
     **dict.fromkeys((".html", ".htm", ".xhtml"), _HTML),
     ".pdf": Format("pdf", 1, load_pdf, ("pypdfium2", "pypdf"), ()),
     ".docx": Format("docx", 1, load_docx, ("python-docx",), ()),
