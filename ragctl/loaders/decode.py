@@ -141,7 +141,7 @@ def detect(data: bytes) -> str | None:
             enable_fallback=False,
         )
         ranked = [
-            (match.chaos, -match.coherence, candidates.index(name))
+            (round(match.chaos, 2), -match.coherence, candidates.index(name))
             for match in matches
             for name in match.could_be_from_charset
             if name in candidates

@@ -1,0 +1,42 @@
+"""Loading one file in the tests of the loaders."""
+
+from pathlib import Path
+
+from ragctl.loaders import LoadOptions, load
+from ragctl.records import Document
+
+
+def load_all(path: Path, options: LoadOptions | None = None) -> list[Document | Exception]:
+    return list(load(path, path.name, options))
+
+
+def load_one(path: Path, options: LoadOptions | None = None) -> Document:
+    [document] = load_all(path, options)
+    assert isinstance(document, Document), document
+    return document
+
+
+def failure(path: Path, options: LoadOptions | None = None) -> str:
+    """The message of the one failure that a file is."""
+    [error] = load_all(path, options)
+    assert isinstance(error, Exception), error
+    return str(error)
+
+
+def check(document: Document) -> None:
+    """What holds for every document, whatever it was made from."""
+    text = document.text
+    text.encode()
+    assert "\r" not in text
+    assert "\x00" not in text
+    for heading in document.headings:
+        assert 0 <= heading.start <= len(text)
+        assert 1 <= heading.level <= 6
+        assert heading.title == " ".join(heading.title.split()) != ""
+    starts = [heading.start for heading in document.headings]
+    assert starts == sorted(starts)
+    if document.pages:
+        edges = [0, *(page.end for page in document.pages)]
+        assert [page.start for page in document.pages] == edges[:-1]
+        assert edges[-1] == len(text)
+        assert [page.number for page in document.pages] == list(range(1, len(edges)))

@@ -1,0 +1,147 @@
+"""Markdown headings against a full parser, titles, and front matter."""
+
+import sysconfig
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from ragctl.loaders.decode import decode
+from ragctl.loaders.front_matter import front_matter
+from ragctl.loaders.markdown_headings import find_headings, plain_title
+from ragctl.records import Heading
+from tests.loading import check, load_one
+
+PARSER = MarkdownIt("commonmark").enable("table")
+CORPUS = sorted(Path(sysconfig.get_path("purelib")).rglob("*.md"))[:300]
+SAMPLES = sorted(Path(__file__).parents[1].glob("sample_docs/**/*.md"))
+
+
+def parsed_headings(text: str, start: int = 0) -> list[tuple[int, int]]:
+    """(offset, level) of the headings with text that are not inside lists or quotes."""
+    lines = [start]
+    for line in text[start:].split("\n"):
+        lines.append(lines[-1] + len(line) + 1)
+    tokens = PARSER.parse(text[start:])
+    return [
+        (lines[token.map[0]], int(token.tag[1]))
+        for token, inline in pairwise(tokens)
+        if token.type == "heading_open" and token.level == 0 and inline.content and token.map
+    ]
+
+
+def found_headings(text: str, start: int = 0) -> list[tuple[int, int]]:
+    return [(heading.start, heading.level) for heading in find_headings(text, start)]
+
+
+@pytest.mark.parametrize("path", CORPUS + SAMPLES, ids=lambda path: path.name)
+def test_headings_are_those_of_a_full_parser(path: Path) -> None:
+    text, _ = decode(path.read_bytes()[:100_000])
+    _, start = front_matter(text)
+    assert found_headings(text, start) == parsed_headings(text, start)
+
+
+def test_there_is_a_corpus() -> None:
+    assert len(SAMPLES) >= 3
+
+
+LINES = [
+    *("# A", "## B ##", "text", "text 2", "===", "---", "", "", "* * *", "   # in", "#not"),
+    *("- item", "  cont", "    code", "1. one", "2. two", "- # in item", "  - sub", "\tcode"),
+    *("```", "~~~", "> quote", "> # q", "<!-- c", "-->", "<div>", "</div>", "<b>x</b>"),
+    *("[a]: /u", "| a | b |", "|---|---|", "```py", "````"),
+]
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from(LINES), min_size=1, max_size=6))
+def test_headings_of_any_lines_are_those_of_a_full_parser(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    assert found_headings(text) == parsed_headings(text)
+
+
+@pytest.mark.parametrize(
+    ("marked", "title"),
+    [
+        ("The `load()` function", "The load() function"),
+        ("**Bold** and *italic* __too__", "Bold and italic too"),
+        ("[Link](http://a.b/c_(d)) text", "Link text"),
+        ("![Logo](x.png) Name", "Logo Name"),
+        ("Install {#install .cls}", "Install"),
+        ("snake_case_name and 2 * 3 * 4", "snake_case_name and 2 * 3 * 4"),
+        (r"Escaped \# and \*stars\*", "Escaped # and *stars*"),
+        ("`**raw**`", "**raw**"),
+        ("<a name='x'></a>Anchored", "Anchored"),
+    ],
+)
+def test_titles_are_plain_words(marked: str, title: str) -> None:
+    assert plain_title(marked) == title
+
+
+def test_a_document(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    text = "# One\n\ntext\n\nTwo\nlines\n-----\n\n```\n# no\n```\n\n### Three ###"
+    path.write_bytes(text.replace("\n", "\r\n").encode())
+    document = load_one(path)
+    check(document)
+    assert document.text == text
+    assert document.kind == "markdown"
+    assert document.title == "One"
+    assert document.headings == (
+        Heading(0, 1, "One"),
+        Heading(13, 2, "Two lines"),
+        Heading(document.text.index("### Three"), 3, "Three"),
+    )
+
+
+YAML = """---
+title: "Leave policy"
+tags: [hr, 'leave']   # which
+version: 3
+rate: 1.5
+draft: false
+authors:
+  - HR department
+  - Legal
+owner:
+  name: nested
+date: 2024-01-31
+# comment: no heading
+---
+# Heading
+"""
+
+
+def test_yaml_front_matter_becomes_metadata_and_stays_in_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text(YAML)
+    document = load_one(path)
+    assert document.text == YAML
+    assert document.title == "Leave policy"
+    assert [(h.start, h.title) for h in document.headings] == [(YAML.index("# Head"), "Heading")]
+    assert document.meta == {
+        "tags": ["hr", "leave"],
+        "version": 3,
+        "rate": 1.5,
+        "draft": False,
+        "authors": ["HR department", "Legal"],
+        "date": "2024-01-31",
+    }
+
+
+def test_toml_front_matter() -> None:
+    text = '+++\ntitle = "T"\nday = 2024-01-31\ntags = ["a", "b"]\n[extra]\nx = 1\n+++\nBody'
+    fields, start = front_matter(text)
+    assert fields == {"title": "T", "day": "2024-01-31", "tags": ["a", "b"]}
+    assert text[start:] == "Body"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "---\n", "---\nJust prose between rules.\n---\nMore", "text\n---\na: b\n---\n", "+++\n+"],
+)
+def test_what_is_no_front_matter_is_text(text: str) -> None:
+    assert front_matter(text) == ({}, 0)
