@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from ragctl import catalog
-from ragctl.catalog import Model, Provider, nearest
+from ragctl.catalog import Model, Provider
 from ragctl.embedding.base import Embedder, Usage, Wire
-from ragctl.embedding.http import LOOPBACK, Api, Key, Words
+from ragctl.embedding.http import LOOPBACK, Api, Key
 from ragctl.embedding.retry import Patience, Retrying
 from ragctl.errors import BackendError, UsageError
 
@@ -34,7 +34,7 @@ def connect(
     if model not in provider.models:
         others = [other.name for other in catalog.providers().values() if model in other.models]
         raise UsageError(
-            f"backend {provider.name} does not serve {model}; {nearest(provider.name, others)}"
+            f"backend {provider.name} does not serve {model}; these do: {', '.join(others)}"
         )
     size = row.size(dim)
     if concurrency is not None and concurrency < 1:
@@ -43,7 +43,7 @@ def connect(
     patience = patience or Patience()
     streams = concurrency or provider.concurrency
 
-    # ---- the stack, innermost first
+    # The stack, innermost first: limits of rate and failover wrap what stands here.
     wire: Wire
     revision = row.revision
     if provider.wire == "builtin":
@@ -54,7 +54,7 @@ def connect(
 
         wire, revision, streams = Builtin(size, usage), VERSION, 1
     else:
-        wire = _http_wire(row, provider, size, base_url, environ, usage, patience, streams)
+        wire = _rest_wire(row, provider, size, base_url, environ, usage, patience, streams)
         wire = Retrying(wire, patience)
 
     return Embedder(
@@ -68,7 +68,7 @@ def connect(
     )
 
 
-def _http_wire(
+def _rest_wire(
     model: Model,
     provider: Provider,
     dim: int,
@@ -78,26 +78,22 @@ def _http_wire(
     patience: Patience,
     connections: int,
 ) -> Wire:
-    from ragctl.embedding.wires import jina, openai
+    from ragctl.embedding.wires import REST
 
+    protocol = REST[provider.wire]
     key = _key(provider, environ)
     url = _address(base_url or provider.base_url or "")
     _warn_of_plain_http(url, key)
-
-    def api(words: Words) -> Api:
-        return Api(
-            f"{url}/embeddings",
-            key,
-            words=words,
-            usage=usage,
-            patience=patience,
-            connections=connections,
-            key_variable=provider.keys[0] if provider.keys else None,
-        )
-
-    if provider.wire == "jina":
-        return jina.Jina(api(jina.WORDS), model, provider, dim)
-    return openai.OpenAI(api(openai.WORDS), model, provider, dim)
+    api = Api(
+        f"{url}/embeddings",
+        key,
+        words=protocol.words,
+        usage=usage,
+        patience=patience,
+        connections=connections,
+        key_variable=provider.keys[0] if provider.keys else None,
+    )
+    return protocol(api, model, provider, dim)
 
 
 def _key(provider: Provider, environ: Mapping[str, str]) -> Key | None:
