@@ -40,6 +40,11 @@ _IDEOGRAPH_GRAMS = {1: 0.9, 2: 1.0, 3: 0.2}
 _SYLLABLE_GRAMS = {3: 0.7, 4: 1.0, 5: 0.7}
 _SATURATION = 2.0  # a term repeated without end weighs 1 + this times one occurrence
 _BUCKETS = 2  # dimensions per term
+_IDEOGRAPH_EXTENT = 3  # letters that say as much as one ideograph
+_SCRIPT = 0.3  # the part of a vector's length that its script takes
+# Where the blocks of another script begin: Greek, Cyrillic, Hebrew and Arabic, Indic, Thai
+# and its like, Han and kana, Hangul.
+_BLOCKS = np.array([0x370, 0x400, 0x590, 0x900, 0xE00, 0x2E80, 0xAC00, 0xD7B0])
 _BATCH = 500_000  # characters of text worked on at once
 
 Index = NDArray[np.intp]
@@ -57,14 +62,22 @@ def embed(texts: Sequence[str], dim: int) -> NDArray[np.float32]:
     vectors = np.zeros((len(texts), dim), dtype=np.float32)
     for start, batch in _batches(texts):
         sums = np.zeros(len(batch) * dim, dtype=np.float64)
-        for documents, hashes, values in _terms(batch):
+        bag = _Bag(batch)
+        for documents, hashes, values in bag.terms():
             _scatter(sums, dim, documents, hashes, values)
         rows = sums.reshape(len(batch), dim)
-        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        documents, hashes, values = bag.scripts()
+        _scatter(sums, dim, documents, hashes, values * _lengths(rows)[documents])
+        lengths = _lengths(rows)
         rows[lengths < 1e-9, 0] = 1.0
         lengths[lengths < 1e-9] = 1.0
         vectors[start : start + len(batch)] = rows / lengths[:, None]
     return vectors
+
+
+def _lengths(rows: Floats) -> Floats:
+    lengths: Floats = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return lengths
 
 
 def _batches(texts: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
@@ -88,29 +101,68 @@ def _scatter(sums: Floats, dim: int, documents: Index, hashes: Hashes, values: F
         sums += np.bincount(documents * dim + place, values * sign, minlength=len(sums))
 
 
-def _terms(batch: Sequence[str]) -> Iterator[tuple[Index, Hashes, Floats]]:
-    """The terms of all texts as arrays in step: text index, hash, value."""
-    vocabulary: dict[str, int] = {}
-    rows: list[int] = []
-    words: list[int] = []
-    counts: list[int] = []
-    runs: dict[int, list[tuple[int, str]]] = {0: [], 1: []}
-    for row, text in enumerate(batch):
-        found: Counter[str] = Counter()
-        for ideographs, syllables, word in _TOKENS.findall(_normal(text)):
-            if word:
-                found[word] += 1
-            else:
-                runs[0 if ideographs else 1].append((row, ideographs or syllables))
-        rows += [row] * len(found)
-        words += [vocabulary.setdefault(word, len(vocabulary)) for word in found]
-        counts += found.values()
-    if vocabulary:
-        repeated = _saturate(np.array(counts, dtype=np.float64))
-        yield from _word_terms(list(vocabulary), np.array(rows), np.array(words), repeated)
-    for kind, sizes in ((0, _IDEOGRAPH_GRAMS), (1, _SYLLABLE_GRAMS)):
-        if runs[kind]:
-            yield from _run_terms(runs[kind], sizes)
+class _Bag:
+    """The words and runs of a batch of texts, each distinct word once."""
+
+    def __init__(self, batch: Sequence[str]) -> None:
+        self.vocabulary: list[str] = []
+        self.ideographs: list[tuple[int, str]] = []
+        self.syllables: list[tuple[int, str]] = []
+        known: dict[str, int] = {}
+        rows: list[int] = []
+        words: list[int] = []
+        counts: list[int] = []
+        for row, text in enumerate(batch):
+            found: Counter[str] = Counter()
+            for ideographs, syllables, word in _TOKENS.findall(_normal(text)):
+                if word:
+                    found[word] += 1
+                elif ideographs:
+                    self.ideographs.append((row, ideographs))
+                else:
+                    self.syllables.append((row, syllables))
+            rows += [row] * len(found)
+            words += [known.setdefault(word, len(known)) for word in found]
+            counts += found.values()
+        self.vocabulary = list(known)
+        self.rows = np.array(rows, dtype=np.intp)
+        self.words = np.array(words, dtype=np.intp)
+        self.counts = np.array(counts, dtype=np.float64)
+        self.size = len(batch)
+
+    def terms(self) -> Iterator[tuple[Index, Hashes, Floats]]:
+        """The terms of all texts as arrays in step: text, hash, value."""
+        if self.vocabulary:
+            yield from _word_terms(self.vocabulary, self.rows, self.words, _saturate(self.counts))
+        if self.ideographs:
+            yield from _run_terms(self.ideographs, _IDEOGRAPH_GRAMS)
+        if self.syllables:
+            yield from _run_terms(self.syllables, _SYLLABLE_GRAMS)
+
+    def scripts(self) -> tuple[Index, Hashes, Floats]:
+        """The scripts of all texts as arrays in step: text, hash, value.
+
+        In a collection of many languages, texts of another script would otherwise
+        come up by collision alone, and there are many of them.
+        """
+        runs = self.ideographs + self.syllables
+        rows = np.concatenate([self.rows, np.array([row for row, _ in runs], dtype=np.intp)])
+        first = [ord(word[0]) for word in self.vocabulary]
+        letters = [0 if word.isdigit() else len(word) for word in self.vocabulary]
+        script = np.searchsorted(_BLOCKS, np.array(first, dtype=np.intp), side="right")[self.words]
+        extent = np.array(letters, dtype=np.float64)[self.words] * self.counts
+        run_script = np.searchsorted(_BLOCKS, [ord(run[0]) for _, run in runs], side="right")
+        run_extent = np.array([_IDEOGRAPH_EXTENT * len(run) for _, run in runs], dtype=np.float64)
+        share = np.zeros((self.size, len(_BLOCKS) + 1))
+        np.add.at(
+            share,
+            (rows, np.concatenate([script, run_script])),
+            np.concatenate([extent, run_extent]),
+        )
+        total = share.sum(axis=1, keepdims=True)
+        share = np.sqrt(share / np.where(total == 0, 1, total)) * _SCRIPT
+        documents, kinds = np.nonzero(share)
+        return documents, terms.mix(kinds.astype(np.uint64) + np.uint64(1)), share[documents, kinds]
 
 
 def _normal(text: str) -> str:

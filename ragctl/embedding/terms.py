@@ -26,7 +26,7 @@ START, END = "\x02", "\x03"  # of a word: its beginning differs from the same le
 # Scripts whose characters are words or parts of words: a run of them is cut into n-grams.
 _UNSPACED = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL"})
 
-_LOWEST = 0.05
+_LOWEST = 0.25  # function words say little, but they tell the language
 _QUESTION = 0.3  # what a question asks with is not what it asks about
 _QUESTION_WORDS = (
     "what who whom whose when where why how which did does many much "
