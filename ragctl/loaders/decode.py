@@ -20,6 +20,7 @@ _OTHERS = (
 )
 _SAMPLE = 32_768  # bytes shown to the detector
 _BINARY = 0.02  # share of control characters from which on a file is no text
+_STRAY = 4  # control characters that a short text may hold all the same
 _UTF8_DAMAGE = 20  # good characters that outweigh one broken byte
 
 _ESCAPE = r"\x1b\[[0-9;?]*[ -/]*[@-~]"  # a terminal's colours
@@ -71,7 +72,7 @@ def decode(data: bytes, encoding: str | None = None) -> tuple[str, tuple[str, ..
     except UnicodeDecodeError:
         return _decode_legacy(data)
     head = data[:65_536]
-    if len(head) - len(head.translate(None, _CONTROLS)) > _BINARY * len(head):
+    if len(head) - len(head.translate(None, _CONTROLS)) > _BINARY * len(head) + _STRAY:
         return _decode_utf16(data)
     return clean(text), ()
 

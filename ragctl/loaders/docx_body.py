@@ -39,6 +39,7 @@ class Body:
         self._styles = _Styles(package.styles.element)
         self._formats = _list_formats(package.part)
         self._counts: dict[tuple[str, int], int] = {}
+        self._below_title = 0  # 1 once the title is out: headings stand one level below it
         self._notes: list[str] = []  # ids, in the order of their marks
 
     def write(self) -> None:
@@ -58,9 +59,13 @@ class Body:
         text = self._text(element)
         properties = element.find(_W + "pPr")
         style = _value(properties, "pStyle")
+        if self._styles.is_title(style):
+            self.writer.heading(1, text)
+            self._below_title = 1
+            return
         level = _outline(properties) or self._styles.level(style)
         if level:
-            self.writer.heading(level, text)
+            self.writer.heading(level + self._below_title, text)
             return
         number = None if properties is None else properties.find(_W + "numPr")
         if number is None:
@@ -150,12 +155,14 @@ class _Styles:
             yield self._styles[style]
             style = _value(self._styles[style], "basedOn")
 
+    def is_title(self, style: str | None) -> bool:
+        """Whether it is the style of the document's own title."""
+        return any((_value(e, "name") or "").lower() == "title" for e in self._chain(style))
+
     def level(self, style: str | None) -> int:
         """1 to 6 for a heading, 0 for anything else."""
         for element in self._chain(style):
             name = (_value(element, "name") or "").lower()
-            if name == "title":
-                return 1
             if name.startswith("heading ") and name[8:].isdecimal():
                 return min(int(name[8:]), 6)
             if level := _outline(element.find(_W + "pPr")):

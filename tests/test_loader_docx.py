@@ -1,0 +1,162 @@
+"""DOCX packages made with python-docx, and broken ones."""
+
+import zipfile
+from pathlib import Path
+
+import docx
+import pytest
+from docx.oxml import parse_xml
+from docx.oxml.ns import nsdecls
+
+from ragctl.records import Heading
+from tests.loading import check, failure, load_one
+
+TEXT = """# Handbook
+
+## Leave
+
+Everyone has 30 days.\twell-known
+A second line.
+
+- bullet one
+  - nested bullet
+- bullet two
+1. step one
+2. step two
+
+| Year | Days |
+| --- | --- |
+| 1 | 30 inner cell |
+
+### Details
+
+inside a control
+
+inserted words
+
+\\# no heading
+"""
+
+
+def make(path: Path) -> None:
+    document = docx.Document()
+    document.core_properties.title = "The handbook"
+    document.core_properties.author = "HR department"
+    document.add_heading("Handbook", 0)
+    document.add_heading("Leave", 1)
+    paragraph = document.add_paragraph("Everyone has ")
+    paragraph.add_run("30").bold = True
+    paragraph.add_run(" days.\twell")
+    hyphen = parse_xml(f"<w:r {nsdecls('w')}><w:noBreakHyphen/><w:t>known</w:t></w:r>")
+    paragraph._p.append(hyphen)
+    paragraph.add_run().add_break()
+    paragraph.add_run("A second line.")
+    document.add_paragraph("bullet one", "List Bullet")
+    nested = document.add_paragraph("nested bullet", "List Bullet")
+    numbering = document.styles["List Bullet"].element.pPr.numPr.numId.val
+    nested._p.get_or_add_pPr().append(
+        parse_xml(
+            f"<w:numPr {nsdecls('w')}><w:ilvl w:val='1'/><w:numId w:val='{numbering}'/></w:numPr>"
+        )
+    )
+    document.add_paragraph("bullet two", "List Bullet")
+    document.add_paragraph("step one", "List Number")
+    document.add_paragraph("step two", "List Number")
+    table = document.add_table(2, 2)
+    for cell, text in zip(table._cells, ("Year", "Days", "1", "30"), strict=True):
+        cell.text = text
+    inner = table.cell(1, 1).add_table(1, 1)
+    inner.cell(0, 0).text = "inner cell"
+    document.add_heading("Details", 2)
+    body = document.element.body
+    control = (
+        "<w:sdt {}><w:sdtContent><w:p><w:r><w:t>inside a control</w:t></w:r></w:p>"
+        "</w:sdtContent></w:sdt>"
+    )
+    body.insert(len(body) - 1, parse_xml(control.format(nsdecls("w"))))
+    changes = document.add_paragraph()
+    changes._p.append(
+        parse_xml(f"<w:ins {nsdecls('w')}><w:r><w:t>inserted words</w:t></w:r></w:ins>")
+    )
+    changes._p.append(
+        parse_xml(f"<w:del {nsdecls('w')}><w:r><w:delText>gone</w:delText></w:r></w:del>")
+    )
+    document.add_paragraph("# no heading")
+    document.save(str(path))
+
+
+def test_a_document(tmp_path: Path) -> None:
+    path = tmp_path / "handbook.docx"
+    make(path)
+    document = load_one(path)
+    check(document)
+    assert document.kind == "markdown"
+    assert document.text == TEXT
+    assert document.title == "The handbook"
+    assert document.meta == {"author": "HR department"}
+    assert document.headings == tuple(
+        Heading(document.text.index(line), level, line.lstrip("# "))
+        for level, line in ((1, "# Handbook"), (2, "## Leave"), (3, "### Details"))
+    )
+
+
+FOOTNOTES = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/footnotes"
+
+
+def test_footnotes_follow_the_text(tmp_path: Path) -> None:
+    from docx.opc.packuri import PackURI
+    from docx.opc.part import Part
+
+    path = tmp_path / "notes.docx"
+    document = docx.Document()
+    paragraph = document.add_paragraph("A claim")
+    paragraph._p.append(parse_xml(f"<w:r {nsdecls('w')}><w:footnoteReference w:id='2'/></w:r>"))
+    blob = (
+        f"<w:footnotes {nsdecls('w')}><w:footnote w:id='2'><w:p><w:r><w:t>Its source.</w:t></w:r>"
+        "</w:p></w:footnote></w:footnotes>"
+    ).encode()
+    kind = "application/vnd.openxmlformats-officedocument.wordprocessingml.footnotes+xml"
+    part = Part(PackURI("/word/footnotes.xml"), kind, blob, document.part.package)
+    document.part.relate_to(part, FOOTNOTES)
+    document.save(str(path))
+    assert load_one(path).text == "A claim[1]\n\n[1] Its source.\n"
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.docx"
+    make(path)
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("word/bomb.xml", "w") as part,
+    ):
+        for _ in range(200):
+            part.write(bytes(1_000_000))
+    assert failure(path).startswith("bomb.docx: would unpack from 0.")
+    assert failure(path).endswith(" MB: a zip bomb?")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"not a zip", "is not a DOCX file: File is not a zip file"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512), "is encrypted, or an old .doc"),
+    ],
+)
+def test_files_that_are_something_else(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "a.docx"
+    path.write_bytes(data)
+    assert failure(path).startswith(f"a.docx: {message}")
+
+
+def test_a_zip_that_is_no_document(tmp_path: Path) -> None:
+    path = tmp_path / "a.docx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("hello.txt", "hello")
+    assert failure(path).startswith("a.docx: is not a readable DOCX file: ")
+
+
+def test_a_truncated_document(tmp_path: Path) -> None:
+    path = tmp_path / "a.docx"
+    make(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    assert failure(path).startswith("a.docx: is not a DOCX file: ")

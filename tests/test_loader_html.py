@@ -1,0 +1,161 @@
+"""HTML pages, well-formed and not."""
+
+from pathlib import Path
+
+import pytest
+
+from ragctl.loaders.html import _walk_events, _walk_tree
+from ragctl.loaders.html_page import HtmlPage
+from ragctl.records import Heading
+from tests.loading import check, load_one
+
+
+def page(tmp_path: Path, html: str | bytes, name: str = "page.html") -> str:
+    path = tmp_path / name
+    path.write_bytes(html if isinstance(html, bytes) else html.encode())
+    document = load_one(path)
+    check(document)
+    assert document.kind == "markdown"
+    return document.text
+
+
+PAGE = """<!doctype html>
+<html><head><title>Leave &amp; absence</title><meta name="author" content="HR">
+<style>p { color: red }</style><script>var drop = "me";</script></head>
+<body><nav>Home | Menu</nav><main>
+<h1>Annual <em>leave</em><a class="headerlink" href="#x">¶</a></h1>
+<p>Everyone has <b>30</b> days.<br>Two weeks
+   notice &lt;at least&gt;.</p>
+<ul><li>first<ul><li>nested</li><li><p>two</p><p>paragraphs</p></li></ul></li><li>last</li></ul>
+<ol><li>one<li>two</ol>
+<table><caption>Days</caption><tr><th>Year</th><th>Days | all</th></tr>
+<tr><td>1</td><td><p>30</p></td></tr></table>
+<h2>Code</h2><pre><code class="language-python">def f():
+    return 1
+</code></pre>
+<dl><dt>Term</dt><dd>Meaning</dd></dl>
+<p># no heading</p><svg><text>drop</text></svg><template>drop</template><img alt="Org chart">
+</main></body></html>"""
+
+TEXT = """# Annual leave
+
+Everyone has 30 days.
+Two weeks notice <at least>.
+
+- first
+  - nested
+  - two
+    paragraphs
+- last
+1. one
+2. two
+
+Days
+
+| Year | Days \\| all |
+| --- | --- |
+| 1 | 30 |
+
+## Code
+
+```python
+def f():
+    return 1
+```
+
+Term
+
+- Meaning
+
+\\# no heading
+
+Org chart
+"""
+
+
+def test_a_page(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(PAGE)
+    document = load_one(path)
+    assert document.title == "Leave & absence"
+    assert document.meta == {"author": "HR"}
+    assert document.headings == (
+        Heading(0, 1, "Annual leave"),
+        Heading(TEXT.index("## Code"), 2, "Code"),
+    )
+    assert document.text == TEXT
+
+
+def test_navigation_stays_where_nothing_marks_the_main_part(tmp_path: Path) -> None:
+    assert "Menu" in page(tmp_path, "<body><nav>Menu</nav><p>Text</p></body>")
+    assert "Menu" not in page(tmp_path, "<body><nav>Menu</nav><article>Text</article></body>")
+    roles = '<div role="navigation"><div>Menu</div></div><div role="main">Text</div>'
+    assert page(tmp_path, roles) == "Text\n"
+
+
+def test_tables_that_lay_out_the_page_are_not_tables(tmp_path: Path) -> None:
+    layout = "<table><tr><td><h2>News</h2><p>Text</p></td><td><p>Side</p></td></tr></table>"
+    assert page(tmp_path, layout) == "## News\n\nText\n\nSide\n"
+
+
+@pytest.mark.parametrize("depth", [300, 10_000])
+def test_deep_nesting_loses_nothing(tmp_path: Path, depth: int) -> None:
+    html = "<h1>Top</h1>" + "<div><b>" * depth + "deep" + "</b></div>" * depth + "<p>after</p>"
+    assert page(tmp_path, html) == "# Top\n\ndeep\n\nafter\n"
+
+
+def test_both_parsers_feed_a_page_alike() -> None:
+    simple = PAGE.replace("<table>", "<div>").replace("</table>", "</div>")
+    tree, events = HtmlPage(True), HtmlPage(True)
+    assert _walk_tree(simple, tree)
+    tree.close()
+    _walk_events(simple, events)
+    events.close()
+    assert events.writer.text() == tree.writer.text()
+    assert events.writer.headings == tree.writer.headings
+
+
+RUSSIAN = "Договор вступает в силу"
+
+
+@pytest.mark.parametrize(
+    ("head", "encoding"),
+    [
+        ('<meta charset="windows-1251">', "cp1251"),
+        ('<meta http-equiv="Content-Type" content="text/html; charset=koi8-r">', "koi8-r"),
+        ('<meta charset="iso-8859-1">', "utf-8"),  # a common lie
+        ('<meta charset="no-such">', "cp1251"),
+        ("", "utf-8"),
+        ("", "utf-16"),
+    ],
+)
+def test_encodings(tmp_path: Path, head: str, encoding: str) -> None:
+    html = f"<html><head>{head}</head><body><p>{RUSSIAN}</p></body></html>"
+    assert page(tmp_path, html.encode(encoding)) == f"{RUSSIAN}\n"
+
+
+def test_xhtml_with_a_declaration(tmp_path: Path) -> None:
+    text = (
+        f'<?xml version="1.0" encoding="windows-1251"?><html><body><p>{RUSSIAN}</p></body></html>'
+    )
+    assert page(tmp_path, text.encode("cp1251"), "page.xhtml") == f"{RUSSIAN}\n"
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("", ""),
+        ("   ", ""),
+        ("<!-- only a comment -->", ""),
+        ("plain words", "plain words\n"),
+        ("<p>never closed", "never closed\n"),
+        ("</div></ul></table>stray<td>cell", "stray\n\ncell\n"),
+        ("<ul><li>a<li>b</ul></ul>c", "- a\n- b\n\nc\n"),
+        ("<pre>open", "```\nopen\n```\n"),
+        ("<table><tr><td>a<td>b<tr><td>c<td>d", "| a | b |\n| --- | --- |\n| c | d |\n"),
+        ("<p>```</p>after", "\\```\n\nafter\n"),
+        ("a&nbsp;b &#x41;&eacute;", "a\xa0b Aé\n"),
+    ],
+)
+def test_broken_pages(tmp_path: Path, html: str, text: str) -> None:
+    assert page(tmp_path, html) == text

@@ -1,0 +1,123 @@
+"""Notebooks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ragctl.records import Heading
+from tests.loading import check, failure, load_one
+
+CELLS = [
+    {"cell_type": "markdown", "source": ["\n", "# Study\n", "\n", "Some *text*."]},
+    {
+        "cell_type": "code",
+        "source": "print('```')\n",
+        "outputs": [
+            {"output_type": "stream", "text": ["one\n", "two\n"]},
+            {"output_type": "display_data", "data": {"image/png": "iVBORw0KGgo=" * 100}},
+            {"output_type": "execute_result", "data": {"text/plain": "42", "text/html": "<b>"}},
+            {"output_type": "error", "ename": "KeyError", "evalue": "'x'", "traceback": ["t"]},
+            {"output_type": "stream", "text": "y" * 5000},
+        ],
+    },
+    {"cell_type": "markdown", "source": "```\n# no\n```\nPart\n----\n"},
+    {"cell_type": "raw", "source": "raw words"},
+    {"cell_type": "code", "source": "", "outputs": []},
+]
+
+TEXT = f"""# Study
+
+Some *text*.
+
+````r
+print('```')
+````
+
+```
+one
+two
+```
+
+```
+42
+```
+
+```
+KeyError: 'x'
+```
+
+```
+{"y" * 2000}…
+```
+
+```
+# no
+```
+Part
+----
+
+raw words
+"""
+
+
+def write(path: Path, notebook: object) -> Path:
+    path.write_text(json.dumps(notebook))
+    return path
+
+
+def test_a_notebook(tmp_path: Path) -> None:
+    metadata = {"kernelspec": {"language": "r"}}
+    path = write(tmp_path / "a.ipynb", {"cells": CELLS, "metadata": metadata, "nbformat": 4})
+    document = load_one(path)
+    check(document)
+    assert document.text == TEXT
+    assert document.kind == "markdown"
+    assert document.title == "Study"
+    assert document.headings == (
+        Heading(0, 1, "Study"),
+        Heading(TEXT.index("Part\n"), 2, "Part"),
+    )
+
+
+def test_format_3(tmp_path: Path) -> None:
+    cells = [
+        {"cell_type": "heading", "level": 2, "source": "Old"},
+        {"cell_type": "code", "input": "x = 1", "outputs": []},
+    ]
+    path = write(tmp_path / "a.ipynb", {"worksheets": [{"cells": cells}], "nbformat": 3})
+    assert load_one(path).text == "## Old\n\n```python\nx = 1\n```\n"
+
+
+@pytest.mark.parametrize(
+    "notebook",
+    [[], {}, 5, "text", None, {"cells": 7}, {"cells": {}}, {"worksheets": []}],
+)
+def test_other_json_is_no_notebook(tmp_path: Path, notebook: object) -> None:
+    path = write(tmp_path / "a.ipynb", notebook)
+    assert failure(path) == "a.ipynb: is not a notebook: it has no list of cells"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *(None, 5, [], {}, {"cell_type": []}, {"cell_type": "markdown", "source": {"a": 1}}),
+        {"cell_type": "code", "source": [1, None], "outputs": {"a": 1}},
+        {"cell_type": "code", "source": 5, "outputs": [None, 7, {"data": []}, {"text": {}}]},
+        {"cell_type": "heading", "level": "x", "source": None},
+    ],
+)
+def test_cells_of_wrong_types_are_empty(tmp_path: Path, cell: object) -> None:
+    good = {"cell_type": "markdown", "source": "kept"}
+    path = write(tmp_path / "a.ipynb", {"cells": [cell, good], "metadata": 3})
+    assert load_one(path).text == "kept\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "is not a notebook: "), ("[" * 100_000, "is nested too deep")],
+)
+def test_what_is_not_json(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.ipynb"
+    path.write_text(text)
+    assert failure(path).startswith(f"a.ipynb: {message}")
