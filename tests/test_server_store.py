@@ -85,10 +85,31 @@ class TestRealServer(ServerContract):
 # Collections that are not ours, or not finished
 
 
-@OLD_AND_NEW
-def test_a_foreign_collection_is_left_alone(facade: QdrantFacade, store: Store) -> None:
-    body = {"vectors": {"size": 4, "distance": "Dot"}}
-    httpx.put(f"{facade.url}/collections/theirs", json=body).raise_for_status()
+OTHER = {"vectors": {"size": 4, "distance": "Dot"}}
+SIMILAR = {
+    "vectors": {"dense": {"size": DIM, "distance": "Cosine"}},
+    "sparse_vectors": {"bm25": {"modifier": "idf"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("facade", "body", "points"),
+    [
+        ("1.12.0", OTHER, 0),
+        ("1.17.0", OTHER, 0),
+        ("1.15.4", SIMILAR, 1),
+        ("1.17.0", SIMILAR, 0),
+    ],
+    indirect=["facade"],
+)
+def test_a_foreign_collection_is_left_alone(
+    facade: QdrantFacade, store: Store, body: dict[str, Any], points: int
+) -> None:
+    url = f"{facade.url}/collections/theirs"
+    httpx.put(url, json=body).raise_for_status()
+    if points:
+        one = {"points": [{"id": 1, "vector": {}, "payload": {}}]}
+        httpx.put(f"{url}/points", json=one).raise_for_status()
     assert store.names() == []
     for forbidden in (store.open, store.drop):
         with pytest.raises(StoreError, match=r"'theirs' at http.*not made by ragctl; choose"):
@@ -97,6 +118,7 @@ def test_a_foreign_collection_is_left_alone(facade: QdrantFacade, store: Store) 
         store.create("theirs", SETTINGS)
     listed = httpx.get(f"{facade.url}/collections").json()["result"]["collections"]
     assert listed == [{"name": "theirs"}]
+    assert httpx.post(f"{url}/points/count", json={}).json()["result"]["count"] == points
 
 
 @pytest.mark.parametrize("facade", ["1.12.0", "1.15.4"], indirect=True)

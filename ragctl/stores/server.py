@@ -85,7 +85,7 @@ class ServerStore:
             return None
         mark, hidden = self._mark(name, info)
         if mark is None:
-            if self._is_unfinished(info):
+            if self._is_unfinished(name, info):
                 return None
             raise self._foreign(name)
         settings = read_settings(mark, f"{what(name)} at {self.location}")
@@ -122,7 +122,7 @@ class ServerStore:
         info = self._info(name)
         if info is None:
             return
-        if self._mark(name, info)[0] is None and not self._is_unfinished(info):
+        if self._mark(name, info)[0] is None and not self._is_unfinished(name, info):
             raise self._foreign(name)
         self._do(name, lambda client: client.delete_collection(name))
 
@@ -175,15 +175,18 @@ class ServerStore:
         info = self._info(name)
         return info is not None and self._mark(name, info)[0] is not None
 
-    def _is_unfinished(self, info: models.CollectionInfo) -> bool:
-        """Whether a run made this and ended before it could write the settings point."""
+    def _is_unfinished(self, name: str, info: models.CollectionInfo) -> bool:
+        """Whether a run made this and ended before it could write the settings point.
+
+        True only for one that is empty: it may be removed.
+        """
         params = info.config.params
         return (
             self._wire.version < _METADATA
-            and not info.points_count
             and isinstance(params.vectors, dict)
             and set(params.vectors) == {DENSE}
             and set(params.sparse_vectors or {}) == {BM25}
+            and not self._do(name, lambda client: client.count(name, exact=True)).count
         )
 
     def _is_this_creation(self, name: str, mark: Mapping[str, Any], settings: Settings) -> bool:
@@ -194,7 +197,7 @@ class ServerStore:
         found, _ = self._mark(name, info)
         if found is not None:
             return bool(found.get("made") == mark["made"])
-        if not self._is_unfinished(info):
+        if not self._is_unfinished(name, info):
             return False
         vectors = info.config.params.vectors
         if isinstance(vectors, dict) and vectors[DENSE].size == settings.dim:
