@@ -381,7 +381,7 @@ class _Child:
         return f"exit code {code}"
 
     def _too_large(self) -> str:
-        return f"needs more than {_size(self._spec.memory)} of memory to parse"
+        return f"needs more than {_size(self._spec.memory)} of memory to parse; raise --parse-memory"
 
 
 def _size(count: int) -> str:

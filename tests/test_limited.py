@@ -104,7 +104,7 @@ def test_a_failure_says_what_it_was(shared: Pool, what: str, message: str) -> No
 def test_a_memory_bomb_is_one_named_failure(shared: Pool) -> None:
     error = one(shared, "allocate", 2**40)
     assert isinstance(error, DocumentError)
-    assert str(error) == "needs more than 512 MiB of memory to parse"
+    assert str(error) == "needs more than 512 MiB of memory to parse; raise --parse-memory"
 
 
 def test_memory_that_earlier_jobs_kept_fails_no_later_job() -> None:

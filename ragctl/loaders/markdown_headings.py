@@ -55,6 +55,7 @@ _MARKUP = (
 )
 _LONGEST_TITLE = 1_000  # characters looked at; patterns are slow on hostile lines
 _LONGEST_TAG = 2_000
+_DEEPEST = 100  # nested lists
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 
 
@@ -160,7 +161,7 @@ class _Scan:
 
     def _starts_item(self, rest: str) -> re.Match[str] | None:
         item = _ITEM.match(rest)
-        if item is None:
+        if item is None or len(self._items) >= _DEEPEST:
             return None
         if self._paragraph >= 0 and not self._items:
             empty = not rest[item.end() :].strip()

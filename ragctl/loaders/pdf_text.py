@@ -97,7 +97,7 @@ def _join_words(text: str, hyphenated: set[str]) -> str:
 
     text = _AT_MARK.sub(joined, text)
     text = _AT_LINE_END.sub(joined_line, text)
-    return _SOFT_HYPHEN.sub("", text)
+    return _SOFT_HYPHEN.sub("", text).rstrip()
 
 
 def _keeps_hyphen(left: str, right: str, hyphenated: set[str]) -> bool:

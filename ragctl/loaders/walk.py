@@ -149,7 +149,7 @@ class Walk(Iterator[Found]):
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
-        if not source.isascii() and not self._admit(entry, source):
+        if not entry.path.isascii() and not self._admit(entry, source):
             return None
         return Found(source, Path(entry.path), status.st_size, status.st_mtime_ns)
 

@@ -1,0 +1,241 @@
+"""The walk over folders, with rules, links, odd names, and folders that cannot be read."""
+
+import os
+import socket
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from ragctl.errors import PruneRefused, UsageError
+from ragctl.loaders import Failure, Found, walk
+
+
+def tree(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return root
+
+
+def sources(root: Path, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[str]:
+    found = walk(root, include, exclude)
+    names = [file.source for file in found]
+    assert found.failures == []
+    assert found.complete
+    return names
+
+
+def test_files_in_order_with_size_and_time(tmp_path: Path) -> None:
+    tree(tmp_path, "b.md", "a/z.txt", "a/b/c.py", "a.txt", "README", "c/Makefile")
+    os.utime(tmp_path / "a.txt", ns=(5, 1_700_000_000_123_456_789))
+    found = list(walk(tmp_path))
+    names = ["README", "a/b/c.py", "a/z.txt", "a.txt", "b.md", "c/Makefile"]
+    assert [file.source for file in found] == names
+    assert found[3] == Found("a.txt", tmp_path / "a.txt", 5, 1_700_000_000_123_456_789)
+    assert [file.source for file in walk(tmp_path)] == names
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+    tree(tmp_path, ".hidden.md", ".git/a.md", "a/.b/c.md", "a/d.md")
+    assert sources(tmp_path) == ["a/d.md"]
+
+
+def test_unknown_formats_are_counted(tmp_path: Path) -> None:
+    tree(tmp_path, "a.exe", "b.EXE", "c.md", "d/noname", "e.tar.gz", "skip/f.exe")
+    found = walk(tmp_path, exclude=["skip/"])
+    assert [file.source for file in found] == ["c.md"]
+    assert found.unknown == {".exe": 2, "noname": 1, ".gz": 1}
+
+
+def test_a_root_that_is_a_file(tmp_path: Path) -> None:
+    tree(tmp_path, "a.md", "b.md", "c.exe")
+    [found] = walk(tmp_path / "a.md")
+    assert (found.source, found.path, found.size) == ("a.md", tmp_path / "a.md", 4)
+    unknown = walk(tmp_path / "c.exe")
+    assert list(unknown) == []
+    assert unknown.unknown == {".exe": 1}
+
+
+def test_a_missing_root_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(PruneRefused, match=r"gone: no such file or folder; nothing was changed"):
+        walk(tmp_path / "gone")
+
+
+def test_an_empty_root_is_the_callers_to_judge(tmp_path: Path) -> None:
+    assert sources(tmp_path) == []
+
+
+# Rules
+
+
+def test_a_ragctlignore_rules_its_folder_and_below(tmp_path: Path) -> None:
+    names = ["a.txt", "a.log", "keep.log", "build/x.md", "sub/build/y.md", "sub/a.log", "sub/b.md"]
+    tree(tmp_path, *names)
+    (tmp_path / ".ragctlignore").write_text("# comment\n*.log\n!keep.log\n/build/\n")
+    assert sources(tmp_path) == ["a.txt", "keep.log", "sub/b.md", "sub/build/y.md"]
+
+
+def test_a_nested_ragctlignore_has_the_last_word(tmp_path: Path) -> None:
+    tree(tmp_path, "a.log", "sub/a.log", "sub/b.md", "sub/deep/b.md", "other/b.md")
+    (tmp_path / ".ragctlignore").write_text("*.log\n")
+    (tmp_path / "sub/.ragctlignore").write_text("!a.log\n/b.md\n")
+    assert sources(tmp_path) == ["other/b.md", "sub/a.log", "sub/deep/b.md"]
+
+
+def test_nothing_below_an_ignored_folder_comes_back(tmp_path: Path) -> None:
+    tree(tmp_path, "out/a.md", "b.md")
+    (tmp_path / ".ragctlignore").write_text("out/\n!out/a.md\n")
+    (tmp_path / "out/.ragctlignore").write_text("!a.md\n")
+    assert sources(tmp_path) == ["b.md"]
+
+
+def test_exclude_overrules_and_include_limits(tmp_path: Path) -> None:
+    tree(tmp_path, "a.md", "a.txt", "docs/b.md", "docs/b.txt", "docs/old/c.md", "x.log")
+    (tmp_path / ".ragctlignore").write_text("*.log\n!a.md\n")
+    assert sources(tmp_path, exclude=("a.md", "old/")) == ["a.txt", "docs/b.md", "docs/b.txt"]
+    assert sources(tmp_path, include=("*.md",)) == ["a.md", "docs/b.md", "docs/old/c.md"]
+    assert sources(tmp_path, include=("docs/",), exclude=("*.txt",)) == [
+        "docs/b.md",
+        "docs/old/c.md",
+    ]
+    assert sources(tmp_path, include=("*.log",)) == []
+    assert sources(tmp_path, include=("*.log",), exclude=("!*.log",)) == ["x.log"]
+
+
+def test_a_bad_pattern_is_an_error_of_usage(tmp_path: Path) -> None:
+    tree(tmp_path, "a.md")
+    with pytest.raises(UsageError, match="--exclude: "):
+        walk(tmp_path, exclude=["!"])
+    (tmp_path / ".ragctlignore").write_text("!\n")
+    with pytest.raises(UsageError, match=r"\.ragctlignore: "):
+        list(walk(tmp_path))
+
+
+# Links and other kinds of file
+
+
+def test_links(tmp_path: Path) -> None:
+    outside = tree(tmp_path / "outside", "secret.md", "folder/x.md")
+    root = tree(tmp_path / "root", "a.md", "sub/b.md")
+    (root / "sub/inside.md").symlink_to(root / "a.md")
+    (root / "relative.md").symlink_to("sub/b.md")
+    (root / "outside.md").symlink_to(outside / "secret.md")
+    (root / "outside").symlink_to(outside)
+    (root / "up").symlink_to(root)
+    (root / "gone.md").symlink_to(root / "nowhere.md")
+    (root / "loop.md").symlink_to(root / "loop.md")
+    (root / "folder.md").symlink_to(root / "sub")
+    found = walk(root)
+    names = ["a.md", "relative.md", "sub/b.md", "sub/inside.md"]
+    assert [file.source for file in found] == names
+    assert [failure.source for failure in found.failures] in ([], ["loop.md"])
+    assert found.complete
+    (tmp_path / "link").symlink_to(root)
+    assert [file.source for file in walk(tmp_path / "link")] == names
+
+
+def test_a_root_whose_name_begins_another(tmp_path: Path) -> None:
+    root = tree(tmp_path / "docs", "a.md")
+    tree(tmp_path / "docs-private", "secret.md")
+    (root / "s.md").symlink_to(tmp_path / "docs-private/secret.md")
+    assert sources(root) == ["a.md"]
+
+
+def test_only_regular_files(tmp_path: Path) -> None:
+    tree(tmp_path, "a.md")
+    os.mkfifo(tmp_path / "fifo.md")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s.md"))
+        (tmp_path / "null.md").symlink_to("/dev/null")
+        assert sources(tmp_path) == ["a.md"]
+
+
+# Names
+
+
+def test_sources_are_composed_and_collisions_named(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "é.md") for form in ("NFC", "NFD"))
+    folder = unicodedata.normalize("NFD", "Übung")
+    tree(tmp_path, decomposed, f"{folder}/a.md")
+    assert sources(tmp_path) == ["Übung/a.md", "é.md"]
+    tree(tmp_path, composed)
+    found = walk(tmp_path)
+    assert [file.source for file in found] == ["Übung/a.md", "é.md"]
+    clash = "another file has the same name after Unicode normalisation"
+    assert found.failures == [Failure("é.md", clash)]
+    assert found.complete
+
+
+def test_names_that_are_not_utf8_are_named_failures(tmp_path: Path) -> None:
+    tree(tmp_path, "a.md")
+    raw = os.fsencode(tmp_path)
+    os.mkdir(raw + b"/d\xff")  # noqa: PTH102
+    for name in (b"/caf\xe9.md", b"/d\xff/x.md", b"/caf\xe9.exe"):
+        os.close(os.open(raw + name, os.O_CREAT))
+    found = walk(tmp_path)
+    assert [file.source for file in found] == ["a.md"]
+    why = "its name is not valid UTF-8; rename it"
+    assert found.failures == [Failure("caf\\xe9.md", why), Failure("d\\xff/x.md", why)]
+    assert found.complete
+
+
+# Folders that cannot be read
+
+
+def test_a_folder_that_vanishes_leaves_the_walk_incomplete(tmp_path: Path) -> None:
+    tree(tmp_path, "a/x.md", "b/y.md", "c.md")
+    found = walk(tmp_path)
+    assert next(found).source == "a/x.md"
+    (tmp_path / "b/y.md").unlink()
+    (tmp_path / "b").rmdir()
+    assert [file.source for file in found] == ["c.md"]
+    assert not found.complete
+    [failure] = found.failures
+    assert (failure.source, failure.folder) == ("b", True)
+    assert failure.error.startswith("the folder cannot be read: ")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_folder_without_permission_leaves_the_walk_incomplete(tmp_path: Path) -> None:
+    tree(tmp_path, "a/x.md", "b.md")
+    (tmp_path / "a").chmod(0)
+    found = walk(tmp_path)
+    assert [file.source for file in found] == ["b.md"]
+    assert found.failures == [Failure("a", "the folder cannot be read: Permission denied", True)]
+    (tmp_path / "a").chmod(0o700)
+
+
+def test_a_folder_whose_rules_cannot_be_read_shows_nothing(tmp_path: Path) -> None:
+    tree(tmp_path, "a/secret.md", "b.md")
+    (tmp_path / "a/.ragctlignore").mkdir()
+    found = walk(tmp_path)
+    assert [file.source for file in found] == ["b.md"]
+    why = "its .ragctlignore cannot be read: is not a file"
+    assert found.failures == [Failure("a", why, folder=True)]
+    assert not found.complete
+
+
+def test_a_root_replaced_during_the_walk_leaves_it_incomplete(tmp_path: Path) -> None:
+    root = tree(tmp_path / "root", "a.md", "b.md")
+    found = walk(root)
+    assert next(found).source == "a.md"
+    root.rename(tmp_path / "moved")
+    root.mkdir()
+    assert "b.md" not in [file.source for file in found]
+    assert not found.complete
+    assert Failure("", "the root was replaced during the walk", folder=True) in found.failures
+
+
+def test_a_folder_too_deep_for_the_system_is_a_failure(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(40):
+        os.mkdir("d" * 200, dir_fd=here)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    found = walk(tmp_path)
+    assert list(found) == []
+    assert not found.complete
