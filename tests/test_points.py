@@ -63,7 +63,7 @@ def test_headings_stand_before_the_text_once() -> None:
 
 
 def _document(chunks: int) -> PreparedDocument:
-    rows = [PreparedChunk(i, i + 1, f"t{i}", f"h{i}", None, ("H",), 3) for i in range(chunks)]
+    rows = [PreparedChunk(i, i + 1, f"t{i}", f"h{i}", None, 7, ("H",), 3) for i in range(chunks)]
     return PreparedDocument("a.md", "d" * 32, "Title", "en", {"k": 1}, (), tuple(rows))
 
 

@@ -1,7 +1,7 @@
 """Documents on their way into the store: what each still waits for, and its end."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ragctl.embedding.sparse import Sparse
 from ragctl.index.points import PreparedDocument, embedded_text
@@ -46,7 +46,7 @@ class Assembly:
         self.ids = ids
         self.failed = False
         self._stored = stored
-        self._first: Point | None = None
+        self._last: Point | None = None  # the first chunk, where its vector came last
         # A point indexed under another language has the wrong sparse vector: it is made anew.
         self.needed = [
             ordinal
@@ -61,28 +61,32 @@ class Assembly:
         return embedded_text(chunk.text, chunk.heading)
 
     def place(self, ordinal: int, vector: Vector, sparse: Sparse, writer: Writer) -> None:
-        """A vector has come: its point can be written, or held if it is the first."""
+        """A vector has come: its point is written, the last one's document marked."""
         (weights,) = sparse.documents([self.text(ordinal)], [self.document.lang])
         indices, values = weights
         point = Point(self.ids[ordinal], self.rows[ordinal], vector, SparseVector(indices, values))
         self.missing -= 1
-        if ordinal == 0:
-            self._first = point
-        else:
+        if ordinal > 0:
             writer.put(point)
+        elif self.missing:  # not marked yet; but what was paid for is kept
+            row = {key: value for key, value in point.payload.items() if key != "mark"}
+            writer.put(replace(point, payload=row))
+        else:
+            self._last = point
 
     def finish(self, writer: Writer) -> None:
         """All vectors are there: update the kept points, mark the first, drop the rest."""
         new = {self.ids[ordinal] for ordinal in self.needed}
-        for point_id, row in list(zip(self.ids, self.rows, strict=False))[1:]:
+        rows = list(zip(self.ids, self.rows, strict=True))
+        for point_id, row in rows[1:]:
             if point_id not in new and self._stored[point_id] != row:
                 writer.rewrite(point_id, row)
-        first_id, first_row = self.ids[0], self.rows[0]
-        if self._first is not None:
-            writer.mark(self._first)
+        first_id, first_row = rows[0]
+        if self._last is not None:
+            writer.mark(self._last)
         elif not self.document.chunks:
             writer.mark(Point(first_id, first_row))
-        elif self._stored[first_id] != first_row:
+        elif first_id in new or self._stored[first_id] != first_row:
             writer.remark(first_id, first_row)
         keep = set(self.ids)
         writer.drop([point_id for point_id in self._stored if point_id not in keep])

@@ -1,0 +1,547 @@
+"""The invariants of an ingest, on both stores, over a real embedding host on loopback."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ragctl.errors import (
+    BackendError,
+    IdentityMismatch,
+    Locked,
+    PruneRefused,
+    UsageError,
+)
+from ragctl.index.points import text_hash
+from ragctl.pipeline import Embedding, Source
+from ragctl.stores import open_store
+from ragctl.stores.base import Batch, Collection, Match
+from tests.servers import faults
+from tests.servers.faults import Fault
+from tests.world import DIM, NO_PARSER, World, counts, paragraphs
+
+# I3: nothing changed, nothing done
+
+
+def test_nothing_changed_asks_nothing_writes_nothing_reads_nothing(world: World) -> None:
+    paths = [world.write(f"{name}.md", paragraphs(name, "two")) for name in "abc"]
+    report = world.ingest()
+    assert counts(report) == {"added": 3}
+    assert report.chunks.embedded == len(world.embedded()) == 4
+    assert report.chunks.reused == 2
+    before, requests = world.state(), len(world.server.requests)
+    for path in paths:  # a file that cannot be read is not missed if it need not be read
+        path.rename(path.with_suffix(".kept"))
+        path.symlink_to(path.with_suffix(".kept"))
+    again = world.ingest(parsing=NO_PARSER)
+    assert counts(again) == {"unchanged": 3}
+    assert len(world.server.requests) == requests
+    assert world.state() == before
+
+
+def test_a_touched_file_is_read_but_not_embedded_or_rewritten(world: World) -> None:
+    text = paragraphs("one", "two")
+    world.write("a.md", text)
+    world.ingest()
+    world.forget()
+    world.write("a.md", text)
+    assert counts(world.ingest()) == {"unchanged": 1}
+    assert world.server.requests == []
+    assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 1}
+
+
+# I4, I5, I6: what is embedded is what is new
+
+
+def test_an_edit_embeds_only_the_chunks_it_touches(world: World) -> None:
+    names = [f"section{n}" for n in range(30)]
+    world.write("a.md", paragraphs(*names))
+    first = world.ingest()
+    assert first.chunks.embedded >= 30
+    world.forget()
+    edited = [*names[:15], "inserted", *names[15:]]
+    edited[3] = "changed"
+    world.write("a.md", paragraphs(*edited))
+    report = world.ingest()
+    assert counts(report) == {"updated": 1}
+    assert {text.split()[1] for text in world.embedded()} >= {"inserted", "changed"}
+    assert len(world.embedded()) == report.chunks.embedded <= 4
+    assert report.chunks.reused >= 27
+    fresh = world.elsewhere(world.store + "2") if "://" not in world.store else None
+    if fresh is not None:
+        fresh.ingest()
+        assert fresh.state() == world.state()
+
+
+def test_rename_and_copy_embed_nothing(world: World) -> None:
+    text = paragraphs("one", "two", "three")
+    path = world.write("a.md", text)
+    world.write("b.md", paragraphs("other"))
+    world.ingest()
+    world.forget()
+    path.rename(world.root / "renamed.md")
+    world.write("sub/copy.md", text)
+    report = world.ingest()
+    assert counts(report) == {"added": 1, "renamed": 1, "unchanged": 1}
+    assert report.chunks.embedded == 0
+    assert world.server.requests == []
+    assert world.sources() == {"renamed.md": 3, "sub/copy.md": 3, "b.md": 1}
+
+
+def test_equal_files_are_embedded_once_and_both_found(world: World) -> None:
+    text = paragraphs("one", "two")
+    for name in ("a.md", "b.md", "c/d.md"):
+        world.write(name, text)
+    report = world.ingest()
+    assert len(world.embedded()) == report.chunks.embedded == 2
+    assert report.chunks.reused == 4
+    assert world.sources() == {"a.md": 2, "b.md": 2, "c/d.md": 2}
+    (world.root / "a.md").unlink()
+    assert counts(world.ingest()) == {"unchanged": 2, "removed": 1}
+    assert world.sources() == {"b.md": 2, "c/d.md": 2}
+
+
+def test_repeated_paragraphs_within_a_document_are_points_of_their_own(world: World) -> None:
+    world.write("a.md", paragraphs("same", "other", "same", "same"))
+    report = world.ingest()
+    assert report.chunks.embedded == 2
+    assert world.sources() == {"a.md": 4}
+    world.write("a.md", paragraphs("same", "same"))
+    world.ingest()
+    assert world.sources() == {"a.md": 2}
+    assert len(world.embedded()) == 2
+
+
+def test_a_deleted_file_goes_and_comes_back_embedded_again(world: World) -> None:
+    text = paragraphs("one")
+    path = world.write("a.md", text)
+    world.write("b.md", paragraphs("two"))
+    world.ingest()
+    path.unlink()
+    report = world.ingest()
+    assert counts(report) == {"unchanged": 1, "removed": 1}
+    assert report.chunks.deleted == 1
+    assert world.sources() == {"b.md": 1}
+    world.write("a.md", text)
+    assert counts(world.ingest()) == {"added": 1, "unchanged": 1}
+
+
+def test_no_prune_keeps_what_is_gone(world: World) -> None:
+    path = world.write("a.md", paragraphs("one"))
+    world.write("b.md", paragraphs("two"))
+    world.ingest()
+    path.unlink()
+    assert counts(world.ingest(prune=False)) == {"unchanged": 1}
+    assert set(world.sources()) == {"a.md", "b.md"}
+
+
+# I7: what looks like a catastrophe is refused before anything is written
+
+
+def test_missing_and_empty_roots_are_refused(edge_world: World) -> None:
+    world = edge_world
+    path = world.write("a.md", paragraphs("one"))
+    world.ingest()
+    before = world.state()
+    with pytest.raises(PruneRefused, match="missing"):
+        world.ingest(sources=(Source(world.root / "missing"),))
+    path.unlink()
+    with pytest.raises(PruneRefused, match="--prune-limit 100"):
+        world.ingest()
+    assert world.state() == before
+    assert counts(world.ingest(prune_limit=100.0)) == {"removed": 1}
+    assert world.state() == {}
+
+
+def test_one_of_two_roots_missing_refuses_the_run(edge_world: World) -> None:
+    world = edge_world
+    world.write("a.md", paragraphs("one"))
+    both = (Source(world.root), Source(world.root / "unmounted"))
+    with pytest.raises(PruneRefused, match="unmounted"):
+        world.ingest(sources=both)
+    assert world.server.requests == []
+
+
+def test_a_large_prune_is_refused_before_anything_is_written(world: World) -> None:
+    paths = [world.write(f"{n}.md", paragraphs(f"n{n}")) for n in range(30)]
+    world.ingest()
+    before = world.state()
+    world.forget()
+    for path in paths[:11]:
+        path.unlink()
+    world.write("new.md", paragraphs("new"))
+    with pytest.raises(PruneRefused, match="11 of 30"):
+        world.ingest()
+    assert world.state() == before
+    assert world.server.requests == []
+    assert counts(world.ingest(prune_limit=40.0)) == {"added": 1, "unchanged": 19, "removed": 11}
+
+
+def test_records_lost_from_a_file_are_guarded_too(edge_world: World) -> None:
+    world = edge_world
+    lines = [json.dumps({"id": str(n), "text": f"record number {n}"}) for n in range(40)]
+    world.write("a.jsonl", "\n".join(lines))
+    assert counts(world.ingest()) == {"added": 40}
+    world.write("a.jsonl", "\n".join(lines[:20]))
+    with pytest.raises(PruneRefused, match="20 of 40"):
+        world.ingest()
+    assert len(world.sources()) == 40
+
+
+def test_a_folder_that_cannot_be_read_refuses_a_prune(edge_world: World) -> None:
+    world = edge_world
+    world.write("a.md", paragraphs("one"))
+    hidden = world.write("sub/b.md", paragraphs("two"))
+    world.ingest()
+    hidden.parent.rename(world.root / "gone")
+    # A link loop stands for a folder that cannot be listed: root reads any permission.
+    (world.root / ".ragctlignore").mkdir()
+    with pytest.raises(PruneRefused, match=r"ragctlignore.*--no-prune"):
+        world.ingest()
+    assert set(world.sources()) == {"a.md", "sub/b.md"}
+
+
+# I8: a failing document keeps what it had
+
+
+def test_a_file_that_fails_keeps_its_old_chunks(world: World) -> None:
+    world.write("a.md", paragraphs("one"))
+    world.write("b.md", paragraphs("two"))
+    world.ingest()
+    before = world.state()
+    world.write("a.md", b"\x00\x01\x02\xff\xfe" * 50)
+    report = world.ingest()
+    assert counts(report) == {"unchanged": 1, "failed": 1}
+    assert [failure.source for failure in report.failures] == ["a.md"]
+    assert "binary" in report.failures[0].error
+    assert world.state() == before
+    assert counts(world.ingest()) == {"unchanged": 1, "failed": 1}  # not forgotten
+    world.write("a.md", paragraphs("three"))
+    assert counts(world.ingest()) == {"updated": 1, "unchanged": 1}
+
+
+def test_a_text_that_the_backend_refuses_fails_its_document_alone(world: World) -> None:
+    world.chunk_size, world.server.context = 32, 30
+    world.write("good.md", paragraphs("one", "two", words=16))
+    world.write("bad.md", paragraphs("fine", words=16) + "\n\n" + "x " * 45)
+    world.write("also.md", paragraphs("three", words=16))
+    report = world.ingest()
+    assert counts(report) == {"added": 2, "failed": 1}
+    assert report.failures[0].source == "bad.md"
+    assert "bad.md" not in world.sources()
+    again = world.ingest()
+    assert counts(again) == {"unchanged": 2, "failed": 1}
+    world.server.context = None
+    assert counts(world.ingest()) == {"added": 1, "unchanged": 2}
+
+
+def test_a_refused_edit_keeps_the_old_document_whole(edge_world: World) -> None:
+    world = edge_world
+    world.chunk_size = 32
+    world.write("a.md", paragraphs("one", "two", words=16))
+    world.ingest()
+    before = world.state()
+    world.server.context = 30
+    world.write("a.md", paragraphs("one", "new", words=16) + "\n\n" + "x " * 45)
+    assert counts(world.ingest()) == {"failed": 1}
+    assert {k: v[0]["text"] for k, v in world.state().items()} == {
+        k: v[0]["text"] for k, v in before.items()
+    }
+
+
+def test_a_scan_is_warned_of_and_not_read_again(edge_world: World) -> None:
+    world = edge_world
+    world.write("empty.md", "")
+    world.write("a.md", paragraphs("one"))
+    assert counts(world.ingest()) == {"added": 2}
+    assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 2}
+    assert world.sources() == {"a.md": 1, "empty.md": 1}
+
+
+# JSONL: many documents in a file
+
+
+def records(*numbers: int) -> str:
+    return "\n".join(
+        json.dumps({"id": f"r{n}", "text": f"record {n} says {n * n}", "n": n}) for n in numbers
+    )
+
+
+def test_records_are_documents(world: World) -> None:
+    world.write("a.jsonl", records(*range(5)))
+    assert counts(world.ingest()) == {"added": 5}
+    assert set(world.sources()) == {f"a.jsonl#r{n}" for n in range(5)}
+    assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 5}
+    world.forget()
+    world.write("a.jsonl", records(9, 0, 1, 3, 4))
+    report = world.ingest()
+    assert counts(report) == {"added": 1, "unchanged": 4, "removed": 1}
+    assert len(world.embedded()) == 1
+    assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 5}
+
+
+def test_a_bad_line_fails_alone_and_nothing_of_its_file_is_removed(world: World) -> None:
+    world.write("a.jsonl", records(*range(4)))
+    world.ingest()
+    world.write("a.jsonl", records(0, 1) + "\n{broken\n" + records(7))
+    report = world.ingest()
+    assert counts(report) == {"added": 1, "unchanged": 2, "failed": 1}
+    assert "line 3" in report.failures[0].error
+    assert set(world.sources()) == {f"a.jsonl#r{n}" for n in (0, 1, 2, 3, 7)}
+    assert counts(world.ingest()) == {"unchanged": 3, "failed": 1}
+    world.write("a.jsonl", records(0, 1, 7))
+    assert counts(world.ingest()) == {"unchanged": 3, "removed": 2}
+
+
+def test_an_empty_record_file_is_remembered(edge_world: World) -> None:
+    world = edge_world
+    world.write("a.jsonl", "")
+    world.ingest()
+    assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 1}
+    world.write("a.jsonl", records(1))
+    assert counts(world.ingest()) == {"added": 1}
+    assert set(world.sources()) == {"a.jsonl#r1"}
+
+
+# Recipe, metadata, roots
+
+
+def test_a_new_recipe_embeds_only_texts_that_changed(world: World) -> None:
+    world.write("a.md", paragraphs("one", "two", "three", "four"))
+    world.ingest()
+    world.forget()
+    report = world.ingest(chunk_size=128)
+    assert counts(report) == {"updated": 1}
+    assert 0 < report.chunks.embedded <= 2
+    assert counts(world.ingest(chunk_size=128, parsing=NO_PARSER)) == {"unchanged": 1}
+
+
+def test_new_metadata_is_written_without_embedding(world: World) -> None:
+    world.write("a.md", paragraphs("one", "two"))
+    world.ingest(meta={"team": "ops"})
+    world.forget()
+    assert counts(world.ingest(meta={"team": "sales"})) == {"updated": 1}
+    assert world.server.requests == []
+    assert {state[0]["meta"]["team"] for state in world.state().values()} == {"sales"}  # type: ignore[index,call-overload]
+
+
+def test_two_folders_in_turn_live_side_by_side(edge_world: World, tmp_path: Path) -> None:
+    world = edge_world
+    world.write("a.md", paragraphs("one"))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "b.md").write_text(paragraphs("two"))
+    world.ingest()
+    report = world.ingest(sources=(Source(other),))
+    assert counts(report) == {"added": 1}
+    assert report.elsewhere == 1
+    assert set(world.sources()) == {"a.md", "b.md"}
+    (other / "a.md").write_text(paragraphs("three"))
+    report = world.ingest(sources=(Source(other),))
+    assert counts(report) == {"unchanged": 1, "failed": 1}
+    assert "still there" in report.failures[0].error
+    with pytest.raises(UsageError, match=r"a\.md is in both"):
+        world.ingest(sources=(Source(other), Source(world.root)))
+
+
+def test_a_folder_that_moved_is_followed(edge_world: World, tmp_path: Path) -> None:
+    world = edge_world
+    world.write("a.md", paragraphs("one"))
+    world.ingest()
+    world.forget()
+    moved = world.root.rename(tmp_path / "moved")
+    assert counts(world.ingest(sources=(Source(moved),))) == {"unchanged": 1}
+    assert world.server.requests == []
+    (moved / "a.md").rename(moved / "b.md")
+    assert counts(world.ingest(sources=(Source(moved),))) == {"renamed": 1}
+
+
+def test_a_single_file_removes_nothing(edge_world: World) -> None:
+    world = edge_world
+    path = world.write("a.md", paragraphs("one"))
+    world.write("b.md", paragraphs("two"))
+    world.ingest()
+    world.write("a.md", paragraphs("three"))
+    assert counts(world.ingest(sources=(Source(path),))) == {"updated": 1}
+    assert set(world.sources()) == {"a.md", "b.md"}
+
+
+# I9: rubbish from a backend never reaches the store
+
+
+@pytest.mark.parametrize("spoil", [faults.nan, faults.zero, faults.wrong_dim, faults.one_less])
+def test_a_wrong_answer_is_never_stored(edge_world: World, spoil: Callable[[], Fault]) -> None:
+    world = edge_world
+    world.write("a.md", paragraphs("one", "two"))
+    world.server.faults.extend([spoil()] * 9)
+    with pytest.raises(BackendError):
+        world.ingest()
+    with closing(world.open()) as collection:
+        assert collection.count() == 0
+    world.server.faults.clear()
+    assert counts(world.ingest()) == {"added": 1}
+
+
+# Identity (exit 6), lock (I11), I1
+
+
+def test_another_model_or_dimension_is_refused_with_both_sides(world: World) -> None:
+    world.write("a.md", paragraphs("one"))
+    world.ingest()
+    before = world.state()
+    other = Embedding("jina-embeddings-v3", 128, base_url=world.server.url)
+    with pytest.raises(IdentityMismatch, match="dimension 64 ≠ 128"):
+        world.ingest(embedding=other)
+    builtin = Embedding("builtin", 64)
+    with pytest.raises(IdentityMismatch, match="model jina-embeddings-v3 ≠ builtin"):
+        world.ingest(embedding=builtin)
+    assert world.state() == before
+    unsaid = Embedding()  # the collection knows its own model
+    assert counts(world.ingest(embedding=unsaid)) == {"unchanged": 1}
+
+
+def test_a_second_run_is_kept_out(world: World) -> None:
+    world.write("a.md", paragraphs("one"))
+    with (
+        closing(open_store(world.store, environ={})) as store,
+        store.lock("docs"),
+        pytest.raises(Locked, match="docs"),
+    ):
+        world.ingest()
+    assert counts(world.ingest()) == {"added": 1}
+
+
+class Watched:
+    """A collection that looks, after each write, whether every document can be found."""
+
+    def __init__(self, inner: Collection, wanted: set[str]) -> None:
+        self._inner = inner
+        self._wanted = wanted
+        self.looked = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def apply(self, batch: Batch) -> None:
+        """Every part of a batch is a moment at which a search may come."""
+        parts = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
+        for name, part in parts.items():
+            for piece in part:
+                self._inner.apply(Batch(**{name: [piece]}))
+                self._look()
+
+    def _look(self) -> None:
+        self.looked += 1
+        assert self._wanted <= set(self._inner.facet("source"))
+        for source in self._wanted:
+            where = (Match("source", (source,)),)
+            found = self._inner.scroll(where, fields=("ordinal", "chunks", "version"))
+            versions: dict[object, set[object]] = {}
+            expected: dict[object, object] = {}
+            for point in found:
+                version = point.payload["version"]
+                versions.setdefault(version, set()).add(point.payload["ordinal"])
+                expected[version] = point.payload["chunks"]
+            whole = [v for v, ordinals in versions.items() if len(ordinals) == expected[v]]
+            assert whole or len(versions) > 1, f"{source} is neither old nor new"
+
+
+def test_at_every_write_each_document_has_its_old_or_its_new_chunks(edge_world: World) -> None:
+    """I1, checked between any two writes of a run that edits, shrinks, grows and renames."""
+    world = edge_world
+    world.write("edited.md", paragraphs("one", "two", "three"))
+    world.write("shrunk.md", paragraphs("four", "five", "six", "seven"))
+    world.write("replaced.md", paragraphs("eight"))
+    world.ingest()
+    texts = {point[0]["text"] for point in world.state().values()}
+    assert len(texts) == 8
+    world.write("edited.md", paragraphs("one", "new", "three", "more"))
+    world.write("shrunk.md", paragraphs("five"))
+    world.write("replaced.md", paragraphs("nine"))
+    run = world.run()
+    wanted = {"edited.md", "shrunk.md", "replaced.md"}
+    watched: list[Watched] = []
+
+    class Store:
+        def __getattr__(self, name: str) -> object:
+            return getattr(run_store, name)
+
+        def open(self, name: str) -> object:
+            inner = run_store.open(name)
+            assert inner is not None
+            watched.append(Watched(inner, wanted))
+            return watched[0]
+
+    run_store = run.store
+    run.store = Store()  # type: ignore[assignment]
+    assert counts(run.ingest()) == {"updated": 3}
+    assert watched[0].looked > 10
+    fresh = world.elsewhere(world.store + "-fresh")
+    fresh.ingest()
+    assert fresh.state() == world.state()
+
+
+# The report, the dry run
+
+
+def test_a_dry_run_says_what_a_run_then_does(world: World) -> None:
+    world.write("a.md", paragraphs("one", "two"))
+    world.write("b.md", paragraphs("two", "three"))
+    with closing((run := world.run()).store):
+        guess = run.estimate()
+    assert world.server.requests == []
+    with closing(open_store(world.store, environ={})) as store:
+        assert store.names() == []
+    report = world.ingest()
+    assert guess.to_json()["documents"] == report.to_json()["documents"]
+    assert guess.chunks == report.chunks
+    world.write("a.md", paragraphs("one", "four"))
+    (world.root / "b.md").rename(world.root / "c.md")
+    with closing((run := world.run()).store):
+        guess = run.estimate()
+    before = world.state()
+    assert world.state() == before
+    report = world.ingest()
+    assert guess.to_json()["documents"] == report.to_json()["documents"]
+    assert guess.chunks.embedded == report.chunks.embedded == 1
+
+
+def test_full_batches_only(edge_world: World) -> None:
+    """Texts of many documents share requests: n texts go in ceil(n / batch) of them."""
+    world = edge_world
+    for n in range(150):
+        world.write(f"{n}.md", paragraphs(f"unique{n}"))
+    report = world.ingest()
+    sizes = Counter(len(request.body["input"]) for request in world.server.requests)
+    assert sum(size * count for size, count in sizes.items()) == 150
+    limit = max(sizes)
+    assert report.requests == -(-150 // limit)
+
+
+def test_hashes_are_of_the_text_that_was_sent(edge_world: World) -> None:
+    world = edge_world
+    world.write("a.md", "# Guide\n\n" + paragraphs("one", "two", "three"))
+    world.ingest()
+    sent = {text_hash(text) for text in world.embedded()}
+    stored = {point[0]["text_hash"] for point in world.state().values()}
+    assert sent == stored
+
+
+def test_what_was_ingested_is_found(world: World) -> None:
+    world.write("ru.md", "# Отпуск\n\nСотрудники получают двадцать восемь дней отпуска.")
+    world.write("zh.md", "# 假期\n\n员工每年有二十八天的带薪假期。")
+    world.ingest()
+    from ragctl.search import embedder_of, search
+
+    with closing(world.open()) as collection:
+        embedder = embedder_of(collection, backend=None, base_url=None, environ=world.environ)
+        with embedder:
+            for question, source in (("сколько дней отпуска", "ru.md"), ("带薪假期", "zh.md")):
+                hits = search(collection, question, embedder=embedder)
+                assert hits[0].source == source
+    assert collection.settings.dim == DIM
+    assert isinstance(collection.settings.identity, dict)
+    assert {text.side for text in world.server.texts} == {"document", "query"}

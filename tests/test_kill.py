@@ -1,0 +1,204 @@
+"""Runs that end anywhere: SIGKILL, Ctrl-C, an outage. The next run makes all of it good (I2)."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from ragctl.index.points import text_hash
+from tests.servers import faults
+from tests.servers.qdrant import QdrantFacade
+from tests.world import DIM, NO_PARSER, World, counts, paragraphs
+
+ROUNDS = 8
+
+
+def command(world: World) -> list[str]:
+    return [
+        *(sys.executable, "-m", "ragctl", "ingest", str(world.root), "--store", world.store),
+        *("--model", "jina-embeddings-v3", "--dim", str(DIM), "--base-url", world.server.url),
+        *("--chunk-size", "64", "--workers", "1", "--prune-limit", "100"),
+    ]
+
+
+@contextmanager
+def running(world: World) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        command(world),
+        env={**os.environ, **world.environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def hashes(world: World) -> set[str]:
+    """Hashes of all texts whose vectors are in the store."""
+    with closing(world.open()) as collection:
+        return set(collection.facet("text_hash"))
+
+
+def change(world: World, dice: random.Random, number: int) -> None:
+    """Edit, rename, delete, add: what a day does to a folder."""
+    files = sorted(world.root.glob("**/*.md"))
+    for path in dice.sample(files, 8):
+        text = path.read_text()
+        sections = text.split("\n\n## ")
+        place = dice.randrange(len(sections))
+        sections[place] = f"fresh {number} {path.stem}\n\n" + paragraphs("x").split("\n\n", 1)[1]
+        world.write(str(path.relative_to(world.root)), "\n\n## ".join(sections))
+    renamed, gone = dice.sample(files, 2)
+    renamed.rename(renamed.with_name(f"renamed-{number}-{renamed.name}"))
+    gone.unlink()
+    world.write(f"added-{number}.md", paragraphs(*(f"added {number} {n}" for n in range(7))))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_random_points_ends_as_if_never_killed(
+    world: World, tmp_path: Path, seed: int
+) -> None:
+    dice = random.Random(seed)
+    for n in range(40):
+        names = (f"section {n} {k}" for k in range(dice.randrange(1, 30)))
+        world.write(f"{'sub/' * (n % 3)}{n}.md", paragraphs(*names))
+    with QdrantFacade() as facade:
+        other = world.elsewhere(
+            facade.url if "://" in world.store else str(tmp_path / "uninterrupted")
+        )
+        began = time.monotonic()
+        subprocess.run(command(other), env={**os.environ, **world.environ}, check=True)
+        length = time.monotonic() - began
+        killed = 0
+        for number in range(ROUNDS):
+            known = hashes(world) if number and _exists(world) else set()
+            world.forget()
+            with running(world) as process:
+                with_time = dice.uniform(0.2, 1.0) * length
+                try:
+                    process.wait(with_time)
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGKILL)
+                    process.wait()
+                    killed += 1
+            again = known & {text_hash(text) for text in world.embedded()}
+            assert not again, f"{len(again)} texts embedded though the store had them"
+            if number % 2:
+                change(world, dice, number)
+        assert killed >= ROUNDS // 2
+        world.ingest(prune_limit=100.0)
+        assert counts(world.ingest(parsing=NO_PARSER)).keys() == {"unchanged"}
+        other.ingest(prune_limit=100.0)
+        fresh, survivor = other.state(), world.state()
+        assert survivor.keys() == fresh.keys()
+        assert survivor == fresh
+
+
+def _exists(world: World) -> bool:
+    from ragctl.stores import open_store
+
+    with closing(open_store(world.store, environ={})) as store:
+        return world.collection in store.names()
+
+
+def test_ctrl_c_keeps_what_was_paid_for_and_exits_130(world: World) -> None:
+    for n in range(60):
+        world.write(f"{n}.md", paragraphs(*(f"section {n} {k}" for k in range(20))))
+    with running(world) as process:
+        _wait(lambda: len(world.server.texts) >= 256)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "ended early" in out
+    paid = {text_hash(text) for text in world.embedded()}
+    assert paid
+    assert paid == hashes(world) - {""}
+    world.forget()
+    world.ingest()
+    assert not paid & {text_hash(text) for text in world.embedded()}
+    assert len(world.sources()) == 60
+
+
+def test_an_outage_midway_keeps_what_came_before(edge_world: World) -> None:
+    world = edge_world
+    for n in range(40):
+        world.write(f"{n}.md", paragraphs(*(f"section {n} {k}" for k in range(20))))
+    world.server.credit = 300
+    done = subprocess.run(
+        command(world),
+        env={**os.environ, **world.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4, done.stderr
+    assert "balance" in done.stderr.lower()
+    paid = {text_hash(text) for text in world.embedded()}
+    assert 0 < len(paid) <= 300
+    assert hashes(world) == paid
+    world.server.credit = None
+    world.forget()
+    world.ingest()
+    assert len(world.embedded()) == 800 - len(paid)
+
+
+def test_passing_faults_of_the_backend_lose_nothing(edge_world: World) -> None:
+    world = edge_world
+    for n in range(10):
+        world.write(f"{n}.md", paragraphs(*(f"section {n} {k}" for k in range(5))))
+    world.server.faults.extend([faults.busy(0.01), faults.dropped(), faults.truncated()])
+    assert counts(world.ingest()) == {"added": 10}
+    assert len(world.state()) == 50
+
+
+def test_search_answers_while_an_ingest_is_running(edge_world: World) -> None:
+    world = edge_world
+    for n in range(60):
+        world.write(f"{n}.md", paragraphs(*(f"section {n} {k}" for k in range(20))))
+    world.ingest()
+    for n in range(60):
+        world.write(f"{n}.md", paragraphs(*(f"other {n} {k}" for k in range(20))))
+    world.forget()
+    with running(world) as process:
+        _wait(lambda: len(world.server.texts) > 0)
+        world.server.gate.clear()  # the host thinks for long; the ingest waits
+        began = time.monotonic()
+        found = subprocess.run(
+            [
+                *(sys.executable, "-m", "ragctl", "search", "section 7", "--mode", "sparse"),
+                *("--store", world.store),
+            ],
+            env={**os.environ, **world.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        took = time.monotonic() - began
+        assert found.returncode == 0, found.stderr
+        assert "section 7" in found.stdout
+        assert process.poll() is None, "the ingest ended before the search"
+        world.server.gate.set()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert took < 20
+
+
+def _wait(condition: object) -> None:
+    assert callable(condition)
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "waited for too long"
+        time.sleep(0.005)

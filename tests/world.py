@@ -1,0 +1,124 @@
+"""A folder, a store and an embedding host, to run ingests in and look at what they did."""
+
+import itertools
+import os
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from ragctl.index.report import Report
+from ragctl.index.run import Run
+from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
+from ragctl.records import Json
+from ragctl.stores import open_store
+from ragctl.stores.base import Collection
+from tests.servers.jina import JinaServer
+
+KEY = "jina_" + "k" * 60
+DIM = 64
+_CLOCK = itertools.count(1_700_000_000_000_000_000, 1_000_000_000)
+
+NO_PARSER = Parsing(workers=1, memory_mb=1)  # no parsing process can start under this
+
+State = dict[str, tuple[dict[str, Json], object, object]]
+
+
+@dataclass
+class World:
+    """`store` is a location: a folder, or a facade's URL."""
+
+    root: Path
+    store: str
+    server: JinaServer
+    collection: str = "docs"
+    chunk_size: int = 64
+    environ: dict[str, str] = field(default_factory=lambda: {"JINA_API_KEY": KEY})
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        """A file, changed at a time of its own."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode("utf-8") if isinstance(text, str) else text)
+        now = next(_CLOCK)
+        os.utime(path, ns=(now, now))
+        return path
+
+    def pipeline(self, **changes: object) -> Pipeline:
+        base = Pipeline(
+            sources=(Source(self.root),),
+            store=self.store,
+            collection=self.collection,
+            embedding=Embedding("jina-embeddings-v3", DIM, base_url=self.server.url),
+            chunk_size=self.chunk_size,
+            parsing=Parsing(workers=1),
+        )
+        return replace(base, **changes)  # type: ignore[arg-type]
+
+    def run(self, **changes: object) -> Run:
+        pipeline = self.pipeline(**changes)
+        return Run(pipeline, open_store(pipeline.store, environ={}), self.environ)
+
+    def ingest(self, **changes: object) -> Report:
+        run = self.run(**changes)
+        with closing(run.store):
+            return run.ingest()
+
+    def open(self) -> Collection:
+        """The collection; close it."""
+        opened = open_store(self.store, environ={}).open(self.collection)
+        assert opened is not None
+        return opened
+
+    def state(self) -> State:
+        """Every point: payload, vectors to 5 digits. Equal for equal collections."""
+        with closing(self.open()) as collection:
+            points = list(collection.scroll(vectors=True))
+        assert len({point.id for point in points}) == len(points)
+        return {
+            point.id: (
+                point.payload,
+                None if point.dense is None else tuple(np.round(point.dense, 5).tolist()),
+                None
+                if point.sparse is None
+                else tuple(
+                    zip(point.sparse.indices, np.round(point.sparse.values, 4), strict=True)
+                ),
+            )
+            for point in points
+        }
+
+    def sources(self) -> dict[str, int]:
+        """Number of points of each document."""
+        with closing(self.open()) as collection:
+            return collection.facet("source")
+
+    def embedded(self) -> list[str]:
+        """The texts that were sent as documents so far."""
+        return [text.text for text in self.server.texts if text.side == "document"]
+
+    def forget(self) -> None:
+        self.server.texts.clear()
+        self.server.requests.clear()
+
+    def elsewhere(self, store: str) -> "World":
+        """The same folder and host, into another store."""
+        return replace(self, store=store)
+
+
+_BODY = ("the", "valve", "was", "found", "open", "and", "the", "pump", "had", "run", "dry")
+
+
+def paragraphs(*names: str, words: int = 40) -> str:
+    """A Markdown document with one section a name, each one chunk of 64 tokens (32: words=16)."""
+    body = " ".join(itertools.islice(itertools.cycle(_BODY), words))
+    return "\n\n".join(f"## {name}\n\n{body}." for name in names)
+
+
+def counts(report: Report) -> Mapping[str, int]:
+    """The document counts that are not zero."""
+    found = report.to_json()["documents"]
+    assert isinstance(found, dict)
+    return {name: count for name, count in found.items() if count}  # type: ignore[misc]
