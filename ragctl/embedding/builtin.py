@@ -180,13 +180,16 @@ def _word_terms(
     marked = [terms.START + word[:_LONGEST] for word in vocabulary]
     hashes = terms.hash_words([word + terms.END for word in marked])
     rarity, _ = terms.weights(hashes)
+    numbers = np.array([_number_weight(word) for word in vocabulary])
+    rarity = np.where(numbers > 0, numbers, rarity)
     yield rows, hashes[words], _WORD * repeated * rarity[words]
 
     codes = terms.code_points("".join(marked))
     lengths = np.array([len(word) for word in marked])
     owner = np.repeat(np.arange(len(marked)), lengths)
     place = np.arange(len(codes)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    whole = np.array([word.isdigit() for word in vocabulary])[owner]  # 1990 is not near 1991
+    # 1990 is not near 1991, nor the fault code E104 near E105.
+    whole = np.array([any(map(str.isdigit, word)) for word in vocabulary])[owner]
     for size in terms.SIZES:
         at = np.flatnonzero((place + size <= lengths[owner]) & ~whole)
         grams = terms.hash_grams(codes, at, size)
@@ -197,6 +200,11 @@ def _word_terms(
         count = np.bincount(of, minlength=len(marked))
         pair, pick = _deal(count, words)
         yield rows[pair], grams[pick], value[pick] * repeated[pair]
+
+
+def _number_weight(word: str) -> float:
+    """Of a number, more with each digit: every table is full of small ones. Else 0."""
+    return min(1.0, 0.3 + 0.15 * len(word)) if word.isdigit() else 0.0
 
 
 def _deal(count: Index, words: Index) -> tuple[Index, Index]:
