@@ -1,9 +1,13 @@
 """Loading one file in the tests of the loaders."""
 
+import json
+import re
 from pathlib import Path
 
 from ragctl.loaders import LoadOptions, load
 from ragctl.records import Document
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def load_all(path: Path, options: LoadOptions | None = None) -> list[Document | Exception]:
@@ -27,8 +31,10 @@ def check(document: Document) -> None:
     """What holds for every document, whatever it was made from."""
     text = document.text
     text.encode()
-    assert "\r" not in text
-    assert "\x00" not in text
+    assert not CONTROL.search(text)
+    told = json.dumps([document.title, dict(document.meta)], ensure_ascii=False, allow_nan=False)
+    assert not CONTROL.search(told)
+    told.encode()
     for heading in document.headings:
         assert 0 <= heading.start <= len(text)
         assert 1 <= heading.level <= 6

@@ -154,6 +154,7 @@ def test_xhtml_with_a_declaration(tmp_path: Path) -> None:
         ("<pre>open", "```\nopen\n```\n"),
         ("<table><tr><td>a<td>b<tr><td>c<td>d", "| a | b |\n| --- | --- |\n| c | d |\n"),
         ("<p>```</p>after", "\\```\n\nafter\n"),
+        ("a&#13;&#10;b &#0;&#8;&#27;[1m&#xd800;c", "a b \ufffd\ufffdc\n"),
         ("a&nbsp;b &#x41;&eacute;", "a\xa0b Aé\n"),
     ],
 )

@@ -4,9 +4,11 @@ TOML between `+++` lines is read whole. YAML between `---` lines is read as far 
 it: scalars and lists of scalars at the top level; deeper structures are left out.
 """
 
+import math
 import re
 import tomllib
 
+from ragctl.loaders.decode import clean
 from ragctl.records import Json
 
 _BLOCK = re.compile(
@@ -45,7 +47,9 @@ def _scalars(table: dict[str, object]) -> dict[str, Json]:
 
 def _plain(value: object) -> Json:
     """Dates and times as ISO 8601."""
-    return value if isinstance(value, bool | int | float | str) else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, bool | int) else clean(str(value))
 
 
 def _yaml(block: str) -> dict[str, Json] | None:

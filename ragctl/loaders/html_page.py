@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from ragctl.loaders.decode import clean
 from ragctl.loaders.writer import MarkdownWriter, one_line
 from ragctl.records import Json
 
@@ -92,6 +93,7 @@ class HtmlPage:
     def data(self, text: str) -> None:
         if not text or self._dropping:
             return
+        text = clean(text)  # entities may name any character
         if self._title is not None:
             self._title.append(text)
         elif self._table is not None:
@@ -119,7 +121,7 @@ class HtmlPage:
 
     def _read_meta(self, attributes: Mapping[str, str]) -> None:
         name = attributes.get("name", "").lower()
-        content = one_line(attributes.get("content", ""))
+        content = one_line(clean(attributes.get("content", "")))
         if name in _META and content:
             self.meta.setdefault(name, content[:1000])
 
