@@ -1,17 +1,24 @@
 """Cuts a text into spans that fit a budget of tokens, so that an edit stays local.
 
-A span that fits is a chunk. Any other is cut at one place into two, and each
-part is treated alike. Among the places of the strongest kind that lie far
-enough from both ends, the one with the highest rank is taken: a hash of the
-text that follows it. So the places form a treap ordered by what they say, not
-by how far they lie from the top. New text adds its own places and changes the
-rank of no other: every span that does not hold the edit is cut as before. Only
-the last spans on the way down to the edit can change, where its length decides
-what fits and what lies far enough from the ends.
+A span that fits is left whole. Any other is cut at one place into two, and
+each part is treated alike. Among the places of the strongest kind that lie far
+enough from both ends, the one of the highest rank is taken, where the rank is a
+hash of the text that follows the place. So the cuts form a treap ordered by
+what the text says there, not by how far it lies from the top: new text adds
+places of its own and changes the order of no others, and every span that does
+not hold the edit is cut as before. Then small spans are joined to a neighbour
+where both fit one chunk, across the weakest cuts first, which looks no further
+than the neighbours either.
+
+What an edit can still change: the chunk that holds it; a neighbour that is
+joined to it or no longer is; and, when one of the new places happens to have
+the highest rank of a larger span, the chunks at that cut and at the one that
+it displaced.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,28 +27,35 @@ from ragctl.chunking.places import HEADINGS, Bools, Ints, Place, Reader
 from ragctl.chunking.tokens import TokenMap
 from ragctl.records import Document
 
-# Kinds in the order in which they are tried, with the least part of the budget
-# that a cut must leave on either side (0: one token).
+# Parts of the budget: what a cut leaves on either side at least, and what is
+# small enough to be joined to a neighbour. Chosen by simulating edits: larger
+# joins fill chunks better, and let an edit change more of them.
+MARGIN = 1 / 3
+SMALL = 0.4
+HEADING_MARGIN = 1 / 8  # short sections stay chunks of their own
+HEADING_SMALL = 1 / 8
+
+# Kinds in the order in which they are tried, with their margins (0: one token).
 ORDER: tuple[tuple[Place, float], ...] = (
-    *((heading, 0.125) for heading in HEADINGS),
-    (Place.BLOCK, 0.25),
-    (Place.PART, 0.25),
-    (Place.LINE, 0.25),
-    (Place.SENTENCE, 0.25),
+    *((heading, HEADING_MARGIN) for heading in HEADINGS),
+    (Place.BLOCK, MARGIN),
+    (Place.PART, MARGIN),
+    (Place.LINE, MARGIN),
+    (Place.SENTENCE, MARGIN),
     (Place.BLOCK, 0.0),
     (Place.ROW, 0.0),
-    (Place.CLAUSE, 0.25),
+    (Place.CLAUSE, MARGIN),
     (Place.ORPHAN, 0.0),
-    (Place.WORD, 0.25),
+    (Place.WORD, MARGIN),
     (Place.PART, 0.0),
     (Place.LINE, 0.0),
     (Place.SENTENCE, 0.0),
     (Place.CLAUSE, 0.0),
     (Place.WORD, 0.0),
-    (Place.CHARACTER, 0.25),
+    (Place.CHARACTER, MARGIN),
     (Place.CHARACTER, 0.0),
 )
-# Tokens by which a span's share of the whole text's tokens may miss its own count.
+# Tokens by which a span's share of the whole text's tokens may exceed its own count.
 SLACK = 8
 
 
@@ -55,141 +69,155 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a span begins, and how strong a place that is."""
+
+    place: int
+    kind: Place
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
+    """text[start:end], from token `first` to `last` of the whole text."""
+
     start: int
     end: int
-    first: int  # token at start
-    last: int  # token at end
-    exact: int = 0  # tokens, once counted
+    first: int
+    last: int
+    cut: Cut
+    step: int = 0  # of the order: what the whole has no place for, its parts have none for
+    tokens: int = 0  # exact, once counted
 
 
 class Cutter:
-    """Cuts one document. `spans()` gives its chunks' spans in order."""
+    """Cuts one document into spans of at most `size` tokens."""
 
     def __init__(self, document: Document, tokens: TokenMap, size: int) -> None:
-        self._text = document.text
         self._document = document
+        self._text = document.text
         self._map = tokens
         self._size = size
         self._tiers: dict[Place, Tier] = {}
-        self._fine: dict[Place, tuple[int, int]] = {}  # the span that a fine tier covers
-        self._read: Reader | None = None
+        self._covered: dict[Place, tuple[int, int]] = {}  # by the tiers of words and characters
 
-    @property
-    def reader(self) -> Reader:
-        if self._read is None:
-            self._read = Reader(self._document)
-        return self._read
+    def spans(self) -> list[Span]:
+        """The spans of the document's chunks, in order."""
+        return self._join(list(self._leaves()))
 
-    def spans(self) -> Iterator[Span]:
-        text = self._text
-        start = len(text) - len(text.lstrip())
-        end = len(text.rstrip())
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self._document)
+
+    @cached_property
+    def _structure(self) -> dict[Place, Ints]:
+        return self._reader.structure(self._fits)
+
+    @cached_property
+    def _order(self) -> list[tuple[Place, float]]:
+        """`ORDER` without what this document has none of."""
+        none = {kind for kind, places in self._structure.items() if not len(places)}
+        return [(kind, margin) for kind, margin in ORDER if kind not in none]
+
+    def _leaves(self) -> Iterator[Span]:
+        start = len(self._text) - len(self._text.lstrip())
+        end = len(self._text.rstrip())
         if start >= end:
             return
-        stack = [self._span(start, end)]
+        first, last = self._map.at(start), self._map.at(end)
+        stack = [Span(start, end, first, last, Cut(start, Place.HEADING_1, 0))]
         while stack:
             span = stack.pop()
             if span.last - span.first <= self._size + SLACK:
-                exact = self._map.exact(span.start, span.end)
-                if exact <= self._size:
-                    yield Span(span.start, span.end, span.first, span.last, exact)
+                tokens = self._map.exact(span.start, span.end)
+                if tokens <= self._size:
+                    yield replace(span, tokens=tokens)
                     continue
-            place = self._cut(span)
-            end = place
-            while text[end - 1].isspace():
+            cut, step = self._cut(span)
+            end = cut.place
+            while self._text[end - 1].isspace():
                 end -= 1
-            start = self.reader.indentation(place)
-            stack.append(self._span(start, span.end))
-            stack.append(self._span(span.start, end))
+            start = self._reader.indentation(cut.place)
+            stack.append(Span(start, span.end, self._map.at(start), span.last, cut, step))
+            stack.append(Span(span.start, end, span.first, self._map.at(end), span.cut, step))
 
-    def _span(self, start: int, end: int) -> Span:
-        return Span(start, end, self._map.at(start), self._map.at(end))
-
-    def _cut(self, span: Span) -> int:
-        for kind, part in ORDER:
-            tier = self._tier(kind, span)
-            if not len(tier.places):
+    def _join(self, leaves: list[Span]) -> list[Span]:
+        """Small spans joined to neighbours, across the weakest cuts first."""
+        spans: list[Span | None] = [*leaves]
+        owner = list(range(len(leaves)))  # of a span's last leaf: where the span is kept
+        after = [*range(1, len(leaves)), -1]  # of a span's first leaf: the next span's
+        weakest = sorted(
+            range(1, len(leaves)), key=lambda i: (-leaves[i].cut.kind, leaves[i].cut.rank, i)
+        )
+        for index in weakest:
+            left, right = spans[owner[index - 1]], spans[index]
+            assert left is not None
+            assert right is not None
+            small = HEADING_SMALL if right.cut.kind in HEADINGS else SMALL
+            if min(left.tokens, right.tokens) >= small * self._size:
                 continue
-            margin = max(1, int(part * self._size))
-            place = self._best(tier, span, margin)
-            if place is not None:
-                return place
-        # Fewer tokens than the parts would need: a lone cluster of combining characters.
-        return span.start + (span.end - span.start + 1) // 2
+            if right.last - left.first > self._size + SLACK:
+                continue
+            tokens = self._map.exact(left.start, right.end)
+            if tokens > self._size:
+                continue
+            keeper = owner[index - 1]
+            spans[keeper] = replace(left, end=right.end, last=right.last, tokens=tokens)
+            spans[index] = None
+            after[keeper] = after[index]
+            last = (after[keeper] if after[keeper] >= 0 else len(leaves)) - 1
+            owner[last] = keeper
+        return [span for span in spans if span is not None]
 
-    def _best(self, tier: Tier, span: Span, margin: int) -> int | None:
-        """The place of highest rank at least `margin` tokens inside of a span.
-
-        Of a span of up to three chunks' length, places that leave no need for
-        a further chunk go before the others.
-        """
-        length = span.last - span.first
-        size = self._size - 2
-        lowest, highest = span.first + margin, span.last - margin
-        if length <= 2 * size:
-            windows = [(span.last - size, span.first + size)]
-        elif length <= 3 * size:
-            windows = [
-                (span.last - 2 * size, span.first + size),
-                (span.last - size, span.first + 2 * size),
-            ]
-        else:
-            windows = []
-        for low, high in windows:
-            if (
-                found := self._highest(tier, span, max(low, lowest), min(high, highest))
-            ) is not None:
-                return found
-        return self._highest(tier, span, lowest, highest)
+    def _cut(self, span: Span) -> tuple[Cut, int]:
+        for step in range(span.step, len(self._order)):
+            kind, margin = self._order[step]
+            inner = max(1, int(margin * self._size))
+            low, high = span.first + inner, span.last - inner
+            if low > high:
+                continue
+            tier = self._tier(kind, span)
+            index = self._highest(tier, span, low, high)
+            if index is not None:
+                return Cut(int(tier.places[index]), kind, int(tier.ranks[index])), step
+        # No character begins a token of its own: a few characters of many tokens each.
+        middle = span.start + (span.end - span.start + 1) // 2
+        return Cut(middle, Place.CHARACTER, 0), len(self._order)
 
     def _highest(self, tier: Tier, span: Span, low: int, high: int) -> int | None:
-        if low > high:
-            return None
+        """Index of the place of highest rank between two tokens inside of a span."""
         left = int(tier.tokens.searchsorted(low))
         right = int(tier.tokens.searchsorted(high, "right"))
-        while left < right and tier.places[left] <= span.start:
-            left += 1
-        while left < right and tier.places[right - 1] >= span.end:
-            right -= 1
         if left >= right:
             return None
-        ranks = tier.ranks[left:right]
-        best = left + int(ranks.argmax())
+        best = left + int(tier.ranks[left:right].argmax())
         # Text that repeats itself has equal ranks: fill chunks from its beginning.
-        near = int(tier.tokens.searchsorted(span.first + self._size - 2, "right"))
-        if best < near:
-            equal = np.flatnonzero(tier.ranks[best : min(near, right)] == tier.ranks[best])
-            best += int(equal[-1])
-        return int(tier.places[best])
+        full = span.first + self._size - 2
+        if tier.tokens[best] < full < high:
+            near = int(tier.tokens.searchsorted(full, "right"))
+            best += int(np.flatnonzero(tier.ranks[best:near] == tier.ranks[best])[-1])
+        return best
 
     def _tier(self, kind: Place, span: Span) -> Tier:
         if kind in (Place.WORD, Place.CHARACTER):
-            low, high = self._fine.get(kind, (0, 0))
+            low, high = self._covered.get(kind, (0, 0))
             if not low <= span.start < span.end <= high:
-                self._fine[kind] = (span.start, span.end)
-                read = self.reader.words if kind is Place.WORD else self.reader.characters
+                self._covered[kind] = (span.start, span.end)
+                read = self._reader.words if kind is Place.WORD else self._reader.characters
                 self._tiers[kind] = self._make(read(span.start, span.end))
         elif kind not in self._tiers:
             if kind is Place.SENTENCE:
-                self._tiers[kind] = self._make(self.reader.sentences())
+                places = self._reader.sentences()
             elif kind is Place.CLAUSE:
-                self._tiers[kind] = self._make(self.reader.clauses())
+                places = self._reader.clauses()
             else:
-                found = self.reader.structure(self._fits)
-                for each in (
-                    *HEADINGS,
-                    Place.BLOCK,
-                    Place.PART,
-                    Place.LINE,
-                    Place.ROW,
-                    Place.ORPHAN,
-                ):
-                    self._tiers[each] = self._make(found.get(each, np.zeros(0, np.int64)))
+                places = self._structure[kind]
+            self._tiers[kind] = self._make(places)
         return self._tiers[kind]
 
     def _make(self, places: Ints) -> Tier:
-        return Tier(places, self._map.at_all(places), self.reader.rank(places))
+        return Tier(places, self._map.at_all(places), self._reader.rank(places))
 
     def _fits(self, starts: Ints, ends: Ints) -> Bools:
-        return self._map.at_all(ends) - self._map.at_all(starts) <= self._size
+        fits: Bools = self._map.at_all(ends) - self._map.at_all(starts) <= self._size
+        return fits

@@ -51,7 +51,7 @@ _CHARACTERS = {
     _COMMA: ",;:—–،؛",
     _FULL_COMMA: "，、：､",
 }
-_RANKED = 64  # characters from a place on that decide its rank among its kind
+_RANKED = 32  # characters from a place on that decide its rank among its kind
 _FIRST_WORD = 16  # characters of a line's first word that are measured
 _WRAPPED = 32  # a shorter line is not a wrapped one
 
@@ -77,6 +77,9 @@ def _lower() -> Bools:
 def _weights() -> NDArray[np.uint32]:
     generator = np.random.Generator(np.random.PCG64(200))
     return generator.integers(0, 1 << 32, _RANKED, dtype=np.uint32) | np.uint32(1)
+
+
+_RULES = np.array([ord(mark) for mark in "=-~^\"'`#*+_:."])
 
 
 def _before(values: Bools) -> Bools:
@@ -176,14 +179,15 @@ class Reader:
 
     @cached_property
     def _space(self) -> Bools:
-        return self._kinds == _SPACE
+        space: Bools = self._kinds == _SPACE
+        return space
 
     @cached_property
     def _lines(self) -> Lines:
         return Lines(self.document, self._codes, self._space)
 
     def rank(self, places: Ints) -> NDArray[np.uint32]:
-        """A hash of the 64 characters from each place on; the highest is cut first.
+        """A hash of the 32 characters from each place on; the highest is cut first.
 
         It knows nothing of what stands before the place or of where it lies,
         so new text elsewhere leaves the order of the old places as it was.
@@ -215,14 +219,15 @@ class Reader:
         """
         lines = self._lines
         found = self._source_code() if self.document.kind == "code" else self._prose(fits)
-        places = {kind: lines.first[chosen] for kind, chosen in found.items()}
+        places = {kind: np.zeros(0, np.int64) for kind in (Place.LINE, Place.ROW)}
+        places |= {kind: lines.first[chosen] for kind, chosen in found.items()}
         pages = np.array([page.start for page in self.document.pages], np.int64)
         places[Place.BLOCK] = np.union1d(places[Place.BLOCK], self._onto_text(pages))
         for level in HEADINGS:
             at = [heading.start for heading in self.document.headings if heading.level == level]
             places[level] = self._onto_text(np.array(at, np.int64))
-        places[Place.ORPHAN] = self._orphans[1]
-        return {kind: self._allowed(kind, found) for kind, found in places.items()}
+        places[Place.ORPHAN] = np.unique(self._headed[1])
+        return {kind: self._allowed(kind, each) for kind, each in places.items()}
 
     def sentences(self) -> Ints:
         """Beginnings of sentences, but for the first of a paragraph."""
@@ -297,36 +302,31 @@ class Reader:
             return edge
         firsts = np.union1d(np.flatnonzero(edge), [0])
         lasts = np.append(firsts[1:], len(edge)) - 1
-        whole = fits(lines.first[firsts], lines.ends[lasts])
-        return np.repeat(whole, lasts - firsts + 1)
+        whole: Bools = fits(lines.first[firsts], lines.ends[lasts])
+        held: Bools = np.repeat(whole, lasts - firsts + 1)
+        return held
 
     @cached_property
-    def _orphans(self) -> tuple[Bools, Ints]:
-        """Characters from behind a heading's first to its content's first; the latter alone."""
+    def _headed(self) -> tuple[Ints, Ints]:
+        """First characters of headings, and of what each heads."""
         lines = self._lines
-        held = np.zeros(self.length + 1, np.int8)
         starts = self._onto_text(
             np.array([heading.start for heading in self.document.headings], np.int64)
         )
-        line = lines.starts.searchsorted(starts, "right") - 1
-        after = line + 1
+        after = lines.starts.searchsorted(starts, "right")
         # The "====" that underlines a heading belongs to it.
         first = np.append(lines.first, self.length)
-        second = self._codes[first + 1][np.minimum(after, len(lines.first))]
-        lead = self._codes[first][np.minimum(after, len(lines.first))]
-        gap = np.append(lines.gap, True)[np.minimum(after, len(lines.first))]
-        rule = np.isin(lead, np.array([ord(mark) for mark in "=-~^\"'`#*+_:."]))
-        after = after + (rule & (lead == second) & ~gap)
-        content = first[np.minimum(after, len(lines.first))]
-        np.add.at(held, np.minimum(starts + 1, self.length), 1)
-        np.add.at(held, np.minimum(content + 1, self.length), -1)
-        return np.cumsum(held, dtype=np.int64) > 0, np.unique(content)
+        under = np.isin(self._codes[first[after]], _RULES) & ~np.append(lines.gap, True)[after]
+        after += under & (self._codes[first[after]] == self._codes[first[after] + 1])
+        return starts, np.maximum.accumulate(first[after])
 
     def _allowed(self, kind: Place, places: Ints) -> Ints:
         lines = self._lines
         places = places[(places > 0) & (places < self.length)]
         if kind is not Place.ORPHAN and self.document.headings:
-            places = places[~self._orphans[0][places]]
+            starts, contents = self._headed
+            heading = starts.searchsorted(places) - 1  # the last that starts before the place
+            places = places[(heading < 0) | (places > contents[heading])]
         if kind in (Place.SENTENCE, Place.CLAUSE) and (lines.fence.any() or lines.table.any()):
             line = lines.starts.searchsorted(places, "right") - 1
             places = places[~(lines.fence | lines.table)[line]]

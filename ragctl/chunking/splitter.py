@@ -21,7 +21,7 @@ def chunks(document: Document, size: int, overlap: int, encode: Encode = encode)
     context = _Context(document)
     found: list[Chunk] = []
     for span in Cutter(document, tokens, size - overlap).spans():
-        start, exact = span.start, span.exact
+        start, exact = span.start, span.tokens
         if overlap and found:
             low = max(context.heading_start(start), found[0].start)
             start, exact = _repeat(tokens, low, start, span.end, size, overlap) or (start, exact)

@@ -129,8 +129,9 @@ class TokenMap:
         spans = list(pieces(text))
         tokens = np.concatenate([encode(text[start:end]) for start, end, _ in spans])
         self.rough = [end for _, end, at_seam in spans if not at_seam]
-        byte_starts = np.cumsum(byte_lengths()[tokens])
-        byte_starts -= byte_lengths()[tokens]
+        lengths = byte_lengths()[tokens]
+        byte_starts = np.cumsum(lengths)
+        byte_starts -= lengths
         if not text.isascii():
             data = np.frombuffer(text.encode(), np.uint8)
             characters = np.cumsum((data & 0xC0) != 0x80)
