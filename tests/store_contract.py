@@ -44,7 +44,7 @@ def axis(number: int, *, tilt: float = 0.0) -> np.ndarray:
 
 def point(number: int, **payload: object) -> Point:
     body: Payload = {"source": f"d{number}", "text": f"text {number}", **payload}  # type: ignore[dict-item]
-    return Point(ident(number), body, axis(number), SparseVector([number, 1000], [1.5, 1.0]))
+    return Point(ident(number), body, axis(number), SparseVector([number, 1_000_000], [1.5, 1.0]))
 
 
 @pytest.fixture
@@ -137,6 +137,11 @@ class StoreContract:
         assert read.dense is not None
         assert read.dense[5] == pytest.approx(1.0)
 
+    def test_overwriting_a_missing_point_is_refused(self, collection: Collection) -> None:
+        with pytest.raises(StoreError):
+            collection.apply(Batch(overwrites=[(ident(9), {"source": "ghost"})]))
+        assert collection.count() == 0
+
     def test_deleting_a_missing_point_is_nothing(self, collection: Collection) -> None:
         collection.apply(Batch(upserts=[point(1)], deletes=[ident(8)]))
         assert collection.count() == 1
@@ -197,6 +202,7 @@ class StoreContract:
         assert found(Match("meta.tags", ("b",))) == [1, 2]
         assert found(Match("meta.tags", ("b",)), Match("meta.lang", ("zh",))) == [2]
         assert found(Match("meta.none", ("b",))) == []
+        assert found(Match("meta.lang", ())) == []
 
     def test_dense_ranks_by_cosine(self, collection: Collection) -> None:
         collection.apply(

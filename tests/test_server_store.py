@@ -17,7 +17,7 @@ import pytest
 
 from ragctl.errors import Locked, StoreError, UsageError
 from ragctl.stores import open_store
-from ragctl.stores.base import Batch, Collection, Fusion, Match, Point, Query, SparseVector, Store
+from ragctl.stores.base import Batch, Fusion, Match, Point, Query, SparseVector, Store
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.server import ServerStore
 from tests.servers.qdrant import Fault, QdrantFacade
@@ -46,31 +46,13 @@ def store(facade: QdrantFacade, tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-class ServerContract(StoreContract):
-    def test_scroll_reads_everything_once(self, collection: Collection) -> None:
-        # Without point 1000 of the contract's own case: it has a sparse index twice, which a
-        # server refuses.
-        numbers = [*range(1, 1000), *range(1001, 2401)]
-        for first in range(0, len(numbers), 400):
-            some = numbers[first : first + 400]
-            collection.apply(Batch(upserts=[point(number) for number in some]))
-        ids = [p.id for p in collection.scroll(fields=["source"])]
-        assert len(ids) == len(numbers)
-        assert set(ids) == {ident(number) for number in numbers}
-        two = list(collection.scroll((Match("source", ("d7", "d2400", "none")),), vectors=True))
-        assert {p.payload["source"] for p in two} == {"d7", "d2400"}
-        assert all(p.dense is not None for p in two)
-        (bare,) = collection.scroll((Match("source", ("d7",)),), fields=["source", "absent"])
-        assert bare.payload == {"source": "d7"}
-
-
 @pytest.mark.parametrize("facade", ["1.15.4", "1.17.0"], indirect=True)
-class TestServer(ServerContract):
+class TestServer(StoreContract):
     pass
 
 
 @pytest.mark.skipif(not REAL, reason="RAGCTL_TEST_QDRANT_URL names no server")
-class TestRealServer(ServerContract):
+class TestRealServer(StoreContract):
     @pytest.fixture
     def store(self) -> Iterator[Store]:
         store = open_store(str(REAL), environ=os.environ)

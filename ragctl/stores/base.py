@@ -6,6 +6,7 @@ dimension, Cosine) and `bm25` (sparse, IDF applied by the engine). A point may
 have no vectors at all: no search returns it then.
 
 Obligations of an implementation (tests/store_contract.py checks each):
+- Overwriting a point that does not exist raises StoreError.
 - Every write is idempotent, and visible to the next read when it returns.
 - `upsert` replaces the whole point; `overwrite` replaces the whole payload and
   keeps the vectors (of a point that exists); `merge` sets the given keys and
@@ -16,6 +17,7 @@ Obligations of an implementation (tests/store_contract.py checks each):
 - What the engine or the wire raises comes out as StoreError, one line.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from ragctl.errors import StoreError
+from ragctl.errors import StoreError, UsageError
 from ragctl.records import Json
 
 Vector: TypeAlias = np.ndarray  # float32, shape (dim,)
@@ -153,6 +155,22 @@ def read_settings(raw: Any, where: str) -> Settings:
         return Settings(raw["dim"], raw["identity"], raw["sparse"], raw["origin"], raw["distance"])
     except (KeyError, TypeError) as error:
         raise StoreError(f"{where}: not the settings of a ragctl collection ({error!r})") from error
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError unless a collection may be called so, in every store."""
+    if not is_name(name):
+        raise UsageError(
+            f"collection name {name!r}: use letters, digits, '.', '_' and '-', "
+            "128 at most, a letter or digit first"
+        )
 
 
 class Collection(Protocol):

@@ -7,7 +7,6 @@ ROOT/locks/NAME.{run,shard}.lock        who writes, who has the shard open
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import qdrant_edge as qe
 
-from ragctl.errors import StoreError, UsageError
+from ragctl.errors import StoreError
 from ragctl.stores.base import (
     BM25,
     DENSE,
@@ -30,6 +29,8 @@ from ragctl.stores.base import (
     Settings,
     SparseVector,
     Where,
+    check_name,
+    is_name,
     read_settings,
 )
 from ragctl.stores.locks import private_folder, run_lock
@@ -37,7 +38,6 @@ from ragctl.stores.shard import Shard, engine_errors
 
 _PAGE = 1000  # points read at a time; with vectors a tenth of it
 _PATIENCE = 60.0  # seconds to wait for another process's batch or search
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _EXACT = qe.SearchParams(exact=True)
 
 
@@ -56,7 +56,7 @@ class EdgeStore:
         return sorted(
             entry.name
             for entry in folder.iterdir()
-            if _NAME.fullmatch(entry.name) and (entry / "collection.json").is_file()
+            if is_name(entry.name) and (entry / "collection.json").is_file()
         )
 
     def open(self, name: str) -> "EdgeCollection | None":
@@ -108,11 +108,7 @@ class EdgeStore:
         """Nothing is held between calls."""
 
     def _folder(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise UsageError(
-                f"collection name {name!r}: use letters, digits, '.', '_' and '-', "
-                "128 at most, a letter or digit first"
-            )
+        check_name(name)
         return self._root / "collections" / name
 
 
@@ -257,7 +253,10 @@ def _filter(where: Where) -> qe.Filter | None:
 def _condition(key: str, values: tuple[str | int | bool, ...]) -> Any:
     if len(values) > 1 and all(isinstance(value, str) for value in values):
         return qe.FieldCondition(key=key, match=qe.MatchAny([str(value) for value in values]))
+    # No value at all matches nothing; the engine would take an empty filter for no filter.
     matches: list[Any] = [qe.FieldCondition(key=key, match=_match_value(value)) for value in values]
+    if not matches:
+        return qe.HasIdCondition(set())
     return matches[0] if len(matches) == 1 else qe.Filter(should=matches)
 
 

@@ -11,7 +11,6 @@ payloads are on disk behind the page cache. The HNSW graph stays in memory (abou
 """
 
 import hashlib
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -21,15 +20,14 @@ from typing import Any, TypeVar
 import platformdirs
 from qdrant_client import QdrantClient, models
 
-from ragctl.errors import StoreError, UsageError
-from ragctl.stores.base import BM25, DENSE, KEYWORDS, Settings, read_settings
+from ragctl.errors import StoreError
+from ragctl.stores.base import BM25, DENSE, KEYWORDS, Settings, check_name, read_settings
 from ragctl.stores.locks import private_folder, run_lock
 from ragctl.stores.server_collection import Limits, ServerCollection, applied, what
 from ragctl.stores.server_wire import Refusal, Wire
 
 T = TypeVar("T")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MARK = "ragctl"  # the key of our settings in metadata, or in the settings point's payload
 _SETTINGS_POINT = str(uuid.uuid5(uuid.NAMESPACE_URL, "https://ragctl.invalid/settings-point"))
 _METADATA = (1, 16)  # first version to keep collection metadata
@@ -79,7 +77,7 @@ class ServerStore:
         return sorted(c.name for c in listed.collections if self._is_ours(c.name))
 
     def open(self, name: str) -> "ServerCollection | None":
-        _check(name)
+        check_name(name)
         info = self._info(name)
         if info is None:
             return None
@@ -93,7 +91,7 @@ class ServerStore:
         return ServerCollection(self, self._wire, name, settings, Limits.of(info), hidden=hidden)
 
     def create(self, name: str, settings: Settings) -> "ServerCollection":
-        _check(name)
+        check_name(name)
         self._wire.check()
         keeps_metadata = self._wire.version >= _METADATA
         mark = {**settings.to_json(), "made": uuid.uuid4().hex}
@@ -118,7 +116,7 @@ class ServerStore:
 
     def drop(self, name: str) -> None:
         """As the protocol says; a collection that ragctl did not make is refused."""
-        _check(name)
+        check_name(name)
         info = self._info(name)
         if info is None:
             return
@@ -132,7 +130,7 @@ class ServerStore:
         Qdrant has no locks; two machines that write one collection at the same time
         are not kept apart.
         """
-        _check(name)
+        check_name(name)
         digest = hashlib.sha256(f"{self.location}\0{name}".encode()).hexdigest()[:16]
         folder = private_folder(self._state / "locks")
         return run_lock(folder / f"{name}-{digest}.lock", f"{what(name)} at {self.location}")
@@ -218,14 +216,6 @@ class ServerStore:
         return self._ask(
             name,
             lambda client: applied(client.create_payload_index(name, field, schema, wait=True)),
-        )
-
-
-def _check(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"collection name {name!r}: use letters, digits, '.', '_' and '-', "
-            "128 at most, a letter or digit first"
         )
 
 

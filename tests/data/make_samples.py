@@ -22,7 +22,7 @@ from tests.data import fault_reference
 
 SOURCES = Path(__file__).parent / "sources"
 FONT = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
-CONTRACTS_PASSWORD = "heat-and-air"  # the user password of contracts-encrypted.pdf
+CONTRACTS_PASSWORD = "heat-and-air"  # the owner password; reading needs none
 EPOCH = (2024, 1, 17, 9, 0, 0)
 
 Block = tuple[str, list[str]]  # "h1" to "h3", "p", "li" or "row", with its cells
@@ -264,7 +264,7 @@ def write_pdfs(into: Path, font: Path) -> None:
         return
     terms = (SOURCES / "contracts.md").read_text(encoding="utf-8")
     writer = PdfWriter(PdfReader(io.BytesIO(pdf(terms, "Supplier contracts", font))))
-    writer.encrypt(user_password=CONTRACTS_PASSWORD, algorithm="AES-256")
+    writer.encrypt("", owner_password=CONTRACTS_PASSWORD, algorithm="AES-256")
     writer.write(locked)
 
 
