@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pypdf
+import pypdfium2
 import pytest
 from pypdf.constants import PageLabelStyle
 from reportlab.lib.pagesizes import A5
 from reportlab.pdfgen.canvas import Canvas
 
 from ragctl.loaders import LoadOptions
-from ragctl.loaders.pdf_text import join_pages
+from ragctl.loaders.pdf_text import join_pages, pdfium_texts
 from ragctl.records import Page
 from tests.loading import check, failure, load_one
 
@@ -158,6 +159,20 @@ def test_pages_tile_the_text() -> None:
         Page(4, 5, 9, "2"),
         Page(5, 9, 9, None),
     )
+
+
+def test_the_second_engine_reads_what_the_first_cannot_open(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.pdf", [["!Title", "words"], ["more"]])
+    junk = (
+        b"% a mail gateway was here\n" * 100
+    )  # PDFium looks for the header in the first 1,024 bytes
+    path.write_bytes(junk + path.read_bytes())
+    with pytest.raises(pypdfium2.PdfiumError):
+        pdfium_texts(path, None)
+    document = load_one(path)
+    check(document)
+    assert document.text == "Title\nwords\n\nmore\n"
+    assert [heading.title for heading in document.headings] == ["Title"]
 
 
 def test_text_without_an_outline_when_the_outline_is_broken(tmp_path: Path) -> None:
