@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast
 
-from ragctl.catalog import model as catalog_model
 from ragctl.embedding import Embedder, connect
+from ragctl.embedding.language import BM25_NAMES
 from ragctl.embedding.sparse import Sparse, SparseConfig
 from ragctl.errors import UsageError
 from ragctl.records import Hit
@@ -73,7 +73,7 @@ def _sparse_query(collection: Collection, text: str) -> SparseVector:
     """The question's terms under every language that the collection's documents have."""
     config = SparseConfig.from_json(collection.settings.sparse)
     if not config.languages:
-        present = sorted(code for code in collection.facet("lang") if code != "und")
+        present = sorted(BM25_NAMES.keys() & collection.facet("lang"))
         config = replace(config, languages=tuple(present))
     indices, values = Sparse(config).query(text)
     return SparseVector(indices, values)
@@ -122,6 +122,3 @@ def parse_where(conditions: Sequence[str]) -> Where:
             values.append(value == "true")
         wanted.setdefault(name, []).extend(values)
     return tuple(Match(key, tuple(values)) for key, values in wanted.items())
-
-
-__all__ = ["MODES", "Mode", "catalog_model", "embedder_of", "parse_where", "search"]

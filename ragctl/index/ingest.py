@@ -152,7 +152,9 @@ class Ingest:
                 "parts": end.documents,
             }
         if not file.failed:
-            self._vanished += [d for d in task.stored if d.source not in file.seen]
+            gone = [d for d in task.stored if d.source not in file.seen]
+            # What stood for a file without any record is no document of its own.
+            self._vanished += [replace(d, digest="") if d.source == d.file else d for d in gone]
         self._seal_if_done(file)
 
     def _seal_if_done(self, file: OpenFile) -> None:

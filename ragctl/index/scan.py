@@ -39,19 +39,22 @@ def scan(pipeline: Pipeline) -> Scan:
             _folder(source, found)
         else:
             _file(source.path, found)
+        _refuse_unread(pipeline, found)
         if len(found.files) == before and not (pipeline.prune and pipeline.prune_limit >= 100):
             raise PruneRefused(
                 f"{source.path}: no documents found there; is it the right folder, and mounted? "
                 "If it is meant to be empty, run with --prune-limit 100"
             )
-    if pipeline.prune and found.unread:
-        folder = found.unread[0]
-        raise PruneRefused(
-            f"{folder}; what lies there would look removed. Make it readable, "
-            "leave it out with --exclude, or run with --no-prune"
-        )
     _refuse_collisions(found.files)
     return found
+
+
+def _refuse_unread(pipeline: Pipeline, found: Scan) -> None:
+    if pipeline.prune and found.unread:
+        raise PruneRefused(
+            f"{found.unread[0]}; what lies there would look removed. Make it readable, "
+            "leave it out with --exclude, or run with --no-prune"
+        )
 
 
 def _folder(source: Source, found: Scan) -> None:
