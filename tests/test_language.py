@@ -1,0 +1,83 @@
+"""Languages of texts, by script and by statistics; "und" rather than a guess."""
+
+import subprocess
+import sys
+
+import pytest
+
+from ragctl.embedding.language import BM25_NAMES, collection_languages, detect
+
+SENTENCES = {
+    "en": "The heat pump stops when the outdoor unit is covered with ice.",
+    "de": "Die Wärmepumpe schaltet ab, sobald das Außengerät vereist ist.",
+    "fr": "La pompe à chaleur s'arrête lorsque l'unité extérieure est gelée.",
+    "es": "La bomba de calor se detiene cuando la unidad exterior se congela.",
+    "it": "La pompa di calore si ferma quando l'unità esterna è coperta di ghiaccio.",
+    "pt": "A bomba de calor para quando a unidade exterior está coberta de gelo.",
+    "nl": "De warmtepomp stopt wanneer de buitenunit met ijs bedekt is.",
+    "tr": "Dış ünite buzla kaplandığında ısı pompası çalışmayı durdurur.",
+    "pl": "Pompa ciepła zatrzymuje się, gdy jednostka zewnętrzna jest oblodzona.",
+    "ru": "Тепловой насос останавливается, если наружный блок обмёрз.",
+    "uk": "Тепловий насос зупиняється, якщо зовнішній блок укрився кригою.",
+    "zh": "室外机结冰时，热泵会停止运行。",
+    "ja": "室外機が凍結すると、ヒートポンプは停止します。",
+    "ko": "실외기가 얼면 열펌프가 작동을 멈춥니다.",
+    "th": "ปั๊มความร้อนจะหยุดทำงานเมื่อตัวเครื่องภายนอกเป็นน้ำแข็ง",
+    "el": "Η αντλία θερμότητας σταματά όταν παγώσει η εξωτερική μονάδα.",
+    "he": "משאבת החום נעצרת כאשר היחידה החיצונית מכוסה בקרח.",
+    "ar": "تتوقف المضخة الحرارية عندما تتجمد الوحدة الخارجية.",
+}
+
+
+@pytest.mark.parametrize("language", sorted(SENTENCES))
+def test_one_sentence_is_enough(language: str) -> None:
+    assert detect(SENTENCES[language]) == language
+
+
+@pytest.mark.parametrize(
+    "text", ["", "12345 67.8 %", "OK", "Server", "Aurin A8", "насос", "泵", "x = y + z"]
+)
+def test_too_little_is_undetermined(text: str) -> None:
+    assert detect(text) == "und"
+
+
+def test_half_of_each_script_is_undetermined() -> None:
+    latin, cyrillic, greek = "lorem " * 40, "насос " * 40, "αντλία " * 40
+    assert detect(latin + cyrillic + greek) == "und"
+
+
+def test_foreign_terms_do_not_turn_a_text() -> None:
+    assert detect("热泵 Aurin A8 的 EEV 阀门由 Terrin Link 网关控制，请参阅手册。") == "zh"
+    assert detect("Шлюз Terrin Link отправляет данные по MQTT через порт 8883 брокера.") == "ru"
+    assert detect("型号 A8（カタログ番号）室外机结冰时热泵会停止运行，请联系售后服务中心。") == "zh"
+
+
+def test_only_the_start_and_the_middle_are_read() -> None:
+    german = SENTENCES["de"] + " "
+    tail = SENTENCES["ru"] * 40
+    long = german * 400
+    assert detect(long + tail) == "de"
+    assert detect("—" * 4096 + tail) == detect(tail) == "ru"
+
+
+def test_the_models_table_is_not_loaded_where_the_script_decides() -> None:
+    program = (
+        "import sys; from ragctl.embedding.language import detect;"
+        f"assert detect({SENTENCES['zh']!r}) == 'zh'; sys.exit('py3langid' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_languages_of_a_collection_are_those_with_a_share() -> None:
+    samples = [SENTENCES["ru"]] * 60 + [SENTENCES["en"]] * 38 + [SENTENCES["de"]] + ["??"] * 50
+    assert collection_languages(samples) == ("ru", "en")
+
+
+def test_languages_without_rules_are_left_out() -> None:
+    assert "uk" not in BM25_NAMES
+    assert collection_languages([SENTENCES["uk"], SENTENCES["zh"], SENTENCES["ko"]]) == ("zh",)
+
+
+def test_a_collection_of_unknown_language_has_none() -> None:
+    assert collection_languages(["1", ""]) == ()
+    assert collection_languages([]) == ()

@@ -1,0 +1,189 @@
+"""BM25: Qdrant's own weights, each document by its language, queries by theirs."""
+
+import dataclasses
+
+import pytest
+import qdrant_edge
+from qdrant_client import models
+
+from ragctl.embedding.language import BM25_NAMES
+from ragctl.embedding.sparse import Sparse, SparseConfig
+from ragctl.errors import UsageError
+
+FOUR = SparseConfig(("en", "ru", "zh", "de"))
+
+
+def ids(sparse: Sparse, text: str, language: str) -> set[int]:
+    ((indices, _),) = sparse.documents([text], [language])
+    return set(indices)
+
+
+def asked(sparse: Sparse, text: str) -> set[int]:
+    return set(sparse.query(text)[0])
+
+
+def engine(config: SparseConfig, language: str) -> qdrant_edge.Bm25:
+    """Qdrant's own model under the configuration meant for its server."""
+    options = config.server_config(language)
+    neutral = "stemmer" in options
+    word = options["tokenizer"] == "word"
+    kind = qdrant_edge.TokenizerType
+    return qdrant_edge.Bm25(
+        qdrant_edge.Bm25Config(
+            k=config.k,
+            b=config.b,
+            avg_len=config.avg_len,
+            tokenizer=kind.Word if word else kind.Multilingual,
+            language=None if neutral else str(options["language"]),
+            stemmer=qdrant_edge.DisabledStemmer() if neutral else None,
+            stopwords=qdrant_edge.StopwordsSet(set(), set()) if neutral else None,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "The servers of the server room ran for 40 days; servers run longer in winter."),
+        ("ru", "Серверы в серверной работали 40 дней, и сервер работал дольше зимой."),
+        ("de", "Die Server im Serverraum liefen 40 Tage; der Server lief im Winter länger."),
+        ("zh", "服务器机房里的服务器运行时间更长，服务器在冬天更好。"),
+        ("und", "Сервери серверної кімнати працювали довше, сервери взимку."),
+    ],
+)
+def test_weights_are_the_engines_own(language: str, text: str) -> None:
+    text = text * 7
+    ((indices, values),) = Sparse(FOUR).documents([text], [language])
+    theirs = engine(FOUR, language).embed_document(text)
+    assert indices == sorted(theirs.indices)
+    expected = dict(zip(theirs.indices, theirs.values, strict=True))
+    assert values == pytest.approx([expected[token] for token in indices], rel=1e-5)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_server_takes_the_configuration(language: str) -> None:
+    options = models.Bm25Config.model_validate(FOUR.server_config(language))
+    assert options.b == FOUR.b
+
+
+@pytest.mark.parametrize("language", sorted(BM25_NAMES))
+def test_every_language_has_rules(language: str) -> None:
+    sparse = Sparse(SparseConfig((language, "en" if language != "en" else "de")))
+    assert ids(sparse, "pump 12 насос 泵 المضخة", language)
+    assert asked(sparse, "pump 12 насос 泵 المضخة")
+
+
+@pytest.mark.parametrize(
+    ("language", "document", "query"),
+    [
+        ("en", "Replacing the filters", "how was the filter replaced"),
+        ("ru", "Замена воздушных фильтров", "воздушный фильтр"),
+        ("de", "Die Häuser der Städte", "ein Haus in der Stadt"),
+        ("zh", "如何更换空气过滤器", "过滤器"),
+        ("und", "Заміна фільтрів", "фільтрів"),
+    ],
+)
+@pytest.mark.parametrize("collection", ["own", "four"])
+def test_a_query_finds_inflected_words(
+    language: str, document: str, query: str, collection: str
+) -> None:
+    own = () if language == "und" else (language,)
+    sparse = Sparse(FOUR if collection == "four" else SparseConfig(own))
+    assert asked(sparse, query) & ids(sparse, document, language)
+
+
+def test_stop_words_of_the_query_do_not_reach_documents_of_other_languages() -> None:
+    sparse = Sparse(FOUR)
+    german = ids(sparse, "The Hammer of Thor ist der Titel, and so what", "de")
+    assert german & ids(Sparse(SparseConfig()), "the of and so what", "und")  # it has them
+    assert not asked(sparse, "what is the name of the pump and so on") & german
+
+
+def test_a_query_word_that_is_a_stop_word_elsewhere_stays() -> None:
+    """German "war" and "die" are English words too."""
+    sparse = Sparse(FOUR)
+    assert asked(sparse, "when did the war in the north begin") & ids(sparse, "the war", "en")
+
+
+def test_documents_of_unknown_language_are_found_by_their_words() -> None:
+    sparse = Sparse(FOUR)
+    unknown = ids(sparse, "def restart_servers(): running", "und")
+    assert len(asked(sparse, "which of the restart servers is running") & unknown) == 3
+
+
+@pytest.mark.parametrize("language", ["zh", "und"])
+def test_numbers_are_tokens_in_every_language(language: str) -> None:
+    sparse = Sparse(FOUR)
+    document = ids(sparse, "端口8883在2024年开放，错误E104", language)
+    for number in ("8883", "2024"):
+        assert asked(sparse, number) & document, number
+    assert not asked(sparse, "104") & document  # a part of the code, not a number
+
+
+def test_number_weights_count_towards_the_length() -> None:
+    sparse = Sparse(FOUR)
+    ((_, short),) = sparse.documents(["泵"], ["zh"])
+    ((_, long),) = sparse.documents(["泵" + " 1 22 333" * 40], ["zh"])
+    assert min(long) < short[0]
+
+
+def test_chinese_inside_a_german_document_is_found() -> None:
+    sparse = Sparse(SparseConfig(("de",)))
+    document = ids(sparse, "Typenschild: 空气过滤器更换周期, siehe Anlage", "de")
+    assert asked(sparse, "过滤器") & document
+
+
+def test_queries_weigh_one_per_token() -> None:
+    indices, values = Sparse(FOUR).query("pump pump filter")
+    assert indices == sorted(set(indices))
+    assert set(values) == {1.0}
+
+
+def test_texts_without_tokens() -> None:
+    sparse = Sparse(FOUR)
+    assert sparse.documents(["", "…", "the of"], ["en", "zh", "en"]) == [([], [])] * 3
+    assert sparse.query("…") == ([], [])
+
+
+def test_as_many_languages_as_texts() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        Sparse(FOUR).documents(["a", "b"], ["en"])
+
+
+def test_json_and_back() -> None:
+    config = SparseConfig(("ru", "zh"), k=1.5, b=0.4, avg_len=90.0)
+    assert SparseConfig.from_json(config.to_json()) == config
+    assert SparseConfig.from_json(SparseConfig().to_json()) == SparseConfig()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"k": "1.2"},
+        {"b": True},
+        {"languages": "en"},
+        {"languages": [1]},
+        {"languages": ["xx"]},
+        {"extra": 1},
+    ],
+)
+def test_json_is_strict(change: dict[str, object]) -> None:
+    stored = {**SparseConfig().to_json(), **change}
+    with pytest.raises(UsageError):
+        SparseConfig.from_json(stored)  # type: ignore[arg-type]
+
+
+def test_json_needs_every_key() -> None:
+    for field in dataclasses.fields(SparseConfig):
+        stored = SparseConfig().to_json()
+        del stored[field.name]
+        with pytest.raises(UsageError, match=field.name):
+            SparseConfig.from_json(stored)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"k": -1.0}, {"b": 1.5}, {"avg_len": 0.0}, {"languages": ("en", "en")}]
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        SparseConfig(**settings)  # type: ignore[arg-type]
