@@ -140,6 +140,8 @@ def test_rare_words_outweigh_function_words() -> None:
 def test_numbers_and_codes_match_whole() -> None:
     same, other = likeness("fault E104", "see E104 below", "see E105 below")
     assert same > other + 0.3
+    same, other = likeness("part TX204871", "see TX204871 below", "see TX204872 below")
+    assert same > other + 0.3
     same, other = likeness("port 8883", "on 8883 only", "on 8884 only")
     assert same > other + 0.3
 
@@ -149,10 +151,23 @@ def test_another_script_is_farther_than_a_stranger_in_the_same() -> None:
     assert same > other + 0.05
 
 
+def test_the_spelling_tells_the_language() -> None:
+    german, english = likeness(
+        "Wie werden die Messgeräte gereinigt?",
+        "Urlaubsanträge werden von den Mitarbeitern eingereicht. Vorgesetzte bewilligen die "
+        "Anträge oder lehnen sie mit einer Begründung ab. Krankmeldungen sind spätestens am "
+        "dritten Tag vorzulegen; bei längeren Erkrankungen ist eine weitere Bescheinigung nötig.",
+        "Holiday requests are handed in by employees. Managers grant the requests or refuse "
+        "them with a reason. Sick notes are due on the third day at the latest; with longer "
+        "illnesses another certificate is needed.",
+    )
+    assert german > english + 0.11
+
+
 def test_repetition_says_ever_less() -> None:
     """A page that repeats one word does not become that word's best page for all else."""
     once, often = likeness("filter pump", "filter pump", "filter pump " + "filter " * 50)
-    assert once > often > 0.7
+    assert once > often > 0.8
 
 
 def test_hostile_texts_take_no_time() -> None:

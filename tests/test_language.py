@@ -35,7 +35,8 @@ def test_one_sentence_is_enough(language: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "12345 67.8 %", "OK", "Server", "Aurin A8", "насос", "泵", "x = y + z"]
+    "text",
+    ["", "12345 67.8 %", "OK", "Server", "насос", "泵", "x = y + z", "import os, sys; os.environ"],
 )
 def test_too_little_is_undetermined(text: str) -> None:
     assert detect(text) == "und"
