@@ -30,8 +30,8 @@ from ragctl.records import Document
 # Parts of the budget: what a cut leaves on either side at least, and what is
 # small enough to be joined to a neighbour. Chosen by simulating edits: larger
 # joins fill chunks better, and let an edit change more of them.
-MARGIN = 1 / 3
-SMALL = 0.4
+MARGIN = 0.2
+SMALL = 0.34
 HEADING_MARGIN = 1 / 8  # short sections stay chunks of their own
 HEADING_SMALL = 1 / 8
 
@@ -186,7 +186,9 @@ class Cutter:
 
     def _highest(self, tier: Tier, span: Span, low: int, high: int) -> int | None:
         """Index of the place of highest rank between two tokens inside of a span."""
-        left = int(tier.tokens.searchsorted(low))
+        # Beyond the span's own beginning too: its indentation may be a token that lies before.
+        begun = int(tier.places.searchsorted(span.cut.place, "right"))
+        left = max(begun, int(tier.tokens.searchsorted(low)))
         right = int(tier.tokens.searchsorted(high, "right"))
         if left >= right:
             return None

@@ -81,7 +81,7 @@ def _walk_tree(text: str, page: HtmlPage) -> bool:
     for event, element in etree.iterwalk(root, events=("start", "end")):
         if event == "start":
             tag = str(element.tag)
-            page.start(tag, dict(element.attrib), tag == "table" and _is_data(element))
+            page.start(tag, dict(element.items()), tag == "table" and _is_data(element))
             page.data(element.text or "")
         else:
             page.end(str(element.tag))
