@@ -131,12 +131,15 @@ class Lines:
             stripped = text[self.first[line] : self.ends[line]].rstrip()
             ticks = len(stripped) - len(stripped.lstrip(stripped[0]))
             rest = stripped[ticks:]
-            if opened < 0 and ticks >= 3 and stripped[0] not in rest:
-                opened, fence = line, stripped[:ticks]
-                self.mark[line] = True
-            elif opened >= 0 and not rest and stripped.startswith(fence):
+            if opened >= 0 and not rest and stripped.startswith(fence):
                 self.fence[opened : line + 1] = self.mark[line] = True
                 opened = -1
+            elif ticks >= 3 and stripped[0] not in rest and (opened < 0 or rest):
+                # "```python" inside of a fence: more likely one before was never closed.
+                if opened >= 0:
+                    self.mark[opened] = False
+                self.mark[line] = True
+                opened, fence = line, stripped[:ticks]
         if opened >= 0:
             self.fence[opened:] = True
 

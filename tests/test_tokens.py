@@ -1,0 +1,139 @@
+import hashlib
+import lzma
+import random
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiktoken
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tiktoken_ext import openai_public
+
+from ragctl.chunking import count, tokens
+from ragctl.chunking.tokens import PIECE, TokenMap, encode, pieces
+
+MIXED = (
+    "Don't panic: 3,141 people (and 59 dogs) said «хорошо, пойдём!» at 10:45.\n\n"
+    "\tif x != y:\n        return [a/b for b in c]\n\n你好，世界。今天是2026年。\n"
+    "مرحبا بالعالم، كيف حالك؟ हिन्दी में लिखा वाक्य। Straße, Äpfel… 🙂👨‍👩‍👧 é \u0301 /usr//bin\n/x\n"
+    "THE_END.  <|endoftext|> 「はい」と言った。\u3000ok\u00a0nbsp\r\nwin ...!!\n\n\n- item's\n"
+)
+
+
+def ranks() -> bytes:
+    return lzma.decompress(files("ragctl.chunking").joinpath(tokens.RANKS).read_bytes())
+
+
+def test_packaged_ranks_are_the_published_ones() -> None:
+    assert hashlib.sha256(ranks()).hexdigest() == tokens.RANKS_SHA256
+
+
+def test_encoding_equals_tiktokens_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
+    # tiktoken looks for a download here, by the hash of its address, and checks its content.
+    (tmp_path / hashlib.sha1(url.encode()).hexdigest()).write_bytes(ranks())
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    theirs = openai_public.o200k_base()
+    assert theirs["pat_str"] == tokens.PATTERN
+    assert theirs["special_tokens"] == tokens.SPECIAL_TOKENS
+    assert theirs["name"] == tokens.ENCODING
+    reference = tiktoken.Encoding(**theirs)
+    assert reference.encode_ordinary(MIXED) == encode(MIXED).tolist()
+    lengths = tokens.byte_lengths()
+    assert all(lengths[rank] == len(token) for token, rank in theirs["mergeable_ranks"].items())
+
+
+def test_encoding_is_loaded_once() -> None:
+    assert tokens.encoding() is tokens.encoding()
+
+
+def test_importing_the_room_is_cheap() -> None:
+    code = "import sys, ragctl.chunking; print(*sorted({'numpy', 'tiktoken'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_text_of_special_tokens_is_ordinary_text() -> None:
+    assert count("<|endoftext|>") > 1
+    assert not set(encode("a <|endoftext|> b").tolist()) & set(tokens.SPECIAL_TOKENS.values())
+
+
+def test_count_of_nothing_and_of_long_text() -> None:
+    assert count("") == 0
+    long = MIXED * 900
+    assert len(long) > 3 * PIECE
+    assert count(long) == len(tokens.encoding().encode_ordinary(long))
+
+
+@pytest.mark.parametrize("run", ["a", " ", "\n", "中", "1", "-", "\u0301"])
+def test_a_run_without_seams_costs_at_most_a_token_a_piece(run: str) -> None:
+    text = run * (PIECE + 1000)
+    true = len(tokens.encoding().encode_ordinary(text))
+    assert true <= count(text) <= true + 2
+
+
+def test_pieces_tile_the_text_and_end_at_seams() -> None:
+    text = MIXED * 900
+    spans = list(pieces(text))
+    assert [start for start, _, _ in spans] == [0, *(end for _, end, _ in spans[:-1])]
+    assert spans[-1][1] == len(text)
+    assert all(at_seam and end - start <= PIECE for start, end, at_seam in spans)
+
+
+def test_token_map_places_every_token() -> None:
+    whole = TokenMap(MIXED)
+    assert whole.total == len(encode(MIXED)) == len(whole.starts)
+    positions = np.arange(len(MIXED) + 1)
+    assert whole.at_all(positions).tolist() == [
+        whole.at(position) for position in positions.tolist()
+    ]
+    # A seam is a token's edge: the tokens before it are those of the text before it.
+    for seam in tokens.SEAM.finditer(MIXED):
+        assert whole.at(seam.end()) == count(MIXED[: seam.end()])
+
+
+texts = st.lists(
+    st.one_of(
+        st.sampled_from([*MIXED.split(" "), "\n", "\n\n", " ", "  ", "\t", "'s", ".", "/", "中文"]),
+        st.text(max_size=8),
+    ),
+    max_size=120,
+).map("".join)
+
+
+@given(text=texts, random_=st.randoms(use_true_random=False))
+def test_exact_counts_any_span(text: str, random_: random.Random) -> None:
+    whole = TokenMap(text)
+    for _ in range(8):
+        start = random_.randint(0, len(text))
+        end = len(text[: random_.randint(start, len(text))].rstrip())
+        if start < end:
+            assert whole.exact(start, end) == count(text[start:end])
+
+
+def test_exact_counts_long_spans_and_encodes_little() -> None:
+    encoded = 0
+
+    def counting(text: str) -> NDArray[np.uint32]:
+        nonlocal encoded
+        encoded += len(text)
+        return encode(text)
+
+    text = MIXED * 400 + "z" * (PIECE + 50_000) + MIXED * 400
+    whole = TokenMap(text, counting)
+    assert encoded == len(text)
+    generator = random.Random(3)
+    encoded = 0
+    for _ in range(400):
+        start = generator.randrange(len(MIXED) * 390)
+        end = len(text[: start + generator.randint(800, 3000)].rstrip())
+        assert whole.exact(start, end) == len(encode(text[start:end]))
+    assert encoded < 400 * 60
+    run = len(MIXED) * 400
+    start, end = run - 40, run + PIECE + 20_000
+    assert whole.exact(start, end) == len(encode(text[start:end]))
