@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast
 
+from ragctl import catalog
 from ragctl.embedding import Embedder, connect
 from ragctl.embedding.language import BM25_NAMES
 from ragctl.embedding.sparse import Sparse, SparseConfig
@@ -64,8 +65,7 @@ def search(
         raise AssertionError("dense search needs an embedder")
     dense = embedder.query(text) if embedder is not None and mode != "sparse" else None
     sparse = _sparse_query(collection, text) if mode != "dense" else None
-    fusion = _fusion(collection)
-    found = collection.query(Query(limit, dense, sparse, where, fusion))
+    found = collection.query(Query(limit, dense, sparse, where, fusion_of(collection)))
     return [_hit(point) for point in found]
 
 
@@ -79,8 +79,11 @@ def _sparse_query(collection: Collection, text: str) -> SparseVector:
     return SparseVector(indices, values)
 
 
-def _fusion(collection: Collection) -> Fusion:
-    return Fusion()
+def fusion_of(collection: Collection) -> Fusion:
+    """How dense and sparse are weighed: by the model, as the catalogue has it."""
+    model = str(collection.settings.identity["model"])
+    known = catalog.models().get(model)
+    return Fusion(dense=known.dense_weight if known else 1.0)
 
 
 def _hit(point: Scored) -> Hit:

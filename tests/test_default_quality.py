@@ -19,19 +19,20 @@ import pytest
 import qdrant_edge as qe
 from numpy.typing import NDArray
 
-from ragctl import chunking
+from ragctl import catalog, chunking
 from ragctl.embedding.builtin import embed
 from ragctl.embedding.language import collection_languages, detect
 from ragctl.embedding.sparse import Sparse, SparseConfig
 from ragctl.index.points import embedded_text
 from ragctl.loaders import LoadOptions, load
 from ragctl.records import Document
+from ragctl.stores.base import Fusion
 
 SAMPLES = Path(__file__).parents[1] / "sample_docs"
 QUESTIONS = Path(__file__).parent / "data" / "questions.jsonl"
 LANGUAGES = ("en", "ru", "zh", "de")
-DIM = 2048
-K, DENSE, SPARSE, PREFETCH = 2, 0.7, 1.0, 100
+DIM = catalog.model("builtin").dim
+FUSION = Fusion(dense=catalog.model("builtin").dense_weight)
 
 Vectors = NDArray[np.float32]
 
@@ -153,7 +154,7 @@ def measured(
     dense = [qe.Query.Nearest(vector.tolist(), "dense") for vector in embed(asked, DIM)]
     terms = [qe.Query.Nearest(qe.SparseVector(*sparse.query(text)), "bm25") for text in asked]
     # The stubs do not know Rrf for the Fusion it is.
-    fusion = cast(qe.Fusion, qe.Fusion.Rrf(k=K, weights=[DENSE, SPARSE]))
+    fusion = cast(qe.Fusion, qe.Fusion.Rrf(k=FUSION.k, weights=[FUSION.dense, FUSION.sparse]))
 
     def alone(sides: list[qe.Query]) -> Scores:
         return scores(
@@ -162,7 +163,7 @@ def measured(
         )
 
     def fused(index: int) -> list[int]:
-        sides = [qe.Prefetch(limit=PREFETCH, query=side[index]) for side in (dense, terms)]
+        sides = [qe.Prefetch(limit=FUSION.prefetch, query=side[index]) for side in (dense, terms)]
         return ids(shard.query(qe.QueryRequest(limit=10, prefetches=sides, query=fusion)))
 
     found = {"dense": alone(dense), "sparse": alone(terms), "fused": scores(questions, fused)}

@@ -24,6 +24,7 @@ _KEYS = (
     "backend",
     "price",
     "revision",
+    "dense_weight",
 )
 
 
@@ -53,7 +54,8 @@ class Model:
     included; `trained` those that it was trained at, where they are published.
     `context` is in tokens of its own tokenizer. `price` is US dollars per
     million tokens at its maker's API, None where unknown. `backend` is the
-    provider used when none is named.
+    provider used when none is named. `dense_weight` is the weight of its vectors
+    beside BM25's 1 when both are fused.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Model:
     backend: str
     price: float | None = None
     revision: str | None = None
+    dense_weight: float = 1.0
 
     @property
     def matryoshka(self) -> bool:
@@ -124,6 +127,7 @@ def _model(name: str, data: object, source: str) -> Model:
         query=_side(row, "query"),
         backend=row.required("backend", str),
         price=row.optional("price", float),
+        dense_weight=_weight(row),
         revision=row.optional("revision", str),
     )
 
@@ -150,3 +154,10 @@ def _dims(row: Table, dim: int) -> Sequence[int]:
 def _side(row: Table, key: str) -> Side:
     side = row.table(key, ("task", "prompt"))
     return Side(task=side.optional("task", str), prompt=side.optional("prompt", str))
+
+
+def _weight(row: Table) -> float:
+    weight = row.optional("dense_weight", float)
+    if weight is not None and weight <= 0:
+        raise row.error("dense_weight", f"must be above 0, not {weight:g}")
+    return 1.0 if weight is None else weight

@@ -51,7 +51,8 @@ LAST_SEAM = re.compile(f"(?s:.*){_SEAM}")
 PIECE = 1 << 16
 _NEAR = 96  # how far from an edge to look for a seam, in characters
 
-Encode = Callable[[str], "NDArray[np.uint32]"]
+Tokens = NDArray[np.uint32]
+Encode = Callable[[str], Tokens]
 
 
 @cache
@@ -82,9 +83,9 @@ def byte_lengths() -> NDArray[np.int64]:
     return _loaded()[1]
 
 
-def encode(text: str) -> NDArray[np.uint32]:
+def encode(text: str) -> Tokens:
     """Tokens of `text`; the text of a special token is ordinary text here."""
-    tokens: NDArray[np.uint32] = encoding().encode_to_numpy(text, disallowed_special=())
+    tokens: Tokens = encoding().encode_to_numpy(text, disallowed_special=())
     return tokens
 
 

@@ -88,7 +88,7 @@ class Fusion:
     `prefetch`: how many candidates each side gives to the fusion.
     """
 
-    k: int = 60
+    k: int = 2  # the engine's own default
     dense: float = 1.0
     sparse: float = 1.0
     prefetch: int = 100
