@@ -11,7 +11,6 @@ import pytest
 import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from tiktoken_ext import openai_public
 
 from ragctl.chunking import count, tokens
@@ -119,7 +118,7 @@ def test_exact_counts_any_span(text: str, random_: random.Random) -> None:
 def test_exact_counts_long_spans_and_encodes_little() -> None:
     encoded = 0
 
-    def counting(text: str) -> NDArray[np.uint32]:
+    def counting(text: str) -> tokens.Tokens:
         nonlocal encoded
         encoded += len(text)
         return encode(text)

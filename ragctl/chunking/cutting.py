@@ -206,7 +206,7 @@ class Cutter:
             if not low <= span.start < span.end <= high:
                 self._covered[kind] = (span.start, span.end)
                 read = self._reader.words if kind is Place.WORD else self._reader.characters
-                self._tiers[kind] = self._make(read(span.start, span.end))
+                self._tiers[kind] = self._make(kind, read(span.start, span.end))
         elif kind not in self._tiers:
             if kind is Place.SENTENCE:
                 places = self._reader.sentences()
@@ -214,11 +214,12 @@ class Cutter:
                 places = self._reader.clauses()
             else:
                 places = self._structure[kind]
-            self._tiers[kind] = self._make(places)
+            self._tiers[kind] = self._make(kind, places)
         return self._tiers[kind]
 
-    def _make(self, places: Ints) -> Tier:
-        return Tier(places, self._map.at_all(places), self._reader.rank(places))
+    def _make(self, kind: Place, places: Ints) -> Tier:
+        ranks = self._reader.rank(places, over_lines=kind in HEADINGS)
+        return Tier(places, self._map.at_all(places), ranks)
 
     def _fits(self, starts: Ints, ends: Ints) -> Bools:
         fits: Bools = self._map.at_all(ends) - self._map.at_all(starts) <= self._size

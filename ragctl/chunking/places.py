@@ -52,6 +52,8 @@ _CHARACTERS = {
     _FULL_COMMA: "，、：､",
 }
 _RANKED = 32  # characters from a place on that decide its rank among its kind
+_BATCH = 1 << 14  # places ranked at a time
+_ALIKE = 6  # first characters that two rows of something share
 _FIRST_WORD = 16  # characters of a line's first word that are measured
 _WRAPPED = 32  # a shorter line is not a wrapped one
 
@@ -163,8 +165,8 @@ class Lines:
             going &= (kinds[at] == 0) & (codes[at] < 0x2E80)  # below: no Chinese or Japanese
             word += going
         previous = np.concatenate(([0], length[:-1]))
-        beginning = self.lead.astype(np.uint64) << np.uint64(32) | codes[self.first + 1]
-        alike = np.concatenate(([False], beginning[1:] == beginning[:-1]))
+        beginnings = np.lib.stride_tricks.sliding_window_view(codes, _ALIKE)[self.first]
+        alike = np.concatenate(([False], (beginnings[1:] == beginnings[:-1]).all(axis=1)))
         full = (previous + 1 + word > widest) & (previous >= _WRAPPED)
         return full & (widest > narrowest) & ~alike & ~self.gap
 
@@ -189,16 +191,24 @@ class Reader:
     def _lines(self) -> Lines:
         return Lines(self.document, self._codes, self._space)
 
-    def rank(self, places: Ints) -> NDArray[np.uint32]:
-        """A hash of the 32 characters from each place on; the highest is cut first.
+    def rank(self, places: Ints, over_lines: bool = False) -> NDArray[np.uint32]:
+        """A hash of up to 32 characters from each place on; the highest is cut first.
 
-        It knows nothing of what stands before the place or of where it lies,
-        so new text elsewhere leaves the order of the old places as it was.
+        It ends with the line, so that an edit gives new ranks to the places in
+        the line before it at most; with `over_lines` it does not, for headings
+        that many sections share. It knows nothing of what stands before the
+        place, so new text elsewhere leaves the order of the places as it was.
         """
         windows = np.lib.stride_tricks.sliding_window_view(self._codes, _RANKED)
         ranks = np.empty(len(places), np.uint32)
-        for at in range(0, len(places), 1 << 14):
-            ranks[at : at + (1 << 14)] = windows[places[at : at + (1 << 14)]] @ _weights()
+        column = np.arange(_RANKED)
+        for at in range(0, len(places), _BATCH):
+            some = places[at : at + _BATCH]
+            window = windows[some]
+            if not over_lines:
+                line = self._lines.starts.searchsorted(some, "right") - 1
+                window = window * (column < (self._lines.ends[line] - some)[:, None])
+            ranks[at : at + _BATCH] = window @ _weights()
         ranks ^= ranks >> np.uint32(16)
         ranks *= np.uint32(0x85EBCA6B)
         ranks ^= ranks >> np.uint32(13)

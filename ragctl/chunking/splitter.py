@@ -7,10 +7,16 @@ from ragctl.chunking.cutting import Cutter
 from ragctl.chunking.tokens import Encode, TokenMap, encode
 from ragctl.records import Chunk, Document, Heading
 
-_SENTENCE = re.compile(
-    r"[.!?…؟۔।॥][\"')\]»”’*_`]*\s+(?=\S)|[。！？；][」』）”’]*\s*(?=\S)|\n\s*\n\s*(?=\S)"
+# Where repeated text may begin: behind these, the better ones first.
+_BEGINNINGS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"[.!?…؟۔।॥][\"')\]»”’*_`]*\s+(?=\S)|[。！？；][」』）”’]*\s*(?=\S)|\n\s*\n\s*(?=\S)",
+        r"[,;:—–،؛]\s+(?=\S)|[，、：]\s*(?=\S)",
+        r"\s(?=\S)",
+        r"(?=\S)(?=[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff])",  # Chinese, Japanese, Korean
+    )
 )
-_WORD = re.compile(r"\s(?=\S)")
 
 
 def chunks(document: Document, size: int, overlap: int, encode: Encode = encode) -> list[Chunk]:
@@ -45,7 +51,7 @@ def _repeat(
     """Where the chunk begins when it repeats the end of the text before it, and its tokens.
 
     At a sentence if one begins within `overlap` tokens before `start`, else at
-    a word; None where neither does.
+    a clause, a word, a Chinese character; None where none does.
     """
     text = tokens.text
     low = max(low, int(tokens.starts[max(0, tokens.at(start) - overlap)]))
@@ -53,7 +59,7 @@ def _repeat(
         return None
     # The first character may itself begin a sentence or a word.
     back = max(0, low - 2)
-    for pattern in (_SENTENCE, _WORD):
+    for pattern in _BEGINNINGS:
         for match in pattern.finditer(text, back, start):
             begin = match.end()
             if low <= begin < start and tokens.exact(begin, len(text[:start].rstrip())) <= overlap:
