@@ -47,8 +47,10 @@ def some_units(texts: Texts, chunks: int) -> list[str]:
 def test_edit_at_every_place(name: str, edit: str) -> None:
     texts = KINDS[name]
     found = changes(texts, some_units(texts, 80), edit)
-    # A replaced unit is one deleted and one inserted.
-    assert max(found) <= (5 if edit == "replace" else 4), found
+    # A replaced unit is one deleted and one inserted; where any word may be a
+    # cut, a few words bring many new places.
+    lenient = edit == "replace" or name == "words without points"
+    assert max(found) <= (5 if lenient else 4), found
     assert sum(k * n for k, n in found.items()) / found.total() < 2.5
 
 

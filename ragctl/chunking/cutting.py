@@ -218,8 +218,7 @@ class Cutter:
         return self._tiers[kind]
 
     def _make(self, kind: Place, places: Ints) -> Tier:
-        ranks = self._reader.rank(places, over_lines=kind in HEADINGS)
-        return Tier(places, self._map.at_all(places), ranks)
+        return Tier(places, self._map.at_all(places), self._reader.rank(kind, places))
 
     def _fits(self, starts: Ints, ends: Ints) -> Bools:
         fits: Bools = self._map.at_all(ends) - self._map.at_all(starts) <= self._size

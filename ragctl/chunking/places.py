@@ -52,6 +52,7 @@ _CHARACTERS = {
     _FULL_COMMA: "，、：､",
 }
 _RANKED = 32  # characters from a place on that decide its rank among its kind
+_REACH = {Place.WORD: 12, Place.CHARACTER: 12}  # fewer characters where places are dense
 _BATCH = 1 << 14  # places ranked at a time
 _ALIKE = 6  # first characters that two rows of something share
 _FIRST_WORD = 16  # characters of a line's first word that are measured
@@ -191,13 +192,14 @@ class Reader:
     def _lines(self) -> Lines:
         return Lines(self.document, self._codes, self._space)
 
-    def rank(self, places: Ints, over_lines: bool = False) -> NDArray[np.uint32]:
-        """A hash of up to 32 characters from each place on; the highest is cut first.
+    def rank(self, kind: Place, places: Ints) -> NDArray[np.uint32]:
+        """A hash of the text from each place on; the highest is cut first.
 
-        It ends with the line, so that an edit gives new ranks to the places in
-        the line before it at most; with `over_lines` it does not, for headings
-        that many sections share. It knows nothing of what stands before the
-        place, so new text elsewhere leaves the order of the places as it was.
+        It takes up to 32 characters of the place's line (12 where places are
+        dense), so that an edit gives new ranks to the places right before it at
+        most; only of headings, whose titles sections share, it takes what
+        follows too. It knows nothing of what stands before the place, so new
+        text elsewhere leaves the order of the places as it was.
         """
         windows = np.lib.stride_tricks.sliding_window_view(self._codes, _RANKED)
         ranks = np.empty(len(places), np.uint32)
@@ -205,9 +207,10 @@ class Reader:
         for at in range(0, len(places), _BATCH):
             some = places[at : at + _BATCH]
             window = windows[some]
-            if not over_lines:
+            if kind not in HEADINGS:
                 line = self._lines.starts.searchsorted(some, "right") - 1
-                window = window * (column < (self._lines.ends[line] - some)[:, None])
+                reach = np.minimum(self._lines.ends[line] - some, _REACH.get(kind, _RANKED))
+                window = window * (column < reach[:, None])
             ranks[at : at + _BATCH] = window @ _weights()
         ranks ^= ranks >> np.uint32(16)
         ranks *= np.uint32(0x85EBCA6B)
