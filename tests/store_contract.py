@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,6 +129,23 @@ class StoreContract:
             assert one.dense is not None
             assert two.payload == {"source": "d2", "text": "text 2", "size": 9}
             assert four.payload["mark"] == "whole"
+
+    def test_the_parts_of_a_batch_are_done_in_order(self, collection: Collection) -> None:
+        """Each part undoes what the one before did; only the last in the order is seen."""
+        parts: dict[str, list[Any]] = {
+            "upserts": [point(1, step="upserts")],
+            "overwrites": [(ident(1), {"source": "d1", "step": "overwrites"})],
+            "marks": [point(1, step="marks")],
+            "mark_overwrites": [(ident(1), {"source": "d1", "step": "mark_overwrites"})],
+            "merges": [((Match("source", ("d1",)),), {"step": "merges"})],
+        }
+        for count in range(1, len(parts) + 1):
+            names = list(parts)[:count]
+            collection.apply(Batch(**{name: parts[name] for name in names}))
+            (read,) = collection.retrieve([ident(1)])
+            assert read.payload["step"] == names[-1]
+        collection.apply(Batch(**parts, deletes=[ident(1)]))
+        assert collection.count() == 0
 
     def test_upsert_replaces_the_whole_point(self, collection: Collection) -> None:
         collection.apply(Batch(upserts=[point(1, extra="old")]))

@@ -36,6 +36,17 @@ class Shard:
         self._watcher: threading.Thread | None = None
         self._closed = False
 
+    def rest(self) -> None:
+        """Close the shard until its next use: what it held in memory is let go."""
+        with self._mutex:
+            self._give_up()
+
+    def reopen(self, config: qe.EdgeConfig) -> None:
+        """Open the shard under other settings, which it keeps; the data must fit them."""
+        with self._mutex:
+            self._give_up()
+            self._open(config)
+
     @contextmanager
     def use(self) -> Iterator[qe.EdgeShard]:
         """The open shard, for the length of the `with`; engine failures become StoreError."""
@@ -57,12 +68,12 @@ class Shard:
             self._watcher.join()
         self._turn.close()
 
-    def _open(self) -> qe.EdgeShard:
+    def _open(self, config: qe.EdgeConfig | None = None) -> qe.EdgeShard:
         time.sleep(max(0.0, self._stand_back - time.monotonic()))
         self._turn.take()
         try:
             with engine_errors(self._what):
-                self._shard = qe.EdgeShard.load(str(self._folder))
+                self._shard = qe.EdgeShard.load(str(self._folder), config)
         except BaseException:
             self._turn.give()
             raise
