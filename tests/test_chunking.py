@@ -290,6 +290,18 @@ def test_hostile_runs(run: str) -> None:
         assert sum(chunk.tokens for chunk in chunks) / len(chunks) > 0.8 * 512
 
 
+def test_clusters_of_characters_are_not_cut() -> None:
+    clusters = ["e\u0301\u0323", "👨\u200d👩\u200d👧", "👍🏽", "❤\ufe0f", "कि"]
+    generator = random.Random(2)
+    chosen = generator.choices(clusters, k=2000)
+    document = Document("d", "".join(chosen))
+    starts, at = set(), 0
+    for cluster in chosen:
+        starts.add(at)
+        at += len(cluster)
+    assert {chunk.start for chunk in check(document, 64)} <= starts
+
+
 def test_many_headings() -> None:
     text = "# h\n\n" * 20_000
     headings = tuple(Heading(at, 1, "h") for at in range(0, len(text), 5))

@@ -11,7 +11,7 @@ import pytest
 import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
-from tiktoken_ext import openai_public
+from tiktoken_ext import openai_public  # type: ignore[import-untyped]
 
 from ragctl.chunking import count, tokens
 from ragctl.chunking.tokens import PIECE, TokenMap, encode, pieces

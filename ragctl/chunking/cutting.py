@@ -23,7 +23,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ragctl.chunking.places import HEADINGS, Bools, Ints, Place, Reader
+from ragctl.chunking.lines import Bools, Ints
+from ragctl.chunking.places import HEADINGS, Place, Reader
 from ragctl.chunking.tokens import TokenMap
 from ragctl.records import Document
 

@@ -5,6 +5,7 @@ space. All of it is read off arrays of code points, one pass per question: a
 regular expression per question would cost more than tokenising the text.
 """
 
+import unicodedata
 from collections.abc import Callable
 from enum import IntEnum
 from functools import cache, cached_property
@@ -12,10 +13,8 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ragctl.chunking.lines import Bools, Ints, Lines
 from ragctl.records import Document
-
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 class Place(IntEnum):
@@ -53,10 +52,8 @@ _CHARACTERS = {
 }
 _RANKED = 32  # characters from a place on that decide its rank among its kind
 _REACH = {Place.WORD: 12, Place.CHARACTER: 12}  # fewer characters where places are dense
+_JOINER = 0x200D  # joins the characters on both sides: a family of emoji
 _BATCH = 1 << 14  # places ranked at a time
-_ALIKE = 6  # first characters that two rows of something share
-_FIRST_WORD = 16  # characters of a line's first word that are measured
-_WRAPPED = 32  # a shorter line is not a wrapped one
 
 
 @cache
@@ -77,6 +74,15 @@ def _lower() -> Bools:
 
 
 @cache
+def _joined() -> Bools:
+    """Characters that belong to the one before: marks, variation selectors, joiners, skin tones."""
+    table = np.zeros(0x110000, np.bool_)
+    table[[code for code in range(0x10000) if unicodedata.category(chr(code))[0] == "M"]] = True
+    table[[_JOINER, *range(0x1F3FB, 0x1F400), *range(0xE0020, 0xE01F0)]] = True
+    return table
+
+
+@cache
 def _weights() -> NDArray[np.uint32]:
     generator = np.random.Generator(np.random.PCG64(200))
     return generator.integers(0, 1 << 32, _RANKED, dtype=np.uint32) | np.uint32(1)
@@ -88,88 +94,6 @@ _RULES = np.array([ord(mark) for mark in "=-~^\"'`#*+_:."])
 def _before(values: Bools) -> Bools:
     """Each line's value replaced by that of the line before it."""
     return np.concatenate(([False], values[:-1]))
-
-
-class Lines:
-    """The lines of a document that hold more than white space, as parallel arrays."""
-
-    def __init__(self, document: Document, codes: NDArray[np.uint32], space: Bools) -> None:
-        length = len(document.text)
-        breaks = np.flatnonzero(codes[:length] == ord("\n"))
-        starts = np.concatenate(([0], breaks + 1))
-        ends = np.concatenate((breaks, [length]))
-        first = starts.copy()
-        indented = np.flatnonzero(space[starts])
-        if len(indented):
-            solid = np.append(np.flatnonzero(~space[:length]), length)
-            first[indented] = solid[solid.searchsorted(starts[indented])]
-        kept = np.flatnonzero(first < ends)
-        self.starts: Ints = starts[kept]
-        self.ends: Ints = ends[kept]
-        self.first: Ints = first[kept]  # first character that is not white space
-        self.indent: Ints = self.first - self.starts
-        self.gap: Bools = np.diff(kept, prepend=0) > 1  # an empty line stands before it
-        self.lead = codes[self.first]
-        second, third = codes[self.first + 1], codes[self.first + 2]
-        self.fence = np.zeros(len(kept), np.bool_)  # ``` or ~~~, and what stands between
-        self.mark = np.zeros(len(kept), np.bool_)  # the ``` or ~~~ alone
-        if document.kind == "markdown":
-            tick = (self.lead == ord("`")) | (self.lead == ord("~"))
-            self._fences(document.text, np.flatnonzero(tick & (self.lead == second)))
-        prose = ~self.fence & (document.kind != "code")
-        self.table: Bools = (self.lead == ord("|")) & prose
-        bullet = (
-            np.isin(self.lead, np.array([ord(mark) for mark in "-*+•"])) & space[self.first + 1]
-        )
-        digit = (self.lead >= ord("0")) & (self.lead <= ord("9"))
-        number = digit & (
-            (((second == ord(".")) | (second == ord(")"))) & space[self.first + 2])
-            | (((third == ord(".")) | (third == ord(")"))) & space[self.first + 3])
-        )
-        self.item: Bools = (bullet | number) & prose
-
-    def _fences(self, text: str, candidates: Ints) -> None:
-        opened, fence = -1, ""
-        for line in candidates.tolist():
-            stripped = text[self.first[line] : self.ends[line]].rstrip()
-            ticks = len(stripped) - len(stripped.lstrip(stripped[0]))
-            rest = stripped[ticks:]
-            if opened >= 0 and not rest and stripped.startswith(fence):
-                self.fence[opened : line + 1] = self.mark[line] = True
-                opened = -1
-            elif ticks >= 3 and stripped[0] not in rest and (opened < 0 or rest):
-                # "```python" inside of a fence: more likely one before was never closed.
-                if opened >= 0:
-                    self.mark[opened] = False
-                self.mark[line] = True
-                opened, fence = line, stripped[:ticks]
-        if opened >= 0:
-            self.fence[opened:] = True
-
-    def wrapped(self, codes: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> Bools:
-        """Lines that go on a paragraph: their first word had no room on the line before.
-
-        "No room" is judged by the longest of the lines around. Lines of one
-        length, or with one beginning, are rows of something.
-        """
-        count = len(self.starts)
-        length = self.ends - self.starts
-        widest, narrowest = length.copy(), length.copy()
-        for shift in range(1, min(5, count)):
-            for into, out in ((np.s_[shift:], np.s_[:-shift]), (np.s_[:-shift], np.s_[shift:])):
-                np.maximum(widest[into], length[out], out=widest[into])
-                np.minimum(narrowest[into], length[out], out=narrowest[into])
-        word = np.ones(count, np.int64)
-        going = np.ones(count, np.bool_)
-        for shift in range(1, _FIRST_WORD):
-            at = self.first + shift
-            going &= (kinds[at] == 0) & (codes[at] < 0x2E80)  # below: no Chinese or Japanese
-            word += going
-        previous = np.concatenate(([0], length[:-1]))
-        beginnings = np.lib.stride_tricks.sliding_window_view(codes, _ALIKE)[self.first]
-        alike = np.concatenate(([False], (beginnings[1:] == beginnings[:-1]).all(axis=1)))
-        full = (previous + 1 + word > widest) & (previous >= _WRAPPED)
-        return full & (widest > narrowest) & ~alike & ~self.gap
 
 
 class Reader:
@@ -215,6 +139,10 @@ class Reader:
         ranks ^= ranks >> np.uint32(16)
         ranks *= np.uint32(0x85EBCA6B)
         ranks ^= ranks >> np.uint32(13)
+        if kind is Place.CHARACTER:
+            # Lowest, so that a cluster is cut only where nothing else can be.
+            joined = _joined()[self._codes[places]] | (self._codes[places - 1] == _JOINER)
+            ranks[joined] = 0
         return ranks
 
     def indentation(self, place: int) -> int:
