@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+import warnings
 from typing import Annotated
 
 import typer
@@ -56,6 +57,7 @@ def _run(arguments: list[str]) -> int:
     debug = "--debug" in words
     if debug:
         arguments = [word for word in words if word != "--debug"] + arguments[len(words) :]
+    warnings.formatwarning = _format_warning
     try:
         result = app(arguments, prog_name="ragctl", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -78,6 +80,12 @@ def _run(arguments: list[str]) -> int:
         name = type(error).__name__
         console.warn(f"ragctl: unexpected failure: {name}: {error} (--debug shows where)")
         return RagctlError.exit_code
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None
+) -> str:
+    return f"warning: {console.one_line(str(message))}\n"
 
 
 def _usage(error: typer.TyperException) -> int:

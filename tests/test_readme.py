@@ -1,0 +1,63 @@
+"""What the README shows is what the command does."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_offline_command_works(tmp_path: Path) -> None:
+    """In the README's order, after its first command, in a home of its own."""
+    rows = re.findall(r"^\| [^|`]+ \| `(ragctl [^`]+)` \|$", README, re.MULTILINE)
+    assert len(rows) >= 13
+    first = re.search(r"<!-- main job -->\n```sh\n(.*)\n```", README)
+    assert first is not None
+    main_job = first[1].replace("pip install . && ", "")
+    environ = {**os.environ, "RAGCTL_HOME": str(tmp_path), "COLUMNS": "100"}
+    for line in [main_job, *rows]:
+        command = re.sub(r"\bragctl (?=[a-z])", f"{sys.executable} -m ragctl ", line)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            env=environ,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (line, done.stderr)
+        assert done.stdout.strip(), line
+
+
+def test_the_main_job_answers_the_question(tmp_path: Path) -> None:
+    question = re.search(r'ragctl search "([^"]+)"\n```', README)
+    assert question is not None
+    environ = {**os.environ, "RAGCTL_HOME": str(tmp_path)}
+    ragctl = [sys.executable, "-m", "ragctl"]
+    subprocess.run([*ragctl, "ingest", "sample_docs"], env=environ, cwd=ROOT, check=True)
+    found = subprocess.run(
+        [*ragctl, "search", question[1], "--limit", "1"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "hourly averages for three years" in found.stdout
+
+
+def test_options_named_in_the_readme_exist() -> None:
+    helps = "".join(
+        subprocess.run(
+            [sys.executable, "-m", "ragctl", command, "--help"],
+            env={**os.environ, "COLUMNS": "200", "TERM": "dumb"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for command in ("ingest", "search", "run", "status", "collections", "show", "delete")
+    )
+    named = set(re.findall(r"--[a-z][a-z-]+", README)) - {"--debug"}
+    assert {option for option in named if option not in helps} == set()
