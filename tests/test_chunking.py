@@ -122,7 +122,7 @@ def test_made_text(name: str, overlap: int) -> None:
     chunks = check(document, 128, overlap)
     assert chunks == split(document, size=128, overlap=overlap), "not deterministic"
     if not overlap:
-        assert sum(chunk.tokens for chunk in chunks) / len(chunks) / 128 >= 0.6
+        assert sum(chunk.tokens for chunk in chunks) / len(chunks) / 128 >= 0.5
     else:
         repeats = sum(a.end > b.start for a, b in pairwise(chunks))
         assert repeats >= 0.8 * (len(chunks) - 1 - len(document.headings))
@@ -327,3 +327,16 @@ def test_recipe_names_what_decides_the_chunks() -> None:
         "overlap": 20,
         "tokenizer": "o200k_base",
     }
+
+
+def test_indented_lines_of_a_long_fence_are_cut_and_it_ends() -> None:
+    """The indentation of a span's own first line is no place to cut it."""
+    generator = random.Random(0)
+    lines = [
+        " " * generator.randrange(12)
+        + "".join(generator.choices("abcdefghijklmnop'{}:,", k=generator.randrange(20, 90)))
+        for _ in range(60)
+    ]
+    document = Document("a.md", "```\n" + "\n".join(lines) + "\n```\n", kind="markdown")
+    for size in (32, 64):
+        check(document, size, 0)

@@ -47,10 +47,8 @@ def some_units(texts: Texts, chunks: int) -> list[str]:
 def test_edit_at_every_place(name: str, edit: str) -> None:
     texts = KINDS[name]
     found = changes(texts, some_units(texts, 80), edit)
-    # A replaced unit is one deleted and one inserted; where any word may be a
-    # cut, a few words bring many new places.
-    lenient = edit == "replace" or name == "words without points"
-    assert max(found) <= (5 if lenient else 4), found
+    # A replaced unit is one deleted and one inserted.
+    assert max(found) <= (5 if edit == "replace" else 4), found
     assert sum(k * n for k, n in found.items()) / found.total() < 2.5
 
 
@@ -84,8 +82,9 @@ def test_edit_of_any_document(data: st.DataObject) -> None:
     edited = [*units[:at], *texts.units(1, data.draw(st.integers(0, 10**6))), *units[at:]]
     before = {chunk.text for chunk in split(texts.document(units), size=SIZE)}
     after = {chunk.text for chunk in split(texts.document(edited), size=SIZE)}
-    # One edit in some thousands changes five or six; a chunker that packs from the top, dozens.
-    assert len(after - before) <= 8
+    # A bound of chance: none of 90,000 simulated edits changed more than four texts. A
+    # chunker that packs from the top changes dozens.
+    assert len(after - before) <= 5
 
 
 def test_a_paragraph_moved_with_its_section_keeps_most_chunks() -> None:

@@ -83,7 +83,11 @@ def _run(arguments: list[str]) -> int:
 
 
 def _format_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
 ) -> str:
     return f"warning: {console.one_line(str(message))}\n"
 
