@@ -44,6 +44,15 @@ def test_a_held_shard_is_waited_for_and_then_named(tmp_path: Path) -> None:
     one.close()
 
 
+def test_what_a_killed_creation_left_is_cleared_away(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    left = tmp_path / "collections" / ".docs.12345.new" / "shard"
+    left.mkdir(parents=True)
+    assert store.names() == []
+    store.create("docs", SETTINGS).close()
+    assert [path.name for path in (tmp_path / "collections").iterdir()] == ["docs"]
+
+
 def test_broken_settings_are_named(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path)
     store.create("docs", SETTINGS).close()

@@ -1,13 +1,13 @@
 """`ragctl status`, `collections`, `show` and `delete`."""
 
 import sys
-from contextlib import ExitStack
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from ragctl.cli import console
-from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_collection, open_store
+from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
 from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,23 +22,19 @@ def status(
     """What a collection holds, and what made it."""
     from ragctl.index.state import read_state
 
-    with ExitStack() as stack:
-        place = open_store(store)
-        stack.callback(place.close)
-        opened = open_collection(place, collection)
-        stack.callback(opened.close)
-        state = read_state(opened)
+    with opened(store, collection) as (place, found):
+        state = read_state(found)
         documents = state.documents.values()
         result: dict[str, Any] = {
             "collection": collection,
             "store": place.location,
-            "identity": dict(opened.settings.identity),
-            "origin": dict(opened.settings.origin),
+            "identity": dict(found.settings.identity),
+            "origin": dict(found.settings.origin),
             "documents": len(state.documents),
             "chunks": sum(document.chunks for document in documents),
             "incomplete": sorted(d.source for d in documents if not d.whole),
             "without_text": sorted(d.source for d in documents if d.whole and not d.chunks),
-            "languages": cast("Json", dict(sorted(opened.facet("lang").items()))),
+            "languages": cast("Json", dict(sorted(found.facet("lang").items()))),
             "roots": sorted({d.root for d in documents}),
         }
     if as_json:
@@ -74,21 +70,21 @@ def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
     from ragctl.stores.base import Match
 
     rows: list[dict[str, Any]] = []
-    with ExitStack() as stack:
-        place = open_store(store)
-        stack.callback(place.close)
+    with closing(open_store(store)) as place:
         for name in place.names():
-            opened = open_collection(place, name)
-            stack.callback(opened.close)
-            rows.append(
-                {
-                    "collection": name,
-                    "model": opened.settings.identity["model"],
-                    "dimension": opened.settings.dim,
-                    "documents": opened.count((Match("mark", (MARK,)),)),
-                    "points": opened.count(),
-                }
-            )
+            found = place.open(name)
+            if found is None:  # dropped just now
+                continue
+            with closing(found):
+                rows.append(
+                    {
+                        "collection": name,
+                        "model": found.settings.identity["model"],
+                        "dimension": found.settings.dim,
+                        "documents": found.count((Match("mark", (MARK,)),)),
+                        "points": found.count(),
+                    }
+                )
     if as_json:
         console.print_json(cast("Json", {"store": place.location, "collections": rows}))
     elif not rows:
@@ -110,15 +106,11 @@ def show(
     """A document as it is indexed: its metadata and its chunks in order."""
     from ragctl.stores.base import Match
 
-    with ExitStack() as stack:
-        place = open_store(store)
-        stack.callback(place.close)
-        opened = open_collection(place, collection)
-        stack.callback(opened.close)
+    with opened(store, collection) as (_, found):
         where = (Match("source", (source,)),)
-        points = cast(list[dict[str, Any]], [point.payload for point in opened.scroll(where)])
+        points = cast(list[dict[str, Any]], [point.payload for point in found.scroll(where)])
         if not points:
-            raise UsageError(f"no document {source!r} in {collection!r}{_near(opened, source)}")
+            raise UsageError(f"no document {source!r} in {collection!r}{_near(found, source)}")
     points.sort(key=lambda payload: payload["ordinal"])
     first, kept = points[0], ("ordinal", "start", "end", "page", "heading", "tokens", "text")
     head = {key: first.get(key) for key in ("source", "title", "lang", "root", "size", "meta")}
@@ -136,11 +128,11 @@ def show(
     return 0
 
 
-def _near(opened: "Collection", source: str) -> str:
+def _near(collection: "Collection", source: str) -> str:
     """How an error about an unknown source ends: the nearest ones there are."""
     import difflib
 
-    close = difflib.get_close_matches(source, list(opened.facet("source")), n=3)
+    close = difflib.get_close_matches(source, list(collection.facet("source")), n=3)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
@@ -163,24 +155,19 @@ def delete(
 
     if bool(sources) == everything:
         raise UsageError("name documents to delete, or --all for the whole collection")
-    with ExitStack() as stack:
-        place = open_store(store)
-        stack.callback(place.close)
-        stack.enter_context(place.lock(collection))
-        opened = open_collection(place, collection)
-        stack.callback(opened.close)
-        state = read_state(opened)
+    with opened(store, collection) as (place, found), place.lock(collection):
+        state = read_state(found)
         chosen = sorted(state.documents) if everything else _choose(sources or [], state)
         _confirm(f"delete {len(chosen)} documents from {collection!r}", yes)
-        deleted = opened.count() if everything else 0
         if everything:
-            opened.close()
+            deleted = found.count()
+            found.close()
             place.drop(collection)
         else:
-            writer = Writer(opened)
+            writer = Writer(found)
             writer.drop_documents(chosen)
             writer.flush()
-            opened.finish()
+            found.finish()
             deleted = writer.deleted
     if as_json:
         console.print_json(

@@ -1,6 +1,8 @@
 """Options that several commands share."""
 
 import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,17 +42,20 @@ def open_store(location: str | None) -> "Store":
     return connect(location or default_store(os.environ), environ=os.environ)
 
 
-def open_collection(store: "Store", name: str) -> "Collection":
-    """The collection, or UsageError naming those that there are."""
-    collection = store.open(name)
-    if collection is None:
-        names = store.names()
-        there = f"there are: {', '.join(names)}" if names else "it is empty"
-        raise UsageError(
-            f"no collection {name!r} in {store.location} ({there}); "
-            "make one with: ragctl ingest FOLDER"
-        )
-    return collection
+@contextmanager
+def opened(location: str | None, name: str) -> Iterator[tuple["Store", "Collection"]]:
+    """A store and a collection in it; UsageError names those that there are."""
+    with closing(open_store(location)) as store:
+        collection = store.open(name)
+        if collection is None:
+            names = store.names()
+            there = f"there are: {', '.join(names)}" if names else "it is empty"
+            raise UsageError(
+                f"no collection {name!r} in {store.location} ({there}); "
+                "make one with: ragctl ingest FOLDER"
+            )
+        with closing(collection):
+            yield store, collection
 
 
 def parse_pairs(pairs: list[str], option: str) -> dict[str, str]:

@@ -13,8 +13,7 @@ from ragctl.cli.options import (
     BaseUrl,
     CollectionName,
     StoreLocation,
-    open_collection,
-    open_store,
+    opened,
 )
 from ragctl.errors import UsageError
 
@@ -46,18 +45,15 @@ def search(
         raise UsageError(f"--mode {mode!r}: one of {', '.join(room.MODES)}")
     conditions = room.parse_where(where)
     with ExitStack() as stack:
-        place = open_store(store)
-        stack.callback(place.close)
-        opened = open_collection(place, collection)
-        stack.callback(opened.close)
+        _, found = stack.enter_context(opened(store, collection))
         embedder = None
         if mode != "sparse":
             embedder = room.embedder_of(
-                opened, backend=backend, base_url=base_url, environ=os.environ
+                found, backend=backend, base_url=base_url, environ=os.environ
             )
             stack.callback(embedder.close)
         hits = room.search(
-            opened,
+            found,
             question,
             embedder=embedder,
             limit=limit,

@@ -77,8 +77,9 @@ class EdgeStore:
     def create(self, name: str, settings: Settings) -> "EdgeCollection":
         folder = self._folder(name)
         private_folder(folder.parent)
+        for left in folder.parent.glob(f".{name}.*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
         making = folder.with_name(f".{name}.{os.getpid()}.new")
-        shutil.rmtree(making, ignore_errors=True)
         (making / "shard").mkdir(parents=True)
         with engine_errors(f"collection {name!r}"):
             shard = qe.EdgeShard.create(str(making / "shard"), _config(settings))
