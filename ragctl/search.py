@@ -65,18 +65,23 @@ def search(
         raise AssertionError("dense search needs an embedder")
     dense = embedder.query(text) if embedder is not None and mode != "sparse" else None
     sparse = _sparse_query(collection, text) if mode != "dense" else None
+    if dense is None and sparse is None:
+        return []
     found = collection.query(Query(limit, dense, sparse, where, fusion_of(collection)))
     return [_hit(point) for point in found]
 
 
-def _sparse_query(collection: Collection, text: str) -> SparseVector:
-    """The question's terms under every language that the collection's documents have."""
+def _sparse_query(collection: Collection, text: str) -> SparseVector | None:
+    """The question's terms under the languages that the collection's documents have.
+
+    None where it has no terms, such as a question of stop words alone.
+    """
     config = SparseConfig.from_json(collection.settings.sparse)
     if not config.languages:
         present = sorted(BM25_NAMES.keys() & collection.facet("lang"))
         config = replace(config, languages=tuple(present))
     indices, values = Sparse(config).query(text)
-    return SparseVector(indices, values)
+    return SparseVector(indices, values) if indices else None
 
 
 def fusion_of(collection: Collection) -> Fusion:

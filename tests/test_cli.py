@@ -138,6 +138,12 @@ def test_modes(shell: Shell, mode: str) -> None:
     assert scores == sorted(scores, reverse=True)
 
 
+def test_a_question_of_stop_words_alone(shell: Shell) -> None:
+    shell.json("ingest", "docs", "--language", "en")
+    assert shell.json("search", "of the", "--mode", "sparse")["hits"] == []
+    assert len(shell.json("search", "of the")["hits"]) == 2
+
+
 def test_status_collections_show_delete(shell: Shell) -> None:
     shell.json("ingest", "docs", "--dim", "256")
     shell.json("ingest", "docs", "--collection", "second")

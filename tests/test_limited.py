@@ -211,6 +211,23 @@ def test_a_slow_caller_costs_a_job_no_time() -> None:
     assert items == [*range(1, 20_000), Ended()]
 
 
+LEAVER = """
+import sys
+from ragctl.limited import Pool
+with Pool("tests.limited_jobs:count", workers=2, seconds=20.0, memory=2**29) as counting:
+    for number in range(int(sys.argv[1])):
+        for _ in counting.stream([(5000, ""), (5000, "")]):
+            if (number := number - 1) < 0:
+                break
+"""
+
+
+def test_a_caller_may_leave_a_stream_while_items_come_in() -> None:
+    """In a process of its own: what failed here once was a close() that never returned."""
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", LEAVER, "30"], cwd=root, timeout=60, check=True)
+
+
 PARENT = """
 import sys
 from ragctl.limited import Pool

@@ -189,6 +189,8 @@ class _Crew:
             return child
 
     def _put(self, reply: Reply | RagctlError) -> None:
+        if self._closing.is_set():  # close() frees one slot a feeder, no more
+            return
         self._slots.acquire()
         if not self._closing.is_set():
             self._replies.put(reply)
