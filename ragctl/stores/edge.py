@@ -42,11 +42,11 @@ _EXACT = qe.SearchParams(exact=True)
 
 # New points go to a segment that the engine keeps in memory. When it has grown
 # to about so many bytes it is sealed: rewritten as files that memory only maps.
-_SEAL_BYTES = 12 << 20
+_SEAL_BYTES = 16 << 20
 _TERM_BYTES = 24  # of a sparse vector's entry, in the segment in memory
 _FIELD_BYTES = 2048  # of a point's payload but its text, and what indexes it
 _POINT_BYTES = 8192  # of a usual point beside its vector, in that segment
-_SEGMENTS = 24  # sealed segments are joined when there are more (opening takes 10-20 ms for each)
+_SEGMENTS = 64  # sealed segments are joined when there are more (opening takes 10-20 ms for each)
 
 
 class EdgeStore:
@@ -202,7 +202,7 @@ class EdgeCollection:
             info = shard.info()
         if info.segments_count > _SEGMENTS:
             whole = info.points_count * self.settings.dim * 4 // 1024
-            segment_kb = max(_segment_kb(self.settings.dim), 2 * whole // _SEGMENTS)
+            segment_kb = max(_segment_kb(self.settings.dim), 4 * whole // _SEGMENTS)
             self._shard.reopen(_config(self.settings, segment_kb))
             self._seal()
 
