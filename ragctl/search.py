@@ -78,7 +78,7 @@ def _sparse_query(collection: Collection, text: str) -> SparseVector | None:
     """
     config = SparseConfig.from_json(collection.settings.sparse)
     if not config.languages:
-        present = sorted(BM25_NAMES.keys() & collection.facet("lang"))
+        present = sorted(BM25_NAMES.keys() & collection.facet("mark"))
         config = replace(config, languages=tuple(present))
     indices, values = Sparse(config).query(text)
     return SparseVector(indices, values) if indices else None

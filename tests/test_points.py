@@ -70,7 +70,7 @@ def _document(chunks: int) -> PreparedDocument:
 def test_only_the_first_point_is_marked_and_all_name_their_version() -> None:
     stat = FileStat("a.md", "/root", 10, 20)
     rows = payloads(_document(3), stat, recipe="r", parts=1)
-    assert [row.get("mark") for row in rows] == ["complete", None, None]
+    assert [row.get("mark") for row in rows] == ["en", None, None]
     assert {row["version"] for row in rows} == {version("a.md", "d" * 32)}
     assert [row["ordinal"] for row in rows] == [0, 1, 2]
     assert rows[1]["chunks"] == 3
@@ -79,6 +79,6 @@ def test_only_the_first_point_is_marked_and_all_name_their_version() -> None:
 
 def test_a_document_without_text_still_has_its_mark() -> None:
     (row,) = payloads(_document(0), FileStat("a.md", "/root", 10, 20), recipe="r", parts=1)
-    assert row["mark"] == "complete"
+    assert row["mark"] == "en"
     assert row["chunks"] == 0
     assert row["text"] == ""

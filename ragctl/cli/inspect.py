@@ -34,7 +34,7 @@ def status(
             "chunks": sum(document.chunks for document in documents),
             "incomplete": sorted(d.source for d in documents if not d.whole),
             "without_text": sorted(d.source for d in documents if d.whole and not d.chunks),
-            "languages": cast("Json", dict(sorted(found.facet("lang").items()))),
+            "languages": cast("Json", dict(sorted(found.facet("mark").items()))),
             "roots": sorted({d.root for d in documents}),
         }
     if as_json:
@@ -53,7 +53,7 @@ def _print_status(result: dict[str, Any]) -> None:
         ("backend", result["origin"].get("backend") or "unknown"),
         ("documents", f"{result['documents']:,}"),
         ("chunks", f"{result['chunks']:,}"),
-        ("languages", f"{languages} (chunks)" if languages else "none yet"),
+        ("languages", languages if languages else "none yet"),
         ("folders", ", ".join(result["roots"]) or "none yet"),
     ]
     for name, what in (("incomplete", "run ingest again"), ("without_text", "nothing to search")):
@@ -66,9 +66,6 @@ def _print_status(result: dict[str, Any]) -> None:
 
 def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
     """The collections of a store, with the model and size of each."""
-    from ragctl.index.points import MARK
-    from ragctl.stores.base import Match
-
     rows: list[dict[str, Any]] = []
     with closing(open_store(store)) as place:
         for name in place.names():
@@ -81,7 +78,7 @@ def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
                         "collection": name,
                         "model": found.settings.identity["model"],
                         "dimension": found.settings.dim,
-                        "documents": found.count((Match("mark", (MARK,)),)),
+                        "documents": sum(found.facet("mark").values()),
                         "points": found.count(),
                     }
                 )

@@ -160,7 +160,10 @@ class Ingest:
     def _seal_if_done(self, file: OpenFile) -> None:
         # Not after a failure inside: the file must be read again next time.
         if file.seal and not file.outstanding and not file.failed:
-            self._writer.merge((Match("file", (file.file,)),), file.seal)
+            sources = sorted(file.seen)
+            for first in range(0, len(sources), _SOME):
+                some = Match("source", tuple(sources[first : first + _SOME]))
+                self._writer.merge((some,), file.seal)
 
     # Comparing with the store
 

@@ -9,7 +9,6 @@ from typing import cast
 from ragctl.records import Json
 
 CONTEXT = 1  # version of the rule that puts headings before a chunk's text
-MARK = "complete"
 _NAMESPACE = uuid.UUID("6f0d3c1e-5b0a-5c2b-9a3e-2f6f1d0c7a11")
 
 
@@ -104,8 +103,9 @@ def payloads(
 ) -> list[dict[str, Json]]:
     """One payload a point, in order; a document without text has one, without a vector.
 
-    The first carries the mark that the document is complete. `parts`: how many
-    documents the file has.
+    The first carries the mark that the document is complete; its value is the
+    language, so that one count tells which there are. `parts`: how many documents
+    the file has.
     """
     common: dict[str, Json] = {
         "source": document.source,
@@ -137,5 +137,5 @@ def payloads(
         }
         for ordinal, chunk in enumerate(document.chunks)
     ] or [common | {"ordinal": 0, "text": "", "text_hash": ""}]
-    rows[0]["mark"] = MARK
+    rows[0]["mark"] = document.lang
     return rows

@@ -1,6 +1,6 @@
 """What a collection holds, document by document, read from its marks.
 
-Two reads tell all: the marks (one point a document) and the number of points
+Two reads tell all: the marked points (one a document) and the number of points
 of each version. A document whose version has not exactly the points its mark
 promises was left half written, or half removed, by a run that was killed.
 """
@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from ragctl.index.points import MARK
 from ragctl.stores.base import Collection, Match
 
 _MARK_FIELDS = (
@@ -55,7 +54,8 @@ def read_state(collection: Collection) -> State:
     """The documents of `collection`; also those whose mark was never written."""
     counts = collection.facet("version")
     documents: dict[str, Stored] = {}
-    for point in collection.scroll((Match("mark", (MARK,)),), fields=_MARK_FIELDS):
+    marks = Match("mark", tuple(collection.facet("mark")))
+    for point in collection.scroll((marks,), fields=_MARK_FIELDS):
         mark = cast(dict[str, str], point.payload)
         numbers = cast(dict[str, int], point.payload)
         source = mark["source"]
