@@ -4,6 +4,7 @@ import argparse
 import base64
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class Job:
     pad_to: int = 0
 
 
-class EmbeddingServer:
+class EmbeddingServer(ABC):
     """An embedding host on 127.0.0.1. A context manager; see the package's docstring.
 
     `credit` is how many texts it embeds before it says that the account is
@@ -99,23 +100,23 @@ class EmbeddingServer:
         """The base URL, as it is given with --base-url."""
         return f"http://127.0.0.1:{self._http.server_port}{self.path.removesuffix('/embeddings')}"
 
+    @abstractmethod
     def read(self, body: Any) -> Job:
         """Check a request strictly. Raises Refusal."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shape(self, refusal: Refusal) -> object:
         """Return the JSON body of an error."""
-        raise NotImplementedError
 
-    def usage(self, count: int) -> dict[str, int]:
-        raise NotImplementedError
+    @abstractmethod
+    def usage(self, count: int) -> dict[str, int]: ...
 
+    @abstractmethod
     def authorize(self, header: str | None) -> None:
         """Raise Refusal for a wrong or missing key."""
-        raise NotImplementedError
 
-    def out_of_credit(self) -> Refusal:
-        raise NotImplementedError
+    @abstractmethod
+    def out_of_credit(self) -> Refusal: ...
 
     def check_length(self, texts: list[Text], context: int, refusal: Refusal) -> None:
         if any(tokens(text.text) > (self.context or context) for text in texts):
