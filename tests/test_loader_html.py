@@ -156,6 +156,7 @@ def test_xhtml_with_a_declaration(tmp_path: Path) -> None:
         ("<p>```</p>after", "\\```\n\nafter\n"),
         ("a&#13;&#10;b &#0;&#8;&#27;[1m&#xd800;c", "a b \ufffd\ufffdc\n"),
         ("a&nbsp;b &#x41;&eacute;", "a\xa0b Aé\n"),
+        ('<p {% if x %} {{ y }}="1" a:b="2">in a template</p>', "in a template\n"),
     ],
 )
 def test_broken_pages(tmp_path: Path, html: str, text: str) -> None:
