@@ -87,7 +87,7 @@ def _sparse_query(collection: Collection, text: str) -> SparseVector | None:
 def fusion_of(collection: Collection) -> Fusion:
     """How dense and sparse are weighed: by the model, as the catalogue has it."""
     model = str(collection.settings.identity["model"])
-    known = catalog.models().get(model)
+    known = catalog.builtin().models.get(model)
     return Fusion(dense=known.dense_weight if known else 1.0)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import load_models, load_providers
+from ragctl.catalog import Catalog, load_models, load_providers
 from ragctl.errors import UsageError
 
 MODEL = """
@@ -34,8 +34,8 @@ QWEN = (
 
 
 def test_every_model_is_served_by_its_own_backend() -> None:
-    for model in catalog.models().values():
-        assert model.name in catalog.provider(model.backend).models
+    for model in catalog.builtin().models.values():
+        assert model.name in catalog.builtin().provider(model.backend).models
         assert model.dim in model.dims
         assert model.normalized
 
@@ -70,41 +70,41 @@ def test_every_model_is_served_by_its_own_backend() -> None:
 def test_sides_and_size(
     name: str, dim: int, document: tuple[str, str | None], query: tuple[str, str | None]
 ) -> None:
-    model = catalog.model(name)
+    model = catalog.builtin().model(name)
     assert model.dim == dim
     assert (model.document.prompt, model.document.task) == document
     assert (model.query.prompt, model.query.task) == query
 
 
 def test_siliconflow_is_asked_only_for_listed_sizes_of_qwen3() -> None:
-    host = catalog.provider("siliconflow")
+    host = catalog.builtin().provider("siliconflow")
     assert host.cuts_to("qwen3-embedding-8b", 1024)
     assert not host.cuts_to("qwen3-embedding-8b", 1536)
-    assert catalog.provider("siliconflow-cn").cuts_to("qwen3-embedding-8b", 1536)
+    assert catalog.builtin().provider("siliconflow-cn").cuts_to("qwen3-embedding-8b", 1536)
     assert not host.cuts_to("bge-m3", 1024)
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"'jina-embedings-v3'; did you mean jina-embeddings-v3"):
-        catalog.model("jina-embedings-v3")
+        catalog.builtin().model("jina-embedings-v3")
     with pytest.raises(UsageError, match=r"did you mean qwen3-embedding-8b\?"):
-        catalog.model("qwen3-8b")
+        catalog.builtin().model("qwen3-8b")
     with pytest.raises(UsageError, match="known: bge-m3, builtin"):
-        catalog.model("xyz")
+        catalog.builtin().model("xyz")
     with pytest.raises(UsageError, match="did you mean siliconflow"):
-        catalog.provider("silikonflow")
+        catalog.builtin().provider("silikonflow")
 
 
 def test_sizes() -> None:
-    qwen = catalog.model("qwen3-embedding-0.6b")
+    qwen = catalog.builtin().model("qwen3-embedding-0.6b")
     assert qwen.size(None) == 1024
     assert qwen.size(32) == 32
     with pytest.raises(UsageError, match="no vectors of 31 dimensions; allowed: 32 to 1024"):
         qwen.size(31)
     with pytest.raises(UsageError, match="allowed: 64, 128, 256, 512, 896"):
-        catalog.model("jina-code-embeddings-0.5b").size(100)
+        catalog.builtin().model("jina-code-embeddings-0.5b").size(100)
     with pytest.raises(UsageError, match="allowed: 1024"):
-        catalog.model("bge-m3").size(512)
+        catalog.builtin().model("bge-m3").size(512)
 
 
 def test_rows_are_read_as_written() -> None:
@@ -116,7 +116,7 @@ def test_rows_are_read_as_written() -> None:
         True,
         "unset",
     )
-    catalog.check({"m": model}, {"p": host})
+    catalog.check(Catalog({"m": model}, {"p": host}))
 
 
 @pytest.mark.parametrize(
@@ -180,4 +180,4 @@ def test_wrong_provider_rows(change: str, to: str, error: str) -> None:
 )
 def test_tables_that_do_not_fit(model: str, provider: str, error: str) -> None:
     with pytest.raises(UsageError, match=error):
-        catalog.check(load_models(model, "m.toml"), load_providers(provider, "p.toml"))
+        catalog.check(Catalog(load_models(model, "m.toml"), load_providers(provider, "p.toml")))

@@ -31,8 +31,8 @@ from ragctl.stores.base import Fusion
 SAMPLES = Path(__file__).parents[1] / "sample_docs"
 QUESTIONS = Path(__file__).parent / "data" / "questions.jsonl"
 LANGUAGES = ("en", "ru", "zh", "de")
-DIM = catalog.model("builtin").dim
-FUSION = Fusion(dense=catalog.model("builtin").dense_weight)
+DIM = catalog.builtin().model("builtin").dim
+FUSION = Fusion(dense=catalog.builtin().model("builtin").dense_weight)
 
 Vectors = NDArray[np.float32]
 

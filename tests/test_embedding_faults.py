@@ -29,7 +29,7 @@ WIRES: dict[str, tuple[Callable[..., EmbeddingServer], str]] = {
 def connected(
     server: EmbeddingServer, wire: str, key: str = KEY, patience: Patience = PATIENCE
 ) -> Embedder:
-    variable = catalog.provider(wire).keys[0]
+    variable = catalog.builtin().provider(wire).keys[0]
     return connect(
         WIRES[wire][1], dim=64, base_url=server.url, environ={variable: key}, patience=patience
     )
@@ -173,7 +173,9 @@ def test_the_key_is_nowhere_to_be_seen(
         with pytest.raises(BackendError) as caught:
             embedder.documents(TEXTS)
         if fault is None:
-            assert f"refused the key in {catalog.provider(wire).keys[0]}: 401" in str(caught.value)
+            assert f"refused the key in {catalog.builtin().provider(wire).keys[0]}: 401" in str(
+                caught.value
+            )
         error = caught.value
         frames = error.__traceback__.tb_next if error.__traceback__ else None  # not this test's
         error = error.with_traceback(frames)

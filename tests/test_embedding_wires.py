@@ -225,7 +225,7 @@ OPENAI: list[tuple[str, str, str, int | None, tuple[str, str], dict[str, Json]]]
 def connected(
     server: EmbeddingServer, model: str, backend: str | None = None, dim: int | None = None
 ) -> Embedder:
-    row = catalog.provider(backend or catalog.model(model).backend)
+    row = catalog.builtin().provider(backend or catalog.builtin().model(model).backend)
     environ: Mapping[str, str] = {row.keys[0]: "secret"}
     return connect(
         model,
@@ -256,7 +256,7 @@ def test_jina_request(
     ]
     assert server.requests[0].headers["Authorization"] == "Bearer secret"
     sides = ("document", "query") if tasks else (None, None)
-    native = catalog.model(model).dim
+    native = catalog.builtin().model(model).dim
     size = dim or native
     expected = vector("раз два", sides[0], model, native, size)
     np.testing.assert_allclose(documents[0], expected, atol=1e-6)
@@ -291,7 +291,7 @@ def test_openai_request(
     ]
     sides = ("document", "query") if any(prompts) else (None, None)
     assert [text.side for text in server.texts] == [sides[0], sides[0], sides[1]]
-    native = catalog.model(model).dim
+    native = catalog.builtin().model(model).dim
     expected = vector("раз два", sides[0], model, native, dim or native)
     np.testing.assert_allclose(documents[0], expected, atol=1e-6)
     expected = vector("three", sides[1], model, native, dim or native)
@@ -302,7 +302,7 @@ def test_every_row_of_the_catalogue_is_tested_above() -> None:
     tested = {("jina", row[0]) for row in JINA} | {(row[0], row[1]) for row in OPENAI}
     served = {
         (provider.name, model)
-        for provider in catalog.providers().values()
+        for provider in catalog.builtin().providers.values()
         for model in provider.models
         if provider.wire != "builtin"
     }

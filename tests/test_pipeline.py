@@ -22,10 +22,10 @@ def read(tmp_path: Path, text: str) -> Pipeline:
 def test_every_shipped_pipeline_is_right(path: Path) -> None:
     pipeline = read_pipeline(path, HOME)
     assert all(source.path.is_dir() for source in pipeline.sources)
-    model = catalog.model(pipeline.embedding.model or "builtin")
+    model = catalog.builtin().model(pipeline.embedding.model or "builtin")
     assert model.size(pipeline.embedding.dim) == (pipeline.embedding.dim or model.dim)
     if pipeline.embedding.backend:
-        assert model.name in catalog.provider(pipeline.embedding.backend).models
+        assert model.name in catalog.builtin().provider(pipeline.embedding.backend).models
 
 
 def test_all_keys(tmp_path: Path) -> None:

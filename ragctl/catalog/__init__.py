@@ -1,88 +1,127 @@
 """The catalogue: which models there are and who runs them. Facts only, no network.
 
-A model is a table in models.toml, a provider a table in providers.toml. Both
-are read strictly: an unknown key, a wrong type or a name that nobody knows is
-a UsageError that names the file, the table, the key, and the nearest right name.
+A model is a table in models.toml, a provider a table in providers.toml. A user's
+own rows, in files of the same names in the configuration folder or in a pipeline
+file, are laid over them. All are read strictly: an unknown key, a wrong type or
+a name that nobody knows is a UsageError that names the file, the table, the key,
+and the nearest right name.
 """
 
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
-from ragctl.catalog.model_table import Distance, Model, Side, load_models
-from ragctl.catalog.provider_table import Limits, Provider, Served, load_providers
-from ragctl.catalog.strict import nearest
+from ragctl.catalog.catalog import Catalog, Layer, check, stack
+from ragctl.catalog.choice import Choice
+from ragctl.catalog.model_table import (
+    RETRIEVAL,
+    Distance,
+    Library,
+    Model,
+    Side,
+    Sides,
+    load_models,
+)
+from ragctl.catalog.provider_table import (
+    IN_PROCESS,
+    TASKED,
+    Limits,
+    Onnx,
+    Provider,
+    Rates,
+    Runtime,
+    Served,
+    load_providers,
+    read_rates,
+    read_runtime,
+)
+from ragctl.catalog.strict import nearest, parse
 from ragctl.errors import UsageError
 
 __all__ = [
+    "IN_PROCESS",
+    "RETRIEVAL",
+    "TASKED",
+    "Catalog",
+    "Choice",
     "Distance",
+    "Layer",
+    "Library",
     "Limits",
     "Model",
+    "Onnx",
     "Provider",
+    "Rates",
+    "Runtime",
     "Served",
     "Side",
+    "Sides",
+    "builtin",
     "check",
+    "config_folder",
     "load_models",
     "load_providers",
-    "model",
-    "models",
     "nearest",
-    "provider",
-    "providers",
+    "of_user",
+    "read_rates",
+    "read_runtime",
+    "stack",
 ]
 
-
-@cache
-def models() -> Mapping[str, Model]:
-    """Return every model by name."""
-    return load_models(_own("models.toml"), "models.toml")
+MODELS, PROVIDERS = "models.toml", "providers.toml"
 
 
 @cache
-def providers() -> Mapping[str, Provider]:
-    """Return every provider by name."""
-    found = load_providers(_own("providers.toml"), "providers.toml")
-    check(models(), found)
-    return found
+def _own_layer() -> Layer:
+    texts = [
+        files("ragctl.catalog").joinpath(name).read_text("utf-8") for name in (MODELS, PROVIDERS)
+    ]
+    return Layer(MODELS, parse(texts[0], MODELS), PROVIDERS, parse(texts[1], PROVIDERS))
 
 
-def model(name: str) -> Model:
-    """Return the model of that name. Raises UsageError with the nearest names."""
-    try:
-        return models()[name]
-    except KeyError:
-        raise UsageError(f"no model is called {name!r}; {nearest(name, models())}") from None
+@cache
+def builtin() -> Catalog:
+    """Return the package's own catalogue."""
+    return stack([_own_layer()])
 
 
-def provider(name: str) -> Provider:
-    """Return the provider of that name. Raises UsageError with the nearest names."""
-    try:
-        return providers()[name]
-    except KeyError:
-        raise UsageError(f"no backend is called {name!r}; {nearest(name, providers())}") from None
+def config_folder(environ: Mapping[str, str]) -> Path:
+    """RAGCTL_CONFIG, else the platform's folder for a user's configuration."""
+    if environ.get("RAGCTL_CONFIG"):
+        return Path(environ["RAGCTL_CONFIG"])
+    from platformdirs import user_config_path
+
+    return Path(user_config_path("ragctl", appauthor=False))
 
 
-def check(models: Mapping[str, Model], providers: Mapping[str, Provider]) -> None:
-    """Raise UsageError where the two tables do not fit each other."""
-    for provider in providers.values():
-        for name in provider.models:
-            where = f"backend {provider.name}, model {name!r}"
-            if name not in models:
-                raise UsageError(f"{where}: no such model; {nearest(name, models)}")
-            sides = (models[name].document, models[name].query)
-            if provider.wire == "openai" and any(side.prompt is None for side in sides):
-                raise UsageError(
-                    f"{where}: the openai wire has no task, and the model's prompts are not known"
-                )
-    for model in models.values():
-        if model.backend not in providers:
-            raise UsageError(
-                f"model {model.name}: no backend is called {model.backend!r}; "
-                f"{nearest(model.backend, providers)}"
+def of_user(environ: Mapping[str, str], rows: Layer | None = None) -> Catalog:
+    """Return the package's catalogue under the user's own rows, and under `rows` of a pipeline.
+
+    Raises UsageError for a file in the configuration folder that cannot be read or is wrong.
+    """
+    folder = config_folder(environ)
+    layers = [_own_layer()]
+    texts = [_text(folder / MODELS), _text(folder / PROVIDERS)]
+    if any(texts):
+        layers.append(
+            Layer(
+                str(folder / MODELS),
+                parse(texts[0], str(folder / MODELS)),
+                str(folder / PROVIDERS),
+                parse(texts[1], str(folder / PROVIDERS)),
             )
-        if model.name not in providers[model.backend].models:
-            raise UsageError(f"model {model.name}: its backend {model.backend} does not serve it")
+        )
+    if rows is not None and (rows.models or rows.providers):
+        layers.append(rows)
+    return builtin() if len(layers) == 1 else stack(layers)
 
 
-def _own(name: str) -> str:
-    return files("ragctl.catalog").joinpath(name).read_text(encoding="utf-8")
+def _text(path: Path) -> str:
+    """Return what stands in a file; nothing where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read ({error})") from error

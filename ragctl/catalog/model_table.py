@@ -1,7 +1,7 @@
 """Models: what makes the vectors. One table of models.toml each."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 from ragctl.catalog.strict import Table, parse
@@ -10,6 +10,12 @@ from ragctl.errors import UsageError
 Distance = Literal["cosine", "dot", "euclid", "manhattan"]
 DISTANCES: tuple[Distance, ...] = ("cosine", "dot", "euclid", "manhattan")
 
+RETRIEVAL = "retrieval"
+"""The task whose sides a model's row gives as its document and query."""
+
+Pooling = Literal["lexical", "mean", "cls", "last", "clip", "unknown"]
+POOLINGS: tuple[Pooling, ...] = ("lexical", "mean", "cls", "last", "clip", "unknown")
+
 _KEYS = (
     "dim",
     "dims",
@@ -17,15 +23,35 @@ _KEYS = (
     "context",
     "normalized",
     "distance",
+    "pooling",
+    "layer_norm",
+    "tokenizer",
     "licence",
+    "non_commercial",
     "languages",
     "document",
     "query",
+    "tasks",
+    "late_chunking",
+    "multi_vector",
+    "images",
     "backend",
     "price",
     "revision",
     "dense_weight",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """What the model's own `encode` in Python libraries is told, beside or instead of a prompt.
+
+    `task` and `prompt_name` are the arguments of these names. Without a
+    `prompt_name` the side's prompt is passed as text.
+    """
+
+    task: str | None = None
+    prompt_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +61,25 @@ class Side:
     `task` is the name its own API has for it (None: the API has no such field).
     `prompt` is the exact text put before each input where no such field exists,
     spaces included; "" for none, None where the text is not published.
+    `library` is what the model's own Python code is told.
     """
 
     task: str | None
     prompt: str | None
+    library: Library = Library()
 
     @property
     def label(self) -> str | None:
         """What a collection's identity records, the same through every provider."""
         return self.task or self.prompt or None
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The two sides of one task of a model."""
+
+    document: Side
+    query: Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +91,10 @@ class Model:
     `context` is in tokens of its own tokenizer. `price` is US dollars per
     million tokens at its maker's API, None where unknown. `backend` is the
     provider used when none is named. `dense_weight` is the weight of its vectors
-    beside BM25's 1 when both are fused.
+    beside BM25's 1 when both are fused. `layer_norm`: a whole vector passes a
+    layer norm before it is cut. `tasks` are its other tasks by name. `late_chunking`:
+    its API can embed the chunks of a document in each other's context.
+    `multi_vector`: dimensions of each token's vector, where it can answer those.
     """
 
     name: str
@@ -73,10 +112,31 @@ class Model:
     price: float | None = None
     revision: str | None = None
     dense_weight: float = 1.0
+    pooling: Pooling = "unknown"
+    layer_norm: bool = False
+    tokenizer: str | None = None
+    non_commercial: bool = False
+    tasks: Mapping[str, Sides] = field(default_factory=dict)
+    late_chunking: bool = False
+    multi_vector: int | None = None
+    images: bool = False
 
     @property
     def matryoshka(self) -> bool:
         return len(self.dims) > 1
+
+    def for_task(self, task: str | None) -> "Model":
+        """Return this model with the sides of another of its tasks (None: itself, retrieval).
+
+        Raises UsageError, listing its tasks, for one that it does not have.
+        """
+        if task is None or task == RETRIEVAL:
+            return self
+        if task not in self.tasks:
+            others = ", ".join([RETRIEVAL, *self.tasks])
+            raise UsageError(f"{self.name} has no task {task!r}; it has: {others}")
+        sides = self.tasks[task]
+        return replace(self, document=sides.document, query=sides.query)
 
     def size(self, dim: int | None) -> int:
         """Return the vector size to use when `dim` is asked (None: native).
@@ -100,10 +160,11 @@ class Model:
 
 def load_models(text: str, source: str) -> dict[str, Model]:
     """Read models from TOML, one top-level table each. Raises UsageError, naming `source`."""
-    return {name: _model(name, data, source) for name, data in parse(text, source).items()}
+    return {name: read_model(name, data, source) for name, data in parse(text, source).items()}
 
 
-def _model(name: str, data: object, source: str) -> Model:
+def read_model(name: str, data: object, source: str) -> Model:
+    """Read one table. Raises UsageError, naming `source` and what is wrong in it."""
     row = Table(source, name, data, _KEYS)
     dim = row.positive("dim")
     if dim is None:
@@ -129,6 +190,14 @@ def _model(name: str, data: object, source: str) -> Model:
         price=row.optional("price", float),
         dense_weight=_weight(row),
         revision=row.optional("revision", str),
+        pooling=cast(Pooling, row.choice("pooling", POOLINGS, "unknown")),
+        layer_norm=row.optional("layer_norm", bool) or False,
+        tokenizer=row.optional("tokenizer", str),
+        non_commercial=row.optional("non_commercial", bool) or False,
+        tasks=_tasks(row),
+        late_chunking=row.optional("late_chunking", bool) or False,
+        multi_vector=row.positive("multi_vector"),
+        images=row.optional("images", bool) or False,
     )
 
 
@@ -151,9 +220,26 @@ def _dims(row: Table, dim: int) -> Sequence[int]:
     return range(least, most + 1)
 
 
+def _tasks(row: Table) -> dict[str, Sides]:
+    """Read `tasks`: a table from names to the two sides of each."""
+    listed = row.table("tasks", None)
+    tasks = {}
+    for name in listed.names():
+        if name == RETRIEVAL:
+            raise listed.error(name, "is the row's own document and query")
+        sides = listed.table(name, ("document", "query"))
+        tasks[name] = Sides(_side(sides, "document"), _side(sides, "query"))
+    return tasks
+
+
 def _side(row: Table, key: str) -> Side:
-    side = row.table(key, ("task", "prompt"))
-    return Side(task=side.optional("task", str), prompt=side.optional("prompt", str))
+    side = row.table(key, ("task", "prompt", "library"))
+    library = side.table("library", ("task", "prompt_name"))
+    return Side(
+        task=side.optional("task", str),
+        prompt=side.optional("prompt", str),
+        library=Library(library.optional("task", str), library.optional("prompt_name", str)),
+    )
 
 
 def _weight(row: Table) -> float:

@@ -1,7 +1,7 @@
 """Providers: who runs a model. One table of providers.toml each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
@@ -9,13 +9,48 @@ from ragctl.catalog.strict import Table, parse
 from ragctl.errors import UsageError
 from ragctl.records import Json
 
-Wire = Literal["builtin", "jina", "openai"]
-WIRES: tuple[Wire, ...] = ("builtin", "jina", "openai")
+Wire = Literal[
+    "builtin",
+    "sentence-transformers",
+    "fastembed",
+    "jina",
+    "openai",
+    "ollama",
+    "ollama-legacy",
+    "tei",
+    "elastic",
+    "cohere",
+    "voyage",
+    "gemini",
+]
+WIRES: tuple[Wire, ...] = (
+    "builtin",
+    "sentence-transformers",
+    "fastembed",
+    "jina",
+    "openai",
+    "ollama",
+    "ollama-legacy",
+    "tei",
+    "elastic",
+    "cohere",
+    "voyage",
+    "gemini",
+)
+IN_PROCESS: tuple[Wire, ...] = ("builtin", "sentence-transformers", "fastembed")
+TASKED: tuple[Wire, ...] = ("jina", "elastic", "cohere", "voyage", "gemini")
+"""Wires with a field for the side of a text; on all others a prompt goes before the text."""
 
 Encoding = Literal["base64", "float", "unset"]
 ENCODINGS: tuple[Encoding, ...] = ("base64", "float", "unset")
 
-FIELDS = ("normalized",)
+Truncation = Literal["refuses", "cuts", "unknown"]
+TRUNCATIONS: tuple[Truncation, ...] = ("refuses", "cuts", "unknown")
+
+Prompts = Literal["text", "name"]
+PROMPTS: tuple[Prompts, ...] = ("text", "name")
+
+FIELDS = ("normalized", "output_dimension", "task", "late_chunking")
 """Optional request fields that a wire sends only to models that take them."""
 
 _KEYS = (
@@ -23,13 +58,21 @@ _KEYS = (
     "base_url",
     "keys",
     "key_required",
+    "key_command",
     "models",
     "dimensions",
     "encoding",
+    "truncation",
+    "prompts",
     "limits",
+    "rates",
     "concurrency",
+    "free_tokens",
+    "licensed",
+    "runtime",
     "extra",
 )
+_SERVED = ("id", "dims", "context", "price", "fields", "onnx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +82,40 @@ class Limits:
     texts: int
     tokens: int | None = None
     bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What one key may send in a minute: requests, tokens. None: no known limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """How a model runs in this process. None: chosen by what the machine has.
+
+    `device` as torch names it (cpu, cuda, cuda:1, mps); `dtype` float32,
+    bfloat16 or float16; `batch` texts a forward pass; `threads` of the CPU.
+    """
+
+    device: str | None = None
+    dtype: str | None = None
+    batch: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Onnx:
+    """A model's ONNX export: its `file` in the repository, files it needs beside (`more`),
+    the `output` to read where it has several, and how token vectors are pooled into one
+    (cls, mean, last, or none where the output is one vector a text)."""
+
+    file: str
+    more: tuple[str, ...] = ()
+    output: str | None = None
+    pooling: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +132,21 @@ class Served:
     context: int | None = None
     price: float | None = None
     fields: frozenset[str] = frozenset()
+    onnx: Onnx | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
     """A service that computes embeddings: an address, a wire, and its peculiarities.
 
-    `keys` are the environment variables that may hold its key, first found wins.
-    `honours_dimensions` says whether the host cuts and renormalises vectors
-    itself when asked. `encoding` is the `encoding_format` it is sent.
-    `concurrency` is how many requests may be in flight. `extra` is merged into
-    the body of each request.
+    `keys` are the environment variables that may hold its key, first found wins;
+    `key_command` a program and its arguments that print it. `honours_dimensions`
+    says whether the host cuts and renormalises vectors itself when asked.
+    `encoding` is the `encoding_format` it is sent. `truncation` says what it does
+    with a text longer than its context. `prompts`: whether a prompt is sent as
+    text before each input or by its name. `concurrency` is how many requests may
+    be in flight. `free_tokens` come with a new account. `licensed`: its customers
+    may use non-commercial weights. `extra` is merged into the body of each request.
     """
 
     name: str
@@ -79,6 +160,17 @@ class Provider:
     limits: Limits
     concurrency: int
     extra: Mapping[str, Json]
+    truncation: Truncation = "unknown"
+    prompts: Prompts = "text"
+    rates: Rates = Rates()
+    free_tokens: int | None = None
+    licensed: bool = False
+    key_command: tuple[str, ...] = field(default=(), repr=False)
+    runtime: Runtime = Runtime()
+
+    @property
+    def in_process(self) -> bool:
+        return self.wire in IN_PROCESS
 
     def cuts_to(self, model: str, dim: int) -> bool:
         """Whether this host can be asked for `dim` dimensions of that model."""
@@ -88,42 +180,81 @@ class Provider:
 
 def load_providers(text: str, source: str) -> dict[str, Provider]:
     """Read providers from TOML, one top-level table each. Raises UsageError, naming `source`."""
-    return {name: _provider(name, data, source) for name, data in parse(text, source).items()}
+    return {name: read_provider(name, data, source) for name, data in parse(text, source).items()}
 
 
-def _provider(name: str, data: object, source: str) -> Provider:
+def read_provider(name: str, data: object, source: str) -> Provider:
+    """Read one table. Raises UsageError, naming `source` and what is wrong in it."""
+    _no_secret(name, data, source)
     row = Table(source, name, data, _KEYS)
     wire = cast(Wire, row.choice("wire", WIRES))
-    base_url = row.optional("base_url", str)
-    if wire == "builtin":
-        if base_url is not None:
-            raise row.error("base_url", "has no meaning for a wire without a network")
-    elif base_url is None:
-        raise row.error("base_url", "is missing (a text)")
-    else:
-        _check_url(row, base_url)
     keys = row.sequence("keys", str)
     key_required = row.optional("key_required", bool)
-    if key_required and not keys:
+    command = row.sequence("key_command", str)
+    if key_required and not (keys or command):
         raise row.error("key_required", "needs the variables of the key in keys")
     models = row.table("models", None)
+    return Provider(
+        name=name,
+        wire=wire,
+        base_url=_base_url(row, wire),
+        keys=keys,
+        key_required=bool(keys) if key_required is None else key_required,
+        key_command=command,
+        models={model: _served(models, model) for model in models.names()},
+        honours_dimensions=row.required("dimensions", bool),
+        encoding=cast(Encoding, row.choice("encoding", ENCODINGS, "unset")),
+        truncation=cast(Truncation, row.choice("truncation", TRUNCATIONS, "unknown")),
+        prompts=cast(Prompts, row.choice("prompts", PROMPTS, "text")),
+        limits=_limits(row),
+        rates=read_rates(row),
+        concurrency=row.positive("concurrency") or 1,
+        free_tokens=row.positive("free_tokens"),
+        licensed=row.optional("licensed", bool) or False,
+        runtime=read_runtime(row),
+        extra=cast(dict[str, Json], row.optional("extra", dict) or {}),
+    )
+
+
+def read_rates(row: Table) -> Rates:
+    """Read the table `rates` of a provider, or of a pipeline that knows its account better."""
+    rates = row.table("rates", ("requests", "tokens"))
+    return Rates(rates.positive("requests"), rates.positive("tokens"))
+
+
+def read_runtime(row: Table) -> Runtime:
+    runtime = row.table("runtime", ("device", "dtype", "batch", "threads"))
+    dtype = runtime.optional("dtype", str)
+    if dtype is not None:
+        runtime.choice("dtype", ("float32", "bfloat16", "float16"))
+    return Runtime(
+        runtime.optional("device", str),
+        dtype,
+        runtime.positive("batch"),
+        runtime.positive("threads"),
+    )
+
+
+def _limits(row: Table) -> Limits:
     limits = row.table("limits", ("texts", "tokens", "bytes"))
     texts = limits.positive("texts")
     if texts is None:
         raise limits.error("texts", "is missing (a whole number)")
-    return Provider(
-        name=name,
-        wire=wire,
-        base_url=base_url.rstrip("/") if base_url else None,
-        keys=keys,
-        key_required=bool(keys) if key_required is None else key_required,
-        models={model: _served(models, model) for model in models.names()},
-        honours_dimensions=row.required("dimensions", bool),
-        encoding=cast(Encoding, row.choice("encoding", ENCODINGS, "unset")),
-        limits=Limits(texts, limits.positive("tokens"), limits.positive("bytes")),
-        concurrency=row.positive("concurrency") or 1,
-        extra=cast(dict[str, Json], row.optional("extra", dict) or {}),
-    )
+    return Limits(texts, limits.positive("tokens"), limits.positive("bytes"))
+
+
+def _base_url(row: Table, wire: Wire) -> str | None:
+    url = row.optional("base_url", str)
+    if wire in IN_PROCESS:
+        if url is not None:
+            raise row.error("base_url", "has no meaning for a wire without a network")
+        return None
+    if url is None:
+        raise row.error("base_url", "is missing (a text)")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise row.error("base_url", f"must be an http or https address, not {url!r}")
+    return url.rstrip("/")
 
 
 def _served(models: Table, model: str) -> Served:
@@ -131,23 +262,39 @@ def _served(models: Table, model: str) -> Served:
     try:
         name = models.optional(model, str)
     except UsageError:
-        row = models.table(model, ("id", "dims", "context", "price", "fields"))
+        row = models.table(model, _SERVED)
         fields = row.sequence("fields", str)
-        for field in fields:
-            if field not in FIELDS:
-                raise row.error("fields", f"cannot hold {field!r}") from None
+        for known in fields:
+            if known not in FIELDS:
+                raise row.error("fields", f"cannot hold {known!r}") from None
         return Served(
             id=row.required("id", str),
             dims=tuple(sorted(row.sequence("dims", int))) if row.has("dims") else None,
             context=row.positive("context"),
             price=row.optional("price", float),
             fields=frozenset(fields),
+            onnx=_onnx(row) if row.has("onnx") else None,
         )
     assert name is not None
     return Served(id=name)
 
 
-def _check_url(row: Table, url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise row.error("base_url", f"must be an http or https address, not {url!r}")
+def _onnx(row: Table) -> Onnx:
+    onnx = row.table("onnx", ("file", "more", "output", "pooling"))
+    return Onnx(
+        file=onnx.required("file", str),
+        more=onnx.sequence("more", str),
+        output=onnx.optional("output", str),
+        pooling=onnx.choice("pooling", ("none", "cls", "mean", "last"), "none"),
+    )
+
+
+def _no_secret(name: str, data: object, source: str) -> None:
+    """Refuse a key written into a file before anything could quote it."""
+    if isinstance(data, dict):
+        for key in ("key", "api_key", "token", "secret", "password"):
+            if key in data:
+                raise UsageError(
+                    f"{source}, table [{name}]: a key does not belong in a file (found {key}); "
+                    "name its variable in keys, or a key_command"
+                )

@@ -6,7 +6,7 @@ What is heavy (numpy, tiktoken and its ranks) is imported when first used.
 from ragctl.errors import UsageError
 from ragctl.records import Chunk, Document, Json
 
-__all__ = ["DEFAULT_OVERLAP", "DEFAULT_SIZE", "check", "count", "recipe", "split"]
+__all__ = ["DEFAULT_OVERLAP", "DEFAULT_SIZE", "check", "count", "first", "recipe", "split"]
 
 # Raised by every change that can move a boundary: documents are chunked anew.
 VERSION = 1
@@ -39,6 +39,13 @@ def count(text: str) -> int:
     from ragctl.chunking.tokens import count
 
     return count(text)
+
+
+def first(text: str, tokens: int) -> str:
+    """The start of a text, of at most so many tokens of o200k_base."""
+    from ragctl.chunking.tokens import first
+
+    return first(text, tokens)
 
 
 def recipe(size: int = DEFAULT_SIZE, overlap: int = DEFAULT_OVERLAP) -> dict[str, Json]:

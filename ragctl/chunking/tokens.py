@@ -117,6 +117,19 @@ def count(text: str) -> int:
     return sum(len(encode(text[start:end])) for start, end, _ in pieces(text))
 
 
+def first(text: str, tokens: int) -> str:
+    """The start of `text`, of at most `tokens` tokens; no character is cut in two."""
+    left = tokens
+    for start, end, _ in pieces(text):
+        found = encode(text[start:end])
+        if len(found) > left:
+            size = int(byte_lengths()[found[:left]].sum())
+            kept = text[start:end].encode()[:size].decode("utf-8", "ignore")
+            return text[:start] + kept
+        left -= len(found)
+    return text
+
+
 class TokenMap:
     """Where the tokens of one text lie, and exact counts of its spans.
 

@@ -15,11 +15,44 @@ from ragctl.embedding.base import Answer, Vectors
 from ragctl.errors import BackendError
 
 
-def from_data(body: dict[str, object], texts: int, model: Model, dim: int, host: str) -> Answer:
+def from_data(body: object, texts: int, model: Model, dim: int, host: str) -> Answer:
     """Return the Answer in an object of OpenAI's shape: {"data": [{"index", "embedding"}], …}."""
-    items = in_order(body.get("data"), texts, host)
+    found = table(body, host)
+    items = in_order(found.get("data"), texts, host)
     rows = vectors([item.get("embedding") for item in items], host)
-    return Answer(unit(rows, dim, native=model.dim, cut=model.matryoshka, host=host), tokens(body))
+    return answer(rows, tokens(found), model, dim, host)
+
+
+def from_list(
+    embeddings: object, texts: int, billed: int, model: Model, dim: int, host: str
+) -> Answer:
+    """Return the Answer in a bare list of vectors, which come in the order of the texts."""
+    if not isinstance(embeddings, list):
+        raise BackendError(f"{host} answered no list of embeddings")
+    if len(embeddings) != texts:
+        raise BackendError(f"{host} answered {len(embeddings)} vectors for {texts} texts")
+    return answer(vectors(embeddings, host), billed, model, dim, host)
+
+
+def answer(rows: Vectors, billed: int, model: Model, dim: int, host: str) -> Answer:
+    """Return the Answer made of vectors as a host gave them, checked, cut and normalised."""
+    vectors = unit(
+        rows,
+        dim,
+        native=model.dim,
+        cut=model.matryoshka,
+        layer_norm=model.layer_norm,
+        host=host,
+    )
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+    return Answer(vectors, billed, rows.shape[1], (float(norms.min()), float(norms.max())))
+
+
+def table(body: object, host: str) -> dict[str, object]:
+    """Return an answer that must be a JSON object."""
+    if not isinstance(body, dict):
+        raise BackendError(f"{host} answered JSON that is no object")
+    return body
 
 
 def in_order(items: object, count: int, host: str) -> list[dict[str, object]]:
@@ -57,20 +90,27 @@ def vectors(embeddings: Sequence[object], host: str) -> Vectors:
     return np.stack(rows)
 
 
-def unit(rows: Vectors, dim: int, *, native: int, cut: bool, host: str) -> Vectors:
+def unit(
+    rows: Vectors, dim: int, *, native: int, cut: bool, host: str, layer_norm: bool = False
+) -> Vectors:
     """Return vectors of length `dim` and norm 1, from those that a host answered.
 
     A host that answers the model's `native` length, whether it was not asked for
-    less or ignored it, has its vectors cut here where `cut` allows (Matryoshka).
+    less or ignored it, has its vectors cut here where `cut` allows (Matryoshka),
+    through a layer norm first where the model was trained with one.
     """
     length = rows.shape[1]
-    if length != dim:
-        if not (cut and length == native and dim < native):
-            raise BackendError(f"{host} answered vectors of {length} dimensions, not {dim}")
-        rows = rows[:, :dim]
     if not np.isfinite(rows).all():
         raise BackendError(f"{host} answered a vector with NaN or infinity in it")
     wide = rows.astype(np.float64)
+    if length != dim:
+        if not (cut and length == native and dim < native):
+            raise BackendError(f"{host} answered vectors of {length} dimensions, not {dim}")
+        if layer_norm:
+            # Scale does not matter to it, so a vector that was normalised already is as good.
+            spread = wide.std(axis=1, keepdims=True)
+            wide = (wide - wide.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
+        wide = wide[:, :dim]
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
     if not (norms > 0).all():
         raise BackendError(f"{host} answered a vector of zero length")

@@ -2,7 +2,7 @@
 
     Embedder ── stream() ──► DocumentStream    batches, concurrency, back-pressure
         │                        │
-        └──────── query() ───────┴──► Retrying(wire)    stacked in connect()
+        └──────── query() ───────┴──► Failover([Guarded(Proving(Retrying(…)))])    connect()
 
 A wire answers one request. The base owns everything around it: what may be
 sent, batching, and finding the one text for which a whole batch was refused.
@@ -10,17 +10,20 @@ sent, batching, and finding the one text for which a whole batch was refused.
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragctl.catalog import Limits, Model
+from ragctl.embedding.usage import Bill
 from ragctl.errors import BackendError, DocumentError, UsageError
 from ragctl.records import Json
 
 if TYPE_CHECKING:
+    from ragctl.embedding.canary import Canary
+    from ragctl.embedding.failover import Failover
     from ragctl.embedding.stream import DocumentStream
 
 Side = Literal["document", "query"]
@@ -28,11 +31,17 @@ Vectors: TypeAlias = NDArray[np.float32]
 
 
 class Transient(BackendError):
-    """A failure that may pass: worth another try. `retry_after` is in seconds, if the host said."""
+    """A failure that may pass: worth another try. `retry_after` is in seconds, if the host said.
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    `throttled`: the host has too much to do, of ours or of others.
+    """
+
+    def __init__(
+        self, message: str, retry_after: float | None = None, throttled: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.throttled = throttled
 
 
 class Refused(BackendError):
@@ -49,19 +58,37 @@ class Refused(BackendError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Texts of one side, to be answered at once. `stopped` ends waits between tries."""
+    """Texts of one side, to be answered at once. `stopped` ends waits between tries.
+
+    `tokens` is about how many they are together, 0 where nobody counted.
+    `together`: the texts are chunks of one document in their order, each to be
+    embedded in the context of all (late chunking).
+    """
 
     side: Side
     texts: tuple[str, ...]
     stopped: threading.Event
+    tokens: int = 0
+    together: bool = False
+
+    def part(self, start: int, end: int) -> "Request":
+        """Return the request for some of its texts."""
+        share = round(self.tokens * (end - start) / len(self.texts))
+        return replace(self, texts=self.texts[start:end], tokens=share)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Unit vectors of shape (texts, dim) in the order of the texts, and the tokens billed."""
+    """Unit vectors of shape (texts, dim) in the order of the texts, and the tokens billed.
+
+    `length` and `norms` (least, greatest) are those of the vectors as the host
+    answered them, before anything was cut or normalised here.
+    """
 
     vectors: Vectors
     tokens: int
+    length: int = 0
+    norms: tuple[float, float] = (1.0, 1.0)
 
 
 class Wire(Protocol):
@@ -77,30 +104,12 @@ class Wire(Protocol):
     def close(self) -> None: ...
 
 
-class Usage:
-    """What was sent and billed so far. Safe to read and add to from any thread.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run asks of every provider: cut texts beyond the context; embed chunks together."""
 
-    `requests` counts what was sent, tries that failed too; `texts` and
-    `tokens` what came back. A host that does not say its tokens adds none.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.requests = 0
-        self.texts = 0
-        self.tokens = 0
-
-    def sent(self) -> None:
-        with self._lock:
-            self.requests += 1
-
-    def answered(self, texts: int, tokens: int) -> None:
-        with self._lock:
-            self.texts += texts
-            self.tokens += tokens
-
-    def __repr__(self) -> str:
-        return f"Usage(requests={self.requests}, texts={self.texts}, tokens={self.tokens})"
+    truncate: bool = False
+    late_chunking: bool = False
 
 
 class Embedder:
@@ -112,20 +121,21 @@ class Embedder:
 
     def __init__(
         self,
-        wire: Wire,
+        wire: "Failover",
         model: Model,
         *,
         dim: int,
-        usage: Usage,
         limits: Limits,
         concurrency: int,
+        options: Options,
         revision: str | None = None,
     ) -> None:
         self.model = model
         self.dim = dim
-        self.usage = usage
+        self.usage = Bill([member.usage for member in wire.members])
         self.limits = limits
         self.concurrency = concurrency
+        self.options = options
         self.identity: dict[str, Json] = {
             "model": model.name,
             "revision": revision or model.revision,
@@ -134,11 +144,23 @@ class Embedder:
             "query": model.query.label,
             "normalized": model.normalized,
             "distance": model.distance,
-            "late_chunking": False,
+            "late_chunking": options.late_chunking,
             "element": "float32",
         }
         self._wire = wire
-        self._proved: set[Side] = set()
+
+    @property
+    def failures(self) -> list[str]:
+        """Which providers failed for good so far, and why; another took over, or none was left."""
+        return self._wire.failures
+
+    def canary(self) -> "Canary | None":
+        """Return what a new collection keeps, to know this model again by its vectors.
+
+        None for the built-in model, which its version names. Asks the provider
+        if nobody has yet. Raises BackendError.
+        """
+        return self._wire.canary()
 
     def query(self, text: str) -> Vectors:
         """Return the vector of a question, shape (dim,).
@@ -149,7 +171,7 @@ class Embedder:
         problem = unsendable(text)
         if problem:
             raise UsageError(f"the query {problem}")
-        for _, outcome in self.embed("query", (text,), threading.Event()):
+        for _, outcome in self.embed(Request("query", (text,), threading.Event())):
             if isinstance(outcome, DocumentError):
                 raise UsageError(f"the query: {outcome}")
             vector: Vectors = outcome[0]
@@ -184,47 +206,27 @@ class Embedder:
 
         return DocumentStream(self)
 
-    def embed(
-        self, side: Side, texts: tuple[str, ...], stopped: threading.Event
-    ) -> Iterator[tuple[int, Vectors | DocumentError]]:
+    def embed(self, request: Request) -> Iterator[tuple[int, Vectors | DocumentError]]:
         """Yield (position of the first text, vectors of texts from there on) until all are done.
 
         One batch is one yield. A batch refused for its content is halved until
         the bad texts stand alone; each of them yields a DocumentError. What
         was paid for is yielded before an error ends it.
         """
-        parts = [(0, len(texts))]
+        parts = [(0, len(request.texts))]
         while parts:
             start, end = parts.pop()
             try:
-                answer = self._wire.embed(Request(side, texts[start:end], stopped))
+                answer = self._wire.embed(request.part(start, end))
             except Refused as refusal:
-                if not refusal.certain:
-                    self._prove(side, refusal, stopped)
                 if end - start == 1:
                     yield start, DocumentError(str(refusal))
                 else:
                     middle = (start + end) // 2
                     parts += [(middle, end), (start, middle)]
                 continue
-            self._proved.add(side)
-            self.usage.answered(end - start, answer.tokens)
             assert answer.vectors.shape == (end - start, self.dim)
             yield start, answer.vectors
-
-    def _prove(self, side: Side, refusal: Refused, stopped: threading.Event) -> None:
-        """Raise BackendError if not even a harmless text passes: then it is not the texts.
-
-        Without it a wrong parameter would be reported as every document's own fault.
-        """
-        if side in self._proved:
-            return
-        try:
-            answer = self._wire.embed(Request(side, ("text",), stopped))
-        except Refused:
-            raise BackendError(f"{refusal} (a plain one-word text is refused too)") from refusal
-        self.usage.answered(1, answer.tokens)
-        self._proved.add(side)
 
     def close(self) -> None:
         """Close the connections. Streams must have ended."""

@@ -1,123 +1,173 @@
 """From a model's name to an Embedder: the one place where its parts are stacked."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from ragctl import catalog
-from ragctl.catalog import Model, Provider
-from ragctl.embedding.base import Embedder, Usage, Wire
-from ragctl.embedding.http import LOOPBACK, Api, Key
+from ragctl import catalog as catalogs
+from ragctl.catalog import Catalog, Choice, Limits, Model, Provider
+from ragctl.embedding.base import Embedder, Options, Wire
+from ragctl.embedding.canary import THRESHOLD, Canary
+from ragctl.embedding.failover import Failover, Member
+from ragctl.embedding.guard import Guarded
+from ragctl.embedding.http import LOOPBACK, Api
+from ragctl.embedding.keys import Key, find
+from ragctl.embedding.limiter import Limited, Limiter, of_key
+from ragctl.embedding.proving import Proving
 from ragctl.embedding.retry import Patience, Retrying
-from ragctl.errors import BackendError, UsageError
+from ragctl.embedding.usage import Usage
+from ragctl.errors import UsageError
 
 
 def connect(
     model: str,
     *,
     dim: int | None = None,
+    task: str | None = None,
     backend: str | None = None,
     base_url: str | None = None,
+    choices: Sequence[Choice] = (),
+    catalog: Catalog | None = None,
     environ: Mapping[str, str],
     concurrency: int | None = None,
     patience: Patience | None = None,
+    options: Options | None = None,
+    canary: Canary | None = None,
+    threshold: float = THRESHOLD,
+    trusted: Callable[[Choice], bool] = lambda choice: False,
 ) -> Embedder:
     """Return an Embedder for `model` at `dim` dimensions (None: its native size).
 
-    `backend` is a row of providers.toml (None: the model's own), `base_url`
-    overrides its address. The key comes from `environ` alone. Nothing is sent.
-    Raises UsageError for what does not fit together, BackendError when the
-    backend needs a key and no variable holds one.
+    `choices` are the providers in order; without them `backend` (a row of the
+    catalogue; None: the model's own) at `base_url` is the only one. `task` is
+    one of the model's other tasks. `canary` is what the collection keeps;
+    `trusted` says whose queries need not be compared with it. Keys come from
+    `environ` or a key command. Nothing is sent. Raises UsageError for what does
+    not fit together, BackendError when a backend needs a key and there is none.
     """
+    catalog = catalog or catalogs.builtin()
     row = catalog.model(model)
-    provider = catalog.provider(backend or row.backend)
-    if model not in provider.models:
-        others = [other.name for other in catalog.providers().values() if model in other.models]
-        raise UsageError(
-            f"backend {provider.name} does not serve {model}; these do: {', '.join(others)}"
-        )
     size = row.size(dim)
-    if concurrency is not None and concurrency < 1:
-        raise UsageError(f"concurrency must be 1 or more, not {concurrency}")
-    usage = Usage()
+    row = row.for_task(task)
+    options = options or Options()
+    if not choices:
+        choices = (Choice(backend or row.backend, base_url, concurrency=concurrency),)
     patience = patience or Patience()
-    streams = concurrency or provider.concurrency
+    providers = [choice.row(catalog, model) for choice in choices]
+    if options.late_chunking:
+        _check_late_chunking(row, providers)
 
-    # The stack, innermost first: limits of rate and failover wrap what stands here.
-    wire: Wire
+    members = [
+        _member(choice, provider, row, size, environ, patience, options, trusted(choice))
+        for choice, provider in zip(choices, providers, strict=True)
+    ]
+    builtin = any(provider.wire == "builtin" for provider in providers)
     revision = row.revision
-    if provider.wire == "builtin":
-        if base_url is not None:
-            raise UsageError("the builtin backend runs in this process: it has no base URL")
+    if builtin:
         from ragctl.embedding.builtin import VERSION
-        from ragctl.embedding.wires.builtin import Builtin
 
-        wire, revision, streams = Builtin(size, usage), VERSION, 1
-    else:
-        wire = _rest_wire(row, provider, size, base_url, environ, usage, patience, streams)
-        wire = Retrying(wire, patience)
-
+        revision = VERSION
     return Embedder(
-        wire,
+        Failover(members, canary=canary, threshold=threshold, check=not builtin),
         row,
         dim=size,
-        usage=usage,
-        limits=provider.limits,
-        concurrency=streams,
+        limits=_tightest([provider.limits for provider in providers]),
+        concurrency=providers[0].concurrency,
+        options=options,
         revision=revision,
     )
 
 
-def _rest_wire(
-    model: Model,
+def _member(
+    choice: Choice,
     provider: Provider,
+    model: Model,
     dim: int,
-    base_url: str | None,
     environ: Mapping[str, str],
+    patience: Patience,
+    options: Options,
+    trusted: bool,
+) -> Member:
+    """Stack what surrounds one provider, innermost first."""
+    served = provider.models[model.name]
+    usage = Usage(
+        choice.place, model=served.id, price=served.price, free_tokens=provider.free_tokens
+    )
+    key = None if provider.in_process else find(provider, environ)
+    wire, native = _wire(provider, model, dim, key, usage, patience, options)
+    limiter = (
+        Limiter(provider.rates, provider.concurrency)
+        if provider.in_process
+        else of_key(
+            urlsplit(provider.base_url or "").netloc,
+            key.reveal() if key else "",
+            provider.rates,
+            provider.concurrency,
+        )
+    )
+    wire = Limited(wire, limiter, usage)
+    wire = Retrying(wire, patience)
+    wire = Proving(wire)
+    wire = Guarded(wire, model, provider, usage, truncate=options.truncate, native=native)
+    return Member(choice.place, wire, usage, trusted=trusted)
+
+
+def _wire(
+    provider: Provider,
+    model: Model,
+    dim: int,
+    key: Key | None,
     usage: Usage,
     patience: Patience,
-    connections: int,
-) -> Wire:
+    options: Options,
+) -> tuple[Wire, bool]:
+    """Return the wire itself, and whether it can be told to cut long texts."""
+    if provider.wire == "builtin":
+        from ragctl.embedding.wires.builtin import Builtin
+
+        return Builtin(dim, usage), False
+    if provider.wire == "sentence-transformers":
+        from ragctl.embedding.wires.sentence_transformers import SentenceTransformers
+
+        return SentenceTransformers(model, provider, dim, usage, options), True
+    if provider.wire == "fastembed":
+        from ragctl.embedding.wires.fastembed import FastEmbed
+
+        return FastEmbed(model, provider, dim, usage, options), True
     from ragctl.embedding.wires import REST
 
     protocol = REST[provider.wire]
-    key = _key(provider, environ)
-    url = _address(base_url or provider.base_url or "")
-    _warn_of_plain_http(url, key)
+    assert provider.base_url is not None, "the catalogue has an address for every host"
+    _warn_of_plain_http(provider.base_url, key)
     api = Api(
-        f"{url}/embeddings",
+        provider.base_url,
         key,
         words=protocol.words,
         usage=usage,
         patience=patience,
-        connections=connections,
+        connections=provider.concurrency,
+        auth=protocol.auth,
         key_variable=provider.keys[0] if provider.keys else None,
     )
-    return protocol(api, model, provider, dim)
+    return protocol(api, model, provider, dim, options), protocol.truncates
 
 
-def _key(provider: Provider, environ: Mapping[str, str]) -> Key | None:
-    for variable in provider.keys:
-        if environ.get(variable, "").strip():
-            return Key(variable, environ[variable])
-    if provider.key_required:
-        raise BackendError(f"{provider.name} needs a key: set {provider.keys[0]}")
-    return None
+def _check_late_chunking(model: Model, providers: Sequence[Provider]) -> None:
+    for provider in providers:
+        if not (model.late_chunking and "late_chunking" in provider.models[model.name].fields):
+            raise UsageError(
+                f"late chunking of {model.name} is not offered by {provider.name}; "
+                "it is by jina, for jina-embeddings-v3 and -v4"
+            )
 
 
-def _address(url: str) -> str:
-    """Return a base URL without a trailing slash or /embeddings. Raises UsageError."""
-    parts = urlsplit(url)
-    try:
-        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number, or too large
-        whole = False
-    if not whole:
-        raise UsageError(f"the base URL {url!r} is not an http or https address")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        # Not quoted: it may hold a secret.
-        raise UsageError("the base URL must be an address alone; a key belongs in its variable")
-    return url.rstrip("/").removesuffix("/embeddings")
+def _tightest(limits: Sequence[Limits]) -> Limits:
+    """Return limits that every provider accepts."""
+    return Limits(
+        min(limit.texts for limit in limits),
+        min((limit.tokens for limit in limits if limit.tokens), default=None),
+        min((limit.bytes for limit in limits if limit.bytes), default=None),
+    )
 
 
 def _warn_of_plain_http(url: str, key: Key | None) -> None:
@@ -126,5 +176,5 @@ def _warn_of_plain_http(url: str, key: Key | None) -> None:
         warnings.warn(
             f"the key in {key.variable} goes to {parts.netloc} over plain http: others on the way "
             f"can read it",
-            stacklevel=4,
+            stacklevel=5,
         )

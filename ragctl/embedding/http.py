@@ -6,18 +6,21 @@ request held), or BackendError (this host will not do it: key, credit, address).
 
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ragctl.embedding import complaints
-from ragctl.embedding.base import Refused, Transient, Usage
+from ragctl.embedding.base import Refused, Transient
 from ragctl.embedding.complaints import Complaint
+from ragctl.embedding.keys import Key
 from ragctl.embedding.retry import Patience
+from ragctl.embedding.usage import Usage
 from ragctl.errors import BackendError
 from ragctl.records import Json
 
@@ -25,28 +28,11 @@ if TYPE_CHECKING:
     import httpx
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+INPUTS = frozenset({"input", "inputs", "texts", "prompt"})
+"""The names that the wires have for the field with the texts."""
 
-
-class Key:
-    """A secret from an environment variable. Prints as the variable's name only."""
-
-    __slots__ = ("_secret", "variable")
-
-    def __init__(self, variable: str, secret: str) -> None:
-        self.variable = variable
-        self._secret = secret.strip()
-        if not (self._secret.isascii() and self._secret.isprintable()) or " " in self._secret:
-            # Told apart here: further down the error would quote the whole header.
-            raise BackendError(f"the value of {variable} has characters that no key has")
-
-    def reveal(self) -> str:
-        return self._secret
-
-    def __repr__(self) -> str:
-        return f"<key from {self.variable}>"
-
-    def __reduce__(self) -> str:
-        raise TypeError("a key is not written anywhere")
+_LARGEST = 1 << 28  # bytes of an answer; 2,048 vectors of 4,096 numbers as text are 160 MB
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +41,15 @@ class Words:
 
     text: frozenset[str] = frozenset()  # the text itself is refused
     fatal: frozenset[str] = frozenset()  # no text would pass
+    phrases: frozenset[str] = frozenset()  # in a message, lower case: the text itself is refused
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    # Not shown: a host may quote the key back.
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
 
 
 class Api:
@@ -69,12 +64,19 @@ class Api:
         usage: Usage,
         patience: Patience,
         connections: int,
+        auth: tuple[str, str] = ("Authorization", "Bearer "),
         key_variable: str | None = None,
         wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`key_variable` is named when the host wants a key and none was given."""
+        """`url` is the base that paths are appended to. `auth`: the header with the key, and
+        what stands before the key in it. `key_variable` is named when the host wants a key
+        and none was given.
+        """
         self.host = urlsplit(url).netloc
         self._url = url
+        self._auth = auth
+        self._clock = clock
         self._key = key
         self._words = words
         self._usage = usage
@@ -85,20 +87,38 @@ class Api:
         self._client: httpx.Client | None = None
         self._lock = threading.Lock()
 
-    def post(self, body: Mapping[str, Json]) -> dict[str, object]:
-        """Send `body` and return the answer's JSON object.
+    def post(self, path: str, body: Mapping[str, Json]) -> object:
+        """Send `body` and return the answer's JSON.
 
         Raises Transient, Refused, or BackendError. The key is in none of them.
         """
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        self._usage.sent()
+        return self._json(self._exchange("POST", path, content))
+
+    def get(self, path: str) -> object:
+        """Return the JSON at `path`. Raises as `post` does."""
+        return self._json(self._exchange("GET", path, None))
+
+    def _exchange(self, method: str, path: str, content: bytes | None) -> "_Answer":
+        """Send one request and read the whole answer, within the time of one try."""
         import httpx
 
-        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        client = self._connected()
-        self._usage.sent()
+        until = self._clock() + self._patience.attempt
+        headers = {"Content-Type": "application/json"} if content is not None else {}
         try:
-            response = client.post(
-                self._url, content=content, headers={"Content-Type": "application/json"}
-            )
+            with self._connected().stream(
+                method, self._url + path, content=content, headers=headers
+            ) as response:
+                body = bytearray()
+                for part in response.iter_bytes():
+                    body += part
+                    # The read timeout starts anew with every byte; this one does not.
+                    if self._clock() > until:
+                        raise Transient(f"{self.host}: no whole answer in time")
+                    if len(body) > _LARGEST:
+                        raise BackendError(f"{self.host} answers more than {_LARGEST >> 20} MB")
+                return _Answer(response.status_code, response.headers, bytes(body))
         # From None: the frames below hold the request's headers, and the key among them.
         except httpx.TimeoutException as error:
             kind = "no connection" if isinstance(error, httpx.ConnectTimeout) else "no answer"
@@ -108,9 +128,6 @@ class Api:
             if "CERTIFICATE_VERIFY_FAILED" in reason:
                 raise BackendError(f"{self.host}: {reason}") from None
             raise Transient(f"{self.host}: {reason}") from None
-        if response.status_code != 200:
-            raise self._sorted(response.status_code, response)
-        return self._parsed(response)
 
     def close(self) -> None:
         with self._lock:
@@ -124,7 +141,7 @@ class Api:
             if self._client is None:
                 patience = self._patience
                 self._client = httpx.Client(
-                    auth=_bearer(self._key) if self._key else None,
+                    auth=_keyed(self._key, *self._auth) if self._key else None,
                     timeout=httpx.Timeout(patience.read, connect=patience.connect),
                     limits=httpx.Limits(max_connections=self._connections + 1),
                     # A proxy of the environment is for the world outside, not for this machine.
@@ -133,33 +150,35 @@ class Api:
                 )
             return self._client
 
-    def _parsed(self, response: "httpx.Response") -> dict[str, object]:
+    def _json(self, answer: "_Answer") -> object:
+        if answer.status != 200:
+            raise self._sorted(answer.status, answer)
         try:
-            body = json.loads(response.content)
+            body: object = json.loads(answer.content)
         except ValueError as error:
-            if complaints.is_html(response.text):
-                page = complaints.read(response.content, self._secret).message
+            if complaints.is_html(answer.content.decode("utf-8", "replace")):
+                page = complaints.read(answer.content, self._secret).message
                 raise BackendError(f"{self.host} answered {page}; is the address right?") from error
             raise Transient(f"{self.host} answered JSON that is cut off or broken") from error
-        if not isinstance(body, dict):
-            raise BackendError(f"{self.host} answered JSON that is no object")
-        if "data" not in body and isinstance(body.get("error"), dict):
+        if isinstance(body, dict) and "data" not in body and isinstance(body.get("error"), dict):
             # Some routers answer 200 and put the failure of the host behind them in the body.
             code = body["error"].get("code")
-            raise self._sorted(code if isinstance(code, int) else 500, response)
+            raise self._sorted(code if isinstance(code, int) else 500, answer)
         return body
 
-    def _sorted(self, status: int, response: "httpx.Response") -> BackendError:
+    def _sorted(self, status: int, answer: "_Answer") -> BackendError:
         """Return the error for a status that is not 200."""
-        complaint = complaints.read(response.content, self._secret)
+        complaint = complaints.read(answer.content, self._secret)
         said = f"{status} {complaint.message}".strip()
-        if complaint.codes & self._words.fatal or status == 402:
+        if complaint.codes & self._words.fatal or status in (402, 498):
             return BackendError(f"{self.host} refused: {said}")
-        if status in (408, 409, 429) or (status >= 500 and status != 501):
-            wait = retry_after(response.headers, self._wall())
-            if response.headers.get("x-should-retry") == "false":
+        if complaint.codes & self._words.text:
+            return Refused(f"refused by {self.host}: {said}", certain=True)
+        if status in (408, 409, 424, 429, 499) or (status >= 500 and status != 501):
+            wait = retry_after(answer.headers, self._wall(), throttled=status == 429)
+            if answer.headers.get("x-should-retry") == "false":
                 return BackendError(f"{self.host} failed and says not to try again: {said}")
-            return Transient(f"{self.host}: {said}", wait)
+            return Transient(f"{self.host}: {said}", wait, throttled=status in (429, 503))
         if status in (400, 413, 422):
             return self._refused(status, complaint, said)
         if status == 401:
@@ -167,15 +186,18 @@ class Api:
         if status == 404:
             return BackendError(f"{self.host} knows no such model or address: {said}")
         if 300 <= status < 400:
-            to = response.headers.get("location", "elsewhere")
+            to = answer.headers.get("location", "elsewhere")
             return BackendError(f"{self.host} redirects to {to}: give the final address")
         return BackendError(f"{self.host} refused: {said}")
 
     def _refused(self, status: int, complaint: Complaint, said: str) -> BackendError:
-        if complaint.fields and "input" not in complaint.fields:
+        if complaint.fields and not complaint.fields & INPUTS:
             return BackendError(f"{self.host} refused the request: {said}")
+        message = complaint.message.lower()
         certain = (
-            bool(complaint.codes & self._words.text) or "input" in complaint.fields or status == 413
+            bool(complaint.fields & INPUTS)
+            or status == 413
+            or any(phrase in message for phrase in self._words.phrases)
         )
         return Refused(f"refused by {self.host}: {said}", certain)
 
@@ -189,11 +211,13 @@ class Api:
         return self._key.reveal() if self._key else None
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def retry_after(headers: Mapping[str, str], now: float, throttled: bool = False) -> float | None:
     """Return how many seconds a host asks to wait; `now` is the wall clock.
 
     Reads `retry-after-ms`, and `Retry-After` as seconds or as an HTTP date
-    (RFC 9110, 10.2.3). Rubbish and negative values count as not given.
+    (RFC 9110, 10.2.3); where a host that is `throttled` gives neither, the time
+    until its limit of requests or tokens begins anew (`x-ratelimit-reset-…`, in
+    OpenAI's durations such as 6m0s). Rubbish and negative values count as not given.
     """
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name)
@@ -209,19 +233,32 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
             seconds = max(seconds, 0.0)
         if math.isfinite(seconds) and seconds >= 0:
             return seconds
-    return None
+    return _reset(headers) if throttled else None
 
 
-def _bearer(key: Key) -> "httpx.Auth":
+def _reset(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds until the limit that is used up begins anew."""
+    waits = []
+    for what in ("requests", "tokens"):
+        if headers.get(f"x-ratelimit-remaining-{what}", "").strip() not in ("", "0"):
+            continue
+        found = _DURATION.fullmatch(headers.get(f"x-ratelimit-reset-{what}", "").strip())
+        if found and found[0]:
+            hours, minutes, seconds, thousandths = (float(part or 0) for part in found.groups())
+            waits.append(hours * 3600 + minutes * 60 + seconds + thousandths / 1000)
+    return max(waits, default=None)
+
+
+def _keyed(key: Key, header: str, before: str) -> "httpx.Auth":
     import httpx
 
-    class Bearer(httpx.Auth):
+    class Keyed(httpx.Auth):
         """Sets the header as each request leaves, so that the client holds no copy of the key."""
 
         def auth_flow(
             self, request: httpx.Request
         ) -> Generator[httpx.Request, httpx.Response, None]:
-            request.headers["Authorization"] = f"Bearer {key.reveal()}"
+            request.headers[header] = f"{before}{key.reveal()}"
             yield request
 
-    return Bearer()
+    return Keyed()

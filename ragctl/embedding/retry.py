@@ -15,8 +15,8 @@ class Patience:
     """How long to wait, in seconds.
 
     `total` bounds all tries of one request together (a second try is always
-    made); `first` and `longest` the backoff between two; `connect` and `read`
-    are the timeouts of one try.
+    made); `first` and `longest` the backoff between two. Of one try, `connect`
+    bounds the connection, `read` the wait for any next byte, `attempt` the whole.
     """
 
     total: float = 120.0
@@ -24,6 +24,7 @@ class Patience:
     longest: float = 30.0
     connect: float = 10.0
     read: float = 120.0
+    attempt: float = 300.0
 
 
 class Retrying:

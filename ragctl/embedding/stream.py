@@ -3,11 +3,11 @@
 import json
 import threading
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from ragctl.embedding.base import Embedder, Vectors, unsendable
+from ragctl.embedding.base import Embedder, Request, Vectors, unsendable
 from ragctl.errors import DocumentError, Interrupted
 
 K = TypeVar("K", bound=Hashable)
@@ -19,8 +19,17 @@ class _Batch(Generic[K]):
     def __init__(self) -> None:
         self.keys: list[K] = []
         self.texts: list[str] = []
-        self.tokens = 0
+        self.tokens = 0  # at most
+        self.own = 0  # as the caller counted them
         self.bytes = _ENVELOPE
+        self.together = False
+
+    def add(self, key: K, text: str, most: int, size: int, tokens: int) -> None:
+        self.keys.append(key)
+        self.texts.append(text)
+        self.tokens += most
+        self.own += tokens
+        self.bytes += size
 
 
 class DocumentStream(Generic[K]):
@@ -62,36 +71,61 @@ class DocumentStream(Generic[K]):
             unsent = sum(len(batch.keys) for batch in self._waiting) + len(self._filling.keys)
             return unsent + self._flying_texts + len(self._done) + self._lost
 
-    def add(self, key: K, text: str) -> None:
+    def add(self, key: K, text: str, tokens: int = 0) -> None:
         """Take a text in; a batch that is full is sent. `key` comes back with the result.
 
-        Raises BackendError as `completed` does, Interrupted after `stop`.
+        `tokens` is the caller's own count, for limits and the bill. Raises
+        BackendError as `completed` does, Interrupted after `stop`.
         """
         problem = unsendable(text)
         if problem:
             with self._change:
                 self._done.append((key, DocumentError(f"the text {problem}")))
             return
-        # One token is at least one byte of UTF-8 in every tokenizer of the catalogue, so bytes
-        # bound tokens from above (about fourfold for English); 8 more for special tokens.
-        tokens = self._prompt + len(text.encode()) + 8
-        size = self._prompt + len(json.dumps(text, ensure_ascii=False).encode()) + 1
+        most, size = self._sizes(text)
         with self._change:
             self._check()
             batch = self._filling
             limits = self._limits
             if batch.keys and (
-                (limits.tokens is not None and batch.tokens + tokens > limits.tokens)
+                (limits.tokens is not None and batch.tokens + most > limits.tokens)
                 or (limits.bytes is not None and batch.bytes + size > limits.bytes)
             ):
                 self._send()
                 batch = self._filling
-            batch.keys.append(key)
-            batch.texts.append(text)
-            batch.tokens += tokens
-            batch.bytes += size
+            batch.add(key, text, most, size, tokens)
             if len(batch.keys) >= limits.texts:
                 self._send()
+
+    def add_together(self, texts: Sequence[tuple[K, str, int]]) -> None:
+        """Take in the chunks of one document, in order: (key, text, tokens) each.
+
+        They are sent in one request of their own, where each is embedded in the
+        context of all (late chunking). Raises as `add` does.
+        """
+        whole = _Batch[K]()
+        whole.together = True
+        for key, text, tokens in texts:
+            problem = unsendable(text)
+            if problem:
+                with self._change:
+                    self._done.append((key, DocumentError(f"the text {problem}")))
+                continue
+            whole.add(key, text, *self._sizes(text), tokens)
+        with self._change:
+            self._check()
+            if self._filling.keys:
+                self._send()
+            self._filling = whole
+            if whole.keys:
+                self._send()
+
+    def _sizes(self, text: str) -> tuple[int, int]:
+        """Return the most tokens and bytes of JSON that a text can be, its prompt included."""
+        # One token is at least one byte of UTF-8 in every tokenizer of the catalogue, so bytes
+        # bound tokens from above (about fourfold for English); 8 more for special tokens.
+        most = self._prompt + len(text.encode()) + 8
+        return most, self._prompt + len(json.dumps(text, ensure_ascii=False).encode()) + 1
 
     def flush(self) -> None:
         """Send the batch that is being filled."""
@@ -195,7 +229,7 @@ class DocumentStream(Generic[K]):
         failure: BaseException | None = None
         try:
             for start, outcome in self._embedder.embed(
-                "document", tuple(batch.texts), self._stopped
+                Request("document", tuple(batch.texts), self._stopped, batch.own, batch.together)
             ):
                 results = (
                     [(batch.keys[start], outcome)]

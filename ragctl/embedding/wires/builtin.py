@@ -1,7 +1,8 @@
 """The built-in lexical model, in process."""
 
 from ragctl.embedding import answers, builtin
-from ragctl.embedding.base import Answer, Request, Usage
+from ragctl.embedding.base import Answer, Request
+from ragctl.embedding.usage import Usage
 
 
 class Builtin:

@@ -9,6 +9,7 @@ from ragctl.records import Json
 class Jina(RestWire):
     """Jina's own protocol, where each side of a model has a task."""
 
+    truncates = True
     words = Words(
         text=frozenset({"INPUT_TOKEN_LIMIT_EXCEEDED"}),
         fatal=frozenset({"INPUT_MODEL_NOT_FOUND", "AUTHZ_INSUFFICIENT_BALANCE"}),
@@ -16,8 +17,8 @@ class Jina(RestWire):
 
     def body(self, request: Request) -> dict[str, Json]:
         body: dict[str, Json] = {"model": self.served.id, "input": list(request.texts)}
-        # Never cut in silence: a text beyond the context is refused by name.
-        body["truncate"] = False
+        # Never cut in silence: a text beyond the context is refused by name, unless told otherwise.
+        body["truncate"] = self.options.truncate
         if self.provider.encoding != "unset":
             body["embedding_type"] = self.provider.encoding
         task = self.side(request).task
@@ -27,4 +28,6 @@ class Jina(RestWire):
             body["dimensions"] = self.dim
         if "normalized" in self.served.fields:
             body["normalized"] = True
+        if request.together:
+            body["late_chunking"] = True
         return body

@@ -18,12 +18,7 @@ class OpenAI(RestWire):
     )
 
     def body(self, request: Request) -> dict[str, Json]:
-        prompt = self.side(request).prompt
-        assert prompt is not None, "the catalogue serves no model without prompts on this wire"
-        body: dict[str, Json] = {
-            "model": self.served.id,
-            "input": [prompt + text for text in request.texts],
-        }
+        body: dict[str, Json] = {"model": self.served.id, "input": [*self.prompted(request)]}
         if self.provider.encoding != "unset":
             body["encoding_format"] = self.provider.encoding
         if self.asks_dimensions:

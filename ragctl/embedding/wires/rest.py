@@ -5,31 +5,43 @@ from typing import ClassVar
 
 from ragctl.catalog import Model, Provider, Served, Side
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Request
+from ragctl.embedding.base import Answer, Options, Request
 from ragctl.embedding.http import Api, Words
 from ragctl.records import Json
 
 
 class RestWire(ABC):
-    """A Wire to one API. A protocol states its `body`, and `read` where its answer differs."""
+    """A Wire to one API. A protocol states its `body`, and what differs of the rest."""
 
     words: ClassVar[Words]
+    truncates: ClassVar[bool] = False
+    """Whether the host can be told to cut texts longer than its context."""
+    auth: ClassVar[tuple[str, str]] = ("Authorization", "Bearer ")
+    """Name of the header that carries the key, and what stands before the key in it."""
 
-    def __init__(self, api: Api, model: Model, provider: Provider, dim: int) -> None:
+    def __init__(
+        self, api: Api, model: Model, provider: Provider, dim: int, options: Options
+    ) -> None:
         self.api = api
         self.model = model
         self.provider = provider
         self.dim = dim
+        self.options = options
 
     @abstractmethod
     def body(self, request: Request) -> dict[str, Json]:
         """Return the request's JSON. Each field that would change vectors is stated."""
 
-    def read(self, answer: dict[str, object], texts: int) -> Answer:
+    def path(self) -> str:
+        """Return the method's path, after the base URL."""
+        return "/embeddings"
+
+    def read(self, answer: object, texts: int) -> Answer:
+        """Return what the API's JSON holds. Raises BackendError for what is wrong in it."""
         return answers.from_data(answer, texts, self.model, self.dim, self.api.host)
 
     def embed(self, request: Request) -> Answer:
-        answer = self.api.post(self.body(request) | dict(self.provider.extra))
+        answer = self.api.post(self.path(), self.body(request) | dict(self.provider.extra))
         return self.read(answer, len(request.texts))
 
     def close(self) -> None:
@@ -46,3 +58,9 @@ class RestWire(ABC):
 
     def side(self, request: Request) -> Side:
         return self.model.document if request.side == "document" else self.model.query
+
+    def prompted(self, request: Request) -> list[str]:
+        """Return the texts, each after the exact prompt of its side."""
+        prompt = self.side(request).prompt
+        assert prompt is not None, "the catalogue serves no model without prompts on this wire"
+        return [prompt + text for text in request.texts]

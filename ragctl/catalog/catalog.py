@@ -1,0 +1,118 @@
+"""Models and providers together: the package's own, with a user's rows laid over them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ragctl.catalog.model_table import Model, read_model
+from ragctl.catalog.provider_table import TASKED, Provider, read_provider
+from ragctl.catalog.strict import nearest
+from ragctl.errors import UsageError
+
+Rows = Mapping[str, Any]
+"""Tables as TOML gives them, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Rows of one origin. `source` names it in errors: a file, or a file and a table in it."""
+
+    models_source: str
+    models: Rows
+    providers_source: str
+    providers: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Every model and every provider by name."""
+
+    models: Mapping[str, Model]
+    providers: Mapping[str, Provider]
+
+    def model(self, name: str) -> Model:
+        """Return the model of that name. Raises UsageError with the nearest names."""
+        try:
+            return self.models[name]
+        except KeyError:
+            known = nearest(name, self.models)
+            raise UsageError(f"no model is called {name!r}; {known}") from None
+
+    def provider(self, name: str) -> Provider:
+        """Return the provider of that name. Raises UsageError with the nearest names."""
+        try:
+            return self.providers[name]
+        except KeyError:
+            known = nearest(name, self.providers)
+            raise UsageError(f"no backend is called {name!r}; {known}") from None
+
+    def serving(self, model: str) -> list[str]:
+        """Return the names of the providers that serve a model."""
+        return [row.name for row in self.providers.values() if model in row.models]
+
+
+def stack(layers: list[Layer]) -> Catalog:
+    """Return the catalogue in which each layer's rows lie over those before it.
+
+    A row whose name is known changes the keys that it has and keeps the others;
+    a provider's `models` are added to. Raises UsageError naming the layer in
+    which the faulty row was last touched.
+    """
+    models: dict[str, tuple[str, dict[str, Any]]] = {}
+    providers: dict[str, tuple[str, dict[str, Any]]] = {}
+    for layer in layers:
+        _lay(models, layer.models, layer.models_source)
+        _lay(providers, layer.providers, layer.providers_source)
+    found = Catalog(
+        {name: read_model(name, row, source) for name, (source, row) in models.items()},
+        {name: read_provider(name, row, source) for name, (source, row) in providers.items()},
+    )
+    check(found)
+    return found
+
+
+def _lay(rows: dict[str, tuple[str, dict[str, Any]]], over: Rows, source: str) -> None:
+    for name, row in over.items():
+        under = rows[name][1] if name in rows else {}
+        if isinstance(row, dict):
+            merged = {**under, **row}
+            before, after = under.get("models"), row.get("models")
+            if isinstance(before, dict) and isinstance(after, dict):
+                merged["models"] = {**before, **after}
+        else:
+            merged = row  # refused by the reader, in its words
+        rows[name] = (source, merged)
+
+
+def check(catalog: Catalog) -> None:
+    """Raise UsageError where the two tables do not fit each other."""
+    for provider in catalog.providers.values():
+        for name in provider.models:
+            _check_served(catalog, provider, name)
+    for model in catalog.models.values():
+        if model.backend not in catalog.providers:
+            raise UsageError(
+                f"model {model.name}: no backend is called {model.backend!r}; "
+                f"{nearest(model.backend, catalog.providers)}"
+            )
+        if model.name not in catalog.providers[model.backend].models:
+            raise UsageError(f"model {model.name}: its backend {model.backend} does not serve it")
+
+
+def _check_served(catalog: Catalog, provider: Provider, name: str) -> None:
+    where = f"backend {provider.name}, model {name!r}"
+    if name not in catalog.models:
+        raise UsageError(f"{where}: no such model; {nearest(name, catalog.models)}")
+    model = catalog.models[name]
+    if provider.wire in TASKED or provider.wire == "builtin":
+        return
+    for side in (model.document, model.query):
+        if side.prompt is None and not (
+            provider.wire == "sentence-transformers" and side.library.prompt_name
+        ):
+            raise UsageError(
+                f"{where}: the {provider.wire} wire has no task, and the model's prompts are "
+                "not known"
+            )
+    if provider.wire == "fastembed" and model.pooling == "unknown":
+        raise UsageError(f"{where}: the fastembed wire must know the model's pooling")

@@ -1,0 +1,83 @@
+"""Canaries: fixed texts that show whether two providers make the same vectors.
+
+A collection keeps their vectors from when it was made. Whoever is to write into
+it, or to embed its queries, must come back with nearly the same.
+"""
+
+import base64
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from ragctl.embedding.base import Answer, Refused, Request, Side, Vectors, Wire
+from ragctl.errors import BackendError
+from ragctl.records import Json
+
+DOCUMENTS = (
+    "Canary birds were once taken into coal mines, because they noticed bad air before people did.",
+    "Срок хранения договоров составляет пять лет, после чего они передаются в архив.",
+    "向量数据库按照向量之间的距离查找最相近的文本。",
+)
+QUERY = "Wie lange müssen Rechnungen aufbewahrt werden?"
+
+THRESHOLD = 0.99
+"""Least cosine at which vectors of two providers may meet. Quantised weights of the same
+model stay above it; another model, another prompt or another cut are far below."""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Unit vectors of the canary texts: `documents` of shape (3, dim), `query` (1, dim)."""
+
+    documents: Vectors
+    query: Vectors
+
+    def agreement(self, side: Side, vectors: Vectors) -> float:
+        """Return the least cosine between these vectors and the given ones of the same texts."""
+        own = self.documents if side == "document" else self.query
+        if own.shape != vectors.shape:
+            return 0.0
+        return float(np.min(np.sum(own.astype(np.float64) * vectors, axis=1)))
+
+    def to_json(self) -> dict[str, Json]:
+        """As a collection keeps it: base64 of little-endian float16, enough for a comparison."""
+        return {
+            "documents": [_written(row) for row in self.documents],
+            "query": _written(self.query[0]),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> "Canary":
+        documents = cast(Sequence[str], value["documents"])
+        return cls(
+            np.stack([_read(row) for row in documents]), _read(cast(str, value["query"]))[None, :]
+        )
+
+
+def texts(side: Side) -> tuple[str, ...]:
+    return DOCUMENTS if side == "document" else (QUERY,)
+
+
+def ask(wire: Wire, side: Side, stopped: threading.Event | None = None) -> Answer:
+    """Return a provider's answer to the canary texts of one side. Raises BackendError."""
+    try:
+        return wire.embed(Request(side, texts(side), stopped or threading.Event()))
+    except Refused as refusal:
+        raise BackendError(f"the canary texts are {refusal}") from refusal
+
+
+def make(wire: Wire) -> Canary:
+    return Canary(ask(wire, "document").vectors, ask(wire, "query").vectors)
+
+
+def _written(row: Vectors) -> str:
+    return base64.b64encode(row.astype("<f2").tobytes()).decode("ascii")
+
+
+def _read(text: str) -> Vectors:
+    row = np.frombuffer(base64.b64decode(text), dtype="<f2").astype(np.float64)
+    unit: Vectors = (row / np.linalg.norm(row)).astype(np.float32)
+    return unit
