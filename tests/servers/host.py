@@ -14,8 +14,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from ragctl.embedding import canary
 from tests.servers.faults import Fault, Items
 from tests.servers.vectors import tokens, vector
+
+
+CANARIES = frozenset((*canary.DOCUMENTS, canary.QUERY))
+"""Texts that every collection begins with; they are answered, and not put on record."""
 
 
 class Text(NamedTuple):
@@ -71,6 +76,8 @@ class EmbeddingServer(ABC):
     """
 
     path = "/v1/embeddings"
+    ending = "/embeddings"  # what a client appends to the base URL
+    key_header = "Authorization"
 
     def __init__(
         self,
@@ -85,6 +92,7 @@ class EmbeddingServer(ABC):
         self.context = context
         self.faults: deque[Fault] = deque()
         self.requests: list[Received] = []
+        self.gets: list[str] = []
         self.texts: list[Text] = []
         self.crashes: list[BaseException] = []
         self.gate = threading.Event()
@@ -98,7 +106,7 @@ class EmbeddingServer(ABC):
     @property
     def url(self) -> str:
         """The base URL, as it is given with --base-url."""
-        return f"http://127.0.0.1:{self._http.server_port}{self.path.removesuffix('/embeddings')}"
+        return f"http://127.0.0.1:{self._http.server_port}{self.path.removesuffix(self.ending)}"
 
     @abstractmethod
     def read(self, body: Any) -> Job:
@@ -106,7 +114,22 @@ class EmbeddingServer(ABC):
 
     @abstractmethod
     def shape(self, refusal: Refusal) -> object:
-        """Return the JSON body of an error."""
+        """Return the JSON body of an error (bytes: a body that is no JSON)."""
+
+    def get(self, path: str) -> object:
+        """Return the JSON that a GET answers. Raises Refusal."""
+        raise Refusal(404, "Not Found")
+
+    def whole(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
+        """Return the JSON of a right answer. Each item has its vector under "embedding"."""
+        for item in items:
+            if "embedding" in item:
+                item["embedding"] = written(item["embedding"], encoding)
+        return rest | {"data": items}
+
+    def body_of(self, refusal: Refusal) -> bytes:
+        shaped = self.shape(refusal)
+        return shaped if isinstance(shaped, bytes) else json.dumps(shaped).encode()
 
     @abstractmethod
     def usage(self, count: int) -> dict[str, int]: ...
@@ -129,7 +152,7 @@ class EmbeddingServer(ABC):
                 if self.credit < len(job.texts):
                     raise self.out_of_credit()
                 self.credit -= len(job.texts)
-            self.texts += job.texts
+            self.texts += [text for text in job.texts if text.text not in CANARIES]
         items: Items = []
         for index, (side, text) in enumerate(job.texts):
             values = vector(text, side, job.space, job.native, job.dim)
@@ -198,6 +221,17 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Listener
 
+    def do_GET(self) -> None:
+        host = self.server.host
+        with host.lock:
+            host.gets.append(self.path)
+        try:
+            host.authorize(self.headers.get(host.key_header))
+            body, status = json.dumps(host.get(self.path)).encode(), 200
+        except Refusal as refusal:
+            body, status = host.body_of(refusal), refusal.status
+        self._send(status, body, Fault())
+
     def do_POST(self) -> None:
         host = self.server.host
         raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -230,7 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if self.path != host.path:
                 raise Refusal(404, "Not Found")
-            host.authorize(self.headers.get("Authorization"))
+            host.authorize(self.headers.get(host.key_header))
             if fault.status != 200:
                 raise Refusal(fault.status, f"status {fault.status} by request", fault.code)
             if not isinstance(body, dict):
@@ -238,13 +272,10 @@ class _Handler(BaseHTTPRequestHandler):
             job = host.read(body)
             items, rest = host.answer(job)
         except Refusal as refusal:
-            self._send(refusal.status, json.dumps(host.shape(refusal)).encode(), fault)
+            self._send(refusal.status, host.body_of(refusal), fault)
             return
         items = fault.spoil(items) if fault.spoil else items
-        for item in items:
-            if "embedding" in item:
-                item["embedding"] = _written(item["embedding"], job.encoding)
-        self._send(200, json.dumps(rest | {"data": items}).encode(), fault)
+        self._send(200, json.dumps(host.whole(items, rest, job.encoding)).encode(), fault)
 
     def _send(self, status: int, body: bytes, fault: Fault) -> None:
         if fault.sending == "truncated":
@@ -262,7 +293,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _written(values: Any, encoding: str) -> object:
+def written(values: Any, encoding: str) -> object:
     if encoding == "base64":
         return base64.b64encode(np.asarray(values, dtype="<f4").tobytes()).decode()
     return [float(value) for value in values]
