@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ragctl.catalog import Catalog, Choice, Layer, builtin, of_user, read_rates, read_runtime
 from ragctl.catalog.strict import Table, parse
 from ragctl.errors import UsageError
 from ragctl.records import Json
@@ -18,6 +19,39 @@ MODEL = "builtin"
 CHUNK_SIZE = 512
 OVERLAP = 0
 PRUNE_LIMIT = 30.0
+_KEYS = (
+    "collection",
+    "store",
+    "env_file",
+    "sources",
+    "embedding",
+    "chunking",
+    "bm25",
+    "meta",
+    "prune",
+    "parsing",
+    "models",
+    "providers",
+)
+_EMBEDDING = (
+    "model",
+    "dimension",
+    "task",
+    "late_chunking",
+    "truncate",
+    "canary",
+    "patience",
+)
+_CHOICE = (
+    "backend",
+    "base_url",
+    "weights",
+    "key_command",
+    "concurrency",
+    "rates",
+    "price",
+    "runtime",
+)
 PDF_PASSWORD = "RAGCTL_PDF_PASSWORD"  # noqa: S105 - the variable, not the password
 
 
@@ -32,12 +66,27 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """Which model at which dimension, run by whom. None: the collection's own, or the default."""
+    """Which model at which dimension, run by whom. None: the collection's own, or the default.
+
+    `providers` in the order in which they are tried; none: the collection's.
+    `canary` is the least cosine at which vectors of two providers may meet,
+    `patience` the seconds that one request may take with all its tries.
+    """
 
     model: str | None = None
     dim: int | None = None
-    backend: str | None = None
-    base_url: str | None = None
+    providers: tuple[Choice, ...] = ()
+    task: str | None = None
+    late_chunking: bool | None = None
+    truncate: bool = False
+    canary: float | None = None
+    patience: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.canary is not None and not 0 < self.canary <= 1:
+            raise UsageError(f"canary {self.canary:g}: a cosine above 0, at most 1")
+        if self.patience is not None and self.patience < 0:
+            raise UsageError(f"patience {self.patience:g}: seconds, 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +119,8 @@ class Pipeline:
     prune_limit: float = PRUNE_LIMIT  # per cent of the collection's documents
     parsing: Parsing = field(default_factory=Parsing)
     pdf_password: str | None = field(default=None, repr=False)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    catalog: Catalog = field(default_factory=builtin, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -90,6 +141,22 @@ def default_store(environ: Mapping[str, str]) -> str:
     return str(user_data_path("ragctl", appauthor=False))
 
 
+def with_env_file(environ: Mapping[str, str], path: Path) -> dict[str, str]:
+    """`environ` and what a .env file has beside it; what is set already stands.
+
+    Raises UsageError for a file that cannot be read.
+    """
+    from dotenv import dotenv_values
+
+    try:
+        with path.open(encoding="utf-8") as file:
+            values = dotenv_values(stream=file, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{path}: cannot read the environment file ({reason})") from None
+    return {**{key: value for key, value in values.items() if value is not None}, **environ}
+
+
 def read_pipeline(path: Path, environ: Mapping[str, str]) -> Pipeline:
     """The pipeline in a TOML file; its relative paths are relative to the file.
 
@@ -100,9 +167,10 @@ def read_pipeline(path: Path, environ: Mapping[str, str]) -> Pipeline:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot read the pipeline ({error})") from error
     name, base = str(path), path.absolute().parent
-    keys = ("collection", "store", "sources", "embedding", "chunking", "bm25", "meta")
-    top = Table(name, "pipeline", parse(text, name), (*keys, "prune", "parsing"))
-    embedding = top.table("embedding", ("model", "dimension", "backend", "base_url"))
+    top = Table(name, "pipeline", parse(text, name), _KEYS)
+    env_file = top.optional("env_file", str)
+    if env_file is not None:
+        environ = with_env_file(environ, base / Path(env_file).expanduser())
     chunking = top.table("chunking", ("size", "overlap"))
     prune = top.table("prune", ("enabled", "limit"))
     meta = top.table("meta", None)
@@ -112,12 +180,7 @@ def read_pipeline(path: Path, environ: Mapping[str, str]) -> Pipeline:
         sources=_sources(name, base, top),
         store=_store(top.optional("store", str), base, environ),
         collection=top.optional("collection", str) or COLLECTION,
-        embedding=Embedding(
-            model=embedding.optional("model", str),
-            dim=embedding.positive("dimension"),
-            backend=embedding.optional("backend", str),
-            base_url=embedding.optional("base_url", str),
-        ),
+        embedding=_embedding(name, base, top),
         chunk_size=chunking.positive("size"),
         overlap=chunking.optional("overlap", int),
         languages=top.table("bm25", ("languages",)).sequence("languages", str),
@@ -126,6 +189,58 @@ def read_pipeline(path: Path, environ: Mapping[str, str]) -> Pipeline:
         prune_limit=PRUNE_LIMIT if limit is None else limit,
         parsing=_parsing(top),
         pdf_password=environ.get(PDF_PASSWORD),
+        environ=environ,
+        catalog=of_user(environ, _rows(name, top)),
+    )
+
+
+def _rows(name: str, top: Table) -> Layer:
+    """The file's own models and backends, as rows of the catalogue."""
+    models, providers = top.optional("models", dict), top.optional("providers", dict)
+    return Layer(
+        f"{name}, table [models]", models or {}, f"{name}, table [providers]", providers or {}
+    )
+
+
+def _embedding(name: str, base: Path, top: Table) -> Embedding:
+    table = top.table("embedding", (*_EMBEDDING, *_CHOICE, "providers"))
+    listed = table.optional("providers", list)
+    single = [key for key in _CHOICE if table.has(key)]
+    if listed is not None and single:
+        raise table.error(
+            single[0], "stands beside [[embedding.providers]]; put it into the table of its backend"
+        )
+    if listed is None:
+        choices: tuple[Choice, ...] = (_choice(table, base),) if single else ()
+    else:
+        where = "embedding.providers"
+        rows = [Table(name, f"{where} {n}", row, _CHOICE) for n, row in enumerate(listed, 1)]
+        choices = tuple(_choice(row, base) for row in rows)
+        if not choices or any(choice.backend is None for choice in choices):
+            raise table.error("providers", "must have a table with a backend for each provider")
+    return Embedding(
+        model=table.optional("model", str),
+        dim=table.positive("dimension"),
+        providers=choices,
+        task=table.optional("task", str),
+        late_chunking=table.optional("late_chunking", bool),
+        truncate=table.optional("truncate", bool) or False,
+        canary=table.optional("canary", float),
+        patience=table.optional("patience", float),
+    )
+
+
+def _choice(table: Table, base: Path) -> Choice:
+    weights = table.optional("weights", str)
+    return Choice(
+        backend=table.optional("backend", str),
+        base_url=table.optional("base_url", str),
+        weights=str(base / Path(weights).expanduser()) if weights else None,
+        key_command=table.words("key_command"),
+        concurrency=table.positive("concurrency"),
+        rates=read_rates(table) if table.has("rates") else None,
+        price=table.optional("price", float),
+        runtime=read_runtime(table) if table.has("runtime") else None,
     )
 
 

@@ -12,13 +12,14 @@ from ragctl.records import Json
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One backend by name; what is None stays as the catalogue has it.
+    """One backend by name (None: the model's own); what is None stays as the catalogue has it.
 
     `weights` is the folder of a model that runs in this process. `price` is US
-    dollars per million tokens.
+    dollars per million tokens. `remote`: the address was read from a collection on a
+    server, where others may have written it.
     """
 
-    backend: str
+    backend: str | None = None
     base_url: str | None = None
     weights: str | None = None
     key_command: tuple[str, ...] = field(default=(), repr=False)
@@ -26,6 +27,7 @@ class Choice:
     rates: Rates | None = None
     price: float | None = None
     runtime: Runtime | None = None
+    remote: bool = False
 
     def __post_init__(self) -> None:
         if self.concurrency is not None and self.concurrency < 1:
@@ -35,7 +37,12 @@ class Choice:
     def place(self) -> str:
         """Who this is, in words for a report: the backend, and its address where it has its own."""
         own = self.base_url or self.weights
-        return f"{self.backend} at {own}" if own else self.backend
+        name = self.backend or "its own backend"
+        return f"{name} at {own}" if own else name
+
+    def named(self, backend: str) -> "Choice":
+        """Return this choice with a backend, that one if it has none."""
+        return self if self.backend else replace(self, backend=backend)
 
     def to_json(self) -> dict[str, Json]:
         """What a collection remembers of it: nothing that is secret or of one machine's account."""
@@ -44,8 +51,9 @@ class Choice:
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> "Choice":
         base_url, weights = value.get("base_url"), value.get("weights")
+        backend = value.get("backend")
         return cls(
-            str(value["backend"]),
+            str(backend) if backend else None,
             str(base_url) if base_url else None,
             str(weights) if weights else None,
         )
@@ -56,7 +64,7 @@ class Choice:
         Raises UsageError for a backend that is not known, that does not serve
         `model`, or that has no use for an address or a folder given here.
         """
-        row = catalog.provider(self.backend)
+        row = catalog.provider(self.backend or catalog.model(model).backend)
         if model not in row.models:
             others = ", ".join(catalog.serving(model))
             raise UsageError(f"backend {row.name} does not serve {model}; these do: {others}")

@@ -190,7 +190,7 @@ def read_provider(name: str, data: object, source: str) -> Provider:
     wire = cast(Wire, row.choice("wire", WIRES))
     keys = row.sequence("keys", str)
     key_required = row.optional("key_required", bool)
-    command = row.sequence("key_command", str)
+    command = row.words("key_command")
     if key_required and not (keys or command):
         raise row.error("key_required", "needs the variables of the key in keys")
     models = row.table("models", None)

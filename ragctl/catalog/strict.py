@@ -89,6 +89,14 @@ class Table:
             values.append(item)
         return tuple(values)
 
+    def words(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts, which may repeat; empty if absent."""
+        words = self.optional(key, list) or []
+        for word in words:
+            if type(word) is not str:
+                raise self.error(key, f"must be a list of texts, found {_kind(word)}")
+        return tuple(words)
+
     def choice(self, key: str, choices: Collection[str], default: str | None = None) -> str:
         """Return a text that is one of `choices`. Without a default the key is required."""
         value = self.optional(key, str) if default is not None else self.required(key, str)
