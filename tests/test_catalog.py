@@ -89,7 +89,7 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         catalog.builtin().model("jina-embedings-v3")
     with pytest.raises(UsageError, match=r"did you mean qwen3-embedding-8b\?"):
         catalog.builtin().model("qwen3-8b")
-    with pytest.raises(UsageError, match="known: bge-m3, builtin"):
+    with pytest.raises(UsageError, match="known: all-minilm-l6-v2, bge-m3, builtin"):
         catalog.builtin().model("xyz")
     with pytest.raises(UsageError, match="did you mean siliconflow"):
         catalog.builtin().provider("silikonflow")

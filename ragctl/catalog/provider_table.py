@@ -50,8 +50,8 @@ TRUNCATIONS: tuple[Truncation, ...] = ("refuses", "cuts", "unknown")
 Prompts = Literal["text", "name"]
 PROMPTS: tuple[Prompts, ...] = ("text", "name")
 
-FIELDS = ("normalized", "output_dimension", "task", "late_chunking")
-"""Optional request fields that a wire sends only to models that take them."""
+FIELDS = ("normalized", "output_dimension", "task", "late_chunking", "trust_remote_code")
+"""Optional fields of a request, or arguments of a runtime, for models that take them."""
 
 _KEYS = (
     "wire",
@@ -67,6 +67,7 @@ _KEYS = (
     "limits",
     "rates",
     "concurrency",
+    "price",
     "free_tokens",
     "licensed",
     "runtime",
@@ -201,7 +202,9 @@ def read_provider(name: str, data: object, source: str) -> Provider:
         keys=keys,
         key_required=bool(keys) if key_required is None else key_required,
         key_command=command,
-        models={model: _served(models, model) for model in models.names()},
+        models={
+            model: _served(models, model, row.optional("price", float)) for model in models.names()
+        },
         honours_dimensions=row.required("dimensions", bool),
         encoding=cast(Encoding, row.choice("encoding", ENCODINGS, "unset")),
         truncation=cast(Truncation, row.choice("truncation", TRUNCATIONS, "unknown")),
@@ -257,8 +260,11 @@ def _base_url(row: Table, wire: Wire) -> str | None:
     return url.rstrip("/")
 
 
-def _served(models: Table, model: str) -> Served:
-    """Read how a model is served: its name there, or a table with more."""
+def _served(models: Table, model: str, price: float | None) -> Served:
+    """Read how a model is served: its name there, or a table with more.
+
+    `price` is the provider's, for models without one of their own.
+    """
     try:
         name = models.optional(model, str)
     except UsageError:
@@ -271,12 +277,12 @@ def _served(models: Table, model: str) -> Served:
             id=row.required("id", str),
             dims=tuple(sorted(row.sequence("dims", int))) if row.has("dims") else None,
             context=row.positive("context"),
-            price=row.optional("price", float),
+            price=row.optional("price", float) if row.has("price") else price,
             fields=frozenset(fields),
             onnx=_onnx(row) if row.has("onnx") else None,
         )
     assert name is not None
-    return Served(id=name)
+    return Served(id=name, price=price)
 
 
 def _onnx(row: Table) -> Onnx:
