@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ragctl.catalog.model_table import Model, read_model
+from ragctl.catalog.model_table import RETRIEVAL, Model, Side, read_model
 from ragctl.catalog.provider_table import TASKED, Provider, read_provider
 from ragctl.catalog.strict import nearest
 from ragctl.errors import UsageError
@@ -103,16 +103,50 @@ def _check_served(catalog: Catalog, provider: Provider, name: str) -> None:
     where = f"backend {provider.name}, model {name!r}"
     if name not in catalog.models:
         raise UsageError(f"{where}: no such model; {nearest(name, catalog.models)}")
-    model = catalog.models[name]
-    if provider.wire in TASKED or provider.wire == "builtin":
-        return
+    model, served = catalog.models[name], provider.models[name]
+    for size in served.dims or ():
+        if size not in model.dims:
+            raise UsageError(f"{where}: dims holds {size}; the model has {model.sizes()}")
+    if served.context and model.context and served.context > model.context:
+        raise UsageError(f"{where}: context {served.context} is above the model's {model.context}")
     for side in (model.document, model.query):
-        if side.prompt is None and not (
-            provider.wire == "sentence-transformers" and side.library.prompt_name
-        ):
-            raise UsageError(
-                f"{where}: the {provider.wire} wire has no task, and the model's prompts are "
-                "not known"
-            )
+        missing = _unsayable(side, provider)
+        if missing:
+            raise UsageError(f"{where}: {missing}")
     if provider.wire == "fastembed" and model.pooling == "unknown":
         raise UsageError(f"{where}: the fastembed wire must know the model's pooling")
+
+
+def check_task(model: Model, provider: Provider, task: str | None) -> None:
+    """Raise UsageError where a provider cannot be told of one of the model's other tasks.
+
+    A wire without a task field says a task by its prompts alone. That is not
+    enough for a model whose own code is told the task beside them: there it
+    selects other weights, and such a host serves those for retrieval.
+    """
+    if task is None or task == RETRIEVAL:
+        return
+    sides, served = model.for_task(task), f"{provider.name} serves {model.name}"
+    for side, own in ((sides.document, model.document), (sides.query, model.query)):
+        missing = _unsayable(side, provider)
+        if missing:
+            raise UsageError(f"{served}, but not for {task}: {missing}")
+        if (
+            provider.wire not in (*TASKED, "sentence-transformers")
+            and side.library.task != own.library.task
+        ):
+            raise UsageError(f"{served}, but for retrieval: {task} needs other weights")
+    if provider.wire == "elastic" and task not in ("classification", "clustering"):
+        raise UsageError(f"{served}, but its protocol has no word for {task}")
+
+
+def _unsayable(side: Side, provider: Provider) -> str | None:
+    """Return why this provider cannot be told which side a text is of; None if it can."""
+    wire = provider.wire
+    if wire in ("cohere", "voyage", "gemini"):
+        return None if side.task else f"the {wire} wire needs the task of each side"
+    if wire in TASKED or wire == "builtin" or side.prompt is not None:
+        return None
+    if wire == "sentence-transformers" and side.library.prompt_name:
+        return None
+    return f"the {wire} wire has no task, and the model's prompts are not known"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from ragctl.catalog.catalog import Catalog
+from ragctl.catalog.catalog import Catalog, check_task
 from ragctl.catalog.provider_table import Provider, Rates, Runtime
 from ragctl.errors import UsageError
 from ragctl.records import Json
@@ -58,16 +58,18 @@ class Choice:
             str(weights) if weights else None,
         )
 
-    def row(self, catalog: Catalog, model: str) -> Provider:
+    def row(self, catalog: Catalog, model: str, task: str | None = None) -> Provider:
         """Return the provider's row as this run has it.
 
         Raises UsageError for a backend that is not known, that does not serve
-        `model`, or that has no use for an address or a folder given here.
+        `model` or not for `task`, or that has no use for an address or a folder
+        given here.
         """
         row = catalog.provider(self.backend or catalog.model(model).backend)
         if model not in row.models:
             others = ", ".join(catalog.serving(model))
             raise UsageError(f"backend {row.name} does not serve {model}; these do: {others}")
+        check_task(catalog.model(model), row, task)
         if self.base_url is not None and row.in_process:
             raise UsageError(f"the {row.name} backend runs in this process: it has no base URL")
         if self.weights is not None and (not row.in_process or row.wire == "builtin"):

@@ -54,7 +54,7 @@ def connect(
         choices = (Choice(backend or row.backend, base_url, concurrency=concurrency),)
     patience = patience or Patience()
     choices = [choice.named(row.backend) for choice in choices]
-    providers = [choice.row(catalog, model) for choice in choices]
+    providers = [choice.row(catalog, model, task) for choice in choices]
     if options.late_chunking:
         _check_late_chunking(row, providers)
 
