@@ -1,6 +1,8 @@
 """What a host says when it refuses: one reader for the shapes that are in use.
 
 {"error": {"message", "type", "param", "code"}}     OpenAI and its kin
+{"error": {"message", "status", "details": […]}}    Google (google.rpc.Status)
+{"error": {"root_cause": […], "type", "reason"}}    Elasticsearch
 {"error": "text"}, {"message", "code"}, "text"      smaller servers, bare JSON strings
 {"detail": "text", "code"}                          Jina, authentication
 {"detail": {"message", "code"}}                     Jina, the rest
@@ -11,19 +13,24 @@ an HTML page                                        a proxy in between
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _LONGEST = 300
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")  # a duration as protobuf writes it in JSON
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """A refusal in one line, its machine-readable codes, and the request fields it names."""
+    """A refusal in one line, its machine-readable codes, and the request fields it names.
+
+    `wait` is how many seconds it asks to wait, None where it says nothing of it.
+    """
 
     message: str
     codes: frozenset[str] = frozenset()
     fields: frozenset[str] = frozenset()
+    wait: float | None = None
 
 
 def read(body: bytes, secret: str | None = None) -> Complaint:
@@ -38,7 +45,7 @@ def read(body: bytes, secret: str | None = None) -> Complaint:
         except ValueError:
             found = Complaint(text)
     message = found.message.replace(secret, "***") if secret else found.message
-    return Complaint(_one_line(message), found.codes, found.fields)
+    return replace(found, message=_one_line(message))
 
 
 def is_html(text: str) -> bool:
@@ -54,9 +61,11 @@ def _from_json(body: object) -> Complaint:
     if isinstance(inner, list):
         return _from_list(inner)
     if isinstance(inner, dict):
-        message = inner.get("message") or inner.get("msg") or json.dumps(inner, ensure_ascii=False)
-        codes = _texts(inner.get("code"), inner.get("type"), body.get("code"))
-        return Complaint(str(message), codes, _texts(inner.get("param")))
+        said = (inner.get(key) for key in ("message", "msg", "reason"))
+        message = next(filter(None, said), None) or json.dumps(inner, ensure_ascii=False)
+        codes = _texts(inner.get("code"), inner.get("type"), inner.get("status"), body.get("code"))
+        reasons, wait = _from_details(inner.get("details"))
+        return Complaint(str(message), codes | reasons, _texts(inner.get("param")), wait)
     listed = body.get("errors")
     named = _from_list(listed) if isinstance(listed, list) else Complaint("")
     message = f"{inner}: {named.message}" if named.message else str(inner)
@@ -78,6 +87,22 @@ def _from_list(errors: list[object]) -> Complaint:
         message = str(error.get("msg") or error.get("message") or "")
         messages.append(f"{'.'.join(path)}: {message}" if path else message)
     return Complaint("; ".join(dict.fromkeys(messages)), fields=frozenset(fields))
+
+
+def _from_details(details: object) -> tuple[frozenset[str], float | None]:
+    """Return the reasons and quotas that Google's error details name, and the wait they ask for."""
+    reasons: list[object] = []
+    wait = None
+    for detail in details if isinstance(details, list) else []:
+        if not isinstance(detail, dict):
+            continue
+        reasons.append(detail.get("reason"))
+        violations = detail.get("violations")
+        for violation in violations if isinstance(violations, list) else []:
+            reasons += [violation.get("quotaId")] if isinstance(violation, dict) else []
+        delay = _SECONDS.fullmatch(str(detail.get("retryDelay")))
+        wait = float(delay[1]) if delay else wait
+    return _texts(*reasons), wait
 
 
 def _texts(*values: object) -> frozenset[str]:

@@ -139,9 +139,10 @@ def _wire(
 
     protocol = REST[provider.wire]
     assert provider.base_url is not None, "the catalogue has an address for every host"
-    _warn_of_plain_http(provider.base_url, key)
+    url = protocol.address(provider.base_url, key)
+    _warn_of_plain_http(url, key)
     api = Api(
-        provider.base_url,
+        url,
         key,
         words=protocol.words,
         usage=usage,

@@ -42,6 +42,8 @@ class Words:
     text: frozenset[str] = frozenset()  # the text itself is refused
     fatal: frozenset[str] = frozenset()  # no text would pass
     phrases: frozenset[str] = frozenset()  # in a message, lower case: the text itself is refused
+    key: frozenset[str] = frozenset()  # the key is refused, whatever the status
+    spent: frozenset[str] = frozenset()  # in a message or code, lower case: no quota is left today
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +172,20 @@ class Api:
         """Return the error for a status that is not 200."""
         complaint = complaints.read(answer.content, self._secret)
         said = f"{status} {complaint.message}".strip()
-        if complaint.codes & self._words.fatal or status in (402, 498):
+        if complaint.codes & self._words.key or status in (401, 498):
+            return BackendError(f"{self.host} refused {self._key_in_words()}: {said}")
+        if complaint.codes & self._words.fatal or status == 402 or self._spent(complaint):
             return BackendError(f"{self.host} refused: {said}")
         if complaint.codes & self._words.text:
             return Refused(f"refused by {self.host}: {said}", certain=True)
         if status in (408, 409, 424, 429, 499) or (status >= 500 and status != 501):
             wait = retry_after(answer.headers, self._wall(), throttled=status == 429)
+            wait = complaint.wait if wait is None else wait
             if answer.headers.get("x-should-retry") == "false":
                 return BackendError(f"{self.host} failed and says not to try again: {said}")
             return Transient(f"{self.host}: {said}", wait, throttled=status in (429, 503))
         if status in (400, 413, 422):
             return self._refused(status, complaint, said)
-        if status == 401:
-            return BackendError(f"{self.host} refused {self._key_in_words()}: {said}")
         if status == 404:
             return BackendError(f"{self.host} knows no such model or address: {said}")
         if 300 <= status < 400:
@@ -200,6 +203,10 @@ class Api:
             or any(phrase in message for phrase in self._words.phrases)
         )
         return Refused(f"refused by {self.host}: {said}", certain)
+
+    def _spent(self, complaint: Complaint) -> bool:
+        said = " ".join((complaint.message, *complaint.codes)).lower()
+        return any(phrase in said for phrase in self._words.spent)
 
     def _key_in_words(self) -> str:
         if self._key is not None:

@@ -23,7 +23,7 @@ class Fault:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     spoil: Callable[[Items], Items] | None = None
-    sending: Literal["whole", "cut", "truncated", "dropped", "hang"] = "whole"
+    sending: Literal["whole", "cut", "truncated", "dropped", "hang", "trickle"] = "whole"
 
 
 def busy(retry_after: object = None, **headers: str) -> Fault:
@@ -39,6 +39,11 @@ def failing(status: int = 500, code: str | None = None) -> Fault:
 def hang() -> Fault:
     """No answer until the server closes."""
     return Fault(sending="hang")
+
+
+def trickle() -> Fault:
+    """A byte now and then, so that no single wait for one is long. It never ends in time."""
+    return Fault(sending="trickle")
 
 
 def dropped() -> Fault:
@@ -116,6 +121,20 @@ def zero() -> Fault:
     return _vectors(lambda v: v * 0)
 
 
+def padded(wanted: int | None = None) -> Fault:
+    """Half of each vector, and zeros to its length: what a smaller model's looks like in disguise.
+
+    With `wanted` the whole vector, and zeros to that length.
+    """
+
+    def pad(vector: Any) -> Any:
+        length = wanted or len(vector)
+        kept = vector if wanted else vector[: length // 2]
+        return np.pad(kept, (0, length - len(kept)))
+
+    return _all(pad)
+
+
 def no_embedding() -> Fault:
     return Fault(spoil=lambda items: [_without(item, "embedding") for item in items])
 
@@ -125,6 +144,12 @@ def _vectors(change: Callable[[Any], Any]) -> Fault:
         return [*items[:-1], items[-1] | {"embedding": change(items[-1]["embedding"])}]
 
     return Fault(spoil=spoil)
+
+
+def _all(change: Callable[[Any], Any]) -> Fault:
+    return Fault(
+        spoil=lambda items: [item | {"embedding": change(item["embedding"])} for item in items]
+    )
 
 
 def _without(item: dict[str, Any], key: str) -> dict[str, Any]:

@@ -16,8 +16,7 @@ import numpy as np
 
 from ragctl.embedding import canary
 from tests.servers.faults import Fault, Items
-from tests.servers.vectors import tokens, vector
-
+from tests.servers.vectors import first, tokens, vector
 
 CANARIES = frozenset((*canary.DOCUMENTS, canary.QUERY))
 """Texts that every collection begins with; they are answered, and not put on record."""
@@ -108,6 +107,14 @@ class EmbeddingServer(ABC):
         """The base URL, as it is given with --base-url."""
         return f"http://127.0.0.1:{self._http.server_port}{self.path.removesuffix(self.ending)}"
 
+    def serves(self, path: str) -> bool:
+        """Whether there is a method for POST at this path, its query included."""
+        return path == self.path
+
+    def read_at(self, path: str, body: Any) -> Job:
+        """Check a request to a host that has a path a model. Raises Refusal."""
+        return self.read(body)
+
     @abstractmethod
     def read(self, body: Any) -> Job:
         """Check a request strictly. Raises Refusal."""
@@ -144,6 +151,10 @@ class EmbeddingServer(ABC):
     def check_length(self, texts: list[Text], context: int, refusal: Refusal) -> None:
         if any(tokens(text.text) > (self.context or context) for text in texts):
             raise refusal
+
+    def cut(self, texts: list[Text], context: int) -> list[Text]:
+        """Return the texts cut to the context: by hosts that are told to, or never ask."""
+        return [Text(text.side, first(text.text, self.context or context)) for text in texts]
 
     def answer(self, job: Job) -> tuple[Items, dict[str, Any]]:
         """Embed what `job` asks and put it on record. Returns the items and the rest."""
@@ -262,14 +273,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(fault.status, fault.body, fault)
             return
         try:
-            if self.path != host.path:
+            if not host.serves(self.path):
                 raise Refusal(404, "Not Found")
             host.authorize(self.headers.get(host.key_header))
             if fault.status != 200:
                 raise Refusal(fault.status, f"status {fault.status} by request", fault.code)
             if not isinstance(body, dict):
                 raise Refusal(400, "the body is no JSON object")
-            job = host.read(body)
+            job = host.read_at(self.path, body)
             items, rest = host.answer(job)
         except Refusal as refusal:
             self._send(refusal.status, host.body_of(refusal), fault)
@@ -286,8 +297,20 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.sending == "cut":
             body = body[: len(body) // 2]
             self.close_connection = True
+        if fault.sending == "trickle":
+            body, rest = body[:1], body[1:]
         # One write: a head sent on its own would wait for the client's delayed acknowledgement.
         self.wfile.write("\r\n".join([*head, "", ""]).encode() + body)
+        if fault.sending == "trickle":
+            self._trickle(rest)
+
+    def _trickle(self, rest: bytes) -> None:
+        """Send a byte now and then until the client gives up or the server closes."""
+        self.close_connection = True
+        for position in range(len(rest)):
+            if self.server.host.closing.wait(0.01):
+                break
+            self.wfile.write(rest[position : position + 1])
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass

@@ -46,6 +46,12 @@ def tokens(text: str) -> int:
     return len(_WORDS.findall(text)) + 2
 
 
+def first(text: str, limit: int) -> str:
+    """Return the beginning of a text that `tokens` takes for `limit` at most."""
+    words = list(_WORDS.finditer(text))
+    return text if len(words) + 2 <= limit else text[: words[limit - 3].end()]
+
+
 @lru_cache(maxsize=2048)
 def _gaussian(seed: str, size: int) -> Vector:
     digest = hashlib.blake2b(seed.encode(), digest_size=8).digest()

@@ -7,6 +7,7 @@ from ragctl.catalog import Model, Provider, Served, Side
 from ragctl.embedding import answers
 from ragctl.embedding.base import Answer, Options, Request
 from ragctl.embedding.http import Api, Words
+from ragctl.embedding.keys import Key
 from ragctl.records import Json
 
 
@@ -27,6 +28,11 @@ class RestWire(ABC):
         self.provider = provider
         self.dim = dim
         self.options = options
+
+    @classmethod
+    def address(cls, url: str, key: Key | None) -> str:
+        """Return where requests with this key go, for a provider whose base URL is `url`."""
+        return url
 
     @abstractmethod
     def body(self, request: Request) -> dict[str, Json]:

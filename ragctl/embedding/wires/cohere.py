@@ -1,0 +1,58 @@
+"""Cohere: POST /v2/embed (its Python library 7.3 and its error reference)."""
+
+from ragctl.embedding import answers
+from ragctl.embedding.base import Answer, Request
+from ragctl.embedding.http import Words
+from ragctl.embedding.wires.rest import RestWire
+from ragctl.records import Json
+
+
+class Cohere(RestWire):
+    """Cohere's own protocol: the side of a text is its required `input_type`.
+
+    Vectors come keyed by their encoding and without an index, in the order of
+    the texts. Its errors are a message alone, with no code.
+    """
+
+    truncates = True
+    # "too many tokens" begins the published messages about length; that for embed itself is
+    # not published. The trial key's month is general knowledge.
+    words = Words(
+        phrases=frozenset({"too many tokens", "too long"}),
+        spent=frozenset({"calls / month"}),
+    )
+
+    def path(self) -> str:
+        return "/embed"
+
+    def body(self, request: Request) -> dict[str, Json]:
+        body: dict[str, Json] = {
+            "model": self.served.id,
+            "texts": list(request.texts),
+            "input_type": self.side(request).task,
+            "embedding_types": [self._encoding],
+            # The host's own default is END: it would cut in silence.
+            "truncate": "END" if self.options.truncate else "NONE",
+        }
+        if self.asks_dimensions:
+            body["output_dimension"] = self.dim
+        return body
+
+    def read(self, answer: object, texts: int) -> Answer:
+        host = self.api.host
+        found = answers.table(answer, host)
+        kinds = found.get("embeddings")
+        listed = kinds.get(self._encoding) if isinstance(kinds, dict) else None
+        return answers.from_list(listed, texts, _billed(found), self.model, self.dim, host)
+
+    @property
+    def _encoding(self) -> str:
+        return "base64" if self.provider.encoding == "base64" else "float"
+
+
+def _billed(found: dict[str, object]) -> int:
+    """Return the input tokens billed; 0 where the answer does not say."""
+    meta = found.get("meta")
+    units = meta.get("billed_units") if isinstance(meta, dict) else None
+    tokens = units.get("input_tokens") if isinstance(units, dict) else None
+    return int(tokens) if isinstance(tokens, int | float) and tokens > 0 else 0

@@ -1,0 +1,52 @@
+"""Gemini: POST /v1beta/models/{model}:batchEmbedContents (its API reference of 2026).
+
+What is said here of its errors was seen in public reports of them: a wrong key
+is a 400, and how long to wait after a 429 stands in the body alone.
+"""
+
+from ragctl.embedding import answers
+from ragctl.embedding.base import Answer, Request
+from ragctl.embedding.http import Words
+from ragctl.embedding.wires.rest import RestWire
+from ragctl.records import Json
+
+
+class Gemini(RestWire):
+    """The Gemini API's own protocol: one request a text, all of one model, in one batch.
+
+    It has no field against cutting: a text beyond the context is cut without a
+    word (general knowledge), so it is measured before it is sent. Nothing is
+    said of tokens billed. Vectors are unit length at 3072 dimensions only; all
+    are made so here.
+    """
+
+    auth = ("x-goog-api-key", "")
+    words = Words(
+        fatal=frozenset({"FAILED_PRECONDITION"}),  # the country, or billing (general knowledge)
+        phrases=frozenset({"token count", "exceeds the maximum number of tokens"}),
+        key=frozenset({"API_KEY_INVALID"}),
+        spent=frozenset({"perday"}),  # in the quota's name; the wait it asks for is of no use
+    )
+
+    def path(self) -> str:
+        return f"/models/{self.served.id}:batchEmbedContents"
+
+    def body(self, request: Request) -> dict[str, Json]:
+        common: dict[str, Json] = {
+            "model": f"models/{self.served.id}",
+            "taskType": self.side(request).task,
+        }
+        if self.asks_dimensions:
+            common["outputDimensionality"] = self.dim
+        return {
+            "requests": [
+                common | {"content": {"parts": [{"text": text}]}} for text in request.texts
+            ]
+        }
+
+    def read(self, answer: object, texts: int) -> Answer:
+        host = self.api.host
+        listed = answers.table(answer, host).get("embeddings")
+        if isinstance(listed, list):
+            listed = [item.get("values") if isinstance(item, dict) else None for item in listed]
+        return answers.from_list(listed, texts, 0, self.model, self.dim, host)

@@ -1,0 +1,44 @@
+"""Voyage: POST /v1/embeddings (its Python library 0.5 and its error messages)."""
+
+from urllib.parse import urlsplit
+
+from ragctl.embedding.base import Request
+from ragctl.embedding.http import Words
+from ragctl.embedding.keys import Key
+from ragctl.embedding.wires.rest import RestWire
+from ragctl.records import Json
+
+_OWN_HOST = "api.voyageai.com"
+_ATLAS = "https://ai.mongodb.com/v1"
+_ATLAS_KEY = "al-"
+
+
+class Voyage(RestWire):
+    """Voyage's own protocol: OpenAI's answer, fields of its own. It puts the prompts itself."""
+
+    truncates = True
+    # A text beyond the context, or a batch beyond the tokens of a request, which halving cures.
+    words = Words(
+        phrases=frozenset({"context window", "max allowed tokens per submitted batch"}),
+    )
+
+    @classmethod
+    def address(cls, url: str, key: Key | None) -> str:
+        """Keys made in MongoDB Atlas are good at Atlas's own address only."""
+        if key is None or not key.reveal().startswith(_ATLAS_KEY):
+            return url
+        return _ATLAS if urlsplit(url).hostname == _OWN_HOST else url
+
+    def body(self, request: Request) -> dict[str, Json]:
+        body: dict[str, Json] = {
+            "model": self.served.id,
+            "input": list(request.texts),
+            "input_type": self.side(request).task,
+            # The host's own default is true: it would cut in silence.
+            "truncation": self.options.truncate,
+        }
+        if self.asks_dimensions:
+            body["output_dimension"] = self.dim
+        if self.provider.encoding == "base64":  # a list of numbers has no name here
+            body["encoding_format"] = "base64"
+        return body
