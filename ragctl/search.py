@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast
 
-from ragctl import catalog
-from ragctl.embedding import Embedder, connect
+from ragctl.catalog import Catalog, Choice
+from ragctl.embedding import Embedder, Options, connect
+from ragctl.embedding.canary import THRESHOLD
 from ragctl.embedding.language import BM25_NAMES
 from ragctl.embedding.sparse import Sparse, SparseConfig
 from ragctl.errors import UsageError
+from ragctl.index import origin
 from ragctl.records import Hit
 from ragctl.stores.base import Collection, Fusion, Match, Query, Scored, SparseVector, Where
 
@@ -23,24 +25,33 @@ _NUMBER = re.compile(r"-?\d{1,18}")
 def embedder_of(
     collection: Collection,
     *,
-    backend: str | None,
-    base_url: str | None,
     environ: Mapping[str, str],
+    choices: Sequence[Choice] = (),
+    catalog: Catalog | None = None,
+    remote: bool = False,
+    threshold: float | None = None,
 ) -> Embedder:
-    """The model that made the collection, through the backend that made it or another.
+    """The model that made the collection, through the providers that made it or others.
 
-    Raises UsageError or BackendError when it cannot be reached with these settings.
+    Another provider's first query must agree with the collection's canary.
+    `remote`: the collection is on a server, where others may have written the
+    provider's address. Raises UsageError or BackendError when it cannot be
+    reached with these settings.
     """
     settings = collection.settings
-    origin = cast(dict[str, Any], dict(settings.origin))
-    if backend is None and base_url is None:
-        base_url = origin.get("base_url")
+    made = origin.providers(collection)
     return connect(
         str(settings.identity["model"]),
         dim=settings.dim,
-        backend=backend or origin.get("backend"),
-        base_url=base_url,
+        task=cast(str | None, settings.origin.get("task")),
+        choices=origin.merged(choices, made, remote),
+        catalog=catalog,
         environ=environ,
+        # Chunks of documents are embedded together, a question never is; its wire is the same.
+        options=Options(late_chunking=bool(settings.identity["late_chunking"])),
+        canary=origin.canary(collection),
+        threshold=THRESHOLD if threshold is None else threshold,
+        trusted=origin.trusted(made),
     )
 
 
@@ -67,7 +78,7 @@ def search(
     sparse = _sparse_query(collection, text) if mode != "dense" else None
     if dense is None and sparse is None:
         return []
-    found = collection.query(Query(limit, dense, sparse, where, fusion_of(collection)))
+    found = collection.query(Query(limit, dense, sparse, where, fusion_of(embedder)))
     return [_hit(point) for point in found]
 
 
@@ -84,11 +95,9 @@ def _sparse_query(collection: Collection, text: str) -> SparseVector | None:
     return SparseVector(indices, values) if indices else None
 
 
-def fusion_of(collection: Collection) -> Fusion:
+def fusion_of(embedder: Embedder | None) -> Fusion:
     """How dense and sparse are weighed: by the model, as the catalogue has it."""
-    model = str(collection.settings.identity["model"])
-    known = catalog.builtin().models.get(model)
-    return Fusion(dense=known.dense_weight if known else 1.0)
+    return Fusion(dense=embedder.model.dense_weight if embedder is not None else 1.0)
 
 
 def _hit(point: Scored) -> Hit:

@@ -80,8 +80,9 @@ def test_ingest_and_search_without_any_flag(shell: Shell) -> None:
 
 def test_json_is_as_documented(shell: Shell) -> None:
     report = shell.json("ingest", "docs", "--meta", "team=ops")
-    assert list(report)[:7] == [
-        *("collection", "identity", "documents", "chunks", "tokens", "requests", "failures")
+    assert list(report)[:8] == [
+        *("collection", "identity", "documents", "chunks", "tokens", "requests", "cost"),
+        "providers",
     ]
     names = ["added", "updated", "renamed", "unchanged", "removed", "failed"]
     assert list(report["documents"]) == names

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ragctl import catalog
+from ragctl.catalog import Choice
 from ragctl.errors import UsageError
 from ragctl.pipeline import Embedding, Parsing, Pipeline, Source, default_store, read_pipeline
 
@@ -24,8 +25,8 @@ def test_every_shipped_pipeline_is_right(path: Path) -> None:
     assert all(source.path.is_dir() for source in pipeline.sources)
     model = catalog.builtin().model(pipeline.embedding.model or "builtin")
     assert model.size(pipeline.embedding.dim) == (pipeline.embedding.dim or model.dim)
-    if pipeline.embedding.backend:
-        assert model.name in catalog.builtin().provider(pipeline.embedding.backend).models
+    for choice in pipeline.embedding.providers:
+        choice.row(pipeline.catalog, model.name)
 
 
 def test_all_keys(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_all_keys(tmp_path: Path) -> None:
         sources=(Source(tmp_path / "docs", ("*.md",), ("old/",)), Source(Path("/abs"))),
         store=str(tmp_path / "data"),
         collection="kb",
-        embedding=Embedding("jina-embeddings-v3", 256, "jina", "http://127.0.0.1:1"),
+        embedding=Embedding("jina-embeddings-v3", 256, (Choice("jina", "http://127.0.0.1:1"),)),
         chunk_size=300,
         overlap=30,
         languages=("ru", "de"),

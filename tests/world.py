@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ragctl.catalog import Choice
 from ragctl.index.report import Report
 from ragctl.index.run import Run
 from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
@@ -51,7 +52,7 @@ class World:
             sources=(Source(self.root),),
             store=self.store,
             collection=self.collection,
-            embedding=Embedding("jina-embeddings-v3", DIM, base_url=self.server.url),
+            embedding=Embedding("jina-embeddings-v3", DIM, (Choice(base_url=self.server.url),)),
             chunk_size=self.chunk_size,
             parsing=Parsing(workers=1),
         )

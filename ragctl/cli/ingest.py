@@ -1,6 +1,5 @@
 """`ragctl ingest` and `ragctl run`."""
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,9 @@ from ragctl.cli.options import (
     BaseUrl,
     CollectionName,
     StoreLocation,
+    Weights,
+    choices,
+    environ,
     open_store,
     parse_pairs,
 )
@@ -43,8 +45,22 @@ def ingest(
     dim: Annotated[
         int | None, typer.Option("--dim", metavar="N", help="Dimension of the vectors.")
     ] = None,
-    backend: Backend = None,
+    backend: Backend = [],  # noqa: B006 - typer's way to say a repeated option
     base_url: BaseUrl = None,
+    weights: Weights = None,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="NAME", help="One of the model's other tasks.")
+    ] = None,
+    late_chunking: Annotated[
+        bool | None,
+        typer.Option(
+            "--late-chunking/--no-late-chunking",
+            help="Embed the chunks of a document in each other's context.",
+        ),
+    ] = None,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut texts that are too long for the model.")
+    ] = False,
     store: StoreLocation = None,
     chunk_size: Annotated[
         int | None, typer.Option("--chunk-size", metavar="N", help="Tokens a chunk, at most. [512]")
@@ -104,14 +120,22 @@ def ingest(
 
     What is left out is taken from the collection, if it exists: model, backend, chunk size.
     """
+    from ragctl.catalog import of_user
     from ragctl.pipeline import PDF_PASSWORD, Embedding, Parsing, Pipeline, Source, default_store
 
     defaults = Parsing()
     pipeline = Pipeline(
         sources=tuple(Source(path, tuple(include), tuple(exclude)) for path in paths),
-        store=store or default_store(os.environ),
+        store=store or default_store(environ()),
         collection=collection,
-        embedding=Embedding(model, dim, backend, base_url),
+        embedding=Embedding(
+            model,
+            dim,
+            choices(backend, base_url, weights),
+            task=task,
+            late_chunking=late_chunking,
+            truncate=truncate,
+        ),
         chunk_size=chunk_size,
         overlap=overlap,
         languages=tuple(language),
@@ -128,7 +152,9 @@ def ingest(
             jsonl_id=jsonl_id,
             jsonl_metadata=tuple(jsonl_meta) or None,
         ),
-        pdf_password=os.environ.get(PDF_PASSWORD),
+        pdf_password=environ().get(PDF_PASSWORD),
+        environ=environ(),
+        catalog=of_user(environ()),
     )
     return _carry_out(pipeline, dry_run=dry_run, as_json=as_json)
 
@@ -141,7 +167,7 @@ def run(
     """Carry out a pipeline file: the settings of `ingest`, written down once."""
     from ragctl.pipeline import read_pipeline
 
-    return _carry_out(read_pipeline(file, os.environ), dry_run=dry_run, as_json=as_json)
+    return _carry_out(read_pipeline(file, environ()), dry_run=dry_run, as_json=as_json)
 
 
 def _carry_out(pipeline: "Pipeline", *, dry_run: bool, as_json: bool) -> int:
@@ -149,8 +175,8 @@ def _carry_out(pipeline: "Pipeline", *, dry_run: bool, as_json: bool) -> int:
     from ragctl.index.run import Run
 
     bar = Bar(shown=sys.stderr.isatty() and not as_json)
-    with closing(open_store(pipeline.store)) as store, closing(bar):
-        job = Run(pipeline, store, os.environ, progress=bar, planned=bar.planned)
+    with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
+        job = Run(pipeline, store, pipeline.environ, progress=bar, planned=bar.planned)
         try:
             with _signals(job.stop):
                 report = job.estimate() if dry_run else job.ingest()

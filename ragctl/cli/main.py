@@ -3,11 +3,13 @@
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ragctl.cli import console, ingest, inspect, query
+from ragctl.cli import catalog, console, ingest, inspect, query
+from ragctl.cli.options import read_env_file
 from ragctl.errors import Interrupted, RagctlError, UsageError
 
 app = typer.Typer(
@@ -25,6 +27,8 @@ app.command("status")(inspect.status)
 app.command("collections")(inspect.collections)
 app.command("show")(inspect.show)
 app.command("delete")(inspect.delete)
+app.command("models")(catalog.models)
+app.command("backends")(catalog.backends)
 
 
 def _version(wanted: bool) -> None:
@@ -40,11 +44,16 @@ def common(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    env_file: Annotated[
+        Path | None,
+        typer.Option("--env-file", metavar="FILE", help="Read further variables from a .env file."),
+    ] = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error (any position).")
     ] = False,
 ) -> None:
     """Options of every command; --debug was taken out by `main`."""
+    read_env_file(env_file)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,8 +1,9 @@
 """Options that several commands share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,8 @@ import typer
 from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from ragctl.catalog import Choice
+    from ragctl.pipeline import Pipeline
     from ragctl.stores.base import Collection, Store
 
 CollectionName = Annotated[
@@ -25,8 +28,22 @@ StoreLocation = Annotated[
     ),
 ]
 Backend = Annotated[
-    str | None,
-    typer.Option("--backend", metavar="NAME", help="Who runs the embedding model."),
+    list[str],
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="Who runs the embedding model; more than one: tried in this order.",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", metavar="FOLDER", help="The model's files, for a backend in this process."
+    ),
+]
+PipelineFile = Annotated[
+    Path | None,
+    typer.Option("--pipeline", "-p", metavar="FILE", help="Take store and backends from a file."),
 ]
 BaseUrl = Annotated[
     str | None,
@@ -35,17 +52,61 @@ BaseUrl = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
-def open_store(location: str | None) -> "Store":
+_environ: dict[str, str] = {}
+
+
+def environ() -> Mapping[str, str]:
+    """The environment, with what the file of --env-file has beside it."""
+    return {**_environ, **os.environ}
+
+
+def read_env_file(path: Path | None) -> None:
+    """Take an environment file in. Raises UsageError."""
+    from ragctl.pipeline import with_env_file
+
+    _environ.clear()
+    if path is not None:
+        _environ.update(with_env_file({}, path))
+
+
+def told_by(path: Path | None) -> "Pipeline | None":
+    """The pipeline in a file, where one was named. Raises UsageError."""
+    from ragctl.pipeline import read_pipeline
+
+    return read_pipeline(path, environ()) if path is not None else None
+
+
+def choices(
+    backends: Sequence[str], base_url: str | None, weights: Path | None = None
+) -> tuple["Choice", ...]:
+    """The providers that flags name, in order. Raises UsageError."""
+    from ragctl.catalog import Choice
+
+    if len(backends) > 1 and (base_url or weights):
+        raise UsageError("--base-url and --weights go with one --backend; use a pipeline file")
+    folder = str(weights.absolute()) if weights else None
+    if not backends and not base_url and not folder:
+        return ()
+    return tuple(Choice(name, base_url, folder) for name in backends) or (
+        Choice(None, base_url, folder),
+    )
+
+
+def open_store(location: str | None, variables: Mapping[str, str] | None = None) -> "Store":
+    """The store at a location, or the default one; `variables` instead of the environment."""
     from ragctl.pipeline import default_store
     from ragctl.stores import open_store as connect
 
-    return connect(location or default_store(os.environ), environ=os.environ)
+    variables = environ() if variables is None else variables
+    return connect(location or default_store(variables), environ=variables)
 
 
 @contextmanager
-def opened(location: str | None, name: str) -> Iterator[tuple["Store", "Collection"]]:
+def opened(
+    location: str | None, name: str, variables: Mapping[str, str] | None = None
+) -> Iterator[tuple["Store", "Collection"]]:
     """A store and a collection in it; UsageError names those that there are."""
-    with closing(open_store(location)) as store:
+    with closing(open_store(location, variables)) as store:
         collection = store.open(name)
         if collection is None:
             names = store.names()

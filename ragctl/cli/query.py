@@ -1,6 +1,5 @@
 """`ragctl search`."""
 
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +10,13 @@ from ragctl.cli.options import (
     AsJson,
     Backend,
     BaseUrl,
-    CollectionName,
+    PipelineFile,
     StoreLocation,
+    Weights,
+    choices,
+    environ,
     opened,
+    told_by,
 )
 from ragctl.errors import UsageError
 
@@ -25,7 +28,9 @@ _WIDTH = 420  # characters of a passage shown on a terminal
 
 def search(
     question: Annotated[str, typer.Argument(metavar="QUERY", help="What you want to know.")],
-    collection: CollectionName = "docs",
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", metavar="NAME", help="[docs]")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", help="Hits.")] = 5,
     mode: Annotated[
         str, typer.Option("--mode", metavar="hybrid|dense|sparse", help="Which sides to ask.")
@@ -33,23 +38,38 @@ def search(
     where: Annotated[
         list[str], typer.Option("--where", metavar="K=V", help="Only where metadata says so.")
     ] = [],  # noqa: B006 - typer's way to say a repeated option
-    backend: Backend = None,
+    backend: Backend = [],  # noqa: B006
     base_url: BaseUrl = None,
+    weights: Weights = None,
+    pipeline: PipelineFile = None,
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
     """Search a collection with the model that made it; the best passages come first."""
     from ragctl import search as room
+    from ragctl.catalog import of_user
+    from ragctl.pipeline import COLLECTION
 
     if mode not in room.MODES:
         raise UsageError(f"--mode {mode!r}: one of {', '.join(room.MODES)}")
     conditions = room.parse_where(where)
+    told = told_by(pipeline)
+    collection = collection or (told.collection if told else COLLECTION)
+    variables = told.environ if told else environ()
     with ExitStack() as stack:
-        _, found = stack.enter_context(opened(store, collection))
+        place, found = stack.enter_context(
+            opened(store or (told.store if told else None), collection, variables)
+        )
         embedder = None
         if mode != "sparse":
             embedder = room.embedder_of(
-                found, backend=backend, base_url=base_url, environ=os.environ
+                found,
+                choices=choices(backend, base_url, weights)
+                or (told.embedding.providers if told else ()),
+                catalog=told.catalog if told else of_user(variables),
+                environ=variables,
+                remote="://" in place.location,
+                threshold=told.embedding.canary if told else None,
             )
             stack.callback(embedder.close)
         hits = room.search(

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from ragctl import catalog as catalogs
 from ragctl.catalog import Catalog, Choice, Limits, Model, Provider
-from ragctl.embedding.base import Embedder, Options, Wire
+from ragctl.embedding.base import Answer, Embedder, Options, Request, Wire
 from ragctl.embedding.canary import THRESHOLD, Canary
 from ragctl.embedding.failover import Failover, Member
 from ragctl.embedding.guard import Guarded
@@ -35,13 +35,15 @@ def connect(
     canary: Canary | None = None,
     threshold: float = THRESHOLD,
     trusted: Callable[[Choice], bool] = lambda choice: False,
+    dry: bool = False,
 ) -> Embedder:
     """Return an Embedder for `model` at `dim` dimensions (None: its native size).
 
     `choices` are the providers in order; without them `backend` (a row of the
     catalogue; None: the model's own) at `base_url` is the only one. `task` is
     one of the model's other tasks. `canary` is what the collection keeps;
-    `trusted` says whose queries need not be compared with it. Keys come from
+    `trusted` says whose queries need not be compared with it. `dry`: nobody will
+    be asked, so that neither key nor library is needed. Keys come from
     `environ` or a key command. Nothing is sent. Raises UsageError for what does
     not fit together, BackendError when a backend needs a key and there is none.
     """
@@ -59,7 +61,9 @@ def connect(
         _check_late_chunking(row, providers)
 
     members = [
-        _member(choice, provider, row, size, environ, patience, options, trusted(choice))
+        _nobody(choice, provider, row)
+        if dry
+        else _member(choice, provider, row, size, environ, patience, options, trusted(choice))
         for choice, provider in zip(choices, providers, strict=True)
     ]
     builtin = any(provider.wire == "builtin" for provider in providers)
@@ -79,6 +83,28 @@ def connect(
     )
 
 
+def _nobody(choice: Choice, provider: Provider, model: Model) -> Member:
+    """A provider that is only planned with."""
+    return Member(choice.place, Unasked(), _account(choice, provider, model))
+
+
+class Unasked:
+    """The Wire of a dry run."""
+
+    def embed(self, request: Request) -> Answer:
+        raise AssertionError("a dry run asks nobody")
+
+    def close(self) -> None:
+        pass
+
+
+def _account(choice: Choice, provider: Provider, model: Model) -> Usage:
+    served = provider.models[model.name]
+    return Usage(
+        choice.place, model=served.id, price=served.price, free_tokens=provider.free_tokens
+    )
+
+
 def _member(
     choice: Choice,
     provider: Provider,
@@ -90,11 +116,10 @@ def _member(
     trusted: bool,
 ) -> Member:
     """Stack what surrounds one provider, innermost first."""
-    served = provider.models[model.name]
-    usage = Usage(
-        choice.place, model=served.id, price=served.price, free_tokens=provider.free_tokens
-    )
+    usage = _account(choice, provider, model)
     key = None if provider.in_process else find(provider, environ)
+    if choice.remote and key is not None:
+        _check_remote(choice, provider, key)
     wire, native = _wire(provider, model, dim, key, usage, patience, options)
     limiter = (
         Limiter(provider.rates, provider.concurrency)
@@ -152,6 +177,15 @@ def _wire(
         key_variable=provider.keys[0] if provider.keys else None,
     )
     return protocol(api, model, provider, dim, options), protocol.truncates
+
+
+def _check_remote(choice: Choice, provider: Provider, key: Key) -> None:
+    """A collection on a server must not be able to have a key sent to whom it likes."""
+    if urlsplit(provider.base_url or "").hostname not in LOOPBACK:
+        raise UsageError(
+            f"the collection says that {provider.name} is at {choice.base_url}; to send the key in "
+            f"{key.variable} there, say so with --base-url or in a pipeline file"
+        )
 
 
 def _check_late_chunking(model: Model, providers: Sequence[Provider]) -> None:

@@ -55,14 +55,14 @@ class Assembly:
         ]
         self.missing = len(self.needed)
 
-    def text(self, ordinal: int) -> str:
-        """The text to embed for a chunk."""
+    def words(self, ordinal: int) -> str:
+        """The text whose words BM25 counts for a chunk."""
         chunk = self.document.chunks[ordinal]
         return embedded_text(chunk.text, chunk.heading)
 
     def place(self, ordinal: int, vector: Vector, sparse: Sparse, writer: Writer) -> None:
         """A vector has come: its point is written, the last one's document marked."""
-        (weights,) = sparse.documents([self.text(ordinal)], [self.document.lang])
+        (weights,) = sparse.documents([self.words(ordinal)], [self.document.lang])
         indices, values = weights
         point = Point(self.ids[ordinal], self.rows[ordinal], vector, SparseVector(indices, values))
         self.missing -= 1

@@ -83,4 +83,10 @@ def _chunks(
     sent.update(tokens)
     report.chunks.embedded += len(tokens)
     report.chunks.reused += len(document.chunks) - len(tokens)
-    report.tokens += sum(tokens.values())
+    # In late chunking a window is sent whole for any chunk of it.
+    whole = {c.window for c in document.chunks if c.hash in tokens and c.window is not None}
+    report.tokens += sum(
+        chunk.tokens
+        for chunk in document.chunks
+        if chunk.window in whole or tokens.pop(chunk.hash, None) is not None
+    )

@@ -60,7 +60,6 @@ class Ingest:
         self._group_since = 0.0
         self._vanished: list[Stored] = []
         self._added: Counter[str] = Counter()  # digests of documents new in this run
-        self._tokens = 0
 
     def run(self, plan: Plan, state: State, limits: Limits, *, prune_share: float | None) -> None:
         """Do all of it. `prune_share` None removes nothing.
@@ -191,8 +190,8 @@ class Ingest:
             self.report.chunks.reused += len(assembly.document.chunks) - len(assembly.needed)
             if not assembly.needed:
                 self._finish(assembly)
-        for first in range(0, len(needed), _SOME):
-            self._obtain(needed[first : first + _SOME], stream)
+        for some in _portions(needed):
+            self._obtain(some, stream)
 
     def _lookup(
         self, key: str, values: list[str], fields: tuple[str, ...] | None = None
@@ -231,7 +230,7 @@ class Ingest:
         for point in self._lookup("text_hash", unknown, ("text_hash",)):
             if point.dense is not None:
                 found[str(point.payload["text_hash"])] = point.dense
-        send: list[tuple[str, str]] = []
+        send: list[tuple[Assembly, int]] = []
         # First all that is known, then the sending: results that come in while
         # sending may be written, and leave both `_waiting` and `recent`.
         for assembly, ordinal in needed:
@@ -244,26 +243,37 @@ class Ingest:
                 self._waiting[value].append((assembly, ordinal))
             else:
                 self._waiting[value] = [(assembly, ordinal)]
-                send.append((value, assembly.text(ordinal)))
-        for value, text in send:
-            self._stop.check()
-            stream.add(value, text)
-            self._placed(stream.completed(block=False))
+                send.append((assembly, ordinal))
+        self._send(send, stream)
         self._writer.flush_if_due()
+
+    def _send(self, chunks: list[tuple[Assembly, int]], stream: DocumentStream[str]) -> None:
+        """Send texts to be embedded; in late chunking the windows that they are in."""
+        sent: set[tuple[int, int]] = set()
+        for assembly, ordinal in chunks:
+            self._stop.check()
+            chunk = assembly.document.chunks[ordinal]
+            if chunk.window is None:
+                stream.add(chunk.hash, chunk.sent, chunk.tokens)
+            elif (id(assembly), chunk.window) not in sent:
+                sent.add((id(assembly), chunk.window))
+                window = [c for c in assembly.document.chunks if c.window == chunk.window]
+                stream.add_together([(c.hash, c.sent, c.tokens) for c in window])
+            self._placed(stream.completed(block=False))
 
     # Vectors that came back
 
     def _placed(self, results: list[tuple[str, Vectors | DocumentError]]) -> None:
         for value, outcome in results:
-            waiting = self._waiting.pop(value)
+            waiting = self._waiting.pop(value, None)
+            if waiting is None:
+                continue  # known before; it was sent as the context of its window
             if isinstance(outcome, DocumentError):
                 for assembly, ordinal in waiting:
                     self._refused(assembly, ordinal, outcome)
                 continue
             first, ordinal = waiting[0]
-            tokens = first.document.chunks[ordinal].tokens
-            self._tokens += tokens
-            self._progress.tokens(tokens)
+            self._progress.tokens(first.document.chunks[ordinal].tokens)
             self.report.chunks.embedded += 1
             for assembly, ordinal in waiting:
                 self._place(assembly, ordinal, outcome)
@@ -319,7 +329,21 @@ class Ingest:
         documents.removed = len(whole) - renamed
 
     def _count(self) -> None:
-        usage = self._embedder.usage
-        self.report.requests = usage.requests
-        self.report.tokens = usage.tokens or self._tokens
+        self.report.bill(self._embedder.usage)
         self.report.chunks.deleted = self._writer.deleted
+
+
+def _portions(needed: list[tuple[Assembly, int]]) -> Iterator[list[tuple[Assembly, int]]]:
+    """Chunks to look up at a time; those of one window stay together."""
+    portion: list[tuple[Assembly, int]] = []
+    before: tuple[int, int | None] | None = None
+    for assembly, ordinal in needed:
+        window = assembly.document.chunks[ordinal].window
+        this = (id(assembly), window)
+        if len(portion) >= _SOME and (window is None or this != before):
+            yield portion
+            portion = []
+        portion.append((assembly, ordinal))
+        before = this
+    if portion:
+        yield portion

@@ -73,7 +73,11 @@ class FileStat:
 
 @dataclass(frozen=True, slots=True)
 class PreparedChunk:
-    """A chunk ready to be compared with the store."""
+    """A chunk ready to be compared with the store.
+
+    `window`: which chunks of its document it is embedded together with (late
+    chunking), None where it is embedded alone.
+    """
 
     start: int
     end: int
@@ -83,6 +87,14 @@ class PreparedChunk:
     line: int | None
     heading: tuple[str, ...]
     tokens: int
+    window: int | None = None
+
+    @property
+    def sent(self) -> str:
+        """The text that is embedded: in late chunking the chunk alone."""
+        if self.window is not None:
+            return self.text
+        return embedded_text(self.text, self.heading)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from ragctl.index.points import (
     embedded_text,
     text_hash,
 )
+from ragctl.index.windows import windows
 from ragctl.loaders import LoadOptions, format_of, load
-from ragctl.records import Document, Json
+from ragctl.records import Chunk, Document, Json
 
 _READ = 1 << 20
 
@@ -43,6 +44,7 @@ class Job:
     known: Mapping[str, str]
     lines: bool  # whether lines of the text are lines of the file
     many: bool  # whether the file may hold any number of documents
+    window: int | None = None  # tokens embedded in one context, for late chunking
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Recipe:
     overlap: int
     meta: Mapping[str, Json]
     languages: tuple[str, ...] = ()
+    window: int | None = None
 
     def job(self, task: Task) -> Job:
         """The work that a task of the plan is."""
@@ -79,6 +82,7 @@ class Recipe:
             known=task.known,
             lines=kind is not None and kind.lines,
             many=kind is not None and kind.many,
+            window=self.window,
         )
 
 
@@ -148,7 +152,8 @@ def _record(document: Document, job: Job) -> Item:
 def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
     chunks = []
     line, counted = 1, 0
-    for chunk in split(document, size=job.size, overlap=job.overlap):
+    cut = split(document, size=job.size, overlap=job.overlap)
+    for chunk, (found_hash, window) in zip(cut, _hashes(cut, job.window), strict=True):
         line += document.text.count("\n", counted, max(counted, chunk.start))
         counted = max(counted, chunk.start)
         chunks.append(
@@ -156,11 +161,12 @@ def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
                 start=chunk.start,
                 end=chunk.end,
                 text=chunk.text,
-                hash=text_hash(embedded_text(chunk.text, chunk.heading)),
+                hash=found_hash,
                 page=chunk.page,
                 line=line if job.lines else None,
                 heading=chunk.heading,
                 tokens=chunk.tokens,
+                window=window,
             )
         )
     language = detect(document.text)
@@ -175,3 +181,19 @@ def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
         warnings=document.warnings,
         chunks=tuple(chunks),
     )
+
+
+def _hashes(chunks: Sequence[Chunk], budget: int | None) -> Iterator[tuple[str, int | None]]:
+    """What each chunk's vector depends on, and its window (None without late chunking).
+
+    In late chunking that is all the text of its window, and where in it the chunk
+    stands: a window that changed anywhere is embedded whole.
+    """
+    if budget is None:
+        for chunk in chunks:
+            yield text_hash(embedded_text(chunk.text, chunk.heading)), None
+        return
+    for number, window in enumerate(windows(chunks, budget)):
+        whole = digest(*(chunks[n].text.encode() for n in window)).encode("ascii")
+        for n in window:
+            yield digest(whole, str(n - window.start).encode("ascii")), number

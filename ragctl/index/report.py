@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ragctl.embedding.usage import Bill
 from ragctl.records import Json
 
 
@@ -37,8 +38,10 @@ class Report:
     identity: Mapping[str, Json]
     documents: Documents = field(default_factory=Documents)
     chunks: Chunks = field(default_factory=Chunks)
-    tokens: int = 0  # billed by the backend where it says so, else o200k_base tokens sent
+    tokens: int = 0  # billed by the provider where it says so, else o200k_base tokens sent
     requests: int = 0
+    cost: float | None = None  # US dollars at list price; None where no price is known
+    providers: list[dict[str, Json]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     warnings: list[Failure] = field(default_factory=list)
     skipped: int = 0  # files of unknown type
@@ -52,6 +55,13 @@ class Report:
     def warn(self, source: str, text: str) -> None:
         self.warnings.append(Failure(source, text))
 
+    def bill(self, bill: Bill) -> None:
+        """Take over what was sent to whom and at what price. A provider never asked is left out."""
+        self.requests = bill.requests
+        self.tokens = bill.tokens
+        self.cost = bill.cost
+        self.providers = [account.to_json() for account in bill.accounts if account.requests]
+
     def to_json(self) -> dict[str, Json]:
         return {
             "collection": self.collection,
@@ -62,6 +72,8 @@ class Report:
             "chunks": {name: getattr(self.chunks, name) for name in Chunks.__dataclass_fields__},
             "tokens": self.tokens,
             "requests": self.requests,
+            "cost": None if self.cost is None else round(self.cost, 6),
+            "providers": list(self.providers),
             "failures": [{"source": f.source, "error": f.error} for f in self.failures],
             "warnings": [{"source": w.source, "warning": w.error} for w in self.warnings],
             "skipped": self.skipped,

@@ -14,7 +14,7 @@ from ragctl.index.prepare import Limits
 from ragctl.index.report import Progress, Report
 from ragctl.index.scan import Scan, scan
 from ragctl.index.stop import Stop
-from ragctl.index.survey import Survey, connect_for, survey
+from ragctl.index.survey import Survey, connect_for, survey, with_canary
 from ragctl.pipeline import Pipeline
 from ragctl.stores.base import Collection, Store
 
@@ -52,11 +52,15 @@ class Run:
                 surveyed = survey(pipeline, found, collection, embedder)
                 self._begin(report, surveyed, found)
                 if collection is None:
-                    collection = self.store.create(pipeline.collection, surveyed.settings)
+                    settings = with_canary(surveyed.settings, embedder)
+                    collection = self.store.create(pipeline.collection, settings)
                     stack.callback(collection.close)
                 if not surveyed.plan.nothing_to_do:
                     self._write(collection, embedder, surveyed, report)
             finally:
+                report.bill(embedder.usage)
+                for failure in embedder.failures:
+                    report.warn("provider", failure)
                 report.seconds = time.monotonic() - started
         return report
 
@@ -70,12 +74,14 @@ class Run:
             collection = self.store.open(self.pipeline.collection)
             if collection is not None:
                 stack.callback(collection.close)
-            embedder = connect_for(self.pipeline, collection, self.environ)
-            stack.callback(embedder.close)
+            embedder = connect_for(self.pipeline, collection, self.environ, dry=True)
             self.report = report = Report(self.pipeline.collection, embedder.identity)
             surveyed = survey(self.pipeline, found, collection, embedder)
             self._begin(report, surveyed, found)
             estimate(collection, surveyed, self._limits(), report, self.progress, self.stop)
+            first = embedder.usage.accounts[0]
+            if first.price is not None:
+                report.cost = report.tokens * first.price / 1e6
             report.seconds = time.monotonic() - started
         return report
 

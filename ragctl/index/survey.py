@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from ragctl import chunking, loaders
-from ragctl.embedding import Embedder, connect
+from ragctl.catalog import Choice
+from ragctl.embedding import Embedder, Options, Patience, connect
+from ragctl.embedding.canary import THRESHOLD
+from ragctl.embedding.guard import RATIO
 from ragctl.embedding.sparse import SparseConfig
-from ragctl.errors import IdentityMismatch
+from ragctl.errors import IdentityMismatch, UsageError
+from ragctl.index import origin
 from ragctl.index.plan import Plan, check_prune, make_plan
 from ragctl.index.points import CONTEXT, FileStat, digest
 from ragctl.index.prepare import Recipe
@@ -19,6 +23,8 @@ from ragctl.loaders import LoadOptions
 from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Pipeline
 from ragctl.records import Json
 from ragctl.stores.base import Collection, Settings
+
+_HEADINGS = 64  # tokens kept free for the heading path before a chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +39,42 @@ class Survey:
 
 
 def connect_for(
-    pipeline: Pipeline, existing: Collection | None, environ: Mapping[str, str]
+    pipeline: Pipeline,
+    existing: Collection | None,
+    environ: Mapping[str, str],
+    *,
+    dry: bool = False,
 ) -> Embedder:
     """The embedder that the pipeline names, or else the collection's own.
 
+    `dry`: nobody will be asked, so no key or library is needed.
     Raises IdentityMismatch when it is not the one that made the collection.
     """
     wanted = pipeline.embedding
-    if existing is None:
-        model, dim = wanted.model or MODEL, wanted.dim
-        backend, base_url = wanted.backend, wanted.base_url
-    else:
-        identity, origin = (
-            existing.settings.identity,
-            cast(dict[str, Any], existing.settings.origin),
-        )
+    model, dim, choices = wanted.model or MODEL, wanted.dim, wanted.providers
+    task, late = wanted.task, wanted.late_chunking
+    if existing is not None:
+        identity = existing.settings.identity
         model = wanted.model or str(identity["model"])
-        dim = wanted.dim or (existing.settings.dim if model == identity["model"] else None)
-        backend, base_url = wanted.backend, wanted.base_url
-        if model == identity["model"] and backend in (None, origin.get("backend")):
-            backend, base_url = origin.get("backend"), base_url or origin.get("base_url")
-    embedder = connect(model, dim=dim, backend=backend, base_url=base_url, environ=environ)
+        if model == identity["model"]:
+            dim = dim or existing.settings.dim
+            task = task or cast(str | None, existing.settings.origin.get("task"))
+            late = bool(identity["late_chunking"]) if late is None else late
+            made = origin.providers(existing)
+            choices = origin.merged(choices, made, remote="://" in pipeline.store)
+    embedder = connect(
+        model,
+        dim=dim,
+        task=task,
+        choices=choices,
+        catalog=pipeline.catalog,
+        environ=environ,
+        patience=Patience(total=wanted.patience) if wanted.patience is not None else None,
+        options=Options(truncate=wanted.truncate, late_chunking=bool(late)),
+        canary=origin.canary(existing) if existing is not None else None,
+        threshold=THRESHOLD if wanted.canary is None else wanted.canary,
+        dry=dry,
+    )
     if existing is not None:
         try:
             check_identity(existing, embedder)
@@ -80,18 +101,45 @@ def _show(value: Json | None) -> str:
 
 
 def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
-    """What a collection for this pipeline is made with."""
+    """What a collection for this pipeline is made with; the canary is added when it is made."""
+    wanted = pipeline.embedding
+    choices = wanted.providers or (Choice(),)
     return Settings(
         dim=embedder.dim,
         identity=embedder.identity,
         sparse=SparseConfig(languages=pipeline.languages).to_json(),
         origin={
-            "backend": pipeline.embedding.backend or embedder.model.backend,
-            "base_url": pipeline.embedding.base_url,
-            "chunk_size": pipeline.chunk_size or CHUNK_SIZE,
+            "providers": [choice.named(embedder.model.backend).to_json() for choice in choices],
+            "task": wanted.task,
+            "chunk_size": pipeline.chunk_size or default_size(pipeline, embedder),
             "overlap": OVERLAP if pipeline.overlap is None else pipeline.overlap,
         },
     )
+
+
+def with_canary(settings: Settings, embedder: Embedder) -> Settings:
+    """The settings with the vectors by which this model is known again. Asks the provider."""
+    canary = embedder.canary()
+    if canary is None:
+        return settings
+    return replace(settings, origin={**settings.origin, "canary": canary.to_json()})
+
+
+def default_size(pipeline: Pipeline, embedder: Embedder) -> int:
+    """Tokens a chunk where nobody says: CHUNK_SIZE, or what a short context has room for."""
+    context = _context(pipeline, embedder)
+    if context is None:
+        return CHUNK_SIZE
+    prompt = chunking.count(embedder.model.document.prompt or "")
+    return max(chunking.SMALLEST, min(CHUNK_SIZE, int(context / RATIO) - prompt - _HEADINGS))
+
+
+def _context(pipeline: Pipeline, embedder: Embedder) -> int | None:
+    """Tokens that every provider of the run takes."""
+    name = embedder.model.name
+    choices = pipeline.embedding.providers or (Choice(),)
+    served = [choice.row(pipeline.catalog, name).models[name].context for choice in choices]
+    return min((size for size in (embedder.model.context, *served) if size), default=None)
 
 
 def survey(
@@ -99,7 +147,7 @@ def survey(
 ) -> Survey:
     """Compare files and collection. Raises PruneRefused before anything is written."""
     settings = existing.settings if existing else new_settings(pipeline, embedder)
-    recipe = _recipe(pipeline, settings)
+    recipe = _recipe(pipeline, settings, embedder)
     state = read_state(existing) if existing else State()
     conflicts = _conflicts(found.files, state)
     names = {file for file, _ in conflicts}
@@ -114,8 +162,8 @@ def survey(
     return Survey(settings, recipe, state, plan, tuple(conflicts))
 
 
-def _recipe(pipeline: Pipeline, settings: Settings) -> Recipe:
-    origin = cast(dict[str, Any], settings.origin)
+def _recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> Recipe:
+    made = cast(dict[str, Any], settings.origin)
     languages = SparseConfig.from_json(settings.sparse).languages
     if pipeline.languages and tuple(pipeline.languages) != languages:
         raise IdentityMismatch(
@@ -124,9 +172,20 @@ def _recipe(pipeline: Pipeline, settings: Settings) -> Recipe:
             "--collection"
         )
     parsing = pipeline.parsing
-    size = pipeline.chunk_size or origin.get("chunk_size") or CHUNK_SIZE
-    overlap = pipeline.overlap if pipeline.overlap is not None else origin.get("overlap", OVERLAP)
+    size = pipeline.chunk_size or made.get("chunk_size") or CHUNK_SIZE
+    overlap = pipeline.overlap if pipeline.overlap is not None else made.get("overlap", OVERLAP)
     chunking.recipe(size, overlap)  # refuses wrong sizes before anything is read
+    context = _context(pipeline, embedder)
+    if context is not None and size > context and not pipeline.embedding.truncate:
+        raise UsageError(
+            f"chunks of {size} tokens do not fit the {context} of {embedder.model.name}; "
+            f"use --chunk-size {default_size(pipeline, embedder)} or less"
+        )
+    window = None
+    if embedder.options.late_chunking:
+        if overlap:
+            raise UsageError("late chunking needs no overlap: each chunk knows its document")
+        window = int((context or CHUNK_SIZE) / RATIO)
     return Recipe(
         options=LoadOptions(
             max_bytes=parsing.max_file_mb * 1_000_000,
@@ -140,6 +199,7 @@ def _recipe(pipeline: Pipeline, settings: Settings) -> Recipe:
         overlap=overlap,
         meta=pipeline.meta,
         languages=languages,
+        window=window,
     )
 
 
@@ -151,6 +211,8 @@ def _recipe_names(recipe: Recipe) -> Callable[[str], str]:
         "meta": dict(recipe.meta),
         "languages": list(recipe.languages),
     }
+    if recipe.window is not None:
+        common["window"] = recipe.window
     known: dict[str, str] = {}
 
     def name(file: str) -> str:
