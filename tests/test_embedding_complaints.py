@@ -18,6 +18,19 @@ from ragctl.embedding.complaints import Complaint, read
         ),
         ({"error": {"message": "No", "param": None, "code": None}}, "No", set(), set()),
         ({"error": {"code": 402, "message": "pay", "metadata": {}}}, "pay", {"402"}, set()),
+        (
+            {
+                "error": {
+                    "root_cause": [{"type": "t", "reason": "No"}],
+                    "type": "t",
+                    "reason": "No [e]",
+                },
+                "status": 404,
+            },
+            "No [e]",
+            {"t"},
+            set(),
+        ),
         ({"error": "plain"}, "plain", set(), set()),
         ({"message": "flat", "code": 424, "type": "Backend"}, "flat", {"424", "Backend"}, set()),
         ({"object": "error", "message": "old", "code": 400}, "old", {"400"}, set()),

@@ -48,6 +48,18 @@ def answer(rows: Vectors, billed: int, model: Model, dim: int, host: str) -> Ans
     return Answer(vectors, billed, rows.shape[1], (float(norms.min()), float(norms.max())))
 
 
+def joined(parts: Sequence[Answer]) -> Answer:
+    """Return the answers to consecutive parts of one request (one or more) as its answer."""
+    if len(parts) == 1:
+        return parts[0]
+    return Answer(
+        np.concatenate([part.vectors for part in parts]),
+        sum(part.tokens for part in parts),
+        parts[0].length,
+        (min(part.norms[0] for part in parts), max(part.norms[1] for part in parts)),
+    )
+
+
 def table(body: object, host: str) -> dict[str, object]:
     """Return an answer that must be a JSON object."""
     if not isinstance(body, dict):

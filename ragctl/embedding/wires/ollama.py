@@ -1,0 +1,122 @@
+"""Ollama's own API: POST /api/embed, and on request the older POST /api/embeddings.
+
+From its source (v0.33). Its /v1/embeddings is not spoken: it cannot be told not to
+cut long texts.
+"""
+
+import re
+
+from ragctl.catalog import Model, Provider
+from ragctl.embedding import answers
+from ragctl.embedding.base import Answer, Options, Refused, Request, Transient
+from ragctl.embedding.http import Api, Words
+from ragctl.embedding.wires.rest import RestWire
+from ragctl.errors import BackendError, Interrupted, UsageError
+from ragctl.records import Json
+
+_ABSENT = re.compile(r"""404 model ['"].*['"] not found""")
+_TOO_LONG = frozenset(
+    {
+        "exceeds the context length",
+        "exceeds maximum context length",
+        "exceeds the available context size",
+        "is too large to process",
+    }
+)
+"""What Ollama, and the llama.cpp server within it, say of a text longer than the context."""
+
+
+class Ollama(RestWire):
+    """POST /api/embed.
+
+    Left to itself it cuts texts without a word, twice: at num_ctx, which depends
+    on the machine's memory, and at num_batch, 2,048 tokens or less. So both are
+    stated, as the context of the model or the smaller one that the provider's
+    row gives. A row's own `extra.options` come before that.
+    """
+
+    words = Words(phrases=_TOO_LONG)
+    truncates = True
+
+    def __init__(
+        self, api: Api, model: Model, provider: Provider, dim: int, options: Options
+    ) -> None:
+        """Raises UsageError where nobody says how long a context is wanted."""
+        super().__init__(api, model, provider, dim, options)
+        own = provider.extra.get("options", {})
+        if not isinstance(own, dict):
+            raise UsageError(f"backend {provider.name}: extra.options must be a table")
+        known = [size for size in (model.context, self.served.context) if size]
+        context = own.get("num_ctx", min(known, default=None))
+        if context is None:
+            raise UsageError(
+                f"backend {provider.name}: the context of {model.name} is not known, and Ollama "
+                "would cut longer texts without a word; give context in the model's row"
+            )
+        self._runner: dict[str, Json] = {"num_ctx": context, "num_batch": context, **own}
+
+    def path(self) -> str:
+        return "/api/embed"
+
+    def body(self, request: Request) -> dict[str, Json]:
+        body: dict[str, Json] = {
+            "model": self.served.id,
+            "input": [*self.prompted(request)],
+            "truncate": self.options.truncate,
+        }
+        if self.asks_dimensions:
+            body["dimensions"] = self.dim
+        return body
+
+    def embed(self, request: Request) -> Answer:
+        return self.read(self.post(self.body(request)), len(request.texts))
+
+    def read(self, answer: object, texts: int) -> Answer:
+        found = answers.table(answer, self.api.host)
+        count = found.get("prompt_eval_count")
+        billed = count if isinstance(count, int) and count > 0 else 0
+        return answers.from_list(
+            found.get("embeddings"), texts, billed, self.model, self.dim, self.api.host
+        )
+
+    def post(self, body: dict[str, Json]) -> object:
+        """Send `body` with what the row adds to it. Raises as Api.post does, in clearer words."""
+        body = body | dict(self.provider.extra) | {"options": self._runner}
+        try:
+            return self.api.post(self.path(), body)
+        except Transient as failure:
+            # The older method answers 500 to what the newer one answers 400.
+            if any(phrase in str(failure).lower() for phrase in _TOO_LONG):
+                raise Refused(f"refused by {failure}", certain=True) from failure
+            raise
+        except Refused:
+            raise
+        except BackendError as error:
+            if not _ABSENT.search(str(error)):
+                raise
+            raise BackendError(
+                f"{self.api.host} has no model {self.served.id}; on that machine: "
+                f"ollama pull {self.served.id}"
+            ) from error
+
+
+class OllamaLegacy(Ollama):
+    """POST /api/embeddings: one text a request, no word on cutting, vectors of any length."""
+
+    truncates = False
+
+    def path(self) -> str:
+        return "/api/embeddings"
+
+    def body(self, request: Request) -> dict[str, Json]:
+        (text,) = self.prompted(request)
+        return {"model": self.served.id, "prompt": text}
+
+    def embed(self, request: Request) -> Answer:
+        rows: list[object] = []
+        for start in range(len(request.texts)):
+            if request.stopped.is_set():
+                raise Interrupted("stopped between two texts")
+            answer = self.post(self.body(request.part(start, start + 1)))
+            rows.append(answers.table(answer, self.api.host).get("embedding"))
+        return self.read({"embeddings": rows}, len(rows))

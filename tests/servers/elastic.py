@@ -1,0 +1,123 @@
+"""Elasticsearch's inference API, strict: endpoints that were made with a model and a size."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import unquote
+
+from tests.servers.faults import Items
+from tests.servers.host import EmbeddingServer, Job, Refusal, Text, main
+
+_DIMS = {
+    "jina-embeddings-v3": (1024, 8192),
+    "jina-embeddings-v5-text-small": (1024, 32768),
+    "jina-embeddings-v5-text-nano": (768, 8192),
+}
+"""Models of the service behind -> dimensions, context."""
+
+_PATH = re.compile(r"/_inference/text_embedding/([^/?]+)(?:\?timeout=\d+(?:ms|s|m))?")
+_SIDES = {
+    "ingest": "document",
+    "search": "query",
+    "classification": "classification",
+    "clustering": "clustering",
+}
+_TEXTS = 16
+_TYPES = {
+    400: "status_exception",
+    401: "security_exception",
+    403: "security_exception",
+    404: "resource_not_found_exception",
+    429: "es_rejected_execution_exception",
+}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """As it was made: `dim` None is the model's own; `element` of the vectors."""
+
+    model: str
+    dim: int | None = None
+    element: Literal["float", "byte", "bit"] = "float"
+
+
+class ElasticServer(EmbeddingServer):
+    """A cluster with these inference endpoints; by default one for each model, of its name."""
+
+    path = "/_inference/text_embedding/"
+    ending = "/_inference/text_embedding/"
+
+    def __init__(
+        self,
+        key: str | None = None,
+        *,
+        endpoints: Mapping[str, Endpoint] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(key, **more)
+        self.endpoints = endpoints or {model: Endpoint(model) for model in _DIMS}
+
+    def serves(self, path: str) -> bool:
+        return _PATH.fullmatch(path) is not None
+
+    def authorize(self, header: str | None) -> None:
+        if self.key is not None and header != f"ApiKey {self.key}":
+            given = (header or "").removeprefix("ApiKey ")
+            said = f"unable to authenticate with provided credentials {given}"
+            raise Refusal(401, said if header else "missing authentication credentials")
+
+    def out_of_credit(self) -> Refusal:
+        return Refusal(402, "no balance is left")
+
+    def shape(self, refusal: Refusal) -> object:
+        kind = refusal.code or _TYPES.get(refusal.status, "status_exception")
+        cause = {"type": kind, "reason": refusal.message}
+        return {"error": {"root_cause": [cause]} | cause, "status": refusal.status}
+
+    def usage(self, count: int) -> dict[str, int]:
+        return {}
+
+    def whole(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
+        vectors = [
+            {"embedding": [float(value) for value in item["embedding"]]}
+            if "embedding" in item
+            else {}
+            for item in items
+        ]
+        if encoding == "float":
+            return {"text_embedding": vectors}
+        whole = [{"embedding": [round(value * 127) for value in v["embedding"]]} for v in vectors]
+        return {"text_embedding_bytes" if encoding == "byte" else "text_embedding_bits": whole}
+
+    def read(self, body: Any) -> Job:
+        raise AssertionError("the endpoint is in the path")
+
+    def read_at(self, path: str, body: Any) -> Job:
+        found = _PATH.fullmatch(path)
+        name = unquote(found[1]) if found else ""
+        if name not in self.endpoints:
+            raise Refusal(404, f"Inference endpoint not found [{name}]")
+        for field in body:
+            if field not in ("input", "input_type", "task_settings"):
+                said = f"[1:1] [UnifiedRequest] unknown field [{field}]"
+                raise Refusal(400, said, "x_content_parse_exception")
+        side = body.get("input_type")
+        if side is not None and side not in _SIDES:
+            raise Refusal(400, f"Unrecognized input_type [{side}]", "illegal_argument_exception")
+        given = body.get("input")
+        given = [given] if isinstance(given, str) else given
+        if not isinstance(given, list) or not given or not all(isinstance(t, str) for t in given):
+            raise Refusal(400, "Required field [input] must be texts", "parsing_exception")
+        if len(given) > _TEXTS:
+            raise Refusal(400, f"The input list is limited to {_TEXTS} items")
+        endpoint = self.endpoints[name]
+        native, context = _DIMS[endpoint.model]
+        # Without a side the service behind takes its own default.
+        texts = [Text(_SIDES.get(side, "text-matching"), text) for text in given]
+        self.check_length(texts, context, Refusal(400, "Input exceeds the context of the model"))
+        return Job(name, endpoint.model, native, endpoint.dim, texts, endpoint.element)
+
+
+if __name__ == "__main__":
+    main(ElasticServer)

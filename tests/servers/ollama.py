@@ -1,0 +1,145 @@
+"""Ollama, strict where it is lax (unknown fields), and as sly as it is about long texts."""
+
+from typing import Any
+
+from tests.servers.faults import Items
+from tests.servers.host import EmbeddingServer, Job, Refusal, Text, main
+from tests.servers.vectors import first, tokens
+from tests.servers.weights import WEIGHTS
+
+LIBRARY = {
+    "all-minilm": "all-minilm-l6-v2",
+    "bge-m3": "bge-m3",
+    "hf.co/jinaai/jina-embeddings-v5-text-small-retrieval-GGUF:Q4_K_M": (
+        "jina-embeddings-v5-text-small"
+    ),
+    "nomic-embed-text": "nomic-embed-text-v1.5",
+    "nomic-embed-text-v2-moe": "nomic-embed-text-v2-moe",
+    "qwen3-embedding:0.6b": "qwen3-embedding-0.6b",
+    "qwen3-embedding:4b": "qwen3-embedding-4b",
+    "qwen3-embedding:8b": "qwen3-embedding-8b",
+}
+"""What was pulled -> its weights."""
+
+CONTEXTS = {"nomic-embed-text-v1.5": 2048}
+"""Where the file is converted with a shorter context than the model has."""
+
+NUM_CTX = 4096  # by itself, on a machine with less than 24 GiB of graphics memory
+NUM_BATCH = 2048
+_OPTIONS = ("num_ctx", "num_batch", "num_gpu", "num_thread", "use_mmap", "main_gpu")
+_TOO_LONG = "the input length exceeds the context length"
+
+
+class OllamaServer(EmbeddingServer):
+    """POST /api/embed. A key is asked for as a proxy in front of it would."""
+
+    path = "/api/embed"
+    ending = "/api/embed"
+    fields: tuple[str, ...] = (
+        "model",
+        "input",
+        "truncate",
+        "dimensions",
+        "keep_alive",
+        "options",
+    )
+
+    def authorize(self, header: str | None) -> None:
+        if self.key is not None and header != f"Bearer {self.key}":
+            given = (header or "").removeprefix("Bearer ")
+            raise Refusal(401, f"unauthorized: {given}")
+
+    def out_of_credit(self) -> Refusal:
+        return Refusal(402, "no balance is left")
+
+    def shape(self, refusal: Refusal) -> object:
+        return {"error": refusal.message}
+
+    def usage(self, count: int) -> dict[str, int]:
+        return {"prompt_eval_count": count}
+
+    def whole(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
+        embeddings = [_list(item) for item in items]
+        times = {"total_duration": 14_143_917, "load_duration": 1_019_500}
+        return {"model": rest["model"], "embeddings": embeddings} | times | rest["usage"]
+
+    def read(self, body: Any) -> Job:
+        space = self._known(body)
+        truncate = body.get("truncate", True)
+        if not isinstance(truncate, bool):
+            raise Refusal(400, "json: cannot unmarshal into EmbedRequest.truncate of type bool")
+        weights = WEIGHTS[space]
+        dim = body.get("dimensions", 0)
+        if type(dim) is not int or dim < 0:
+            raise Refusal(400, "json: cannot unmarshal into EmbedRequest.dimensions of type int")
+        given = body.get("input", [])
+        given = [given] if isinstance(given, str) and given else given or []
+        if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
+            raise Refusal(400, "invalid input type")
+        texts = [self._fitted(weights.read(text), space, body, truncate) for text in given]
+        # At the model's own size or above, it answers whole vectors and says nothing.
+        cut = dim if 0 < dim < weights.dim else None
+        return Job(body["model"], space, weights.dim, cut, texts)
+
+    def _known(self, body: Any) -> str:
+        """Return the weights that are asked for. Raises Refusal for a field that does not exist."""
+        for field in body:
+            if field not in self.fields:
+                raise Refusal(400, f'json: unknown field "{field}"')
+        options = body.get("options", {})
+        for option, value in options.items():
+            if option not in _OPTIONS:
+                raise Refusal(400, f'json: unknown field "options.{option}"')
+            if type(value) not in (int, bool):
+                raise Refusal(400, f'option "{option}" must be of type integer')
+        name = body.get("model")
+        if name not in LIBRARY:
+            raise Refusal(404, f'model "{name}" not found, try pulling it first')
+        return LIBRARY[name]
+
+    def _sizes(self, space: str, body: Any) -> tuple[int, int]:
+        """Return how many tokens a text may have, and how many go through at once."""
+        options = body.get("options", {})
+        own = self.context or CONTEXTS.get(space) or WEIGHTS[space].context
+        context = min(options.get("num_ctx", NUM_CTX), own)
+        batch = options.get("num_batch", min(NUM_BATCH, context))
+        return context, batch
+
+    def _fitted(self, text: Text, space: str, body: Any, truncate: bool) -> Text:
+        context, batch = self._sizes(space, body)
+        count = tokens(text.text)
+        if count > context and not truncate:
+            raise Refusal(400, _TOO_LONG)
+        # The second cut asks nobody.
+        return Text(text.side, first(text.text, min(context, batch)))
+
+
+class OllamaLegacyServer(OllamaServer):
+    """POST /api/embeddings: one prompt, no way to cut, any failure is a 500."""
+
+    path = "/api/embeddings"
+    ending = "/api/embeddings"
+    fields = ("model", "prompt", "keep_alive", "options")
+
+    def whole(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
+        return {"embedding": _list(items[0]) if items else []}
+
+    def read(self, body: Any) -> Job:
+        space = self._known(body)
+        prompt = body.get("prompt", "")
+        if not isinstance(prompt, str):
+            raise Refusal(400, "json: cannot unmarshal into EmbeddingRequest.prompt of type string")
+        weights = WEIGHTS[space]
+        texts = [weights.read(prompt)] if prompt else []
+        context, batch = self._sizes(space, body)
+        if any(tokens(text.text) > min(context, batch) for text in texts):
+            raise Refusal(500, _TOO_LONG)
+        return Job(body["model"], space, weights.dim, None, texts, unit=False)
+
+
+def _list(item: dict[str, Any]) -> object:
+    return [float(value) for value in item["embedding"]] if "embedding" in item else None
+
+
+if __name__ == "__main__":
+    main(OllamaServer)

@@ -1,0 +1,47 @@
+"""Open weights that several kinds of test servers run: sizes, contexts and exact prompts."""
+
+from dataclasses import dataclass
+
+from tests.servers.host import Text
+
+_WEB = "Given a web search query, retrieve relevant passages that answer the query"
+_QWEN = f"Instruct: {_WEB}\nQuery:"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """`dim` and `context` are the model's own; the prompts those that it was trained with."""
+
+    dim: int
+    context: int
+    document: str = ""
+    query: str = ""
+
+    def read(self, text: str) -> Text:
+        """Tell the side from the exact prompt; none that the model knows is a side of its own."""
+        if not self.document and not self.query:
+            return Text(None, text)
+        if text.startswith(self.query):
+            return Text("query", text.removeprefix(self.query))
+        if text.startswith(self.document):
+            return Text("document", text.removeprefix(self.document))
+        return Text("no prompt", text)
+
+
+WEIGHTS = {
+    "all-minilm-l6-v2": Weights(384, 256),
+    "bge-m3": Weights(1024, 8192),
+    "jina-embeddings-v2-base-de": Weights(768, 8192),
+    "jina-embeddings-v2-base-en": Weights(768, 8192),
+    "jina-embeddings-v2-base-es": Weights(768, 8192),
+    "jina-embeddings-v2-base-zh": Weights(768, 8192),
+    "jina-embeddings-v5-text-small": Weights(1024, 32768, "Document: ", "Query: "),
+    "multilingual-e5-large": Weights(1024, 512, "passage: ", "query: "),
+    "multilingual-e5-small": Weights(384, 512, "passage: ", "query: "),
+    "nomic-embed-text-v1.5": Weights(768, 8192, "search_document: ", "search_query: "),
+    "nomic-embed-text-v2-moe": Weights(768, 512, "search_document: ", "search_query: "),
+    "qwen3-embedding-0.6b": Weights(1024, 32768, "", _QWEN),
+    "qwen3-embedding-4b": Weights(2560, 32768, "", _QWEN),
+    "qwen3-embedding-8b": Weights(4096, 32768, "", _QWEN),
+}
+"""By the name of the model, which is also that of its space of vectors."""

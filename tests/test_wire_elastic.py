@@ -1,0 +1,197 @@
+"""Elasticsearch's inference API: the exact requests, endpoints made otherwise, its errors."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ragctl import catalog
+from ragctl.catalog import Layer
+from ragctl.embedding import Embedder, Patience, connect
+from ragctl.errors import BackendError, DocumentError, UsageError
+from tests.servers import faults
+from tests.servers.elastic import ElasticServer, Endpoint
+from tests.servers.vectors import vector
+
+V5 = "jina-embeddings-v5-text-small"
+TEXTS = ["раз два", "three"]
+KEY = "aWQ6c2VjcmV0"
+
+MODELS = [
+    ("jina-embeddings-v3", 256, 1024),
+    ("jina-embeddings-v5-text-small", None, 1024),
+    ("jina-embeddings-v5-text-nano", 128, 768),
+]
+
+
+def connected(
+    server: ElasticServer,
+    model: str = V5,
+    dim: int | None = 64,
+    *,
+    task: str | None = None,
+    key: str | None = KEY,
+    rows: catalog.Catalog | None = None,
+) -> Embedder:
+    return connect(
+        model,
+        dim=dim,
+        task=task,
+        backend="elastic",
+        base_url=server.url,
+        catalog=rows,
+        environ={"ELASTIC_API_KEY": key} if key else {},
+        patience=Patience(total=0.2, first=0.001, longest=0.01, read=5),
+    )
+
+
+def rows(tmp_path: Path, models: dict[str, str]) -> catalog.Catalog:
+    """The catalogue with a user's own models over it, and the names of their endpoints."""
+    layer = Layer("models", {}, "providers", {"elastic": {"models": models}})
+    return catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)}, layer)
+
+
+@pytest.fixture
+def server() -> Iterator[ElasticServer]:
+    with ElasticServer(KEY) as server:
+        yield server
+
+
+def bodies(server: ElasticServer) -> list[Any]:
+    return [request.body for request in server.requests]
+
+
+@pytest.mark.parametrize(("model", "dim", "native"), MODELS, ids=[row[0] for row in MODELS])
+def test_request(server: ElasticServer, model: str, dim: int | None, native: int) -> None:
+    """No dimensions are asked: the whole vector is cut here."""
+    with connected(server, model, dim) as embedder:
+        documents = embedder.documents(TEXTS)
+        query = embedder.query("three")
+    assert bodies(server) == [
+        {"input": TEXTS, "input_type": "ingest"},
+        {"input": ["three"], "input_type": "search"},
+    ]
+    path = f"/_inference/text_embedding/{model}?timeout=60s"
+    assert [request.path for request in server.requests] == [path, path]
+    assert server.requests[0].headers["Authorization"] == f"ApiKey {KEY}"
+    expected = vector(TEXTS[0], "document", model, native, dim)
+    np.testing.assert_allclose(documents[0], expected, atol=1e-6)
+    np.testing.assert_allclose(query, vector("three", "query", model, native, dim), atol=1e-6)
+
+
+def test_every_row_of_the_catalogue_is_tested_above() -> None:
+    served = catalog.builtin().provider("elastic").models
+    assert {row[0] for row in MODELS} == set(served)
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "kind"),
+    [
+        (V5, "classification", "classification"),
+        (V5, "clustering", "clustering"),
+        ("jina-embeddings-v3", "clustering", "clustering"),  # whose own name is separation
+    ],
+)
+def test_other_tasks(server: ElasticServer, model: str, task: str, kind: str) -> None:
+    with connected(server, model, task=task) as embedder:
+        embedder.documents(["one"])
+        embedder.query("one")
+    assert [body["input_type"] for body in bodies(server)] == [kind, kind]
+
+
+def test_sides_that_it_has_no_word_for(server: ElasticServer, tmp_path: Path) -> None:
+    model = "jina-code-embeddings-0.5b"
+    own = rows(tmp_path, {model: model})
+    with pytest.raises(UsageError, match=r"elastic cannot ask jina-code.* for nl2code.passage: it"):
+        connected(server, model, rows=own)
+
+
+def test_no_more_texts_than_it_may_take(server: ElasticServer) -> None:
+    with connected(server) as embedder:
+        assert embedder.documents([f"text {n}" for n in range(40)]).shape == (40, 64)
+    assert max(len(body["input"]) for body in bodies(server)) == 16
+
+
+# ---- Endpoints
+
+
+def test_an_endpoint_of_another_name(tmp_path: Path) -> None:
+    endpoints = {".jina/v5 small": Endpoint(V5)}
+    with (
+        ElasticServer(KEY, endpoints=endpoints) as server,
+        connected(server, rows=rows(tmp_path, {V5: ".jina/v5 small"})) as embedder,
+    ):
+        embedder.query("one")
+        path = "/_inference/text_embedding/.jina%2Fv5%20small?timeout=60s"
+        assert server.requests[0].path == path
+
+
+def test_an_endpoint_made_with_fewer_dimensions() -> None:
+    with ElasticServer(KEY, endpoints={V5: Endpoint(V5, dim=256)}) as server:
+        with connected(server, dim=256) as embedder:
+            expected = vector("one", "query", V5, 1024, 256)
+            np.testing.assert_allclose(embedder.query("one"), expected, atol=1e-6)
+        with (
+            connected(server, dim=64) as embedder,
+            pytest.raises(BackendError, match="vectors of 256 dimensions, not 64"),
+        ):
+            embedder.query("one")
+
+
+@pytest.mark.parametrize("element", ["byte", "bit"])
+def test_an_endpoint_made_without_floats(element: Any) -> None:
+    with (
+        ElasticServer(KEY, endpoints={V5: Endpoint(V5, element=element)}) as server,
+        connected(server) as embedder,
+        pytest.raises(BackendError, match=f"text_embedding_{element}s: .* made with float"),
+    ):
+        embedder.query("one")
+
+
+def test_an_endpoint_that_there_is_not(tmp_path: Path) -> None:
+    with (
+        ElasticServer(KEY) as server,
+        connected(server, rows=rows(tmp_path, {V5: "mine"})) as embedder,
+    ):
+        with pytest.raises(BackendError, match=r"no inference endpoint mine; .* PUT _inference/te"):
+            embedder.query("one")
+        assert len(server.requests) == 1
+
+
+# ---- What may go wrong
+
+
+def test_a_key_that_is_wrong_or_missing(server: ElasticServer) -> None:
+    with connected(server, key="d3Jvbmc6") as embedder:
+        with pytest.raises(BackendError, match="the key in ELASTIC_API_KEY: 401 unable") as caught:
+            embedder.query("one")
+        assert "d3Jvbmc6" not in str(caught.value)
+    with (
+        connected(server, key=None) as embedder,
+        pytest.raises(BackendError, match=r"without a key \(set ELASTIC_API_KEY\): 401 missing"),
+    ):
+        embedder.query("one")
+
+
+def test_a_long_text_is_found_among_others() -> None:
+    """The host names no code and no field: a plain word shows that it is the text."""
+    with ElasticServer(KEY, context=30) as server, connected(server) as embedder:
+        with pytest.raises(DocumentError, match="400 Input exceeds the context of the model"):
+            embedder.documents(["short", "far too long " * 20])
+        sent = [body["input"] for body in bodies(server)]
+        assert sent[1:3] == [["text"], ["short"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"text_embedding":[[1.0],[2.0]]}', "an item without an embedding"),
+        (b'{"embeddings":[{"embedding":[1.0]},{"embedding":[1.0]}]}', "no list of embeddings"),
+    ],
+)
+def test_answers_of_another_shape(server: ElasticServer, body: bytes, said: str) -> None:
+    server.faults.append(faults.text(200, body))
+    with connected(server) as embedder, pytest.raises(BackendError, match=said):
+        embedder.documents(TEXTS)

@@ -1,0 +1,343 @@
+"""Ollama: the exact requests of each model, its two silent cuts, and what it says when it fails."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ragctl import catalog
+from ragctl.catalog import Layer
+from ragctl.embedding import Embedder, Options, Patience, connect
+from ragctl.errors import BackendError, DocumentError, UsageError
+from ragctl.records import Json
+from tests.servers import faults
+from tests.servers.faults import Fault
+from tests.servers.ollama import OllamaLegacyServer, OllamaServer
+from tests.servers.vectors import first, tokens, vector
+
+QWEN = (
+    "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+)
+NOMIC = ("search_document: ", "search_query: ")
+JINA = "hf.co/jinaai/jina-embeddings-v5-text-small-retrieval-GGUF:Q4_K_M"
+TEXTS = ["раз два", "three"]
+PATIENCE = Patience(total=0.2, first=0.001, longest=0.01, read=5)
+
+# model, its name there, size asked for, native size, context, prompts, size sent
+MODELS: list[tuple[str, str, int | None, int, int, tuple[str, str], int | None]] = [
+    ("all-minilm-l6-v2", "all-minilm", None, 384, 256, ("", ""), None),
+    ("bge-m3", "bge-m3", None, 1024, 8192, ("", ""), None),
+    ("jina-embeddings-v5-text-small", JINA, 256, 1024, 8192, ("Document: ", "Query: "), 256),
+    ("nomic-embed-text-v1.5", "nomic-embed-text", None, 768, 2048, NOMIC, None),
+    ("nomic-embed-text-v2-moe", "nomic-embed-text-v2-moe", 256, 768, 512, NOMIC, 256),
+    ("qwen3-embedding-0.6b", "qwen3-embedding:0.6b", 512, 1024, 8192, ("", QWEN), 512),
+    ("qwen3-embedding-4b", "qwen3-embedding:4b", None, 2560, 8192, ("", QWEN), 2560),
+    ("qwen3-embedding-8b", "qwen3-embedding:8b", 1024, 4096, 8192, ("", QWEN), 1024),
+]
+
+
+def connected(
+    server: OllamaServer,
+    model: str,
+    dim: int | None = None,
+    *,
+    truncate: bool = False,
+    rows: catalog.Catalog | None = None,
+) -> Embedder:
+    return connect(
+        model,
+        dim=dim,
+        backend="ollama-legacy" if isinstance(server, OllamaLegacyServer) else "ollama",
+        base_url=server.url,
+        catalog=rows,
+        environ={},
+        patience=PATIENCE,
+        options=Options(truncate=truncate),
+    )
+
+
+def rows(tmp_path: Path, models: dict[str, Any], provider: dict[str, Any]) -> catalog.Catalog:
+    """The catalogue with rows of a user's own over it."""
+    layer = Layer("models", models, "providers", {"ollama": provider})
+    return catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)}, layer)
+
+
+def bodies(server: OllamaServer) -> list[Any]:
+    return [request.body for request in server.requests]
+
+
+@pytest.mark.parametrize("row", MODELS, ids=[row[0] for row in MODELS])
+def test_request(
+    row: tuple[str, str, int | None, int, int, tuple[str, str], int | None],
+) -> None:
+    model, there, dim, native, context, prompts, sent = row
+    with OllamaServer() as server, connected(server, model, dim) as embedder:
+        documents = embedder.documents(TEXTS)
+        query = embedder.query("three")
+    common: dict[str, Json] = {
+        "model": there,
+        "truncate": False,
+        "options": {"num_ctx": context, "num_batch": context},
+    }
+    common |= {"dimensions": sent} if sent else {}
+    assert bodies(server) == [
+        common | {"input": [prompts[0] + text for text in TEXTS]},
+        common | {"input": [prompts[1] + "three"]},
+    ]
+    assert server.requests[0].path == "/api/embed"
+    assert "Authorization" not in server.requests[0].headers
+    sides = ("document", "query") if any(prompts) else (None, None)
+    expected = vector(TEXTS[0], sides[0], model, native, dim)
+    np.testing.assert_allclose(documents[0], expected, atol=1e-6)
+    np.testing.assert_allclose(query, vector("three", sides[1], model, native, dim), atol=1e-6)
+
+
+@pytest.mark.parametrize("row", MODELS, ids=[row[0] for row in MODELS])
+def test_legacy_request(
+    row: tuple[str, str, int | None, int, int, tuple[str, str], int | None],
+) -> None:
+    """One text a request; vectors of any length are made unit vectors, and are cut here."""
+    model, there, _, native, context, prompts, _ = row
+    dim = 256 if len(catalog.builtin().model(model).dims) > 1 and "v1.5" not in model else None
+    with OllamaLegacyServer() as server, connected(server, model, dim) as embedder:
+        documents = embedder.documents(TEXTS)
+        query = embedder.query("three")
+    common: dict[str, Json] = {
+        "model": there,
+        "options": {"num_ctx": context, "num_batch": context},
+    }
+    assert bodies(server) == [
+        common | {"prompt": prompts[0] + TEXTS[0]},
+        common | {"prompt": prompts[0] + TEXTS[1]},
+        common | {"prompt": prompts[1] + "three"},
+    ]
+    assert server.requests[0].path == "/api/embeddings"
+    sides = ("document", "query") if any(prompts) else (None, None)
+    for text, found in zip(TEXTS, documents, strict=True):
+        expected = vector(text, sides[0], model, native, dim)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(query, vector("three", sides[1], model, native, dim), atol=1e-6)
+
+
+def test_every_row_of_the_catalogue_is_tested_above() -> None:
+    for backend in ("ollama", "ollama-legacy"):
+        served = catalog.builtin().provider(backend).models
+        assert {row[0]: row[1] for row in MODELS} == {name: row.id for name, row in served.items()}
+
+
+def layer_normed(text: str, dim: int) -> NDArray[np.float64]:
+    whole = vector(text, "document", "nomic-embed-text-v1.5", 768)
+    cut: NDArray[np.float64] = ((whole - whole.mean()) / whole.std())[:dim]
+    return cut / np.linalg.norm(cut)
+
+
+@pytest.mark.parametrize("kind", [OllamaServer, OllamaLegacyServer])
+def test_nomic_is_cut_here_behind_its_layer_norm(kind: type[OllamaServer]) -> None:
+    with kind() as server, connected(server, "nomic-embed-text-v1.5", 128) as embedder:
+        found = embedder.documents(["one text"])[0]
+    assert "dimensions" not in bodies(server)[0]
+    np.testing.assert_allclose(found, layer_normed("one text", 128), atol=1e-6)
+    plain = vector("one text", "document", "nomic-embed-text-v1.5", 768, 128)
+    assert float(found @ plain) < 0.9999
+
+
+# ---- Long texts
+
+LONG = "far too long " * 1700  # 5,100 tokens
+
+
+def test_neither_of_the_silent_cuts_happens() -> None:
+    """By itself the server would hold 4,096 tokens, and let 2,048 of them through."""
+    with OllamaServer() as server, connected(server, "qwen3-embedding-0.6b", 64) as embedder:
+        found = embedder.documents([LONG])[0]
+        assert [text.text for text in server.texts] == [LONG]
+    expected = vector(LONG, "document", "qwen3-embedding-0.6b", 1024, 64)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_text_too_long_is_refused_by_name() -> None:
+    with OllamaServer() as server, connected(server, "nomic-embed-text-v1.5") as embedder:
+        with pytest.raises(DocumentError, match="400 the input length exceeds the context length"):
+            embedder.documents([LONG])
+        assert len(server.requests) == 1
+        assert embedder.documents(["short"]).shape == (1, 768)
+
+
+def test_a_text_too_long_for_the_legacy_method_is_no_outage() -> None:
+    """There it is a 500, which would be tried again and again."""
+    with (
+        OllamaLegacyServer(context=30) as server,
+        connected(server, "bge-m3") as embedder,
+    ):
+        with pytest.raises(DocumentError, match="500 the input length exceeds the context length"):
+            embedder.documents(["far too long " * 20])
+        assert len(server.requests) == 1
+        with pytest.raises(UsageError, match="the query: refused by 127"):
+            embedder.query("far too long " * 20)
+
+
+def test_the_legacy_method_may_cut_without_a_word_so_texts_are_measured_here() -> None:
+    with OllamaLegacyServer() as server, connected(server, "nomic-embed-text-v1.5") as embedder:
+        with pytest.raises(DocumentError, match=r"more than the 2,048 .*--truncate"):
+            embedder.documents([LONG])
+        assert not server.requests
+
+
+@pytest.mark.parametrize("kind", [OllamaServer, OllamaLegacyServer])
+def test_truncate(kind: type[OllamaServer]) -> None:
+    """The newer method is told to cut; for the older one texts are cut before they are sent."""
+    with kind() as server, connected(server, "bge-m3", truncate=True) as embedder:
+        text = " ".join(["word"] * 10_000)
+        assert embedder.documents([text]).shape == (1, 1024)
+        (taken,) = server.texts
+    if kind is OllamaServer:
+        assert bodies(server)[0]["truncate"] is True
+        assert taken.text == first(text, 8192)
+    else:
+        assert "truncate" not in bodies(server)[0]
+        assert text.startswith(taken.text)
+        assert 4096 < tokens(taken.text) <= 8192
+
+
+# ---- A user's own row
+
+
+def test_options_of_a_row_are_merged_with_ours(tmp_path: Path) -> None:
+    extra = {"keep_alive": "1h", "options": {"num_ctx": 1024, "num_gpu": 0}}
+    own = rows(tmp_path, {}, {"extra": extra})
+    with OllamaServer() as server, connected(server, "bge-m3", rows=own) as embedder:
+        embedder.documents(["text"])
+        with pytest.raises(DocumentError, match="exceeds the context length"):
+            embedder.documents(["word " * 1100])
+    assert bodies(server)[0] == {
+        "model": "bge-m3",
+        "input": ["text"],
+        "truncate": False,
+        "keep_alive": "1h",
+        "options": {"num_ctx": 1024, "num_batch": 1024, "num_gpu": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("models", "provider", "said"),
+    [
+        (
+            {"own": {"backend": "ollama", "dim": 4}},
+            {"models": {"own": "own"}},
+            "the context of own is not known, and Ollama would cut",
+        ),
+        ({}, {"extra": {"options": 4096}}, "extra.options must be a table"),
+    ],
+    ids=["context", "options"],
+)
+def test_rows_that_cannot_be_used(
+    tmp_path: Path, models: dict[str, Any], provider: dict[str, Any], said: str
+) -> None:
+    facts: dict[str, Any] = {"normalized": True, "distance": "cosine", "licence": "MIT"}
+    facts |= {"languages": "en", "document": {"prompt": ""}, "query": {"prompt": ""}}
+    own = rows(tmp_path, {name: facts | row for name, row in models.items()}, provider)
+    with OllamaServer() as server, pytest.raises(UsageError, match=said):
+        connected(server, next(iter(models), "bge-m3"), rows=own)
+
+
+def test_a_model_that_was_not_pulled(tmp_path: Path) -> None:
+    own = rows(tmp_path, {}, {"models": {"bge-m3": "bge-m3:567m-fp16"}})
+    with OllamaServer() as server, connected(server, "bge-m3", rows=own) as embedder:
+        with pytest.raises(BackendError, match=r"127.* has no model bge-m3:567m-fp16; on that"):
+            embedder.query("text")
+        with pytest.raises(BackendError, match=r"ollama pull bge-m3:567m-fp16$"):
+            embedder.query("text")
+        assert len(server.requests) == 2
+
+
+# ---- What may go wrong
+
+
+@pytest.fixture(params=[OllamaServer, OllamaLegacyServer], ids=["embed", "legacy"])
+def server(request: pytest.FixtureRequest) -> Iterator[OllamaServer]:
+    with request.param() as server:
+        yield server
+
+
+def test_tokens_are_those_that_it_counted() -> None:
+    with OllamaServer() as server, connected(server, "bge-m3") as embedder:
+        embedder.documents(TEXTS)
+        assert embedder.usage.tokens == sum(tokens(text) for text in TEXTS)
+        assert not embedder.usage.accounts[0].estimated
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.text(503, b'{"error":"server busy, please try again.  maximum pending requests"}'),
+        faults.failing(499),
+    ],
+    ids=["queue", "cancelled"],
+)
+def test_passing_faults_are_tried_again(server: OllamaServer, fault: Fault) -> None:
+    server.faults += [fault, fault]
+    with connected(server, "bge-m3") as embedder:
+        assert embedder.query("one two").shape == (1024,)
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        (OllamaServer, b'{"model":"bge-m3","embeddings":[]}', "answered 0 vectors for 1 texts"),
+        (OllamaServer, b'{"embedding":[1.0]}', "answered no list of embeddings"),
+        (OllamaLegacyServer, b'{"embedding":[]}', "vectors of 0 dimensions, not 1024"),
+        (OllamaLegacyServer, b'{"embeddings":[[1.0]]}', "an item without an embedding"),
+    ],
+    ids=["empty", "legacy", "legacy-empty", "newer"],
+)
+def test_wrong_answers(kind: type[OllamaServer], body: bytes, said: str) -> None:
+    with kind() as server, connected(server, "bge-m3") as embedder:
+        server.faults.append(faults.text(200, body))
+        with pytest.raises(BackendError, match=said):
+            embedder.documents(["one"])
+        assert len(server.requests) == 1
+
+
+NAN = faults.text(400, json.dumps({"error": "embedding contains NaN or Inf values"}).encode())
+
+
+def test_a_text_whose_vector_is_no_number_is_found() -> None:
+    with OllamaServer() as server, connected(server, "bge-m3") as embedder:
+        server.faults += [NAN, Fault(), NAN]  # the batch, a plain word, and its first half
+        with pytest.raises(DocumentError, match="400 embedding contains NaN"):
+            embedder.documents(TEXTS)
+        assert [request.body["input"] for request in server.requests][:3] == [
+            TEXTS,
+            ["text"],
+            [TEXTS[0]],
+        ]
+
+
+def test_a_model_that_makes_no_numbers_at_all_ends_the_run() -> None:
+    with OllamaServer() as server, connected(server, "bge-m3") as embedder:
+        server.faults += [NAN, NAN]
+        with pytest.raises(BackendError, match=r"NaN .*\(a plain one-word text is refused too\)"):
+            embedder.documents(TEXTS)
+
+
+def test_a_key_that_a_proxy_asks_for(tmp_path: Path) -> None:
+    own = rows(tmp_path, {}, {"keys": ["OLLAMA_API_KEY"], "key_required": False})
+    with OllamaServer("secret") as server:
+        with (
+            connected(server, "bge-m3", rows=own) as embedder,
+            pytest.raises(BackendError, match=r"without a key \(set OLLAMA_API_KEY\): 401"),
+        ):
+            embedder.query("text")
+        with connect(
+            "bge-m3",
+            backend="ollama",
+            base_url=server.url,
+            catalog=own,
+            environ={"OLLAMA_API_KEY": "secret"},
+        ) as embedder:
+            assert embedder.query("text").shape == (1024,)
