@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,18 @@ class StoreContract:
         store.drop("docs")
         assert store.names() == ["other.v2"]
         assert store.open("docs") is None
+
+    def test_notes_are_kept_beside_the_settings(self, store: Store, collection: Collection) -> None:
+        collection.apply(Batch(upserts=[point(1)]))
+        collection.note({"billed": {"jina": {"tokens": 5}}, "list": [1, 2]})
+        collection.note({"list": [3], "other": None})
+        again = store.open("docs")
+        assert again is not None
+        notes = {"billed": {"jina": {"tokens": 5}}, "list": [3], "other": None}
+        assert again.settings == replace(SETTINGS, notes=notes)
+        assert collection.settings == again.settings
+        assert [p.id for p in again.scroll()] == [ident(1)]
+        again.close()
 
     def test_create_refuses_a_taken_name(self, store: Store, collection: Collection) -> None:
         collection.apply(Batch(upserts=[point(1)]))

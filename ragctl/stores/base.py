@@ -123,11 +123,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a collection was made with; fixed for its life.
+    """What a collection was made with, fixed for its life, and what runs note in it.
 
     `identity`: everything that decides whether two vectors may be compared.
     `sparse`: the BM25 configuration, as the embedding room wrote it.
-    `origin`: which backend and address made it, so that a search needs no flags.
+    `origin`: which providers made it, so that a search needs no flags.
+    `notes`: what runs wrote down with `Collection.note`; all else is fixed.
     """
 
     dim: int
@@ -135,6 +136,7 @@ class Settings:
     sparse: Mapping[str, Json]
     origin: Mapping[str, Json] = field(default_factory=dict)
     distance: Literal["Cosine"] = "Cosine"
+    notes: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
         return {
@@ -144,6 +146,7 @@ class Settings:
             "identity": dict(self.identity),
             "sparse": dict(self.sparse),
             "origin": dict(self.origin),
+            "notes": dict(self.notes),
         }
 
 
@@ -155,7 +158,14 @@ def read_settings(raw: Any, where: str) -> Settings:
                 f"{where}: collection format {raw['format']}, this ragctl reads {FORMAT}; "
                 "use the ragctl that made it"
             )
-        return Settings(raw["dim"], raw["identity"], raw["sparse"], raw["origin"], raw["distance"])
+        return Settings(
+            raw["dim"],
+            raw["identity"],
+            raw["sparse"],
+            raw["origin"],
+            raw["distance"],
+            raw["notes"],
+        )
     except (KeyError, TypeError) as error:
         raise StoreError(f"{where}: not the settings of a ragctl collection ({error!r})") from error
 
@@ -204,6 +214,9 @@ class Collection(Protocol):
 
     def query(self, query: Query) -> list[Scored]:
         """Best first; equal scores in order of id."""
+
+    def note(self, notes: Mapping[str, Json]) -> None:
+        """Set these keys of the settings' notes, and keep the others."""
 
     def lock(self) -> AbstractContextManager[None]:
         """The right to write, for one run at a time; raises Locked at once if taken."""

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ import numpy as np
 import qdrant_edge as qe
 
 from ragctl.errors import StoreError
+from ragctl.records import Json
 from ragctl.stores.base import (
     BM25,
     DENSE,
@@ -87,8 +89,7 @@ class EdgeStore:
                 index = qe.KeywordIndexParams(memory=qe.Memory.Cold)
                 shard.update(qe.UpdateOperation.create_field_index(key, index))
             shard.close()
-        text = json.dumps(settings.to_json(), ensure_ascii=False, indent=1)
-        (making / "collection.json").write_text(text, encoding="utf-8")
+        (making / "collection.json").write_text(_written(settings), encoding="utf-8")
         try:
             making.rename(folder)  # one step: a collection is there whole or not at all
         except OSError as error:
@@ -130,6 +131,7 @@ class EdgeCollection:
         self.name = name
         self.settings = settings
         self._store = store
+        self._folder = folder
         self._unsealed = 0  # bytes written since the last seal, about
         self._shard = Shard(
             folder / "shard",
@@ -193,6 +195,17 @@ class EdgeCollection:
         hits = [Scored(str(p.id), p.score, cast(Payload, p.payload or {})) for p in found]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
+    def note(self, notes: Mapping[str, Json]) -> None:
+        settings = replace(self.settings, notes={**self.settings.notes, **notes})
+        path = self._folder / "collection.json"
+        new = path.with_suffix(f".{os.getpid()}.new")
+        with new.open("w", encoding="utf-8") as file:
+            file.write(_written(settings))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)  # one step: the old settings or the new ones
+        self.settings = settings
+
     def lock(self) -> AbstractContextManager[None]:
         return self._store.lock(self.name)
 
@@ -240,6 +253,10 @@ def _config(settings: Settings, segment_kb: int | None = None) -> qe.EdgeConfig:
             indexing_threshold=max(1, usual // 6),
         ),
     )
+
+
+def _written(settings: Settings) -> str:
+    return json.dumps(settings.to_json(), ensure_ascii=False, indent=1)
 
 
 def _read_settings(path: Path) -> Settings:

@@ -23,12 +23,11 @@ from qdrant_client import QdrantClient, models
 from ragctl.errors import StoreError
 from ragctl.stores.base import BM25, DENSE, KEYWORDS, Settings, check_name, read_settings
 from ragctl.stores.locks import private_folder, run_lock
-from ragctl.stores.server_collection import Limits, ServerCollection, applied, what
+from ragctl.stores.server_collection import MARK, Limits, ServerCollection, applied, what
 from ragctl.stores.server_wire import Refusal, Wire
 
 T = TypeVar("T")
 
-_MARK = "ragctl"  # the key of our settings in metadata, or in the settings point's payload
 _SETTINGS_POINT = str(uuid.uuid5(uuid.NAMESPACE_URL, "https://ragctl.invalid/settings-point"))
 _METADATA = (1, 16)  # first version to keep collection metadata
 
@@ -95,7 +94,7 @@ class ServerStore:
         self._wire.check()
         keeps_metadata = self._wire.version >= _METADATA
         mark = {**settings.to_json(), "made": uuid.uuid4().hex}
-        metadata = {_MARK: mark} if keeps_metadata else None
+        metadata = {MARK: mark} if keeps_metadata else None
         made = self._ask(
             name,
             lambda client: client.create_collection(name, metadata=metadata, **_config(settings)),
@@ -107,7 +106,7 @@ class ServerStore:
             if not self._is_this_creation(name, mark, settings):
                 raise StoreError(f"{what(name)} exists already at {self.location}")
         if not keeps_metadata:
-            point = models.PointStruct(id=_SETTINGS_POINT, vector={}, payload={_MARK: mark})
+            point = models.PointStruct(id=_SETTINGS_POINT, vector={}, payload={MARK: mark})
             self._do(name, lambda client: applied(client.upsert(name, [point], wait=True)))
         self._index(name, set(KEYWORDS))
         info = self._do(name, lambda client: client.get_collection(name))
@@ -162,11 +161,11 @@ class ServerStore:
         self, name: str, info: models.CollectionInfo
     ) -> tuple[Mapping[str, Any] | None, str | None]:
         """Our settings in a collection, and the id of the point that holds them, if one does."""
-        mark = (info.config.metadata or {}).get(_MARK)
+        mark = (info.config.metadata or {}).get(MARK)
         if mark is not None:
             return mark, None
         found = self._do(name, lambda client: client.retrieve(name, [_SETTINGS_POINT]))
-        mark = (found[0].payload or {}).get(_MARK) if found else None
+        mark = (found[0].payload or {}).get(MARK) if found else None
         return mark, None if mark is None else _SETTINGS_POINT
 
     def _is_ours(self, name: str) -> bool:

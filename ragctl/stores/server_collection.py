@@ -1,12 +1,13 @@
 """One collection on a Qdrant server: its reads and writes as requests."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from qdrant_client import QdrantClient, models
 
+from ragctl.records import Json
 from ragctl.stores.base import Batch, Point, Query, Scored, Settings, Where
 from ragctl.stores.server_points import (
     as_request,
@@ -52,6 +53,9 @@ class Locking(Protocol):
     """The store, as far as a collection needs it."""
 
     def lock(self, name: str) -> AbstractContextManager[None]: ...
+
+
+MARK = "ragctl"  # the key of our settings in metadata, or in the settings point's payload
 
 
 class ServerCollection:
@@ -199,6 +203,16 @@ class ServerCollection:
             )
         )
         return read_hits(found.points)
+
+    def note(self, notes: Mapping[str, Json]) -> None:
+        settings = replace(self.settings, notes={**self.settings.notes, **notes})
+        mark: dict[str, Any] = {MARK: settings.to_json()}
+        if self._hidden is None:
+            self._do(lambda client: client.update_collection(self.name, metadata=mark))
+        else:
+            point = models.PointStruct(id=self._hidden, vector={}, payload=mark)
+            self._do(lambda client: applied(client.upsert(self.name, [point], wait=True)))
+        self.settings = settings
 
     def _fused_there(self, searches: list[models.Prefetch], query: Query) -> list[Scored]:
         weights = [query.fusion.dense, query.fusion.sparse]

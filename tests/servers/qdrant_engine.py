@@ -107,6 +107,11 @@ class Engine:
         self._indexes[name] = {}
         return True
 
+    def update(self, names: Mapping[str, str], _: Any, request: models.UpdateCollection) -> Answer:
+        if self.version < (1, 16):
+            return True  # it does not know the field, and says nothing of it
+        return self._local.update_collection(names["name"], metadata=request.metadata)
+
     def delete_collection(self, names: Mapping[str, str], *_: Any) -> Answer:
         self._indexes.pop(names["name"], None)
         return self._local.delete_collection(names["name"])
@@ -337,6 +342,7 @@ ROUTES = (
         query=frozenset({"timeout"}),
         needs_collection=False,
     ),
+    Route("PATCH", _COLLECTION, Engine.update, models.UpdateCollection, frozenset({"timeout"})),
     Route("PUT", f"{_COLLECTION}/index", Engine.create_index, models.CreateFieldIndex, _WRITE),
     Route("POST", f"{_COLLECTION}/points/batch", Engine.batch, models.UpdateOperations, _WRITE),
     Route("PUT", f"{_COLLECTION}/points", Engine.upsert, models.PointsList, _WRITE),
