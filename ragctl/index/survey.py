@@ -20,7 +20,7 @@ from ragctl.index.prepare import Recipe
 from ragctl.index.scan import Scan
 from ragctl.index.state import State, read_state
 from ragctl.loaders import LoadOptions
-from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Pipeline
+from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline
 from ragctl.records import Json
 from ragctl.stores.base import Collection, Settings
 
@@ -50,27 +50,16 @@ def connect_for(
     `dry`: nobody will be asked, so no key or library is needed.
     Raises IdentityMismatch when it is not the one that made the collection.
     """
-    wanted = pipeline.embedding
-    model, dim, choices = wanted.model or MODEL, wanted.dim, wanted.providers
-    task, late = wanted.task, wanted.late_chunking
-    if existing is not None:
-        identity = existing.settings.identity
-        model = wanted.model or str(identity["model"])
-        if model == identity["model"]:
-            dim = dim or existing.settings.dim
-            task = task or cast(str | None, existing.settings.origin.get("task"))
-            late = bool(identity["late_chunking"]) if late is None else late
-            made = origin.providers(existing)
-            choices = origin.merged(choices, made, remote="://" in pipeline.store)
+    wanted = settled(pipeline, existing)
     embedder = connect(
-        model,
-        dim=dim,
-        task=task,
-        choices=choices,
+        wanted.model or MODEL,
+        dim=wanted.dim,
+        task=wanted.task,
+        choices=wanted.providers,
         catalog=pipeline.catalog,
         environ=environ,
         patience=Patience(total=wanted.patience) if wanted.patience is not None else None,
-        options=Options(truncate=wanted.truncate, late_chunking=bool(late)),
+        options=Options(truncate=wanted.truncate, late_chunking=bool(wanted.late_chunking)),
         canary=origin.canary(existing) if existing is not None else None,
         threshold=THRESHOLD if wanted.canary is None else wanted.canary,
         dry=dry,
@@ -82,6 +71,29 @@ def connect_for(
             embedder.close()
             raise
     return embedder
+
+
+def settled(pipeline: Pipeline, existing: Collection | None) -> Embedding:
+    """What the pipeline asks for, with what it leaves out taken from its collection.
+
+    A collection of another model has nothing to add.
+    """
+    wanted = pipeline.embedding
+    if existing is None:
+        return wanted
+    identity = existing.settings.identity
+    if wanted.model not in (None, identity["model"]):
+        return wanted
+    late = wanted.late_chunking
+    made = origin.providers(existing)
+    return replace(
+        wanted,
+        model=str(identity["model"]),
+        dim=wanted.dim or existing.settings.dim,
+        task=wanted.task or cast(str | None, existing.settings.origin.get("task")),
+        late_chunking=bool(identity["late_chunking"]) if late is None else late,
+        providers=origin.merged(wanted.providers, made, remote="://" in pipeline.store),
+    )
 
 
 def check_identity(collection: Collection, embedder: Embedder) -> None:
