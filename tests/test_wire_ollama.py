@@ -145,6 +145,14 @@ def test_nomic_is_cut_here_behind_its_layer_norm(kind: type[OllamaServer]) -> No
     assert float(found @ plain) < 0.9999
 
 
+def test_a_layer_norm_comes_first_whatever_a_row_says(tmp_path: Path) -> None:
+    model = "nomic-embed-text-v1.5"
+    own = rows(tmp_path, {}, {"models": {model: "nomic-embed-text"}})
+    with OllamaServer() as server, connected(server, model, 128, rows=own) as embedder:
+        found = embedder.documents(["one text"])[0]
+    np.testing.assert_allclose(found, layer_normed("one text", 128), atol=1e-6)
+
+
 # ---- Long texts
 
 LONG = "far too long " * 1700  # 5,100 tokens

@@ -59,8 +59,15 @@ class RestWire(ABC):
 
     @property
     def asks_dimensions(self) -> bool:
-        """Whether the host is asked to cut its vectors; else they are cut here."""
-        return self.model.matryoshka and self.provider.cuts_to(self.model.name, self.dim)
+        """Whether the host is asked to cut its vectors; else they are cut here.
+
+        No host here knows of a layer norm before the cut, whatever its row says.
+        """
+        return (
+            self.model.matryoshka
+            and not self.model.layer_norm
+            and self.provider.cuts_to(self.model.name, self.dim)
+        )
 
     def side(self, request: Request) -> Side:
         return self.model.document if request.side == "document" else self.model.query
