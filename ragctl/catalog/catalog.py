@@ -131,13 +131,15 @@ def check_task(model: Model, provider: Provider, task: str | None) -> None:
         missing = _unsayable(side, provider)
         if missing:
             raise UsageError(f"{served}, but not for {task}: {missing}")
-        if (
-            provider.wire not in (*TASKED, "sentence-transformers")
-            and side.library.task != own.library.task
-        ):
+        if side.library.task != own.library.task and not _holds_every_task(provider, model):
             raise UsageError(f"{served}, but for retrieval: {task} needs other weights")
-    if provider.wire == "elastic" and task not in ("classification", "clustering"):
-        raise UsageError(f"{served}, but its protocol has no word for {task}")
+
+
+def _holds_every_task(provider: Provider, model: Model) -> bool:
+    """Whether a provider can switch between a model's adapters, rather than hold one merged in."""
+    if provider.wire == "fastembed":  # an export described by a row is one of a single task
+        return provider.models[model.name].onnx is None
+    return provider.wire in (*TASKED, "sentence-transformers")
 
 
 def _unsayable(side: Side, provider: Provider) -> str | None:

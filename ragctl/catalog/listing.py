@@ -1,0 +1,209 @@
+"""The catalogue as tables and as JSON, for `ragctl models`, `ragctl backends` and the README."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from ragctl.catalog.catalog import Catalog
+from ragctl.catalog.model_table import Model, Side, Sides
+from ragctl.catalog.provider_table import Provider, Served
+from ragctl.records import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A table in words: the names of its columns, and its rows."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+    def markdown(self) -> str:
+        """Return it as a Markdown table, each name in the first column as code."""
+        lines = [self.columns, tuple("---" for _ in self.columns)]
+        lines += [(f"`{row[0]}`", *row[1:]) for row in self.rows]
+        return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines)
+
+
+def models(catalog: Catalog, names: Iterable[str]) -> Listing:
+    """Return one row a model. The price is the range of the known ones of those who serve it."""
+    return Listing(
+        ("model", "dimensions", "context", "licence", "languages", "$/M tokens", "backends"),
+        [_model_row(catalog, catalog.model(name)) for name in names],
+    )
+
+
+def _model_row(catalog: Catalog, model: Model) -> tuple[str, ...]:
+    return (
+        model.name,
+        f"{model.dim} ({model.sizes()})" if model.matryoshka else str(model.dim),
+        f"{model.context:,}" if model.context else "any",
+        licence(model),
+        model.languages,
+        _prices(model.name, [catalog.providers[name] for name in catalog.serving(model.name)]),
+        ", ".join(serving(catalog, model)),
+    )
+
+
+def backends(catalog: Catalog, names: Iterable[str]) -> Listing:
+    """Return one row a provider."""
+    return Listing(
+        ("backend", "protocol", "address", "key", "dimensions", "long texts", "models"),
+        [_backend_row(catalog.provider(name)) for name in names],
+    )
+
+
+def _backend_row(provider: Provider) -> tuple[str, ...]:
+    return (
+        provider.name,
+        provider.wire,
+        provider.base_url or "in this process",
+        provider.keys[0] + ("" if provider.key_required else " (if any)") if provider.keys else "",
+        cuts(provider),
+        long_texts(provider),
+        str(len(provider.models)),
+    )
+
+
+def serving(catalog: Catalog, model: Model) -> list[str]:
+    """Return who serves a model, the one that is used when none is named first."""
+    others = [name for name in catalog.serving(model.name) if name != model.backend]
+    return [model.backend, *others]
+
+
+def licence(model: Model) -> str:
+    return f"{model.licence} (non-commercial)" if model.non_commercial else model.licence
+
+
+def cuts(provider: Provider) -> str:
+    """Say where vectors are cut to fewer dimensions, by the host or here."""
+    some = any(served.dims for served in provider.models.values())
+    return "cut there" if provider.honours_dimensions else "some there" if some else "cut here"
+
+
+def long_texts(provider: Provider) -> str:
+    """Say what happens to a text longer than the context."""
+    if provider.wire == "builtin":
+        return "any length"
+    return "refused" if provider.truncation == "refuses" else "measured here"
+
+
+def quoted(text: str) -> str:
+    """Return a prompt between quotes, each space to be seen and each line break as \\n."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def price(amount: float) -> str:
+    """Return dollars with two decimals, or as many as it has: 0.10, 0.002."""
+    return f"{amount:.2f}" if round(amount, 2) == amount else f"{amount:g}"
+
+
+def _prices(model: str, providers: list[Provider]) -> str:
+    """Return the least and the greatest known price, 0 where nobody asks one, else nothing."""
+    prices = [provider.models[model].price for provider in providers]
+    paid = sorted({amount for amount in prices if amount})
+    if not paid:
+        return "" if None in prices else "0"
+    return price(paid[0]) if len(paid) == 1 else f"{price(paid[0])} to {price(paid[-1])}"
+
+
+def model_json(catalog: Catalog, model: Model) -> dict[str, Json]:
+    """Return every key of a model's row, and as `backends` how each provider serves it."""
+    return {
+        "model": model.name,
+        "dim": model.dim,
+        "dims": _span(model.dims),
+        "trained": list(model.trained),
+        "context": model.context,
+        "normalized": model.normalized,
+        "distance": model.distance,
+        "pooling": model.pooling,
+        "layer_norm": model.layer_norm,
+        "tokenizer": model.tokenizer,
+        "licence": model.licence,
+        "non_commercial": model.non_commercial,
+        "languages": model.languages,
+        **_sides_json(model),
+        "tasks": {name: _sides_json(sides) for name, sides in model.tasks.items()},
+        "late_chunking": model.late_chunking,
+        "multi_vector": model.multi_vector,
+        "images": model.images,
+        "backend": model.backend,
+        "price": model.price,
+        "revision": model.revision,
+        "dense_weight": model.dense_weight,
+        "backends": {
+            name: _served_json(catalog.providers[name].models[model.name])
+            for name in serving(catalog, model)
+        },
+    }
+
+
+def provider_json(provider: Provider) -> dict[str, Json]:
+    """Return every key of a provider's row. A key command is told of, not shown."""
+    limits, rates, runtime = provider.limits, provider.rates, provider.runtime
+    return {
+        "backend": provider.name,
+        "wire": provider.wire,
+        "base_url": provider.base_url,
+        "keys": list(provider.keys),
+        "key_required": provider.key_required,
+        "key_command": bool(provider.key_command),
+        "dimensions": provider.honours_dimensions,
+        "encoding": provider.encoding,
+        "truncation": provider.truncation,
+        "prompts": provider.prompts,
+        "limits": {"texts": limits.texts, "tokens": limits.tokens, "bytes": limits.bytes},
+        "rates": {"requests": rates.requests, "tokens": rates.tokens},
+        "concurrency": provider.concurrency,
+        "free_tokens": provider.free_tokens,
+        "licensed": provider.licensed,
+        "runtime": {
+            "device": runtime.device,
+            "dtype": runtime.dtype,
+            "batch": runtime.batch,
+            "threads": runtime.threads,
+        },
+        "extra": dict(provider.extra),
+        "models": {name: _served_json(served) for name, served in provider.models.items()},
+    }
+
+
+def _span(dims: Sequence[int]) -> Json:
+    return {"min": dims[0], "max": dims[-1]} if isinstance(dims, range) else list(dims)
+
+
+def _sides_json(sides: Model | Sides) -> dict[str, Json]:
+    return {"document": _side_json(sides.document), "query": _side_json(sides.query)}
+
+
+def _side_json(side: Side) -> Json:
+    library = side.library
+    return {
+        "task": side.task,
+        "prompt": side.prompt,
+        "library": {"task": library.task, "prompt_name": library.prompt_name},
+    }
+
+
+def _served_json(served: Served) -> Json:
+    onnx = served.onnx
+    return {
+        "id": served.id,
+        "dims": None if served.dims is None else list(served.dims),
+        "context": served.context,
+        "price": served.price,
+        "fields": cast(Json, sorted(served.fields)),
+        "onnx": None
+        if onnx is None
+        else {
+            "file": onnx.file,
+            "more": list(onnx.more),
+            "output": onnx.output,
+            "pooling": onnx.pooling,
+        },
+    }
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,231 @@
+"""`ragctl models` and `ragctl backends`: what the catalogue holds, a user's own rows included."""
+
+import os
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from ragctl.catalog import Catalog, Model, Provider, Served, Side, Sides, listing, of_user
+from ragctl.cli import console
+from ragctl.cli.options import AsJson
+from ragctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ragctl.catalog.listing import Listing
+    from ragctl.records import Json
+
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")]
+_LABEL = 14  # characters of the label before each line of a single row
+
+
+def models(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="One model, with all that is known.")
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option("--backend", metavar="NAME", help="Only those it serves.")
+    ] = None,
+    as_json: AsJson = False,
+    as_markdown: AsMarkdown = False,
+) -> int:
+    """Embedding models: sizes, context, licence, price, and who runs them."""
+    catalog = of_user(os.environ)
+    _one_at_most(name, backend, "--backend")
+    if name is not None:
+        names = [catalog.model(name).name]
+    else:
+        names = list(catalog.provider(backend).models if backend else catalog.models)
+    if as_json:
+        rows = [listing.model_json(catalog, catalog.models[each]) for each in names]
+        console.print_json({"models": cast("Json", rows)})
+    elif name is None or as_markdown:
+        _print(listing.models(catalog, names), as_markdown)
+    else:
+        _print_model(catalog, catalog.models[name])
+    return 0
+
+
+def backends(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[BACKEND]", help="One backend, with all it serves.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Only those that serve it.")
+    ] = None,
+    as_json: AsJson = False,
+    as_markdown: AsMarkdown = False,
+) -> int:
+    """Who runs embedding models: protocols, addresses, keys, limits, prices."""
+    catalog = of_user(os.environ)
+    _one_at_most(name, model, "--model")
+    if name is not None:
+        names = [catalog.provider(name).name]
+    else:
+        names = listing.serving(catalog, catalog.model(model)) if model else list(catalog.providers)
+    if as_json:
+        rows = [listing.provider_json(catalog.providers[each]) for each in names]
+        console.print_json({"backends": cast("Json", rows)})
+    elif name is None or as_markdown:
+        _print(listing.backends(catalog, names), as_markdown)
+    else:
+        _print_backend(catalog.providers[name])
+    return 0
+
+
+def _one_at_most(name: str | None, other: str | None, option: str) -> None:
+    if name is not None and other is not None:
+        raise UsageError(f"give a name or {option}, not both")
+
+
+def _print(table: "Listing", as_markdown: bool) -> None:
+    """A table for a terminal, aligned text for a pipe, or Markdown."""
+    from rich.cells import cell_len
+
+    if as_markdown:
+        console.say(console.clean(table.markdown()).rstrip("\n"))
+        return
+    rows = [tuple(console.one_line(cell) for cell in row) for row in table.rows]
+    if console.is_terminal():
+        _print_rich(table.columns, rows)
+        return
+    lines = [tuple(column.upper() for column in table.columns), *rows]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = [
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)
+        ]
+        console.say("  ".join(padded).rstrip())
+
+
+def _print_rich(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Names on the left, the rest beside them in words: as many columns fit no terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold cyan", no_wrap=True)
+    table.add_column()
+    for name, *cells in rows:
+        told = Text()
+        for column, cell in zip(columns[1:], cells, strict=True):
+            if cell:
+                told.append(f" · {column} " if told else f"{column} ", "dim").append(cell)
+        table.add_row(Text(name), told)
+    Console(highlight=False).print(table)
+
+
+def _print_model(catalog: Catalog, model: Model) -> None:
+    trained = f"; trained at {', '.join(map(str, model.trained))}" if model.trained else ""
+    cut = f" ({model.sizes()}{trained})" if model.matryoshka else ""
+    norm = "a layer norm before a cut, " if model.layer_norm else ""
+    _line("model", model.name)
+    _line("dimensions", f"{model.dim}{cut}")
+    _line("context", f"{model.context:,} tokens" if model.context else "any length")
+    _line("vectors", f"{norm}{model.distance}{', unit length' if model.normalized else ''}")
+    _line("pooling", model.pooling)
+    _line("tokenizer", model.tokenizer or "unknown")
+    _line("licence", _licence(catalog, model))
+    _line("languages", model.languages)
+    _line("late chunking", "yes" if model.late_chunking else "no")
+    if model.multi_vector:
+        _line("multi-vector", f"{model.multi_vector} dimensions a token (not used)")
+    if model.images:
+        _line("images", "yes (texts only here)")
+    if model.revision:
+        _line("revision", model.revision)
+    _print_sides("", model)
+    for task, sides in model.tasks.items():
+        _print_sides(task, sides)
+    for backend in listing.serving(catalog, model):
+        default = " (used when none is named)" if backend == model.backend else ""
+        served = catalog.providers[backend].models[model.name]
+        _line("backend", f"{backend}{default}: {_served(served)}")
+
+
+def _licence(catalog: Catalog, model: Model) -> str:
+    if not model.non_commercial:
+        return model.licence
+    serving = listing.serving(catalog, model)
+    licensed = [name for name in serving if catalog.providers[name].licensed]
+    but = f", but for customers of {' and '.join(licensed)}" if licensed else ""
+    return f"{model.licence}: no commercial use of the weights{but}"
+
+
+def _print_sides(task: str, sides: Model | Sides) -> None:
+    if task:
+        _line("task", task)
+    for label, side in (("document", sides.document), ("query", sides.query)):
+        _line(f"  {label}" if task else label, _side(side))
+
+
+def _side(side: Side) -> str:
+    parts = [f"task {side.task}"] if side.task else []
+    if side.prompt is None:
+        parts.append("prompt unknown")
+    else:
+        parts.append(f"prompt {listing.quoted(side.prompt)}" if side.prompt else "no prompt")
+    told = [
+        f"{key}={value}"
+        for key, value in (
+            ("task", side.library.task),
+            ("prompt_name", side.library.prompt_name),
+        )
+        if value
+    ]
+    return ", ".join([*parts, *([f"in its library {' '.join(told)}"] if told else [])])
+
+
+def _print_backend(provider: Provider) -> None:
+    limits, rates = provider.limits, provider.rates
+    _line("backend", provider.name)
+    _line("protocol", provider.wire)
+    _line("address", provider.base_url or "in this process")
+    if not provider.in_process:
+        _line("key", _key(provider))
+    if provider.prompts == "name":
+        _line("prompts", "sent by their names")
+    _line("dimensions", listing.cuts(provider))
+    _line("long texts", listing.long_texts(provider))
+    per = [(limits.texts, "texts"), (limits.tokens, "tokens"), (limits.bytes, "bytes")]
+    _line("a request", ", ".join(f"{most:,} {what}" for most, what in per if most))
+    per = [(rates.requests, "requests"), (rates.tokens, "tokens")]
+    _line("a minute", ", ".join(f"{most:,} {what}" for most, what in per if most) or "no limit set")
+    _line("in flight", f"{provider.concurrency} requests")
+    if provider.encoding != "unset":
+        _line("encoding", provider.encoding)
+    if provider.free_tokens:
+        _line("free", f"{provider.free_tokens:,} tokens of a new account")
+    if provider.licensed:
+        _line("licence", "its customers may use non-commercial weights")
+    if provider.extra:
+        _line("extra fields", ", ".join(sorted(provider.extra)))
+    for name, served in provider.models.items():
+        _line("model", f"{name}: {_served(served)}")
+
+
+def _key(provider: Provider) -> str:
+    if provider.key_command:
+        return "printed by a command"
+    if not provider.keys:
+        return "none"
+    names = " or ".join(provider.keys)
+    return names if provider.key_required else f"{names}, if it wants one"
+
+
+def _served(served: Served) -> str:
+    """How a model is served, in words."""
+    parts = [served.id]
+    if served.dims is not None:
+        sizes = ", ".join(map(str, served.dims))
+        parts.append(f"cuts to {sizes}" if sizes else "vectors cut here")
+    if served.context:
+        parts.append(f"context {served.context:,}")
+    if served.price:
+        parts.append(f"${listing.price(served.price)} per million tokens")
+    return ", ".join(parts)
+
+
+def _line(label: str, text: str) -> None:
+    """A label and a text, whose spaces are kept: they count in a prompt."""
+    console.say(f"{label:{_LABEL}}{console.clean(text)}")
