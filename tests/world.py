@@ -36,6 +36,7 @@ class World:
     server: JinaServer
     collection: str = "docs"
     chunk_size: int = 64
+    late: bool | None = None
     environ: dict[str, str] = field(default_factory=lambda: {"JINA_API_KEY": KEY})
 
     def write(self, name: str, text: str | bytes) -> Path:
@@ -52,7 +53,12 @@ class World:
             sources=(Source(self.root),),
             store=self.store,
             collection=self.collection,
-            embedding=Embedding("jina-embeddings-v3", DIM, (Choice(base_url=self.server.url),)),
+            embedding=Embedding(
+                "jina-embeddings-v3",
+                DIM,
+                (Choice(base_url=self.server.url),),
+                late_chunking=self.late,
+            ),
             chunk_size=self.chunk_size,
             parsing=Parsing(workers=1),
         )

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -219,6 +219,31 @@ def _print(report: "Report", *, dry_run: bool, as_json: bool, ended: bool) -> No
         console.print_json(report.to_json())
     else:
         console.say(_summary(report, dry_run=dry_run, ended=ended))
+        for line in _accounts(report):
+            console.say(line)
+
+
+def _accounts(report: "Report") -> list[str]:
+    """Who embedded how much: told where there is a choice of providers, or a free quota."""
+    lines = []
+    for account in report.providers:
+        free, so_far = account["free_tokens"], account.get("tokens_so_far")
+        if len(report.providers) < 2 and free is None:
+            continue
+        line = (
+            f"  {account['backend']}: {account['texts']:,} texts, "
+            f"{'about ' if account['tokens_estimated'] else ''}{account['tokens']:,} tokens"
+        )
+        if account["cost"] is not None:
+            line += f", {_dollars(cast(float, account['cost']))} at list price"
+        if free is not None and so_far is not None:
+            line += f"; {so_far:,} so far of {free:,} free with a new account"
+        lines.append(console.one_line(line))
+    return lines
+
+
+def _dollars(amount: float) -> str:
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}".rstrip("0").rstrip(".")
 
 
 def _summary(report: "Report", *, dry_run: bool, ended: bool) -> str:
@@ -232,7 +257,8 @@ def _summary(report: "Report", *, dry_run: bool, ended: bool) -> str:
         f"{', '.join(counts) or 'nothing to do'}",
         f"{chunks.embedded:,} chunks {'to embed' if dry_run else 'embedded'} "
         f"({report.tokens:,} tokens"
-        + (f", {report.requests:,} requests)" if report.requests else ")"),
+        + (f", {report.requests:,} requests" if report.requests else "")
+        + (f", {_dollars(report.cost)})" if report.cost else ")"),
     ]
     if chunks.reused:
         parts.append(f"{chunks.reused:,} reused")

@@ -7,6 +7,7 @@ from typing import Any, cast
 from ragctl.catalog import Choice
 from ragctl.embedding.canary import Canary
 from ragctl.errors import StoreError
+from ragctl.index.report import Report
 from ragctl.records import Json
 from ragctl.stores.base import Collection
 
@@ -66,3 +67,21 @@ def trusted(made: Sequence[Choice]) -> Callable[[Choice], bool]:
     """Whether a choice is one of those that made the collection."""
     known = {(choice.backend, choice.base_url, choice.weights) for choice in made}
     return lambda choice: (choice.backend, choice.base_url, choice.weights) in known
+
+
+def billed(collection: Collection) -> dict[str, int]:
+    """Tokens that each provider was sent for this collection so far, by its name.
+
+    At least: a run that was killed could not write down what it sent.
+    """
+    return dict(cast(Mapping[str, int], collection.settings.notes.get("billed") or {}))
+
+
+def note_bill(collection: Collection, report: Report) -> None:
+    """Add what a run was billed to the collection's account, and the sums to the report."""
+    sums = billed(collection)
+    for account in report.providers:
+        name = str(account["backend"])
+        sums[name] = sums.get(name, 0) + cast(int, account["tokens"])
+        account["tokens_so_far"] = sums[name]
+    collection.note({"billed": cast(Json, sums)})

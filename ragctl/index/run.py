@@ -9,6 +9,7 @@ from ragctl.embedding.base import Embedder
 from ragctl.embedding.language import BM25_NAMES
 from ragctl.embedding.sparse import Sparse, SparseConfig
 from ragctl.index.ingest import Ingest
+from ragctl.index.origin import note_bill
 from ragctl.index.plan import Plan
 from ragctl.index.prepare import Limits
 from ragctl.index.report import Progress, Report
@@ -58,7 +59,6 @@ class Run:
                 if not surveyed.plan.nothing_to_do:
                     self._write(collection, embedder, surveyed, report)
             finally:
-                report.bill(embedder.usage)
                 for failure in embedder.failures:
                     report.warn("provider", failure)
                 report.seconds = time.monotonic() - started
@@ -99,6 +99,21 @@ class Run:
         sparse = SparseConfig.from_json(surveyed.settings.sparse)
         if not sparse.languages:  # each document under its own
             sparse = replace(sparse, languages=tuple(BM25_NAMES))
+        try:
+            self._carry_out(collection, embedder, surveyed, report, sparse)
+        finally:
+            report.bill(embedder.usage)
+            if report.providers:
+                note_bill(collection, report)
+
+    def _carry_out(
+        self,
+        collection: Collection,
+        embedder: Embedder,
+        surveyed: Survey,
+        report: Report,
+        sparse: SparseConfig,
+    ) -> None:
         Ingest(
             collection,
             embedder,

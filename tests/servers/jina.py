@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.servers.host import EmbeddingServer, Job, Refusal, Text, main
+from tests.servers.vectors import tokens
 
 _SIDES = {"passage": "document", "query": "query"}
 
@@ -119,7 +120,14 @@ class JinaServer(EmbeddingServer):
             texts,
             encoding,
             unit=body.get("normalized", True),
+            context=self._context(texts, model) if body.get("late_chunking") else "",
         )
+
+    def _context(self, texts: list[Text], model: _Model) -> str:
+        """All inputs of a request in late chunking are one text, within the model's context."""
+        if sum(tokens(text.text) for text in texts) > (self.context or model.context):
+            raise Refusal(400, "Input exceeds the context", "INPUT_TOKEN_LIMIT_EXCEEDED")
+        return "\n".join(text.text for text in texts)
 
     def _texts(self, given: Any, task: str | None, model: _Model) -> list[Text]:
         given = [given] if isinstance(given, str) else given

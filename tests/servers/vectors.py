@@ -21,9 +21,17 @@ _NOISE = 8  # dimensions of blocks D and Q, at the front: a cut vector keeps the
 _WEIGHT = 2.0
 
 
-def vector(text: str, side: str | None, model: str, native: int, dim: int | None = None) -> Vector:
+def vector(
+    text: str,
+    side: str | None,
+    model: str,
+    native: int,
+    dim: int | None = None,
+    context: str = "",
+) -> Vector:
     """Return a unit vector of `dim` dimensions: a prefix of the native one, renormalised.
 
+    `context`: the text that it is embedded in (late chunking); the noise depends on it.
     `side` is "document", "query", None for a model without sides, or any other
     task, whose vectors fit neither.
     """
@@ -34,7 +42,7 @@ def vector(text: str, side: str | None, model: str, native: int, dim: int | None
         whole[2 * _NOISE :] += _gaussian(f"{space}|{word}", native - 2 * _NOISE)
     whole /= np.linalg.norm(whole)
     if side in ("document", "query"):
-        noise = _gaussian(f"{side}|{text}", _NOISE)
+        noise = _gaussian(f"{side}|{context}{text}", _NOISE)
         start = 0 if side == "document" else _NOISE
         whole[start : start + _NOISE] = _WEIGHT * noise / np.linalg.norm(noise)
     cut: Vector = whole[: dim or native]
