@@ -64,6 +64,7 @@ class Job:
     unit: bool = True
     indexed: bool = True
     pad_to: int = 0
+    context: str = ""  # the text that each is embedded in, in late chunking
 
 
 class EmbeddingServer(ABC):
@@ -166,7 +167,7 @@ class EmbeddingServer(ABC):
             self.texts += [text for text in job.texts if text.text not in CANARIES]
         items: Items = []
         for index, (side, text) in enumerate(job.texts):
-            values = vector(text, side, job.space, job.native, job.dim)
+            values = vector(text, side, job.space, job.native, job.dim, job.context)
             if not job.unit:
                 values = values * (2.0 + index)
             if job.pad_to > len(values):
