@@ -23,7 +23,7 @@ from ragctl.records import Json
 
 if TYPE_CHECKING:
     from ragctl.embedding.canary import Canary
-    from ragctl.embedding.failover import Failover
+    from ragctl.embedding.failover import Failover, Member
     from ragctl.embedding.stream import DocumentStream
 
 Side = Literal["document", "query"]
@@ -33,22 +33,28 @@ Vectors: TypeAlias = NDArray[np.float32]
 class Transient(BackendError):
     """A failure that may pass: worth another try. `retry_after` is in seconds, if the host said.
 
-    `throttled`: the host has too much to do, of ours or of others.
+    `throttled`: the host has too much to do, of ours or of others. `answered`:
+    it was the host that said so; false where nothing came back from the address.
     """
 
     def __init__(
-        self, message: str, retry_after: float | None = None, throttled: bool = False
+        self,
+        message: str,
+        retry_after: float | None = None,
+        throttled: bool = False,
+        answered: bool = True,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.throttled = throttled
+        self.answered = answered
 
 
 class Refused(BackendError):
     """The host took the request and refused what it held (400, 413, 422).
 
-    `certain` is true when the host named the input as the reason. Else it may
-    as well be a parameter that it does not like.
+    `certain` is true when it is known that the texts are the reason. Else it
+    may as well be a parameter that the host does not like.
     """
 
     def __init__(self, message: str, certain: bool = False) -> None:
@@ -150,17 +156,22 @@ class Embedder:
         self._wire = wire
 
     @property
+    def members(self) -> "Sequence[Member]":
+        """The providers in their order, each of which can be asked on its own."""
+        return self._wire.members
+
+    @property
     def failures(self) -> list[str]:
         """Which providers failed for good so far, and why; another took over, or none was left."""
         return self._wire.failures
 
-    def canary(self) -> "Canary | None":
+    def canary(self, stopped: threading.Event | None = None) -> "Canary | None":
         """Return what a new collection keeps, to know this model again by its vectors.
 
         None for the built-in model, which its version names. Asks the provider
-        if nobody has yet. Raises BackendError.
+        if nobody has yet. Raises BackendError; Interrupted once `stopped` is set.
         """
-        return self._wire.canary()
+        return self._wire.canary(stopped or threading.Event())
 
     def query(self, text: str) -> Vectors:
         """Return the vector of a question, shape (dim,).
@@ -210,8 +221,9 @@ class Embedder:
         """Yield (position of the first text, vectors of texts from there on) until all are done.
 
         One batch is one yield. A batch refused for its content is halved until
-        the bad texts stand alone; each of them yields a DocumentError. What
-        was paid for is yielded before an error ends it.
+        the bad texts stand alone; each of them yields a DocumentError. Texts to
+        be embedded together are refused together: halves would have other
+        vectors. What was paid for is yielded before an error ends it.
         """
         parts = [(0, len(request.texts))]
         while parts:
@@ -219,8 +231,9 @@ class Embedder:
             try:
                 answer = self._wire.embed(request.part(start, end))
             except Refused as refusal:
-                if end - start == 1:
-                    yield start, DocumentError(str(refusal))
+                if request.together or end - start == 1:
+                    for position in range(start, end):
+                        yield position, DocumentError(str(refusal))
                 else:
                     middle = (start + end) // 2
                     parts += [(middle, end), (start, middle)]

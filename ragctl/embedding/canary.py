@@ -6,9 +6,8 @@ it, or to embed its queries, must come back with nearly the same.
 
 import base64
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
@@ -51,33 +50,47 @@ class Canary:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> "Canary":
-        documents = cast(Sequence[str], value["documents"])
-        return cls(
-            np.stack([_read(row) for row in documents]), _read(cast(str, value["query"]))[None, :]
-        )
+        """Read what `to_json` wrote. Raises ValueError that says what is wrong with it."""
+        listed, query = value.get("documents"), value.get("query")
+        if not isinstance(listed, list) or len(listed) != len(DOCUMENTS) or query is None:
+            raise ValueError(f"it must have {len(DOCUMENTS)} documents and a query")
+        rows = [_read(row) for row in (*listed, query)]
+        if len({len(row) for row in rows}) > 1:
+            raise ValueError("its vectors differ in length")
+        return cls(np.stack(rows[:-1]), rows[-1][None, :])
 
 
 def texts(side: Side) -> tuple[str, ...]:
     return DOCUMENTS if side == "document" else (QUERY,)
 
 
-def ask(wire: Wire, side: Side, stopped: threading.Event | None = None) -> Answer:
+def ask(wire: Wire, side: Side, stopped: threading.Event) -> Answer:
     """Return a provider's answer to the canary texts of one side. Raises BackendError."""
     try:
-        return wire.embed(Request(side, texts(side), stopped or threading.Event()))
+        return wire.embed(Request(side, texts(side), stopped))
     except Refused as refusal:
         raise BackendError(f"the canary texts are {refusal}") from refusal
 
 
-def make(wire: Wire) -> Canary:
-    return Canary(ask(wire, "document").vectors, ask(wire, "query").vectors)
+def make(wire: Wire, stopped: threading.Event) -> Canary:
+    """Return the canary by which the vectors of this wire are known again."""
+    documents = ask(wire, "document", stopped).vectors
+    return Canary(documents, ask(wire, "query", stopped).vectors)
 
 
 def _written(row: Vectors) -> str:
     return base64.b64encode(row.astype("<f2").tobytes()).decode("ascii")
 
 
-def _read(text: str) -> Vectors:
-    row = np.frombuffer(base64.b64decode(text), dtype="<f2").astype(np.float64)
-    unit: Vectors = (row / np.linalg.norm(row)).astype(np.float32)
+def _read(text: object) -> Vectors:
+    if not isinstance(text, str):
+        raise ValueError("a vector is no text")
+    try:
+        row = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f2").astype(np.float64)
+    except ValueError as error:
+        raise ValueError(f"a vector is not base64 of float16 ({error})") from None
+    norm = np.linalg.norm(row)
+    if not (np.isfinite(norm) and norm > 0):
+        raise ValueError("a vector has no finite length")
+    unit: Vectors = (row / norm).astype(np.float32)
     return unit

@@ -11,7 +11,7 @@ from ragctl.embedding.canary import THRESHOLD, Canary
 from ragctl.embedding.failover import Failover, Member
 from ragctl.embedding.guard import Guarded
 from ragctl.embedding.http import LOOPBACK, Api
-from ragctl.embedding.keys import Key, find
+from ragctl.embedding.keys import Environment, Key, find
 from ragctl.embedding.limiter import Limited, Limiter, of_key
 from ragctl.embedding.proving import Proving
 from ragctl.embedding.retry import Patience, Retrying
@@ -47,6 +47,7 @@ def connect(
     `environ` or a key command. Nothing is sent. Raises UsageError for what does
     not fit together, BackendError when a backend needs a key and there is none.
     """
+    environ = Environment(environ)
     catalog = catalog or catalogs.builtin()
     row = catalog.model(model)
     size = row.size(dim)
@@ -126,12 +127,12 @@ def _member(
         if provider.in_process
         else of_key(
             urlsplit(provider.base_url or "").netloc,
-            key.reveal() if key else "",
+            key,
             provider.rates,
             provider.concurrency,
         )
     )
-    wire = Limited(wire, limiter, usage)
+    wire = Limited(wire, limiter, usage, patience.total)
     wire = Retrying(wire, patience)
     wire = Proving(wire)
     wire = Guarded(wire, model, provider, usage, truncate=options.truncate, native=native)

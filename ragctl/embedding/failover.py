@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
 from ragctl.embedding import canary as canaries
-from ragctl.embedding.base import Answer, Refused, Request, Wire
+from ragctl.embedding.base import Answer, Refused, Request, Side, Vectors, Wire
 from ragctl.embedding.canary import THRESHOLD, Canary
 from ragctl.embedding.usage import Usage
 from ragctl.errors import BackendError, IdentityMismatch
@@ -15,7 +15,7 @@ T = TypeVar("T")
 Failure: TypeAlias = BackendError | IdentityMismatch
 
 
-@dataclass
+@dataclass(eq=False)
 class Member:
     """A provider in the row: its stack of wrappers and its account.
 
@@ -29,6 +29,9 @@ class Member:
     trusted: bool = False
     admitted: bool = False  # its documents agree with the canary
     queried: bool = False  # and its queries
+    passed_over: bool = False
+    failure: Failure | None = None  # the latest
+    failed: int = 0  # how often
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -39,7 +42,8 @@ class Failover:
     back with a cosine of `threshold` or more to the canary of the collection
     (or, where there is none, of the provider that was first to answer). One that
     does not agree is never used. With `check` false nothing is compared: for a
-    model that runs in this very program.
+    model that runs in this very program. When all have failed, the request fails
+    with the reasons of each, and the next request begins with the first again.
     """
 
     def __init__(
@@ -56,8 +60,6 @@ class Failover:
         self._canary = canary
         self._canary_lock = threading.Lock()
         self._change = threading.Lock()
-        self._current = 0
-        self._failures: list[tuple[str, Failure]] = []
 
     @property
     def members(self) -> Sequence[Member]:
@@ -65,68 +67,82 @@ class Failover:
 
     @property
     def failures(self) -> list[str]:
-        """Who failed and why, one line each."""
-        return [f"{name}: {error}" for name, error in self._failures]
+        """Who failed in this run and why, one line each."""
+        with self._change:
+            return [f"{m.name}: {m.failure}" for m in self._members if m.failure is not None]
 
-    def canary(self) -> Canary | None:
+    def canary(self, stopped: threading.Event) -> Canary | None:
         """Return the canary, made by the first provider that works if there is none yet."""
-        if not self._check:
-            return None
-        if self._canary is None:
-            self._each(lambda member: self._admit(member, making=True))
+        if self._check and self._canary is None:
+            self._each(lambda member: self._admit(member, stopped))
         return self._canary
 
     def embed(self, request: Request) -> Answer:
         def ask(member: Member) -> Answer:
             if request.side == "query":
                 return self._query(member, request)
-            self._admit(member)
+            if self._check and (self._canary is not None or len(self._members) > 1):
+                self._admit(member, request.stopped)
             return member.wire.embed(request)
 
         return self._each(ask)
 
     def _each(self, ask: Callable[[Member], T]) -> T:
-        while True:
-            index = self._current
-            member = self._members[index]
+        """Return what the first provider says that has not failed."""
+        for member in self._members:
+            if member.passed_over:
+                continue
             try:
                 return ask(member)
             except Refused:
                 raise
             except (BackendError, IdentityMismatch) as error:
-                self._next(index, error)
+                self._pass_over(member, error)
+                if len(self._members) == 1:
+                    raise
+        raise self._none_left()
 
-    def _next(self, index: int, error: Failure) -> None:
-        """Go on to the next provider, or raise for all of them when there is none."""
-        if len(self._members) == 1:
-            raise error
+    def _pass_over(self, member: Member, error: Failure) -> None:
         with self._change:
-            if index < self._current:
-                return  # another thread was first
-            self._failures.append((self._members[index].name, error))
-            if index + 1 < len(self._members):
-                self._current = index + 1
-                return
-        said = "; ".join(self.failures[-len(self._members) :])
-        mixed = any(isinstance(failure, IdentityMismatch) for _, failure in self._failures)
-        kind = IdentityMismatch if mixed else BackendError
-        raise kind(f"no provider is left: {said}") from error
+            if member.failure is not error:
+                member.failure = error
+                member.failed += 1
+            member.passed_over = len(self._members) > 1
 
-    def _admit(self, member: Member, making: bool = False) -> None:
+    def _none_left(self) -> Failure:
+        """Return the error for all of them, and let the next request begin anew."""
+        said = "; ".join(self.failures)
+        with self._change:
+            for member in self._members:
+                member.passed_over = False
+            failures = [member.failure for member in self._members]
+        mixed = any(isinstance(failure, IdentityMismatch) for failure in failures)
+        kind = IdentityMismatch if mixed else BackendError
+        return kind(f"no provider is left: {said}")
+
+    def _admit(self, member: Member, stopped: threading.Event) -> None:
         """Let a provider's documents in only if its canaries agree."""
-        if not self._check or (self._canary is None and len(self._members) == 1 and not making):
-            return
+        before = member.failed
         with member.lock:
             if member.admitted:
                 return
-            with self._canary_lock:
-                if self._canary is None:
-                    self._canary = canaries.make(member.wire)
-                    member.admitted = member.queried = True
-                    return
-            answer = canaries.ask(member.wire, "document")
-            self._compare(member, self._canary.agreement("document", answer.vectors), "documents")
+            if member.failed > before and member.failure is not None:
+                raise member.failure  # another thread has just tried
+            try:
+                self._introduce(member, stopped)
+            except (BackendError, IdentityMismatch) as error:
+                self._pass_over(member, error)
+                raise
             member.admitted = True
+
+    def _introduce(self, member: Member, stopped: threading.Event) -> None:
+        with self._canary_lock:
+            if self._canary is None:
+                self._canary = canaries.make(member.wire, stopped)
+                member.queried = True
+                return
+        answer = canaries.ask(member.wire, "document", stopped)
+        self._compare(member, self._canary, "document", answer.vectors)
 
     def _query(self, member: Member, request: Request) -> Answer:
         """Embed queries; a provider's first ones go together with the canary's."""
@@ -135,13 +151,14 @@ class Failover:
         extra = canaries.texts("query")
         answer = member.wire.embed(replace(request, texts=(*extra, *request.texts)))
         count = len(extra)
-        agreement = self._canary.agreement("query", answer.vectors[:count])
-        self._compare(member, agreement, "queries")
+        self._compare(member, self._canary, "query", answer.vectors[:count])
         member.queried = True
         return replace(answer, vectors=answer.vectors[count:])
 
-    def _compare(self, member: Member, agreement: float, what: str) -> None:
+    def _compare(self, member: Member, canary: Canary, side: Side, vectors: Vectors) -> None:
+        agreement = canary.agreement(side, vectors)
         if not agreement >= self._threshold:
+            what = "documents" if side == "document" else "queries"
             raise IdentityMismatch(
                 f"{member.name} makes other vectors of {what} than this collection has: cosine "
                 f"{agreement:.4f} for the canary texts, at least {self._threshold:g} is asked. It "

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -31,8 +32,15 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 INPUTS = frozenset({"input", "inputs", "texts", "prompt"})
 """The names that the wires have for the field with the texts."""
 
+_CHANCE = 16  # characters of a key; a shorter one may stand in a vector's base64 by chance
 _LARGEST = 1 << 28  # bytes of an answer; 2,048 vectors of 4,096 numbers as text are 160 MB
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
+_LONG = 16  # characters that no shorter key of a hosted service has
+_KEPT = 60.0  # seconds that an idle connection is kept; a rate limit may cause such a pause
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(
+    rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?"
+)
+_UNITS = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,6 @@ class Api:
         auth: tuple[str, str] = ("Authorization", "Bearer "),
         key_variable: str | None = None,
         wall: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`url` is the base that paths are appended to. `auth`: the header with the key, and
         what stands before the key in it. `key_variable` is named when the host wants a key
@@ -78,7 +85,6 @@ class Api:
         self.host = urlsplit(url).netloc
         self._url = url
         self._auth = auth
-        self._clock = clock
         self._key = key
         self._words = words
         self._usage = usage
@@ -87,6 +93,7 @@ class Api:
         self._key_variable = key.variable if key else key_variable
         self._wall = wall
         self._client: httpx.Client | None = None
+        self._left: list[httpx.Client] = []
         self._lock = threading.Lock()
 
     def post(self, path: str, body: Mapping[str, Json]) -> object:
@@ -104,37 +111,78 @@ class Api:
 
     def _exchange(self, method: str, path: str, content: bytes | None) -> "_Answer":
         """Send one request and read the whole answer, within the time of one try."""
+        # In a thread of its own: the client's timeouts begin anew with every byte, and bound
+        # neither the search for the host's address nor an answer that trickles in.
+        client = self._connected()
+        outcome: SimpleQueue[_Answer | BaseException] = SimpleQueue()
+
+        def work() -> None:
+            outcome.put(self._tried(client, method, path, content))
+
+        threading.Thread(target=work, name="request", daemon=True).start()
+        try:
+            found = outcome.get(timeout=self._patience.attempt)
+        except Empty:
+            self._leave(client)
+            within = f"{self._patience.attempt:g} s"
+            raise Transient(f"{self.host}: no whole answer within {within}") from None
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def _tried(
+        self, client: "httpx.Client", method: str, path: str, content: bytes | None
+    ) -> "_Answer | BaseException":
+        """Return the answer, or the error to be raised in the thread that waits for it."""
         import httpx
 
-        until = self._clock() + self._patience.attempt
         headers = {"Content-Type": "application/json"} if content is not None else {}
+        answered = False
         try:
-            with self._connected().stream(
+            with client.stream(
                 method, self._url + path, content=content, headers=headers
             ) as response:
+                answered = True
                 body = bytearray()
                 for part in response.iter_bytes():
                     body += part
-                    # The read timeout starts anew with every byte; this one does not.
-                    if self._clock() > until:
-                        raise Transient(f"{self.host}: no whole answer in time")
                     if len(body) > _LARGEST:
-                        raise BackendError(f"{self.host} answers more than {_LARGEST >> 20} MB")
-                return _Answer(response.status_code, response.headers, bytes(body))
-        # From None: the frames below hold the request's headers, and the key among them.
+                        return BackendError(f"{self.host} answers more than {_LARGEST >> 20} MB")
+                return _Answer(response.status_code, response.headers, self._blotted(body))
+        # New errors, raised elsewhere: the frames here hold the request, and the key with it.
         except httpx.TimeoutException as error:
             kind = "no connection" if isinstance(error, httpx.ConnectTimeout) else "no answer"
-            raise Transient(f"{self.host}: {kind} in time") from None
+            return Transient(f"{self.host}: {kind} in time", answered=answered)
         except httpx.RequestError as error:
             reason = str(error) or type(error).__name__
             if "CERTIFICATE_VERIFY_FAILED" in reason:
-                raise BackendError(f"{self.host}: {reason}") from None
-            raise Transient(f"{self.host}: {reason}") from None
+                return BackendError(f"{self.host}: {reason}")
+            return Transient(f"{self.host}: {reason}", answered=answered)
+        except UnicodeError:
+            return BackendError(f"{self.host} cannot be the name of a host; is the address right?")
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            return error.with_traceback(None)
+
+    def _blotted(self, body: bytearray) -> bytes:
+        """Return an answer without the key, which some hosts repeat, so that no frame shows it."""
+        content = bytes(body)
+        if self._key is None or len(self._key.reveal()) < _CHANCE:
+            return content
+        return content.replace(self._key.reveal().encode(), b"***")
 
     def close(self) -> None:
         with self._lock:
-            if self._client is not None:
-                self._client.close()
+            for client in (*self._left, self._client):
+                if client is not None:
+                    client.close()
+            self._left, self._client = [], None
+
+    def _leave(self, client: "httpx.Client") -> None:
+        """Let a try that is late have its client for itself, and the next ones a new one."""
+        with self._lock:
+            if self._client is client:
+                self._client = None
+                self._left.append(client)
 
     def _connected(self) -> "httpx.Client":
         import httpx
@@ -142,12 +190,21 @@ class Api:
         with self._lock:
             if self._client is None:
                 patience = self._patience
+                parts = urlsplit(self._url)
+                here = parts.hostname in LOOPBACK
                 self._client = httpx.Client(
                     auth=_keyed(self._key, *self._auth) if self._key else None,
                     timeout=httpx.Timeout(patience.read, connect=patience.connect),
-                    limits=httpx.Limits(max_connections=self._connections + 1),
-                    # A proxy of the environment is for the world outside, not for this machine.
-                    trust_env=urlsplit(self._url).hostname not in LOOPBACK,
+                    # HTTP/1.1 with a connection for each request in flight, kept for the next.
+                    # HTTP/2 would have them share one, and take turns: in Python it needs twice
+                    # the time a request, and saves a few handshakes a run.
+                    limits=httpx.Limits(
+                        max_connections=self._connections + 1, keepalive_expiry=_KEPT
+                    ),
+                    # A proxy of the environment is for the world outside, not for this machine;
+                    # nor are the world's certificates, which take 30 ms to load.
+                    trust_env=not here,
+                    verify=not here or parts.scheme == "https",
                     headers={"User-Agent": "ragctl", "Accept": "application/json"},
                 )
             return self._client
@@ -155,13 +212,12 @@ class Api:
     def _json(self, answer: "_Answer") -> object:
         if answer.status != 200:
             raise self._sorted(answer.status, answer)
-        try:
-            body: object = json.loads(answer.content)
-        except ValueError as error:
+        body = _parsed(answer)
+        if body is _BROKEN:
             if complaints.is_html(answer.content.decode("utf-8", "replace")):
                 page = complaints.read(answer.content, self._secret).message
-                raise BackendError(f"{self.host} answered {page}; is the address right?") from error
-            raise Transient(f"{self.host} answered JSON that is cut off or broken") from error
+                raise BackendError(f"{self.host} answered {page}; is the address right?")
+            raise Transient(f"{self.host} answered JSON that is cut off or broken")
         if isinstance(body, dict) and "data" not in body and isinstance(body.get("error"), dict):
             # Some routers answer 200 and put the failure of the host behind them in the body.
             code = body["error"].get("code")
@@ -218,6 +274,18 @@ class Api:
         return self._key.reveal() if self._key else None
 
 
+_BROKEN = object()
+
+
+def _parsed(answer: _Answer) -> object:
+    """Return an answer's JSON, or _BROKEN: the error of json itself would show all of it."""
+    try:
+        body: object = json.loads(answer.content)
+    except ValueError:
+        return _BROKEN
+    return body
+
+
 def retry_after(headers: Mapping[str, str], now: float, throttled: bool = False) -> float | None:
     """Return how many seconds a host asks to wait; `now` is the wall clock.
 
@@ -251,8 +319,8 @@ def _reset(headers: Mapping[str, str]) -> float | None:
             continue
         found = _DURATION.fullmatch(headers.get(f"x-ratelimit-reset-{what}", "").strip())
         if found and found[0]:
-            hours, minutes, seconds, thousandths = (float(part or 0) for part in found.groups())
-            waits.append(hours * 3600 + minutes * 60 + seconds + thousandths / 1000)
+            parts = zip(found.groups(), _UNITS, strict=True)
+            waits.append(sum(float(part or 0) * unit for part, unit in parts))
     return max(waits, default=None)
 
 

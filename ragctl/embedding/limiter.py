@@ -4,23 +4,42 @@ How many requests may be in flight adapts: halved when a host says that it has
 too much to do, one more after as many answers in a row as are allowed at once.
 """
 
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from ragctl.catalog import Rates
 from ragctl.embedding.base import Answer, Request, Transient, Wire
+from ragctl.embedding.keys import Key
+from ragctl.embedding.retry import Sleep, sleep
 from ragctl.embedding.usage import Usage
 from ragctl.errors import Interrupted
 
-_BURST = 0.1  # share of a minute's limit that may go at once; the rest comes evenly, so that
-_STEADY = 0.9  # no minute, wherever it begins, holds more than the limit
-_LOOK = 0.1  # seconds between looks at `stopped` while waiting
+_MINUTE = 60.0
+_PART = 10  # a minute's limit is spread over so many parts, not spent in one burst
+_AFTER = 0.001  # seconds: what began a minute ago to the instant still counts
+_LOOK = 0.1  # seconds between looks at `stopped` while all turns are taken
+_AGAIN = 1.0  # seconds until the rates are reckoned again: a bill may come to less than expected
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """A request that was let through: when it began, and the tokens it counts for."""
+
+    began: float
+    tokens: int
 
 
 class Limiter:
-    """Lets requests through as one key's limits allow. Threads share it."""
+    """Lets requests through as one key's limits allow. Threads share it.
+
+    In no 60 seconds does it let through more requests or tokens than `rates`
+    says; a request that is larger than the limit goes alone.
+    """
 
     def __init__(
         self,
@@ -28,117 +47,171 @@ class Limiter:
         concurrency: int,
         *,
         clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[threading.Condition, float], object] = lambda change, seconds: change.wait(
-            seconds
-        ),
+        sleep: Sleep = sleep,
     ) -> None:
         self._change = threading.Condition()
         self._clock = clock
-        self._wait = wait
+        self._sleep = sleep
+        self._rates = rates
         self._most = concurrency
         self.allowed = concurrency
         self._flying = 0
         self._good = 0  # answers since `allowed` last changed
-        self._not_before = 0.0
-        self._halved = 0.0
-        self._requests = _Bucket(rates.requests, clock())
-        self._tokens = _Bucket(rates.tokens, clock())
+        self._halved = -math.inf
+        self._pause = -math.inf  # nothing goes before
+        self._reason = ""
+        self._recent: deque[Turn] = deque()  # of the last minute, oldest first
 
-    def enter(self, tokens: int, stopped: threading.Event) -> float:
-        """Wait for a turn, and return when it began. Raises Interrupted once `stopped` is set."""
-        with self._change:
-            while True:
+    def enter(self, tokens: int, stopped: threading.Event, longest: float = math.inf) -> Turn:
+        """Wait for a turn. Raises Interrupted once `stopped` is set.
+
+        Raises Transient, at once, when the host has asked for a pause of more
+        than `longest` seconds.
+        """
+        while True:
+            with self._change:
                 if stopped.is_set():
                     raise Interrupted("stopped while waiting for a turn")
                 now = self._clock()
-                delay = max(
-                    self._not_before - now,
-                    self._requests.delay(1, now),
-                    self._tokens.delay(tokens, now),
-                )
-                if delay <= 0 and self._flying < self.allowed:
-                    self._requests.take(1)
-                    self._tokens.take(tokens)
-                    self._flying += 1
-                    return now
-                self._wait(self._change, min(delay, _LOOK) if delay > 0 else _LOOK)
+                pause = self._pause - now
+                if pause > longest:
+                    raise Transient(self._reason, retry_after=pause, throttled=True)
+                delay = max(pause, self._delay(tokens, now))
+                if delay <= 0:
+                    if self._flying < self.allowed:
+                        turn = Turn(now, tokens)
+                        self._recent.append(turn)
+                        self._flying += 1
+                        return turn
+                    self._change.wait(_LOOK)
+                    continue
+            self._sleep(min(delay, _AGAIN), stopped)
 
-    def leave(self, began: float, failure: Transient | None, spent: int, tokens: int) -> None:
-        """End the turn that began then. `spent` tokens were billed where `tokens` were reckoned."""
+    def leave(self, turn: Turn, failure: Transient | None = None, spent: int = 0) -> None:
+        """End a turn, with the tokens that the host billed, where it says so."""
         with self._change:
             self._flying -= 1
+            turn.tokens = spent or turn.tokens
             if failure is None:
-                self._tokens.take(spent - tokens if spent else 0)
                 self._good += 1
                 if self._good >= self.allowed and self.allowed < self._most:
                     self.allowed, self._good = self.allowed + 1, 0
             elif failure.throttled:
-                now = self._clock()
-                self._good = 0
-                # Requests that set out together fail together: they count once.
-                if began >= self._halved:
-                    self.allowed, self._halved = max(1, self.allowed // 2), now
-                if failure.retry_after is not None:
-                    self._not_before = max(self._not_before, now + failure.retry_after)
+                turn.tokens = 0  # sent back unread
+                self._throttle(turn, failure)
             self._change.notify_all()
 
+    def tighten(self, rates: Rates, concurrency: int) -> None:
+        """Keep within these limits as well."""
+        with self._change:
+            own = self._rates
+            self._rates = Rates(
+                _least(own.requests, rates.requests), _least(own.tokens, rates.tokens)
+            )
+            self._most = min(self._most, concurrency)
+            self.allowed = min(self.allowed, self._most)
 
-class _Bucket:
-    """What is left of a limit a minute; negative after a request larger than the rest."""
+    def _throttle(self, turn: Turn, failure: Transient) -> None:
+        now = self._clock()
+        self._good = 0
+        # Requests that set out together fail together: they count once.
+        if turn.began >= self._halved:
+            self.allowed, self._halved = max(1, self.allowed // 2), now
+        if failure.retry_after is not None:
+            self._pause = max(self._pause, now + failure.retry_after)
+            self._reason = str(failure)
 
-    def __init__(self, limit: int | None, now: float) -> None:
-        self._limit = limit
-        self._left = limit * _BURST if limit else 0.0
-        self._at = now
-
-    def delay(self, amount: int, now: float) -> float:
-        """Return the seconds until `amount` may go, or as much as ever may go at once."""
-        if not self._limit:
+    def _delay(self, tokens: int, now: float) -> float:
+        """Return the seconds until the rates let a request of so many tokens go."""
+        while self._recent and self._recent[0].began < now - _MINUTE:
+            self._recent.popleft()
+        if self._rates == Rates():
             return 0.0
-        rate, most = self._limit * _STEADY / 60, self._limit * _BURST
-        self._left = min(most, self._left + (now - self._at) * rate)
-        self._at = now
-        return max(0.0, (min(amount, most) - self._left) / rate)
+        requests = [(turn.began, 1) for turn in self._recent]
+        billed = [(turn.began, turn.tokens) for turn in self._recent]
+        return max(
+            _until(requests, 1, self._rates.requests, now),
+            _until(billed, tokens, self._rates.tokens, now),
+        )
 
-    def take(self, amount: int) -> None:
-        if self._limit:
-            self._left -= amount
+
+def _until(recent: list[tuple[float, int]], amount: int, limit: int | None, now: float) -> float:
+    """Return the seconds until `amount` more is within a limit a minute.
+
+    `recent` is what was spent when, oldest first.
+    """
+    if limit is None:
+        return 0.0
+    return max(
+        _room(recent, limit - amount, _MINUTE, now),
+        _room(recent, limit / _PART - 1, _MINUTE / _PART, now),
+    )
+
+
+def _room(recent: list[tuple[float, int]], most: float, seconds: float, now: float) -> float:
+    """Return the seconds until what was spent within `seconds` is `most`, or nothing was."""
+    within = [(began, spent) for began, spent in recent if began >= now - seconds]
+    excess = sum(spent for _, spent in within) - most
+    delay = 0.0
+    for began, spent in within:
+        if excess <= 0:
+            break
+        excess -= spent
+        delay = began + seconds - now + _AFTER
+    return delay
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((limit for limit in (one, other) if limit is not None), default=None)
 
 
 _shared: "WeakValueDictionary[tuple[str, str], Limiter]" = WeakValueDictionary()
 _shared_lock = threading.Lock()
 
 
-def of_key(host: str, secret: str, rates: Rates, concurrency: int) -> Limiter:
-    """Return the limiter of a key at a host, the same for everyone in this process."""
+def of_key(host: str, key: Key | None, rates: Rates, concurrency: int) -> Limiter:
+    """Return the limiter of a key at a host, the same for everyone in this process.
+
+    Those who state different limits share the tightest.
+    """
+    whose = (host, key.digest if key else "")
     with _shared_lock:
-        found = _shared.get((host, secret))
+        found = _shared.get(whose)
         if found is None:
-            found = _shared[host, secret] = Limiter(rates, concurrency)
+            found = _shared[whose] = Limiter(rates, concurrency)
+        else:
+            found.tighten(rates, concurrency)
         return found
 
 
 class Limited:
-    """A Wire that takes its turn at a Limiter before each request, and counts what came back."""
+    """A Wire that takes its turn at a Limiter before each request, and counts what came back.
 
-    def __init__(self, wire: Wire, limiter: Limiter, usage: Usage) -> None:
+    `longest` is how many seconds a pause that the host asks for may last.
+    """
+
+    def __init__(
+        self, wire: Wire, limiter: Limiter, usage: Usage, longest: float = math.inf
+    ) -> None:
         self._wire = wire
         self._limiter = limiter
         self._usage = usage
+        self._longest = longest
 
     def embed(self, request: Request) -> Answer:
         # Four bytes a token is about right for English; the rest is settled by the bill.
         tokens = request.tokens or sum(len(text.encode()) // 4 + 1 for text in request.texts)
-        began = self._limiter.enter(tokens, request.stopped)
+        turn = self._limiter.enter(tokens, request.stopped, self._longest)
         failure: Transient | None = None
-        answer: Answer | None = None
+        spent = 0
         try:
             answer = self._wire.embed(request)
+            spent = answer.tokens
         except Transient as error:
             failure = error
             raise
         finally:
-            self._limiter.leave(began, failure, answer.tokens if answer else 0, tokens)
+            self._limiter.leave(turn, failure, spent)
         self._usage.answered(len(request.texts), answer.tokens, request.tokens)
         return answer
 

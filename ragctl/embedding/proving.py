@@ -6,16 +6,20 @@ from dataclasses import replace
 from ragctl.embedding.base import Answer, Refused, Request, Side, Wire
 from ragctl.errors import BackendError
 
+_PLAIN = "text"
+
 
 class Proving:
-    """A Wire that proves with one harmless word, before texts are blamed, that any text passes.
+    """A Wire that blames no text before a plain word, sent right after, has passed.
 
-    Without it a wrong parameter would be reported as every document's own fault.
+    Without it a wrong parameter, or a host that refuses everything from some
+    moment on, would be reported as every document's own fault. Batches that will
+    be halved prove it only the first time; a text alone proves it every time.
     """
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._proved: set[tuple[Side, bool]] = set()
+        self._passed: set[tuple[Side, bool]] = set()
         self._lock = threading.Lock()
 
     def embed(self, request: Request) -> Answer:
@@ -23,22 +27,21 @@ class Proving:
         try:
             answer = self._wire.embed(request)
         except Refused as refusal:
-            if not refusal.certain:
+            blamed = len(request.texts) == 1 or request.together
+            if not refusal.certain and (blamed or kind not in self._passed):
                 with self._lock:
-                    self._prove(kind, request, refusal)
+                    self._prove(request, refusal)
+                self._passed.add(kind)
             raise
-        self._proved.add(kind)
+        self._passed.add(kind)
         return answer
 
-    def _prove(self, kind: tuple[Side, bool], request: Request, refusal: Refused) -> None:
-        """Raise BackendError if not even a harmless text passes: then it is not the texts."""
-        if kind in self._proved:
-            return
+    def _prove(self, request: Request, refusal: Refused) -> None:
+        """Raise BackendError if not even a plain word passes: then it is not the texts."""
         try:
-            self._wire.embed(replace(request, texts=("text",), tokens=1))
+            self._wire.embed(replace(request, texts=(_PLAIN,), tokens=1))
         except Refused:
             raise BackendError(f"{refusal} (a plain one-word text is refused too)") from refusal
-        self._proved.add(kind)
 
     def close(self) -> None:
         self._wire.close()

@@ -6,20 +6,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ragctl.embedding.base import Answer, Request, Transient, Wire
+from ragctl.embedding.base import Answer, Refused, Request, Transient, Wire
 from ragctl.errors import BackendError, Interrupted
+
+Sleep = Callable[[float, threading.Event], object]
+"""Waits so many seconds, or until the event is set."""
+
+
+def sleep(seconds: float, stopped: threading.Event) -> None:
+    stopped.wait(seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long to wait, in seconds.
 
-    `total` bounds all tries of one request together (a second try is always
-    made); `first` and `longest` the backoff between two. Of one try, `connect`
-    bounds the connection, `read` the wait for any next byte, `attempt` the whole.
+    `total` is how long one request may go on failing (a second try is always
+    made); `unanswered` the same for an address from which no answer ever came,
+    which may be mistyped. `first` and `longest` bound the backoff between two
+    tries. Of one try, `connect` bounds the connection, `read` the wait for any
+    next byte, `attempt` the whole.
     """
 
     total: float = 120.0
+    unanswered: float = 20.0
     first: float = 0.5
     longest: float = 30.0
     connect: float = 10.0
@@ -42,9 +52,7 @@ class Retrying:
         patience: Patience,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float, threading.Event], object] = lambda seconds, stop: stop.wait(
-            seconds
-        ),
+        sleep: Sleep = sleep,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._wire = wire
@@ -52,22 +60,31 @@ class Retrying:
         self._clock = clock
         self._sleep = sleep
         self._uniform = uniform
+        self._answered = False  # the host, to anything so far
 
     def embed(self, request: Request) -> Answer:
-        began = self._clock()
+        since: float | None = None  # the first failure: waiting for a turn is no failure
         tries = 0
         while True:
             try:
-                return self._wire.embed(request)
+                answer = self._wire.embed(request)
+            except Refused:
+                self._answered = True
+                raise
             except Transient as failure:
+                self._answered |= failure.answered
                 tries += 1
+                now = self._clock()
+                since = now if since is None else since
                 wait = self._wait(tries, failure.retry_after)
-                spent = self._clock() - began
-                if self._exhausted(tries, wait, spent, failure.retry_after):
-                    raise self._given_up(failure, tries, spent) from failure
+                if self._exhausted(tries, wait, now - since, failure.retry_after):
+                    raise self._given_up(failure, tries, now - since) from failure
                 self._sleep(wait, request.stopped)
                 if request.stopped.is_set():
                     raise Interrupted("stopped while waiting to try again") from failure
+            else:
+                self._answered = True
+                return answer
 
     def _wait(self, tries: int, retry_after: float | None) -> float:
         if retry_after is not None:
@@ -77,12 +94,20 @@ class Retrying:
         return self._uniform(0, min(backoff, self._patience.longest))
 
     def _exhausted(self, tries: int, wait: float, spent: float, asked: float | None) -> bool:
-        if asked is not None and asked > self._patience.total:
+        total = self._patience.total
+        if asked is not None and asked > total:
             return True
-        return tries > 1 and spent + wait > self._patience.total
+        if not self._answered:
+            total = min(total, self._patience.unanswered)
+        return tries > 1 and spent + wait > total
 
     def _given_up(self, failure: Transient, tries: int, spent: float) -> BackendError:
         times = "once" if tries == 1 else f"{tries} times in {spent:.0f} s"
+        if not self._answered:
+            return BackendError(
+                f"{failure}; tried {times}, and no answer ever came: is the address right, and "
+                "the host up?"
+            )
         asked = failure.retry_after
         when = "later" if asked is None else f"in {asked:.0f} s or later"
         return BackendError(f"{failure}; tried {times}; run again {when}: what is stored is kept")
