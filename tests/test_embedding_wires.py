@@ -1,232 +1,217 @@
 """Each model on each wire: the exact request for a document and for a query, and what comes of it.
 
 Backends are reached through `connect` and a real socket; the servers hold the
-facts of the hosts on their own account.
+facts of the hosts on their own account, and so does this file. The rows that are
+tested are the catalogue's: one without facts here fails.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ragctl import catalog
 from ragctl.embedding import Embedder, Patience, connect
+from ragctl.embedding.wires import REST
+from ragctl.errors import UsageError
 from ragctl.records import Json
+from tests.servers.cohere import CohereServer
+from tests.servers.elastic import ElasticServer
+from tests.servers.gemini import GeminiServer
 from tests.servers.host import EmbeddingServer
 from tests.servers.jina import JinaServer
+from tests.servers.ollama import OllamaLegacyServer, OllamaServer
 from tests.servers.openai import OpenAIServer
+from tests.servers.tei import TeiServer
 from tests.servers.vectors import vector
+from tests.servers.voyage import VoyageServer
 
 QWEN = (
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 )
-V2: dict[str, Json] = {"embedding_type": "base64", "truncate": False, "normalized": True}
-FLOAT: dict[str, Json] = {"encoding_format": "float"}
-NOTHING: dict[str, Json] = {}
-V5 = ("Document: ", "Query: ")
-E5 = ("passage: ", "query: ")
 RETRIEVAL = ("retrieval.passage", "retrieval.query")
+NL2CODE = ("nl2code.passage", "nl2code.query")
 
-JINA: list[tuple[str, int | None, tuple[str, str] | None, dict[str, Json]]] = [
-    ("jina-embeddings-v2-base-en", None, None, V2),
-    ("jina-embeddings-v2-base-de", None, None, V2),
-    ("jina-embeddings-v2-base-es", None, None, V2),
-    ("jina-embeddings-v2-base-zh", None, None, V2),
-    ("jina-embeddings-v3", 256, RETRIEVAL, V2 | {"dimensions": 256}),
-    (
-        "jina-embeddings-v4",
-        None,
-        RETRIEVAL,
-        {"embedding_type": "base64", "truncate": False, "dimensions": 2048},
-    ),
-    ("jina-embeddings-v5-text-small", 512, RETRIEVAL, V2 | {"dimensions": 512}),
-    ("jina-embeddings-v5-text-nano", None, RETRIEVAL, V2 | {"dimensions": 768}),
-    (
-        "jina-code-embeddings-0.5b",
-        None,
-        ("nl2code.passage", "nl2code.query"),
-        {"embedding_type": "base64", "truncate": False, "dimensions": 896},
-    ),
-    (
-        "jina-code-embeddings-1.5b",
-        128,
-        ("nl2code.passage", "nl2code.query"),
-        {"embedding_type": "base64", "truncate": False, "dimensions": 128},
-    ),
-]
 
-# backend, model, its name there, dim, prompts, further fields
-OPENAI: list[tuple[str, str, str, int | None, tuple[str, str], dict[str, Json]]] = [
-    (
-        "openai",
-        "text-embedding-3-small",
-        "text-embedding-3-small",
+@dataclass(frozen=True)
+class Facts:
+    """A model: its size, a smaller one (None: it has none), and the words for its two sides.
+
+    `tasks` None: the model's API has none. `prompts` None: no wire that needs
+    them serves it. `largest` is the size that it can have beyond its native one.
+    """
+
+    native: int
+    smaller: int | None
+    prompts: tuple[str, str] | None = ("", "")
+    tasks: tuple[str | None, str | None] = (None, None)
+    fields: tuple[str, ...] = ()
+    largest: int | None = None
+
+    @property
+    def sided(self) -> bool:
+        return any(self.tasks) or any(self.prompts or ())
+
+
+def _layer_normed(whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    normed: NDArray[np.float64] = (whole - whole.mean()) / whole.std()
+    return normed
+
+
+_V5 = ("Document: ", "Query: ")
+_CODE = (
+    "Candidate code snippet:\n",
+    "Find the most relevant code snippet given the following query:\n",
+)
+_E5 = ("passage: ", "query: ")
+_NOMIC = ("search_document: ", "search_query: ")
+_UNIT = ("normalized",)
+FACTS = {
+    "jina-embedding-b-en-v1": Facts(768, None),
+    **{
+        f"jina-embeddings-v2-base-{lang}": Facts(768, None, fields=_UNIT)
+        for lang in ("en", "de", "es", "zh")
+    },
+    "jina-embeddings-v3": Facts(1024, 256, None, RETRIEVAL, _UNIT),
+    "jina-embeddings-v4": Facts(2048, 512, ("Passage: ", "Query: "), RETRIEVAL),
+    "jina-embeddings-v5-text-small": Facts(1024, 512, _V5, RETRIEVAL, _UNIT),
+    "jina-embeddings-v5-text-nano": Facts(768, 32, _V5, RETRIEVAL, _UNIT),
+    "jina-code-embeddings-0.5b": Facts(896, 64, _CODE, NL2CODE),
+    "jina-code-embeddings-1.5b": Facts(1536, 128, _CODE, NL2CODE),
+    "jina-clip-v1": Facts(768, None),
+    "jina-clip-v2": Facts(1024, 64, None, (None, "retrieval.query")),
+    "text-embedding-3-small": Facts(1536, 512),
+    "text-embedding-3-large": Facts(3072, 256),
+    "embed-multilingual-v3.0": Facts(1024, None, None, ("search_document", "search_query")),
+    "embed-v4.0": Facts(1536, 256, None, ("search_document", "search_query")),
+    **{
+        f"voyage-{name}": Facts(1024, 256, None, ("document", "query"), largest=2048)
+        for name in ("4-large", "4", "4-lite", "3-large", "3.5", "3.5-lite")
+    },
+    "voyage-3": Facts(1024, None, None, ("document", "query")),
+    "voyage-3-lite": Facts(512, None, None, ("document", "query")),
+    "gemini-embedding-001": Facts(3072, 768, None, ("RETRIEVAL_DOCUMENT", "RETRIEVAL_QUERY")),
+    "qwen3-embedding-0.6b": Facts(1024, 256, ("", QWEN)),
+    "qwen3-embedding-4b": Facts(2560, 64, ("", QWEN)),
+    "qwen3-embedding-8b": Facts(4096, 1024, ("", QWEN)),
+    "bge-m3": Facts(1024, None),
+    "multilingual-e5-large": Facts(1024, None, _E5),
+    "multilingual-e5-small": Facts(384, None, _E5),
+    "nomic-embed-text-v1.5": Facts(768, 256, _NOMIC),
+    "nomic-embed-text-v2-moe": Facts(768, 256, _NOMIC),
+    "all-minilm-l6-v2": Facts(384, None),
+}
+LAYER_NORM = "nomic-embed-text-v1.5"
+NOT_CUT_BY_JINA = "jina-clip-v2"  # whether its API cuts it is not known
+
+_HUB = {
+    "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+    "bge-m3": "BAAI/bge-m3",
+    "jina-code-embeddings-0.5b": "jinaai/jina-code-embeddings-0.5b",
+    "jina-code-embeddings-1.5b": "jinaai/jina-code-embeddings-1.5b",
+    **{
+        f"jina-embeddings-v2-base-{lang}": f"jinaai/jina-embeddings-v2-base-{lang}"
+        for lang in ("en", "de", "es", "zh")
+    },
+    "jina-embeddings-v5-text-small": "jinaai/jina-embeddings-v5-text-small-retrieval",
+    "multilingual-e5-large": "intfloat/multilingual-e5-large",
+    "multilingual-e5-small": "intfloat/multilingual-e5-small",
+    "nomic-embed-text-v1.5": "nomic-ai/nomic-embed-text-v1.5",
+    "nomic-embed-text-v2-moe": "nomic-ai/nomic-embed-text-v2-moe",
+    "qwen3-embedding-0.6b": "Qwen/Qwen3-Embedding-0.6B",
+    "qwen3-embedding-4b": "Qwen/Qwen3-Embedding-4B",
+    "qwen3-embedding-8b": "Qwen/Qwen3-Embedding-8B",
+}
+_QWENS = ("qwen3-embedding-0.6b", "qwen3-embedding-4b", "qwen3-embedding-8b")
+_E5S = ("multilingual-e5-large", "multilingual-e5-small")
+_CODES = ("jina-code-embeddings-0.5b", "jina-code-embeddings-1.5b")
+_OPENAIS = ("text-embedding-3-small", "text-embedding-3-large")
+
+
+def _of_hub(*models: str) -> dict[str, str]:
+    return {model: _HUB[model] for model in models}
+
+
+def _same(*models: str) -> dict[str, str]:
+    return {model: model for model in models}
+
+
+# Who speaks OpenAI's protocol: encoding_format, names there.
+OPENAI: dict[str, tuple[str | None, dict[str, str]]] = {
+    "openai": ("base64", _same(*_OPENAIS)),
+    "siliconflow": ("float", _of_hub("bge-m3", *_QWENS)),
+    "siliconflow-cn": ("float", _of_hub("bge-m3", *_QWENS)),
+    "deepinfra": ("float", _of_hub("multilingual-e5-large", *_QWENS)),
+    "fireworks": (None, {"qwen3-embedding-8b": "fireworks/qwen3-embedding-8b"}),
+    "scaleway": (None, _same("qwen3-embedding-8b")),
+    "openrouter": (
+        "float",
+        {
+            "bge-m3": "baai/bge-m3",
+            "multilingual-e5-large": "intfloat/multilingual-e5-large",
+            **{model: f"qwen/{model}" for model in _QWENS},
+        },
+    ),
+    "router": (None, _same("bge-m3", "multilingual-e5-large", *_QWENS, *_OPENAIS)),
+    "tei-openai": ("base64", {m: there for m, there in _HUB.items() if m not in _CODES}),
+    "vllm": (
+        "base64",
+        _of_hub("bge-m3", *_CODES, "jina-embeddings-v5-text-small", *_E5S, *_QWENS),
+    ),
+    "infinity": ("float", _of_hub("all-minilm-l6-v2", "bge-m3", *_E5S)),
+    "llama.cpp": (
         None,
-        ("", ""),
-        {"encoding_format": "base64", "dimensions": 1536},
+        {
+            "jina-embeddings-v4": "jina-embeddings-v4-text-retrieval",
+            "jina-embeddings-v5-text-small": "jina-embeddings-v5-text-small-retrieval",
+            **_same(*_CODES, *_QWENS),
+        },
     ),
-    (
-        "openai",
-        "text-embedding-3-large",
-        "text-embedding-3-large",
-        256,
-        ("", ""),
-        {"encoding_format": "base64", "dimensions": 256},
-    ),
-    (
-        "siliconflow",
-        "qwen3-embedding-8b",
-        "Qwen/Qwen3-Embedding-8B",
-        1024,
-        ("", QWEN),
-        {"encoding_format": "float", "dimensions": 1024},
-    ),
-    (  # 1536 is not in the host's list: the whole vector is fetched and cut here
-        "siliconflow",
-        "qwen3-embedding-8b",
-        "Qwen/Qwen3-Embedding-8B",
-        1536,
-        ("", QWEN),
-        {"encoding_format": "float"},
-    ),
-    (
-        "siliconflow",
-        "qwen3-embedding-4b",
-        "Qwen/Qwen3-Embedding-4B",
-        None,
-        ("", QWEN),
-        {"encoding_format": "float"},
-    ),
-    ("siliconflow", "bge-m3", "BAAI/bge-m3", None, ("", ""), {"encoding_format": "float"}),
-    (
-        "siliconflow-cn",
-        "qwen3-embedding-8b",
-        "Qwen/Qwen3-Embedding-8B",
-        1536,
-        ("", QWEN),
-        {"encoding_format": "float", "dimensions": 1536},
-    ),
-    (
-        "siliconflow-cn",
-        "qwen3-embedding-4b",
-        "Qwen/Qwen3-Embedding-4B",
-        None,
-        ("", QWEN),
-        {"encoding_format": "float", "dimensions": 2560},
-    ),
-    ("siliconflow-cn", "bge-m3", "BAAI/bge-m3", None, ("", ""), {"encoding_format": "float"}),
-    *(
-        (
-            "deepinfra",
-            f"qwen3-embedding-{size.lower()}",
-            f"Qwen/Qwen3-Embedding-{size}",
-            512,
-            ("", QWEN),
-            FLOAT | {"dimensions": 512},
-        )
-        for size in ("0.6B", "4B", "8B")
-    ),
-    (
-        "deepinfra",
-        "multilingual-e5-large",
-        "intfloat/multilingual-e5-large",
-        None,
-        E5,
-        {"encoding_format": "float"},
-    ),
-    (
-        "fireworks",
-        "qwen3-embedding-8b",
-        "fireworks/qwen3-embedding-8b",
-        1024,
-        ("", QWEN),
-        {"dimensions": 1024},
-    ),
-    ("scaleway", "qwen3-embedding-8b", "qwen3-embedding-8b", 1024, ("", QWEN), {}),
-    (
-        "openrouter",
-        "qwen3-embedding-8b",
-        "qwen/qwen3-embedding-8b",
-        1024,
-        ("", QWEN),
-        {"encoding_format": "float"},
-    ),
-    *(
-        ("router", name, name, dim, prompts, NOTHING)
-        for name, dim, prompts in (
-            ("bge-m3", None, ("", "")),
-            ("multilingual-e5-large", None, E5),
-            ("qwen3-embedding-0.6b", None, ("", QWEN)),
-            ("qwen3-embedding-4b", 64, ("", QWEN)),
-            ("qwen3-embedding-8b", 1024, ("", QWEN)),
-            ("text-embedding-3-small", 512, ("", "")),
-            ("text-embedding-3-large", None, ("", "")),
-        )
-    ),
-    *(
-        ("vllm", name, there, dim, prompts, FLOAT)
-        for name, there, dim, prompts in (
-            ("bge-m3", "BAAI/bge-m3", None, ("", "")),
-            (
-                "jina-embeddings-v5-text-small",
-                "jinaai/jina-embeddings-v5-text-small-retrieval",
-                256,
-                V5,
-            ),
-            (
-                "multilingual-e5-large",
-                "intfloat/multilingual-e5-large",
-                None,
-                E5,
-            ),
-            (
-                "multilingual-e5-small",
-                "intfloat/multilingual-e5-small",
-                None,
-                E5,
-            ),
-            ("qwen3-embedding-0.6b", "Qwen/Qwen3-Embedding-0.6B", 128, ("", QWEN)),
-            ("qwen3-embedding-4b", "Qwen/Qwen3-Embedding-4B", None, ("", QWEN)),
-            ("qwen3-embedding-8b", "Qwen/Qwen3-Embedding-8B", None, ("", QWEN)),
-        )
-    ),
-    *(
-        ("infinity", name, there, None, prompts, FLOAT)
-        for name, there, prompts in (
-            ("bge-m3", "BAAI/bge-m3", ("", "")),
-            ("multilingual-e5-large", "intfloat/multilingual-e5-large", E5),
-            ("multilingual-e5-small", "intfloat/multilingual-e5-small", E5),
-        )
-    ),
-    *(
-        ("llama.cpp", name, there, dim, prompts, NOTHING)
-        for name, there, dim, prompts in (
-            (
-                "jina-embeddings-v4",
-                "jina-embeddings-v4-text-retrieval",
-                512,
-                ("Passage: ", "Query: "),
-            ),
-            (
-                "jina-embeddings-v5-text-small",
-                "jina-embeddings-v5-text-small-retrieval",
-                None,
-                V5,
-            ),
-            ("qwen3-embedding-0.6b", "qwen3-embedding-0.6b", 256, ("", QWEN)),
-            ("qwen3-embedding-4b", "qwen3-embedding-4b", None, ("", QWEN)),
-            ("qwen3-embedding-8b", "qwen3-embedding-8b", 1024, ("", QWEN)),
-        )
-    ),
-]
+}
+
+_SILICONFLOW = (64, 128, 256, 512, 768, 1024, 2048, 4096)
+_SIZES: dict[str, Callable[[str, int], bool]] = {
+    "openai": lambda model, dim: True,
+    "deepinfra": lambda model, dim: True,
+    "fireworks": lambda model, dim: True,
+    "tei-openai": lambda model, dim: model != LAYER_NORM,
+    "siliconflow": lambda model, dim: dim in _SILICONFLOW,
+    "siliconflow-cn": lambda model, dim: dim in (*_SILICONFLOW, 1536, 2560),
+}
+"""Who is asked to cut, and to which sizes; the others never are."""
+
+SERVERS: dict[str, Callable[[str], EmbeddingServer]] = {
+    "cohere": lambda there: CohereServer("secret"),
+    "voyage": lambda there: VoyageServer("secret"),
+    "gemini": lambda there: GeminiServer("secret"),
+    "elastic": lambda there: ElasticServer("secret"),
+    "ollama": lambda there: OllamaServer(),
+    "ollama-legacy": lambda there: OllamaLegacyServer(),
+    "tei": lambda there: TeiServer("secret", model=there),
+}
+"""Other wires. Their exact requests are tested in files of their own."""
+
+
+def rows(*wires: str) -> list[Any]:
+    """Return every (provider, model, dimensions) of the catalogue on these wires."""
+    return [
+        pytest.param(provider.name, model, dim, id=f"{provider.name}-{model}-{dim}")
+        for provider in catalog.builtin().providers.values()
+        if provider.wire in wires
+        for model in provider.models
+        for dim in dict.fromkeys((FACTS[model].native, FACTS[model].smaller))
+        if dim is not None
+    ]
 
 
 def connected(
     server: EmbeddingServer, model: str, backend: str | None = None, dim: int | None = None
 ) -> Embedder:
     row = catalog.builtin().provider(backend or catalog.builtin().model(model).backend)
-    environ: Mapping[str, str] = {row.keys[0]: "secret"}
+    environ: Mapping[str, str] = {row.keys[0]: "secret"} if row.keys else {}
     return connect(
         model,
         dim=dim,
@@ -241,72 +226,144 @@ def bodies(server: EmbeddingServer) -> list[Any]:
     return [request.body for request in server.requests]
 
 
-@pytest.mark.parametrize(("model", "dim", "tasks", "fields"), JINA, ids=[row[0] for row in JINA])
-def test_jina_request(
-    model: str, dim: int | None, tasks: tuple[str, str] | None, fields: dict[str, Json]
-) -> None:
-    with JinaServer(key="secret") as server, connected(server, model, dim=dim) as embedder:
-        documents = embedder.documents(["раз два", "three"])
-        query = embedder.query("three")
-    named = [{"task": task} for task in tasks] if tasks else [{}, {}]
-    common = {"model": model} | fields
+def check_vectors(embedder: Embedder, model: str, dim: int) -> None:
+    """Embed on both sides, and compare with what the weights behind any host make of the texts."""
+    documents = embedder.documents(["раз два", "three"])
+    query = embedder.query("three")
+    facts = FACTS[model]
+    for found, text, side in ((documents[0], "раз два", "document"), (query, "three", "query")):
+        length = facts.largest or facts.native
+        whole = vector(text, side if facts.sided else None, model, length)
+        if model == LAYER_NORM and dim < facts.native:
+            whole = _layer_normed(whole)
+        np.testing.assert_allclose(found, whole[:dim] / np.linalg.norm(whole[:dim]), atol=1e-6)
+    assert documents.dtype == np.float32
+    assert embedder.identity["dimension"] == dim
+
+
+@pytest.mark.parametrize(("backend", "model", "dim"), rows("jina"))
+def test_jina_request(backend: str, model: str, dim: int) -> None:
+    key = "secret" if backend == "jina" else None
+    with JinaServer(key=key) as server, connected(server, model, backend, dim) as embedder:
+        check_vectors(embedder, model, dim)
+    facts = FACTS[model]
+    common: dict[str, Json] = {"model": model, "embedding_type": "base64", "truncate": False}
+    if facts.smaller and model != NOT_CUT_BY_JINA:
+        common["dimensions"] = dim
+    if "normalized" in facts.fields:
+        common["normalized"] = True
+    named = [{"task": task} if task else {} for task in facts.tasks]
     assert bodies(server) == [
         common | {"input": ["раз два", "three"]} | named[0],
         common | {"input": ["three"]} | named[1],
     ]
-    assert server.requests[0].headers["Authorization"] == "Bearer secret"
-    sides = ("document", "query") if tasks else (None, None)
-    native = catalog.builtin().model(model).dim
-    size = dim or native
-    expected = vector("раз два", sides[0], model, native, size)
-    np.testing.assert_allclose(documents[0], expected, atol=1e-6)
-    np.testing.assert_allclose(query, vector("three", sides[1], model, native, size), atol=1e-6)
-    assert documents.dtype == np.float32
-    assert embedder.identity["dimension"] == size
+    assert {request.path for request in server.requests} == {"/v1/embeddings"}
+    said = {request.headers.get("Authorization") for request in server.requests}
+    assert said == {f"Bearer {key}" if key else None}
 
 
-@pytest.mark.parametrize(
-    ("backend", "model", "there", "dim", "prompts", "fields"),
-    OPENAI,
-    ids=[f"{row[0]}-{row[1]}-{row[3]}" for row in OPENAI],
-)
-def test_openai_request(
-    backend: str,
-    model: str,
-    there: str,
-    dim: int | None,
-    prompts: tuple[str, str],
-    fields: dict[str, Json],
-) -> None:
+@pytest.mark.parametrize(("backend", "model", "dim"), rows("openai"))
+def test_openai_request(backend: str, model: str, dim: int) -> None:
+    encoding, names = OPENAI[backend]
     with (
         OpenAIServer(key="secret", like=backend) as server,
         connected(server, model, backend, dim) as embedder,
     ):
-        documents = embedder.documents(["раз два", "three"])
-        query = embedder.query("three")
-    common = {"model": there} | fields
+        check_vectors(embedder, model, dim)
+    facts = FACTS[model]
+    assert facts.prompts is not None
+    common: dict[str, Json] = {"model": names[model]}
+    if encoding:
+        common["encoding_format"] = encoding
+    if facts.smaller and backend in _SIZES and _SIZES[backend](model, dim):
+        common["dimensions"] = dim
+    document, query = facts.prompts
     assert bodies(server) == [
-        common | {"input": [prompts[0] + "раз два", prompts[0] + "three"]},
-        common | {"input": [prompts[1] + "three"]},
+        common | {"input": [f"{document}раз два", f"{document}three"]},
+        common | {"input": [f"{query}three"]},
     ]
-    sides = ("document", "query") if any(prompts) else (None, None)
+    sides = ("document", "query") if facts.sided else (None, None)
     assert [text.side for text in server.texts] == [sides[0], sides[0], sides[1]]
-    native = catalog.builtin().model(model).dim
-    expected = vector("раз два", sides[0], model, native, dim or native)
-    np.testing.assert_allclose(documents[0], expected, atol=1e-6)
-    expected = vector("three", sides[1], model, native, dim or native)
-    np.testing.assert_allclose(query, expected, atol=1e-6)
+    assert server.requests[0].headers["Authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize(("backend", "model", "dim"), rows(*SERVERS))
+def test_right_vectors_on_every_other_wire(backend: str, model: str, dim: int) -> None:
+    there = catalog.builtin().provider(backend).models[model].id
+    with SERVERS[backend](there) as server, connected(server, model, backend, dim) as embedder:
+        check_vectors(embedder, model, dim)
 
 
 def test_every_row_of_the_catalogue_is_tested_above() -> None:
-    tested = {("jina", row[0]) for row in JINA} | {(row[0], row[1]) for row in OPENAI}
-    served = {
-        (provider.name, model)
-        for provider in catalog.builtin().providers.values()
-        for model in provider.models
-        if provider.wire != "builtin"
-    }
-    assert tested == served
+    assert set(REST) == {"jina", "openai", *SERVERS}
+    for provider in catalog.builtin().providers.values():
+        if provider.wire == "openai":
+            assert OPENAI[provider.name][1] == {
+                name: row.id for name, row in provider.models.items()
+            }
+        elif provider.wire == "jina":
+            assert all(name == row.id for name, row in provider.models.items())
+        elif not provider.in_process:
+            assert provider.name == provider.wire
+    assert set(FACTS) == set(catalog.builtin().models) - {"builtin"}
+
+
+@pytest.mark.parametrize(("dim", "asked"), [(1536, False), (2560, False), (2048, True)])
+def test_siliconflow_is_asked_only_for_sizes_of_its_list(dim: int, asked: bool) -> None:
+    """For others the whole vector is fetched and cut here; .cn has two more in its list."""
+    for backend, more in (("siliconflow", asked), ("siliconflow-cn", True)):
+        with (
+            OpenAIServer(key="secret", like=backend) as server,
+            connected(server, "qwen3-embedding-8b", backend, dim) as embedder,
+        ):
+            check_vectors(embedder, "qwen3-embedding-8b", dim)
+        assert {body.get("dimensions") for body in bodies(server)} == {dim if more else None}
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "sides"),
+    [
+        ("jina-embeddings-v3", "clustering", ("separation", "separation")),
+        ("jina-embeddings-v4", "code", ("code.passage", "code.query")),
+        ("jina-embeddings-v5-text-nano", "text-matching", ("text-matching", "text-matching")),
+        ("jina-code-embeddings-1.5b", "code2nl", ("code2nl.passage", "code2nl.query")),
+    ],
+)
+def test_another_task_of_a_jina_model(model: str, task: str, sides: tuple[str, str]) -> None:
+    with (
+        JinaServer(key="secret") as server,
+        connect(
+            model, task=task, base_url=server.url, environ={"JINA_API_KEY": "secret"}
+        ) as embedder,
+    ):
+        embedder.documents(["one"])
+        embedder.query("two")
+    assert [body["task"] for body in bodies(server)] == list(sides)
+    assert (embedder.identity["document"], embedder.identity["query"]) == sides
+
+
+def test_another_task_by_its_prompts() -> None:
+    with (
+        OpenAIServer(key="secret", like="vllm") as server,
+        connect(
+            "jina-code-embeddings-0.5b",
+            task="qa",
+            backend="vllm",
+            base_url=server.url,
+            environ={"VLLM_API_KEY": "secret"},
+        ) as embedder,
+    ):
+        embedder.documents(["one"])
+        embedder.query("two")
+    assert [body["input"] for body in bodies(server)] == [
+        ["Candidate answer:\none"],
+        ["Find the most relevant answer given the following question:\ntwo"],
+    ]
+
+
+def test_a_host_of_one_task_is_not_told_another() -> None:
+    with pytest.raises(UsageError, match=r"vllm serves .*, but for retrieval: clustering needs ot"):
+        connect("jina-embeddings-v5-text-small", task="clustering", backend="vllm", environ={})
 
 
 def test_one_vector_space_through_every_provider() -> None:

@@ -16,6 +16,7 @@ class _Model:
     texts: int
     tasks: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    untold: str = "text-matching"  # what it takes a text for without a task
 
 
 _RETRIEVAL = ("retrieval.query", "retrieval.passage", "text-matching")
@@ -26,6 +27,7 @@ _CODE = tuple(
 )
 _V2 = _Model(768, 8192, 2048, fields=("normalized",))
 MODELS = {
+    "jina-embedding-b-en-v1": _Model(768, 512, 2048),
     **{f"jina-embeddings-v2-base-{language}": _V2 for language in ("en", "de", "es", "zh")},
     "jina-embeddings-v3": _Model(
         1024,
@@ -33,6 +35,7 @@ MODELS = {
         2048,
         (*_RETRIEVAL, "classification", "separation"),
         ("task", "dimensions", "normalized", "late_chunking"),
+        untold="base",
     ),
     "jina-embeddings-v4": _Model(
         2048,
@@ -55,8 +58,14 @@ MODELS = {
         (*_RETRIEVAL, "clustering", "classification"),
         ("task", "dimensions", "normalized"),
     ),
-    "jina-code-embeddings-0.5b": _Model(896, 32768, 512, _CODE, ("task", "dimensions")),
-    "jina-code-embeddings-1.5b": _Model(1536, 32768, 512, _CODE, ("task", "dimensions")),
+    **{
+        f"jina-code-embeddings-{size}": _Model(
+            dim, 32768, 512, _CODE, ("task", "dimensions"), untold="nl2code.query"
+        )
+        for size, dim in (("0.5b", 896), ("1.5b", 1536))
+    },
+    "jina-clip-v1": _Model(768, 8192, 2048),
+    "jina-clip-v2": _Model(1024, 8192, 2048, ("retrieval.query",), ("task",), untold="document"),
 }
 _ALWAYS = {"model", "input", "embedding_type", "truncate"}
 
@@ -148,8 +157,7 @@ class JinaServer(EmbeddingServer):
         if not model.tasks:
             return None
         if task is None:
-            # What the hosted API does without a task: never what a search wants.
-            return "nl2code.query" if model.tasks is _CODE else "text-matching"
+            return model.untold
         kind, _, end = task.rpartition(".")
         return _SIDES[end] if kind in ("retrieval", "nl2code") else task
 

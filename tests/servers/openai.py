@@ -5,35 +5,31 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tests.servers.host import EmbeddingServer, Job, Refusal, Text, main
+from tests.servers.weights import WEIGHTS, Weights
 
-_QWEN = (
-    "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+_ONE_TASK = {
+    "jina-embeddings-v4-text-retrieval": "jina-embeddings-v4",
+    "jina-embeddings-v5-text-small-retrieval": "jina-embeddings-v5-text-small",
+}
+"""Repositories that hold one task of a model, merged in -> that model."""
+
+_CODE = (
+    "Candidate code snippet:\n",
+    "Find the most relevant code snippet given the following query:\n",
 )
-
-
-@dataclass(frozen=True)
-class _Model:
-    dim: int
-    context: int
-    document: str = ""
-    query: str = ""
-
 
 # Part of a name, in lower case -> what is behind it. The first that fits.
 MODELS = {
-    "text-embedding-3-small": _Model(1536, 8192),
-    "text-embedding-3-large": _Model(3072, 8192),
-    "qwen3-embedding-0.6b": _Model(1024, 32768, "", _QWEN),
-    "qwen3-embedding-4b": _Model(2560, 32768, "", _QWEN),
-    "qwen3-embedding-8b": _Model(4096, 32768, "", _QWEN),
-    "bge-m3": _Model(1024, 8192),
-    "multilingual-e5-large": _Model(1024, 512, "passage: ", "query: "),
-    "multilingual-e5-small": _Model(384, 512, "passage: ", "query: "),
-    "jina-embeddings-v4-text-retrieval": _Model(2048, 32768, "Passage: ", "Query: "),
-    "jina-embeddings-v5-text-small-retrieval": _Model(1024, 32768, "Document: ", "Query: "),
+    "text-embedding-3-small": Weights(1536, 8192),
+    "text-embedding-3-large": Weights(3072, 8192),
+    "jina-code-embeddings-0.5b": Weights(896, 32768, *_CODE),
+    "jina-code-embeddings-1.5b": Weights(1536, 32768, *_CODE),
+    "jina-embeddings-v4-text-retrieval": Weights(2048, 32768, "Passage: ", "Query: "),
+    "jina-embeddings-v5-text-small-retrieval": WEIGHTS["jina-embeddings-v5-text-small"],
+    **{name: weights for name, weights in WEIGHTS.items() if name not in _ONE_TASK.values()},
 }
 
-Style = Literal["openai", "fastapi", "string", "openrouter"]
+Style = Literal["openai", "fastapi", "string", "openrouter", "tei"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +71,7 @@ HOSTS = {
     "scaleway": _Host(encodings=()),
     "openrouter": _Host(drops=True, indexed=False, style="openrouter"),
     "router": _Host(encodings=()),
+    "tei-openai": _Host(lambda model, dim: True, texts=32, style="tei"),
     "vllm": _Host(),
     "infinity": _Host(style="fastapi", unit=False, path="/embeddings"),
     "llama.cpp": _Host(drops=True, encodings=()),
@@ -105,6 +102,8 @@ class OpenAIServer(EmbeddingServer):
             if refusal.status != 422:
                 return {"detail": message}
             return {"detail": [{"loc": ["body", refusal.field], "msg": message, "type": "value"}]}
+        if style == "tei":
+            return {"message": message, "code": refusal.status, "type": "Validation"}
         if style == "openrouter":
             return {"error": {"code": refusal.status, "message": message, "metadata": {}}}
         kind = "insufficient_quota" if refusal.code == "insufficient_quota" else "invalid_request"
@@ -137,7 +136,7 @@ class OpenAIServer(EmbeddingServer):
         dim, pad_to = self._dim(body.get("dimensions"), name.lower(), model)
         return Job(
             name,
-            found[0].replace("v4-text-retrieval", "v4").removesuffix("-retrieval"),
+            _ONE_TASK.get(found[0], found[0]),
             model.dim,
             dim,
             self._texts(body.get("input"), model),
@@ -147,7 +146,7 @@ class OpenAIServer(EmbeddingServer):
             pad_to=pad_to,
         )
 
-    def _dim(self, dim: Any, name: str, model: _Model) -> tuple[int | None, int]:
+    def _dim(self, dim: Any, name: str, model: Weights) -> tuple[int | None, int]:
         """Return the size to cut to, and the size to pad to."""
         if dim is None or self.like.drops:
             return None, 0
@@ -157,13 +156,13 @@ class OpenAIServer(EmbeddingServer):
             raise self._invalid(f"dimensions must be at most {model.dim}", "dimensions")
         return min(dim, model.dim), dim
 
-    def _texts(self, given: Any, model: _Model) -> list[Text]:
+    def _texts(self, given: Any, model: Weights) -> list[Text]:
         given = [given] if isinstance(given, str) else given
         if not isinstance(given, list) or not given or len(given) > self.like.texts:
             raise self._invalid(f"input must be 1 to {self.like.texts} texts", "input")
         if not all(isinstance(text, str) and text for text in given):
             raise self._invalid("input cannot be an empty string", "input")
-        texts = [self._text(text, model) for text in given]
+        texts = [model.read(text) for text in given]
         # The real API names neither a code nor the parameter for this one.
         too_long = Refusal(400, f"This model's maximum context length is {model.context} tokens")
         self.check_length(texts, model.context, too_long)
@@ -171,18 +170,8 @@ class OpenAIServer(EmbeddingServer):
             raise Refusal(400, f"max {self.like.tokens} tokens per request")
         return texts
 
-    def _text(self, text: str, model: _Model) -> Text:
-        """Tell the side from the exact prompt; none that the model knows is a side of its own."""
-        if not model.document and not model.query:
-            return Text(None, text)
-        if text.startswith(model.query):
-            return Text("query", text.removeprefix(model.query))
-        if text.startswith(model.document):
-            return Text("document", text.removeprefix(model.document))
-        return Text("no prompt", text)
-
     def _invalid(self, message: str, field: str) -> Refusal:
-        status = 422 if self.like.style == "fastapi" else 400
+        status = 422 if self.like.style in ("fastapi", "tei") else 400
         return Refusal(status, message, field=field)
 
 
