@@ -60,6 +60,33 @@ def test_shapes(body: object, message: str, codes: set[str], fields: set[str]) -
 
 
 @pytest.mark.parametrize(
+    ("details", "codes", "wait"),
+    [
+        (
+            [
+                {"@type": "Help", "links": [{"url": "https://x"}]},
+                {"@type": "QuotaFailure", "violations": [{"quotaId": "PerDay"}, {"quotaId": "Q"}]},
+                {"@type": "RetryInfo", "retryDelay": "33.384105706s"},
+            ],
+            {"PerDay", "Q"},
+            33.384105706,
+        ),
+        ([{"@type": "ErrorInfo", "reason": "API_KEY_INVALID"}], {"API_KEY_INVALID"}, None),
+        ([{"@type": "RetryInfo", "retryDelay": "0s"}], set(), 0.0),
+        ([{"retryDelay": "-3s"}, {"retryDelay": "soon"}, {"retryDelay": 3}], set(), None),
+        ([{"violations": "x"}, {"violations": ["x"]}, "x", None], set(), None),
+        ({}, set(), None),
+        (None, set(), None),
+    ],
+)
+def test_google_s_details(details: object, codes: set[str], wait: float | None) -> None:
+    error = {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": details}
+    complaint = read(json.dumps({"error": error}).encode())
+    assert complaint.codes == codes | {"429", "RESOURCE_EXHAUSTED"}
+    assert complaint.wait == wait
+
+
+@pytest.mark.parametrize(
     ("raw", "message"),
     [
         (b"", ""),

@@ -1,5 +1,6 @@
 """The voyage wire: the exact request of each side of each model, and what comes of it."""
 
+import base64
 import socket
 import threading
 
@@ -91,6 +92,22 @@ def test_a_list_of_numbers_where_a_row_says_so() -> None:
         with connected(server, encoding="float") as embedder:
             np.testing.assert_array_equal(embedder.documents(["one", "two"]), coded)
     assert "encoding_format" not in server.requests[1].body
+
+
+def test_a_short_key_that_stands_in_an_answer_by_chance_spoils_nothing() -> None:
+    """Keys are blotted out of what a host says; a vector in base64 is no such thing."""
+    wanted = vector("one", "document", "voyage-3.5", 2048, 1024)
+    key = base64.b64encode(wanted.astype("<f4").tobytes()).decode()[8:14]
+    with (
+        VoyageServer(key) as server,
+        connect(
+            "voyage-3.5",
+            base_url=server.url,
+            environ={"VOYAGE_API_KEY": key},
+            patience=PATIENCE,
+        ) as embedder,
+    ):
+        np.testing.assert_allclose(embedder.documents(["one"])[0], wanted, atol=1e-6)
 
 
 def test_tokens_are_those_billed() -> None:

@@ -14,6 +14,8 @@ from ragctl.catalog import Model
 from ragctl.embedding.base import Answer, Vectors
 from ragctl.errors import BackendError
 
+_SHORTEST = 64  # dimensions from which padding is looked for: an eighth of them is no chance
+
 
 def from_data(body: object, texts: int, model: Model, dim: int, host: str) -> Answer:
     """Return the Answer in an object of OpenAI's shape: {"data": [{"index", "embedding"}], …}."""
@@ -44,6 +46,7 @@ def answer(rows: Vectors, billed: int, model: Model, dim: int, host: str) -> Ans
         layer_norm=model.layer_norm,
         host=host,
     )
+    _check_padding(rows, host)
     norms = np.linalg.norm(rows.astype(np.float64), axis=1)
     return Answer(vectors, billed, rows.shape[1], (float(norms.min()), float(norms.max())))
 
@@ -139,6 +142,22 @@ def tokens(body: dict[str, object]) -> int:
         if isinstance(value, int) and value > 0:
             return value
     return 0
+
+
+def _check_padding(rows: Vectors, host: str) -> None:
+    """Refuse vectors that end in zeros: a shorter one, filled up to the length that was asked.
+
+    Some hosts do so without a word. Numbers of a trained model are zero by chance,
+    and not so many in a row.
+    """
+    length = rows.shape[1]
+    if length < _SHORTEST:
+        return
+    ends = rows[:, -(length // 8) :]
+    if (rows.any(axis=1) & ~ends.any(axis=1)).any():
+        raise BackendError(
+            f"{host} answered a vector padded with zeros to {length} dimensions, not of them"
+        )
 
 
 def _row(embedding: object, host: str) -> Vectors:

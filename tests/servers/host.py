@@ -93,12 +93,14 @@ class EmbeddingServer(ABC):
         self.faults: deque[Fault] = deque()
         self.requests: list[Received] = []
         self.gets: list[str] = []
+        self.space: str | None = None  # serve another model than the one that is asked for
         self.texts: list[Text] = []
         self.crashes: list[BaseException] = []
         self.gate = threading.Event()
         self.gate.set()
         self.in_flight = 0
         self.peak = 0
+        self.connections = 0
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self._http = _Listener(("127.0.0.1", port), _Handler, self)
@@ -167,7 +169,7 @@ class EmbeddingServer(ABC):
             self.texts += [text for text in job.texts if text.text not in CANARIES]
         items: Items = []
         for index, (side, text) in enumerate(job.texts):
-            values = vector(text, side, job.space, job.native, job.dim, job.context)
+            values = vector(text, side, self.space or job.space, job.native, job.dim, job.context)
             if not job.unit:
                 values = values * (2.0 + index)
             if job.pad_to > len(values):
@@ -219,6 +221,11 @@ class _Listener(ThreadingHTTPServer):
     ) -> None:
         self.host = host
         super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self.host.lock:
+            self.host.connections += 1
+        super().process_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that are killed cut their connections; anything else is a fault of ours."""
@@ -298,20 +305,20 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.sending == "cut":
             body = body[: len(body) // 2]
             self.close_connection = True
+        answer = "\r\n".join([*head, "", ""]).encode() + body
         if fault.sending == "trickle":
-            body, rest = body[:1], body[1:]
-        # One write: a head sent on its own would wait for the client's delayed acknowledgement.
-        self.wfile.write("\r\n".join([*head, "", ""]).encode() + body)
-        if fault.sending == "trickle":
-            self._trickle(rest)
+            self._trickle(answer)
+        else:
+            # One write: a head of its own would wait for the client's delayed acknowledgement.
+            self.wfile.write(answer)
 
-    def _trickle(self, rest: bytes) -> None:
+    def _trickle(self, answer: bytes) -> None:
         """Send a byte now and then until the client gives up or the server closes."""
         self.close_connection = True
-        for position in range(len(rest)):
+        for position in range(len(answer)):
+            self.wfile.write(answer[position : position + 1])
             if self.server.host.closing.wait(0.01):
                 break
-            self.wfile.write(rest[position : position + 1])
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
