@@ -7,6 +7,7 @@ too much to do, one more after as many answers in a row as are allowed at once.
 import math
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -123,40 +124,39 @@ class Limiter:
 
     def _delay(self, tokens: int, now: float) -> float:
         """Return the seconds until the rates let a request of so many tokens go."""
-        while self._recent and self._recent[0].began < now - _MINUTE:
-            self._recent.popleft()
-        if self._rates == Rates():
-            return 0.0
-        requests = [(turn.began, 1) for turn in self._recent]
-        billed = [(turn.began, turn.tokens) for turn in self._recent]
-        return max(
-            _until(requests, 1, self._rates.requests, now),
-            _until(billed, tokens, self._rates.tokens, now),
-        )
+        recent, rates = self._recent, self._rates
+        while recent and recent[0].began < now - _MINUTE:
+            recent.popleft()
+        delay = 0.0
+        if rates.requests is not None:
+            spent = [(turn.began, 1) for turn in recent]
+            delay = _until(spent, 1, rates.requests, now)
+        if rates.tokens is not None:
+            spent = [(turn.began, turn.tokens) for turn in recent]
+            delay = max(delay, _until(spent, tokens, rates.tokens, now))
+        return delay
 
 
-def _until(recent: list[tuple[float, int]], amount: int, limit: int | None, now: float) -> float:
+def _until(spent: list[tuple[float, int]], amount: int, limit: int, now: float) -> float:
     """Return the seconds until `amount` more is within a limit a minute.
 
-    `recent` is what was spent when, oldest first.
+    `spent` is how much at which time in the last minute, oldest first.
     """
-    if limit is None:
-        return 0.0
+    start = bisect_left(spent, (now - _MINUTE / _PART,))
     return max(
-        _room(recent, limit - amount, _MINUTE, now),
-        _room(recent, limit / _PART - 1, _MINUTE / _PART, now),
+        _room(spent, limit - amount, _MINUTE, now),
+        _room(spent[start:], limit / _PART - 1, _MINUTE / _PART, now),
     )
 
 
-def _room(recent: list[tuple[float, int]], most: float, seconds: float, now: float) -> float:
-    """Return the seconds until what was spent within `seconds` is `most`, or nothing was."""
-    within = [(began, spent) for began, spent in recent if began >= now - seconds]
-    excess = sum(spent for _, spent in within) - most
+def _room(spent: list[tuple[float, int]], most: float, seconds: float, now: float) -> float:
+    """Return the seconds until what was spent within so many is at most `most`, or nothing was."""
+    excess = sum(amount for _, amount in spent) - most
     delay = 0.0
-    for began, spent in within:
+    for began, amount in spent:
         if excess <= 0:
             break
-        excess -= spent
+        excess -= amount
         delay = began + seconds - now + _AFTER
     return delay
 

@@ -101,16 +101,18 @@ class DocumentStream(Generic[K]):
         """Take in the chunks of one document, in order: (key, text, tokens) each.
 
         They are sent in one request of their own, where each is embedded in the
-        context of all (late chunking). Raises as `add` does.
+        context of all (late chunking); so all are refused when one cannot be
+        embedded, or when they are more than one request carries. Raises as `add`
+        does.
         """
+        problem = self._inseparable([text for _, text, _ in texts])
+        if problem:
+            with self._change:
+                self._done.extend((key, DocumentError(problem)) for key, _, _ in texts)
+            return
         whole = _Batch[K]()
         whole.together = True
         for key, text, tokens in texts:
-            problem = unsendable(text)
-            if problem:
-                with self._change:
-                    self._done.append((key, DocumentError(f"the text {problem}")))
-                continue
             whole.add(key, text, *self._sizes(text), tokens)
         with self._change:
             self._check()
@@ -119,6 +121,16 @@ class DocumentStream(Generic[K]):
             self._filling = whole
             if whole.keys:
                 self._send()
+
+    def _inseparable(self, texts: Sequence[str]) -> str | None:
+        """Return why texts cannot be embedded together, None if they may."""
+        most = self._limits.texts
+        if len(texts) > most:
+            return (
+                f"its {len(texts)} chunks are more than the {most} of one request: make them larger"
+            )
+        problems = (unsendable(text) for text in texts)
+        return next((f"the text {problem}" for problem in problems if problem), None)
 
     def _sizes(self, text: str) -> tuple[int, int]:
         """Return the most tokens and bytes of JSON that a text can be, its prompt included."""

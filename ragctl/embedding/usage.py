@@ -66,6 +66,7 @@ class Usage:
             "price": self.price,
             "cost": None if self.cost is None else round(self.cost, 8),
             "free_tokens": self.free_tokens,
+            "cut": self.cut,
         }
 
     def __repr__(self) -> str:
