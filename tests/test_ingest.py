@@ -1,6 +1,7 @@
 """The invariants of an ingest, on both stores, over a real embedding host on loopback."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -552,3 +553,19 @@ def test_what_was_ingested_is_found(world: World) -> None:
     assert collection.settings.dim == DIM
     assert isinstance(collection.settings.identity, dict)
     assert {text.side for text in world.server.texts} == {"document", "query"}
+
+
+def test_what_a_user_should_know_of_a_model_is_said_when_its_collection_is_made(
+    edge_world: World,
+) -> None:
+    world = edge_world
+    world.write("a.md", paragraphs("one"))
+    choice = (Choice("vllm", "http://127.0.0.1:9"),)
+    run = world.run(embedding=Embedding("jina-embeddings-v5-text-small", 200, choice))
+    with closing(run.store):
+        said = [warning.error for warning in run.estimate().warnings]
+    assert [bool(re.search("commercial|trained", text)) for text in said] == [True, True]
+    assert "CC-BY-NC-4.0" in said[0]
+    assert "not trained at 200 dimensions; the nearest that it was is 256" in said[1]
+    assert world.ingest().warnings == []  # v3 at 64 over the API of those who license it
+    assert world.ingest().warnings == []

@@ -88,6 +88,8 @@ class Run:
     def _begin(self, report: Report, surveyed: Survey, found: Scan) -> None:
         for source, error in (*found.failures, *surveyed.conflicts):
             report.fail(source, error)
+        for advice in surveyed.advice:
+            report.warn(str(report.identity["model"]), advice)
         report.skipped = found.unknown
         report.documents.unchanged = surveyed.plan.unchanged
         report.elsewhere = surveyed.plan.elsewhere

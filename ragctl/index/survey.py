@@ -36,6 +36,7 @@ class Survey:
     state: State
     plan: Plan
     conflicts: tuple[tuple[str, str], ...]
+    advice: tuple[str, ...] = ()  # to whoever makes the collection
 
 
 def connect_for(
@@ -129,6 +130,23 @@ def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
     )
 
 
+def advice(pipeline: Pipeline, embedder: Embedder) -> list[str]:
+    """What a user should know before a collection of this model is made."""
+    model, dim = embedder.model, embedder.dim
+    said = []
+    choices = pipeline.embedding.providers or (Choice(),)
+    rows = [choice.row(pipeline.catalog, model.name) for choice in choices]
+    if model.non_commercial and not all(row.licensed for row in rows):
+        said.append(
+            f"its licence ({model.licence}) does not allow commercial use, unless through a "
+            "provider that licenses it, such as jina"
+        )
+    if model.trained and dim not in model.trained:
+        near = min(model.trained, key=lambda size: (abs(size - dim), size))
+        said.append(f"it was not trained at {dim} dimensions; the nearest that it was is {near}")
+    return said
+
+
 def with_canary(settings: Settings, embedder: Embedder) -> Settings:
     """The settings with the vectors by which this model is known again. Asks the provider."""
     canary = embedder.canary()
@@ -171,7 +189,8 @@ def survey(
         keep={*names, *(source for source, _ in found.failures)}.__contains__,
     )
     check_prune(plan, state, pipeline.prune_limit / 100)
-    return Survey(settings, recipe, state, plan, tuple(conflicts))
+    said = () if existing else tuple(advice(pipeline, embedder))
+    return Survey(settings, recipe, state, plan, tuple(conflicts), said)
 
 
 def _recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> Recipe:
