@@ -4,7 +4,6 @@ import gc
 import itertools
 import threading
 import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from ragctl.embedding.usage import Usage
 from ragctl.errors import BackendError, Interrupted
 from tests.servers import faults
 from tests.servers.jina import JinaServer
+from tests.waiting import until
 
 NEVER = threading.Event()
 
@@ -269,14 +269,6 @@ def test_two_embedders_of_one_key_share_what_may_be_in_flight() -> None:
             thread.join(10)
         assert len(server.requests) == 5
         assert server.peak == 3
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for other threads, at most ten seconds."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.001)
 
 
 def test_retry_after_holds_back_every_thread_of_the_key() -> None:

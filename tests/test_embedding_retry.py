@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from ragctl.embedding.base import Answer, Request, Transient
+from ragctl.embedding.base import Answer, Refused, Request, Transient
 from ragctl.embedding.retry import Patience, Retrying
 from ragctl.errors import BackendError, Interrupted
 
@@ -92,6 +92,74 @@ def test_a_second_try_is_made_however_long_the_first_took() -> None:
     script = Script([Transient("no answer")] * 2, seconds=500)
     with pytest.raises(BackendError):
         embed(script, Patience(total=120))
+
+
+def test_waiting_for_a_turn_is_not_counted_as_failing() -> None:
+    """The first try begins late, behind a limit of rates; patience begins with its failure."""
+    script = Script([Transient("down")] * 9)
+    script.now = 0.0
+    late = Late(script, 500)
+    retrying = Retrying(
+        late,
+        Patience(total=10, first=1, longest=4),
+        clock=lambda: script.now,
+        sleep=script.sleep,
+        uniform=lambda least, most: most,
+    )
+    with pytest.raises(BackendError, match="tried 4 times in 7 s"):
+        retrying.embed(Request("document", ("text",), threading.Event()))
+
+
+class Late:
+    """A wire whose first try is held back for so many seconds of the script's clock."""
+
+    def __init__(self, script: Script, seconds: float) -> None:
+        self.script = script
+        self.seconds = seconds
+
+    def embed(self, request: Request) -> Answer:
+        self.script.now += self.seconds
+        self.seconds = 0.0
+        return self.script.embed(request)
+
+    def close(self) -> None:
+        pass
+
+
+NOBODY = Transient("host: connection refused", answered=False)
+
+
+def test_an_address_that_never_answered_gets_the_shorter_patience() -> None:
+    script = Script([NOBODY] * 99)
+    with pytest.raises(BackendError) as caught:
+        embed(script, Patience(total=100, unanswered=10, first=1, longest=4))
+    assert str(caught.value) == (
+        "host: connection refused; tried 4 times in 7 s, and no answer ever came: is the address "
+        "right, and the host up?"
+    )
+
+
+@pytest.mark.parametrize(
+    "answer", [None, Transient("503"), Refused("too long")], ids=["vectors", "503", "refusal"]
+)
+def test_one_answer_of_any_kind_earns_the_whole_patience(answer: Exception | None) -> None:
+    failures: list[Exception] = [] if answer is None else [answer]
+    script = Script(failures)
+    retrying = Retrying(
+        script,
+        Patience(total=20, unanswered=1, first=1, longest=4),
+        clock=lambda: script.now,
+        sleep=script.sleep,
+        uniform=lambda least, most: most,
+    )
+    request = Request("document", ("text",), threading.Event())
+    try:
+        retrying.embed(request)
+    except Refused:
+        assert answer is not None
+    script.failures = iter([NOBODY] * 99)
+    with pytest.raises(BackendError, match=r"tried 7 times in 19 s; run again later"):
+        retrying.embed(request)
 
 
 def test_too_long_a_wait_is_refused_at_once() -> None:

@@ -5,7 +5,6 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +15,7 @@ from ragctl.embedding import DocumentStream, Embedder, Patience, connect
 from ragctl.errors import BackendError, DocumentError, Interrupted
 from tests.servers import faults
 from tests.servers.jina import JinaServer
+from tests.waiting import until
 
 
 def connected(
@@ -31,14 +31,6 @@ def connected(
     )
     embedder.limits = limits
     return embedder
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for other threads, at most ten seconds."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.001)
 
 
 def drain(stream: DocumentStream[int], results: dict[int, object]) -> None:
