@@ -78,7 +78,7 @@ class Choice:
         if self.price is not None:
             served = replace(served, price=self.price)
         if self.weights is not None:
-            served = replace(served, id=self.weights)
+            served = replace(served, weights=self.weights)
         return replace(
             row,
             base_url=None if row.in_process else address(self.base_url or row.base_url or ""),

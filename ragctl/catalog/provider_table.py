@@ -126,6 +126,7 @@ class Served:
     `id` is its name there. `dims` are the sizes that the host itself cuts to
     (None: whatever the provider's `honours_dimensions` says). `context` is the
     host's own, smaller limit in tokens; `price` is US dollars per million tokens.
+    `weights` is the folder that a run reads it from, instead of from the hub.
     """
 
     id: str
@@ -134,6 +135,7 @@ class Served:
     price: float | None = None
     fields: frozenset[str] = frozenset()
     onnx: Onnx | None = None
+    weights: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

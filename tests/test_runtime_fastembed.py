@@ -1,0 +1,280 @@
+"""fastembed in this process, on tiny ONNX exports shaped as those of the hub are."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragctl import catalog
+from ragctl.catalog import Catalog, Choice, Layer, Runtime
+from ragctl.cli.main import main
+from ragctl.embedding import Embedder, Options, connect
+from ragctl.embedding.wires.fastembed import cache_folder
+from ragctl.errors import BackendError, DocumentError, UsageError
+from tests import runtime_models
+from tests.runtime_models import summed
+
+V5 = "jina-embeddings-v5-text-small"
+TEXTS = ["red apples", "a", "a much longer text, of several words", "pears"]
+
+
+def local(
+    model: str,
+    weights: Path | None,
+    dim: int | None = None,
+    *,
+    truncate: bool = False,
+    runtime: Runtime | None = None,
+    rows: Catalog | None = None,
+) -> Embedder:
+    folder = None if weights is None else str(weights)
+    return connect(
+        model,
+        dim=dim,
+        choices=[Choice("fastembed", weights=folder, runtime=runtime)],
+        catalog=rows,
+        environ={},
+        options=Options(truncate=truncate),
+    )
+
+
+def rows(**models: object) -> Catalog:
+    """The catalogue with these models served by fastembed too, or otherwise."""
+    layer = Layer("test", {}, "test", {"fastembed": {"models": models}})
+    return catalog.of_user({"RAGCTL_CONFIG": "/nowhere"}, layer)
+
+
+def described(**onnx: object) -> Catalog:
+    """The catalogue with jina v5 described in another way."""
+    return rows(**{V5: {"id": "jinaai/x", "onnx": {"file": "onnx/model.onnx", **onnx}}})
+
+
+@pytest.fixture(scope="module")
+def v5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shaped as the catalogue's own row of jina v5 says."""
+    runtime_models.need("fastembed", "onnx")
+    return runtime_models.onnx_model(tmp_path_factory.mktemp("v5") / "model", 1024)
+
+
+def test_jina_v5_with_prompts_and_its_pooled_output(v5: Path) -> None:
+    with local(V5, v5) as embedder:
+        documents, query = embedder.documents(TEXTS), embedder.query("red apples")
+        assert embedder.usage.tokens == sum(len("Document: " + text) + 2 for text in TEXTS) + 19
+        assert embedder.usage.requests == 2
+    right = np.stack([summed(v5, "Document: " + text) for text in TEXTS])
+    np.testing.assert_allclose(documents, right, atol=1e-5)
+    np.testing.assert_allclose(query, summed(v5, "Query: red apples"), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(documents, axis=1), 1, atol=1e-6)
+    assert np.abs(query - summed(v5, "red apples")).max() > 1e-3  # without the prompt
+    assert np.abs(query - summed(v5, "Query: red apples", "mean")).max() > 1e-3
+
+
+@pytest.mark.parametrize("padding", ["right", "left"])
+@pytest.mark.parametrize("pooling", ["last", "mean", "cls"])
+def test_pooling_of_token_vectors(pooling: str, padding: str, tmp_path: Path) -> None:
+    """Texts of different lengths in one batch: padding is in no vector."""
+    runtime_models.need("fastembed", "onnx")
+    weights = runtime_models.onnx_model(tmp_path / "model", 1024, padding=padding)
+    changed = described(output="last_hidden_state", pooling=pooling)
+    with local(V5, weights, rows=changed, runtime=Runtime(batch=4)) as embedder:
+        documents = embedder.documents(TEXTS)
+    right = np.stack([summed(weights, "Document: " + text, pooling) for text in TEXTS])
+    if pooling == "cls" and padding == "left":
+        # The first place is padding then: fastembed pools it all the same.
+        np.testing.assert_allclose(documents[2], right[2], atol=1e-5)
+        assert np.abs(documents[1] - right[1]).max() > 1e-3
+    else:
+        np.testing.assert_allclose(documents, right, atol=1e-5)
+
+
+def test_cut_and_normalised_here(v5: Path) -> None:
+    with local(V5, v5, 64) as embedder:
+        vector = embedder.documents(["red apples"])[0]
+    prefix = summed(v5, "Document: red apples")[:64]
+    np.testing.assert_allclose(vector, prefix / np.linalg.norm(prefix), atol=1e-5)
+
+
+def test_a_model_that_fastembed_knows_and_does_not_normalise(tmp_path: Path) -> None:
+    runtime_models.need("fastembed", "onnx")
+    weights = runtime_models.onnx_model(tmp_path / "model", 1024, file="model.onnx")
+    with local("multilingual-e5-large", weights) as embedder:
+        document, query = embedder.documents(["pears"])[0], embedder.query("pears")
+    np.testing.assert_allclose(document, summed(weights, "passage: pears", "mean"), atol=1e-5)
+    np.testing.assert_allclose(query, summed(weights, "query: pears", "mean"), atol=1e-5)
+
+
+def test_jina_v3_has_an_adapter_and_a_prompt_for_each_side(tmp_path: Path) -> None:
+    runtime_models.need("fastembed", "onnx")
+    weights = runtime_models.onnx_model(tmp_path / "model", 1024, tasks=5, context=200)
+    model = catalog.builtin().model("jina-embeddings-v3")
+    served = rows(**{"jina-embeddings-v3": "jinaai/jina-embeddings-v3"})
+    with local("jina-embeddings-v3", weights, rows=served) as embedder:
+        document, query = embedder.documents(["pears"])[0], embedder.query("pears")
+    assert model.document.prompt
+    assert model.query.prompt
+    passage = summed(weights, model.document.prompt + "pears", "mean", 1)
+    asked = summed(weights, model.query.prompt + "pears", "mean", 0)
+    np.testing.assert_allclose(document, passage, atol=1e-5)
+    np.testing.assert_allclose(query, asked, atol=1e-5)
+    assert np.abs(query - summed(weights, model.query.prompt + "pears", "mean", 1)).max() > 1e-3
+
+
+def test_a_text_that_would_be_cut_is_refused(v5: Path) -> None:
+    room = 64 - 2 - len("Document: ")
+    with local(V5, v5) as embedder:
+        embedder.documents(["a" * room])
+        with pytest.raises(DocumentError, match=r"65 tokens are more than the 64 .* --truncate"):
+            embedder.documents(["short", "a" * (room + 1)])
+    with local(V5, v5, truncate=True) as embedder:
+        cut, short = embedder.documents(["a" * room + "bcd", "short"])
+        assert embedder.usage.tokens == 64 + len("Document: short") + 2
+        assert embedder.usage.accounts[0].cut == 1
+    # [SEP] stays at the end of what is cut.
+    np.testing.assert_allclose(cut, summed(v5, "Document: " + "a" * room), atol=1e-5)
+    np.testing.assert_allclose(short, summed(v5, "Document: short"), atol=1e-5)
+
+
+def test_a_smaller_context_of_the_row_is_where_texts_are_cut(v5: Path) -> None:
+    onnx = {"file": "onnx/model.onnx", "output": "sentence_embedding"}
+    smaller = rows(**{V5: {"id": "jinaai/x", "context": 20, "onnx": onnx}})
+    with local(V5, v5, rows=smaller, truncate=True) as embedder:
+        cut = embedder.documents(["abcdefghijkl"])[0]
+    np.testing.assert_allclose(cut, summed(v5, "Document: abcdefgh"), atol=1e-5)
+
+
+def test_one_export_several_times_in_a_process(v5: Path) -> None:
+    right = summed(v5, "Query: pears")
+
+    def query(_: int) -> np.ndarray:
+        with local(V5, v5) as embedder:
+            return embedder.query("pears")
+
+    with ThreadPoolExecutor(4) as threads:
+        for vector in threads.map(query, range(8)):
+            np.testing.assert_allclose(vector, right, atol=1e-5)
+
+
+def test_several_threads(v5: Path) -> None:
+    texts = [f"{name} {n}" for n in range(8) for name in ("pump", "valve", "door")]
+    with local(V5, v5, runtime=Runtime("cpu", threads=1)) as embedder:
+        with ThreadPoolExecutor(8) as threads:
+            together = [*threads.map(embedder.query, texts)]
+        for text, vector in zip(texts, together, strict=True):
+            np.testing.assert_allclose(vector, summed(v5, f"Query: {text}"), atol=1e-5)
+
+
+def test_ingest_and_search(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    runtime_models.need("fastembed", "onnx")
+    weights = runtime_models.onnx_model(tmp_path / "model", 384, file="model.onnx", context=200)
+    docs, store = tmp_path / "docs", str(tmp_path / "store")
+    docs.mkdir()
+    for name in ("zebra zoo", "cold milk", "iron ore"):
+        (docs / f"{name}.txt").write_text(name)
+    where = ["--store", store, "--json"]
+    flags = ["--model", "all-minilm-l6-v2", "--backend", "fastembed"]
+    with pytest.raises(SystemExit) as ended:
+        main(["ingest", str(docs), *flags, "--weights", str(weights), *where])
+    said = capfd.readouterr()
+    assert (ended.value.code, said.err) == (0, "")
+    assert json.loads(said.out)["documents"]["added"] == 3
+    with pytest.raises(SystemExit) as ended:  # the collection knows its model and its folder
+        main(["search", "cold milk", "--mode", "dense", *where])
+    said = capfd.readouterr()
+    assert (ended.value.code, said.err) == (0, "")
+    assert json.loads(said.out)["hits"][0]["source"] == "cold milk.txt"
+
+
+# ---- What is refused, and when
+
+
+@pytest.mark.parametrize(
+    ("onnx", "said"),
+    [
+        ({"output": "embedding"}, "cannot be loaded from .*'embedding' not found in the model"),
+        (
+            {"output": "last_hidden_state"},
+            r"told prompt 'Document: ' \(fastembed .*pooling",
+        ),
+        ({"file": "model.onnx"}, "has no model.onnx, which is read for jina-embeddings-v5"),
+    ],
+    ids=["no such output", "token vectors, not pooled", "no such file"],
+)
+def test_an_export_that_is_not_as_described(onnx: dict[str, object], said: str, v5: Path) -> None:
+    with local(V5, v5, rows=described(**onnx)) as embedder:
+        for _ in range(2):
+            with pytest.raises(BackendError, match=said) as raised:
+                embedder.documents(["text"])
+            assert "\n" not in str(raised.value)
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    runtime_models.need("fastembed", "onnx")
+    weights = runtime_models.onnx_model(tmp_path / "model", 32)
+    with (
+        local(V5, weights) as embedder,
+        pytest.raises(BackendError, match=f"vectors of 32 dimensions, and {V5} has 1024"),
+    ):
+        embedder.query("text")
+
+
+def test_a_model_that_fastembed_does_not_know(v5: Path) -> None:
+    with (
+        local(V5, v5, rows=rows(**{V5: "jinaai/unheard-of"})) as embedder,
+        pytest.raises(BackendError, match="does not know jinaai/unheard-of; describe its export"),
+    ):
+        embedder.query("text")
+
+
+def test_without_a_network_and_without_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime_models.need("fastembed")
+    monkeypatch.setenv("FASTEMBED_CACHE_PATH", str(tmp_path / "cache"))
+    with (
+        local(V5, None) as embedder,
+        pytest.raises(BackendError, match="cannot be loaded from jinaai/jina-embeddings-v5-text-s"),
+    ):
+        embedder.query("text")
+    assert (tmp_path / "cache").is_dir()
+
+
+def test_models_are_kept_where_they_last() -> None:
+    assert cache_folder({"FASTEMBED_CACHE_PATH": "/models"}) == Path("/models")
+    own = cache_folder({})
+    assert own.parts[-2:] == ("ragctl", "fastembed")
+    assert not own.is_relative_to(tempfile.gettempdir())
+
+
+@pytest.mark.parametrize(
+    ("runtime", "said"),
+    [
+        (Runtime(device="mps"), "runs on cpu, cuda or cuda:N, not 'mps'"),
+        (Runtime(device="cuda:x"), "not 'cuda:x'"),
+        (Runtime(dtype="bfloat16"), "no dtype to choose"),
+    ],
+)
+def test_settings_that_it_has_not(runtime: Runtime, said: str, v5: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        local(V5, v5, runtime=runtime)
+
+
+def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastembed", None)
+    with pytest.raises(UsageError, match=r"pip install 'ragctl\[fastembed\]'$"):
+        connect("multilingual-e5-large", backend="fastembed", environ={})
+
+
+def test_nothing_is_loaded_before_the_first_text() -> None:
+    runtime_models.need("fastembed")
+    code = (
+        "import sys; from ragctl.embedding import connect; "
+        "connect('multilingual-e5-large', backend='fastembed', environ={}); "
+        "print({'fastembed', 'onnxruntime'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"

@@ -1,0 +1,477 @@
+"""sentence-transformers in this process: real weights, and tiny models told their tasks as Jina's.
+
+The expected vectors of the tiny models are computed beside the library, from the
+exact text and the adapter that a side must get.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragctl import catalog
+from ragctl.catalog import Catalog, Choice, Layer, Runtime
+from ragctl.cli.main import main
+from ragctl.embedding import Embedder, Options, connect
+from ragctl.embedding.base import Request
+from ragctl.embedding.usage import Usage
+from ragctl.embedding.wires.sentence_transformers import SentenceTransformers
+from ragctl.errors import BackendError, DocumentError, Interrupted, UsageError
+from tests import runtime_models
+from tests.runtime_models import expected
+
+CPU = Runtime(device="cpu")
+V3 = (
+    "Represent the document for retrieval: ",
+    "Represent the query for retrieving evidence documents: ",
+)
+V3_TASKS = ("retrieval.query", "retrieval.passage", "separation", "classification", "text-matching")
+TOPICS = {
+    "The heat pump must not exceed sixty degrees.": "how hot may the pump become",
+    "Employees have twenty-eight days of vacation.": "how long is the annual leave",
+    "The museum opens at nine in the morning.": "when can I visit the exhibition",
+    "Bread is baked from flour, water and salt.": "what do I need for a loaf",
+}
+
+
+def local(
+    model: str,
+    weights: Path,
+    dim: int | None = None,
+    *,
+    task: str | None = None,
+    truncate: bool = False,
+    runtime: Runtime = CPU,
+    rows: Catalog | None = None,
+) -> Embedder:
+    return connect(
+        model,
+        dim=dim,
+        task=task,
+        choices=[Choice("sentence-transformers", weights=str(weights), runtime=runtime)],
+        catalog=rows,
+        environ={},
+        options=Options(truncate=truncate),
+    )
+
+
+@pytest.fixture(scope="module")
+def minilm() -> Path:
+    return runtime_models.minilm()
+
+
+@pytest.fixture(scope="module")
+def real(minilm: Path) -> Iterator[Embedder]:
+    with local("all-minilm-l6-v2", minilm) as embedder:
+        yield embedder
+
+
+@pytest.fixture(scope="module")
+def v3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runtime_models.need("sentence_transformers")
+    names = {"retrieval.passage": V3[0], "retrieval.query": V3[1]}
+    return runtime_models.sentence_model(
+        tmp_path_factory.mktemp("v3") / "model",
+        1024,
+        prompts={task: names.get(task, f"{task} text: ") for task in V3_TASKS},
+        code="Transformer",
+        tasks=V3_TASKS,
+        kwargs=("task",),
+        context=160,
+        memory=4,
+    )
+
+
+@pytest.fixture(scope="module")
+def v4(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runtime_models.need("sentence_transformers")
+    return runtime_models.sentence_model(
+        tmp_path_factory.mktemp("v4") / "model",
+        2048,
+        prompts={"query": "Query: ", "passage": "Passage: "},
+        code="MultimodalTransformer",
+        tasks=("retrieval", "text-matching", "code"),
+        kwargs=("task", "truncate_dim"),
+    )
+
+
+@pytest.fixture(scope="module")
+def v5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runtime_models.need("sentence_transformers")
+    return runtime_models.sentence_model(
+        tmp_path_factory.mktemp("v5") / "model",
+        1024,
+        code="DeclaringTransformer",
+        tasks=("retrieval", "text-matching", "clustering", "classification"),
+    )
+
+
+# ---- Real weights
+
+
+def test_the_nearest_text_is_the_right_one(real: Embedder) -> None:
+    before = real.usage.tokens
+    vectors = real.documents([*TOPICS])
+    assert vectors.shape == (4, 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    # Word pieces of the model's own vocabulary, with [CLS] and [SEP] around each text.
+    assert real.usage.tokens - before == 11 + 11 + 11 + 12
+    found = [int(np.argmax(vectors @ real.query(query))) for query in TOPICS.values()]
+    assert found == [0, 1, 2, 3]
+
+
+def test_vectors_are_the_library_s_own_in_the_order_of_the_texts(
+    real: Embedder, minilm: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    texts = [("red " * n + "apples").strip() for n in (60, 1, 200, 3, 1, 90)]
+    plain = SentenceTransformer(str(minilm), device="cpu").encode(texts)
+    np.testing.assert_allclose(real.documents(texts), plain, atol=1e-5)
+
+
+def test_a_text_that_would_be_cut_is_refused_with_both_numbers(real: Embedder) -> None:
+    long = "apple " * 300
+    with pytest.raises(DocumentError, match=r"302 tokens are more than the 256 .* --truncate"):
+        real.documents(["short", long])
+    with pytest.raises(UsageError, match="302 tokens"):
+        real.query(long)
+    with real.stream() as stream:
+        for key, text in enumerate(["short", long, "apple " * 254]):
+            stream.add(key, text)
+        outcomes = dict(stream.completed(block=True))
+        while stream.pending:
+            outcomes |= dict(stream.completed(block=True))
+    kinds = [type(outcomes[key]) for key in range(3)]
+    assert kinds == [np.ndarray, DocumentError, np.ndarray]
+
+
+def test_a_text_is_cut_where_that_is_asked_for(real: Embedder, minilm: Path) -> None:
+    with local("all-minilm-l6-v2", minilm, truncate=True) as embedder:
+        cut, short = embedder.documents(["apple " * 254 + "pear " * 100, "pear"])
+        assert embedder.usage.tokens == 256 + 3
+        assert embedder.usage.accounts[0].cut == 1
+    np.testing.assert_allclose(cut, real.documents(["apple " * 254])[0], atol=1e-5)
+    np.testing.assert_allclose(short, real.query("pear"), atol=1e-5)
+
+
+def test_a_host_s_smaller_context_counts(minilm: Path) -> None:
+    row = {"id": "sentence-transformers/all-MiniLM-L6-v2", "context": 20}
+    rows = _rows({"sentence-transformers": {"models": {"all-minilm-l6-v2": row}}})
+    with local("all-minilm-l6-v2", minilm, rows=rows) as embedder:
+        embedder.documents(["apple " * 18])
+        with pytest.raises(DocumentError, match="21 tokens are more than the 20"):
+            embedder.documents(["apple " * 19])
+    with local("all-minilm-l6-v2", minilm, rows=rows, truncate=True) as embedder:
+        cut = embedder.documents(["apple " * 18 + "pear " * 9])
+        np.testing.assert_allclose(cut, embedder.documents(["apple " * 18]), atol=1e-5)
+
+
+def test_dtype_and_batch_are_honoured(real: Embedder, minilm: Path) -> None:
+    texts = [*TOPICS]
+    half = Runtime(device="cpu", dtype="bfloat16", batch=1, threads=2)
+    with local("all-minilm-l6-v2", minilm, runtime=half) as embedder:
+        vectors = embedder.documents(texts)
+    exact = real.documents(texts)
+    assert np.abs(vectors - exact).max() > 1e-4  # float32 comes within 1e-6
+    assert np.sum(vectors * exact, axis=1).min() > 0.999
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_a_device_that_is_not_there(minilm: Path) -> None:
+    with (
+        local("all-minilm-l6-v2", minilm, runtime=Runtime(device="cuda:99")) as embedder,
+        pytest.raises(BackendError, match=r"all-minilm-l6-v2 cannot be loaded from .*"),
+    ):
+        embedder.query("text")
+
+
+def test_several_threads(real: Embedder) -> None:
+    texts = [f"{name} number {n}" for n in range(6) for name in ("pump", "valve", "door")]
+    alone = np.stack([real.query(text) for text in texts])
+    with ThreadPoolExecutor(6) as threads:
+        together = np.stack([*threads.map(real.query, texts)])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_several_devices(real: Embedder, minilm: Path) -> None:
+    texts = [f"text number {n} of a request" for n in range(40)]
+    with local("all-minilm-l6-v2", minilm, runtime=Runtime(device="cpu,cpu")) as embedder:
+        np.testing.assert_allclose(embedder.query(texts[0]), real.query(texts[0]), atol=1e-5)
+        np.testing.assert_allclose(embedder.documents(texts), real.documents(texts), atol=1e-5)
+
+
+def test_stopped_between_batches(minilm: Path) -> None:
+    rows = catalog.builtin()
+    provider = Choice("sentence-transformers", weights=str(minilm), runtime=CPU).row(
+        rows, "all-minilm-l6-v2"
+    )
+    wire = SentenceTransformers(rows.model("all-minilm-l6-v2"), provider, 384, Usage(), Options())
+    stopped = threading.Event()
+    stopped.set()
+    with pytest.raises(Interrupted):
+        wire.embed(Request("document", ("text",), stopped))
+    wire.close()
+
+
+def test_ingest_and_search(minilm: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Through the command, into the embedded store; nothing on standard error."""
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number, text in enumerate(TOPICS):
+        (docs / f"{number}.txt").write_text(text)
+    # To this English model a Cyrillic letter is a token: a chunk is longer than it seemed.
+    (docs / "russian.txt").write_text("Договоры хранятся пять лет. " * 16, encoding="utf-8")
+    (tmp_path / "pipeline.toml").write_text(
+        f"""
+        store = "store"
+        sources = [{{ path = "docs" }}]
+        chunking = {{ size = 128 }}
+        [embedding]
+        model = "all-minilm-l6-v2"
+        backend = "sentence-transformers"
+        weights = '{minilm}'
+        """
+    )
+
+    command = [sys.executable, "-m", "ragctl", "run", "pipeline.toml", "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ran.returncode == 3, ran.stderr  # one text would be cut
+    report = json.loads(ran.stdout)
+    assert (report["documents"]["added"], report["documents"]["failed"]) == (4, 1)
+    assert report["failures"][0]["source"] == "russian.txt"
+    error = report["failures"][0]["error"]
+    assert "266 tokens are more than the 256" in error
+    assert ran.stderr == f"failed: russian.txt: {error}\n"
+
+    # In this process, where torch is loaded already.
+    store, query = str(tmp_path / "store"), [*TOPICS.values()][1]
+    with pytest.raises(SystemExit) as ended:
+        main(["search", query, "--store", store, "--mode", "dense", "--json"])
+    said = capfd.readouterr()
+    assert (ended.value.code, said.err) == (0, "")
+    assert json.loads(said.out)["hits"][0]["source"] == "1.txt"
+
+
+# ---- What each side is told
+
+SIDES = [
+    # model, folder, task, (document: text before, adapter), (query: the same)
+    ("jina-embeddings-v3", "v3", None, (V3[0], "retrieval.passage"), (V3[1], "retrieval.query")),
+    ("jina-embeddings-v3", "v3", "clustering", *[("separation text: ", "separation")] * 2),
+    ("jina-embeddings-v4", "v4", None, ("Passage: ", "retrieval"), ("Query: ", "retrieval")),
+    ("jina-embeddings-v4", "v4", "code", ("Passage: ", "code"), ("Query: ", "code")),
+    ("jina-embeddings-v4", "v4", "text-matching", *[("Query: ", "text-matching")] * 2),
+    (
+        "jina-embeddings-v5-text-small",
+        "v5",
+        None,
+        ("Document: ", "retrieval"),
+        ("Query: ", "retrieval"),
+    ),
+    (
+        "jina-embeddings-v5-text-small",
+        "v5",
+        "classification",
+        *[("Document: ", "classification")] * 2,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "folder", "task", "document", "query"),
+    SIDES,
+    ids=[f"{row[0]}-{row[2] or 'retrieval'}" for row in SIDES],
+)
+def test_task_and_prompt_of_each_side(
+    model: str,
+    folder: str,
+    task: str | None,
+    document: tuple[str, str],
+    query: tuple[str, str],
+    request: pytest.FixtureRequest,
+) -> None:
+    weights: Path = request.getfixturevalue(folder)
+    text = "red apples"
+    sides = (document, query)
+    right = [expected(weights, prompt + text, adapter) for prompt, adapter in sides]
+    with local(model, weights, task=task) as embedder:
+        np.testing.assert_allclose(embedder.documents([text])[0], right[0], atol=1e-5)
+        np.testing.assert_allclose(embedder.query(text), right[1], atol=1e-5)
+        # A letter is a token, and two stand around each text.
+        assert embedder.usage.tokens == sum(len(prompt + text) + 2 for prompt, _ in sides)
+    # What a wrong side would have made is far from both.
+    for wrong in (
+        expected(weights, text, document[1]),
+        expected(weights, document[0] + text),
+    ):
+        assert np.abs(wrong - right[0]).max() > 1e-3
+
+
+def test_the_prompt_s_own_tokens_count(v3: Path) -> None:
+    room = 160 - 2 - len(V3[0])
+    with local("jina-embeddings-v3", v3) as embedder:
+        embedder.documents(["a" * room])
+        with pytest.raises(DocumentError, match="161 tokens are more than the 160"):
+            embedder.documents(["a" * (room + 1)])
+
+
+def test_a_repository_s_default_prompt_is_not_added(tmp_path: Path) -> None:
+    runtime_models.need("sentence_transformers")
+    weights = runtime_models.sentence_model(
+        tmp_path / "model", 1024, prompts={"s2p": "Given: "}, default_prompt="s2p", context=200
+    )
+    prompt = catalog.builtin().model("qwen3-embedding-0.6b").query.prompt
+    assert prompt
+    with local("qwen3-embedding-0.6b", weights) as embedder:
+        document, query = embedder.documents(["apples"])[0], embedder.query("apples")
+    np.testing.assert_allclose(document, expected(weights, "apples"), atol=1e-5)
+    np.testing.assert_allclose(query, expected(weights, prompt + "apples"), atol=1e-5)
+
+
+def test_matryoshka_is_a_prefix_of_the_whole_vector(v3: Path) -> None:
+    with local("jina-embeddings-v3", v3) as whole, local("jina-embeddings-v3", v3, 64) as cut:
+        full, part = whole.documents(["red apples"])[0], cut.documents(["red apples"])[0]
+    prefix = full[:64] / np.linalg.norm(full[:64])
+    assert part.shape == (64,)
+    np.testing.assert_allclose(part, prefix, atol=1e-5)
+
+
+def test_nomic_is_cut_after_a_layer_norm(tmp_path: Path) -> None:
+    runtime_models.need("sentence_transformers")
+    weights = runtime_models.sentence_model(tmp_path / "model", 768)
+    with local("nomic-embed-text-v1.5", weights, 128) as embedder:
+        vector = embedder.documents(["red apples"])[0]
+    full = expected(weights, "search_document: red apples").astype(np.float64)
+    normed = ((full - full.mean()) / full.std())[:128]
+    np.testing.assert_allclose(vector, normed / np.linalg.norm(normed), atol=1e-5)
+    assert np.abs(vector - full[:128] / np.linalg.norm(full[:128])).max() > 1e-3
+
+
+def test_batches_shrink_to_the_memory_there_is(v3: Path) -> None:
+    """The tiny model's code has memory for four texts."""
+    texts = [f"text {n}" for n in range(11)]
+    with local("jina-embeddings-v3", v3) as embedder:
+        vectors = embedder.documents(texts)
+        assert embedder.usage.requests == 1
+        alone = np.stack([embedder.documents([text])[0] for text in texts])
+    np.testing.assert_allclose(vectors, alone, atol=1e-5)
+
+
+# ---- What is refused, and when
+
+
+def test_no_memory_for_a_single_text(tmp_path: Path) -> None:
+    runtime_models.need("sentence_transformers")
+    weights = runtime_models.sentence_model(
+        tmp_path / "model",
+        1024,
+        code="DeclaringTransformer",
+        tasks=("retrieval",),
+        memory=0,
+    )
+    with (
+        local("jina-embeddings-v5-text-small", weights) as embedder,
+        pytest.raises(BackendError, match="no memory to run jina-embeddings-v5-text-small in"),
+    ):
+        embedder.query("text")
+
+
+def broken(folder: Path, **changes: object) -> Path:
+    """A tiny jina v3 that lacks something."""
+    made: dict[str, object] = {
+        "prompts": {"retrieval.passage": V3[0], "retrieval.query": V3[1]},
+        "code": "Transformer",
+        "tasks": V3_TASKS,
+        "kwargs": ("task",),
+        "context": 160,
+    }
+    return runtime_models.sentence_model(folder, 1024, **(made | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"prompts": {}},
+            r"jina-embeddings-v3 from .* told task='retrieval.passage', "
+            r"prompt_name='retrieval.passage' \(sentence-transformers \d.*\): ValueError: Prompt",
+        ),
+        (
+            {"tasks": ("retrieval.passage", "separation")},
+            r"told task='retrieval.query', .*Unsupported task 'retrieval.query'",
+        ),
+        ({"kwargs": ()}, r"does nothing with a task, and jina-embeddings-v3 is told task='retr"),
+    ],
+    ids=["no prompts", "no such task", "task dropped"],
+)
+def test_what_the_model_does_not_take_fails_at_once(
+    changes: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    """As one error of the backend, with the first text, and not as each document's fault."""
+    runtime_models.need("sentence_transformers")
+    with local("jina-embeddings-v3", broken(tmp_path / "model", **changes)) as embedder:
+        for _ in range(2):
+            with pytest.raises(BackendError, match=said) as raised:
+                embedder.documents(["text"])
+            assert "\n" not in str(raised.value)
+
+
+def test_weights_of_another_model(minilm: Path) -> None:
+    with (
+        local("multilingual-e5-large", minilm) as embedder,
+        pytest.raises(BackendError, match="makes vectors of 384 dimensions, and multilingual-e5"),
+    ):
+        embedder.documents(["text"])
+
+
+def test_code_of_a_repository_runs_only_where_the_row_trusts_it(v5: Path) -> None:
+    rows = _rows(
+        {"sentence-transformers": {"models": {"jina-embeddings-v5-text-small": "jinaai/v5"}}}
+    )
+    with (
+        local("jina-embeddings-v5-text-small", v5, rows=rows) as embedder,
+        pytest.raises(BackendError, match="trust_remote_code"),
+    ):
+        embedder.query("text")
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    runtime_models.need("sentence_transformers")
+    with pytest.raises(UsageError, match="there is no folder of weights at"):
+        local("all-minilm-l6-v2", tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with (
+        local("all-minilm-l6-v2", tmp_path / "empty") as embedder,
+        pytest.raises(BackendError, match=r"all-minilm-l6-v2 cannot be loaded from .*empty"),
+    ):
+        embedder.query("text")
+
+
+def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(UsageError, match=r"pip install 'ragctl\[sentence-transformers\]'.*torch"):
+        connect("all-minilm-l6-v2", backend="sentence-transformers", environ={})
+
+
+def test_nothing_is_loaded_before_the_first_text() -> None:
+    runtime_models.need("sentence_transformers")
+    code = (
+        "import sys; from ragctl.embedding import connect; "
+        "connect('jina-embeddings-v3', backend='sentence-transformers', environ={}); "
+        "print({'torch', 'transformers', 'sentence_transformers'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"
+
+
+def _rows(providers: dict[str, object]) -> Catalog:
+    """The catalogue under rows of a test, and under no user's."""
+    return catalog.of_user({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", providers))
