@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ragctl.catalog import Limits
-from ragctl.embedding import DocumentStream, Embedder, Patience, connect
+from ragctl.embedding import DocumentStream, Embedder, Options, Patience, connect
 from ragctl.errors import BackendError, DocumentError, Interrupted
 from tests.servers import faults
 from tests.servers.jina import JinaServer
@@ -215,6 +215,102 @@ def test_halves_of_a_refused_batch_are_handed_over_before_a_failure() -> None:
         with pytest.raises(BackendError, match="balance"):
             drain(stream, results)
         assert sorted(results) == [0, 1]
+
+
+@pytest.mark.parametrize("bad", [0, 31, 63])
+def test_one_bad_text_of_a_batch_costs_few_requests(bad: int) -> None:
+    """Halving finds it: twice the logarithm of the batch, and no good text is sent twice."""
+    texts = [f"text {n}" for n in range(64)]
+    texts[bad] = "far too long " * 9
+    with (
+        JinaServer(context=20) as server,
+        connected(server, Limits(texts=64)) as embedder,
+        embedder.stream() as stream,
+    ):
+        for n, text in enumerate(texts):
+            stream.add(n, text)
+        results = drained(stream)
+        embedded = [text.text for text in server.texts]
+    assert {n for n, r in results.items() if isinstance(r, DocumentError)} == {bad}
+    assert sorted(embedded) == sorted(set(texts) - {texts[bad]})
+    assert len(server.requests) == 1 + 2 * int(math.log2(64))
+
+
+def late(server: JinaServer, limits: Limits, concurrency: int = 1) -> Embedder:
+    embedder = connect(
+        "jina-embeddings-v3",
+        dim=32,
+        base_url=server.url,
+        environ={"JINA_API_KEY": "k"},
+        concurrency=concurrency,
+        patience=Patience(total=0.05, first=0.001, read=10),
+        options=Options(late_chunking=True),
+    )
+    embedder.limits = limits
+    return embedder
+
+
+def test_texts_that_belong_together_go_in_a_request_of_their_own() -> None:
+    with (
+        JinaServer() as server,
+        late(server, Limits(texts=4)) as embedder,
+        embedder.stream() as stream,
+    ):
+        stream.add("a", "before")
+        stream.add_together([("b", "one", 1), ("c", "two", 1), ("d", "three", 1)])
+        stream.add_together([("e", "four", 1)])
+        stream.add("f", "after")
+        results: dict[str, object] = {}
+        while stream.pending:
+            results.update(stream.completed(block=True))
+        bodies = [(r.body["input"], r.body.get("late_chunking")) for r in server.requests]
+    assert bodies == [
+        (["before"], None),
+        (["one", "two", "three"], True),
+        (["four"], True),
+        (["after"], None),
+    ]
+    assert sorted(results) == list("abcdef")
+    assert not any(isinstance(result, DocumentError) for result in results.values())
+
+
+def test_texts_that_belong_together_are_refused_together() -> None:
+    """Halves would be embedded in another context than the whole: no vector is better."""
+    with (
+        JinaServer(context=20) as server,
+        late(server, Limits(texts=4)) as embedder,
+        embedder.stream() as stream,
+    ):
+        stream.add_together([(1, "one", 1), (2, "far too long " * 9, 30), (3, "three", 1)])
+        results = drained(stream)
+        assert len(server.requests) == 1
+        stream.add_together([(4, "four", 1), (5, " ", 0)])
+        stream.add_together([(n, f"text {n}", 1) for n in range(6, 11)])
+        results |= drained(stream)
+        assert len(server.requests) == 1
+    assert sorted(results) == list(range(1, 11))
+    said = {n: str(result) for n, result in results.items()}
+    assert all("TOKEN_LIMIT" in said[n] or "context" in said[n] for n in (1, 2, 3))
+    assert said[4] == said[5] == "the text is empty"
+    assert said[6] == "its 5 chunks are more than the 4 of one request: make them larger"
+    assert all(isinstance(result, DocumentError) for result in results.values())
+
+
+def test_what_waits_is_lost_with_a_failure_and_what_belongs_together_with_it() -> None:
+    with (
+        JinaServer(credit=0) as server,
+        late(server, Limits(texts=4)) as embedder,
+        embedder.stream() as stream,
+    ):
+        stream.add_together([(1, "one", 1), (2, "two", 1)])
+        with pytest.raises(BackendError, match="balance"):
+            drain(stream, {})
+        with pytest.raises(BackendError, match="balance"):
+            stream.add_together([(3, "three", 1)])
+        stream.stop()
+        with pytest.raises(Interrupted):
+            stream.add_together([(4, "four", 1)])
+        assert len(server.requests) == 1
 
 
 def test_stop_finishes_what_is_in_flight() -> None:
