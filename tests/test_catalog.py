@@ -3,8 +3,9 @@
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import Catalog, load_models, load_providers
+from ragctl.catalog import Catalog, Choice, Limits, load_models, load_providers
 from ragctl.errors import UsageError
+from tests.facts import FACTS, LAYER_NORM
 
 MODEL = """
 [m]
@@ -28,10 +29,6 @@ limits = { texts = 4 }
 models = { m = "M" }
 """
 
-QWEN = (
-    "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
-)
-
 
 def test_every_model_is_served_by_its_own_backend() -> None:
     for model in catalog.builtin().models.values():
@@ -40,40 +37,125 @@ def test_every_model_is_served_by_its_own_backend() -> None:
         assert model.normalized
 
 
+@pytest.mark.parametrize("name", FACTS)
+def test_sides_and_size(name: str) -> None:
+    """Against facts that were typed apart from the catalogue."""
+    model, facts = catalog.builtin().model(name), FACTS[name]
+    assert (model.dim, model.context) == (facts.native, facts.context)
+    assert (model.document.prompt, model.query.prompt) == facts.prompts
+    assert (model.document.task, model.query.task) == facts.tasks
+    assert model.matryoshka == (facts.smaller is not None)
+    assert {facts.native, facts.smaller, facts.largest} - {None} <= set(model.dims)
+    assert model.layer_norm == (name == LAYER_NORM)
+    assert set(model.trained) <= set(model.dims)
+
+
+def test_the_names_of_sides_in_libraries_differ_from_those_of_the_api() -> None:
+    def told(name: str, task: str | None = None) -> list[tuple[str | None, str | None]]:
+        model = catalog.builtin().model(name).for_task(task)
+        sides = (model.document.library, model.query.library)
+        return [(library.task, library.prompt_name) for library in sides]
+
+    v3 = ["retrieval.passage", "retrieval.query"]
+    assert told("jina-embeddings-v3") == [(name, name) for name in v3]
+    assert told("jina-embeddings-v3", "clustering") == [("separation", "separation")] * 2
+    assert told("jina-embeddings-v4") == [("retrieval", "passage"), ("retrieval", "query")]
+    assert told("jina-embeddings-v4", "code") == [("code", "passage"), ("code", "query")]
+    assert told("jina-embeddings-v4", "text-matching") == [("text-matching", "query")] * 2
+    for name in ("jina-embeddings-v5-text-small", "jina-embeddings-v5-text-nano"):
+        assert told(name) == [("retrieval", None)] * 2
+        assert told(name, "clustering") == [("clustering", None)] * 2
+    for name in ("jina-code-embeddings-0.5b", "jina-code-embeddings-1.5b"):
+        assert told(name) == [(None, "nl2code_document"), (None, "nl2code_query")]
+        assert told(name, "qa") == [(None, "qa_document"), (None, "qa_query")]
+    assert told("qwen3-embedding-8b") == [(None, None)] * 2
+
+
 @pytest.mark.parametrize(
-    ("name", "dim", "document", "query"),
+    ("name", "tasks"),
     [
-        ("jina-embeddings-v2-base-zh", 768, ("", None), ("", None)),
-        (
-            "jina-embeddings-v3",
-            1024,
-            ("Represent the document for retrieval: ", "retrieval.passage"),
-            ("Represent the query for retrieving evidence documents: ", "retrieval.query"),
-        ),
-        (
-            "jina-embeddings-v4",
-            2048,
-            ("Passage: ", "retrieval.passage"),
-            ("Query: ", "retrieval.query"),
-        ),
-        (
-            "jina-embeddings-v5-text-small",
-            1024,
-            ("Document: ", "retrieval.passage"),
-            ("Query: ", "retrieval.query"),
-        ),
-        ("text-embedding-3-large", 3072, ("", None), ("", None)),
-        ("qwen3-embedding-8b", 4096, ("", None), (QWEN, None)),
-        ("multilingual-e5-small", 384, ("passage: ", None), ("query: ", None)),
+        ("jina-embeddings-v3", ["text-matching", "classification", "clustering"]),
+        ("jina-embeddings-v4", ["code", "text-matching"]),
+        ("jina-embeddings-v5-text-small", ["text-matching", "classification", "clustering"]),
+        ("jina-code-embeddings-0.5b", ["qa", "code2code", "code2nl", "code2completion"]),
+        ("embed-v4.0", ["classification", "clustering"]),
+        ("bge-m3", []),
     ],
 )
-def test_sides_and_size(
-    name: str, dim: int, document: tuple[str, str | None], query: tuple[str, str | None]
-) -> None:
+def test_other_tasks(name: str, tasks: list[str]) -> None:
     model = catalog.builtin().model(name)
-    assert model.dim == dim
-    assert (model.document.prompt, model.document.task) == document
-    assert (model.query.prompt, model.query.task) == query
+    assert list(model.tasks) == tasks
+    for task in tasks:
+        assert model.for_task(task).document != model.document
+        assert model.for_task(task).query != model.query
+    with pytest.raises(UsageError, match=rf"{name} has no task 'x'; it has: retrieval"):
+        model.for_task("x")
+
+
+def test_weights_that_forbid_commercial_use_are_marked_and_who_sells_it() -> None:
+    own = catalog.builtin()
+    forbidden = {name for name, model in own.models.items() if model.non_commercial}
+    assert forbidden == {name for name, model in own.models.items() if "-NC-" in model.licence}
+    assert {name for name, host in own.providers.items() if host.licensed} == {"jina", "elastic"}
+
+
+def test_late_chunking_is_offered_where_the_model_has_it() -> None:
+    offered = {
+        (host.name, name)
+        for host in catalog.builtin().providers.values()
+        for name, served in host.models.items()
+        if "late_chunking" in served.fields
+    }
+    models = ("jina-embeddings-v3", "jina-embeddings-v4")
+    assert offered == {(host, name) for host in ("jina", "jina-on-prem") for name in models}
+    assert all(catalog.builtin().model(name).late_chunking for name in models)
+
+
+@pytest.mark.parametrize(
+    ("backend", "truncation"),
+    [
+        *((name, "refuses") for name in ("jina", "cohere", "voyage", "ollama", "tei", "openai")),
+        *((name, "refuses") for name in ("vllm", "llama.cpp", "sentence-transformers")),
+        *((name, "cuts") for name in ("infinity", "tei-openai")),
+        *((name, "unknown") for name in ("siliconflow", "scaleway", "router", "ollama-legacy")),
+    ],
+)
+def test_what_a_host_does_with_long_texts(backend: str, truncation: str) -> None:
+    assert catalog.builtin().provider(backend).truncation == truncation
+
+
+@pytest.mark.parametrize(
+    ("backend", "texts", "tokens", "size"),
+    [
+        ("cohere", 96, None, None),
+        ("tei", 32, None, 2_000_000),
+        ("elastic", 16, None, None),
+        ("gemini", 100, None, None),
+        ("siliconflow", 32, None, None),
+        ("openai", 256, 300_000, None),
+        ("voyage", 256, 120_000, None),
+    ],
+)
+def test_limits_of_a_request(
+    backend: str, texts: int, tokens: int | None, size: int | None
+) -> None:
+    assert catalog.builtin().provider(backend).limits == Limits(texts, tokens, size)
+
+
+def test_prices_of_a_model_differ_by_who_runs_it() -> None:
+    prices = {
+        host: catalog.builtin().provider(host).models["qwen3-embedding-8b"].price
+        for host in ("siliconflow", "deepinfra", "openrouter", "ollama", "scaleway", "fireworks")
+    }
+    assert prices == {
+        "siliconflow": 0.02,
+        "deepinfra": 0.05,
+        "openrouter": 0.01,
+        "ollama": 0,
+        "scaleway": None,
+        "fireworks": None,  # sources disagree
+    }
+    assert catalog.builtin().provider("jina").free_tokens == 10_000_000
 
 
 def test_siliconflow_is_asked_only_for_listed_sizes_of_qwen3() -> None:
@@ -89,7 +171,7 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         catalog.builtin().model("jina-embedings-v3")
     with pytest.raises(UsageError, match=r"did you mean qwen3-embedding-8b\?"):
         catalog.builtin().model("qwen3-8b")
-    with pytest.raises(UsageError, match="known: all-minilm-l6-v2, bge-m3, builtin"):
+    with pytest.raises(UsageError, match="'xyz'; ragctl models lists all"):
         catalog.builtin().model("xyz")
     with pytest.raises(UsageError, match="did you mean siliconflow"):
         catalog.builtin().provider("silikonflow")
@@ -137,6 +219,15 @@ def test_rows_are_read_as_written() -> None:
         ('"cosine"', '"cosin"', "distance cannot be 'cosin'; did you mean cosine"),
         ('prompt = "q: "', 'promt = "q: "', r"table \[m.query\]: unknown key 'promt'"),
         ('backend = "p"', 'backend = "p"\nprice = "free"', "price must be a number, not a text"),
+        ("dim = 8", "dim = 8\npooling = 'max'", "pooling cannot be 'max'"),
+        ("dim = 8", "dim = 8\nnon_commercial = 'yes'", "non_commercial must be true or false"),
+        ("dim = 8", "dim = 8\ntasks = {retrieval = {}}", "retrieval is the row's own document"),
+        (
+            "dim = 8",
+            "dim = 8\ntasks = {a = {documents = {}}}",
+            r"\[m.tasks.a\]: unknown key 'docum",
+        ),
+        ('{ prompt = "" }', '{ library = { promptname = "" } }', "unknown key 'promptname'; did"),
         ("[m]", "[m]\n[m]", "m.toml is not valid TOML"),
         ("[m]", "x = 1\n[m]", "m.toml: x must be a table"),
     ],
@@ -161,6 +252,12 @@ def test_wrong_model_rows(change: str, to: str, error: str) -> None:
         ('m = "M"', "m = {idd = 'M'}", r"table \[p.models.m\]: unknown key 'idd'"),
         ('m = "M"', "m = {id = 'M', fields = ['tusk']}", "fields cannot hold 'tusk'"),
         ("dimensions = true", "", "dimensions is missing"),
+        ("dimensions = true", "dimensions = true\nconcurrency = 0", "concurrency must be 1 or mo"),
+        ("dimensions = true", "dimensions = true\nprice = '1'", "price must be a number, not a te"),
+        ("dimensions = true", "dimensions = true\ntruncation = 'cut'", "did you mean cuts"),
+        ("dimensions = true", "dimensions = true\nrates = {rpm = 5}", "unknown key 'rpm'"),
+        ("dimensions = true", "dimensions = true\nruntime = {dtype = 'int8'}", "dtype cannot be"),
+        ('wire = "openai"', 'wire = "fastembed"', "base_url has no meaning for a wire without"),
     ],
 )
 def test_wrong_provider_rows(change: str, to: str, error: str) -> None:
@@ -176,8 +273,54 @@ def test_wrong_provider_rows(change: str, to: str, error: str) -> None:
         (MODEL.replace('"p"', '"pp"'), PROVIDER, "no backend is called 'pp'"),
         (MODEL, PROVIDER.replace('m = "M"', ""), "its backend p does not serve it"),
         (MODEL.replace('prompt = ""', 'task = "t"'), PROVIDER, "prompts are not known"),
+        (
+            MODEL,
+            PROVIDER.replace('"openai"', '"cohere"'),
+            "cohere wire needs the task of each",
+        ),
+        (MODEL, PROVIDER.replace('"M"', '{id = "M", dims = [4]}'), "dims holds 4; the model has 8"),
+        (
+            MODEL.replace("dim = 8", "dim = 8\ncontext = 9"),
+            PROVIDER.replace('"M"', '{id = "M", context = 10}'),
+            "context 10 is above the model's 9",
+        ),
     ],
 )
 def test_tables_that_do_not_fit(model: str, provider: str, error: str) -> None:
     with pytest.raises(UsageError, match=error):
         catalog.check(Catalog(load_models(model, "m.toml"), load_providers(provider, "p.toml")))
+
+
+@pytest.mark.parametrize("word", ["key", "api_key", "token", "secret", "password"])
+def test_a_secret_in_a_row_is_refused_and_not_quoted(word: str) -> None:
+    row = PROVIDER.replace("[p]", f'[p]\n{word} = "sk-hidden"')
+    with pytest.raises(UsageError, match=f"a key does not belong in a file .found {word}.") as info:
+        load_providers(row, "p.toml")
+    assert "sk-hidden" not in str(info.value)
+
+
+def test_the_price_of_a_provider_is_that_of_its_models_without_one() -> None:
+    row = PROVIDER.replace("dimensions = true", "dimensions = true\nprice = 0.5")
+    assert load_providers(row, "p.toml")["p"].models["m"].price == 0.5
+    own = row.replace('"M"', '{ id = "M", price = 0 }')
+    assert load_providers(own, "p.toml")["p"].models["m"].price == 0
+    named = row.replace('"M"', '{ id = "M" }')
+    assert load_providers(named, "p.toml")["p"].models["m"].price == 0.5
+
+
+def test_a_host_that_holds_one_task_is_refused_another() -> None:
+    own = catalog.builtin()
+
+    def row(backend: str, model: str, task: str) -> None:
+        Choice(backend).row(own, model, task)
+
+    row("sentence-transformers", "jina-embeddings-v5-text-small", "clustering")
+    row("fastembed", "jina-embeddings-v3", "clustering")
+    row("ollama", "nomic-embed-text-v1.5", "clustering")  # a matter of the prompt
+    row("vllm", "jina-code-embeddings-1.5b", "code2nl")
+    for backend in ("fastembed", "vllm", "tei", "ollama", "llama.cpp"):
+        row(backend, "jina-embeddings-v5-text-small", "retrieval")
+        with pytest.raises(UsageError, match=f"{backend} serves .* but for retrieval: clustering"):
+            row(backend, "jina-embeddings-v5-text-small", "clustering")
+    with pytest.raises(UsageError, match="code needs other weights"):
+        row("llama.cpp", "jina-embeddings-v4", "code")

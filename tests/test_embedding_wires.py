@@ -1,12 +1,11 @@
 """Each model on each wire: the exact request for a document and for a query, and what comes of it.
 
 Backends are reached through `connect` and a real socket; the servers hold the
-facts of the hosts on their own account, and so does this file. The rows that are
-tested are the catalogue's: one without facts here fails.
+facts of the hosts on their own account, tests/facts.py those of the models. The
+rows that are tested are the catalogue's: one without facts fails.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.wires import REST
 from ragctl.errors import UsageError
 from ragctl.records import Json
+from tests.facts import FACTS, LAYER_NORM, NOT_CUT_BY_JINA, OPENAI, SIZES
 from tests.servers.cohere import CohereServer
 from tests.servers.elastic import ElasticServer
 from tests.servers.gemini import GeminiServer
@@ -28,160 +28,6 @@ from tests.servers.openai import OpenAIServer
 from tests.servers.tei import TeiServer
 from tests.servers.vectors import vector
 from tests.servers.voyage import VoyageServer
-
-QWEN = (
-    "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
-)
-RETRIEVAL = ("retrieval.passage", "retrieval.query")
-NL2CODE = ("nl2code.passage", "nl2code.query")
-
-
-@dataclass(frozen=True)
-class Facts:
-    """A model: its size, a smaller one (None: it has none), and the words for its two sides.
-
-    `tasks` None: the model's API has none. `prompts` None: no wire that needs
-    them serves it. `largest` is the size that it can have beyond its native one.
-    """
-
-    native: int
-    smaller: int | None
-    prompts: tuple[str, str] | None = ("", "")
-    tasks: tuple[str | None, str | None] = (None, None)
-    fields: tuple[str, ...] = ()
-    largest: int | None = None
-
-    @property
-    def sided(self) -> bool:
-        return any(self.tasks) or any(self.prompts or ())
-
-
-def _layer_normed(whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    normed: NDArray[np.float64] = (whole - whole.mean()) / whole.std()
-    return normed
-
-
-_V5 = ("Document: ", "Query: ")
-_CODE = (
-    "Candidate code snippet:\n",
-    "Find the most relevant code snippet given the following query:\n",
-)
-_E5 = ("passage: ", "query: ")
-_NOMIC = ("search_document: ", "search_query: ")
-_UNIT = ("normalized",)
-FACTS = {
-    "jina-embedding-b-en-v1": Facts(768, None),
-    **{
-        f"jina-embeddings-v2-base-{lang}": Facts(768, None, fields=_UNIT)
-        for lang in ("en", "de", "es", "zh")
-    },
-    "jina-embeddings-v3": Facts(1024, 256, None, RETRIEVAL, _UNIT),
-    "jina-embeddings-v4": Facts(2048, 512, ("Passage: ", "Query: "), RETRIEVAL),
-    "jina-embeddings-v5-text-small": Facts(1024, 512, _V5, RETRIEVAL, _UNIT),
-    "jina-embeddings-v5-text-nano": Facts(768, 32, _V5, RETRIEVAL, _UNIT),
-    "jina-code-embeddings-0.5b": Facts(896, 64, _CODE, NL2CODE),
-    "jina-code-embeddings-1.5b": Facts(1536, 128, _CODE, NL2CODE),
-    "jina-clip-v1": Facts(768, None),
-    "jina-clip-v2": Facts(1024, 64, None, (None, "retrieval.query")),
-    "text-embedding-3-small": Facts(1536, 512),
-    "text-embedding-3-large": Facts(3072, 256),
-    "embed-multilingual-v3.0": Facts(1024, None, None, ("search_document", "search_query")),
-    "embed-v4.0": Facts(1536, 256, None, ("search_document", "search_query")),
-    **{
-        f"voyage-{name}": Facts(1024, 256, None, ("document", "query"), largest=2048)
-        for name in ("4-large", "4", "4-lite", "3-large", "3.5", "3.5-lite")
-    },
-    "voyage-3": Facts(1024, None, None, ("document", "query")),
-    "voyage-3-lite": Facts(512, None, None, ("document", "query")),
-    "gemini-embedding-001": Facts(3072, 768, None, ("RETRIEVAL_DOCUMENT", "RETRIEVAL_QUERY")),
-    "qwen3-embedding-0.6b": Facts(1024, 256, ("", QWEN)),
-    "qwen3-embedding-4b": Facts(2560, 64, ("", QWEN)),
-    "qwen3-embedding-8b": Facts(4096, 1024, ("", QWEN)),
-    "bge-m3": Facts(1024, None),
-    "multilingual-e5-large": Facts(1024, None, _E5),
-    "multilingual-e5-small": Facts(384, None, _E5),
-    "nomic-embed-text-v1.5": Facts(768, 256, _NOMIC),
-    "nomic-embed-text-v2-moe": Facts(768, 256, _NOMIC),
-    "all-minilm-l6-v2": Facts(384, None),
-}
-LAYER_NORM = "nomic-embed-text-v1.5"
-NOT_CUT_BY_JINA = "jina-clip-v2"  # whether its API cuts it is not known
-
-_HUB = {
-    "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
-    "bge-m3": "BAAI/bge-m3",
-    "jina-code-embeddings-0.5b": "jinaai/jina-code-embeddings-0.5b",
-    "jina-code-embeddings-1.5b": "jinaai/jina-code-embeddings-1.5b",
-    **{
-        f"jina-embeddings-v2-base-{lang}": f"jinaai/jina-embeddings-v2-base-{lang}"
-        for lang in ("en", "de", "es", "zh")
-    },
-    "jina-embeddings-v5-text-small": "jinaai/jina-embeddings-v5-text-small-retrieval",
-    "multilingual-e5-large": "intfloat/multilingual-e5-large",
-    "multilingual-e5-small": "intfloat/multilingual-e5-small",
-    "nomic-embed-text-v1.5": "nomic-ai/nomic-embed-text-v1.5",
-    "nomic-embed-text-v2-moe": "nomic-ai/nomic-embed-text-v2-moe",
-    "qwen3-embedding-0.6b": "Qwen/Qwen3-Embedding-0.6B",
-    "qwen3-embedding-4b": "Qwen/Qwen3-Embedding-4B",
-    "qwen3-embedding-8b": "Qwen/Qwen3-Embedding-8B",
-}
-_QWENS = ("qwen3-embedding-0.6b", "qwen3-embedding-4b", "qwen3-embedding-8b")
-_E5S = ("multilingual-e5-large", "multilingual-e5-small")
-_CODES = ("jina-code-embeddings-0.5b", "jina-code-embeddings-1.5b")
-_OPENAIS = ("text-embedding-3-small", "text-embedding-3-large")
-
-
-def _of_hub(*models: str) -> dict[str, str]:
-    return {model: _HUB[model] for model in models}
-
-
-def _same(*models: str) -> dict[str, str]:
-    return {model: model for model in models}
-
-
-# Who speaks OpenAI's protocol: encoding_format, names there.
-OPENAI: dict[str, tuple[str | None, dict[str, str]]] = {
-    "openai": ("base64", _same(*_OPENAIS)),
-    "siliconflow": ("float", _of_hub("bge-m3", *_QWENS)),
-    "siliconflow-cn": ("float", _of_hub("bge-m3", *_QWENS)),
-    "deepinfra": ("float", _of_hub("multilingual-e5-large", *_QWENS)),
-    "fireworks": (None, {"qwen3-embedding-8b": "fireworks/qwen3-embedding-8b"}),
-    "scaleway": (None, _same("qwen3-embedding-8b")),
-    "openrouter": (
-        "float",
-        {
-            "bge-m3": "baai/bge-m3",
-            "multilingual-e5-large": "intfloat/multilingual-e5-large",
-            **{model: f"qwen/{model}" for model in _QWENS},
-        },
-    ),
-    "router": (None, _same("bge-m3", "multilingual-e5-large", *_QWENS, *_OPENAIS)),
-    "tei-openai": ("base64", {m: there for m, there in _HUB.items() if m not in _CODES}),
-    "vllm": (
-        "base64",
-        _of_hub("bge-m3", *_CODES, "jina-embeddings-v5-text-small", *_E5S, *_QWENS),
-    ),
-    "infinity": ("float", _of_hub("all-minilm-l6-v2", "bge-m3", *_E5S)),
-    "llama.cpp": (
-        None,
-        {
-            "jina-embeddings-v4": "jina-embeddings-v4-text-retrieval",
-            "jina-embeddings-v5-text-small": "jina-embeddings-v5-text-small-retrieval",
-            **_same(*_CODES, *_QWENS),
-        },
-    ),
-}
-
-_SILICONFLOW = (64, 128, 256, 512, 768, 1024, 2048, 4096)
-_SIZES: dict[str, Callable[[str, int], bool]] = {
-    "openai": lambda model, dim: True,
-    "deepinfra": lambda model, dim: True,
-    "fireworks": lambda model, dim: True,
-    "tei-openai": lambda model, dim: model != LAYER_NORM,
-    "siliconflow": lambda model, dim: dim in _SILICONFLOW,
-    "siliconflow-cn": lambda model, dim: dim in (*_SILICONFLOW, 1536, 2560),
-}
-"""Who is asked to cut, and to which sizes; the others never are."""
 
 SERVERS: dict[str, Callable[[str], EmbeddingServer]] = {
     "cohere": lambda there: CohereServer("secret"),
@@ -226,6 +72,11 @@ def bodies(server: EmbeddingServer) -> list[Any]:
     return [request.body for request in server.requests]
 
 
+def layer_normed(whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    normed: NDArray[np.float64] = (whole - whole.mean()) / whole.std()
+    return normed
+
+
 def check_vectors(embedder: Embedder, model: str, dim: int) -> None:
     """Embed on both sides, and compare with what the weights behind any host make of the texts."""
     documents = embedder.documents(["раз два", "three"])
@@ -235,7 +86,7 @@ def check_vectors(embedder: Embedder, model: str, dim: int) -> None:
         length = facts.largest or facts.native
         whole = vector(text, side if facts.sided else None, model, length)
         if model == LAYER_NORM and dim < facts.native:
-            whole = _layer_normed(whole)
+            whole = layer_normed(whole)
         np.testing.assert_allclose(found, whole[:dim] / np.linalg.norm(whole[:dim]), atol=1e-6)
     assert documents.dtype == np.float32
     assert embedder.identity["dimension"] == dim
@@ -250,7 +101,7 @@ def test_jina_request(backend: str, model: str, dim: int) -> None:
     common: dict[str, Json] = {"model": model, "embedding_type": "base64", "truncate": False}
     if facts.smaller and model != NOT_CUT_BY_JINA:
         common["dimensions"] = dim
-    if "normalized" in facts.fields:
+    if facts.unit:
         common["normalized"] = True
     named = [{"task": task} if task else {} for task in facts.tasks]
     assert bodies(server) == [
@@ -271,11 +122,10 @@ def test_openai_request(backend: str, model: str, dim: int) -> None:
     ):
         check_vectors(embedder, model, dim)
     facts = FACTS[model]
-    assert facts.prompts is not None
     common: dict[str, Json] = {"model": names[model]}
     if encoding:
         common["encoding_format"] = encoding
-    if facts.smaller and backend in _SIZES and _SIZES[backend](model, dim):
+    if facts.smaller and backend in SIZES and SIZES[backend](model, dim):
         common["dimensions"] = dim
     document, query = facts.prompts
     assert bodies(server) == [

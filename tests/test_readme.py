@@ -57,7 +57,10 @@ def test_options_named_in_the_readme_exist() -> None:
             text=True,
             check=True,
         ).stdout
-        for command in ("ingest", "search", "run", "status", "collections", "show", "delete")
+        for command in (
+            *("ingest", "search", "run", "status", "collections", "show", "delete"),
+            *("models", "backends"),
+        )
     )
     named = set(re.findall(r"--[a-z][a-z-]+", README)) - {"--debug"}
     assert {option for option in named if option not in helps} == set()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ragctl.catalog.model_table import RETRIEVAL, Model, Side, read_model
@@ -35,7 +36,7 @@ class Catalog:
         try:
             return self.models[name]
         except KeyError:
-            known = nearest(name, self.models)
+            known = nearest(name, self.models, "ragctl models lists all")
             raise UsageError(f"no model is called {name!r}; {known}") from None
 
     def provider(self, name: str) -> Provider:
@@ -43,7 +44,7 @@ class Catalog:
         try:
             return self.providers[name]
         except KeyError:
-            known = nearest(name, self.providers)
+            known = nearest(name, self.providers, "ragctl backends lists all")
             raise UsageError(f"no backend is called {name!r}; {known}") from None
 
     def serving(self, model: str) -> list[str]:
@@ -67,7 +68,12 @@ def stack(layers: list[Layer]) -> Catalog:
         {name: read_model(name, row, source) for name, (source, row) in models.items()},
         {name: read_provider(name, row, source) for name, (source, row) in providers.items()},
     )
-    check(found)
+    own = {layers[0].models_source, layers[0].providers_source}
+    check(
+        found,
+        {name: source for name, (source, _) in models.items() if source not in own},
+        {name: source for name, (source, _) in providers.items() if source not in own},
+    )
     return found
 
 
@@ -84,37 +90,50 @@ def _lay(rows: dict[str, tuple[str, dict[str, Any]]], over: Rows, source: str) -
         rows[name] = (source, merged)
 
 
-def check(catalog: Catalog) -> None:
-    """Raise UsageError where the two tables do not fit each other."""
+def check(
+    catalog: Catalog,
+    models_from: Mapping[str, str] = MappingProxyType({}),
+    providers_from: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Raise UsageError where the two tables do not fit each other.
+
+    The sources of rows that are not the package's own are named in it.
+    """
     for provider in catalog.providers.values():
         for name in provider.models:
-            _check_served(catalog, provider, name)
+            problem = _misfit(catalog, provider, name)
+            if problem:
+                where = f"backend {provider.name}, model {name!r}"
+                sources = (providers_from.get(provider.name), models_from.get(name))
+                raise UsageError(f"{_told(*sources)}{where}: {problem}")
     for model in catalog.models.values():
+        where = f"{_told(models_from.get(model.name))}model {model.name}"
         if model.backend not in catalog.providers:
-            raise UsageError(
-                f"model {model.name}: no backend is called {model.backend!r}; "
-                f"{nearest(model.backend, catalog.providers)}"
-            )
+            known = nearest(model.backend, catalog.providers)
+            raise UsageError(f"{where}: no backend is called {model.backend!r}; {known}")
         if model.name not in catalog.providers[model.backend].models:
-            raise UsageError(f"model {model.name}: its backend {model.backend} does not serve it")
+            raise UsageError(f"{where}: its backend {model.backend} does not serve it")
 
 
-def _check_served(catalog: Catalog, provider: Provider, name: str) -> None:
-    where = f"backend {provider.name}, model {name!r}"
+def _told(*sources: str | None) -> str:
+    """Return how an error begins that is about rows of these sources."""
+    known = list(dict.fromkeys(source for source in sources if source))
+    return f"{' and '.join(known)}: " if known else ""
+
+
+def _misfit(catalog: Catalog, provider: Provider, name: str) -> str | None:
+    """Return why a provider cannot serve the model of that name as its row says; None if it can."""
     if name not in catalog.models:
-        raise UsageError(f"{where}: no such model; {nearest(name, catalog.models)}")
+        return f"no such model; {nearest(name, catalog.models)}"
     model, served = catalog.models[name], provider.models[name]
     for size in served.dims or ():
         if size not in model.dims:
-            raise UsageError(f"{where}: dims holds {size}; the model has {model.sizes()}")
+            return f"dims holds {size}; the model has {model.sizes()}"
     if served.context and model.context and served.context > model.context:
-        raise UsageError(f"{where}: context {served.context} is above the model's {model.context}")
-    for side in (model.document, model.query):
-        missing = _unsayable(side, provider)
-        if missing:
-            raise UsageError(f"{where}: {missing}")
+        return f"context {served.context} is above the model's {model.context}"
     if provider.wire == "fastembed" and model.pooling == "unknown":
-        raise UsageError(f"{where}: the fastembed wire must know the model's pooling")
+        return "the fastembed wire must know the model's pooling"
+    return _unsayable(model.document, provider) or _unsayable(model.query, provider)
 
 
 def check_task(model: Model, provider: Provider, task: str | None) -> None:

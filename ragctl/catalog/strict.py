@@ -19,8 +19,11 @@ def parse(text: str, source: str) -> dict[str, object]:
         raise UsageError(f"{source} is not valid TOML: {error}") from error
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return how an error about an unknown `name` ends: the nearest names, else all of them."""
+def nearest(name: str, known: Iterable[str], instead: str | None = None) -> str:
+    """Return how an error about an unknown `name` ends: the nearest names, else all of them.
+
+    `instead` is said instead of all, where they are too many for a line.
+    """
     names = sorted(known)
     # "qwen3-8b" is near no name by its letters, but one name has all of its parts.
     parts = re.split(r"[^a-z0-9]+", name.lower())
@@ -28,6 +31,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = close[:3] or difflib.get_close_matches(name, names, n=3)
     if close:
         return f"did you mean {' or '.join(close)}?"
+    if instead is not None:
+        return instead
     return f"known: {', '.join(names)}" if names else "none is known"
 
 

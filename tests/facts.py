@@ -1,0 +1,166 @@
+"""Facts of models and hosts, held apart from the catalogue that they check."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+QWEN = (
+    "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+)
+RETRIEVAL = ("retrieval.passage", "retrieval.query")
+NL2CODE = ("nl2code.passage", "nl2code.query")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A model: its size, a smaller one (None: it has none), tokens a text, and words for its sides.
+
+    A task of None: the model's API has none. A prompt of None is not published.
+    `unit`: Jina's API has a field for the length of its vectors. `largest` is the
+    size that it can have beyond its native one.
+    """
+
+    native: int
+    smaller: int | None
+    context: int
+    prompts: tuple[str | None, str | None] = ("", "")
+    tasks: tuple[str | None, str | None] = (None, None)
+    unit: bool = False
+    largest: int | None = None
+
+    @property
+    def sided(self) -> bool:
+        return any(self.tasks) or any(self.prompts)
+
+
+_V3 = (
+    "Represent the document for retrieval: ",
+    "Represent the query for retrieving evidence documents: ",
+)
+_V5 = ("Document: ", "Query: ")
+_CODE = (
+    "Candidate code snippet:\n",
+    "Find the most relevant code snippet given the following query:\n",
+)
+_E5 = ("passage: ", "query: ")
+_NOMIC = ("search_document: ", "search_query: ")
+_VOYAGE = (
+    "Represent the document for retrieval: ",
+    "Represent the query for retrieving supporting documents: ",
+)
+_UNKNOWN = (None, None)
+_COHERE = ("search_document", "search_query")
+_GEMINI = ("RETRIEVAL_DOCUMENT", "RETRIEVAL_QUERY")
+_PLAIN = ("document", "query")
+FACTS = {
+    "jina-embedding-b-en-v1": Facts(768, None, 512),
+    **{
+        f"jina-embeddings-v2-base-{lang}": Facts(768, None, 8192, unit=True)
+        for lang in ("en", "de", "es", "zh")
+    },
+    "jina-embeddings-v3": Facts(1024, 256, 8192, _V3, RETRIEVAL, unit=True),
+    "jina-embeddings-v4": Facts(2048, 512, 32768, ("Passage: ", "Query: "), RETRIEVAL),
+    "jina-embeddings-v5-text-small": Facts(1024, 512, 32768, _V5, RETRIEVAL, unit=True),
+    "jina-embeddings-v5-text-nano": Facts(768, 32, 8192, _V5, RETRIEVAL, unit=True),
+    "jina-code-embeddings-0.5b": Facts(896, 64, 32768, _CODE, NL2CODE),
+    "jina-code-embeddings-1.5b": Facts(1536, 128, 32768, _CODE, NL2CODE),
+    "jina-clip-v1": Facts(768, None, 8192),
+    "jina-clip-v2": Facts(1024, 64, 8192, ("", None), (None, "retrieval.query")),
+    "text-embedding-3-small": Facts(1536, 512, 8191),
+    "text-embedding-3-large": Facts(3072, 256, 8191),
+    "embed-multilingual-v3.0": Facts(1024, None, 512, _UNKNOWN, _COHERE),
+    "embed-v4.0": Facts(1536, 256, 128_000, _UNKNOWN, _COHERE),
+    **{
+        f"voyage-{name}": Facts(1024, 256, 32_000, _VOYAGE, _PLAIN, largest=2048)
+        for name in ("4-large", "4", "4-lite", "3-large", "3.5", "3.5-lite")
+    },
+    "voyage-3": Facts(1024, None, 32_000, _VOYAGE, _PLAIN),
+    "voyage-3-lite": Facts(512, None, 32_000, _VOYAGE, _PLAIN),
+    "gemini-embedding-001": Facts(3072, 768, 2048, _UNKNOWN, _GEMINI),
+    "qwen3-embedding-0.6b": Facts(1024, 256, 32768, ("", QWEN)),
+    "qwen3-embedding-4b": Facts(2560, 64, 32768, ("", QWEN)),
+    "qwen3-embedding-8b": Facts(4096, 1024, 32768, ("", QWEN)),
+    "bge-m3": Facts(1024, None, 8192),
+    "multilingual-e5-large": Facts(1024, None, 512, _E5),
+    "multilingual-e5-small": Facts(384, None, 512, _E5),
+    "nomic-embed-text-v1.5": Facts(768, 256, 8192, _NOMIC),
+    "nomic-embed-text-v2-moe": Facts(768, 256, 512, _NOMIC),
+    "all-minilm-l6-v2": Facts(384, None, 256),
+}
+LAYER_NORM = "nomic-embed-text-v1.5"
+NOT_CUT_BY_JINA = "jina-clip-v2"  # whether its API cuts it is not known
+
+_HUB = {
+    "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+    "bge-m3": "BAAI/bge-m3",
+    "jina-code-embeddings-0.5b": "jinaai/jina-code-embeddings-0.5b",
+    "jina-code-embeddings-1.5b": "jinaai/jina-code-embeddings-1.5b",
+    **{
+        f"jina-embeddings-v2-base-{lang}": f"jinaai/jina-embeddings-v2-base-{lang}"
+        for lang in ("en", "de", "es", "zh")
+    },
+    "jina-embeddings-v5-text-small": "jinaai/jina-embeddings-v5-text-small-retrieval",
+    "multilingual-e5-large": "intfloat/multilingual-e5-large",
+    "multilingual-e5-small": "intfloat/multilingual-e5-small",
+    "nomic-embed-text-v1.5": "nomic-ai/nomic-embed-text-v1.5",
+    "nomic-embed-text-v2-moe": "nomic-ai/nomic-embed-text-v2-moe",
+    "qwen3-embedding-0.6b": "Qwen/Qwen3-Embedding-0.6B",
+    "qwen3-embedding-4b": "Qwen/Qwen3-Embedding-4B",
+    "qwen3-embedding-8b": "Qwen/Qwen3-Embedding-8B",
+}
+_QWENS = ("qwen3-embedding-0.6b", "qwen3-embedding-4b", "qwen3-embedding-8b")
+_E5S = ("multilingual-e5-large", "multilingual-e5-small")
+_CODES = ("jina-code-embeddings-0.5b", "jina-code-embeddings-1.5b")
+_OPENAIS = ("text-embedding-3-small", "text-embedding-3-large")
+
+
+def _of_hub(*models: str) -> dict[str, str]:
+    return {model: _HUB[model] for model in models}
+
+
+def _same(*models: str) -> dict[str, str]:
+    return {model: model for model in models}
+
+
+# Who speaks OpenAI's protocol: encoding_format, names there.
+OPENAI: dict[str, tuple[str | None, dict[str, str]]] = {
+    "openai": ("base64", _same(*_OPENAIS)),
+    "siliconflow": ("float", _of_hub("bge-m3", *_QWENS)),
+    "siliconflow-cn": ("float", _of_hub("bge-m3", *_QWENS)),
+    "deepinfra": ("float", _of_hub("multilingual-e5-large", *_QWENS)),
+    "fireworks": (None, {"qwen3-embedding-8b": "fireworks/qwen3-embedding-8b"}),
+    "scaleway": (None, _same("qwen3-embedding-8b")),
+    "openrouter": (
+        "float",
+        {
+            "bge-m3": "baai/bge-m3",
+            "multilingual-e5-large": "intfloat/multilingual-e5-large",
+            **{model: f"qwen/{model}" for model in _QWENS},
+        },
+    ),
+    "router": (None, _same("bge-m3", "multilingual-e5-large", *_QWENS, *_OPENAIS)),
+    "tei-openai": ("base64", {m: there for m, there in _HUB.items() if m not in _CODES}),
+    "vllm": (
+        "base64",
+        _of_hub("bge-m3", *_CODES, "jina-embeddings-v5-text-small", *_E5S, *_QWENS),
+    ),
+    "infinity": ("float", _of_hub("all-minilm-l6-v2", "bge-m3", *_E5S)),
+    "llama.cpp": (
+        None,
+        {
+            "jina-embeddings-v4": "jina-embeddings-v4-text-retrieval",
+            "jina-embeddings-v5-text-small": "jina-embeddings-v5-text-small-retrieval",
+            **_same(*_CODES, *_QWENS),
+        },
+    ),
+}
+
+_SILICONFLOW = (64, 128, 256, 512, 768, 1024, 2048, 4096)
+SIZES: dict[str, Callable[[str, int], bool]] = {
+    "openai": lambda model, dim: True,
+    "deepinfra": lambda model, dim: True,
+    "fireworks": lambda model, dim: True,
+    "tei-openai": lambda model, dim: model != LAYER_NORM,
+    "siliconflow": lambda model, dim: dim in _SILICONFLOW,
+    "siliconflow-cn": lambda model, dim: dim in (*_SILICONFLOW, 1536, 2560),
+}
+"""Who is asked to cut, and to which sizes; the others never are."""

@@ -1,0 +1,127 @@
+"""A user's own rows over the package's: in files of the configuration folder, and in a pipeline."""
+
+from pathlib import Path
+
+import pytest
+
+from ragctl import catalog
+from ragctl.catalog import Catalog, Layer, config_folder
+from ragctl.errors import UsageError
+
+MODEL = """
+[our-embedder]
+dim = 8
+normalized = true
+distance = "cosine"
+licence = "proprietary"
+languages = "de"
+backend = "our-host"
+document = { prompt = "" }
+query = { prompt = "q: " }
+"""
+PROVIDER = """
+[our-host]
+wire = "openai"
+base_url = "https://host.test/v1"
+keys = ["OUR_KEY"]
+dimensions = false
+limits = { texts = 4 }
+models = { our-embedder = "embedder-2", bge-m3 = "bge" }
+"""
+
+
+def with_files(folder: Path, models: str = "", providers: str = "") -> Catalog:
+    if models:
+        (folder / "models.toml").write_text(models, encoding="utf-8")
+    if providers:
+        (folder / "providers.toml").write_text(providers, encoding="utf-8")
+    return catalog.of_user({"RAGCTL_CONFIG": str(folder)})
+
+
+def test_without_files_it_is_the_packages_own(tmp_path: Path) -> None:
+    assert with_files(tmp_path) is catalog.builtin()
+    assert catalog.of_user({"RAGCTL_CONFIG": str(tmp_path / "none")}) is catalog.builtin()
+
+
+def test_the_folder_is_the_platforms_unless_named() -> None:
+    assert config_folder({"RAGCTL_CONFIG": "/etc/rag"}) == Path("/etc/rag")
+    assert config_folder({}).name == "ragctl"
+    assert config_folder({"RAGCTL_CONFIG": ""}).is_absolute()
+
+
+def test_a_model_and_a_provider_are_added(tmp_path: Path) -> None:
+    found = with_files(tmp_path, MODEL, PROVIDER)
+    assert found.model("our-embedder").query.prompt == "q: "
+    assert found.serving("our-embedder") == ["our-host"]
+    assert "our-host" in found.serving("bge-m3")
+    assert len(found.models) == len(catalog.builtin().models) + 1
+    assert "our-host" not in catalog.builtin().providers
+
+
+def test_one_key_of_a_known_provider_is_changed_and_the_rest_stays(tmp_path: Path) -> None:
+    row = '[voyage]\nrates = { requests = 3, tokens = 10_000 }\nkey_command = ["pass", "voyage"]'
+    own, found = catalog.builtin().provider("voyage"), with_files(tmp_path, providers=row)
+    changed = found.provider("voyage")
+    assert (changed.rates.requests, changed.rates.tokens) == (3, 10_000)
+    assert changed.key_command == ("pass", "voyage")
+    assert (changed.models, changed.limits, changed.keys) == (own.models, own.limits, own.keys)
+    assert own.rates.requests == 2000
+
+
+def test_a_known_provider_is_given_one_model_more(tmp_path: Path) -> None:
+    rows = '[ollama.models]\nmultilingual-e5-large = "our-e5"\nbge-m3 = { id = "b", context = 512 }'
+    changed = with_files(tmp_path, providers=rows).provider("ollama")
+    assert changed.models["multilingual-e5-large"].id == "our-e5"
+    assert (changed.models["bge-m3"].id, changed.models["bge-m3"].context) == ("b", 512)
+    assert changed.models["qwen3-embedding-8b"].id == "qwen3-embedding:8b"
+
+
+def test_one_key_of_a_known_model_is_changed(tmp_path: Path) -> None:
+    changed = with_files(tmp_path, '[bge-m3]\nbackend = "ollama"').model("bge-m3")
+    assert (changed.backend, changed.dim) == ("ollama", 1024)
+
+
+def test_a_pipelines_rows_lie_over_the_folders(tmp_path: Path) -> None:
+    (tmp_path / "providers.toml").write_text("[jina]\nconcurrency = 2\nlimits = { texts = 8 }\n")
+    layer = Layer("p, table [models]", {}, "p, table [providers]", {"jina": {"concurrency": 1}})
+    found = catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)}, layer).provider("jina")
+    assert (found.concurrency, found.limits.texts) == (1, 8)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "error"),
+    [
+        ("models.toml", "[m", r"models\.toml is not valid TOML"),
+        ("models.toml", "[bge-m3]\ndimension = 5", r"models\.toml, table \[bge-m3\]: unknown key"),
+        ("models.toml", "[bge-m3]\ndim = '5'", r"models\.toml, table \[bge-m3\]: dim must be a wh"),
+        ("models.toml", "bge-m3 = 1", r"models\.toml: bge-m3 must be a table, not a whole number"),
+        ("models.toml", "[bge-m3]\nbackend = 'x'", r"toml: model bge-m3: no backend is called 'x'"),
+        ("models.toml", "[bge-m3]\nbackend = 'jina'", "its backend jina does not serve it"),
+        ("models.toml", "[voyage-3]\nquery = {}", "the voyage wire needs the task of each side"),
+        ("providers.toml", "[jina]\nlimit = {}", r"providers\.toml, table \[jina\]: unknown key"),
+        (
+            "providers.toml",
+            "[jina]\napi_key = 'sk'",
+            r"providers\.toml, table \[jina\]: a key do",
+        ),
+        (
+            "providers.toml",
+            "[mine]\nwire = 'jina'",
+            r"providers\.toml, table \[mine\]: base_url",
+        ),
+        ("providers.toml", "[jina.models]\nbge-m4 = 'x'", "model 'bge-m4': no such model; did you"),
+    ],
+)
+def test_a_wrong_row_is_named_with_its_file(
+    tmp_path: Path, file: str, text: str, error: str
+) -> None:
+    (tmp_path / file).write_text(text)
+    with pytest.raises(UsageError, match=error) as info:
+        catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)})
+    assert str(info.value).startswith(str(tmp_path / file))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_bytes(b"[caf\xe9]")
+    with pytest.raises(UsageError, match=r"models\.toml: cannot be read .*utf-8"):
+        catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)})
