@@ -1,0 +1,238 @@
+"""`ragctl models` and `ragctl backends`, and the tables of the README that they print."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragctl import catalog
+from ragctl.catalog import listing, model_table, provider_table
+from ragctl.cli.main import main
+from tests.facts import FACTS
+
+README = Path(__file__).parents[1] / "README.md"
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Command:
+    """Runs the command in this process, with a configuration folder of its own."""
+
+    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capture = capture
+
+    def __call__(self, *words: str, status: int = 0) -> str:
+        """Return what it prints, to standard error where it is to fail."""
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        out, err = self._capture.readouterr()
+        assert ended.value.code == status, err
+        assert not (out if status else err)
+        return err if status else out
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self(*words, "--json"))
+
+    def on_a_terminal(self, *words: str) -> str:
+        """Return what it prints on a terminal 80 columns wide, colours taken out."""
+        leader, follower = pty.openpty()
+        running = subprocess.Popen(
+            [sys.executable, "-m", "ragctl", *words],
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+            stdout=follower,
+        )
+        os.close(follower)
+        shown = b""
+        while True:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:  # how Linux ends a terminal that nobody writes to
+                break
+            if not part:
+                break
+            shown += part
+        os.close(leader)
+        assert running.wait(30) == 0
+        text = shown.decode()
+        assert "\x1b[" in text
+        return ESCAPES.sub("", text)
+
+
+@pytest.fixture
+def ragctl(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    monkeypatch.setenv("RAGCTL_CONFIG", str(tmp_path))
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which main() sets
+    return Command(tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("models", listing.models(catalog.builtin(), catalog.builtin().models)),
+        ("backends", listing.backends(catalog.builtin(), catalog.builtin().providers)),
+    ],
+)
+def test_the_readme_shows_the_catalogue(name: str, table: listing.Listing) -> None:
+    """Where it does not: put the output of `RAGCTL_CONFIG=/ ragctl NAME --markdown` there."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", README.read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    assert found[1] == table.markdown()
+
+
+def test_markdown_is_what_the_command_prints(ragctl: Command) -> None:
+    own = catalog.builtin()
+    assert ragctl("models", "--markdown") == listing.models(own, own.models).markdown()
+
+
+def test_a_bar_does_not_end_a_cell() -> None:
+    table = listing.Listing(("model", "languages"), [("m", "de|en")])
+    assert table.markdown().splitlines()[2] == r"| `m` | de\|en |"
+
+
+def test_models_in_a_pipe_are_aligned_and_whole(ragctl: Command) -> None:
+    lines = ragctl("models").splitlines()
+    starts = [lines[0].index(column) for column in ("DIMENSIONS", "CONTEXT", "LICENCE", "BACKENDS")]
+    assert {line.split()[0] for line in lines[1:]} == {"builtin", *FACTS}
+    for line in lines[1:]:
+        assert all(line[start - 2 : start] == "  " for start in starts), line
+        assert all(line[start] != " " for start in starts), line
+        assert line == line.rstrip()
+
+
+def test_models_of_one_backend(ragctl: Command) -> None:
+    lines = ragctl("models", "--backend", "cohere").splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "MODEL",
+        "embed-multilingual-v3.0",
+        "embed-v4.0",
+    ]
+    lines = ragctl("backends", "--model", "multilingual-e5-small").splitlines()
+    assert [line.split()[0] for line in lines] == [
+        *("BACKEND", "sentence-transformers", "tei", "tei-openai", "vllm", "infinity"),
+    ]
+
+
+def test_one_model_in_full(ragctl: Command) -> None:
+    """Prompts stand between quotes: a space at the end is to be seen, and counts."""
+    shown = ragctl("models", "jina-embeddings-v4").splitlines()
+    assert "dimensions    2048 (1 to 2048; trained at 128, 256, 512, 1024, 2048)" in shown
+    assert "context       32,768 tokens" in shown
+    assert (
+        'document      task retrieval.passage, prompt "Passage: ", '
+        "in its library task=retrieval prompt_name=passage"
+    ) in shown
+    assert shown[shown.index("task          code") + 2].startswith(
+        '  query       task code.query, prompt "Query: "'
+    )
+    assert any(line.endswith("but for customers of jina") for line in shown)
+    assert (
+        "backend       jina (used when none is named): jina-embeddings-v4, context 8,192" in shown
+    )
+    query = next(
+        line for line in ragctl("models", "qwen3-embedding-8b").splitlines() if "Ins" in line
+    )
+    assert query.endswith('answer the query\\nQuery:"')
+
+
+def test_one_backend_in_full(ragctl: Command) -> None:
+    shown = ragctl("backends", "voyage").splitlines()
+    assert "key           VOYAGE_API_KEY" in shown
+    assert "a request     256 texts, 120,000 tokens" in shown
+    assert "a minute      2,000 requests, 3,000,000 tokens" in shown
+    assert "model         voyage-3-large: voyage-3-large, $0.18 per million tokens" in shown
+    assert "model         voyage-4: voyage-4" in shown
+    shown = ragctl("backends", "jina").splitlines()
+    assert "free          10,000,000 tokens of a new account" in shown
+    assert "model         jina-clip-v2: jina-clip-v2, vectors cut here" in shown
+
+
+def test_json_has_every_key(ragctl: Command) -> None:
+    (model,) = ragctl.json("models", "jina-embeddings-v3")["models"]
+    assert model["query"] == {
+        "task": "retrieval.query",
+        "prompt": "Represent the query for retrieving evidence documents: ",
+        "library": {"task": "retrieval.query", "prompt_name": "retrieval.query"},
+    }
+    assert model["dims"] == {"min": 1, "max": 1024}
+    assert list(model["tasks"]) == ["text-matching", "classification", "clustering"]
+    assert list(model["backends"]) == [
+        *("jina", "sentence-transformers", "fastembed", "elastic", "jina-on-prem"),
+    ]
+    assert model["backends"]["jina"]["fields"] == ["late_chunking", "normalized"]
+    (backend,) = ragctl.json("backends", "fastembed")["backends"]
+    nano = backend["models"]["jina-embeddings-v5-text-nano"]
+    assert nano["onnx"]["output"] == "sentence_embedding"
+    assert len(ragctl.json("models")["models"]) == len(FACTS) + 1
+    assert len(ragctl.json("backends")["backends"]) == len(catalog.builtin().providers)
+
+
+def test_json_tells_what_the_toml_says(ragctl: Command) -> None:
+    """Each key of a row, by its name there."""
+    (model,) = ragctl.json("models", "bge-m3")["models"]
+    assert set(model) == {*model_table._KEYS, "model", "backends"}
+    (backend,) = ragctl.json("backends", "tei")["backends"]
+    assert set(backend) == {*provider_table._KEYS, "backend"} - {"price"}
+    assert set(backend["models"]["bge-m3"]) == set(provider_table._SERVED)
+
+
+def test_a_users_rows_are_listed_and_a_key_command_is_not_shown(ragctl: Command) -> None:
+    """The README's own example."""
+    for name in ("models.toml", "providers.toml"):
+        text = README.read_text("utf-8")
+        example = re.search(rf"<!-- {re.escape(name)} -->\n```toml\n(.*?)```", text, re.DOTALL)
+        assert example is not None
+        (ragctl.folder / name).write_text(example[1])
+    assert ragctl("models").splitlines()[-1].startswith("our-embedder  ")
+    shown = ragctl("backends", "our-host")
+    assert "key           printed by a command" in shown
+    assert "embeddings.example.com" in shown
+    (backend,) = ragctl.json("backends", "our-host")["backends"]
+    assert backend["key_command"] is True
+    assert '"pass"' not in ragctl("backends", "our-host", "--json")
+    (jina,) = ragctl.json("backends", "jina")["backends"]
+    assert jina["rates"] == {"requests": 500, "tokens": 1_000_000}
+
+
+def test_text_of_a_row_cannot_write_to_the_terminal(ragctl: Command) -> None:
+    (ragctl.folder / "models.toml").write_text(
+        '[bge-m3]\nlanguages = "en\\u001b[2J\\u0007"\nquery = { prompt = "q\\u001b[2J: " }\n'
+    )
+    for shown in (ragctl("models"), ragctl("models", "bge-m3"), ragctl("models", "--markdown")):
+        assert "\x1b" not in shown
+        assert "\x07" not in shown
+    assert "\x1b[2J" not in ragctl.on_a_terminal("models", "--backend", "infinity")
+
+
+def test_on_a_terminal_nothing_is_cut_off(ragctl: Command) -> None:
+    shown = ragctl.on_a_terminal("models", "--backend", "llama.cpp")
+    assert all(len(line.rstrip("\r")) <= 80 for line in shown.split("\n"))
+    words = " ".join(line[31:].strip() for line in shown.splitlines())
+    for name, model in catalog.builtin().models.items():
+        if "llama.cpp" in catalog.builtin().serving(name):
+            assert name in shown
+            assert ", ".join(listing.serving(catalog.builtin(), model)) in words
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("models", "jina-v3"), "no model is called 'jina-v3'; did you mean jina-embeddings-v3?"),
+        (("backends", "silicon"), "no backend is called 'silicon'; did you mean siliconflow"),
+        (("models", "--backend", "x"), "no backend is called 'x'; ragctl backends lists all"),
+        (("backends", "--model", "bge"), "no model is called 'bge'; did you mean bge-m3?"),
+        (("models", "bge-m3", "--backend", "tei"), "give a name or --backend, not both"),
+    ],
+)
+def test_wrong_names(ragctl: Command, words: tuple[str, ...], error: str) -> None:
+    said = ragctl(*words, status=2)
+    assert said.startswith(f"ragctl: {error}")
+    assert said.count("\n") == 1
