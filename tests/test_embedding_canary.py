@@ -1,0 +1,139 @@
+"""Canaries: what a collection keeps of them, and what tells models apart."""
+
+import base64
+import hashlib
+import json
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ragctl.embedding import Canary
+from ragctl.embedding.base import Answer, Refused, Request, Vectors
+from ragctl.embedding.canary import DOCUMENTS, QUERY, THRESHOLD, ask, make, texts
+from ragctl.errors import BackendError
+from ragctl.records import Json
+
+
+def unit(rows: np.ndarray) -> Vectors:
+    wide = rows.astype(np.float64)
+    vectors: Vectors = (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32)
+    return vectors
+
+
+def random(seed: int, dim: int, spread: float = 1.0) -> Canary:
+    """A canary whose numbers have magnitudes spread over `spread` orders."""
+    generator = np.random.default_rng(seed)
+    wide = generator.standard_normal((4, dim)) * 10 ** generator.uniform(-spread, 0, (4, dim))
+    rows = unit(wide)
+    return Canary(rows[:3], rows[3:])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([1, 32, 384, 1024, 4096]), st.floats(0, 6))
+def test_what_is_kept_is_close_enough(seed: int, dim: int, spread: float) -> None:
+    made = random(seed, dim, spread)
+    kept = Canary.from_json(json.loads(json.dumps(made.to_json())))
+    assert kept.agreement("document", made.documents) >= 0.99999
+    assert kept.agreement("query", made.query) >= 0.99999
+    assert kept.documents.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(kept.documents, axis=1), 1, atol=1e-6)
+
+
+def test_it_is_small() -> None:
+    assert len(json.dumps(random(1, 1024).to_json())) < 4 * 1024 * 2 * 4 / 3 + 100
+
+
+def test_the_worst_text_decides() -> None:
+    made = random(1, 64)
+    documents = made.documents.copy()
+    documents[2] = random(2, 64).documents[2]
+    assert made.agreement("document", documents) < 0.6 < THRESHOLD
+    assert made.agreement("document", made.documents) > 0.9999
+
+
+@pytest.mark.parametrize("shape", [(3, 63), (3, 128), (2, 64), (4, 64)])
+def test_another_shape_does_not_agree(shape: tuple[int, int]) -> None:
+    assert random(1, 64).agreement("document", unit(np.ones(shape))) == 0.0
+
+
+def test_nan_does_not_agree() -> None:
+    made = random(1, 64)
+    assert not made.agreement("document", made.documents * np.float32("nan")) >= THRESHOLD
+
+
+def written(*numbers: float) -> str:
+    return base64.b64encode(np.array(numbers, "<f2").tobytes()).decode()
+
+
+GOOD = written(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({}, "it must have 3 documents and a query"),
+        ({"documents": [GOOD] * 3}, "it must have 3 documents and a query"),
+        ({"documents": [GOOD] * 2, "query": GOOD}, "it must have 3 documents and a query"),
+        ({"documents": GOOD, "query": GOOD}, "it must have 3 documents and a query"),
+        ({"documents": [GOOD, GOOD, 5], "query": GOOD}, "a vector is no text"),
+        ({"documents": [GOOD] * 3, "query": "%%%"}, "not base64 of float16"),
+        ({"documents": [GOOD] * 3, "query": "ключ"}, "not base64 of float16"),
+        ({"documents": [GOOD] * 3, "query": "AAA="}, "a vector has no finite length"),
+        ({"documents": [GOOD] * 3, "query": "AAAA"}, "not base64 of float16"),
+        ({"documents": [GOOD] * 3, "query": ""}, "a vector has no finite length"),
+        ({"documents": [GOOD] * 3, "query": written(0, 0)}, "a vector has no finite length"),
+        ({"documents": [GOOD] * 3, "query": written(1, np.nan)}, "a vector has no finite length"),
+        ({"documents": [GOOD] * 3, "query": written(np.inf, 1)}, "a vector has no finite length"),
+        ({"documents": [GOOD] * 3, "query": written(1, 2, 3)}, "its vectors differ in length"),
+    ],
+)
+def test_one_that_is_damaged_says_how(value: dict[str, Json], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Canary.from_json(value)
+
+
+class Echo:
+    """A wire that answers each text with a vector of its own, or refuses all."""
+
+    def __init__(self, *, refusing: bool = False) -> None:
+        self.requests: list[Request] = []
+        self.refusing = refusing
+
+    def embed(self, request: Request) -> Answer:
+        self.requests.append(request)
+        if self.refusing:
+            raise Refused("refused by host: 400 no")
+        rows = [[len(text), len(request.side), 1.0] for text in request.texts]
+        return Answer(unit(np.array(rows)), tokens=3)
+
+    def close(self) -> None:
+        pass
+
+
+def test_making_one_asks_for_both_sides_and_can_be_stopped() -> None:
+    wire, stopped = Echo(), threading.Event()
+    made = make(wire, stopped)
+    assert [(r.side, r.texts) for r in wire.requests] == [
+        ("document", DOCUMENTS),
+        ("query", (QUERY,)),
+    ]
+    assert all(r.stopped is stopped and not r.together for r in wire.requests)
+    assert (made.documents.shape, made.query.shape) == ((3, 3), (1, 3))
+    assert made.agreement("query", ask(wire, "query", stopped).vectors) == pytest.approx(1)
+
+
+def test_a_refusal_of_the_canary_texts_is_the_provider_s_failure() -> None:
+    with pytest.raises(BackendError, match="the canary texts are refused by host: 400") as caught:
+        make(Echo(refusing=True), threading.Event())
+    assert not isinstance(caught.value, Refused)
+
+
+def test_the_texts_stay_what_they_are() -> None:
+    """Every collection has vectors of exactly these."""
+    digest = hashlib.sha256("|".join((*texts("document"), *texts("query"))).encode()).hexdigest()
+    assert digest.startswith("8dbcb9404c8e202b")
+    assert texts("document") == DOCUMENTS
+    assert texts("query") == (QUERY,)
