@@ -545,7 +545,7 @@ def test_what_was_ingested_is_found(world: World) -> None:
     from ragctl.search import embedder_of, search
 
     with closing(world.open()) as collection:
-        embedder = embedder_of(collection, backend=None, base_url=None, environ=world.environ)
+        embedder = embedder_of(collection, environ=world.environ)
         with embedder:
             for question, source in (("сколько дней отпуска", "ru.md"), ("带薪假期", "zh.md")):
                 hits = search(collection, question, embedder=embedder)
