@@ -202,6 +202,14 @@ def test_a_users_rows_are_listed_and_a_key_command_is_not_shown(ragctl: Command)
     assert jina["rates"] == {"requests": 500, "tokens": 1_000_000}
 
 
+def test_the_rows_of_a_pipeline_are_listed(ragctl: Command) -> None:
+    file = ragctl.folder / "own.toml"
+    row = '[[sources]]\npath = "."\n[providers.tei.models]\njina-embeddings-v4 = "own/v4"\n'
+    file.write_text(row)
+    assert "jina-embeddings-v4: own/v4" in ragctl("backends", "tei", "--pipeline", str(file))
+    assert "own/v4" not in ragctl("backends", "tei")
+
+
 def test_text_of_a_row_cannot_write_to_the_terminal(ragctl: Command) -> None:
     (ragctl.folder / "models.toml").write_text(
         '[bge-m3]\nlanguages = "en\\u001b[2J\\u0007"\nquery = { prompt = "q\\u001b[2J: " }\n'

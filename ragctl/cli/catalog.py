@@ -1,13 +1,13 @@
 """`ragctl models` and `ragctl backends`: what the catalogue holds, a user's own rows included."""
 
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from ragctl.catalog import Catalog, Model, Provider, Served, Side, Sides, listing, of_user
 from ragctl.cli import console
-from ragctl.cli.options import AsJson
+from ragctl.cli.options import AsJson, environ, told_by
 from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,21 +15,26 @@ if TYPE_CHECKING:
     from ragctl.records import Json
 
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")]
+RowsOf = Annotated[
+    Path | None,
+    typer.Option("--pipeline", "-p", metavar="FILE", help="With the rows that this file has."),
+]
 _LABEL = 14  # characters of the label before each line of a single row
 
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="One model, with all that is known.")
+        str | None, typer.Argument(metavar="MODEL", help="One model, with all that is known.")
     ] = None,
     backend: Annotated[
         str | None, typer.Option("--backend", metavar="NAME", help="Only those it serves.")
     ] = None,
+    pipeline: RowsOf = None,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
 ) -> int:
     """Embedding models: sizes, context, licence, price, and who runs them."""
-    catalog = of_user(os.environ)
+    catalog = _catalog(pipeline)
     _one_at_most(name, backend, "--backend")
     if name is not None:
         names = [catalog.model(name).name]
@@ -47,16 +52,17 @@ def models(
 
 def backends(
     name: Annotated[
-        str | None, typer.Argument(metavar="[BACKEND]", help="One backend, with all it serves.")
+        str | None, typer.Argument(metavar="BACKEND", help="One backend, with all it serves.")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="Only those that serve it.")
     ] = None,
+    pipeline: RowsOf = None,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
 ) -> int:
     """Who runs embedding models: protocols, addresses, keys, limits, prices."""
-    catalog = of_user(os.environ)
+    catalog = _catalog(pipeline)
     _one_at_most(name, model, "--model")
     if name is not None:
         names = [catalog.provider(name).name]
@@ -70,6 +76,11 @@ def backends(
     else:
         _print_backend(catalog.providers[name])
     return 0
+
+
+def _catalog(pipeline: Path | None) -> Catalog:
+    told = told_by(pipeline)
+    return told.catalog if told else of_user(environ())
 
 
 def _one_at_most(name: str | None, other: str | None, option: str) -> None:
