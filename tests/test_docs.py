@@ -80,6 +80,7 @@ def of_line(line: str) -> Iterator[tuple[str, ...]]:
         words = words[end:]
 
 
+@cache
 def group() -> TyperGroup:
     found = typer.main.get_command(app)
     assert isinstance(found, TyperGroup)
