@@ -59,8 +59,9 @@ class Run:
                 if not surveyed.plan.nothing_to_do:
                     self._write(collection, embedder, surveyed, report)
             finally:
-                for failure in embedder.failures:
-                    report.warn("provider", failure)
+                if len(embedder.usage.accounts) > 1:  # of one alone the error itself tells
+                    for failure in embedder.failures:
+                        report.warn("provider", failure)
                 report.seconds = time.monotonic() - started
         return report
 
