@@ -1,0 +1,145 @@
+"""Whether a text is to blame, or the host would refuse anything."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from ragctl.catalog import Limits
+from ragctl.embedding import DocumentStream, Embedder, Options, Patience, connect
+from ragctl.errors import BackendError, DocumentError
+from tests.servers import faults
+from tests.servers.faults import Fault
+from tests.servers.host import Refusal, Text
+from tests.servers.jina import JinaServer
+from tests.servers.openai import OpenAIServer
+
+PATIENCE = Patience(total=0.2, first=0.001, longest=0.01, read=10)
+BAD = "far too long " * 9
+NO = faults.text(400, b'{"error": {"message": "no"}}')
+
+
+class Curt(OpenAIServer):
+    """A host that refuses a long text without a word that it is the text's length."""
+
+    def check_length(self, texts: list[Text], context: int, refusal: Refusal) -> None:
+        super().check_length(texts, context, Refusal(400, "bad request"))
+
+
+def connected(server: OpenAIServer, texts: int = 64) -> Embedder:
+    embedder = connect(
+        "text-embedding-3-small",
+        dim=64,
+        base_url=server.url,
+        environ={"OPENAI_API_KEY": "k"},
+        concurrency=1,
+        patience=PATIENCE,
+    )
+    embedder.limits = Limits(texts=texts)
+    return embedder
+
+
+def outcomes(embedder: Embedder, texts: Sequence[str]) -> dict[int, object]:
+    found: dict[int, object] = {}
+    with embedder.stream() as stream:
+        for n, text in enumerate(texts):
+            stream.add(n, text)
+        drain(stream, found)
+    return found
+
+
+def drain(stream: DocumentStream[int], found: dict[int, object]) -> None:
+    while stream.pending:
+        found.update(stream.completed(block=True))
+
+
+def blamed(found: dict[int, object]) -> set[int]:
+    return {n for n, outcome in found.items() if isinstance(outcome, DocumentError)}
+
+
+@pytest.mark.parametrize("bad", [0, 37, 63])
+def test_a_text_is_blamed_only_after_a_plain_word_has_passed(bad: int) -> None:
+    texts = [f"text {n}" for n in range(64)]
+    texts[bad] = BAD
+    with Curt(context=20) as server, connected(server) as embedder:
+        assert blamed(outcomes(embedder, texts)) == {bad}
+        inputs = [request.body["input"] for request in server.requests]
+    plain = [n for n, texts in enumerate(inputs) if texts == ["text"]]
+    alone = inputs.index([BAD])
+    assert plain == [1, alone + 1]  # after the first refusal, and after that of the text itself
+    assert len(inputs) == 1 + 2 * int(math.log2(64)) + len(plain)
+
+
+def test_a_host_that_refuses_everything_from_the_first_is_found_out_at_once() -> None:
+    with OpenAIServer() as server, connected(server) as embedder:
+        server.faults += [NO] * 100
+        with pytest.raises(BackendError, match="a plain one-word text is refused too"):
+            embedder.documents([f"text {n}" for n in range(64)])
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("texts", [1, 16])
+def test_one_that_begins_to_refuse_everything_blames_no_text(texts: int) -> None:
+    with OpenAIServer() as server, connected(server, texts) as embedder:
+        server.faults += [Fault()] * 3 + [NO] * 100
+        found: dict[int, object] = {}
+        with embedder.stream() as stream:
+            for n in range(4 * texts):
+                stream.add(n, f"text {n}")
+                if stream.pending >= 2 * texts:
+                    found.update(stream.completed(block=True))
+            with pytest.raises(BackendError, match="a plain one-word text is refused too"):
+                drain(stream, found)
+        assert sorted(found) == list(range(3 * texts))
+        assert blamed(found) == set()
+        assert len(server.requests) == 3 + 1 + int(math.log2(texts)) + 1
+
+
+def test_a_host_that_names_the_text_needs_no_proof() -> None:
+    with (
+        JinaServer(context=20) as server,
+        connect(
+            "jina-embeddings-v3", dim=32, base_url=server.url, environ={"JINA_API_KEY": "k"}
+        ) as embedder,
+    ):
+        assert blamed(outcomes(embedder, [BAD])) == {0}
+        assert len(server.requests) == 1
+
+
+def test_each_side_is_proved_for_itself() -> None:
+    """A host may take documents and refuse every question, for the way in which it is asked."""
+    with OpenAIServer() as server, connected(server) as embedder:
+        embedder.documents(["one", "two"])
+        server.faults += [NO] * 2
+        with pytest.raises(BackendError, match="a plain one-word text is refused too"):
+            embedder.query("question")
+        server.faults.clear()
+        embedder.query("question")
+        assert len(server.requests) == 4
+
+
+def test_texts_that_belong_together_are_proved_together() -> None:
+    with (
+        JinaServer() as server,
+        connect(
+            "jina-embeddings-v3",
+            dim=32,
+            base_url=server.url,
+            environ={"JINA_API_KEY": "k"},
+            patience=PATIENCE,
+            options=Options(late_chunking=True),
+        ) as embedder,
+        embedder.stream() as stream,
+    ):
+        refusal = faults.text(400, b'{"detail": {"message": "no", "code": "INPUT_INVALID"}}')
+        server.faults += [refusal]
+        stream.add_together([(1, "one", 1), (2, "two", 1)])
+        found: dict[int, object] = {}
+        drain(stream, found)
+        bodies = [(r.body["input"], r.body["late_chunking"]) for r in server.requests]
+        assert bodies == [(["one", "two"], True), (["text"], True)]
+        assert blamed(found) == {1, 2}
+        server.faults += [refusal] * 2
+        stream.add_together([(3, "three", 1), (4, "four", 1)])
+        with pytest.raises(BackendError, match="a plain one-word text is refused too"):
+            drain(stream, found)
