@@ -16,6 +16,7 @@ from ragctl import catalog
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.wires import REST
 from ragctl.errors import UsageError
+from ragctl.errors import DocumentError
 from ragctl.records import Json
 from tests.facts import FACTS, LAYER_NORM, NOT_CUT_BY_JINA, OPENAI, SIZES
 from tests.servers.cohere import CohereServer
@@ -253,3 +254,13 @@ def test_the_sides_of_the_test_servers_tell_right_from_wrong() -> None:
         wrong = np.argmax(asked @ documents.T, axis=1)
     assert right == list(range(30))
     assert sum(int(found) == n for n, found in enumerate(wrong)) < 10
+
+
+def test_a_text_too_long_for_llama_cpp_is_a_refused_text_though_it_says_500() -> None:
+    with (
+        OpenAIServer(like="llama.cpp", context=6) as server,
+        connected(server, "qwen3-embedding-0.6b", "llama.cpp") as embedder,
+    ):
+        with pytest.raises(DocumentError, match="too large to process"):
+            embedder.documents(["short", "one two three four five six seven", "also short"])
+        assert len(server.requests) <= 5  # halved, and not tried again

@@ -232,7 +232,8 @@ class Api:
             return BackendError(f"{self.host} refused {self._key_in_words()}: {said}")
         if complaint.codes & self._words.fatal or status == 402 or self._spent(complaint):
             return BackendError(f"{self.host} refused: {said}")
-        if complaint.codes & self._words.text:
+        # Servers of llama.cpp call a text that is too long a failure of their own.
+        if complaint.codes & self._words.text or (status == 500 and self._named(complaint)):
             return Refused(f"refused by {self.host}: {said}", certain=True)
         if status in (408, 409, 424, 429, 499) or (status >= 500 and status != 501):
             wait = retry_after(answer.headers, self._wall(), throttled=status == 429)
@@ -245,20 +246,22 @@ class Api:
         if status == 404:
             return BackendError(f"{self.host} knows no such model or address: {said}")
         if 300 <= status < 400:
-            to = answer.headers.get("location", "elsewhere")
+            # Without its query, which may quote the key back.
+            to = answer.headers.get("location", "elsewhere").partition("?")[0]
+            to = to.replace(self._secret, "***") if self._secret else to
             return BackendError(f"{self.host} redirects to {to}: give the final address")
         return BackendError(f"{self.host} refused: {said}")
 
     def _refused(self, status: int, complaint: Complaint, said: str) -> BackendError:
         if complaint.fields and not complaint.fields & INPUTS:
             return BackendError(f"{self.host} refused the request: {said}")
-        message = complaint.message.lower()
-        certain = (
-            bool(complaint.fields & INPUTS)
-            or status == 413
-            or any(phrase in message for phrase in self._words.phrases)
-        )
+        certain = bool(complaint.fields & INPUTS) or status == 413 or self._named(complaint)
         return Refused(f"refused by {self.host}: {said}", certain)
+
+    def _named(self, complaint: Complaint) -> bool:
+        """Whether a message says of the text itself that it is refused."""
+        message = complaint.message.lower()
+        return any(phrase in message for phrase in self._words.phrases)
 
     def _spent(self, complaint: Complaint) -> bool:
         said = " ".join((complaint.message, *complaint.codes)).lower()

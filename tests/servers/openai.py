@@ -165,6 +165,8 @@ class OpenAIServer(EmbeddingServer):
         texts = [model.read(text) for text in given]
         # The real API names neither a code nor the parameter for this one.
         too_long = Refusal(400, f"This model's maximum context length is {model.context} tokens")
+        if self.like is HOSTS["llama.cpp"]:
+            too_long = Refusal(500, "input (9 tokens) is too large to process. increase -ub")
         self.check_length(texts, model.context, too_long)
         if self.like.tokens and sum(len(text) // 4 for text in given) > self.like.tokens:
             raise Refusal(400, f"max {self.like.tokens} tokens per request")

@@ -23,7 +23,7 @@ from ragctl.errors import BackendError, UsageError
 if TYPE_CHECKING:
     from fastembed import TextEmbedding
 
-_BUDGET = 4096  # tokens a forward pass, padding included
+_BUDGET = 2048  # tokens a forward pass, padding included
 _POOLING = {"none": "DISABLED", "cls": "CLS", "mean": "MEAN", "last": "LAST_TOKEN"}
 _registering = threading.Lock()
 

@@ -84,12 +84,7 @@ class Ollama(RestWire):
         body = body | dict(self.provider.extra) | {"options": self._runner}
         try:
             return self.api.post(self.path(), body)
-        except Transient as failure:
-            # The older method answers 500 to what the newer one answers 400.
-            if any(phrase in str(failure).lower() for phrase in _TOO_LONG):
-                raise Refused(f"refused by {failure}", certain=True) from failure
-            raise
-        except Refused:
+        except (Refused, Transient):
             raise
         except BackendError as error:
             if not _ABSENT.search(str(error)):

@@ -15,6 +15,7 @@ class OpenAI(RestWire):
     words = Words(
         text=frozenset({"context_length_exceeded", "string_above_max_length"}),
         fatal=frozenset({"insufficient_quota", "model_not_found"}),
+        phrases=frozenset({"maximum context length", "is too large to process"}),
     )
 
     def body(self, request: Request) -> dict[str, Json]:

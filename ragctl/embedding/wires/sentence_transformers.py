@@ -21,7 +21,7 @@ from ragctl.errors import BackendError
 if TYPE_CHECKING:
     import torch
 
-_BUDGETS = {"cpu": 4096, "mps": 8192, "cuda": 32768}
+_BUDGETS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
 """Tokens a forward pass. On a CPU more gain nothing; on a GPU fewer leave it idle."""
 _SHARED = 32  # texts from which it pays to start a process for each device
 _NO_TASK = "no-such-task"
