@@ -86,6 +86,70 @@ FACTS = {
     "nomic-embed-text-v2-moe": Facts(768, 256, 512, _NOMIC),
     "all-minilm-l6-v2": Facts(384, None, 256),
 }
+Told = tuple[str | None, str | None]
+"""A side's task and prompt."""
+
+
+def _match(task: str | None, prompt: str | None) -> tuple[Told, Told]:
+    """Return the sides of a task that has one word for both."""
+    return (task, prompt), (task, prompt)
+
+
+def _code(task: str, document: str, query: str) -> tuple[Told, Told]:
+    return (f"{task}.passage", f"Candidate {document}:\n"), (f"{task}.query", f"Find {query}:\n")
+
+
+_OTHER_OF_V5 = {
+    task: _match(task, "Document: ") for task in ("text-matching", "classification", "clustering")
+}
+_OTHER_OF_CODE = {
+    "qa": _code("qa", "answer", "the most relevant answer given the following question"),
+    "code2code": _code(
+        "code2code",
+        "code snippet",
+        "an equivalent code snippet given the following code snippet",
+    ),
+    "code2nl": _code(
+        "code2nl", "comment", "the most relevant comment given the following code snippet"
+    ),
+    "code2completion": _code(
+        "code2completion",
+        "completion",
+        "the most relevant completion given the following start of code snippet",
+    ),
+}
+_OTHER_OF_COHERE = {task: _match(task, None) for task in ("classification", "clustering")}
+OTHER_TASKS: dict[str, dict[str, tuple[Told, Told]]] = {
+    "jina-embeddings-v3": {
+        "text-matching": _match("text-matching", ""),
+        "classification": _match("classification", ""),
+        "clustering": _match("separation", ""),
+    },
+    "jina-embeddings-v4": {
+        "code": (("code.passage", "Passage: "), ("code.query", "Query: ")),
+        "text-matching": _match("text-matching", "Query: "),
+    },
+    "jina-embeddings-v5-text-small": _OTHER_OF_V5,
+    "jina-embeddings-v5-text-nano": _OTHER_OF_V5,
+    "jina-code-embeddings-0.5b": _OTHER_OF_CODE,
+    "jina-code-embeddings-1.5b": _OTHER_OF_CODE,
+    "embed-multilingual-v3.0": _OTHER_OF_COHERE,
+    "embed-v4.0": _OTHER_OF_COHERE,
+    "gemini-embedding-001": {
+        "text-matching": _match("SEMANTIC_SIMILARITY", None),
+        "classification": _match("CLASSIFICATION", None),
+        "clustering": _match("CLUSTERING", None),
+        "qa": (("RETRIEVAL_DOCUMENT", None), ("QUESTION_ANSWERING", None)),
+        "fact-checking": (("RETRIEVAL_DOCUMENT", None), ("FACT_VERIFICATION", None)),
+        "nl2code": (("RETRIEVAL_DOCUMENT", None), ("CODE_RETRIEVAL_QUERY", None)),
+    },
+    "nomic-embed-text-v1.5": {
+        "clustering": _match(None, "clustering: "),
+        "classification": _match(None, "classification: "),
+    },
+}
+"""The sides of documents and of queries for each other task of a model."""
+
 LAYER_NORM = "nomic-embed-text-v1.5"
 NOT_CUT_BY_JINA = "jina-clip-v2"  # whether its API cuts it is not known
 

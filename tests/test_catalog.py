@@ -5,7 +5,7 @@ import pytest
 from ragctl import catalog
 from ragctl.catalog import Catalog, Choice, Limits, load_models, load_providers
 from ragctl.errors import UsageError
-from tests.facts import FACTS, LAYER_NORM
+from tests.facts import FACTS, LAYER_NORM, OTHER_TASKS
 
 MODEL = """
 [m]
@@ -71,23 +71,19 @@ def test_the_names_of_sides_in_libraries_differ_from_those_of_the_api() -> None:
     assert told("qwen3-embedding-8b") == [(None, None)] * 2
 
 
-@pytest.mark.parametrize(
-    ("name", "tasks"),
-    [
-        ("jina-embeddings-v3", ["text-matching", "classification", "clustering"]),
-        ("jina-embeddings-v4", ["code", "text-matching"]),
-        ("jina-embeddings-v5-text-small", ["text-matching", "classification", "clustering"]),
-        ("jina-code-embeddings-0.5b", ["qa", "code2code", "code2nl", "code2completion"]),
-        ("embed-v4.0", ["classification", "clustering"]),
-        ("bge-m3", []),
-    ],
-)
-def test_other_tasks(name: str, tasks: list[str]) -> None:
-    model = catalog.builtin().model(name)
-    assert list(model.tasks) == tasks
-    for task in tasks:
-        assert model.for_task(task).document != model.document
-        assert model.for_task(task).query != model.query
+@pytest.mark.parametrize("name", FACTS)
+def test_other_tasks(name: str) -> None:
+    model, facts = catalog.builtin().model(name), OTHER_TASKS.get(name, {})
+    found = {
+        task: tuple((side.task, side.prompt) for side in (sides.document, sides.query))
+        for task, sides in model.tasks.items()
+    }
+    assert found == facts
+    for task, sides in model.tasks.items():
+        other = model.for_task(task)
+        assert (other.document, other.query) == (sides.document, sides.query)
+        assert other.query != model.query
+    assert model.for_task("retrieval") is model
     with pytest.raises(UsageError, match=rf"{name} has no task 'x'; it has: retrieval"):
         model.for_task("x")
 
