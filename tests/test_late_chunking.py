@@ -92,7 +92,6 @@ def test_a_request_too_long_for_the_host_is_halved(late: World) -> None:
     late.server.context = 100
     late.write("a.md", paragraphs("one", "two", "three", "four"))
     report = late.ingest()
-    print([len(texts) for texts in inputs(late)], late.sources())
     assert not report.failures
     assert [len(texts) for texts in inputs(late)] == [4, 2, 2]
     assert late.sources() == {"a.md": 4}

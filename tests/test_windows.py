@@ -52,6 +52,14 @@ def test_text_without_headings_is_cut_between_chunks() -> None:
     assert windows(whole, 70) == [range(2), range(2, 4), range(4, 5)]
 
 
+def test_a_window_has_no_more_chunks_than_a_request_takes() -> None:
+    assert windows(chunks(*[(1, ())] * 600), 10_000) == [
+        range(256),
+        range(256, 512),
+        range(512, 600),
+    ]
+
+
 def test_a_chunk_larger_than_the_budget_stands_alone() -> None:
     assert windows(chunks((10, ()), (90, ()), (10, ())), 50) == [range(1), range(1, 2), range(2, 3)]
 

@@ -221,9 +221,9 @@ class Embedder:
         """Yield (position of the first text, vectors of texts from there on) until all are done.
 
         One batch is one yield. A batch refused for its content is halved until
-        the bad texts stand alone; each of them yields a DocumentError. Texts to
-        be embedded together are refused together: halves would have other
-        vectors. What was paid for is yielded before an error ends it.
+        the bad texts stand alone; each of them yields a DocumentError. Halves of
+        texts to be embedded together still are together. What was paid for is
+        yielded before an error ends it.
         """
         parts = [(0, len(request.texts))]
         while parts:
@@ -231,9 +231,8 @@ class Embedder:
             try:
                 answer = self._wire.embed(request.part(start, end))
             except Refused as refusal:
-                if request.together or end - start == 1:
-                    for position in range(start, end):
-                        yield position, DocumentError(str(refusal))
+                if end - start == 1:
+                    yield start, DocumentError(str(refusal))
                 else:
                     middle = (start + end) // 2
                     parts += [(middle, end), (start, middle)]

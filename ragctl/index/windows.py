@@ -10,17 +10,21 @@ from collections.abc import Sequence
 from ragctl.records import Chunk
 
 
+TEXTS = 256
+"""Chunks of a window, at most: those of a request that every host takes."""
+
+
 def windows(chunks: Sequence[Chunk], budget: int) -> list[range]:
     """Return the windows of a document's chunks, in order: every chunk is in one.
 
     `budget` is in tokens as the chunks count them. Only a chunk larger than it
-    makes a window larger than it.
+    makes a window larger than it. None has more than TEXTS chunks.
     """
     units = _units(chunks, range(len(chunks)), budget, level=0)
     found: list[range] = []
     for unit in units:
         last = found[-1] if found else None
-        if last is not None and _tokens(chunks, range(last.start, unit.stop)) <= budget:
+        if last is not None and _fits(chunks, range(last.start, unit.stop), budget):
             found[-1] = range(last.start, unit.stop)
         else:
             found.append(unit)
@@ -29,7 +33,7 @@ def windows(chunks: Sequence[Chunk], budget: int) -> list[range]:
 
 def _units(chunks: Sequence[Chunk], span: range, budget: int, level: int) -> list[range]:
     """Cut a span into sections that fit, going down one level of headings at a time."""
-    if len(span) <= 1 or _tokens(chunks, span) <= budget:
+    if len(span) <= 1 or _fits(chunks, span, budget):
         return [span] if span else []
     deepest = max(len(chunks[n].heading) for n in span)
     if level >= deepest:
@@ -46,5 +50,5 @@ def _units(chunks: Sequence[Chunk], span: range, budget: int, level: int) -> lis
     return units
 
 
-def _tokens(chunks: Sequence[Chunk], span: range) -> int:
-    return sum(chunks[n].tokens for n in span)
+def _fits(chunks: Sequence[Chunk], span: range, budget: int) -> bool:
+    return len(span) <= TEXTS and sum(chunks[n].tokens for n in span) <= budget
