@@ -54,7 +54,7 @@ class Spoken:
 
 WIRES: dict[str, Spoken] = {
     "jina": Spoken(JinaServer, "jina-embeddings-v5-text-small", indexed=True, most=512),
-    "openai": Spoken(OpenAIServer, "text-embedding-3-small", indexed=True, most=2048, proved=True),
+    "openai": Spoken(OpenAIServer, "text-embedding-3-small", indexed=True, most=2048),
     "ollama": Spoken(OllamaServer, "qwen3-embedding-0.6b"),
     "ollama-legacy": Spoken(OllamaLegacyServer, "qwen3-embedding-0.6b", 1024, requests=3),
     "tei": Spoken(TeiServer, "qwen3-embedding-0.6b"),

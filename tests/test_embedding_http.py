@@ -218,3 +218,21 @@ def test_a_host_that_answered_before_is_given_the_whole_patience() -> None:
             nobody.query("text")
         assert spent > 0.2
         assert time.monotonic() - began < spent
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("ALL_PROXY", "rubbish://user:secret@proxy.test", "Unknown scheme for proxy URL"),
+        ("SSL_CERT_FILE", "/no/such/file", "No such file or directory"),
+    ],
+)
+def test_a_wrong_proxy_or_certificate_of_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with connected("https://host.test/v1") as embedder, pytest.raises(BackendError) as caught:
+        embedder.query("text")
+    assert str(caught.value).startswith("host.test: the environment's proxy or certificates cannot")
+    assert said in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -137,9 +137,14 @@ def test_texts_that_belong_together_are_proved_together() -> None:
         found: dict[int, object] = {}
         drain(stream, found)
         bodies = [(r.body["input"], r.body["late_chunking"]) for r in server.requests]
-        assert bodies == [(["one", "two"], True), (["text"], True)]
-        assert blamed(found) == {1, 2}
-        server.faults += [refusal] * 2
+        assert bodies == [
+            (["one", "two"], True),
+            (["text"], True),
+            (["one"], True),
+            (["two"], True),
+        ]
+        assert blamed(found) == set()
+        server.faults += [refusal] * 3
         stream.add_together([(3, "three", 1), (4, "four", 1)])
         with pytest.raises(BackendError, match="a plain one-word text is refused too"):
             drain(stream, found)

@@ -185,29 +185,33 @@ class Api:
                 self._left.append(client)
 
     def _connected(self) -> "httpx.Client":
-        import httpx
-
         with self._lock:
             if self._client is None:
-                patience = self._patience
-                parts = urlsplit(self._url)
-                here = parts.hostname in LOOPBACK
-                self._client = httpx.Client(
-                    auth=_keyed(self._key, *self._auth) if self._key else None,
-                    timeout=httpx.Timeout(patience.read, connect=patience.connect),
-                    # HTTP/1.1 with a connection for each request in flight, kept for the next.
-                    # HTTP/2 would have them share one, and take turns: in Python it needs twice
-                    # the time a request, and saves a few handshakes a run.
-                    limits=httpx.Limits(
-                        max_connections=self._connections + 1, keepalive_expiry=_KEPT
-                    ),
-                    # A proxy of the environment is for the world outside, not for this machine;
-                    # nor are the world's certificates, which take 30 ms to load.
-                    trust_env=not here,
-                    verify=not here or parts.scheme == "https",
-                    headers={"User-Agent": "ragctl", "Accept": "application/json"},
-                )
+                self._client = self._opened()
             return self._client
+
+    def _opened(self) -> "httpx.Client":
+        import httpx
+
+        parts = urlsplit(self._url)
+        here = parts.hostname in LOOPBACK
+        try:
+            return httpx.Client(
+                auth=_keyed(self._key, *self._auth) if self._key else None,
+                timeout=httpx.Timeout(self._patience.read, connect=self._patience.connect),
+                # HTTP/1.1 with a connection for each request in flight, kept for the next.
+                # HTTP/2 would have them share one and take turns: in Python that needs twice
+                # the time a request, and saves a few handshakes a run.
+                limits=httpx.Limits(max_connections=self._connections + 1, keepalive_expiry=_KEPT),
+                # A proxy of the environment is for the world outside, not for this machine;
+                # nor are the world's certificates, which take 30 ms to load.
+                trust_env=not here,
+                verify=not here or parts.scheme == "https",
+                headers={"User-Agent": "ragctl", "Accept": "application/json"},
+            )
+        except (ImportError, ValueError, OSError) as error:
+            what = f"the environment's proxy or certificates cannot be used: {error}"
+            raise BackendError(f"{self.host}: {what}") from None
 
     def _json(self, answer: "_Answer") -> object:
         if answer.status != 200:

@@ -27,7 +27,7 @@ class Proving:
         try:
             answer = self._wire.embed(request)
         except Refused as refusal:
-            blamed = len(request.texts) == 1 or request.together
+            blamed = len(request.texts) == 1
             if not refusal.certain and (blamed or kind not in self._passed):
                 with self._lock:
                     self._prove(request, refusal)
