@@ -1,0 +1,155 @@
+"""Texts per second of the sentence-transformers runtime, beside plain SentenceTransformer.encode.
+
+    python benchmarks/runtime.py                        # random weights, as large as Qwen3-0.6B
+    python benchmarks/runtime.py --layers 2             # the same with fewer layers
+    python benchmarks/runtime.py --model all-minilm-l6-v2 --weights FOLDER
+
+The texts are of random lengths up to a chunk's default size, the same for both. The peer is
+called with its defaults: its device, its dtype (that of the file), 32 texts a batch. Both are
+warmed up, then run in turns; the median of the runs counts. What was used is printed with it.
+"""
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ragctl.catalog import Choice, Runtime
+from ragctl.embedding import Embedder, connect
+
+WORDS = [f"word{n}" for n in range(4000)]
+EOS = "<|endoftext|>"
+
+
+def main() -> None:
+    wanted = _arguments()
+    with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder:
+        weights = wanted.weights or _random_qwen(Path(folder), wanted.layers)
+        texts = _texts(wanted.texts, wanted.most)
+        runtime = Runtime(wanted.device, wanted.dtype, wanted.batch, wanted.threads)
+        choice = Choice("sentence-transformers", weights=str(weights), runtime=runtime)
+        with connect(wanted.model, choices=[choice], environ={}) as embedder:
+            _compare(embedder, weights, texts, wanted)
+
+
+def _compare(
+    embedder: Embedder, weights: Path, texts: list[str], wanted: argparse.Namespace
+) -> None:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    peer = SentenceTransformer(str(weights), local_files_only=True)
+    sides: dict[str, Callable[[], object]] = {
+        "ragctl": lambda: embedder.documents(texts),
+        "encode": lambda: peer.encode(texts, show_progress_bar=False),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for run in range(wanted.runs + 1):
+        before = embedder.usage.tokens
+        for name, side in sides.items():
+            began = time.perf_counter()
+            side()
+            if run:  # the first one is to warm up
+                seconds[name].append(time.perf_counter() - began)
+        tokens = embedder.usage.tokens - before
+        if run == 0:
+            _describe(embedder, peer, torch, wanted, tokens / len(texts))
+    rates = {name: len(texts) / statistics.median(taken) for name, taken in seconds.items()}
+    for name, rate in rates.items():
+        each = [len(texts) / taken for taken in seconds[name]]
+        print(
+            f"{name:7} {rate:9.1f} texts/s  {rate * tokens / len(texts):11,.0f} tokens/s  "
+            f"(runs: {min(each):.1f} to {max(each):.1f})"
+        )
+    print(f"ratio   {rates['ragctl'] / rates['encode']:9.2f}")
+
+
+def _describe(
+    embedder: Embedder, peer: Any, torch: Any, wanted: argparse.Namespace, mean: float
+) -> None:
+    parameters = sum(parameter.numel() for parameter in peer.parameters())
+    print(f"model   {embedder.model.name}, {parameters / 1e6:.0f} M parameters")
+    print(f"texts   {wanted.texts} of {mean:.0f} tokens on average, at most {wanted.most} words")
+    kind = peer.device.type
+    where = torch.cuda.get_device_name() if kind == "cuda" else f"{torch.get_num_threads()} threads"
+    fast = kind == "cuda" and torch.cuda.get_device_capability()[0] >= 8
+    dtype = wanted.dtype or ("bfloat16" if fast else "float32")
+    batch = wanted.batch or "by tokens"
+    print(f"ragctl  {wanted.device or kind} ({where}), {dtype}, batch {batch}")
+    print(f"encode  {kind}, {str(peer.dtype).removeprefix('torch.')}, batch 32")
+
+
+def _random_qwen(folder: Path, layers: int) -> Path:
+    """Write a model of the shape of Qwen3-Embedding-0.6B (28 layers) with random weights."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=151_669,
+        hidden_size=1024,
+        intermediate_size=3072,
+        num_hidden_layers=layers,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        head_dim=128,
+        max_position_embeddings=32_768,
+        tie_word_embeddings=True,
+    )
+    Qwen3Model(config).to(torch.bfloat16).save_pretrained(folder / "base")
+    PreTrainedTokenizerFast(
+        tokenizer_object=_words(),
+        pad_token=EOS,
+        eos_token=EOS,
+        model_max_length=32_768,
+        padding_side="left",
+    ).save_pretrained(folder / "base")
+    modules = [Transformer(str(folder / "base")), Pooling(1024, "lasttoken"), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder / "model"))
+    return folder / "model"
+
+
+def _words() -> Any:
+    """Return a tokenizer of one token a word, and one at the end of each text."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary = {name: index for index, name in enumerate([EOS, *WORDS])}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token=EOS))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        single=f"$A {EOS}", special_tokens=[(EOS, 0)]
+    )
+    return made
+
+
+def _texts(count: int, most: int) -> list[str]:
+    lengths = random.Random(0)  # noqa: S311 - the same texts in every run
+    return [
+        " ".join(lengths.choices(WORDS, k=lengths.randint(most // 16, most - 1)))
+        for _ in range(count)
+    ]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--model", default="qwen3-embedding-0.6b", help="row of the catalogue")
+    parser.add_argument("--weights", type=Path, help="its folder; else random weights")
+    parser.add_argument("--layers", type=int, default=28, help="of the random weights")
+    parser.add_argument("--texts", type=int, default=256)
+    parser.add_argument("--most", type=int, default=512, help="words of the longest text")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--device")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--threads", type=int)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
