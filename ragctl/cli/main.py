@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ragctl.cli import catalog, console, ingest, inspect, query
+from ragctl.cli import catalog, check, console, ingest, inspect, query
 from ragctl.cli.options import read_env_file
 from ragctl.errors import Interrupted, RagctlError, UsageError
 
@@ -29,6 +29,7 @@ app.command("show")(inspect.show)
 app.command("delete")(inspect.delete)
 app.command("models")(catalog.models)
 app.command("backends")(catalog.backends)
+app.command("check")(check.check)
 
 
 def _version(wanted: bool) -> None:

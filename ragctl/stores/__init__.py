@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 __all__ = ["open_store"]
 
 
-def open_store(location: str, *, environ: Mapping[str, str]) -> "Store":
+def open_store(
+    location: str, *, environ: Mapping[str, str], patience: float | None = None
+) -> "Store":
     """The store at `location`: an http(s) URL names a Qdrant server, anything else a folder.
 
     From `environ`: the server's key in RAGCTL_QDRANT_API_KEY, else QDRANT_API_KEY;
     RAGCTL_QDRANT_GRPC_PORT (usually 6334) speaks gRPC on that port instead of REST.
-    Nothing is contacted yet. Raises UsageError for a location or key that cannot be one.
+    `patience`: seconds for an answer to come, or for another process to make way; None:
+    the store's own. Nothing is contacted yet. Raises UsageError for a location or key that
+    cannot be one.
     """
     if re.match(r"https?://", location, re.IGNORECASE):
         from ragctl.stores.server import ServerStore
@@ -27,11 +31,18 @@ def open_store(location: str, *, environ: Mapping[str, str]) -> "Store":
         if grpc and not grpc.isdecimal():
             raise UsageError(f"RAGCTL_QDRANT_GRPC_PORT={grpc}: not a port number")
         key = environ.get("RAGCTL_QDRANT_API_KEY") or environ.get("QDRANT_API_KEY")
-        return ServerStore(location, api_key=key, grpc_port=int(grpc) if grpc else None)
+        port = int(grpc) if grpc else None
+        if patience is None:
+            return ServerStore(location, api_key=key, grpc_port=port)
+        timeout = max(1, round(patience))
+        return ServerStore(
+            location, api_key=key, grpc_port=port, timeout=timeout, patience=patience
+        )
     if "://" in location:
         raise UsageError(f"store {location!r}: write http://… or https://… for a Qdrant server")
     if re.fullmatch(r"[\w.-]+:\d+", location):
         raise UsageError(f"store {location!r}: write http://{location} for a Qdrant server")
     from ragctl.stores.edge import EdgeStore
 
-    return EdgeStore(Path(location).expanduser())
+    folder = Path(location).expanduser()
+    return EdgeStore(folder) if patience is None else EdgeStore(folder, patience=patience)

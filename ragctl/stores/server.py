@@ -69,6 +69,11 @@ class ServerStore:
     def __repr__(self) -> str:
         return f"ServerStore({self.location!r})"
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Major and minor version of the server, asked once. Raises StoreError."""
+        return self._wire.version
+
     def names(self) -> list[str]:
         """As the protocol says; one request per collection on the server."""
         self._wire.check()

@@ -1,0 +1,142 @@
+"""Will a pipeline work? Its store, and each of its providers alone, tried with a few texts.
+
+Nothing is written and no collection is made. Every provider is asked for one text as a
+document and as a query, and where there is something to compare, for the canary texts.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import combinations
+
+from ragctl.catalog import Choice
+from ragctl.check.findings import (
+    Agreement,
+    Checked,
+    Finding,
+    ProviderReport,
+    Reply,
+    StoreReport,
+    failed,
+    note,
+)
+from ragctl.check.judge import agreed, agreement
+from ragctl.check.place import Place, look
+from ragctl.check.trial import Terms, Trial
+from ragctl.embedding import Canary, Options, connect
+from ragctl.embedding.canary import THRESHOLD
+from ragctl.errors import StoreError, UsageError
+from ragctl.index import origin
+from ragctl.index.survey import settled
+from ragctl.pipeline import MODEL, Pipeline
+
+__all__ = ["Agreement", "Checked", "Finding", "ProviderReport", "Reply", "StoreReport", "check"]
+
+SECONDS = 20.0
+
+
+def check(pipeline: Pipeline, *, seconds: float = SECONDS) -> Checked:
+    """Try the store and every provider of a pipeline. Its sources are not looked at.
+
+    `seconds`: about how long each of them may take; a model that runs in this
+    process may take any time. What fails is a Finding. Raises UsageError for
+    what cannot be tried at all, such as a model that nobody knows.
+    """
+    with closing(look(pipeline, seconds)) as place:
+        return _checked(pipeline, place, seconds)
+
+
+def _checked(pipeline: Pipeline, place: Place, seconds: float) -> Checked:
+    if place.failed and pipeline.embedding.model is None:
+        place.add(
+            note(
+                "model",
+                "none is named, and the collection that may say which cannot be read: "
+                "no provider was asked",
+            )
+        )
+        return Checked(None, None, None, place.report)
+    wanted = settled(pipeline, place.collection)
+    model = pipeline.catalog.model(wanted.model or MODEL)
+    choices = [choice.named(model.backend) for choice in wanted.providers or (Choice(),)]
+    terms = Terms(
+        model=model.for_task(wanted.task),
+        dim=model.size(wanted.dim),
+        task=wanted.task,
+        options=Options(truncate=wanted.truncate, late_chunking=bool(wanted.late_chunking)),
+        catalog=pipeline.catalog,
+        environ=pipeline.environ,
+        canary=None,
+        threshold=THRESHOLD if wanted.canary is None else wanted.canary,
+        several=len(choices) > 1,
+        seconds=seconds,
+    )
+    if _fits(place, terms, choices):
+        terms = replace(terms, canary=_canary(place))
+    names = _names(choices)
+    reports = [
+        Trial(terms, name, choice).run() for name, choice in zip(names, choices, strict=True)
+    ]
+    return Checked(
+        model.name,
+        terms.dim,
+        terms.task,
+        place.report,
+        tuple(reports),
+        tuple(_pairs(reports, terms.threshold)),
+        tuple(_size(terms)),
+    )
+
+
+def _fits(place: Place, terms: Terms, choices: Sequence[Choice]) -> bool:
+    """Find whether the collection is of this model. The provider is no part of that."""
+    for choice in choices:
+        try:
+            embedder = connect(
+                terms.model.name,
+                dim=terms.dim,
+                task=terms.task,
+                choices=[choice],
+                catalog=terms.catalog,
+                environ=terms.environ,
+                options=terms.options,
+                dry=True,
+            )
+        except UsageError:
+            continue  # it is told when its turn comes
+        with embedder:
+            return place.compare(embedder)
+    return False
+
+
+def _canary(place: Place) -> Canary | None:
+    try:
+        return origin.canary(place.collection) if place.collection is not None else None
+    except StoreError as error:
+        place.add(failed("canary", error))
+        return None
+
+
+def _names(choices: Sequence[Choice]) -> list[str]:
+    """Return a short name for each: its backend, numbered where there are several of it."""
+    backends = [choice.backend or "" for choice in choices]
+    return [
+        name if backends.count(name) == 1 else f"{name} {backends[: position + 1].count(name)}"
+        for position, name in enumerate(backends)
+    ]
+
+
+def _pairs(reports: Sequence[ProviderReport], threshold: float) -> Iterator[Agreement]:
+    """Compare every two providers that answered the canary texts."""
+    for one, other in combinations(reports, 2):
+        if one.canary is not None and other.canary is not None:
+            cosines = agreement(one.canary, other.canary)
+            finding = agreed("canary", other.name, cosines, threshold)
+            yield Agreement((one.name, other.name), cosines, finding)
+
+
+def _size(terms: Terms) -> Iterator[Finding]:
+    model, dim = terms.model, terms.dim
+    if model.trained and dim not in model.trained:
+        trained = ", ".join(map(str, model.trained))
+        yield note("dimensions", f"{model.name} was trained at {trained}, not at {dim}")

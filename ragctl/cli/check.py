@@ -1,0 +1,99 @@
+"""`ragctl check`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragctl.cli import console
+from ragctl.cli.options import (
+    AsJson,
+    Backend,
+    BaseUrl,
+    StoreLocation,
+    Weights,
+    choices,
+    environ,
+    told_by,
+)
+from ragctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ragctl.check import Checked
+
+_WORDS = {"ok": "ok", "fail": "FAIL", "note": "note"}
+
+
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[PIPELINE.toml]", help="Instead of flags.")
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", metavar="NAME", help="[docs]")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="The embedding model.")
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option("--dim", metavar="N", help="Dimension of the vectors.")
+    ] = None,
+    backend: Backend = [],  # noqa: B006 - typer's way to say a repeated option
+    base_url: BaseUrl = None,
+    weights: Weights = None,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="NAME", help="One of the model's other tasks.")
+    ] = None,
+    store: StoreLocation = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="N", help="For the store, and for each backend.")
+    ] = 20.0,
+    as_json: AsJson = False,
+) -> int:
+    """Try the store and each backend with a text or two; write nothing.
+
+    What is left out is taken from the collection, if it exists. The exit code is
+    that of the worst failure.
+    """
+    from ragctl import check as room
+    from ragctl.catalog import of_user
+    from ragctl.pipeline import COLLECTION, Embedding, Pipeline, Source, default_store
+
+    if seconds <= 0:
+        raise UsageError(f"--seconds {seconds:g}: more than 0")
+    flags = (collection, model, dim, base_url, weights, task, store)
+    pipeline = told_by(file)
+    if pipeline is None:
+        pipeline = Pipeline(
+            sources=(Source(Path()),),  # a check reads no documents
+            store=store or default_store(environ()),
+            collection=collection or COLLECTION,
+            embedding=Embedding(model, dim, choices(backend, base_url, weights), task=task),
+            environ=environ(),
+            catalog=of_user(environ()),
+        )
+    elif backend or any(flag is not None for flag in flags):
+        raise UsageError("give a pipeline file or flags, not both: the file says it all")
+    checked = room.check(pipeline, seconds=seconds)
+    if as_json:
+        console.print_json(checked.to_json())
+    else:
+        _print(checked)
+    return checked.exit_code
+
+
+def _print(checked: "Checked") -> None:
+    """A line for each finding in four columns, and one that sums them up."""
+    rows = [
+        (_WORDS[finding.status], who, finding.what, console.one_line(finding.text))
+        for who, finding in checked.findings
+    ]
+    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:3]]
+    for *cells, text in rows:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        console.say("  ".join((*padded, text)))
+    what = f"{checked.model} at {checked.dim} dimensions" if checked.model else "no model"
+    failures = checked.failures
+    if not failures:
+        console.say(f"{what}: all good")
+    else:
+        console.say(f"{what}: {failures} failure{'' if failures == 1 else 's'}")

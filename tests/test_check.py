@@ -1,0 +1,532 @@
+"""`ragctl check`: good providers pass it, and each kind of wrong one is told by its own line."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ragctl.catalog import Choice, Layer, Rates, builtin, of_user
+from ragctl.check import Checked, check, judge
+from ragctl.check.findings import worst
+from ragctl.check.trial import TEXT
+from ragctl.embedding import canary
+from ragctl.errors import UsageError
+from ragctl.index.survey import connect_for, new_settings, with_canary
+from ragctl.pipeline import Embedding, Pipeline, Source
+from ragctl.stores import open_store
+from tests.servers import faults
+from tests.servers.faults import Fault
+from tests.servers.host import Job, Text
+from tests.servers.jina import JinaServer
+from tests.servers.openai import OpenAIServer
+from tests.servers.qdrant import Fault as Stall
+from tests.servers.qdrant import QdrantFacade
+from tests.world import KEY
+
+ENVIRON = {"JINA_API_KEY": KEY, "DEEPINFRA_TOKEN": KEY, "SILICONFLOW_API_KEY": KEY}
+DEAD = "http://127.0.0.1:9"  # discard: nobody listens there
+V3, QWEN = "jina-embeddings-v3", "qwen3-embedding-0.6b"
+SHORT = 0.6  # seconds, where waiting is the point
+
+
+def pipeline(
+    store: object,
+    model: str | None = None,
+    dim: int | None = None,
+    *choices: Choice,
+    environ: Mapping[str, str] = ENVIRON,
+    **more: Any,
+) -> Pipeline:
+    return Pipeline(
+        sources=(Source(Path("none")),),
+        store=str(store),
+        embedding=Embedding(model, dim, choices, **more),
+        environ=environ,
+    )
+
+
+def lines(checked: Checked, status: str) -> dict[str, str]:
+    """The findings of a status: who and what -> text. Two of one name would be a defect here."""
+    found = [(f"{who} {f.what}", f.text) for who, f in checked.findings if f.status == status]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def only_failure(checked: Checked) -> tuple[str, str]:
+    ((where, text),) = lines(checked, "fail").items()
+    return where, text
+
+
+def make(told: Pipeline) -> None:
+    """Make the pipeline's collection, as the first ingest would, without a document."""
+    with (
+        closing(open_store(told.store, environ=told.environ)) as store,
+        connect_for(told, None, told.environ) as embedder,
+    ):
+        settings = with_canary(new_settings(told, embedder), embedder)
+        store.create(told.collection, settings).close()
+
+
+# Providers as they should be
+
+
+def test_a_good_provider(tmp_path: Path) -> None:
+    with JinaServer(KEY) as host:
+        checked = check(pipeline(tmp_path / "s", V3, 256, Choice("jina", host.url)))
+    assert lines(checked, "fail") == {}
+    assert checked.exit_code == 0
+    assert [request.body["task"] for request in host.requests] == [
+        *("retrieval.passage", "retrieval.query", "retrieval.passage"),
+    ]
+    assert [request.body["dimensions"] for request in host.requests] == [256, 256, 1024]
+    assert {text for _, text in host.texts} == {TEXT}
+    (provider,) = checked.providers
+    assert (provider.key, provider.model) == ("JINA_API_KEY", V3)
+    assert provider.document is not None
+    assert provider.query is not None
+    assert provider.document.length == provider.query.length == 256
+    assert provider.document.norm == pytest.approx(1)
+    assert provider.document.tokens == 15
+    assert 0 < provider.query.milliseconds < 5000
+    assert provider.cosine is not None
+    assert provider.cosine < 0.9
+    assert provider.cut == pytest.approx(1)
+    good = lines(checked, "ok")
+    assert good["jina key"] == "from JINA_API_KEY"
+    assert good["jina dimensions"].startswith("256 of 1024, cut by the host as it would be")
+    assert "15 and 15 tokens billed" in good["jina answers"]
+    assert "does not exist yet" in lines(checked, "note")["store collection"]
+    assert not (tmp_path / "s").exists()
+
+
+def test_the_builtin_model_needs_nothing(tmp_path: Path) -> None:
+    checked = check(pipeline(tmp_path / "s", environ={}))
+    assert (checked.exit_code, checked.failures) == (0, 0)
+    assert (checked.model, checked.dim) == ("builtin", builtin().model("builtin").dim)
+    assert "builtin sides" in lines(checked, "ok")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_providers_that_agree(tmp_path: Path) -> None:
+    """One that cuts itself, one of whom it is not asked, and one that does not normalise."""
+    with ExitStack() as stack:
+        likes = ("deepinfra", "siliconflow", "infinity")
+        hosts = [stack.enter_context(OpenAIServer(KEY, like=like)) for like in likes]
+        hosts[2].key = None
+        names = ("deepinfra", "siliconflow", "vllm")
+        choices = [Choice(name, host.url, price=1) for name, host in zip(names, hosts, strict=True)]
+        checked = check(pipeline(tmp_path, QWEN, 512, *choices))
+    assert checked.exit_code == 0
+    good, notes = lines_of_pairs(checked), lines(replace(checked, agreements=()), "note")
+    assert good == [("deepinfra", "siliconflow"), ("deepinfra", "vllm"), ("siliconflow", "vllm")]
+    told = lines(replace(checked, agreements=()), "ok")
+    assert told["vllm dimensions"] == "512 of 1024, cut here"
+    assert told["vllm key"] == "none, and none is required"
+    assert notes["vllm norm"] == "2 and 2 as answered; normalised here"
+    assert "it is not known what deepinfra does" in notes["deepinfra long texts"]
+    assert "price" not in str(notes)
+    for pair in checked.agreements:
+        assert pair.cosines == pytest.approx((1, 1), abs=1e-5)
+
+
+def lines_of_pairs(checked: Checked) -> list[tuple[str, str]]:
+    return [pair.names for pair in checked.agreements if pair.finding.status == "ok"]
+
+
+def test_late_chunking_is_asked_for(tmp_path: Path) -> None:
+    with JinaServer(KEY) as host:
+        told = pipeline(tmp_path, V3, None, Choice("jina", host.url), late_chunking=True)
+        checked = check(told)
+    assert checked.exit_code == 0
+    asked = [request.body.get("late_chunking") for request in host.requests]
+    assert asked == [True, None]
+    assert lines(checked, "ok")["jina dimensions"] == "1024, the model's own"
+
+
+def test_a_collection_is_compared_with_and_fills_in_what_is_left_out(
+    place: str, host: JinaServer
+) -> None:
+    make(pipeline(place, V3, 64, Choice("jina", host.url)))
+    checked = check(pipeline(place))
+    assert lines(checked, "fail") == {}
+    good = lines(checked, "ok")
+    assert good["store identity"] == f"{V3}, 64 dimensions: as this run wants"
+    assert good["store collection"] == "docs: 0 points"
+    assert good["jina canary"].startswith("the same vectors as the collection: cosine 1.0000")
+    (provider,) = checked.providers
+    assert provider.agreement == pytest.approx((1, 1), abs=1e-3)
+    if "://" in place:
+        assert ": Qdrant 1.17, 1 collection, " in good["store store"]
+        assert checked.store.version == "1.17"
+
+
+def test_nothing_is_written_to_a_server(host: JinaServer) -> None:
+    with QdrantFacade() as facade:
+        told = pipeline(facade.url, V3, 64, Choice("jina", host.url))
+        assert check(told).exit_code == 0
+        make(told)
+        facade.requests.clear()
+        assert check(told).exit_code == 0
+    assert set(facade.requests) == {
+        *("GET /", "GET /collections", "GET /collections/{name}"),
+        "POST /collections/{name}/points/count",
+    }
+
+
+# Providers as they should not be
+
+
+class OneSided(JinaServer):
+    """A host that takes the task and does nothing with it."""
+
+    def read(self, body: Any) -> Job:
+        job = super().read(body)
+        return replace(job, texts=[Text("document", text.text) for text in job.texts])
+
+
+class Unsteady(OpenAIServer):
+    """A host that adds a prompt of its own to every other text."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.turn = itertools.cycle(("document", "query"))
+
+    def read(self, body: Any) -> Job:
+        job = super().read(body)
+        return replace(job, texts=[Text(next(self.turn), text.text) for text in job.texts])
+
+
+class Another(OpenAIServer):
+    """A host with another model of the same dimension under the name."""
+
+    def read(self, body: Any) -> Job:
+        return replace(super().read(body), space="another model")
+
+
+def test_a_host_that_ignores_the_side(tmp_path: Path) -> None:
+    with OneSided(KEY) as host:
+        checked = check(pipeline(tmp_path, V3, None, Choice("jina", host.url)))
+    where, text = only_failure(checked)
+    assert where == "jina sides"
+    assert "the host ignores the task" in text
+    assert checked.exit_code == 4
+    assert checked.providers[0].cosine == pytest.approx(1)
+
+
+def test_a_host_that_has_sides_of_its_own(tmp_path: Path) -> None:
+    """bge-m3 has none: one text twice must be one vector."""
+    with Unsteady(KEY, like="siliconflow") as host:
+        checked = check(pipeline(tmp_path, "bge-m3", None, Choice("siliconflow", host.url)))
+    assert only_failure(checked)[0] == "siliconflow sides"
+    with OpenAIServer(KEY, like="siliconflow") as host:
+        checked = check(pipeline(tmp_path, "bge-m3", None, Choice("siliconflow", host.url)))
+    assert "the same, as bge-m3 has it" in lines(checked, "ok")["siliconflow sides"]
+    assert checked.exit_code == 0
+
+
+@pytest.mark.parametrize("zeros", [512, 9])
+def test_a_host_that_fills_up_with_zeros(tmp_path: Path, zeros: int) -> None:
+    with OpenAIServer(KEY, like="deepinfra") as host:
+        host.faults.extend([spoiled(lambda vector: np.where(last(vector, zeros), 0, vector))] * 9)
+        checked = check(pipeline(tmp_path, QWEN, 1024, Choice("deepinfra", host.url)))
+    where, text = only_failure(checked)
+    assert where.startswith("deepinfra d")
+    assert "zeros" in text
+    assert checked.exit_code == 4
+
+
+def last(vector: Any, count: int) -> Any:
+    return np.arange(len(vector)) >= len(vector) - count
+
+
+def spoiled(change: Any) -> Fault:
+    return Fault(spoil=lambda items: [i | {"embedding": change(i["embedding"])} for i in items])
+
+
+def test_a_host_that_drops_dimensions_is_noted(tmp_path: Path) -> None:
+    """Its whole vectors are cut here, so that nothing is wrong with them."""
+    with OpenAIServer(KEY, like="openrouter") as host:
+        checked = check(pipeline(tmp_path, QWEN, 256, Choice("deepinfra", host.url, price=1)))
+    assert (checked.exit_code, checked.failures) == (0, 0)
+    text = lines(checked, "note")["deepinfra dimensions"]
+    assert text.startswith("not honoured by the host: 1024 for the 256 that were asked")
+
+
+def test_a_host_that_cuts_elsewhere(tmp_path: Path) -> None:
+    with OpenAIServer(KEY, like="deepinfra") as host:
+        host.faults.extend([spoiled(lambda vector: np.roll(vector, 7))] * 2)
+        checked = check(pipeline(tmp_path, QWEN, 256, Choice("deepinfra", host.url)))
+    where, text = only_failure(checked)
+    assert where == "deepinfra dimensions"
+    assert "the 256 numbers are not the first of the 1024" in text
+    assert checked.exit_code == 4
+
+
+def test_a_provider_of_another_model(tmp_path: Path) -> None:
+    """It disagrees with both of the others, who agree."""
+    with (
+        OpenAIServer(KEY, like="deepinfra") as first,
+        OpenAIServer(KEY, like="siliconflow") as second,
+        Another(KEY, like="deepinfra") as third,
+    ):
+        choices = (
+            Choice("deepinfra", first.url),
+            Choice("siliconflow", second.url),
+            Choice("deepinfra", third.url),
+        )
+        checked = check(pipeline(tmp_path, QWEN, None, *choices))
+    assert [provider.name for provider in checked.providers] == [
+        *("deepinfra 1", "siliconflow", "deepinfra 2"),
+    ]
+    assert lines_of_pairs(checked) == [("deepinfra 1", "siliconflow")]
+    assert checked.failures == 2
+    assert checked.exit_code == 6
+    assert max(checked.agreements[1].cosines) < 0.99
+    assert "other vectors than deepinfra 2" in checked.agreements[1].finding.text
+
+
+def test_a_provider_that_does_not_agree_with_the_collection(
+    tmp_path: Path, host: JinaServer
+) -> None:
+    make(pipeline(tmp_path, V3, 64, Choice("jina", host.url)))
+    with OneSided(KEY) as other:
+        checked = check(pipeline(tmp_path, None, None, Choice("jina", other.url)))
+    failures = lines(checked, "fail")
+    assert set(failures) == {"jina sides", "jina canary"}
+    assert "cosine 1.0000 for documents" in failures["jina canary"]
+    assert checked.exit_code == 6
+    assert checked.providers[0].agreement is not None
+    assert checked.providers[0].agreement[1] < 0.99
+
+
+def test_a_wrong_key_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    with JinaServer("jina_" + "o" * 60) as host, JinaServer() as other:
+        choices = (
+            Choice("jina", host.url),
+            Choice("jina-on-prem", other.url),
+            Choice("elastic", DEAD),
+        )
+        told = pipeline(tmp_path, V3, None, *choices)
+        checked = check(told, seconds=SHORT)
+    failures = lines(checked, "fail")
+    assert set(failures) == {"jina document", "elastic document"}
+    assert "refused the key in JINA_API_KEY: 401" in failures["jina document"]
+    assert lines(checked, "ok")["jina-on-prem sides"]
+    assert "customers of jina or elastic may" in lines(checked, "note")["jina-on-prem licence"]
+    assert checked.exit_code == 4
+    assert KEY not in json.dumps(checked.to_json()) + repr(checked)
+
+
+def test_no_key_and_no_such_offer(tmp_path: Path) -> None:
+    told = pipeline(tmp_path, V3, 100, Choice("jina"), Choice("deepinfra"), environ={})
+    checked = check(told)
+    failures = lines(checked, "fail")
+    assert failures["jina key"] == "jina needs a key: set JINA_API_KEY"
+    assert "does not serve jina-embeddings-v3" in failures["deepinfra backend"]
+    assert checked.exit_code == 4
+    assert "not at 100" in lines(checked, "note")["model dimensions"]
+    alone = check(pipeline(tmp_path, V3, None, Choice("deepinfra")))
+    assert alone.exit_code == 2
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    with JinaServer(KEY) as silent:
+        silent.faults.extend([faults.hang()] * 9)
+        began = time.monotonic()
+        choices = (Choice("jina", DEAD + "/v1"), Choice("jina-on-prem", silent.url))
+        checked = check(pipeline(tmp_path, V3, None, *choices), seconds=SHORT)
+        assert time.monotonic() - began < 4
+    failures = lines(checked, "fail")
+    assert "Connection refused" in failures["jina document"]
+    assert "jina-on-prem document" in failures
+    assert checked.exit_code == 4
+
+
+def test_time_is_up_while_waiting_for_a_turn(tmp_path: Path) -> None:
+    with JinaServer(KEY) as host:
+        slow = Choice("jina", host.url, rates=Rates(requests=1))
+        checked = check(pipeline(tmp_path, V3, None, slow), seconds=SHORT)
+    assert only_failure(checked) == (
+        "jina query",
+        "not done within 0.6 s; more time with --seconds",
+    )
+
+
+def test_a_key_over_plain_http_is_noted(tmp_path: Path) -> None:
+    far = Choice("jina", "http://nowhere.invalid/v1")
+    checked = check(pipeline(tmp_path, V3, None, far), seconds=SHORT)
+    assert "goes to nowhere.invalid over plain http" in lines(checked, "note")["jina warning"]
+    assert only_failure(checked)[0] == "jina document"
+
+
+# The store
+
+
+def test_the_store_is_down(tmp_path: Path) -> None:
+    with JinaServer(KEY) as host:
+        checked = check(pipeline(DEAD, V3, None, Choice("jina", host.url)), seconds=SHORT)
+    where, text = only_failure(checked)
+    assert where == "store store"
+    assert text.startswith(f"no Qdrant at {DEAD}")
+    assert checked.exit_code == 5
+    assert "jina sides" in lines(checked, "ok")
+    unnamed = check(pipeline(DEAD), seconds=SHORT)
+    assert (unnamed.exit_code, unnamed.providers, unnamed.model) == (5, (), None)
+    assert "none is named" in lines(unnamed, "note")["store model"]
+
+
+def test_a_server_that_wants_another_key() -> None:
+    with QdrantFacade(api_key="q" * 30) as facade:
+        told = pipeline(facade.url, "builtin", environ={"QDRANT_API_KEY": "w" * 30})
+        checked = check(told, seconds=SHORT)
+    assert "refused the key in QDRANT_API_KEY" in only_failure(checked)[1]
+    assert checked.exit_code == 5
+    assert "w" * 30 not in json.dumps(checked.to_json())
+
+
+def test_a_server_that_does_not_answer() -> None:
+    with QdrantFacade() as facade:
+        facade.inject(Stall("slow", route="GET /", times=9, seconds=30))
+        began = time.monotonic()
+        checked = check(pipeline(facade.url, "builtin"), seconds=SHORT)
+        assert time.monotonic() - began < 5
+    assert "no answer in time" in only_failure(checked)[1]
+    assert checked.exit_code == 5
+
+
+def test_a_store_that_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    checked = check(pipeline(tmp_path / "file/store", "builtin"))
+    assert only_failure(checked) == (
+        "store store",
+        f"{tmp_path / 'file'} is no folder; give another with --store",
+    )
+
+
+def test_a_collection_of_another_identity(tmp_path: Path, host: JinaServer) -> None:
+    chosen = Choice("jina", host.url)
+    make(pipeline(tmp_path, V3, 64, chosen))
+    checked = check(pipeline(tmp_path, V3, 128, chosen))
+    where, text = only_failure(checked)
+    assert where == "store identity"
+    assert "dimension 64 ≠ 128" in text
+    assert checked.exit_code == 6
+    assert "jina sides" in lines(checked, "ok")
+    assert checked.providers[0].agreement is None  # vectors of 128 cannot agree with 64
+
+
+def test_what_cannot_be_tried_is_a_usage_error(tmp_path: Path) -> None:
+    for told in (
+        pipeline(tmp_path, "no-such-model"),
+        pipeline(tmp_path, V3, 5000),
+        pipeline(tmp_path, V3, None, task="no-such-task"),
+        pipeline("ftp://host"),
+        replace(pipeline(tmp_path), collection="../up"),
+    ):
+        with pytest.raises(UsageError):
+            check(told)
+
+
+# Judgements
+
+
+def test_the_worst_class_decides() -> None:
+    assert worst([0, 2, 4]) == 4
+    assert worst([4, 6, 2]) == 6
+    assert worst([6, 5, 4]) == 5
+    assert worst([0, 0]) == 0
+    assert worst([]) == 0
+
+
+def test_a_cut_without_the_layer_norm_is_a_note() -> None:
+    nomic, qwen = (builtin().model(name) for name in ("nomic-embed-text-v1.5", QWEN))
+    assert judge.cut(0.98, 256, nomic).status == "note"
+    assert judge.cut(0.98, 256, qwen).status == "fail"
+    assert judge.cut(0.9995, 256, nomic).status == judge.cut(0.9995, 256, qwen).status == "ok"
+
+
+def test_doubts_of_the_catalogue() -> None:
+    rows = {"deepinfra": {"truncation": "cuts", "price": 1, "models": {V3: "jina-v3"}}}
+    catalog = of_user({"RAGCTL_CONFIG": "none"}, Layer("models", {}, "rows", rows))
+    found = judge.doubts(catalog.provider("deepinfra"), catalog.model(V3), catalog)
+    assert [finding.what for finding in found] == ["long texts", "licence"]
+    rows["deepinfra"]["licensed"] = True
+    catalog = of_user({"RAGCTL_CONFIG": "none"}, Layer("models", {}, "rows", rows))
+    assert len(list(judge.doubts(catalog.provider("deepinfra"), catalog.model(V3), catalog))) == 1
+    qwen = catalog.model("qwen3-embedding-4b")
+    unpriced = replace(
+        catalog.provider("deepinfra"),
+        models={qwen.name: replace(catalog.provider("deepinfra").models[qwen.name], price=None)},
+    )
+    assert [each.what for each in judge.doubts(unpriced, qwen, catalog)] == ["long texts", "price"]
+
+
+def test_agreement_is_the_least_of_both_sides() -> None:
+    for cosines, status in (((0.99, 0.99), "ok"), ((1, 0.98), "fail"), ((0.98, 1), "fail")):
+        assert judge.agreed("canary", "it", cosines, 0.99).status == status
+    assert TEXT not in (*canary.DOCUMENTS, canary.QUERY)
+
+
+# The command
+
+
+def ragctl(home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.endswith(("_KEY", "_TOKEN"))}
+    return subprocess.run(
+        [sys.executable, "-m", "ragctl", "check", *words],
+        env={**clean, "RAGCTL_HOME": str(home / "store"), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=home,
+    )
+
+
+def test_the_command_with_flags(tmp_path: Path) -> None:
+    done = ragctl(tmp_path)
+    assert done.returncode == 0, done.stderr
+    *rows, summary = done.stdout.splitlines()
+    assert summary == "builtin at 2048 dimensions: all good"
+    assert rows[0].startswith("ok    store    store       ")
+    assert {row.split()[0] for row in rows} == {"ok", "note"}
+    assert len({row.index(row.split(maxsplit=3)[3]) for row in rows}) == 1  # in columns
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_with_a_file_never_shows_a_key(tmp_path: Path) -> None:
+    wrong = "jina_" + "w" * 60
+    with JinaServer(KEY) as host, JinaServer(KEY) as other:
+        other.faults.extend([faults.html(502)] * 9)
+        (tmp_path / "p.toml").write_text(
+            f'env_file = ".env"\n[[sources]]\npath = "docs"\n[embedding]\nmodel = "{V3}"\n'
+            f'[[embedding.providers]]\nbackend = "jina"\nbase_url = "{host.url}"\n'
+            f'[[embedding.providers]]\nbackend = "jina"\nbase_url = "{other.url}"\n'
+        )
+        (tmp_path / ".env").write_text(f"JINA_AI_TOKEN={wrong}\n")
+        done = ragctl(tmp_path, "p.toml", "--seconds", "0.6", "--json")
+    assert done.returncode == 4
+    assert wrong not in done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert list(found) == [
+        *("model", "dimension", "task", "failures", "exit_code", "notes", "store", "providers"),
+        "agreement",
+    ]
+    assert (found["model"], found["failures"], found["exit_code"]) == (V3, 2, 4)
+    assert [provider["backend"] for provider in found["providers"]] == ["jina 1", "jina 2"]
+    assert {provider["key"] for provider in found["providers"]} == {"JINA_AI_TOKEN"}
+    (refused,) = [f for f in found["providers"][0]["findings"] if f["status"] == "fail"]
+    assert refused["what"] == "document"
+    both = ragctl(tmp_path, "p.toml", "--dim", "64")
+    assert both.returncode == 2
+    assert "not both" in both.stderr
