@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ragctl.errors import Locked, StoreError, UsageError
+from ragctl.records import Json
 from ragctl.stores.base import (
     Batch,
     Collection,
@@ -81,7 +82,7 @@ class StoreContract:
         collection.note({"list": [3], "other": None})
         again = store.open("docs")
         assert again is not None
-        notes = {"billed": {"jina": {"tokens": 5}}, "list": [3], "other": None}
+        notes: dict[str, Json] = {"billed": {"jina": {"tokens": 5}}, "list": [3], "other": None}
         assert again.settings == replace(SETTINGS, notes=notes)
         assert collection.settings == again.settings
         assert [p.id for p in again.scroll()] == [ident(1)]

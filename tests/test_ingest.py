@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from ragctl.stores.base import Batch, Collection, Match
 from tests.servers import faults
 from tests.servers.faults import Fault
 from tests.servers.host import CANARIES
+from tests.servers.openai import OpenAIServer
 from tests.world import DIM, NO_PARSER, World, counts, paragraphs
 
 # I3: nothing changed, nothing done
@@ -569,3 +571,27 @@ def test_what_a_user_should_know_of_a_model_is_said_when_its_collection_is_made(
     assert "not trained at 200 dimensions; the nearest that it was is 256" in said[1]
     assert world.ingest().warnings == []  # v3 at 64 over the API of those who license it
     assert world.ingest().warnings == []
+
+
+def test_chunks_fit_a_short_context_and_a_text_too_long_is_named_or_cut(edge_world: World) -> None:
+    """infinity cuts without a word; e5 takes 512 tokens."""
+    world = edge_world
+    world.write("long.md", paragraphs("long", words=2000))
+    world.write("short.md", paragraphs("short"))
+    with OpenAIServer(like="infinity") as server:
+        e5 = Embedding("multilingual-e5-small", None, (Choice("infinity", server.url),))
+        with pytest.raises(UsageError, match="chunks of 600 tokens do not fit the 512"):
+            world.ingest(embedding=e5, chunk_size=600)
+        report = world.ingest(embedding=e5, chunk_size=None)
+        assert counts(report) == {"added": 2}
+        sizes = [int(str(point[0]["tokens"])) for point in world.state().values()]
+        assert 256 < max(sizes) < 327
+        tight = world.ingest(embedding=e5, chunk_size=500, collection="tight")
+        assert counts(tight) == {"added": 1, "failed": 1}
+        assert tight.failures[0].source == "long.md"
+        assert "would cut the text without a word" in tight.failures[0].error
+        cutting = replace(e5, truncate=True)
+        cut = world.ingest(embedding=cutting, chunk_size=500, collection="tight")
+        assert counts(cut) == {"added": 1, "unchanged": 1}
+        (warning,) = cut.warnings
+        assert re.fullmatch(r"\d+ texts were cut to the model's context", warning.error)

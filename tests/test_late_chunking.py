@@ -45,7 +45,9 @@ def test_a_document_goes_in_one_request_and_its_vectors_know_it(late: World) -> 
     model = "jina-embeddings-v3"
     for text in whole:
         expected = vector(text, "document", model, 1024, DIM, "\n".join(whole))
-        np.testing.assert_allclose(stored[text], expected, atol=1e-3)
+        found = stored[text]
+        assert found is not None
+        np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_nothing_changed_sends_nothing_and_a_rename_or_copy_neither(late: World) -> None:

@@ -83,20 +83,20 @@ def test_a_provider_of_another_model_is_refused_and_writes_nothing(
     before = shell.json("status", "-c", "kb")["chunks"]
     (shell.docs / "new.md").write_text(paragraphs("new", words=12), encoding="utf-8")
     one.credit = 0
-    two.space = "another-model"
+    two.impostor = "another-model"
     done = shell("run", file)
     assert done.returncode == 6, done.stderr
     assert "siliconflow" in done.stderr
     assert "other vectors" in done.stderr
     assert "new" not in "".join(text.text for text in two.texts)
     assert shell.json("status", "-c", "kb")["chunks"] == before
-    two.space = None
+    two.impostor = None
     assert shell("run", file).returncode == 0
     # A question through a provider that does not agree is refused as well.
     with OpenAIServer(SECRET, like="siliconflow") as third:
         ask = ("search", "-c", "kb", "topic7", "--backend", "siliconflow", "--base-url", third.url)
         assert shell(*ask).returncode == 0
-        third.space = "another-model"
+        third.impostor = "another-model"
         asked = shell(*ask)
     assert asked.returncode == 6
     assert "other vectors of queries" in asked.stderr

@@ -1,5 +1,7 @@
 """Windows of late chunking: every chunk in one, in order, cut where sections begin."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,5 +80,5 @@ def test_every_chunk_is_in_one_window_and_windows_keep_to_the_budget(
     for window in found:
         assert len(window) == 1 or sum(whole[n].tokens for n in window) <= budget
     # None could be joined with the next.
-    for one, two in zip(found, found[1:], strict=False):
+    for one, two in pairwise(found):
         assert sum(whole[n].tokens for n in range(one.start, two.stop)) > budget

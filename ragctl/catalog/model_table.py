@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from ragctl.catalog.strict import Table, parse
 from ragctl.errors import UsageError
 
 Distance = Literal["cosine", "dot", "euclid", "manhattan"]
-DISTANCES: tuple[Distance, ...] = ("cosine", "dot", "euclid", "manhattan")
+DISTANCES: tuple[Distance, ...] = get_args(Distance)
 
 RETRIEVAL = "retrieval"
 """The task whose sides a model's row gives as its document and query."""
 
 Pooling = Literal["lexical", "mean", "cls", "last", "clip", "unknown"]
-POOLINGS: tuple[Pooling, ...] = ("lexical", "mean", "cls", "last", "clip", "unknown")
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 _KEYS = (
     "dim",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from ragctl.catalog.strict import Table, parse
@@ -23,32 +23,19 @@ Wire = Literal[
     "voyage",
     "gemini",
 ]
-WIRES: tuple[Wire, ...] = (
-    "builtin",
-    "sentence-transformers",
-    "fastembed",
-    "jina",
-    "openai",
-    "ollama",
-    "ollama-legacy",
-    "tei",
-    "elastic",
-    "cohere",
-    "voyage",
-    "gemini",
-)
+WIRES: tuple[Wire, ...] = get_args(Wire)
 IN_PROCESS: tuple[Wire, ...] = ("builtin", "sentence-transformers", "fastembed")
 TASKED: tuple[Wire, ...] = ("jina", "elastic", "cohere", "voyage", "gemini")
 """Wires with a field for the side of a text; on all others a prompt goes before the text."""
 
 Encoding = Literal["base64", "float", "unset"]
-ENCODINGS: tuple[Encoding, ...] = ("base64", "float", "unset")
+ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
 
 Truncation = Literal["refuses", "cuts", "unknown"]
-TRUNCATIONS: tuple[Truncation, ...] = ("refuses", "cuts", "unknown")
+TRUNCATIONS: tuple[Truncation, ...] = get_args(Truncation)
 
 Prompts = Literal["text", "name"]
-PROMPTS: tuple[Prompts, ...] = ("text", "name")
+PROMPTS: tuple[Prompts, ...] = get_args(Prompts)
 
 FIELDS = ("normalized", "output_dimension", "task", "late_chunking", "trust_remote_code")
 """Optional fields of a request, or arguments of a runtime, for models that take them."""

@@ -59,11 +59,19 @@ class Run:
                 if not surveyed.plan.nothing_to_do:
                     self._write(collection, embedder, surveyed, report)
             finally:
-                if len(embedder.usage.accounts) > 1:  # of one alone the error itself tells
-                    for failure in embedder.failures:
-                        report.warn("provider", failure)
+                self._tell(report, embedder)
                 report.seconds = time.monotonic() - started
         return report
+
+    def _tell(self, report: Report, embedder: Embedder) -> None:
+        """Warn of what the providers did that nobody would see in the counts."""
+        accounts = embedder.usage.accounts
+        if len(accounts) > 1:  # of one alone the error itself tells
+            for failure in embedder.failures:
+                report.warn("provider", failure)
+        for account in accounts:
+            if account.cut:
+                report.warn(account.name, f"{account.cut} texts were cut to the model's context")
 
     def estimate(self) -> Report:
         """What `ingest` would do and send; nothing is written, no provider asked."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from ragctl.records import Chunk
 
-
 TEXTS = 256
 """Chunks of a window, at most: those of a request that every host takes."""
 

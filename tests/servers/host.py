@@ -93,7 +93,7 @@ class EmbeddingServer(ABC):
         self.faults: deque[Fault] = deque()
         self.requests: list[Received] = []
         self.gets: list[str] = []
-        self.space: str | None = None  # serve another model than the one that is asked for
+        self.impostor: str | None = None  # serve another model than the one that is asked for
         self.texts: list[Text] = []
         self.crashes: list[BaseException] = []
         self.gate = threading.Event()
@@ -169,7 +169,9 @@ class EmbeddingServer(ABC):
             self.texts += [text for text in job.texts if text.text not in CANARIES]
         items: Items = []
         for index, (side, text) in enumerate(job.texts):
-            values = vector(text, side, self.space or job.space, job.native, job.dim, job.context)
+            values = vector(
+                text, side, self.impostor or job.space, job.native, job.dim, job.context
+            )
             if not job.unit:
                 values = values * (2.0 + index)
             if job.pad_to > len(values):
