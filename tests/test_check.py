@@ -311,17 +311,13 @@ def test_a_provider_that_does_not_agree_with_the_collection(
 
 def test_a_wrong_key_and_the_next_one_goes_on(tmp_path: Path) -> None:
     with JinaServer("jina_" + "o" * 60) as host, JinaServer() as other:
-        choices = (
-            Choice("jina", host.url),
-            Choice("jina-on-prem", other.url),
-            Choice("elastic", DEAD),
-        )
-        told = pipeline(tmp_path, V3, None, *choices)
-        checked = check(told, seconds=SHORT)
-    failures = lines(checked, "fail")
-    assert set(failures) == {"jina document", "elastic document"}
-    assert "refused the key in JINA_API_KEY: 401" in failures["jina document"]
-    assert lines(checked, "ok")["jina-on-prem sides"]
+        choices = (Choice("jina", host.url), Choice("jina-on-prem", other.url))
+        checked = check(pipeline(tmp_path, V3, None, *choices))
+    where, text = only_failure(checked)
+    assert where == "jina document"
+    assert "refused the key in JINA_API_KEY: 401" in text
+    assert "jina-on-prem canary" not in lines(checked, "ok")  # nobody to compare with
+    assert "jina-on-prem sides" in lines(checked, "ok")
     assert "customers of jina or elastic may" in lines(checked, "note")["jina-on-prem licence"]
     assert checked.exit_code == 4
     assert KEY not in json.dumps(checked.to_json()) + repr(checked)
@@ -355,10 +351,10 @@ def test_nobody_answers(tmp_path: Path) -> None:
 def test_time_is_up_while_waiting_for_a_turn(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
         slow = Choice("jina", host.url, rates=Rates(requests=1))
-        checked = check(pipeline(tmp_path, V3, None, slow), seconds=SHORT)
+        checked = check(pipeline(tmp_path, V3, None, slow), seconds=1)
     assert only_failure(checked) == (
         "jina query",
-        "not done within 0.6 s; more time with --seconds",
+        "not done within 1 s; more time with --seconds",
     )
 
 
@@ -374,13 +370,13 @@ def test_a_key_over_plain_http_is_noted(tmp_path: Path) -> None:
 
 def test_the_store_is_down(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
-        checked = check(pipeline(DEAD, V3, None, Choice("jina", host.url)), seconds=SHORT)
+        checked = check(pipeline(DEAD, V3, None, Choice("jina", host.url)))
     where, text = only_failure(checked)
     assert where == "store store"
     assert text.startswith(f"no Qdrant at {DEAD}")
     assert checked.exit_code == 5
     assert "jina sides" in lines(checked, "ok")
-    unnamed = check(pipeline(DEAD), seconds=SHORT)
+    unnamed = check(pipeline(DEAD))
     assert (unnamed.exit_code, unnamed.providers, unnamed.model) == (5, (), None)
     assert "none is named" in lines(unnamed, "note")["store model"]
 
@@ -507,14 +503,14 @@ def test_the_command_with_flags(tmp_path: Path) -> None:
 def test_the_command_with_a_file_never_shows_a_key(tmp_path: Path) -> None:
     wrong = "jina_" + "w" * 60
     with JinaServer(KEY) as host, JinaServer(KEY) as other:
-        other.faults.extend([faults.html(502)] * 9)
+        other.faults.extend([faults.html()] * 9)
         (tmp_path / "p.toml").write_text(
             f'env_file = ".env"\n[[sources]]\npath = "docs"\n[embedding]\nmodel = "{V3}"\n'
             f'[[embedding.providers]]\nbackend = "jina"\nbase_url = "{host.url}"\n'
             f'[[embedding.providers]]\nbackend = "jina"\nbase_url = "{other.url}"\n'
         )
         (tmp_path / ".env").write_text(f"JINA_AI_TOKEN={wrong}\n")
-        done = ragctl(tmp_path, "p.toml", "--seconds", "0.6", "--json")
+        done = ragctl(tmp_path, "p.toml", "--json")
     assert done.returncode == 4
     assert wrong not in done.stdout + done.stderr
     found = json.loads(done.stdout)
