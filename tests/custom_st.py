@@ -51,9 +51,9 @@ class Transformer(nn.Module):  # type: ignore[misc]
     def forward(
         self, features: dict[str, Any], task: str | None = None, **_: object
     ) -> dict[str, Any]:
-        rows = features["input_ids"].shape[0]
-        if rows > self.settings["memory"]:
-            raise torch.OutOfMemoryError(f"a batch of {rows} texts")
+        tokens = features["input_ids"].numel()
+        if tokens > self.settings["memory"]:
+            raise torch.OutOfMemoryError(f"a batch of {tokens} tokens")
         hidden = self.auto_model(
             input_ids=features["input_ids"], attention_mask=features["attention_mask"]
         ).last_hidden_state

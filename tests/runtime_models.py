@@ -105,13 +105,13 @@ def sentence_model(
     tasks: tuple[str, ...] = (),
     kwargs: tuple[str, ...] = (),
     context: int = 64,
-    memory: int = 1000,
+    memory: int = 100_000,
 ) -> Path:
     """Write a tiny sentence-transformers model of `dim` dimensions.
 
     `code` is the class of custom_st.py that takes the place of its transformer,
     with an adapter for each of `tasks`; modules.json has it called with `kwargs`.
-    It runs out of memory with batches of more than `memory` texts.
+    It runs out of memory with batches of more than `memory` tokens, padding included.
     """
     import torch
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def v3(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tasks=V3_TASKS,
         kwargs=("task",),
         context=160,
-        memory=4,
+        memory=200,
     )
 
 
@@ -356,7 +357,7 @@ def test_nomic_is_cut_after_a_layer_norm(tmp_path: Path) -> None:
 
 
 def test_batches_shrink_to_the_memory_there_is(v3: Path) -> None:
-    """The tiny model's code has memory for four texts."""
+    """The tiny model's code has memory for four texts of these."""
     texts = [f"text {n}" for n in range(11)]
     with local("jina-embeddings-v3", v3) as embedder:
         vectors = embedder.documents(texts)
@@ -368,17 +369,33 @@ def test_batches_shrink_to_the_memory_there_is(v3: Path) -> None:
 # ---- What is refused, and when
 
 
-def test_no_memory_for_a_single_text(tmp_path: Path) -> None:
-    runtime_models.need("sentence_transformers")
-    weights = runtime_models.sentence_model(
-        tmp_path / "model",
-        1024,
-        code="DeclaringTransformer",
-        tasks=("retrieval",),
-        memory=0,
+def small(folder: Path, memory: int) -> Path:
+    return runtime_models.sentence_model(
+        folder, 1024, code="DeclaringTransformer", tasks=("retrieval",), memory=memory
     )
+
+
+def test_a_text_that_needs_more_memory_than_there_is(tmp_path: Path) -> None:
+    runtime_models.need("sentence_transformers")
     with (
-        local("jina-embeddings-v5-text-small", weights) as embedder,
+        local("jina-embeddings-v5-text-small", small(tmp_path / "model", 40)) as embedder,
+        embedder.stream() as stream,
+    ):
+        for text in ("a", "a" * 40, "b"):
+            stream.add(text, text)
+        outcomes: dict[str, Any] = {}
+        while stream.pending:
+            outcomes |= dict(stream.completed(block=True))
+    assert isinstance(outcomes["a"], np.ndarray)
+    assert isinstance(outcomes["b"], np.ndarray)
+    with pytest.raises(DocumentError, match="a text of 52 tokens needs more memory than there is"):
+        raise outcomes["a" * 40]
+
+
+def test_no_memory_at_all(tmp_path: Path) -> None:
+    runtime_models.need("sentence_transformers")
+    with (
+        local("jina-embeddings-v5-text-small", small(tmp_path / "model", 0)) as embedder,
         pytest.raises(BackendError, match="no memory to run jina-embeddings-v5-text-small in"),
     ):
         embedder.query("text")

@@ -72,7 +72,7 @@ class Report:
             "chunks": {name: getattr(self.chunks, name) for name in Chunks.__dataclass_fields__},
             "tokens": self.tokens,
             "requests": self.requests,
-            "cost": None if self.cost is None else round(self.cost, 6),
+            "cost": None if self.cost is None else round(self.cost, 8),
             "providers": list(self.providers),
             "failures": [{"source": f.source, "error": f.error} for f in self.failures],
             "warnings": [{"source": w.source, "warning": w.error} for w in self.warnings],

@@ -127,12 +127,12 @@ class RuntimeWire(ABC):
             return
         try:
             self._load()
+            self._loaded = True
             for side in (self.model.document, self.model.query):
                 self._try(side)
         except RagctlError as error:
             self._failure = error
             raise
-        self._loaded = True
 
     def _load(self) -> None:
         try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 _BUDGETS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
-"""Tokens a forward pass. On a CPU more gain nothing; on a GPU fewer leave it idle."""
+"""Tokens a forward pass. Measured on a CPU, where more are slower; a choice on the others."""
 _SHARED = 32  # texts from which it pays to start a process for each device
 _NO_TASK = "no-such-task"
 
