@@ -163,6 +163,14 @@ def test_a_late_try_takes_no_other_with_it() -> None:
         assert len(server.requests) == 22
 
 
+def test_late_tries_do_not_use_up_the_connections() -> None:
+    patience = Patience(total=20, first=0.001, longest=0.01, read=10, attempt=0.2)
+    with JinaServer() as server, connected(server.url, patience) as embedder:
+        server.faults += [faults.trickle()] * 4  # more than the client may have open
+        embedder.query("text")
+        assert len(server.requests) == 5
+
+
 def test_requests_one_after_another_share_a_connection() -> None:
     with JinaServer() as server, connected(server.url) as embedder:
         server.faults += [faults.failing(500), faults.busy(0), faults.text(200, b"")]

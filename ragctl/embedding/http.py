@@ -38,7 +38,7 @@ _LONG = 16  # characters that no shorter key of a hosted service has
 _KEPT = 60.0  # seconds that an idle connection is kept; a rate limit may cause such a pause
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(
-    rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?"
+    rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?"
 )
 _UNITS = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
 
