@@ -54,14 +54,14 @@ def sent(clock: Clock, rates: Rates, requests: list[tuple[float, int]]) -> list[
     return began
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.builds(
         Rates,
         st.none() | st.integers(1, 40),
         st.none() | st.integers(1, 2_000),
     ),
-    st.lists(st.tuples(st.floats(0, 30), st.integers(1, 1_500)), max_size=60),
+    st.lists(st.tuples(st.floats(0, 30), st.integers(1, 1_500)), max_size=40),
 )
 def test_no_minute_holds_more_than_the_limit(
     rates: Rates, requests: list[tuple[float, int]]
