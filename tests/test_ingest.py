@@ -595,3 +595,18 @@ def test_chunks_fit_a_short_context_and_a_text_too_long_is_named_or_cut(edge_wor
         assert counts(cut) == {"added": 1, "unchanged": 1}
         (warning,) = cut.warnings
         assert re.fullmatch(r"\d+ texts were cut to the model's context", warning.error)
+
+
+def test_a_dry_run_foretells_the_tokens(edge_world: World) -> None:
+    world = edge_world
+    world.write("a.md", "# Guide\n\n" + paragraphs("one", "two", words=150))
+    world.write("b.md", paragraphs("three"))
+    builtin = Embedding("builtin", DIM)  # it bills nothing, so our own count stands
+    run = world.run(embedding=builtin)
+    with closing(run.store):
+        foretold = run.estimate()
+    done = world.ingest(embedding=builtin)
+    assert (foretold.tokens, foretold.chunks.embedded) == (done.tokens, done.chunks.embedded)
+    # What is sent is more than the chunks: the headings above them.
+    own = sum(int(str(point[0]["tokens"])) for point in world.state().values())
+    assert done.tokens > own

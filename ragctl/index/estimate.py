@@ -72,7 +72,7 @@ def _chunks(
     document: PreparedDocument, collection: Collection | None, sent: set[str], report: Report
 ) -> None:
     """Count the texts that neither the store nor an earlier document of this run has."""
-    tokens = {chunk.hash: chunk.tokens for chunk in document.chunks if chunk.hash not in sent}
+    tokens = {chunk.hash: chunk.sent_tokens for chunk in document.chunks if chunk.hash not in sent}
     wanted = sorted(tokens)
     for first in range(0, len(wanted), _SOME):
         if collection is None:
@@ -86,7 +86,7 @@ def _chunks(
     # In late chunking a window is sent whole for any chunk of it.
     whole = {c.window for c in document.chunks if c.hash in tokens and c.window is not None}
     report.tokens += sum(
-        chunk.tokens
+        chunk.sent_tokens
         for chunk in document.chunks
         if chunk.window in whole or tokens.pop(chunk.hash, None) is not None
     )

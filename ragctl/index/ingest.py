@@ -254,11 +254,11 @@ class Ingest:
             self._stop.check()
             chunk = assembly.document.chunks[ordinal]
             if chunk.window is None:
-                stream.add(chunk.hash, chunk.sent, chunk.tokens)
+                stream.add(chunk.hash, chunk.sent, chunk.sent_tokens)
             elif (id(assembly), chunk.window) not in sent:
                 sent.add((id(assembly), chunk.window))
                 window = [c for c in assembly.document.chunks if c.window == chunk.window]
-                stream.add_together([(c.hash, c.sent, c.tokens) for c in window])
+                stream.add_together([(c.hash, c.sent, c.sent_tokens) for c in window])
             self._placed(stream.completed(block=False))
 
     # Vectors that came back
@@ -273,7 +273,7 @@ class Ingest:
                     self._refused(assembly, ordinal, outcome)
                 continue
             first, ordinal = waiting[0]
-            self._progress.tokens(first.document.chunks[ordinal].tokens)
+            self._progress.tokens(first.document.chunks[ordinal].sent_tokens)
             self.report.chunks.embedded += 1
             for assembly, ordinal in waiting:
                 self._place(assembly, ordinal, outcome)

@@ -26,11 +26,16 @@ def embedded_text(text: str, heading: Sequence[str]) -> str:
 
     A heading with which the chunk itself begins is not said twice.
     """
+    return context_of(text, heading) + text
+
+
+def context_of(text: str, heading: Sequence[str]) -> str:
+    """What stands before a chunk's text where it is embedded."""
     first = text.split("\n", 1)[0].strip("#= \t")
     path = list(heading)
     if path and path[-1] == first:
         path.pop()
-    return f"{' > '.join(path)}\n\n{text}" if path else text
+    return f"{' > '.join(path)}\n\n" if path else ""
 
 
 def text_hash(text: str) -> str:
@@ -88,6 +93,11 @@ class PreparedChunk:
     heading: tuple[str, ...]
     tokens: int
     window: int | None = None
+    context: int = 0  # tokens of what stands before the text where it is embedded
+
+    @property
+    def sent_tokens(self) -> int:
+        return self.tokens + self.context
 
     @property
     def sent(self) -> str:

@@ -4,8 +4,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from ragctl import chunking
 from ragctl.chunking import split
 from ragctl.embedding.language import detect
 from ragctl.errors import DocumentError
@@ -13,6 +15,7 @@ from ragctl.index.plan import Task
 from ragctl.index.points import (
     PreparedChunk,
     PreparedDocument,
+    context_of,
     digest,
     embedded_text,
     text_hash,
@@ -151,6 +154,7 @@ def _record(document: Document, job: Job) -> Item:
 
 def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
     chunks = []
+    count = cache(chunking.count)  # sections have many chunks
     line, counted = 1, 0
     cut = split(document, size=job.size, overlap=job.overlap)
     for chunk, (found_hash, window) in zip(cut, _hashes(cut, job.window), strict=True):
@@ -167,6 +171,7 @@ def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
                 heading=chunk.heading,
                 tokens=chunk.tokens,
                 window=window,
+                context=0 if window is not None else count(context_of(chunk.text, chunk.heading)),
             )
         )
     language = detect(document.text)
