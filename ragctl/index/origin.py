@@ -28,7 +28,7 @@ def canary(collection: Collection) -> Canary | None:
         return None
     try:
         found = Canary.from_json(cast(dict[str, Any], kept))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"{collection.name}: its canary vectors cannot be read ({error})"
         ) from None
@@ -41,9 +41,9 @@ def merged(wanted: Sequence[Choice], made: Sequence[Choice], remote: bool) -> tu
     """The providers that a run asks for, with what it leaves out taken from the collection.
 
     `remote`: the collection is on a server, so that an address taken from it
-    may be someone else's.
+    may be someone else's; a folder of weights, which may hold code, is not taken.
     """
-    own = tuple(replace(choice, remote=remote and choice.base_url is not None) for choice in made)
+    own = tuple(_from_afar(choice) for choice in made) if remote else tuple(made)
     if not wanted:
         return own
     result = []
@@ -51,6 +51,10 @@ def merged(wanted: Sequence[Choice], made: Sequence[Choice], remote: bool) -> tu
         known = next((c for c in own if choice.backend in (None, c.backend)), None)
         result.append(choice if known is None else _filled(choice, known))
     return tuple(result)
+
+
+def _from_afar(choice: Choice) -> Choice:
+    return replace(choice, weights=None, remote=choice.base_url is not None)
 
 
 def _filled(choice: Choice, known: Choice) -> Choice:
