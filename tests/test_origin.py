@@ -55,7 +55,12 @@ def test_canaries_that_cannot_be_read_are_a_named_failure(edge_world: World) -> 
     collection = world.open()
     settings = collection.settings
     assert origin.canary(collection) is not None
-    broken: tuple[Json, ...] = ({"documents": ["AA=="], "query": "AAAA"}, {"documents": []}, "rubbish", 5)
+    broken: tuple[Json, ...] = (
+        {"documents": ["AA=="], "query": "AAAA"},
+        {"documents": []},
+        "rubbish",
+        5,
+    )
     for kept in broken:
         collection.settings = Settings(
             settings.dim, settings.identity, settings.sparse, {"canary": kept}
