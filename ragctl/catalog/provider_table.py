@@ -37,7 +37,7 @@ TRUNCATIONS: tuple[Truncation, ...] = get_args(Truncation)
 Prompts = Literal["text", "name"]
 PROMPTS: tuple[Prompts, ...] = get_args(Prompts)
 
-FIELDS = ("normalized", "output_dimension", "task", "late_chunking", "trust_remote_code")
+FIELDS = ("normalized", "late_chunking", "trust_remote_code")
 """Optional fields of a request, or arguments of a runtime, for models that take them."""
 
 _KEYS = (
