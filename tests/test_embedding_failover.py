@@ -468,6 +468,20 @@ def test_threads_that_wait_for_one_introduction_share_its_outcome(
     assert wires[0].asked == 1
 
 
+@pytest.mark.parametrize("providers", [1, 2])
+def test_a_stream_that_none_can_serve_asks_nobody_again_and_another_does(providers: int) -> None:
+    """Batches that are about to leave must not begin with the first provider once more."""
+    wires = [Refusing() for _ in range(providers)]
+    for wire in wires:
+        wire.gate.set()
+    failover = Failover([Member(f"host {n}", wire, Usage()) for n, wire in enumerate(wires)])
+    stream, other = threading.Event(), threading.Event()
+    for stopped, asked in ((stream, 1), (stream, 1), (other, 2)):
+        with pytest.raises(BackendError, match="host refused the key"):
+            failover.embed(Request("document", ("text",), stopped))
+        assert [wire.asked for wire in wires] == [asked] * providers
+
+
 def test_stop_ends_the_wait_for_an_introduction(canary: Canary) -> None:
     patient = Patience(total=60, first=0.001, read=10)
     with (

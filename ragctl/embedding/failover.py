@@ -43,7 +43,8 @@ class Failover:
     (or, where there is none, of the provider that was first to answer). One that
     does not agree is never used. With `check` false nothing is compared: for a
     model that runs in this very program. When all have failed, the request fails
-    with the reasons of each, and the next request begins with the first again.
+    with the reasons of each, and all others of its stream with it; the next
+    stream, or query, begins with the first provider again.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Failover:
         self._canary = canary
         self._canary_lock = threading.Lock()
         self._change = threading.Lock()
+        self._over: tuple[threading.Event, Failure] | None = None  # a stream that none can serve
 
     @property
     def members(self) -> Sequence[Member]:
@@ -74,7 +76,7 @@ class Failover:
     def canary(self, stopped: threading.Event) -> Canary | None:
         """Return the canary, made by the first provider that works if there is none yet."""
         if self._check and self._canary is None:
-            self._each(lambda member: self._admit(member, stopped))
+            self._each(lambda member: self._admit(member, stopped), stopped)
         return self._canary
 
     def embed(self, request: Request) -> Answer:
@@ -85,10 +87,11 @@ class Failover:
                 self._admit(member, request.stopped)
             return member.wire.embed(request)
 
-        return self._each(ask)
+        return self._each(ask, request.stopped)
 
-    def _each(self, ask: Callable[[Member], T]) -> T:
-        """Return what the first provider says that has not failed."""
+    def _each(self, ask: Callable[[Member], T], stopped: threading.Event) -> T:
+        """Return what the first provider says that has not failed. `stopped` is the stream's."""
+        self._check_over(stopped)
         for member in self._members:
             if member.passed_over:
                 continue
@@ -97,32 +100,44 @@ class Failover:
             except Refused:
                 raise
             except (BackendError, IdentityMismatch) as error:
-                self._pass_over(member, error)
+                self._pass_over(member, error, stopped)
                 if len(self._members) == 1:
                     raise
-        raise self._none_left()
+        raise self._none_left(stopped)
 
-    def _pass_over(self, member: Member, error: Failure) -> None:
+    def _check_over(self, stopped: threading.Event) -> None:
+        over = self._over
+        if over is not None and over[0] is stopped:
+            raise over[1]
+
+    def _pass_over(self, member: Member, error: Failure, stopped: threading.Event) -> None:
         with self._change:
+            if len(self._members) == 1:
+                self._over = (stopped, error)
+            else:
+                member.passed_over = True
             if member.failure is not error:
                 member.failure = error
-                member.failed += 1
-            member.passed_over = len(self._members) > 1
+                member.failed += 1  # last: whoever sees it sees the rest
 
-    def _none_left(self) -> Failure:
-        """Return the error for all of them, and let the next request begin anew."""
+    def _none_left(self, stopped: threading.Event) -> Failure:
+        """Return the error for all of them, and let others than this stream begin anew."""
         said = "; ".join(self.failures)
         with self._change:
+            mixed = any(isinstance(member.failure, IdentityMismatch) for member in self._members)
+            kind = IdentityMismatch if mixed else BackendError
+            error = kind(f"no provider is left: {said}")
+            self._over = (stopped, error)
             for member in self._members:
                 member.passed_over = False
-            failures = [member.failure for member in self._members]
-        mixed = any(isinstance(failure, IdentityMismatch) for failure in failures)
-        kind = IdentityMismatch if mixed else BackendError
-        return kind(f"no provider is left: {said}")
+        return error
 
     def _admit(self, member: Member, stopped: threading.Event) -> None:
         """Let a provider's documents in only if its canaries agree."""
         before = member.failed
+        self._check_over(stopped)
+        if member.passed_over and member.failure is not None:
+            raise member.failure
         with member.lock:
             if member.admitted:
                 return
@@ -131,7 +146,7 @@ class Failover:
             try:
                 self._introduce(member, stopped)
             except (BackendError, IdentityMismatch) as error:
-                self._pass_over(member, error)
+                self._pass_over(member, error, stopped)
                 raise
             member.admitted = True
 
