@@ -341,6 +341,8 @@ def test_stop_from_a_signal_while_add_waits() -> None:
         embedder.stream() as stream,
     ):
         server.gate.clear()
+        fill(stream, 1)
+        until(lambda: server.in_flight == 1)
         before = signal.signal(signal.SIGALRM, lambda *_: stream.stop())
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.05)
