@@ -354,9 +354,11 @@ class StoreContract:
         readers = [threading.Thread(target=read) for _ in range(2)]
         for reader in readers:
             reader.start()
-        for first in range(1, 600, 20):
-            collection.apply(Batch(upserts=[point(n) for n in range(first, first + 20)]))
-        done.set()
+        try:
+            for first in range(1, 600, 20):
+                collection.apply(Batch(upserts=[point(n) for n in range(first, first + 20)]))
+        finally:
+            done.set()
         for reader in readers:
             reader.join(30)
         assert failures == []

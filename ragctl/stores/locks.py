@@ -69,18 +69,23 @@ class Turn:
 
     def take(self) -> None:
         """Wait for the turn, at most `patience` seconds; raises Locked after that."""
-        if try_lock(self._turn):
+        # Whoever comes back while others wait goes behind them.
+        if not self.wanted() and try_lock(self._turn):
             return
         end = time.monotonic() + self._patience
-        queued = try_lock(self._queue, shared=True)
+        queued = False
         try:
-            while not try_lock(self._turn):
+            while True:
+                # Not to be had while somebody looks whether anyone waits.
+                queued = queued or try_lock(self._queue, shared=True)
+                time.sleep(_POLL)
+                if try_lock(self._turn):
+                    return
                 if time.monotonic() > end:
                     raise Locked(
                         f"{self._what} stayed busy for {self._patience:g} s; "
                         "another process holds it; try again"
                     )
-                time.sleep(_POLL)
         finally:
             if queued:
                 unlock(self._queue)
@@ -89,7 +94,7 @@ class Turn:
         unlock(self._turn)
 
     def wanted(self) -> bool:
-        """Whether another process waits. Call it only while holding the turn."""
+        """Whether somebody else waits."""
         if not try_lock(self._queue):
             return True
         unlock(self._queue)
