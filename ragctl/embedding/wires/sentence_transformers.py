@@ -108,7 +108,7 @@ class SentenceTransformers(RuntimeWire):
                 normalize_embeddings=True,  # after the cut too, which is not done otherwise
                 truncate_dim=self.dim if self._cuts and not whole else None,
                 **shared,
-                **_arguments(side),
+                **arguments(side),
             )
         except torch.OutOfMemoryError as error:
             if torch.cuda.is_available():
@@ -117,8 +117,8 @@ class SentenceTransformers(RuntimeWire):
         return np.asarray(rows, dtype=np.float32)
 
     def told(self, side: Side) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in _arguments(side).items())
-        return f"{arguments} (sentence-transformers {version('sentence-transformers')})"
+        said = ", ".join(f"{name}={value!r}" for name, value in arguments(side).items())
+        return f"{said} (sentence-transformers {version('sentence-transformers')})"
 
     def examine(self, side: Side, rows: Vectors) -> None:
         """Refuse a model that takes a task and does nothing with it.
@@ -132,7 +132,7 @@ class SentenceTransformers(RuntimeWire):
                 [WORD],
                 show_progress_bar=False,
                 normalize_embeddings=True,
-                **(_arguments(side) | {"task": _NO_TASK}),
+                **(arguments(side) | {"task": _NO_TASK}),
             )
         except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError):
             return  # it knows its tasks
@@ -155,17 +155,17 @@ class SentenceTransformers(RuntimeWire):
         return self._model.prompts.get(side.library.prompt_name) or ""
 
 
-def _arguments(side: Side) -> dict[str, str]:
+def arguments(side: Side) -> dict[str, str]:
     """Return what encode is told of a side.
 
     A prompt is given even where it is empty: else a default prompt of the
     repository's would come before the texts.
     """
     library = side.library
-    arguments = {} if library.task is None else {"task": library.task}
+    told = {} if library.task is None else {"task": library.task}
     if library.prompt_name is not None:
-        return arguments | {"prompt_name": library.prompt_name}
-    return arguments | {"prompt": side.prompt or ""}
+        return told | {"prompt_name": library.prompt_name}
+    return told | {"prompt": side.prompt or ""}
 
 
 def _devices(torch: Any, named: str | None) -> list[str]:

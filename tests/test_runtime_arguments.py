@@ -1,0 +1,59 @@
+"""What sentence-transformers is told of each side, model by model; nothing is loaded."""
+
+import pytest
+
+from ragctl import catalog
+from ragctl.embedding.wires.sentence_transformers import arguments
+from tests.facts import QWEN
+
+NONE = {"prompt": ""}
+TOLD: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "jina-embedding-b-en-v1": (NONE, NONE),
+    **{f"jina-embeddings-v2-base-{lang}": (NONE, NONE) for lang in ("en", "de", "es", "zh")},
+    "jina-embeddings-v3": (
+        {"task": "retrieval.passage", "prompt_name": "retrieval.passage"},
+        {"task": "retrieval.query", "prompt_name": "retrieval.query"},
+    ),
+    "jina-embeddings-v4": (
+        {"task": "retrieval", "prompt_name": "passage"},
+        {"task": "retrieval", "prompt_name": "query"},
+    ),
+    **{
+        f"jina-embeddings-v5-text-{size}": (
+            {"task": "retrieval", "prompt": "Document: "},
+            {"task": "retrieval", "prompt": "Query: "},
+        )
+        for size in ("small", "nano")
+    },
+    **{
+        f"jina-code-embeddings-{size}": (
+            {"prompt_name": "nl2code_document"},
+            {"prompt_name": "nl2code_query"},
+        )
+        for size in ("0.5b", "1.5b")
+    },
+    **{f"qwen3-embedding-{size}": (NONE, {"prompt": QWEN}) for size in ("0.6b", "4b", "8b")},
+    "bge-m3": (NONE, NONE),
+    **{
+        f"multilingual-e5-{size}": ({"prompt": "passage: "}, {"prompt": "query: "})
+        for size in ("small", "large")
+    },
+    **{
+        f"nomic-embed-text-{version}": (
+            {"prompt": "search_document: "},
+            {"prompt": "search_query: "},
+        )
+        for version in ("v1.5", "v2-moe")
+    },
+    "all-minilm-l6-v2": (NONE, NONE),
+}
+
+
+@pytest.mark.parametrize("name", sorted(TOLD))
+def test_each_side_is_told_as_its_model_was_trained(name: str) -> None:
+    model = catalog.builtin().model(name)
+    assert (arguments(model.document), arguments(model.query)) == TOLD[name]
+
+
+def test_every_model_of_the_runtime_is_above() -> None:
+    assert set(catalog.builtin().provider("sentence-transformers").models) == set(TOLD)
