@@ -25,6 +25,7 @@ def command(world: World) -> list[str]:
         *(sys.executable, "-m", "ragctl", "ingest", str(world.root), "--store", world.store),
         *("--model", "jina-embeddings-v3", "--dim", str(DIM), "--base-url", world.server.url),
         *("--chunk-size", "64", "--workers", "1", "--prune-limit", "100"),
+        *(word for language in world.languages for word in ("--language", language)),
     ]
 
 
@@ -85,7 +86,7 @@ def test_killed_at_random_points_ends_as_if_never_killed(
             known = hashes(world) if number and _exists(world) else set()
             world.forget()
             with running(world) as process:
-                with_time = dice.uniform(0.2, 1.0) * length
+                with_time = dice.uniform(0.15, 0.75) * length
                 try:
                     process.wait(with_time)
                 except subprocess.TimeoutExpired:

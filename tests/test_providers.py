@@ -43,7 +43,7 @@ def pipeline(shell: Shell, *servers: OpenAIServer, more: str = "") -> str:
         for name, server in zip(("scaleway", "siliconflow"), servers, strict=False)
     )
     text = (
-        'collection = "kb"\n[[sources]]\npath = "docs"\n[chunking]\nsize = 64\n'
+        'collection = "kb"\n[[sources]]\npath = "docs"\n[chunking]\nsize = 64\n[bm25]\nlanguages = ["en"]\n'
         f'[embedding]\nmodel = "qwen3-embedding-8b"\ndimension = 256\npatience = 0\n{more}{tables}'
     )
     (shell.home / "p.toml").write_text(text, encoding="utf-8")
@@ -134,7 +134,7 @@ def test_a_key_is_shown_nowhere(shell: Shell, fault: Fault | None) -> None:
     with OpenAIServer("another" if fault is None else SECRET, like="scaleway") as server:
         server.faults += [fault] * 1000 if fault else []
         done = shell("--debug", "run", pipeline(shell, server))
-        checked = shell("--debug", "check", "p.toml", "--json")
+        checked = shell("--debug", "check", "p.toml", "--json", "--seconds", "1")
     assert done.returncode == 4, done.stderr
     assert "Traceback" in done.stderr
     for printed in (done.stdout, done.stderr, checked.stdout, checked.stderr):

@@ -174,9 +174,7 @@ def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
                 context=0 if window is not None else count(context_of(chunk.text, chunk.heading)),
             )
         )
-    language = detect(document.text)
-    if job.languages and language not in job.languages:
-        language = job.languages[0] if len(job.languages) == 1 else "und"
+    language = _language(document.text, job.languages)
     return PreparedDocument(
         source=document.source,
         digest=found,
@@ -202,3 +200,11 @@ def _hashes(chunks: Sequence[Chunk], budget: int | None) -> Iterator[tuple[str, 
         whole = digest(*(chunks[n].text.encode() for n in window)).encode("ascii")
         for n in window:
             yield digest(whole, str(n - window.start).encode("ascii")), number
+
+
+def _language(text: str, languages: Sequence[str]) -> str:
+    """Under whose rules BM25 reads a document, where only some `languages` are allowed."""
+    if len(languages) == 1:
+        return languages[0]
+    found = detect(text)
+    return found if not languages or found in languages else "und"
