@@ -43,7 +43,8 @@ def pipeline(shell: Shell, *servers: OpenAIServer, more: str = "") -> str:
         for name, server in zip(("scaleway", "siliconflow"), servers, strict=False)
     )
     text = (
-        'collection = "kb"\n[[sources]]\npath = "docs"\n[chunking]\nsize = 64\n[bm25]\nlanguages = ["en"]\n'
+        'collection = "kb"\n[[sources]]\npath = "docs"\n'
+        '[chunking]\nsize = 64\n[bm25]\nlanguages = ["en"]\n'
         f'[embedding]\nmodel = "qwen3-embedding-8b"\ndimension = 256\npatience = 0\n{more}{tables}'
     )
     (shell.home / "p.toml").write_text(text, encoding="utf-8")
