@@ -132,6 +132,21 @@ def test_ctrl_c_keeps_what_was_paid_for_and_exits_130(world: World) -> None:
     assert len(world.sources()) == 60
 
 
+def test_ctrl_c_while_the_first_answer_is_awaited_ends_at_once(edge_world: World) -> None:
+    world = edge_world
+    world.write("a.md", paragraphs("one"))
+    world.server.gate.clear()
+    with running(world) as process:
+        while not world.server.in_flight:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
+    world.server.gate.set()
+    assert not _exists(world)
+    assert counts(world.ingest()) == {"added": 1}
+
+
 def test_an_outage_midway_keeps_what_came_before(edge_world: World) -> None:
     world = edge_world
     for n in range(40):

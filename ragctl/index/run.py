@@ -53,7 +53,8 @@ class Run:
                 surveyed = survey(pipeline, found, collection, embedder)
                 self._begin(report, surveyed, found)
                 if collection is None:
-                    settings = with_canary(surveyed.settings, embedder)
+                    with self.stop.waiting():
+                        settings = with_canary(surveyed.settings, embedder)
                     collection = self.store.create(pipeline.collection, settings)
                     stack.callback(collection.close)
                 if not surveyed.plan.nothing_to_do:
