@@ -67,10 +67,12 @@ def account(price: float | None, texts: int, tokens: int) -> Usage:
     return usage
 
 
-def test_the_bill_sums_what_is_known() -> None:
+def test_the_bill_has_a_sum_only_where_all_prices_are_known() -> None:
     bill = Bill([account(0.02, 3, 1_000), account(None, 2, 500), account(9.0, 0, 0)])
     assert (bill.requests, bill.texts, bill.tokens) == (2, 5, 1_500)
-    assert bill.cost == pytest.approx(1_000 * 0.02 / 1e6)
+    assert bill.cost is None  # a part would pass for the whole
+    priced = Bill([account(0.02, 3, 1_000), account(0.05, 1, 100), account(None, 0, 0)])
+    assert priced.cost == pytest.approx((1_000 * 0.02 + 100 * 0.05) / 1e6)
     assert Bill([account(None, 2, 500), account(9.0, 0, 0)]).cost is None
     assert Bill([]).cost is None
     assert account(None, 1, 10).to_json()["cost"] is None

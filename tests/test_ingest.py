@@ -611,3 +611,15 @@ def test_a_dry_run_foretells_the_tokens(edge_world: World) -> None:
     # What is sent is more than the chunks: the headings above them.
     own = sum(int(str(point[0]["tokens"])) for point in world.state().values())
     assert done.tokens > own
+
+
+def test_what_a_failed_run_sent_is_on_its_bill(edge_world: World) -> None:
+    world = edge_world
+    world.write("a.md", paragraphs("one"))
+    world.server.faults.extend([Fault(), faults.nan()])  # one side of the canaries comes back
+    run = world.run()
+    with closing(run.store), pytest.raises(BackendError):
+        run.ingest()
+    assert run.report is not None
+    assert (run.report.requests, run.report.tokens > 0) == (2, True)
+    assert run.report.to_json()["cost"]

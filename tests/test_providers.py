@@ -67,7 +67,7 @@ def test_the_next_provider_takes_over_in_the_middle_and_nothing_is_embedded_twic
     assert len(set(sent)) == len(sent) == 40
     assert second["price"] == 0.02
     assert second["cost"] == pytest.approx(second["tokens"] * 0.02 / 1e6)
-    assert report["cost"] >= second["cost"]
+    assert (first["cost"], report["cost"]) == (None, None)  # a part is not the whole
     (warning,) = report["warnings"]
     assert "scaleway" in warning["warning"]
     assert "quota" in warning["warning"]

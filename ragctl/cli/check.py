@@ -10,7 +10,10 @@ from ragctl.cli.options import (
     AsJson,
     Backend,
     BaseUrl,
+    Dimension,
+    ModelName,
     StoreLocation,
+    Task,
     Weights,
     choices,
     environ,
@@ -31,18 +34,12 @@ def check(
     collection: Annotated[
         str | None, typer.Option("--collection", "-c", metavar="NAME", help="[docs]")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="The embedding model.")
-    ] = None,
-    dim: Annotated[
-        int | None, typer.Option("--dim", metavar="N", help="Dimension of the vectors.")
-    ] = None,
+    model: ModelName = None,
+    dim: Dimension = None,
     backend: Backend = [],  # noqa: B006 - typer's way to say a repeated option
     base_url: BaseUrl = None,
     weights: Weights = None,
-    task: Annotated[
-        str | None, typer.Option("--task", metavar="NAME", help="One of the model's other tasks.")
-    ] = None,
+    task: Task = None,
     store: StoreLocation = None,
     seconds: Annotated[
         float, typer.Option("--seconds", metavar="N", help="For the store, and for each backend.")

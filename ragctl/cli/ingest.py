@@ -15,7 +15,10 @@ from ragctl.cli.options import (
     Backend,
     BaseUrl,
     CollectionName,
+    Dimension,
+    ModelName,
     StoreLocation,
+    Task,
     Weights,
     choices,
     environ,
@@ -39,18 +42,12 @@ _FAILURES_SHOWN = 20
 def ingest(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders or files.")],
     collection: CollectionName = "docs",
-    model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="The embedding model.")
-    ] = None,
-    dim: Annotated[
-        int | None, typer.Option("--dim", metavar="N", help="Dimension of the vectors.")
-    ] = None,
+    model: ModelName = None,
+    dim: Dimension = None,
     backend: Backend = [],  # noqa: B006 - typer's way to say a repeated option
     base_url: BaseUrl = None,
     weights: Weights = None,
-    task: Annotated[
-        str | None, typer.Option("--task", metavar="NAME", help="One of the model's other tasks.")
-    ] = None,
+    task: Task = None,
     late_chunking: Annotated[
         bool | None,
         typer.Option(
@@ -63,7 +60,10 @@ def ingest(
     ] = False,
     store: StoreLocation = None,
     chunk_size: Annotated[
-        int | None, typer.Option("--chunk-size", metavar="N", help="Tokens a chunk, at most. [512]")
+        int | None,
+        typer.Option(
+            "--chunk-size", metavar="N", help="Tokens a chunk, at most. [512, or what fits]"
+        ),
     ] = None,
     overlap: Annotated[
         int | None, typer.Option("--overlap", metavar="N", help="Tokens repeated. [0]")

@@ -27,6 +27,15 @@ StoreLocation = Annotated[
         "Default: $RAGCTL_HOME, else this user's data folder.",
     ),
 ]
+ModelName = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="The embedding model.")
+]
+Dimension = Annotated[
+    int | None, typer.Option("--dim", metavar="N", help="Dimension of the vectors.")
+]
+Task = Annotated[
+    str | None, typer.Option("--task", metavar="NAME", help="One of the model's other tasks.")
+]
 Backend = Annotated[
     list[str],
     typer.Option(

@@ -93,9 +93,10 @@ class Bill:
 
     @property
     def cost(self) -> float | None:
-        """The sum of the known costs of those that embedded anything; None where none is known."""
-        known = [a.cost for a in self.accounts if a.texts and a.cost is not None]
-        return sum(known) if known else None
+        """What all of it costs; None where anyone embedded something at a price unknown."""
+        costs = [account.cost for account in self.accounts if account.texts]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if known and len(known) == len(costs) else None
 
     def __repr__(self) -> str:
         return f"Bill({', '.join(repr(account) for account in self.accounts)})"

@@ -329,7 +329,6 @@ class Ingest:
         documents.removed = len(whole) - renamed
 
     def _count(self) -> None:
-        self.report.bill(self._embedder.usage)
         self.report.chunks.deleted = self._writer.deleted
 
 

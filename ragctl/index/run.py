@@ -60,7 +60,10 @@ class Run:
                 if not surveyed.plan.nothing_to_do:
                     self._write(collection, embedder, surveyed, report)
             finally:
+                report.bill(embedder.usage)
                 self._tell(report, embedder)
+                if collection is not None and report.providers:
+                    note_bill(collection, report)
                 report.seconds = time.monotonic() - started
         return report
 
@@ -111,21 +114,6 @@ class Run:
         sparse = SparseConfig.from_json(surveyed.settings.sparse)
         if not sparse.languages:  # each document under its own
             sparse = replace(sparse, languages=tuple(BM25_NAMES))
-        try:
-            self._carry_out(collection, embedder, surveyed, report, sparse)
-        finally:
-            report.bill(embedder.usage)
-            if report.providers:
-                note_bill(collection, report)
-
-    def _carry_out(
-        self,
-        collection: Collection,
-        embedder: Embedder,
-        surveyed: Survey,
-        report: Report,
-        sparse: SparseConfig,
-    ) -> None:
         Ingest(
             collection,
             embedder,
