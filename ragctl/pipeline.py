@@ -104,8 +104,39 @@ class Parsing:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What runs may spend: tokens, and US dollars at list price. None: no limit.
+
+    Of one run; and of all runs into the collection in one day and in one month (UTC).
+    """
+
+    max_tokens: int | None = None
+    max_cost: float | None = None
+    max_tokens_per_day: int | None = None
+    max_cost_per_day: float | None = None
+    max_tokens_per_month: int | None = None
+    max_cost_per_month: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """Where a run tells how it ended. The addresses may hold a secret: never shown."""
+
+    report_file: Path | None = None  # the JSON report
+    metrics_file: Path | None = None  # Prometheus text format
+    on_success: str | None = field(default=None, repr=False)  # URLs
+    on_failure: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Which documents, through which model, into which collection, by which policy."""
+    """Which documents, through which model, into which collection, by which policy.
+
+    `only`: patterns of files (gitignore syntax); all others are left alone. `fail_on`:
+    the share of documents, in per cent, above which failures decide the exit code.
+    `wait`: for another run on the collection to end. `retry_failed`: also what failed
+    before and is not due yet.
+    """
 
     sources: tuple[Source, ...]
     store: str
@@ -117,6 +148,12 @@ class Pipeline:
     meta: Mapping[str, Json] = field(default_factory=dict)
     prune: bool = True
     prune_limit: float = PRUNE_LIMIT  # per cent of the collection's documents
+    only: tuple[str, ...] = ()
+    fail_on: float = 0.0
+    wait: bool = False
+    retry_failed: bool = False
+    budget: Budget = Budget()
+    reporting: Reporting = Reporting()
     parsing: Parsing = field(default_factory=Parsing)
     pdf_password: str | None = field(default=None, repr=False)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
