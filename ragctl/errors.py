@@ -9,6 +9,7 @@ RagctlError                 1
 ├── PruneRefused            7   a prune too large, or a root missing or empty
 ├── BudgetReached           8   budget spent; the next run goes on
 ├── Locked                  9   another run holds the collection
+├── ChangesPending         10   a plan has work; asked for with --exit-code
 └── Interrupted           130   Ctrl-C; the next run goes on
 """
 
@@ -65,6 +66,12 @@ class Locked(RagctlError):
     """Another run holds the collection."""
 
     exit_code = 9
+
+
+class ChangesPending(RagctlError):
+    """Something is to be done (only where `--exit-code` asks)."""
+
+    exit_code = 10
 
 
 class Interrupted(RagctlError):

@@ -104,7 +104,7 @@ def test_json_is_as_documented(shell: Shell) -> None:
     failed = shell.json("ingest", "docs")
     assert failed["documents"]["failed"] == 1
     (failure,) = failed["failures"]
-    assert list(failure) == ["source", "error"]
+    assert list(failure) == ["source", "error", "waiting"]
     assert failure["source"] == "bad.pdf"
 
 
@@ -277,7 +277,7 @@ def test_every_exit_code_is_distinct_and_told() -> None:
         if isinstance(value, type) and issubclass(value, errors.RagctlError)
     ]
     codes = {cls.exit_code for cls in classes}
-    assert codes == {1, 2, 3, 4, 5, 6, 7, 8, 9, 130}
+    assert codes == {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130}
     assert len(codes) == len(classes)
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     for cls in classes:

@@ -240,7 +240,7 @@ def test_a_text_that_the_backend_refuses_fails_its_document_alone(world: World) 
     again = world.ingest()
     assert counts(again) == {"unchanged": 2, "failed": 1}
     world.server.context = None
-    assert counts(world.ingest()) == {"added": 1, "unchanged": 2}
+    assert counts(world.ingest(retry_failed=True)) == {"added": 1, "unchanged": 2}
 
 
 def test_a_refused_edit_keeps_the_old_document_whole(edge_world: World) -> None:

@@ -10,7 +10,17 @@ import ragctl
 
 ROOT = Path(ragctl.__file__).parent
 ORDER = [
-    *("errors", "records", "limited", "catalog", "loaders", "chunking", "embedding", "stores"),
+    *(
+        "errors",
+        "records",
+        "files",
+        "limited",
+        "catalog",
+        "loaders",
+        "chunking",
+        "embedding",
+        "stores",
+    ),
     *("pipeline", "index", "search", "check", "evaluate", "cli"),
 ]
 STRANGERS = {"catalog", "loaders", "chunking", "stores"}  # they do not know each other

@@ -178,20 +178,20 @@ def _carry_out(pipeline: "Pipeline", *, dry_run: bool, as_json: bool) -> int:
     with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
         job = Run(pipeline, store, pipeline.environ, progress=bar, planned=bar.planned)
         try:
-            with _signals(job.stop):
+            with signals(job.stop):
                 report = job.estimate() if dry_run else job.ingest()
         except BaseException:
             bar.close()
             if job.report is not None:
-                _print(job.report, dry_run=dry_run, as_json=as_json, ended=False)
+                print_report(job.report, dry_run=dry_run, as_json=as_json, ended=False)
             raise
         bar.close()
-        _print(report, dry_run=dry_run, as_json=as_json, ended=True)
-    return DocumentError.exit_code if report.failures else 0
+        print_report(report, dry_run=dry_run, as_json=as_json, ended=True)
+    return DocumentError.exit_code if report.failed_beyond(pipeline.fail_on) else 0
 
 
 @contextmanager
-def _signals(stop: "Stop") -> Iterator[None]:
+def signals(stop: "Stop") -> Iterator[None]:
     """First Ctrl-C (or SIGTERM): finish what is in flight. Second: at once."""
 
     def handle(number: int, frame: object) -> None:
@@ -208,7 +208,8 @@ def _signals(stop: "Stop") -> Iterator[None]:
             signal.signal(number, old)
 
 
-def _print(report: "Report", *, dry_run: bool, as_json: bool, ended: bool) -> None:
+def print_report(report: "Report", *, dry_run: bool, as_json: bool, ended: bool) -> None:
+    """What failed and what to know of on standard error, the summary or the JSON on the other."""
     for failure in report.failures[:_FAILURES_SHOWN]:
         console.warn(f"failed: {failure.source}: {failure.error}")
     if len(report.failures) > _FAILURES_SHOWN:
@@ -264,6 +265,8 @@ def _summary(report: "Report", *, dry_run: bool, ended: bool) -> str:
         parts.append(f"{chunks.reused:,} reused")
     if chunks.deleted:
         parts.append(f"{chunks.deleted:,} deleted")
+    if report.left:
+        parts.append(f"{report.left:,} files left for the next run")
     if report.skipped:
         parts.append(f"{report.skipped:,} files of unknown type skipped")
     if report.elsewhere:

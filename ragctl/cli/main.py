@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ragctl.cli import catalog, check, console, ingest, inspect, query
+from ragctl.cli import catalog, check, console, ingest, inspect, plan, query, verify
 from ragctl.cli.options import read_env_file
 from ragctl.errors import Interrupted, RagctlError, UsageError
 
@@ -22,6 +22,9 @@ app = typer.Typer(
 
 app.command("ingest")(ingest.ingest)
 app.command("run")(ingest.run)
+app.command("plan")(plan.plan)
+app.command("failures")(plan.failures)
+app.command("verify")(verify.verify)
 app.command("search")(query.search)
 app.command("status")(inspect.status)
 app.command("collections")(inspect.collections)

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Hashable, Sequence
 from types import TracebackType
@@ -56,6 +57,8 @@ class DocumentStream(Generic[K]):
         self._done: deque[tuple[K, Vectors | DocumentError]] = deque()
         self._threads = 0
         self._flying = 0  # batches
+        self._busy = 0.0
+        self._took_off = 0.0
         self._flying_texts = 0
         self._lost = 0  # texts of a failed batch, and those never to be sent after it
         self._failure: BaseException | None = None
@@ -70,6 +73,12 @@ class DocumentStream(Generic[K]):
         with self._change:
             unsent = sum(len(batch.keys) for batch in self._waiting) + len(self._filling.keys)
             return unsent + self._flying_texts + len(self._done) + self._lost
+
+    @property
+    def seconds(self) -> float:
+        """How long requests were under way, one or many at a time."""
+        with self._change:
+            return self._busy + (time.monotonic() - self._took_off if self._flying else 0.0)
 
     def add(self, key: K, text: str, tokens: int = 0) -> None:
         """Take a text in; a batch that is full is sent. `key` comes back with the result.
@@ -231,6 +240,8 @@ class DocumentStream(Generic[K]):
                 if self._over():
                     return
                 batch = self._waiting.popleft()
+                if not self._flying:
+                    self._took_off = time.monotonic()
                 self._flying += 1
                 self._flying_texts += len(batch.keys)
                 self._change.notify_all()
@@ -259,6 +270,8 @@ class DocumentStream(Generic[K]):
             failure = error
         with self._change:
             self._flying -= 1
+            if not self._flying:
+                self._busy += time.monotonic() - self._took_off
             self._flying_texts -= left
             if failure is not None:
                 if self._failure is None:

@@ -12,7 +12,8 @@ class Usage:
     `requests` counts what was sent, tries that failed too; `texts` and
     `tokens` what came back. Where a host does not say what it billed, the
     tokens of the texts as o200k_base counts them stand in, and `estimated` is
-    true. `cut` counts texts that were cut here. `price` is US dollars per million
+    true. `counted` is the sum of the estimates, so that `tokens` can be foretold from
+    it. `cut` counts texts that were cut here. `price` is US dollars per million
     tokens, None where unknown.
     """
 
@@ -32,6 +33,7 @@ class Usage:
         self.requests = 0
         self.texts = 0
         self.tokens = 0
+        self.counted = 0
         self.estimated = False
         self.cut = 0
 
@@ -44,6 +46,7 @@ class Usage:
         with self._lock:
             self.texts += texts
             self.tokens += tokens or estimate
+            self.counted += estimate
             self.estimated |= not tokens and estimate > 0
 
     def cut_one(self) -> None:
@@ -90,6 +93,10 @@ class Bill:
     @property
     def tokens(self) -> int:
         return sum(account.tokens for account in self.accounts)
+
+    @property
+    def counted(self) -> int:
+        return sum(account.counted for account in self.accounts)
 
     @property
     def cost(self) -> float | None:

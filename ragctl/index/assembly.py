@@ -1,6 +1,6 @@
 """Documents on their way into the store: what each still waits for, and its end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ragctl.embedding.sparse import Sparse
@@ -22,6 +22,7 @@ class OpenFile:
     seal: dict[str, Json] | None = None
     restat: bool = False
     failed: bool = False
+    ended: bool = False  # read to its end
     outstanding: int = 0
     seen: set[str] = field(default_factory=set)
 
@@ -36,9 +37,11 @@ class Assembly:
         rows: Sequence[dict[str, Json]],
         ids: Sequence[str],
         stored: Mapping[str, Payload],
+        damaged: Collection[str],
         *,
         new: bool,
     ) -> None:
+        """`stored`: the points that it has, by id; `damaged`: ids of those to be written anew."""
         self.document = document
         self.file = file
         self.new = new
@@ -51,7 +54,9 @@ class Assembly:
         self.needed = [
             ordinal
             for ordinal in range(len(document.chunks))
-            if (known := stored.get(ids[ordinal])) is None or known.get("lang") != document.lang
+            if (known := stored.get(ids[ordinal])) is None
+            or known.get("lang") != document.lang
+            or ids[ordinal] in damaged
         ]
         self.missing = len(self.needed)
 
@@ -59,6 +64,15 @@ class Assembly:
         """The text whose words BM25 counts for a chunk."""
         chunk = self.document.chunks[ordinal]
         return embedded_text(chunk.text, chunk.heading)
+
+    def tokens(self, known: Collection[str]) -> int:
+        """Tokens to be sent, where the vectors of the texts in `known` (hashes) are there."""
+        chunks = self.document.chunks
+        unknown = {chunks[o].hash: chunks[o] for o in self.needed if chunks[o].hash not in known}
+        windows = {chunk.window for chunk in unknown.values() if chunk.window is not None}
+        if windows:  # sent whole for any chunk of theirs
+            return sum(chunk.sent_tokens for chunk in chunks if chunk.window in windows)
+        return sum(chunk.sent_tokens for chunk in unknown.values())
 
     def place(self, ordinal: int, vector: Vector, sparse: Sparse, writer: Writer) -> None:
         """A vector has come: its point is written, the last one's document marked."""

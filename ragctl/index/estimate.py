@@ -1,92 +1,139 @@
 """What a plan would embed: every changed file is read and chunked, nothing is sent or written."""
 
-from collections import Counter
+from dataclasses import replace
 
 from ragctl.errors import DocumentError
-from ragctl.index.plan import Task, renames
+from ragctl.index.plan import Task
 from ragctl.index.points import PreparedDocument
 from ragctl.index.prepare import Limits, Same
-from ragctl.index.report import Progress, Report
+from ragctl.index.report import Change, Progress, Report
+from ragctl.index.state import Stored
 from ragctl.index.stop import Stop
 from ragctl.index.survey import Survey
 from ragctl.limited import Ended, Pool
 from ragctl.stores.base import Collection, Match
 
 _SOME = 256  # values in one filter
+_WHAT = {"new": "added", "changed": "updated", "recipe": "rechunked", "incomplete": "repaired"}
+_WHY = {
+    "new": "a new file",
+    "changed": "its content changed",
+    "recipe": "another recipe: chunk size, loader or metadata",
+    "incomplete": "a run ended before it was done",
+}
 
 
-def estimate(
-    collection: Collection | None,
-    surveyed: Survey,
-    limits: Limits,
-    report: Report,
-    progress: Progress,
-    stop: Stop,
-) -> None:
-    """Fill `report` with what an ingest would do: documents, chunks to embed, their tokens."""
-    tasks = {task.stat.file: task for task in surveyed.plan.tasks}
-    sent: set[str] = set()
-    added: Counter[str] = Counter()
-    with Pool(
-        "ragctl.index.prepare:prepare",
-        workers=limits.workers,
-        seconds=limits.seconds,
-        memory=limits.memory,
-    ) as pool:
-        items = pool.stream(surveyed.recipe.job(task) for task in tasks.values())
-        while True:
-            with stop.waiting():
-                job, item = next(items, (None, None))
-            if job is None:
+class Estimate:
+    """One plan read through. `report` tells what an ingest would do, `changes` included."""
+
+    def __init__(
+        self, collection: Collection | None, surveyed: Survey, report: Report, *, why_new: str = ""
+    ) -> None:
+        """`why_new`: why documents are new, where it is not that their files are."""
+        self._collection = collection
+        self._plan = surveyed.plan
+        self._recipe = surveyed.recipe
+        self._report = report
+        self._why = {**_WHY, "new": why_new or _WHY["new"]}
+        self._sent: set[str] = set()  # hashes of the texts that would be
+        self._changes: list[Change] = []
+        self._new: dict[str, list[int]] = {}  # by digest, positions in _changes of added documents
+
+    def read(self, limits: Limits, progress: Progress, stop: Stop) -> None:
+        """Read every file of the plan."""
+        tasks = {task.stat.file: task for task in self._plan.tasks}
+        with Pool(
+            "ragctl.index.prepare:prepare",
+            workers=limits.workers,
+            seconds=limits.seconds,
+            memory=limits.memory,
+        ) as pool:
+            items = pool.stream(self._recipe.job(task) for task in tasks.values())
+            while True:
+                with stop.waiting():
+                    job, item = next(items, (None, None))
+                if job is None:
+                    break
+                task = tasks[job.file]
+                match item:
+                    case PreparedDocument():
+                        self._document(item, task)
+                    case Same():
+                        self._same(item, task)
+                    case DocumentError():
+                        self._failed(job.file, item)
+                    case Ended():
+                        if item.error is not None:
+                            self._failed(job.file, item.error)
+                        progress.file(task.stat.size)
+        self._removed()
+        self._report.changes = sorted(self._changes, key=lambda change: change.source)
+
+    def _failed(self, file: str, error: Exception) -> None:
+        self._report.fail(file, str(error).removeprefix(f"{file}: "), file)
+
+    def _same(self, item: Same, task: Task) -> None:
+        self._report.documents.unchanged += 1
+        if task.why == "changed":
+            self._changes.append(Change(item.source, "restamped", "its file has another time"))
+
+    def _document(self, document: PreparedDocument, task: Task) -> None:
+        for warning in document.warnings:
+            self._report.warn(document.source, warning)
+        known = any(d.source == document.source and d.digest for d in task.stored)
+        why = task.why if known else "incomplete" if task.why == "incomplete" else "new"
+        if known:
+            self._report.documents.updated += 1
+        else:
+            self._report.documents.added += 1
+            self._new.setdefault(document.digest, []).append(len(self._changes))
+        embedded, tokens = self._chunks(document)
+        reused = len(document.chunks) - embedded
+        self._changes.append(
+            Change(document.source, _WHAT[why], self._why[why], embedded, reused, tokens)
+        )
+
+    def _chunks(self, document: PreparedDocument) -> tuple[int, int]:
+        """Count the texts that neither the store nor an earlier document has, and their tokens."""
+        tokens = {c.hash: c.sent_tokens for c in document.chunks if c.hash not in self._sent}
+        wanted = sorted(tokens)
+        for first in range(0, len(wanted), _SOME):
+            if self._collection is None:
                 break
-            task = tasks[job.file]
-            match item:
-                case PreparedDocument():
-                    _document(item, task, report, added)
-                    _chunks(item, collection, sent, report)
-                case Same():
-                    report.documents.unchanged += 1
-                case DocumentError():
-                    report.fail(job.file, str(item).removeprefix(f"{job.file}: "))
-                case Ended():
-                    if item.error is not None:
-                        report.fail(job.file, str(item.error))
-                    progress.file(task.stat.size)
-    whole = [document for document in surveyed.plan.removed if document.digest]
-    report.documents.renamed = renames(whole, added)
-    report.documents.added -= report.documents.renamed
-    report.documents.removed = len(whole) - report.documents.renamed
+            where = (Match("text_hash", tuple(wanted[first : first + _SOME])),)
+            for point in self._collection.scroll(where, fields=("text_hash",)):
+                tokens.pop(str(point.payload["text_hash"]), None)
+        self._sent.update(tokens)
+        embedded = len(tokens)
+        self._report.chunks.embedded += embedded
+        self._report.chunks.reused += len(document.chunks) - embedded
+        # In late chunking a window is sent whole for any chunk of it.
+        whole = {c.window for c in document.chunks if c.hash in tokens and c.window is not None}
+        sent = sum(
+            chunk.sent_tokens
+            for chunk in document.chunks
+            if chunk.window in whole or tokens.pop(chunk.hash, None) is not None
+        )
+        self._report.tokens += sent
+        return embedded, sent
 
+    def _removed(self) -> None:
+        """What is gone: removed, or renamed where its content came back under another name."""
+        whole = [document for document in self._plan.removed if document.digest]
+        for document in whole:
+            positions = self._new.get(document.digest)
+            if positions:
+                self._renamed(positions.pop(0), document)
+            else:
+                self._changes.append(Change(document.source, "removed", "its file is gone"))
+                self._report.documents.removed += 1
 
-def _document(document: PreparedDocument, task: Task, report: Report, added: Counter[str]) -> None:
-    for warning in document.warnings:
-        report.warn(document.source, warning)
-    if any(stored.source == document.source and stored.digest for stored in task.stored):
-        report.documents.updated += 1
-    else:
-        report.documents.added += 1
-        added[document.digest] += 1
-
-
-def _chunks(
-    document: PreparedDocument, collection: Collection | None, sent: set[str], report: Report
-) -> None:
-    """Count the texts that neither the store nor an earlier document of this run has."""
-    tokens = {chunk.hash: chunk.sent_tokens for chunk in document.chunks if chunk.hash not in sent}
-    wanted = sorted(tokens)
-    for first in range(0, len(wanted), _SOME):
-        if collection is None:
-            break
-        where = (Match("text_hash", tuple(wanted[first : first + _SOME])),)
-        for point in collection.scroll(where, fields=("text_hash",)):
-            tokens.pop(str(point.payload["text_hash"]), None)
-    sent.update(tokens)
-    report.chunks.embedded += len(tokens)
-    report.chunks.reused += len(document.chunks) - len(tokens)
-    # In late chunking a window is sent whole for any chunk of it.
-    whole = {c.window for c in document.chunks if c.hash in tokens and c.window is not None}
-    report.tokens += sum(
-        chunk.sent_tokens
-        for chunk in document.chunks
-        if chunk.window in whole or tokens.pop(chunk.hash, None) is not None
-    )
+    def _renamed(self, position: int, document: Stored) -> None:
+        self._changes[position] = replace(
+            self._changes[position],
+            what="renamed",
+            why=f"it was {document.source}",
+            was=document.source,
+        )
+        self._report.documents.renamed += 1
+        self._report.documents.added -= 1

@@ -15,14 +15,16 @@ from dataclasses import replace
 from ragctl.embedding.base import Embedder, Vectors
 from ragctl.embedding.sparse import Sparse
 from ragctl.embedding.stream import DocumentStream
-from ragctl.errors import DocumentError, Interrupted
+from ragctl.errors import BudgetReached, DocumentError, Interrupted
 from ragctl.index.assembly import Assembly, OpenFile
+from ragctl.index.budget import Ledger
 from ragctl.index.plan import Plan, Task, check_removal, renames
 from ragctl.index.points import PreparedDocument, namespace, payloads, point_ids
 from ragctl.index.prepare import FileEnd, Item, Limits, Recipe, Same
 from ragctl.index.report import Progress, Report
 from ragctl.index.state import State, Stored
 from ragctl.index.stop import Stop
+from ragctl.index.verify import Damage
 from ragctl.index.writer import Writer
 from ragctl.limited import Ended, Pool
 from ragctl.stores.base import Collection, Match, Payload, Point, Vector
@@ -43,16 +45,20 @@ class Ingest:
         recipe: Recipe,
         report: Report,
         *,
+        ledger: Ledger,
         stop: Stop,
         progress: Progress,
+        damage: Damage,
     ) -> None:
         self.report = report
         self._collection = collection
         self._embedder = embedder
         self._sparse = sparse
         self._recipe = recipe
+        self._ledger = ledger
         self._stop = stop
         self._progress = progress
+        self._damage = damage
         self._space = namespace(collection.name)
         self._writer = Writer(collection)
         self._waiting: dict[str, list[tuple[Assembly, int]]] = {}  # by hash of the text sent
@@ -64,27 +70,44 @@ class Ingest:
     def run(self, plan: Plan, state: State, limits: Limits, *, prune_share: float | None) -> None:
         """Do all of it. `prune_share` None removes nothing.
 
-        Raises Interrupted, BackendError or StoreError after what was in flight
-        has been written; the next run goes on from there.
+        Raises Interrupted, BudgetReached, BackendError or StoreError after what was
+        in flight has been written; the next run goes on from there.
         """
+        self.report.left = len(plan.tasks)
         try:
             with DocumentStream[str](self._embedder) as stream:
                 try:
-                    self._read(plan, limits, stream)
-                    self._compare(stream)
-                    stream.flush()
-                    while stream.pending:
-                        self._stop.check()
-                        self._placed(stream.completed(block=True))
+                    self._index(plan, limits, stream)
                 except Interrupted:
                     self._rescue(stream)
                     raise
+                finally:
+                    self.report.stages["embed"] = stream.seconds
         finally:
             self._writer.flush()
+            self.report.stages["write"] = self._writer.seconds
             self._count()
-        if prune_share is not None:
-            self._remove(plan, state, prune_share)
+        with self.report.stage("prune"):
+            if prune_share is not None:
+                self._remove(plan, state, prune_share)
+            self._writer.drop(sorted(self._damage.strays))
+            self._writer.flush()
         self._count()
+
+    def _index(self, plan: Plan, limits: Limits, stream: DocumentStream[str]) -> None:
+        try:
+            self._read(plan, limits, stream)
+            self._compare(stream)
+        except BudgetReached:
+            self._drain(stream)  # what was taken up before it is still embedded
+            raise
+        self._drain(stream)
+
+    def _drain(self, stream: DocumentStream[str]) -> None:
+        stream.flush()
+        while stream.pending:
+            self._stop.check()
+            self._placed(stream.completed(block=True))
 
     def _read(self, plan: Plan, limits: Limits, stream: DocumentStream[str]) -> None:
         tasks = {task.stat.file: task for task in plan.tasks}
@@ -98,7 +121,7 @@ class Ingest:
         with pool:
             items = pool.stream(self._recipe.job(task) for task in plan.tasks)
             while True:
-                with self._stop.waiting():
+                with self.report.stage("read"), self._stop.waiting():
                     job, item = next(items, (None, None))
                 if job is None:
                     return
@@ -134,11 +157,17 @@ class Ingest:
             case Ended():
                 if item.error is not None:
                     self._failed(file, task.stat.file, str(item.error))
+                file.ended = True
+                self._count_if_done(file)
                 self._progress.file(task.stat.size)
 
     def _failed(self, file: OpenFile, source: str, error: str) -> None:
         file.failed = True
-        self.report.fail(source, error.removeprefix(f"{source}: "))
+        self.report.fail(source, error.removeprefix(f"{source}: "), file.file)
+
+    def _count_if_done(self, file: OpenFile) -> None:
+        if file.ended and not file.outstanding:
+            self.report.left -= 1
 
     def _file_end(self, task: Task, file: OpenFile, end: FileEnd) -> None:
         """All of the file was read: seal it when its last document is written."""
@@ -185,6 +214,41 @@ class Ingest:
             self._assembly(task, file, document, stored.get(document.source))
             for task, file, document in group
         ]
+        while assemblies:
+            count, over = self._affordable(assemblies)
+            self._take_up(assemblies[:count], stream)
+            assemblies = assemblies[count:]
+            if over is None:
+                return
+            if not stream.pending:
+                for assembly in assemblies:
+                    self._uncount(assembly)
+                raise over
+            self._drain(stream)  # it was only estimated: its bill may leave room
+
+    def _affordable(self, assemblies: list[Assembly]) -> tuple[int, BudgetReached | None]:
+        """How many of them, from the first on, the budget has room for."""
+        if not self._ledger.limited:
+            return len(assemblies), None
+        known = self._known(
+            {assembly.document.chunks[o].hash for assembly in assemblies for o in assembly.needed}
+        )
+        for count, assembly in enumerate(assemblies):
+            try:
+                self._ledger.take(assembly.document.source, assembly.tokens(known))
+            except BudgetReached as over:
+                return count, over
+            known.update(assembly.document.chunks[o].hash for o in assembly.needed)
+        return len(assemblies), None
+
+    def _known(self, hashes: set[str]) -> set[str]:
+        """Those of them whose vectors are in the store, or on their way."""
+        here = hashes & (self._waiting.keys() | self._writer.recent.keys())
+        stored = self._lookup("text_hash", sorted(hashes - here), ("text_hash",))
+        distrusted = self._damage.distrusted
+        return here | {str(p.payload["text_hash"]) for p in stored if p.id not in distrusted}
+
+    def _take_up(self, assemblies: list[Assembly], stream: DocumentStream[str]) -> None:
         needed = [(assembly, ordinal) for assembly in assemblies for ordinal in assembly.needed]
         for assembly in assemblies:
             self.report.chunks.reused += len(assembly.document.chunks) - len(assembly.needed)
@@ -194,11 +258,16 @@ class Ingest:
             self._obtain(some, stream)
 
     def _lookup(
-        self, key: str, values: list[str], fields: tuple[str, ...] | None = None
+        self,
+        key: str,
+        values: list[str],
+        fields: tuple[str, ...] | None = None,
+        *,
+        vectors: bool = False,
     ) -> Iterator[Point]:
         for first in range(0, len(values), _SOME):
             where = (Match(key, tuple(values[first : first + _SOME])),)
-            yield from self._collection.scroll(where, fields=fields, vectors=fields is not None)
+            yield from self._collection.scroll(where, fields=fields, vectors=vectors)
 
     def _assembly(
         self,
@@ -220,15 +289,16 @@ class Ingest:
             self._added[document.digest] += 1
         else:
             self.report.documents.updated += 1
-        return Assembly(document, file, rows, ids, stored or {}, new=new)
+        damaged = self._damage.rewrite
+        return Assembly(document, file, rows, ids, stored or {}, damaged, new=new)
 
     def _obtain(self, needed: list[tuple[Assembly, int]], stream: DocumentStream[str]) -> None:
         """Find the vectors of these chunks in the store or in this run, else send the texts."""
         hashes = {assembly.document.chunks[ordinal].hash for assembly, ordinal in needed}
         found = dict(self._writer.recent)
         unknown = sorted(hashes - self._waiting.keys() - found.keys())
-        for point in self._lookup("text_hash", unknown, ("text_hash",)):
-            if point.dense is not None:
+        for point in self._lookup("text_hash", unknown, ("text_hash",), vectors=True):
+            if point.dense is not None and point.id not in self._damage.distrusted:
                 found[str(point.payload["text_hash"])] = point.dense
         send: list[tuple[Assembly, int]] = []
         # First all that is known, then the sending: results that come in while
@@ -290,6 +360,7 @@ class Ingest:
         assembly.finish(self._writer)
         assembly.file.outstanding -= 1
         self._seal_if_done(assembly.file)
+        self._count_if_done(assembly.file)
 
     def _refused(self, assembly: Assembly, ordinal: int, error: DocumentError) -> None:
         """The backend will not take a chunk: its document keeps what it had."""
@@ -299,12 +370,17 @@ class Ingest:
         document, chunk = assembly.document, assembly.document.chunks[ordinal]
         where = f"characters {chunk.start}-{chunk.end}"
         self._failed(assembly.file, document.source, f"{where}: {error}")
+        self._uncount(assembly)
+        assembly.file.outstanding -= 1
+        self._count_if_done(assembly.file)
+
+    def _uncount(self, assembly: Assembly) -> None:
+        """A document that was counted as added or updated is neither."""
         if assembly.new:
             self.report.documents.added -= 1
-            self._added[document.digest] -= 1
+            self._added[assembly.document.digest] -= 1
         else:
             self.report.documents.updated -= 1
-        assembly.file.outstanding -= 1
 
     def _rescue(self, stream: DocumentStream[str]) -> None:
         """After Ctrl-C: start nothing new, take in what is in flight (it is paid for)."""

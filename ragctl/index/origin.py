@@ -6,6 +6,8 @@ from typing import Any, cast
 
 from ragctl.catalog import Choice
 from ragctl.embedding.canary import Canary
+from ragctl.embedding.language import BM25_NAMES
+from ragctl.embedding.sparse import Sparse, SparseConfig
 from ragctl.errors import StoreError
 from ragctl.index.report import Report
 from ragctl.records import Json
@@ -73,6 +75,12 @@ def trusted(made: Sequence[Choice]) -> Callable[[Choice], bool]:
     return lambda choice: (choice.backend, choice.base_url, choice.weights) in known
 
 
+def sparse_of(collection: Collection) -> Sparse:
+    """BM25 as the collection's documents are weighed: each under its own language."""
+    config = SparseConfig.from_json(collection.settings.sparse)
+    return Sparse(config if config.languages else replace(config, languages=tuple(BM25_NAMES)))
+
+
 def billed(collection: Collection) -> dict[str, int]:
     """Tokens that each provider was sent for this collection so far, by its name.
 
@@ -81,11 +89,11 @@ def billed(collection: Collection) -> dict[str, int]:
     return dict(cast(Mapping[str, int], collection.settings.notes.get("billed") or {}))
 
 
-def note_bill(collection: Collection, report: Report) -> None:
-    """Add what a run was billed to the collection's account, and the sums to the report."""
+def billed_with(collection: Collection, report: Report) -> Json:
+    """The note of `billed` when this run is added; the sums go into the report too."""
     sums = billed(collection)
     for account in report.providers:
         name = str(account["backend"])
         sums[name] = sums.get(name, 0) + cast(int, account["tokens"])
         account["tokens_so_far"] = sums[name]
-    collection.note({"billed": cast(Json, sums)})
+    return cast(Json, sums)

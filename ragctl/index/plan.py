@@ -47,16 +47,21 @@ def make_plan(
     *,
     scopes: frozenset[str] = frozenset(),
     keep: Callable[[str], bool] = lambda _: False,
+    looked_at: Callable[[str], bool] = lambda _: True,
 ) -> Plan:
     """Compare the files there are with the documents there are.
 
     `recipe`: of a file name. `scopes`: roots that were looked at whole, so that
     what was not found there is gone; empty when nothing may be removed.
-    `keep`: files to leave alone though not found.
+    `keep`: files to leave alone though not found. `looked_at`: the only files that
+    this run has to do with.
     """
     tasks: list[Task] = []
     unchanged = 0
+    present = {stat.file for stat in found if looked_at(stat.file)}
     for stat in found:
+        if stat.file not in present:
+            continue
         wanted = recipe(stat.file)
         stored = state.files.get(stat.file, ())
         why = _why(stat, wanted, stored)
@@ -64,9 +69,8 @@ def make_plan(
             unchanged += len(stored)
         else:
             tasks.append(Task(stat, wanted, why, stored))
-    present = {stat.file for stat in found}
     gone = [d for d in state.documents.values() if d.file not in present and not keep(d.file)]
-    removed = tuple(d for d in gone if d.root in scopes)
+    removed = tuple(d for d in gone if d.root in scopes and looked_at(d.file))
     return Plan(tuple(tasks), unchanged, removed, elsewhere=len(gone) - len(removed))
 
 

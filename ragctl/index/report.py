@@ -1,6 +1,8 @@
 """What a run did, counted; the JSON of `ragctl ingest --json`."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ragctl.embedding.usage import Bill
@@ -28,8 +30,39 @@ class Chunks:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
+    """`file`: of the document, where the run had one to read. `waits`: it was not tried again."""
+
     source: str
     error: str
+    file: str | None = None
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a plan would do with one document.
+
+    `what`: added, updated, renamed (`was` says from where), rechunked, repaired,
+    restamped (the same content with another time or place) or removed.
+    """
+
+    source: str
+    what: str
+    why: str
+    embedded: int = 0  # chunks
+    reused: int = 0
+    tokens: int = 0
+    was: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "source": self.source,
+            "what": self.what,
+            "why": self.why,
+            "chunks": {"embedded": self.embedded, "reused": self.reused},
+            "tokens": self.tokens,
+            "was": self.was,
+        }
 
 
 @dataclass(slots=True)
@@ -42,15 +75,33 @@ class Report:
     requests: int = 0
     cost: float | None = None  # US dollars at list price; None where no price is known
     providers: list[dict[str, Json]] = field(default_factory=list)
+    changes: list[Change] | None = None  # of a plan
     failures: list[Failure] = field(default_factory=list)
     warnings: list[Failure] = field(default_factory=list)
     skipped: int = 0  # files of unknown type
     elsewhere: int = 0  # documents of other roots, left alone
-    seconds: float = 0.0
+    left: int = 0  # files that a run which ended early did not come to
+    stages: dict[str, float] = field(default_factory=dict)  # seconds; reading, embedding and
+    seconds: float = 0.0  # writing overlap
 
-    def fail(self, source: str, error: str) -> None:
+    def fail(self, source: str, error: str, file: str | None = None, waits: bool = False) -> None:
         self.documents.failed += 1
-        self.failures.append(Failure(source, error))
+        self.failures.append(Failure(source, error, file, waits))
+
+    def failed_beyond(self, percent: float) -> bool:
+        """Whether more than that share of the documents failed; at 0, whether any did."""
+        done = self.documents
+        stand = done.added + done.updated + done.renamed + done.unchanged
+        return done.failed > 0 and 100 * done.failed > percent * (stand + done.failed)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the seconds of a part of the run."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0.0) + time.monotonic() - began
 
     def warn(self, source: str, text: str) -> None:
         self.warnings.append(Failure(source, text))
@@ -63,7 +114,7 @@ class Report:
         self.providers = [account.to_json() for account in bill.accounts if account.requests]
 
     def to_json(self) -> dict[str, Json]:
-        return {
+        whole: dict[str, Json] = {
             "collection": self.collection,
             "identity": dict(self.identity),
             "documents": {
@@ -74,12 +125,19 @@ class Report:
             "requests": self.requests,
             "cost": None if self.cost is None else round(self.cost, 8),
             "providers": list(self.providers),
-            "failures": [{"source": f.source, "error": f.error} for f in self.failures],
+            "failures": [
+                {"source": f.source, "error": f.error, "waiting": f.waits} for f in self.failures
+            ],
             "warnings": [{"source": w.source, "warning": w.error} for w in self.warnings],
             "skipped": self.skipped,
             "elsewhere": self.elsewhere,
+            "left": self.left,
+            "stages": {name: round(spent, 3) for name, spent in self.stages.items()},
             "seconds": round(self.seconds, 3),
         }
+        if self.changes is not None:
+            whole["changes"] = [change.to_json() for change in self.changes]
+        return whole
 
 
 class Progress:

@@ -3,19 +3,24 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from ragctl.catalog import Choice
 from ragctl.embedding.base import Embedder
-from ragctl.embedding.language import BM25_NAMES
-from ragctl.embedding.sparse import Sparse, SparseConfig
+from ragctl.errors import BudgetReached, IdentityMismatch
+from ragctl.index import failures, origin
+from ragctl.index.budget import Ledger
+from ragctl.index.estimate import Estimate
+from ragctl.index.forecast import forecast
 from ragctl.index.ingest import Ingest
-from ragctl.index.origin import note_bill
 from ragctl.index.plan import Plan
 from ragctl.index.prepare import Limits
 from ragctl.index.report import Progress, Report
+from ragctl.index.saved import SavedPlan
 from ragctl.index.scan import Scan, scan
 from ragctl.index.stop import Stop
-from ragctl.index.survey import Survey, connect_for, survey, with_canary
+from ragctl.index.survey import Survey, connect_for, settled, survey, with_canary
+from ragctl.index.verify import Damage, inspect
 from ragctl.pipeline import Pipeline
 from ragctl.stores.base import Collection, Store
 
@@ -26,7 +31,11 @@ def _quiet(plan: Plan, found: Scan) -> None:
 
 @dataclass(slots=True)
 class Run:
-    """One run of a pipeline. Once there is a `report`, it is true at any moment."""
+    """One run of a pipeline. Once there is a `report`, it is true at any moment.
+
+    `saved`: apply this plan exactly, or refuse. `repair`: look at every point first,
+    and embed again what is damaged. `clock`: seconds since 1970.
+    """
 
     pipeline: Pipeline
     store: Store
@@ -34,13 +43,18 @@ class Run:
     stop: Stop = field(default_factory=Stop)
     progress: Progress = field(default_factory=Progress)
     planned: Callable[[Plan, Scan], None] = _quiet
+    saved: SavedPlan | None = None
+    repair: bool = False
+    clock: Callable[[], float] = time.time
     report: Report | None = None
+    damage: Damage = field(default_factory=Damage)
 
     def ingest(self) -> Report:
         """Make the collection true to the documents. Raises RagctlError."""
+        pipeline, now = self.pipeline, self.clock()
         started = time.monotonic()
-        pipeline = self.pipeline
         found = scan(pipeline)
+        scanned = time.monotonic() - started
         with ExitStack() as stack:
             stack.enter_context(self.store.lock(pipeline.collection))
             collection = self.store.open(pipeline.collection)
@@ -49,23 +63,75 @@ class Run:
             embedder = connect_for(pipeline, collection, self.environ)
             stack.callback(embedder.close)
             self.report = report = Report(pipeline.collection, embedder.identity)
+            report.stages["scan"] = scanned
+            ledger = Ledger(pipeline.budget, embedder.usage, collection, now)
+            surveyed: Survey | None = None
+            ended = False
             try:
-                surveyed = survey(pipeline, found, collection, embedder)
+                if self.repair and collection is not None:
+                    with report.stage("verify"):
+                        self.damage = inspect(collection)
+                with report.stage("plan"):
+                    surveyed = self._survey(found, collection, embedder, now)
                 self._begin(report, surveyed, found)
                 if collection is None:
-                    with self.stop.waiting():
-                        settings = with_canary(surveyed.settings, embedder)
-                    collection = self.store.create(pipeline.collection, settings)
+                    ledger.check()
+                    collection = self._create(surveyed, embedder)
                     stack.callback(collection.close)
-                if not surveyed.plan.nothing_to_do:
-                    self._write(collection, embedder, surveyed, report)
+                    ledger.begin(collection)
+                if not surveyed.plan.nothing_to_do or self.damage.strays:
+                    self._write(collection, embedder, surveyed, report, ledger)
+                ended = True
             finally:
                 report.bill(embedder.usage)
                 self._tell(report, embedder)
-                if collection is not None and report.providers:
-                    note_bill(collection, report)
+                if collection is not None and surveyed is not None:
+                    self._note(collection, surveyed, report, ledger, ended=ended, now=now)
                 report.seconds = time.monotonic() - started
         return report
+
+    def _survey(
+        self, found: Scan, collection: Collection | None, embedder: Embedder, now: float
+    ) -> Survey:
+        asof = now if self.saved is None else self.saved.made
+        damaged = frozenset(self.damage.documents)
+        surveyed = survey(self.pipeline, found, collection, embedder, now=asof, damaged=damaged)
+        if self.saved is not None and self.report is not None:
+            self.saved.check(self.report, surveyed)
+        return surveyed
+
+    def _create(self, surveyed: Survey, embedder: Embedder) -> Collection:
+        with self.stop.waiting():
+            settings = with_canary(surveyed.settings, embedder)
+        return self.store.create(self.pipeline.collection, settings)
+
+    def _note(
+        self,
+        collection: Collection,
+        surveyed: Survey,
+        report: Report,
+        ledger: Ledger,
+        *,
+        ended: bool,
+        now: float,
+    ) -> None:
+        """Keep in the collection what later runs must know: failures, and what was spent."""
+        notes = failures.noted(
+            surveyed.known,
+            surveyed.plan.tasks,
+            report.failures,
+            terms=surveyed.terms,
+            held=surveyed.held,
+            looked_at=surveyed.looked_at,
+            ended=ended,
+            now=now,
+        )
+        if report.providers:
+            notes["billed"] = origin.billed_with(collection, report)
+        if report.providers or ledger.set_aside:
+            notes["spent"] = ledger.noted()
+        if notes:
+            collection.note(notes)
 
     def _tell(self, report: Report, embedder: Embedder) -> None:
         """Warn of what the providers did that nobody would see in the counts."""
@@ -78,29 +144,68 @@ class Run:
                 report.warn(account.name, f"{account.cut} texts were cut to the model's context")
 
     def estimate(self) -> Report:
-        """What `ingest` would do and send; nothing is written, no provider asked."""
-        from ragctl.index.estimate import estimate
+        """What `ingest` would do and send; nothing is written, no provider asked.
 
+        Raises IdentityMismatch, after the report says what it would take to embed
+        all of it anew, where the collection is of another model.
+        """
+        return self.plan()[0]
+
+    def plan(self) -> tuple[Report, SavedPlan]:
+        """As `estimate`, and the plan to be saved."""
+        pipeline, now = self.pipeline, self.clock()
         started = time.monotonic()
-        found = scan(self.pipeline)
+        found = scan(pipeline)
+        scanned = time.monotonic() - started
         with ExitStack() as stack:
-            collection = self.store.open(self.pipeline.collection)
+            collection = self.store.open(pipeline.collection)
             if collection is not None:
                 stack.callback(collection.close)
-            embedder = connect_for(self.pipeline, collection, self.environ, dry=True)
-            self.report = report = Report(self.pipeline.collection, embedder.identity)
-            surveyed = survey(self.pipeline, found, collection, embedder)
+            mismatch: IdentityMismatch | None = None
+            try:
+                embedder = connect_for(pipeline, collection, self.environ, dry=True)
+            except IdentityMismatch as error:
+                mismatch, collection = error, None
+                embedder = connect_for(pipeline, None, self.environ, dry=True)
+            self.report = report = Report(pipeline.collection, embedder.identity)
+            report.stages["scan"] = scanned
+            with report.stage("plan"):
+                surveyed = survey(pipeline, found, collection, embedder, now=now)
             self._begin(report, surveyed, found)
-            estimate(collection, surveyed, self._limits(), report, self.progress, self.stop)
-            first = embedder.usage.accounts[0]
-            if first.price is not None:
-                report.cost = report.tokens * first.price / 1e6
+            with report.stage("read"):
+                Estimate(
+                    collection, surveyed, report, why_new="a new model" if mismatch else ""
+                ).read(self._limits(), self.progress, self.stop)
+            self._forecast(report, collection, embedder, now)
             report.seconds = time.monotonic() - started
-        return report
+        if mismatch is not None:
+            raise mismatch
+        return report, SavedPlan.of(report, surveyed, now)
+
+    def _forecast(
+        self, report: Report, collection: Collection | None, embedder: Embedder, now: float
+    ) -> None:
+        """The price and the time of a plan at each provider, and whether the budget has room."""
+        accounts = embedder.usage.accounts
+        model = embedder.model
+        choices = settled(self.pipeline, collection).providers or (Choice(),)
+        rows = [choice.row(self.pipeline.catalog, model.name) for choice in choices]
+        report.providers = list(forecast(rows, accounts, report.chunks.embedded, report.tokens))
+        if accounts[0].price is not None:
+            report.cost = report.tokens * accounts[0].price / 1e6
+        try:
+            Ledger(self.pipeline.budget, embedder.usage, collection, now).take(
+                "all of it", report.tokens
+            )
+        except BudgetReached as over:
+            report.warn("budget", str(over))
 
     def _begin(self, report: Report, surveyed: Survey, found: Scan) -> None:
-        for source, error in (*found.failures, *surveyed.conflicts):
+        for source, error in (*surveyed.failures, *surveyed.conflicts):
             report.fail(source, error)
+        for failed in surveyed.held:
+            for failure in failures.told(failed):
+                report.fail(failure.source, failure.error, failure.file, failure.waits)
         for advice in surveyed.advice:
             report.warn(str(report.identity["model"]), advice)
         report.skipped = found.unknown
@@ -109,26 +214,31 @@ class Run:
         self.planned(surveyed.plan, found)
 
     def _write(
-        self, collection: Collection, embedder: Embedder, surveyed: Survey, report: Report
+        self,
+        collection: Collection,
+        embedder: Embedder,
+        surveyed: Survey,
+        report: Report,
+        ledger: Ledger,
     ) -> None:
-        sparse = SparseConfig.from_json(surveyed.settings.sparse)
-        if not sparse.languages:  # each document under its own
-            sparse = replace(sparse, languages=tuple(BM25_NAMES))
         Ingest(
             collection,
             embedder,
-            Sparse(sparse),
+            origin.sparse_of(collection),
             surveyed.recipe,
             report,
+            ledger=ledger,
             stop=self.stop,
             progress=self.progress,
+            damage=self.damage,
         ).run(
             surveyed.plan,
             surveyed.state,
             self._limits(),
             prune_share=self.pipeline.prune_limit / 100 if self.pipeline.prune else None,
         )
-        collection.finish()
+        with report.stage("finish"):
+            collection.finish()
 
     def _limits(self) -> Limits:
         parsing = self.pipeline.parsing

@@ -6,7 +6,7 @@ promises was left half written, or half removed, by a run that was killed.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from ragctl.stores.base import Collection, Match
@@ -87,6 +87,17 @@ def read_state(collection: Collection) -> State:
             chunks=known.chunks if known else 0,
             whole=False,
         )
+    return State(documents, by_file(documents.values()))
+
+
+def unsettled(state: State, sources: frozenset[str]) -> State:
+    """The state in which these documents are not whole."""
+    if not sources:
+        return state
+    documents = {
+        source: replace(document, whole=document.whole and source not in sources)
+        for source, document in state.documents.items()
+    }
     return State(documents, by_file(documents.values()))
 
 

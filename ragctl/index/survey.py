@@ -13,13 +13,14 @@ from ragctl.embedding.canary import THRESHOLD
 from ragctl.embedding.guard import RATIO
 from ragctl.embedding.sparse import SparseConfig
 from ragctl.errors import IdentityMismatch, UsageError
-from ragctl.index import origin
+from ragctl.index import failures, origin
+from ragctl.index.failures import Failed
 from ragctl.index.plan import Plan, check_prune, make_plan
 from ragctl.index.points import CONTEXT, FileStat, digest
 from ragctl.index.prepare import Recipe
 from ragctl.index.scan import Scan
-from ragctl.index.state import State, read_state
-from ragctl.loaders import LoadOptions
+from ragctl.index.state import State, read_state, unsettled
+from ragctl.loaders import LoadOptions, matcher
 from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline
 from ragctl.records import Json
 from ragctl.stores.base import Collection, Settings
@@ -36,6 +37,11 @@ class Survey:
     state: State
     plan: Plan
     conflicts: tuple[tuple[str, str], ...]
+    failures: tuple[tuple[str, str], ...]  # of what could not be looked at: source, error
+    terms: str  # what failures depend on beside the files, a digest
+    known: Mapping[str, Failed]  # files that failed in earlier runs
+    held: tuple[Failed, ...]  # those of them that are not tried now
+    looked_at: Callable[[Failed], bool]  # whether this run would have seen such a file
     advice: tuple[str, ...] = ()  # to whoever makes the collection
 
 
@@ -173,12 +179,24 @@ def _context(pipeline: Pipeline, embedder: Embedder) -> int | None:
 
 
 def survey(
-    pipeline: Pipeline, found: Scan, existing: Collection | None, embedder: Embedder
+    pipeline: Pipeline,
+    found: Scan,
+    existing: Collection | None,
+    embedder: Embedder,
+    *,
+    now: float,
+    damaged: frozenset[str] = frozenset(),
 ) -> Survey:
-    """Compare files and collection. Raises PruneRefused before anything is written."""
+    """Compare files and collection. Raises PruneRefused before anything is written.
+
+    `now` (seconds since 1970) decides which failed documents are due. `damaged`:
+    documents that do not stand, whatever their marks say.
+    """
     settings = existing.settings if existing else new_settings(pipeline, embedder)
     recipe = _recipe(pipeline, settings, embedder)
     state = read_state(existing) if existing else State()
+    state = unsettled(state, damaged)
+    only = matcher(pipeline.only, "--only")
     conflicts = _conflicts(found.files, state)
     names = {file for file, _ in conflicts}
     plan = make_plan(
@@ -187,10 +205,48 @@ def survey(
         _recipe_names(recipe),
         scopes=frozenset(found.scopes) if pipeline.prune else frozenset(),
         keep={*names, *(source for source, _ in found.failures)}.__contains__,
+        looked_at=only,
     )
+    _refuse_nothing(pipeline, found, state, only)
     check_prune(plan, state, pipeline.prune_limit / 100)
-    said = () if existing else tuple(advice(pipeline, embedder))
-    return Survey(settings, recipe, state, plan, tuple(conflicts), said)
+    known = failures.read(existing)
+    terms = _terms(pipeline, embedder)
+    plan, held = failures.held_back(plan, {} if pipeline.retry_failed else known, terms, now)
+    roots = found.scopes | {file.root for file in found.files}
+    return Survey(
+        settings=settings,
+        recipe=recipe,
+        state=state,
+        plan=plan,
+        conflicts=tuple((file, error) for file, error in conflicts if only(file)),
+        failures=tuple((source, error) for source, error in found.failures if only(source)),
+        terms=terms,
+        known=known,
+        held=tuple(held),
+        looked_at=lambda failed: failed.root in roots and only(failed.file),
+        advice=() if existing else tuple(advice(pipeline, embedder)),
+    )
+
+
+def _terms(pipeline: Pipeline, embedder: Embedder) -> str:
+    """What a document's failure may come from, beside its content and its recipe."""
+    parsing = pipeline.parsing
+    parts: list[Json] = [
+        [account.name for account in embedder.usage.accounts],
+        embedder.options.truncate,
+        pipeline.pdf_password is not None,
+        [parsing.timeout, parsing.memory_mb, parsing.max_file_mb],
+    ]
+    return digest(json.dumps(parts).encode())
+
+
+def _refuse_nothing(
+    pipeline: Pipeline, found: Scan, state: State, only: Callable[[str], bool]
+) -> None:
+    """A pattern that names nothing is a slip of the pen, not a run without work."""
+    there = (*(file.file for file in found.files), *state.files)
+    if pipeline.only and not any(map(only, there)):
+        raise UsageError(f"--only {' '.join(pipeline.only)}: no file and no document is like that")
 
 
 def _recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> Recipe:

@@ -21,6 +21,7 @@ class Writer:
 
     def __init__(self, collection: Collection) -> None:
         self.deleted = 0
+        self.seconds = 0.0  # spent writing
         self.recent: dict[str, Vector] = {}
         self._collection = collection
         self._batch = Batch()
@@ -79,10 +80,12 @@ class Writer:
     def flush(self) -> None:
         batch, self._batch = self._batch, Batch()
         written, self._writes = self._writes, 0
+        began = time.monotonic()
         if written:
             self._collection.apply(batch)
         self.recent.clear()
         self._since = time.monotonic()
+        self.seconds += self._since - began
 
     def _remember(self, point: Point) -> None:
         if point.dense is not None:

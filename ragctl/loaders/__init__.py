@@ -1,5 +1,6 @@
 """Files into documents: the folder walk, and one loader per format."""
 
+from ragctl.loaders.ignore import matcher
 from ragctl.loaders.options import LoadOptions
 from ragctl.loaders.registry import FORMATS, Format, format_of, load, load_job, recipe
 from ragctl.loaders.walk import Failure, Found, Walk, walk
@@ -14,6 +15,7 @@ __all__ = [
     "format_of",
     "load",
     "load_job",
+    "matcher",
     "recipe",
     "walk",
 ]

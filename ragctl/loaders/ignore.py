@@ -8,7 +8,7 @@ below an ignored folder cannot be had back.
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ragctl.errors import UsageError
@@ -16,6 +16,17 @@ from ragctl.errors import UsageError
 IGNORE_FILE = ".ragctlignore"
 # For each folder with a .ragctlignore on the way down: the length of its prefix, its rules.
 Levels = tuple[tuple[int, Any], ...]
+
+
+def matcher(patterns: Sequence[str], origin: str) -> Callable[[str], bool]:
+    """Whether a source is one of those that `patterns` name; every one is where there are none.
+
+    `origin` begins the UsageError for what is no pattern.
+    """
+    if not patterns:
+        return lambda source: True
+    spec = _compile(patterns, origin)
+    return lambda source: bool(spec.match_file(source))
 
 
 class Rules:

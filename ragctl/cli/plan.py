@@ -1,0 +1,141 @@
+"""`ragctl plan` and `ragctl failures`."""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from ragctl.cli import console
+from ragctl.cli.options import (
+    AsJson,
+    CollectionName,
+    PipelineFile,
+    StoreLocation,
+    environ,
+    open_store,
+    opened,
+    told_by,
+)
+from ragctl.errors import ChangesPending
+
+if TYPE_CHECKING:
+    from ragctl.index.report import Change, Report
+
+_SHOWN = 100  # changes
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(metavar="PIPELINE.toml", help="The pipeline file.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Save the plan, for `ragctl run --plan FILE`."),
+    ] = None,
+    only: Annotated[
+        list[str], typer.Option("--only", metavar="PATTERN", help="Leave all other files alone.")
+    ] = [],  # noqa: B006 - typer's way to say a repeated option
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also what failed before and is not due yet.")
+    ] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 10 when something is to be done.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """What a run would do, document by document, and its price; writes and sends nothing."""
+    from dataclasses import replace
+
+    from ragctl.cli.ingest import signals
+    from ragctl.cli.progress import Bar
+    from ragctl.index.run import Run
+    from ragctl.pipeline import read_pipeline
+
+    pipeline = replace(read_pipeline(file, environ()), only=tuple(only), retry_failed=retry_failed)
+    bar = Bar(shown=sys.stderr.isatty() and not as_json)
+    with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
+        job = Run(pipeline, store, pipeline.environ, progress=bar, planned=bar.planned)
+        try:
+            with signals(job.stop):
+                report, saved = job.plan()
+        except BaseException:
+            bar.close()
+            if job.report is not None and job.report.changes is not None:
+                _print(job.report, as_json=as_json)
+            raise
+    if out is not None:
+        saved.write(out, report)
+    _print(report, as_json=as_json)
+    if exit_code and report.changes:
+        return ChangesPending.exit_code
+    return 0
+
+
+def _print(report: "Report", *, as_json: bool) -> None:
+    from ragctl.cli.ingest import print_report
+
+    changes = report.changes or []
+    if not as_json:
+        width = max((len(change.what) for change in changes), default=0)
+        for change in changes[:_SHOWN]:
+            console.say(console.one_line(_row(change, width)))
+        if len(changes) > _SHOWN:
+            console.say(f"… and {len(changes) - _SHOWN:,} more (--json lists all)")
+    print_report(report, dry_run=True, as_json=as_json, ended=True)
+
+
+def _row(change: "Change", width: int) -> str:
+    effort = (
+        f"; {change.embedded:,} chunks to embed ({change.tokens:,} tokens)"
+        if change.embedded
+        else ""
+    )
+    reused = f"; {change.reused:,} reused" if change.reused else ""
+    return f"{change.what.ljust(width)}  {change.source}: {change.why}{effort}{reused}"
+
+
+def failures(
+    collection: CollectionName = "docs",
+    store: StoreLocation = None,
+    pipeline: PipelineFile = None,
+    as_json: AsJson = False,
+) -> int:
+    """The documents that the last runs could not index, why, and when they are tried again."""
+    from datetime import UTC, datetime
+
+    from ragctl.index.failures import read
+    from ragctl.records import Json
+
+    told = told_by(pipeline)
+    name = told.collection if told else collection
+    variables = told.environ if told else None
+    with opened(told.store if told else store, name, variables) as (_, found):
+        failed = sorted(read(found).values(), key=lambda failure: failure.file)
+
+    def moment(seconds: float) -> str:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    rows: list[dict[str, Json]] = [
+        {
+            "file": failure.file,
+            "errors": [{"source": s, "error": reason} for s, reason in failure.errors],
+            "tries": failure.tries,
+            "first": moment(failure.first),
+            "last": moment(failure.last),
+            "next": moment(failure.due) if failure.tries > 1 else None,
+        }
+        for failure in failed
+    ]
+    if as_json:
+        console.print_json({"collection": name, "failures": cast(Json, rows)})
+        return 0
+    for failure, row in zip(failed, rows, strict=True):
+        when = f"after {row['next']}" if row["next"] else "by the next run"
+        tries = "once" if failure.tries == 1 else f"{failure.tries} times since {row['first']}"
+        for source, reason in failure.errors:
+            console.say(
+                console.one_line(f"{source}: {reason} (failed {tries}; tried again {when})")
+            )
+    if not failed:
+        console.say(f"{name}: no document failed")
+    return 0

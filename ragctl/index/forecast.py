@@ -1,0 +1,44 @@
+"""What a plan costs, and how long it takes at least, at each provider."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from ragctl.catalog import Provider
+from ragctl.embedding.usage import Usage
+from ragctl.records import Json
+
+
+def forecast(
+    rows: Sequence[Provider], accounts: Sequence[Usage], texts: int, tokens: int
+) -> Iterator[dict[str, Json]]:
+    """For each provider what it would be sent if it embedded all of it.
+
+    `seconds` is what its rate limits ask for; None where no limit is known.
+    """
+    for row, account in zip(rows, accounts, strict=True):
+        requests = _requests(row, texts, tokens)
+        seconds = _seconds(row, requests, tokens)
+        price = account.price
+        yield {
+            "backend": account.name,
+            "model": account.model,
+            "requests": requests,
+            "texts": texts,
+            "tokens": tokens,
+            "tokens_estimated": True,
+            "price": price,
+            "cost": None if price is None else round(tokens * price / 1e6, 8),
+            "free_tokens": account.free_tokens,
+            "cut": 0,
+            "seconds": None if seconds is None else round(seconds, 1),
+        }
+
+
+def _requests(row: Provider, texts: int, tokens: int) -> int:
+    by_tokens = math.ceil(tokens / row.limits.tokens) if row.limits.tokens else 0
+    return max(math.ceil(texts / row.limits.texts), by_tokens)
+
+
+def _seconds(row: Provider, requests: int, tokens: int) -> float | None:
+    amounts = ((requests, row.rates.requests), (tokens, row.rates.tokens))
+    return max((60 * amount / limit for amount, limit in amounts if limit), default=None)

@@ -1,0 +1,125 @@
+"""A plan written to a file, to be applied later exactly as it is or not at all."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ragctl.errors import UsageError
+from ragctl.files import replace_text
+from ragctl.index.points import digest
+from ragctl.index.report import Report
+from ragctl.index.survey import Survey
+from ragctl.records import Json
+
+FORMAT = 1
+_SHOWN = 3  # differences named in an error
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """What a plan was made of. `made`: seconds since 1970; failed documents were due as of then.
+
+    `tasks`: by file, what was to be read of it and why. `removed`: sources.
+    `state`: a digest of every document that the collection had.
+    """
+
+    collection: str
+    made: float
+    identity: dict[str, Json]
+    state: str
+    tasks: dict[str, list[Json]]
+    removed: list[str]
+
+    @classmethod
+    def of(cls, report: Report, surveyed: Survey, made: float) -> "SavedPlan":
+        return cls(
+            report.collection,
+            made,
+            dict(report.identity),
+            _state(surveyed),
+            _tasks(surveyed),
+            _removed(surveyed),
+        )
+
+    def check(self, report: Report, surveyed: Survey) -> None:
+        """Raises UsageError where what there is now is not what the plan was made of."""
+        moved = []
+        if self.collection != report.collection:
+            moved.append(f"it is for collection {self.collection!r}, not {report.collection!r}")
+        if self.identity != dict(report.identity):
+            moved.append("the model, or how it is asked, is another")
+        tasks = _tasks(surveyed)
+        moved += [
+            f"{file} {'changed' if file in tasks and file in self.tasks else 'came or went'}"
+            for file in sorted(tasks.keys() | self.tasks.keys())
+            if tasks.get(file) != self.tasks.get(file)
+        ]
+        removed = set(_removed(surveyed)) ^ set(self.removed)
+        moved += [f"{source} is gone, or there again" for source in sorted(removed)]
+        if self.state != _state(surveyed):
+            moved.append("the collection has changed")
+        if moved:
+            more = f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""
+            raise UsageError(
+                f"the plan does not fit any more: {'; '.join(moved[:_SHOWN])}{more}. "
+                "Nothing was changed; make a new plan"
+            )
+
+    def write(self, path: Path, report: Report) -> None:
+        """Raises UsageError where the file cannot be written."""
+        whole = {
+            "format": FORMAT,
+            "collection": self.collection,
+            "made": self.made,
+            "identity": self.identity,
+            "state": self.state,
+            "tasks": self.tasks,
+            "removed": self.removed,
+            "report": report.to_json(),
+        }
+        try:
+            replace_text(path, json.dumps(whole, ensure_ascii=False, indent=1) + "\n")
+        except OSError as error:
+            raise UsageError(f"{path}: the plan cannot be written ({error.strerror})") from error
+
+
+def read_plan(path: Path) -> SavedPlan:
+    """Raises UsageError for what is no plan of this format."""
+    try:
+        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if raw["format"] != FORMAT:
+            raise UsageError(f"{path}: a plan of format {raw['format']}; make a new one")
+        saved = SavedPlan(
+            *(raw[key] for key in ("collection", "made", "identity", "state", "tasks", "removed"))
+        )
+        if not isinstance(saved.made, float | int) or not isinstance(saved.tasks, dict):
+            raise TypeError
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the plan ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: not a plan; make one with: ragctl plan --out {path}") from error
+    return saved
+
+
+def _tasks(surveyed: Survey) -> dict[str, list[Json]]:
+    return {
+        task.stat.file: [
+            task.stat.root,
+            task.stat.size,
+            task.stat.mtime_ns,
+            task.recipe,
+            task.why,
+        ]
+        for task in surveyed.plan.tasks
+    }
+
+
+def _removed(surveyed: Survey) -> list[str]:
+    return sorted(document.source for document in surveyed.plan.removed)
+
+
+def _state(surveyed: Survey) -> str:
+    documents = surveyed.state.documents.values()
+    rows = sorted((d.source, d.digest, d.recipe, d.chunks, d.whole) for d in documents)
+    return digest(json.dumps(cast(Json, rows)).encode())

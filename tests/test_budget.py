@@ -1,0 +1,225 @@
+"""Budgets: of a run, a day and a month; nothing is sent beyond them, and the next run goes on."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ragctl.catalog import Choice
+from ragctl.errors import BackendError, BudgetReached, UsageError
+from ragctl.index.points import text_hash
+from ragctl.index.report import Report
+from ragctl.pipeline import Budget, Embedding
+from tests.servers.host import CANARIES
+from tests.servers.openai import OpenAIServer
+from tests.world import DIM, World, paragraphs
+
+DAY = 86_400.0
+CANARY = {text_hash(text) for text in CANARIES}
+NOON = 1_800_000_000.0 // DAY * DAY + DAY / 2  # 2027-01-15
+
+
+@dataclass
+class Done:
+    report: Report
+    over: str | None  # what was said of the budget
+
+
+def run(world: World, *, at: float = NOON, **changes: Any) -> Done:
+    job = world.run(**changes)
+    job.clock = lambda: at
+    with closing(job.store):
+        try:
+            return Done(job.ingest(), None)
+        except BudgetReached as over:
+            assert job.report is not None
+            return Done(job.report, str(over))
+
+
+def spent(world: World) -> Any:
+    with closing(world.open()) as collection:
+        return collection.settings.notes.get("spent")
+
+
+def corpus(world: World, documents: int = 12, sections: int = 4) -> None:
+    for n in range(documents):
+        world.write(f"{n:02}.md", paragraphs(*(f"text {n} {k}" for k in range(sections))))
+
+
+def test_a_run_ends_between_documents_and_the_next_goes_on(world: World) -> None:
+    corpus(world)
+    whole = run(world, collection="whole").report.tokens
+    wanted = {text_hash(text) for text in world.embedded()}
+    world.forget()
+    limit, runs = whole // 2, 0
+    sent: set[str] = set()
+    while True:
+        done = run(world, budget=Budget(max_tokens=limit))
+        runs += 1
+        assert done.report.tokens <= limit
+        texts = {text_hash(text) for text in world.embedded()} - CANARY
+        assert not texts & sent, "embedded twice"
+        sent |= texts
+        world.forget()
+        if done.over is None:
+            break
+        assert set(world.sources().values()) == {4}  # whole documents only
+        assert done.report.documents.added > 0
+        assert done.report.left == 12 - len(world.sources())
+        assert "has no room for" in done.over
+        assert "the next run goes on" in done.over
+        assert runs < 10
+    assert runs > 1
+    assert sent == wanted - CANARY
+    other = world.run(collection="whole")
+    with closing(other.store):
+        assert other.ingest().documents.unchanged == 12
+    assert len(world.sources()) == 12
+    assert done.report.left == 0
+
+
+def test_a_document_that_never_fits_is_named(edge_world: World) -> None:
+    world = edge_world
+    world.write("small.md", paragraphs("one"))
+    world.ingest()
+    world.write("large.md", paragraphs(*(f"text {n}" for n in range(40))))
+    done = run(world, budget=Budget(max_tokens=300))
+    assert done.over is not None
+    assert "large.md" in done.over
+    assert "that document alone is more than it" in done.over
+    assert done.report.requests == 0
+    assert world.sources() == {"small.md": 1}
+
+
+def test_what_needs_no_embedding_needs_no_budget(edge_world: World) -> None:
+    world = edge_world
+    corpus(world, 3)
+    world.ingest()
+    (world.root / "00.md").rename(world.root / "renamed.md")
+    (world.root / "01.md").unlink()
+    done = run(world, budget=Budget(max_tokens=1, max_cost=0.000001))
+    assert done.over is None
+    assert (done.report.documents.renamed, done.report.documents.removed) == (1, 1)
+
+
+def test_a_budget_that_ends_a_run_removes_nothing(edge_world: World) -> None:
+    """What is gone goes last, when all that is new is there."""
+    world = edge_world
+    corpus(world, 3)
+    world.ingest()
+    (world.root / "00.md").unlink()
+    world.write("new.md", paragraphs(*(f"new {n}" for n in range(30))))
+    assert run(world, budget=Budget(max_tokens=200)).over is not None
+    assert world.sources() == {"00.md": 4, "01.md": 4, "02.md": 4}
+
+
+def test_cost_is_limited_by_the_price(edge_world: World) -> None:
+    world = edge_world
+    corpus(world)
+    dear = Embedding("jina-embeddings-v3", DIM, (Choice(base_url=world.server.url, price=1000.0),))
+    whole = run(world, embedding=dear, collection="whole").report.cost
+    assert whole is not None
+    done = run(world, embedding=dear, budget=Budget(max_cost=whole / 2))
+    assert done.over is not None
+    assert "$" in done.over
+    assert done.report.cost is not None
+    assert 0 < done.report.cost <= whole / 2
+
+
+def test_a_limit_of_cost_needs_prices(edge_world: World) -> None:
+    world = edge_world
+    corpus(world, 1)
+    with OpenAIServer(like="infinity") as server:
+        choice = Choice("scaleway", server.url)
+        priced = Choice("scaleway", server.url, price=0.02)
+        for choices, known in (((choice,), False), ((priced,), True)):
+            job = world.run(
+                embedding=Embedding("qwen3-embedding-8b", 1024, choices),
+                budget=Budget(max_cost=1.0),
+            )
+            job.environ = {"SCW_SECRET_KEY": "x"}
+            with closing(job.store):
+                if known:
+                    job.estimate()
+                else:
+                    with pytest.raises(
+                        UsageError, match=r"max_cost: no price is known .* scaleway"
+                    ):
+                        job.estimate()
+
+
+@pytest.mark.parametrize(
+    ("name", "later"), [("max_tokens_per_day", DAY), ("max_tokens_per_month", 17 * DAY)]
+)
+def test_limits_across_runs(world: World, name: str, later: float) -> None:
+    corpus(world)
+    whole = run(world, collection="whole").report.tokens
+    budget = Budget(**{name: whole // 2})
+    first = run(world, budget=budget)
+    assert first.over is not None
+    second = run(world, budget=budget, at=NOON + 3600)
+    assert second.over is not None
+    assert second.report.requests == 0
+    assert "(UTC) goes on" in second.over
+    third = run(world, budget=budget, at=NOON + later)
+    assert 0 < third.report.tokens <= whole // 2
+    days = spent(world)
+    assert sum(day["tokens"] for day in days.values()) == first.report.tokens + third.report.tokens
+    assert len(days) == 2
+
+
+def test_a_budget_of_the_day_counts_runs_without_one(edge_world: World) -> None:
+    world = edge_world
+    corpus(world, 4)
+    before = run(world).report.tokens
+    world.write("new.md", paragraphs(*(f"new {n}" for n in range(4))))
+    done = run(world, budget=Budget(max_tokens_per_day=before + 10))
+    assert done.over is not None
+    assert done.report.requests == 0
+
+
+def test_a_spent_budget_makes_no_collection(edge_world: World) -> None:
+    """Not even the canary texts are paid for where nothing may be spent."""
+    world = edge_world
+    corpus(world, 1)
+    done = run(world, budget=Budget(max_tokens_per_day=1))
+    # The canaries of the first run are spent before a document can be refused.
+    assert done.over is not None
+    again = run(world, budget=Budget(max_tokens_per_day=1))
+    assert again.report.requests == 0
+
+
+def test_what_a_killed_run_may_have_spent_counts(
+    edge_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is set aside before it is sent; only an ending run knows better."""
+    world = edge_world
+    corpus(world)
+    whole = run(world, collection="whole").report.tokens
+
+    class Dead(BaseException):
+        pass
+
+    job = world.run(budget=Budget(max_tokens_per_day=10 * whole))
+    job.clock = lambda: NOON
+
+    def note(*_: object, **__: object) -> None:
+        raise Dead
+
+    monkeypatch.setattr(type(job), "_note", note)  # nothing is written at the end
+    with closing(job.store), pytest.raises(Dead):
+        job.ingest()
+    days = spent(world)
+    (day,) = days.values()
+    assert day["tokens"] >= whole  # as much as all of it, in advance
+
+
+def test_an_outage_is_billed_to_the_day(edge_world: World) -> None:
+    world = edge_world
+    corpus(world)
+    world.server.credit = 20
+    with pytest.raises(BackendError):
+        run(world)
+    (day,) = spent(world).values()
+    assert day["tokens"] > 0
