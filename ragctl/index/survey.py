@@ -1,7 +1,7 @@
 """What a pipeline would do, found out by reading only: files, collection, plan."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -207,9 +207,9 @@ def survey(
         keep={*names, *(source for source, _ in found.failures)}.__contains__,
         looked_at=only,
     )
-    _refuse_nothing(pipeline, found, state, only)
     check_prune(plan, state, pipeline.prune_limit / 100)
     known = failures.read(existing)
+    _refuse_nothing(pipeline, only, (*(f.file for f in found.files), *state.files, *known))
     terms = _terms(pipeline, embedder)
     plan, held = failures.held_back(plan, {} if pipeline.retry_failed else known, terms, now)
     roots = found.scopes | {file.root for file in found.files}
@@ -240,11 +240,8 @@ def _terms(pipeline: Pipeline, embedder: Embedder) -> str:
     return digest(json.dumps(parts).encode())
 
 
-def _refuse_nothing(
-    pipeline: Pipeline, found: Scan, state: State, only: Callable[[str], bool]
-) -> None:
+def _refuse_nothing(pipeline: Pipeline, only: Callable[[str], bool], there: Iterable[str]) -> None:
     """A pattern that names nothing is a slip of the pen, not a run without work."""
-    there = (*(file.file for file in found.files), *state.files)
     if pipeline.only and not any(map(only, there)):
         raise UsageError(f"--only {' '.join(pipeline.only)}: no file and no document is like that")
 

@@ -123,7 +123,7 @@ class _Inspection:
         elif found.total() != wanted:
             what = f"{found.total()} points for {wanted} chunks"
             self._damage.add("leftover", document.source, what)
-        elif not document.whole:
+        elif not document.whole and document.source not in self._leftover:
             self._damage.add("unmarked", document.source, "more than one mark")
 
     def _check(self, point: Point, payload: Mapping[str, Any], source: str) -> None:

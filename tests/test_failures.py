@@ -1,0 +1,179 @@
+"""Failed documents: kept, named, tried again at growing distances, never lost."""
+
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from ragctl.errors import BackendError, Interrupted
+from ragctl.index import failures
+from ragctl.index.failures import DAY, Failed
+from ragctl.index.report import Report
+from ragctl.pipeline import Parsing, Source
+from tests.world import World, counts, paragraphs
+
+NOON = 1_800_000_000.0
+
+
+def run(world: World, at: float, **changes: Any) -> Report:
+    job = world.run(**changes)
+    job.clock = lambda: at
+    with closing(job.store):
+        return job.ingest()
+
+
+def kept(world: World) -> dict[str, Failed]:
+    with closing(world.open()) as collection:
+        return failures.read(collection)
+
+
+def test_a_failed_file_is_tried_at_growing_distances(world: World) -> None:
+    """Nightly runs: the first two nights, then one is skipped, two, four, eight, sixteen."""
+    world.write("good.md", paragraphs("one"))
+    world.write("bad.pdf", b"%PDF-1.7 rubbish")
+    tried = []
+    for night in range(60):
+        report = run(world, NOON + night * DAY)
+        assert report.documents.failed == 1  # told every night, tried or not
+        (failure,) = report.failures
+        assert failure.source == "bad.pdf"
+        if not failure.waits:
+            tried.append(night)
+        else:
+            assert "next try after" in failure.error
+            assert "--retry-failed" in failure.error
+    assert tried == [0, 1, 3, 6, 11, 20, 37, 54]
+    (failed,) = kept(world).values()
+    assert (failed.tries, failed.first, failed.last) == (8, NOON, NOON + 54 * DAY)
+
+
+def test_nothing_is_written_while_a_file_waits(world: World) -> None:
+    world.write("bad.pdf", b"%PDF-1.7 rubbish")
+    for _ in range(2):
+        run(world, NOON)
+    before = kept(world)
+    assert run(world, NOON + 60).failures[0].waits
+    assert kept(world) == before
+    # Another limit of the parser is a reason to try at once.
+    parsing = Parsing(workers=1, timeout=59)
+    assert not run(world, NOON + 60, parsing=parsing).failures[0].waits
+
+
+def test_a_changed_file_is_tried_at_once_and_forgotten_when_it_is_good(world: World) -> None:
+    world.write("bad.pdf", b"%PDF-1.7 rubbish")
+    for _ in range(2):
+        run(world, NOON)
+    assert run(world, NOON).failures[0].waits
+    world.write("bad.pdf", b"%PDF-1.7 other rubbish")
+    assert not run(world, NOON).failures[0].waits
+    assert kept(world)["bad.pdf"].tries == 1
+    (world.root / "bad.pdf").unlink()
+    world.write("good.md", paragraphs("one"))
+    assert counts(run(world, NOON)) == {"added": 1}
+    assert kept(world) == {}
+
+
+def test_retry_failed_tries_now(world: World) -> None:
+    world.write("bad.pdf", b"%PDF-1.7 rubbish")
+    for _ in range(3):
+        run(world, NOON)
+    assert kept(world)["bad.pdf"].tries == 2
+    assert not run(world, NOON, retry_failed=True).failures[0].waits
+    assert kept(world)["bad.pdf"].tries == 3
+
+
+def test_a_clock_that_was_set_back_retries(edge_world: World) -> None:
+    world = edge_world
+    world.write("bad.pdf", b"%PDF-1.7 rubbish")
+    for _ in range(2):
+        run(world, NOON)
+    assert not run(world, NOON - 100 * DAY).failures[0].waits
+
+
+def test_a_waiting_file_keeps_its_old_chunks(world: World) -> None:
+    world.write("a.pdf.md", paragraphs("one", "two"))
+    run(world, NOON)
+    before = world.sources()
+    world.write("a.pdf.md", b"\x00\xff\x00rubbish\x00")
+    for at in (NOON, NOON, NOON + 60):
+        assert counts(run(world, at)) == {"failed": 1}
+        assert world.sources() == before
+
+
+def test_what_the_backend_refuses_waits_too(edge_world: World) -> None:
+    world = edge_world
+    world.chunk_size, world.server.context = 32, 30
+    world.write("bad.md", "x " * 45)
+    world.write("good.md", paragraphs("one", words=16))
+    for _ in range(2):
+        run(world, NOON)
+    world.forget()
+    assert run(world, NOON).failures[0].waits
+    assert world.server.requests == []
+    assert "characters 0-" in kept(world)["bad.md"].errors[0][1]
+
+
+def test_a_bad_record_holds_its_file_and_the_others_stand(world: World) -> None:
+    world.write("rows.jsonl", '{"id": "a", "text": "one"}\nrubbish\n{"id": "b", "text": "two"}\n')
+    for _ in range(2):
+        report = run(world, NOON)
+    assert report.documents.failed == 1
+    assert run(world, NOON).failures[0].waits
+    assert world.sources() == {"rows.jsonl#a": 1, "rows.jsonl#b": 1}
+    assert kept(world)["rows.jsonl"].errors[0][0].startswith("rows.jsonl")
+
+
+def test_another_folder_and_only_leave_what_they_did_not_look_at(
+    edge_world: World, tmp_path: Any
+) -> None:
+    world = edge_world
+    world.write("bad.pdf", b"%PDF-1.7 rubbish")
+    world.write("sub/bad.pdf", b"%PDF-1.7 rubbish")
+    world.write("good.md", paragraphs("one"))
+    run(world, NOON)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "b.md").write_text(paragraphs("two"))
+    run(world, NOON, sources=(Source(other),))
+    run(world, NOON, only=("good.md",))
+    assert kept(world).keys() == {"bad.pdf", "sub/bad.pdf"}
+    (world.root / "sub/bad.pdf").unlink()
+    run(world, NOON, only=("sub/",))
+    assert kept(world).keys() == {"bad.pdf"}
+
+
+def test_a_run_that_breaks_off_remembers(edge_world: World) -> None:
+    world = edge_world
+    world.write("a.pdf", b"%PDF-1.7 rubbish")
+    run(world, NOON)
+    for n in range(40):
+        world.write(f"b{n}.md", paragraphs(*(f"text {n} {k}" for k in range(10))))
+    world.server.credit = 0
+    with pytest.raises(BackendError):
+        run(world, NOON)
+    assert kept(world)["a.pdf"].tries in (1, 2)  # tried in time, or not
+    world.server.credit = None
+    job = world.run()
+    job.clock = lambda: NOON
+    job.planned = lambda plan, found: job.stop.request()
+    with closing(job.store), pytest.raises(Interrupted):
+        job.ingest()
+    assert "a.pdf" in kept(world)
+
+
+@pytest.mark.parametrize(
+    ("failed", "fine", "percent", "beyond"),
+    [
+        (0, 5, 0, False),
+        (1, 999, 0, True),
+        (1, 19, 5, False),
+        (1, 18, 5, True),
+        (5, 0, 100, False),
+    ],
+)
+def test_fail_on(failed: int, fine: int, percent: float, beyond: bool) -> None:
+    report = Report("docs", {})
+    for n in range(failed):
+        report.fail(f"{n}", "is bad")
+    report.documents.unchanged = fine
+    assert report.failed_beyond(percent) is beyond

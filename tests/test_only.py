@@ -1,0 +1,44 @@
+"""`--only`: the files named are brought up to date, all others are left alone."""
+
+import pytest
+
+from ragctl.errors import PruneRefused, UsageError
+from tests.world import World, counts, paragraphs
+
+
+def test_only_what_is_named_is_read_and_pruned(world: World) -> None:
+    for name in ("en/a.md", "en/b.md", "de/a.md", "de/b.md"):
+        world.write(name, paragraphs(name, "two"))
+    world.ingest()
+    for name in ("en/a.md", "de/a.md"):
+        (world.root / name).unlink()
+    for name in ("en/b.md", "de/b.md"):
+        world.write(name, paragraphs(name, "three"))
+    world.write("en/new.md", paragraphs("new"))
+    world.write("de/new.md", paragraphs("new"))
+    report = world.ingest(only=("en/",))
+    assert counts(report) == {"added": 1, "updated": 1, "removed": 1}
+    assert report.elsewhere == 2
+    assert world.sources().keys() == {"en/b.md", "en/new.md", "de/a.md", "de/b.md"}
+    assert counts(world.ingest()) == {"added": 1, "updated": 1, "unchanged": 2, "removed": 1}
+
+
+def test_a_pattern_that_names_nothing_is_refused(edge_world: World) -> None:
+    edge_world.write("a.md", paragraphs("one"))
+    edge_world.ingest()
+    with pytest.raises(UsageError, match=r"--only b\.md: no file and no document is like that"):
+        edge_world.ingest(only=("b.md",))
+    (edge_world.root / "a.md").unlink()
+    edge_world.write("c.md", paragraphs("two"))
+    assert counts(edge_world.ingest(only=("a.md",))) == {"removed": 1}
+
+
+def test_the_share_limit_holds_for_it_too(edge_world: World) -> None:
+    for n in range(20):
+        edge_world.write(f"en/{n}.md", paragraphs(f"text {n}"))
+    edge_world.write("de/a.md", paragraphs("one"))
+    edge_world.ingest()
+    for n in range(20):
+        (edge_world.root / f"en/{n}.md").unlink()
+    with pytest.raises(PruneRefused, match="20 of 21"):
+        edge_world.ingest(only=("en/",))

@@ -1,0 +1,194 @@
+"""A plan tells what a run does; saved, it is applied exactly or not at all."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragctl.errors import IdentityMismatch, UsageError
+from ragctl.index.report import Report
+from ragctl.index.saved import SavedPlan, read_plan
+from ragctl.pipeline import Budget, Embedding
+from tests.world import World, counts, paragraphs
+
+
+def plan(world: World, **changes: Any) -> tuple[Report, SavedPlan]:
+    job = world.run(**changes)
+    with closing(job.store):
+        return job.plan()
+
+
+def apply(world: World, saved: SavedPlan, **changes: Any) -> Report:
+    job = world.run(**changes)
+    job.saved = saved
+    with closing(job.store):
+        return job.ingest()
+
+
+def told(report: Report) -> dict[str, tuple[str, int]]:
+    return {c.source: (c.what, c.embedded) for c in report.changes or []}
+
+
+def some_changes(world: World) -> None:
+    """A document of each fate."""
+    for name in "abcde":
+        world.write(f"{name}.md", paragraphs(name, f"{name} too"))
+    world.ingest()
+    world.write("a.md", paragraphs("a", "other"))
+    (world.root / "b.md").rename(world.root / "renamed.md")
+    (world.root / "c.md").unlink()
+    world.write("d.md", paragraphs("d", "d too"))  # touched
+    world.write("new.md", paragraphs("new", "a"))
+    world.forget()
+
+
+def test_a_plan_names_every_change_and_its_price(world: World) -> None:
+    some_changes(world)
+    before = world.state()
+    report, _ = plan(world)
+    assert told(report) == {
+        "a.md": ("updated", 1),
+        "renamed.md": ("renamed", 0),
+        "c.md": ("removed", 0),
+        "d.md": ("restamped", 0),
+        "new.md": ("added", 1),
+    }
+    (renamed,) = (c for c in report.changes or [] if c.what == "renamed")
+    assert renamed.was == "b.md"
+    assert sum(c.tokens for c in report.changes or []) == report.tokens > 0
+    (provider,) = report.providers
+    assert provider["tokens"] == report.tokens
+    assert provider["cost"] == pytest.approx(report.tokens * 0.02 / 1e6)
+    assert provider["requests"] == 1
+    assert world.server.requests == []
+    assert world.state() == before
+    done = world.ingest()
+    assert counts(done) == counts(report)
+    assert done.chunks.embedded == report.chunks.embedded
+    nothing, _ = plan(world)
+    assert nothing.changes == []
+
+
+def test_another_recipe_and_an_unfinished_document_are_told(world: World) -> None:
+    world.write("a.md", paragraphs("one", "two", "three"))
+    world.ingest()
+    report, _ = plan(world, meta={"team": "ops"})
+    assert told(report) == {"a.md": ("rechunked", 0)}
+    with closing(world.open()) as collection:
+        from ragctl.stores.base import Batch
+
+        (point,) = [p for p in collection.scroll() if p.payload["ordinal"] == 1]
+        collection.apply(Batch(deletes=[point.id]))
+    report, _ = plan(world)
+    assert told(report) == {"a.md": ("repaired", 1)}
+
+
+def test_another_model_is_priced_and_refused(edge_world: World) -> None:
+    world = edge_world
+    world.write("a.md", paragraphs("one", "two"))
+    world.ingest()
+    job = world.run(embedding=Embedding("text-embedding-3-small"))
+    with closing(job.store), pytest.raises(IdentityMismatch):
+        job.plan()
+    assert job.report is not None
+    assert [(c.what, c.why, c.embedded) for c in job.report.changes or []] == [
+        ("added", "a new model", 2)
+    ]
+    assert job.report.cost
+
+
+def test_a_plan_says_when_the_budget_has_no_room(edge_world: World) -> None:
+    edge_world.write("a.md", paragraphs("one", "two"))
+    report, _ = plan(edge_world, budget=Budget(max_tokens=10))
+    assert [w.source for w in report.warnings] == ["budget"]
+    report, _ = plan(edge_world, budget=Budget(max_tokens=1000))
+    assert report.warnings == []
+
+
+def test_a_saved_plan_is_applied(world: World, tmp_path: Path) -> None:
+    some_changes(world)
+    report, saved = plan(world)
+    path = tmp_path / "plan.json"
+    saved.write(path, report)
+    again = read_plan(path)
+    assert again == saved
+    assert json.loads(path.read_text())["report"]["tokens"] == report.tokens
+    done = apply(world, again)
+    assert counts(done) == counts(report)
+    with pytest.raises(UsageError, match="does not fit any more"):
+        apply(world, again)  # done already
+
+
+def _touch(world: World) -> None:
+    world.write("e.md", paragraphs("e", "e too"))
+
+
+def _remove(world: World) -> None:
+    (world.root / "e.md").unlink()
+
+
+def _add(world: World) -> None:
+    world.write("more.md", paragraphs("more"))
+
+
+def _run(world: World) -> None:
+    world.ingest(only=("new.md",))
+
+
+@pytest.mark.parametrize(
+    ("move", "names"),
+    [(_touch, "e.md"), (_remove, "e.md"), (_add, "more.md"), (_run, "new.md")],
+)
+def test_a_plan_is_refused_when_the_world_moved(
+    edge_world: World, move: Callable[[World], None], names: str
+) -> None:
+    world = edge_world
+    some_changes(world)
+    _, saved = plan(world)
+    move(world)
+    world.forget()
+    before = world.state()
+    with pytest.raises(UsageError, match=f"{names}.*Nothing was changed; make a new plan"):
+        apply(world, saved)
+    assert world.state() == before
+    assert world.server.requests == []
+
+
+def test_a_plan_of_other_settings_is_refused(edge_world: World) -> None:
+    world = edge_world
+    some_changes(world)
+    _, saved = plan(world)
+    with pytest.raises(UsageError, match="make a new plan"):
+        apply(world, saved, meta={"team": "ops"})
+    with pytest.raises(UsageError, match="it is for collection 'docs', not 'other'"):
+        apply(world, saved, collection="other")
+
+
+def test_what_was_due_for_the_plan_is_due_for_its_run(edge_world: World) -> None:
+    world = edge_world
+    world.write("bad.pdf", b"%PDF-1.7 rubbish")
+    for _ in range(2):
+        world.ingest()
+    world.write("a.md", paragraphs("one"))
+    _, saved = plan(world)
+    assert "bad.pdf" not in saved.tasks
+    job = world.run()
+    job.saved, job.clock = saved, lambda: saved.made + 100 * 86_400
+    with closing(job.store):
+        assert counts(job.ingest()) == {"added": 1, "failed": 1}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}', "null", "rubbish"])
+def test_what_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="not a plan"):
+        read_plan(path)
+    with pytest.raises(UsageError, match="cannot read the plan"):
+        read_plan(tmp_path / "none")
+    path.write_text('{"format": 99}')
+    with pytest.raises(UsageError, match="format 99"):
+        read_plan(path)
