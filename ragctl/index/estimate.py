@@ -7,13 +7,13 @@ from ragctl.index.plan import Task
 from ragctl.index.points import PreparedDocument
 from ragctl.index.prepare import Limits, Same
 from ragctl.index.report import Change, Progress, Report
+from ragctl.index.reuse import Reuse
 from ragctl.index.state import Stored
 from ragctl.index.stop import Stop
 from ragctl.index.survey import Survey
 from ragctl.limited import Ended, Pool
-from ragctl.stores.base import Collection, Match
+from ragctl.stores.base import Collection
 
-_SOME = 256  # values in one filter
 _WHAT = {"new": "added", "changed": "updated", "recipe": "rechunked", "incomplete": "repaired"}
 _WHY = {
     "new": "a new file",
@@ -30,7 +30,7 @@ class Estimate:
         self, collection: Collection | None, surveyed: Survey, report: Report, *, why_new: str = ""
     ) -> None:
         """`why_new`: why documents are new, where it is not that their files are."""
-        self._collection = collection
+        self._reuse = None if collection is None else Reuse(collection, ())
         self._plan = surveyed.plan
         self._recipe = surveyed.recipe
         self._report = report
@@ -96,13 +96,9 @@ class Estimate:
     def _chunks(self, document: PreparedDocument) -> tuple[int, int]:
         """Count the texts that neither the store nor an earlier document has, and their tokens."""
         tokens = {c.hash: c.sent_tokens for c in document.chunks if c.hash not in self._sent}
-        wanted = sorted(tokens)
-        for first in range(0, len(wanted), _SOME):
-            if self._collection is None:
-                break
-            where = (Match("text_hash", tuple(wanted[first : first + _SOME])),)
-            for point in self._collection.scroll(where, fields=("text_hash",)):
-                tokens.pop(str(point.payload["text_hash"]), None)
+        if self._reuse is not None:
+            for value in self._reuse.known(tokens):
+                del tokens[value]
         self._sent.update(tokens)
         embedded = len(tokens)
         self._report.chunks.embedded += embedded

@@ -22,16 +22,17 @@ from ragctl.index.plan import Plan, Task, check_removal, renames
 from ragctl.index.points import PreparedDocument, namespace, payloads, point_ids
 from ragctl.index.prepare import FileEnd, Item, Limits, Recipe, Same
 from ragctl.index.report import Progress, Report
+from ragctl.index.reuse import Reuse
 from ragctl.index.state import State, Stored
 from ragctl.index.stop import Stop
 from ragctl.index.verify import Damage
 from ragctl.index.writer import Writer
 from ragctl.limited import Ended, Pool
-from ragctl.stores.base import Collection, Match, Payload, Point, Vector
+from ragctl.stores.base import Collection, Match, Payload, Vector
 
 _GROUP_CHUNKS = 128  # documents are compared with the store in groups of about so many chunks,
 _GROUP_SECONDS = 0.2  # or when the first of them has waited so long
-_SOME = 256  # values in one filter, and vectors looked up at a time
+_SOME = 256  # chunks obtained at a time, and values in one filter
 
 
 class Ingest:
@@ -51,7 +52,6 @@ class Ingest:
         damage: Damage,
     ) -> None:
         self.report = report
-        self._collection = collection
         self._embedder = embedder
         self._sparse = sparse
         self._recipe = recipe
@@ -59,6 +59,7 @@ class Ingest:
         self._stop = stop
         self._progress = progress
         self._damage = damage
+        self._reuse = Reuse(collection, damage.distrusted)
         self._space = namespace(collection.name)
         self._writer = Writer(collection)
         self._waiting: dict[str, list[tuple[Assembly, int]]] = {}  # by hash of the text sent
@@ -203,13 +204,13 @@ class Ingest:
     def _compare(self, stream: DocumentStream[str]) -> None:
         """Take the group's documents apart into what the store has and what must be embedded."""
         group, self._group = self._group, []
-        stored: dict[str, dict[str, Payload]] = {
-            document.source: {}
-            for task, _, document in group
-            if any(known.source == document.source for known in task.stored)
-        }
-        for point in self._lookup("source", list(stored)):
-            stored[str(point.payload["source"])][point.id] = point.payload
+        stored = self._reuse.points(
+            [
+                document.source
+                for task, _, document in group
+                if any(known.source == document.source for known in task.stored)
+            ]
+        )
         assemblies = [
             self._assembly(task, file, document, stored.get(document.source))
             for task, file, document in group
@@ -230,9 +231,9 @@ class Ingest:
         """How many of them, from the first on, the budget has room for."""
         if not self._ledger.limited:
             return len(assemblies), None
-        known = self._known(
-            {assembly.document.chunks[o].hash for assembly in assemblies for o in assembly.needed}
-        )
+        hashes = {a.document.chunks[o].hash for a in assemblies for o in a.needed}
+        here = hashes & (self._waiting.keys() | self._writer.recent.keys())
+        known = here | self._reuse.known(hashes - here)
         for count, assembly in enumerate(assemblies):
             try:
                 self._ledger.take(assembly.document.source, assembly.tokens(known))
@@ -240,13 +241,6 @@ class Ingest:
                 return count, over
             known.update(assembly.document.chunks[o].hash for o in assembly.needed)
         return len(assemblies), None
-
-    def _known(self, hashes: set[str]) -> set[str]:
-        """Those of them whose vectors are in the store, or on their way."""
-        here = hashes & (self._waiting.keys() | self._writer.recent.keys())
-        stored = self._lookup("text_hash", sorted(hashes - here), ("text_hash",))
-        distrusted = self._damage.distrusted
-        return here | {str(p.payload["text_hash"]) for p in stored if p.id not in distrusted}
 
     def _take_up(self, assemblies: list[Assembly], stream: DocumentStream[str]) -> None:
         needed = [(assembly, ordinal) for assembly in assemblies for ordinal in assembly.needed]
@@ -256,18 +250,6 @@ class Ingest:
                 self._finish(assembly)
         for some in _portions(needed):
             self._obtain(some, stream)
-
-    def _lookup(
-        self,
-        key: str,
-        values: list[str],
-        fields: tuple[str, ...] | None = None,
-        *,
-        vectors: bool = False,
-    ) -> Iterator[Point]:
-        for first in range(0, len(values), _SOME):
-            where = (Match(key, tuple(values[first : first + _SOME])),)
-            yield from self._collection.scroll(where, fields=fields, vectors=vectors)
 
     def _assembly(
         self,
@@ -295,11 +277,8 @@ class Ingest:
     def _obtain(self, needed: list[tuple[Assembly, int]], stream: DocumentStream[str]) -> None:
         """Find the vectors of these chunks in the store or in this run, else send the texts."""
         hashes = {assembly.document.chunks[ordinal].hash for assembly, ordinal in needed}
-        found = dict(self._writer.recent)
-        unknown = sorted(hashes - self._waiting.keys() - found.keys())
-        for point in self._lookup("text_hash", unknown, ("text_hash",), vectors=True):
-            if point.dense is not None and point.id not in self._damage.distrusted:
-                found[str(point.payload["text_hash"])] = point.dense
+        recent = self._writer.recent
+        found = recent | self._reuse.vectors(hashes - self._waiting.keys() - recent.keys())
         send: list[tuple[Assembly, int]] = []
         # First all that is known, then the sending: results that come in while
         # sending may be written, and leave both `_waiting` and `recent`.
