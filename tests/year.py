@@ -1,0 +1,300 @@
+"""Nights of a collection that cron keeps: a tree that changes, and a model of what it should hold.
+
+The model is the tree: every document is a list of sections, every section one
+chunk. After each night the collection must hold exactly the model's sections, and
+what was embedded must be exactly the sections that the collection did not have.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragctl.errors import BackendError, BudgetReached, PruneRefused
+from ragctl.index.report import Report
+from ragctl.pipeline import Budget
+from tests.world import World, paragraphs
+
+DAY = 86_400.0
+
+
+@dataclass
+class Year:
+    """`model`: the sections of each document. `stored`: the sections that were ever kept there
+    and still are, so that they need not be embedded again."""
+
+    world: World
+    dice: random.Random
+    hosts: tuple[Path, Path]  # state folders of two machines
+    model: dict[str, list[str]] = field(default_factory=dict)
+    stored: set[str] = field(default_factory=set)
+    clock: float = 1_800_000_000.0
+    night: int = 0
+    made: int = 0  # sections so far
+    happened: Counter[str] = field(default_factory=Counter)
+
+    # The tree
+
+    def begin(self, documents: int = 30) -> None:
+        for n in range(documents):
+            self._write(f"{'sub/' * (n % 3)}{n}.md", self._sections(self.dice.randrange(1, 6)))
+
+    def day(self) -> None:
+        """What people do to a folder in a day."""
+        for _ in range(self.dice.randrange(0, 4)):
+            change = self.dice.choice(
+                [self._edit, self._edit, self._add, self._rename, self._copy, self._delete]
+            )
+            change()
+        self.clock += DAY
+        self.night += 1
+
+    def _section(self) -> str:
+        self.made += 1
+        return f"section {self.made}"
+
+    def _sections(self, count: int) -> list[str]:
+        return [self._section() for _ in range(count)]
+
+    def _write(self, name: str, sections: list[str]) -> None:
+        self.model[name] = sections
+        self.world.write(name, paragraphs(*sections))
+
+    def _any(self) -> str:
+        return self.dice.choice(sorted(self.model))
+
+    def _edit(self) -> None:
+        name = self._any()
+        sections = list(self.model[name])
+        place = self.dice.randrange(len(sections))
+        match self.dice.randrange(4):
+            case 0:
+                sections[place] = self._section()
+            case 1:
+                sections.insert(place, self._section())
+            case 2 if len(sections) > 1:
+                del sections[place]
+            case _:  # only its time, or its order
+                self.dice.shuffle(sections)
+        self._write(name, sections)
+
+    def _add(self) -> None:
+        self._write(f"new/{self.night}-{self.made}.md", self._sections(self.dice.randrange(1, 5)))
+
+    def _rename(self) -> None:
+        name = self._any()
+        target = f"moved/{self.night}-{self.made}-{Path(name).name}"
+        self.made += 1
+        path = self.world.root / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (self.world.root / name).rename(path)
+        self.model[target] = self.model.pop(name)
+
+    def _copy(self) -> None:
+        self._write(f"copy/{self.night}-{self.made}.md", list(self.model[self._any()]))
+        self.made += 1
+
+    def _delete(self) -> None:
+        if len(self.model) > 12:
+            name = self._any()
+            (self.world.root / name).unlink()
+            del self.model[name]
+
+    # The nights
+
+    def run(self, **changes: Any) -> Report:
+        job = self.world.run(**changes)
+        job.clock = lambda: self.clock
+        with closing(job.store):
+            return job.ingest()
+
+    def command(self, host: int = 0) -> tuple[list[str], dict[str, str]]:
+        world = self.world
+        words = [
+            *(sys.executable, "-m", "ragctl", "ingest", str(world.root), "--store", world.store),
+            *("--model", "jina-embeddings-v3", "--dim", "64", "--base-url", world.server.url),
+            *("--chunk-size", "64", "--workers", "1", "--language", "en"),
+        ]
+        state = {"XDG_STATE_HOME": str(self.hosts[host])}
+        return words, {**os.environ, **world.environ, **state}
+
+    def quiet(self) -> None:
+        """A night like most."""
+        self.run()
+        self.check()
+
+    def unmounted(self) -> None:
+        """The root is not there, or empty: nothing may be removed, nothing written."""
+        root = self.world.root
+        away = root.with_name("away")
+        before = self.world.state()
+        root.rename(away)
+        if self.dice.randrange(2):
+            root.mkdir()
+        with pytest.raises(PruneRefused):
+            self.run()
+        if root.exists():
+            root.rmdir()
+        away.rename(root)
+        assert self.world.state() == before
+        self.quiet()
+
+    def emptied(self) -> None:
+        """Most of the tree is gone: refused, and nothing is lost when it comes back."""
+        if len(self.model) < 16:
+            self.quiet()
+            return
+        hidden = self.world.root.with_name("hidden")
+        hidden.mkdir()
+        gone = self.dice.sample(sorted(self.model), len(self.model) * 3 // 4)
+        for name in gone:
+            target = hidden / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (self.world.root / name).rename(target)
+        before = self.world.state()
+        with pytest.raises(PruneRefused):
+            self.run()
+        assert self.world.state() == before
+        for name in gone:
+            (hidden / name).rename(self.world.root / name)
+        shutil.rmtree(hidden)
+        self.quiet()
+
+    def outage(self) -> None:
+        """The provider is down from some text on; the next night goes on from there."""
+        self._write(f"outage-{self.night}.md", self._sections(5))
+        self.world.server.credit = self.dice.randrange(0, 5)
+        with pytest.raises(BackendError):
+            self.run()
+        self.world.server.credit = None
+        self.quiet()
+
+    def poor(self) -> None:
+        """The budget of a run has room for some documents."""
+        for n in range(4):
+            self._write(f"poor-{self.night}-{n}.md", self._sections(4))
+        try:
+            self.run(budget=Budget(max_tokens=700))
+        except BudgetReached:
+            self.happened["budget reached"] += 1
+        self.quiet()
+
+    def killed(self) -> None:
+        """SIGKILL at any moment: texts in flight may be sent again, others not."""
+        self._write(f"kill-{self.night}.md", self._sections(self.dice.randrange(5, 30)))
+        words, environ = self.command()
+        wanted = self.dice.randrange(0, 6)
+        with subprocess.Popen(
+            words, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            # From before its first request until after its last one.
+            try:
+                while len(self.world.server.requests) < wanted:
+                    process.wait(0.02)
+            except subprocess.TimeoutExpired:
+                pass
+            try:
+                process.wait(self.dice.uniform(0.0, 0.8))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                self.happened["killed"] += 1
+        sent = set(self._sent())
+        kept = {str(row["text"]).strip() for row, _, _ in self.world.state().values()}
+        assert sent <= {_text(s) for sections in self.model.values() for s in sections}
+        self.stored |= kept
+        self.run()
+        self.check(before=Counter())
+
+    def broken(self) -> None:
+        """A file that cannot be read is named every night, and costs no other document."""
+        self.world.write("broken.pdf", b"%PDF-1.7 rubbish")
+        report = self.run()
+        assert [failure.source for failure in report.failures] == ["broken.pdf"]
+        self.check()
+        (self.world.root / "broken.pdf").unlink()
+
+    def clock_change(self) -> None:
+        """The machine's clock jumps, and files come from the future and the past."""
+        self.clock += self.dice.choice([-400, 400]) * DAY
+        for seconds in (0, 4_000_000_000):
+            name = self._any()
+            os.utime(self.world.root / name, (seconds, seconds))
+        self.quiet()
+
+    def two_at_once(self) -> None:
+        """Two hosts (two processes, on an embedded store) at the same moment."""
+        self._write(f"two-{self.night}.md", self._sections(8))
+        processes = []
+        for host in (0, 1):
+            words, environ = self.command(host)
+            processes.append(
+                subprocess.Popen(
+                    words,
+                    env=environ,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        codes = []
+        for process in processes:
+            out, _ = process.communicate(timeout=60)
+            codes.append(process.returncode)
+            assert process.returncode in (0, 9), out
+        assert 0 in codes
+        self.happened["locked out"] += codes.count(9)
+        self.check()
+
+    # The accounts
+
+    def _sent(self) -> list[str]:
+        return [text.strip() for text in self.world.embedded()]
+
+    def check(self, before: Counter[str] | None = None) -> None:
+        """The collection is the tree; the bill is the changed text."""
+        rows = sorted(
+            (str(row["source"]), int(str(row["ordinal"])), str(row["text"]).strip())
+            for row, _, _ in self.world.state().values()
+        )
+        wanted = sorted(
+            (name, ordinal, _text(section))
+            for name, sections in self.model.items()
+            for ordinal, section in enumerate(sections)
+        )
+        assert rows == wanted
+        now = {text for _, _, text in wanted}
+        sent = Counter(self._sent())
+        if before is None:
+            assert sent == Counter(now - self.stored), "the bill is not the changed text"
+        self.stored = now
+        self.world.forget()
+        again = self.run()
+        assert again.requests == 0
+        assert again.documents.unchanged == len(self.model)
+
+
+def _text(section: str) -> str:
+    return paragraphs(section)
+
+
+NIGHTS: dict[str, Callable[[Year], None]] = {
+    "quiet": Year.quiet,
+    "unmounted": Year.unmounted,
+    "emptied": Year.emptied,
+    "outage": Year.outage,
+    "poor": Year.poor,
+    "killed": Year.killed,
+    "broken": Year.broken,
+    "clock": Year.clock_change,
+    "two": Year.two_at_once,
+}
