@@ -43,21 +43,21 @@ class Plan:
 def make_plan(
     found: Sequence[FileStat],
     state: State,
-    recipe: Callable[[str], str],
+    recipe: Callable[[FileStat], str],
     *,
     scopes: frozenset[str] = frozenset(),
     keep: Callable[[str], bool] = lambda _: False,
 ) -> Plan:
     """Compare the files there are with the documents there are.
 
-    `recipe`: of a file name. `scopes`: roots that were looked at whole, so that
+    `recipe`: of a file. `scopes`: roots that were looked at whole, so that
     what was not found there is gone; empty when nothing may be removed.
     `keep`: files to leave alone though not found.
     """
     tasks: list[Task] = []
     unchanged = 0
     for stat in found:
-        wanted = recipe(stat.file)
+        wanted = recipe(stat)
         stored = state.files.get(stat.file, ())
         why = _why(stat, wanted, stored)
         if why is None:

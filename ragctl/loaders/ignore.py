@@ -1,5 +1,5 @@
-"""Which paths a walk passes over: `.ragctlignore` files, --exclude and --include, in the syntax
-of gitignore.
+"""Which paths a walk passes over: `.ragctlignore` files, --exclude and --include, and what a
+pattern in a source's path leaves out, all in the syntax of gitignore.
 
 A `.ragctlignore` rules its own folder and those below; a deeper one has the last word, and
 within one file the last line that matches. --exclude overrules them all. As in git, a file
@@ -21,13 +21,16 @@ Levels = tuple[tuple[int, Any], ...]
 class Rules:
     """Raises UsageError for a pattern that is no gitignore pattern."""
 
-    def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
+    def __init__(
+        self, include: Sequence[str], exclude: Sequence[str], within: str | None = None
+    ) -> None:
         self._include = _compile(include, "--include") if include else None
         self._exclude = _compile(exclude, "--exclude") if exclude else None
+        self._within = _compile([within], "the path") if within else None
 
     def ignores(self, source: str, levels: Levels, folder: bool = False) -> bool:
         """Whether the file or folder at `source` (relative to the root) is passed over."""
-        if not (levels or self._include or self._exclude):
+        if not (levels or self._include or self._exclude or self._within):
             return False
         path = f"{source}/" if folder else source
         verdict = self._exclude.check_file(path).include if self._exclude else None
@@ -37,7 +40,10 @@ class Rules:
             verdict = spec.check_file(path[start:]).include
         if verdict:
             return True
-        return not folder and self._include is not None and not self._include.match_file(path)
+        if folder:
+            return False
+        wanted = (spec for spec in (self._within, self._include) if spec is not None)
+        return not all(spec.match_file(path) for spec in wanted)
 
     def enter(self, folder: str, prefix: str, levels: Levels) -> Levels:
         """The levels in force in a folder that holds a `.ragctlignore`. Raises OSError."""
