@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from ragctl.cli import catalog, check, console, ingest, inspect, query
+from ragctl.cli import (
+    catalog,
+    check,
+    console,
+    ingest,
+    init,
+    inspect,
+    query,
+    schema,
+    validate,
+)
 from ragctl.cli.options import read_env_file
 from ragctl.errors import Interrupted, RagctlError, UsageError
 
@@ -22,6 +32,9 @@ app = typer.Typer(
 
 app.command("ingest")(ingest.ingest)
 app.command("run")(ingest.run)
+app.command("init")(init.init)
+app.command("validate")(validate.validate)
+app.command("schema")(schema.schema)
 app.command("search")(query.search)
 app.command("status")(inspect.status)
 app.command("collections")(inspect.collections)

@@ -14,7 +14,7 @@ def setting(dotted: str, metavar: str, *names: str) -> Any:
     """The option for a key such as "chunking.size"; `names` instead of the flag alone."""
     key = key_at(dotted)
     assert key.flag is not None
-    shown = f" [{key.shown}]" if key.shown and key.kind != "switch" else ""
+    shown = f" Default: {key.shown}." if key.shown and key.kind != "switch" else ""
     sentence = f"{key.help[0].upper()}{key.help[1:]}.{shown}"
     return typer.Option(*(names or (key.flag,)), metavar=metavar or None, help=sentence)
 

@@ -48,7 +48,7 @@ def scan(pipeline: Pipeline) -> Scan:
         first.setdefault((file.root, file.file), file)
     found.files = list(first.values())
     found.failures = list(dict.fromkeys(found.failures))
-    _refuse_collisions(found.files)
+    refuse_collisions(found.files)
     return found
 
 
@@ -101,7 +101,8 @@ def _file(path: Path, number: int) -> FileStat:
     return FileStat(path.name, str(root), stat.st_size, stat.st_mtime_ns, str(path), number)
 
 
-def _refuse_collisions(files: Iterable[FileStat]) -> None:
+def refuse_collisions(files: Iterable[FileStat]) -> None:
+    """Raise UsageError for files of two roots that would be one document."""
     roots: dict[str, str] = {}
     for file in files:
         other = roots.setdefault(file.file, file.root)

@@ -55,6 +55,16 @@ class Rules:
         return (*levels, (len(prefix), _compile(lines, f"{prefix}{IGNORE_FILE}")))
 
 
+def check(patterns: Sequence[str]) -> None:
+    """Raise UsageError for a pattern that is no gitignore pattern."""
+    from pathspec import GitIgnoreSpec
+
+    try:
+        GitIgnoreSpec.from_lines(patterns)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def _compile(lines: Sequence[str], origin: str) -> Any:
     from pathspec import GitIgnoreSpec
 

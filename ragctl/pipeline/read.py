@@ -116,9 +116,9 @@ def _source(row: Table, reader: Reader) -> Source:
     for name in ("include", "exclude"):
         told[name] = told[name] or ()
         if told[name]:
-            from ragctl.loaders.ignore import Rules
+            from ragctl.loaders.ignore import check
 
-            checked(row, name, Rules, told[name], ())
+            checked(row, name, check, told[name])
     _check_encoding(row, told["encoding"])
     return Source(Path(path), within=within, **told)
 
