@@ -43,6 +43,8 @@ def init(
     from ragctl.catalog import of_user
     from ragctl.pipeline.template import Answers, render
 
+    if not file.name.isprintable():
+        raise UsageError(f"{str(file)!r}: not a name for a file of settings")
     if file.exists() and not force:
         raise UsageError(f"{file} exists; --force writes over it, another name leaves it")
     catalog = of_user(environ())
@@ -106,9 +108,8 @@ def _name(text: str) -> str:
 def _exists(path: str) -> str:
     from ragctl.pipeline.globs import split
 
-    whole = os.path.expanduser(path)  # noqa: PTH111 - leaves ~nobody as it is
-    root, pattern = split(whole)
-    if not Path(whole).exists() and (pattern is None or not Path(root).is_dir()):
+    root, _ = split(os.path.expanduser(path))  # noqa: PTH111 - leaves ~nobody as it is
+    if not Path(root).exists():
         raise UsageError(f"{path}: no such folder or file")
     return path
 

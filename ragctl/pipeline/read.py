@@ -1,9 +1,8 @@
 """From nested tables to a Pipeline: the one parser, of files and of flags alike."""
 
 import codecs
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from ragctl.catalog.choice import address
 from ragctl.catalog.strict import Origin, Table
 from ragctl.errors import UsageError
 from ragctl.pipeline.globs import split
-from ragctl.pipeline.keys import CHOICE, EMBEDDING, KEYS, OVERLAP, SOURCE, key_at, names
+from ragctl.pipeline.keys import CHOICE, EMBEDDING, KEYS, OVERLAP, SOURCE, Key, key_at, names
 from ragctl.pipeline.pipeline import (
     PDF_PASSWORD,
     Budget,
@@ -108,9 +107,7 @@ def _sources(top: Table, rows: list[Table], reader: Reader) -> tuple[Source, ...
 
 def _source(row: Table, reader: Reader) -> Source:
     told = reader.read(row, SOURCE)
-    path, within = told.pop("path"), None
-    if not os.path.exists(path):  # noqa: PTH110 - a name may hold what looks like a wildcard
-        path, within = split(path)
+    path, within = split(told.pop("path"))
     if within is not None and ".." in within.split("/"):
         raise row.error("path", "has a .. after a wildcard")
     for name in ("include", "exclude"):
@@ -135,10 +132,11 @@ def _embedding(top: Table, reader: Reader, catalog: Catalog) -> Embedding:
     if listed == []:
         raise table.error("providers", "must have a table with a backend for each provider")
     rows = listed or ([table] if single else [])
+    keys = key_at("embedding.providers").keys if listed else CHOICE
     embedding = Embedding(
         model=told["model"],
         dim=told["dimension"],
-        providers=tuple(_choice(row, reader) for row in rows),
+        providers=tuple(_choice(row, keys, reader) for row in rows),
         task=told["task"],
         late_chunking=told["late_chunking"],
         truncate=told["truncate"],
@@ -149,8 +147,7 @@ def _embedding(top: Table, reader: Reader, catalog: Catalog) -> Embedding:
     return embedding
 
 
-def _choice(row: Table, reader: Reader) -> Choice:
-    keys = key_at("embedding.providers").keys if row.has("backend") else CHOICE
+def _choice(row: Table, keys: Sequence[Key], reader: Reader) -> Choice:
     told = reader.read(row, keys)
     url, weights = told["base_url"], told["weights"]
     if url is not None:

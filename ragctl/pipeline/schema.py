@@ -10,6 +10,7 @@ from pathlib import Path
 from ragctl.embedding.language import BM25_NAMES
 from ragctl.pipeline.keys import KEYS, Key
 from ragctl.pipeline.rows import MODELS, PROVIDERS, Schema
+from ragctl.records import Json
 
 FILE = Path(__file__).with_name("schema.json")
 
@@ -63,8 +64,8 @@ def _kind(key: Key) -> Schema:
         case "words":
             return {"type": "array", "items": {"type": "string"}}
         case "fields":
-            scalar: Schema = {"type": ["string", "number", "boolean"]}
-            return {"type": "object", "additionalProperties": scalar}
+            scalars: list[Json] = ["string", "number", "boolean"]
+            return {"type": "object", "additionalProperties": {"type": scalars}}
         case "table":
             return _table(key.keys)
         case "tables":

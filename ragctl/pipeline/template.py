@@ -62,7 +62,7 @@ def _head(file: Path, answers: Answers) -> Sequence[str]:
 
 
 def _source(file: Path, source: str, store: str | None) -> Sequence[str]:
-    root = Path(source if os.path.exists(source) else split(source)[0])  # noqa: PTH110
+    root = Path(split(source)[0])
     own = [file] if store is None or "://" in store else [file, Path(store)]
     # The pipeline and the store are no documents of their own.
     inside = [
