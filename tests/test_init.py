@@ -13,8 +13,8 @@ import pytest
 from ragctl import catalog
 from ragctl.pipeline import read_pipeline
 from ragctl.pipeline.template import Answers, render
-from tests.facts import ROOT
 
+ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "ragctl"]
 
 

@@ -257,7 +257,9 @@ S = "[[sources]]\npath = '.'\n"
         (S + "[report]\non_failure = 'ping.test'\n", "line 4.*on_failure must be an http"),
         (S + "[meta]\nx = [1]\n", "line 4.*x must be a text, a number"),
         (S + "[meta]\nx = 2020-01-01\n", "line 4.*x must be a text, a number"),
-        (S + "[meta]\nx = 99999999999999999999\n", "line 4.*too large to be stored"),
+        (S + "[meta]\nx = 99999999999999999999\n", "line 4.*x is a number too large"),
+        (S + f"[budget]\nmax_cost = {10**400}\n", "line 4.*max_cost is a number too large"),
+        (S + f"[budget]\nmax_tokens = {10**400}\n", "line 4.*max_tokens is a number too large"),
         (S + "[parsing]\ntimeout = -1\n", "line 4.*timeout must be above 0"),
         (S + "[parsing]\nworkers = true\n", "line 4.*workers must be a whole number, not true"),
         (

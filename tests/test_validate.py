@@ -10,8 +10,8 @@ import pytest
 
 from ragctl.check import Finding
 from ragctl.check.written import validate
-from tests.facts import ROOT
 
+ROOT = Path(__file__).parents[1]
 SOURCES = "[[sources]]\npath = 'docs'\n"
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 KeyPath = tuple[str | int, ...]
 """Names of tables and keys from the top; numbers, from 0, of entries in arrays."""
 
+_ENDS = ("]", "}", '"""', "'''")
+"""One of them is in the last line of a statement that has several."""
+
 Statement = tuple[int, KeyPath, dict[str, object]]
 """A line from 1, the table that a statement is in, and its keys; none for a table's header."""
 
@@ -33,6 +36,8 @@ def _statements(text: str) -> Iterator[Statement]:
     pending: list[str] = []
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         pending.append(line)
+        if len(pending) > 1 and not any(end in line for end in _ENDS):
+            continue  # parsing at every line would take the square of a long list's time
         try:
             keys = tomllib.loads("\n".join(pending))
         except tomllib.TOMLDecodeError:

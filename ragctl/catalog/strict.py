@@ -12,6 +12,7 @@ from ragctl.errors import UsageError
 
 T = TypeVar("T")
 
+LARGE = 2**63  # from here on an integer fits no store
 _WHERE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -132,6 +133,8 @@ class Table:
         if key not in self._data:
             return None
         value = self._data[key]
+        if type(value) is int and abs(value) >= LARGE:
+            raise self.error(key, "is a number too large")
         if kind is float and type(value) is int:
             value = float(value)
         # type(), not isinstance: true and false are no integers here.

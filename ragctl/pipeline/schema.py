@@ -59,13 +59,15 @@ def _kind(key: Key) -> Schema:
         case "texts":
             texts: Schema = {"type": "string"}
             if key.name == "languages":
-                texts = {"enum": sorted(BM25_NAMES)}
+                codes: list[Json] = [*sorted(BM25_NAMES)]
+                texts = {"enum": codes}
             return {"type": "array", "items": texts, "uniqueItems": True}
         case "words":
             return {"type": "array", "items": {"type": "string"}}
         case "fields":
-            scalars: list[Json] = ["string", "number", "boolean"]
-            return {"type": "object", "additionalProperties": {"type": scalars}}
+            kinds: list[Json] = ["string", "number", "boolean"]
+            scalar: Schema = {"type": kinds}
+            return {"type": "object", "additionalProperties": scalar}
         case "table":
             return _table(key.keys)
         case "tables":

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ragctl.catalog.strict import Table
+from ragctl.catalog.strict import LARGE, Table
 from ragctl.errors import UsageError
 from ragctl.pipeline.keys import Key, names
 from ragctl.pipeline.variables import Unresolved, expand, has_variables
 from ragctl.records import Json
 
 N = TypeVar("N", int, float)
-_WHOLE_NUMBERS = 2**63  # what the stores' integers hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +111,8 @@ def _scalar(table: Table, name: str) -> Json:
         raise table.error(name, "must be a text, a number, true or false")
     if isinstance(value, float) and not math.isfinite(value):
         raise table.error(name, f"must be a number, not {value}")
-    if type(value) is int and not -_WHOLE_NUMBERS <= value < _WHOLE_NUMBERS:
-        raise table.error(name, "is a number too large to be stored")
+    if type(value) is int and abs(value) >= LARGE:
+        raise table.error(name, "is a number too large")
     return value
 
 
