@@ -49,6 +49,16 @@ def test_include_and_exclude_narrow_a_pattern(tmp_path: Path) -> None:
     assert [file.source for file in found] == ["a/h/x.md"]
 
 
+def test_folders_where_nothing_can_match_are_not_looked_into(tmp_path: Path) -> None:
+    """Such as the homes of others, some of which nobody may read."""
+    tree(tmp_path, "a/handbook/x.md", "a/private/y.md", "b/z.md")
+    for name in ("a/private", "b", "a/handbook/deep"):
+        (tmp_path / name / ".ragctlignore").mkdir(parents=True)  # cannot be read as a file
+    found = walk(tmp_path, within="/a/hand*")
+    assert [file.source for file in found] == ["a/handbook/x.md"]
+    assert [failure.source for failure in found.failures] == ["a/handbook/deep"]
+
+
 def told(*sources: Source, **changes: object) -> Pipeline:
     return replace(Pipeline(sources=sources, store="nowhere"), **changes)  # type: ignore[arg-type]
 

@@ -7,8 +7,10 @@ below an ignored folder cannot be had back.
 """
 
 import os
+import re
 import stat
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ragctl.errors import UsageError
@@ -27,6 +29,7 @@ class Rules:
         self._include = _compile(include, "--include") if include else None
         self._exclude = _compile(exclude, "--exclude") if exclude else None
         self._within = _compile([within], "the path") if within else None
+        self._way = within.split("/")[1:] if within else []
 
     def ignores(self, source: str, levels: Levels, folder: bool = False) -> bool:
         """Whether the file or folder at `source` (relative to the root) is passed over."""
@@ -41,9 +44,18 @@ class Rules:
         if verdict:
             return True
         if folder:
-            return False
+            return not self._leads_within(source)
         wanted = (spec for spec in (self._within, self._include) if spec is not None)
         return not all(spec.match_file(path) for spec in wanted)
+
+    def _leads_within(self, folder: str) -> bool:
+        """Whether what is meant may lie below a folder; else it need not be looked into."""
+        for name, pattern in zip(folder.split("/"), self._way, strict=False):
+            if pattern == "**":
+                return True
+            if not re.search(r"[\[\\]", pattern) and not fnmatchcase(name, pattern):
+                return False
+        return True
 
     def enter(self, folder: str, prefix: str, levels: Levels) -> Levels:
         """The levels in force in a folder that holds a `.ragctlignore`. Raises OSError."""
