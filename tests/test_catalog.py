@@ -224,7 +224,7 @@ def test_rows_are_read_as_written() -> None:
             r"\[m.tasks.a\]: unknown key 'docum",
         ),
         ('{ prompt = "" }', '{ library = { promptname = "" } }', "unknown key 'promptname'; did"),
-        ("[m]", "[m]\n[m]", "m.toml is not valid TOML"),
+        ("[m]", "[m]\n[m]", "m.toml, line 3: is not valid TOML"),
         ("[m]", "x = 1\n[m]", "m.toml: x must be a table"),
     ],
 )

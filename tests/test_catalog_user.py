@@ -91,25 +91,45 @@ def test_a_pipelines_rows_lie_over_the_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "error"),
     [
-        ("models.toml", "[m", r"models\.toml is not valid TOML"),
-        ("models.toml", "[bge-m3]\ndimension = 5", r"models\.toml, table \[bge-m3\]: unknown key"),
-        ("models.toml", "[bge-m3]\ndim = '5'", r"models\.toml, table \[bge-m3\]: dim must be a wh"),
-        ("models.toml", "bge-m3 = 1", r"models\.toml: bge-m3 must be a table, not a whole number"),
-        ("models.toml", "[bge-m3]\nbackend = 'x'", r"toml: model bge-m3: no backend is called 'x'"),
+        ("models.toml", "[m", r"models\.toml, line 1: is not valid TOML"),
+        (
+            "models.toml",
+            "[bge-m3]\ndimension = 5",
+            r"models\.toml, line 2, table \[bge-m3\]: unknown key",
+        ),
+        (
+            "models.toml",
+            "[bge-m3]\ndim = '5'",
+            r"models\.toml, line 2, table \[bge-m3\]: dim must be a wh",
+        ),
+        ("models.toml", "bge-m3 = 1", r"models\.toml, line 1: bge-m3 must be a table, not a wh"),
+        (
+            "models.toml",
+            "[bge-m3]\nbackend = 'x'",
+            r"toml, line 2: model bge-m3: no backend is called 'x'",
+        ),
         ("models.toml", "[bge-m3]\nbackend = 'jina'", "its backend jina does not serve it"),
         ("models.toml", "[voyage-3]\nquery = {}", "the voyage wire needs the task of each side"),
-        ("providers.toml", "[jina]\nlimit = {}", r"providers\.toml, table \[jina\]: unknown key"),
+        (
+            "providers.toml",
+            "[jina]\nlimit = {}",
+            r"providers\.toml, line 2, table \[jina\]: unknown key",
+        ),
         (
             "providers.toml",
             "[jina]\napi_key = 'sk'",
-            r"providers\.toml, table \[jina\]: a key do",
+            r"providers\.toml, line 2, table \[jina\]: a key do",
         ),
         (
             "providers.toml",
             "[mine]\nwire = 'jina'",
-            r"providers\.toml, table \[mine\]: base_url",
+            r"providers\.toml, line 1, table \[mine\]: base_url",
         ),
-        ("providers.toml", "[jina.models]\nbge-m4 = 'x'", "model 'bge-m4': no such model; did you"),
+        (
+            "providers.toml",
+            "[jina.models]\nbge-m4 = 'x'",
+            "line 2: backend jina, model 'bge-m4': no such",
+        ),
     ],
 )
 def test_a_wrong_row_is_named_with_its_file(

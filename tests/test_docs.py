@@ -20,7 +20,8 @@ from ragctl import pipeline as pipelines
 from ragctl.catalog import Catalog, Choice, listing, model_table, of_user, provider_table
 from ragctl.cli.main import app
 from ragctl.errors import UsageError
-from ragctl.pipeline import Parsing, Pipeline, read_pipeline
+from ragctl.pipeline import Pipeline, read_pipeline
+from ragctl.pipeline.keys import every
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -217,10 +218,7 @@ def test_every_key_of_a_pipeline_file_is_documented() -> None:
     said = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
     named = set(re.findall(r"[\w.]+", " ".join(re.findall(r"`([^`\n]+)`", said))))
     keys = {
-        *pipelines._KEYS,
-        *pipelines._EMBEDDING,
-        *pipelines._CHOICE,
-        *Parsing.__dataclass_fields__,
+        *(key.name for _, key in every()),
         *model_table._KEYS,
         *provider_table._KEYS,
         *provider_table._SERVED,
@@ -248,16 +246,12 @@ def test_the_page_of_pipelines_states_the_real_defaults(tmp_path: Path) -> None:
     file = tmp_path / "least.toml"
     file.write_text(SOURCES, encoding="utf-8")
     least = read_pipeline(file, {"RAGCTL_HOME": str(tmp_path)})
-    parsing = least.parsing
+    assert least == Pipeline(sources=least.sources, store=str(tmp_path))
+    stated = [(key.name, key.shown) for _, key in every() if key.default is not None]
+    assert len(stated) >= 11
     for key, value in (
-        ("collection", f'"{least.collection}"'),
+        *((name, f'"?{shown}"?') for name, shown in stated),
         ("model", f'"{pipelines.MODEL}"'),
-        ("limit", f"{least.prune_limit:g}"),
-        ("timeout", f"{parsing.timeout:g}"),
-        ("memory_mb", str(parsing.memory_mb)),
-        ("max_file_mb", str(parsing.max_file_mb)),
-        ("jsonl_text", f'"{parsing.jsonl_text}"'),
-        ("jsonl_id", f'"{parsing.jsonl_id}"'),
         ("overlap", str(pipelines.OVERLAP)),
         ("size", str(pipelines.CHUNK_SIZE)),
     ):

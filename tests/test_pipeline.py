@@ -7,7 +7,18 @@ import pytest
 from ragctl import catalog
 from ragctl.catalog import Choice
 from ragctl.errors import UsageError
-from ragctl.pipeline import Embedding, Parsing, Pipeline, Source, default_store, read_pipeline
+from ragctl.pipeline import (
+    Budget,
+    Embedding,
+    Parsing,
+    Pipeline,
+    Reporting,
+    Source,
+    default_store,
+    from_flags,
+    read_pipeline,
+)
+from ragctl.pipeline.keys import every, key_at
 
 ROOT = Path(__file__).parents[1]
 HOME = {"RAGCTL_HOME": "/somewhere"}
@@ -39,6 +50,11 @@ def test_all_keys(tmp_path: Path) -> None:
         path = "docs"
         include = ["*.md"]
         exclude = ["old/"]
+        meta = { team = "docs" }
+        encoding = "utf-8"
+        jsonl_text = "t"
+        jsonl_id = "i"
+        jsonl_metadata = []
         [[sources]]
         path = "/abs"
         [embedding]
@@ -67,10 +83,37 @@ def test_all_keys(tmp_path: Path) -> None:
         jsonl_text = "body"
         jsonl_id = "key"
         jsonl_metadata = ["a"]
+        [budget]
+        max_tokens = 1_000
+        max_cost = 2.5
+        max_tokens_per_day = 3_000
+        max_cost_per_day = 4
+        max_tokens_per_month = 5_000
+        max_cost_per_month = 6
+        [policy]
+        fail_on = 7
+        wait = true
+        [report]
+        report_file = "out/report.json"
+        metrics_file = "/metrics/ragctl.prom"
+        on_success = "https://ping.test/1"
+        on_failure = "https://ping.test/2"
         """,
     )
     assert pipeline == Pipeline(
-        sources=(Source(tmp_path / "docs", ("*.md",), ("old/",)), Source(Path("/abs"))),
+        sources=(
+            Source(
+                tmp_path / "docs",
+                ("*.md",),
+                ("old/",),
+                meta={"team": "docs"},
+                encoding="utf-8",
+                jsonl_text="t",
+                jsonl_id="i",
+                jsonl_metadata=(),
+            ),
+            Source(Path("/abs")),
+        ),
         store=str(tmp_path / "data"),
         collection="kb",
         embedding=Embedding("jina-embeddings-v3", 256, (Choice("jina", "http://127.0.0.1:1"),)),
@@ -81,30 +124,159 @@ def test_all_keys(tmp_path: Path) -> None:
         prune=False,
         prune_limit=50.0,
         parsing=Parsing(3, 5.0, 512, 9, "cp1251", "body", "key", ("a",)),
+        budget=Budget(1_000, 2.5, 3_000, 4.0, 5_000, 6.0),
+        fail_on=7.0,
+        wait=True,
+        reporting=Reporting(
+            tmp_path / "out" / "report.json",
+            Path("/metrics/ragctl.prom"),
+            "https://ping.test/1",
+            "https://ping.test/2",
+        ),
     )
 
 
-def test_defaults_are_those_of_the_flags(tmp_path: Path) -> None:
+def test_there_is_one_set_of_defaults(tmp_path: Path) -> None:
     pipeline = read(tmp_path, '[[sources]]\npath = "."\n')
     assert pipeline == Pipeline(sources=(Source(tmp_path),), store="/somewhere")
+    flags = from_flags({"sources": [{"path": str(tmp_path)}]}, HOME)
+    assert flags == pipeline
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "within"),
+    [
+        ("docs", "docs", None),
+        ("docs/*", "docs", "/*"),
+        ("docs/*/handbook", "docs", "/*/handbook"),
+        ("docs/**/*.md", "docs", "/**/*.md"),
+        ("docs/**", "docs", "/**"),
+        ("*.md", "", "/*.md"),
+        ("/abs/v?/x", "/abs", "/v?/x"),
+        ("/*/x", "/", "/*/x"),
+        ("docs/[ab]/", "docs", "/[ab]"),
+        ("docs [2024]", "docs [2024]", None),
+        ("docs [2024]/*.md", "docs [2024]", "/*.md"),
+    ],
+)
+def test_a_source_may_be_a_pattern(
+    tmp_path: Path, path: str, root: str, within: str | None
+) -> None:
+    (tmp_path / "docs [2024]").mkdir()  # a name, for it exists
+    (source,) = read(tmp_path, f"[[sources]]\npath = {path!r}").sources
+    assert (source.path, source.within) == (tmp_path / root, within)
+
+
+def test_a_file_from_windows_may_begin_with_a_mark(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_bytes(b"\xef\xbb\xbfcollection = 'x'\r\n[[sources]]\r\npath = '.'\r\n")
+    assert read_pipeline(path, HOME).collection == "x"
+
+
+def test_flags_lie_over_a_file_and_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text("[budget]\nmax_tokens = 5\nmax_cost = 2\n[[sources]]\npath = '.'\n")
+    over = {"budget": {"max_tokens": 9}, "policy": {"wait": True}}
+    told = read_pipeline(path, HOME, over)
+    assert (told.budget, told.wait) == (Budget(9, 2.0), True)
+    with pytest.raises(UsageError, match=r"^--max-tokens must be 1 or more, not 0$"):
+        read_pipeline(path, HOME, {"budget": {"max_tokens": 0}})
+    path.write_text("[budget]\nmax_tokens = 0\n[[sources]]\npath = '.'\n")
+    with pytest.raises(UsageError, match=r"line 2, table \[budget\]: max_tokens must be"):
+        read_pipeline(path, HOME, {"budget": {"max_cost": 1.0}})
+
+
+def test_each_flag_stands_for_one_key() -> None:
+    flags = [key.flag for path, key in every() if key.flag and "providers" not in path]
+    assert len(set(flags)) == len(flags)
+    assert key_at("chunking.size").flag == "--chunk-size"
+
+
+def test_errors_made_later_name_the_place(tmp_path: Path) -> None:
+    told = read(tmp_path, "\n[chunking]\nsize = 99\n[[sources]]\npath = '.'\n")
+    assert str(told.wrong("chunking.size", "too many")).endswith("p.toml, line 3: too many")
+    flags = from_flags({"sources": [{"path": "."}]}, HOME)
+    assert str(flags.wrong("chunking.size", "too many")) == "--chunk-size: too many"
+
+
+S = "[[sources]]\npath = '.'\n"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "sources is missing"),
-        ("sources = []", "no documents named"),
-        ('[[sources]]\npath = "."\n[embeding]\n', "'embeding'; did you mean embedding"),
-        ('[[sources]]\npaht = "."\n', "'paht'; did you mean path"),
-        ('[[sources]]\npath = "."\n[embedding]\ndimension = "many"\n', "dimension must be a whole"),
-        ('[[sources]]\npath = "."\n[chunking]\nsize = 0\n', "size must be 1 or more"),
-        ('[[sources]]\npath = "."\n[prune]\nlimit = 120\n', "percentage from 0 to 100"),
-        ('[[sources]]\npath = "."\n[meta]\nx = [1]\n', "x must be a text, a number"),
-        ('[[sources]]\npath = "."\n[parsing]\ntimeout = -1\n', "a time above zero"),
-        ("[[sources]\n", "is not valid TOML"),
+        ("", r"p\.toml: sources is missing"),
+        ("sources = []", "line 1: no documents named"),
+        ("sources = [5]", "line 1: sources 1 must be a table, not a whole number"),
+        ("[embeding]\n" + S, "line 1: unknown key 'embeding'; did you mean embedding"),
+        (
+            S + "[[sources]]\npaht = '.'",
+            r"line 4, table \[sources 2\]: .*'paht'; did you mean path",
+        ),
+        (S + "[[sources]]", r"line 3, table \[sources 2\]: path is missing"),
+        ("[[sources]]\npath = ''", "line 2.*path must not be empty"),
+        ('[[sources]]\npath = "a\\u0000b"', "line 2.*path holds a NUL"),
+        ("[[sources]]\npath = '~nobody-here/x'", "line 2.*names a user"),
+        ("[[sources]]\npath = 'a/*/../b'", r"line 2.*has a \.\. after a wildcard"),
+        (S + "include = ['!']", r"line 3, table \[sources 1\]: Invalid git pattern"),
+        (S + "encoding = 'latin-99'", "line 3.*encoding cannot be 'latin-99'"),
+        (S + "meta = { a = [1] }", r"line 3, table \[sources 1.meta\]: a must be a text"),
+        (S + "[embedding]\ndimension = 'many'\n", "line 4.*dimension must be a whole"),
+        (
+            S + "[embedding]\nmodel = 'jina-v3'\n",
+            r"line 4, table \[embedding\]: no model .*did you",
+        ),
+        (S + "[embedding]\nmodel = 'bge-m3'\ndimension = 7\n", "line 5.*allowed: 1024"),
+        (S + "[embedding]\nmodel = 'bge-m3'\ntask = 'x'\n", "line 5.*no task 'x'"),
+        (S + "[embedding]\nmodel = 'bge-m3'\nbackend = 'jina'\n", "line 5.*does not serve bge-m3"),
+        (S + "[embedding]\nbackend = 'jinna'\n", "line 4.*no backend is called 'jinna'; did you"),
+        (S + "[embedding]\nbase_url = 'host'\n", "line 4.*'host' is not an http"),
+        (S + "[embedding]\ncanary = 0\n", "line 4.*canary must be above 0, at most 1, not 0"),
+        (S + "[embedding]\npatience = -1\n", "line 4.*patience must be 0 or more, not -1"),
+        (S + "[embedding]\nprice = nan\n", "line 4.*price must be a number, not nan"),
+        (S + "[embedding]\nconcurrency = 0\n", "line 4.*concurrency must be 1 or more"),
+        (
+            S + "[embedding]\nruntime = {dtype = 'int'}",
+            r"line 4, table \[embedding.runtime\]: dtype",
+        ),
+        (
+            S + "[embedding]\nbackend = 'jina'\n[[embedding.providers]]\nbackend = 'jina'",
+            r"line 4.*backend stands beside \[\[embedding.providers\]\]",
+        ),
+        (
+            S + "[[embedding.providers]]\nbackend = 'jina'\n[[embedding.providers]]\nprice = 1",
+            r"line 5, table \[embedding.providers 2\]: backend is missing",
+        ),
+        (S + "[chunking]\nsize = 0\n", "line 4.*size must be 16 or more"),
+        (S + "[chunking]\nsize = 64\noverlap = 32\n", "line 5.*overlap 32 is too large"),
+        (S + "[bm25]\nlanguages = ['de', 'xx']\n", "line 4.*language 'xx'"),
+        (S + "[prune]\nlimit = 120\n", "line 4.*limit must be from 0 to 100, not 120"),
+        (S + "[policy]\nfail_on = 101\n", "line 4.*fail_on must be from 0 to 100"),
+        (S + "[budget]\nmax_cost = 0\n", "line 4.*max_cost must be above 0, not 0"),
+        (S + "[budget]\nmax_cost = inf\n", "line 4.*max_cost must be a number, not inf"),
+        (S + "[report]\non_failure = 'ping.test'\n", "line 4.*on_failure must be an http"),
+        (S + "[meta]\nx = [1]\n", "line 4.*x must be a text, a number"),
+        (S + "[meta]\nx = 2020-01-01\n", "line 4.*x must be a text, a number"),
+        (S + "[meta]\nx = 99999999999999999999\n", "line 4.*x is a number too large"),
+        (S + f"[budget]\nmax_cost = {10**400}\n", "line 4.*max_cost is a number too large"),
+        (S + f"[budget]\nmax_tokens = {10**400}\n", "line 4.*max_tokens is a number too large"),
+        (S + "[parsing]\ntimeout = -1\n", "line 4.*timeout must be above 0"),
+        (S + "[parsing]\nworkers = true\n", "line 4.*workers must be a whole number, not true"),
+        (
+            S + "[models.bge-m3]\ndimm = 5\n",
+            r"line 4, table \[models.bge-m3\]: .*'dimm'; did you mean",
+        ),
+        (S + "[providers.jina]\nlimits = 5", r"line 4, table \[providers.jina\]: limits must"),
+        (S + "[providers.jina.models]\nbge = 'x'", "line 4: backend jina, model 'bge': no such"),
+        ("collection = 'a/b'\n" + S, "line 1: collection name 'a/b'"),
+        ("store = 'localhost:6333'\n" + S, "line 1: store must begin with http://"),
+        ("env_file = 'none.env'\n" + S, "line 1: .*none.env: cannot read the environment file"),
+        ("[[sources]\n", r"p\.toml, line 1: is not valid TOML"),
+        ("a = 1\na = 2\n", r"line 2: is not valid TOML: Cannot overwrite"),
+        ("a = " + "[" * 5000, "is not valid TOML"),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+def test_mistakes_are_named_with_their_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read(tmp_path, text)
 

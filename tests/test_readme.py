@@ -17,13 +17,20 @@ def test_every_offline_command_works(tmp_path: Path) -> None:
     first = re.search(r"<!-- main job -->\n```sh\n(.*)\n```", README)
     assert first is not None
     main_job = first[1].replace("pip install . && ", "")
-    environ = {**os.environ, "RAGCTL_HOME": str(tmp_path), "COLUMNS": "100"}
+    environ = {
+        **os.environ,
+        "RAGCTL_HOME": str(tmp_path / "home"),
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "100",
+    }
+    for name in ("sample_docs", "pipelines"):  # some of them write into the folder
+        (tmp_path / name).symlink_to(ROOT / name)
     for line in [main_job, *rows]:
         command = re.sub(r"\bragctl (?=[a-z])", f"{sys.executable} -m ragctl ", line)
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command],
             env=environ,
-            cwd=ROOT,
+            cwd=tmp_path,
             capture_output=True,
             text=True,
             check=False,
@@ -60,7 +67,7 @@ def test_options_named_in_the_readme_exist() -> None:
         for command in (
             [],
             *(["ingest"], ["search"], ["run"], ["status"], ["collections"], ["show"], ["delete"]),
-            *(["models"], ["backends"], ["check"]),
+            *(["models"], ["backends"], ["check"], ["init"], ["validate"]),
         )
     )
     named = set(re.findall(r"--[a-z][a-z-]+", README.replace("--dist loadfile", "")))  # pytest's

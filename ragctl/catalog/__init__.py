@@ -33,10 +33,8 @@ from ragctl.catalog.provider_table import (
     Runtime,
     Served,
     load_providers,
-    read_rates,
-    read_runtime,
 )
-from ragctl.catalog.strict import nearest, parse
+from ragctl.catalog.strict import Origin, nearest, parse
 from ragctl.errors import UsageError
 
 __all__ = [
@@ -64,8 +62,6 @@ __all__ = [
     "load_providers",
     "nearest",
     "of_user",
-    "read_rates",
-    "read_runtime",
     "stack",
 ]
 
@@ -102,16 +98,10 @@ def of_user(environ: Mapping[str, str], rows: Layer | None = None) -> Catalog:
     """
     folder = config_folder(environ)
     layers = [_own_layer()]
-    texts = [_text(folder / MODELS), _text(folder / PROVIDERS)]
-    if any(texts):
-        layers.append(
-            Layer(
-                str(folder / MODELS),
-                parse(texts[0], str(folder / MODELS)),
-                str(folder / PROVIDERS),
-                parse(texts[1], str(folder / PROVIDERS)),
-            )
-        )
+    texts = [(str(folder / name), _text(folder / name)) for name in (MODELS, PROVIDERS)]
+    if any(text for _, text in texts):
+        models, providers = ((Origin(name, text), parse(text, name)) for name, text in texts)
+        layers.append(Layer(*models, *providers))
     if rows is not None and (rows.models or rows.providers):
         layers.append(rows)
     return builtin() if len(layers) == 1 else stack(layers)
@@ -120,7 +110,7 @@ def of_user(environ: Mapping[str, str], rows: Layer | None = None) -> Catalog:
 def _text(path: Path) -> str:
     """Return what stands in a file; nothing where there is none."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from ragctl.catalog.lines import KeyPath
 from ragctl.catalog.model_table import RETRIEVAL, Model, Side, read_model
 from ragctl.catalog.provider_table import TASKED, Provider, read_provider
-from ragctl.catalog.strict import nearest
+from ragctl.catalog.strict import Origin, nearest
 from ragctl.errors import UsageError
 
 Rows = Mapping[str, Any]
@@ -16,11 +17,11 @@ Rows = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Rows of one origin. `source` names it in errors: a file, or a file and a table in it."""
+    """Rows of one origin, which errors name; a text is the name of one without lines."""
 
-    models_source: str
+    models_source: Origin | str
     models: Rows
-    providers_source: str
+    providers_source: Origin | str
     providers: Rows
 
 
@@ -59,8 +60,8 @@ def stack(layers: list[Layer]) -> Catalog:
     a provider's `models` are added to. Raises UsageError naming the layer in
     which the faulty row was last touched.
     """
-    models: dict[str, tuple[str, dict[str, Any]]] = {}
-    providers: dict[str, tuple[str, dict[str, Any]]] = {}
+    models: dict[str, tuple[Origin | str, dict[str, Any]]] = {}
+    providers: dict[str, tuple[Origin | str, dict[str, Any]]] = {}
     for layer in layers:
         _lay(models, layer.models, layer.models_source)
         _lay(providers, layer.providers, layer.providers_source)
@@ -77,7 +78,9 @@ def stack(layers: list[Layer]) -> Catalog:
     return found
 
 
-def _lay(rows: dict[str, tuple[str, dict[str, Any]]], over: Rows, source: str) -> None:
+def _lay(
+    rows: dict[str, tuple[Origin | str, dict[str, Any]]], over: Rows, source: Origin | str
+) -> None:
     for name, row in over.items():
         under = rows[name][1] if name in rows else {}
         if isinstance(row, dict):
@@ -92,8 +95,8 @@ def _lay(rows: dict[str, tuple[str, dict[str, Any]]], over: Rows, source: str) -
 
 def check(
     catalog: Catalog,
-    models_from: Mapping[str, str] = MappingProxyType({}),
-    providers_from: Mapping[str, str] = MappingProxyType({}),
+    models_from: Mapping[str, Origin | str] = MappingProxyType({}),
+    providers_from: Mapping[str, Origin | str] = MappingProxyType({}),
 ) -> None:
     """Raise UsageError where the two tables do not fit each other.
 
@@ -104,10 +107,14 @@ def check(
             problem = _misfit(catalog, provider, name)
             if problem:
                 where = f"backend {provider.name}, model {name!r}"
-                sources = (providers_from.get(provider.name), models_from.get(name))
-                raise UsageError(f"{_told(*sources)}{where}: {problem}")
+                told = _told(
+                    (providers_from.get(provider.name), (provider.name, "models", name)),
+                    (models_from.get(name), (name,)),
+                )
+                raise UsageError(f"{told}{where}: {problem}")
     for model in catalog.models.values():
-        where = f"{_told(models_from.get(model.name))}model {model.name}"
+        source = models_from.get(model.name)
+        where = f"{_told((source, (model.name, 'backend')))}model {model.name}"
         if model.backend not in catalog.providers:
             known = nearest(model.backend, catalog.providers)
             raise UsageError(f"{where}: no backend is called {model.backend!r}; {known}")
@@ -115,10 +122,10 @@ def check(
             raise UsageError(f"{where}: its backend {model.backend} does not serve it")
 
 
-def _told(*sources: str | None) -> str:
-    """Return how an error begins that is about rows of these sources."""
-    known = list(dict.fromkeys(source for source in sources if source))
-    return f"{' and '.join(known)}: " if known else ""
+def _told(*rows: tuple[Origin | str | None, KeyPath]) -> str:
+    """Return how an error begins that is about keys of these origins."""
+    spots = [Origin.of(source).spot(path) for source, path in rows if source is not None]
+    return f"{' and '.join(dict.fromkeys(spots))}: " if spots else ""
 
 
 def _misfit(catalog: Catalog, provider: Provider, name: str) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
-from ragctl.catalog.strict import Table, parse
+from ragctl.catalog.strict import Origin, Table, parse
 from ragctl.errors import UsageError
 
 Distance = Literal["cosine", "dot", "euclid", "manhattan"]
@@ -163,9 +163,9 @@ def load_models(text: str, source: str) -> dict[str, Model]:
     return {name: read_model(name, data, source) for name, data in parse(text, source).items()}
 
 
-def read_model(name: str, data: object, source: str) -> Model:
+def read_model(name: str, data: object, source: Origin | str) -> Model:
     """Read one table. Raises UsageError, naming `source` and what is wrong in it."""
-    row = Table(source, name, data, _KEYS)
+    row = Table(source, (name,), data, _KEYS)
     dim = row.positive("dim")
     if dim is None:
         raise row.error("dim", "is missing (a whole number)")

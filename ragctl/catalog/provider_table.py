@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
-from ragctl.catalog.strict import Table, parse
+from ragctl.catalog.strict import Origin, Table, parse
 from ragctl.errors import UsageError
 from ragctl.records import Json
 
@@ -173,10 +173,10 @@ def load_providers(text: str, source: str) -> dict[str, Provider]:
     return {name: read_provider(name, data, source) for name, data in parse(text, source).items()}
 
 
-def read_provider(name: str, data: object, source: str) -> Provider:
+def read_provider(name: str, data: object, source: Origin | str) -> Provider:
     """Read one table. Raises UsageError, naming `source` and what is wrong in it."""
     _no_secret(name, data, source)
-    row = Table(source, name, data, _KEYS)
+    row = Table(source, (name,), data, _KEYS)
     wire = cast(Wire, row.choice("wire", WIRES))
     keys = row.sequence("keys", str)
     key_required = row.optional("key_required", bool)
@@ -284,12 +284,12 @@ def _onnx(row: Table) -> Onnx:
     )
 
 
-def _no_secret(name: str, data: object, source: str) -> None:
+def _no_secret(name: str, data: object, source: Origin | str) -> None:
     """Refuse a key written into a file before anything could quote it."""
     if isinstance(data, dict):
         for key in ("key", "api_key", "token", "secret", "password"):
             if key in data:
                 raise UsageError(
-                    f"{source}, table [{name}]: a key does not belong in a file (found {key}); "
-                    "name its variable in keys, or a key_command"
+                    f"{Origin.of(source).place((name, key))}: a key does not belong in a file "
+                    f"(found {key}); name its variable in keys, or a key_command"
                 )

@@ -1,14 +1,19 @@
 """Reading TOML tables strictly: every key known, every type right, or one clear error."""
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Collection, Iterable
 from typing import TypeVar
 
+from ragctl.catalog.lines import KeyPath, line_of
 from ragctl.errors import UsageError
 
 T = TypeVar("T")
+
+LARGE = 2**63  # from here on an integer fits no store
+_WHERE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 def parse(text: str, source: str) -> dict[str, object]:
@@ -16,7 +21,14 @@ def parse(text: str, source: str) -> dict[str, object]:
     try:
         return dict(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source} is not valid TOML: {error}") from error
+        said = str(error)
+        found = _WHERE.search(said)
+        line = (found[1] if found else None) or text.rstrip().count("\n") + 1
+        column = f" (column {found[2]})" if found and found[2] else ""
+        problem = said[: found.start()] if found else said
+        raise UsageError(f"{source}, line {line}: is not valid TOML: {problem}{column}") from error
+    except RecursionError:
+        raise UsageError(f"{source}: is not valid TOML: nested too deeply") from None
 
 
 def nearest(name: str, known: Iterable[str], instead: str | None = None) -> str:
@@ -36,20 +48,71 @@ def nearest(name: str, known: Iterable[str], instead: str | None = None) -> str:
     return f"known: {', '.join(names)}" if names else "none is known"
 
 
+class Origin:
+    """Where tables come from, as errors name it: a file, whose `text` has their lines.
+
+    `below` is the path in it at which the tables stand that are read.
+    """
+
+    def __init__(self, name: str, text: str | None = None, below: KeyPath = ()) -> None:
+        self.name = name
+        self._text = text
+        self._below = below
+
+    @classmethod
+    def of(cls, origin: "Origin | str") -> "Origin":
+        """Return an origin; a text is the name of one without lines."""
+        return origin if isinstance(origin, Origin) else Origin(origin)
+
+    def under(self, *path: str | int) -> "Origin":
+        """Return the origin of tables that stand at `path` in this one."""
+        return Origin(self.name, self._text, (*self._below, *path))
+
+    def spot(self, path: KeyPath) -> str:
+        """Return the file, and the line of the key at `path`."""
+        line = None if self._text is None else line_of(self._text, (*self._below, *path))
+        return self.name if line is None else f"{self.name}, line {line}"
+
+    def place(self, path: KeyPath) -> str:
+        """Return the file, the line, and the table that the key at `path` is in."""
+        table, _ = _label((*self._below, *path))
+        return f"{self.spot(path)}, table [{table}]" if table else self.spot(path)
+
+    def subject(self, path: KeyPath) -> str:
+        """Return the beginning of a sentence about the key at `path`: its place and its name."""
+        return f"{self.place(path)}: {_label((*self._below, *path))[1]}"
+
+
+def _label(path: KeyPath) -> tuple[str, str]:
+    """Return the table that a path leads into, and the key there; entries count from 1."""
+    table, key = "", ""
+    for step in path:
+        if isinstance(step, int):
+            key = f"{key} {step + 1}"
+        else:
+            table, key = (f"{table}.{key}" if table else key), step
+    return table, key
+
+
 class Table:
     """One TOML table, read key by key. Raises UsageError on any key not in `keys`."""
 
-    def __init__(self, source: str, path: str, data: object, keys: Collection[str] | None) -> None:
-        """`keys` None allows any key (a table from names to values)."""
-        self._where = f"{source}, table [{path}]"
-        self._source = source
+    def __init__(
+        self,
+        origin: Origin | str,
+        path: KeyPath,
+        data: object,
+        keys: Collection[str] | None,
+    ) -> None:
+        """`path` leads to the table from the top. `keys` None allows any key (names to values)."""
+        self._origin = Origin.of(origin)
         self._path = path
         if not isinstance(data, dict):
-            raise UsageError(f"{source}: {path} must be a table, not {_kind(data)}")
+            raise UsageError(f"{self._origin.subject(path)} must be a table, not {_kind(data)}")
         self._data: dict[str, object] = data
         for key in self._data:
             if keys is not None and key not in keys:
-                raise UsageError(f"{self._where}: unknown key {key!r}; {nearest(key, keys)}")
+                raise self.wrong(key, f"unknown key {key!r}; {nearest(key, keys)}")
 
     def names(self) -> list[str]:
         return list(self._data)
@@ -59,18 +122,26 @@ class Table:
 
     def error(self, key: str, problem: str) -> UsageError:
         """Return (not raise) the error for a key whose value is wrong in some further way."""
-        return UsageError(f"{self._where}: {key} {problem}")
+        return UsageError(f"{self._origin.subject((*self._path, key))} {problem}")
+
+    def wrong(self, key: str, sentence: str) -> UsageError:
+        """Return the error that a whole sentence states, at the place of a key."""
+        return UsageError(f"{self._origin.place((*self._path, key))}: {sentence}")
 
     def optional(self, key: str, kind: type[T]) -> T | None:
         """Return the value of `key`, None if absent. An int serves where a float is asked."""
         if key not in self._data:
             return None
         value = self._data[key]
+        if type(value) is int and abs(value) >= LARGE:
+            raise self.error(key, "is a number too large")
         if kind is float and type(value) is int:
             value = float(value)
         # type(), not isinstance: true and false are no integers here.
         if type(value) is not kind:
             raise self.error(key, f"must be {_WORDS[kind]}, not {_kind(value)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self.error(key, f"must be a number, not {value}")
         return value
 
     def value(self, key: str) -> object:
@@ -114,7 +185,12 @@ class Table:
 
     def table(self, key: str, keys: Collection[str] | None) -> "Table":
         """Return the table under `key`; an absent one reads as empty."""
-        return Table(self._source, f"{self._path}.{key}", self._data.get(key, {}), keys)
+        return Table(self._origin, (*self._path, key), self._data.get(key, {}), keys)
+
+    def tables(self, key: str, keys: Collection[str] | None) -> list["Table"]:
+        """Return the tables of the array under `key`; none if absent."""
+        rows = self.optional(key, list) or []
+        return [Table(self._origin, (*self._path, key, n), row, keys) for n, row in enumerate(rows)]
 
     def positive(self, key: str) -> int | None:
         value = self.optional(key, int)

@@ -15,10 +15,10 @@ from ragctl.cli.options import (
     StoreLocation,
     Task,
     Weights,
-    choices,
     environ,
     told_by,
 )
+from ragctl.cli.settings import tables
 from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _WORDS = {"ok": "ok", "fail": "FAIL", "note": "note"}
 
 
 def check(
+    context: typer.Context,
     file: Annotated[
         Path | None, typer.Argument(metavar="[PIPELINE.toml]", help="Instead of flags.")
     ] = None,
@@ -52,22 +53,15 @@ def check(
     that of the worst failure.
     """
     from ragctl import check as room
-    from ragctl.catalog import of_user
-    from ragctl.pipeline import COLLECTION, Embedding, Pipeline, Source, default_store
+    from ragctl.pipeline import from_flags
 
     if seconds <= 0:
         raise UsageError(f"--seconds {seconds:g}: more than 0")
     flags = (collection, model, dim, base_url, weights, task, store)
     pipeline = told_by(file)
     if pipeline is None:
-        pipeline = Pipeline(
-            sources=(Source(Path()),),  # a check reads no documents
-            store=store or default_store(environ()),
-            collection=collection or COLLECTION,
-            embedding=Embedding(model, dim, choices(backend, base_url, weights), task=task),
-            environ=environ(),
-            catalog=of_user(environ()),
-        )
+        # A check reads no documents.
+        pipeline = from_flags({"sources": [{"path": "."}], **tables(context.params)}, environ())
     elif backend or any(flag is not None for flag in flags):
         raise UsageError("give a pipeline file or flags, not both: the file says it all")
     checked = room.check(pipeline, seconds=seconds)

@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -14,17 +15,15 @@ from ragctl.cli.options import (
     AsJson,
     Backend,
     BaseUrl,
-    CollectionName,
     Dimension,
     ModelName,
     StoreLocation,
     Task,
     Weights,
-    choices,
     environ,
     open_store,
-    parse_pairs,
 )
+from ragctl.cli.settings import setting, sources, tables
 from ragctl.errors import DocumentError
 
 if TYPE_CHECKING:
@@ -39,9 +38,23 @@ DryRun = Annotated[
 _FAILURES_SHOWN = 20
 
 
+Wait = Annotated[bool | None, setting("policy.wait", "", "--wait")]
+FailOn = Annotated[float | None, setting("policy.fail_on", "PERCENT")]
+MaxTokens = Annotated[int | None, setting("budget.max_tokens", "N")]
+MaxCost = Annotated[float | None, setting("budget.max_cost", "DOLLARS")]
+Only = Annotated[
+    list[str],
+    typer.Option("--only", metavar="PATTERN", help="This time only files like this."),
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Also try what failed before and is not due yet.")
+]
+
+
 def ingest(
+    context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders or files.")],
-    collection: CollectionName = "docs",
+    collection: Annotated[str | None, setting("collection", "NAME", "--collection", "-c")] = None,
     model: ModelName = None,
     dim: Dimension = None,
     backend: Backend = [],  # noqa: B006 - typer's way to say a repeated option
@@ -50,69 +63,34 @@ def ingest(
     task: Task = None,
     late_chunking: Annotated[
         bool | None,
-        typer.Option(
-            "--late-chunking/--no-late-chunking",
-            help="Embed the chunks of a document in each other's context.",
-        ),
+        setting("embedding.late_chunking", "", "--late-chunking/--no-late-chunking"),
     ] = None,
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut texts that are too long for the model.")
-    ] = False,
+    truncate: Annotated[bool | None, setting("embedding.truncate", "", "--truncate")] = None,
     store: StoreLocation = None,
-    chunk_size: Annotated[
-        int | None,
-        typer.Option(
-            "--chunk-size", metavar="N", help="Tokens a chunk, at most. [512, or what fits]"
-        ),
-    ] = None,
-    overlap: Annotated[
-        int | None, typer.Option("--overlap", metavar="N", help="Tokens repeated. [0]")
-    ] = None,
-    include: Annotated[
-        list[str], typer.Option("--include", metavar="PATTERN", help="Only files like this.")
-    ] = [],  # noqa: B006 - typer's way to say a repeated option
-    exclude: Annotated[
-        list[str], typer.Option("--exclude", metavar="PATTERN", help="No files like this.")
-    ] = [],  # noqa: B006
-    meta: Annotated[
-        list[str], typer.Option("--meta", metavar="K=V", help="Metadata for every document.")
-    ] = [],  # noqa: B006
-    language: Annotated[
-        list[str],
-        typer.Option("--language", metavar="CODE", help="BM25 language (ru, de …). [detected]"),
-    ] = [],  # noqa: B006
-    prune: Annotated[
-        bool, typer.Option("--prune/--no-prune", help="Remove documents whose files are gone.")
-    ] = True,
-    prune_limit: Annotated[
-        float,
-        typer.Option("--prune-limit", metavar="PERCENT", help="Refuse to remove more than this."),
-    ] = 30.0,
-    jsonl_text: Annotated[
-        str, typer.Option("--jsonl-text", metavar="FIELD", help="Text of a JSONL record.")
-    ] = "text",
-    jsonl_id: Annotated[
-        str, typer.Option("--jsonl-id", metavar="FIELD", help="Id of a JSONL record.")
-    ] = "id",
-    jsonl_meta: Annotated[
-        list[str],
-        typer.Option("--jsonl-meta", metavar="FIELD", help="Metadata of a record. [all others]"),
-    ] = [],  # noqa: B006
-    encoding: Annotated[
-        str | None, typer.Option("--encoding", help="Encoding of text files. [detected]")
-    ] = None,
-    parse_timeout: Annotated[
-        float, typer.Option("--parse-timeout", metavar="SECONDS", help="Limit for one file.")
-    ] = 60.0,
-    parse_memory: Annotated[
-        int, typer.Option("--parse-memory", metavar="MB", help="Limit of a parsing process.")
-    ] = 2048,
-    max_file: Annotated[
-        int, typer.Option("--max-file", metavar="MB", help="Larger files are not read.")
-    ] = 200,
-    workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", help="Parsing processes. [cores, max 4]")
-    ] = None,
+    chunk_size: Annotated[int | None, setting("chunking.size", "N")] = None,
+    overlap: Annotated[int | None, setting("chunking.overlap", "N")] = None,
+    include: Annotated[list[str], setting("sources.include", "PATTERN")] = [],  # noqa: B006
+    exclude: Annotated[list[str], setting("sources.exclude", "PATTERN")] = [],  # noqa: B006
+    meta: Annotated[list[str], setting("meta", "K=V")] = [],  # noqa: B006
+    language: Annotated[list[str], setting("bm25.languages", "CODE")] = [],  # noqa: B006
+    prune: Annotated[bool | None, setting("prune.enabled", "", "--prune/--no-prune")] = None,
+    prune_limit: Annotated[float | None, setting("prune.limit", "PERCENT")] = None,
+    max_tokens: MaxTokens = None,
+    max_cost: MaxCost = None,
+    fail_on: FailOn = None,
+    wait: Wait = None,
+    only: Only = [],  # noqa: B006
+    retry_failed: RetryFailed = False,
+    report_file: Annotated[Path | None, setting("report.report_file", "FILE")] = None,
+    metrics_file: Annotated[Path | None, setting("report.metrics_file", "FILE")] = None,
+    jsonl_text: Annotated[str | None, setting("parsing.jsonl_text", "FIELD")] = None,
+    jsonl_id: Annotated[str | None, setting("parsing.jsonl_id", "FIELD")] = None,
+    jsonl_meta: Annotated[list[str], setting("parsing.jsonl_metadata", "FIELD")] = [],  # noqa: B006
+    encoding: Annotated[str | None, setting("parsing.encoding", "NAME")] = None,
+    parse_timeout: Annotated[float | None, setting("parsing.timeout", "SECONDS")] = None,
+    parse_memory: Annotated[int | None, setting("parsing.memory_mb", "MB")] = None,
+    max_file: Annotated[int | None, setting("parsing.max_file_mb", "MB")] = None,
+    workers: Annotated[int | None, setting("parsing.workers", "N")] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
@@ -120,54 +98,35 @@ def ingest(
 
     What is left out is taken from the collection, if it exists: model, backend, chunk size.
     """
-    from ragctl.catalog import of_user
-    from ragctl.pipeline import PDF_PASSWORD, Embedding, Parsing, Pipeline, Source, default_store
+    from ragctl.pipeline import from_flags
 
-    defaults = Parsing()
-    pipeline = Pipeline(
-        sources=tuple(Source(path, tuple(include), tuple(exclude)) for path in paths),
-        store=store or default_store(environ()),
-        collection=collection,
-        embedding=Embedding(
-            model,
-            dim,
-            choices(backend, base_url, weights),
-            task=task,
-            late_chunking=late_chunking,
-            truncate=truncate,
-        ),
-        chunk_size=chunk_size,
-        overlap=overlap,
-        languages=tuple(language),
-        meta=parse_pairs(meta, "--meta"),
-        prune=prune,
-        prune_limit=prune_limit,
-        parsing=Parsing(
-            workers=defaults.workers if workers is None else workers,
-            timeout=parse_timeout,
-            memory_mb=parse_memory,
-            max_file_mb=max_file,
-            encoding=encoding,
-            jsonl_text=jsonl_text,
-            jsonl_id=jsonl_id,
-            jsonl_metadata=tuple(jsonl_meta) or None,
-        ),
-        pdf_password=environ().get(PDF_PASSWORD),
-        environ=environ(),
-        catalog=of_user(environ()),
-    )
+    given = context.params  # by the names that the keys' flags have
+    told = {"sources": sources(given, paths), **tables(given)}
+    pipeline = replace(from_flags(told, environ()), only=tuple(only), retry_failed=retry_failed)
     return _carry_out(pipeline, dry_run=dry_run, as_json=as_json)
 
 
 def run(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="PIPELINE.toml", help="The pipeline file.")],
+    max_tokens: MaxTokens = None,
+    max_cost: MaxCost = None,
+    fail_on: FailOn = None,
+    wait: Wait = None,
+    only: Only = [],  # noqa: B006
+    retry_failed: RetryFailed = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
     """Carry out a pipeline file: the settings of `ingest`, written down once."""
     from ragctl.pipeline import read_pipeline
 
-    return _carry_out(read_pipeline(file, environ()), dry_run=dry_run, as_json=as_json)
+    pipeline = replace(
+        read_pipeline(file, environ(), tables(context.params)),
+        only=tuple(only),
+        retry_failed=retry_failed,
+    )
+    return _carry_out(pipeline, dry_run=dry_run, as_json=as_json)
 
 
 def _carry_out(pipeline: "Pipeline", *, dry_run: bool, as_json: bool) -> int:

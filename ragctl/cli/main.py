@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from ragctl.cli import catalog, check, console, ingest, inspect, plan, query, verify
+from ragctl.cli import (
+    catalog,
+    check,
+    console,
+    ingest,
+    init,
+    inspect,
+    plan,
+    query,
+    schema,
+    validate,
+    verify,
+)
 from ragctl.cli.options import read_env_file
 from ragctl.errors import Interrupted, RagctlError, UsageError
 
@@ -25,6 +37,9 @@ app.command("run")(ingest.run)
 app.command("plan")(plan.plan)
 app.command("failures")(plan.failures)
 app.command("verify")(verify.verify)
+app.command("init")(init.init)
+app.command("validate")(validate.validate)
+app.command("schema")(schema.schema)
 app.command("search")(query.search)
 app.command("status")(inspect.status)
 app.command("collections")(inspect.collections)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ragctl.cli.settings import setting
 from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,24 +19,10 @@ if TYPE_CHECKING:
 CollectionName = Annotated[
     str, typer.Option("--collection", "-c", metavar="NAME", help="The collection.")
 ]
-StoreLocation = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        metavar="PATH|URL",
-        help="A folder for embedded collections, or http://host:6333 of a Qdrant server. "
-        "Default: $RAGCTL_HOME, else this user's data folder.",
-    ),
-]
-ModelName = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="The embedding model.")
-]
-Dimension = Annotated[
-    int | None, typer.Option("--dim", metavar="N", help="Dimension of the vectors.")
-]
-Task = Annotated[
-    str | None, typer.Option("--task", metavar="NAME", help="One of the model's other tasks.")
-]
+StoreLocation = Annotated[str | None, setting("store", "PATH|URL")]
+ModelName = Annotated[str | None, setting("embedding.model", "NAME")]
+Dimension = Annotated[int | None, setting("embedding.dimension", "N")]
+Task = Annotated[str | None, setting("embedding.task", "NAME")]
 Backend = Annotated[
     list[str],
     typer.Option(
@@ -44,20 +31,12 @@ Backend = Annotated[
         help="Who runs the embedding model; more than one: tried in this order.",
     ),
 ]
-Weights = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights", metavar="FOLDER", help="The model's files, for a backend in this process."
-    ),
-]
+Weights = Annotated[Path | None, setting("embedding.weights", "FOLDER")]
 PipelineFile = Annotated[
     Path | None,
     typer.Option("--pipeline", "-p", metavar="FILE", help="Take store and backends from a file."),
 ]
-BaseUrl = Annotated[
-    str | None,
-    typer.Option("--base-url", metavar="URL", help="The backend's address, instead of its own."),
-]
+BaseUrl = Annotated[str | None, setting("embedding.base_url", "URL")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
@@ -126,13 +105,3 @@ def opened(
             )
         with closing(collection):
             yield store, collection
-
-
-def parse_pairs(pairs: list[str], option: str) -> dict[str, str]:
-    values = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"{option} {pair!r}: write key=value")
-        values[key.strip()] = value
-    return values

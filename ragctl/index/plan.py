@@ -43,7 +43,7 @@ class Plan:
 def make_plan(
     found: Sequence[FileStat],
     state: State,
-    recipe: Callable[[str], str],
+    recipe: Callable[[FileStat], str],
     *,
     scopes: frozenset[str] = frozenset(),
     keep: Callable[[str], bool] = lambda _: False,
@@ -51,7 +51,7 @@ def make_plan(
 ) -> Plan:
     """Compare the files there are with the documents there are.
 
-    `recipe`: of a file name. `scopes`: roots that were looked at whole, so that
+    `recipe`: of a file. `scopes`: roots that were looked at whole, so that
     what was not found there is gone; empty when nothing may be removed.
     `keep`: files to leave alone though not found. `looked_at`: the only files that
     this run has to do with.
@@ -62,7 +62,7 @@ def make_plan(
     for stat in found:
         if stat.file not in present:
             continue
-        wanted = recipe(stat.file)
+        wanted = recipe(stat)
         stored = state.files.get(stat.file, ())
         why = _why(stat, wanted, stored)
         if why is None:

@@ -74,6 +74,7 @@ class FileStat:
     size: int
     mtime_ns: int
     path: str = ""  # on the disk; `file` is in Unicode NFC, a name need not be
+    origin: int = 0  # which of the pipeline's sources it was found under
 
 
 @dataclass(frozen=True, slots=True)

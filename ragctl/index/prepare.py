@@ -60,27 +60,35 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """What decides a document's chunks, apart from its content."""
+class Loading:
+    """What one source says of its files."""
 
     options: LoadOptions
+    meta: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What decides a document's chunks, apart from its content. `sources` as in the pipeline."""
+
+    sources: tuple[Loading, ...]
     size: int
     overlap: int
-    meta: Mapping[str, Json]
     languages: tuple[str, ...] = ()
     window: int | None = None
 
     def job(self, task: Task) -> Job:
         """The work that a task of the plan is."""
         kind = format_of(task.stat.file)
+        source = self.sources[task.stat.origin]
         return Job(
             path=Path(task.stat.path),
             file=task.stat.file,
             recipe=task.recipe,
-            options=self.options,
+            options=source.options,
             size=self.size,
             overlap=self.overlap,
-            meta=self.meta,
+            meta=source.meta,
             languages=self.languages,
             known=task.known,
             lines=kind is not None and kind.lines,

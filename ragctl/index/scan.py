@@ -33,20 +33,35 @@ def scan(pipeline: Pipeline) -> Scan:
     UsageError for two files that would be one document.
     """
     found = Scan()
-    for source in pipeline.sources:
-        before = len(found.files)
-        if source.path.is_dir():
-            _folder(source, found)
-        else:
-            _file(source.path, found)
+    for number, source in enumerate(pipeline.sources):
+        files = look(source, number, found)
         _refuse_unread(pipeline, found)
-        if len(found.files) == before and not (pipeline.prune and pipeline.prune_limit >= 100):
+        if not files and not (pipeline.prune and pipeline.prune_limit >= 100):
             raise PruneRefused(
-                f"{source.path}: no documents found there; is it the right folder, and mounted? "
+                f"{source.place}: no documents found there; is it the right folder, and mounted? "
                 "If it is meant to be empty, run with --prune-limit 100"
             )
-    _refuse_collisions(found.files)
+        found.files += files
+    # What two sources of one root both match belongs to the first of them.
+    first: dict[tuple[str, str], FileStat] = {}
+    for file in found.files:
+        first.setdefault((file.root, file.file), file)
+    found.files = list(first.values())
+    found.failures = list(dict.fromkeys(found.failures))
+    refuse_collisions(found.files)
     return found
+
+
+def look(source: Source, number: int, found: Scan) -> list[FileStat]:
+    """The files of one source, `number` in its pipeline; `found` gets all else that was seen.
+
+    Raises PruneRefused for a root that is missing, UsageError for a file that nothing reads.
+    """
+    if source.path.is_dir():
+        return _folder(source, number, found)
+    if source.within is not None and source.path.exists():
+        raise PruneRefused(f"{source.path}: is no folder; nothing was changed")
+    return [_file(source.path, number)]
 
 
 def _refuse_unread(pipeline: Pipeline, found: Scan) -> None:
@@ -57,11 +72,11 @@ def _refuse_unread(pipeline: Pipeline, found: Scan) -> None:
         )
 
 
-def _folder(source: Source, found: Scan) -> None:
+def _folder(source: Source, number: int, found: Scan) -> list[FileStat]:
     root = source.path.resolve()
-    entries = walk(root, source.include, source.exclude)
-    found.files += [
-        FileStat(entry.source, str(root), entry.size, entry.mtime_ns, str(entry.path))
+    entries = walk(root, source.include, source.exclude, source.within)
+    files = [
+        FileStat(entry.source, str(root), entry.size, entry.mtime_ns, str(entry.path), number)
         for entry in entries
     ]
     found.unknown += entries.unknown.total()
@@ -72,9 +87,10 @@ def _folder(source: Source, found: Scan) -> None:
         if failure.folder
     ]
     found.scopes.add(str(root))
+    return files
 
 
-def _file(path: Path, found: Scan) -> None:
+def _file(path: Path, number: int) -> FileStat:
     try:
         stat = path.stat()
     except OSError as error:
@@ -82,10 +98,11 @@ def _file(path: Path, found: Scan) -> None:
     if not path.is_file() or not format_of(path.name):
         raise UsageError(f"{path}: not a kind of file that ragctl reads")
     root = path.parent.resolve()
-    found.files.append(FileStat(path.name, str(root), stat.st_size, stat.st_mtime_ns, str(path)))
+    return FileStat(path.name, str(root), stat.st_size, stat.st_mtime_ns, str(path), number)
 
 
-def _refuse_collisions(files: Iterable[FileStat]) -> None:
+def refuse_collisions(files: Iterable[FileStat]) -> None:
+    """Raise UsageError for files of two roots that would be one document."""
     roots: dict[str, str] = {}
     for file in files:
         other = roots.setdefault(file.file, file.root)

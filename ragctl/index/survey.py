@@ -17,11 +17,11 @@ from ragctl.index import failures, origin
 from ragctl.index.failures import Failed
 from ragctl.index.plan import Plan, check_prune, make_plan
 from ragctl.index.points import CONTEXT, FileStat, digest
-from ragctl.index.prepare import Recipe
+from ragctl.index.prepare import Loading, Recipe
 from ragctl.index.scan import Scan
 from ragctl.index.state import State, read_state, unsettled
 from ragctl.loaders import LoadOptions, matcher
-from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline
+from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline, Source
 from ragctl.records import Json
 from ragctl.stores.base import Collection, Settings
 
@@ -255,56 +255,65 @@ def _recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> Recip
             f"this run says {', '.join(pipeline.languages)}; leave them out, or use another "
             "--collection"
         )
-    parsing = pipeline.parsing
     size = pipeline.chunk_size or made.get("chunk_size") or CHUNK_SIZE
     overlap = pipeline.overlap if pipeline.overlap is not None else made.get("overlap", OVERLAP)
     chunking.recipe(size, overlap)  # refuses wrong sizes before anything is read
     context = _context(pipeline, embedder)
     if context is not None and size > context and not pipeline.embedding.truncate:
-        raise UsageError(
+        raise pipeline.wrong(
+            "chunking.size",
             f"chunks of {size} tokens do not fit the {context} of {embedder.model.name}; "
-            f"use --chunk-size {default_size(pipeline, embedder)} or less"
+            f"use --chunk-size {default_size(pipeline, embedder)} or less",
         )
     window = None
     if embedder.options.late_chunking:
         if overlap:
-            raise UsageError("late chunking needs no overlap: each chunk knows its document")
+            raise pipeline.wrong(
+                "chunking.overlap", "late chunking needs no overlap: each chunk knows its document"
+            )
         window = int((context or CHUNK_SIZE) / RATIO)
     return Recipe(
-        options=LoadOptions(
-            max_bytes=parsing.max_file_mb * 1_000_000,
-            encoding=parsing.encoding,
-            jsonl_text=parsing.jsonl_text,
-            jsonl_id=parsing.jsonl_id,
-            jsonl_metadata=parsing.jsonl_metadata,
-            pdf_password=pipeline.pdf_password,
-        ),
+        sources=tuple(_loading(pipeline, source) for source in pipeline.sources),
         size=size,
         overlap=overlap,
-        meta=pipeline.meta,
         languages=languages,
         window=window,
     )
 
 
-def _recipe_names(recipe: Recipe) -> Callable[[str], str]:
-    """The fingerprint of all that decides a file's chunks, by file name."""
+def _loading(pipeline: Pipeline, source: Source) -> Loading:
+    """A source's own settings over those of the whole pipeline."""
+    parsing, fields = pipeline.parsing, source.jsonl_metadata
+    options = LoadOptions(
+        max_bytes=parsing.max_file_mb * 1_000_000,
+        encoding=source.encoding or parsing.encoding,
+        jsonl_text=source.jsonl_text or parsing.jsonl_text,
+        jsonl_id=source.jsonl_id or parsing.jsonl_id,
+        jsonl_metadata=parsing.jsonl_metadata if fields is None else fields,
+        pdf_password=pipeline.pdf_password,
+    )
+    return Loading(options, {**pipeline.meta, **source.meta})
+
+
+def _recipe_names(recipe: Recipe) -> Callable[[FileStat], str]:
+    """The fingerprint of all that decides a file's chunks, by source and kind of file."""
     common: dict[str, Json] = {
         "chunks": chunking.recipe(recipe.size, recipe.overlap),
         "context": CONTEXT,
-        "meta": dict(recipe.meta),
         "languages": list(recipe.languages),
     }
     if recipe.window is not None:
         common["window"] = recipe.window
-    known: dict[str, str] = {}
+    known: dict[tuple[int, str], str] = {}
 
-    def name(file: str) -> str:
-        suffix = Path(file).suffix.lower() or Path(file).name
-        if suffix not in known:
-            whole = {**common, "loader": loaders.recipe(file, recipe.options)}
-            known[suffix] = digest(json.dumps(whole, sort_keys=True).encode())
-        return known[suffix]
+    def name(stat: FileStat) -> str:
+        file, source = stat.file, recipe.sources[stat.origin]
+        kind = (stat.origin, Path(file).suffix.lower() or Path(file).name)
+        if kind not in known:
+            loader = loaders.recipe(file, source.options)
+            whole = {**common, "meta": dict(source.meta), "loader": loader}
+            known[kind] = digest(json.dumps(whole, sort_keys=True).encode())
+        return known[kind]
 
     return name
 

@@ -36,12 +36,17 @@ class Failure:
     folder: bool = False
 
 
-def walk(root: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> "Walk":
+def walk(
+    root: Path,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    within: str | None = None,
+) -> "Walk":
     """Iterates over the documents under `root`, in a stable order (by name in each folder).
 
-    `include` and `exclude` are gitignore patterns; see `ignore.py`. A root that is a file is
-    its own only document. Raises PruneRefused, at once, where the root is missing or cannot be
-    read, and UsageError for a bad pattern; an empty root is the caller's to judge.
+    `include`, `exclude` and `within` are gitignore patterns; see `ignore.py`. A root that is a
+    file is its own only document. Raises PruneRefused, at once, where the root is missing or
+    cannot be read, and UsageError for a bad pattern; an empty root is the caller's to judge.
     """
     try:
         mode = root.stat().st_mode
@@ -53,7 +58,7 @@ def walk(root: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -
         raise PruneRefused(
             f"{root}: cannot be read: {error.strerror}; nothing was changed"
         ) from error
-    return Walk(root, Rules(include, exclude))
+    return Walk(root, Rules(include, exclude, within))
 
 
 class Walk(Iterator[Found]):

@@ -1,0 +1,186 @@
+"""`ragctl init`: a first pipeline file."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from ragctl.cli import console
+from ragctl.cli.options import Dimension, ModelName, StoreLocation, environ
+from ragctl.errors import UsageError
+from ragctl.pipeline.keys import COLLECTION, MODEL
+
+if TYPE_CHECKING:
+    from ragctl.catalog import Catalog
+    from ragctl.pipeline.template import Answers
+
+T = TypeVar("T")
+
+
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path(
+        "ragctl.toml"
+    ),
+    source: Annotated[
+        list[str], typer.Option("--source", metavar="PATH", help="Folders or files to index.")
+    ] = [],  # noqa: B006 - typer's way to say a repeated option
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", metavar="NAME", help="The collection.")
+    ] = None,
+    model: ModelName = None,
+    dim: Dimension = None,
+    backend: Annotated[
+        str | None, typer.Option("--backend", metavar="NAME", help="Who runs the model.")
+    ] = None,
+    store: StoreLocation = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take defaults.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
+) -> int:
+    """Write a pipeline file that runs: asks a few questions, or takes flags and asks nothing."""
+    from ragctl.catalog import of_user
+    from ragctl.pipeline.template import Answers, render
+
+    if not file.name.isprintable():
+        raise UsageError(f"{str(file)!r}: not a name for a file of settings")
+    if file.exists() and not force:
+        raise UsageError(f"{file} exists; --force writes over it, another name leaves it")
+    catalog = of_user(environ())
+    told = (*source, collection, model, dim, backend, store)
+    if not yes and sys.stdin.isatty() and not any(told):
+        answers = _asked(catalog)
+    else:
+        answers = Answers(
+            tuple(source) or (_folder(),),
+            collection or COLLECTION,
+            model or MODEL,
+            dim,
+            backend,
+            store,
+        )
+    _check(answers)
+    _write(file, render(file, answers, catalog), force=force)
+    _next(file, answers, catalog)
+    return 0
+
+
+def _asked(catalog: "Catalog") -> "Answers":
+    from ragctl.pipeline.template import Answers
+
+    source = _ask("Folder of documents", _folder(), _exists)
+    name = _ask("Collection", COLLECTION, _name)
+    model = catalog.model(_ask("Model (ragctl models)", MODEL, lambda t: catalog.model(t).name))
+    dim, backend = None, model.backend
+    if model.matryoshka:
+        dim = _ask(f"Dimension ({model.sizes()})", str(model.dim), lambda t: model.size(_number(t)))
+    serving = catalog.serving(model.name)
+    if len(serving) > 1:
+        backend = _ask(
+            f"Backend ({', '.join(serving)})", model.backend, lambda t: _one_of(t, serving)
+        )
+    place = _ask("Store (a folder, or a Qdrant server's address)", "this user's data folder", str)
+    store = None if place == "this user's data folder" else place
+    return Answers((source,), name, model.name, dim, backend, store)
+
+
+def _ask(question: str, default: str, check: Callable[[str], T]) -> T:
+    """Ask until the answer is right."""
+    while True:
+        try:
+            return check(typer.prompt(question, default=default).strip())
+        except UsageError as error:
+            console.warn(str(error))
+
+
+def _folder() -> str:
+    return "docs" if Path("docs").is_dir() else "."
+
+
+def _name(text: str) -> str:
+    from ragctl.stores.base import check_name
+
+    check_name(text)
+    return text
+
+
+def _exists(path: str) -> str:
+    from ragctl.pipeline.globs import split
+
+    root, _ = split(os.path.expanduser(path))  # noqa: PTH111 - leaves ~nobody as it is
+    if not Path(root).exists():
+        raise UsageError(f"{path}: no such folder or file")
+    return path
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"{text!r}: write a whole number")
+    return int(text)
+
+
+def _one_of(text: str, known: list[str]) -> str:
+    from ragctl.catalog import nearest
+
+    if text not in known:
+        raise UsageError(f"{text!r} does not serve it; {nearest(text, known)}")
+    return text
+
+
+def _check(answers: "Answers") -> None:
+    """Raise UsageError, naming flags, for what no pipeline can be made from."""
+    from ragctl.pipeline import from_flags
+
+    for source in answers.sources:
+        _exists(source)
+    embedding = {
+        "model": answers.model,
+        "dimension": answers.dim,
+        "backend": answers.backend,
+    }
+    tables = {
+        "sources": [{"path": source} for source in answers.sources],
+        "collection": answers.collection,
+        "embedding": {key: value for key, value in embedding.items() if value is not None},
+        **({} if answers.store is None else {"store": answers.store}),
+    }
+    from_flags(tables, environ())
+
+
+def _write(file: Path, text: str, *, force: bool) -> None:
+    """All of the file or nothing of it; nothing over a file that came meanwhile."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        try:
+            partial.write_text(text, encoding="utf-8")
+            if force or not _linked(file, partial):
+                partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+    except FileExistsError:
+        raise UsageError(f"{file} exists; --force writes over it") from None
+    except UnicodeEncodeError:
+        raise UsageError(f"{file}: a name in it is not valid UTF-8; rename the folder") from None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written ({error.strerror})") from None
+
+
+def _linked(file: Path, partial: Path) -> bool:
+    """Give a file its name unless one has it; False where the file system has no links."""
+    try:
+        file.hardlink_to(partial)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _next(file: Path, answers: "Answers", catalog: "Catalog") -> None:
+    console.say(f"wrote {console.one_line(str(file))}; next:")
+    row = catalog.provider(answers.backend or catalog.model(answers.model).backend)
+    if row.key_required and row.keys and not environ().get(row.keys[0]):
+        console.say(f"  export {row.keys[0]}=…")
+    for command in ("validate", "run"):
+        console.say(f"  ragctl {command} {console.one_line(str(file))}")

@@ -1,0 +1,54 @@
+"""`ragctl validate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragctl.cli import console
+from ragctl.cli.options import AsJson, environ
+from ragctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ragctl.check import Finding
+
+_WORDS = {"ok": "ok", "fail": "FAIL", "note": "note"}
+
+
+def validate(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="PIPELINE.toml...", help="The pipeline files.")
+    ],
+    as_json: AsJson = False,
+) -> int:
+    """Check pipeline files without touching anything: no network, no store, nothing written."""
+    from ragctl.check.written import validate as look
+
+    found = [(file, look(file, environ())) for file in files]
+    failures = sum(finding.status == "fail" for _, findings in found for finding in findings)
+    if as_json:
+        console.print_json(
+            {
+                "failures": failures,
+                "files": [
+                    {
+                        "file": str(file),
+                        "findings": [finding.to_json() for finding in findings],
+                    }
+                    for file, findings in found
+                ],
+            }
+        )
+    else:
+        for file, findings in found:
+            _print(file, findings)
+    return UsageError.exit_code if failures else 0
+
+
+def _print(file: Path, findings: "list[Finding]") -> None:
+    """A line for each finding."""
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        status, what = _WORDS[finding.status].ljust(4), finding.what.ljust(width)
+        name, text = console.one_line(str(file)), console.one_line(finding.text)
+        console.say(f"{name}  {status}  {what}  {text}")

@@ -1,0 +1,97 @@
+"""A pipeline file, and what flags of the command line lay over it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ragctl.catalog.lines import KeyPath
+from ragctl.catalog.strict import Origin, parse
+from ragctl.errors import UsageError
+from ragctl.pipeline.keys import by_path
+from ragctl.pipeline.pipeline import Pipeline
+from ragctl.pipeline.read import read
+
+Tables = Mapping[str, Any]
+"""What a TOML file with the same content would give."""
+
+
+class Flags(Origin):
+    """The command line: an error names the flag."""
+
+    def __init__(self) -> None:
+        super().__init__("the flags")
+
+    def under(self, *path: str | int) -> Origin:
+        return self
+
+    def spot(self, path: KeyPath) -> str:
+        key = by_path().get(tuple(step for step in path if isinstance(step, str)))
+        return (key and key.flag) or self.name
+
+    def place(self, path: KeyPath) -> str:
+        return self.spot(path)
+
+    def subject(self, path: KeyPath) -> str:
+        return self.spot(path)
+
+
+class Overlaid(Origin):
+    """A file with flags laid over it: each error names where its value came from."""
+
+    def __init__(self, file: Origin, over: Tables) -> None:
+        super().__init__(file.name)
+        self._file = file
+        self._over = over
+
+    def under(self, *path: str | int) -> Origin:
+        return self._file.under(*path)
+
+    def spot(self, path: KeyPath) -> str:
+        return self._of(path).spot(path)
+
+    def place(self, path: KeyPath) -> str:
+        return self._of(path).place(path)
+
+    def subject(self, path: KeyPath) -> str:
+        return self._of(path).subject(path)
+
+    def _of(self, path: KeyPath) -> Origin:
+        value: Any = self._over
+        for step in path:
+            if not isinstance(value, Mapping) or step not in value:
+                return self._file
+            value = value[step]
+        return Flags()
+
+
+def read_pipeline(path: Path, environ: Mapping[str, str], over: Tables | None = None) -> Pipeline:
+    """The pipeline in a TOML file, `over` laid over it; its paths are relative to the file.
+
+    Raises UsageError naming file, line, table and key for what is wrong in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{path}: cannot read the pipeline ({reason})") from error
+    data = parse(text, str(path))
+    origin = Origin(str(path), text)
+    if over:
+        data, origin = _laid(data, over), Overlaid(origin, over)
+    return read(data, origin, base=path.absolute().parent, environ=environ)
+
+
+def from_flags(tables: Tables, environ: Mapping[str, str]) -> Pipeline:
+    """The pipeline that flags describe, as the tables of a file would. Raises UsageError."""
+    return read(tables, Flags(), base=Path(), environ=environ, variables=False)
+
+
+def _laid(under: Mapping[str, Any], over: Tables) -> dict[str, Any]:
+    laid = dict(under)
+    for name, value in over.items():
+        below = laid.get(name)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            laid[name] = _laid(below, value)
+        elif not (isinstance(value, Mapping) and below is not None):  # else refused by the reader
+            laid[name] = value
+    return laid

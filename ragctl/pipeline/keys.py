@@ -1,0 +1,323 @@
+"""Every key of a pipeline file, once: what it is, and the flag of `ingest` that says the same.
+
+The reader, the JSON Schema, the flags' help and defaults, and the checks of the
+documentation all go by this list. A key is added here, and in `pipeline.py` as the
+field that it fills.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal
+
+from ragctl.records import Json
+
+Kind = Literal[
+    "text",
+    "path",  # relative to the file
+    "address",  # may hold ${NAME}
+    "whole",
+    "number",
+    "switch",
+    "texts",  # without repeats
+    "words",  # with repeats
+    "fields",  # a table of the user's own: texts, numbers, true or false
+    "table",
+    "tables",
+    "rows",  # of the catalogue, which has a reader of its own
+]
+
+COLLECTION = "docs"
+MODEL = "builtin"
+CHUNK_SIZE = 512
+OVERLAP = 0
+PRUNE_LIMIT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key. `default` is what it is when absent; `otherwise` says so where that is no value.
+
+    `least` and `most` bound a number, `above` without being one itself. `choices`: the
+    only texts. `keys` are those of a table, or of each table of an array.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    default: Json = None
+    otherwise: str = ""
+    flag: str | None = None
+    required: bool = False
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    choices: Sequence[str] = ()
+    keys: tuple["Key", ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The default, for people; "" where there is none."""
+        if self.otherwise or self.default is None:
+            return self.otherwise
+        if isinstance(self.default, bool):
+            return "true" if self.default else "false"
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+
+def _whole(
+    name: str, text: str, otherwise: str = "", flag: str | None = None, least: int = 1
+) -> Key:
+    return Key(name, "whole", text, otherwise=otherwise, flag=flag, least=least)
+
+
+RATES = (_whole("requests", "requests a minute"), _whole("tokens", "tokens a minute"))
+RUNTIME = (
+    Key("device", "text", "cpu, cuda, cuda:1, mps", otherwise="chosen by the machine"),
+    Key("dtype", "text", "of the numbers", choices=("float32", "bfloat16", "float16")),
+    _whole("batch", "texts a forward pass"),
+    _whole("threads", "of the CPU"),
+)
+CHOICE = (
+    Key(
+        "backend",
+        "text",
+        "who runs the embedding model: a row of ragctl backends",
+        otherwise="the model's first one",
+        flag="--backend",
+    ),
+    Key(
+        "base_url",
+        "address",
+        "the backend's address, instead of its own",
+        otherwise="the backend's own",
+        flag="--base-url",
+    ),
+    Key(
+        "weights",
+        "path",
+        "the model's files, for a backend in this process",
+        otherwise="from the Hugging Face hub",
+        flag="--weights",
+    ),
+    Key("key_command", "words", "a program and its arguments that print the key"),
+    _whole("concurrency", "requests in flight, at most", "the backend's own"),
+    Key("rates", "table", "what your account may send in a minute", keys=RATES),
+    Key("price", "number", "US dollars per million tokens", otherwise="the catalogue's", least=0),
+    Key("runtime", "table", "how a model runs in this process", keys=RUNTIME),
+)
+EMBEDDING = (
+    Key(
+        "model",
+        "text",
+        "the embedding model: a row of ragctl models",
+        otherwise="the collection's, else builtin",
+        flag="--model",
+    ),
+    _whole("dimension", "dimension of the vectors", "the model's own", "--dim"),
+    Key("task", "text", "one of the model's other tasks", otherwise="retrieval", flag="--task"),
+    Key(
+        "late_chunking",
+        "switch",
+        "embed the chunks of a document in each other's context",
+        otherwise="false",
+        flag="--late-chunking",
+    ),
+    Key(
+        "truncate",
+        "switch",
+        "cut texts that are too long for the model",
+        default=False,
+        flag="--truncate",
+    ),
+    Key(
+        "canary",
+        "number",
+        "the least cosine at which vectors of two providers may meet",
+        otherwise="0.99",
+        above=0,
+        most=1,
+    ),
+    Key("patience", "number", "seconds that one request may fail", otherwise="120", least=0),
+    *CHOICE,
+    Key(
+        "providers",
+        "tables",
+        "several providers of the model, in the order in which they are tried",
+        keys=(replace(CHOICE[0], required=True, otherwise=""), *CHOICE[1:]),
+    ),
+)
+LOADING = (
+    Key("encoding", "text", "encoding of text files", otherwise="detected", flag="--encoding"),
+    Key("jsonl_text", "text", "field with a JSONL record's text", "text", flag="--jsonl-text"),
+    Key("jsonl_id", "text", "field with a JSONL record's id", "id", flag="--jsonl-id"),
+    Key(
+        "jsonl_metadata",
+        "texts",
+        "fields of a JSONL record that are kept as metadata",
+        otherwise="all others",
+        flag="--jsonl-meta",
+    ),
+)
+SOURCE = (
+    Key(
+        "path",
+        "path",
+        "a folder, a file, or a pattern such as docs/*/handbook or docs/**/*.md",
+        flag="PATH",
+        required=True,
+    ),
+    Key("include", "texts", "only files like this (gitignore syntax)", flag="--include"),
+    Key("exclude", "texts", "no files like this (gitignore syntax)", flag="--exclude"),
+    Key("meta", "fields", "metadata of these documents, over [meta]"),
+    *(replace(key, default=None, otherwise="as in [parsing]", flag=None) for key in LOADING),
+)
+BUDGET = (
+    _whole("max_tokens", "stop before a run sends more tokens than this", "", "--max-tokens"),
+    Key(
+        "max_cost",
+        "number",
+        "stop before a run costs more US dollars than this, at list price",
+        above=0,
+        flag="--max-cost",
+    ),
+    _whole("max_tokens_per_day", "the same for all runs into the collection in a day (UTC)"),
+    Key("max_cost_per_day", "number", "the same for a day (UTC)", above=0),
+    _whole("max_tokens_per_month", "the same for a month (UTC)"),
+    Key("max_cost_per_month", "number", "the same for a month (UTC)", above=0),
+)
+PARSING = (
+    _whole("workers", "parsing processes", "cores, max 4", "--workers"),
+    Key("timeout", "number", "seconds for one file", 60.0, flag="--parse-timeout", above=0),
+    Key("memory_mb", "whole", "MB of each parsing process", 2048, flag="--parse-memory", least=1),
+    Key("max_file_mb", "whole", "larger files (MB) are not read", 200, flag="--max-file", least=1),
+    *LOADING,
+)
+KEYS = (
+    Key("collection", "text", "the collection", COLLECTION, flag="--collection"),
+    Key(
+        "store",
+        "address",
+        "a folder for embedded collections, or http://host:6333 of a Qdrant server",
+        otherwise="$RAGCTL_HOME, else this user's data folder",
+        flag="--store",
+    ),
+    Key("env_file", "path", "a .env file with further variables"),
+    Key("sources", "tables", "the documents: a table for each folder", required=True, keys=SOURCE),
+    Key("embedding", "table", "which model, at which dimension, run by whom", keys=EMBEDDING),
+    Key(
+        "chunking",
+        "table",
+        "how documents are cut",
+        keys=(
+            _whole("size", "tokens a chunk, at most", "512, or what fits", "--chunk-size", 16),
+            _whole("overlap", "tokens repeated from the text before", "0", "--overlap", 0),
+        ),
+    ),
+    Key(
+        "bm25",
+        "table",
+        "the index of words",
+        keys=(
+            Key(
+                "languages",
+                "texts",
+                "whose stems and stop words are used: ru, de …",
+                otherwise="detected",
+                flag="--language",
+            ),
+        ),
+    ),
+    Key("meta", "fields", "metadata for every document", flag="--meta"),
+    Key(
+        "prune",
+        "table",
+        "what happens to documents whose files are gone",
+        keys=(
+            Key(
+                "enabled",
+                "switch",
+                "remove documents whose files are gone",
+                default=True,
+                flag="--prune",
+            ),
+            Key(
+                "limit",
+                "number",
+                "refuse to remove more of the collection's documents than this (per cent)",
+                default=PRUNE_LIMIT,
+                flag="--prune-limit",
+                least=0,
+                most=100,
+            ),
+        ),
+    ),
+    Key("budget", "table", "what runs may spend", keys=BUDGET),
+    Key(
+        "policy",
+        "table",
+        "how a run goes about failures and other runs",
+        keys=(
+            Key(
+                "fail_on",
+                "number",
+                "exit with 3 only when more of the documents than this fail (per cent)",
+                default=0.0,
+                flag="--fail-on",
+                least=0,
+                most=100,
+            ),
+            Key(
+                "wait",
+                "switch",
+                "wait for another run on the collection to end",
+                default=False,
+                flag="--wait",
+            ),
+        ),
+    ),
+    Key(
+        "report",
+        "table",
+        "where a run tells how it ended",
+        keys=(
+            Key("report_file", "path", "write the JSON report to this file", flag="--report-file"),
+            Key(
+                "metrics_file",
+                "path",
+                "write metrics for Prometheus to this file",
+                flag="--metrics-file",
+            ),
+            Key("on_success", "address", "a URL that is told of success"),
+            Key("on_failure", "address", "a URL that is told of failure"),
+        ),
+    ),
+    Key("parsing", "table", "how files are read", keys=PARSING),
+    Key("models", "rows", "models of your own, or other keys for known ones"),
+    Key("providers", "rows", "backends of your own, or other keys for known ones"),
+)
+
+Named = tuple[str, ...]
+"""The path of a key: ("chunking", "size"). A table of an array has no number in it."""
+
+
+def every(keys: Sequence[Key] = KEYS, above: Named = ()) -> Iterator[tuple[Named, Key]]:
+    """Yield each key with its path, tables before their keys."""
+    for key in keys:
+        path = (*above, key.name)
+        yield path, key
+        yield from every(key.keys, path)
+
+
+@cache
+def by_path() -> dict[Named, Key]:
+    return dict(every())
+
+
+def key_at(dotted: str) -> Key:
+    """Return the key of a path such as "chunking.size"."""
+    return by_path()[tuple(dotted.split("."))]
+
+
+def names(keys: Sequence[Key]) -> tuple[str, ...]:
+    return tuple(key.name for key in keys)

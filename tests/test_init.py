@@ -1,0 +1,170 @@
+"""`ragctl init`: a file that runs, from flags, from defaults, and from answers on a terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ragctl import catalog
+from ragctl.pipeline import read_pipeline
+from ragctl.pipeline.template import Answers, render
+
+ROOT = Path(__file__).parents[1]
+COMMAND = [sys.executable, "-m", "ragctl"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# Valves\n\nThe valve is open.\n")
+    return tmp_path
+
+
+def environ(folder: Path) -> dict[str, str]:
+    home = {"RAGCTL_HOME": str(folder / "home"), "RAGCTL_CONFIG": str(folder / "none")}
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200", **home}
+
+
+def call(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=environ(folder),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_a_terminal_it_takes_the_defaults_and_the_file_runs(folder: Path) -> None:
+    made = call(folder, "init", "etc.toml")
+    assert made.returncode == 0, made.stderr
+    assert "ragctl validate etc.toml\n  ragctl run etc.toml" in made.stdout
+    told = read_pipeline(folder / "etc.toml", environ(folder))
+    assert [source.path for source in told.sources] == [folder / "docs"]
+    ran = call(folder, "run", "etc.toml")
+    assert "1 added" in ran.stdout, ran.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["docs", "etc.toml", "home"]
+
+
+def test_flags_say_it_all_and_paths_are_relative_to_the_file(folder: Path) -> None:
+    (folder / "conf").mkdir()
+    flags = ["--source", "docs", "--source", "docs/*.md", "-c", "kb", "--store", "data"]
+    model = ["--model", "qwen3-embedding-8b", "--dim", "512", "--backend", "ollama"]
+    made = call(folder, "init", "conf/p.toml", *flags, *model)
+    assert made.returncode == 0, made.stderr
+    data = tomllib.loads((folder / "conf" / "p.toml").read_text())
+    assert data == {
+        "collection": "kb",
+        "store": "../data",
+        "sources": [{"path": "../docs"}, {"path": "../docs/*.md"}],
+        "embedding": {"model": "qwen3-embedding-8b", "dimension": 512, "backend": "ollama"},
+    }
+    checked = call(folder / "conf", "validate", "p.toml")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_it_says_which_key_is_needed(folder: Path) -> None:
+    made = call(folder, "init", "--model", "voyage-3.5")
+    assert "export VOYAGE_API_KEY=…" in made.stdout
+    assert "its key is read from VOYAGE_API_KEY" in (folder / "ragctl.toml").read_text()
+
+
+def test_a_file_that_exists_is_left_alone(folder: Path) -> None:
+    file = folder / "ragctl.toml"
+    file.write_text("mine")
+    made = call(folder, "init")
+    assert (made.returncode, made.stdout) == (2, "")
+    assert "ragctl.toml exists; --force" in made.stderr
+    assert file.read_text() == "mine"
+    assert call(folder, "init", "--force").returncode == 0
+    assert "[[sources]]" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        (["--source", "gone"], "gone: no such folder or file"),
+        (["--source", "gone/*"], "gone/*: no such folder or file"),
+        (["--model", "jina-v3"], "--model: no model is called 'jina-v3'; did you mean"),
+        (["--dim", "5"], "--dim: builtin has no vectors of 5 dimensions"),
+        (["--backend", "jina"], "--backend: backend jina does not serve builtin"),
+        (["-c", "a/b"], "--collection: collection name 'a/b'"),
+        (["--store", "ftp://x"], "--store must be a folder"),
+        (["no/such/p.toml"], "no/such/p.toml: cannot be written"),
+    ],
+)
+def test_what_cannot_run_is_not_written(folder: Path, flags: list[str], error: str) -> None:
+    made = call(folder, "init", *flags)
+    assert made.returncode == 2
+    assert error in made.stderr
+    assert [path.name for path in folder.iterdir()] == ["docs"]
+
+
+def test_the_file_and_the_store_are_no_documents(folder: Path) -> None:
+    assert call(folder, "init", "--source", ".", "--store", "st re").returncode == 0
+    (source,) = read_pipeline(folder / "ragctl.toml", environ(folder)).sources
+    assert source.exclude == ("/ragctl.toml", "/st\\ re")
+    ran = call(folder, "run", "ragctl.toml")
+    assert "1 added" in ran.stdout, ran.stderr
+    assert "nothing to do" not in ran.stdout
+    assert "1 unchanged" in call(folder, "run", "ragctl.toml").stdout
+
+
+@pytest.mark.parametrize(
+    "name", ['quo"te', "back\\slash", "Ünïcode 保修", "del\x7f", "a [b]", "#x"]
+)
+def test_any_name_is_written_right(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    file = tmp_path / "p.toml"
+    answers = Answers((str(tmp_path / name),), "kb", "builtin", store=str(tmp_path / name / "st"))
+    file.write_text(render(file, answers, catalog.builtin()), encoding="utf-8")
+    told = read_pipeline(file, environ(tmp_path))
+    assert told.sources[0].path == tmp_path / name
+    assert told.sources[0].within is None
+    assert told.store == str(tmp_path / name / "st")
+
+
+def lines_of(terminal: int) -> Iterator[str]:
+    """What is printed, up to each question and to the end."""
+    while True:
+        try:
+            data = os.read(terminal, 4096)
+        except OSError:  # Linux: the other side is closed
+            return
+        if not data:
+            return
+        yield data.decode()
+
+
+def test_on_a_terminal_it_asks(folder: Path) -> None:
+    terminal, side = pty.openpty()
+    answers = ["docs", "", "qwen3", "qwen3-embedding-0.6b", "9999", "256", "tei", ""]
+    asked = ["Folder", "Collection", "Model", "Model", "Dimension", "Dimension", "Backend", "Store"]
+    process = subprocess.Popen(
+        [*COMMAND, "init"], cwd=folder, env=environ(folder), stdin=side, stdout=side, stderr=side
+    )
+    os.close(side)
+    said, pending = "", list(zip(asked, answers, strict=True))
+    for text in lines_of(terminal):
+        said += text
+        last = said.rpartition("\n")[2]
+        if pending and last.startswith(pending[0][0]) and last.endswith(": "):
+            os.write(terminal, (pending.pop(0)[1] + "\n").encode())
+    os.close(terminal)
+    assert process.wait() == 0, said
+    assert not pending, said
+    data = tomllib.loads((folder / "ragctl.toml").read_text())
+    assert data == {
+        "collection": "docs",
+        "sources": [{"path": "docs"}],
+        "embedding": {"model": "qwen3-embedding-0.6b", "dimension": 256, "backend": "tei"},
+    }
+    assert "no model is called 'qwen3'" in said
+    assert "has no vectors of 9999 dimensions" in said

@@ -1,0 +1,159 @@
+"""Sources with patterns and settings of their own, several under one root; on both stores."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ragctl import chunking, loaders
+from ragctl.errors import PruneRefused
+from ragctl.index.points import CONTEXT, FileStat, digest
+from ragctl.index.prepare import Loading, Recipe
+from ragctl.index.scan import scan
+from ragctl.index.survey import _recipe_names
+from ragctl.loaders import LoadOptions, walk
+from ragctl.pipeline import Parsing, Pipeline, Source
+from tests.world import World, counts, paragraphs
+
+
+def tree(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("within", "found"),
+    [
+        (None, ["a/handbook/x.md", "a/x.md", "b/handbook/deep/y.md", "handbook/z.md", "top.md"]),
+        ("/*/handbook", ["a/handbook/x.md", "b/handbook/deep/y.md"]),
+        ("/**/handbook", ["a/handbook/x.md", "b/handbook/deep/y.md", "handbook/z.md"]),
+        ("/*.md", ["top.md"]),
+        ("/**/x.md", ["a/handbook/x.md", "a/x.md"]),
+        ("/?/*.md", ["a/x.md"]),
+        ("/[ab]/handbook", ["a/handbook/x.md", "b/handbook/deep/y.md"]),
+        ("/**", ["a/handbook/x.md", "a/x.md", "b/handbook/deep/y.md", "handbook/z.md", "top.md"]),
+        ("/none/*", []),
+    ],
+)
+def test_a_pattern_begins_at_the_root(tmp_path: Path, within: str | None, found: list[str]) -> None:
+    names = ["a/handbook/x.md", "a/x.md", "b/handbook/deep/y.md", "handbook/z.md", "top.md"]
+    assert [f.source for f in walk(tree(tmp_path, *names), within=within)] == found
+
+
+def test_include_and_exclude_narrow_a_pattern(tmp_path: Path) -> None:
+    tree(tmp_path, "a/h/x.md", "a/h/x.txt", "a/h/old/y.md", "b/x.md")
+    found = walk(tmp_path, ["*.md"], ["old/"], "/*/h")
+    assert [file.source for file in found] == ["a/h/x.md"]
+
+
+def test_folders_where_nothing_can_match_are_not_looked_into(tmp_path: Path) -> None:
+    """Such as the homes of others, some of which nobody may read."""
+    tree(tmp_path, "a/handbook/x.md", "a/private/y.md", "b/z.md")
+    for name in ("a/private", "b", "a/handbook/deep"):
+        (tmp_path / name / ".ragctlignore").mkdir(parents=True)  # cannot be read as a file
+    found = walk(tmp_path, within="/a/hand*")
+    assert [file.source for file in found] == ["a/handbook/x.md"]
+    assert [failure.source for failure in found.failures] == ["a/handbook/deep"]
+
+
+def told(*sources: Source, **changes: object) -> Pipeline:
+    return replace(Pipeline(sources=sources, store="nowhere"), **changes)  # type: ignore[arg-type]
+
+
+def test_a_file_of_two_sources_belongs_to_the_first(tmp_path: Path) -> None:
+    tree(tmp_path, "a.md", "b.md", "c.txt")
+    sources = (
+        Source(tmp_path, ("a.*",)),
+        Source(tmp_path, ("*.md",)),
+        Source(tmp_path / "a.md"),
+        Source(tmp_path / "." / "c.txt"),
+    )
+    found = scan(told(*sources))
+    assert [(file.file, file.origin) for file in found.files] == [
+        *(("a.md", 0), ("b.md", 1), ("c.txt", 3))
+    ]
+
+
+def test_a_pattern_that_finds_nothing_is_refused_with_the_pattern(tmp_path: Path) -> None:
+    tree(tmp_path, "a.md")
+    with pytest.raises(PruneRefused, match=r"/\*/x: no documents found there"):
+        scan(told(Source(tmp_path, within="/*/x")))
+    with pytest.raises(PruneRefused, match=r"a\.md: is no folder"):
+        scan(told(Source(tmp_path / "a.md", within="/*")))
+    with pytest.raises(PruneRefused, match="gone"):
+        scan(told(Source(tmp_path / "gone", within="/*")))
+
+
+def test_the_digest_is_that_of_a_pipeline_without_settings_of_sources() -> None:
+    """Else every document that there is would be chunked anew."""
+    options, meta = LoadOptions(jsonl_text="body"), {"team": "ops"}
+    recipe = Recipe((Loading(options, meta),) * 2, 300, 30, ("de",))
+    whole = {
+        "chunks": chunking.recipe(300, 30),
+        "context": CONTEXT,
+        "meta": meta,
+        "languages": ["de"],
+        "loader": loaders.recipe("a.jsonl", options),
+    }
+    expected = digest(json.dumps(whole, sort_keys=True).encode())
+    names = _recipe_names(recipe)
+    assert names(FileStat("a.jsonl", "/r", 1, 1)) == expected
+    assert names(FileStat("b.jsonl", "/r", 1, 1, origin=1)) == expected
+    assert names(FileStat("b.md", "/r", 1, 1)) != expected
+
+
+def metas(world: World) -> dict[str, object]:
+    return {str(payload["source"]): payload["meta"] for payload, _, _ in world.state().values()}
+
+
+def test_other_metadata_of_one_source_touches_its_files_alone(world: World) -> None:
+    for name in ("a/one", "a/two", "b/one"):
+        world.write(f"{name}.md", paragraphs(name, name + " more"))
+    one, other = Source(world.root, within="/a"), Source(world.root, within="/b")
+    report = world.ingest(sources=(one, other), meta={"team": "all", "level": 1})
+    assert counts(report) == {"added": 3}
+    assert world.ingest(sources=(one, other), meta={"team": "all", "level": 1}).requests == 0
+    world.forget()
+
+    sources = (replace(one, meta={"team": "a"}), other)
+    report = world.ingest(sources=sources, meta={"team": "all", "level": 1})
+    assert counts(report) == {"updated": 2, "unchanged": 1}
+    assert world.embedded() == []
+    assert metas(world) == {
+        "a/one.md": {"team": "a", "level": 1},
+        "a/two.md": {"team": "a", "level": 1},
+        "b/one.md": {"team": "all", "level": 1},
+    }
+    report = world.ingest(sources=sources, meta={"team": "all", "level": 1})
+    assert counts(report) == {"unchanged": 3}
+
+
+def test_loader_options_of_one_source(edge_world: World) -> None:
+    world = edge_world
+    world.write("new/a.txt", "Grüße aus München".encode())
+    world.write("old/b.txt", "Привет, мир".encode("cp1251"))
+    world.write("old/c.jsonl", json.dumps({"body": "valve", "key": "k1", "text": "no", "x": 1}))
+    world.write("new/d.jsonl", json.dumps({"text": "pump", "id": "i1", "x": 1}))
+    old = Source(
+        world.root,
+        within="/old",
+        encoding="cp1251",
+        jsonl_text="body",
+        jsonl_id="key",
+        jsonl_metadata=(),
+    )
+    parsing = Parsing(workers=1, encoding="utf-8")
+    world.ingest(sources=(old, Source(world.root)), parsing=parsing)
+    texts = {
+        str(payload["source"]): (payload["text"], payload["meta"])
+        for payload, _, _ in world.state().values()
+    }
+    assert texts == {
+        "new/a.txt": ("Grüße aus München", {}),
+        "old/b.txt": ("Привет, мир", {}),
+        "old/c.jsonl#k1": ("valve", {}),
+        "new/d.jsonl#i1": ("pump", {"x": 1}),
+    }
