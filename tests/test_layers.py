@@ -11,7 +11,7 @@ import ragctl
 ROOT = Path(ragctl.__file__).parent
 ORDER = [
     *("errors", "records", "limited", "catalog", "loaders", "chunking", "embedding", "stores"),
-    *("pipeline", "index", "search", "check", "evaluate", "cli"),
+    *("pipeline", "index", "telling", "schedule", "search", "check", "evaluate", "cli"),
 ]
 STRANGERS = {"catalog", "loaders", "chunking", "stores"}  # they do not know each other
 ONLY_CLI = {"typer", "tqdm", "rich"}

@@ -1,15 +1,19 @@
 """`ragctl ingest` and `ragctl run`."""
 
+import os
 import signal
 import sys
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from ragctl.cli import console
+from ragctl.cli.ending import ending_of
 from ragctl.cli.options import (
     AsJson,
     Backend,
@@ -28,15 +32,21 @@ from ragctl.cli.options import (
 from ragctl.errors import DocumentError
 
 if TYPE_CHECKING:
+    from ragctl.cli.progress import Bar
     from ragctl.index.report import Report
     from ragctl.index.stop import Stop
     from ragctl.pipeline import Pipeline
+    from ragctl.telling import Outcome
 
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Say what would be done and sent; write and send nothing."),
 ]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing unless something is wrong.")
+]
 _FAILURES_SHOWN = 20
+_LONG = ("collection", "identity", "failures", "warnings")  # not in the log's summary
 
 
 def ingest(
@@ -114,6 +124,7 @@ def ingest(
         int | None, typer.Option("--workers", metavar="N", help="Parsing processes. [cores, max 4]")
     ] = None,
     dry_run: DryRun = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
     """Make a collection true to folders of documents: embed what changed, drop what is gone.
@@ -156,38 +167,82 @@ def ingest(
         environ=environ(),
         catalog=of_user(environ()),
     )
-    return _carry_out(pipeline, dry_run=dry_run, as_json=as_json)
+    return _carry_out(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json)
 
 
 def run(
     file: Annotated[Path, typer.Argument(metavar="PIPELINE.toml", help="The pipeline file.")],
     dry_run: DryRun = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
     """Carry out a pipeline file: the settings of `ingest`, written down once."""
     from ragctl.pipeline import read_pipeline
 
-    return _carry_out(read_pipeline(file, environ()), dry_run=dry_run, as_json=as_json)
+    return _carry_out(read_pipeline(file, environ()), dry_run=dry_run, quiet=quiet, as_json=as_json)
 
 
-def _carry_out(pipeline: "Pipeline", *, dry_run: bool, as_json: bool) -> int:
+def _carry_out(pipeline: "Pipeline", *, dry_run: bool, quiet: bool, as_json: bool) -> int:
     from ragctl.cli.progress import Bar
-    from ragctl.index.run import Run
+    from ragctl.index.stop import Stop
 
-    bar = Bar(shown=sys.stderr.isatty() and not as_json)
-    with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
-        job = Run(pipeline, store, pipeline.environ, progress=bar, planned=bar.planned)
+    console.about(collection=pipeline.collection)
+    if quiet:
+        warnings.simplefilter("ignore")
+    bar = Bar(shown=sys.stderr.isatty() and not (as_json or quiet or console.logs_json()))
+    stop = Stop()
+    with _signals(stop):
+        outcome, error = _ended(pipeline, stop, bar, dry_run=dry_run)
         try:
-            with _signals(job.stop):
-                report = job.estimate() if dry_run else job.ingest()
-        except BaseException:
-            bar.close()
-            if job.report is not None:
-                _print(job.report, dry_run=dry_run, as_json=as_json, ended=False)
-            raise
-        bar.close()
-        _print(report, dry_run=dry_run, as_json=as_json, ended=True)
-    return DocumentError.exit_code if report.failures else 0
+            _print(outcome, dry_run=dry_run, quiet=quiet, as_json=as_json)
+            sys.stdout.flush()
+        except BrokenPipeError:  # nobody reads it; how the run ended stands
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the program ends
+        if not dry_run:
+            _tell(outcome, pipeline)
+    if error is not None:
+        raise error
+    return outcome.exit_code
+
+
+def _ended(
+    pipeline: "Pipeline", stop: "Stop", bar: "Bar", *, dry_run: bool
+) -> tuple["Outcome", BaseException | None]:
+    """Carry a pipeline out; how it ended, and the error that ended it."""
+    from ragctl.index.run import Run
+    from ragctl.telling import Outcome
+
+    job, error, code, message = None, None, 0, None
+    started, clock = time.time(), time.monotonic()
+    try:
+        with stop.waiting():
+            opened = open_store(pipeline.store, pipeline.environ)
+        with closing(opened) as store, closing(bar):
+            job = Run(
+                pipeline, store, pipeline.environ, stop=stop, progress=bar, planned=bar.planned
+            )
+            report = job.estimate() if dry_run else job.ingest()
+        if report.failures:
+            code = DocumentError.exit_code
+    except (Exception, KeyboardInterrupt) as failure:  # noqa: BLE001 - raised again by the caller
+        ending = ending_of(failure)
+        error, code, message = failure, ending.exit_code, ending.message
+    seconds = time.monotonic() - clock
+    told = job.report if job else None
+    return Outcome(pipeline.collection, started, seconds, code, message, told), error
+
+
+def _tell(outcome: "Outcome", pipeline: "Pipeline") -> None:
+    """Tell whatever watches the run. Ctrl-C leaves off: it cannot change how the run ended."""
+    from ragctl.telling import tell
+
+    def warn(text: str) -> None:
+        console.warn(f"warning: {text}", event="untold", message=text)
+
+    try:
+        tell(outcome, pipeline.reporting, warn)
+    except KeyboardInterrupt:
+        warn("interrupted while telling how the run ended")
 
 
 @contextmanager
@@ -197,7 +252,7 @@ def _signals(stop: "Stop") -> Iterator[None]:
     def handle(number: int, frame: object) -> None:
         if stop.requested:
             raise KeyboardInterrupt
-        console.warn("finishing what is in flight; once more to drop it")
+        console.warn("finishing what is in flight; once more to drop it", event="stopping")
         stop.request()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -208,19 +263,49 @@ def _signals(stop: "Stop") -> Iterator[None]:
             signal.signal(number, old)
 
 
-def _print(report: "Report", *, dry_run: bool, as_json: bool, ended: bool) -> None:
-    for failure in report.failures[:_FAILURES_SHOWN]:
-        console.warn(f"failed: {failure.source}: {failure.error}")
-    if len(report.failures) > _FAILURES_SHOWN:
-        console.warn(f"failed: {len(report.failures) - _FAILURES_SHOWN} more (--json lists all)")
-    for warning in report.warnings:
-        console.warn(f"warning: {warning.source}: {warning.error}")
+def _print(outcome: "Outcome", *, dry_run: bool, quiet: bool, as_json: bool) -> None:
+    """What people see of a run. Quiet: only what is wrong, and then on standard error."""
+    report = outcome.report
+    if report is not None:
+        _print_notes(report, quiet=quiet)
     if as_json:
-        console.print_json(report.to_json())
-    else:
-        console.say(_summary(report, dry_run=dry_run, ended=ended))
-        for line in _accounts(report):
+        console.print_json(outcome.to_json())
+    elif report is not None:
+        wrong = outcome.exit_code != 0 or bool(report.failures)
+        ended = outcome.error is None
+        line = _summary(report, dry_run=dry_run, ended=ended)
+        if quiet and not wrong:
+            return
+        if console.logs_json():
+            body = outcome.to_json()
+            told: Any = {key: value for key, value in body.items() if key not in _LONG}
+            console.warn(line, level="error" if wrong else "info", event="summary", **told)
+        elif quiet:
+            console.warn(line)
+        else:
             console.say(line)
+            for account in _accounts(report):
+                console.say(account)
+
+
+def _print_notes(report: "Report", *, quiet: bool) -> None:
+    shown = len(report.failures) if console.logs_json() else _FAILURES_SHOWN
+    for failure in report.failures[:shown]:
+        console.warn(
+            f"failed: {failure.source}: {failure.error}",
+            level="error",
+            event="failed",
+            message=failure.error,
+            source=failure.source,
+        )
+    if len(report.failures) > shown:
+        console.warn(f"failed: {len(report.failures) - shown} more (--json lists all)")
+    for warning in report.warnings if not quiet else ():
+        console.warn(
+            f"warning: {warning.source}: {warning.error}",
+            message=warning.error,
+            source=warning.source,
+        )
 
 
 def _accounts(report: "Report") -> list[str]:
