@@ -13,6 +13,7 @@ from ragctl.schedule.job import Job
 from ragctl.schedule.when import When
 
 _MARK = "# ragctl schedule "
+_UNSAFE = "$\"'\\"
 
 
 def name(job: Job) -> str:
@@ -24,8 +25,8 @@ def name(job: Job) -> str:
 
 def units(job: Job, when: When) -> dict[str, str]:
     """The text of each unit by its file name. Raises UsageError for what no unit can start."""
-    if "$" in job.program[0]:  # systemd has no way to write it there
-        raise UsageError(f"{job.program[0]}: systemd starts no program with a $ in its path")
+    if any(character in job.program[0] for character in _UNSAFE):
+        raise UsageError(f"{job.program[0]}: systemd starts no program with one of {_UNSAFE} in it")
     what = f"{_MARK}{job.pipeline}"
     title = _literal(f"ragctl: collection {job.collection}")
     own = name(job)
