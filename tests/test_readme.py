@@ -60,7 +60,7 @@ def test_options_named_in_the_readme_exist() -> None:
         for command in (
             [],
             *(["ingest"], ["search"], ["run"], ["status"], ["collections"], ["show"], ["delete"]),
-            *(["models"], ["backends"], ["check"]),
+            *(["models"], ["backends"], ["check"], ["schedule"]),
         )
     )
     named = set(re.findall(r"--[a-z][a-z-]+", README.replace("--dist loadfile", "")))  # pytest's

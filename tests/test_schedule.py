@@ -148,7 +148,7 @@ def test_the_shell_gets_back_every_word(tmp_path: Path) -> None:
 def test_names_that_fit_in_no_line_are_refused(name: str) -> None:
     for changes in ({"path": f"/srv/{name}"}, {"variables": {"RAGCTL_HOME": name}}):
         with pytest.raises(UsageError, match="rename it"):
-            job(**changes)  # type: ignore[arg-type]
+            job(**changes)
 
 
 def test_what_cron_does_not_take_is_refused() -> None:
