@@ -26,8 +26,8 @@ from ragctl import pipeline
 from ragctl.cli.main import main
 report, metrics, url, *words = sys.argv[1:]
 read = pipeline.read_pipeline
-pipeline.read_pipeline = lambda path, environ: replace(
-    read(path, environ),
+pipeline.read_pipeline = lambda *given: replace(
+    read(*given),
     reporting=pipeline.Reporting(Path(report), Path(metrics), url + "/well", url + "/ill"),
 )
 main(words)
@@ -154,6 +154,20 @@ def test_a_traceback_and_a_warning_are_objects_too(shell: Shell) -> None:
     assert found.keys() == {"warning", "summary"}, loud.stderr
     assert "http" in found["warning"]["message"]
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+
+
+def test_lines_of_libraries_are_objects_too() -> None:
+    code = (
+        "import logging\n"
+        "from ragctl.cli import console\n"
+        "console.log_as('json')\n"
+        "logging.getLogger('some.library').warning('slow:\\n%s', 3)\n"
+        "logging.getLogger('some.library').info('never shown')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (line,) = lines(done.stderr)
+    assert (line["event"], line["level"], line["message"]) == ("library", "warning", "slow: 3")
+    assert line["library"] == "some.library"
 
 
 # Quiet

@@ -39,6 +39,20 @@ def log_as(form: str) -> None:
         raise UsageError(f"--log-format {form!r}: one of {', '.join(LOG_FORMATS)}")
     _format = form
     _about.clear()
+    if logs_json():
+        _take_libraries_in()
+
+
+def _take_libraries_in() -> None:
+    """Let the warnings that libraries log be objects as well."""
+    import logging
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            level = record.levelname.lower()
+            warn(record.getMessage(), level=level, event="library", library=record.name)
+
+    logging.basicConfig(handlers=[Lines()], level=logging.WARNING)
 
 
 def logs_json() -> bool:

@@ -1,5 +1,6 @@
 """`ragctl ingest` and `ragctl run`."""
 
+import logging
 import os
 import signal
 import sys
@@ -189,6 +190,7 @@ def _carry_out(pipeline: "Pipeline", *, dry_run: bool, quiet: bool, as_json: boo
     console.about(collection=pipeline.collection)
     if quiet:
         warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)  # of libraries
     bar = Bar(shown=sys.stderr.isatty() and not (as_json or quiet or console.logs_json()))
     stop = Stop()
     with _signals(stop):

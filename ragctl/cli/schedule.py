@@ -108,7 +108,7 @@ def _job(path: Path, *, systemd: bool, wait: bool) -> "Job":
     for text in _missing(pipeline):
         console.warn(f"warning: {text}", message=text)
     if _commands_elsewhere(pipeline):
-        variables["PATH"] = os.environ["PATH"]
+        variables["PATH"] = os.environ.get("PATH", os.defpath)
     return Job(_program(), path, pipeline.collection, env_file, wait, variables)
 
 
@@ -129,7 +129,7 @@ def _carried(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables of this shell that a run has to know."""
     found = {name: variables[name] for name in (*_CARRIED, *_PATHS) if variables.get(name)}
     for name in _CARRIED:
-        if name in found:
+        if name in found and "://" not in found[name]:  # a store may be a server's address
             found[name] = str(_absolute(Path(found[name])))
     if "PYTHONPATH" in found:
         parts = found["PYTHONPATH"].split(os.pathsep)
