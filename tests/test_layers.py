@@ -21,7 +21,7 @@ ORDER = [
         "embedding",
         "stores",
     ),
-    *("pipeline", "index", "search", "check", "evaluate", "cli"),
+    *("pipeline", "index", "telling", "schedule", "search", "check", "evaluate", "cli"),
 ]
 STRANGERS = {"catalog", "loaders", "chunking", "stores"}  # they do not know each other
 ONLY_CLI = {"typer", "tqdm", "rich"}

@@ -67,7 +67,8 @@ def test_options_named_in_the_readme_exist() -> None:
         for command in (
             [],
             *(["ingest"], ["search"], ["run"], ["status"], ["collections"], ["show"], ["delete"]),
-            *(["models"], ["backends"], ["check"], ["init"], ["validate"]),
+            *(["models"], ["backends"], ["check"], ["init"], ["validate"], ["schedule"]),
+            *(["plan"], ["failures"], ["verify"]),
         )
     )
     named = set(re.findall(r"--[a-z][a-z-]+", README.replace("--dist loadfile", "")))  # pytest's

@@ -1,13 +1,16 @@
 """Printing: people on a terminal, plain text in pipes, one JSON document where asked.
 
-Document text is hostile: nothing reaches a terminal before `clean`.
+Document text is hostile: nothing reaches a terminal before `clean`. What goes to standard
+error is lines of text, or with `--log-format json` one JSON object a line.
 """
 
 import json
 import re
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ragctl.errors import UsageError
 from ragctl.records import Json
 
 if TYPE_CHECKING:
@@ -23,6 +26,42 @@ _UNSAFE = re.compile(
     r"|[\u202a-\u202e\u2066-\u2069\u200e\u200f\ufeff]"
     r"|[\ud800-\udfff]"
 )
+
+LOG_FORMATS = ("text", "json")
+_format = "text"
+_about: dict[str, Json] = {}
+
+
+def log_as(form: str) -> None:
+    """Choose how lines on standard error look, one of LOG_FORMATS. Raises UsageError."""
+    global _format
+    if form not in LOG_FORMATS:
+        raise UsageError(f"--log-format {form!r}: one of {', '.join(LOG_FORMATS)}")
+    _format = form
+    _about.clear()
+    if logs_json():
+        _take_libraries_in()
+
+
+def _take_libraries_in() -> None:
+    """Let the warnings that libraries log be objects as well."""
+    import logging
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            level = record.levelname.lower()
+            warn(record.getMessage(), level=level, event="library", library=record.name)
+
+    logging.basicConfig(handlers=[Lines()], level=logging.WARNING)
+
+
+def logs_json() -> bool:
+    return _format == "json"
+
+
+def about(**fields: Json) -> None:
+    """Fields that every line of JSON has from now on."""
+    _about.update(fields)
 
 
 def clean(text: str) -> str:
@@ -50,10 +89,37 @@ def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def warn(text: str) -> None:
-    """A line on standard error."""
-    sys.stderr.write(one_line(text) + "\n")
+def warn(
+    text: str,
+    *,
+    level: str = "warning",
+    event: str = "warning",
+    message: str | None = None,
+    **fields: Json,
+) -> None:
+    """A line on standard error: `text`, or an object with `message` (else `text`) and `fields`."""
+    if logs_json():
+        said = {"time": _now(), "level": level, "event": event, **_about, **fields}
+        line = json.dumps(_cleaned({**said, "message": message or text}), ensure_ascii=False)
+    else:
+        line = one_line(text)
+    sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _cleaned(value: Json) -> Json:
+    """A JSON value whose texts are one line each, as they are in text."""
+    if isinstance(value, str):
+        return one_line(value)
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {one_line(key): _cleaned(item) for key, item in value.items()}
+    return value
 
 
 def print_json(value: Json) -> None:

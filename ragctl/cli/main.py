@@ -1,10 +1,11 @@
 """The commands, their common options, and the one place where an error ends the program."""
 
+import os
 import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -17,12 +18,14 @@ from ragctl.cli import (
     inspect,
     plan,
     query,
+    schedule,
     schema,
     validate,
     verify,
 )
+from ragctl.cli.ending import ending_of
 from ragctl.cli.options import read_env_file
-from ragctl.errors import Interrupted, RagctlError, UsageError
+from ragctl.errors import UsageError
 
 app = typer.Typer(
     name="ragctl",
@@ -48,6 +51,7 @@ app.command("delete")(inspect.delete)
 app.command("models")(catalog.models)
 app.command("backends")(catalog.backends)
 app.command("check")(check.check)
+app.command("schedule")(schedule.schedule)
 
 
 def _version(wanted: bool) -> None:
@@ -70,8 +74,16 @@ def common(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error (any position).")
     ] = False,
+    log_format: Annotated[
+        str,
+        typer.Option(
+            "--log-format",
+            metavar="text|json",
+            help="Lines on standard error as text, or as JSON objects (any position).",
+        ),
+    ] = "text",
 ) -> None:
-    """Options of every command; --debug was taken out by `main`."""
+    """Options of every command; --debug and --log-format were taken out by `main`."""
     read_env_file(env_file)
 
 
@@ -81,48 +93,77 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    words = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    debug = "--debug" in words
-    if debug:
-        arguments = [word for word in words if word != "--debug"] + arguments[len(words) :]
-    warnings.formatwarning = _format_warning
+    warnings.showwarning = _show_warning
+    debug, result = False, 0
     try:
+        arguments, debug = _anywhere(arguments)
         result = app(arguments, prog_name="ragctl", standalone_mode=False)
-        return result if isinstance(result, int) else 0
     except typer.TyperException as error:
         return _usage(error)
-    except (typer.Abort, KeyboardInterrupt):
-        console.warn("ragctl: interrupted; run again to go on from here")
-        return Interrupted.exit_code
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    except RagctlError as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: one line
+        ending = ending_of(error)
         if debug:
-            traceback.print_exc()
-        console.warn(f"ragctl: {error}")
-        return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the last resort: one line, exit code 1
-        if debug:
-            traceback.print_exc()
-        name = type(error).__name__
-        console.warn(f"ragctl: unexpected failure: {name}: {error} (--debug shows where)")
-        return RagctlError.exit_code
+            _show_traceback()
+        text = f"{ending.message}{'' if ending.foreseen else ' (--debug shows where)'}"
+        console.warn(
+            f"ragctl: {text}",
+            level="error",
+            event="error",
+            message=text,
+            exit_code=ending.exit_code,
+        )
+        return ending.exit_code
+    return result if isinstance(result, int) else 0
 
 
-def _format_warning(
+def _anywhere(arguments: list[str]) -> tuple[list[str], bool]:
+    """The options that may stand anywhere, taken out. Raises UsageError."""
+    form, debug = os.environ.get("RAGCTL_LOG_FORMAT") or "text", False
+    console.log_as("text")
+    left = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            left.append(word)
+            break
+        option, equals, value = word.partition("=")
+        if word == "--debug":
+            debug = True
+        elif option == "--log-format":
+            form = value if equals else next(words, "")
+        else:
+            left.append(word)
+    console.log_as(form)
+    return [*left, *words], debug
+
+
+def _show_traceback() -> None:
+    if console.logs_json():
+        lines = traceback.format_exc().splitlines()
+        console.warn("traceback", level="debug", event="traceback", lines=list(lines))
+    else:
+        traceback.print_exc()
+
+
+def _show_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
     lineno: int,
+    file: TextIO | None = None,
     line: str | None = None,
-) -> str:
-    return f"warning: {console.one_line(str(message))}\n"
+) -> None:
+    console.warn(f"warning: {message}", message=str(message))
 
 
 def _usage(error: typer.TyperException) -> int:
     """A wrong option or argument: one line, as for every error of ours."""
     message = error.format_message()
     if message.strip():  # none when the help itself was shown
-        console.warn(f"ragctl: {message} (see ragctl --help)")
+        text = f"{message} (see ragctl --help)"
+        code = UsageError.exit_code
+        console.warn(f"ragctl: {text}", level="error", event="error", message=text, exit_code=code)
     return UsageError.exit_code

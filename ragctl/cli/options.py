@@ -41,6 +41,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document an
 
 
 _environ: dict[str, str] = {}
+_env_file: Path | None = None
 
 
 def environ() -> Mapping[str, str]:
@@ -50,11 +51,18 @@ def environ() -> Mapping[str, str]:
 
 def read_env_file(path: Path | None) -> None:
     """Take an environment file in. Raises UsageError."""
+    global _env_file
     from ragctl.pipeline import with_env_file
 
     _environ.clear()
+    _env_file = path
     if path is not None:
         _environ.update(with_env_file({}, path))
+
+
+def env_file_named() -> Path | None:
+    """The file of --env-file."""
+    return _env_file
 
 
 def told_by(path: Path | None) -> "Pipeline | None":

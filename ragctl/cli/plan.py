@@ -1,6 +1,7 @@
 """`ragctl plan` and `ragctl failures`."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -18,6 +19,7 @@ from ragctl.cli.options import (
     opened,
     told_by,
 )
+from ragctl.cli.summary import dollars, print_notes, summary
 from ragctl.errors import ChangesPending
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ def plan(
     """What a run would do, document by document, and its price; writes and sends nothing."""
     from dataclasses import replace
 
-    from ragctl.cli.ingest import signals
     from ragctl.cli.progress import Bar
+    from ragctl.cli.running import signals
     from ragctl.index.run import Run
     from ragctl.pipeline import read_pipeline
 
@@ -72,26 +74,39 @@ def plan(
 
 
 def _print(report: "Report", *, as_json: bool) -> None:
-    from ragctl.cli.ingest import print_report
-
+    print_notes(report)
+    if as_json:
+        console.print_json(report.to_json())
+        return
     changes = report.changes or []
-    if not as_json:
-        width = max((len(change.what) for change in changes), default=0)
-        for change in changes[:_SHOWN]:
-            console.say(console.one_line(_row(change, width)))
-        if len(changes) > _SHOWN:
-            console.say(f"… and {len(changes) - _SHOWN:,} more (--json lists all)")
-    print_report(report, dry_run=True, as_json=as_json, ended=True)
+    for change in changes[:_SHOWN]:
+        console.say(console.one_line(_row(change)))
+    if len(changes) > _SHOWN:
+        console.say(f"… and {len(changes) - _SHOWN:,} more (--json lists all)")
+    console.say(summary(report, dry_run=True))
+    for line in _prices(report):
+        console.say(console.one_line(line))
 
 
-def _row(change: "Change", width: int) -> str:
+def _prices(report: "Report") -> Iterator[str]:
+    """What each provider would ask for, and how long it would take at least."""
+    if not report.tokens:
+        return
+    for row in report.providers:
+        price = "price unknown" if row["cost"] is None else dollars(cast(float, row["cost"]))
+        seconds = cast("float | None", row["seconds"])
+        time = "" if seconds is None else f", {seconds:,.0f} s at its rate limits"
+        yield f"{row['backend']}: {row['requests']:,} requests, {price}{time}"
+
+
+def _row(change: "Change") -> str:
     effort = (
         f"; {change.embedded:,} chunks to embed ({change.tokens:,} tokens)"
         if change.embedded
         else ""
     )
     reused = f"; {change.reused:,} reused" if change.reused else ""
-    return f"{change.what.ljust(width)}  {change.source}: {change.why}{effort}{reused}"
+    return f"{change.what}: {change.source}: {change.why}{effort}{reused}"
 
 
 def failures(

@@ -46,8 +46,8 @@ def verify(
 
 
 def _repair(pipeline: "Pipeline") -> "Report":
-    from ragctl.cli.ingest import signals
     from ragctl.cli.progress import Bar
+    from ragctl.cli.running import signals
     from ragctl.index.run import Run
 
     bar = Bar(shown=sys.stderr.isatty())
@@ -84,10 +84,11 @@ def _json(damage: "Damage", pending: "Report", report: "Report | None") -> "dict
 
 
 def _print(damage: "Damage", pending: "Report", report: "Report | None") -> None:
-    from ragctl.cli.ingest import print_report
+    from ragctl.cli.summary import print_notes, summary
 
     if report is not None:
-        print_report(report, dry_run=False, as_json=False, ended=True)
+        print_notes(report)
+        console.say(summary(report))
     lines = [f"{fault.kind}: {fault.source or '-'}: {fault.what}" for fault in damage.faults]
     damaged = damage.documents
     lines += [

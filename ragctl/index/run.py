@@ -180,7 +180,7 @@ class Run:
             report.seconds = time.monotonic() - started
         if mismatch is not None:
             raise mismatch
-        return report, SavedPlan.of(report, surveyed, now)
+        return report, SavedPlan.of(pipeline, report, surveyed, now)
 
     def _forecast(
         self, report: Report, collection: Collection | None, embedder: Embedder, now: float

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from ragctl.errors import UsageError
-from ragctl.files import replace_text
+from ragctl.files import put
 from ragctl.index.points import digest
 from ragctl.index.report import Report
 from ragctl.index.survey import Survey
+from ragctl.pipeline import Pipeline
 from ragctl.records import Json
 
 FORMAT = 1
@@ -20,22 +21,27 @@ _SHOWN = 3  # differences named in an error
 class SavedPlan:
     """What a plan was made of. `made`: seconds since 1970; failed documents were due as of then.
 
-    `tasks`: by file, what was to be read of it and why. `removed`: sources.
+    `only` and `retry_failed`: as the plan was asked for. `tasks`: by file, what was to
+    be read of it and why. `removed`: sources.
     `state`: a digest of every document that the collection had.
     """
 
     collection: str
     made: float
+    only: list[str]
+    retry_failed: bool
     identity: dict[str, Json]
     state: str
     tasks: dict[str, list[Json]]
     removed: list[str]
 
     @classmethod
-    def of(cls, report: Report, surveyed: Survey, made: float) -> "SavedPlan":
+    def of(cls, pipeline: Pipeline, report: Report, surveyed: Survey, made: float) -> "SavedPlan":
         return cls(
             report.collection,
             made,
+            list(pipeline.only),
+            pipeline.retry_failed,
             dict(report.identity),
             _state(surveyed),
             _tasks(surveyed),
@@ -72,6 +78,8 @@ class SavedPlan:
             "format": FORMAT,
             "collection": self.collection,
             "made": self.made,
+            "only": self.only,
+            "retry_failed": self.retry_failed,
             "identity": self.identity,
             "state": self.state,
             "tasks": self.tasks,
@@ -79,9 +87,11 @@ class SavedPlan:
             "report": report.to_json(),
         }
         try:
-            replace_text(path, json.dumps(whole, ensure_ascii=False, indent=1) + "\n")
+            put(path, json.dumps(whole, ensure_ascii=False, indent=1).encode() + b"\n")
         except OSError as error:
-            raise UsageError(f"{path}: the plan cannot be written ({error.strerror})") from error
+            raise UsageError(
+                f"{path}: the plan cannot be written ({error.strerror or error})"
+            ) from error
 
 
 def read_plan(path: Path) -> SavedPlan:
@@ -90,11 +100,10 @@ def read_plan(path: Path) -> SavedPlan:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if raw["format"] != FORMAT:
             raise UsageError(f"{path}: a plan of format {raw['format']}; make a new one")
-        saved = SavedPlan(
-            *(raw[key] for key in ("collection", "made", "identity", "state", "tasks", "removed"))
-        )
-        if not isinstance(saved.made, float | int) or not isinstance(saved.tasks, dict):
-            raise TypeError
+        saved = SavedPlan(**{key: raw[key] for key in SavedPlan.__dataclass_fields__})
+        for value, kind in ((saved.made, float), (saved.only, list), (saved.tasks, dict)):
+            if type(value) is not kind:
+                raise TypeError(f"{value!r} is no {kind.__name__}")
     except OSError as error:
         raise UsageError(f"{path}: cannot read the plan ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
