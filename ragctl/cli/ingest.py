@@ -30,6 +30,8 @@ Quiet = Annotated[
 ]
 Wait = Annotated[bool | None, setting("policy.wait", "", "--wait")]
 FailOn = Annotated[float | None, setting("policy.fail_on", "PERCENT")]
+Prune = Annotated[bool | None, setting("prune.enabled", "", "--prune/--no-prune")]
+PruneLimit = Annotated[float | None, setting("prune.limit", "PERCENT")]
 MaxTokens = Annotated[int | None, setting("budget.max_tokens", "N")]
 MaxCost = Annotated[float | None, setting("budget.max_cost", "DOLLARS")]
 ReportFile = Annotated[Path | None, setting("report.report_file", "FILE")]
@@ -65,8 +67,8 @@ def ingest(
     exclude: Annotated[list[str], setting("sources.exclude", "PATTERN")] = [],  # noqa: B006
     meta: Annotated[list[str], setting("meta", "K=V")] = [],  # noqa: B006
     language: Annotated[list[str], setting("bm25.languages", "CODE")] = [],  # noqa: B006
-    prune: Annotated[bool | None, setting("prune.enabled", "", "--prune/--no-prune")] = None,
-    prune_limit: Annotated[float | None, setting("prune.limit", "PERCENT")] = None,
+    prune: Prune = None,
+    prune_limit: PruneLimit = None,
     max_tokens: MaxTokens = None,
     max_cost: MaxCost = None,
     fail_on: FailOn = None,
@@ -106,6 +108,8 @@ def run(
         Path | None,
         typer.Option("--plan", metavar="FILE", help="Apply this saved plan exactly, or refuse."),
     ] = None,
+    prune: Prune = None,
+    prune_limit: PruneLimit = None,
     max_tokens: MaxTokens = None,
     max_cost: MaxCost = None,
     fail_on: FailOn = None,

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragctl.cli import console
-from ragctl.cli.options import AsJson, environ, open_store
-from ragctl.errors import DocumentError
+from ragctl.cli.options import (
+    AsJson,
+    CollectionName,
+    StoreLocation,
+    environ,
+    open_store,
+    opened,
+)
+from ragctl.cli.summary import print_notes, summary
+from ragctl.errors import DocumentError, UsageError
 
 if TYPE_CHECKING:
     from ragctl.index.report import Report
@@ -22,26 +30,39 @@ _SHOWN = 50  # faults
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="PIPELINE.toml", help="The pipeline file.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[PIPELINE.toml]", help="Compare with its sources too.")
+    ] = None,
+    collection: CollectionName = "docs",
+    store: StoreLocation = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Embed what is missing, remove what is too much.")
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Compare a collection with its marks, point by point, and with its sources.
+    """Compare a collection with its marks, point by point, and with the sources of a pipeline.
 
     Exit code 3 where the two differ (with --repair: where they still do).
     """
+    from ragctl.index.verify import inspect
     from ragctl.pipeline import read_pipeline
 
-    pipeline = replace(read_pipeline(file, environ()), retry_failed=True)
-    report = _repair(pipeline) if repair else None
-    damage, pending = _look(pipeline)
-    differ = bool(damage.faults or pending.changes or pending.failures)
-    if as_json:
-        console.print_json(_json(damage, pending, report))
+    report = pending = None
+    if file is None:
+        if repair:
+            raise UsageError("--repair needs the pipeline file: it reads the sources again")
+        with opened(store, collection) as (_, found):
+            damage = inspect(found)
     else:
-        _print(damage, pending, report)
+        pipeline = replace(read_pipeline(file, environ()), retry_failed=True)
+        collection = pipeline.collection
+        report = _repair(pipeline) if repair else None
+        damage, pending = _look(pipeline)
+    if as_json:
+        console.print_json(_json(collection, damage, pending, report))
+    else:
+        _print(collection, damage, pending, report)
+    differ = damage.faults or (pending and (pending.changes or pending.failures))
     return DocumentError.exit_code if differ else 0
 
 
@@ -71,40 +92,43 @@ def _look(pipeline: "Pipeline") -> "tuple[Damage, Report]":
         return damage, Run(pipeline, store, pipeline.environ).estimate()
 
 
-def _json(damage: "Damage", pending: "Report", report: "Report | None") -> "dict[str, Json]":
-    changes = pending.changes or []
+def _json(
+    collection: str, damage: "Damage", pending: "Report | None", report: "Report | None"
+) -> "dict[str, Json]":
+    """`changes` and `failures` are null where no sources were named."""
+    body = pending.to_json() if pending else {}
     return {
-        "collection": pending.collection,
+        "collection": collection,
         "points": damage.points,
         "faults": [fault.to_json() for fault in damage.faults],
-        "changes": [change.to_json() for change in changes],
-        "failures": pending.to_json()["failures"],
+        "changes": body.get("changes"),
+        "failures": body.get("failures"),
         "repaired": None if report is None else report.to_json(),
     }
 
 
-def _print(damage: "Damage", pending: "Report", report: "Report | None") -> None:
-    from ragctl.cli.summary import print_notes, summary
-
+def _print(
+    collection: str, damage: "Damage", pending: "Report | None", report: "Report | None"
+) -> None:
     if report is not None:
         print_notes(report)
         console.say(summary(report))
     lines = [f"{fault.kind}: {fault.source or '-'}: {fault.what}" for fault in damage.faults]
-    damaged = damage.documents
-    lines += [
-        f"not as its source: {change.source}: {change.why}"
-        for change in pending.changes or []
-        if change.source not in damaged
-    ]
-    lines += [f"failed: {failure.source}: {failure.error}" for failure in pending.failures]
+    found = f"{collection}: {damage.points:,} points looked at"
+    if pending is not None:
+        lines += [
+            f"not as its source: {change.source}: {change.why}"
+            for change in pending.changes or []
+            if change.source not in damage.documents
+        ]
+        lines += [f"failed: {failure.source}: {failure.error}" for failure in pending.failures]
+        found += f"; {pending.documents.unchanged:,} documents stand"
     for line in lines[:_SHOWN]:
         console.say(console.one_line(line))
     if len(lines) > _SHOWN:
         console.say(f"… and {len(lines) - _SHOWN:,} more (--json lists all)")
-    standing = pending.documents.unchanged
-    found = f"{damage.points:,} points looked at; {standing:,} documents stand"
-    if lines:
-        advice = "" if report is not None else "; --repair embeds what is missing"
-        console.say(f"{pending.collection}: {found}; {len(lines):,} differences{advice}")
-    else:
-        console.say(f"{pending.collection}: {found}; all is as it should be")
+    if not lines:
+        console.say(f"{found}; all is as it should be")
+        return
+    advice = "" if report is not None else "; --repair embeds what is missing"
+    console.say(f"{found}; {len(lines):,} difference{'' if len(lines) == 1 else 's'}{advice}")
