@@ -1,0 +1,50 @@
+"""A year of nightly runs over a changing tree, on both stores.
+
+`pytest -m soak tests/test_year.py` runs whole years; RAGCTL_TEST_SEED names another one.
+"""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.world import World
+from tests.year import NIGHTS, Year
+
+_COMMON = ["quiet"] * 3  # in a year, most nights are quiet
+
+
+def _year(world: World, tmp_path: Path, seed: int) -> Year:
+    hosts = (tmp_path / "host-a", tmp_path / "host-b")
+    year = Year(world, random.Random(seed), hosts)
+    year.begin()
+    year.quiet()
+    return year
+
+
+def test_a_short_year(world: World, tmp_path: Path) -> None:
+    """Each kind of night twice, in an order of chance."""
+    seed = int(os.environ.get("RAGCTL_TEST_SEED", "1"))
+    year = _year(world, tmp_path, seed)
+    nights = [name for name in NIGHTS for _ in range(2)] + _COMMON
+    year.dice.shuffle(nights)
+    for name in nights:
+        year.day()
+        print(f"night {year.night}: {name}")
+        NIGHTS[name](year)
+    assert year.happened["budget reached"] == 2
+    print(dict(year.happened))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(3))
+def test_a_long_year(world: World, tmp_path: Path, seed: int) -> None:
+    year = _year(world, tmp_path, 1000 * int(os.environ.get("RAGCTL_TEST_SEED", "1")) + seed)
+    for _ in range(365):
+        year.day()
+        name = year.dice.choice([*NIGHTS, *_COMMON])
+        print(f"night {year.night}: {name}")
+        NIGHTS[name](year)
+    for event in ("killed", "budget reached", "locked out"):
+        assert year.happened[event] > 0
