@@ -1,5 +1,6 @@
 """A pipeline carried out from end to end, under the collection's lock."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -42,7 +43,9 @@ class Run:
         pipeline = self.pipeline
         found = scan(pipeline)
         with ExitStack() as stack:
-            stack.enter_context(self.store.lock(pipeline.collection))
+            patience = math.inf if pipeline.wait else 0.0
+            with self.stop.waiting():  # may be long
+                stack.enter_context(self.store.lock(pipeline.collection, patience=patience))
             collection = self.store.open(pipeline.collection)
             if collection is not None:
                 stack.callback(collection.close)
