@@ -43,7 +43,8 @@ SECONDS = 45.0  # that a lease lives without a beat
 LONGEST = 3600.0
 LEASE = "lease"
 _BEATS = 4.5  # in the life of a lease
-_LOOKS = 20  # of a watcher in that time
+_LOOKS = 20  # of a watcher in that time, at least
+_LOOK = 2.0  # seconds between two of them, at most
 _FAREWELL = 5.0  # seconds for the last request
 _FREE = "free"
 # One that goes on while the machine sleeps: on Linux the first, on macOS the second.
@@ -119,7 +120,7 @@ class Lease:
                     f"{self._what} is held by a run elsewhere ({seen.who}); "
                     "waiting for it to end, or to be found dead"
                 )
-                time.sleep(seen.seconds / _LOOKS)
+                time.sleep(min(_LOOK, seen.seconds / _LOOKS))
                 found = self.look()
             if found is not None and found.token != seen.token:
                 if not found.free:
