@@ -535,6 +535,12 @@ def test_a_life_that_no_lease_has_is_refused(said: str) -> None:
         open_store("http://127.0.0.1:1", environ={"RAGCTL_LEASE_SECONDS": said})
 
 
+def spoil(facade: QdrantFacade, token: object) -> None:
+    rubbish = {"lease": token, "host": 7, "who": ["\x1b[2J"], "seconds": "many"}
+    body = {"operations": [{"set_payload": {"payload": rubbish, "points": [HIDDEN]}}]}
+    httpx.post(f"{facade.url}/collections/docs/points/batch", json=body).raise_for_status()
+
+
 def test_rubbish_in_place_of_a_lease_is_watched_like_one(
     facade: QdrantFacade, host: Hosts, clock: list[float]
 ) -> None:
@@ -542,9 +548,7 @@ def test_rubbish_in_place_of_a_lease_is_watched_like_one(
     store.create("docs", SETTINGS)
     with store.lock("docs"):
         pass
-    rubbish = {"lease": "\x1b[31m", "host": 7, "who": ["\x1b[2J"], "seconds": "many"}
-    body = {"operations": [{"set_payload": {"payload": rubbish, "points": [HIDDEN]}}]}
-    httpx.post(f"{facade.url}/collections/docs/points/batch", json=body).raise_for_status()
+    spoil(facade, "\x1b[31m")
     told: list[str] = []
 
     def tell(line: str) -> None:
@@ -554,6 +558,10 @@ def test_rubbish_in_place_of_a_lease_is_watched_like_one(
     with store.lock("docs", waiting=tell):
         assert not is_free(facade)
     assert told[0].isprintable()
+    spoil(facade, 7)  # which no filter for a word finds
+    clock[0] = 0.0
+    with pytest.raises(StoreError, match="its lease '7' cannot be taken"):
+        store.lock("docs", waiting=tell).__enter__()
 
 
 # Whole runs

@@ -28,7 +28,7 @@ class WriterProcess:
         assert self.said() == "held"
 
     def said(self) -> str:
-        return _pipe(self.process.stdout).readline().strip()
+        return str(_pipe(self.process.stdout).readline()).strip()
 
     def write(self, number: int) -> str:
         """What came of writing a point."""

@@ -115,6 +115,8 @@ class Lease:
                 if found is not None and found.token == self._token(self._beat):
                     self._begin(began)
                     return
+                if found == seen:
+                    raise StoreError(f"{self._what}: its lease {seen.token!r} cannot be taken")
             else:
                 wait.tell(
                     f"{self._what} is held by a run elsewhere ({seen.who}); "
