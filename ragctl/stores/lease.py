@@ -171,6 +171,7 @@ class Lease:
 
     def _begin(self, confirmed: float) -> None:
         self._confirmed = confirmed
+        self._end.set()  # of the lease on a collection that is gone
         self._end = threading.Event()
         threading.Thread(target=self._go_on, args=(self._end,), name="lease", daemon=True).start()
 
