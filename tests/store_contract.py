@@ -1,5 +1,7 @@
 """What every store must do, whoever it is; tests/test_stores.py runs it on each."""
 
+import math
+import os
 import threading
 import uuid
 from collections.abc import Iterator
@@ -333,6 +335,33 @@ class StoreContract:
                 pass
         with store.lock("docs"):
             pass
+
+    def test_a_second_writer_waits_and_says_so_once(
+        self, store: Store, collection: Collection
+    ) -> None:
+        told: list[str] = []
+        waits, had = threading.Event(), threading.Event()
+
+        def tell(line: str) -> None:
+            told.append(line)
+            waits.set()
+
+        def wait() -> None:
+            with collection.lock(patience=math.inf, waiting=tell):
+                had.set()
+
+        second = threading.Thread(target=wait)
+        with store.lock("docs"):
+            second.start()
+            assert waits.wait(30)
+            with pytest.raises(Locked, match="wait for it to end"):
+                store.lock("docs", patience=0.3).__enter__()
+            assert not had.is_set()
+        second.join(30)
+        assert had.is_set()
+        (line,) = told
+        assert "'docs'" in line
+        assert f"process {os.getpid()}" in line
 
     def test_readers_and_a_writer_in_threads(self, store: Store, collection: Collection) -> None:
         """Whoever reads while another writes sees whole points, and nobody waits for ever."""

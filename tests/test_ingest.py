@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -19,6 +20,7 @@ from ragctl.errors import (
     UsageError,
 )
 from ragctl.index.points import text_hash
+from ragctl.index.report import Report
 from ragctl.pipeline import Embedding, Source
 from ragctl.stores import open_store
 from ragctl.stores.base import Batch, Collection, Match
@@ -421,6 +423,19 @@ def test_a_second_run_is_kept_out(world: World) -> None:
     ):
         world.ingest()
     assert counts(world.ingest()) == {"added": 1}
+
+
+def test_a_second_run_may_wait(world: World) -> None:
+    world.write("a.md", paragraphs("one"))
+    reports: list[Report] = []
+    second = threading.Thread(target=lambda: reports.append(world.ingest(wait=True)))
+    with closing(open_store(world.store, environ={})) as store, store.lock("docs"):
+        second.start()
+        second.join(0.3)  # time to fail in
+        assert second.is_alive()
+        assert not reports
+    second.join(60)
+    assert counts(reports[0]) == {"added": 1}
 
 
 class Watched:

@@ -133,6 +133,33 @@ def test_versions_differ(version: str, keeps_metadata: bool, best: int | None) -
         assert found == ([] if best is None else [ident(best)])
 
 
+@pytest.mark.parametrize(("version", "kept"), [("1.15.4", "c"), ("1.16.0", "a"), ("1.17.0", "a")])
+def test_an_update_filter_keeps_what_does_not_match(version: str, kept: str) -> None:
+    """Before 1.16 it is lost, and everything written over."""
+    with QdrantFacade(version=version) as facade, httpx.Client(base_url=facade.url) as client:
+        client.put(DOCS, json=VECTORS).raise_for_status()
+        client.post(f"{DOCS}/points/batch", json=upsert())
+        condition = {"must": [{"key": "source", "match": {"value": "b"}}]}
+        points = [{**ONE, "id": ident(n), "payload": {"source": "c"}} for n in (1, 2)]
+        written = {"points": points, "update_filter": condition}
+        answer = client.post(f"{DOCS}/points/batch", json={"operations": [{"upsert": written}]})
+        assert answer.status_code == 200
+        found = client.post(f"{DOCS}/points/scroll", json={}).json()["result"]["points"]
+        assert [point["payload"]["source"] for point in found] == [kept, "c"]
+
+
+def test_an_update_mode_is_known_from_1_17_on() -> None:
+    for version, kept in (("1.16.0", "c"), ("1.17.0", "a")):
+        with QdrantFacade(version=version) as facade, httpx.Client(base_url=facade.url) as client:
+            client.put(DOCS, json=VECTORS).raise_for_status()
+            client.post(f"{DOCS}/points/batch", json=upsert())
+            again = upsert(payload={"source": "c"})
+            again["operations"][0]["upsert"]["update_mode"] = "insert_only"
+            client.post(f"{DOCS}/points/batch", json=again).raise_for_status()
+            (found,) = client.post(f"{DOCS}/points/scroll", json={}).json()["result"]["points"]
+            assert found["payload"]["source"] == kept
+
+
 def test_keys_are_checked_but_for_the_version(facade: QdrantFacade, client: httpx.Client) -> None:
     facade.api_key = "right"
     assert client.get("/").status_code == 200

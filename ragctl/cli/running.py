@@ -76,6 +76,7 @@ def _ended(
                 stop=stop,
                 progress=bar,
                 planned=bar.planned,
+                waiting=lambda text: console.warn(text, level="info", event="waiting"),
                 saved=saved,
             )
             report = job.estimate() if dry_run else job.ingest()

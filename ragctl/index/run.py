@@ -1,5 +1,6 @@
 """A pipeline carried out from end to end, under the collection's lock."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -22,7 +23,7 @@ from ragctl.index.stop import Stop
 from ragctl.index.survey import Survey, connect_for, settled, survey, with_canary
 from ragctl.index.verify import Damage, inspect
 from ragctl.pipeline import Pipeline
-from ragctl.stores.base import Collection, Store
+from ragctl.stores.base import Collection, Store, Told, nobody
 
 
 def _quiet(plan: Plan, found: Scan) -> None:
@@ -33,7 +34,8 @@ def _quiet(plan: Plan, found: Scan) -> None:
 class Run:
     """One run of a pipeline. Once there is a `report`, it is true at any moment.
 
-    `saved`: apply this plan exactly, or refuse. `repair`: look at every point first,
+    `waiting` is told when another run is waited for. `saved`: apply this plan exactly,
+    or refuse. `repair`: look at every point first,
     and embed again what is damaged. `clock`: seconds since 1970.
     """
 
@@ -43,6 +45,7 @@ class Run:
     stop: Stop = field(default_factory=Stop)
     progress: Progress = field(default_factory=Progress)
     planned: Callable[[Plan, Scan], None] = _quiet
+    waiting: Told = nobody
     saved: SavedPlan | None = None
     repair: bool = False
     clock: Callable[[], float] = time.time
@@ -56,7 +59,11 @@ class Run:
         found = scan(pipeline)
         scanned = time.monotonic() - started
         with ExitStack() as stack:
-            stack.enter_context(self.store.lock(pipeline.collection))
+            patience = math.inf if pipeline.wait else 0.0
+            with self.stop.waiting():  # may be long
+                stack.enter_context(
+                    self.store.lock(pipeline.collection, patience=patience, waiting=self.waiting)
+                )
             collection = self.store.open(pipeline.collection)
             if collection is not None:
                 stack.callback(collection.close)

@@ -19,7 +19,8 @@ def open_store(
     """The store at `location`: an http(s) URL names a Qdrant server, anything else a folder.
 
     From `environ`: the server's key in RAGCTL_QDRANT_API_KEY, else QDRANT_API_KEY;
-    RAGCTL_QDRANT_GRPC_PORT (usually 6334) speaks gRPC on that port instead of REST.
+    RAGCTL_QDRANT_GRPC_PORT (usually 6334) speaks gRPC on that port instead of REST;
+    RAGCTL_LEASE_SECONDS, after which a run on another host that gives no sign is dead.
     `patience`: seconds for an answer to come, or for another process to make way; None:
     the store's own. Nothing is contacted yet. Raises UsageError for a location or key that
     cannot be one.
@@ -32,11 +33,17 @@ def open_store(
             raise UsageError(f"RAGCTL_QDRANT_GRPC_PORT={grpc}: not a port number")
         key = environ.get("RAGCTL_QDRANT_API_KEY") or environ.get("QDRANT_API_KEY")
         port = int(grpc) if grpc else None
+        lease = _lease_seconds(environ)
         if patience is None:
-            return ServerStore(location, api_key=key, grpc_port=port)
+            return ServerStore(location, api_key=key, grpc_port=port, lease=lease)
         timeout = max(1, round(patience))
         return ServerStore(
-            location, api_key=key, grpc_port=port, timeout=timeout, patience=patience
+            location,
+            api_key=key,
+            grpc_port=port,
+            timeout=timeout,
+            patience=patience,
+            lease=lease,
         )
     if "://" in location:
         raise UsageError(f"store {location!r}: write http://… or https://… for a Qdrant server")
@@ -46,3 +53,16 @@ def open_store(
 
     folder = Path(location).expanduser()
     return EdgeStore(folder) if patience is None else EdgeStore(folder, patience=patience)
+
+
+def _lease_seconds(environ: Mapping[str, str]) -> float | None:
+    given = environ.get("RAGCTL_LEASE_SECONDS", "")
+    if not given:
+        return None
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 3600:  # also what is no number
+        raise UsageError(f"RAGCTL_LEASE_SECONDS={given}: seconds, from 1 to 3600")
+    return seconds

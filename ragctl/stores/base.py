@@ -18,7 +18,7 @@ Obligations of an implementation (tests/store_contract.py checks each):
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
@@ -30,6 +30,8 @@ from ragctl.records import Json
 
 Vector: TypeAlias = np.ndarray  # float32, shape (dim,)
 Payload: TypeAlias = dict[str, Json]
+
+Told: TypeAlias = Callable[[str], None]  # somebody who is told a line
 
 FORMAT = 1  # of the settings and payloads kept in a collection
 DENSE = "dense"
@@ -186,6 +188,10 @@ def check_name(name: str) -> None:
         )
 
 
+def nobody(line: str) -> None:
+    """Nobody is told."""
+
+
 class Collection(Protocol):
     """One collection, made by ragctl or adopted."""
 
@@ -218,8 +224,16 @@ class Collection(Protocol):
     def note(self, notes: Mapping[str, Json]) -> None:
         """Set these keys of the settings' notes, and keep the others."""
 
-    def lock(self) -> AbstractContextManager[None]:
-        """The right to write, for one run at a time; raises Locked at once if taken."""
+    def lock(
+        self, *, patience: float = 0.0, waiting: Told = nobody
+    ) -> AbstractContextManager[None]:
+        """The right to write, for one run at a time.
+
+        While another run has it, waits `patience` seconds (math.inf: for ever), says so
+        to `waiting` in one line, once, and raises Locked in the end. A run that died
+        does not have it; to find that out may take longer than `patience`. A run that
+        lost the right, as it stood still for long, gets Locked from its next write.
+        """
 
     def finish(self) -> None:
         """End of a run: make durable, and compact where it pays."""
@@ -248,7 +262,9 @@ class Store(Protocol):
     def drop(self, name: str) -> None:
         """Remove it and all it holds. Nothing happens if it does not exist."""
 
-    def lock(self, name: str) -> AbstractContextManager[None]:
+    def lock(
+        self, name: str, *, patience: float = 0.0, waiting: Told = nobody
+    ) -> AbstractContextManager[None]:
         """As Collection.lock, also before the collection exists."""
 
     def close(self) -> None:

@@ -30,12 +30,14 @@ from ragctl.stores.base import (
     Scored,
     Settings,
     SparseVector,
+    Told,
     Where,
     check_name,
     is_name,
+    nobody,
     read_settings,
 )
-from ragctl.stores.locks import private_folder, run_lock
+from ragctl.stores.locks import Wait, private_folder, run_lock
 from ragctl.stores.shard import Shard, engine_errors
 
 _PAGE = 1000  # points read at a time; with vectors a tenth of it
@@ -106,10 +108,13 @@ class EdgeStore:
             return
         shutil.rmtree(gone)
 
-    def lock(self, name: str) -> AbstractContextManager[None]:
+    def lock(
+        self, name: str, *, patience: float = 0.0, waiting: Told = nobody
+    ) -> AbstractContextManager[None]:
         self._folder(name)
         private_folder(self._root)
-        return run_lock(self.lock_path(name, "run"), f"collection {name!r}")
+        wait = Wait(patience, waiting)
+        return run_lock(self.lock_path(name, "run"), f"collection {name!r}", wait)
 
     def lock_path(self, name: str, kind: str) -> Path:
         return self._root / "locks" / f"{name}.{kind}.lock"
@@ -206,8 +211,10 @@ class EdgeCollection:
         new.replace(path)  # one step: the old settings or the new ones
         self.settings = settings
 
-    def lock(self) -> AbstractContextManager[None]:
-        return self._store.lock(self.name)
+    def lock(
+        self, *, patience: float = 0.0, waiting: Told = nobody
+    ) -> AbstractContextManager[None]:
+        return self._store.lock(self.name, patience=patience, waiting=waiting)
 
     def finish(self) -> None:
         self._seal()

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -12,6 +13,7 @@ import portalocker
 from ragctl.errors import Locked, StoreError
 
 _POLL = 0.005  # seconds between attempts at a lock that is taken
+_RUN_POLL = 0.1  # the same, where a whole run is waited for
 
 
 def try_lock(file: IO[str], *, shared: bool = False) -> bool:
@@ -28,18 +30,36 @@ def unlock(file: IO[str]) -> None:
     portalocker.unlock(file)
 
 
+class Wait:
+    """How long another run may be waited for, and who is told of it, once."""
+
+    def __init__(self, patience: float, tell: Callable[[str], None]) -> None:
+        self._end = time.monotonic() + patience
+        self._tell = tell
+        self._told = False
+
+    def check(self, what: str, holder: str) -> None:
+        """Go on waiting for `holder`, a run that is alive; raises Locked after the end."""
+        line = f"{what} is being written by another run ({holder})"
+        if time.monotonic() >= self._end:
+            raise Locked(f"{line}; wait for it to end, then run again")
+        self.tell(f"{line}; waiting for it to end")
+
+    def tell(self, line: str) -> None:
+        if not self._told:
+            self._told = True
+            self._tell(line)
+
+
 @contextmanager
-def run_lock(path: Path, what: str) -> Iterator[None]:
-    """The right to write `what`, or Locked at once, naming the holder's process."""
+def run_lock(path: Path, what: str, wait: Wait) -> Iterator[None]:
+    """The right to write `what`; raises Locked, naming the holder's process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
-        if not try_lock(file):
+        while not try_lock(file):
             file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise Locked(
-                f"{what} is being written by another run (process {holder}); "
-                "wait for it to end, then run again"
-            )
+            wait.check(what, f"process {file.read().strip() or 'unknown'}")
+            time.sleep(_RUN_POLL)
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))
@@ -103,6 +123,20 @@ class Turn:
     def close(self) -> None:
         self._turn.close()
         self._queue.close()
+
+
+def own_mark(path: Path) -> str:
+    """A random name kept in a file: made by whoever asks first, the same for all."""
+    with path.open("a+", encoding="utf-8") as file:
+        while not try_lock(file):
+            time.sleep(_POLL)
+        file.seek(0)
+        mark = file.read().strip()
+        if not mark:
+            mark = uuid.uuid4().hex
+            file.write(mark)
+            file.flush()
+        return mark
 
 
 def private_folder(path: Path) -> Path:

@@ -1,9 +1,9 @@
 """The server store: collections on a Qdrant server, over REST or gRPC.
 
 A collection's settings live with it: in its `metadata` where the server has that
-(1.16), before that in the payload of one point without vectors. No search can
-return such a point; every read and every write by filter excludes its id. Only
-collections that have it pay for that, one `must_not` on an id.
+(1.16), before that in the payload of one point without vectors. The same point holds
+the lease of the run that writes. No search can return it; every read and every write
+by filter excludes its id.
 
 Memory on the server stays flat: dense vectors, sparse and payload indexes and
 payloads are on disk behind the page cache. The HNSW graph stays in memory (about
@@ -11,25 +11,39 @@ payloads are on disk behind the page cache. The HNSW graph stays in memory (abou
 """
 
 import hashlib
+import platform
+import time
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import platformdirs
 from qdrant_client import QdrantClient, models
 
-from ragctl.errors import StoreError
-from ragctl.stores.base import BM25, DENSE, KEYWORDS, Settings, check_name, read_settings
-from ragctl.stores.locks import private_folder, run_lock
-from ragctl.stores.server_collection import MARK, Limits, ServerCollection, applied, what
-from ragctl.stores.server_wire import Refusal, Wire
+from ragctl.errors import Locked, StoreError
+from ragctl.stores.base import (
+    BM25,
+    DENSE,
+    KEYWORDS,
+    Settings,
+    Told,
+    check_name,
+    nobody,
+    read_settings,
+)
+from ragctl.stores.lease import LEASE, SECONDS, Lease, Seen
+from ragctl.stores.locks import Wait, own_mark, private_folder, run_lock
+from ragctl.stores.server_collection import MARK, Limits, ServerCollection
+from ragctl.stores.server_points import HIDDEN
+from ragctl.stores.server_wire import Refusal, Wire, applied, what
 
 T = TypeVar("T")
 
-_SETTINGS_POINT = str(uuid.uuid5(uuid.NAMESPACE_URL, "https://ragctl.invalid/settings-point"))
-_METADATA = (1, 16)  # first version to keep collection metadata
+_METADATA = (1, 16)  # first version to keep collection metadata, and to know update_filter
+_INDEXED = frozenset({*KEYWORDS, LEASE})  # strict mode wants one for each field filtered by
+_GLANCE = 0.1  # seconds between looks at a collection that another run is making
 
 
 class ServerStore:
@@ -41,7 +55,8 @@ class ServerStore:
     api_key: sent with every request, shown nowhere. grpc_port: speak gRPC on this
     port instead of REST. timeout: seconds for one request. patience: seconds to go
     on repeating one that fails for a passing reason. backoff: the first pause.
-    state: folder for lock files, else the platform's for this user.
+    lease: seconds after which a run that gives no sign is dead. state: folder for lock
+    files, else the platform's for this user.
     """
 
     def __init__(
@@ -53,16 +68,25 @@ class ServerStore:
         timeout: int = 60,
         patience: float = 120.0,
         backoff: float = 0.25,
+        lease: float | None = None,
         state: Path | None = None,
     ) -> None:
-        self._wire = Wire(
-            url,
-            api_key=api_key,
-            grpc_port=grpc_port,
-            timeout=timeout,
-            patience=patience,
-            backoff=backoff,
-        )
+
+        def wire(timeout: int) -> Wire:
+            return Wire(
+                url,
+                api_key=api_key,
+                grpc_port=grpc_port,
+                timeout=timeout,
+                patience=patience,
+                backoff=backoff,
+            )
+
+        self._wire = wire(timeout)
+        self._new_wire = wire
+        self._timeout = timeout
+        self._lease_seconds = SECONDS if lease is None else lease
+        self._leases: dict[str, Lease] = {}
         self._state = state or platformdirs.user_state_path("ragctl")
         self.location = self._wire.url
 
@@ -85,14 +109,16 @@ class ServerStore:
         info = self._info(name)
         if info is None:
             return None
-        mark, hidden = self._mark(name, info)
+        mark, in_metadata = self._mark(name, info)
         if mark is None:
             if self._is_unfinished(name, info):
                 return None
             raise self._foreign(name)
         settings = read_settings(mark, f"{what(name)} at {self.location}")
-        self._index(name, set(KEYWORDS) - set(info.payload_schema))
-        return ServerCollection(self, self._wire, name, settings, Limits.of(info), hidden=hidden)
+        self._index(name, _INDEXED - set(info.payload_schema))
+        return ServerCollection(
+            self, self._wire, name, settings, Limits.of(info), metadata=in_metadata
+        )
 
     def create(self, name: str, settings: Settings) -> "ServerCollection":
         check_name(name)
@@ -109,14 +135,18 @@ class ServerStore:
             if not exists:
                 raise self._wire.error(what(name), made)
             if not self._is_this_creation(name, mark, settings):
-                raise StoreError(f"{what(name)} exists already at {self.location}")
+                raise self._exists(name)
         if not keeps_metadata:
-            point = models.PointStruct(id=_SETTINGS_POINT, vector={}, payload={MARK: mark})
+            point = models.PointStruct(id=HIDDEN, vector={}, payload={MARK: mark})
             self._do(name, lambda client: applied(client.upsert(name, [point], wait=True)))
-        self._index(name, set(KEYWORDS))
+        self._index(name, _INDEXED)
+        lease = self._leases.get(name)
+        if lease is not None:
+            lease.take(lease.look(), Wait(0.0, nobody))
         info = self._do(name, lambda client: client.get_collection(name))
-        hidden = None if keeps_metadata else _SETTINGS_POINT
-        return ServerCollection(self, self._wire, name, settings, Limits.of(info), hidden=hidden)
+        return ServerCollection(
+            self, self._wire, name, settings, Limits.of(info), metadata=keeps_metadata
+        )
 
     def drop(self, name: str) -> None:
         """As the protocol says; a collection that ragctl did not make is refused."""
@@ -126,18 +156,47 @@ class ServerStore:
             return
         if self._mark(name, info)[0] is None and not self._is_unfinished(name, info):
             raise self._foreign(name)
-        self._do(name, lambda client: client.delete_collection(name))
 
-    def lock(self, name: str) -> AbstractContextManager[None]:
-        """The right to write, among the processes of this user on this machine only.
+        def delete(client: QdrantClient) -> None:
+            self.check_lock(name)
+            client.delete_collection(name)
 
-        Qdrant has no locks; two machines that write one collection at the same time
-        are not kept apart.
+        self._do(name, delete)
+        if name in self._leases:
+            self._leases[name].forget()
+
+    @contextmanager
+    def lock(self, name: str, *, patience: float = 0.0, waiting: Told = nobody) -> Iterator[None]:
+        """As the protocol says: a file lock among the processes of this user here, and
+        among all others the collection's lease, from its first moment on.
+
+        Raises StoreError where the key may not write.
         """
         check_name(name)
         digest = hashlib.sha256(f"{self.location}\0{name}".encode()).hexdigest()[:16]
         folder = private_folder(self._state / "locks")
-        return run_lock(folder / f"{name}-{digest}.lock", f"{what(name)} at {self.location}")
+        wait = Wait(patience, waiting)
+        with run_lock(folder / f"{name}-{digest}.lock", f"{what(name)} at {self.location}", wait):
+            # The digest too: one server may go by two names, with a file lock for each.
+            host = f"{own_mark(folder / 'host')} {platform.node()} {digest}"
+            # An answer that does not come must not cost the lease.
+            timeout = max(1, min(self._timeout, round(self._lease_seconds / 4)))
+            with closing(self._new_wire(timeout)) as wire:
+                lease = Lease(wire, name, host=host, seconds=self._lease_seconds)
+                self._leases[name] = lease
+                try:
+                    self._wire.check()
+                    lease.take(self._seen(name, lease), wait)
+                    yield
+                finally:
+                    del self._leases[name]
+                    lease.release()
+
+    def check_lock(self, name: str) -> None:
+        """Raises Locked where this store locked the collection and has lost it since."""
+        lease = self._leases.get(name)
+        if lease is not None:
+            lease.check()
 
     def close(self) -> None:
         self._wire.close()
@@ -147,6 +206,25 @@ class ServerStore:
 
     def _do(self, name: str, request: Callable[[QdrantClient], T]) -> T:
         return self._wire.call(what(name), request)
+
+    def _seen(self, name: str, lease: Lease) -> Seen | None:
+        """The lease as it is, of a collection that is whole and ours; else None."""
+        seen = lease.look()
+        if seen is None or seen.token is not None:
+            return seen
+        info = self._info(name)
+        if info is None or self._mark(name, info)[0] is None:
+            return None
+        self._index(name, {LEASE} - set(info.payload_schema))
+        return seen
+
+    def _exists(self, name: str) -> Exception:
+        if name in self._leases:
+            return Locked(
+                f"{what(name)} at {self.location} was made by another run just now; "
+                "wait for it to end, then run again"
+            )
+        return StoreError(f"{what(name)} exists already at {self.location}")
 
     def _foreign(self, name: str) -> StoreError:
         return StoreError(
@@ -164,14 +242,13 @@ class ServerStore:
 
     def _mark(
         self, name: str, info: models.CollectionInfo
-    ) -> tuple[Mapping[str, Any] | None, str | None]:
-        """Our settings in a collection, and the id of the point that holds them, if one does."""
+    ) -> tuple[Mapping[str, Any] | None, bool]:
+        """Our settings in a collection, if it has any, and whether they are in its metadata."""
         mark = (info.config.metadata or {}).get(MARK)
         if mark is not None:
-            return mark, None
-        found = self._do(name, lambda client: client.retrieve(name, [_SETTINGS_POINT]))
-        mark = (found[0].payload or {}).get(MARK) if found else None
-        return mark, None if mark is None else _SETTINGS_POINT
+            return mark, True
+        found = self._do(name, lambda client: client.retrieve(name, [HIDDEN]))
+        return (found[0].payload or {}).get(MARK) if found else None, False
 
     def _is_ours(self, name: str) -> bool:
         info = self._info(name)
@@ -199,7 +276,7 @@ class ServerStore:
         found, _ = self._mark(name, info)
         if found is not None:
             return bool(found.get("made") == mark["made"])
-        if not self._is_unfinished(name, info):
+        if not self._is_unfinished(name, info) or self._is_finished_soon(name):
             return False
         vectors = info.config.params.vectors
         if isinstance(vectors, dict) and vectors[DENSE].size == settings.dim:
@@ -208,7 +285,19 @@ class ServerStore:
         self._do(name, lambda client: client.create_collection(name, **_config(settings)))
         return True
 
-    def _index(self, name: str, fields: set[str]) -> None:
+    def _is_finished_soon(self, name: str) -> bool:
+        """Whether another run is about to write the settings: not, if it takes too long."""
+        if name not in self._leases:
+            return False
+        end = time.monotonic() + self._lease_seconds
+        while time.monotonic() < end:
+            time.sleep(_GLANCE)
+            info = self._info(name)
+            if info is None or self._mark(name, info)[0] is not None:
+                return True
+        return False
+
+    def _index(self, name: str, fields: Set[str]) -> None:
         """Make the missing keyword indexes; a key that may only read does without them."""
         for field in sorted(fields):
             made = self._index_field(name, field)

@@ -8,8 +8,9 @@ from typing import Any, Protocol, TypeVar
 from qdrant_client import QdrantClient, models
 
 from ragctl.records import Json
-from ragctl.stores.base import Batch, Point, Query, Scored, Settings, Where
+from ragctl.stores.base import Batch, Point, Query, Scored, Settings, Told, Where, nobody
 from ragctl.stores.server_points import (
+    HIDDEN,
     as_request,
     filter_of,
     fuse,
@@ -18,7 +19,7 @@ from ragctl.stores.server_points import (
     sides,
     write_requests,
 )
-from ragctl.stores.server_wire import NotYetError, Wire
+from ragctl.stores.server_wire import Wire, applied, what
 
 T = TypeVar("T")
 
@@ -52,16 +53,21 @@ class Limits:
 class Locking(Protocol):
     """The store, as far as a collection needs it."""
 
-    def lock(self, name: str) -> AbstractContextManager[None]: ...
+    def lock(
+        self, name: str, *, patience: float, waiting: Told
+    ) -> AbstractContextManager[None]: ...
+
+    def check_lock(self, name: str) -> None: ...
 
 
-MARK = "ragctl"  # the key of our settings in metadata, or in the settings point's payload
+MARK = "ragctl"  # the key of our settings in metadata, or in the hidden point's payload
 
 
 class ServerCollection:
-    """One collection of a ServerStore.
+    """One collection of a ServerStore. `metadata`: its settings are there, not in the point.
 
-    `hidden`: the id of the point that holds the settings, where one does.
+    Every write asks first whether the run still has the collection, if it locked it,
+    and asks again before each new try of a request.
     """
 
     def __init__(
@@ -72,24 +78,24 @@ class ServerCollection:
         settings: Settings,
         limits: Limits,
         *,
-        hidden: str | None,
+        metadata: bool,
     ) -> None:
         self.name = name
         self.settings = settings
         self._store = store
         self._wire = wire
         self._limits = limits
-        self._hidden = hidden
+        self._metadata = metadata
 
     def apply(self, batch: Batch) -> None:
-        requests = write_requests(batch, upsert_limit=self._limits.upsert, hidden=self._hidden)
+        requests = write_requests(batch, upsert_limit=self._limits.upsert, hidden=HIDDEN)
         for operations in requests:
             self._write(operations)
 
     def scroll(
         self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[Point]:
-        condition = filter_of(where, self._hidden)
+        condition = filter_of(where, HIDDEN)
         offset: Any = None
         while True:
             records, offset = self._page(condition, offset, fields, vectors)
@@ -99,14 +105,14 @@ class ServerCollection:
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
         page = _PAGE // 10 if vectors else _PAGE
-        wanted = [point_id for point_id in ids if point_id != self._hidden]
+        wanted = [point_id for point_id in ids if point_id != HIDDEN]
         found: list[Point] = []
         for first in range(0, len(wanted), page):
             found += self._retrieve(wanted[first : first + page], vectors)
         return found
 
     def facet(self, key: str) -> dict[str, int]:
-        # The settings point has none of the indexed fields.
+        # The hidden point has none of the indexed fields.
         limit = min(_FACETS, self._limits.query)
         while True:
             hits = self._facet(key, limit)
@@ -117,7 +123,7 @@ class ServerCollection:
             limit = min(limit * 10, self._limits.query)
 
     def count(self, where: Where = ()) -> int:
-        condition = filter_of(where, self._hidden)
+        condition = filter_of(where, HIDDEN)
         return self._do(
             lambda client: client.count(self.name, count_filter=condition, exact=True)
         ).count
@@ -137,8 +143,10 @@ class ServerCollection:
             hits = self._fused_here(searches, query)
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
-    def lock(self) -> AbstractContextManager[None]:
-        return self._store.lock(self.name)
+    def lock(
+        self, *, patience: float = 0.0, waiting: Told = nobody
+    ) -> AbstractContextManager[None]:
+        return self._store.lock(self.name, patience=patience, waiting=waiting)
 
     def finish(self) -> None:
         """Every write was durable when it returned; the server compacts by itself."""
@@ -151,6 +159,7 @@ class ServerCollection:
 
     def _write(self, operations: list[models.UpdateOperation]) -> None:
         def write(client: QdrantClient) -> None:
+            self._store.check_lock(self.name)
             for result in client.batch_update_points(self.name, operations, wait=True):
                 applied(result)
 
@@ -207,12 +216,19 @@ class ServerCollection:
     def note(self, notes: Mapping[str, Json]) -> None:
         settings = replace(self.settings, notes={**self.settings.notes, **notes})
         mark: dict[str, Any] = {MARK: settings.to_json()}
-        if self._hidden is None:
-            self._do(lambda client: client.update_collection(self.name, metadata=mark))
-        else:
-            point = models.PointStruct(id=self._hidden, vector={}, payload=mark)
-            self._do(lambda client: applied(client.upsert(self.name, [point], wait=True)))
+        if self._metadata:
+            self._describe(mark)
+        else:  # beside the lease
+            body = models.SetPayload(payload=mark, points=[HIDDEN])
+            self._write([models.SetPayloadOperation(set_payload=body)])
         self.settings = settings
+
+    def _describe(self, metadata: dict[str, Any]) -> None:
+        def write(client: QdrantClient) -> None:
+            self._store.check_lock(self.name)
+            client.update_collection(self.name, metadata=metadata)
+
+        self._do(write)
 
     def _fused_there(self, searches: list[models.Prefetch], query: Query) -> list[Scored]:
         weights = [query.fusion.dense, query.fusion.sparse]
@@ -234,14 +250,3 @@ class ServerCollection:
         dense, sparse = self._do(lambda client: client.query_batch_points(self.name, requests))
         fused = fuse(read_hits(dense.points), read_hits(sparse.points), query.fusion)
         return fused[query.offset : query.offset + query.limit]
-
-
-def what(name: str) -> str:
-    """How error lines name a collection."""
-    return f"collection {name!r}"
-
-
-def applied(result: models.UpdateResult) -> None:
-    """A write that waits is completed, or only queued when the server lost patience."""
-    if result.status != models.UpdateStatus.COMPLETED:
-        raise NotYetError(f"a write is still queued on the server ({result.status.value})")

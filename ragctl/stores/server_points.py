@@ -1,6 +1,7 @@
 """Between the store contract's values and the Qdrant client's models."""
 
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -21,6 +22,9 @@ from ragctl.stores.base import (
 )
 
 T = TypeVar("T")
+
+HIDDEN = str(uuid.uuid5(uuid.NAMESPACE_URL, "https://ragctl.invalid/settings-point"))
+"""The one point that is ours, not a document's: the lease, and the settings on old servers."""
 
 MAX_POINTS = 512  # in one request
 MAX_BYTES = 25_000_000  # of JSON in one request; the server's default limit is 32 MiB

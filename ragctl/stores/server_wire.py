@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import grpc  # type: ignore[import-untyped]
 import httpx
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import (
     ApiException,
@@ -133,13 +133,17 @@ class Wire:
             raise self.error(what, outcome)
         return outcome
 
-    def attempt(self, what: str, request: Callable[[QdrantClient], T]) -> T | Refusal:
+    def attempt(
+        self, what: str, request: Callable[[QdrantClient], T], *, patience: float | None = None
+    ) -> T | Refusal:
         """The answer to `request`, or the server's refusal; repeated on what may pass.
 
         Lost connections, timeouts, 408, 429 and 5xx are repeated with growing pauses, or
-        as Retry-After says, until `patience` seconds are over; the last try may run its
-        own timeout beyond that. Raises StoreError then.
+        as Retry-After says, until `patience` seconds (None: the wire's own) are over; the
+        last try may run its own timeout beyond that. Raises StoreError then. What
+        `request` raises of our own errors goes through.
         """
+        patience = self._patience if patience is None else patience
         begin = time.monotonic()
         tries = 0
         while True:
@@ -156,7 +160,7 @@ class Wire:
                 return Refusal(failure.status, failure.reason)
             pause = self._pause(tries, failure)
             spent = time.monotonic() - begin
-            if self._is_last(tries, failure) or spent + pause > self._patience:
+            if self._is_last(tries, failure) or spent + pause > patience:
                 raise self._gave_up(what, failure, tries, spent) from None
             time.sleep(pause)
 
@@ -290,3 +294,14 @@ def _checked_key(key: str | None) -> str | None:
     if not (key.isascii() and key.isprintable()):
         raise UsageError(f"{KEY_VARIABLE} holds characters that no key has; copy it again")
     return key or None
+
+
+def what(name: str) -> str:
+    """How error lines name a collection."""
+    return f"collection {name!r}"
+
+
+def applied(result: models.UpdateResult) -> None:
+    """A write that waits is completed, or only queued when the server lost patience."""
+    if result.status != models.UpdateStatus.COMPLETED:
+        raise NotYetError(f"a write is still queued on the server ({result.status.value})")

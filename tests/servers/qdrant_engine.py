@@ -147,6 +147,15 @@ class Engine:
             if not isinstance(operation.upsert, models.PointsList):
                 raise Problem(400, "only lists of points are served here")
             self._check_points(name, operation.upsert.points)
+            # A server does not know later versions' fields, and says nothing of it.
+            if self.version < (1, 16):
+                operation.upsert.update_filter = None
+            if self.version < (1, 17):
+                operation.upsert.update_mode = None
+            if operation.upsert.update_filter is not None:
+                self._check_filter(
+                    name, operation.upsert.update_filter, "unindexed_filtering_update"
+                )
         written = getattr(operation, "set_payload", getattr(operation, "overwrite_payload", None))
         if written is not None and (written.points is None) == (written.filter is None):
             raise Problem(422, "Validation error in JSON body: either points or filter")
@@ -399,6 +408,8 @@ def _keys(condition: Any) -> Iterator[str]:
     """Payload fields that a filter looks at, nested ones too."""
     if isinstance(condition, models.FieldCondition):
         yield condition.key
+    elif isinstance(condition, models.IsEmptyCondition):
+        yield condition.is_empty.key
     elif isinstance(condition, models.Filter):
         for clause in (condition.must, condition.should, condition.must_not):
             for part in clause if isinstance(clause, list) else [clause]:
