@@ -119,15 +119,16 @@ class Year:
         with closing(job.store):
             return job.ingest()
 
-    def command(self, host: int = 0) -> tuple[list[str], dict[str, str]]:
+    def command(self, host: int) -> tuple[list[str], dict[str, str]]:
+        """A run of a machine of its own, as far as a server can see."""
         world = self.world
         words = [
             *(sys.executable, "-m", "ragctl", "ingest", str(world.root), "--store", world.store),
             *("--model", "jina-embeddings-v3", "--dim", "64", "--base-url", world.server.url),
             *("--chunk-size", "64", "--workers", "1", "--language", "en"),
         ]
-        state = {"XDG_STATE_HOME": str(self.hosts[host])}
-        return words, {**os.environ, **world.environ, **state}
+        own = {"XDG_STATE_HOME": str(self.hosts[host]), "RAGCTL_LEASE_SECONDS": "2"}
+        return words, {**os.environ, **world.environ, **own}
 
     def quiet(self) -> None:
         """A night like most."""
@@ -193,7 +194,7 @@ class Year:
     def killed(self) -> None:
         """SIGKILL at any moment: only what was in flight is paid for twice."""
         self._write(f"kill-{self.night}.md", self._sections(self.dice.randrange(5, 30)))
-        words, environ = self.command()
+        words, environ = self.command(self.dice.randrange(2))
         wanted = self.dice.randrange(0, 6)
         with subprocess.Popen(
             words, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
