@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import subprocess
 import sys
 import termios
@@ -380,8 +381,13 @@ def test_a_local_search_imports_no_server_client(shell: Shell) -> None:
 
 
 def test_completion_is_offered(shell: Shell) -> None:
-    done = shell("--show-completion", "bash")
-    assert "ragctl" in done.stdout + done.stderr
+    # Which shell it is, is seen from the processes above.
+    asked = f"{shlex.join(RAGCTL)} --show-completion; exit $?"
+    done = subprocess.run(
+        ["bash", "-c", asked], env=shell.environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "_ragctl_completion" in done.stdout
 
 
 def test_a_pipeline_file_does_what_the_flags_do(shell: Shell) -> None:

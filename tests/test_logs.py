@@ -17,20 +17,12 @@ from tests.waiting import until
 from tests.world import KEY, paragraphs
 
 RAGCTL = (sys.executable, "-m", "ragctl")
-# A pipeline file with places to tell in, its values from the words after the program's.
-TOLD = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-from ragctl import pipeline
-from ragctl.cli.main import main
-report, metrics, url, *words = sys.argv[1:]
-read = pipeline.read_pipeline
-pipeline.read_pipeline = lambda *given: replace(
-    read(*given),
-    reporting=pipeline.Reporting(Path(report), Path(metrics), url + "/well", url + "/ill"),
-)
-main(words)
+REPORT = """
+[report]
+report_file = "{report}"
+metrics_file = "{metrics}"
+on_success = "{url}/well"
+on_failure = "{url}/ill"
 """
 
 
@@ -52,8 +44,15 @@ class Shell:
         return self.start([*RAGCTL, *words], **environ)
 
     def telling(self, url: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """A run that tells at the URL, in r.json and in m.prom."""
-        return self.start([sys.executable, "-c", TOLD, "r.json", "m.prom", url, *words])
+        """A run of p.toml that tells at the URL, in r.json and in m.prom."""
+        self.tell_at(url, "r.json", "m.prom")
+        return self(*words)
+
+    def tell_at(self, url: str, report: str, metrics: str) -> None:
+        file = self.home / "p.toml"
+        text = file.read_text(encoding="utf-8").partition("\n[report]")[0]
+        told = REPORT.format(url=url, report=report, metrics=metrics)
+        file.write_text(text + told, encoding="utf-8")
 
     def start(self, words: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -233,14 +232,14 @@ def test_a_store_that_is_down_is_told_too(shell: Shell) -> None:
 
 def test_who_cannot_be_told_does_not_change_how_the_run_ends(shell: Shell) -> None:
     with Hooks([404, 404]) as hooks:
-        words = [sys.executable, "-c", TOLD, "no/r.json", "no/m.prom", f"{hooks.url}/s3cret"]
-        done = shell.start([*words, "run", "p.toml", "--quiet"])
+        shell.tell_at(f"{hooks.url}/s3cret", "no/r.json", "no/m.prom")
+        done = shell("run", "p.toml", "--quiet")
         (shell.docs / "bad.docx").write_bytes(b"PK\x03\x04 not a zip")
-        failed = shell.start([*words, "run", "p.toml"])
+        failed = shell("run", "p.toml")
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "warning: the report was not written: no/r.json: No such file or directory",
-        "warning: the metrics were not written: no/m.prom: No such file or directory",
+        f"warning: the report was not written: {shell.home}/no/r.json: No such file or directory",
+        f"warning: the metrics were not written: {shell.home}/no/m.prom: No such file or directory",
         "warning: the call to on_success failed: http://127.0.0.1: answered 404",
     ]
     assert failed.returncode == 3
@@ -262,8 +261,9 @@ def test_a_run_that_is_interrupted_tells_of_it(shell: Shell) -> None:
             f'base_url = "{server.url}"\n'
         )
         server.gate.clear()
+        shell.tell_at(hooks.url, "r.json", "m.prom")
         process = subprocess.Popen(
-            [sys.executable, "-c", TOLD, "r.json", "m.prom", hooks.url, "run", "p.toml", "-q"],
+            [*RAGCTL, "run", "p.toml", "-q"],
             env={**shell.environ, "JINA_API_KEY": KEY},
             cwd=shell.home,
             stderr=subprocess.PIPE,

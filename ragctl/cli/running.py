@@ -43,7 +43,7 @@ def carry_out(
     bar = Bar(shown=sys.stderr.isatty() and not (as_json or quiet or console.logs_json()))
     stop = Stop()
     with signals(stop):
-        outcome, error = _ended(pipeline, stop, bar, saved, dry_run=dry_run)
+        outcome, error = _ended(pipeline, stop, bar, saved, dry_run=dry_run, quiet=quiet)
         try:
             print_outcome(outcome, dry_run=dry_run, quiet=quiet, as_json=as_json)
             sys.stdout.flush()
@@ -57,10 +57,17 @@ def carry_out(
 
 
 def _ended(
-    pipeline: "Pipeline", stop: "Stop", bar: "Bar", saved: "SavedPlan | None", *, dry_run: bool
+    pipeline: "Pipeline",
+    stop: "Stop",
+    bar: "Bar",
+    saved: "SavedPlan | None",
+    *,
+    dry_run: bool,
+    quiet: bool,
 ) -> tuple["Outcome", BaseException | None]:
     """Carry a pipeline out; how it ended, and the error that ended it."""
     from ragctl.index.run import Run
+    from ragctl.stores.base import nobody
     from ragctl.telling import Outcome
 
     job, error, code, message = None, None, 0, None
@@ -76,7 +83,7 @@ def _ended(
                 stop=stop,
                 progress=bar,
                 planned=bar.planned,
-                waiting=lambda text: console.warn(text, level="info", event="waiting"),
+                waiting=nobody if quiet else _waits,
                 saved=saved,
             )
             report = job.estimate() if dry_run else job.ingest()
@@ -88,6 +95,10 @@ def _ended(
     seconds = time.monotonic() - clock
     told = job.report if job else None
     return Outcome(pipeline.collection, started, seconds, code, message, told), error
+
+
+def _waits(text: str) -> None:
+    console.warn(text, level="info", event="waiting")
 
 
 def _tell(outcome: "Outcome", pipeline: "Pipeline") -> None:

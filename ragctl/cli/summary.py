@@ -15,12 +15,12 @@ _LONG = ("collection", "identity", "failures", "warnings")  # not in the log's s
 def print_outcome(outcome: "Outcome", *, dry_run: bool, quiet: bool, as_json: bool) -> None:
     """What people see of a run. Quiet: only what is wrong, and then on standard error."""
     report = outcome.report
-    if report is not None:
+    wrong = outcome.exit_code != 0
+    if report is not None and (wrong or not quiet):
         print_notes(report, quiet=quiet)
     if as_json:
         console.print_json(outcome.to_json())
     elif report is not None:
-        wrong = outcome.exit_code != 0 or bool(report.failures)
         ended = outcome.error is None
         line = summary(report, dry_run=dry_run, ended=ended)
         if quiet and not wrong:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from ragctl.embedding import canary
 from ragctl.embedding.guard import RATIO
 from ragctl.embedding.usage import Bill
 from ragctl.errors import BudgetReached, UsageError
+from ragctl.index import origin
 from ragctl.pipeline import Budget
 from ragctl.records import Json
 from ragctl.stores.base import Collection
@@ -83,7 +85,10 @@ class Ledger:
         self._before = days(collection)
         self._day = today(now)
         self._collection = collection
-        self._first = bill.tokens  # what the canaries took
+        self._first = bill.tokens  # what the canaries of a new collection took
+        self._canaries = 0  # what those of another run will take, at most
+        if collection is not None and origin.canary(collection) is not None:
+            self._canaries = sum(len(text.encode()) for text in canary.DOCUMENTS)
         self._sent = 0  # as counted here
         self._set_aside = Spent()
 
@@ -128,7 +133,8 @@ class Ledger:
         """What will have been billed when so many tokens have been answered."""
         answered, billed = self._bill.counted, self._bill.tokens - self._first
         ratio = billed / answered if answered else RATIO
-        tokens = round(self._bill.tokens + max(0, counted - answered) * ratio)
+        canaries = 0 if self._bill.tokens else self._canaries
+        tokens = round(self._bill.tokens + canaries + max(0, counted - answered) * ratio)
         pending = tokens - self._bill.tokens
         return Spent(tokens, (self._bill.cost or 0.0) + pending * self._dearest / 1e6)
 
