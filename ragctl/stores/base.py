@@ -82,17 +82,66 @@ class Match:
     values: tuple[str | int | bool, ...]
 
 
-Where: TypeAlias = tuple[Match, ...]  # all of them
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A payload number, or a time (RFC 3339 text on both sides), within bounds; None: open."""
+
+    key: str
+    least: float | str | None = None  # value >= least
+    above: float | str | None = None  # value > above
+    most: float | str | None = None  # value <= most
+    below: float | str | None = None  # value < below
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """A keyword field begins with a text."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Has:
+    """A payload field is there, and neither null nor an empty list."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one of the conditions; none of them where there are none."""
+
+    of: "tuple[Condition, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    of: "tuple[Condition, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """None of the conditions holds; of a field that is not there, none does."""
+
+    of: "tuple[Condition, ...]"
+
+
+Condition: TypeAlias = Match | Between | Prefix | Has | AnyOf | AllOf | NoneOf
+Where: TypeAlias = tuple[Condition, ...]  # all of them
 
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """Weighted reciprocal rank fusion, as the engine computes it: over the sides,
-    the sum of 1 / ((rank + 1) / weight + k - 1), ranks from 0.
+    """How two sides become one ranking.
 
+    "rrf": weighted reciprocal ranks, as the engine computes them: over the sides, the
+    sum of 1 / ((rank + 1) / weight + k - 1), ranks from 0. "dbsf": scores of each side
+    normalised by their distribution, and added; it has no weights and no k.
     `prefetch`: how many candidates each side gives to the fusion.
     """
 
+    kind: Literal["rrf", "dbsf"] = "rrf"
     k: int = 2  # the engine's own default
     dense: float = 1.0
     sparse: float = 1.0
@@ -100,8 +149,24 @@ class Fusion:
 
 
 @dataclass(frozen=True, slots=True)
+class Rescore:
+    """Search over quantised vectors, said explicitly: `oversampling` times as many candidates
+    are scored again with the whole vectors, or (`rescore` false) none is.
+    """
+
+    rescore: bool = True
+    oversampling: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """A search. Both vectors: fused by `fusion`. One: that side alone."""
+    """A search. Both vectors: fused by `fusion`. One: that side alone.
+
+    `exact`: without an approximate index. `ef`: candidates kept while walking one.
+    `diversity`: 0 to 1, of maximal marginal relevance over the dense side (1 looks for
+    variety alone); None: none. `min_score`: of one side alone, the least score of a
+    hit. `rescore`: where the collection is quantised.
+    """
 
     limit: int
     dense: Vector | None = None
@@ -109,6 +174,11 @@ class Query:
     where: Where = ()
     fusion: Fusion = Fusion()
     offset: int = 0
+    exact: bool = False
+    ef: int | None = None
+    diversity: float | None = None
+    min_score: float | None = None
+    rescore: Rescore | None = None
 
 
 @dataclass(frozen=True, slots=True)
