@@ -11,7 +11,7 @@ import pytest
 from ragctl.errors import IdentityMismatch, UsageError
 from ragctl.index.report import Report
 from ragctl.index.saved import SavedPlan, read_plan
-from ragctl.pipeline import Budget, Embedding
+from ragctl.pipeline import Budget, Embedding, Source
 from tests.world import World, counts, paragraphs
 
 
@@ -138,9 +138,22 @@ def _run(world: World) -> None:
     world.ingest(only=("new.md",))
 
 
+def _another_folder(world: World) -> None:
+    other = world.root.with_name("other")
+    other.mkdir()
+    (other / "z.md").write_text(paragraphs("z"))
+    world.ingest(sources=(Source(other),))
+
+
 @pytest.mark.parametrize(
     ("move", "names"),
-    [(_touch, "e.md"), (_remove, "e.md"), (_add, "more.md"), (_run, "new.md")],
+    [
+        (_another_folder, "the collection has changed"),
+        (_touch, "e.md"),
+        (_remove, "e.md"),
+        (_add, "more.md"),
+        (_run, "new.md"),
+    ],
 )
 def test_a_plan_is_refused_when_the_world_moved(
     edge_world: World, move: Callable[[World], None], names: str
