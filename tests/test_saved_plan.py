@@ -205,3 +205,15 @@ def test_what_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text('{"format": 99}')
     with pytest.raises(UsageError, match="format 99"):
         read_plan(path)
+
+
+def test_two_equal_documents_become_one_under_a_new_name(world: World) -> None:
+    for name in ("a.md", "b.md"):
+        world.write(name, paragraphs("same"))
+    world.write("c.md", paragraphs("other"))
+    world.ingest()
+    (world.root / "a.md").rename(world.root / "new.md")
+    (world.root / "b.md").unlink()
+    report, _ = plan(world)
+    assert sorted(what for what, _ in told(report).values()) == ["removed", "renamed"]
+    assert counts(report) == counts(world.ingest()) == {"renamed": 1, "removed": 1, "unchanged": 1}
