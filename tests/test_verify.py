@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -206,6 +206,6 @@ def test_vectors_of_a_wrong_dimension_are_named(edge_world: World) -> None:
     edge_world.write("a.md", paragraphs("one"))
     edge_world.ingest()
     with closing(edge_world.open()) as collection:
-        (fault,) = inspect(Shortened(collection)).faults  # type: ignore[arg-type]
+        (fault,) = inspect(cast(Collection, Shortened(collection))).faults
     assert (fault.kind, fault.source) == ("vector", "a.md")
     assert f"{DIM - 1} dimensions, not {DIM}" in fault.what
