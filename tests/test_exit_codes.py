@@ -232,3 +232,16 @@ def test_ctrl_c_ends_the_wait(place: Place) -> None:
         second.send_signal(signal.SIGINT)
         assert second.wait(10) == 130
         second.communicate()
+
+
+def test_few_enough_failures_are_tolerated_in_silence(place: Place) -> None:
+    (place.docs / "bad.pdf").write_bytes(b"%PDF-1.7 rubbish")
+    assert place.run("--fail-on", "50", "--quiet") == (0, "", "")
+    place.add("[policy]\nfail_on = 50\n")
+    got, out, err = place.run()
+    assert got == 0
+    assert "1 failed" in out
+    assert "failed: bad.pdf" in err
+    got, _, err = place.run("--fail-on", "5", "--quiet")
+    assert got == 3
+    assert "failed: bad.pdf" in err

@@ -1,6 +1,7 @@
 """Failed documents: kept, named, tried again at growing distances, never lost."""
 
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +58,17 @@ def test_nothing_is_written_while_a_file_waits(world: World) -> None:
     # Another limit of the parser is a reason to try at once.
     parsing = Parsing(workers=1, timeout=59)
     assert not run(world, NOON + 60, parsing=parsing).failures[0].waits
+
+
+def test_the_settings_are_not_written_for_nothing(edge_world: World) -> None:
+    world = edge_world
+    world.write("bad.pdf", b"%PDF-1.7 rubbish")
+    for _ in range(2):
+        run(world, NOON)
+    settings = Path(world.store) / "collections" / "docs" / "collection.json"
+    before = settings.stat().st_mtime_ns
+    assert run(world, NOON + 60).failures[0].waits
+    assert settings.stat().st_mtime_ns == before
 
 
 def test_a_changed_file_is_tried_at_once_and_forgotten_when_it_is_good(world: World) -> None:
@@ -124,7 +136,7 @@ def test_a_bad_record_holds_its_file_and_the_others_stand(world: World) -> None:
 
 
 def test_another_folder_and_only_leave_what_they_did_not_look_at(
-    edge_world: World, tmp_path: Any
+    edge_world: World, tmp_path: Path
 ) -> None:
     world = edge_world
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
@@ -154,7 +166,7 @@ def test_a_run_that_breaks_off_remembers(edge_world: World) -> None:
     assert kept(world)["a.pdf"].tries in (1, 2)  # tried in time, or not
     world.server.credit = None
     job = world.run()
-    job.clock = lambda: NOON
+    job.clock = lambda: NOON + 10 * DAY  # it is due
     job.planned = lambda plan, found: job.stop.request()
     with closing(job.store), pytest.raises(Interrupted):
         job.ingest()

@@ -11,7 +11,7 @@ import pytest
 from ragctl.errors import IdentityMismatch, UsageError
 from ragctl.index.report import Report
 from ragctl.index.saved import SavedPlan, read_plan
-from ragctl.pipeline import Budget, Embedding
+from ragctl.pipeline import Budget, Embedding, Source
 from tests.world import World, counts, paragraphs
 
 
@@ -138,9 +138,22 @@ def _run(world: World) -> None:
     world.ingest(only=("new.md",))
 
 
+def _another_folder(world: World) -> None:
+    other = world.root.with_name("other")
+    other.mkdir()
+    (other / "z.md").write_text(paragraphs("z"))
+    world.ingest(sources=(Source(other),))
+
+
 @pytest.mark.parametrize(
     ("move", "names"),
-    [(_touch, "e.md"), (_remove, "e.md"), (_add, "more.md"), (_run, "new.md")],
+    [
+        (_another_folder, "the collection has changed"),
+        (_touch, "e.md"),
+        (_remove, "e.md"),
+        (_add, "more.md"),
+        (_run, "new.md"),
+    ],
 )
 def test_a_plan_is_refused_when_the_world_moved(
     edge_world: World, move: Callable[[World], None], names: str
@@ -192,3 +205,15 @@ def test_what_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text('{"format": 99}')
     with pytest.raises(UsageError, match="format 99"):
         read_plan(path)
+
+
+def test_two_equal_documents_become_one_under_a_new_name(world: World) -> None:
+    for name in ("a.md", "b.md"):
+        world.write(name, paragraphs("same"))
+    world.write("c.md", paragraphs("other"))
+    world.ingest()
+    (world.root / "a.md").rename(world.root / "new.md")
+    (world.root / "b.md").unlink()
+    report, _ = plan(world)
+    assert sorted(what for what, _ in told(report).values()) == ["removed", "renamed"]
+    assert counts(report) == counts(world.ingest()) == {"renamed": 1, "removed": 1, "unchanged": 1}

@@ -1,10 +1,10 @@
 """A collection damaged by hand in every way: found, named, and repaired at the least price."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -186,3 +186,26 @@ def test_a_document_of_another_folder_is_told_and_left(edge_world: World, tmp_pa
     assert [(f.kind, f.source) for f in damage(world).faults] == [("missing", "z.md")]
     repair(world, sources=(Source(other),))
     assert damage(world).faults == []
+
+
+class Shortened:
+    """A collection whose vectors lost their end, as no store lets one be made."""
+
+    def __init__(self, inner: Collection) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def scroll(self, *given: Any, **named: Any) -> Iterator[Point]:
+        for point in self._inner.scroll(*given, **named):
+            yield point if point.dense is None else replace(point, dense=point.dense[:-1])
+
+
+def test_vectors_of_a_wrong_dimension_are_named(edge_world: World) -> None:
+    edge_world.write("a.md", paragraphs("one"))
+    edge_world.ingest()
+    with closing(edge_world.open()) as collection:
+        (fault,) = inspect(cast(Collection, Shortened(collection))).faults
+    assert (fault.kind, fault.source) == ("vector", "a.md")
+    assert f"{DIM - 1} dimensions, not {DIM}" in fault.what

@@ -19,7 +19,7 @@ from ragctl.stores.base import Collection
 
 DAY = 86_400.0  # seconds
 _LONGEST = 16.0  # days
-_MOST = 10_000  # files remembered; those beyond are tried in every run
+_MOST = 2_000  # files remembered; those beyond are tried in every run
 _ERRORS = 3  # kept of each file
 
 

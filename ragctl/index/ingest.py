@@ -78,7 +78,9 @@ class Ingest:
         try:
             with DocumentStream[str](self._embedder) as stream:
                 try:
-                    self._index(plan, limits, stream)
+                    self._read(plan, limits, stream)
+                    self._compare(stream)
+                    self._drain(stream)
                 except Interrupted:
                     self._rescue(stream)
                     raise
@@ -94,15 +96,6 @@ class Ingest:
             self._writer.drop(sorted(self._damage.strays))
             self._writer.flush()
         self._count()
-
-    def _index(self, plan: Plan, limits: Limits, stream: DocumentStream[str]) -> None:
-        try:
-            self._read(plan, limits, stream)
-            self._compare(stream)
-        except BudgetReached:
-            self._drain(stream)  # what was taken up before it is still embedded
-            raise
-        self._drain(stream)
 
     def _drain(self, stream: DocumentStream[str]) -> None:
         stream.flush()

@@ -50,6 +50,7 @@ _SEAL_BYTES = 16 << 20
 _TERM_BYTES = 24  # of a sparse vector's entry, in the segment in memory
 _FIELD_BYTES = 2048  # of a point's payload but its text, and what indexes it
 _POINT_BYTES = 8192  # of a usual point beside its vector, in that segment
+_ROOM = 128 << 20  # bytes that must be free; sealing alone asks for about 65 MiB
 _SEGMENTS = 64  # sealed segments are joined when there are more (opening takes 10-20 ms for each)
 
 
@@ -81,6 +82,7 @@ class EdgeStore:
     def create(self, name: str, settings: Settings) -> "EdgeCollection":
         folder = self._folder(name)
         private_folder(folder.parent)
+        _check_room(folder.parent)
         for left in folder.parent.glob(f".{name}.*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
         making = folder.with_name(f".{name}.{os.getpid()}.new")
@@ -146,6 +148,7 @@ class EdgeCollection:
         )
 
     def apply(self, batch: Batch) -> None:
+        _check_room(self._folder)
         with self._shard.use() as shard:
             for operation in _operations(batch):
                 shard.update(operation)
@@ -228,6 +231,18 @@ class EdgeCollection:
 
     def close(self) -> None:
         self._shard.close()
+
+
+def _check_room(folder: Path) -> None:
+    """Raises StoreError where the disk is nearly full: a write beyond its end into a file that
+    memory maps, as the engine's are, kills the process.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < _ROOM:
+        raise StoreError(
+            f"{folder}: only {free >> 20} MiB are free there, less than {_ROOM >> 20}; make room, "
+            "or choose another place with --store. What was written stands"
+        )
 
 
 def _segment_kb(dim: int) -> int:
