@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from qdrant_client import models
-from qdrant_client.local.payload_filters import check_range
+from qdrant_client.local.payload_filters import check_match, check_range
 from qdrant_client.local.payload_value_extractor import value_by_key
 from qdrant_client.local.qdrant_local import QdrantLocal
 
@@ -348,22 +348,20 @@ class Engine:
                 )
 
     def _as_indexed(self, name: str, condition: Any) -> Any:
-        """An index answers a range in its own way: by the values that are in it.
+        """Conditions that an index answers by what is in it, not by the payload.
 
-        One of whole numbers has no others. A range of times over numbers, or of numbers
-        over times, compares microseconds; nobody should ask for that, so it is refused.
+        One of integers holds whole numbers alone, 2.0 too. A range of times over numbers, or
+        of numbers over times, compares microseconds: nobody should ask, so it is refused.
         """
         for part in _parts(condition):
             kind = self._indexes[name].get(part.key, {}).get("type")
             times = isinstance(part.range, models.DatetimeRange)
-            if part.range is None or kind in (None, "keyword", "bool"):
-                continue
-            if times != (kind == "datetime"):
+            ordered = part.range is not None and kind in ("integer", "float", "datetime")
+            if ordered and times != (kind == "datetime"):
                 raise Problem(500, f"a range of {'times' if times else 'numbers'} over {kind}")
-            if kind == "integer":
-                whole = models.Filter(must=[part])
-                found = self._local.scroll(name, whole, limit=10**9)[0]
-                ids = [record.id for record in found if _holds_whole(record.payload, part)]
+            if kind == "integer" and (part.range is not None or _is_of_integers(part.match)):
+                records = self._local.scroll(name, limit=10**9)[0]
+                ids = [record.id for record in records if _holds_whole(record.payload, part)]
                 self._put(condition, part, models.HasIdCondition(has_id=ids))
         return condition
 
@@ -482,10 +480,24 @@ def _parts(condition: Any) -> list[models.FieldCondition]:
     return [found for clause in listed for part in clause for found in _parts(part)]
 
 
+def _is_of_integers(match: Any) -> bool:
+    values = match.any if isinstance(match, models.MatchAny) else [getattr(match, "value", None)]
+    return bool(values) and all(type(value) is int for value in values)
+
+
 def _holds_whole(payload: Json, condition: models.FieldCondition) -> bool:
-    """Whether a whole number of the field is in the range."""
-    values = value_by_key(payload or {}, condition.key) or []
-    return any(type(value) is int and check_range(condition.range, value) for value in values)  # type: ignore[arg-type]
+    """Whether a whole number of the field is what the condition wants."""
+    for value in value_by_key(payload or {}, condition.key) or []:
+        if type(value) is float and value.is_integer() and abs(value) < 2**63:
+            value = int(value)
+        if type(value) is not int:
+            continue
+        if isinstance(condition.range, models.Range):
+            if check_range(condition.range, value):
+                return True
+        elif condition.match is not None and check_match(condition.match, value):
+            return True
+    return False
 
 
 def _keys(condition: Any) -> Iterator[str]:
