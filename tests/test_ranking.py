@@ -37,11 +37,11 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[qe.EdgeShard]:
     points = [
         qe.Point(
             point_id,
-            {"dense": vector, "bm25": qe.SparseVector([1, 2], weights[n].tolist())},
+            {"dense": vector.tolist(), "bm25": qe.SparseVector([1, 2], weights[n].tolist())},
         )
         for n, (point_id, vector) in enumerate(VECTORS.items())
     ]
-    made.update(qe.UpdateOperation.upsert_points(points))  # type: ignore[arg-type]
+    made.update(qe.UpdateOperation.upsert_points(points))
     yield made
     made.close()
 
