@@ -1,0 +1,191 @@
+"""The embedded store and servers, old and new, give the same hits in the same order.
+
+Five hundred recorded searches over the sample documents, each in one mode under one filter, in
+turn, so that all of them together meet every pair three times. An old server, which cannot do
+all of it itself, is asked every fourth.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from ragctl.embedding import connect
+from ragctl.embedding.sparse import Sparse, SparseConfig
+from ragctl.index.run import Run
+from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
+from ragctl.stores.base import (
+    AllOf,
+    AnyOf,
+    Batch,
+    Between,
+    Collection,
+    Fusion,
+    Has,
+    Match,
+    NoneOf,
+    Payload,
+    Point,
+    Prefix,
+    Query,
+    Scored,
+    SparseVector,
+    Vector,
+    Where,
+)
+from ragctl.stores.edge import EdgeStore
+from ragctl.stores.server import ServerStore
+from tests.data.make_searches import COUNT, FILE, SAMPLES, asked
+from tests.servers.qdrant import QdrantFacade
+
+DIM = 256
+FIELDS = {"lang": "keyword", "product": "keyword", "number": "integer", "day": "datetime"}
+
+MODES: dict[str, Query] = {
+    "hybrid": Query(10, fusion=Fusion(dense=0.7)),
+    "hybrid, equal weights": Query(10, fusion=Fusion(k=60), offset=5),
+    "hybrid, few candidates": Query(20, fusion=Fusion(prefetch=15)),
+    "hybrid, by distribution": Query(10, fusion=Fusion(kind="dbsf")),
+    "hybrid, varied": Query(10, fusion=Fusion(prefetch=40), diversity=0.5),
+    "dense": Query(10),
+    "dense, exact": Query(10, exact=True, offset=10),
+    "dense, varied": Query(10, diversity=0.3, offset=2),
+    "dense, near": Query(30, min_score=0.3),
+    "sparse": Query(10),
+    "sparse, high": Query(30, min_score=4.0, ef=64),
+}
+FILTERS: dict[str, Where] = {
+    "none": (),
+    "equal": (Match("lang", ("en",)),),
+    "unequal": (NoneOf((Match("lang", ("en",)),)),),
+    "in": (Match("meta.product", ("Aurin A12", "Terrin B10")),),
+    "number": (Between("meta.number", least=10, below=60),),
+    "own number": (Between("tokens", above=100),),
+    "day": (Between("meta.day", least="2024-03-01", most="2024-07-01T12:00:00+02:00"),),
+    "prefix": (Prefix("source", "en/f"),),
+    "prefix of a field": (Prefix("meta.product", "T"),),
+    "has": (Has("page"),),
+    "has not": (NoneOf((Has("meta.author"),)), Has("meta.product")),
+    "or": (AnyOf((Prefix("source", "zh/"), Match("lang", ("ru", "de")), Has("meta.author"))),),
+    "nested": (
+        AllOf((NoneOf((Prefix("source", "ru/"),)), Between("meta.number", most=80))),
+        AnyOf((Has("heading"), Match("meta.status", ("closed",)))),
+    ),
+    "nothing": (Match("source", ("nowhere",)),),
+}
+PAIRS = [(mode, where) for mode in MODES for where in FILTERS]
+EVERY = {"1.12.0": 4, "1.19.0": 1}
+
+
+@dataclass(frozen=True)
+class Search:
+    text: str
+    dense: Vector
+    sparse: SparseVector | None
+
+    def query(self, mode: str, where: str) -> Query | None:
+        """None where the text has no words for a search by words alone."""
+        if mode.startswith("sparse") and self.sparse is None:
+            return None
+        query = replace(MODES[mode], where=FILTERS[where])
+        dense = None if mode.startswith("sparse") else self.dense
+        sparse = None if mode.startswith("dense") else self.sparse
+        return replace(query, dense=dense, sparse=sparse)
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
+    """The sample documents, ingested; with a number and a day for each chunk."""
+    folder = tmp_path_factory.mktemp("embedded")
+    pipeline = Pipeline(
+        sources=(Source(SAMPLES, exclude=("drafts/",)),),
+        store=str(folder),
+        embedding=Embedding("builtin", DIM),
+        languages=("en", "ru", "zh", "de"),
+        fields=FIELDS,
+        parsing=Parsing(workers=1),
+    )
+    store = EdgeStore(folder)
+    Run(pipeline, store, {}).ingest()
+    collection = store.open("docs")
+    assert collection is not None
+    with closing(collection):
+        chunks = sorted(collection.scroll(), key=lambda point: point.id)
+        collection.apply(Batch(overwrites=[(p.id, dated(p, n)) for n, p in enumerate(chunks)]))
+        collection.finish()
+        yield collection
+
+
+def dated(point: Point, number: int) -> Payload:
+    day = f"2024-{number % 12 + 1:02}-{number % 28 + 1:02}"
+    clock = "" if number % 3 else f"T{number % 24:02}:00:00Z"
+    meta = point.payload["meta"]
+    assert isinstance(meta, dict)
+    return {**point.payload, "meta": {**meta, "number": number % 97, "day": day + clock}}
+
+
+@pytest.fixture(scope="module")
+def points(embedded: Collection) -> list[Point]:
+    return list(embedded.scroll(vectors=True))
+
+
+@pytest.fixture(scope="module")
+def searches(embedded: Collection) -> list[Search]:
+    embedder = connect("builtin", dim=DIM, environ={})
+    words = Sparse(SparseConfig.from_json(embedded.settings.sparse))
+    found = []
+    for line in FILE.read_text(encoding="utf-8").splitlines():
+        text = json.loads(line)["query"]
+        indices, values = words.query(text)
+        sparse = SparseVector(indices, values) if indices else None
+        found.append(Search(text, embedder.query(text), sparse))
+    embedder.close()
+    return found
+
+
+def test_the_searches_are_those_of_the_samples() -> None:
+    recorded = [json.loads(line)["query"] for line in FILE.read_text(encoding="utf-8").splitlines()]
+    assert recorded == asked()
+    assert len(recorded) == COUNT == 500
+
+
+@pytest.mark.parametrize("version", EVERY)
+def test_same_hits_in_the_same_order(
+    version: str,
+    embedded: Collection,
+    points: list[Point],
+    searches: list[Search],
+    tmp_path: Path,
+) -> None:
+    met: Counter[str] = Counter()  # hits by mode and by filter
+    differ = []
+    with QdrantFacade(version=version) as facade:
+        store = ServerStore(facade.url, state=tmp_path)
+        served = store.create("docs", embedded.settings)
+        served.apply(Batch(upserts=points))
+        for number, search in enumerate(searches[:: EVERY[version]]):
+            mode, where = PAIRS[number % len(PAIRS)]
+            query = search.query(mode, where)
+            if query is None:
+                continue
+            here, there = embedded.query(query), served.query(query)
+            met.update({mode: len(here), where: len(here)})
+            if not alike(here, there):
+                differ.append((search.text, mode, where, shown(here), shown(there)))
+        store.close()
+    assert differ == []
+    assert {name for name in (*MODES, *FILTERS) if not met[name]} == {"nothing"}
+
+
+def alike(here: list[Scored], there: list[Scored]) -> bool:
+    return [(hit.id, hit.payload) for hit in here] == [
+        (hit.id, hit.payload) for hit in there
+    ] and all(abs(a.score - b.score) <= 1e-4 for a, b in zip(here, there, strict=True))
+
+
+def shown(hits: list[Scored]) -> list[tuple[str, float]]:
+    return [(hit.id[:8], round(hit.score, 6)) for hit in hits]
