@@ -9,8 +9,10 @@ from ragctl.catalog.provider_table import Rates, no_secret, read_rates
 from ragctl.catalog.strict import Origin, Table, nearest
 from ragctl.errors import UsageError
 
-RerankWire = Literal["jina", "cohere", "voyage", "tei", "cross-encoder"]
+RerankWire = Literal["jina", "cohere", "voyage", "tei", "cross-encoder", "sentences"]
 RERANK_WIRES: tuple[RerankWire, ...] = get_args(RerankWire)
+_IN_PROCESS: tuple[RerankWire, ...] = ("cross-encoder", "sentences")
+_UNLIMITED = Rates()
 
 _KEYS = (
     *("wire", "base_url", "keys", "key_required", "key_command"),
@@ -32,12 +34,12 @@ class RerankerRow:
     models: tuple[str, ...]
     documents: int
     concurrency: int
-    rates: Rates = Rates()
+    rates: Rates = _UNLIMITED
     key_command: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def in_process(self) -> bool:
-        return self.wire == "cross-encoder"
+        return self.wire in _IN_PROCESS
 
 
 def read_reranker(name: str, data: object, source: Origin | str) -> RerankerRow:
@@ -68,7 +70,7 @@ def read_reranker(name: str, data: object, source: Origin | str) -> RerankerRow:
 
 def _base_url(row: Table, wire: RerankWire) -> str | None:
     url = row.optional("base_url", str)
-    if wire == "cross-encoder":
+    if wire in _IN_PROCESS:
         if url is not None:
             raise row.error("base_url", "has no meaning for a model in this process")
         return None

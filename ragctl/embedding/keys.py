@@ -84,9 +84,7 @@ class Environment(Mapping[str, str]):
         return f"<{len(self)} variables of the environment>"
 
 
-def find(
-    provider: Keyed, environ: Mapping[str, str], *, seconds: float = _SECONDS
-) -> Key | None:
+def find(provider: Keyed, environ: Mapping[str, str], *, seconds: float = _SECONDS) -> Key | None:
     """Return the provider's key: its command's first, else that of its first variable that is set.
 
     A command has so many `seconds`. Raises BackendError where a key is needed

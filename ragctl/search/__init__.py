@@ -1,9 +1,9 @@
 """Searching a collection: one question or many, as a library and for the command.
 
-    open_collection ─► Searcher ─► search_many ─► Collection.query      library.py, find.py
-    "team=ops and year>=2024" ─► conditions                             where.py
-    hits ─► rerank ─► documents together ─► passages                    rerank.py, group.py, context.py
-    questions of a file ─► results, a TREC run                          many.py
+open_collection ─► Searcher ─► search_many ─► Collection.query      library.py, find.py
+"team=ops and year>=2024" ─► conditions                             where.py
+hits ─► rerank ─► documents together ─► passages                    rerank.py, group.py, context.py
+questions of a file ─► results, a TREC run                          many.py
 """
 
 from ragctl.search.ask import CANDIDATES, EXPANDS, FUSIONS, MODES, Ask, Expand, FusionKind, Mode

@@ -47,7 +47,7 @@ def widened(
     """
     if context and expand:
         raise UsageError("context counts chunks and expand goes by structure: use one of them")
-    if not context and expand is None or not hits:
+    if (not context and expand is None) or not hits:
         return list(hits)
     read = _around(collection, hits, context, expand)
     passages: list[_Passage] = []
@@ -109,9 +109,7 @@ def _piece(payload: Mapping[str, Any]) -> _Piece | None:
     )
 
 
-def _reach(
-    hit: Hit, pieces: _Pieces, context: int, expand: Expand | None
-) -> tuple[int, int, bool]:
+def _reach(hit: Hit, pieces: _Pieces, context: int, expand: Expand | None) -> tuple[int, int, bool]:
     """The first and last chunk of a hit's passage, and whether it should go further."""
     if hit.ordinal not in pieces:
         return hit.ordinal, hit.ordinal, True

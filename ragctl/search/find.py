@@ -200,9 +200,7 @@ class _Round:
             depth *= 4
 
 
-def _query(
-    ask: Ask, dense: Vector | None, sparse: SparseVector | None, fusion: Fusion
-) -> Query:
+def _query(ask: Ask, dense: Vector | None, sparse: SparseVector | None, fusion: Fusion) -> Query:
     return Query(
         ask.limit,
         dense,

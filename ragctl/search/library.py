@@ -1,10 +1,10 @@
 """A collection kept open for questions: what a service imports, and the command too.
 
-    from ragctl import open_collection
+from ragctl import open_collection
 
-    with open_collection("docs") as docs:
-        for hit in docs.search("how long is hourly data kept?", limit=3):
-            print(hit.source, hit.text)
+with open_collection("docs") as docs:
+    for hit in docs.search("how long is hourly data kept?", limit=3):
+        print(hit.source, hit.text)
 """
 
 import threading
@@ -12,7 +12,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from os import PathLike, environ as os_environ
+from os import PathLike
+from os import environ as os_environ
 from pathlib import Path
 from typing import Any
 
@@ -377,8 +378,7 @@ def missing(store: Store, name: str) -> UsageError:
     names = store.names()
     there = f"there are: {', '.join(names)}" if names else "it is empty"
     return UsageError(
-        f"no collection {name!r} in {store.location} ({there}); "
-        "make one with: ragctl ingest FOLDER"
+        f"no collection {name!r} in {store.location} ({there}); make one with: ragctl ingest FOLDER"
     )
 
 

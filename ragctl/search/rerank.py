@@ -119,15 +119,30 @@ def connect_reranker(
     if row.in_process:
         if base_url is not None:
             raise UsageError(f"the reranker {own} runs in this process: it has no base URL")
-        return _in_process(row, str(chosen))
+        return _in_process(row, chosen)
     return _over_http(row, chosen, base_url, environ, patience)
 
 
-def _in_process(row: RerankerRow, model: str) -> Reranker:
-    from ragctl.search.cross_encoder import CrossEncoder
+def _in_process(row: RerankerRow, model: str | None) -> Reranker:
+    usage = Usage(row.name, model=model or "")
+    judge: Judge
+    if row.wire == "sentences":
+        from ragctl.search.sentences import Sentences
 
-    judge = CrossEncoder(model)
-    return Reranker(f"{row.name}:{model}", judge, _Scoring(judge), Usage(row.name, model=model))
+        if model is not None:
+            raise UsageError(f"the reranker {row.name} has no models: write its name alone")
+        judge = Sentences()
+    else:
+        from ragctl.search.cross_encoder import CrossEncoder
+
+        if model is None:
+            raise UsageError(f"write {row.name}:MODEL, with a name on the hub or a folder")
+        judge = CrossEncoder(model)
+    return Reranker(_named(row, model), judge, _Scoring(judge), usage)
+
+
+def _named(row: RerankerRow, model: str | None) -> str:
+    return row.name if model is None else f"{row.name}:{model}"
 
 
 def _over_http(
@@ -158,4 +173,4 @@ def _over_http(
     judge = protocol(api, row, model)
     limiter: Limiter = of_key(urlsplit(url).netloc, key, row.rates, row.concurrency)
     wire = Retrying(Limited(_Scoring(judge), limiter, usage, patience.total), patience)
-    return Reranker(row.name if model is None else f"{row.name}:{model}", judge, wire, usage)
+    return Reranker(_named(row, model), judge, wire, usage)

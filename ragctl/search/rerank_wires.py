@@ -8,7 +8,6 @@ tei      POST /rerank: "texts", and a bare list with "score" (source, v1.9)
 
 import math
 import threading
-from abc import ABC
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -19,7 +18,7 @@ from ragctl.errors import BackendError
 from ragctl.records import Json
 
 
-class RerankWire(ABC):
+class RerankWire:
     """One protocol. `scores` are in the order of the passages, each one there and finite."""
 
     words: ClassVar[Words] = Words(fatal=frozenset({"AUTHZ_INSUFFICIENT_BALANCE"}))
