@@ -452,13 +452,13 @@ def test_who_comes_before_the_maker_has_its_lease_keeps_it(
 ) -> None:
     one, other = host("a"), host("b")
     with one.lock("docs"), ExitStack() as stack:
-        index = one._index
+        index = one.index
 
         def late(name: str, fields: Any) -> None:
             index(name, fields)
             stack.enter_context(other.lock("docs"))
 
-        one._index = late  # type: ignore[method-assign]
+        one.index = late  # type: ignore[method-assign]
         with pytest.raises(Locked, match="is being written by another run"):
             one.create("docs", SETTINGS)
         opened(other).apply(Batch(upserts=[point(1)]))

@@ -61,6 +61,7 @@ def ingest(
     ] = None,
     truncate: Annotated[bool | None, setting("embedding.truncate", "", "--truncate")] = None,
     store: StoreLocation = None,
+    quantization: Annotated[str | None, setting("quantization", "KIND")] = None,
     chunk_size: Annotated[int | None, setting("chunking.size", "N")] = None,
     overlap: Annotated[int | None, setting("chunking.overlap", "N")] = None,
     include: Annotated[list[str], setting("sources.include", "PATTERN")] = [],  # noqa: B006

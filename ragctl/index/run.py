@@ -86,6 +86,7 @@ class Run:
                     collection = self._create(surveyed, embedder)
                     stack.callback(collection.close)
                     ledger.begin(collection)
+                collection.declare(pipeline.fields)
                 if not surveyed.plan.nothing_to_do or self.damage.strays:
                     self._write(collection, embedder, surveyed, report, ledger)
                 ended = True

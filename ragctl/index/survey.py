@@ -133,6 +133,8 @@ def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
             "chunk_size": pipeline.chunk_size or default_size(pipeline, embedder),
             "overlap": OVERLAP if pipeline.overlap is None else pipeline.overlap,
         },
+        fields=pipeline.fields,
+        quantization=pipeline.quantization,
     )
 
 
@@ -193,6 +195,7 @@ def survey(
     documents that do not stand, whatever their marks say.
     """
     settings = existing.settings if existing else new_settings(pipeline, embedder)
+    _check_quantization(pipeline, settings)
     recipe = _recipe(pipeline, settings, embedder)
     state = read_state(existing) if existing else State()
     state = unsettled(state, damaged)
@@ -226,6 +229,16 @@ def survey(
         looked_at=lambda failed: failed.root in roots and only(failed.file),
         advice=() if existing else tuple(advice(pipeline, embedder)),
     )
+
+
+def _check_quantization(pipeline: Pipeline, settings: Settings) -> None:
+    wanted, has = pipeline.quantization, settings.quantization
+    if wanted not in (None, has):
+        raise pipeline.wrong(
+            "quantization",
+            f"the collection was made with {has or 'none'}, this run says {wanted}; "
+            "leave it out, or use another --collection",
+        )
 
 
 def _terms(pipeline: Pipeline, embedder: Embedder) -> str:

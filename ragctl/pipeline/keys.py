@@ -11,6 +11,7 @@ from functools import cache
 from typing import Literal
 
 from ragctl.records import Json
+from ragctl.stores.settings import FIELD_TYPES, QUANTIZATIONS
 
 Kind = Literal[
     "text",
@@ -22,6 +23,7 @@ Kind = Literal[
     "texts",  # without repeats
     "words",  # with repeats
     "fields",  # a table of the user's own: texts, numbers, true or false
+    "types",  # a table of the user's own names, each one of the choices
     "table",
     "tables",
     "rows",  # of the catalogue, which has a reader of its own
@@ -203,6 +205,14 @@ KEYS = (
         flag="--store",
     ),
     Key("env_file", "path", "a .env file with further variables"),
+    Key(
+        "quantization",
+        "text",
+        "keep small copies of the vectors to search in; fixed when the collection is made",
+        otherwise="the collection's, else none",
+        flag="--quantization",
+        choices=QUANTIZATIONS,
+    ),
     Key("sources", "tables", "the documents: a table for each folder", required=True, keys=SOURCE),
     Key("embedding", "table", "which model, at which dimension, run by whom", keys=EMBEDDING),
     Key(
@@ -229,6 +239,12 @@ KEYS = (
         ),
     ),
     Key("meta", "fields", "metadata for every document", flag="--meta"),
+    Key(
+        "fields",
+        "types",
+        "types of metadata fields, which get an index and can be filtered by",
+        choices=FIELD_TYPES,
+    ),
     Key(
         "prune",
         "table",

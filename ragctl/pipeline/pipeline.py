@@ -120,7 +120,8 @@ class Pipeline:
     `only`: patterns of files (gitignore syntax); all others are left alone. `fail_on`:
     the share of documents, in per cent, above which failures decide the exit code.
     `wait`: for another run on the collection to end. `retry_failed`: also what failed
-    before and is not due yet.
+    before and is not due yet. `fields`: types of fields under `meta`, by their names.
+    `quantization`: of a new collection; of one that is there it must be the same.
     """
 
     sources: tuple[Source, ...]
@@ -131,6 +132,8 @@ class Pipeline:
     overlap: int | None = None
     languages: tuple[str, ...] = ()  # of BM25; none: detected document by document
     meta: Mapping[str, Json] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    quantization: str | None = None
     prune: bool = True
     prune_limit: float = PRUNE_LIMIT  # per cent of the collection's documents
     only: tuple[str, ...] = ()

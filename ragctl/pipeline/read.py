@@ -66,6 +66,8 @@ def read(
         overlap=told["chunking"]["overlap"],
         languages=told["bm25"]["languages"] or (),
         meta=told["meta"],
+        fields=told["fields"],
+        quantization=told["quantization"],
         prune=told["prune"]["enabled"],
         prune_limit=told["prune"]["limit"],
         fail_on=told["policy"]["fail_on"],

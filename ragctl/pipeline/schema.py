@@ -68,6 +68,8 @@ def _kind(key: Key) -> Schema:
             kinds: list[Json] = ["string", "number", "boolean"]
             scalar: Schema = {"type": kinds}
             return {"type": "object", "additionalProperties": scalar}
+        case "types":
+            return {"type": "object", "additionalProperties": {"enum": list(key.choices)}}
         case "table":
             return _table(key.keys)
         case "tables":

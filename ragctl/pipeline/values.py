@@ -1,6 +1,7 @@
 """A table read by the list of its keys: every type right, every bound kept, paths resolved."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from ragctl.pipeline.variables import Unresolved, expand, has_variables
 from ragctl.records import Json
 
 N = TypeVar("N", int, float)
+_FIELD = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,9 @@ class Reader:
         if key.kind == "fields":
             fields = table.table(name, None)
             return {field: _scalar(fields, field) for field in fields.names()}
+        if key.kind == "types":
+            declared = table.table(name, None)
+            return {field: _type(declared, field, key) for field in declared.names()}
         if not table.has(name):
             if key.required:
                 raise table.error(name, "is missing")
@@ -114,6 +119,12 @@ def _scalar(table: Table, name: str) -> Json:
     if type(value) is int and abs(value) >= LARGE:
         raise table.error(name, "is a number too large")
     return value
+
+
+def _type(table: Table, name: str, key: Key) -> str:
+    if not _FIELD.fullmatch(name):
+        raise table.error(name, "must have letters, digits, '_' and '-', with dots between names")
+    return table.choice(name, key.choices)
 
 
 def checked(table: Table, name: str, check: Any, *arguments: Any) -> Any:
