@@ -8,7 +8,7 @@ Turns, tries and accounts are those of embedding: a score is to them a vector of
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from ragctl.catalog import RerankerRow, reranker, rerankers
 from ragctl.catalog.choice import address
 from ragctl.embedding import Patience, Usage
-from ragctl.embedding.base import Answer, Request, Wire
+from ragctl.embedding.base import Answer, Request, Vectors, Wire
 from ragctl.embedding.connect import warn_of_plain_http
 from ragctl.embedding.http import Api
 from ragctl.embedding.keys import Environment, find
@@ -80,7 +80,7 @@ class _Scoring:
     def embed(self, request: Request) -> Answer:
         question, *passages = request.texts
         scores, billed = self._judge.scores(question, passages)
-        return Answer(np.asarray(scores, dtype=np.float64)[:, None], billed)
+        return Answer(cast(Vectors, np.asarray(scores, dtype=np.float64)[:, None]), billed)
 
     def close(self) -> None:
         self._judge.close()

@@ -313,7 +313,7 @@ _BOUND = {">=": "least", ">": "above", "<=": "most", "<": "below"}
 
 
 def _range(key: str, operator: str, value: float | str) -> Between:
-    return Between(key, **{_BOUND[operator]: value})  # type: ignore[arg-type]
+    return Between(key, **{_BOUND[operator]: value})
 
 
 def _times(key: str, operator: str, text: str) -> Between:
