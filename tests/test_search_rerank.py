@@ -23,13 +23,7 @@ from tests.servers.rerank import (
 )
 
 KEY = "rerank-secret-0123456789"
-KEYS = {
-    name: KEY
-    for name in (
-        *("JINA_API_KEY", "CO_API_KEY", "VOYAGE_API_KEY", "TEI_API_KEY", "VLLM_API_KEY"),
-        "LLAMA_API_KEY",
-    )
-}
+KEYS = {f"{name}_API_KEY": KEY for name in ("JINA", "CO", "VOYAGE", "TEI", "VLLM", "LLAMA")}
 QUICK = Patience(total=0.5, first=0.001, longest=0.002, attempt=5.0)
 PASSAGES = ["a pump ran", "the valve was open and dry", "valve open", "nothing", "the open valve"]
 QUESTION = "open valve dry"
@@ -53,9 +47,7 @@ def hit(text: str, ordinal: int) -> Hit:
     return Hit("s.md", 1.0 / (ordinal + 1), text, 0, len(text), None, (), ordinal, {})
 
 
-def test_scores_come_in_the_order_of_the_passages(
-    server: RerankServer, reranker: Reranker
-) -> None:
+def test_scores_come_in_the_order_of_the_passages(server: RerankServer, reranker: Reranker) -> None:
     scores = reranker.scores(QUESTION, PASSAGES)
     assert scores == pytest.approx([0, 1, 2 / 3, 0, 2 / 3])
     size = min(server.most, len(PASSAGES))
@@ -107,7 +99,7 @@ def test_what_may_pass_is_tried_again(server: RerankServer, reranker: Reranker) 
 
 
 def test_a_wrong_key_ends_it_and_is_not_shown(server: RerankServer) -> None:
-    wrong = {name: "other-secret-0123456789" for name in KEYS}
+    wrong = dict.fromkeys(KEYS, "other-secret-0123456789")
     (name,) = (asked for made, asked in SERVERS.values() if isinstance(server, made))
     with (
         connect_reranker(name, environ=wrong, base_url=server.url, patience=QUICK) as found,
