@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragctl.stores.base import Batch, Fusion, Match, Payload, Point, Scored, SparseVector
-from ragctl.stores.server_points import MAX_POINTS, filter_of, fuse, write_requests
+from ragctl.stores.base import Batch, Match, Payload, Point, SparseVector
+from ragctl.stores.server_points import MAX_POINTS, filter_of, write_requests
 from tests.store_contract import ident
 
 payloads: st.SearchStrategy[Payload] = st.fixed_dictionaries(
@@ -102,9 +102,3 @@ def test_filters() -> None:
     assert nothing.model_dump(exclude_none=True) == {
         "must": [{"key": "source", "match": {"any": []}}]
     }
-
-
-def test_fusion_of_a_side_without_weight() -> None:
-    hits = [Scored("a", 9.0, {}), Scored("b", 8.0, {})]
-    fused = fuse(hits, hits[::-1], Fusion(k=1, dense=0.0, sparse=1.0))
-    assert [(hit.id, hit.score) for hit in fused] == [("b", 1.0), ("a", 0.5)]

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,25 @@ import pytest
 
 from ragctl.errors import Locked, StoreError, UsageError
 from ragctl.stores import open_store
-from ragctl.stores.base import Batch, Fusion, Match, Point, Query, SparseVector, Store
+from ragctl.stores.base import (
+    Batch,
+    Between,
+    Fusion,
+    Match,
+    Point,
+    Prefix,
+    Query,
+    Rescore,
+    SparseVector,
+    Store,
+)
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.server import ServerStore
+from tests.search_contract import SearchContract, equals, searches_quantised, typed
 from tests.servers.qdrant import Fault, QdrantFacade
 from tests.store_contract import DIM, SETTINGS, StoreContract, axis, collection, ident, point
 
-__all__ = ["collection"]
+__all__ = ["collection", "equals", "typed"]
 
 REAL = os.environ.get("RAGCTL_TEST_QDRANT_URL")
 OLD_AND_NEW = pytest.mark.parametrize("facade", ["1.12.0", "1.15.4", "1.17.0"], indirect=True)
@@ -51,15 +64,20 @@ class TestServer(StoreContract):
     pass
 
 
+@pytest.mark.parametrize("facade", ["1.15.4", "1.19.0"], indirect=True)
+class TestServerSearch(SearchContract):
+    pass
+
+
 @pytest.mark.skipif(not REAL, reason="RAGCTL_TEST_QDRANT_URL names no server")
-class TestRealServer(StoreContract):
+class TestRealServer(StoreContract, SearchContract):
     @pytest.fixture
     def store(self) -> Iterator[Store]:
         store = open_store(str(REAL), environ=os.environ)
         if found := store.names():
             pytest.skip(f"the server holds collections of ragctl's: {found}")
         yield store
-        for name in ("docs", "other.v2"):
+        for name in ("docs", "other.v2", "typed", "equals", "copies", "small"):
             store.drop(name)
         store.close()
 
@@ -203,6 +221,100 @@ def test_all_versions_fuse_alike(tmp_path: Path) -> None:
             store.close()
     assert len(answers[0]) == 48
     assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize("facade", ["1.15.4", "1.17.0"], indirect=True)
+def test_a_server_that_can_fuse_is_asked_once(facade: QdrantFacade, store: Store) -> None:
+    """It brings the page's payloads along; one that cannot is asked for them."""
+    made = store.create("docs", SETTINGS)
+    points = [
+        Point(ident(n), {"n": n}, axis(0, tilt=n / 9), SparseVector([5], [1 + 1 / n]))
+        for n in range(1, 30)
+    ]
+    made.apply(Batch(upserts=points))
+    both = Query(5, axis(0), SparseVector([5], [1.0]))
+    for query, requests in ((both, 1), (replace(both, fusion=Fusion(kind="dbsf")), 0)):
+        facade.requests.clear()
+        assert [hit.payload["n"] for hit in made.query(query)] == [1, 2, 3, 4, 5]
+        later = requests if facade.version == "1.15.4" else 0
+        assert facade.requests == {
+            "POST /collections/{name}/points/query/batch": 1,
+            **({"POST /collections/{name}/points": later} if later else {}),
+        }
+
+
+# Settings of a search
+
+
+def test_a_search_says_how_the_dense_side_is_walked(facade: QdrantFacade, store: Store) -> None:
+    made = store.create("docs", replace(SETTINGS, quantization="scalar"))
+    made.apply(Batch(upserts=[point(1)]))
+    query = Query(3, dense=axis(1))
+    for asked, expected in (
+        (query, {"hnsw_ef": 256, "quantization": {"rescore": True, "oversampling": 2.0}}),
+        (
+            replace(query, ef=32, rescore=Rescore(rescore=False, oversampling=1.5)),
+            {"hnsw_ef": 32, "quantization": {"rescore": False, "oversampling": 1.5}},
+        ),
+        (replace(query, exact=True), {"exact": True}),
+    ):
+        facade.engine.searches.clear()
+        made.query(asked)
+        (params,) = facade.engine.searches
+        assert params.model_dump(exclude_unset=True, exclude_none=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "needs"),
+    [
+        ("1.12.0", "scalar", None),
+        ("1.12.0", "binary", None),
+        ("1.14.1", "binary2", "1.15"),
+        ("1.15.0", "binary2", None),
+        ("1.17.0", "turbo1", "1.18"),
+        ("1.18.0", "turbo1", None),
+        ("1.18.0", "turbo4", None),
+    ],
+)
+def test_quantisation_is_gated_by_version(
+    tmp_path: Path, version: str, kind: str, needs: str | None
+) -> None:
+    with QdrantFacade(version=version) as facade:
+        store = server(facade, tmp_path)
+        if needs is None:
+            searches_quantised(store, kind)
+        else:
+            with pytest.raises(StoreError, match=rf"'{kind}'; it needs {needs} or newer"):
+                store.create("small", replace(SETTINGS, quantization=kind))
+            assert store.names() == []
+        store.close()
+
+
+def test_a_prefix_of_an_unindexed_field_needs_no_index(store: Store) -> None:
+    made = store.create("docs", replace(SETTINGS, fields={"year": "integer"}))
+    made.apply(Batch(upserts=[point(1, meta={"a": {"b": "xyz"}, "year": "x"}), point(2, meta={})]))
+    assert made.count((Prefix("meta.a.b", "xy"),)) == 1
+    assert made.count((Prefix("meta.year", "x"),)) == 1
+
+
+def test_declared_fields_are_indexed_by_type(facade: QdrantFacade, store: Store) -> None:
+    facade.engine.strict_mode = {"enabled": True, "unindexed_filtering_retrieve": False}
+    fields = {"a": "keyword", "b": "integer", "c": "float", "d": "bool", "e": "datetime"}
+    made = store.create("docs", replace(SETTINGS, fields=fields))
+    url = f"{facade.url}/collections/docs"
+
+    def indexed() -> dict[str, str]:
+        schema = httpx.get(url).json()["result"]["payload_schema"]
+        return {key[5:]: row["data_type"] for key, row in schema.items() if key[:5] == "meta."}
+
+    assert indexed() == fields
+    assert made.count((Between("meta.b", least=1), Match("meta.a", ("x",)))) == 0
+    made.declare({"b": "float", "f": "keyword"})
+    assert indexed() == {**fields, "b": "float", "f": "keyword"}
+    before = facade.requests["PUT /collections/{name}/index"]
+    made.declare({"a": "keyword"})
+    assert store.open("docs") is not None
+    assert facade.requests["PUT /collections/{name}/index"] == before
 
 
 # Sizes

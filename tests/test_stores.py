@@ -8,15 +8,21 @@ from ragctl.errors import Locked, StoreError
 from ragctl.stores.base import Batch, Store
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.locks import Turn
+from tests.search_contract import SearchContract, equals, searches_quantised, typed
 from tests.store_contract import SETTINGS, StoreContract, collection, point
 
-__all__ = ["collection"]
+__all__ = ["collection", "equals", "typed"]
 
 
-class TestEdge(StoreContract):
+class TestEdge(StoreContract, SearchContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
         return EdgeStore(tmp_path / "store")
+
+
+@pytest.mark.parametrize("kind", ["turbo1", "turbo2", "turbo4"])
+def test_turbo_quantised_collections_search(tmp_path: Path, kind: str) -> None:
+    searches_quantised(EdgeStore(tmp_path), kind)
 
 
 def test_two_handles_take_turns(tmp_path: Path) -> None:

@@ -293,7 +293,6 @@ class Engine:
             prefetch=prefetches,
             query_filter=request.filter,
             using=request.using,
-            search_params=request.params,
             score_threshold=request.score_threshold,
             limit=_positive(request.limit),
             offset=request.offset or 0,

@@ -1,0 +1,251 @@
+"""How every store filters and ranks; tests/test_stores.py and test_server_store.py run it."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ragctl.errors import UsageError
+from ragctl.stores.base import (
+    AllOf,
+    AnyOf,
+    Batch,
+    Between,
+    Collection,
+    Condition,
+    Fusion,
+    Has,
+    Match,
+    NoneOf,
+    Point,
+    Prefix,
+    Query,
+    Rescore,
+    SparseVector,
+    Store,
+)
+from tests.store_contract import DIM, SETTINGS, axis, ident, point
+
+FIELDS = {"year": "integer", "score": "float", "day": "datetime", "lang": "keyword"}
+
+
+def numbers(collection: Collection, *where: Condition) -> list[int]:
+    found = sorted(uuid.UUID(p.id).int for p in collection.scroll(where))
+    assert collection.count(where) == len(found)
+    return found
+
+
+def ids(collection: Collection, query: Query) -> list[int]:
+    return [uuid.UUID(hit.id).int for hit in collection.query(query)]
+
+
+@pytest.fixture(params=["declared", "undeclared"])
+def typed(store: Store, request: pytest.FixtureRequest) -> Iterator[Collection]:
+    """A collection with metadata, its fields declared or not."""
+    fields = FIELDS if request.param == "declared" else {}
+    made = store.create("typed", replace(SETTINGS, fields=fields))
+    made.apply(
+        Batch(
+            upserts=[
+                point(1, source="docs/a.md", meta={"year": 2020, "day": "2024-01-31"}),
+                point(2, source="docs/b/c.md", meta={"year": 2024, "day": "2024-01-31T23:00:00Z"}),
+                point(3, source="Docs/d.md", meta={"year": [1, 2025], "score": 0.5}),
+                point(4, source="docs", meta={"year": "2024", "day": "2024-01-31T23:00:00+03:00"}),
+                point(5, source="doc*/e.md", meta={"year": None, "day": "31.01.2024", "lang": []}),
+                point(6, meta={"score": 2, "day": "2024-02-30", "lang": [None], "tag": {"a": 1}}),
+            ]
+        )
+    )
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def equals(store: Store) -> Iterator[Collection]:
+    """Forty points of one score on both sides, written in no order, and one better one."""
+    made = store.create("equals", SETTINGS)
+    order = np.random.default_rng(3).permutation(np.arange(2, 42)).tolist()
+    sparse = SparseVector([5], [1.0])
+    made.apply(Batch(upserts=[Point(ident(n), {"n": n}, axis(0, tilt=0.5), sparse) for n in order]))
+    best = Point(ident(99), {"n": 99}, axis(0), SparseVector([5], [2.0]))
+    made.apply(Batch(upserts=[best]))
+    made.finish()
+    yield made
+    made.close()
+
+
+def searches_quantised(store: Store, kind: str) -> None:
+    made = store.create("small", replace(SETTINGS, quantization=kind))
+    made.apply(Batch(upserts=[point(n) for n in range(1, DIM + 1)]))
+    made.finish()
+    for rescore in (None, Rescore(oversampling=4.0), Rescore(rescore=False, oversampling=1.0)):
+        query = Query(DIM, dense=axis(3), rescore=rescore)
+        assert ids(made, query)[0] == 3
+        assert ids(made, replace(query, limit=1, exact=True)) == [3]
+    again = store.open("small")
+    assert again is not None
+    assert again.settings.quantization == kind
+    again.close()
+    made.close()
+
+
+class SearchContract:
+    """Subclass with a `store` fixture."""
+
+    def test_numbers_lie_in_ranges(self, typed: Collection) -> None:
+        assert numbers(typed, Between("meta.year", least=2024)) == [2, 3]
+        assert numbers(typed, Between("meta.year", above=2020, below=2025)) == [2]
+        assert numbers(typed, Between("meta.year", most=2020)) == [1, 3]
+        assert numbers(typed, Between("meta.score", least=0.5, most=0.5)) == [3]
+        assert numbers(typed, Between("meta.score", above=0.5)) == [6]
+        assert numbers(typed, Between("meta.day", least=0)) == []
+
+    def test_times_lie_in_ranges(self, typed: Collection) -> None:
+        assert numbers(typed, Between("meta.day", least="2024-01-31")) == [1, 2, 4]
+        assert numbers(typed, Between("meta.day", above="2024-01-31")) == [2, 4]
+        assert numbers(typed, Between("meta.day", below="2024-01-31T21:00:00Z")) == [1, 4]
+        assert numbers(typed, Between("meta.day", most="2024-01-31T23:00:00+03:00")) == [1, 4]
+        assert numbers(
+            typed, Between("meta.day", least="2024-01-31 22:30", below="2025-01-01")
+        ) == [2]
+        assert numbers(typed, Between("meta.year", least="1970-01-01")) == []
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            Between("meta.day", least="yesterday"),
+            Between("meta.day", least="2024-02-30"),
+            Between("meta.year", least=1, most="2024-01-01"),
+            Between("meta.year", least=float("nan")),
+            Between("meta.year"),
+        ],
+    )
+    def test_ranges_that_are_none_are_refused(self, typed: Collection, wrong: Between) -> None:
+        for where in ((wrong,), (NoneOf((AnyOf((wrong,)),)),)):
+            with pytest.raises(UsageError, match=r"meta\.year|no date or time"):
+                typed.count(where)
+
+    def test_prefixes_know_case_and_take_nothing_for_a_pattern(self, typed: Collection) -> None:
+        assert numbers(typed, Prefix("source", "docs/")) == [1, 2]
+        assert numbers(typed, Prefix("source", "docs")) == [1, 2, 4]
+        assert numbers(typed, Prefix("source", "doc*")) == [5]
+        assert numbers(typed, Prefix("source", "nowhere")) == []
+        assert len(numbers(typed, Prefix("source", ""))) == 6
+        assert numbers(typed, Prefix("meta.day", "2024-01-31T")) == [2, 4]
+        assert numbers(typed, NoneOf((Prefix("source", "docs"),)), Prefix("source", "d")) == [5, 6]
+
+    def test_a_field_is_there_unless_null_or_empty(self, typed: Collection) -> None:
+        assert numbers(typed, Has("meta.year")) == [1, 2, 3, 4]
+        assert numbers(typed, Has("meta.lang")) == [6]
+        assert numbers(typed, Has("meta.tag")) == [6]
+        assert numbers(typed, NoneOf((Has("meta.score"),))) == [1, 2, 4, 5]
+
+    def test_conditions_are_put_together(self, typed: Collection) -> None:
+        new, old = Between("meta.year", least=2024), Match("meta.year", (2020,))
+        assert numbers(typed, AnyOf((new, old))) == [1, 2, 3]
+        assert numbers(typed, AnyOf(()), AllOf(())) == []
+        assert numbers(typed, AllOf(()), NoneOf(())) == [1, 2, 3, 4, 5, 6]
+        assert numbers(typed, AllOf((new, Has("meta.day")))) == [2]
+        assert numbers(typed, NoneOf((new, old)), Has("meta.year")) == [4]
+        assert numbers(typed, NoneOf((NoneOf((AnyOf((old, AllOf((new,)))),)),))) == [1, 2, 3]
+        merge = ((AnyOf((old, Prefix("source", "Docs"))),), {"size": 7})
+        typed.apply(Batch(merges=[merge]))  # type: ignore[list-item]
+        assert numbers(typed, Match("size", (7,))) == [1, 3]
+
+    def test_every_search_keeps_to_conditions(self, typed: Collection) -> None:
+        where = (AnyOf((Prefix("source", "docs/"), Between("meta.score", least=2))),)
+        query = Query(9, axis(2, tilt=0.5), SparseVector([1_000_000], [1.0]), where)
+        for asked in (
+            query,
+            replace(query, sparse=None),
+            replace(query, dense=None),
+            replace(query, fusion=Fusion(kind="dbsf")),
+            replace(query, diversity=0.5),
+            replace(query, exact=True),
+        ):
+            assert sorted(ids(typed, asked)) == [1, 2, 6]
+
+    def test_fields_are_declared_later(self, store: Store, typed: Collection) -> None:
+        before = dict(typed.settings.fields)
+        wanted = {"year": "float", "score": "float", "day": "datetime", "new.flag": "bool"}
+        for _ in range(2):
+            typed.declare(wanted)
+            assert typed.settings.fields == {**before, **wanted}
+        typed.declare({})
+        typed.note({"seen": True})
+        again = store.open("typed")
+        assert again is not None
+        assert again.settings == replace(
+            SETTINGS, fields={**before, **wanted}, notes={"seen": True}
+        )
+        assert numbers(again, Between("meta.year", least=2024)) == [2, 3]
+        assert numbers(again, Between("meta.day", above="2024-01-31")) == [2, 4]
+        again.apply(Batch(upserts=[point(7, meta={"new": {"flag": True}, "year": 2024.5})]))
+        assert numbers(again, Match("meta.new.flag", (True,))) == [7]
+        assert numbers(again, Between("meta.year", above=2024, below=2025)) == [7]
+        again.close()
+
+    @pytest.mark.parametrize("kind", ["rrf", "dbsf"])
+    @pytest.mark.parametrize("sides", ["dense", "sparse", "both"])
+    @pytest.mark.parametrize("diversity", [None, 0.3])
+    def test_pages_neither_lose_nor_repeat_equals(
+        self, equals: Collection, sides: str, kind: str, diversity: float | None
+    ) -> None:
+        query = Query(
+            7,
+            axis(0) if sides != "sparse" else None,
+            SparseVector([5], [1.0]) if sides != "dense" else None,
+            fusion=Fusion(kind=kind, prefetch=60),  # type: ignore[arg-type]
+            diversity=diversity,
+        )
+        pages = [ids(equals, replace(query, offset=first)) for first in range(0, 49, 7)]
+        assert [n for page in pages for n in page] == [99, *range(2, 42)]
+        assert [len(page) for page in pages] == [7, 7, 7, 7, 7, 6, 0]
+
+    def test_candidates_of_a_fusion_are_chosen_among_equals_by_id(self, equals: Collection) -> None:
+        query = Query(9, axis(0), SparseVector([5], [1.0]), fusion=Fusion(prefetch=4))
+        assert ids(equals, replace(query, limit=4)) == [99, 2, 3, 4]
+
+    def test_min_score_of_one_side(self, equals: Collection) -> None:
+        dense, sparse = Query(50, dense=axis(0)), Query(50, sparse=SparseVector([5], [1.0]))
+        for query in (dense, sparse):
+            best, other = sorted({hit.score for hit in equals.query(query)}, reverse=True)
+            assert ids(equals, replace(query, min_score=best)) == [99]
+            assert len(ids(equals, replace(query, min_score=other))) == 41
+            assert len(ids(equals, replace(query, min_score=other, limit=5, offset=38))) == 3
+            assert ids(equals, replace(query, min_score=(best + other) / 2)) == [99]
+            assert ids(equals, replace(query, min_score=best + 0.01)) == []
+
+    def test_variety_passes_over_copies(self, store: Store) -> None:
+        made = store.create("copies", SETTINGS)
+        tilts = [(1, 0.0), (2, 0.0), (3, 0.001), (4, 0.8)]
+        sparse = SparseVector([5], [1.0])
+        made.apply(
+            Batch(
+                upserts=[Point(ident(n), {"n": n}, axis(0, tilt=t), sparse) for n, t in tilts]
+                + [Point(ident(9), {"n": 9}, None, SparseVector([5], [0.5]))]
+            )
+        )
+        assert ids(made, Query(3, dense=axis(0))) == [1, 2, 3]
+        varied = Query(3, dense=axis(0), diversity=0.7)
+        assert ids(made, varied) == [1, 4, 3]
+        assert ids(made, replace(varied, limit=2, offset=1)) == [4, 3]
+        (first, second, _) = made.query(varied)
+        assert (first.score, second.score) == pytest.approx((1.0, 1 / np.hypot(1, 0.8)), abs=1e-5)
+        assert second.payload == {"n": 4}
+        assert ids(made, replace(varied, sparse=sparse)) == [1, 9, 4]  # like nothing, without one
+        words = Query(3, sparse=sparse, diversity=0.7)
+        assert ids(made, words) == [1, 9, 4]
+        made.close()
+
+    def test_width_and_exactness_change_no_small_result(self, equals: Collection) -> None:
+        query = Query(12, axis(0), SparseVector([5], [1.0]), offset=3)
+        plain = ids(equals, query)
+        for asked in (replace(query, ef=8), replace(query, exact=True), replace(query, ef=500)):
+            assert ids(equals, asked) == plain
+
+    @pytest.mark.parametrize("kind", ["scalar", "binary", "binary2"])
+    def test_quantised_collections_search(self, store: Store, kind: str) -> None:
+        searches_quantised(store, kind)
