@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -139,7 +140,7 @@ def test_grouping_keeps_the_order() -> None:
 
 def test_a_reranker_decides(filled: World) -> None:
     with VllmReranker() as judge, searcher(filled) as found:
-        told = {"rerank": "vllm:BAAI/bge-reranker-v2-m3", "rerank_url": judge.url}
+        told: dict[str, Any] = {"rerank": "vllm:BAAI/bge-reranker-v2-m3", "rerank_url": judge.url}
         hits = found.search("coil dry weather", mode="sparse", limit=2, **told)
         assert "coil" in hits[0].text
         assert hits[0].score == pytest.approx(2 / 3)

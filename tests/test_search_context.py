@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -106,7 +107,7 @@ def test_pages(world: World) -> None:
     world.ingest()
     with searcher(world) as found, closing(world.open()) as collection:
         (hit,) = found.search("насос", mode="sparse", limit=1, expand="page")
-        chunks = [point.payload for point in collection.scroll()]
+        chunks = [cast(dict[str, Any], point.payload) for point in collection.scroll()]
     same = sorted(
         chunk["ordinal"] for chunk in chunks if chunk["page"] == hit.page and chunk["text"]
     )

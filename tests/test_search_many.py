@@ -150,9 +150,14 @@ SCORES = (("a b.md", 0.9), ("a b.md", 0.5), ("100%.md", 0.25))
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
     file.write_text("before")
-    with pytest.raises(RuntimeError), written(file) as out:
-        out.write("half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with written(file) as out:
+            out.write("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert file.read_text() == "before"
     with written(file) as out:
         out.write("all")

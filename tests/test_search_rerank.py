@@ -136,11 +136,8 @@ def test_a_whole_address_is_taken_too() -> None:
 
 
 def test_tei_is_asked_what_it_runs() -> None:
-    class Embedding(TeiReranker):
-        kind = "embedding"
-
     with (
-        Embedding() as server,
+        TeiReranker(kind="embedding") as server,
         connect_reranker("tei", environ={}, base_url=server.url) as found,
         pytest.raises(BackendError, match="type embedding: no reranker"),
     ):

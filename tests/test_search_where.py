@@ -1,5 +1,7 @@
 """Conditions as text: what they mean, what stays as it was, and where an error is."""
 
+import operator as operators
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +15,12 @@ from ragctl.search.where import parse_where, undeclared
 from ragctl.stores.base import AllOf, AnyOf, Between, Condition, Has, Match, NoneOf, Prefix
 
 Payload = dict[str, Any]
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operators.lt,
+    "<=": operators.le,
+    ">": operators.gt,
+    ">=": operators.ge,
+}
 
 
 def held(payload: Payload, key: str) -> list[Any]:
@@ -37,10 +45,10 @@ def same(value: Any, wanted: Any) -> bool:
 
 def within(value: Any, bounds: Between) -> bool:
     for bound, holds in (
-        (bounds.least, lambda v, b: v >= b),
-        (bounds.above, lambda v, b: v > b),
-        (bounds.most, lambda v, b: v <= b),
-        (bounds.below, lambda v, b: v < b),
+        (bounds.least, COMPARE[">="]),
+        (bounds.above, COMPARE[">"]),
+        (bounds.most, COMPARE["<="]),
+        (bounds.below, COMPARE["<"]),
     ):
         if bound is None:
             continue
@@ -120,12 +128,7 @@ def alone(draw: Any) -> Said:
             isinstance(v, str) and v.startswith(start) for v in held(p, key)
         )
     operator = draw(st.sampled_from(("<", "<=", ">", ">=")))
-    compare = {
-        "<": lambda a, b: a < b,
-        "<=": lambda a, b: a <= b,
-        ">": lambda a, b: a > b,
-        ">=": lambda a, b: a >= b,
-    }[operator]
+    compare = COMPARE[operator]
     if kind == "number":
         bound = draw(st.sampled_from(NUMBERS))
         return f"{field}{operator}{bound}", lambda p: any(

@@ -135,7 +135,10 @@ class TeiReranker(RerankServer):
     score = "score"
     top = ""
     most = 4
-    kind = "reranker"
+
+    def __init__(self, key: str | None = None, *, kind: str = "reranker", **more: Any) -> None:
+        super().__init__(key, **more)
+        self.kind = kind
 
     def get(self, path: str) -> object:
         if path != "/info":
