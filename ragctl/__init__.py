@@ -1,0 +1,42 @@
+"""Keeps a Qdrant collection true to a folder of documents, and searches it.
+
+from ragctl import open_collection
+
+hits = open_collection("docs").search("how long is hourly data kept?")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ragctl.errors import RagctlError
+    from ragctl.records import Hit
+    from ragctl.search.aio import AsyncSearcher, open_collection_async
+    from ragctl.search.library import Searcher, open_collection
+
+__all__ = [
+    "AsyncSearcher",
+    "Hit",
+    "RagctlError",
+    "Searcher",
+    "open_collection",
+    "open_collection_async",
+]
+
+_PLACES = {
+    "AsyncSearcher": "ragctl.search.aio",
+    "Hit": "ragctl.records",
+    "RagctlError": "ragctl.errors",
+    "Searcher": "ragctl.search.library",
+    "open_collection": "ragctl.search.library",
+    "open_collection_async": "ragctl.search.aio",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is named when it is first used: the import of the package costs nothing."""
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'ragctl' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(place), name)

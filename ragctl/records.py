@@ -65,11 +65,19 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer to a search: a chunk, the best first.
+    """One answer to a search: a chunk, or the passage around one; the best first.
 
-    `score` is the engine's: cosine similarity (dense), BM25 (sparse) or the
-    fused rank score (hybrid); comparable within one search only. `line` is
-    counted from 1 where the document's text is the file's own.
+    `score` is the engine's: cosine similarity (dense), BM25 (sparse) or the fused rank
+    score (hybrid); or the reranker's, where one was asked. Comparable within one search.
+
+    `text` is the document's from `start` to `end`, as long as that: where a passage was
+    joined from chunks, what stood between two of them (blanks, that no chunk keeps) is
+    blanks here too. `spans` are the parts that are the document's own, letter by letter.
+
+    `ordinal`, `page`, `heading` and `line` (counted from 1 where the document's text is
+    the file's own) are those of the best chunk in it. `ordinals`: all chunks it is joined
+    from. `cut`: the section, page or document goes on beyond what a passage may hold.
+    `version` names the state of the document; `id` the point of the best chunk.
     """
 
     source: str
@@ -82,3 +90,10 @@ class Hit:
     ordinal: int
     meta: Mapping[str, Json]
     line: int | None = None
+    title: str | None = None
+    spans: tuple[tuple[int, int], ...] = ()
+    ordinals: tuple[int, ...] = ()
+    cut: bool = False
+    chunks: int = 1  # of the document
+    version: str = ""
+    id: str = ""

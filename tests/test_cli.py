@@ -20,7 +20,10 @@ from tests.servers.jina import JinaServer
 from tests.world import KEY, paragraphs
 
 RAGCTL = (sys.executable, "-m", "ragctl")
-HIT = {"source", "score", "text", "start", "end", "page", "heading", "ordinal", "meta"}
+HIT = {
+    *("source", "score", "text", "start", "end", "page", "heading", "ordinal", "meta"),
+    *("title", "spans", "ordinals", "cut"),
+}
 
 
 class Shell:

@@ -34,6 +34,7 @@ from ragctl.catalog.provider_table import (
     Served,
     load_providers,
 )
+from ragctl.catalog.reranker_table import RerankerRow, read_reranker, reranker
 from ragctl.catalog.strict import Origin, nearest, parse
 from ragctl.errors import UsageError
 
@@ -51,6 +52,7 @@ __all__ = [
     "Onnx",
     "Provider",
     "Rates",
+    "RerankerRow",
     "Runtime",
     "Served",
     "Side",
@@ -62,10 +64,12 @@ __all__ = [
     "load_providers",
     "nearest",
     "of_user",
+    "reranker",
+    "rerankers",
     "stack",
 ]
 
-MODELS, PROVIDERS = "models.toml", "providers.toml"
+MODELS, PROVIDERS, RERANKERS = "models.toml", "providers.toml", "rerankers.toml"
 
 
 @cache
@@ -105,6 +109,25 @@ def of_user(environ: Mapping[str, str], rows: Layer | None = None) -> Catalog:
     if rows is not None and (rows.models or rows.providers):
         layers.append(rows)
     return builtin() if len(layers) == 1 else stack(layers)
+
+
+def rerankers(environ: Mapping[str, str]) -> dict[str, RerankerRow]:
+    """Return the package's rerankers under those of the user's configuration folder.
+
+    A row whose name is known changes the keys that it has. Raises UsageError as `of_user`.
+    """
+    own = files("ragctl.catalog").joinpath(RERANKERS).read_text("utf-8")
+    path = config_folder(environ) / RERANKERS
+    text = _text(path)
+    rows: dict[str, tuple[Origin | str, object]] = {
+        name: (RERANKERS, row) for name, row in parse(own, RERANKERS).items()
+    }
+    source = Origin(str(path), text)
+    for name, row in parse(text, str(path)).items():
+        under = rows.get(name, ("", {}))[1]
+        both = isinstance(row, dict) and isinstance(under, dict)
+        rows[name] = (source, {**under, **row} if both else row)  # type: ignore[dict-item]
+    return {name: read_reranker(name, row, source) for name, (source, row) in rows.items()}
 
 
 def _text(path: Path) -> str:

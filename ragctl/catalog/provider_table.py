@@ -175,7 +175,7 @@ def load_providers(text: str, source: str) -> dict[str, Provider]:
 
 def read_provider(name: str, data: object, source: Origin | str) -> Provider:
     """Read one table. Raises UsageError, naming `source` and what is wrong in it."""
-    _no_secret(name, data, source)
+    no_secret(name, data, source)
     row = Table(source, (name,), data, _KEYS)
     wire = cast(Wire, row.choice("wire", WIRES))
     keys = row.sequence("keys", str)
@@ -284,7 +284,7 @@ def _onnx(row: Table) -> Onnx:
     )
 
 
-def _no_secret(name: str, data: object, source: Origin | str) -> None:
+def no_secret(name: str, data: object, source: Origin | str) -> None:
     """Refuse a key written into a file before anything could quote it."""
     if isinstance(data, dict):
         for key in ("key", "api_key", "token", "secret", "password"):

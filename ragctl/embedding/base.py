@@ -118,6 +118,10 @@ class Options:
     late_chunking: bool = False
 
 
+_ROOM = 1 << 20  # bytes of the questions in one request, where nobody says less
+_FIELD = 64  # bytes that a question may need beside its text
+
+
 class Embedder:
     """Embeds the documents and the queries of one model at one dimension.
 
@@ -188,6 +192,48 @@ class Embedder:
             vector: Vectors = outcome[0]
             return vector
         raise AssertionError("embed() answers every text")
+
+    def queries(self, texts: Sequence[str]) -> list[Vectors | UsageError]:
+        """Return for each question its vector, shape (dim,), or why it cannot be embedded.
+
+        As many go into a request as every provider takes. Raises BackendError when the
+        backend fails.
+        """
+        outcomes: list[Vectors | UsageError] = []
+        for batch in self._batches(texts):
+            found: list[Vectors | UsageError] = [
+                UsageError(f"the query {problem}") for problem in map(unsendable, batch) if problem
+            ]
+            if not found:
+                for _, outcome in self.embed(Request("query", tuple(batch), threading.Event())):
+                    if isinstance(outcome, DocumentError):
+                        found.append(UsageError(f"the query: {outcome}"))
+                    else:
+                        found.extend(outcome)
+            outcomes += found
+        return outcomes
+
+    def _batches(self, texts: Sequence[str]) -> Iterator[list[str]]:
+        """Questions that go together; one that no backend can embed stands alone."""
+        limits = self.limits
+        prompt = len((self.model.query.prompt or "").encode())
+        # A provider's first questions travel with a canary; a token is at least a byte.
+        most, room = max(1, limits.texts - 1), min(limits.tokens or _ROOM, limits.bytes or _ROOM)
+        batch: list[str] = []
+        size = 0
+        for text in texts:
+            alone = unsendable(text) is not None
+            own = 0 if alone else 2 * (len(text.encode()) + prompt) + _FIELD
+            if batch and (alone or len(batch) == most or size + own > room):
+                yield batch
+                batch, size = [], 0
+            batch.append(text)
+            size += own
+            if alone:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
 
     def documents(self, texts: Sequence[str]) -> Vectors:
         """Return the vectors of document texts, shape (len(texts), dim), in their order.

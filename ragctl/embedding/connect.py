@@ -166,7 +166,7 @@ def _wire(
     protocol = REST[provider.wire]
     assert provider.base_url is not None, "the catalogue has an address for every host"
     url = protocol.address(provider.base_url, key)
-    _warn_of_plain_http(url, key)
+    warn_of_plain_http(url, key)
     api = Api(
         url,
         key,
@@ -207,7 +207,7 @@ def _tightest(limits: Sequence[Limits]) -> Limits:
     )
 
 
-def _warn_of_plain_http(url: str, key: Key | None) -> None:
+def warn_of_plain_http(url: str, key: Key | None) -> None:
     parts = urlsplit(url)
     if key is not None and parts.scheme == "http" and parts.hostname not in LOOPBACK:
         warnings.warn(

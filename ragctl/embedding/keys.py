@@ -8,12 +8,25 @@ import hashlib
 import secrets
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
-from ragctl.catalog import Provider
 from ragctl.errors import BackendError
 
 _SECONDS = 60.0  # for a key command, which may ask its user something
 _SALT = secrets.token_bytes(16)
+
+
+class Keyed(Protocol):
+    """Whose key is looked for: a row of a catalogue."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    @property
+    def key_required(self) -> bool: ...
+    @property
+    def key_command(self) -> tuple[str, ...]: ...
 
 
 class Key:
@@ -71,9 +84,7 @@ class Environment(Mapping[str, str]):
         return f"<{len(self)} variables of the environment>"
 
 
-def find(
-    provider: Provider, environ: Mapping[str, str], *, seconds: float = _SECONDS
-) -> Key | None:
+def find(provider: Keyed, environ: Mapping[str, str], *, seconds: float = _SECONDS) -> Key | None:
     """Return the provider's key: its command's first, else that of its first variable that is set.
 
     A command has so many `seconds`. Raises BackendError where a key is needed

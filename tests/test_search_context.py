@@ -1,0 +1,209 @@
+"""Passages: neighbours, sections, pages and documents, joined without a word said twice."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ragctl import chunking
+from ragctl.errors import UsageError
+from ragctl.records import Document, Hit
+from ragctl.search import context
+from ragctl.search.context import _Passage, _Piece, _text
+from ragctl.stores.base import Collection
+from tests.searching import searcher
+from tests.world import World
+
+SAMPLES = Path(__file__).parents[1] / "sample_docs"
+SECTIONS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot")
+_FILLER = "The valve was found open and the pump had run dry for some time that day. " * 2
+
+
+def book(*names: str) -> str:
+    """Two chapters; each section has one word of its own, and is a chunk of 64 tokens."""
+    half = len(names) // 2
+    parts = []
+    for chapter, some in (("One", names[:half]), ("Two", names[half:])):
+        parts.append(f"# {chapter}")
+        parts += [f"## {name}\n\n{name} begins. {_FILLER.strip()}" for name in some]
+    return "\n\n".join(parts) + "\n"
+
+
+def check(hit: Hit, text: str) -> None:
+    """A passage is its document's text from start to end, but for the blanks between spans."""
+    assert len(hit.text) == hit.end - hit.start
+    for start, end in hit.spans:
+        assert hit.text[start - hit.start : end - hit.start] == text[start:end]
+    assert hit.text.split() == text[hit.start : hit.end].split()
+    assert (hit.spans[0][0], hit.spans[-1][1]) == (hit.start, hit.end)
+    assert all(before[1] < after[0] for before, after in pairwise(hit.spans))
+
+
+@pytest.fixture
+def filled(world: World) -> World:
+    world.write("book.md", book(*SECTIONS))
+    world.write("other.md", "# Other\n\nAnother text about a fan.\n")
+    world.ingest()
+    return world
+
+
+def test_neighbours(filled: World) -> None:
+    text = book(*SECTIONS)
+    with searcher(filled) as found:
+        (plain, *_) = found.search("charlie", mode="sparse", limit=1)
+        assert plain.chunks >= len(SECTIONS)
+        for count in (1, 2, 100):
+            (hit,) = found.search("charlie", mode="sparse", limit=1, context=count)
+            check(hit, text)
+            low = max(0, plain.ordinal - count)
+            high = min(plain.chunks, plain.ordinal + count + 1)
+            assert hit.ordinals == tuple(range(low, high))
+            assert (hit.ordinal, hit.heading, hit.score) == (
+                *(plain.ordinal, plain.heading, plain.score),
+            )
+            assert not hit.cut
+
+
+def test_passages_that_touch_are_one_and_keep_the_best_place(filled: World) -> None:
+    text = book(*SECTIONS)
+    with searcher(filled) as found:
+        hits = found.search("bravo charlie foxtrot fan", mode="sparse", limit=4)
+        ordinals = {hit.ordinal for hit in hits if hit.source == "book.md"}
+        wide = found.search("bravo charlie foxtrot fan", mode="sparse", limit=4, context=1)
+    books = [hit for hit in wide if hit.source == "book.md"]
+    assert len(wide) < len(hits)
+    assert wide[0].score == hits[0].score
+    assert [hit.score for hit in wide] == sorted((hit.score for hit in wide), reverse=True)
+    taken = [ordinal for hit in books for ordinal in hit.ordinals]
+    assert len(taken) == len(set(taken))
+    assert ordinals <= set(taken)
+    for hit in books:
+        check(hit, text)
+
+
+def test_sections_and_documents(filled: World) -> None:
+    text = book(*SECTIONS)
+    with searcher(filled) as found:
+        (section,) = found.search("charlie", mode="sparse", limit=1, expand="section")
+        assert "charlie begins" in section.text
+        assert "delta" not in section.text
+        assert section.heading[-1] == "charlie"
+        check(section, text)
+        (whole,) = found.search("charlie", mode="sparse", limit=1, expand="document")
+        assert whole.text.split() == text.split()
+        assert (whole.start, whole.end) == (0, len(text.rstrip()))
+        assert not whole.cut
+        both = found.search("charlie foxtrot", mode="sparse", limit=2, expand="document")
+        assert len(both) == 1
+
+
+def test_pages(world: World) -> None:
+    world.write("terrin.pdf", (SAMPLES / "ru" / "terrin-montazh.pdf").read_bytes())
+    world.ingest()
+    with searcher(world) as found, closing(world.open()) as collection:
+        (hit,) = found.search("насос", mode="sparse", limit=1, expand="page")
+        chunks = [cast(dict[str, Any], point.payload) for point in collection.scroll()]
+    same = sorted(
+        chunk["ordinal"] for chunk in chunks if chunk["page"] == hit.page and chunk["text"]
+    )
+    assert set(hit.ordinals) <= set(same)
+    assert len(hit.ordinals) == len(same)
+
+
+def test_a_document_that_is_too_large_is_cut_around_the_hit(
+    filled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "MOST", 2)
+    with searcher(filled) as found:
+        (hit,) = found.search("charlie", mode="sparse", limit=1, expand="document")
+    assert hit.cut
+    assert len(hit.ordinals) == 3
+    assert hit.ordinal in hit.ordinals
+    check(hit, book(*SECTIONS))
+
+
+def test_no_more_is_read_than_a_search_may_hold(
+    filled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "TOTAL", 3)
+    with searcher(filled) as found:
+        hits = found.search("bravo foxtrot", mode="sparse", limit=2, context=1)
+    assert [len(hit.ordinals) for hit in hits] in ([3, 1], [2, 1])
+    assert hits[1].cut
+    assert hits[1].text
+
+
+def test_a_hit_whose_document_has_just_changed_stays_as_it_is(filled: World) -> None:
+    with searcher(filled) as found, closing(filled.open()) as collection:
+        (hit,) = found.search("charlie", mode="sparse", limit=1)
+        filled.write("book.md", book(*reversed(SECTIONS)))
+        filled.ingest()
+        (same,) = context.widened(collection, [hit], 1, None)
+    assert (same.text, same.start, same.end) == (hit.text, hit.start, hit.end)
+    assert same.cut
+
+
+def test_context_and_expand_are_two_ways(filled: World) -> None:
+    with searcher(filled) as found, pytest.raises(UsageError, match="use one of them"):
+        found.search("charlie", context=1, expand="section")
+
+
+def test_requests_are_few(filled: World) -> None:
+    asked: list[object] = []
+    with searcher(filled) as found, closing(filled.open()) as collection:
+        hits = found.search("bravo foxtrot fan", limit=10, mode="sparse")
+
+        class Counting:
+            def scroll(self, where: object, **options: object) -> object:
+                asked.append(where)
+                return collection.scroll(where, **options)  # type: ignore[arg-type]
+
+        counting: Collection = Counting()  # type: ignore[assignment]
+        context.widened(counting, hits, 1, None)
+    assert len({hit.source for hit in hits}) == 2
+    assert len(asked) == 1
+
+
+# Joining, over real chunks of any text
+
+TEXTS = st.text(alphabet="ab .\n# |中。\t", max_size=600)
+
+
+@settings(deadline=None)  # the first call loads the vocabulary
+@given(TEXTS, st.sampled_from(((16, 0), (16, 2), (16, 4))))
+def test_joined_chunks_are_the_text(text: str, sizes: tuple[int, int]) -> None:
+    chunks = chunking.split(Document("a.md", text, "markdown"), size=sizes[0], overlap=sizes[1])
+    pieces = [_Piece(c.ordinal, c.start, c.end, c.text, None, ()) for c in chunks]
+    for first in range(len(pieces)):
+        for last in range(first, len(pieces)):
+            joined, spans = _text(pieces[first : last + 1])
+            start = pieces[first].start
+            assert start + len(joined) == pieces[last].end
+            assert joined.split() == text[start : pieces[last].end].split()
+            for begin, end in spans:
+                assert joined[begin - start : end - start] == text[begin:end]
+
+
+def _passages(ranges: Sequence[tuple[int, int]]) -> list[_Passage]:
+    found: list[_Passage] = []
+    for first, last in ranges:
+        hit = Hit("a", 1.0, "", 0, 0, None, (), first, {}, version="v")
+        context._add(found, _Passage(hit, {}, first, last, False))
+    return found
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5)), max_size=12))
+def test_merged_ranges_are_apart_and_lose_nothing(given_: list[tuple[int, int]]) -> None:
+    ranges = [(first, first + more) for first, more in given_]
+    merged = _passages(ranges)
+    covered = {n for first, last in ranges for n in range(first, last + 1)}
+    assert {n for p in merged for n in range(p.first, p.last + 1)} == covered
+    by_place = sorted(merged, key=lambda passage: passage.first)
+    assert all(one.last + 1 < two.first for one, two in pairwise(by_place))
+    if ranges:
+        assert merged[0].first <= ranges[0][0] <= merged[0].last

@@ -1,0 +1,260 @@
+"""Many questions: what is read, what is written, and that one bad line ends nothing."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pytest
+
+from ragctl.errors import BackendError
+from ragctl.records import Hit
+from ragctl.search import Ask
+from ragctl.search.library import Searcher
+from ragctl.search.many import Question, answer_all, hit_json, read_questions, trec_lines, written
+from tests.searching import searcher
+from tests.servers import faults
+from tests.world import World, paragraphs
+
+ROOT = Path(__file__).parents[1]
+RAGCTL = (sys.executable, "-m", "ragctl")
+
+
+def read(data: str | bytes) -> list[Question]:
+    return list(read_questions(io.BytesIO(data.encode() if isinstance(data, str) else data)))
+
+
+def test_lines_are_json_or_text() -> None:
+    assert read('\ufeff{"id": "q1", "query": "a"}\n\nplain question\n{"query": "b", "x": 1}\n') == [
+        Question("q1", "a"),
+        Question("3", "plain question"),
+        Question("4", "b"),
+    ]
+    assert read('{"id": 7, "query": "a"}') == [Question("7", "a")]
+    assert read("") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b'{"query": "a"', "line 2: it is not valid JSON"),
+        (b'{"query": 3}', "no text under"),
+        (b'{"question": "a"}', "no text under"),
+        (b'{"id": null, "query": "a"}', "its id is no text"),
+        (b'{"id": true, "query": "a"}', "its id is no text"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"x" * (1 << 20) + b"yz", "longer than"),
+        (b'{"a":' * 5000, "not valid JSON"),
+        (b'{"id": "1", "query": "again"}', "the id was there before"),
+    ],
+)
+def test_a_line_that_is_no_question(line: bytes, problem: str) -> None:
+    first, second, third = read(b"first\n" + line + b"\nthird\n")
+    assert (first, third) == (Question("1", "first"), Question("3", "third"))
+    assert second.problem is not None
+    assert problem in second.problem
+
+
+@pytest.fixture
+def found(world: World) -> Iterator[tuple[World, Searcher]]:
+    world.write("a b.md", paragraphs("pump", "fan"))
+    world.write("b.md", paragraphs("coil", "drain"))
+    world.ingest()
+    with searcher(world) as opened:
+        yield world, opened
+
+
+def test_answers_come_in_order_and_bad_questions_are_named(
+    found: tuple[World, Searcher],
+) -> None:
+    world, opened = found
+    questions = [Question(f"q{n}", "pump" if n % 2 else "coil") for n in range(150)]
+    questions[70] = Question("bad", "", "line 71: rubbish")
+    questions[100] = Question("mute", "?!")
+    out, trec = io.StringIO(), io.StringIO()
+    told: list[tuple[str, str]] = []
+    done: list[int] = []
+    world.forget()
+    tally = answer_all(
+        opened,
+        questions,
+        Ask(limit=2),
+        out=out,
+        trec=trec,
+        failed=lambda name, reason: told.append((name, reason)),
+        done=done.append,
+    )
+    rows = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [row["id"] for row in rows] == [question.id for question in questions]
+    assert (tally.answered, tally.failed, tally.hits, tally.questions) == (148, 2, 296, 150)
+    assert told == [
+        ("bad", "line 71: rubbish"),
+        ("mute", "the question has no letters or digits; ask with words"),
+    ]
+    assert "error" in rows[70]
+    assert rows[1]["hits"] == [hit_json(hit) for hit in opened.search("pump", limit=2)]
+    assert sum(done) == 150
+    assert len(world.server.requests) == len(done) + 1  # one a batch, and the last search
+    ranks = [line.split(" ") for line in trec.getvalue().splitlines()]
+    assert {len(rank) for rank in ranks} == {6}
+    assert {rank[2] for rank in ranks} == {"a%20b.md", "b.md"}
+
+
+def test_a_backend_that_fails_ends_them_all(found: tuple[World, Searcher]) -> None:
+    world, opened = found
+    world.server.faults.append(faults.one_less())
+    with pytest.raises(BackendError):
+        answer_all(opened, [Question("1", "pump"), Question("2", "fan")], Ask(), out=io.StringIO())
+
+
+def test_memory_does_not_grow_with_the_questions(edge_world: World) -> None:
+    edge_world.write("a.md", paragraphs("pump", "fan"))
+    edge_world.ingest()
+
+    class Sink(io.StringIO):
+        def write(self, text: str) -> int:
+            return len(text)
+
+    def peak(count: int) -> int:
+        tracemalloc.reset_peak()
+        questions = (Question(str(n), f"pump {n}") for n in range(count))
+        answer_all(opened, questions, Ask(mode="sparse", limit=1), out=Sink())
+        return tracemalloc.get_traced_memory()[1]
+
+    with searcher(edge_world) as opened:
+        tracemalloc.start()
+        try:
+            few = peak(200)
+            many = peak(2000)
+        finally:
+            tracemalloc.stop()
+    assert many < few + 300_000
+
+
+def test_a_document_is_ranked_once() -> None:
+    hits = [Hit(source, score, "", 0, 0, None, (), 0, {}) for source, score in SCORES]
+    assert list(trec_lines("q 1", hits)) == [
+        "q%201 Q0 a%20b.md 1 0.9 ragctl\n",
+        "q%201 Q0 100%25.md 2 0.25 ragctl\n",
+    ]
+
+
+SCORES = (("a b.md", 0.9), ("a b.md", 0.5), ("100%.md", 0.25))
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "out.jsonl"
+    file.write_text("before")
+
+    def fail() -> None:
+        with written(file) as out:
+            out.write("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert file.read_text() == "before"
+    with written(file) as out:
+        out.write("all")
+    assert file.read_text() == "all"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.jsonl"]
+    with written(Path("/dev/null")) as out:
+        out.write("gone")
+    assert not Path("/dev/null").is_file()
+
+
+# The command
+
+
+def command(home: Path, *words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*RAGCTL, *words],
+        input=data,
+        env={**os.environ, "RAGCTL_HOME": str(home / "store"), "PYTHONPATH": str(ROOT)},
+        cwd=home,
+        capture_output=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text(paragraphs("pump", "fan", "coil"))
+    assert command(tmp_path, "ingest", "docs").returncode == 0
+    return tmp_path
+
+
+def test_questions_from_a_file(home: Path) -> None:
+    (home / "q.jsonl").write_text('{"id": "one", "query": "pump"}\n{"id": "two", "query": "?"}\n')
+    words = ("search", "--queries", "q.jsonl", "--out", "r.jsonl", "--trec", "r.trec", "-n", "1")
+    done = command(home, *words)
+    assert done.returncode == 3
+    assert done.stderr.decode().startswith("failed: two: the question has no letters")
+    assert b"docs: 1 questions answered, 1 failed; 1 hits;" in done.stdout
+    rows = [json.loads(line) for line in (home / "r.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["one", "two"]
+    assert (home / "r.trec").read_text().startswith("one Q0 a.md 1 ")
+    done = command(home, *words, "--json")
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert {**told, "seconds": 0} == {
+        "collection": "docs",
+        "questions": 2,
+        "answered": 1,
+        "failed": 1,
+        "hits": 1,
+        "seconds": 0,
+    }
+
+
+def test_questions_from_standard_input(home: Path) -> None:
+    done = command(home, "search", "--queries", "-", data=b"pump\nfan\n")
+    assert done.returncode == 0
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["query"] for row in rows] == ["pump", "fan"]
+    assert done.stderr.startswith(b"docs: 2 questions answered; ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("search",),
+        ("search", "pump", "--queries", "q.jsonl"),
+        ("search", "pump", "--out", "r.jsonl"),
+        ("search", "--queries", "none.jsonl"),
+        ("search", "--queries", "-", "--json"),
+        ("search", "--queries", "-", "--out", "none/r.jsonl"),
+        ("search", "pump", "--rerank-url", "http://localhost"),
+        ("search", "pump", "--rerank", "nobody"),
+        ("search", "pump", "--page", "2", "--offset", "3"),
+        ("search", "pump", "--page", "0"),
+        ("search", "pump", "--min-score", "0.5"),
+        ("search", "pump", "--expand", "book"),
+        ("search", "pump", "--where", "team>"),
+    ],
+)
+def test_wrong_usage_is_one_line(home: Path, words: tuple[str, ...]) -> None:
+    done = command(home, *words, data=b"pump\n")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(b"ragctl: ")
+    assert done.stderr.count(b"\n") == 1
+    assert {entry.name for entry in home.iterdir()} == {"docs", "store"}
+
+
+def test_a_stream_is_read_as_it_comes() -> None:
+    class Slow(io.RawIOBase):
+        def __init__(self) -> None:
+            self.lines = [b"one\n", b"two\n"]
+
+        def readline(self, size: int | None = -1, /) -> bytes:
+            return self.lines.pop(0) if self.lines else b""
+
+    slow = Slow()
+    questions = read_questions(cast(BinaryIO, slow))
+    assert next(questions) == Question("1", "one")
+    assert slow.lines == [b"two\n"]

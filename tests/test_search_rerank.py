@@ -1,0 +1,182 @@
+"""Rerankers: what is sent, what is accepted, and what every fault of a host comes to."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ragctl import catalog
+from ragctl.embedding import Patience
+from ragctl.errors import BackendError, UsageError
+from ragctl.records import Hit
+from ragctl.search.rerank import Reranker, connect_reranker, reranked
+from tests.servers import faults
+from tests.servers.rerank import (
+    SERVERS,
+    JinaReranker,
+    RerankServer,
+    TeiReranker,
+    VllmReranker,
+    index_of,
+    score_of,
+)
+
+KEY = "rerank-secret-0123456789"
+KEYS = {f"{name}_API_KEY": KEY for name in ("JINA", "CO", "VOYAGE", "TEI", "VLLM", "LLAMA")}
+QUICK = Patience(total=0.5, first=0.001, longest=0.002, attempt=5.0)
+PASSAGES = ["a pump ran", "the valve was open and dry", "valve open", "nothing", "the open valve"]
+QUESTION = "open valve dry"
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[RerankServer]:
+    made = SERVERS[request.param][0]
+    with made(KEY) as running:
+        yield running
+
+
+@pytest.fixture
+def reranker(server: RerankServer) -> Iterator[Reranker]:
+    (name,) = (asked for made, asked in SERVERS.values() if isinstance(server, made))
+    with connect_reranker(name, environ=KEYS, base_url=server.url, patience=QUICK) as found:
+        yield found
+
+
+def hit(text: str, ordinal: int) -> Hit:
+    return Hit("s.md", 1.0 / (ordinal + 1), text, 0, len(text), None, (), ordinal, {})
+
+
+def test_scores_come_in_the_order_of_the_passages(server: RerankServer, reranker: Reranker) -> None:
+    scores = reranker.scores(QUESTION, PASSAGES)
+    assert scores == pytest.approx([0, 1, 2 / 3, 0, 2 / 3])
+    size = min(server.most, len(PASSAGES))
+    assert len(server.requests) == math.ceil(len(PASSAGES) / size)
+    assert reranker.usage.requests == len(server.requests)
+    assert not server.requests[0].body.get("return_documents", False)
+
+
+def test_equal_scores_keep_their_order(reranker: Reranker) -> None:
+    found = reranked(reranker, QUESTION, [hit(text, n) for n, text in enumerate(PASSAGES)])
+    assert [one.ordinal for one in found] == [1, 2, 4, 0, 3]
+    assert found[0].score == pytest.approx(1.0)
+    assert reranked(reranker, QUESTION, []) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (faults.one_less(), "scores for"),
+        (faults.one_more(), "scores for"),
+        (faults.repeated_index(), "each of"),
+        (faults.unindexed(), "each of"),
+        (index_of(-1), "each of"),
+        (index_of(True), "each of"),
+        (index_of("0"), "each of"),
+        (score_of(math.nan), "not a number"),
+        (score_of(math.inf), "not a number"),
+        (score_of(None), "not a number"),
+        (score_of("0.5"), "not a number"),
+        (score_of(True), "not a number"),
+        (faults.html(), "HTML page"),
+        (faults.text(200, b'"scores"'), "answered"),
+        (faults.text(200, b'{"results": 3, "data": 3}'), "no list of scores"),
+    ],
+)
+def test_an_answer_that_is_not_exactly_right_is_refused(
+    server: RerankServer, reranker: Reranker, fault: faults.Fault, said: str
+) -> None:
+    server.faults.append(fault)
+    with pytest.raises(BackendError, match=said):
+        reranker.scores(QUESTION, PASSAGES[:3])
+    assert reranker.scores(QUESTION, PASSAGES[:3]) == pytest.approx([0, 1, 2 / 3])
+
+
+def test_what_may_pass_is_tried_again(server: RerankServer, reranker: Reranker) -> None:
+    server.faults += [faults.busy(0.001), faults.failing(503), faults.cut(), faults.truncated()]
+    assert reranker.scores(QUESTION, PASSAGES[:3])[1] == pytest.approx(1.0)
+    assert len(server.requests) == 5
+
+
+def test_a_wrong_key_ends_it_and_is_not_shown(server: RerankServer) -> None:
+    wrong = dict.fromkeys(KEYS, "other-secret-0123456789")
+    (name,) = (asked for made, asked in SERVERS.values() if isinstance(server, made))
+    with (
+        connect_reranker(name, environ=wrong, base_url=server.url, patience=QUICK) as found,
+        pytest.raises(BackendError, match="_API_KEY") as caught,
+    ):
+        found.scores(QUESTION, PASSAGES)
+    assert "other-secret" not in str(caught.value)
+    assert len(server.requests) <= 1
+
+
+def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    for name, said in (
+        ("jinna", "did you mean jina"),
+        ("vllm", "vllm:MODEL"),
+        ("sentences:x", "no models"),
+        (f"cross-encoder:{tmp_path / 'none'}", "no folder"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            connect_reranker(name, environ={})
+    with pytest.raises(UsageError, match="no base URL"):
+        connect_reranker("sentences", environ={}, base_url="http://localhost")
+    with pytest.raises(UsageError, match="base URL"):
+        connect_reranker("tei", environ={}, base_url="localhost:80")
+    with pytest.raises(BackendError, match="set JINA_API_KEY"):
+        connect_reranker("jina", environ={})
+
+
+def test_a_whole_address_is_taken_too() -> None:
+    with (
+        JinaReranker(KEY) as server,
+        connect_reranker("jina", environ=KEYS, base_url=f"{server.url}/rerank/") as found,
+    ):
+        assert found.scores(QUESTION, ["open valve dry"]) == [1.0]
+
+
+def test_tei_is_asked_what_it_runs() -> None:
+    with (
+        TeiReranker(kind="embedding") as server,
+        connect_reranker("tei", environ={}, base_url=server.url) as found,
+        pytest.raises(BackendError, match="type embedding: no reranker"),
+    ):
+        found.scores(QUESTION, PASSAGES)
+    with (
+        TeiReranker() as server,
+        connect_reranker("tei:other/model", environ={}, base_url=server.url) as found,
+        pytest.raises(BackendError, match="not other/model"),
+    ):
+        found.scores(QUESTION, PASSAGES)
+
+
+def test_another_model_than_the_host_has() -> None:
+    with (
+        VllmReranker() as server,
+        connect_reranker("vllm:none", environ={}, base_url=server.url) as found,
+        pytest.raises(BackendError, match="no such model"),
+    ):
+        found.scores(QUESTION, PASSAGES)
+
+
+def test_rows_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "rerankers.toml").write_text(
+        '[ours]\nwire = "cohere"\nbase_url = "http://localhost:1/v1"\ndocuments = 8\n'
+        "[tei]\ndocuments = 2\n"
+    )
+    rows = catalog.rerankers({"RAGCTL_CONFIG": str(tmp_path)})
+    assert rows["ours"].documents == 8
+    assert rows["tei"].documents == 2
+    assert rows["tei"].wire == "tei"
+    assert set(SERVERS) <= set(rows)
+    for text, said in (
+        ('[x]\nwire = "cohre"\n', "cohere"),
+        ('[x]\nwire = "cohere"\n', "base_url is missing"),
+        ('[x]\nwire = "tei"\nbase_url = "ftp://x"\n', "http"),
+        ('[x]\nwire = "tei"\nbase_url = "http://x"\ndocument = 3\n', "unknown key 'document'"),
+        ('[x]\nwire = "tei"\nbase_url = "http://x"\napi_key = "k"\n', "does not belong"),
+        ("x = 3\n", "table"),
+    ):
+        (tmp_path / "rerankers.toml").write_text(text)
+        with pytest.raises(UsageError, match=said):
+            catalog.rerankers({"RAGCTL_CONFIG": str(tmp_path)})

@@ -1,0 +1,65 @@
+"""The reranker that needs no download: what it brings, over the questions of the samples."""
+
+import json
+from math import log2
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ragctl.index.run import Run
+from ragctl.pipeline import Pipeline, Source
+from ragctl.records import Hit
+from ragctl.search.library import open_collection
+from ragctl.search.sentences import Sentences
+from ragctl.stores import open_store
+
+ROOT = Path(__file__).parents[1]
+QUESTIONS = ROOT / "tests" / "data" / "questions.jsonl"
+
+Row = dict[str, Any]
+
+
+def ndcg(hits: list[Hit], row: Row) -> float:
+    """Of the first ten, among the hits that hold the answer."""
+    answer = " ".join(row["answer"].split())
+    right = [h.source == row["source"] and answer in " ".join(h.text.split()) for h in hits]
+    ideal = sum(1 / log2(rank + 2) for rank in range(min(10, max(1, sum(right)))))
+    return sum(1 / log2(rank + 2) for rank, is_right in enumerate(right[:10]) if is_right) / ideal
+
+
+@pytest.mark.filterwarnings("ignore:.*pages have no text")
+def test_it_finds_more_in_the_samples(tmp_path: Path) -> None:
+    store = str(tmp_path)
+    pipeline = Pipeline((Source(ROOT / "sample_docs"),), store)
+    place = open_store(store, environ={})
+    Run(pipeline, place, {}).ingest()
+    place.close()
+    rows: list[Row] = [json.loads(line) for line in QUESTIONS.read_text("utf-8").splitlines()]
+    with open_collection(store=store, environ={}) as found:
+        gains = {}
+        for name in (None, "sentences"):
+            outcomes = found.search_many([row["query"] for row in rows], limit=50, rerank=name)
+            hits = [outcome for outcome in outcomes if isinstance(outcome, list)]
+            assert len(hits) == len(rows)
+            gains[name] = np.mean([ndcg(h, row) for h, row in zip(hits, rows, strict=True)])
+    assert gains["sentences"] > gains[None] + 0.02, gains
+
+
+def test_a_passage_is_as_good_as_its_best_sentence() -> None:
+    filler = "The office is in the old building. Lunch is at noon. "
+    answer = "The valve opens at five bar."
+    scores, billed = Sentences().scores(
+        "at what pressure does the valve open",
+        [
+            filler * 5,
+            filler * 5 + answer,
+            "阀门。" * 400,
+            "",
+            "\n\n",
+        ],
+    )
+    assert max(scores) == scores[1]
+    assert billed == 0
+    assert np.isfinite(scores).all()

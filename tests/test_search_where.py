@@ -1,0 +1,255 @@
+"""Conditions as text: what they mean, what stays as it was, and where an error is."""
+
+import operator as operators
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ragctl.errors import UsageError
+from ragctl.search.where import parse_where, undeclared
+from ragctl.stores.base import AllOf, AnyOf, Between, Condition, Has, Match, NoneOf, Prefix
+
+Payload = dict[str, Any]
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operators.lt,
+    "<=": operators.le,
+    ">": operators.gt,
+    ">=": operators.ge,
+}
+
+
+def held(payload: Payload, key: str) -> list[Any]:
+    """The values of a field."""
+    found: Any = payload
+    for step in key.split("."):
+        found = found.get(step) if isinstance(found, dict) else None
+    return [] if found is None else found if isinstance(found, list) else [found]
+
+
+def time(value: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def same(value: Any, wanted: Any) -> bool:
+    return type(value) is type(wanted) and bool(value == wanted)
+
+
+def within(value: Any, bounds: Between) -> bool:
+    for bound, holds in (
+        (bounds.least, COMPARE[">="]),
+        (bounds.above, COMPARE[">"]),
+        (bounds.most, COMPARE["<="]),
+        (bounds.below, COMPARE["<"]),
+    ):
+        if bound is None:
+            continue
+        if isinstance(bound, str):
+            if time(value) is None or not holds(time(value), time(bound)):
+                return False
+        elif isinstance(value, bool | str) or not holds(value, bound):
+            return False
+    return True
+
+
+def holds(condition: Condition, payload: Payload) -> bool:
+    """What a store must find."""
+    match condition:
+        case AllOf(of):
+            return all(holds(one, payload) for one in of)
+        case AnyOf(of):
+            return any(holds(one, payload) for one in of)
+        case NoneOf(of):
+            return not any(holds(one, payload) for one in of)
+        case Has(key):
+            return bool(held(payload, key))
+        case Prefix(key, text):
+            return any(isinstance(v, str) and v.startswith(text) for v in held(payload, key))
+        case Between(key):
+            return any(within(value, condition) for value in held(payload, key))
+        case Match(key, values):
+            return any(same(v, w) for v in held(payload, key) for w in values)
+
+
+# Expressions, as text and as what Python makes of them
+
+WORDS = ("ops", "dev ops", "a and b", "not", "in", 'say "x"', "1", "true", "en/a.md", "x=y", "(")
+NUMBERS = (-3, 0, 1, 2024, 2.5)
+DAYS = ("2024-12-31", "2025-01-31", "2025-02-01")
+FIELDS = ("team", "year", "day", "tags")
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+values = st.one_of(st.sampled_from(WORDS), st.sampled_from(NUMBERS), st.booleans())
+payloads = st.fixed_dictionaries(
+    {},
+    optional={
+        "team": values,
+        "year": st.sampled_from(NUMBERS),
+        "day": st.sampled_from([*DAYS, "2025-01-31T12:00:00Z", "no day"]),
+        "tags": st.lists(values, max_size=3),
+    },
+).map(lambda meta: {"meta": meta})
+
+Said = tuple[str, Any]  # the text, and a function of the payload
+
+
+def alone(draw: Any) -> Said:
+    field = draw(st.sampled_from(FIELDS))
+    kind = draw(st.sampled_from(("equal", "in", "has", "prefix", "number", "day")))
+    key = f"meta.{field}"
+    if kind in ("equal", "in"):
+        some = draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3))
+        some = some[:1] if kind == "equal" else some
+        negative = draw(st.booleans())
+        texts = [quoted(one) for one in some]
+        text = (
+            f"{field} {'!=' if negative else '='} {texts[0]}"
+            if kind == "equal"
+            else f"{field} {'not in' if negative else 'IN'} ({', '.join(texts)})"
+        )
+        return text, lambda p: any(v in some for v in held(p, key) if type(v) is str) != negative
+    if kind == "has":
+        return f"has( {field} )", lambda p: bool(held(p, key))
+    if kind == "prefix":
+        start = draw(st.sampled_from(("", "a", "en/", "dev")))
+        return f"{field}^={quoted(start)}", lambda p: any(
+            isinstance(v, str) and v.startswith(start) for v in held(p, key)
+        )
+    operator = draw(st.sampled_from(("<", "<=", ">", ">=")))
+    compare = COMPARE[operator]
+    if kind == "number":
+        bound = draw(st.sampled_from(NUMBERS))
+        return f"{field}{operator}{bound}", lambda p: any(
+            compare(v, bound) for v in held(p, key) if type(v) in (int, float)
+        )
+    day = draw(st.sampled_from(DAYS))
+    # A day is compared as a whole.
+    return f"{field} {operator} {day}", lambda p: any(
+        compare(moment.date().isoformat(), day)
+        for v in held(p, key)
+        if (moment := time(v)) is not None
+    )
+
+
+@st.composite
+def expressions(draw: Any, depth: int = 3) -> Said:
+    kind = draw(st.sampled_from(("alone", "not", "and", "or", "parentheses")))
+    if depth == 0 or kind == "alone":
+        return alone(draw)
+    text, one = draw(expressions(depth - 1))
+    if kind == "not":
+        return f"not ({text})", lambda p: not one(p)
+    if kind == "parentheses":
+        return f"({text})", one
+    other_text, other = draw(expressions(depth - 1))
+    if kind == "and":
+        return f"({text}) and ({other_text})", lambda p: one(p) and other(p)
+    return f"({text}) OR ({other_text})", lambda p: one(p) or other(p)
+
+
+@given(expressions(), payloads)
+def test_an_expression_means_what_python_says(said: Said, payload: Payload) -> None:
+    text, expected = said
+    assert all(holds(one, payload) for one in parse_where(text)) == expected(payload)
+
+
+def test_and_binds_stronger_than_or() -> None:
+    (found,) = parse_where("a=1 or b=2 and not c=3 or d=4")
+    assert isinstance(found, AnyOf)
+    assert [type(one) for one in found.of] == [Match, AllOf, Match]
+
+
+# The plain form, as it always was
+
+
+@given(st.text().filter(lambda text: "and" not in text and "or" not in text))
+@example("Annual report and plan")
+@example(" with blanks ")
+@example("f(x), 'y' >= 3")
+@example("http://host/?a=b&c=d")
+def test_a_plain_condition_takes_all_that_follows(value: str) -> None:
+    if value.lstrip().startswith('"'):
+        return
+    (found,) = parse_where([f" team ={value}"])
+    match = found.of[0] if isinstance(found, AnyOf) else found
+    assert isinstance(match, Match)
+    assert (match.key, match.values[0]) == ("meta.team", value)
+
+
+def test_plain_conditions_on_one_key_are_alternatives() -> None:
+    assert parse_where(["year=2024", "team=ops", "year=2025", "open=true"]) == (
+        Match("meta.year", ("2024", 2024, "2025", 2025)),
+        Match("meta.team", ("ops",)),
+        Match("meta.open", ("true", True)),
+    )
+    assert parse_where(["source=a.md", "meta.source=b"]) == (
+        Match("source", ("a.md",)),
+        Match("meta.source", ("b",)),
+    )
+    assert parse_where(()) == ()
+
+
+def test_quotes_mean_the_text_alone() -> None:
+    assert parse_where('year="2024"') == (Match("meta.year", ("2024",)),)
+    assert parse_where('t="a \\"b\\" \\\\"') == (Match("meta.t", ('a "b" \\',)),)
+
+
+def test_broken_numbers_match_numbers_too() -> None:
+    (found,) = parse_where("ratio=0.5")
+    assert found == AnyOf(
+        (Match("meta.ratio", ("0.5",)), Between("meta.ratio", least=0.5, most=0.5))
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "problem"),
+    [
+        ("novalue", "at its end", "a comparison is missing"),
+        ("", "at its end", "name is missing"),
+        ("year>=", "at its end", "a value is missing"),
+        ("team=ops and", "at its end", "name is missing"),
+        ("(team=ops", "at its end", "closing parenthesis is missing"),
+        ("(team=ops))", "character 11", "no parenthesis is open"),
+        ("year in 2024", "character 9", "write in"),
+        ("year in (1 2)", "character 12", "a comma or a closing"),
+        ("title>abc", "character 7", "no number and no date"),
+        ("x>1e999", "character 3", "no number"),
+        ("d<=9999-12-31", "character 4", "no date"),
+        ('t="abc', "character 3", "the quote does not end"),
+        ("has(team", "at its end", "after has("),
+        ("team=a b and year=2", "character 8", "in double quotes"),
+        ("a!b>1", "character 1", "letters, digits"),
+        ("(" * 60 + "a=1", "character 51", "nested deeper"),
+    ],
+)
+def test_an_error_says_where_and_why(text: str, where: str, problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_where(text)
+    said = str(caught.value)
+    assert f"{where}: " in said
+    assert problem in said.partition(f"{where}: ")[2]
+    assert "\n" not in said
+
+
+@given(st.text(alphabet='ab=!<>^()", \\andornthsi1.-', max_size=30))
+def test_rubbish_is_refused_or_read(text: str) -> None:
+    with suppress(UsageError):  # and nothing else
+        parse_where(text)
+
+
+def test_fields_that_nobody_declared() -> None:
+    where = parse_where(["team=ops", "year>=2024 or not has(meta.city)", "source^=en/"])
+    assert undeclared(where, {"year": "integer"}) == ["city", "team"]
+    assert undeclared(where, {"team": "keyword", "year": "integer", "city": "keyword"}) == []
