@@ -1,0 +1,90 @@
+"""Temporary collections beside one that is evaluated: the same points, other vectors.
+
+For a folder they stand in the system's folder for temporary files, in the same engine;
+for a server on that server, as NAME.eval-…, each under a lease. They are removed at the
+end, also after an error. What a killed run left on a server is removed by the next one.
+"""
+
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+
+from ragctl.catalog import Model
+from ragctl.errors import Locked
+from ragctl.evaluate.cutting import documents_at
+from ragctl.evaluate.setting import Setting
+from ragctl.stores import open_store
+from ragctl.stores.base import Batch, Collection, Point, Settings, Store
+
+_POINTS = 100  # written at a time
+_NAME = 80  # characters of the collection's name in that of a temporary one
+_MARK = ".eval-"
+
+
+@contextmanager
+def temporary(
+    store: Store, collection: Collection, shapes: Sequence[Setting], model: Model
+) -> Iterator[Mapping[Setting, Collection]]:
+    """A collection for each shape (`Setting.stored`), filled in one pass over the points."""
+    with ExitStack() as stack:
+        remote = "://" in store.location
+        if remote:
+            _remove_left(store, collection.name)
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ragctl-eval-"))
+            store = stack.enter_context(closing(open_store(folder, environ={})))
+        run = uuid.uuid4().hex[:8]
+        made = {}
+        for number, shape in enumerate(shapes):
+            name = f"{collection.name[:_NAME]}{_MARK}{run}-{number}"
+            stack.enter_context(store.lock(name))
+            stack.callback(store.drop, name)
+            settings = _settings(collection.settings, shape)
+            made[shape] = stack.enter_context(closing(store.create(name, settings)))
+        _fill(collection, made, model)
+        yield made
+
+
+def _remove_left(store: Store, name: str) -> None:
+    for left in store.names():
+        if left.startswith(f"{name[:_NAME]}{_MARK}"):
+            try:
+                with store.lock(left):
+                    store.drop(left)
+            except Locked:  # of an evaluation that is at work
+                continue
+
+
+def _settings(settings: Settings, shape: Setting) -> Settings:
+    dim = shape.dim or settings.dim
+    identity = {**settings.identity, "dimension": dim}
+    return replace(settings, dim=dim, identity=identity, notes={})
+
+
+def _fill(source: Collection, made: Mapping[Setting, Collection], model: Model) -> None:
+    """Read every point once, and write it everywhere."""
+    size = source.settings.dim
+    points = source.scroll(vectors=True)
+    while batch := list(islice(points, _POINTS)):
+        dense = [point.dense for point in batch if point.dense is not None]
+        payloads = [point.payload for point in batch if point.dense is not None]
+        whole = np.stack(dense) if dense else np.empty((0, size), np.float32)
+        for shape, collection in made.items():
+            dim = shape.dim or size
+            rows = whole if dim == size else documents_at(dim, model)(whole, payloads)
+            collection.apply(Batch(upserts=_with(batch, rows)))
+    for collection in made.values():
+        collection.finish()
+
+
+def _with(points: Sequence[Point], rows: "np.ndarray[tuple[int, int], np.dtype[np.float32]]") -> list[Point]:
+    """The points with other dense vectors, those without one left as they are."""
+    vectors = iter(rows)
+    return [
+        point if point.dense is None else replace(point, dense=next(vectors)) for point in points
+    ]
