@@ -116,8 +116,9 @@ def table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(cell_len, column)) for column in columns]
     for row in cells:
         padded = [
-            " " * (width - cell_len(cell)) + cell if right else cell + " " * (width - cell_len(cell))
+            gap + cell if right else cell + gap
             for cell, width, right in zip(row, widths, figures, strict=True)
+            for gap in (" " * (width - cell_len(cell)),)
         ]
         say("  ".join(padded).rstrip())
 

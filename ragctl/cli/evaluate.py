@@ -1,5 +1,6 @@
 """`ragctl eval`."""
 
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -40,7 +41,9 @@ def evaluate(
     questions: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[QUESTIONS]", help="JSON Lines, a BEIR folder, or TREC topics.", show_default=False
+            metavar="[QUESTIONS]",
+            help="JSON Lines, a BEIR folder, or TREC topics.",
+            show_default=False,
         ),
     ] = None,
     collection: Annotated[
@@ -118,9 +121,7 @@ def evaluate(
         place, found = stack.enter_context(opened(location, name, variables))
         embedder = None
         if any(setting.mode != "sparse" for setting in settings):
-            embedder = _embedder(
-                found, place, told, choices(backend, base_url, weights)
-            )
+            embedder = _embedder(found, place, told, choices(backend, base_url, weights))
             stack.callback(embedder.close)
         from ragctl.evaluate.sweep import evaluate as measure
 
@@ -154,23 +155,24 @@ def _wanted(
 
     check_extra()
     if questions is None:
-        raise UsageError("name a file of questions, or draft one: ragctl eval --make 100 --out FILE")
+        raise UsageError("name a file of questions, or draft some: --make 100 --out FILE")
     if against and sweep:
         raise UsageError("give --against or --sweep, not both")
     if by not in (None, "document", "chunk"):
         raise UsageError(f"--by {by!r}: document or chunk")
     base = parse(f"mode={mode}", Setting(), "--mode").plain()
-    settings = (
-        swept(sweep, base)
-        if sweep
-        else [base, *(parse(text, base, "--against").plain() for text in against)]
-    )
+    settings = swept(sweep, base) if sweep else [base]
+    for text in against:
+        setting = parse(text, base, "--against").plain()
+        if setting in settings:
+            raise UsageError(f"--against {text}: the same as {setting}; nothing to compare")
+        settings.append(setting)
     return read_questions(questions, qrels), settings, _cuts(cuts), by  # type: ignore[return-value]
 
 
 def _cuts(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdecimal() and 1 <= int(part[:6]) <= 1000 for part in parts):
+    if not all(re.fullmatch(r"[1-9][0-9]{0,2}|1000", part) for part in parts):
         raise UsageError(f"--k {text}: whole numbers from 1 to 1000, with commas between")
     return tuple(sorted({int(part) for part in parts}))
 
@@ -257,4 +259,28 @@ def _warn_of_missing(evaluation: "Evaluation", total: int, unjudged: int) -> Non
 
 
 def _make(found: "Collection", count: int, out: Path | None, seed: int, *, as_json: bool) -> int:
-    raise NotImplementedError
+    from ragctl.evaluate import make
+
+    if out is None:
+        raise UsageError("--make needs --out FILE, where the questions are written")
+    rows = make.make(found, count, seed)
+    make.write(rows, out)
+    languages: dict[str, int] = {}
+    for row in rows:
+        languages[str(row["lang"])] = languages.get(str(row["lang"]), 0) + 1
+    if as_json:
+        console.print_json(
+            {
+                "file": str(out),
+                "questions": len(rows),
+                "languages": dict(languages),
+                "says": make.CAN,
+                "does_not_say": make.CANNOT,
+            }
+        )
+        return 0
+    told = ", ".join(f"{language} {number:,}" for language, number in languages.items())
+    fewer = f" (the collection has no more than these of {count:,})" if len(rows) < count else ""
+    console.say(f"{len(rows):,} questions in {out}{fewer}: {told}")
+    console.say(f"\n{make.CAN}\n\n{make.CANNOT}")
+    return 0

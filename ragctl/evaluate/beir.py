@@ -35,8 +35,10 @@ def read(path: Path, qrels: Path | None) -> Questions:
     judged = qrels or queries.parent / "qrels" / "test.tsv"
     for file in (queries, judged):
         if not file.is_file():
-            raise UsageError(f"{file}: there is no such file; a BEIR folder has queries.jsonl and "
-                             "qrels/test.tsv (another split: --qrels FILE)")
+            raise UsageError(
+                f"{file}: there is no such file; a BEIR folder has queries.jsonl and "
+                "qrels/test.tsv (another split: --qrels FILE)"
+            )
     texts: dict[str, str] = {}
     for place, row in json_lines(queries):
         name = row.get("_id")

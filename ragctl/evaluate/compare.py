@@ -33,9 +33,7 @@ class Difference:
     tied: int
 
 
-def compare(
-    first: Mapping[str, float], others: Sequence[Mapping[str, float]]
-) -> list[Difference]:
+def compare(first: Mapping[str, float], others: Sequence[Mapping[str, float]]) -> list[Difference]:
     """Each of `others` (question → value) with `first`, over the same questions."""
     names = list(first)
     base = np.array([first[name] for name in names])
@@ -53,11 +51,11 @@ def compare(
 
 
 def _chance(apart: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
-    """The two-sided p of a mean difference, under signs drawn at random; 1 where none differs."""
+    """The two-sided p of a mean difference, under signs drawn at random."""
     from scipy.stats import permutation_test
 
     apart = apart[np.abs(apart) > _EQUAL]
-    if not len(apart):
+    if len(apart) < 2:  # one alone is as large under either sign
         return 1.0
     result = permutation_test(
         (apart,),

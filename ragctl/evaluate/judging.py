@@ -109,7 +109,7 @@ class _Names:
         self._sources = set(sources)
         self._records: dict[str, str | None] = {}
         for source in self._sources:
-            file, hash_, record = source.partition("#")
+            _, hash_, record = source.partition("#")
             if hash_:
                 self._records[record] = None if record in self._records else source
 

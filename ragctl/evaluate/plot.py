@@ -12,6 +12,8 @@ from ragctl.evaluate.report import letters, name_of, search_latency
 from ragctl.evaluate.sweep import ALL, Evaluation
 
 _COLOURS = {"hybrid": "#1f5fa8", "dense": "#c4561a", "sparse": "#3b7d3b"}
+_SIZE, _LATENCY = "bytes of a dense vector (logarithmic)", "search, p50 in ms"
+_TICKS = 8
 _WIDTH, _HEIGHT = 64, 12  # characters of the plane
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -55,31 +57,36 @@ def check_file(path: Path) -> None:
 def as_text(points: Sequence[Spot]) -> str:
     """Both planes in characters, for a terminal or a pipe."""
     planes = [
-        _plane([(s.letter, s.size, s.quality) for s in points if s.size], "bytes a vector"),
-        _plane([(s.letter, s.latency, s.quality) for s in points if s.latency], "p50 ms a search"),
+        _plane([(s.letter, s.size, s.quality) for s in points], _SIZE, logarithmic=True),
+        _plane([(s.letter, s.latency, s.quality) for s in points], _LATENCY, logarithmic=False),
     ]
     return "\n\n".join(plane for plane in planes if plane)
 
 
-def _plane(points: "Sequence[tuple[str, float | None, float]]", label: str) -> str:
-    """Letters on a plane, x by its logarithm; `*` where several fall together, said below."""
-    placed = [(letter, log10(x), y) for letter, x, y in points if x is not None]
+def _plane(
+    points: Sequence[tuple[str, float | None, float]], label: str, *, logarithmic: bool
+) -> str:
+    """Letters on a plane; `*` where several fall together, said below. "" without a point."""
+    placed = [
+        (letter, log10(x) if logarithmic else x, y) for letter, x, y in points if x is not None
+    ]
     if not placed:
         return ""
     left, right = _bounds([x for _, x, _ in placed])
+    left = left if logarithmic else 0.0
     low, high = _bounds([y for _, _, y in placed])
     cells: dict[tuple[int, int], str] = {}
     for letter, x, y in placed:
         column = round((x - left) / (right - left) * (_WIDTH - 1))
         row = round((high - y) / (high - low) * (_HEIGHT - 1))
         cells[row, column] = cells.get((row, column), "") + letter
-    lines = [f"{NDCG} against {label} (logarithmic)"]
+    lines = [f"{NDCG} against {label}"]
     for row in range(_HEIGHT):
         value = high - (high - low) * row / (_HEIGHT - 1)
         marks = (cells.get((row, column), " ") for column in range(_WIDTH))
         plane = "".join(mark if len(mark) == 1 else "*" for mark in marks)
         lines.append(f"{value:6.3f} |{plane}".rstrip())
-    ends = f"{_number(10**left)}", f"{_number(10**right)}"
+    ends = [_number(10**end if logarithmic else end) for end in (left, right)]
     lines.append(" " * 7 + "+" + "-" * _WIDTH)
     lines.append(" " * 8 + ends[0] + ends[1].rjust(_WIDTH - len(ends[0])))
     together = [", ".join(cell) for cell in cells.values() if len(cell) > 1]
@@ -107,8 +114,12 @@ def draw(points: Sequence[Spot], path: Path, title: str) -> None:
     figure = Figure(figsize=(13, max(5.5, 0.2 * lines)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     figure.suptitle(title, fontsize=12)
-    _side(left, points, "bytes of a dense vector", [spot.size for spot in points])
-    _side(right, points, "search, p50 in ms", [spot.latency for spot in points])
+    sizes = [spot.size for spot in points]
+    _side(left, points, _SIZE, sizes)
+    _side(right, points, _LATENCY, [spot.latency for spot in points])
+    _logarithmic(left, sorted({size for size in sizes if size}))
+    _lines(left, points)
+    right.set_xlim(left=0)
     left.set_ylabel(NDCG)
     figure.legend(
         handles=[_handle(spot) for spot in points],
@@ -124,41 +135,49 @@ def draw(points: Sequence[Spot], path: Path, title: str) -> None:
 
 
 def _side(axis: Any, points: Sequence[Spot], label: str, places: Sequence[float | None]) -> None:
-    """One plane: a letter a setting, a line through those of one kind, a level without a place."""
-    axis.set_xscale("log")
-    axis.set_xlabel(f"{label} (logarithmic)")
+    """One plane: a letter a setting; what has no place is a level."""
+    axis.set_xlabel(label)
     axis.grid(visible=True, which="major", linewidth=0.4, alpha=0.6)
-    kinds: dict[str, list[tuple[float, float]]] = {}
     for spot, place in zip(points, places, strict=True):
         colour = _COLOURS[spot.mode]
         if place is None:
             axis.axhline(spot.quality, color=colour, linestyle=":", linewidth=1)
-            level = (0.005, spot.quality)
-            axis.annotate(spot.letter, level, xycoords=("axes fraction", "data"), color=colour)
-            continue
-        kinds.setdefault(spot.kind, []).append((place, spot.quality))
-        axis.plot([place], [spot.quality], "o", color=colour, markersize=5)
+            where, within, offset = (0.0, spot.quality), ("axes fraction", "data"), (3, 3)
+        else:
+            axis.plot([place], [spot.quality], "o", color=colour, markersize=5)
+            where, within, offset = (place, spot.quality), ("data", "data"), (4, 4)
         axis.annotate(
             spot.letter,
-            (place, spot.quality),
+            where,
+            xycoords=within,
             textcoords="offset points",
-            xytext=(4, 4),
+            xytext=offset,
             color=colour,
         )
-    for kind, line in kinds.items():
-        colour = _COLOURS[kind.split()[0]]
-        axis.plot(*zip(*sorted(line), strict=True), color=colour, linewidth=0.8, alpha=0.5)
-    _ticks(axis, [place for place in places if place])
 
 
-def _ticks(axis: Any, places: Sequence[float]) -> None:
-    """Where the settings stand, if they are few; else what the library chooses."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _logarithmic(axis: Any, sizes: Sequence[float]) -> None:
+    """Ticks where settings stand, if those are few."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+    axis.set_xscale("log")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
     axis.xaxis.set_minor_formatter(NullFormatter())
-    if places and max(places) < 40 * min(places):
-        axis.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    if 0 < len(sizes) <= _TICKS:
+        axis.xaxis.set_major_locator(FixedLocator(sizes))
+        axis.xaxis.set_minor_locator(NullLocator())
+
+
+def _lines(axis: Any, points: Sequence[Spot]) -> None:
+    """A line through the sizes of settings that are alike in all else."""
+    kinds: dict[str, list[Spot]] = {}
+    for spot in points:
+        if spot.size is not None:
+            kinds.setdefault(spot.kind, []).append(spot)
+    for alike in kinds.values():
+        line = sorted((spot.size or 0.0, spot.quality) for spot in alike)
+        colour = _COLOURS[alike[0].mode]
+        axis.plot(*zip(*line, strict=True), color=colour, linewidth=0.8, alpha=0.5)
 
 
 def _handle(spot: Spot) -> Any:

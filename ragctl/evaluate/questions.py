@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import NoReturn
 
 from ragctl.errors import UsageError
 
@@ -152,7 +152,7 @@ def _question(place: str, row: Mapping[str, object]) -> Question:
     else:
         judgements = (_judgement(place, {key: row[key] for key in row.keys() & _PLACE}),)
     if not any(judgement.grade for judgement in judgements):
-        _fail(place, "no document is relevant (a grade above 0); a question without one says nothing")
+        _fail(place, "no document is relevant (has a grade above 0)")
     return Question(str(name), text, judgements, "cross" if cross else language)
 
 
@@ -163,7 +163,9 @@ def _relevant(place: str, value: object) -> tuple[Judgement, ...]:
         rows = value
     else:
         _fail(place, '"relevant" must be a list of sources, or an object {source: grade}')
-    return tuple(_judgement(place, {"source": row} if isinstance(row, str) else row) for row in rows)
+    return tuple(
+        _judgement(place, {"source": row} if isinstance(row, str) else row) for row in rows
+    )
 
 
 def _judgement(place: str, row: object) -> Judgement:
@@ -181,7 +183,7 @@ def _judgement(place: str, row: object) -> Judgement:
             _fail(place, '"start" and "end" must be whole numbers of characters, start before end')
         span = (start, end)
     grade = whole(place, row.get("grade", 1))
-    return Judgement(source, grade, span, cast(str | None, answer))
+    return Judgement(source, grade, span, answer)
 
 
 def whole(place: str, grade: object) -> int:

@@ -12,7 +12,6 @@ from ragctl.records import Json
 from ragctl.stores.base import Collection
 
 
-
 @dataclass(frozen=True, slots=True)
 class Latency:
     """Milliseconds; None where nothing was timed."""
@@ -104,9 +103,7 @@ def _result(evaluation: Evaluation, result: Result) -> dict[str, Json]:
 
 
 def means(evaluation: Evaluation, result: Result, ids: Sequence[str]) -> dict[str, Json]:
-    return {
-        name: _rounded(mean(result.scores[name], ids), 6) for name in names(evaluation.cuts)
-    }
+    return {name: _rounded(mean(result.scores[name], ids), 6) for name in names(evaluation.cuts)}
 
 
 def _difference(found: Difference) -> dict[str, Json]:
@@ -166,9 +163,7 @@ def head(evaluation: Evaluation, collection: Collection, bill: Bill | None) -> l
 def settings_table(evaluation: Evaluation) -> Rows:
     """A row a setting, with a letter by which the plot knows it; the first row is the head."""
     measured = names(evaluation.cuts)
-    rows: Rows = [
-        ("", "setting", *measured, "bytes", "p50 ms", "difference", "p", "won/lost")
-    ]
+    rows: Rows = [("", "setting", *measured, "bytes", "p50 ms", "difference", "p", "won/lost")]
     for letter, result in zip(letters(), evaluation.results, strict=False):
         scores = [f"{mean(result.scores[name], evaluation.groups[ALL]):.3f}" for name in measured]
         size = "-" if result.size is None else f"{result.size:,}"

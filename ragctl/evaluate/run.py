@@ -55,9 +55,7 @@ class Ranked:
     seconds: Mapping[str, float]
 
 
-def ask(
-    collection: Collection, questions: Sequence[Question], embedder: Embedder | None
-) -> Asked:
+def ask(collection: Collection, questions: Sequence[Question], embedder: Embedder | None) -> Asked:
     """Embed the questions, each once. `embedder` None: no setting searches the dense side.
 
     Raises UsageError for a question that cannot be embedded, BackendError.
@@ -65,17 +63,18 @@ def ask(
     began = time.perf_counter()
     sparse = _terms(collection, questions)
     term_seconds = (time.perf_counter() - began) / len(questions)
-    dense, seconds = None, {}
+    dense: Vectors | None = None
+    seconds: dict[str, float] = {}
     if embedder is not None:
         dense, seconds = _embedded(embedder, questions)
-    return Asked(
-        tuple(questions), dense, sparse, seconds, term_seconds, fusion_of(embedder)
-    )
+    return Asked(tuple(questions), dense, sparse, seconds, term_seconds, fusion_of(embedder))
 
 
-def _embedded(embedder: Embedder, questions: Sequence[Question]) -> tuple[Vectors, dict[str, float]]:
+def _embedded(
+    embedder: Embedder, questions: Sequence[Question]
+) -> tuple[Vectors, dict[str, float]]:
     vectors: Vectors = np.empty((len(questions), embedder.dim), np.float32)
-    seconds = {}
+    seconds: dict[str, float] = {}
     timed = min(_TIMED + 1, len(questions))
     for index in range(timed):
         began = time.perf_counter()
@@ -112,7 +111,13 @@ def _terms(
 
 
 def run(
-    collection: Collection, asked: Asked, dense: Vectors | None, setting: Setting, by: By, ranks: int
+    collection: Collection,
+    asked: Asked,
+    dense: Vectors | None,
+    setting: Setting,
+    *,
+    by: By,
+    ranks: int,
 ) -> Ranked:
     """Ask every question; `dense`: the questions' vectors as this collection's are.
 

@@ -41,8 +41,13 @@ class Setting:
 
     def fused(self, fusion: Fusion) -> Fusion:
         """The collection's fusion, changed where this setting says so."""
-        given = {"kind": self.fusion, "k": self.k, "dense": self.weight, "prefetch": self.prefetch}
-        return replace(fusion, **{key: value for key, value in given.items() if value is not None})
+        return Fusion(
+            self.fusion or fusion.kind,
+            fusion.k if self.k is None else self.k,
+            fusion.dense if self.weight is None else self.weight,
+            fusion.sparse,
+            fusion.prefetch if self.prefetch is None else self.prefetch,
+        )
 
     def to_json(self) -> dict[str, Json]:
         """What is said, alone."""
@@ -51,7 +56,6 @@ class Setting:
 
     def __str__(self) -> str:
         return ", ".join(f"{name}={_word(value)}" for name, value in self.to_json().items())
-
 
 
 def _word(value: Json) -> str:

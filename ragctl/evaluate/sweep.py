@@ -1,7 +1,7 @@
 """Settings tried on one collection with one set of questions, each embedded once."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from ragctl.embedding import Embedder
@@ -73,8 +73,10 @@ def evaluate(
     told(f"filling {len(shapes)} temporary collections" if shapes else "searching")
     ranked = []
     model = embedder.model if embedder is not None else None
-    filled = temporary(store, collection, shapes, model) if shapes and model else nullcontext({})
-    with filled as made:
+    with ExitStack() as stack:
+        made: Mapping[Setting, Collection] = {}
+        if shapes and model is not None:
+            made = stack.enter_context(temporary(store, collection, shapes, model))
         for setting in settings:
             told(f"searching: {setting}")
             dense = asked.dense
@@ -83,7 +85,7 @@ def evaluate(
                 dense = questions_at(dense, texts, setting.dim, model)
             place = made.get(setting.stored, collection)
             ranks = measures.depth(cuts)
-            ranked.append(run(place, asked, dense, setting, known.by, ranks))
+            ranked.append(run(place, asked, dense, setting, by=known.by, ranks=ranks))
     return Evaluation(
         known,
         tuple(sorted(set(cuts))),

@@ -15,6 +15,7 @@ from itertools import islice
 import numpy as np
 
 from ragctl.catalog import Model
+from ragctl.embedding.base import Vectors
 from ragctl.errors import Locked
 from ragctl.evaluate.cutting import documents_at
 from ragctl.evaluate.setting import Setting
@@ -82,7 +83,7 @@ def _fill(source: Collection, made: Mapping[Setting, Collection], model: Model) 
         collection.finish()
 
 
-def _with(points: Sequence[Point], rows: "np.ndarray[tuple[int, int], np.dtype[np.float32]]") -> list[Point]:
+def _with(points: Sequence[Point], rows: Vectors) -> list[Point]:
     """The points with other dense vectors, those without one left as they are."""
     vectors = iter(rows)
     return [

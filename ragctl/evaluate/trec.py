@@ -61,8 +61,10 @@ def _qrels(path: Path) -> dict[str, list[Judgement]]:
     for place, text in lines(path):
         cells = text.split()
         if len(cells) != 4:
-            raise UsageError(f"{place}: write topic, iteration, document and grade; a document's "
-                             "name has no spaces here (JSON Lines allow them)")
+            raise UsageError(
+                f"{place}: write topic, iteration, document and grade; a document's "
+                "name has no spaces here (JSON Lines allow them)"
+            )
         query, _, source, grade = cells
         judge(qrels, place, query, source, grade)
     return qrels
