@@ -21,19 +21,20 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from ragctl.errors import StoreError, UsageError
+from ragctl.errors import UsageError
 from ragctl.records import Json
+from ragctl.stores.settings import Settings as Settings
+from ragctl.stores.settings import read_settings as read_settings
 
 Vector: TypeAlias = np.ndarray  # float32, shape (dim,)
 Payload: TypeAlias = dict[str, Json]
 
 Told: TypeAlias = Callable[[str], None]  # somebody who is told a line
 
-FORMAT = 1  # of the settings and payloads kept in a collection
 DENSE = "dense"
 BM25 = "bm25"
 
@@ -84,7 +85,11 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """A payload number, or a time (RFC 3339 text on both sides), within bounds; None: open."""
+    """A payload number, or a time, within bounds; None: open.
+
+    Bounds that are texts compare times: RFC 3339, or a date alone, which is its midnight;
+    without an offset they are UTC. A stored text that is no time is in no range.
+    """
 
     key: str
     least: float | str | None = None  # value >= least
@@ -95,7 +100,7 @@ class Between:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """A keyword field begins with a text."""
+    """A keyword field begins with a text, in the same case."""
 
     key: str
     text: str
@@ -138,7 +143,9 @@ class Fusion:
     "rrf": weighted reciprocal ranks, as the engine computes them: over the sides, the
     sum of 1 / ((rank + 1) / weight + k - 1), ranks from 0. "dbsf": scores of each side
     normalised by their distribution, and added; it has no weights and no k.
-    `prefetch`: how many candidates each side gives to the fusion.
+    `prefetch`: how many candidates each side gives to the fusion; ten times as many where
+    the page lies beyond them, and so on, so that the pages between two such steps are
+    of one ranking.
     """
 
     kind: Literal["rrf", "dbsf"] = "rrf"
@@ -162,10 +169,12 @@ class Rescore:
 class Query:
     """A search. Both vectors: fused by `fusion`. One: that side alone.
 
-    `exact`: without an approximate index. `ef`: candidates kept while walking one.
-    `diversity`: 0 to 1, of maximal marginal relevance over the dense side (1 looks for
-    variety alone); None: none. `min_score`: of one side alone, the least score of a
-    hit. `rescore`: where the collection is quantised.
+    `exact`: without an approximate index, and from the whole vectors. `ef`: candidates
+    kept while walking an index. `diversity`: 0 to 1, how much a hit's likeness to those
+    before it counts against it (maximal marginal relevance, by the dense vectors, over
+    the first `fusion.prefetch` hits); 1 looks for variety alone; None: hits by score.
+    `min_score`: of one side alone, the least score of a hit. `rescore`: where the
+    collection is quantised; None: as Rescore() says.
     """
 
     limit: int
@@ -191,55 +200,6 @@ class Batch:
     mark_overwrites: list[tuple[str, Payload]] = field(default_factory=list)
     merges: list[tuple[Where, Payload]] = field(default_factory=list)
     deletes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a collection was made with, fixed for its life, and what runs note in it.
-
-    `identity`: everything that decides whether two vectors may be compared.
-    `sparse`: the BM25 configuration, as the embedding room wrote it.
-    `origin`: which providers made it, so that a search needs no flags.
-    `notes`: what runs wrote down with `Collection.note`; all else is fixed.
-    """
-
-    dim: int
-    identity: Mapping[str, Json]
-    sparse: Mapping[str, Json]
-    origin: Mapping[str, Json] = field(default_factory=dict)
-    distance: Literal["Cosine"] = "Cosine"
-    notes: Mapping[str, Json] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Json]:
-        return {
-            "format": FORMAT,
-            "dim": self.dim,
-            "distance": self.distance,
-            "identity": dict(self.identity),
-            "sparse": dict(self.sparse),
-            "origin": dict(self.origin),
-            "notes": dict(self.notes),
-        }
-
-
-def read_settings(raw: Any, where: str) -> Settings:
-    """Settings from what `to_json` gave; raises StoreError naming `where`."""
-    try:
-        if raw["format"] != FORMAT:
-            raise StoreError(
-                f"{where}: collection format {raw['format']}, this ragctl reads {FORMAT}; "
-                "use the ragctl that made it"
-            )
-        return Settings(
-            raw["dim"],
-            raw["identity"],
-            raw["sparse"],
-            raw["origin"],
-            raw["distance"],
-            raw["notes"],
-        )
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"{where}: not the settings of a ragctl collection ({error!r})") from error
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -293,6 +253,12 @@ class Collection(Protocol):
 
     def note(self, notes: Mapping[str, Json]) -> None:
         """Set these keys of the settings' notes, and keep the others."""
+
+    def declare(self, fields: Mapping[str, str]) -> None:
+        """Add types (FIELD_TYPES) of fields under `meta`, and make the indexes that are missing.
+
+        A field that has another type so far gets this one.
+        """
 
     def lock(
         self, *, patience: float = 0.0, waiting: Told = nobody

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import qdrant_edge as qe
 
 from ragctl.errors import StoreError
@@ -28,27 +27,33 @@ from ragctl.stores.base import (
     Point,
     Query,
     Scored,
-    Settings,
-    SparseVector,
     Told,
     Where,
     check_name,
     is_name,
     nobody,
-    read_settings,
+)
+from ragctl.stores.edge_points import (
+    field_index,
+    filter_of,
+    operations,
+    quantization,
+    read_point,
+    requests,
+    weight,
 )
 from ragctl.stores.locks import Wait, private_folder, run_lock
+from ragctl.stores.searching import Side, answer
+from ragctl.stores.settings import META, Settings, read_settings
 from ragctl.stores.shard import Shard, engine_errors
+from ragctl.stores.where import settled
 
 _PAGE = 1000  # points read at a time; with vectors a tenth of it
 _PATIENCE = 60.0  # seconds to wait for another process's batch or search
-_EXACT = qe.SearchParams(exact=True)
 
 # New points go to a segment that the engine keeps in memory. When it has grown
 # to about so many bytes it is sealed: rewritten as files that memory only maps.
 _SEAL_BYTES = 16 << 20
-_TERM_BYTES = 24  # of a sparse vector's entry, in the segment in memory
-_FIELD_BYTES = 2048  # of a point's payload but its text, and what indexes it
 _POINT_BYTES = 8192  # of a usual point beside its vector, in that segment
 _SEGMENTS = 64  # sealed segments are joined when there are more (opening takes 10-20 ms for each)
 
@@ -87,9 +92,8 @@ class EdgeStore:
         (making / "shard").mkdir(parents=True)
         with engine_errors(f"collection {name!r}"):
             shard = qe.EdgeShard.create(str(making / "shard"), _config(settings))
-            for key in KEYWORDS:
-                index = qe.KeywordIndexParams(memory=qe.Memory.Cold)
-                shard.update(qe.UpdateOperation.create_field_index(key, index))
+            for key, kind in {**dict.fromkeys(KEYWORDS, "keyword"), **settings.indexed}.items():
+                shard.update(qe.UpdateOperation.create_field_index(key, field_index(kind)))
             shard.close()
         (making / "collection.json").write_text(_written(settings), encoding="utf-8")
         try:
@@ -130,6 +134,8 @@ class EdgeStore:
 class EdgeCollection:
     """One collection of an EdgeStore."""
 
+    most = 2**31
+
     def __init__(
         self, store: EdgeStore, name: str, folder: Path, settings: Settings, *, patience: float
     ) -> None:
@@ -146,10 +152,11 @@ class EdgeCollection:
         )
 
     def apply(self, batch: Batch) -> None:
+        merges = [(self._settled(where), payload) for where, payload in batch.merges]
         with self._shard.use() as shard:
-            for operation in _operations(batch):
+            for operation in operations(replace(batch, merges=merges)):
                 shard.update(operation)
-        self._unsealed += sum(map(_weight, (*batch.upserts, *batch.marks)))
+        self._unsealed += sum(map(weight, (*batch.upserts, *batch.marks)))
         if self._unsealed >= _SEAL_BYTES:
             self._seal()
 
@@ -168,13 +175,13 @@ class EdgeCollection:
             request = qe.ScrollRequest(
                 offset=offset,
                 limit=_PAGE // 10 if vectors else _PAGE,
-                filter=_filter(where),
+                filter=filter_of(self._settled(where)),
                 with_payload=True if fields is None else list(fields),
                 with_vector=vectors,
             )
             with self._shard.use() as shard:
                 records, following = shard.scroll(request)
-            yield from (_point(record) for record in records)
+            yield from (read_point(record) for record in records)
             if following is None:
                 return
             offset = str(following)
@@ -182,7 +189,7 @@ class EdgeCollection:
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
         with self._shard.use() as shard:
             records = shard.retrieve(list(ids), with_payload=True, with_vector=vectors)
-        return [_point(record) for record in records]
+        return [read_point(record) for record in records]
 
     def facet(self, key: str) -> dict[str, int]:
         with self._shard.use() as shard:
@@ -192,16 +199,43 @@ class EdgeCollection:
 
     def count(self, where: Where = ()) -> int:
         with self._shard.use() as shard:
-            return shard.count(qe.CountRequest(exact=True, filter=_filter(where)))
+            return shard.count(qe.CountRequest(exact=True, filter=filter_of(self._settled(where))))
 
     def query(self, query: Query) -> list[Scored]:
+        return answer(replace(query, where=self._settled(query.where)), self)
+
+    def sides(
+        self, query: Query, sides: Sequence[Side], limit: int, *, payload: bool
+    ) -> list[list[Scored]]:
+        """The best of each side, in one pass of the engine."""
+        quantized = self.settings.quantization is not None
         with self._shard.use() as shard:
-            found = shard.query(_request(query))
-        hits = [Scored(str(p.id), p.score, cast(Payload, p.payload or {})) for p in found]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+            asked = requests(query, sides, limit, payload=payload, quantized=quantized)
+            answers = shard.query_batch(qe.QueryBatchRequest(asked))
+        return [
+            [Scored(str(p.id), p.score, cast(Payload, p.payload or {})) for p in found]
+            for found in answers
+        ]
 
     def note(self, notes: Mapping[str, Json]) -> None:
-        settings = replace(self.settings, notes={**self.settings.notes, **notes})
+        self._keep(replace(self.settings, notes={**self.settings.notes, **notes}))
+
+    def declare(self, fields: Mapping[str, str]) -> None:
+        old = self.settings.fields
+        new = {name: kind for name, kind in fields.items() if old.get(name) != kind}
+        if not new:
+            return
+        with self._shard.use() as shard:
+            for name, kind in new.items():
+                index = field_index(kind)  # instead of another that there may be
+                shard.update(qe.UpdateOperation.create_field_index(f"{META}{name}", index))
+            shard.flush()
+        self._keep(replace(self.settings, fields={**old, **new}))
+
+    def _settled(self, where: Where) -> Where:
+        return settled(where, self.settings.indexed)
+
+    def _keep(self, settings: Settings) -> None:
         path = self._folder / "collection.json"
         new = path.with_suffix(f".{os.getpid()}.new")
         with new.open("w", encoding="utf-8") as file:
@@ -250,6 +284,7 @@ def _config(settings: Settings, segment_kb: int | None = None) -> qe.EdgeConfig:
         sparse_vectors={
             BM25: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf, memory=qe.Memory.Cold)
         },
+        quantization_config=quantization(settings.quantization),
         payload_memory=qe.Memory.Cold,
         id_tracker_memory=qe.Memory.Cold,
         # No graph: search is exact. What remains of the index is the sealing.
@@ -272,97 +307,3 @@ def _read_settings(path: Path) -> Settings:
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: not readable as a collection's settings ({error})") from error
     return read_settings(raw, str(path))
-
-
-def _operations(batch: Batch) -> Iterator[qe.UpdateOperation]:
-    op = qe.UpdateOperation
-    if batch.upserts:
-        yield op.upsert_points([_edge_point(point) for point in batch.upserts])
-    for point_id, payload in batch.overwrites:
-        yield op.overwrite_payload([point_id], payload)
-    if batch.marks:
-        yield op.upsert_points([_edge_point(point) for point in batch.marks])
-    for point_id, payload in batch.mark_overwrites:
-        yield op.overwrite_payload([point_id], payload)
-    for where, payload in batch.merges:
-        yield op.set_payload_by_filter(_filter(where) or qe.Filter(), payload)
-    if batch.deletes:
-        yield op.delete_points(list(batch.deletes))
-
-
-def _weight(point: Point) -> int:
-    dense = 0 if point.dense is None else point.dense.nbytes
-    terms = 0 if point.sparse is None else len(point.sparse.indices)
-    return dense + _TERM_BYTES * terms + 2 * len(str(point.payload.get("text", ""))) + _FIELD_BYTES
-
-
-def _edge_point(point: Point) -> qe.Point:
-    vector: dict[str, Any] = {}
-    if point.dense is not None:
-        vector[DENSE] = point.dense
-    if point.sparse is not None:
-        vector[BM25] = qe.SparseVector(point.sparse.indices, point.sparse.values)
-    return qe.Point(point.id, vector, point.payload)
-
-
-def _point(record: qe.Record) -> Point:
-    vector = cast(Mapping[str, Any], record.vector or {})
-    dense, sparse = vector.get(DENSE), vector.get(BM25)
-    return Point(
-        str(record.id),
-        cast(Payload, record.payload or {}),
-        None if dense is None else np.asarray(dense, dtype=np.float32),
-        None if sparse is None else SparseVector(list(sparse.indices), list(sparse.values)),
-    )
-
-
-def _filter(where: Where) -> qe.Filter | None:
-    if not where:
-        return None
-    return qe.Filter(must=[_condition(match.key, match.values) for match in where])
-
-
-def _condition(key: str, values: tuple[str | int | bool, ...]) -> Any:
-    if len(values) > 1 and all(isinstance(value, str) for value in values):
-        return qe.FieldCondition(key=key, match=qe.MatchAny([str(value) for value in values]))
-    # No value at all matches nothing; the engine would take an empty filter for no filter.
-    matches: list[Any] = [qe.FieldCondition(key=key, match=_match_value(value)) for value in values]
-    if not matches:
-        return qe.HasIdCondition(set())
-    return matches[0] if len(matches) == 1 else qe.Filter(should=matches)
-
-
-def _match_value(value: str | int | bool) -> qe.MatchValue:
-    # The binding takes Python's True for the integer 1; numpy's it takes for a bool.
-    return qe.MatchValue(cast(bool, np.bool_(value)) if isinstance(value, bool) else value)
-
-
-def _request(query: Query) -> qe.QueryRequest:
-    dense = None if query.dense is None else qe.Query.Nearest(query.dense.tolist(), DENSE)
-    sparse = (
-        None
-        if query.sparse is None
-        else qe.Query.Nearest(qe.SparseVector(query.sparse.indices, query.sparse.values), BM25)
-    )
-    where = _filter(query.where)
-    if dense is None or sparse is None:
-        only = dense if sparse is None else sparse
-        return qe.QueryRequest(
-            limit=query.limit,
-            offset=query.offset,
-            query=only,
-            filter=where,
-            with_payload=True,
-            params=_EXACT if sparse is None else None,
-        )
-    fusion, depth = query.fusion, max(query.fusion.prefetch, query.limit + query.offset)
-    return qe.QueryRequest(
-        limit=query.limit,
-        offset=query.offset,
-        prefetches=[
-            qe.Prefetch(limit=depth, query=dense, filter=where, params=_EXACT),
-            qe.Prefetch(limit=depth, query=sparse, filter=where),
-        ],
-        query=cast(qe.Fusion, qe.Fusion.Rrf(k=fusion.k, weights=[fusion.dense, fusion.sparse])),
-        with_payload=True,
-    )

@@ -14,7 +14,7 @@ import hashlib
 import platform
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,22 +27,22 @@ from ragctl.stores.base import (
     BM25,
     DENSE,
     KEYWORDS,
-    Settings,
     Told,
     check_name,
     nobody,
-    read_settings,
 )
 from ragctl.stores.lease import LEASE, SECONDS, Lease, Seen
 from ragctl.stores.locks import Wait, own_mark, private_folder, run_lock
 from ragctl.stores.server_collection import MARK, Limits, ServerCollection
 from ragctl.stores.server_points import HIDDEN
+from ragctl.stores.server_schema import collection_config, index_schema, needed
 from ragctl.stores.server_wire import Refusal, Wire, applied, what
+from ragctl.stores.settings import Settings, read_settings
 
 T = TypeVar("T")
 
 _METADATA = (1, 16)  # first version to keep collection metadata, and to know update_filter
-_INDEXED = frozenset({*KEYWORDS, LEASE})  # strict mode wants one for each field filtered by
+_INDEXED = dict.fromkeys((*KEYWORDS, LEASE), "keyword")  # strict mode wants one to filter by
 _GLANCE = 0.1  # seconds between looks at a collection that another run is making
 
 
@@ -115,7 +115,8 @@ class ServerStore:
                 return None
             raise self._foreign(name)
         settings = read_settings(mark, f"{what(name)} at {self.location}")
-        self._index(name, _INDEXED - set(info.payload_schema))
+        wanted = {**_INDEXED, **settings.indexed}
+        self.index(name, {k: kind for k, kind in wanted.items() if k not in info.payload_schema})
         return ServerCollection(
             self, self._wire, name, settings, Limits.of(info), metadata=in_metadata
         )
@@ -123,12 +124,13 @@ class ServerStore:
     def create(self, name: str, settings: Settings) -> "ServerCollection":
         check_name(name)
         self._wire.check()
+        self._check_quantization(name, settings)
         keeps_metadata = self._wire.version >= _METADATA
         mark = {**settings.to_json(), "made": uuid.uuid4().hex}
         metadata = {MARK: mark} if keeps_metadata else None
+        config = collection_config(settings)
         made = self._ask(
-            name,
-            lambda client: client.create_collection(name, metadata=metadata, **_config(settings)),
+            name, lambda client: client.create_collection(name, metadata=metadata, **config)
         )
         if isinstance(made, Refusal):
             exists = made.status == 409 or "already exists" in made.reason
@@ -139,7 +141,7 @@ class ServerStore:
         if not keeps_metadata:
             point = models.PointStruct(id=HIDDEN, vector={}, payload={MARK: mark})
             self._do(name, lambda client: applied(client.upsert(name, [point], wait=True)))
-        self._index(name, _INDEXED)
+        self.index(name, {**_INDEXED, **settings.indexed})
         lease = self._leases.get(name)
         if lease is not None:
             lease.take(lease.look(), Wait(0.0, nobody))
@@ -198,8 +200,31 @@ class ServerStore:
         if lease is not None:
             lease.check()
 
+    def index(self, name: str, fields: Mapping[str, str]) -> None:
+        """Make the indexes of fields by their types; a key that may only read does without."""
+        for field, kind in sorted(fields.items()):
+            made = self._index_field(name, field, kind)
+            if isinstance(made, Refusal) and made.status not in (401, 403):
+                raise self._wire.error(what(name), made)
+
     def close(self) -> None:
         self._wire.close()
+
+    def _index_field(self, name: str, field: str, kind: str) -> Refusal | None:
+        schema = index_schema(kind, self._wire.version)
+        return self._ask(
+            name,
+            lambda client: applied(client.create_payload_index(name, field, schema, wait=True)),
+        )
+
+    def _check_quantization(self, name: str, settings: Settings) -> None:
+        least = needed(settings.quantization)
+        if self._wire.version < least:
+            found, wants = (".".join(map(str, version)) for version in (self._wire.version, least))
+            raise StoreError(
+                f"{what(name)}: Qdrant {found} at {self.location} has no quantization "
+                f"{settings.quantization!r}; it needs {wants} or newer, scalar and binary need none"
+            )
 
     def _ask(self, name: str, request: Callable[[QdrantClient], T]) -> T | Refusal:
         return self._wire.attempt(what(name), request)
@@ -215,7 +240,8 @@ class ServerStore:
         info = self._info(name)
         if info is None or self._mark(name, info)[0] is None:
             return None
-        self._index(name, {LEASE} - set(info.payload_schema))
+        if LEASE not in info.payload_schema:
+            self.index(name, {LEASE: "keyword"})
         return seen
 
     def _exists(self, name: str) -> Exception:
@@ -282,7 +308,7 @@ class ServerStore:
         if isinstance(vectors, dict) and vectors[DENSE].size == settings.dim:
             return True
         self._do(name, lambda client: client.delete_collection(name))  # empty, and of no use
-        self._do(name, lambda client: client.create_collection(name, **_config(settings)))
+        self._do(name, lambda client: client.create_collection(name, **collection_config(settings)))
         return True
 
     def _is_finished_soon(self, name: str) -> bool:
@@ -296,33 +322,3 @@ class ServerStore:
             if info is None or self._mark(name, info)[0] is not None:
                 return True
         return False
-
-    def _index(self, name: str, fields: Set[str]) -> None:
-        """Make the missing keyword indexes; a key that may only read does without them."""
-        for field in sorted(fields):
-            made = self._index_field(name, field)
-            if isinstance(made, Refusal) and made.status not in (401, 403):
-                raise self._wire.error(what(name), made)
-
-    def _index_field(self, name: str, field: str) -> Refusal | None:
-        schema = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True)
-        return self._ask(
-            name,
-            lambda client: applied(client.create_payload_index(name, field, schema, wait=True)),
-        )
-
-
-def _config(settings: Settings) -> dict[str, Any]:
-    return {
-        "vectors_config": {
-            DENSE: models.VectorParams(
-                size=settings.dim, distance=models.Distance.COSINE, on_disk=True
-            )
-        },
-        "sparse_vectors_config": {
-            BM25: models.SparseVectorParams(
-                modifier=models.Modifier.IDF, index=models.SparseIndexParams(on_disk=True)
-            )
-        },
-        "on_disk_payload": True,
-    }

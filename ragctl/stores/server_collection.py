@@ -8,18 +8,21 @@ from typing import Any, Protocol, TypeVar
 from qdrant_client import QdrantClient, models
 
 from ragctl.records import Json
-from ragctl.stores.base import Batch, Point, Query, Scored, Settings, Told, Where, nobody
+from ragctl.stores.base import KEYWORDS, Batch, Point, Prefix, Query, Scored, Told, Where, nobody
+from ragctl.stores.searching import Side, answer
 from ragctl.stores.server_points import (
     HIDDEN,
-    as_request,
     filter_of,
-    fuse,
+    fused_request,
     read_hits,
     read_point,
-    sides,
+    requests,
+    search_params,
     write_requests,
 )
 from ragctl.stores.server_wire import Wire, applied, what
+from ragctl.stores.settings import META, Settings
+from ragctl.stores.where import settled
 
 T = TypeVar("T")
 
@@ -27,6 +30,7 @@ _PAGE = 1000  # points read at a time; with vectors a tenth of it
 _FACETS = 10_000  # values asked for at first; the server sets aside memory for all of them
 _SEARCH_WIDTH = 256  # hnsw_ef; the server's default of 100 loses recall
 _WEIGHTED_RRF = (1, 17)
+_PREFIXES = (1, 19)
 _UNLIMITED = 2**31
 
 
@@ -59,6 +63,8 @@ class Locking(Protocol):
 
     def check_lock(self, name: str) -> None: ...
 
+    def index(self, name: str, fields: Mapping[str, str]) -> None: ...
+
 
 MARK = "ragctl"  # the key of our settings in metadata, or in the hidden point's payload
 
@@ -88,14 +94,17 @@ class ServerCollection:
         self._metadata = metadata
 
     def apply(self, batch: Batch) -> None:
-        requests = write_requests(batch, upsert_limit=self._limits.upsert, hidden=HIDDEN)
-        for operations in requests:
+        merges = [(self._settled(where), payload) for where, payload in batch.merges]
+        settled_batch = replace(batch, merges=merges)
+        for operations in write_requests(
+            settled_batch, upsert_limit=self._limits.upsert, hidden=HIDDEN
+        ):
             self._write(operations)
 
     def scroll(
         self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[Point]:
-        condition = filter_of(where, HIDDEN)
+        condition = filter_of(self._settled(where), HIDDEN)
         offset: Any = None
         while True:
             records, offset = self._page(condition, offset, fields, vectors)
@@ -123,25 +132,43 @@ class ServerCollection:
             limit = min(limit * 10, self._limits.query)
 
     def count(self, where: Where = ()) -> int:
-        condition = filter_of(where, HIDDEN)
+        condition = filter_of(self._settled(where), HIDDEN)
         return self._do(
             lambda client: client.count(self.name, count_filter=condition, exact=True)
         ).count
 
     def query(self, query: Query) -> list[Scored]:
-        fused = query.dense is not None and query.sparse is not None
-        wanted = query.limit + query.offset
-        depth = max(query.fusion.prefetch, wanted) if fused else wanted
-        depth = min(depth, self._limits.query)
-        width = min(max(_SEARCH_WIDTH, depth), self._limits.width)
-        searches = sides(query, depth, width)
-        if not fused:
-            hits = self._search(searches[0], query)
-        elif self._wire.version >= _WEIGHTED_RRF:
-            hits = self._fused_there(searches, query)
-        else:
-            hits = self._fused_here(searches, query)
-        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+        return answer(replace(query, where=self._settled(query.where)), self)
+
+    @property
+    def most(self) -> int:
+        """Hits that one answer may have."""
+        return self._limits.query
+
+    def sides(
+        self, query: Query, sides: Sequence[Side], limit: int, *, payload: bool
+    ) -> list[list[Scored]]:
+        """The best of each side; of both together also the server's own fusion, for payloads."""
+        width = min(query.ef or max(_SEARCH_WIDTH, limit), self._limits.width)
+        quantized = self.settings.quantization is not None
+        params = search_params(query, width=width, quantized=quantized)
+        asked = requests(query, sides, limit, payload=payload, params=params)
+        fuses = query.fusion.kind == "dbsf" or self._wire.version >= _WEIGHTED_RRF
+        if len(sides) > 1 and query.diversity is None and fuses:
+            asked.append(fused_request(query, asked, self.most))
+        answers = self._do(lambda client: client.query_batch_points(self.name, asked))
+        return [read_hits(found.points) for found in answers]
+
+    def _settled(self, where: Where) -> Where:
+        """`where` as this server may be asked for it."""
+        there = self._wire.version >= _PREFIXES
+        return settled(where, self.settings.indexed, None if there else self._beginning)
+
+    def _beginning(self, prefix: Prefix) -> list[str]:
+        key = prefix.key
+        indexed = key in KEYWORDS or self.settings.indexed.get(key) == "keyword"
+        counts = self.facet(key) if indexed else self._counted(key)
+        return [value for value in counts if value.startswith(prefix.text)]
 
     def lock(
         self, *, patience: float = 0.0, waiting: Told = nobody
@@ -189,32 +216,30 @@ class ServerCollection:
         return self._do(lambda client: client.facet(self.name, key, limit=limit, exact=True)).hits
 
     def _counted(self, key: str) -> dict[str, int]:
-        """A facet by reading every point, where the server limits results too far."""
+        """A facet by reading every point: of a field without index, or past the server's limits."""
         counts: dict[str, int] = {}
         for point in self.scroll(fields=[key]):
-            held = point.payload.get(key)
-            for value in set(held if isinstance(held, list) else [held]):
-                if isinstance(value, str):
-                    counts[value] = counts.get(value, 0) + 1
+            held: Json = point.payload
+            for name in key.split("."):
+                held = held.get(name) if isinstance(held, dict) else None
+            listed = held if isinstance(held, list) else [held]
+            for value in {text for text in listed if isinstance(text, str)}:
+                counts[value] = counts.get(value, 0) + 1
         return counts
 
-    def _search(self, side: models.Prefetch, query: Query) -> list[Scored]:
-        found = self._do(
-            lambda client: client.query_points(
-                self.name,
-                query=side.query,
-                using=side.using,
-                query_filter=side.filter,
-                search_params=side.params,
-                limit=query.limit,
-                offset=query.offset,
-                with_payload=True,
-            )
-        )
-        return read_hits(found.points)
-
     def note(self, notes: Mapping[str, Json]) -> None:
-        settings = replace(self.settings, notes={**self.settings.notes, **notes})
+        self._keep(replace(self.settings, notes={**self.settings.notes, **notes}))
+
+    def declare(self, fields: Mapping[str, str]) -> None:
+        old = self.settings.fields
+        new = {name: kind for name, kind in fields.items() if old.get(name) != kind}
+        if not new:
+            return
+        self._store.check_lock(self.name)
+        self._store.index(self.name, {f"{META}{name}": kind for name, kind in new.items()})
+        self._keep(replace(self.settings, fields={**old, **new}))
+
+    def _keep(self, settings: Settings) -> None:
         mark: dict[str, Any] = {MARK: settings.to_json()}
         if self._metadata:
             self._describe(mark)
@@ -229,24 +254,3 @@ class ServerCollection:
             client.update_collection(self.name, metadata=metadata)
 
         self._do(write)
-
-    def _fused_there(self, searches: list[models.Prefetch], query: Query) -> list[Scored]:
-        weights = [query.fusion.dense, query.fusion.sparse]
-        rrf = models.RrfQuery(rrf=models.Rrf(k=query.fusion.k, weights=weights))
-        found = self._do(
-            lambda client: client.query_points(
-                self.name,
-                prefetch=searches,
-                query=rrf,
-                limit=query.limit,
-                offset=query.offset,
-                with_payload=True,
-            )
-        )
-        return read_hits(found.points)
-
-    def _fused_here(self, searches: list[models.Prefetch], query: Query) -> list[Scored]:
-        requests = [as_request(side) for side in searches]
-        dense, sparse = self._do(lambda client: client.query_batch_points(self.name, requests))
-        fused = fuse(read_hits(dense.points), read_hits(sparse.points), query.fusion)
-        return fused[query.offset : query.offset + query.limit]

@@ -11,15 +11,25 @@ from qdrant_client import models
 from ragctl.stores.base import (
     BM25,
     DENSE,
+    AllOf,
+    AnyOf,
     Batch,
-    Fusion,
+    Between,
+    Condition,
+    Has,
+    Match,
+    NoneOf,
     Payload,
     Point,
+    Prefix,
     Query,
+    Rescore,
     Scored,
     SparseVector,
     Where,
 )
+from ragctl.stores.searching import Side, just_below
+from ragctl.stores.where import bounds
 
 T = TypeVar("T")
 
@@ -149,14 +159,43 @@ def filter_of(where: Where, hidden: str | None = None) -> models.Filter | None:
     """`where` as a filter, less the point with the id `hidden`; None where all match."""
     if not where and hidden is None:
         return None
-    must = [_condition(match.key, match.values) for match in where]
     return models.Filter(
-        must=must or None,
+        must=_conditions(where) or None,
         must_not=None if hidden is None else [models.HasIdCondition(has_id=[hidden])],
     )
 
 
-def _condition(key: str, values: tuple[str | int | bool, ...]) -> Any:
+def _conditions(of: Where) -> list[Any]:
+    return [_condition(condition) for condition in of]
+
+
+def _condition(condition: Condition) -> Any:
+    match condition:
+        case Match(key, values):
+            return _match(key, values)
+        case Between():
+            return _range(condition)
+        case Prefix(key, text):
+            return models.FieldCondition(key=key, match=models.MatchPrefix(prefix=text))
+        case Has(key):
+            empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
+            return models.Filter(must_not=[empty])
+        case AnyOf(of):
+            # A server takes an empty filter for no filter.
+            return models.Filter(should=_conditions(of)) if of else models.HasIdCondition(has_id=[])
+        case AllOf(of):
+            return models.Filter(must=_conditions(of))
+        case NoneOf(of):
+            return models.Filter(must_not=_conditions(of))
+
+
+def _range(between: Between) -> models.FieldCondition:
+    times, given = bounds(between)
+    within: Any = models.DatetimeRange if times else models.Range
+    return models.FieldCondition(key=between.key, range=within(**given))
+
+
+def _match(key: str, values: tuple[str | int | bool, ...]) -> Any:
     if len(values) != 1 and all(isinstance(value, str) for value in values):
         return models.FieldCondition(key=key, match=models.MatchAny(any=cast(Any, list(values))))
     matches: list[Any] = [
@@ -165,51 +204,66 @@ def _condition(key: str, values: tuple[str | int | bool, ...]) -> Any:
     return matches[0] if len(matches) == 1 else models.Filter(should=matches)
 
 
-def sides(query: Query, depth: int, width: int) -> list[models.Prefetch]:
-    """The dense and the sparse search, those that the query has, each `depth` deep.
-
-    `width`: candidates kept while walking the graph of dense vectors (hnsw_ef).
-    """
-    where = filter_of(query.where)
-    found = []
-    if query.dense is not None:
-        found.append(
-            models.Prefetch(
-                query=query.dense.tolist(),
-                using=DENSE,
-                filter=where,
-                limit=depth,
-                params=models.SearchParams(hnsw_ef=width),
-            )
+def requests(
+    query: Query, sides: Sequence[Side], limit: int, *, payload: bool, params: models.SearchParams
+) -> list[models.QueryRequest]:
+    """The search of each side. `params`: of the dense one."""
+    least = None if query.min_score is None else just_below(query.min_score)
+    return [
+        models.QueryRequest(
+            query=_nearest(query, side),
+            using=DENSE if side == "dense" else BM25,
+            filter=filter_of(query.where),
+            params=params if side == "dense" else None,
+            score_threshold=least,
+            limit=limit,
+            with_payload=payload,
         )
-    if query.sparse is not None:
-        found.append(
-            models.Prefetch(
-                query=sparse_vector(query.sparse), using=BM25, filter=where, limit=depth
-            )
+        for side in sides
+    ]
+
+
+def _nearest(query: Query, side: Side) -> Any:
+    if side == "dense" and query.dense is not None:
+        return query.dense.tolist()
+    if query.sparse is None:
+        raise AssertionError(f"a query without a {side} side")
+    return sparse_vector(query.sparse)
+
+
+def fused_request(
+    query: Query, searches: Sequence[models.QueryRequest], most: int
+) -> models.QueryRequest:
+    """The page that the server's own fusion of both sides gives, with payloads."""
+    fusion: Any = models.FusionQuery(fusion=models.Fusion.DBSF)
+    if query.fusion.kind == "rrf":
+        weights = [query.fusion.dense, query.fusion.sparse]
+        fusion = models.RrfQuery(rrf=models.Rrf(k=query.fusion.k, weights=weights))
+    prefetch = [
+        models.Prefetch(
+            query=search.query,
+            using=search.using,
+            filter=search.filter,
+            params=search.params,
+            limit=search.limit,
         )
-    return found
-
-
-def as_request(side: models.Prefetch) -> models.QueryRequest:
+        for search in searches
+    ]
     return models.QueryRequest(
-        query=side.query,
-        using=side.using,
-        filter=side.filter,
-        params=side.params,
-        limit=side.limit,
+        prefetch=prefetch,
+        query=fusion,
+        limit=min(query.limit, most),
+        offset=query.offset,
         with_payload=True,
     )
 
 
-def fuse(dense: list[Scored], sparse: list[Scored], fusion: Fusion) -> list[Scored]:
-    """The engine's weighted reciprocal rank fusion, for servers that do not have it."""
-    payloads: dict[str, Payload] = {}
-    scores: dict[str, float] = {}
-    for hits, weight in ((dense, fusion.dense), (sparse, fusion.sparse)):
-        for rank, hit in enumerate(hits):
-            share = 1 / ((rank + 1) / weight + fusion.k - 1) if weight > 0 else 0.0
-            payloads[hit.id] = hit.payload
-            scores[hit.id] = scores.get(hit.id, 0.0) + share
-    fused = [Scored(point_id, score, payloads[point_id]) for point_id, score in scores.items()]
-    return sorted(fused, key=lambda hit: (-hit.score, hit.id))
+def search_params(query: Query, *, width: int, quantized: bool) -> models.SearchParams:
+    """How the dense side is searched: `width` candidates are kept while walking the graph."""
+    if query.exact:
+        return models.SearchParams(exact=True)
+    rescore = query.rescore or Rescore()
+    quantization = models.QuantizationSearchParams(
+        rescore=rescore.rescore, oversampling=rescore.oversampling
+    )
+    return models.SearchParams(hnsw_ef=width, quantization=quantization if quantized else None)

@@ -14,11 +14,20 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from qdrant_client import models
+from qdrant_client.local.payload_filters import check_range
+from qdrant_client.local.payload_value_extractor import value_by_key
 from qdrant_client.local.qdrant_local import QdrantLocal
 
 Json: TypeAlias = Any
 Answer: TypeAlias = Json  # what goes under "result"
 
+_INDEXES = (
+    models.KeywordIndexParams,
+    models.IntegerIndexParams,
+    models.FloatIndexParams,
+    models.BoolIndexParams,
+    models.DatetimeIndexParams,
+)
 _COLLECTION = "/collections/{name}"
 _WRITE = frozenset({"wait", "ordering", "timeout"})
 _READ = frozenset({"consistency", "timeout"})
@@ -45,6 +54,7 @@ class Engine:
     strict_mode: dict[str, Json] = field(default_factory=dict)
     points_upserted: int = 0
     largest_upsert: int = 0
+    searches: list[models.SearchParams] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._local = QdrantLocal(":memory:")
@@ -84,7 +94,7 @@ class Engine:
         name = names["name"]
         info = self._local.get_collection(name).model_dump(mode="json", exclude_none=True)
         info["payload_schema"] = {
-            key: {"data_type": "keyword", "params": params, "points": 0}
+            key: {"data_type": params["type"], "params": params, "points": 0}
             for key, params in self._indexes[name].items()
         }
         if self.strict_mode:
@@ -95,6 +105,9 @@ class Engine:
         name = names["name"]
         if name in self._local.collections:
             raise Problem(409, f"Wrong input: Collection `{name}` already exists!")
+        vectors: Any = request.vectors
+        for vector in vectors.values() if isinstance(vectors, dict) else [vectors]:
+            self._check_quantization(vector.quantization_config if vector else None)
         self._local.create_collection(
             name,
             vectors_config=request.vectors,
@@ -106,6 +119,12 @@ class Engine:
         self._local.collections[name].LARGE_DATA_THRESHOLD = 10**12
         self._indexes[name] = {}
         return True
+
+    def _check_quantization(self, config: Any) -> None:
+        if isinstance(config, models.TurboQuantization) and self.version < (1, 18):
+            raise Problem(400, "Format error in JSON body: no variant of QuantizationConfig")
+        if isinstance(config, models.BinaryQuantization) and self.version < (1, 15):
+            config.binary.encoding = None  # not known yet, and not complained of
 
     def update(self, names: Mapping[str, str], _: Any, request: models.UpdateCollection) -> Answer:
         if self.version < (1, 16):
@@ -120,9 +139,11 @@ class Engine:
         self, names: Mapping[str, str], query: Mapping[str, str], request: models.CreateFieldIndex
     ) -> Answer:
         schema = request.field_schema
-        if not isinstance(schema, models.KeywordIndexParams):
-            raise Problem(400, "only keyword indexes are served here")
+        if not isinstance(schema, _INDEXES):
+            raise Problem(400, "this kind of index is not served here")
         params = schema.model_dump(mode="json", exclude_none=True)
+        if self.version < (1, 19):  # not known yet, and not complained of
+            params.pop("prefix", None)
         self._indexes[names["name"]][request.field_name] = params
         return _updated(query)
 
@@ -209,6 +230,7 @@ class Engine:
     def scroll(self, names: Mapping[str, str], _: Any, request: models.ScrollRequest) -> Answer:
         self._check_filter(names["name"], request.filter)
         self._check_limit("max_query_limit", _positive(request.limit))
+        request.filter = self._as_indexed(names["name"], request.filter)
         records, following = self._local.scroll(
             names["name"],
             scroll_filter=request.filter,
@@ -221,20 +243,23 @@ class Engine:
 
     def count(self, names: Mapping[str, str], _: Any, request: models.CountRequest) -> Answer:
         self._check_filter(names["name"], request.filter)
+        request.filter = self._as_indexed(names["name"], request.filter)
         return {"count": int(self._local.count(names["name"], request.filter).count)}
 
     def facet(self, names: Mapping[str, str], _: Any, request: models.FacetRequest) -> Answer:
         """Counted here: local mode rewrites values that look like a UUID."""
         limit = _positive(request.limit)
         self._check_limit("max_query_limit", limit)
-        if request.key not in self._indexes[names["name"]]:
+        if self._indexes[names["name"]].get(request.key, {}).get("type") != "keyword":
             raise Problem(
                 400,
                 f"Wrong input: No appropriate index for faceting: `{request.key}`. {_FACET_HELP}",
             )
         counts: Counter[str] = Counter()
         for record in self._local.scroll(names["name"], request.filter, limit=10**9)[0]:
-            held = (record.payload or {}).get(request.key)
+            held: Json = record.payload
+            for part in request.key.split("."):
+                held = held.get(part) if isinstance(held, dict) else None
             values = held if isinstance(held, list) else [held]
             counts.update({value for value in values if isinstance(value, str)})
         best = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
@@ -252,9 +277,11 @@ class Engine:
         prefetch: Any = request.prefetch or []
         prefetches: list[models.Prefetch] = prefetch if isinstance(prefetch, list) else [prefetch]
         self._check_search(name, request)
+        request.filter = self._as_indexed(name, request.filter)
         for search in prefetches:
             self._check_search(name, search)
             search.query = _nearest(search.query)
+            search.filter = self._as_indexed(name, search.filter)
         if isinstance(request.query, models.RrfQuery):
             if self.version < (1, 16):
                 raise Problem(400, "Format error in JSON body: no variant of QueryInterface")
@@ -278,8 +305,16 @@ class Engine:
     def _check_search(self, name: str, search: models.Prefetch | models.QueryRequest) -> None:
         self._check_filter(name, search.filter)
         self._check_limit("max_query_limit", _positive(search.limit))
-        if search.params is not None and search.params.hnsw_ef is not None:
-            self._check_limit("search_max_hnsw_ef", search.params.hnsw_ef)
+        params = search.params or models.SearchParams()
+        if params.hnsw_ef is not None:
+            self._check_limit("search_max_hnsw_ef", params.hnsw_ef)
+        if params.exact and self.strict_mode.get("search_allow_exact") is False:
+            raise Problem(400, "Bad request: Exact search disabled! Help: Set exact=false.")
+        if params.quantization is not None and params.quantization.oversampling is not None:
+            if params.quantization.oversampling < 1.0:
+                raise Problem(422, "Validation error in JSON body: oversampling must be at least 1")
+            self._check_limit("search_max_oversampling", params.quantization.oversampling)
+        self.searches.append(params)
         vector: Any = search.query
         vector = vector.nearest if isinstance(vector, models.NearestQuery) else vector
         if isinstance(vector, list | models.SparseVector):
@@ -287,7 +322,7 @@ class Engine:
 
     # Limits
 
-    def _check_limit(self, limit: str, value: int) -> None:
+    def _check_limit(self, limit: str, value: float) -> None:
         allowed = self.strict_mode.get(limit) if self.strict_mode.get("enabled") else None
         if allowed is not None and value > allowed:
             raise Problem(
@@ -299,6 +334,9 @@ class Engine:
     def _check_filter(
         self, name: str, condition: Any, rule: str = "unindexed_filtering_retrieve"
     ) -> None:
+        for part in _parts(condition):
+            if isinstance(part.match, models.MatchPrefix) and self.version < (1, 19):
+                raise Problem(400, "Format error in JSON body: no variant of Match")
         if not self.strict_mode.get("enabled") or self.strict_mode.get(rule, True):
             return
         for key in _keys(condition):
@@ -309,6 +347,36 @@ class Engine:
                     "following types: [keyword]. Help: Create an index for this key or use a "
                     "different filter.",
                 )
+
+    def _as_indexed(self, name: str, condition: Any) -> Any:
+        """An index answers a range in its own way: by the values that are in it.
+
+        One of whole numbers has no others. A range of times over numbers, or of numbers
+        over times, compares microseconds; nobody should ask for that, so it is refused.
+        """
+        for part in _parts(condition):
+            kind = self._indexes[name].get(part.key, {}).get("type")
+            times = isinstance(part.range, models.DatetimeRange)
+            if part.range is None or kind in (None, "keyword", "bool"):
+                continue
+            if times != (kind == "datetime"):
+                raise Problem(500, f"a range of {'times' if times else 'numbers'} over {kind}")
+            if kind == "integer":
+                whole = models.Filter(must=[part])
+                found = self._local.scroll(name, whole, limit=10**9)[0]
+                ids = [record.id for record in found if _holds_whole(record.payload, part)]
+                self._put(condition, part, models.HasIdCondition(has_id=ids))
+        return condition
+
+    def _put(self, condition: Any, old: models.FieldCondition, new: Any) -> None:
+        """Put one condition of a filter in the place of another."""
+        if not isinstance(condition, models.Filter):
+            return
+        for clause in (condition.must, condition.should, condition.must_not):
+            for position, part in enumerate(clause or ()):
+                if part is old:
+                    clause[position] = new  # type: ignore[index]
+                self._put(part, old, new)
 
 
 @dataclass(frozen=True)
@@ -402,6 +470,23 @@ def _nearest(query: Any) -> Any:
     """A bare vector means its nearest neighbours."""
     bare = isinstance(query, list | models.SparseVector)
     return models.NearestQuery(nearest=query) if bare else query
+
+
+def _parts(condition: Any) -> list[models.FieldCondition]:
+    """The conditions on payload fields in a filter, nested ones too."""
+    if isinstance(condition, models.FieldCondition):
+        return [condition]
+    if not isinstance(condition, models.Filter):
+        return []
+    clauses = (condition.must, condition.should, condition.must_not)
+    listed = [clause if isinstance(clause, list) else [clause] for clause in clauses]
+    return [found for clause in listed for part in clause for found in _parts(part)]
+
+
+def _holds_whole(payload: Json, condition: models.FieldCondition) -> bool:
+    """Whether a whole number of the field is in the range."""
+    values = value_by_key(payload or {}, condition.key) or []
+    return any(type(value) is int and check_range(condition.range, value) for value in values)  # type: ignore[arg-type]
 
 
 def _keys(condition: Any) -> Iterator[str]:
