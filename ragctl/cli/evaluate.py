@@ -67,7 +67,8 @@ def evaluate(
         typer.Option(
             "--sweep",
             metavar="K=V,V,…",
-            help="Values of dim, mode, fusion, weight, k, prefetch; several: all combinations.",
+            help="Values to try, as dim=64,128; several: all combinations. Keys: dim, mode, "
+            "fusion, weight, k, prefetch, quantization, rescore, oversampling.",
         ),
     ] = [],  # noqa: B006
     cuts: Annotated[str, typer.Option("--k", metavar="N,N", help="Where recall is cut.")] = "5,10",

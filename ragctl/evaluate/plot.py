@@ -67,6 +67,8 @@ def _plane(
     points: Sequence[tuple[str, float | None, float]], label: str, *, logarithmic: bool
 ) -> str:
     """Letters on a plane; `*` where several fall together, said below. "" without a point."""
+    if logarithmic and len({x for _, x, _ in points}) < 2:  # of one size: nothing to see
+        return ""
     placed = [
         (letter, log10(x) if logarithmic else x, y) for letter, x, y in points if x is not None
     ]

@@ -46,10 +46,9 @@ def whole_latency(evaluation: Evaluation, result: Result) -> Latency:
 
 
 def name_of(result: Result) -> str:
-    """A setting in words, the collection's own mode left out."""
-    said = {key: value for key, value in result.setting.to_json().items() if key != "mode"}
-    words = [result.setting.mode, *(f"{key}={value}" for key, value in said.items())]
-    return " ".join(words)
+    """A setting in words."""
+    mode, *rest = str(result.setting).split(", ")
+    return " ".join([mode.removeprefix("mode="), *rest])
 
 
 def to_json(

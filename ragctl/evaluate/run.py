@@ -133,7 +133,7 @@ def run(
         if vector is None and terms is None:  # a question of stop words, asked of BM25 alone
             rankings[question.id] = []
             continue
-        query = Query(limit, vector, terms, fusion=fusion)
+        query = Query(limit, vector, terms, fusion=fusion, rescore=setting.rescored())
         if not seconds:
             collection.query(query)
         began = time.perf_counter()

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from ragctl.errors import UsageError
 from ragctl.records import Json
 from ragctl.search import MODES, Mode
-from ragctl.stores.base import Fusion
+from ragctl.stores.base import Fusion, Rescore
+from ragctl.stores.settings import QUANTIZATIONS
 
 _MOST = 64  # settings of one sweep
 
@@ -17,7 +18,8 @@ _MOST = 64  # settings of one sweep
 class Setting:
     """None: as the collection and its model have it.
 
-    `weight`: of the dense side, beside 1 of BM25; `k` and `prefetch` as in Fusion.
+    `weight`: of the dense side, beside 1 of BM25; `k` and `prefetch` as in Fusion;
+    `rescore` and `oversampling` as in Rescore. `quantization` "none": the vectors whole.
     """
 
     mode: Mode = "hybrid"
@@ -26,18 +28,51 @@ class Setting:
     weight: float | None = None
     k: int | None = None
     prefetch: int | None = None
+    quantization: str | None = None
+    rescore: bool | None = None
+    oversampling: float | None = None
 
     @property
     def stored(self) -> "Setting":
         """What of it decides which vectors are searched; settings equal in this share them."""
-        return Setting(dim=self.dim)
+        return Setting(dim=self.dim, quantization=self.quantization)
 
     def plain(self) -> "Setting":
         """The same without what makes no difference to it."""
-        if self.mode != "hybrid":
-            found = Setting(self.mode, self.dim)
-            return found if self.mode == "dense" else Setting("sparse")
-        return replace(self, weight=None, k=None) if self.fusion == "dbsf" else self
+        if self.mode == "sparse":
+            return Setting("sparse")
+        found = self
+        if self.mode == "dense":
+            found = replace(found, fusion=None, weight=None, k=None, prefetch=None)
+        if self.fusion == "dbsf":
+            found = replace(found, weight=None, k=None)
+        if self.quantization == "none":
+            found = replace(found, rescore=None)
+        if self.quantization == "none" or self.rescore is False:
+            found = replace(found, oversampling=None)
+        return found
+
+    def beside(self, dim: int, quantization: str | None) -> "Setting":
+        """The same for a collection made so, without what that has anyway."""
+        own = quantization or "none"
+        found = replace(
+            self,
+            dim=None if self.dim == dim else self.dim,
+            quantization=None if self.quantization == own else self.quantization,
+        )
+        if (found.quantization or own) == "none":
+            found = replace(found, rescore=None, oversampling=None)
+        return found
+
+    def rescored(self) -> Rescore | None:
+        """How quantised vectors are searched; None: as the store does by itself."""
+        if self.rescore is None and self.oversampling is None:
+            return None
+        usual = Rescore()
+        return Rescore(
+            usual.rescore if self.rescore is None else self.rescore,
+            usual.oversampling if self.oversampling is None else self.oversampling,
+        )
 
     def fused(self, fusion: Fusion) -> Fusion:
         """The collection's fusion, changed where this setting says so."""
@@ -63,7 +98,12 @@ def _word(value: Json) -> str:
 
 
 _SIZES = {"dim": (1, 65_536), "k": (1, 10_000), "prefetch": (1, 10_000)}
-_WORDS: Mapping[str, tuple[str, ...]] = {"mode": MODES, "fusion": ("rrf", "dbsf")}
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "mode": MODES,
+    "fusion": ("rrf", "dbsf"),
+    "quantization": ("none", *QUANTIZATIONS),
+    "rescore": ("true", "false"),
+}
 AXES = tuple(field.name for field in fields(Setting))
 
 
@@ -113,7 +153,7 @@ def _value(key: str, text: str, option: str) -> Any:
     if key in _WORDS:
         if text not in _WORDS[key]:
             raise UsageError(f"{option} {key}={text}: one of {', '.join(_WORDS[key])}")
-        return text
+        return text == "true" if key == "rescore" else text
     if key in _SIZES:
         least, most = _SIZES[key]
         if not (text.isdecimal() and text.isascii() and least <= int(text[:9]) <= most):

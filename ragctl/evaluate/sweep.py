@@ -15,9 +15,18 @@ from ragctl.evaluate.questions import Questions
 from ragctl.evaluate.run import Asked, Ranked, ask, run
 from ragctl.evaluate.setting import Setting
 from ragctl.evaluate.temporary import temporary
-from ragctl.stores.base import Collection, Store, nobody
+from ragctl.stores.base import Collection, Settings, Store, nobody
 
 ALL = "all"
+_BITS = {
+    "none": 32,
+    "scalar": 8,
+    "binary": 1,
+    "binary2": 2,
+    "turbo1": 1,
+    "turbo2": 2,
+    "turbo4": 4,
+}  # of a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,8 @@ def evaluate(
     embedded; StoreError, BackendError.
     """
     measures.check_extra()
-    settings = [_of_collection(setting, collection) for setting in settings]
+    own = collection.settings
+    settings = list(dict.fromkeys(s.beside(own.dim, own.quantization) for s in settings))
     for setting in settings:
         _check(setting, collection, embedder)
     known = judged(collection, questions, by)
@@ -92,13 +102,8 @@ def evaluate(
         _groups(known),
         asked,
         tuple(_results(collection, known, cuts, settings, ranked)),
-        tuple(_notes(collection, settings)),
+        tuple(_notes(collection, settings, ranked)),
     )
-
-
-def _of_collection(setting: Setting, collection: Collection) -> Setting:
-    """The setting, its dimension left out where it is the collection's own."""
-    return replace(setting, dim=None) if setting.dim == collection.settings.dim else setting
 
 
 def _check(setting: Setting, collection: Collection, embedder: Embedder | None) -> None:
@@ -136,19 +141,24 @@ def _results(
             setting,
             scores[index],
             ranked[index],
-            size_of(setting, collection.settings.dim),
+            size_of(setting, collection.settings),
             {name: found[index - 1] for name, found in apart.items()} if index else None,
         )
         for index, setting in enumerate(settings)
     ]
 
 
-def size_of(setting: Setting, dim: int) -> int | None:
-    """Bytes of one dense vector as it is searched."""
-    return None if setting.mode == "sparse" else 4 * (setting.dim or dim)
+def size_of(setting: Setting, made: Settings) -> int | None:
+    """Bytes of one dense vector as it is searched; beside it a quantised one is kept whole."""
+    if setting.mode == "sparse":
+        return None
+    bits = _BITS[setting.quantization or made.quantization or "none"]
+    return -(-(setting.dim or made.dim) * bits // 8)
 
 
-def _notes(collection: Collection, settings: Sequence[Setting]) -> list[str]:
+def _notes(
+    collection: Collection, settings: Sequence[Setting], ranked: Sequence[Ranked]
+) -> list[str]:
     """What a reader of the figures must know."""
     notes = []
     if collection.settings.identity["model"] == BUILTIN and any(s.dim for s in settings):
@@ -156,4 +166,13 @@ def _notes(collection: Collection, settings: Sequence[Setting]) -> list[str]:
             "the built-in model's vectors cannot be cut (it hashes words into dimensions): its "
             "texts were embedded anew in this process, which costs nothing"
         )
+    by_setting = dict(zip(settings, ranked, strict=True))
+    for setting, found in by_setting.items():
+        whole = by_setting.get(replace(setting, quantization=None, rescore=None))
+        coarse = setting.quantization not in (None, "none") and setting.rescore is False
+        if coarse and whole is not None and found.rankings == whole.rankings:
+            notes.append(
+                f"{setting}: every ranking is that of whole vectors; the engine quantises "
+                "only large segments, so that a collection this small may have none"
+            )
     return notes

@@ -64,7 +64,9 @@ def _remove_left(store: Store, name: str) -> None:
 def _settings(settings: Settings, shape: Setting) -> Settings:
     dim = shape.dim or settings.dim
     identity = {**settings.identity, "dimension": dim}
-    return replace(settings, dim=dim, identity=identity, notes={})
+    kept = settings.quantization if shape.quantization is None else shape.quantization
+    quantization = None if kept == "none" else kept
+    return replace(settings, dim=dim, identity=identity, notes={}, quantization=quantization)
 
 
 def _fill(source: Collection, made: Mapping[Setting, Collection], model: Model) -> None:
