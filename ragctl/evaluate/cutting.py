@@ -1,7 +1,7 @@
 """Stored vectors at another dimension, without embedding again."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -60,20 +60,15 @@ def questions_at(vectors: Vectors, texts: Sequence[str], dim: int, model: Model)
     return cut(vectors, dim, model)
 
 
-def documents_at(dim: int, model: Model) -> "Callable[[Vectors, Sequence[Payload]], Vectors]":
-    """How stored document vectors, with their payloads, get to a dimension.
+def documents_at(vectors: Vectors, payloads: Sequence[Payload], dim: int, model: Model) -> Vectors:
+    """Stored document vectors, with their payloads, at a dimension.
 
     The built-in model hashes words into its dimensions, so that a part of a vector is
     not a shorter vector: its texts are embedded anew, here and at no cost.
     """
-
-    def again(vectors: Vectors, payloads: Sequence[Payload]) -> Vectors:
+    if model.name == BUILTIN and dim != vectors.shape[1]:
         return _builtin([_sent(payload) for payload in payloads], dim)
-
-    def shorter(vectors: Vectors, payloads: Sequence[Payload]) -> Vectors:
-        return cut(vectors, dim, model)
-
-    return again if model.name == BUILTIN else shorter
+    return cut(vectors, dim, model)
 
 
 def _builtin(texts: Sequence[str], dim: int) -> Vectors:

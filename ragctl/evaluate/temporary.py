@@ -5,6 +5,7 @@ for a server on that server, as NAME.eval-…, each under a lease. They are remo
 end, also after an error. What a killed run left on a server is removed by the next one.
 """
 
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +23,10 @@ from ragctl.evaluate.setting import Setting
 from ragctl.stores import open_store
 from ragctl.stores.base import Batch, Collection, Point, Settings, Store
 
-_POINTS = 100  # written at a time
+_POINTS = 256  # written at a time
 _NAME = 80  # characters of the collection's name in that of a temporary one
 _MARK = ".eval-"
+_NOTE = "evaluation"
 
 
 @contextmanager
@@ -52,13 +54,23 @@ def temporary(
 
 
 def _remove_left(store: Store, name: str) -> None:
-    for left in store.names():
-        if left.startswith(f"{name[:_NAME]}{_MARK}"):
-            try:
-                with store.lock(left):
+    ours = re.compile(rf"{re.escape(name[:_NAME] + _MARK)}[0-9a-f]{{8}}-\d+")
+    for left in filter(ours.fullmatch, store.names()):
+        try:
+            with store.lock(left):
+                if _is_temporary(store, left):
                     store.drop(left)
-            except Locked:  # of an evaluation that is at work
-                continue
+        except Locked:  # of an evaluation that is at work
+            continue
+
+
+def _is_temporary(store: Store, name: str) -> bool:
+    """Whether it says so itself: a name alone may be a user's."""
+    found = store.open(name)
+    if found is None:
+        return False
+    with closing(found):
+        return found.settings.notes.get(_NOTE) is True
 
 
 def _settings(settings: Settings, shape: Setting) -> Settings:
@@ -66,7 +78,9 @@ def _settings(settings: Settings, shape: Setting) -> Settings:
     identity = {**settings.identity, "dimension": dim}
     kept = settings.quantization if shape.quantization is None else shape.quantization
     quantization = None if kept == "none" else kept
-    return replace(settings, dim=dim, identity=identity, notes={}, quantization=quantization)
+    return replace(
+        settings, dim=dim, identity=identity, notes={_NOTE: True}, quantization=quantization
+    )
 
 
 def _fill(source: Collection, made: Mapping[Setting, Collection], model: Model) -> None:
@@ -77,10 +91,12 @@ def _fill(source: Collection, made: Mapping[Setting, Collection], model: Model) 
         dense = [point.dense for point in batch if point.dense is not None]
         payloads = [point.payload for point in batch if point.dense is not None]
         whole = np.stack(dense) if dense else np.empty((0, size), np.float32)
+        rows = {size: whole}
         for shape, collection in made.items():
             dim = shape.dim or size
-            rows = whole if dim == size else documents_at(dim, model)(whole, payloads)
-            collection.apply(Batch(upserts=_with(batch, rows)))
+            if dim not in rows:
+                rows[dim] = documents_at(whole, payloads, dim, model)
+            collection.apply(Batch(upserts=_with(batch, rows[dim])))
     for collection in made.values():
         collection.finish()
 
