@@ -223,6 +223,8 @@ def _show(
     from ragctl.evaluate import report
 
     bill = embedder.usage if embedder else None
+    if plot is not None:
+        plots.draw(plots.spots(evaluation), plot, report.title(evaluation, found))
     _warn_of_missing(evaluation, len(asked.asked), asked.unjudged)
     if as_json:
         total = len(asked.asked)
@@ -235,10 +237,7 @@ def _show(
             console.table(rows)
         if swept:
             console.say("\n" + plots.as_text(plots.spots(evaluation)))
-    if plot is not None:
-        title = report.title(evaluation, found)
-        plots.draw(plots.spots(evaluation), plot, title)
-        if not as_json:
+        if plot is not None:
             console.say(f"\nplot: {plot}")
 
 
