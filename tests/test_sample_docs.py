@@ -14,14 +14,14 @@ from ragctl.loaders import LoadOptions, load, walk
 from ragctl.records import Document
 from tests.data import make_samples
 
-DATA = Path(__file__).parent / "data"
+QUESTIONS = Path(__file__).parents[1] / "benchmarks" / "questions.jsonl"
 SAMPLES = Path(__file__).parents[1] / "sample_docs"
 ENCRYPTED = "en/contracts-encrypted.pdf"
 LANGUAGES = ("en", "ru", "zh", "de")
 
 
 def questions() -> list[dict[str, Any]]:
-    lines = (DATA / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = QUESTIONS.read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 

@@ -7,6 +7,7 @@ error is lines of text, or with `--log-format json` one JSON object a line.
 import json
 import re
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ _UNSAFE = re.compile(
     r"|[\u202a-\u202e\u2066-\u2069\u200e\u200f\ufeff]"
     r"|[\ud800-\udfff]"
 )
+
+_FIGURE = re.compile(r"[-+<]?[\d,./]*")
 
 LOG_FORMATS = ("text", "json")
 _format = "text"
@@ -87,6 +90,37 @@ def is_terminal() -> bool:
 def say(text: str) -> None:
     """A line of plain text on standard output."""
     sys.stdout.write(text + "\n")
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows under a head: with styles on a terminal, columns of plain text in a pipe.
+
+    Columns are aligned to the right where all cells under the head are figures.
+    """
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    columns = list(zip(*cells, strict=True))
+    figures = [all(_FIGURE.fullmatch(cell) for cell in column[1:]) for column in columns]
+    if is_terminal():
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = Table(box=None, padding=(0, 2, 0, 0))
+        for head, right in zip(cells[0], figures, strict=True):
+            shown.add_column(Text(head), justify="right" if right else "left", no_wrap=right)
+        for row in cells[1:]:
+            shown.add_row(*map(Text, row))
+        out().print(shown)
+        return
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in columns]
+    for row in cells:
+        padded = [
+            gap + cell if right else cell + gap
+            for cell, width, right in zip(row, widths, figures, strict=True)
+            for gap in (" " * (width - cell_len(cell)),)
+        ]
+        say("  ".join(padded).rstrip())
 
 
 def warn(

@@ -13,6 +13,7 @@ from ragctl.cli import (
     catalog,
     check,
     console,
+    evaluate,
     ingest,
     init,
     inspect,
@@ -44,6 +45,7 @@ app.command("init")(init.init)
 app.command("validate")(validate.validate)
 app.command("schema")(schema.schema)
 app.command("search")(query.search)
+app.command("eval")(evaluate.evaluate)
 app.command("status")(inspect.status)
 app.command("collections")(inspect.collections)
 app.command("show")(inspect.show)

@@ -1,0 +1,142 @@
+"""Questions drafted from a collection."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragctl.errors import UsageError
+from ragctl.evaluate import phrases
+from ragctl.evaluate.judging import judged
+from ragctl.evaluate.make import make, write
+from ragctl.evaluate.questions import read_questions
+from ragctl.index.run import Run
+from ragctl.pipeline import Pipeline, Source
+from ragctl.stores import open_store
+from ragctl.stores.base import Collection
+
+SAMPLES = Path(__file__).parents[1] / "sample_docs"
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
+    """The sample documents, and a copy of one of them under another name."""
+    home = tmp_path_factory.mktemp("made")
+    (home / "more").mkdir()
+    copied = (SAMPLES / "en" / "office-handbook.txt").read_bytes()
+    (home / "more" / "copy.txt").write_bytes(copied)
+    location = str(home / "store")
+    sources = (Source(SAMPLES), Source(home / "more"))
+    with closing(open_store(location, environ={})) as store:
+        Run(Pipeline(sources=sources, store=location), store, {}).ingest()
+        with closing(store.open("docs") or pytest.fail("no collection")) as opened:
+            yield opened
+
+
+@pytest.fixture(scope="module")
+def rows(collection: Collection) -> list[dict[str, Any]]:
+    return make(collection, 80)
+
+
+def test_languages_have_equal_shares_and_kinds_are_mixed(rows: list[dict[str, Any]]) -> None:
+    assert Counter(row["lang"] for row in rows) == {"de": 20, "en": 20, "ru": 20, "zh": 20}
+    for language in ("de", "en", "ru"):
+        kinds = Counter(row["kind"] for row in rows if row["lang"] == language)
+        assert min(kinds[kind] for kind in ("heading", "words", "phrase")) >= 4, kinds
+
+
+def test_the_set_is_read_and_every_place_is_found(
+    rows: list[dict[str, Any]], collection: Collection, tmp_path: Path
+) -> None:
+    write(rows, tmp_path / "q.jsonl")
+    questions = read_questions(tmp_path / "q.jsonl")
+    found = judged(collection, questions)
+    assert found.by == "chunk"
+    assert len(found.questions) == len(rows) == 80
+    assert not found.missing
+
+
+def test_a_seed_gives_the_same_and_another_another(
+    rows: list[dict[str, Any]], collection: Collection
+) -> None:
+    assert make(collection, 80) == rows
+    assert make(collection, 80, seed=2) != rows
+
+
+def test_every_document_with_the_words_is_relevant(
+    rows: list[dict[str, Any]], collection: Collection
+) -> None:
+    texts: dict[str, list[str]] = {}
+    for point in collection.scroll():
+        texts.setdefault(str(point.payload["source"]), []).append(str(point.payload["text"]))
+    asked = [row for row in rows if row["kind"] == "phrase"]
+    for row in asked:
+        words = tuple(phrases.units(row["query"]))
+        holding = {
+            source
+            for source, chunks in texts.items()
+            if any(words in phrases.grams(text, [len(words)]) for text in chunks)
+        }
+        assert {each["source"] for each in row["relevant"]} == holding, row
+    both = [r for r in rows if {"copy.txt"} < {each["source"] for each in r["relevant"]}]
+    assert both, "the copied document answers what its original does"
+
+
+def test_no_question_is_a_whole_passage(rows: list[dict[str, Any]], collection: Collection) -> None:
+    texts = {phrases.joined(phrases.units(str(p.payload["text"]))) for p in collection.scroll()}
+    assert not texts & {row["query"].casefold() for row in rows}
+
+
+def test_a_collection_that_has_not_so_many_says_what_it_has(collection: Collection) -> None:
+    found = make(collection, 2000)
+    assert 150 < len(found) < 2000
+    assert len({row["query"] for row in found}) == len(found)
+
+
+@pytest.mark.parametrize("count", [0, -1, 2001])
+def test_how_many_is_bounded(collection: Collection, count: int) -> None:
+    with pytest.raises(UsageError, match="from 1 to 2,000"):
+        make(collection, count)
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        write([], tmp_path / "none" / "q.jsonl")
+
+
+def test_lines_are_json_in_utf8(tmp_path: Path) -> None:
+    write([{"query": "保修期"}], tmp_path / "q.jsonl")
+    line = (tmp_path / "q.jsonl").read_text(encoding="utf-8")
+    assert "保修期" in line
+    assert json.loads(line) == {"query": "保修期"}
+
+
+def test_phrases_stay_between_marks() -> None:
+    assert list(phrases.clauses("One two, three\nfour. 建议清洗，再装")) == [
+        ("one", "two"),
+        ("three",),
+        ("four",),
+        ("建", "议", "清", "洗"),
+        ("再", "装"),
+    ]
+    assert phrases.grams("a b c, d", [2]) == {("a", "b"), ("b", "c")}
+    assert phrases.joined(["建", "议", "v4", "清"]) == "建议 v4 清"
+
+
+def test_headings_say_enough_or_nothing() -> None:
+    assert phrases.heading(["Guide", "3.2 Data retention", "4. Hourly data"]) == (
+        "Data retention Hourly data"
+    )
+    assert phrases.heading(["Overview"]) == ""
+    assert phrases.heading(["A", "B"]) == ""
+
+
+def test_the_first_sentence_is_prose() -> None:
+    above = "# Title of the whole thing here\n| a | b | c | d | e | f |\nToo short.\n"
+    text = f"{above}This one has six words in. And more."
+    assert phrases.first_sentence(text) == "This one has six words in."
+    assert phrases.first_sentence("| only | a | table | of | six | cells |") == ""
