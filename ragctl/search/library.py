@@ -275,7 +275,9 @@ class Searcher:
         """The collection as it is now, open for the length of the `with`."""
         with self._change:
             self._check_open()
-            current = self._current()
+        found = self._store.open(self.name)  # a request, for which no thread waits for another
+        with self._change:
+            current = self._current(found)
             current.users += 1
         try:
             yield current
@@ -286,8 +288,11 @@ class Searcher:
         if self._closed:
             raise StoreError(f"the collection {self.name!r} was closed")
 
-    def _current(self) -> "_Open":
-        found = self._store.open(self.name)
+    def _current(self, found: Collection | None) -> "_Open":
+        """The open collection, which becomes `found` where that is another by now."""
+        if self._closed and found is not None:
+            found.close()
+        self._check_open()
         if found is None:
             if self._open is not None:
                 self._open.retire()
