@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ragctl import chunking
 from ragctl.embedding import Embedder
 from ragctl.embedding.base import Request, Vectors
 from ragctl.embedding.language import BM25_NAMES
@@ -75,23 +76,27 @@ def _embedded(
 ) -> tuple[Vectors, dict[str, float]]:
     vectors: Vectors = np.empty((len(questions), embedder.dim), np.float32)
     seconds: dict[str, float] = {}
+    counts = [chunking.count(question.text) for question in questions]  # for hosts that do not say
     timed = min(_TIMED + 1, len(questions))
     for index in range(timed):
         began = time.perf_counter()
-        _embed_part(embedder, questions[index : index + 1], vectors[index : index + 1])
+        part = slice(index, index + 1)
+        _embed_part(embedder, questions[part], vectors[part], counts[index])
         if index:  # the first waits for connections and for loading
             seconds[questions[index].id] = time.perf_counter() - began
     size = min(_BATCH, embedder.limits.texts)
     for start in range(timed, len(questions), size):
         part = slice(start, start + size)
-        _embed_part(embedder, questions[part], vectors[part])
+        _embed_part(embedder, questions[part], vectors[part], sum(counts[part]))
     return vectors, seconds
 
 
-def _embed_part(embedder: Embedder, questions: Sequence[Question], vectors: Vectors) -> None:
+def _embed_part(
+    embedder: Embedder, questions: Sequence[Question], vectors: Vectors, tokens: int
+) -> None:
     """Embed at most `limits.texts` questions into rows of `vectors`."""
     texts = tuple(question.text for question in questions)
-    for position, outcome in embedder.embed(Request("query", texts, threading.Event())):
+    for position, outcome in embedder.embed(Request("query", texts, threading.Event(), tokens)):
         if isinstance(outcome, DocumentError):
             raise UsageError(f"question {questions[position].id!r} cannot be embedded: {outcome}")
         vectors[position : position + len(outcome)] = outcome
