@@ -24,6 +24,7 @@ from ragctl.errors import ChangesPending
 
 if TYPE_CHECKING:
     from ragctl.index.report import Change, Report
+    from ragctl.stores.size import Size
 
 _SHOWN = 100  # changes
 
@@ -86,6 +87,8 @@ def _print(report: "Report", *, as_json: bool) -> None:
     console.say(summary(report, dry_run=True))
     for line in _prices(report):
         console.say(console.one_line(line))
+    if report.size is not None:
+        console.say(_size(report.size))
 
 
 def _prices(report: "Report") -> Iterator[str]:
@@ -97,6 +100,11 @@ def _prices(report: "Report") -> Iterator[str]:
         seconds = cast("float | None", row["seconds"])
         time = "" if seconds is None else f", {seconds:,.0f} s at its rate limits"
         yield f"{row['backend']}: {row['requests']:,} requests, {price}{time}"
+
+
+def _size(size: "Size") -> str:
+    memory, disk = (f"{count / 1e6:,.0f} MB" for count in (size.memory_bytes, size.disk_bytes))
+    return f"the collection then: {size.points:,} points, about {memory} in memory, {disk} on disk"
 
 
 def _row(change: "Change") -> str:

@@ -1,6 +1,7 @@
 """What a plan would embed: every changed file is read and chunked, nothing is sent or written."""
 
 from dataclasses import replace
+from itertools import islice
 
 from ragctl.errors import DocumentError
 from ragctl.index.plan import Task
@@ -13,6 +14,7 @@ from ragctl.index.stop import Stop
 from ragctl.index.survey import Survey
 from ragctl.limited import Ended, Pool
 from ragctl.stores.base import Collection
+from ragctl.stores.size import Size, foretell
 
 _WHAT = {"new": "added", "changed": "updated", "recipe": "rechunked", "incomplete": "repaired"}
 _WHY = {
@@ -21,6 +23,9 @@ _WHY = {
     "recipe": "another recipe: chunk size, loader or metadata",
     "incomplete": "a run ended before it was done",
 }
+
+
+_SAMPLE = 200  # points whose texts are measured where no file is read
 
 
 class Estimate:
@@ -38,6 +43,10 @@ class Estimate:
         self._sent: set[str] = set()  # hashes of the texts that would be
         self._changes: list[Change] = []
         self._new: dict[str, list[int]] = {}  # by digest, positions in _changes of added documents
+        self._settings = surveyed.settings
+        self._collection = collection
+        self._points = sum(max(1, d.chunks) for d in surveyed.state.documents.values())
+        self._texts: list[int] = []  # bytes of each chunk that was read
 
     def read(self, limits: Limits, progress: Progress, stop: Stop) -> None:
         """Read every file of the plan."""
@@ -69,6 +78,20 @@ class Estimate:
         self._removed()
         self._report.changes = sorted(self._changes, key=lambda change: change.source)
 
+    def size(self, *, server: bool) -> Size:
+        """How large the collection will be. `server`: it is on one."""
+        texts = self._texts
+        if not texts and self._collection is not None:
+            some = islice(self._collection.scroll(fields=["text"]), _SAMPLE)
+            texts = [len(str(point.payload.get("text", "")).encode()) for point in some]
+        return foretell(
+            self._points,
+            self._settings.dim,
+            text_bytes=sum(texts) / len(texts) if texts else 0.0,
+            quantization=self._settings.quantization,
+            server=server,
+        )
+
     def _failed(self, file: str, error: Exception) -> None:
         self._report.fail(file, str(error).removeprefix(f"{file}: "), file)
 
@@ -87,6 +110,9 @@ class Estimate:
         else:
             self._report.documents.added += 1
             self._new.setdefault(document.digest, []).append(len(self._changes))
+        before = [max(1, d.chunks) for d in task.stored if d.source == document.source]
+        self._points += max(1, len(document.chunks)) - sum(before)
+        self._texts += [len(chunk.text.encode()) for chunk in document.chunks]
         embedded, tokens = self._chunks(document)
         reused = len(document.chunks) - embedded
         self._changes.append(
@@ -115,6 +141,7 @@ class Estimate:
 
     def _removed(self) -> None:
         """What is gone: removed, or renamed where its content came back under another name."""
+        self._points -= sum(max(1, document.chunks) for document in self._plan.removed)
         whole = [document for document in self._plan.removed if document.digest]
         for document in whole:
             positions = self._new.get(document.digest)

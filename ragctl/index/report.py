@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ragctl.embedding.usage import Bill
 from ragctl.records import Json
+from ragctl.stores.size import Size
 
 
 @dataclass(slots=True)
@@ -76,6 +77,7 @@ class Report:
     cost: float | None = None  # US dollars at list price; None where no price is known
     providers: list[dict[str, Json]] = field(default_factory=list)
     changes: list[Change] | None = None  # of a plan
+    size: Size | None = None  # of the collection, when a plan is carried out
     failures: list[Failure] = field(default_factory=list)
     warnings: list[Failure] = field(default_factory=list)
     skipped: int = 0  # files of unknown type
@@ -137,6 +139,8 @@ class Report:
         }
         if self.changes is not None:
             whole["changes"] = [change.to_json() for change in self.changes]
+        if self.size is not None:
+            whole["size"] = self.size.to_json()
         return whole
 
 

@@ -181,9 +181,11 @@ class Run:
                 surveyed = survey(pipeline, found, collection, embedder, now=now)
             self._begin(report, surveyed, found)
             with report.stage("read"):
-                Estimate(
+                estimate = Estimate(
                     collection, surveyed, report, why_new="a new model" if mismatch else ""
-                ).read(self._limits(), self.progress, self.stop)
+                )
+                estimate.read(self._limits(), self.progress, self.stop)
+                report.size = estimate.size(server="://" in pipeline.store)
             self._forecast(report, collection, embedder, now)
             report.seconds = time.monotonic() - started
         if mismatch is not None:

@@ -1,0 +1,91 @@
+"""A foretold size is near the size that is measured, and grows with what it depends on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragctl.stores.base import Batch, Payload, Point, SparseVector
+from ragctl.stores.edge import EdgeStore
+from ragctl.stores.settings import QUANTIZATIONS
+from ragctl.stores.size import foretell
+from tests.store_contract import SETTINGS, ident
+from tests.world import World, paragraphs
+
+COUNT, DIM = 1500, 256
+
+
+def on_disk(folder: Path) -> int:
+    """Bytes of blocks: the engine's files are longer than what is in them."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_embedded_collection_is_about_as_large_as_foretold(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    made = EdgeStore(tmp_path).create("docs", replace(SETTINGS, dim=DIM))
+    words = [f"{number:05}" for number in range(100_000)]
+    sizes = []
+    for first in range(0, COUNT, 250):
+        points = []
+        for number in range(first, first + 250):
+            text = " ".join(words[n] for n in random.integers(0, 100_000, 140))
+            sizes.append(len(text))
+            terms = sorted(set(random.zipf(1.25, 160).clip(max=10**9).tolist()))[:80]
+            body: Payload = {
+                "source": f"docs/{number // 8}.md",
+                "root": "/srv/documents/handbook",
+                "digest": f"{number:064}",
+                "version": f"{number // 8:064}",
+                "text_hash": f"{number:064}",
+                "text": text,
+                "heading": ["One chapter of it", "And one section"],
+                "meta": {"team": "sales", "day": "2026-01-31"},
+            }
+            vector = random.normal(size=DIM).astype(np.float32)
+            sparse = SparseVector(terms, [1.0] * len(terms))
+            points.append(Point(ident(number), body, vector, sparse))
+        made.apply(Batch(upserts=points))
+    made.finish()
+    made.close()
+    text_bytes = sum(sizes) / len(sizes)
+    size = foretell(COUNT, DIM, text_bytes=text_bytes, quantization=None, server=False)
+    assert size.disk_bytes == pytest.approx(on_disk(tmp_path / "collections"), rel=0.25)
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_copies_save_memory_and_cost_disk(server: bool) -> None:
+    def size(quantization: str | None, points: int = 100_000) -> tuple[int, int]:
+        found = foretell(points, 1024, text_bytes=1000, quantization=quantization, server=server)
+        return found.memory_bytes, found.disk_bytes
+
+    memory, disk = size(None)
+    assert (memory > 400e6) is not server  # a server maps whole vectors from the disk
+    for kind in QUANTIZATIONS:
+        assert size(kind)[1] > disk
+        assert server or size(kind)[0] < memory / 2
+    assert size("binary")[0] < size("turbo4")[0] < size("scalar")[0]
+    assert size(None, 200_000)[1] > 1.7 * disk
+    assert size(None, 0)[1] <= 64e6
+
+
+def test_a_plan_foretells_the_points(world: World) -> None:
+    world.write("a.md", paragraphs("one", "two", "three"))
+    world.write("b.md", paragraphs("four"))
+    world.write("empty.md", "\n")
+    planned = world.run().estimate()
+    world.ingest()
+    assert planned.size is not None
+    assert planned.size.points == sum(world.sources().values())
+    world.write("a.md", paragraphs("one", "two", "three", "five", "six"))
+    world.write("c.md", paragraphs("seven"))
+    (world.root / "b.md").unlink()
+    planned = world.run().estimate()
+    world.ingest()
+    assert planned.size is not None
+    assert planned.size.points == sum(world.sources().values())
+    again = world.run().estimate()
+    assert again.size is not None
+    assert again.size.points == planned.size.points
+    assert again.size.disk_bytes == pytest.approx(planned.size.disk_bytes, rel=0.2)
+    assert again.to_json()["size"] == again.size.to_json()
