@@ -16,7 +16,7 @@ from ragctl.errors import DocumentError, UsageError
 from ragctl.evaluate.judging import By
 from ragctl.evaluate.questions import Question
 from ragctl.evaluate.setting import Setting
-from ragctl.search import Mode, fusion_of
+from ragctl.search import Ask, Mode
 from ragctl.stores.base import Collection, Fusion, Query, Scored, SparseVector
 
 _TIMED = 50  # questions embedded one by one, as a search does; the others go in batches
@@ -68,7 +68,12 @@ def ask(collection: Collection, questions: Sequence[Question], embedder: Embedde
     seconds: dict[str, float] = {}
     if embedder is not None:
         dense, seconds = _embedded(embedder, questions)
-    return Asked(tuple(questions), dense, sparse, seconds, term_seconds, fusion_of(embedder))
+    return Asked(tuple(questions), dense, sparse, seconds, term_seconds, _fusion(embedder))
+
+
+def _fusion(embedder: Embedder | None) -> Fusion:
+    """How a search fuses where nobody says: by the model's own weight."""
+    return Ask().fused(embedder.model.dense_weight if embedder is not None else 1.0)
 
 
 def _embedded(
