@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,9 +35,10 @@ def test_one_setting_is_a_table_by_language(shell: Shell) -> None:
     done = shell("eval", QUESTIONS)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    head, latency, _, columns, *rows = done.stdout.splitlines()
+    head, latency, bill, _, columns, *rows = done.stdout.splitlines()
     assert head == "docs: builtin, 273 questions, judged by chunk, hybrid"
     assert latency.startswith("search p50 ")
+    assert re.fullmatch(r"questions embedded once: [\d,]+ tokens, \$0\.0000", bill)
     assert columns.split() == [
         "language",
         "questions",
@@ -55,8 +57,8 @@ def test_a_sweep_prints_a_table_and_a_plot_and_draws_it(shell: Shell) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert "its texts were embedded anew" in lines[2]
-    table = [line.split()[:3] for line in lines[4:8]]
+    assert "its texts were embedded anew" in lines[3]
+    table = [line.split()[:3] for line in lines[5:9]]
     assert [row[0] for row in table[1:]] == ["a", "b", "c"]
     assert [row[2] for row in table[2:]] == ["dim=64", "dim=512"]
     assert "nDCG@10 against bytes of a dense vector" in done.stdout
