@@ -136,6 +136,40 @@ def test_all_keys(tmp_path: Path) -> None:
     )
 
 
+def test_fields_and_quantization(tmp_path: Path) -> None:
+    pipeline = read(
+        tmp_path,
+        """
+        quantization = "turbo4"
+        sources = [{path = "docs"}]
+        [fields]
+        year = "integer"
+        "author.name" = "keyword"
+        """,
+    )
+    assert pipeline.fields == {"year": "integer", "author.name": "keyword"}
+    assert pipeline.quantization == "turbo4"
+    bare = read(tmp_path, 'sources = [{path = "docs"}]')
+    assert (bare.fields, bare.quantization) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('quantization = "turbo3"', r"p\.toml, line 1: quantization cannot be 'turbo3'.*turbo"),
+        ("quantization = 8", "quantization must be"),
+        ('fields = {year = "int"}', r"\[fields\]: year cannot be 'int'.*"),
+        ("fields = {year = 3}", r"\[fields\]: year must be a text"),
+        ('fields = {"a..b" = "bool"}', "must have letters, digits"),
+        ('fields = {"a[]" = "bool"}', "must have letters, digits"),
+        ("fields = 3", "fields must be"),
+    ],
+)
+def test_wrong_fields_are_named(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read(tmp_path, f'{line}\nsources = [{{path = "docs"}}]')
+
+
 def test_there_is_one_set_of_defaults(tmp_path: Path) -> None:
     pipeline = read(tmp_path, '[[sources]]\npath = "."\n')
     assert pipeline == Pipeline(sources=(Source(tmp_path),), store="/somewhere")

@@ -16,7 +16,7 @@ from ragctl.search.sentences import Sentences
 from ragctl.stores import open_store
 
 ROOT = Path(__file__).parents[1]
-QUESTIONS = ROOT / "tests" / "data" / "questions.jsonl"
+QUESTIONS = ROOT / "benchmarks" / "questions.jsonl"
 
 Row = dict[str, Any]
 

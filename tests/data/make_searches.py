@@ -17,7 +17,7 @@ from ragctl.records import Document
 
 COUNT = 500
 FILE = Path(__file__).parent / "searches.jsonl"
-QUESTIONS = Path(__file__).parent / "questions.jsonl"
+QUESTIONS = Path(__file__).parents[2] / "benchmarks" / "questions.jsonl"
 SAMPLES = Path(__file__).parents[2] / "sample_docs"
 
 _SENTENCE = re.compile(r"[^.!?。！？\n]{12,120}[.!?。！？]")

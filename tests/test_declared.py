@@ -1,0 +1,47 @@
+"""What a pipeline declares of its collection reaches it, when it is made and later."""
+
+from contextlib import closing
+
+import pytest
+
+from ragctl.errors import UsageError
+from ragctl.stores.base import Between, Prefix
+from tests.world import World, paragraphs
+
+
+def test_fields_are_declared_by_runs_that_embed_nothing(world: World) -> None:
+    world.write("a.md", paragraphs("one"))
+    world.ingest(meta={"year": 2024}, fields={"year": "integer"})
+    world.forget()
+    for fields in ({"day": "datetime"}, {}, {"year": "float"}):
+        world.ingest(meta={"year": 2024}, fields=fields)
+    assert world.embedded() == []
+    with closing(world.open()) as collection:
+        assert collection.settings.fields == {"year": "float", "day": "datetime"}
+        assert collection.count((Between("meta.year", least=2024),)) == 1
+        assert collection.count((Prefix("source", "a"),)) == 1
+
+
+def test_a_plan_declares_nothing(world: World) -> None:
+    world.write("a.md", paragraphs("one"))
+    world.ingest()
+    world.run(fields={"year": "integer"}).estimate()
+    with closing(world.open()) as collection:
+        assert collection.settings.fields == {}
+
+
+def test_quantisation_is_fixed_when_the_collection_is_made(world: World) -> None:
+    world.write("a.md", paragraphs("one", "two"))
+    world.ingest(quantization="scalar")
+    world.ingest(quantization="scalar")
+    world.write("a.md", paragraphs("one", "three"))
+    world.ingest()
+    with closing(world.open()) as collection:
+        assert collection.settings.quantization == "scalar"
+    with pytest.raises(UsageError, match="made with scalar, this run says binary; leave it out"):
+        world.ingest(quantization="binary")
+    plain = world.elsewhere(world.store)
+    plain.collection = "plain"
+    plain.ingest()
+    with pytest.raises(UsageError, match="made with none, this run says binary"):
+        plain.ingest(quantization="binary")
