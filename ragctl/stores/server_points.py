@@ -234,7 +234,7 @@ def _nearest(query: Query, side: Side) -> Any:
 def fused_request(
     query: Query, searches: Sequence[models.QueryRequest], most: int
 ) -> models.QueryRequest:
-    """The page that the server's own fusion of both sides gives, with payloads."""
+    """The page that the server's own fusion gives, with payloads; of the candidates asked for."""
     fusion: Any = models.FusionQuery(fusion=models.Fusion.DBSF)
     if query.fusion.kind == "rrf":
         weights = [query.fusion.dense, query.fusion.sparse]
