@@ -2,7 +2,7 @@
 
 Five hundred recorded searches over the sample documents, each in one mode under one filter, in
 turn, so that all of them together meet every pair three times. An old server, which cannot do
-all of it itself, is asked every third.
+all of it itself, is asked every fourth.
 """
 
 import json
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from math import gcd
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,8 @@ FILTERS: dict[str, Where] = {
     "nothing": (Match("source", ("nowhere",)),),
 }
 PAIRS = [(mode, where) for mode in MODES for where in FILTERS]
-EVERY = {"1.12.0": 3, "1.19.0": 1}
+STRIDE = 37  # has no factor in common with the number of pairs: near searches differ in both
+EVERY = {"1.12.0": 4, "1.19.0": 1}
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def test_same_hits_in_the_same_order(
         served = store.create("docs", embedded.settings)
         served.apply(Batch(upserts=points))
         for number, search in enumerate(searches[:: EVERY[version]]):
-            mode, where = PAIRS[number % len(PAIRS)]
+            mode, where = PAIRS[number * STRIDE % len(PAIRS)]
             query = search.query(mode, where)
             if query is None:
                 continue
@@ -178,6 +180,7 @@ def test_same_hits_in_the_same_order(
                 differ.append((search.text, mode, where, shown(here), shown(there)))
         store.close()
     assert differ == []
+    assert gcd(STRIDE, len(PAIRS)) == 1
     assert {name for name in (*MODES, *FILTERS) if not met[name]} == {"nothing"}
 
 

@@ -6,8 +6,9 @@ Where the numbers come from:
   engine 0.9: vectors 4 bytes a component; payloads their text and some 600 bytes; sparse
   vectors and their index 20.5 bytes a term; payload indexes 300 bytes a point, ids 42; what
   stands in the write-ahead log, up to 40 MB. A process that searches grows by 42 MB, the
-  vectors that it scans, and that log. On those collections this is right within 5 per
-  cent for the disk, and within 20 for memory (`tests/test_size.py` measures one again).
+  vectors that it scans, and that log. For those collections it foretells 2 to 9 per cent
+  too much disk; memory within 8 per cent, with copies up to 19 too little, as rescoring
+  reads whole vectors too (`tests/test_size.py` measures the disk of one again).
 - Server, by its documentation and defaults, not measured: the graph has up to 32 links of
   4 bytes at its lowest level and few above, 200 bytes a point with its lists; ids take 64;
   quantised copies are kept in memory, all else on disk behind the page cache, which the
