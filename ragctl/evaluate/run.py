@@ -3,20 +3,19 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ragctl import chunking
 from ragctl.embedding import Embedder
 from ragctl.embedding.base import Request, Vectors
-from ragctl.embedding.language import BM25_NAMES
-from ragctl.embedding.sparse import Sparse, SparseConfig
 from ragctl.errors import DocumentError, UsageError
 from ragctl.evaluate.judging import By
 from ragctl.evaluate.questions import Question
 from ragctl.evaluate.setting import Setting
 from ragctl.search import Ask, Mode
+from ragctl.search.find import sparse_side, terms
 from ragctl.stores.base import Collection, Fusion, Query, Scored, SparseVector
 
 _TIMED = 50  # questions embedded one by one, as a search does; the others go in batches
@@ -111,13 +110,8 @@ def _terms(
     collection: Collection, questions: Sequence[Question]
 ) -> tuple[SparseVector | None, ...]:
     """The questions' terms, under the languages that the collection's documents have."""
-    config = SparseConfig.from_json(collection.settings.sparse)
-    if not config.languages:
-        present = sorted(BM25_NAMES.keys() & collection.facet("mark"))
-        config = replace(config, languages=tuple(present))
-    sparse = Sparse(config)
-    found = [sparse.query(question.text) for question in questions]
-    return tuple(SparseVector(*vector) if vector[0] else None for vector in found)
+    sparse = sparse_side(collection)
+    return tuple(terms(sparse, question.text) for question in questions)
 
 
 def run(

@@ -17,6 +17,7 @@ from typing import cast
 import qdrant_edge as qe
 
 from ragctl.errors import StoreError
+from ragctl.files import put
 from ragctl.records import Json
 from ragctl.stores.base import (
     BM25,
@@ -239,13 +240,7 @@ class EdgeCollection:
         return settled(where, self.settings.indexed)
 
     def _keep(self, settings: Settings) -> None:
-        path = self._folder / "collection.json"
-        new = path.with_suffix(f".{os.getpid()}.new")
-        with new.open("w", encoding="utf-8") as file:
-            file.write(_written(settings))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)  # one step: the old settings or the new ones
+        put(self._folder / "collection.json", _written(settings).encode())
         self.settings = settings
 
     def lock(
