@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -89,3 +90,7 @@ def _rows(ranking: Ranking, vectors: Mapping[str, Vector]) -> np.ndarray:
 def is_cut(ranking: Sequence[tuple[str, float]], count: int) -> bool:
     """Whether more than `count` were found, and the equals of the last of them may not all be."""
     return len(ranking) > count and ranking[count - 1][1] == ranking[-1][1]
+
+
+def has_equals(ranking: Ranking) -> bool:
+    return any(score == after for (_, score), (_, after) in pairwise(ranking))

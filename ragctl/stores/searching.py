@@ -3,7 +3,8 @@
 An engine puts points of equal score in the order of its own storage, and adds up fused
 scores in 32 bits. So that two stores of the same points answer alike, and that no page
 repeats or loses a hit, the equals at the end of what is asked for are read too, and
-put in order of id; both sides are fused from rankings that are in order already.
+put in order of id; and of two sides a server's own fusion counts only where it met no
+equals, which would make ranks, and so its sums, a matter of chance.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,10 +13,11 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 
 from ragctl.stores.base import Payload, Point, Query, Scored
-from ragctl.stores.ranking import Ranking, fused, is_cut, ranked, varied
+from ragctl.stores.ranking import Ranking, fused, has_equals, is_cut, ranked, varied
 
 Side: TypeAlias = Literal["dense", "sparse"]
 
+_FUSED_DIGITS = 6  # of the engine's fused scores: it adds up 32 bits
 _EQUALS = 10_000  # more points of one score are left in the engine's order
 
 
@@ -29,7 +31,7 @@ class Engine(Protocol):
     def sides(
         self, query: Query, sides: Sequence[Side], limit: int, *, payload: bool
     ) -> list[list[Scored]]:
-        """The best of each side. A further answer may follow: payloads that are likely needed."""
+        """The best of each side. The page as the engine fuses it may follow, with payloads."""
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]: ...
 
@@ -45,13 +47,14 @@ def answer(query: Query, engine: Engine) -> list[Scored]:
 
 
 class _Search:
-    """One query. `_payloads`: those that came along so far."""
+    """One query. `_payloads`: those that came along so far. `_page`: as the engine fused it."""
 
     def __init__(self, query: Query, engine: Engine) -> None:
         self._query = query
         self._engine = engine
         self._wanted = query.offset + query.limit
         self._payloads: dict[str, Payload] = {}
+        self._page: Ranking | None = None
         self._sides: list[Side] = []
         if query.dense is not None:
             self._sides.append("dense")
@@ -63,6 +66,8 @@ class _Search:
         if len(self._sides) > 1:
             dense, sparse = self._read(self._depth(), payload=False)
             ranking = fused(dense, sparse, query.fusion)
+            if self._page is not None and self._is_certain(ranking):
+                ranking = [*ranking[: query.offset], *self._page]
         else:
             whole = query.diversity is not None
             count = self._depth() if whole else self._wanted
@@ -72,6 +77,11 @@ class _Search:
         if query.diversity is not None:
             ranking = self._varied(ranking[: self._depth()], query.diversity)
         return self._filled(ranking[query.offset : self._wanted])
+
+    def _is_certain(self, ranking: Ranking) -> bool:
+        """Whether no equals stand on both sides of an end of the page."""
+        ends = (self._query.offset, self._wanted)
+        return not any(is_cut(ranking[: end + 1], end) for end in ends if end)
 
     def _depth(self) -> int:
         """Candidates of each side, the same for all pages between two powers of ten."""
@@ -87,9 +97,12 @@ class _Search:
         answers = self._engine.sides(self._query, self._sides, limit, payload=payload)
         for answer in answers:
             self._payloads.update((hit.id, hit.payload) for hit in answer if hit.payload)
+        whole, page = answers[: len(self._sides)], answers[len(self._sides) :]
+        if page and not any(has_equals(_ranking(side)) for side in whole):
+            self._page = ranked((hit.id, round(hit.score, _FUSED_DIGITS)) for hit in page[0])
         return [
             self._whole(side, found, count)[:count]
-            for side, found in zip(self._sides, answers, strict=False)
+            for side, found in zip(self._sides, whole, strict=True)
         ]
 
     def _whole(self, side: Side, found: list[Scored], count: int) -> Ranking:

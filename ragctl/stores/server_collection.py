@@ -148,7 +148,7 @@ class ServerCollection:
     def sides(
         self, query: Query, sides: Sequence[Side], limit: int, *, payload: bool
     ) -> list[list[Scored]]:
-        """The best of each side; of both together also the server's own fusion, for payloads."""
+        """The best of each side; of both together also the page of the server's own fusion."""
         width = min(query.ef or max(_SEARCH_WIDTH, limit), self._limits.width)
         quantized = self.settings.quantization is not None
         params = search_params(query, width=width, quantized=quantized)

@@ -234,7 +234,9 @@ def _nearest(query: Query, side: Side) -> Any:
 def fused_request(
     query: Query, searches: Sequence[models.QueryRequest], most: int
 ) -> models.QueryRequest:
-    """The page that the server's own fusion gives, with payloads; of the candidates asked for."""
+    """The page that the server's own fusion gives, with payloads, of the searches' candidates:
+    all but their last, which is read to see whether its equals are cut off.
+    """
     fusion: Any = models.FusionQuery(fusion=models.Fusion.DBSF)
     if query.fusion.kind == "rrf":
         weights = [query.fusion.dense, query.fusion.sparse]
@@ -245,7 +247,7 @@ def fused_request(
             using=search.using,
             filter=search.filter,
             params=search.params,
-            limit=search.limit,
+            limit=max(1, (search.limit or 1) - 1),
         )
         for search in searches
     ]

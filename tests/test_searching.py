@@ -1,0 +1,69 @@
+"""Where a server's own fusion counts, and where it does not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from ragctl.stores.base import Point, Query, Scored, SparseVector
+from ragctl.stores.searching import Side, answer
+
+QUERY = Query(2, dense=np.ones(2, dtype=np.float32), sparse=SparseVector([1], [1.0]))
+THEIRS = [("x", 0.9), ("y", 0.8)]  # which no formula here gives
+
+
+@dataclass
+class Fusing:
+    """An engine that found these, and fuses them in its own way."""
+
+    dense: list[tuple[str, float]]
+    sparse: list[tuple[str, float]]
+    page: list[tuple[str, float]]
+    most: int = 100
+    fetched: list[str] = field(default_factory=list)
+
+    def sides(
+        self, query: Query, sides: Sequence[Side], limit: int, *, payload: bool
+    ) -> list[list[Scored]]:
+        found = {"dense": self.dense, "sparse": self.sparse}
+        answers = [[Scored(i, s, {}) for i, s in found[side][:limit]] for side in sides]
+        return [*answers, [Scored(i, s, {"source": i}) for i, s in self.page]]
+
+    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
+        self.fetched += ids
+        return [Point(i, {"source": i}) for i in ids]
+
+
+def test_the_servers_own_fusion_is_the_answer_where_no_scores_are_equal() -> None:
+    engine = Fusing([("x", 3.0), ("y", 2.0)], [("y", 7.0), ("x", 6.0), ("z", 5.0)], THEIRS)
+    hits = answer(QUERY, engine)
+    assert [(hit.id, hit.score, hit.payload) for hit in hits] == [
+        (i, score, {"source": i}) for i, score in THEIRS
+    ]
+    assert engine.fetched == []
+
+
+@pytest.mark.parametrize(
+    ("dense", "sparse"),
+    [
+        ([("y", 3.0), ("x", 3.0)], [("z", 1.0)]),  # ranks of equals are chance
+        ([("x", 3.0)], [("z", 2.0), ("y", 2.0)]),
+        ([("x", 3.0), ("v", 2.0)], [("y", 7.0), ("w", 6.0)]),  # v or w is the third
+    ],
+)
+def test_equals_are_put_in_order_of_id(
+    dense: list[tuple[str, float]], sparse: list[tuple[str, float]]
+) -> None:
+    query = Query(3, dense=QUERY.dense, sparse=QUERY.sparse)
+    hits = answer(query, Fusing(dense, sparse, [("w", 0.9), ("x", 0.8), ("z", 0.7)]))
+    assert [(hit.score, hit.id) for hit in hits] == sorted(
+        ((hit.score, hit.id) for hit in hits), key=lambda hit: (-hit[0], hit[1])
+    )
+    assert 0.9 not in [hit.score for hit in hits]
+
+
+def test_equals_of_the_servers_fusion_stand_in_order_of_id() -> None:
+    page = [("y", 0.5000001), ("x", 0.5)]
+    hits = answer(QUERY, Fusing([("x", 3.0)], [("y", 7.0)], page))
+    assert [hit.id for hit in hits] == ["x", "y"]
