@@ -64,7 +64,7 @@ def test_only_the_start_and_the_middle_are_read() -> None:
 def test_the_models_table_is_not_loaded_where_the_script_decides() -> None:
     program = (
         "import sys; from ragctl.embedding.language import detect;"
-        f"assert detect({SENTENCES['zh']!r}) == 'zh'; sys.exit('py3langid' in sys.modules)"
+        f"assert detect({SENTENCES['zh']!r}) == 'zh'; sys.exit('fasttext' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
