@@ -168,7 +168,7 @@ def _row(embedding: object, host: str) -> Vectors:
             raise BackendError(f"{host} answered base64 that is no float32 vector") from error
     if not isinstance(embedding, list):
         raise BackendError(f"{host} answered an item without an embedding")
-    if not all(type(number) in (float, int) for number in embedding):
+    if not {*map(type, embedding)} <= {float, int}:
         raise BackendError(f"{host} answered a vector that holds something else than numbers")
     with np.errstate(over="ignore"):  # beyond float32 is infinity, which unit() refuses
         return np.array(embedding, dtype=np.float64).astype(np.float32)

@@ -4,6 +4,7 @@ Every failure becomes one of three: Transient (try again), Refused (what the
 request held), or BackendError (this host will not do it: key, credit, address).
 """
 
+import contextlib
 import json
 import math
 import re
@@ -286,10 +287,14 @@ _BROKEN = object()
 
 def _parsed(answer: _Answer) -> object:
     """Return an answer's JSON, or _BROKEN: the error of json itself would show all of it."""
+    import orjson  # six times as fast on vectors
+
+    body: object = _BROKEN
     try:
-        body: object = json.loads(answer.content)
+        body = orjson.loads(answer.content)
     except ValueError:
-        return _BROKEN
+        with contextlib.suppress(ValueError):  # NaN, which is no JSON, is told apart later
+            body = json.loads(answer.content)
     return body
 
 

@@ -117,8 +117,7 @@ class Sparse:
         among them, means the neutral rules. A text without tokens gives an empty vector.
         """
         return [
-            self._weigh(self._tokens(text, language))
-            for text, language in zip(texts, languages, strict=True)
+            self._document(text, language) for text, language in zip(texts, languages, strict=True)
         ]
 
     def query(self, text: str) -> SparseVector:
@@ -134,8 +133,17 @@ class Sparse:
             ids.update(self._tokens(text, language))
         return sorted(ids), [1.0] * len(ids)
 
+    def _document(self, text: str, language: str) -> SparseVector:
+        if self._is_spaced(language) and not _RUNS.search(text):  # nothing is to be added
+            vector = _weighing(language, self.config).embed_document(text)
+            return vector.indices, vector.values
+        return self._weigh(self._tokens(text, language))
+
+    def _is_spaced(self, language: str) -> bool:
+        return language in self.config.languages and language not in _UNSPACED
+
     def _tokens(self, text: str, language: str) -> Counter[int]:
-        if language in self.config.languages and language not in _UNSPACED:
+        if self._is_spaced(language):
             return _word_tokens(text, language)
         return _neutral_tokens(text, ())
 
@@ -199,6 +207,16 @@ def _model(
         stopwords=stop_words,
     )
     return qdrant_edge.Bm25(config)
+
+
+@cache
+def _weighing(language: str, config: SparseConfig) -> qdrant_edge.Bm25:
+    tokenizer, rules = qdrant_edge.TokenizerType.Word, BM25_NAMES[language]
+    return qdrant_edge.Bm25(
+        qdrant_edge.Bm25Config(
+            k=config.k, b=config.b, avg_len=config.avg_len, tokenizer=tokenizer, language=rules
+        )
+    )
 
 
 @cache

@@ -3,11 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ragctl.embedding.sparse import Sparse
-from ragctl.index.points import PreparedDocument, embedded_text
+from ragctl.index.points import PreparedDocument
 from ragctl.index.writer import Writer
 from ragctl.records import Json
-from ragctl.stores.base import Payload, Point, SparseVector, Vector
+from ragctl.stores.base import Payload, Point, Vector
 
 
 @dataclass(slots=True)
@@ -60,11 +59,6 @@ class Assembly:
         ]
         self.missing = len(self.needed)
 
-    def words(self, ordinal: int) -> str:
-        """The text whose words BM25 counts for a chunk."""
-        chunk = self.document.chunks[ordinal]
-        return embedded_text(chunk.text, chunk.heading)
-
     def tokens(self, known: Collection[str]) -> int:
         """Tokens to be sent, where the vectors of the texts in `known` (hashes) are there."""
         chunks = self.document.chunks
@@ -74,11 +68,10 @@ class Assembly:
             return sum(chunk.sent_tokens for chunk in chunks if chunk.window in windows)
         return sum(chunk.sent_tokens for chunk in unknown.values())
 
-    def place(self, ordinal: int, vector: Vector, sparse: Sparse, writer: Writer) -> None:
+    def place(self, ordinal: int, vector: Vector, writer: Writer) -> None:
         """A vector has come: its point is written, the last one's document marked."""
-        (weights,) = sparse.documents([self.words(ordinal)], [self.document.lang])
-        indices, values = weights
-        point = Point(self.ids[ordinal], self.rows[ordinal], vector, SparseVector(indices, values))
+        terms = self.document.chunks[ordinal].terms
+        point = Point(self.ids[ordinal], self.rows[ordinal], vector, terms)
         self.missing -= 1
         if ordinal > 0:
             writer.put(point)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ragctl.embedding.base import Embedder, Vectors
-from ragctl.embedding.sparse import Sparse
 from ragctl.embedding.stream import DocumentStream
 from ragctl.errors import BudgetReached, DocumentError, Interrupted
 from ragctl.index.assembly import Assembly, OpenFile
@@ -42,7 +41,6 @@ class Ingest:
         self,
         collection: Collection,
         embedder: Embedder,
-        sparse: Sparse,
         recipe: Recipe,
         report: Report,
         *,
@@ -53,7 +51,6 @@ class Ingest:
     ) -> None:
         self.report = report
         self._embedder = embedder
-        self._sparse = sparse
         self._recipe = recipe
         self._ledger = ledger
         self._stop = stop
@@ -324,7 +321,7 @@ class Ingest:
     def _place(self, assembly: Assembly, ordinal: int, vector: Vector) -> None:
         if assembly.failed:
             return
-        assembly.place(ordinal, vector, self._sparse, self._writer)
+        assembly.place(ordinal, vector, self._writer)
         if assembly.missing == 0:
             self._finish(assembly)
 

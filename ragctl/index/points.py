@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from ragctl.records import Json
+from ragctl.stores.base import SparseVector
 
 CONTEXT = 1  # version of the rule that puts headings before a chunk's text
+_NONE = SparseVector([], [])
 _NAMESPACE = uuid.UUID("6f0d3c1e-5b0a-5c2b-9a3e-2f6f1d0c7a11")
 
 
@@ -79,7 +81,7 @@ class FileStat:
 
 @dataclass(frozen=True, slots=True)
 class PreparedChunk:
-    """A chunk ready to be compared with the store.
+    """A chunk ready to be compared with the store, and to be written but for its vector.
 
     `window`: which chunks of its document it is embedded together with (late
     chunking), None where it is embedded alone.
@@ -95,6 +97,7 @@ class PreparedChunk:
     tokens: int
     window: int | None = None
     context: int = 0  # tokens of what stands before the text where it is embedded
+    terms: SparseVector = _NONE  # for BM25
 
     @property
     def sent_tokens(self) -> int:
@@ -103,8 +106,11 @@ class PreparedChunk:
     @property
     def sent(self) -> str:
         """The text that is embedded: in late chunking the chunk alone."""
-        if self.window is not None:
-            return self.text
+        return self.text if self.window is not None else self.words
+
+    @property
+    def words(self) -> str:
+        """The text whose words BM25 counts."""
         return embedded_text(self.text, self.heading)
 
 

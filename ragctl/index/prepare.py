@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from ragctl import chunking
 from ragctl.chunking import split
 from ragctl.embedding.language import detect
+from ragctl.embedding.sparse import Sparse, SparseConfig
 from ragctl.errors import DocumentError
 from ragctl.index.plan import Task
 from ragctl.index.points import (
@@ -23,6 +24,7 @@ from ragctl.index.points import (
 from ragctl.index.windows import windows
 from ragctl.loaders import LoadOptions, format_of, load
 from ragctl.records import Chunk, Document, Json
+from ragctl.stores.base import SparseVector
 
 _READ = 1 << 20
 
@@ -48,6 +50,7 @@ class Job:
     lines: bool  # whether lines of the text are lines of the file
     many: bool  # whether the file may hold any number of documents
     window: int | None = None  # tokens embedded in one context, for late chunking
+    sparse: SparseConfig | None = None  # None: the chunks' terms are not wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Recipe:
     overlap: int
     languages: tuple[str, ...] = ()
     window: int | None = None
+    sparse: SparseConfig | None = None
 
     def job(self, task: Task) -> Job:
         """The work that a task of the plan is."""
@@ -94,6 +98,7 @@ class Recipe:
             lines=kind is not None and kind.lines,
             many=kind is not None and kind.many,
             window=self.window,
+            sparse=self.sparse,
         )
 
 
@@ -190,8 +195,16 @@ def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
         lang=language,
         meta={**document.meta, **job.meta},
         warnings=document.warnings,
-        chunks=tuple(chunks),
+        chunks=tuple(chunks if job.sparse is None else _weighed(chunks, language, job.sparse)),
     )
+
+
+def _weighed(
+    chunks: Sequence[PreparedChunk], language: str, config: SparseConfig
+) -> Iterator[PreparedChunk]:
+    found = Sparse(config).documents([chunk.words for chunk in chunks], [language] * len(chunks))
+    for chunk, (indices, values) in zip(chunks, found, strict=True):
+        yield replace(chunk, terms=SparseVector(indices, values))
 
 
 def _hashes(chunks: Sequence[Chunk], budget: int | None) -> Iterator[tuple[str, int | None]]:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ragctl.catalog import Choice
 from ragctl.embedding.base import Embedder
@@ -234,8 +234,7 @@ class Run:
         Ingest(
             collection,
             embedder,
-            origin.sparse_of(collection),
-            surveyed.recipe,
+            replace(surveyed.recipe, sparse=origin.sparse_of(collection).config),
             report,
             ledger=ledger,
             stop=self.stop,
