@@ -1,9 +1,9 @@
 """The documents: prose in six languages that packages carry, and seeded made-up ones for scale.
 
-`real(folder)` lays about 1,150 files and 10 MB. English is the documentation of Django, Sphinx, Nikola
-and Mercurial as it stands; Chinese and Russian partly that of rqalpha and pymorphy2. German, French,
-Japanese and most of the Russian are the translations of Mercurial's help and messages, joined in their
-order: few packages carry whole pages in other languages than English.
+`real(folder)` lays 1,201 files, 10.5 MB. English (8.5 MB) is the documentation of Django, Sphinx,
+Nikola and Mercurial as it stands; most Chinese and some Russian that of rqalpha and pymorphy2.
+German, French, Japanese and the other Russian are translations of Mercurial's help and messages,
+joined in their order: few packages carry whole pages in any language but English.
 """
 
 import hashlib
@@ -109,28 +109,7 @@ def _translated(catalogue: str) -> Iterator[str]:
         yield "\n\n".join(part) + "\n"
 
 
-_STEMS = [
-    "ka",
-    "lo",
-    "mi",
-    "ter",
-    "ven",
-    "dis",
-    "pro",
-    "sta",
-    "gra",
-    "phi",
-    "num",
-    "or",
-    "est",
-    "alt",
-    "vid",
-    "con",
-    "per",
-    "sol",
-    "tur",
-    "mag",
-]
+_STEMS = ("ka", "lo", "mi", "ter", "ven", "dis", "pro", "sta", "gra", "phi", "num", "or", "est")
 
 
 def made(folder: Path, count: int, *, words: int = 40, seed: int = 0) -> Path:
@@ -181,17 +160,19 @@ def change(folder: Path, *, share: float = 0.01, seed: int = 1) -> Changes:
             len(paragraphs) // 2, f"Amendment {seed}.{number}: this was not so before."
         )
         (folder / name).write_text("\n\n".join(paragraphs), "utf-8")
-    moved = {name: f"{name.rpartition('.')[0]}-moved.{name.rpartition('.')[2]}" for name in renamed}
-    for old, new in moved.items():
-        (folder / old).rename(folder / new)
+    moved = {}
+    for name in renamed:
+        stem, _, suffix = name.rpartition(".")
+        moved[name] = f"{stem}-moved.{suffix}"
+        (folder / name).rename(folder / moved[name])
+    new = []
     for number, name in enumerate(added):
-        (folder / f"new-{seed}-{number}.txt").write_bytes(
-            f"Written anew, {seed}.{number}.\n\n".encode()
-            + (folder / name).read_bytes()[::-1].decode("utf-8", "replace").encode()
-        )
+        turned = (folder / name).read_text("utf-8", errors="replace")[::-1]
+        new.append(f"new-{seed}-{number}.txt")
+        (folder / new[-1]).write_text(f"Written anew, {seed}.{number}.\n\n{turned}", "utf-8")
     for name in deleted:
         (folder / name).unlink()
-    return Changes(edited, [f"new-{seed}-{n}.txt" for n in range(len(added))], deleted, moved)
+    return Changes(edited, new, deleted, moved)
 
 
 def copied(source: Path, folder: Path) -> Path:

@@ -1,8 +1,8 @@
 """A local embedding server: OpenAI's protocol, strict, in a process of its own.
 
 An answer takes 50 ms and half a microsecond a token, however many are asked for side by side. Its
-vectors are rows of a fixed table, chosen by the text's hash and written once: the server takes little of
-the processors that it shares with what is measured. What it was sent stands in `GET /record`.
+vectors are rows of a fixed table, chosen by the text's hash and written once: the server takes
+little of the processors that it shares with what is measured. `GET /record` has what it was sent.
 """
 
 import asyncio

@@ -4,9 +4,9 @@
     python -m benchmarks.ideal dump STORE
 
 It does what a cold ingest and an incremental one cannot do without, and nothing else: one
-asyncio loop, eight requests in flight, 64 texts in each, dense vectors only, a JSON manifest of sizes, times
-and chunk hashes beside the store. What ragctl does besides: BM25 vectors and the languages for
-them, payload indexes, headings, pages and lines, chunks cut at paragraphs, marks that survive
+asyncio loop, eight requests in flight, 64 texts in each, dense vectors only, a JSON manifest of
+sizes, times and points beside the store. What ragctl does besides: BM25 vectors and the languages
+for them, payload indexes, headings, pages and lines, chunks cut at paragraphs, marks that survive
 a kill, locks, checks of what a backend answers, limits on parsers, a report.
 """
 
@@ -35,7 +35,7 @@ Manifest = dict[str, tuple[int, int, list[str]]]  # size, time, ids
 def ingest(folder: Path, store: Path, url: str) -> None:
     manifest = store / "manifest.json"
     old: Manifest = json.loads(manifest.read_text()) if manifest.exists() else {}
-    seen = {path: os.stat(path) for path in _walk(str(folder))}
+    seen = {path: Path(path).stat() for path in _walk(str(folder))}
     stats = {path[len(str(folder)) + 1 :]: (s.st_size, s.st_mtime_ns) for path, s in seen.items()}
     changed = [name for name, stat in stats.items() if (old.get(name) or [0, 0])[:2] != [*stat]]
     gone = old.keys() - stats.keys()
@@ -84,7 +84,7 @@ class _Run:
         asyncio.run(self._work(folder, changed))
         before = [self.old[name] for name in {*self.gone, *(self.new.keys() & self.old.keys())}]
         now = {value for entry in self.new.values() for value in entry[2]}
-        stale = [value for entry in before for value in entry[2] if value not in now]
+        stale: list[Any] = [value for e in before for value in e[2] if value not in now]
         if stale:
             self.shard.update(self.qe.UpdateOperation.delete_points(stale))
         self.shard.optimize()
@@ -136,14 +136,10 @@ class _Run:
         import numpy as np
 
         data = sorted(json.loads(content)["data"], key=lambda item: item["index"])
-        points = [
-            self.qe.Point(
-                value,
-                np.frombuffer(base64.b64decode(item["embedding"]), np.float32),
-                {"source": source, "text": text},
-            )
-            for (source, value, text), item in zip(batch, data, strict=True)
-        ]
+        points = []
+        for (source, value, text), item in zip(batch, data, strict=True):
+            vector: Any = np.frombuffer(base64.b64decode(item["embedding"]), np.float32)
+            points.append(self.qe.Point(value, vector, {"source": source, "text": text}))
         self.shard.update(self.qe.UpdateOperation.upsert_points(points))
 
 
