@@ -129,7 +129,7 @@ def _words() -> Any:
 
 
 def _texts(count: int, most: int) -> list[str]:
-    lengths = random.Random(0)  # noqa: S311 - the same texts in every run
+    lengths = random.Random(0)
     return [
         " ".join(lengths.choices(WORDS, k=lengths.randint(most // 16, most - 1)))
         for _ in range(count)
