@@ -14,12 +14,10 @@ import asyncio
 import base64
 import hashlib
 import json
-import lzma
 import os
 import sys
 import uuid
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -147,26 +145,9 @@ class _Splitter:
     """Every 512 tokens of o200k_base, whose ranks lie in ragctl's package."""
 
     def __init__(self) -> None:
-        import binascii
+        from ragctl.chunking import tokens  # where the encoding lies, as published
 
-        import numpy as np
-        import tiktoken
-
-        spec = find_spec("ragctl")
-        assert spec is not None
-        assert spec.origin is not None
-        ranks = Path(spec.origin).parent / "chunking" / "o200k_base.tiktoken.xz"
-        lines = lzma.decompress(ranks.read_bytes()).split()
-        tokens = list(map(binascii.a2b_base64, lines[::2]))
-        self.lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
-        from ragctl.chunking.tokens import PATTERN  # the encoding's own
-
-        self.encoding = tiktoken.Encoding(
-            "o200k_base",
-            pat_str=PATTERN,
-            mergeable_ranks=dict(zip(tokens, map(int, lines[1::2]), strict=True)),
-            special_tokens={},
-        )
+        self.encoding, self.lengths = tokens.encoding(), tokens.byte_lengths()
 
     def split_all(self, folder: Path, names: list[str]) -> list[Chunk]:
         return [chunk for name in names for chunk in self.split(folder, name)]
