@@ -62,10 +62,11 @@ _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 def find_headings(text: str, start: int = 0) -> list[Heading]:
     """The headings with text, by offset. `start` is where the Markdown begins (front matter)."""
     scan = _Scan(text)
-    offset = start
-    for line in text[start:].split("\n") if start else text.split("\n"):
-        scan.line(line, offset)
-        offset += len(line) + 1
+    while start <= len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        scan.line(text[start:end], start)
+        start = scan.next_line(end + 1)
     return scan.headings
 
 
@@ -107,6 +108,18 @@ class _Scan:
         self._paragraph = -1  # where the open paragraph began
         self._lazy = False  # the open paragraph is inside a quote
         self._quote_fence = False
+
+    def next_line(self, start: int) -> int:
+        """Where the next line begins, from that at `start` on, that can change anything."""
+        if self._items or self._html or start > len(self._text):
+            return start
+        if self._fence:
+            closing = self._text.find(self._fence, start)
+            return len(self._text) + 1 if closing < 0 else self._text.rfind("\n", 0, closing) + 1
+        if self._paragraph >= 0:  # a line that begins with a letter carries it on
+            while self._text[start : start + 1].isalpha():
+                start = self._text.find("\n", start) + 1 or len(self._text) + 1
+        return start
 
     def line(self, line: str, start: int) -> None:
         rest = line.lstrip(" \t")
