@@ -92,10 +92,11 @@ _CANDIDATES = {
     ),
 }
 
+_NO_WORDS = re.compile(r"[\W\d_]{2,}|\n")  # markup, tables, rules
 _LABEL = "__label__"
 _RANKED = 20  # likelihoods beyond are next to nothing
 _CODES = {"arz": "ar", "azb": "az", "ckb": "ku", "nn": "no", "pnb": "ur", "sh": "hr"}
-_SAMPLE = 2_048  # characters, from the start and again from the middle
+_SAMPLE = 1_024  # characters, from the start and again from the middle
 _MIN_LETTERS = 12  # weighted; "Server neu" is nobody's language
 _MIN_SCRIPT_SHARE = 0.5
 _MIN_CONFIDENCE = 0.5
@@ -106,13 +107,14 @@ _MIN_COLLECTION_SHARE = 0.03
 def detect(text: str) -> str:
     """The ISO 639-1 code of the language `text` is mostly in, or "und".
 
-    Looks at no more than 4,096 characters: the start and the middle. The code may
+    Looks at no more than 2,048 characters: the start and the middle. The code may
     be one that BM25 has no rules for ("uk", "ko", "th"). Deterministic.
     """
     sample = _sample(text)
-    letters = {
-        name: weight * len(pattern.findall(sample)) for name, (pattern, weight) in _LETTERS.items()
-    }
+    letters = dict.fromkeys(_LETTERS, 0.0)
+    for name in ("latin",) if sample.isascii() else _LETTERS:
+        pattern, weight = _LETTERS[name]
+        letters[name] = weight * len(pattern.findall(sample))
     total = sum(letters.values())
     if total < _MIN_LETTERS:
         return UNDETERMINED
@@ -157,7 +159,7 @@ def _sample(text: str) -> str:
 
 def _ranked(sample: str) -> list[tuple[str, float]]:
     """Languages by likelihood."""
-    line = " ".join(sample.split())
+    line = _NO_WORDS.sub(" ", sample)
     labels, shares = _identifier().predict(line.lower() if line.isupper() else line, k=_RANKED)
     codes = (_CODES.get(code, code) for code in (label.removeprefix(_LABEL) for label in labels))
     return list(zip(codes, map(float, shares), strict=True))

@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from ragctl.records import Json
 from ragctl.stores.base import SparseVector
@@ -79,8 +79,7 @@ class FileStat:
     origin: int = 0  # which of the pipeline's sources it was found under
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedChunk:
+class PreparedChunk(NamedTuple):
     """A chunk ready to be compared with the store, and to be written but for its vector.
 
     `window`: which chunks of its document it is embedded together with (late

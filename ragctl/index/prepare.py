@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -204,7 +204,7 @@ def _weighed(
 ) -> Iterator[PreparedChunk]:
     found = Sparse(config).documents([chunk.words for chunk in chunks], [language] * len(chunks))
     for chunk, (indices, values) in zip(chunks, found, strict=True):
-        yield replace(chunk, terms=SparseVector(indices, values))
+        yield chunk._replace(terms=SparseVector(indices, values))
 
 
 def _hashes(chunks: Sequence[Chunk], budget: int | None) -> Iterator[tuple[str, int | None]]:

@@ -21,7 +21,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -45,8 +45,7 @@ Few, because opening an embedded collection costs 2 to 3 ms for each in each seg
 """
 
 
-@dataclass(frozen=True, slots=True)
-class SparseVector:
+class SparseVector(NamedTuple):
     """Indices (uint32, ascending) and their weights, of equal length."""
 
     indices: list[int]
