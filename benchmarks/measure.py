@@ -86,7 +86,7 @@ def process(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    limit: float = 900,
+    limit: float = 3600,
 ) -> Sample:
     """A program in a fresh process, from its start to its end. Wrong if it fails or takes too long.
 
