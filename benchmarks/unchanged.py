@@ -33,7 +33,7 @@ def run(runs: int) -> Section:
         before=[
             f"Nothing has changed since the last run; whole processes, medians of {runs} runs "
             "(least–greatest), files in the page cache. `git status` looks at the same folder, all "
-            "of whose files are committed, with its default settings. Files opened: in that folder, "
+            "of whose files are committed, with default settings. Files opened: in that folder, "
             "as strace saw it once (where it is installed).",
         ],
         versions={**versions("ragctl", "qdrant-edge-py"), "git": git.stdout.split()[-1]},
