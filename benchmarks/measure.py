@@ -65,9 +65,12 @@ class Spread:
 
 
 def interleave(
-    sides: Sequence[Side], runs: int, *, warm: int = 1, telling: Callable[[str], None] = quiet
+    sides: Sequence[Side], runs: int, *, telling: Callable[[str], None] = quiet
 ) -> dict[str, list[Sample]]:
-    """Run each side `runs` times, and `warm` times before that do not count."""
+    """Run each side `runs` times, and once before that, which does not count. A single run is a
+    quick look, and has none before it.
+    """
+    warm = 1 if runs > 1 else 0
     samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
     for turn in range(warm + runs):
         first = turn % len(sides)

@@ -38,8 +38,8 @@ def run(runs: int) -> Section:
         rows,
         before=[
             "Cold ingests into the embedded store, whole processes. Small documents are made up, "
-            f"of 40 words each; ×{_TIMES} is the prose of the other tables, every paragraph of each "
-            "copy altered. Peak of the greatest process."
+            f"of 40 words each; ×{_TIMES} is the prose of the other tables, every paragraph of "
+            "each copy altered. Peak of the greatest process."
         ],
         versions=versions("ragctl", "qdrant-edge-py"),
     )

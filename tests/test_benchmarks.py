@@ -38,7 +38,7 @@ def test_sides_run_in_turns_and_a_wrong_one_ends_it() -> None:
 
         return Side(name, took)
 
-    samples = interleave([side("a"), side("b")], 2, warm=1)
+    samples = interleave([side("a"), side("b")], 2)
     assert order == ["a", "b", "b", "a", "a", "b"]
     assert [sample.wall for sample in samples["a"]] == [4, 5]
 
