@@ -18,6 +18,9 @@ from pathlib import Path
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 
+# As for a user: modules are compiled once, not at every start, and output is buffered.
+_USUAL = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONUNBUFFERED": ""}
+
 
 class Wrong(Exception):
     """A side did not do what it was timed for."""
@@ -100,7 +103,7 @@ def process(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **(env or {})},
+        env={**os.environ, **_USUAL, **(env or {})},
         cwd=cwd,
         text=True,
         start_new_session=True,
