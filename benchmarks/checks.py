@@ -1,8 +1,8 @@
 """Whether a store holds what the folder does: looked at after each run, before its time counts."""
 
 import re
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,22 +51,27 @@ def _check_vector(point: Stored) -> None:
         raise Wrong(f"{point.source}: a point's vector is not that of its text")
 
 
-def _check_text(name: str, whole: str, chunks: Collection[str]) -> None:
-    """Every chunk stands somewhere in the file where no other does, and together they fill it."""
+def _check_text(name: str, whole: str, chunks: Iterable[str]) -> None:
+    """Every chunk stands in the file, as often as it is stored, and together they fill it."""
     text = _BLANK.sub("", whole)
-    free = [(0, len(text))]  # what no chunk covers yet
-    for chunk in sorted((_BLANK.sub("", chunk) for chunk in chunks), key=len, reverse=True):
-        for index, (start, end) in enumerate(free):
-            at = text.find(chunk, start, end)
-            if at >= 0:
-                free[index : index + 1] = [(start, at), (at + len(chunk), end)]
-                break
-        else:
-            where = "twice" if chunk in text else "and is not in the file"
-            raise Wrong(f"{name}: a chunk is stored {where}: {chunk[:60]!r}")
-    missing = sum(end - start for start, end in free)
+    covered = np.zeros(len(text), bool)
+    for chunk, times in Counter(_BLANK.sub("", chunk) for chunk in chunks).items():
+        starts = list(_occurrences(text, chunk))
+        if len(starts) < times:
+            said = "is not in the file" if not starts else f"is stored {times} times"
+            raise Wrong(f"{name}: a chunk {said}: {chunk[:60]!r}")
+        for start in starts:
+            covered[start : start + len(chunk)] = True
+    missing = len(text) - int(covered.sum())
     if missing > (1 - _COVERED) * len(text):
         raise Wrong(f"{name}: {missing} of its {len(text)} characters are not stored")
+
+
+def _occurrences(text: str, part: str) -> Iterator[int]:
+    at = text.find(part)
+    while at >= 0:
+        yield at
+        at = text.find(part, at + 1)
 
 
 @dataclass(frozen=True)

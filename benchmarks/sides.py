@@ -44,10 +44,14 @@ class Ragctl(Who):
     extra: str = ""
 
     def run(self) -> Sample:
-        return process(
-            [sys.executable, "-m", "ragctl", "run", str(self.pipeline())],
-            env={"RAGCTL_CONFIG": str(self.store.with_suffix(".none")), "PYTHONPATH": str(_ROOT)},
-        )
+        return process(self.command(), env=self.env())
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "ragctl", "run", str(self.pipeline())]
+
+    def env(self) -> dict[str, str]:
+        """No settings of whoever runs this."""
+        return {"RAGCTL_CONFIG": str(self.store.with_suffix(".none")), "PYTHONPATH": str(_ROOT)}
 
     def pipeline(self) -> Path:
         text = _PIPELINE.read_text("utf-8") + self.extra
