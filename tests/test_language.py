@@ -58,7 +58,7 @@ def test_only_the_start_and_the_middle_are_read() -> None:
     tail = SENTENCES["ru"] * 40
     long = german * 400
     assert detect(long + tail) == "de"
-    assert detect("—" * 4096 + tail) == detect(tail) == "ru"
+    assert detect("—" * 1000 + tail) == detect(tail) == "ru"
 
 
 def test_the_models_table_is_not_loaded_where_the_script_decides() -> None:

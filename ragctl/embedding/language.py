@@ -96,7 +96,7 @@ _NO_WORDS = re.compile(r"[\W\d_]{2,}|\n")  # markup, tables, rules
 _LABEL = "__label__"
 _RANKED = 20  # likelihoods beyond are next to nothing
 _CODES = {"arz": "ar", "azb": "az", "ckb": "ku", "nn": "no", "pnb": "ur", "sh": "hr"}
-_SAMPLE = 1_024  # characters, from the start and again from the middle
+_SAMPLE = 768  # characters, from the start and again from the middle
 _MIN_LETTERS = 12  # weighted; "Server neu" is nobody's language
 _MIN_SCRIPT_SHARE = 0.5
 _MIN_CONFIDENCE = 0.5
@@ -107,7 +107,7 @@ _MIN_COLLECTION_SHARE = 0.03
 def detect(text: str) -> str:
     """The ISO 639-1 code of the language `text` is mostly in, or "und".
 
-    Looks at no more than 2,048 characters: the start and the middle. The code may
+    Looks at no more than 1,536 characters: the start and the middle. The code may
     be one that BM25 has no rules for ("uk", "ko", "th"). Deterministic.
     """
     sample = _sample(text)
