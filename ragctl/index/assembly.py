@@ -77,7 +77,7 @@ class Assembly:
             writer.put(point)
         elif self.missing:  # not marked yet; but what was paid for is kept
             row = {key: value for key, value in point.payload.items() if key != "mark"}
-            writer.put(replace(point, payload=row))
+            writer.put_first(replace(point, payload=row))
         else:
             self._last = point
 

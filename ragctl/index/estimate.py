@@ -6,13 +6,13 @@ from itertools import islice
 from ragctl.errors import DocumentError
 from ragctl.index.plan import Task
 from ragctl.index.points import PreparedDocument
-from ragctl.index.prepare import Limits, Same
+from ragctl.index.prepare import Limits, Same, parsers
 from ragctl.index.report import Change, Progress, Report
 from ragctl.index.reuse import Reuse
 from ragctl.index.state import Stored
 from ragctl.index.stop import Stop
 from ragctl.index.survey import Survey
-from ragctl.limited import Ended, Pool
+from ragctl.limited import Ended
 from ragctl.stores.base import Collection
 from ragctl.stores.size import Size, foretell
 
@@ -51,12 +51,7 @@ class Estimate:
     def read(self, limits: Limits, progress: Progress, stop: Stop) -> None:
         """Read every file of the plan."""
         tasks = {task.stat.file: task for task in self._plan.tasks}
-        with Pool(
-            "ragctl.index.prepare:prepare",
-            workers=limits.workers,
-            seconds=limits.seconds,
-            memory=limits.memory,
-        ) as pool:
+        with parsers(limits) as pool:
             items = pool.stream(self._recipe.job(task) for task in tasks.values())
             while True:
                 with stop.waiting():

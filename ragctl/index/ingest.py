@@ -19,7 +19,7 @@ from ragctl.index.assembly import Assembly, OpenFile
 from ragctl.index.budget import Ledger
 from ragctl.index.plan import Plan, Task, check_removal, renames
 from ragctl.index.points import PreparedDocument, namespace, payloads, point_ids
-from ragctl.index.prepare import FileEnd, Item, Limits, Recipe, Same
+from ragctl.index.prepare import FileEnd, Item, Recipe, Same
 from ragctl.index.report import Progress, Report
 from ragctl.index.reuse import Reuse
 from ragctl.index.state import State, Stored
@@ -65,7 +65,7 @@ class Ingest:
         self._vanished: list[Stored] = []
         self._added: Counter[str] = Counter()  # digests of documents new in this run
 
-    def run(self, plan: Plan, state: State, limits: Limits, *, prune_share: float | None) -> None:
+    def run(self, plan: Plan, state: State, pool: Pool, *, prune_share: float | None) -> None:
         """Do all of it. `prune_share` None removes nothing.
 
         Raises Interrupted, BudgetReached, BackendError or StoreError after what was
@@ -75,7 +75,7 @@ class Ingest:
         try:
             with DocumentStream[str](self._embedder) as stream:
                 try:
-                    self._read(plan, limits, stream)
+                    self._read(plan, pool, stream)
                     self._compare(stream)
                     self._drain(stream)
                 except Interrupted:
@@ -100,27 +100,21 @@ class Ingest:
             self._stop.check()
             self._placed(stream.completed(block=True))
 
-    def _read(self, plan: Plan, limits: Limits, stream: DocumentStream[str]) -> None:
+    def _read(self, plan: Plan, pool: Pool, stream: DocumentStream[str]) -> None:
         tasks = {task.stat.file: task for task in plan.tasks}
         files: dict[str, OpenFile] = {}
-        pool = Pool(
-            "ragctl.index.prepare:prepare",
-            workers=limits.workers,
-            seconds=limits.seconds,
-            memory=limits.memory,
-        )
-        with pool:
-            items = pool.stream(self._recipe.job(task) for task in plan.tasks)
-            while True:
-                with self.report.stage("read"), self._stop.waiting():
-                    job, item = next(items, (None, None))
-                if job is None:
-                    return
-                file = files.setdefault(job.file, OpenFile(job.file))
-                self._item(tasks[job.file], file, item, stream)
-                if isinstance(item, Ended):
-                    del files[job.file]
-                self._placed(stream.completed(block=False))
+        items = pool.stream(self._recipe.job(task) for task in plan.tasks)
+        while True:
+            with self.report.stage("read"), self._stop.waiting():
+                job, item = next(items, (None, None))
+            if job is None:
+                pool.close()
+                return
+            file = files.setdefault(job.file, OpenFile(job.file))
+            self._item(tasks[job.file], file, item, stream)
+            if isinstance(item, Ended):
+                del files[job.file]
+            self._placed(stream.completed(block=False))
 
     def _item(
         self,

@@ -22,6 +22,7 @@ from ragctl.index.points import (
     text_hash,
 )
 from ragctl.index.windows import windows
+from ragctl.limited import Pool
 from ragctl.loaders import LoadOptions, format_of, load
 from ragctl.records import Chunk, Document, Json
 from ragctl.stores.base import SparseVector
@@ -119,6 +120,21 @@ class FileEnd:
 
 
 Item = PreparedDocument | Same | DocumentError | FileEnd
+
+
+def parsers(limits: Limits) -> Pool:
+    """The processes in which files are prepared."""
+    return Pool(
+        f"{__name__}:prepare",
+        workers=limits.workers,
+        seconds=limits.seconds,
+        memory=limits.memory,
+    )
+
+
+def warm() -> None:
+    """Load what nearly every document needs, before there is one."""
+    chunking.count("")
 
 
 def prepare(job: Job) -> Iterator[Item]:

@@ -15,13 +15,14 @@ from ragctl.index.estimate import Estimate
 from ragctl.index.forecast import forecast
 from ragctl.index.ingest import Ingest
 from ragctl.index.plan import Plan
-from ragctl.index.prepare import Limits
+from ragctl.index.prepare import Limits, parsers
 from ragctl.index.report import Progress, Report
 from ragctl.index.saved import SavedPlan
 from ragctl.index.scan import Scan, scan
 from ragctl.index.stop import Stop
 from ragctl.index.survey import Survey, connect_for, settled, survey, with_canary
 from ragctl.index.verify import Damage, inspect
+from ragctl.limited import Pool
 from ragctl.pipeline import Pipeline
 from ragctl.stores.base import Collection, Store, Told, nobody
 
@@ -81,6 +82,8 @@ class Run:
                 with report.stage("plan"):
                     surveyed = self._survey(found, collection, embedder, now)
                 self._begin(report, surveyed, found)
+                pool = stack.enter_context(parsers(self._limits()))
+                pool.warm(len(surveyed.plan.tasks))
                 if collection is None:
                     ledger.check()
                     collection = self._create(surveyed, embedder)
@@ -88,7 +91,7 @@ class Run:
                     ledger.begin(collection)
                 collection.declare(pipeline.fields)
                 if not surveyed.plan.nothing_to_do or self.damage.strays:
-                    self._write(collection, embedder, surveyed, report, ledger)
+                    self._write(collection, embedder, surveyed, report, ledger, pool)
                 ended = True
             finally:
                 report.bill(embedder.usage)
@@ -230,6 +233,7 @@ class Run:
         surveyed: Survey,
         report: Report,
         ledger: Ledger,
+        pool: Pool,
     ) -> None:
         Ingest(
             collection,
@@ -243,7 +247,7 @@ class Run:
         ).run(
             surveyed.plan,
             surveyed.state,
-            self._limits(),
+            pool,
             prune_share=self.pipeline.prune_limit / 100 if self.pipeline.prune else None,
         )
         with report.stage("finish"):

@@ -7,6 +7,7 @@ points that it no longer has.
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ragctl.records import Json
 from ragctl.stores.base import Batch, Collection, Match, Payload, Point, Vector, Where
@@ -25,12 +26,19 @@ class Writer:
         self.recent: dict[str, Vector] = {}
         self._collection = collection
         self._batch = Batch()
+        self._firsts: dict[str, Point] = {}  # of this batch, whose documents are not whole yet
         self._writes = 0
         self._since = time.monotonic()
 
     def put(self, point: Point) -> None:
         """A new point that is not the first of its document."""
         self._batch.upserts.append(point)
+        self._remember(point)
+        self._wrote()
+
+    def put_first(self, point: Point) -> None:
+        """A new first point, without the mark that `remark` will give it."""
+        self._firsts[point.id] = point
         self._remember(point)
         self._wrote()
 
@@ -46,9 +54,12 @@ class Writer:
         self._wrote()
 
     def remark(self, point_id: str, payload: Payload) -> None:
-        """As `mark`, where the point exists already."""
-        self._batch.mark_overwrites.append((point_id, payload))
-        self._wrote()
+        """As `mark`, where the point exists already or was put."""
+        if (first := self._firsts.pop(point_id, None)) is not None:
+            self._batch.marks.append(replace(first, payload=payload))
+        else:
+            self._batch.mark_overwrites.append((point_id, payload))
+            self._wrote()
 
     def merge(self, where: Where, values: dict[str, Json]) -> None:
         self._batch.merges.append((where, values))
@@ -62,6 +73,8 @@ class Writer:
 
     def take_back(self, ids: Sequence[str]) -> None:
         """Points put by this run that were never part of a whole document."""
+        for point_id in ids:
+            self._firsts.pop(point_id, None)
         self._batch.deletes.extend(ids)
         self._wrote(len(ids))
 
@@ -79,6 +92,8 @@ class Writer:
 
     def flush(self) -> None:
         batch, self._batch = self._batch, Batch()
+        batch.upserts.extend(self._firsts.values())
+        self._firsts.clear()
         written, self._writes = self._writes, 0
         began = time.monotonic()
         if written:

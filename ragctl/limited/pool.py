@@ -20,8 +20,9 @@ class Pool:
     """Runs `function` ("package.module:name", one picklable argument) in limited children.
 
     `seconds` bounds one job's time; `memory` (bytes) bounds a child's address space, where the
-    system has RLIMIT_AS. Children start with the first work and only as many as there is work
-    for. One `run` or `stream` at a time. Raises RagctlError where no child can start.
+    system has RLIMIT_AS. Children start with the first work, or with `warm`, and only as many as
+    there is work for; where the function's module has a function `warm`, each calls it once.
+    One `run` or `stream` at a time. Raises RagctlError where no child can start.
     """
 
     def __init__(self, function: str, *, workers: int, seconds: float, memory: int) -> None:
@@ -41,6 +42,12 @@ class Pool:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def warm(self, jobs: int) -> None:
+        """Start the children for so many jobs now; they get ready while the caller goes on."""
+        if self._crew is None:
+            self._crew = _Crew(self._spec, self.workers)
+        self._crew.warm(jobs)
 
     def run(self, jobs: Iterable[J]) -> Iterator[tuple[J, Any]]:
         """Yields (job, what the function returned) as jobs complete.
@@ -114,7 +121,10 @@ class _Crew:
 
     def add(self, task: Task, pending: int) -> None:
         self._tasks.put(task)
-        if len(self._feeders) < min(self._workers, pending):
+        self.warm(pending)
+
+    def warm(self, jobs: int) -> None:
+        while len(self._feeders) < min(self._workers, jobs):
             if not self._feeders:
                 self._watcher.start()
             self._feeders.append(threading.Thread(target=self._feed, daemon=True))
@@ -156,6 +166,7 @@ class _Crew:
         """
         child: Child | None = None
         try:
+            child = self._start()
             while (task := self._tasks.get()) is not None and not self._closing.is_set():
                 child = self._work(task, child)
         except RagctlError as error:

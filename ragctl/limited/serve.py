@@ -34,12 +34,16 @@ def serve(settings: str) -> NoReturn:
     _die_with(given["parent"])
     try:
         _limit_memory(given["memory"])
-        module, _, name = given["function"].partition(":")
-        function = getattr(importlib.import_module(module), name)
+        name, _, attribute = given["function"].partition(":")
+        module = importlib.import_module(name)
+        function = getattr(module, attribute)
     except (ImportError, AttributeError, MemoryError) as error:
         write_frame(replies, BROKEN, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
     write_frame(replies, READY)
+    if (warm := getattr(module, "warm", None)) is not None:
+        with contextlib.suppress(MemoryError):  # a job will meet it, and be told of
+            warm()
     alarm = _Alarm(given["seconds"] + _ORPHAN_SECONDS)
     while (frame := read_frame(jobs)) is not None:
         if not _do(function, frame[1], replies, alarm):

@@ -169,7 +169,6 @@ class EdgeCollection:
             shard.optimize()
             shard.flush()
         self._unsealed = 0
-        self._shard.rest()
 
     def scroll(
         self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
