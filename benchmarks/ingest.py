@@ -74,13 +74,13 @@ class Trial:
         """A peer that is wrong is said to be so, in place of a time; anyone else ends it all."""
         found, record = self.found[who.name], self.server.record()
         try:
+            points = check(self._folder, who.points())
             if kind == "cold":
-                found.points = check(self._folder, who.points())
+                found.points = points
             elif kind == "unchanged":
                 if record.texts and not isinstance(who, Peer):
                     raise Wrong(f"{len(record.texts)} texts were sent though nothing had changed")
             else:
-                check(self._folder, who.points())
                 needed = self._needed[who.name]
                 found.sent = check_sent(record.texts, record.sizes, needed, BATCH)
         except Wrong as wrong:
@@ -116,9 +116,10 @@ def run(runs: int) -> Section:
         trial.measure(runs)
         names = corpus.files(documents)
         size = sum(path.stat().st_size for path in names) / 1e6
+    said = f"medians of {runs} runs" if runs >= 5 else f"a quick look, {runs} of each"
     about = (
         f"{len(names):,} files, {size:.1f} MB; chunks of 512 tokens, requests of 64 texts, "
-        f"eight in flight, vectors of 1,024; whole processes, medians of {runs} runs "
+        f"eight in flight, vectors of 1,024; whole processes, {said} "
         "(least–greatest); CPU with all ended children, peak of the greatest process."
     )
     used = versions("ragctl", "qdrant-edge-py", "tiktoken")

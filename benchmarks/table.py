@@ -29,7 +29,10 @@ class Section:
 
     def _ran_on(self) -> str:
         used = ", ".join(f"{name} {number}" for name, number in self.versions.items())
-        return f"{datetime.now(UTC):%Y-%m-%d}; {machine()}" + (f"; {used}." if used else ".")
+        load = f"load {os.getloadavg()[2]:.1f}"  # of a quarter of an hour: 1 or 2 is our own
+        return f"{datetime.now(UTC):%Y-%m-%d}; {machine()}, {load}" + (
+            f"; {used}." if used else "."
+        )
 
 
 def write(page: Path, name: str, section: Section) -> None:

@@ -18,6 +18,7 @@ from benchmarks.table import Section, versions
 
 HEADER = ("files", "", "wall, s", "CPU, s", "÷ git status", "peak, MB", "files opened")
 _MANY = 100_000
+_NO_SETTINGS = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
 
 def run(runs: int) -> Section:
@@ -56,7 +57,7 @@ def _measure(documents: Path, server: Running, runs: int) -> list[list[str]]:
     git = _git(documents, repository, "status", "--porcelain")
     sides = [
         Side("ragctl", who.run, server.reset, check),
-        Side("git status", lambda: process(git)),
+        Side("git status", lambda: process(git, env=_NO_SETTINGS)),
     ]
     found = interleave(sides, runs, telling=lambda line: print(line, file=sys.stderr, flush=True))
     opened = _opened(who, documents)
@@ -84,7 +85,8 @@ def _git(documents: Path, repository: Path, *words: str) -> list[str]:
 def _commit(documents: Path, repository: Path) -> None:
     me = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost"]
     for words in (["init", "-q"], ["add", "-A"], [*me, "commit", "-q", "-m", "all of it"]):
-        subprocess.run(_git(documents, repository, *words), check=True, stdout=subprocess.DEVNULL)
+        command = _git(documents, repository, *words)
+        subprocess.run(command, env={**os.environ, **_NO_SETTINGS}, check=True)
 
 
 def _opened(who: Ragctl, documents: Path) -> int | None:
@@ -92,8 +94,12 @@ def _opened(who: Ragctl, documents: Path) -> int | None:
     if not (strace := shutil.which("strace")):
         return None
     log = documents.with_name("strace.log")
-    traced = [strace, "-f", "-q", "-e", "trace=open,openat", "-o", str(log)]
-    subprocess.run([*traced, *who.command()], env={**os.environ, **who.env()}, check=True)
+    traced = [strace, "-f", "-q", "-y", "-e", "trace=open,openat,openat2", "-o", str(log)]
+    subprocess.run(
+        [*traced, *who.command()],
+        env={**os.environ, **who.env()},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
     lines = log.read_text("utf-8", errors="replace").splitlines()
-    named = [line for line in lines if f'"{documents}/' in line and "O_DIRECTORY" not in line]
-    return len(named)
+    return sum(f"<{documents}/" in line and "O_DIRECTORY" not in line for line in lines)
