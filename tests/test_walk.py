@@ -33,7 +33,7 @@ def test_files_in_order_with_size_and_time(tmp_path: Path) -> None:
     found = list(walk(tmp_path))
     names = ["README", "a/b/c.py", "a/z.txt", "a.txt", "b.md", "c/Makefile"]
     assert [file.source for file in found] == names
-    assert found[3] == Found("a.txt", tmp_path / "a.txt", 5, 1_700_000_000_123_456_789)
+    assert found[3] == Found("a.txt", str(tmp_path / "a.txt"), 5, 1_700_000_000_123_456_789)
     assert [file.source for file in walk(tmp_path)] == names
 
 
@@ -52,7 +52,7 @@ def test_unknown_formats_are_counted(tmp_path: Path) -> None:
 def test_a_root_that_is_a_file(tmp_path: Path) -> None:
     tree(tmp_path, "a.md", "b.md", "c.exe")
     [found] = walk(tmp_path / "a.md")
-    assert (found.source, found.path, found.size) == ("a.md", tmp_path / "a.md", 4)
+    assert (found.source, found.path, found.size) == ("a.md", str(tmp_path / "a.md"), 4)
     unknown = walk(tmp_path / "c.exe")
     assert list(unknown) == []
     assert unknown.unknown == {".exe": 1}

@@ -10,7 +10,6 @@ requests in the stream's threads, so all three overlap.
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from ragctl.embedding.base import Embedder, Vectors
 from ragctl.embedding.stream import DocumentStream
@@ -167,7 +166,7 @@ class Ingest:
         if not file.failed:
             gone = [d for d in task.stored if d.source not in file.seen]
             # What stood for a file without any record is no document of its own.
-            self._vanished += [replace(d, digest="") if d.source == d.file else d for d in gone]
+            self._vanished += [d._replace(digest="") if d.source == d.file else d for d in gone]
         self._seal_if_done(file)
 
     def _seal_if_done(self, file: OpenFile) -> None:
@@ -244,7 +243,7 @@ class Ingest:
     ) -> Assembly:
         # A record of a file stands only when the file is sealed.
         own = document.source == task.stat.file
-        stat = task.stat if own else replace(task.stat, size=-1, mtime_ns=-1)
+        stat = task.stat if own else task.stat._replace(size=-1, mtime_ns=-1)
         rows = payloads(document, stat, recipe=task.recipe, parts=1 if own else 0)
         ids = point_ids(self._space, document.source, [c.hash for c in document.chunks] or [""])
         for warning in document.warnings:

@@ -67,8 +67,7 @@ def point_ids(space: uuid.UUID, source: str, hashes: Sequence[str]) -> list[str]
     return ids
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
+class FileStat(NamedTuple):
     """Where a document was found, and the file's state then."""
 
     file: str

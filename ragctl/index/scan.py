@@ -74,19 +74,20 @@ def _refuse_unread(pipeline: Pipeline, found: Scan) -> None:
 
 def _folder(source: Source, number: int, found: Scan) -> list[FileStat]:
     root = source.path.resolve()
+    place = str(root)
     entries = walk(root, source.include, source.exclude, source.within)
     files = [
-        FileStat(entry.source, str(root), entry.size, entry.mtime_ns, str(entry.path), number)
+        FileStat(entry.source, place, entry.size, entry.mtime_ns, entry.path, number)
         for entry in entries
     ]
     found.unknown += entries.unknown.total()
-    found.failures += [(failure.source or str(root), failure.error) for failure in entries.failures]
+    found.failures += [(failure.source or place, failure.error) for failure in entries.failures]
     found.unread += [
         f"{root}/{failure.source}: {failure.error}"
         for failure in entries.failures
         if failure.folder
     ]
-    found.scopes.add(str(root))
+    found.scopes.add(place)
     return files
 
 

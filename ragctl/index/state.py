@@ -6,8 +6,8 @@ promises was left half written, or half removed, by a run that was killed.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import cast
+from dataclasses import dataclass, field
+from typing import NamedTuple, cast
 
 from ragctl.stores.base import Collection, Match
 
@@ -26,8 +26,7 @@ _MARK_FIELDS = (
 _SOME = 500  # values in one filter
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """One document in the collection. Not `whole`: its points are not those of one state."""
 
     source: str
@@ -95,7 +94,7 @@ def unsettled(state: State, sources: frozenset[str]) -> State:
     if not sources:
         return state
     documents = {
-        source: replace(document, whole=document.whole and source not in sources)
+        source: document._replace(whole=document.whole and source not in sources)
         for source, document in state.documents.items()
     }
     return State(documents, by_file(documents.values()))

@@ -319,16 +319,18 @@ def _recipe_names(recipe: Recipe) -> Callable[[FileStat], str]:
         common["window"] = recipe.window
     known: dict[tuple[int, str], str] = {}
 
-    def name(stat: FileStat) -> str:
+    def fingerprint(stat: FileStat) -> str:
         file, source = stat.file, recipe.sources[stat.origin]
-        kind = (stat.origin, Path(file).suffix.lower() or Path(file).name)
+        name = file[file.rfind("/") + 1 :]
+        dot = name.rfind(".")
+        kind = (stat.origin, name[dot:].lower() if dot > 0 else name)
         if kind not in known:
             loader = loaders.recipe(file, source.options)
             whole = {**common, "meta": dict(source.meta), "loader": loader}
             known[kind] = digest(json.dumps(whole, sort_keys=True).encode())
         return known[kind]
 
-    return name
+    return fingerprint
 
 
 def _conflicts(files: list[FileStat], state: State) -> list[tuple[str, str]]:

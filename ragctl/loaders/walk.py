@@ -7,18 +7,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ragctl.errors import PruneRefused
 from ragctl.loaders.ignore import IGNORE_FILE, Levels, Rules
 from ragctl.loaders.registry import format_of
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A file that a loader knows. `source` is its path below the root, with `/`, in NFC."""
 
     source: str
-    path: Path
+    path: str
     size: int  # bytes
     mtime_ns: int
 
@@ -89,7 +89,7 @@ class Walk(Iterator[Found]):
         name = unicodedata.normalize("NFC", self.root.name)
         if self._known(name):
             status = self.root.stat()
-            yield Found(name, self.root, status.st_size, status.st_mtime_ns)
+            yield Found(name, str(self.root), status.st_size, status.st_mtime_ns)
 
     def _walk(self) -> Iterator[Found]:
         identity = _identity(self.root)
@@ -156,7 +156,7 @@ class Walk(Iterator[Found]):
             return None
         if not entry.path.isascii() and not self._admit(entry, source):
             return None
-        return Found(source, Path(entry.path), status.st_size, status.st_mtime_ns)
+        return Found(source, entry.path, status.st_size, status.st_mtime_ns)
 
     def _leads_inside(self, link: str) -> bool:
         target = os.path.realpath(link)
