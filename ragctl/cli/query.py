@@ -95,6 +95,17 @@ def search(
     ef: Annotated[
         int | None, _option("--ef", "N", "Candidates kept while an approximate index is walked.")
     ] = None,
+    rescore: Annotated[
+        bool | None,
+        typer.Option(
+            "--rescore/--no-rescore",
+            help="Quantised: score the best again with the whole vectors [yes].",
+        ),
+    ] = None,
+    oversampling: Annotated[
+        float | None,
+        _option("--oversampling", "X", "Quantised: so many times as many are scored again [2]."),
+    ] = None,
     offset: Annotated[int, _option("--offset", "N", "Leave out the first N hits.")] = 0,
     page: Annotated[int | None, _option("--page", "N", "The Nth page of --limit hits.")] = None,
     queries: Annotated[
@@ -141,6 +152,8 @@ def search(
         context=context,
         expand=cast(room.Expand | None, expand),
         candidates=candidates,
+        rescore=rescore,
+        oversampling=oversampling,
     )
     with ExitStack() as stack:
         variables = environ()

@@ -148,6 +148,8 @@ class Searcher:
         rerank: str | None = None,
         rerank_url: str | None = None,
         candidates: int | None = None,
+        rescore: bool | None = None,
+        oversampling: float | None = None,
     ) -> list[Hit]:
         """The best passages for a question, the best first.
 
@@ -164,6 +166,8 @@ class Searcher:
                         "section", "page" or "document"
         rerank          NAME or NAME:MODEL of a reranker, at `rerank_url` if given, which
                         judges the best `candidates` (50)
+        rescore         of a quantised collection: whether the best are scored again with
+                        the whole vectors, `oversampling` (2) times as many as are wanted
 
         Raises UsageError for a question or an option that cannot be, BackendError where
         the embedding backend or the reranker fails, StoreError where the store does.
@@ -185,6 +189,8 @@ class Searcher:
             context=context,
             expand=expand,
             candidates=candidates,
+            rescore=rescore,
+            oversampling=oversampling,
         )
         (found,) = self.answers([text], ask, self._reranker(rerank, rerank_url))
         if not isinstance(found, list):

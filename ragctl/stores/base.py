@@ -164,6 +164,17 @@ class Rescore:
     rescore: bool = True
     oversampling: float = 2.0
 
+    @classmethod
+    def said(cls, rescore: bool | None, oversampling: float | None) -> "Rescore | None":
+        """What is said, the rest as usual; None where nothing is."""
+        if rescore is None and oversampling is None:
+            return None
+        usual = cls()
+        return cls(
+            usual.rescore if rescore is None else rescore,
+            usual.oversampling if oversampling is None else oversampling,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
