@@ -100,7 +100,7 @@ def test_a_server_is_told(tmp_path: Path, host: JinaServer) -> None:
                 ({"oversampling": 3.5}, {"rescore": True, "oversampling": 3.5}),
             ):
                 facade.engine.searches.clear()
-                found.search("pump", **options)  # type: ignore[arg-type]
+                found.search("pump", **options)
                 said = [
                     search.quantization.model_dump(exclude_unset=True)
                     for search in facade.engine.searches

@@ -156,21 +156,16 @@ def search(
         oversampling=oversampling,
     )
     with ExitStack() as stack:
-        variables = environ()
-        judge = None
-        if rerank is not None:
-            judge = stack.enter_context(
-                room.connect_reranker(rerank, environ=variables, base_url=rerank_url)
-            )
         searcher = stack.enter_context(
             open_collection(
                 collection,
                 store=store,
                 pipeline=pipeline,
-                environ=variables,
+                environ=environ(),
                 choices=choices(backend, base_url, weights),
             )
         )
+        judge = searcher.reranker(rerank, rerank_url)
         if queries is not None:
             return _answer(searcher, queries, ask, judge, out=out, trec=trec, as_json=as_json)
         assert question is not None

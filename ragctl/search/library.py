@@ -17,7 +17,7 @@ from os import environ as os_environ
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import Catalog, Choice, of_user
+from ragctl.catalog import Catalog, Choice, RerankerRow, of_user
 from ragctl.embedding import Embedder
 from ragctl.errors import StoreError, UsageError
 from ragctl.pipeline import COLLECTION, default_store, read_pipeline
@@ -50,7 +50,7 @@ def open_collection(
     name       "docs", or the pipeline's own
     store      a folder, or the URL of a Qdrant server; else the pipeline's, $RAGCTL_HOME,
                or the platform's folder for application data
-    pipeline   a pipeline file to take store, collection and backends from
+    pipeline   a pipeline file to take store, collection, backends and rows from
     backend, base_url    who runs the model, instead of who made the collection;
                `choices`: several, in order
     environ    variables with keys; else those of this process
@@ -81,6 +81,7 @@ def open_collection(
             choices=chosen,
             catalog=told.catalog if told else None,
             threshold=told.embedding.canary if told else None,
+            rerankers=told.rerankers if told else None,
         )
     except BaseException:
         place.close()
@@ -105,6 +106,7 @@ class Searcher:
         choices: Sequence[Choice] = (),
         catalog: Catalog | None = None,
         threshold: float | None = None,
+        rerankers: Mapping[str, RerankerRow] | None = None,
     ) -> None:
         """Takes `store` over. Raises as `open_collection`."""
         self.name = name
@@ -113,6 +115,7 @@ class Searcher:
         self._choices = choices
         self._catalog = catalog
         self._threshold = threshold
+        self._rows = rerankers
         self._change = threading.RLock()
         self._open: _Open | None = None
         self._rerankers: dict[tuple[str, str | None], Reranker] = {}
@@ -192,7 +195,7 @@ class Searcher:
             rescore=rescore,
             oversampling=oversampling,
         )
-        (found,) = self.answers([text], ask, self._reranker(rerank, rerank_url))
+        (found,) = self.answers([text], ask, self.reranker(rerank, rerank_url))
         if not isinstance(found, list):
             raise found
         return found
@@ -211,7 +214,7 @@ class Searcher:
         and taken from `texts` as they are needed: memory does not grow with them. Raises
         what ends them all: BackendError, StoreError; UsageError for an option.
         """
-        return self.answers(texts, self._ask(**options), self._reranker(rerank, rerank_url))
+        return self.answers(texts, self._ask(**options), self.reranker(rerank, rerank_url))
 
     def answers(
         self, texts: Iterable[str], ask: Ask, reranker: Reranker | None = None
@@ -233,6 +236,25 @@ class Searcher:
                     )
                 )
             yield from outcomes
+
+    def reranker(self, name: str | None, base_url: str | None = None) -> Reranker | None:
+        """The reranker NAME or NAME:MODEL, for `answers`; it is kept open, and closed with this.
+
+        Raises UsageError for a name that nobody knows, BackendError where its key is missing.
+        """
+        if name is None:
+            if base_url is not None:
+                raise UsageError("a rerank URL goes with a reranker: name it with rerank")
+            return None
+        with self._change:
+            self._check_open()
+            known = self._rerankers.get((name, base_url))
+            if known is None:
+                known = connect_reranker(
+                    name, environ=self._environ, base_url=base_url, rows=self._rows
+                )
+                self._rerankers[name, base_url] = known
+            return known
 
     def close(self) -> None:
         """Close the store and all connections; searches under way end first where they can."""
@@ -261,20 +283,6 @@ class Searcher:
 
     def _ask(self, **options: Any) -> Ask:
         return Ask(**{**options, "where": conditions(options.get("where", ()))})
-
-    def _reranker(self, name: str | None, base_url: str | None) -> Reranker | None:
-        """The reranker of that name, kept open."""
-        if name is None:
-            if base_url is not None:
-                raise UsageError("a rerank URL goes with a reranker: name it with rerank")
-            return None
-        with self._change:
-            self._check_open()
-            known = self._rerankers.get((name, base_url))
-            if known is None:
-                known = connect_reranker(name, environ=self._environ, base_url=base_url)
-                self._rerankers[name, base_url] = known
-            return known
 
     @contextmanager
     def _used(self) -> Iterator["_Open"]:
