@@ -1,6 +1,6 @@
 """Passages: neighbours, sections, pages and documents, joined without a word said twice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,7 @@ from ragctl.errors import UsageError
 from ragctl.records import Document, Hit
 from ragctl.search import context
 from ragctl.search.context import _Passage, _Piece, _text
-from ragctl.stores.base import Collection
+from ragctl.stores.base import AnyOf, Between, Collection, Match, Point, Where
 from tests.searching import searcher
 from tests.world import World
 
@@ -167,6 +167,31 @@ def test_requests_are_few(filled: World) -> None:
         context.widened(counting, hits, 1, None)
     assert len({hit.source for hit in hits}) == 2
     assert len(asked) == 1
+
+
+def test_neighbours_are_asked_for_as_ranges(filled: World) -> None:
+    """Hundreds of numbers are as many conditions, each of which an engine tries on each chunk."""
+    asked: list[Where] = []
+
+    class Listening:
+        def scroll(self, where: Where, **_: object) -> Iterator[Point]:
+            asked.append(where)
+            return iter(())
+
+    far = [
+        Hit("a.md", 1.0, "x", 0, 1, None, (), at, {}, chunks=5000, version="v")
+        for at in (1000, 1100, 4990)
+    ]
+    listening: Collection = Listening()  # type: ignore[assignment]
+    context.widened(listening, far, 0, "document")
+    ((version, ordinals),) = asked
+    assert version == Match("version", ("v",))
+    assert ordinals == AnyOf(
+        (
+            Between("ordinal", least=1000 - 128, most=1100 + 128),
+            Between("ordinal", least=4990 - 128, most=4999),
+        )
+    )
 
 
 # Joining, over real chunks of any text

@@ -4,14 +4,14 @@ Chunks may repeat text of the one before (overlap) and leave out blanks between 
 A passage says no text twice, and is exactly as long as the span it names.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from ragctl.errors import UsageError
 from ragctl.records import Hit
 from ragctl.search.ask import Expand
-from ragctl.stores.base import Collection, Match
+from ragctl.stores.base import AnyOf, Between, Collection, Condition, Match
 
 MOST = 256  # chunks of one passage, the hit in their middle
 TOTAL = 4096  # chunks read for one question
@@ -74,9 +74,9 @@ def _around(
     read: dict[str, dict[int, _Piece]] = {version: {} for version in wanted}
     for versions in _batches(wanted, _TOGETHER if 0 < context <= _FEW else 1):
         ordinals = sorted(set().union(*(wanted[version] for version in versions)))
-        where = [Match("version", tuple(versions)), Match("ordinal", tuple(ordinals))]
-        if _is_whole(hits, versions, ordinals):
-            where.pop()
+        where: list[Condition] = [Match("version", tuple(versions))]
+        if not _is_whole(hits, versions, ordinals):
+            where.append(AnyOf(tuple(_runs(ordinals))))
         for point in collection.scroll(tuple(where), fields=_FIELDS):
             piece = _piece(cast(dict[str, Any], point.payload))
             if piece is not None and piece.ordinal in wanted[str(point.payload["version"])]:
@@ -89,6 +89,15 @@ def _is_whole(hits: Sequence[Hit], versions: Sequence[str], ordinals: Sequence[i
     return len(versions) == 1 and any(
         hit.version == versions[0] and hit.chunks == len(ordinals) for hit in hits
     )
+
+
+def _runs(ordinals: Sequence[int]) -> Iterator[Between]:
+    """Ascending ordinals as ranges, which an engine looks up many times faster than numbers."""
+    first = 0
+    for at, ordinal in enumerate(ordinals, 1):
+        if at == len(ordinals) or ordinals[at] > ordinal + 1:
+            yield Between("ordinal", least=ordinals[first], most=ordinal)
+            first = at
 
 
 def _batches(wanted: Mapping[str, set[int]], size: int) -> Iterable[list[str]]:

@@ -27,6 +27,7 @@ from ragctl.stores.base import (
     BM25,
     DENSE,
     KEYWORDS,
+    OWN,
     Told,
     check_name,
     nobody,
@@ -42,7 +43,8 @@ from ragctl.stores.settings import Settings, read_settings
 T = TypeVar("T")
 
 _METADATA = (1, 16)  # first version to keep collection metadata, and to know update_filter
-_INDEXED = dict.fromkeys((*KEYWORDS, LEASE), "keyword")  # strict mode wants one to filter by
+# Strict mode wants an index to filter by.
+_INDEXED = {**dict.fromkeys((*KEYWORDS, LEASE), "keyword"), **OWN}
 _GLANCE = 0.1  # seconds between looks at a collection that another run is making
 
 
