@@ -12,6 +12,7 @@ from ragctl.embedding import Patience
 from ragctl.errors import BackendError, UsageError
 from ragctl.pipeline import read_pipeline
 from ragctl.records import Hit
+from ragctl.search.ask import Ask
 from ragctl.search.library import open_collection
 from ragctl.search.rerank import Reranker, connect_reranker, reranked
 from tests.servers import faults
@@ -23,6 +24,7 @@ from tests.servers.rerank import (
     VllmReranker,
     index_of,
     score_of,
+    share,
 )
 from tests.test_search_many import command
 from tests.world import World, paragraphs
@@ -76,10 +78,14 @@ def test_equal_scores_keep_their_order(reranker: Reranker) -> None:
         (faults.repeated_index(), "each of"),
         (faults.unindexed(), "each of"),
         (index_of(-1), "each of"),
+        (index_of(3), "each of"),
+        (index_of(10**30), "each of"),
         (index_of(True), "each of"),
         (index_of("0"), "each of"),
         (score_of(math.nan), "not a number"),
         (score_of(math.inf), "not a number"),
+        (score_of(-math.inf), "not a number"),
+        (score_of(10**400), "not a number"),
         (score_of(None), "not a number"),
         (score_of("0.5"), "not a number"),
         (score_of(True), "not a number"),
@@ -113,6 +119,41 @@ def test_a_wrong_key_ends_it_and_is_not_shown(server: RerankServer) -> None:
         found.scores(QUESTION, PASSAGES)
     assert "other-secret" not in str(caught.value)
     assert len(server.requests) <= 1
+
+
+def test_tei_is_asked_again_while_it_starts() -> None:
+    with (
+        TeiReranker() as server,
+        connect_reranker("tei", environ={}, base_url=server.url, patience=QUICK) as found,
+    ):
+        server.starting = 2
+        assert found.scores(QUESTION, PASSAGES) == [share(QUESTION, p) for p in PASSAGES]
+        assert server.starting == 0
+
+
+def test_a_reranker_that_is_down_ends_with_4(world: World, tmp_path: Path) -> None:
+    world.write("a.md", paragraphs("pump"))
+    world.ingest()
+    with VllmReranker() as server:
+        url = server.url
+    for name in (f"vllm:{VllmReranker.models[0]}", "tei"):
+        with (
+            open_collection(store=world.store, environ=world.environ) as found,
+            connect_reranker(name, environ={}, base_url=url, patience=QUICK) as judge,
+            pytest.raises(BackendError, match=r"127\.0\.0\.1:\d+: .*refused") as caught,
+        ):
+            list(found.answers(["pump"], Ask(mode="sparse"), judge))
+        assert caught.value.exit_code == 4
+        assert "\n" not in str(caught.value)
+
+
+def test_no_hits_are_not_sent() -> None:
+    with VllmReranker() as server:
+        name = f"vllm:{VllmReranker.models[0]}"
+        with connect_reranker(name, environ={}, base_url=server.url) as found:
+            assert reranked(found, QUESTION, []) == []
+            assert found.scores(QUESTION, []) == []
+        assert not server.requests
 
 
 def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from ragctl.cli import console, hits
+from ragctl.cli.ending import ended_cleanly
 from ragctl.cli.options import (
     AsJson,
     Backend,
@@ -216,8 +217,10 @@ def _answer(
 
     if as_json and out is None:
         raise UsageError("--queries writes JSON lines already; --json is their summary, with --out")
+    _check_apart(("--queries", queries), ("--out", out), ("--trec", trec))
     since = time.monotonic()
     with ExitStack() as stack:
+        stack.enter_context(ended_cleanly())
         file = stack.enter_context(_opened(queries))
         bar = stack.enter_context(_Bar(shown=out is not None and sys.stderr.isatty()))
         tally = answer_all(
@@ -234,6 +237,18 @@ def _answer(
         )
     _tell(searcher, tally, time.monotonic() - since, out=out, as_json=as_json)
     return DocumentError.exit_code if tally.failed else 0
+
+
+def _check_apart(*files: tuple[str, str | Path | None]) -> None:
+    """Raises UsageError where two options name one file, which would be lost."""
+    seen: dict[Path, str] = {}
+    for option, name in files:
+        if name is None or name == "-":
+            continue
+        path = Path(name).resolve()
+        if path in seen and (path.is_file() or not path.exists()):
+            raise UsageError(f"{seen[path]} and {option} name the same file: {name}")
+        seen[path] = option
 
 
 def _opened(queries: str) -> Any:

@@ -131,7 +131,7 @@ def _reach(hit: Hit, pieces: _Pieces, context: int, expand: Expand | None) -> tu
             if expand is None and abs(at + step - hit.ordinal) > context:
                 break
             if following is None:
-                cut = cut or expand is not None
+                cut = True  # beyond what one passage may hold, or it is changing just now
                 break
             if not _belongs(hit, following, expand) or _apart(pieces[at], following):
                 break
@@ -163,14 +163,22 @@ class _Passage:
     last: int
     cut: bool
 
+    @property
+    def is_read(self) -> bool:
+        """Whether its chunks are known; else it is its hit alone."""
+        return self.hit.ordinal in self.pieces
+
     def touches(self, other: "_Passage") -> bool:
-        """Whether no chunk stands between the two."""
-        return (
-            self.hit.version == other.hit.version
-            and self.hit.source == other.hit.source
-            and self.first <= other.last + 1
-            and other.first <= self.last + 1
-        )
+        """Whether no chunk stands between the two, nor so many blanks that it might."""
+        if self.hit.version != other.hit.version or self.hit.source != other.hit.source:
+            return False
+        if not (self.is_read and other.is_read):
+            return False
+        before, after = sorted((self, other), key=lambda passage: passage.first)
+        if after.first <= before.last:
+            return True
+        adjacent = after.first == before.last + 1
+        return adjacent and not _apart(self.pieces[before.last], self.pieces[after.first])
 
     def take(self, other: "_Passage") -> None:
         self.first = min(self.first, other.first)
@@ -178,9 +186,9 @@ class _Passage:
         self.cut = self.cut or other.cut
 
     def joined(self) -> Hit:
+        if not self.is_read:
+            return replace(self.hit, cut=self.cut)
         ordinals = range(self.first, self.last + 1)
-        if any(ordinal not in self.pieces for ordinal in ordinals):
-            return replace(self.hit, cut=self.cut)  # the document changed just now
         parts = [self.pieces[ordinal] for ordinal in ordinals]
         text, spans = _text(parts)
         return replace(

@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from os import environ as os_environ
@@ -338,8 +339,7 @@ class Searcher:
         """Say once of each field that a filter on it reads every point."""
         if not where:
             return
-        fields = getattr(collection.settings, "fields", {})
-        for name in undeclared(where, fields):
+        for name in undeclared(where, collection.settings.fields):
             if name not in self._warned:
                 self._warned.add(name)
                 warnings.warn(
@@ -368,9 +368,7 @@ class _Open:
     def is_same(self, other: Collection) -> bool:
         """Whether that is this collection still, as far as questions are concerned."""
         own, new = self.collection.settings, other.settings
-        return (own.dim, own.identity, own.sparse, own.origin, getattr(own, "fields", None)) == (
-            *(new.dim, new.identity, new.sparse, new.origin, getattr(new, "fields", None)),
-        )
+        return own.made == new.made and replace(own, notes={}) == replace(new, notes={})
 
     def retire(self) -> None:
         with self._lock:

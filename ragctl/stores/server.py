@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -128,7 +129,8 @@ class ServerStore:
         self._wire.check()
         self._check_quantization(name, settings)
         keeps_metadata = self._wire.version >= _METADATA
-        mark = {**settings.to_json(), "made": uuid.uuid4().hex}
+        settings = replace(settings, made=uuid.uuid4().hex)
+        mark = settings.to_json()
         metadata = {MARK: mark} if keeps_metadata else None
         config = collection_config(settings)
         made = self._ask(
