@@ -17,7 +17,15 @@ from typer.core import TyperGroup
 
 from ragctl import catalog
 from ragctl import pipeline as pipelines
-from ragctl.catalog import Catalog, Choice, listing, model_table, of_user, provider_table
+from ragctl.catalog import (
+    Catalog,
+    Choice,
+    listing,
+    model_table,
+    of_user,
+    provider_table,
+    reranker_table,
+)
 from ragctl.cli.main import app
 from ragctl.errors import UsageError
 from ragctl.pipeline import Pipeline, read_pipeline
@@ -223,6 +231,8 @@ def test_every_key_of_a_pipeline_file_is_documented() -> None:
         *provider_table._KEYS,
         *provider_table._SERVED,
         *provider_table.WIRES,
+        *reranker_table._KEYS,
+        *reranker_table.RERANK_WIRES,
         *provider_table.Limits.__dataclass_fields__,
         *provider_table.Rates.__dataclass_fields__,
         *provider_table.Runtime.__dataclass_fields__,

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +18,7 @@ from ragctl.index.run import Run
 from ragctl.pipeline import Pipeline, Source
 from ragctl.stores import open_store
 from ragctl.stores.base import Collection
+from tests.world import World
 
 SAMPLES = Path(__file__).parents[1] / "sample_docs"
 
@@ -84,6 +85,22 @@ def test_every_document_with_the_words_is_relevant(
         assert {each["source"] for each in row["relevant"]} == holding, row
     both = [r for r in rows if {"copy.txt"} < {each["source"] for each in r["relevant"]}]
     assert both, "the copied document answers what its original does"
+
+
+def test_a_heading_is_the_same_under_another_number(edge_world: World) -> None:
+    """The question does not say the number, so both documents answer it."""
+    for name, *titles in (
+        ("a.md", "# 1 Pump safety", "## 1.2 Valve checks"),
+        ("b.md", "# 3. Pump Safety", "## 7 Valve checks"),
+    ):
+        body = f"The pump of {name} is looked at once a year by two of us. " * 3
+        edge_world.write(name, "\n\n".join(f"{title}\n\n{body}" for title in titles))
+    edge_world.ingest()
+    with closing(edge_world.open()) as collection:
+        found = [row for row in make(collection, 20) if row["kind"] == "heading"]
+    (row,) = found
+    assert str(row["query"]).casefold() == "pump safety valve checks"
+    assert [each["source"] for each in cast(Any, row["relevant"])] == ["a.md", "b.md"]
 
 
 def test_no_question_is_a_whole_passage(rows: list[dict[str, Any]], collection: Collection) -> None:

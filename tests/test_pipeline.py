@@ -300,6 +300,13 @@ S = "[[sources]]\npath = '.'\n"
             S + "[models.bge-m3]\ndimm = 5\n",
             r"line 4, table \[models.bge-m3\]: .*'dimm'; did you mean",
         ),
+        (
+            S + "[rerankers.jina]\ndocuments = 'many'",
+            r"line 4, table \[rerankers.jina\]: documents must be a whole number",
+        ),
+        (S + "[rerankers.x]\ndocuments = 1", r"table \[rerankers.x\]: wire is missing"),
+        (S + "[rerankers.x]\nwire = 'tei'", r"line 3, table \[rerankers.x\]: base_url is missing"),
+        (S + "[rerankers.x]\napi_key = 's3cret'", r"line 4.*a key does not belong in a file"),
         (S + "[providers.jina]\nlimits = 5", r"line 4, table \[providers.jina\]: limits must"),
         (S + "[providers.jina.models]\nbge = 'x'", "line 4: backend jina, model 'bge': no such"),
         ("collection = 'a/b'\n" + S, "line 1: collection name 'a/b'"),

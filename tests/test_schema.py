@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import model_table, provider_table
+from ragctl.catalog import model_table, provider_table, reranker_table
 from ragctl.errors import UsageError
 from ragctl.pipeline import read_pipeline, rows
 from ragctl.pipeline.keys import every
@@ -39,7 +39,7 @@ def test_every_shipped_pipeline_is_valid_and_names_it(path: Path) -> None:
 def test_the_packages_own_rows_are_valid() -> None:
     own = {
         name: tomllib.loads((PACKAGE / f"{name}.toml").read_text(encoding="utf-8"))
-        for name in ("models", "providers")
+        for name in ("models", "providers", "rerankers")
     }
     CHECK.validate({"sources": [{"path": "."}], **own})
 
@@ -47,6 +47,7 @@ def test_the_packages_own_rows_are_valid() -> None:
 def test_rows_have_the_keys_of_their_readers() -> None:
     assert tuple(rows.MODEL) == model_table._KEYS
     assert tuple(rows.PROVIDER) == provider_table._KEYS
+    assert tuple(rows.RERANKER) == reranker_table._KEYS
     assert tuple(rows.SERVED) == provider_table._SERVED
 
 
@@ -89,6 +90,13 @@ def test_every_key_says_what_it_is() -> None:
         LEAST + "[models.bge-m3]\ndimension = 5",
         LEAST + "[providers.jina]\napi_key = 'x'",
         LEAST + "[providers.jina]\nlimits = { text = 5 }",
+        LEAST + "[rerankers.jina]\nwires = 'jina'",
+        LEAST + "[rerankers.jina]\nwire = 'jinna'",
+        LEAST + "[rerankers.jina]\ndocuments = 0",
+        LEAST + "[rerankers.jina]\napi_key = 'x'",
+        LEAST + "[rerankers.jina]\nrates = { texts = 5 }",
+        LEAST + "[rerankers]\njina = 5",
+        LEAST.replace("[[", "rerankers = 5\n[["),
     ],
 )
 def test_schema_and_reader_refuse_the_same(tmp_path: Path, text: str) -> None:

@@ -201,6 +201,12 @@ def test_many_questions_are_one_request(filled: World) -> None:
         ({"exact": True, "ef": 10}, "ef has no meaning"),
         ({"group": 0}, "group 0"),
         ({"context": -1}, "context -1"),
+        ({"oversampling": 0.9}, "oversampling 0.9: a number from 1"),
+        ({"oversampling": float("nan")}, "from 1 to 100"),
+        ({"oversampling": 101.0}, "from 1 to 100"),
+        ({"rescore": False, "oversampling": 2.0}, "without rescore"),
+        ({"rescore": False, "mode": "sparse"}, "of vectors"),
+        ({"rescore": False, "exact": True}, "whole vectors"),
     ],
 )
 def test_what_cannot_be_asked(options: dict[str, object], said: str) -> None:

@@ -1,7 +1,8 @@
 """Passages: neighbours, sections, pages and documents, joined without a word said twice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -14,8 +15,9 @@ from ragctl import chunking
 from ragctl.errors import UsageError
 from ragctl.records import Document, Hit
 from ragctl.search import context
+from ragctl.search.ask import Expand
 from ragctl.search.context import _Passage, _Piece, _text
-from ragctl.stores.base import Collection
+from ragctl.stores.base import AnyOf, Between, Collection, Match, Point, Where
 from tests.searching import searcher
 from tests.world import World
 
@@ -148,6 +150,79 @@ def test_a_hit_whose_document_has_just_changed_stays_as_it_is(filled: World) -> 
     assert same.cut
 
 
+@pytest.mark.parametrize("options", [(1, None), (0, "document")])
+def test_hits_side_by_side_in_a_document_that_changed_are_all_kept(
+    filled: World, options: tuple[int, Expand | None]
+) -> None:
+    with searcher(filled) as found, closing(filled.open()) as collection:
+        hits = found.search("bravo charlie", mode="sparse", limit=2)
+        assert abs(hits[0].ordinal - hits[1].ordinal) == 1
+        filled.write("book.md", book(*reversed(SECTIONS)))
+        filled.ingest()
+        same = context.widened(collection, hits, *options)
+    assert [hit.text for hit in same] == [hit.text for hit in hits]
+    assert all(hit.cut for hit in same)
+
+
+def test_what_lies_beyond_the_budget_is_kept_and_cut(
+    filled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A neighbour of a passage that could not be read is no part of it, and not lost."""
+    with searcher(filled) as found, closing(filled.open()) as collection:
+        monkeypatch.setattr(context, "TOTAL", 3)
+        first, second = found.search("alpha echo", mode="sparse", limit=2)
+        near = replace(second, ordinal=first.ordinal + 2, text="kept", chunks=50)
+        wide, alone = context.widened(collection, [first, near], 1, None)
+    assert not wide.cut
+    assert wide.ordinals[-1] == near.ordinal - 1
+    assert (alone.text, alone.cut) == ("kept", True)
+
+
+class Chunks:
+    """A document's chunks as a store gives them, some of them missing."""
+
+    def __init__(self, *spans: tuple[int, int], gone: Sequence[int] = ()) -> None:
+        self.hits = [
+            Hit("a.md", 1.0, "x" * (end - start), start, end, None, (), n, {}, chunks=len(spans))
+            for n, (start, end) in enumerate(spans)
+        ]
+        self.hits = [replace(hit, version="v", spans=((hit.start, hit.end),)) for hit in self.hits]
+        self._gone = gone
+
+    def scroll(self, where: Where, **_: object) -> Iterator[Point]:
+        for hit in self.hits:
+            if hit.ordinal not in self._gone:
+                place = {"start": hit.start, "end": hit.end, "ordinal": hit.ordinal}
+                yield Point("", {"version": "v", "text": hit.text, "heading": [], **place})
+
+    def widened(self, numbers: Sequence[int], count: int) -> list[Hit]:
+        mine: Collection = self  # type: ignore[assignment]
+        return context.widened(mine, [self.hits[number] for number in numbers], count, None)
+
+
+def test_a_neighbour_that_is_not_there_is_a_cut() -> None:
+    """In the midst of an ingest some chunks have the old version and some the new."""
+    (hit,) = Chunks((0, 10), (10, 20), (20, 30), gone=[2]).widened([1], 1)
+    assert (hit.ordinals, hit.cut) == ((0, 1), True)
+    (hit,) = Chunks((0, 10), (10, 20), (20, 30)).widened([1], 1)
+    assert (hit.ordinals, hit.cut) == ((0, 1, 2), False)
+
+
+def test_no_passage_spans_a_desert_of_blanks() -> None:
+    chunks = Chunks((0, 10), (10, 20), (5020, 5030), (5030, 5040))
+    one, other = chunks.widened([1, 2], 1)
+    assert (one.start, one.end, one.ordinals) == (0, 20, (0, 1))
+    assert (other.start, other.end, other.ordinals) == (5020, 5040, (2, 3))
+
+
+def test_overlapping_contexts_of_many_hits_say_nothing_twice() -> None:
+    chunks = Chunks(*((n * 8, n * 8 + 10) for n in range(12)))
+    joined, alone = chunks.widened([5, 2, 11, 7], 1)  # 11 and 7 are apart until none is between
+    assert (joined.ordinal, joined.ordinals) == (5, tuple(range(1, 9)))
+    assert (joined.start, joined.end, joined.spans) == (8, 74, ((8, 74),))
+    assert (alone.ordinal, alone.ordinals) == (11, (10, 11))
+
+
 def test_context_and_expand_are_two_ways(filled: World) -> None:
     with searcher(filled) as found, pytest.raises(UsageError, match="use one of them"):
         found.search("charlie", context=1, expand="section")
@@ -167,6 +242,31 @@ def test_requests_are_few(filled: World) -> None:
         context.widened(counting, hits, 1, None)
     assert len({hit.source for hit in hits}) == 2
     assert len(asked) == 1
+
+
+def test_neighbours_are_asked_for_as_ranges(filled: World) -> None:
+    """Hundreds of numbers are as many conditions, each of which an engine tries on each chunk."""
+    asked: list[Where] = []
+
+    class Listening:
+        def scroll(self, where: Where, **_: object) -> Iterator[Point]:
+            asked.append(where)
+            return iter(())
+
+    far = [
+        Hit("a.md", 1.0, "x", 0, 1, None, (), at, {}, chunks=5000, version="v")
+        for at in (1000, 1100, 4990)
+    ]
+    listening: Collection = Listening()  # type: ignore[assignment]
+    context.widened(listening, far, 0, "document")
+    ((version, ordinals),) = asked
+    assert version == Match("version", ("v",))
+    assert ordinals == AnyOf(
+        (
+            Between("ordinal", least=1000 - 128, most=1100 + 128),
+            Between("ordinal", least=4990 - 128, most=4999),
+        )
+    )
 
 
 # Joining, over real chunks of any text
@@ -191,9 +291,10 @@ def test_joined_chunks_are_the_text(text: str, sizes: tuple[int, int]) -> None:
 
 def _passages(ranges: Sequence[tuple[int, int]]) -> list[_Passage]:
     found: list[_Passage] = []
+    pieces = {n: _Piece(n, n, n + 1, "x", None, ()) for n in range(40)}
     for first, last in ranges:
         hit = Hit("a", 1.0, "", 0, 0, None, (), first, {}, version="v")
-        context._add(found, _Passage(hit, {}, first, last, False))
+        context._add(found, _Passage(hit, pieces, first, last, False))
     return found
 
 

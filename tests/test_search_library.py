@@ -14,7 +14,7 @@ import pytest
 import ragctl
 from ragctl.errors import BackendError, StoreError, UsageError
 from ragctl.records import Hit
-from ragctl.search.aio import open_collection_async
+from ragctl.search.aio import AsyncSearcher, open_collection_async
 from ragctl.search.library import open_collection
 from ragctl.stores import open_store
 from ragctl.stores.base import Match
@@ -87,6 +87,37 @@ def test_a_collection_made_anew_is_searched_as_it_is(filled: World) -> None:
             store.drop("docs")
         filled.ingest()  # at once at the first size again
         assert found.search("pump", mode="dense")[0].source == "a.md"
+
+
+def test_one_made_anew_with_the_same_settings_is_another(filled: World) -> None:
+    """The old shard is open for a moment more, and nothing is written that would ask for it."""
+    with searcher(filled) as found, closing(open_store(filled.store, environ={})) as store:
+        with closing(filled.open()) as old:
+            settings = old.settings
+        assert found.search("pump", mode="sparse")
+        store.drop("docs")
+        store.create("docs", settings).close()
+        assert found.search("pump", mode="sparse") == []
+        with closing(filled.open()) as new:
+            assert new.settings == settings
+            assert new.settings.made not in ("", settings.made)
+            new.note({"n": 1})
+        with closing(filled.open()) as again:
+            assert again.settings.made == new.settings.made  # and writing keeps it
+        filled.ingest()
+        assert found.search("pump", mode="sparse")
+
+
+def test_an_ingest_is_no_other_collection(filled: World) -> None:
+    """What is connected stays so while cron writes."""
+    with searcher(filled) as found:
+        found.search("pump")
+        connections = filled.server.connections
+        filled.write("c.md", paragraphs("zebra"))
+        filled.ingest()
+        more = filled.server.connections - connections  # of the ingest
+        assert found.search("zebra", mode="dense")[0].source == "c.md"
+        assert filled.server.connections - connections == more
 
 
 def test_threads_share_it(filled: World) -> None:
@@ -224,6 +255,31 @@ def test_a_cancelled_task_leaves_the_others_alone(filled: World) -> None:
             return words[0].source + after[0].source
 
     assert asyncio.run(ask()) == "a.mda.md"
+
+
+def test_a_closed_twin_says_so(filled: World) -> None:
+    async def ask() -> list[list[Hit] | BaseException]:
+        found = AsyncSearcher(searcher(filled), threads=1)
+        filled.server.gate.clear()
+        running = asyncio.create_task(found.search("pump"))
+        while not filled.server.in_flight:
+            await asyncio.sleep(0)
+        waiting = asyncio.create_task(found.search("pump", mode="sparse"))
+        await asyncio.sleep(0)
+        closing_ = asyncio.create_task(found.close())
+        await asyncio.sleep(0)
+        filled.server.gate.set()
+        both = list(await asyncio.gather(running, waiting, return_exceptions=True))
+        await closing_
+        await found.close()
+        with pytest.raises(StoreError, match="was closed"):
+            await found.search("pump")
+        return both
+
+    first, second = asyncio.run(ask())
+    assert isinstance(first, list)
+    assert isinstance(second, StoreError)
+    assert "was closed" in str(second)
 
 
 def test_a_failing_backend_ends_one_search(filled: World) -> None:

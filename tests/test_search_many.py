@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -19,6 +20,7 @@ from ragctl.search.library import Searcher
 from ragctl.search.many import Question, answer_all, hit_json, read_questions, trec_lines, written
 from tests.searching import searcher
 from tests.servers import faults
+from tests.waiting import until
 from tests.world import World, paragraphs
 
 ROOT = Path(__file__).parents[1]
@@ -182,6 +184,14 @@ def command(home: Path, *words: str, data: bytes = b"") -> subprocess.CompletedP
     )
 
 
+def started(home: Path, *words: str) -> subprocess.Popen[bytes]:
+    environ = {**os.environ, "RAGCTL_HOME": str(home / "store"), "PYTHONPATH": str(ROOT)}
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(
+        [*RAGCTL, *words], stdin=subprocess.PIPE, stderr=nowhere, env=environ, cwd=home
+    )
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     (tmp_path / "docs").mkdir()
@@ -210,6 +220,70 @@ def test_questions_from_a_file(home: Path) -> None:
         "hits": 1,
         "seconds": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "left"),
+    [(signal.SIGINT, 130, 0), (signal.SIGTERM, 130, 0), (signal.SIGKILL, -signal.SIGKILL, 2)],
+)
+def test_a_run_that_is_ended_leaves_the_files_as_they_were(
+    home: Path, number: signal.Signals, code: int, left: int
+) -> None:
+    (home / "r.jsonl").write_text("before")
+    words = ("search", "--queries", "-", "--out", "r.jsonl", "--trec", "new.trec")
+    process = started(home, *words)
+    assert process.stdin is not None
+    process.stdin.write(b"pump\n" * 70)
+    process.stdin.flush()
+    until(lambda: any(part.stat().st_size for part in home.glob(".r.jsonl.*.part")), 60)
+    process.send_signal(number)
+    assert process.wait() == code
+    process.stdin.close()
+    assert (home / "r.jsonl").read_text() == "before"
+    assert not (home / "new.trec").exists()
+    assert len(list(home.glob(".*.part"))) == left  # hidden, and nobody takes it for the answers
+
+
+def test_no_two_options_write_or_read_one_file(home: Path) -> None:
+    (home / "q.txt").write_text("pump\n")
+    (home / "link").symlink_to("q.txt")
+    for words in (
+        ("--queries", "q.txt", "--out", "q.txt"),
+        ("--queries", "q.txt", "--out", "link"),
+        ("--queries", "q.txt", "--trec", "./q.txt"),
+        ("--queries", "-", "--out", "r.x", "--trec", "r.x"),
+    ):
+        done = command(home, "search", *words, data=b"pump\n")
+        assert done.returncode == 2, done.stderr
+        assert b"name the same file" in done.stderr
+        assert done.stderr.count(b"\n") == 1
+    assert (home / "q.txt").read_text() == "pump\n"
+    both = ("--queries", "-", "--out", "/dev/null", "--trec", "/dev/null")
+    assert command(home, "search", *both, data=b"pump\n").returncode == 0
+
+
+def test_rubbish_among_the_questions_ends_nothing(home: Path) -> None:
+    lines = (
+        b"\xef\xbb\xbfpump",
+        b"",
+        b"   \t",
+        b'{"id": "x", "query": "fan"}',
+        b'{"id": "x", "query": "coil"}',
+        b'{"id": "u", "query": "pump \\ud800"}',
+        b'{"query": ["pump"]}',
+        b'{"query": "pump"',
+        b"\xff\xfe",
+        b'{"id": "last", "query": "the"}',
+    )
+    done = command(home, "search", "--queries", "-", data=b"\r\n".join(lines))
+    assert done.returncode == 3
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["id"], "hits" in row) for row in rows] == [
+        *(("1", True), ("x", True), ("x", False), ("u", False)),
+        *(("7", False), ("8", False), ("9", False), ("last", True)),
+    ]
+    assert done.stderr.count(b"failed: ") == 5
+    assert b"Traceback" not in done.stderr
 
 
 def test_questions_from_standard_input(home: Path) -> None:

@@ -1,5 +1,6 @@
 """Rerankers: what is sent, what is accepted, and what every fault of a host comes to."""
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,10 @@ import pytest
 from ragctl import catalog
 from ragctl.embedding import Patience
 from ragctl.errors import BackendError, UsageError
+from ragctl.pipeline import read_pipeline
 from ragctl.records import Hit
+from ragctl.search.ask import Ask
+from ragctl.search.library import open_collection
 from ragctl.search.rerank import Reranker, connect_reranker, reranked
 from tests.servers import faults
 from tests.servers.rerank import (
@@ -20,7 +24,10 @@ from tests.servers.rerank import (
     VllmReranker,
     index_of,
     score_of,
+    share,
 )
+from tests.test_search_many import command
+from tests.world import World, paragraphs
 
 KEY = "rerank-secret-0123456789"
 KEYS = {f"{name}_API_KEY": KEY for name in ("JINA", "CO", "VOYAGE", "TEI", "VLLM", "LLAMA")}
@@ -71,10 +78,14 @@ def test_equal_scores_keep_their_order(reranker: Reranker) -> None:
         (faults.repeated_index(), "each of"),
         (faults.unindexed(), "each of"),
         (index_of(-1), "each of"),
+        (index_of(3), "each of"),
+        (index_of(10**30), "each of"),
         (index_of(True), "each of"),
         (index_of("0"), "each of"),
         (score_of(math.nan), "not a number"),
         (score_of(math.inf), "not a number"),
+        (score_of(-math.inf), "not a number"),
+        (score_of(10**400), "not a number"),
         (score_of(None), "not a number"),
         (score_of("0.5"), "not a number"),
         (score_of(True), "not a number"),
@@ -108,6 +119,41 @@ def test_a_wrong_key_ends_it_and_is_not_shown(server: RerankServer) -> None:
         found.scores(QUESTION, PASSAGES)
     assert "other-secret" not in str(caught.value)
     assert len(server.requests) <= 1
+
+
+def test_tei_is_asked_again_while_it_starts() -> None:
+    with (
+        TeiReranker() as server,
+        connect_reranker("tei", environ={}, base_url=server.url, patience=QUICK) as found,
+    ):
+        server.starting = 2
+        assert found.scores(QUESTION, PASSAGES) == [share(QUESTION, p) for p in PASSAGES]
+        assert server.starting == 0
+
+
+def test_a_reranker_that_is_down_ends_with_4(world: World, tmp_path: Path) -> None:
+    world.write("a.md", paragraphs("pump"))
+    world.ingest()
+    with VllmReranker() as server:
+        url = server.url
+    for name in (f"vllm:{VllmReranker.models[0]}", "tei"):
+        with (
+            open_collection(store=world.store, environ=world.environ) as found,
+            connect_reranker(name, environ={}, base_url=url, patience=QUICK) as judge,
+            pytest.raises(BackendError, match=r"127\.0\.0\.1:\d+: .*refused") as caught,
+        ):
+            list(found.answers(["pump"], Ask(mode="sparse"), judge))
+        assert caught.value.exit_code == 4
+        assert "\n" not in str(caught.value)
+
+
+def test_no_hits_are_not_sent() -> None:
+    with VllmReranker() as server:
+        name = f"vllm:{VllmReranker.models[0]}"
+        with connect_reranker(name, environ={}, base_url=server.url) as found:
+            assert reranked(found, QUESTION, []) == []
+            assert found.scores(QUESTION, []) == []
+        assert not server.requests
 
 
 def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -157,6 +203,66 @@ def test_another_model_than_the_host_has() -> None:
         pytest.raises(BackendError, match="no such model"),
     ):
         found.scores(QUESTION, PASSAGES)
+
+
+def test_rows_of_a_pipeline_lie_over_the_users(tmp_path: Path) -> None:
+    (tmp_path / "rerankers.toml").write_text(
+        '[ours]\nwire = "cohere"\nbase_url = "http://localhost:1/v1"\ndocuments = 8\n'
+    )
+    file = tmp_path / "p.toml"
+    file.write_text(
+        "[[sources]]\npath = '.'\n"
+        "[rerankers.ours]\nbase_url = 'http://localhost:2/v1'\n"
+        "[rerankers.here]\nwire = 'jina'\nbase_url = 'http://localhost:3/v1'\nmodels = ['a']\n"
+    )
+    environ = {"RAGCTL_CONFIG": str(tmp_path), "RAGCTL_HOME": "/home"}
+    rows = read_pipeline(file, environ).rerankers
+    assert rows is not None
+    assert (rows["ours"].base_url, rows["ours"].documents) == ("http://localhost:2/v1", 8)
+    assert (rows["here"].wire, rows["here"].models) == ("jina", ("a",))
+    assert set(SERVERS) <= set(rows)
+    file.write_text("[[sources]]\npath = '.'\n")
+    (tmp_path / "rerankers.toml").write_text("[ours\n")  # of no concern to what names none
+    assert read_pipeline(file, environ).rerankers is None
+
+
+def test_a_search_takes_the_rows_and_the_keys_of_its_pipeline(world: World, tmp_path: Path) -> None:
+    world.write("a.md", paragraphs("pump", "fan", "coil"))
+    world.ingest()
+    file = tmp_path / "p.toml"
+    with VllmReranker(KEY) as server:
+        (tmp_path / "keys.env").write_text(f"OUR_KEY={KEY}\n")
+        file.write_text(
+            f'store = "{world.store}"\nenv_file = "keys.env"\n[[sources]]\npath = "docs"\n'
+            f'[rerankers.gpu]\nwire = "cohere"\nbase_url = "{server.url}"\nkeys = ["OUR_KEY"]\n'
+            f'model = "{VllmReranker.models[0]}"\ndocuments = 2\n'
+        )
+        with open_collection(pipeline=file, environ=world.environ) as found:
+            hits = found.search("coil dry weather", mode="sparse", rerank="gpu")
+            assert "coil" in hits[0].text
+            assert hits[0].score == pytest.approx(2 / 3)
+            assert [len(request.body["documents"]) for request in server.requests] == [2, 1]
+            with pytest.raises(UsageError, match="did you mean gpu"):
+                found.search("coil", mode="sparse", rerank="gpuu")
+        with (
+            open_collection(store=world.store, environ=world.environ) as found,
+            pytest.raises(UsageError, match="no reranker is called 'gpu'"),
+        ):
+            found.search("coil", mode="sparse", rerank="gpu")
+        words = (
+            "search",
+            "-p",
+            str(file),
+            "--mode",
+            "sparse",
+            "--rerank",
+            "gpu",
+            "coil dry weather",
+        )
+        done = command(tmp_path, *words, "--rerank", "gpu", "--json")
+        assert done.returncode == 0, done.stderr
+        (first, *_) = json.loads(done.stdout)["hits"]
+        assert first["score"] == pytest.approx(2 / 3)
 
 
 def test_rows_of_ones_own(tmp_path: Path) -> None:

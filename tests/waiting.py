@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until it is true, at most ten seconds."""
-    end = time.monotonic() + 10
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until it is true, at most so long."""
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.001)

@@ -1,6 +1,7 @@
 """The catalogue: which models there are and who runs them. Facts only, no network.
 
-A model is a table in models.toml, a provider a table in providers.toml. A user's
+A model is a table in models.toml, a provider a table in providers.toml, a reranker
+a table in rerankers.toml. A user's
 own rows, in files of the same names in the configuration folder or in a pipeline
 file, are laid over them. All are read strictly: an unknown key, a wrong type or
 a name that nobody knows is a UsageError that names the file, the table, the key,
@@ -111,23 +112,29 @@ def of_user(environ: Mapping[str, str], rows: Layer | None = None) -> Catalog:
     return builtin() if len(layers) == 1 else stack(layers)
 
 
-def rerankers(environ: Mapping[str, str]) -> dict[str, RerankerRow]:
-    """Return the package's rerankers under those of the user's configuration folder.
+def rerankers(
+    environ: Mapping[str, str], rows: Mapping[str, object] | None = None, source: Origin | str = ""
+) -> dict[str, RerankerRow]:
+    """Return the package's rerankers, under those of the user's configuration folder, under `rows`.
 
-    A row whose name is known changes the keys that it has. Raises UsageError as `of_user`.
+    `source`: of the rows, which are a pipeline's. A row whose name is known changes the
+    keys that it has. Raises UsageError as `of_user`.
     """
     own = files("ragctl.catalog").joinpath(RERANKERS).read_text("utf-8")
     path = config_folder(environ) / RERANKERS
     text = _text(path)
-    rows: dict[str, tuple[Origin | str, object]] = {
-        name: (RERANKERS, row) for name, row in parse(own, RERANKERS).items()
-    }
-    source = Origin(str(path), text)
-    for name, row in parse(text, str(path)).items():
-        under = rows.get(name, ("", {}))[1]
-        both = isinstance(row, dict) and isinstance(under, dict)
-        rows[name] = (source, {**under, **row} if both else row)  # type: ignore[dict-item]
-    return {name: read_reranker(name, row, source) for name, (source, row) in rows.items()}
+    layers: list[tuple[Origin | str, Mapping[str, object]]] = [
+        (RERANKERS, parse(own, RERANKERS)),
+        (Origin(str(path), text), parse(text, str(path))),
+        (source, rows or {}),
+    ]
+    laid: dict[str, tuple[Origin | str, object]] = {}
+    for origin, layer in layers:
+        for name, row in layer.items():
+            under = laid.get(name, ("", {}))[1]
+            both = isinstance(row, dict) and isinstance(under, dict)
+            laid[name] = (origin, {**under, **row} if both else row)  # type: ignore[dict-item]
+    return {name: read_reranker(name, row, origin) for name, (origin, row) in laid.items()}
 
 
 def _text(path: Path) -> str:

@@ -1,5 +1,8 @@
 """What an error means for the program: its exit code, and the line that says it."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import typer
@@ -14,6 +17,16 @@ class Ending:
     exit_code: int
     message: str
     foreseen: bool = True
+
+
+@contextmanager
+def ended_cleanly() -> Iterator[None]:
+    """SIGTERM ends it as Ctrl-C does, so that what is temporary is removed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def ending_of(error: BaseException) -> Ending:

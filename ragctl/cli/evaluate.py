@@ -1,16 +1,15 @@
 """`ragctl eval`."""
 
 import re
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragctl.cli import console
+from ragctl.cli.ending import ended_cleanly
 from ragctl.cli.options import (
     AsJson,
     Backend,
@@ -113,7 +112,7 @@ def evaluate(
     if out is not None:
         raise UsageError("--out goes with --make; --plot FILE writes a picture")
     with ExitStack() as stack:
-        stack.enter_context(_ended_cleanly())
+        stack.enter_context(ended_cleanly())
         asked, settings, recall, unit = _wanted(questions, qrels, mode, against, sweep, cuts, by)
         if plot is not None:
             from ragctl.evaluate.plot import check_file
@@ -193,16 +192,6 @@ def _embedder(
         remote="://" in place.location,
         threshold=told.embedding.canary if told else None,
     )
-
-
-@contextmanager
-def _ended_cleanly() -> Iterator[None]:
-    """SIGTERM ends it as Ctrl-C does, so that temporary collections are removed."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(text: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from ragctl.cli import console, hits
+from ragctl.cli.ending import ended_cleanly
 from ragctl.cli.options import (
     AsJson,
     Backend,
@@ -95,6 +96,17 @@ def search(
     ef: Annotated[
         int | None, _option("--ef", "N", "Candidates kept while an approximate index is walked.")
     ] = None,
+    rescore: Annotated[
+        bool | None,
+        typer.Option(
+            "--rescore/--no-rescore",
+            help="Quantised: score the best again with the whole vectors [yes].",
+        ),
+    ] = None,
+    oversampling: Annotated[
+        float | None,
+        _option("--oversampling", "X", "Quantised: so many times as many are scored again [2]."),
+    ] = None,
     offset: Annotated[int, _option("--offset", "N", "Leave out the first N hits.")] = 0,
     page: Annotated[int | None, _option("--page", "N", "The Nth page of --limit hits.")] = None,
     queries: Annotated[
@@ -141,23 +153,20 @@ def search(
         context=context,
         expand=cast(room.Expand | None, expand),
         candidates=candidates,
+        rescore=rescore,
+        oversampling=oversampling,
     )
     with ExitStack() as stack:
-        variables = environ()
-        judge = None
-        if rerank is not None:
-            judge = stack.enter_context(
-                room.connect_reranker(rerank, environ=variables, base_url=rerank_url)
-            )
         searcher = stack.enter_context(
             open_collection(
                 collection,
                 store=store,
                 pipeline=pipeline,
-                environ=variables,
+                environ=environ(),
                 choices=choices(backend, base_url, weights),
             )
         )
+        judge = searcher.reranker(rerank, rerank_url)
         if queries is not None:
             return _answer(searcher, queries, ask, judge, out=out, trec=trec, as_json=as_json)
         assert question is not None
@@ -208,8 +217,10 @@ def _answer(
 
     if as_json and out is None:
         raise UsageError("--queries writes JSON lines already; --json is their summary, with --out")
+    _check_apart(("--queries", queries), ("--out", out), ("--trec", trec))
     since = time.monotonic()
     with ExitStack() as stack:
+        stack.enter_context(ended_cleanly())
         file = stack.enter_context(_opened(queries))
         bar = stack.enter_context(_Bar(shown=out is not None and sys.stderr.isatty()))
         tally = answer_all(
@@ -226,6 +237,18 @@ def _answer(
         )
     _tell(searcher, tally, time.monotonic() - since, out=out, as_json=as_json)
     return DocumentError.exit_code if tally.failed else 0
+
+
+def _check_apart(*files: tuple[str, str | Path | None]) -> None:
+    """Raises UsageError where two options name one file, which would be lost."""
+    seen: dict[Path, str] = {}
+    for option, name in files:
+        if name is None or name == "-":
+            continue
+        path = Path(name).resolve()
+        if path in seen and (path.is_file() or not path.exists()):
+            raise UsageError(f"{seen[path]} and {option} name the same file: {name}")
+        seen[path] = option
 
 
 def _opened(queries: str) -> Any:

@@ -128,7 +128,8 @@ def _drafts(
 
 def _of_heading(passage: Passage) -> tuple[str, str, object]:
     """The last two headings; one alone says too little ("Overview")."""
-    return "heading", phrases.heading(passage.heading), passage.heading[-2:]
+    query = phrases.heading(passage.heading)
+    return "heading", query, query.casefold()
 
 
 def _of_words(passage: Passage, known: phrases.Vocabulary) -> tuple[str, str, object]:
@@ -185,7 +186,9 @@ def _locate(collection: Collection, drafts: Sequence[Draft]) -> None:
             lengths.add(len(cast(Words, draft.key)))
     for passage in _passages(collection):
         inside = phrases.words(passage.text)
-        keys: set[object] = {("heading", pair) for pair in pairwise(passage.heading)}
+        keys: set[object] = {
+            ("heading", phrases.heading(pair).casefold()) for pair in pairwise(passage.heading)
+        }
         keys |= {("phrase", gram) for gram in phrases.grams(passage.text, sorted(lengths))}
         hits = [draft for key in keys for draft in by_key.get(key, ())]
         hits += (d for word in inside for words, d in by_words.get(word, ()) if words <= inside)

@@ -66,13 +66,7 @@ class Setting:
 
     def rescored(self) -> Rescore | None:
         """How quantised vectors are searched; None: as the store does by itself."""
-        if self.rescore is None and self.oversampling is None:
-            return None
-        usual = Rescore()
-        return Rescore(
-            usual.rescore if self.rescore is None else self.rescore,
-            usual.oversampling if self.oversampling is None else self.oversampling,
-        )
+        return Rescore.said(self.rescore, self.oversampling)
 
     def fused(self, fusion: Fusion) -> Fusion:
         """The collection's fusion, changed where this setting says so."""

@@ -311,6 +311,7 @@ KEYS = (
     Key("parsing", "table", "how files are read", keys=PARSING),
     Key("models", "rows", "models of your own, or other keys for known ones"),
     Key("providers", "rows", "backends of your own, or other keys for known ones"),
+    Key("rerankers", "rows", "rerankers of your own, or other keys for known ones"),
 )
 
 Named = tuple[str, ...]

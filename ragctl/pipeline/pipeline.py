@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from ragctl.catalog import Catalog, Choice, builtin
+from ragctl.catalog import Catalog, Choice, RerankerRow, builtin
 from ragctl.catalog.strict import Origin
 from ragctl.errors import UsageError
 from ragctl.pipeline.keys import COLLECTION, PRUNE_LIMIT, key_at
@@ -122,6 +122,7 @@ class Pipeline:
     `wait`: for another run on the collection to end. `retry_failed`: also what failed
     before and is not due yet. `fields`: types of fields under `meta`, by their names.
     `quantization`: of a new collection; of one that is there it must be the same.
+    `rerankers`: None where the file has no rows of its own, and the user's stand.
     """
 
     sources: tuple[Source, ...]
@@ -146,6 +147,7 @@ class Pipeline:
     pdf_password: str | None = field(default=None, repr=False)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     catalog: Catalog = field(default_factory=builtin, repr=False, compare=False)
+    rerankers: Mapping[str, RerankerRow] | None = field(default=None, repr=False, compare=False)
     origin: Origin = field(default=Origin("the pipeline"), repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import Catalog, Choice, Layer, Rates, Runtime, of_user
+from ragctl.catalog import Catalog, Choice, Layer, Rates, Runtime, of_user, rerankers
 from ragctl.catalog.choice import address
 from ragctl.catalog.strict import Origin, Table
 from ragctl.errors import UsageError
@@ -78,6 +78,9 @@ def read(
         pdf_password=environ.get(PDF_PASSWORD),
         environ=environ,
         catalog=catalog,
+        rerankers=rerankers(environ, told["rerankers"], origin.under("rerankers"))
+        if told["rerankers"]
+        else None,
         origin=origin,
     )
 

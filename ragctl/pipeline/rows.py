@@ -5,6 +5,7 @@
 
 from ragctl.catalog.model_table import DISTANCES, POOLINGS
 from ragctl.catalog.provider_table import ENCODINGS, FIELDS, PROMPTS, TRUNCATIONS, WIRES
+from ragctl.catalog.reranker_table import RERANK_WIRES
 from ragctl.pipeline.keys import RATES, RUNTIME
 from ragctl.records import Json
 
@@ -123,5 +124,21 @@ PROVIDER: dict[str, Schema] = {
     "extra": _said({"type": "object"}, "fields that are added to the body of each request"),
 }
 
-MODELS: Schema = {"type": "object", "additionalProperties": _object(MODEL)}
-PROVIDERS: Schema = {"type": "object", "additionalProperties": _object(PROVIDER)}
+RERANKER: dict[str, Schema] = {
+    "wire": _said(_one_of(RERANK_WIRES), "the protocol it speaks, or what runs in this process"),
+    "base_url": _said(TEXT, "its address, before /rerank"),
+    "keys": _said(TEXTS, "environment variables that may hold its key"),
+    "key_required": SWITCH,
+    "key_command": _said(TEXTS, "a program and its arguments that print the key"),
+    "model": _said(TEXT, "what is asked for where nobody names another"),
+    "model_required": _said(SWITCH, "it serves many: --rerank NAME:MODEL"),
+    "models": _said(TEXTS, "others that are known"),
+    "documents": _said(WHOLE, "passages in one request"),
+    "concurrency": _said(WHOLE, "requests in flight"),
+    "rates": _object({key.name: WHOLE for key in RATES}),
+}
+
+ROWS: dict[str, Schema] = {
+    name: {"type": "object", "additionalProperties": _object(row)}
+    for name, row in (("models", MODEL), ("providers", PROVIDER), ("rerankers", RERANKER))
+}

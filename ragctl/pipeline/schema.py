@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ragctl.embedding.language import BM25_NAMES
 from ragctl.pipeline.keys import KEYS, Key
-from ragctl.pipeline.rows import MODELS, PROVIDERS, Schema
+from ragctl.pipeline.rows import ROWS, Schema
 from ragctl.records import Json
 
 FILE = Path(__file__).with_name("schema.json")
@@ -75,7 +75,7 @@ def _kind(key: Key) -> Schema:
         case "tables":
             return {"type": "array", "minItems": 1, "items": _table(key.keys)}
         case "rows":
-            return MODELS if key.name == "models" else PROVIDERS
+            return ROWS[key.name]
 
 
 def _bounds(key: Key) -> Schema:

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
+from ragctl.errors import StoreError
 from ragctl.records import Hit
 from ragctl.search.find import BATCH, Outcome
 from ragctl.search.library import Searcher, open_collection
@@ -42,6 +43,7 @@ class AsyncSearcher:
         """Takes `searcher` over."""
         self._searcher = searcher
         self._pool = ThreadPoolExecutor(threads, "ragctl")
+        self._closed = False
 
     async def search(self, text: str, **options: Any) -> list[Hit]:
         """As Searcher.search, with its options."""
@@ -55,7 +57,8 @@ class AsyncSearcher:
                 yield outcome
 
     async def close(self) -> None:
-        """Close it when the calls under way have ended."""
+        """Close it when the calls under way have ended; those that wait get StoreError."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._end)
 
@@ -64,7 +67,18 @@ class AsyncSearcher:
         self._searcher.close()
 
     async def _run(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        if self._closed:
+            raise self._was_closed()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and not (task is not None and task.cancelling()):
+                raise self._was_closed() from None  # it had to wait for a thread
+            raise
+
+    def _was_closed(self) -> StoreError:
+        return StoreError(f"the collection {self._searcher.name!r} was closed")
 
     async def __aenter__(self) -> "AsyncSearcher":
         return self

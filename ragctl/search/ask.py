@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from ragctl.errors import UsageError
-from ragctl.stores.base import Fusion, Where
+from ragctl.stores.base import Fusion, Rescore, Where
 
 Mode = Literal["hybrid", "dense", "sparse"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -13,6 +13,7 @@ EXPANDS: tuple[Expand, ...] = get_args(Expand)
 FusionKind = Literal["rrf", "dbsf"]
 FUSIONS: tuple[FusionKind, ...] = get_args(FusionKind)
 
+OVERSAMPLED = 100  # times as many, at most
 MOST = 10_000  # hits, candidates, or what is left out before them
 CANDIDATES = 50  # for a reranker
 
@@ -31,6 +32,8 @@ class Ask:
     group      at most so many chunks of each document, together; None: chunks by themselves
     context    neighbouring chunks on either side; `expand` to a section, page or document
     candidates how many hits each side gives to the fusion, and the search to the reranker
+    rescore    of a quantised collection: whether the best by the small vectors are scored again
+               with the whole ones, `oversampling` times as many; None: as Rescore() says
     """
 
     limit: int = 10
@@ -49,6 +52,8 @@ class Ask:
     context: int = 0
     expand: Expand | None = None
     candidates: int | None = None
+    rescore: bool | None = None
+    oversampling: float | None = None
 
     def __post_init__(self) -> None:
         _one_of("mode", self.mode, MODES)
@@ -71,6 +76,7 @@ class Ask:
             if weight is not None and not 0 < weight <= 1000:
                 raise UsageError(f"{name} {weight:g}: a number above 0, at most 1000")
         self._check_sides()
+        self._check_rescore()
 
     def _check_sides(self) -> None:
         """What makes sense with both sides alone, and with one."""
@@ -93,6 +99,33 @@ class Ask:
                 raise UsageError("diversity compares vectors: use it in dense or hybrid mode")
         if self.exact and self.ef is not None:
             raise UsageError("an exact search walks no index: ef has no meaning for it")
+
+    def _check_rescore(self) -> None:
+        if self.rescored is None:
+            return
+        if self.oversampling is not None and not 1 <= self.oversampling <= OVERSAMPLED:
+            raise UsageError(
+                f"oversampling {self.oversampling:g}: a number from 1 to {OVERSAMPLED}"
+            )
+        if self.mode == "sparse":
+            raise UsageError("rescore and oversampling are of vectors: sparse mode asks for words")
+        if self.exact:
+            raise UsageError("an exact search reads the whole vectors: there is nothing to rescore")
+        if self.oversampling is not None and self.rescore is False:
+            raise UsageError("oversampling is of what is rescored: without rescore leave it out")
+
+    @property
+    def rescored(self) -> Rescore | None:
+        """How quantised vectors are searched; None: as the store does by itself."""
+        return Rescore.said(self.rescore, self.oversampling)
+
+    def check(self, quantization: str | None) -> None:
+        """Raises UsageError for what a collection with this quantization has no use for."""
+        if self.rescored is not None and quantization is None:
+            raise UsageError(
+                "the collection has no quantized vectors: rescore and oversampling have no effect; "
+                "leave them out"
+            )
 
     def fused(self, dense_weight: float) -> Fusion:
         """The fusion; `dense_weight` is the model's own."""

@@ -106,6 +106,7 @@ def search_many(
     ask = ask or Ask()
     if ask.mode != "sparse" and embedder is None:
         raise AssertionError("dense search needs an embedder")
+    ask.check(collection.settings.quantization)
     waiting = iter(texts)
     while some := list(islice(waiting, batch)):
         yield from _Round(collection, embedder, ask, reranker, some).outcomes(at_once)
@@ -211,6 +212,7 @@ def _query(ask: Ask, dense: Vector | None, sparse: SparseVector | None, fusion: 
         ef=ask.ef,
         diversity=ask.diversity,
         min_score=ask.min_score,
+        rescore=ask.rescored,
     )
 
 

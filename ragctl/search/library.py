@@ -11,13 +11,14 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from os import environ as os_environ
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import Catalog, Choice, of_user
+from ragctl.catalog import Catalog, Choice, RerankerRow, of_user
 from ragctl.embedding import Embedder
 from ragctl.errors import StoreError, UsageError
 from ragctl.pipeline import COLLECTION, default_store, read_pipeline
@@ -50,7 +51,7 @@ def open_collection(
     name       "docs", or the pipeline's own
     store      a folder, or the URL of a Qdrant server; else the pipeline's, $RAGCTL_HOME,
                or the platform's folder for application data
-    pipeline   a pipeline file to take store, collection and backends from
+    pipeline   a pipeline file to take store, collection, backends and rows from
     backend, base_url    who runs the model, instead of who made the collection;
                `choices`: several, in order
     environ    variables with keys; else those of this process
@@ -81,6 +82,7 @@ def open_collection(
             choices=chosen,
             catalog=told.catalog if told else None,
             threshold=told.embedding.canary if told else None,
+            rerankers=told.rerankers if told else None,
         )
     except BaseException:
         place.close()
@@ -105,6 +107,7 @@ class Searcher:
         choices: Sequence[Choice] = (),
         catalog: Catalog | None = None,
         threshold: float | None = None,
+        rerankers: Mapping[str, RerankerRow] | None = None,
     ) -> None:
         """Takes `store` over. Raises as `open_collection`."""
         self.name = name
@@ -113,6 +116,7 @@ class Searcher:
         self._choices = choices
         self._catalog = catalog
         self._threshold = threshold
+        self._rows = rerankers
         self._change = threading.RLock()
         self._open: _Open | None = None
         self._rerankers: dict[tuple[str, str | None], Reranker] = {}
@@ -148,6 +152,8 @@ class Searcher:
         rerank: str | None = None,
         rerank_url: str | None = None,
         candidates: int | None = None,
+        rescore: bool | None = None,
+        oversampling: float | None = None,
     ) -> list[Hit]:
         """The best passages for a question, the best first.
 
@@ -164,6 +170,8 @@ class Searcher:
                         "section", "page" or "document"
         rerank          NAME or NAME:MODEL of a reranker, at `rerank_url` if given, which
                         judges the best `candidates` (50)
+        rescore         of a quantised collection: whether the best are scored again with
+                        the whole vectors, `oversampling` (2) times as many as are wanted
 
         Raises UsageError for a question or an option that cannot be, BackendError where
         the embedding backend or the reranker fails, StoreError where the store does.
@@ -185,8 +193,10 @@ class Searcher:
             context=context,
             expand=expand,
             candidates=candidates,
+            rescore=rescore,
+            oversampling=oversampling,
         )
-        (found,) = self.answers([text], ask, self._reranker(rerank, rerank_url))
+        (found,) = self.answers([text], ask, self.reranker(rerank, rerank_url))
         if not isinstance(found, list):
             raise found
         return found
@@ -205,7 +215,7 @@ class Searcher:
         and taken from `texts` as they are needed: memory does not grow with them. Raises
         what ends them all: BackendError, StoreError; UsageError for an option.
         """
-        return self.answers(texts, self._ask(**options), self._reranker(rerank, rerank_url))
+        return self.answers(texts, self._ask(**options), self.reranker(rerank, rerank_url))
 
     def answers(
         self, texts: Iterable[str], ask: Ask, reranker: Reranker | None = None
@@ -227,6 +237,25 @@ class Searcher:
                     )
                 )
             yield from outcomes
+
+    def reranker(self, name: str | None, base_url: str | None = None) -> Reranker | None:
+        """The reranker NAME or NAME:MODEL, for `answers`; it is kept open, and closed with this.
+
+        Raises UsageError for a name that nobody knows, BackendError where its key is missing.
+        """
+        if name is None:
+            if base_url is not None:
+                raise UsageError("a rerank URL goes with a reranker: name it with rerank")
+            return None
+        with self._change:
+            self._check_open()
+            known = self._rerankers.get((name, base_url))
+            if known is None:
+                known = connect_reranker(
+                    name, environ=self._environ, base_url=base_url, rows=self._rows
+                )
+                self._rerankers[name, base_url] = known
+            return known
 
     def close(self) -> None:
         """Close the store and all connections; searches under way end first where they can."""
@@ -255,20 +284,6 @@ class Searcher:
 
     def _ask(self, **options: Any) -> Ask:
         return Ask(**{**options, "where": conditions(options.get("where", ()))})
-
-    def _reranker(self, name: str | None, base_url: str | None) -> Reranker | None:
-        """The reranker of that name, kept open."""
-        if name is None:
-            if base_url is not None:
-                raise UsageError("a rerank URL goes with a reranker: name it with rerank")
-            return None
-        with self._change:
-            self._check_open()
-            known = self._rerankers.get((name, base_url))
-            if known is None:
-                known = connect_reranker(name, environ=self._environ, base_url=base_url)
-                self._rerankers[name, base_url] = known
-            return known
 
     @contextmanager
     def _used(self) -> Iterator["_Open"]:
@@ -324,8 +339,7 @@ class Searcher:
         """Say once of each field that a filter on it reads every point."""
         if not where:
             return
-        fields = getattr(collection.settings, "fields", {})
-        for name in undeclared(where, fields):
+        for name in undeclared(where, collection.settings.fields):
             if name not in self._warned:
                 self._warned.add(name)
                 warnings.warn(
@@ -354,9 +368,7 @@ class _Open:
     def is_same(self, other: Collection) -> bool:
         """Whether that is this collection still, as far as questions are concerned."""
         own, new = self.collection.settings, other.settings
-        return (own.dim, own.identity, own.sparse, own.origin, getattr(own, "fields", None)) == (
-            *(new.dim, new.identity, new.sparse, new.origin, getattr(new, "fields", None)),
-        )
+        return own.made == new.made and replace(own, notes={}) == replace(new, notes={})
 
     def retire(self) -> None:
         with self._lock:

@@ -185,6 +185,9 @@ def written(path: Path) -> Iterator[TextIO]:
     try:
         with file:
             yield file
+            if not through:
+                file.flush()
+                os.fsync(file.fileno())
         if not through:
             making.replace(path)
     finally:

@@ -104,14 +104,15 @@ def connect_reranker(
     environ: Mapping[str, str],
     base_url: str | None = None,
     patience: Patience | None = None,
+    rows: Mapping[str, RerankerRow] | None = None,
 ) -> Reranker:
-    """The reranker NAME or NAME:MODEL, a row of rerankers.toml. Nothing is sent yet.
+    """The reranker NAME or NAME:MODEL, one of `rows` or of the user's. Nothing is sent yet.
 
     `base_url` overrides the row's. Raises UsageError for what does not fit, BackendError
     when a key is needed and there is none.
     """
     own, _, model = name.partition(":")
-    row = reranker(rerankers(environ), own)
+    row = reranker(rerankers(environ) if rows is None else rows, own)
     if row.model_required and not model:
         raise UsageError(f"{own} serves many models: write {own}:MODEL")
     chosen = model or row.model

@@ -70,9 +70,13 @@ class RerankWire:
                 raise BackendError(
                     f"{host} answered a score for passage {index!r}: each of {count} must have one"
                 )
-            if type(score) not in (int, float) or not math.isfinite(score):
-                raise BackendError(f"{host} answered the score {score!r}: not a number")
-            found[index] = float(score)
+            try:
+                found[index] = float(score) if type(score) in (int, float) else math.nan
+            except OverflowError:  # an integer of hundreds of digits
+                found[index] = math.inf
+            if not math.isfinite(found[index]):
+                said = repr(score)[:40]
+                raise BackendError(f"{host} answered the score {said}: not a number")
         return [found[index] for index in range(count)]
 
     def close(self) -> None:
@@ -106,12 +110,16 @@ class Tei(RerankWire):
         self._lock = threading.Lock()
         self._most: int | None = None
 
-    @property
-    def most(self) -> int:
+    def scores(self, question: str, passages: Sequence[str]) -> tuple[list[float], int]:
+        """Split by what the server takes, which it is asked here, as this is tried again."""
         with self._lock:
             if self._most is None:
                 self._most = self._asked()
-            return self._most
+        found: list[float] = []
+        while len(found) < len(passages):
+            some = passages[len(found) : len(found) + self._most]
+            found += super().scores(question, some)[0]
+        return found, 0
 
     def _asked(self) -> int:
         host = self._api.host

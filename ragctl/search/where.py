@@ -8,7 +8,7 @@
     has(team)                       there, and neither null nor empty
     not …   … and …   … or …   ( … )
 
-A key is a user's field (under `meta`), or one of ragctl's own (OWN). A text of several
+A key is a user's field (under `meta`), or one of ragctl's own (stores.base.OWN). A text of several
 words, or with one of ( ) , " in it, stands in quotes: title="A and B", where \\" is a quote.
 A condition that is key=value alone takes all that follows as its value.
 """
@@ -22,6 +22,7 @@ from typing import NoReturn
 
 from ragctl.errors import UsageError
 from ragctl.stores.base import (
+    OWN,
     AllOf,
     AnyOf,
     Between,
@@ -32,9 +33,6 @@ from ragctl.stores.base import (
     Prefix,
     Where,
 )
-
-OWN = frozenset({"source", "file", "page", "lang", "title", "ordinal", "text_hash", "digest"})
-"""Fields of the payload that a condition names as they are."""
 
 Value = str | int | bool
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from ragctl.errors import UsageError
 from ragctl.records import Json
+from ragctl.stores.settings import FieldType as FieldType
 from ragctl.stores.settings import Settings as Settings
 from ragctl.stores.settings import read_settings as read_settings
 
@@ -43,6 +44,12 @@ KEYWORDS = ("source", "version", "text_hash", "mark")
 
 Few, because opening an embedded collection costs 2 to 3 ms for each in each segment.
 """
+
+OWN: Mapping[str, FieldType] = {
+    **dict.fromkeys(("source", "file", "title", "lang", "text_hash", "digest"), "keyword"),
+    **dict.fromkeys(("page", "ordinal"), "integer"),
+}
+"""Payload fields of ragctl's own that a search filters by. On a server each has an index."""
 
 
 class SparseVector(NamedTuple):
@@ -162,6 +169,17 @@ class Rescore:
 
     rescore: bool = True
     oversampling: float = 2.0
+
+    @classmethod
+    def said(cls, rescore: bool | None, oversampling: float | None) -> "Rescore | None":
+        """What is said, the rest as usual; None where nothing is."""
+        if rescore is None and oversampling is None:
+            return None
+        usual = cls()
+        return cls(
+            usual.rescore if rescore is None else rescore,
+            usual.oversampling if oversampling is None else oversampling,
+        )
 
 
 @dataclass(frozen=True, slots=True)

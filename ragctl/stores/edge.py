@@ -8,6 +8,7 @@ ROOT/locks/NAME.{run,shard}.lock        who writes, who has the shard open
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -91,6 +92,7 @@ class EdgeStore:
         _check_room(folder.parent)
         for left in folder.parent.glob(f".{name}.*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
+        settings = replace(settings, made=uuid.uuid4().hex)
         making = folder.with_name(f".{name}.{os.getpid()}.new")
         (making / "shard").mkdir(parents=True)
         with engine_errors(f"collection {name!r}"):

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from ragctl.stores.base import (
     BM25,
     DENSE,
     KEYWORDS,
+    OWN,
     Told,
     check_name,
     nobody,
@@ -42,7 +44,8 @@ from ragctl.stores.settings import Settings, read_settings
 T = TypeVar("T")
 
 _METADATA = (1, 16)  # first version to keep collection metadata, and to know update_filter
-_INDEXED = dict.fromkeys((*KEYWORDS, LEASE), "keyword")  # strict mode wants one to filter by
+# Strict mode wants an index to filter by.
+_INDEXED = {**dict.fromkeys((*KEYWORDS, LEASE), "keyword"), **OWN}
 _GLANCE = 0.1  # seconds between looks at a collection that another run is making
 
 
@@ -126,7 +129,8 @@ class ServerStore:
         self._wire.check()
         self._check_quantization(name, settings)
         keeps_metadata = self._wire.version >= _METADATA
-        mark = {**settings.to_json(), "made": uuid.uuid4().hex}
+        settings = replace(settings, made=uuid.uuid4().hex)
+        mark = settings.to_json()
         metadata = {MARK: mark} if keeps_metadata else None
         config = collection_config(settings)
         made = self._ask(

@@ -8,7 +8,18 @@ from typing import Any, Protocol, TypeVar
 from qdrant_client import QdrantClient, models
 
 from ragctl.records import Json
-from ragctl.stores.base import KEYWORDS, Batch, Point, Prefix, Query, Scored, Told, Where, nobody
+from ragctl.stores.base import (
+    KEYWORDS,
+    OWN,
+    Batch,
+    Point,
+    Prefix,
+    Query,
+    Scored,
+    Told,
+    Where,
+    nobody,
+)
 from ragctl.stores.searching import Side, answer
 from ragctl.stores.server_points import (
     HIDDEN,
@@ -41,6 +52,7 @@ class Limits:
     upsert: int = _UNLIMITED  # points
     query: int = _UNLIMITED  # results
     width: int = _UNLIMITED  # hnsw_ef
+    unindexed: bool = True  # filters that no index answers
 
     @classmethod
     def of(cls, info: models.CollectionInfo) -> "Limits":
@@ -51,6 +63,7 @@ class Limits:
             upsert=strict.upsert_max_batchsize or _UNLIMITED,
             query=strict.max_query_limit or _UNLIMITED,
             width=strict.search_max_hnsw_ef or _UNLIMITED,
+            unindexed=strict.unindexed_filtering_retrieve is not False,
         )
 
 
@@ -162,7 +175,12 @@ class ServerCollection:
     def _settled(self, where: Where) -> Where:
         """`where` as this server may be asked for it."""
         there = self._wire.version >= _PREFIXES
-        return settled(where, self.settings.indexed, None if there else self._beginning)
+        return settled(
+            where,
+            {**OWN, **self.settings.indexed},
+            None if there else self._beginning,
+            held=not self._limits.unindexed,
+        )
 
     def _beginning(self, prefix: Prefix) -> list[str]:
         key = prefix.key

@@ -31,6 +31,7 @@ class Settings:
     `fields`: the declared types of fields under `meta`, each with an index; they change
     with `Collection.declare`. Ranges see only values of the declared type.
     `quantization`: one of QUANTIZATIONS, or None.
+    `made`: unlike that of any other collection, of this name too; stores set it.
     """
 
     dim: int
@@ -41,6 +42,7 @@ class Settings:
     notes: Mapping[str, Json] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     quantization: str | None = None
+    made: str = field(default="", compare=False)
 
     @property
     def indexed(self) -> dict[str, str]:
@@ -58,6 +60,7 @@ class Settings:
             "notes": dict(self.notes),
             "fields": dict(self.fields),
             "quantization": self.quantization,
+            "made": self.made,
         }
 
 
@@ -76,8 +79,9 @@ def read_settings(raw: Any, where: str) -> Settings:
             raw["origin"],
             raw["distance"],
             raw["notes"],
-            _known(raw.get("fields", {}), where),  # older collections have neither of the two
+            _known(raw.get("fields", {}), where),  # older collections lack these three
             raw.get("quantization"),
+            raw.get("made", ""),
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise StoreError(f"{where}: not the settings of a ragctl collection ({error!r})") from error

@@ -12,7 +12,8 @@ Where the numbers come from:
 - Server, by its documentation and defaults, not measured: the graph has up to 32 links of
   4 bytes at its lowest level and few above, 200 bytes a point with its lists; ids take 64;
   quantised copies are kept in memory, all else on disk behind the page cache, which the
-  figure leaves out; the log takes two files of 32 MB.
+  figure leaves out; the log takes two files of 32 MB. Its six further payload indexes are
+  reckoned like the embedded store's, 75 bytes a point each.
 - Terms: one for 10.5 bytes of text, as in this project's sample documents in four
   languages (7 in Chinese to 19 in Russian).
 - Quantised copies, measured: one, a half, a quarter or an eighth of a byte a component,
@@ -35,6 +36,7 @@ _EDGE_IDS = 42
 _EDGE_LOG = 40e6
 _EDGE_PROCESS = 42e6
 
+_SERVER_INDEXES = 450
 _SERVER_IDS = 64
 _SERVER_GRAPH = 200
 _SERVER_LOG = 64e6
@@ -67,7 +69,7 @@ def foretell(
     on_disk = whole + copy + payload + _TERM * terms + _INDEXES
     if server:
         memory = points * (copy + _SERVER_IDS + _SERVER_GRAPH)
-        disk = points * (on_disk + _SERVER_IDS + _SERVER_GRAPH) + _SERVER_LOG
+        disk = points * (on_disk + _SERVER_INDEXES + _SERVER_IDS + _SERVER_GRAPH) + _SERVER_LOG
     else:
         log = min(_EDGE_LOG, points * (whole + payload + 8 * terms))
         memory = _EDGE_PROCESS + points * (copy or whole) + log

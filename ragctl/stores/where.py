@@ -12,31 +12,59 @@ Beginning = Callable[[Prefix], Iterable[str]]
 """The stored values of a field that begin with a text."""
 
 
-def settled(where: Where, fields: Mapping[str, str], beginning: Beginning | None = None) -> Where:
+NOTHING = AnyOf(())
+
+
+def settled(
+    where: Where,
+    fields: Mapping[str, str],
+    beginning: Beginning | None = None,
+    *,
+    held: bool = False,
+) -> Where:
     """`where` as an engine may be asked for it. Raises UsageError for bounds that are none.
 
     `fields`: the types of indexed fields. An index of numbers answers a question for times
     with numbers, and the other way round: such a range is one that nothing is in.
-    `beginning`: for an engine that knows no prefixes.
+    `beginning`: for an engine that knows no prefixes. `held`: a value is asked for only
+    where the field's index may hold it; an engine that filters by indexes alone refuses
+    all of a condition otherwise.
     """
-    return tuple(_settled(condition, fields, beginning) for condition in where)
+    return tuple(_settled(condition, fields, beginning, held) for condition in where)
 
 
 def _settled(
-    condition: Condition, fields: Mapping[str, str], beginning: Beginning | None
+    condition: Condition, fields: Mapping[str, str], beginning: Beginning | None, held: bool
 ) -> Condition:
     match condition:
         case Between():
             times, _ = bounds(condition)
             kind = fields.get(condition.key)
             other = kind in ("integer", "float") if times else kind == "datetime"
-            return Match(condition.key, ()) if other else condition
+            return NOTHING if other else condition
+        case Match() if held and condition.key in fields:
+            return _held(condition, fields[condition.key])
         case Prefix() if beginning is not None:
-            return Match(condition.key, tuple(sorted(beginning(condition))))
+            values = tuple(sorted(beginning(condition)))
+            return Match(condition.key, values) if values else NOTHING
         case AnyOf() | AllOf() | NoneOf():
-            return replace(condition, of=settled(condition.of, fields, beginning))
+            return replace(condition, of=settled(condition.of, fields, beginning, held=held))
         case _:
             return condition
+
+
+def _held(match: Match, kind: str) -> Condition:
+    """What of a match an index of this kind may hold; equal numbers and times as ranges."""
+    key = match.key
+    if kind == "float":
+        numbers = [value for value in match.values if type(value) is int]
+        return AnyOf(tuple(Between(key, least=number, most=number) for number in numbers))
+    if kind == "datetime":
+        times = [value for value in match.values if isinstance(value, str) and _is_time(value)]
+        return AnyOf(tuple(Between(key, least=time, most=time) for time in times))
+    wanted = {"integer": int, "bool": bool}.get(kind, str)
+    values = tuple(value for value in match.values if type(value) is wanted)
+    return Match(key, values) if values else NOTHING
 
 
 def bounds(between: Between) -> tuple[bool, dict[str, float | str]]:
@@ -60,6 +88,13 @@ def bounds(between: Between) -> tuple[bool, dict[str, float | str]]:
     if not all(map(math.isfinite, numbers.values())):
         raise UsageError(f"range of {between.key}: give finite numbers")
     return False, dict(numbers)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return bool(moment(text))
+    except UsageError:
+        return False
 
 
 def moment(text: str) -> str:

@@ -28,6 +28,7 @@ _INDEXES = (
     models.BoolIndexParams,
     models.DatetimeIndexParams,
 )
+_KINDS = ("keyword", "integer", "float", "bool", "datetime")
 _COLLECTION = "/collections/{name}"
 _WRITE = frozenset({"wait", "ordering", "timeout"})
 _READ = frozenset({"consistency", "timeout"})
@@ -338,13 +339,15 @@ class Engine:
                 raise Problem(400, "Format error in JSON body: no variant of Match")
         if not self.strict_mode.get("enabled") or self.strict_mode.get(rule, True):
             return
-        for key in _keys(condition):
-            if key not in self._indexes[name]:
+        for key, kinds in _indexes_for(condition):
+            index = self._indexes[name].get(key, {})
+            kind = "prefix" if kinds == ("prefix",) and index.get("prefix") else index.get("type")
+            if kind not in kinds:
                 raise Problem(
                     400,
                     f'Bad request: Index required but not found for "{key}" of one of the '
-                    "following types: [keyword]. Help: Create an index for this key or use a "
-                    "different filter.",
+                    f"following types: [{', '.join(kinds)}]. Help: Create an index for this key or "
+                    "use a different filter.",
                 )
 
     def _as_indexed(self, name: str, condition: Any) -> Any:
@@ -500,13 +503,25 @@ def _holds_whole(payload: Json, condition: models.FieldCondition) -> bool:
     return False
 
 
-def _keys(condition: Any) -> Iterator[str]:
-    """Payload fields that a filter looks at, nested ones too."""
+def _indexes_for(condition: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Payload fields that a filter looks at, each with the kinds of index that would answer."""
     if isinstance(condition, models.FieldCondition):
-        yield condition.key
+        yield condition.key, _kinds(condition)
     elif isinstance(condition, models.IsEmptyCondition):
-        yield condition.is_empty.key
+        yield condition.is_empty.key, _KINDS
     elif isinstance(condition, models.Filter):
         for clause in (condition.must, condition.should, condition.must_not):
             for part in clause if isinstance(clause, list) else [clause]:
-                yield from _keys(part)
+                yield from _indexes_for(part)
+
+
+def _kinds(condition: models.FieldCondition) -> tuple[str, ...]:
+    if isinstance(condition.range, models.DatetimeRange):
+        return ("datetime",)
+    if condition.range is not None:
+        return ("float", "integer")
+    if isinstance(condition.match, models.MatchPrefix):
+        return ("prefix",)
+    if _is_of_integers(condition.match):
+        return ("integer",)
+    return ("bool",) if isinstance(getattr(condition.match, "value", None), bool) else ("keyword",)

@@ -139,8 +139,12 @@ class TeiReranker(RerankServer):
     def __init__(self, key: str | None = None, *, kind: str = "reranker", **more: Any) -> None:
         super().__init__(key, **more)
         self.kind = kind
+        self.starting = 0  # requests that are refused before it has begun
 
     def get(self, path: str) -> object:
+        if self.starting:
+            self.starting -= 1
+            raise Refusal(503, "the model is loading")
         if path != "/info":
             raise Refusal(404, "")
         return {

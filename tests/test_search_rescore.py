@@ -1,0 +1,134 @@
+"""Quantised collections: what is scored again is said by flag, in the library, for many."""
+
+import asyncio
+import json
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ragctl.errors import UsageError
+from ragctl.pipeline import Embedding
+from ragctl.records import Hit
+from ragctl.search.aio import open_collection_async
+from tests.searching import searcher
+from tests.servers.jina import JinaServer
+from tests.servers.qdrant import QdrantFacade
+from tests.test_search_many import command
+from tests.world import World, paragraphs
+
+QUESTION = "pump valve drain"
+WORDS = ("pump", "valve", "drain", "coil", "fan", "duct", "seal", "frost", "relay", "meter")
+BUILTIN = Embedding("builtin", 512)
+
+Told = list[tuple[str, float]]
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """So many chunks that the engine does keep small copies: it seals no smaller segment."""
+    folder = tmp_path_factory.mktemp("quantised")
+    chance = random.Random(7)
+    texts = [" ".join(chance.choices(WORDS, k=12)) for _ in range(400)]
+    with JinaServer("unused") as host:
+        world = World(folder / "docs", str(folder / "store"), host)
+        rows = (json.dumps({"id": f"{n}", "text": text}) for n, text in enumerate(texts))
+        world.write("q.jsonl", "\n".join(rows))
+        world.ingest(embedding=BUILTIN, quantization="binary")
+        yield world
+
+
+def told(hits: object) -> Told:
+    assert isinstance(hits, list)
+    return [(hit.source, hit.score) for hit in hits]
+
+
+def test_what_is_scored_again_decides_what_is_found(quantised: World) -> None:
+    with searcher(quantised) as found:
+
+        def asked(**more: object) -> Told:
+            return told(found.search(QUESTION, mode="dense", limit=20, **more))  # type: ignore[arg-type]
+
+        whole, coarse, narrow = asked(exact=True), asked(rescore=False), asked(oversampling=1.0)
+        assert asked() == asked(rescore=True) == asked(oversampling=2.0)
+        assert asked(oversampling=100.0) == whole  # each of them was
+        assert dict(narrow).keys() != dict(whole).keys()
+        scores = dict(told(found.search(QUESTION, mode="dense", limit=400, exact=True)))
+        assert all(score == pytest.approx(scores[name]) for name, score in narrow)
+        assert not all(score == pytest.approx(scores[name]) for name, score in coarse)
+        (many,) = found.search_many([QUESTION], mode="dense", limit=20, rescore=False)
+        assert told(many) == coarse
+
+    async def ask() -> Told:
+        async with await open_collection_async("docs", store=quantised.store, environ={}) as other:
+            return told(await other.search(QUESTION, mode="dense", limit=20, rescore=False))
+
+    assert asyncio.run(ask()) == coarse
+
+
+def lines(done: subprocess.CompletedProcess[bytes]) -> list[Told]:
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return [[(hit["source"], hit["score"]) for hit in row["hits"]] for row in found]
+
+
+def test_flags_of_one_question_and_of_many(quantised: World, tmp_path: Path) -> None:
+    words = ("search", "--mode", "dense", "-n", "20", "--store", quantised.store)
+    with searcher(quantised) as found:
+        coarse, narrow = (
+            told(found.search(QUESTION, mode="dense", limit=20, rescore=False)),
+            told(found.search(QUESTION, mode="dense", limit=20, oversampling=1)),
+        )
+    (tmp_path / "q.txt").write_text(f"{QUESTION}\n{QUESTION}\n")
+    many = command(tmp_path, *words, "--no-rescore", "--queries", "q.txt")
+    assert lines(many) == [coarse, coarse]
+    one = command(tmp_path, *words, "--rescore", "--oversampling", "1", "--json", QUESTION)
+    assert [(hit["source"], hit["score"]) for hit in json.loads(one.stdout)["hits"]] == narrow
+
+
+def test_a_server_is_told(tmp_path: Path, host: JinaServer) -> None:
+    with QdrantFacade() as facade:
+        world = World(tmp_path / "docs", facade.url, host)
+        world.write("a.md", paragraphs("pump", "fan"))
+        world.ingest(quantization="scalar")
+        with searcher(world) as found:
+            for options, expected in (
+                ({}, {"rescore": True, "oversampling": 2.0}),
+                ({"rescore": False}, {"rescore": False, "oversampling": 2.0}),
+                ({"oversampling": 3.5}, {"rescore": True, "oversampling": 3.5}),
+            ):
+                facade.engine.searches.clear()
+                found.search("pump", **options)
+                said = [
+                    search.quantization.model_dump(exclude_unset=True)
+                    for search in facade.engine.searches
+                    if search.quantization is not None
+                ]
+                assert said
+                assert all(each == expected for each in said)
+
+
+@pytest.mark.parametrize("options", [{"rescore": True}, {"rescore": False}, {"oversampling": 2.0}])
+def test_whole_vectors_have_no_use_for_it(world: World, options: dict[str, object]) -> None:
+    world.write("a.md", paragraphs("pump"))
+    world.ingest()
+    with searcher(world) as found:
+        world.forget()
+        with pytest.raises(UsageError, match="no quantized vectors: rescore and oversampling"):
+            found.search("pump", **options)  # type: ignore[arg-type]
+        assert not world.server.requests
+        assert isinstance(found.search("pump")[0], Hit)
+
+
+def test_whole_vectors_have_no_use_for_the_flag(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text(paragraphs("pump"))
+    assert command(tmp_path, "ingest", "docs").returncode == 0
+    for words in (("pump",), ("--queries", "-", "--out", "r.jsonl")):
+        done = command(tmp_path, "search", *words, "--no-rescore", data=b"pump\n")
+        assert done.returncode == 2
+        assert done.stderr.startswith(b"ragctl: the collection has no quantized vectors: ")
+        assert done.stderr.count(b"\n") == 1
+        assert not (tmp_path / "r.jsonl").exists()
