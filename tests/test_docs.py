@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from ragctl import catalog
 from ragctl import pipeline as pipelines
 from ragctl.catalog import Catalog, Choice, listing, model_table, of_user, provider_table
-from ragctl.cli.commands import COMMANDS, command
+from ragctl.cli import commands as table
 from ragctl.cli.main import app
 from ragctl.errors import UsageError
 from ragctl.pipeline import Pipeline, read_pipeline
@@ -100,7 +100,7 @@ def parsed(command: Command) -> dict[str, object]:
 
 def options(words: tuple[str, ...]) -> set[str]:
     """The options that a command has, its own and those of all."""
-    own = [command(word) for word in words if word in COMMANDS][:1]
+    own = [table.command(word) for word in words if word in table.COMMANDS][:1]
     params = [*group().params, *(param for found in own for param in found.params)]
     names = {name for param in params for name in (*param.opts, *param.secondary_opts)}
     return names | {"--help", "-h"}
