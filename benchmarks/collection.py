@@ -6,10 +6,12 @@ They stand in $RAGCTL_BENCHMARKS, or a folder of that name where temporary files
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,8 +31,8 @@ from ragctl.index.points import (
 from ragctl.index.run import Run
 from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
 from ragctl.records import Json
-from ragctl.stores.base import Batch, Collection, Point, SparseVector
-from ragctl.stores.edge import EdgeStore
+from ragctl.stores.base import BM25, DENSE, Batch, Collection, Point, SparseVector
+from ragctl.stores.edge import EdgeCollection, EdgeStore
 
 NAME = "docs"
 LANGUAGE = "en"
@@ -66,9 +68,7 @@ class Made:
 
     def _fill(self, store: EdgeStore) -> None:
         _begin(store, self.dim)
-        opened = store.open(NAME)
-        assert opened is not None
-        with closing(opened) as collection:
+        with opened(Path(store.location)) as collection:
             for points in self.points(collection):
                 collection.apply(Batch(marks=points))
             collection.finish()
@@ -98,6 +98,73 @@ class Made:
 def home() -> Path:
     """Where collections are kept between runs."""
     return Path(os.environ.get("RAGCTL_BENCHMARKS") or Path(tempfile.gettempdir(), "ragctl-bench"))
+
+
+@contextmanager
+def opened(store: Path) -> Iterator[EdgeCollection]:
+    collection = EdgeStore(store).open(NAME)
+    assert collection is not None
+    with closing(collection):
+        yield collection
+
+
+@contextmanager
+def peer(made: Made) -> Iterator[Callable[[str, Any], Sequence[object]]]:
+    """Ask QdrantClient(path=…), local mode, over the same points: by a mode and an `Asked`."""
+    from qdrant_client import QdrantClient, models
+
+    folder = home() / f"peer-{made.count}x{made.dim}"
+    if not folder.is_dir():
+        half = folder.with_suffix(".half")
+        shutil.rmtree(half, ignore_errors=True)
+        with closing(QdrantClient(path=str(half))) as client, opened(made.make()) as collection:
+            _fill_peer(client, collection)
+        half.rename(folder)
+
+    def ask(mode: str, asked: Any) -> Sequence[object]:
+        words = models.SparseVector(indices=asked.sparse.indices, values=asked.sparse.values)
+        sides = {"dense": asked.dense.tolist(), "sparse": words}
+        names = {"dense": DENSE, "sparse": BM25}
+        if mode in sides:
+            found = client.query_points(NAME, query=sides[mode], using=names[mode], limit=10)
+        else:
+            both = [
+                models.Prefetch(query=side, using=names[kind], limit=100)
+                for kind, side in sides.items()
+            ]
+            fusion = models.FusionQuery(fusion=models.Fusion.RRF)
+            found = client.query_points(NAME, prefetch=both, query=fusion, limit=10)
+        return found.points
+
+    with closing(QdrantClient(path=str(folder))) as client:
+        yield ask
+
+
+def _fill_peer(client: Any, collection: EdgeCollection) -> None:
+    from qdrant_client import models
+
+    client.create_collection(
+        NAME,
+        vectors_config={
+            DENSE: models.VectorParams(
+                size=collection.settings.dim, distance=models.Distance.COSINE
+            )
+        },
+        sparse_vectors_config={BM25: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+    )
+    points = collection.scroll(vectors=True)
+    while some := list(islice(points, _BATCH)):
+        client.upsert(NAME, [_of_peer(point) for point in some])
+
+
+def _of_peer(point: Point) -> Any:
+    from qdrant_client import models
+
+    assert point.dense is not None
+    assert point.sparse is not None
+    words = models.SparseVector(indices=point.sparse.indices, values=point.sparse.values)
+    vector: Any = {DENSE: point.dense.tolist(), BM25: words}
+    return models.PointStruct(id=point.id, vector=vector, payload=point.payload)
 
 
 def _begin(store: EdgeStore, dim: int) -> None:

@@ -23,7 +23,10 @@ _LEAST = 15  # rounds: they are short
 
 
 def run(runs: int) -> Section:
-    with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder, QdrantFacade() as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder,
+        QdrantFacade() as server,
+    ):
         empty = Path(folder) / "empty.py"
         empty.write_text(_empty(), encoding="utf-8")
         stores = [str(Path(folder) / "store"), server.url]

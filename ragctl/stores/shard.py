@@ -35,7 +35,7 @@ class Shard:
         self._last_use = 0.0
         self._stand_back = 0.0
         self._watcher: threading.Thread | None = None
-        self._closed = False
+        self._closed = threading.Event()
 
     def rest(self) -> None:
         """Close the shard until its next use: what it held in memory is let go."""
@@ -63,7 +63,7 @@ class Shard:
 
     def close(self) -> None:
         with self._mutex:
-            self._closed = True
+            self._closed.set()
             self._give_up()
         if self._watcher is not None:
             self._watcher.join()
@@ -96,7 +96,7 @@ class Shard:
 
     def _watch(self) -> None:
         while True:
-            time.sleep(_TICK)
+            self._closed.wait(_TICK)
             if not self._mutex.acquire(blocking=False):
                 continue
             try:
