@@ -18,6 +18,9 @@ from pathlib import Path
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 
+# As for a user: modules are compiled once, not at every start, and output is buffered.
+_USUAL = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONUNBUFFERED": ""}
+
 
 class Wrong(Exception):
     """A side did not do what it was timed for."""
@@ -65,9 +68,12 @@ class Spread:
 
 
 def interleave(
-    sides: Sequence[Side], runs: int, *, warm: int = 1, telling: Callable[[str], None] = quiet
+    sides: Sequence[Side], runs: int, *, telling: Callable[[str], None] = quiet
 ) -> dict[str, list[Sample]]:
-    """Run each side `runs` times, and `warm` times before that do not count."""
+    """Run each side `runs` times, and once before that, which does not count. A single run is a
+    quick look, and has none before it.
+    """
+    warm = 1 if runs > 1 else 0
     samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
     for turn in range(warm + runs):
         first = turn % len(sides)
@@ -86,7 +92,7 @@ def process(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    limit: float = 900,
+    limit: float = 3600,
 ) -> Sample:
     """A program in a fresh process, from its start to its end. Wrong if it fails or takes too long.
 
@@ -97,7 +103,7 @@ def process(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **(env or {})},
+        env={**os.environ, **_USUAL, **(env or {})},
         cwd=cwd,
         text=True,
         start_new_session=True,

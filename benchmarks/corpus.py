@@ -1,0 +1,181 @@
+"""The documents: prose in six languages that packages carry, and seeded made-up ones for scale.
+
+`real(folder)` lays 1,201 files, 10.5 MB. English (8.5 MB) is the documentation of Django, Sphinx,
+Nikola and Mercurial as it stands; most Chinese and some Russian that of rqalpha and pymorphy2.
+German, French, Japanese and the other Russian are translations of Mercurial's help and messages,
+joined in their order: few packages carry whole pages in any language but English.
+"""
+
+import hashlib
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CACHE = Path(os.environ.get("RAGCTL_BENCHMARK_CACHE", "~/.cache/ragctl-benchmarks")).expanduser()
+SOURCES = ("django==5.2.8", "sphinx==9.0.4", "nikola==8.3.3", "mercurial==7.2.4")
+MORE = ("pymorphy2==0.9.1", "rqalpha==6.4.2")
+SHA256 = "8bcc440ee034bf202dd70f8318d224198a18b2fad097c9e8b0aed18ca9b8e740"
+LANGUAGES = {"de": "de", "fr": "fr", "ja": "ja", "ru": "ru", "zh_CN": "zh", "zh_TW": "zh"}
+
+_PAGES = {
+    "django": ("en", re.compile(r"docs/(.+\.txt)")),
+    "sphinx": ("en", re.compile(r"doc/(.+\.rst)")),
+    "nikola": ("en", re.compile(r"docs/(.+\.(?:rst|md|txt))")),
+    "mercurial": ("en", re.compile(r"mercurial/(helptext/.+\.txt)")),
+    "pymorphy2": ("ru", re.compile(r"docs/(.+\.rst)")),
+    "rqalpha": ("zh", re.compile(r"docs/source/(.+\.(?:rst|md))")),
+}
+_CATALOGUE = re.compile(r"i18n/(\w+)\.po")
+_ENTRY = re.compile(r'^msgstr(?:\[0\])? ((?:".*"\n?)+)', re.MULTILINE)
+_PART = 5_500  # bytes of a document made of translated messages
+_LEAST = 200  # bytes; shorter files are mostly lists of other files
+
+
+def real(folder: Path) -> Path:
+    """Lay the documents under `folder`, which must not exist. Raises RuntimeError if they differ
+    from those that the figures are about.
+    """
+    for name, text in sorted(_documents()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text)
+    if (found := fingerprint(folder)) != SHA256:
+        raise RuntimeError(f"the corpus has changed: its SHA-256 is {found}")
+    return folder
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of the names and contents of all files."""
+    whole = hashlib.sha256()
+    for path in files(folder):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        whole.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return whole.hexdigest()
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _documents() -> Iterator[tuple[str, bytes]]:
+    for package in (*SOURCES, *MORE):
+        name = package.partition("==")[0]
+        language, page = _PAGES[name]
+        with tarfile.open(_archive(package)) as archive:
+            for member in archive:
+                inner = member.name.partition("/")[2]
+                if not member.isfile() or not (source := archive.extractfile(member)):
+                    continue
+                if (found := page.fullmatch(inner)) and member.size >= _LEAST:
+                    yield f"{language}/{name}/{found[1]}", source.read()
+                elif (found := _CATALOGUE.fullmatch(inner)) and found[1] in LANGUAGES:
+                    folder = f"{LANGUAGES[found[1]]}/{name}/{found[1]}"
+                    for number, part in enumerate(_translated(source.read().decode())):
+                        yield f"{folder}/{number:03}.txt", part.encode()
+
+
+def _archive(package: str) -> Path:
+    folder = CACHE / "archives"
+    wanted = package.replace("==", "-") + ".tar.gz"
+    if not (folder / wanted).exists():
+        name = package.partition("==")[0]
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        subprocess.run([*pip, "--no-binary", name, "--dest", str(folder), package], check=True)
+    return folder / wanted
+
+
+def _translated(catalogue: str) -> Iterator[str]:
+    """The translations of a gettext catalogue in order, in parts of about `_PART` bytes."""
+    part: list[str] = []
+    size = 0
+    for entry in list(_ENTRY.finditer(catalogue))[1:]:  # the first is the catalogue's header
+        quoted = re.findall(r'"(.*)"', entry[1])
+        text = re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t"}.get(m[1], m[1]), "".join(quoted))
+        if not text.strip():
+            continue
+        part.append(text.strip("\n"))
+        size += len(text.encode())
+        if size > _PART:
+            yield "\n\n".join(part) + "\n"
+            part, size = [], 0
+    if part:
+        yield "\n\n".join(part) + "\n"
+
+
+_STEMS = ("ka", "lo", "mi", "ter", "ven", "dis", "pro", "sta", "gra", "phi", "num", "or", "est")
+
+
+def made(folder: Path, count: int, *, words: int = 40, seed: int = 0) -> Path:
+    """Lay `count` small made-up files, a thousand to a folder. No text is twice."""
+    chance = random.Random(seed)
+    vocabulary = ["".join(chance.choices(_STEMS, k=chance.randint(1, 4))) for _ in range(5000)]
+    for number in range(count):
+        path = folder / f"{number // 1000:04}" / f"{number:07}.md"
+        if number % 1000 == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# Note {number}\n\n{' '.join(chance.choices(vocabulary, k=words))}.\n")
+    return folder
+
+
+def enlarged(source: Path, folder: Path, times: int) -> Path:
+    """Lay `times` copies of the documents, each with words of its own: no paragraph is the same."""
+    for path in files(source):
+        paragraphs = path.read_text("utf-8", errors="replace").split("\n\n")
+        for copy in range(times):
+            target = folder / str(copy) / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            own = [f"{text} ({copy}.{number})" for number, text in enumerate(paragraphs)]
+            target.write_text("\n\n".join(own if copy else paragraphs), "utf-8")
+    return folder
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What `change` did, by the documents' names."""
+
+    edited: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+
+
+def change(folder: Path, *, share: float = 0.01, seed: int = 1) -> Changes:
+    """Change a share of the files: of twelve, eight edited, two deleted, one renamed, one added."""
+    chance = random.Random(seed)
+    named = [path.relative_to(folder).as_posix() for path in files(folder)]
+    picked = chance.sample(named, max(4, round(len(named) * share)))
+    part = max(1, len(picked) // 12)
+    renamed, added, deleted = picked[:part], picked[part : 2 * part], picked[2 * part : 4 * part]
+    edited = picked[4 * part :] or [picked[-1]]
+    for number, name in enumerate(edited):
+        paragraphs = (folder / name).read_text("utf-8", errors="replace").split("\n\n")
+        paragraphs.insert(
+            len(paragraphs) // 2, f"Amendment {seed}.{number}: this was not so before."
+        )
+        (folder / name).write_text("\n\n".join(paragraphs), "utf-8")
+    moved = {}
+    for name in renamed:
+        stem, _, suffix = name.rpartition(".")
+        moved[name] = f"{stem}-moved.{suffix}"
+        (folder / name).rename(folder / moved[name])
+    new = []
+    for number, name in enumerate(added):
+        turned = (folder / name).read_text("utf-8", errors="replace")[::-1]
+        new.append(f"new-{seed}-{number}.txt")
+        (folder / new[-1]).write_text(f"Written anew, {seed}.{number}.\n\n{turned}", "utf-8")
+    for name in deleted:
+        (folder / name).unlink()
+    return Changes(edited, new, deleted, moved)
+
+
+def copied(source: Path, folder: Path) -> Path:
+    """The same files with the same times, in place of what `folder` held."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return Path(shutil.copytree(source, folder))

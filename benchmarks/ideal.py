@@ -1,0 +1,224 @@
+"""The bare ideal: files, chunks of 512 tokens, vectors and an embedded Qdrant, written by hand.
+
+    python -m benchmarks.ideal ingest FOLDER STORE URL
+    python -m benchmarks.ideal dump STORE
+
+It does what a cold ingest and an incremental one cannot do without, and nothing else: one
+asyncio loop, eight requests in flight, 64 texts in each, dense vectors only, a JSON manifest of
+sizes, times and points beside the store. What ragctl does besides: BM25 vectors and the languages
+for them, payload indexes, headings, pages and lines, chunks cut at paragraphs, marks that survive
+a kill, locks, checks of what a backend answers, limits on parsers, a report.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import lzma
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+BATCH, FLYING, CHUNK = 64, 8, 512
+_FILES = 16  # read at a time
+MODEL, DIM = "benchmark-embedding", 1024
+_SPACE = uuid.UUID(int=0)
+
+Chunk = tuple[str, str, str]  # source, point id, text
+Manifest = dict[str, tuple[int, int, list[str]]]  # size, time, ids
+
+
+def ingest(folder: Path, store: Path, url: str) -> None:
+    manifest = store / "manifest.json"
+    old: Manifest = json.loads(manifest.read_text()) if manifest.exists() else {}
+    seen = {path: Path(path).stat() for path in _walk(str(folder))}
+    stats = {path[len(str(folder)) + 1 :]: (s.st_size, s.st_mtime_ns) for path, s in seen.items()}
+    changed = [name for name, stat in stats.items() if (old.get(name) or [0, 0])[:2] != [*stat]]
+    gone = old.keys() - stats.keys()
+    if not changed and not gone:
+        return
+    new: Manifest = {name: (*stats[name], []) for name in changed}
+    _Run(store, url, old, new, gone).work(folder, changed)
+    kept = {name: entry for name, entry in old.items() if name in stats}
+    manifest.write_text(json.dumps({**kept, **new}))
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        if entry.is_dir():
+            yield from _walk(entry.path)
+        else:
+            yield entry.path
+
+
+class _Run:
+    def __init__(self, store: Path, url: str, old: Manifest, new: Manifest, gone: set[str]) -> None:
+        import qdrant_edge as qe
+
+        self.qe = qe
+        self.url = url
+        self.old, self.new, self.gone = old, new, gone
+        shard = store / "shard"
+        if shard.exists():
+            self.shard = qe.EdgeShard.load(str(shard))
+        else:
+            shard.mkdir(parents=True)
+            self.shard = qe.EdgeShard.create(
+                str(shard),
+                qe.EdgeConfig(
+                    vectors={
+                        "": qe.EdgeVectorParams(
+                            size=DIM, distance=qe.Distance.Cosine, memory=qe.Memory.Cold
+                        )
+                    },
+                    payload_memory=qe.Memory.Cold,
+                    hnsw_config=qe.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10_000),
+                ),
+            )
+
+    def work(self, folder: Path, changed: list[str]) -> None:
+        asyncio.run(self._work(folder, changed))
+        before = [self.old[name] for name in {*self.gone, *(self.new.keys() & self.old.keys())}]
+        now = {value for entry in self.new.values() for value in entry[2]}
+        stale: list[Any] = [value for e in before for value in e[2] if value not in now]
+        if stale:
+            self.shard.update(self.qe.UpdateOperation.delete_points(stale))
+        self.shard.optimize()
+        self.shard.flush()
+        self.shard.close()
+
+    async def _work(self, folder: Path, changed: list[str]) -> None:
+        import httpx
+
+        queue: asyncio.Queue[list[Chunk] | None] = asyncio.Queue(FLYING)
+        writing = asyncio.Lock()
+        known = {value for entry in self.old.values() for value in entry[2]}
+        limits = httpx.Limits(max_connections=FLYING)
+        async with (
+            httpx.AsyncClient(limits=limits, timeout=60, trust_env=False) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            for _ in range(FLYING):
+                group.create_task(self._embed(queue, client, writing))
+            batch: list[Chunk] = []
+            splitter = await asyncio.to_thread(_Splitter) if changed else None
+            for start in range(0, len(changed), _FILES):
+                assert splitter is not None
+                names = changed[start : start + _FILES]
+                for chunk in await asyncio.to_thread(splitter.split_all, folder, names):
+                    self.new[chunk[0]][2].append(chunk[1])
+                    if chunk[1] not in known:
+                        batch.append(chunk)
+                    if len(batch) == BATCH:
+                        await queue.put(batch)
+                        batch = []
+            if batch:
+                await queue.put(batch)
+            for _ in range(FLYING):
+                await queue.put(None)
+
+    async def _embed(
+        self, queue: "asyncio.Queue[list[Chunk] | None]", client: Any, writing: asyncio.Lock
+    ) -> None:
+        while batch := await queue.get():
+            texts = [text for _, _, text in batch]
+            body = {"model": MODEL, "input": texts, "encoding_format": "base64"}
+            answer = await client.post(f"{self.url}/embeddings", json=body)
+            answer.raise_for_status()
+            async with writing:
+                await asyncio.to_thread(self._write, batch, answer.content)
+
+    def _write(self, batch: list[Chunk], content: bytes) -> None:
+        import numpy as np
+
+        data = sorted(json.loads(content)["data"], key=lambda item: item["index"])
+        points = []
+        for (source, value, text), item in zip(batch, data, strict=True):
+            vector: Any = np.frombuffer(base64.b64decode(item["embedding"]), np.float32)
+            points.append(self.qe.Point(value, vector, {"source": source, "text": text}))
+        self.shard.update(self.qe.UpdateOperation.upsert_points(points))
+
+
+class _Splitter:
+    """Every 512 tokens of o200k_base, whose ranks lie in ragctl's package."""
+
+    def __init__(self) -> None:
+        import binascii
+
+        import numpy as np
+        import tiktoken
+
+        spec = find_spec("ragctl")
+        assert spec is not None
+        assert spec.origin is not None
+        ranks = Path(spec.origin).parent / "chunking" / "o200k_base.tiktoken.xz"
+        lines = lzma.decompress(ranks.read_bytes()).split()
+        tokens = list(map(binascii.a2b_base64, lines[::2]))
+        self.lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
+        from ragctl.chunking.tokens import PATTERN  # the encoding's own
+
+        self.encoding = tiktoken.Encoding(
+            "o200k_base",
+            pat_str=PATTERN,
+            mergeable_ranks=dict(zip(tokens, map(int, lines[1::2]), strict=True)),
+            special_tokens={},
+        )
+
+    def split_all(self, folder: Path, names: list[str]) -> list[Chunk]:
+        return [chunk for name in names for chunk in self.split(folder, name)]
+
+    def split(self, folder: Path, name: str) -> list[Chunk]:
+        data = (folder / name).read_bytes()
+        text = data.decode("utf-8", "replace")
+        data = text.encode()
+        ends = self.lengths[self.encoding.encode_to_numpy(text)].cumsum()
+        chunks: list[Chunk] = []
+        start = 0
+        seen: dict[bytes, int] = {}
+        while start < len(data):
+            last = int(ends.searchsorted(start, "right")) + CHUNK - 1
+            end = int(ends[min(last, len(ends) - 1)])
+            while end < len(data) and data[end] & 0xC0 == 0x80:
+                end -= 1  # no character is cut in two
+            part = data[start:end]
+            start = end
+            if part.strip():
+                seen[part] = seen.get(part, 0) + 1
+                key = hashlib.sha1(part).hexdigest()  # its text and which of the same it is
+                value = uuid.uuid5(_SPACE, f"{name}\0{key}\0{seen[part]}")
+                chunks.append((name, str(value), part.decode()))
+        return chunks
+
+
+def dump(store: Path) -> Iterator[dict[str, Any]]:
+    """Every point: source, text, the hash of the text that was sent, vector."""
+    import qdrant_edge as qe
+
+    from benchmarks.embedding_server import text_hash
+
+    shard = qe.EdgeShard.load(str(store / "shard"))
+    offset: Any = None
+    while True:
+        request = qe.ScrollRequest(offset=offset, limit=200, with_payload=True, with_vector=True)
+        records, offset = shard.scroll(request)
+        for record in records:
+            payload: Any = record.payload
+            vector: Any = record.vector
+            values = vector[""] if isinstance(vector, dict) else vector
+            sent = text_hash(payload["text"])
+            yield {**payload, "sent": sent, "vector": [float(value) for value in values]}
+        if offset is None:
+            break
+    shard.close()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "ingest":
+        ingest(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+    else:
+        for point in dump(Path(sys.argv[2])):
+            print(json.dumps(point))

@@ -1,0 +1,160 @@
+"""The benchmarks: their arithmetic, what they write, and that a wrong result is seen."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from benchmarks import corpus, embedding_server
+from benchmarks.checks import Stored, check, check_sent
+from benchmarks.embedding_server import DIM, MODEL, Running, running, table
+from benchmarks.measure import Sample, Side, Wrong, interleave, process, ratio, spread
+from benchmarks.sides import Ideal, Ragctl
+from benchmarks.table import Section, write
+from ragctl.index.points import text_hash
+
+
+def test_a_spread_is_the_median_and_the_range() -> None:
+    assert f"{spread([3.0, 1.0, 2.0, 10.0, 2.5]):.1f}" == "2.5 (1.0–10.0)"
+
+
+def test_a_ratio_is_of_medians_and_its_spread_of_the_rounds() -> None:
+    found = ratio([2.0, 4.0, 9.0], [1.0, 4.0, 3.0])
+    assert (found.median, found.least, found.greatest) == (4 / 3, 1.0, 3.0)
+
+
+def test_sides_run_in_turns_and_a_wrong_one_ends_it() -> None:
+    order: list[str] = []
+
+    def side(name: str) -> Side:
+        def took() -> Sample:
+            order.append(name)
+            return Sample(len(order), 0, 0)
+
+        return Side(name, took)
+
+    samples = interleave([side("a"), side("b")], 2)
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert [sample.wall for sample in samples["a"]] == [4, 5]
+
+    def refuse() -> None:
+        raise Wrong("no")
+
+    with pytest.raises(Wrong):
+        interleave([replace(side("c"), check=refuse)], 1)
+
+
+def test_a_process_is_measured_without_whoever_started_it() -> None:
+    ballast = bytearray(300 << 20)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    busy = "import time\nwhile time.process_time() < 0.2: pass"
+    sample = process([sys.executable, "-S", "-c", busy])
+    assert sample.wall >= sample.cpu >= 0.2
+    assert sample.peak < len(ballast) / 2
+
+
+def test_a_process_that_fails_or_hangs_is_wrong() -> None:
+    with pytest.raises(Wrong, match=r"ended with 3: .*why"):
+        process([sys.executable, "-c", "import sys; print('why', file=sys.stderr); sys.exit(3)"])
+    with pytest.raises(Wrong, match="more than 0 s"):
+        process([sys.executable, "-c", "input() or open('/dev/tty')", "x"], limit=0.01)
+
+
+def test_a_section_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Page\n\n<!-- one -->\nold\n<!-- end -->\n\n<!-- two -->\nkept\n<!-- end -->\n"
+    )
+    write(page, "one", Section(("", "s"), [["a\\1", "2"]], versions={"x": "1.2"}))
+    text = page.read_text()
+    assert "old" not in text
+    assert "kept" in text
+    assert "| a\\1 | 2 |" in text
+    assert "x 1.2." in text
+    write(page, "three", Section(("", "s"), [["b", "3"]]))
+    assert page.read_text().startswith(text.rstrip())
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with running() as started:
+        yield started
+
+
+def test_the_server_speaks_the_protocol_and_keeps_a_record(server: Running) -> None:
+    server.reset()
+    body = {"model": MODEL, "input": ["one", "two"], "dimensions": DIM}
+    answer = httpx.post(f"{server.url}/embeddings", json=body).json()
+    vector = np.asarray(answer["data"][1]["embedding"])
+    assert vector == pytest.approx(table()[embedding_server.row_of(text_hash("two"))])
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+    for wrong in ({"truncate": True}, {"input": [""]}, {"model": "other"}, {"dimensions": 5}):
+        assert httpx.post(f"{server.url}/embeddings", json=body | wrong).status_code == 400
+    record = server.record()
+    assert record.texts == [text_hash("one"), text_hash("two")]
+    assert (record.sizes, record.most_in_flight) == ([2], 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    documents = corpus.made(tmp_path_factory.mktemp("made") / "documents", 20, words=400)
+    (documents / "same.md").write_text("Twice.\n\n" * 3)
+    return documents
+
+
+@pytest.fixture(scope="module")
+def stored(folder: Path, server: Running) -> list[Stored]:
+    who = Ideal("bare ideal", folder, folder.parent / "ideal", server.url)
+    who.run()
+    return list(who.points())
+
+
+def test_right_results_pass(folder: Path, stored: list[Stored], server: Running) -> None:
+    assert check(folder, stored) == len(stored) > 21
+    who = Ragctl("ragctl", folder, folder.parent / "ragctl", server.url)
+    who.run()
+    assert check(folder, who.points()) >= 21
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda points: points[1:], "are not stored"),
+        (lambda points: [*points, points[0]], "stored 2 times"),
+        (lambda points: [*points, replace(points[0], source="gone.md")], "gone and still stored"),
+        (lambda points: [replace(points[0], text="other"), *points[1:]], "is not in the file"),
+        (lambda points: [replace(points[0], sent="0" * 32), *points[1:]], "not that of its text"),
+    ],
+)
+def test_wrong_results_are_seen(
+    spoil: object, said: str, folder: Path, stored: list[Stored]
+) -> None:
+    with pytest.raises(Wrong, match=said):
+        check(folder, spoil(stored))  # type: ignore[operator]
+
+
+def test_what_was_sent_is_compared_with_what_is_new() -> None:
+    sent = check_sent(["a", "b", "b"], [2, 1], {"a", "b"}, 64)
+    assert (sent.texts, sent.needed, sent.requests, sent.fewest) == (3, 2, 2, 1)
+    with pytest.raises(Wrong, match="1 texts"):
+        check_sent(["a"], [1], {"a", "b"}, 64)
+
+
+def test_changes_are_the_same_every_time_and_of_all_kinds(tmp_path: Path) -> None:
+    prints = set()
+    for name in ("one", "two"):
+        changed = corpus.change(corpus.made(tmp_path / name, 120), share=0.1)
+        assert (len(changed.edited), len(changed.deleted), len(changed.renamed)) == (8, 2, 1)
+        prints.add(corpus.fingerprint(tmp_path / name))
+    assert len(prints) == 1
+
+
+def test_the_benchmarks_are_listed() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[0] for line in listed.splitlines()} >= {"ingest", "unchanged"}
