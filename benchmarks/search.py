@@ -97,10 +97,11 @@ def _within(made: Made) -> Iterator[tuple[str, ...]]:
 
 def _own(made: Made, asked: Sequence[Asked]) -> dict[str, list[float]]:
     with opened(made.make()) as collection:
-        return {
-            mode: _times(lambda one, mode=mode: collection.query(one.query(mode)), asked)
-            for mode in _MODES
-        }
+
+        def ask(mode: str, one: Asked) -> object:
+            return collection.query(one.query(mode))
+
+        return {mode: _times(partial(ask, mode), asked) for mode in _MODES}
 
 
 def _asked(made: Made) -> list[Asked]:
@@ -146,7 +147,8 @@ def _recall(made: Made) -> float:
 
 
 def _all(collection: Collection) -> tuple[list[str], np.ndarray]:
-    ids, rows = [], np.empty((collection.count(), collection.settings.dim), dtype=np.float32)
+    ids: list[str] = []
+    rows = np.empty((collection.count(), collection.settings.dim), dtype=np.float32)
     for point in collection.scroll(fields=(), vectors=True):
         if point.dense is not None:
             rows[len(ids)] = point.dense

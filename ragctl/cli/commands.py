@@ -106,7 +106,7 @@ COMMANDS = {
 class Later(TyperCommand):
     """A command before it is called: its name and its line."""
 
-    def make_context(self, *given: Any, **extra: Any) -> typer.Context:
+    def make_context(self, *given: Any, **extra: Any) -> Any:
         assert self.name is not None
         return command(self.name).make_context(*given, **extra)
 
