@@ -61,7 +61,7 @@ def fill(collection: EdgeCollection, first: int, count: int) -> None:
 
 
 def joined(batches: int) -> int:
-    return batches * BATCH // edge._points(DIM, edge._JOINED)
+    return batches * BATCH * 5 // (4 * edge._points(DIM, edge._JOINED))
 
 
 def opened(store: Path) -> EdgeCollection:

@@ -175,7 +175,8 @@ class EdgeCollection:
         """Seal what was written, and join segments where more than `loose` are not joined."""
         info = self._optimized(self._sealing)
         self._unsealed = 0
-        joined = info.points_count // _points(self.settings.dim, _JOINED)
+        # Joined ones are four fifths full, or fuller.
+        joined = info.points_count * 5 // (4 * _points(self.settings.dim, _JOINED))
         room = shutil.disk_usage(self._folder).free > _ROOM + 2 * _JOINED * _SEAL_BYTES
         if info.segments_count > joined + loose and room:
             self._optimized(self._joining)
