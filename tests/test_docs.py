@@ -26,6 +26,7 @@ from ragctl.catalog import (
     provider_table,
     reranker_table,
 )
+from ragctl.cli import commands as table
 from ragctl.cli.main import app
 from ragctl.errors import UsageError
 from ragctl.pipeline import Pipeline, read_pipeline
@@ -107,7 +108,7 @@ def parsed(command: Command) -> dict[str, object]:
 
 def options(words: tuple[str, ...]) -> set[str]:
     """The options that a command has, its own and those of all."""
-    own = [group().commands[word] for word in words if word in group().commands][:1]
+    own = [table.command(word) for word in words if word in table.COMMANDS][:1]
     params = [*group().params, *(param for found in own for param in found.params)]
     names = {name for param in params for name in (*param.opts, *param.secondary_opts)}
     return names | {"--help", "-h"}

@@ -11,7 +11,7 @@ import pytest
 from ragctl import catalog
 from ragctl.catalog import Catalog, Layer
 from ragctl.embedding import Embedder, Patience, connect
-from ragctl.embedding.wires import REST
+from ragctl.embedding.wires.rest_wires import REST
 from ragctl.errors import BackendError, DocumentError, UsageError
 from ragctl.records import Json
 from tests.servers import faults

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ragctl import catalog
 from ragctl.embedding import Embedder, Patience, connect
-from ragctl.embedding.wires import REST
+from ragctl.embedding.wires.rest_wires import REST
 from ragctl.errors import DocumentError, UsageError
 from ragctl.records import Json
 from tests.facts import FACTS, LAYER_NORM, NOT_CUT_BY_JINA, OPENAI, SIZES

@@ -12,7 +12,7 @@ from ragctl.catalog import Layer
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.base import Options
 from ragctl.embedding.keys import Key
-from ragctl.embedding.wires import Voyage
+from ragctl.embedding.wires.voyage import Voyage
 from ragctl.errors import BackendError, DocumentError
 from ragctl.records import Json
 from tests.servers.vectors import tokens, vector

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ragctl.errors import UsageError
-from ragctl.records import Json
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from ragctl.records import Json
 
 # Whole escape sequences first (CSI, OSC and the like), then every control
 # character but tab and newline, then the marks that reorder or hide text.
@@ -32,7 +33,7 @@ _FIGURE = re.compile(r"[-+<]?[\d,./]*")
 
 LOG_FORMATS = ("text", "json")
 _format = "text"
-_about: dict[str, Json] = {}
+_about: "dict[str, Json]" = {}
 
 
 def log_as(form: str) -> None:
@@ -62,7 +63,7 @@ def logs_json() -> bool:
     return _format == "json"
 
 
-def about(**fields: Json) -> None:
+def about(**fields: "Json") -> None:
     """Fields that every line of JSON has from now on."""
     _about.update(fields)
 
@@ -129,7 +130,7 @@ def warn(
     level: str = "warning",
     event: str = "warning",
     message: str | None = None,
-    **fields: Json,
+    **fields: "Json",
 ) -> None:
     """A line on standard error: `text`, or an object with `message` (else `text`) and `fields`."""
     if logs_json():
@@ -145,7 +146,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _cleaned(value: Json) -> Json:
+def _cleaned(value: "Json") -> "Json":
     """A JSON value whose texts are one line each, as they are in text."""
     if isinstance(value, str):
         return one_line(value)
@@ -156,7 +157,7 @@ def _cleaned(value: Json) -> Json:
     return value
 
 
-def print_json(value: Json) -> None:
+def print_json(value: "Json") -> None:
     """The one JSON document of a command: UTF-8, the keys in their documented order."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
     sys.stdout.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")

@@ -9,23 +9,9 @@ from typing import Annotated, TextIO
 
 import typer
 
-from ragctl.cli import (
-    catalog,
-    check,
-    console,
-    evaluate,
-    ingest,
-    init,
-    inspect,
-    plan,
-    query,
-    schedule,
-    schema,
-    validate,
-    verify,
-)
+from ragctl.cli import console
+from ragctl.cli.commands import COMMANDS, Later, unread
 from ragctl.cli.ending import ending_of
-from ragctl.cli.options import read_env_file
 from ragctl.errors import UsageError
 
 app = typer.Typer(
@@ -36,24 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("ingest")(ingest.ingest)
-app.command("run")(ingest.run)
-app.command("plan")(plan.plan)
-app.command("failures")(plan.failures)
-app.command("verify")(verify.verify)
-app.command("init")(init.init)
-app.command("validate")(validate.validate)
-app.command("schema")(schema.schema)
-app.command("search")(query.search)
-app.command("eval")(evaluate.evaluate)
-app.command("status")(inspect.status)
-app.command("collections")(inspect.collections)
-app.command("show")(inspect.show)
-app.command("delete")(inspect.delete)
-app.command("models")(catalog.models)
-app.command("backends")(catalog.backends)
-app.command("check")(check.check)
-app.command("schedule")(schedule.schedule)
+for _name, _place in COMMANDS.items():
+    app.command(_name, cls=Later, help=_place.line)(unread)
 
 
 def _version(wanted: bool) -> None:
@@ -86,6 +56,8 @@ def common(
     ] = "text",
 ) -> None:
     """Options of every command; --debug and --log-format were taken out by `main`."""
+    from ragctl.cli.options import read_env_file
+
     read_env_file(env_file)
 
 

@@ -52,11 +52,11 @@ def environ() -> Mapping[str, str]:
 def read_env_file(path: Path | None) -> None:
     """Take an environment file in. Raises UsageError."""
     global _env_file
-    from ragctl.pipeline import with_env_file
-
     _environ.clear()
     _env_file = path
     if path is not None:
+        from ragctl.pipeline import with_env_file
+
         _environ.update(with_env_file({}, path))
 
 

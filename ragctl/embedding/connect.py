@@ -10,8 +10,7 @@ from ragctl.embedding.base import Answer, Embedder, Options, Request, Wire
 from ragctl.embedding.canary import THRESHOLD, Canary
 from ragctl.embedding.failover import Failover, Member
 from ragctl.embedding.guard import Guarded
-from ragctl.embedding.http import LOOPBACK, Api
-from ragctl.embedding.keys import Environment, Key, find
+from ragctl.embedding.keys import LOOPBACK, Environment, Key, find
 from ragctl.embedding.limiter import Limited, Limiter, of_key
 from ragctl.embedding.proving import Proving
 from ragctl.embedding.retry import Patience, Retrying
@@ -161,7 +160,8 @@ def _wire(
         from ragctl.embedding.wires.fastembed import FastEmbed
 
         return FastEmbed(model, provider, dim, usage, options), True
-    from ragctl.embedding.wires import REST
+    from ragctl.embedding.http import Api
+    from ragctl.embedding.wires.rest_wires import REST
 
     protocol = REST[provider.wire]
     assert provider.base_url is not None, "the catalogue has an address for every host"

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from ragctl.embedding import complaints
 from ragctl.embedding.base import Refused, Transient
 from ragctl.embedding.complaints import Complaint
-from ragctl.embedding.keys import Key
+from ragctl.embedding.keys import LOOPBACK, Key
 from ragctl.embedding.retry import Patience
 from ragctl.embedding.usage import Usage
 from ragctl.errors import BackendError
@@ -29,7 +29,6 @@ from ragctl.records import Json
 if TYPE_CHECKING:
     import httpx
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 INPUTS = frozenset({"input", "inputs", "texts", "prompt"})
 """The names that the wires have for the field with the texts."""
 

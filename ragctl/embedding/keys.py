@@ -12,6 +12,8 @@ from typing import Protocol
 
 from ragctl.errors import BackendError
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")  # a key may go there over plain http
+
 _SECONDS = 60.0  # for a key command, which may ask its user something
 _SALT = secrets.token_bytes(16)
 

@@ -18,14 +18,12 @@ from ragctl.catalog.choice import address
 from ragctl.embedding import Patience, Usage
 from ragctl.embedding.base import Answer, Request, Vectors, Wire
 from ragctl.embedding.connect import warn_of_plain_http
-from ragctl.embedding.http import Api
 from ragctl.embedding.keys import Environment, find
 from ragctl.embedding.limiter import Limited, Limiter, of_key
 from ragctl.embedding.retry import Retrying
 from ragctl.errors import UsageError
 from ragctl.index.points import embedded_text
 from ragctl.records import Hit
-from ragctl.search.rerank_wires import REST
 
 
 class Judge(Protocol):
@@ -153,10 +151,13 @@ def _over_http(
     environ: Mapping[str, str],
     patience: Patience,
 ) -> Reranker:
+    from ragctl.embedding.http import Api
+    from ragctl.search.rerank_wires import REST
+
     key = find(row, Environment(environ))
     url = address((base_url or row.base_url or "").rstrip("/").removesuffix("/rerank"))
     if row.wire == "voyage":
-        from ragctl.embedding.wires import Voyage
+        from ragctl.embedding.wires.voyage import Voyage
 
         url = Voyage.address(url, key)
     warn_of_plain_http(url, key)

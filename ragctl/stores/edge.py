@@ -55,10 +55,15 @@ _PATIENCE = 60.0  # seconds to wait for another process's batch or search
 
 # New points go to a segment that the engine keeps in memory. When it has grown
 # to about so many bytes it is sealed: rewritten as files that memory only maps.
-_SEAL_BYTES = 16 << 20
+_SEAL_BYTES = 32 << 20
 _POINT_BYTES = 8192  # of a usual point beside its vector, in that segment
 _ROOM = 128 << 20  # bytes that must be free; sealing alone asks for about 65 MiB
-_SEGMENTS = 64  # sealed segments are joined when there are more (opening takes 10-20 ms for each)
+
+# To open a segment takes 10 to 20 ms, so sealed ones are joined, to as many times their size
+# as keeps what joining takes small: about 80 MB of memory, and 3 s in which nobody searches.
+_JOINED = 8
+_LOOSE = 8  # segments beside joined ones that an ingest leaves so; its end leaves
+_LEFT = 6
 
 
 class EdgeStore:
@@ -149,6 +154,8 @@ class EdgeCollection:
         self._store = store
         self._folder = folder
         self._unsealed = 0  # bytes written since the last seal, about
+        self._sealing = _config(settings)
+        self._joining = _config(settings, _JOINED)
         self._shard = Shard(
             folder / "shard",
             store.lock_path(name, "shard"),
@@ -164,13 +171,23 @@ class EdgeCollection:
                 shard.update(operation)
         self._unsealed += sum(map(weight, (*batch.upserts, *batch.marks)))
         if self._unsealed >= _SEAL_BYTES:
-            self._seal()
+            self._seal(_LOOSE)
 
-    def _seal(self) -> None:
-        with self._shard.use() as shard:
+    def _seal(self, loose: int) -> None:
+        """Seal what was written, and join segments where more than `loose` are not joined."""
+        info = self._optimized(self._sealing)
+        self._unsealed = 0
+        # Joined ones are four fifths full, or fuller.
+        joined = info.points_count * 5 // (4 * _points(self.settings.dim, _JOINED))
+        room = shutil.disk_usage(self._folder).free > _ROOM + 2 * _JOINED * _SEAL_BYTES
+        if info.segments_count > joined + loose and room:
+            self._optimized(self._joining)
+
+    def _optimized(self, config: qe.EdgeConfig) -> "qe.ShardInfo":
+        with self._shard.use(config) as shard:
             shard.optimize()
             shard.flush()
-        self._unsealed = 0
+            return shard.info()
 
     def scroll(
         self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
@@ -250,14 +267,7 @@ class EdgeCollection:
         return self._store.lock(self.name, patience=patience, waiting=waiting)
 
     def finish(self) -> None:
-        self._seal()
-        with self._shard.use() as shard:
-            info = shard.info()
-        if info.segments_count > _SEGMENTS:
-            whole = info.points_count * self.settings.dim * 4 // 1024
-            segment_kb = max(_segment_kb(self.settings.dim), 4 * whole // _SEGMENTS)
-            self._shard.reopen(_config(self.settings, segment_kb))
-            self._seal()
+        self._seal(_LEFT)
 
     def close(self) -> None:
         self._shard.close()
@@ -275,17 +285,18 @@ def _check_room(folder: Path) -> None:
         )
 
 
-def _segment_kb(dim: int) -> int:
-    """The vectors of a segment that is due to be sealed; the engine measures segments by them."""
-    return _SEAL_BYTES * 4 * dim // (4 * dim + _POINT_BYTES) // 1024
+def _points(dim: int, seals: int) -> int:
+    """How many points a segment has into which so many are joined, about."""
+    return max(1, seals * _SEAL_BYTES // (4 * dim + _POINT_BYTES))
 
 
-def _config(settings: Settings, segment_kb: int | None = None) -> qe.EdgeConfig:
+def _config(settings: Settings, seals: int = 1) -> qe.EdgeConfig:
     """Data on disk behind the page cache, so that memory does not grow with it.
 
-    Segments are not joined beyond `segment_kb`, and left unsealed while much smaller.
+    Segments are joined while they are no larger than `seals` sealed ones, and left unsealed
+    while much smaller than one. The engine measures them by their vectors.
     """
-    usual = _segment_kb(settings.dim)
+    kb = 4 * settings.dim * _points(settings.dim, 1) // 1024
     return qe.EdgeConfig(
         vectors={
             DENSE: qe.EdgeVectorParams(
@@ -302,8 +313,8 @@ def _config(settings: Settings, segment_kb: int | None = None) -> qe.EdgeConfig:
         hnsw_config=qe.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10_000),
         optimizers=qe.EdgeOptimizersConfig(
             default_segment_number=1,
-            max_segment_size=segment_kb or usual,
-            indexing_threshold=max(1, usual // 6),
+            max_segment_size=max(1, seals * kb),
+            indexing_threshold=max(1, kb // 6),
         ),
     )
 

@@ -31,26 +31,22 @@ class Shard:
         self._turn = Turn(lock, what, patience=patience)
         self._mutex = threading.RLock()
         self._shard: qe.EdgeShard | None = None
+        self._config: qe.EdgeConfig | None = None  # as it was left
         self._last_use = 0.0
         self._stand_back = 0.0
         self._watcher: threading.Thread | None = None
-        self._closed = False
-
-    def rest(self) -> None:
-        """Close the shard until its next use: what it held in memory is let go."""
-        with self._mutex:
-            self._give_up()
-
-    def reopen(self, config: qe.EdgeConfig) -> None:
-        """Open the shard under other settings, which it keeps; the data must fit them."""
-        with self._mutex:
-            self._give_up()
-            self._open(config)
+        self._closed = threading.Event()
 
     @contextmanager
-    def use(self) -> Iterator[qe.EdgeShard]:
-        """The open shard, for the length of the `with`; engine failures become StoreError."""
+    def use(self, config: qe.EdgeConfig | None = None) -> Iterator[qe.EdgeShard]:
+        """The open shard, for the length of the `with`; engine failures become StoreError.
+
+        `config`: opened under these settings, which it keeps; the data must fit them.
+        """
         with self._mutex:
+            if config not in (None, self._config):
+                self._give_up()
+                self._config = config
             shard = self._shard or self._open()
             try:
                 with engine_errors(self._what):
@@ -62,18 +58,18 @@ class Shard:
 
     def close(self) -> None:
         with self._mutex:
-            self._closed = True
+            self._closed.set()
             self._give_up()
         if self._watcher is not None:
             self._watcher.join()
         self._turn.close()
 
-    def _open(self, config: qe.EdgeConfig | None = None) -> qe.EdgeShard:
+    def _open(self) -> qe.EdgeShard:
         time.sleep(max(0.0, self._stand_back - time.monotonic()))
         self._turn.take()
         try:
             with engine_errors(self._what):
-                self._shard = qe.EdgeShard.load(str(self._folder), config)
+                self._shard = qe.EdgeShard.load(str(self._folder), self._config)
         except BaseException:
             self._turn.give()
             raise
@@ -95,7 +91,7 @@ class Shard:
 
     def _watch(self) -> None:
         while True:
-            time.sleep(_TICK)
+            self._closed.wait(_TICK)
             if not self._mutex.acquire(blocking=False):
                 continue
             try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
-from ragctl.embedding.http import LOOPBACK
+from ragctl.embedding.keys import LOOPBACK
 from ragctl.telling.outcome import Outcome
 
 _SECONDS = 10.0  # one try, its whole answer included

@@ -1,0 +1,196 @@
+"""Embedded collections of made-up passages, made once and kept: what the search benchmarks search.
+
+They stand in $RAGCTL_BENCHMARKS, or a folder of that name where temporary files go.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.passages import SAMPLES, Passages
+from ragctl.embedding import builtin
+from ragctl.embedding.sparse import Sparse, SparseConfig
+from ragctl.index.points import (
+    FileStat,
+    PreparedChunk,
+    PreparedDocument,
+    digest,
+    namespace,
+    payloads,
+    point_ids,
+    text_hash,
+)
+from ragctl.index.run import Run
+from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
+from ragctl.records import Json
+from ragctl.stores.base import BM25, DENSE, Batch, Collection, Point, SparseVector
+from ragctl.stores.edge import EdgeCollection, EdgeStore
+
+NAME = "docs"
+LANGUAGE = "en"
+_BATCH = 256  # points written at once, as an ingest does
+_CHUNKS = 20  # of a document
+
+
+@dataclass(frozen=True)
+class Made:
+    """A collection of `count` passages at `dim`; `random`: vectors without any likeness."""
+
+    count: int
+    dim: int
+    random: bool = False
+
+    @property
+    def store(self) -> Path:
+        kind = "random" if self.random else "topics"
+        return home() / f"{kind}-{self.count}x{self.dim}"
+
+    @property
+    def passages(self) -> Passages:
+        return Passages(self.count)
+
+    def make(self) -> Path:
+        """The folder of its store; made if it is not there."""
+        if not self.store.is_dir():
+            half = self.store.with_suffix(".half")
+            shutil.rmtree(half, ignore_errors=True)
+            self._fill(EdgeStore(half))
+            half.rename(self.store)
+        return self.store
+
+    def _fill(self, store: EdgeStore) -> None:
+        _begin(store, self.dim)
+        with opened(Path(store.location)) as collection:
+            for points in self.points(collection):
+                collection.apply(Batch(marks=points))
+            collection.finish()
+
+    def points(self, collection: Collection) -> Iterator[list[Point]]:
+        """Batches of points, as an ingest would make them."""
+        words = Sparse(SparseConfig.from_json(collection.settings.sparse))
+        for number, texts in enumerate(self.passages.blocks()):
+            vectors = self._vectors(texts, number)
+            terms = words.documents(texts, [LANGUAGE] * len(texts))
+            rows = _rows(number, texts)
+            points = [
+                Point(point_id, payload, vector, SparseVector(*sparse))
+                for (point_id, payload), vector, sparse in zip(rows, vectors, terms, strict=True)
+            ]
+            for first in range(0, len(points), _BATCH):
+                yield points[first : first + _BATCH]
+
+    def _vectors(self, texts: list[str], number: int) -> np.ndarray:
+        if not self.random:
+            return builtin.embed(texts, self.dim)
+        dice = np.random.default_rng([3, number])
+        rows = dice.standard_normal((len(texts), self.dim), dtype=np.float32)
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def home() -> Path:
+    """Where collections are kept between runs."""
+    return Path(os.environ.get("RAGCTL_BENCHMARKS") or Path(tempfile.gettempdir(), "ragctl-bench"))
+
+
+@contextmanager
+def opened(store: Path) -> Iterator[EdgeCollection]:
+    collection = EdgeStore(store).open(NAME)
+    assert collection is not None
+    with closing(collection):
+        yield collection
+
+
+@contextmanager
+def peer(made: Made) -> Iterator[Callable[[str, Any], Sequence[object]]]:
+    """Ask QdrantClient(path=…), local mode, over the same points: by a mode and an `Asked`."""
+    from qdrant_client import QdrantClient, models
+
+    folder = home() / f"peer-{made.count}x{made.dim}"
+    if not folder.is_dir():
+        half = folder.with_suffix(".half")
+        shutil.rmtree(half, ignore_errors=True)
+        with closing(QdrantClient(path=str(half))) as client, opened(made.make()) as collection:
+            _fill_peer(client, collection)
+        half.rename(folder)
+
+    def ask(mode: str, asked: Any) -> Sequence[object]:
+        words = models.SparseVector(indices=asked.sparse.indices, values=asked.sparse.values)
+        sides = {"dense": asked.dense.tolist(), "sparse": words}
+        names = {"dense": DENSE, "sparse": BM25}
+        if mode in sides:
+            found = client.query_points(NAME, query=sides[mode], using=names[mode], limit=10)
+        else:
+            both = [
+                models.Prefetch(query=side, using=names[kind], limit=100)
+                for kind, side in sides.items()
+            ]
+            fusion = models.FusionQuery(fusion=models.Fusion.RRF)
+            found = client.query_points(NAME, prefetch=both, query=fusion, limit=10)
+        return found.points
+
+    with closing(QdrantClient(path=str(folder))) as client:
+        yield ask
+
+
+def _fill_peer(client: Any, collection: EdgeCollection) -> None:
+    from qdrant_client import models
+
+    client.create_collection(
+        NAME,
+        vectors_config={
+            DENSE: models.VectorParams(
+                size=collection.settings.dim, distance=models.Distance.COSINE
+            )
+        },
+        sparse_vectors_config={BM25: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+    )
+    points = collection.scroll(vectors=True)
+    while some := list(islice(points, _BATCH)):
+        client.upsert(NAME, [_of_peer(point) for point in some])
+
+
+def _of_peer(point: Point) -> Any:
+    from qdrant_client import models
+
+    assert point.dense is not None
+    assert point.sparse is not None
+    words = models.SparseVector(indices=point.sparse.indices, values=point.sparse.values)
+    vector: Any = {DENSE: point.dense.tolist(), BM25: words}
+    return models.PointStruct(id=point.id, vector=vector, payload=point.payload)
+
+
+def _begin(store: EdgeStore, dim: int) -> None:
+    """Make the collection with one document, by a run of its own."""
+    pipeline = Pipeline(
+        sources=(Source(SAMPLES / "en" / "link-api-handbook.md"),),
+        store=store.location,
+        collection=NAME,
+        embedding=Embedding("builtin", dim),
+        languages=(LANGUAGE,),
+        parsing=Parsing(workers=1),
+    )
+    Run(pipeline, store, {}).ingest()
+
+
+def _rows(block: int, texts: list[str]) -> Iterator[tuple[str, dict[str, Json]]]:
+    """Ids and payloads of documents of _CHUNKS passages each."""
+    for first in range(0, len(texts), _CHUNKS):
+        source = f"{block:04}/{first // _CHUNKS:03}.md"
+        some = texts[first : first + _CHUNKS]
+        chunks = [
+            PreparedChunk(n * 2000, n * 2000 + len(text), text, text_hash(text), None, n, (), 300)
+            for n, text in enumerate(some)
+        ]
+        content = digest(*(text.encode() for text in some))
+        document = PreparedDocument(source, content, source, LANGUAGE, {}, (), tuple(chunks))
+        stat = FileStat(source, "/made", sum(map(len, some)), 1_700_000_000_000_000_000)
+        ids = point_ids(namespace(NAME), source, [chunk.hash for chunk in chunks])
+        yield from zip(ids, payloads(document, stat, recipe="made", parts=1), strict=True)

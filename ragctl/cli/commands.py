@@ -1,0 +1,126 @@
+"""Every command: where it stands, and its line in the help.
+
+A command's module, and all that it imports, is imported when the command is called.
+"""
+
+from functools import cache
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand
+
+
+class Place(NamedTuple):
+    """A function of a module of this package, and the first paragraph of its docstring."""
+
+    module: str
+    function: str
+    line: str
+
+
+COMMANDS = {
+    "ingest": Place(
+        "ingest",
+        "ingest",
+        "Make a collection true to folders of documents: embed what changed, drop what is gone.",
+    ),
+    "run": Place(
+        "ingest", "run", "Carry out a pipeline file: the settings of `ingest`, written down once."
+    ),
+    "plan": Place(
+        "plan",
+        "plan",
+        "What a run would do, document by document, and its price; writes and sends nothing.",
+    ),
+    "failures": Place(
+        "plan",
+        "failures",
+        "The documents that the last runs could not index, why, and when they are tried again.",
+    ),
+    "verify": Place(
+        "verify",
+        "verify",
+        "Compare a collection with its marks, point by point, and with the sources of a pipeline.",
+    ),
+    "init": Place(
+        "init",
+        "init",
+        "Write a pipeline file that runs: asks a few questions, or takes flags and asks nothing.",
+    ),
+    "validate": Place(
+        "validate",
+        "validate",
+        "Check pipeline files without touching anything: no network, no store, nothing written.",
+    ),
+    "schema": Place(
+        "schema",
+        "schema",
+        "Print the JSON Schema of pipeline files, by which editors complete and check them.",
+    ),
+    "search": Place(
+        "query",
+        "search",
+        "Search a collection with the model that made it; the best passages come first.",
+    ),
+    "eval": Place(
+        "evaluate",
+        "evaluate",
+        "Measure retrieval: nDCG@10, recall, MRR, latency; compare settings, sweep dimensions.",
+    ),
+    "status": Place("inspect", "status", "What a collection holds, and what made it."),
+    "collections": Place(
+        "inspect",
+        "collections",
+        "The collections of a store, with the model and size of each.",
+    ),
+    "show": Place(
+        "inspect", "show", "A document as it is indexed: its metadata and its chunks in order."
+    ),
+    "delete": Place(
+        "inspect",
+        "delete",
+        "Remove documents from a collection, or all of it. A later ingest finds them again.",
+    ),
+    "models": Place(
+        "catalog",
+        "models",
+        "Embedding models: sizes, context, licence, price, and who runs them.",
+    ),
+    "backends": Place(
+        "catalog",
+        "backends",
+        "Who runs embedding models: protocols, addresses, keys, limits, prices.",
+    ),
+    "check": Place(
+        "check", "check", "Try the store and each backend with a text or two; write nothing."
+    ),
+    "schedule": Place(
+        "schedule",
+        "schedule",
+        "Print what runs a pipeline by the clock, or install it: for cron, or for systemd.",
+    ),
+}
+
+
+class Later(TyperCommand):
+    """A command before it is called: its name and its line."""
+
+    def make_context(self, *given: Any, **extra: Any) -> Any:
+        assert self.name is not None
+        return command(self.name).make_context(*given, **extra)
+
+
+@cache
+def command(name: str) -> TyperCommand:
+    """The command itself, with its options."""
+    module, function, _ = COMMANDS[name]
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(getattr(import_module(f"ragctl.cli.{module}"), function))
+    made = typer.main.get_command(alone)
+    assert isinstance(made, TyperCommand)
+    return made
+
+
+def unread() -> None:
+    """Stands for a command that is not imported yet; it is never called."""

@@ -1,0 +1,94 @@
+"""What a command imports: nothing heavy before it must. Each runs in a fresh process."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from ragctl.cli.commands import COMMANDS
+
+SAMPLES = Path(__file__).parent.parent / "sample_docs"
+
+# Of no use to an embedded search or an ingest of text. pydantic is typer's own.
+HEAVY = {
+    *("qdrant_client", "grpc", "httpx", "httpcore", "ssl", "asyncio", "numba"),
+    *("pypdf", "pypdfium2", "docx", "lxml", "bs4", "cryptography", "PIL"),
+    *("tiktoken", "py3langid", "pandas", "scipy", "matplotlib", "ir_measures", "torch"),
+    *("tqdm", "dotenv", "pathspec", "prometheus_client", "charset_normalizer"),
+}
+_RUN = """
+import json, sys
+from ragctl.cli.main import _run
+code = _run(sys.argv[1:])
+print("\\n" + json.dumps(sorted(sys.modules)))
+sys.exit(code)
+"""
+
+
+def imported(*words: str, home: Path) -> set[str]:
+    """The modules that a command has imported when it ends."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, *words],
+        env={**os.environ, "RAGCTL_HOME": str(home), "RAGCTL_CONFIG": str(home / "none")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.rstrip().rpartition("\n")[2]))
+
+
+def rooms(modules: set[str]) -> set[str]:
+    return {name.split(".")[1] for name in modules if name.startswith("ragctl.")}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def ingested(home: Path) -> set[str]:
+    """What an ingest of a folder with one Markdown file imports."""
+    folder = home / "folder"
+    folder.mkdir()
+    text = (SAMPLES / "en" / "link-api-handbook.md").read_text(encoding="utf-8")
+    (folder / "a.md").write_text(text, encoding="utf-8")
+    return imported("ingest", str(folder), home=home)
+
+
+def test_help_imports_no_room_but_its_own(home: Path) -> None:
+    found = imported("--help", home=home)
+    assert rooms(found) == {"cli", "errors"}
+    assert not found & {*HEAVY, "numpy", "pydantic", "qdrant_edge"}
+
+
+def test_help_of_a_command_imports_its_options_alone(home: Path) -> None:
+    found = imported("search", "--help", home=home)
+    assert rooms(found) <= {"cli", "errors", "records", "pipeline", "stores"}
+    assert not found & {*HEAVY, "numpy", "qdrant_edge"}
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "sparse"])
+def test_an_embedded_search_imports_nothing_heavy(
+    mode: str, ingested: set[str], home: Path
+) -> None:
+    found = imported("search", "how long is hourly data kept?", "--mode", mode, home=home)
+    assert not found & HEAVY
+    assert not rooms(found) & {"loaders", "limited", "telling", "schedule", "check", "evaluate"}
+
+
+def test_an_ingest_of_markdown_imports_no_client_and_no_pdf_reader(ingested: set[str]) -> None:
+    assert not ingested & (HEAVY - {"tiktoken", "py3langid", "pathspec", "tqdm", "asyncio", "ssl"})
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_lines_of_the_help_are_those_of_the_commands(name: str) -> None:
+    module, function, line = COMMANDS[name]
+    docstring = inspect.getdoc(getattr(import_module(f"ragctl.cli.{module}"), function)) or ""
+    assert " ".join(docstring.partition("\n\n")[0].split()) == line
