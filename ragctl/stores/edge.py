@@ -64,6 +64,7 @@ _ROOM = 128 << 20  # bytes that must be free; sealing alone asks for about 65 Mi
 _JOINED = 8
 _LOOSE = 8  # segments beside joined ones that an ingest leaves so; its end leaves
 _LEFT = 6
+_ANY = 1 << 46  # bytes of address space: files are mapped, not held
 
 
 class EdgeStore:
@@ -101,7 +102,7 @@ class EdgeStore:
         making = folder.with_name(f".{name}.{os.getpid()}.new")
         (making / "shard").mkdir(parents=True)
         with engine_errors(f"collection {name!r}"):
-            shard = qe.EdgeShard.create(str(making / "shard"), _config(settings))
+            shard = qe.EdgeShard.create(str(making / "shard"), _config(settings, _kb(settings)))
             for key, kind in {**dict.fromkeys(KEYWORDS, "keyword"), **settings.indexed}.items():
                 shard.update(qe.UpdateOperation.create_field_index(key, field_index(kind)))
             shard.close()
@@ -154,8 +155,6 @@ class EdgeCollection:
         self._store = store
         self._folder = folder
         self._unsealed = 0  # bytes written since the last seal, about
-        self._sealing = _config(settings)
-        self._joining = _config(settings, _JOINED)
         self._shard = Shard(
             folder / "shard",
             store.lock_path(name, "shard"),
@@ -175,19 +174,28 @@ class EdgeCollection:
 
     def _seal(self, loose: int) -> None:
         """Seal what was written, and join segments where more than `loose` are not joined."""
-        info = self._optimized(self._sealing)
+        with self._shard.use() as shard:
+            shard.optimize()
+            shard.flush()
+            info = shard.info()
         self._unsealed = 0
         # Joined ones are four fifths full, or fuller.
         joined = info.points_count * 5 // (4 * _points(self.settings.dim, _JOINED))
         room = shutil.disk_usage(self._folder).free > _ROOM + 2 * _JOINED * _SEAL_BYTES
         if info.segments_count > joined + loose and room:
-            self._optimized(self._joining)
+            self._join()
 
-    def _optimized(self, config: qe.EdgeConfig) -> "qe.ShardInfo":
-        with self._shard.use(config) as shard:
-            shard.optimize()
-            shard.flush()
-            return shard.info()
+    def _join(self) -> None:
+        """In a process of its own: it maps all that it joins, and holds up whoever calls it.
+
+        Nothing depends on it: segments that cannot be joined stay as they are.
+        """
+        from ragctl.limited import Pool
+
+        pool = Pool("ragctl.stores.edge:join", workers=1, seconds=_PATIENCE, memory=_ANY)
+        with pool, self._shard.lent() as folder:
+            for _ in pool.run([(str(folder), self.settings, _kb(self.settings))]):
+                pass
 
     def scroll(
         self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
@@ -273,6 +281,17 @@ class EdgeCollection:
         self._shard.close()
 
 
+def join(job: tuple[str, Settings, int]) -> None:
+    """Join segments of the shard in a folder; given is also what a sealed one has (`_kb`)."""
+    folder, settings, kb = job
+    shard = qe.EdgeShard.load(folder, _config(settings, kb, _JOINED))
+    shard.optimize()
+    shard.flush()
+    shard.close()
+    # What is sealed later is not to be joined at once.
+    qe.EdgeShard.load(folder, _config(settings, kb)).close()
+
+
 def _check_room(folder: Path) -> None:
     """Raises StoreError where the disk is nearly full: a write beyond its end into a file that
     memory maps, as the engine's are, kills the process.
@@ -290,13 +309,17 @@ def _points(dim: int, seals: int) -> int:
     return max(1, seals * _SEAL_BYTES // (4 * dim + _POINT_BYTES))
 
 
-def _config(settings: Settings, seals: int = 1) -> qe.EdgeConfig:
+def _kb(settings: Settings) -> int:
+    """Of vectors in a sealed segment; by them the engine measures segments."""
+    return 4 * settings.dim * _points(settings.dim, 1) // 1024
+
+
+def _config(settings: Settings, kb: int, seals: int = 1) -> qe.EdgeConfig:
     """Data on disk behind the page cache, so that memory does not grow with it.
 
     Segments are joined while they are no larger than `seals` sealed ones, and left unsealed
-    while much smaller than one. The engine measures them by their vectors.
+    while much smaller than one of `kb`.
     """
-    kb = 4 * settings.dim * _points(settings.dim, 1) // 1024
     return qe.EdgeConfig(
         vectors={
             DENSE: qe.EdgeVectorParams(

@@ -31,22 +31,15 @@ class Shard:
         self._turn = Turn(lock, what, patience=patience)
         self._mutex = threading.RLock()
         self._shard: qe.EdgeShard | None = None
-        self._config: qe.EdgeConfig | None = None  # as it was left
         self._last_use = 0.0
         self._stand_back = 0.0
         self._watcher: threading.Thread | None = None
         self._closed = threading.Event()
 
     @contextmanager
-    def use(self, config: qe.EdgeConfig | None = None) -> Iterator[qe.EdgeShard]:
-        """The open shard, for the length of the `with`; engine failures become StoreError.
-
-        `config`: opened under these settings, which it keeps; the data must fit them.
-        """
+    def use(self) -> Iterator[qe.EdgeShard]:
+        """The open shard, for the length of the `with`; engine failures become StoreError."""
         with self._mutex:
-            if config not in (None, self._config):
-                self._give_up()
-                self._config = config
             shard = self._shard or self._open()
             try:
                 with engine_errors(self._what):
@@ -55,6 +48,19 @@ class Shard:
                 self._last_use = time.monotonic()
                 if self._turn.wanted():
                     self._give_up()
+
+    @contextmanager
+    def lent(self) -> Iterator[Path]:
+        """The folder, for a process of ours that opens the shard itself: nobody else may."""
+        with self._mutex:
+            self._give_up()
+            time.sleep(max(0.0, self._stand_back - time.monotonic()))
+            self._turn.take()
+            try:
+                yield self._folder
+            finally:
+                self._stand_back = time.monotonic() + _YIELD
+                self._turn.give()
 
     def close(self) -> None:
         with self._mutex:
@@ -69,7 +75,7 @@ class Shard:
         self._turn.take()
         try:
             with engine_errors(self._what):
-                self._shard = qe.EdgeShard.load(str(self._folder), self._config)
+                self._shard = qe.EdgeShard.load(str(self._folder))
         except BaseException:
             self._turn.give()
             raise
