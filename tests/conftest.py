@@ -1,13 +1,38 @@
 """Fixtures that several modules share."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import ragctl.index.estimate
+import ragctl.index.ingest
+from tests import warm
 from tests.servers.jina import JinaServer
 from tests.servers.qdrant import QdrantFacade
 from tests.world import KEY, World
+
+MEMORY = Path("/dev/shm")
+ROOM = 2 << 30  # bytes; some 100 MB are in use at a time, and more where tests fail
+
+
+def pytest_configure() -> None:
+    """Temporary folders in memory: there are hundreds of stores, and a disk is waited for."""
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("TMPDIR", str(MEMORY))
+        tempfile.tempdir = None  # to be found again
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_parsers() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (ragctl.index.ingest, ragctl.index.estimate):
+            patch.setattr(module, "Pool", warm.WarmPool)
+        yield
+    warm.end()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The real command: exit codes, the documented JSON, what people and pipes see."""
+"""The command: exit codes, the documented JSON, what people and pipes see."""
 
 import json
 import os
@@ -16,6 +16,7 @@ import pytest
 
 from ragctl import errors
 from ragctl.cli import console
+from tests.command import call
 from tests.servers.jina import JinaServer
 from tests.world import KEY, paragraphs
 
@@ -27,7 +28,7 @@ HIT = {
 
 
 class Shell:
-    """Runs the command in a home of its own."""
+    """The command in a home of its own."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -40,6 +41,10 @@ class Shell:
         }
 
     def __call__(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return call(*words, environ={**self.environ, **environ}, cwd=self.home)
+
+    def process(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """The same in a process of its own."""
         return subprocess.run(
             [*RAGCTL, *words],
             env={**self.environ, **environ},
@@ -69,16 +74,16 @@ def shell(tmp_path: Path) -> Shell:
 
 
 def test_ingest_and_search_without_any_flag(shell: Shell) -> None:
-    first = shell("ingest", "docs")
+    first = shell.process("ingest", "docs")
     assert first.returncode == 0, first.stderr
     assert re.search(r"^docs: 2 added; 2 chunks embedded \(\d+ tokens.*\); \d", first.stdout)
     assert first.stdout.count("\n") == 1
     assert first.stderr == ""
-    found = shell("search", "how hot may the heat pump get")
+    found = shell.process("search", "how hot may the heat pump get")
     assert found.returncode == 0
     assert found.stdout.startswith("1. guide.md:1")
     assert "63 degrees" in found.stdout.split("\n2. ")[0]
-    again = shell("ingest", "docs")
+    again = shell.process("ingest", "docs")
     assert "2 unchanged; 0 chunks embedded" in again.stdout
 
 
@@ -180,7 +185,7 @@ def test_dry_run_writes_nothing(shell: Shell) -> None:
     assert shell.json("collections")["collections"] == []
 
 
-# Exit codes, each through the real command
+# Exit codes; test_exit_codes.py has those of real processes
 
 
 def test_exit_2_usage(shell: Shell) -> None:
@@ -256,7 +261,7 @@ def test_exit_9_locked(shell: Shell) -> None:
     from ragctl.stores.edge import EdgeStore
 
     with EdgeStore(shell.home / "store").lock("docs"):
-        done = shell("ingest", "docs")
+        done = shell.process("ingest", "docs")
     assert done.returncode == 9
     assert str(os.getpid()) in done.stderr
 

@@ -13,6 +13,7 @@ import pytest
 from ragctl import catalog
 from ragctl.pipeline import read_pipeline
 from ragctl.pipeline.template import Answers, render
+from tests import command
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "ragctl"]
@@ -31,15 +32,7 @@ def environ(folder: Path) -> dict[str, str]:
 
 
 def call(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=environ(folder),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return command.call(*arguments, environ=environ(folder), cwd=folder)
 
 
 def test_without_a_terminal_it_takes_the_defaults_and_the_file_runs(folder: Path) -> None:

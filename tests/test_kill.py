@@ -17,7 +17,7 @@ from tests.servers import faults
 from tests.servers.qdrant import QdrantFacade
 from tests.world import DIM, NO_PARSER, World, counts, paragraphs
 
-ROUNDS = 8
+ROUNDS = 6
 
 
 def command(world: World) -> list[str]:

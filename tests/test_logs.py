@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.command import call
 from tests.servers.hooks import Hooks
 from tests.servers.jina import JinaServer
 from tests.waiting import until
@@ -41,7 +42,7 @@ class Shell:
         }
 
     def __call__(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return self.start([*RAGCTL, *words], **environ)
+        return call(*words, environ={**self.environ, **environ}, cwd=self.home)
 
     def telling(self, url: str, *words: str) -> subprocess.CompletedProcess[str]:
         """A run of p.toml that tells at the URL, in r.json and in m.prom."""
@@ -53,17 +54,6 @@ class Shell:
         text = file.read_text(encoding="utf-8").partition("\n[report]")[0]
         told = REPORT.format(url=url, report=report, metrics=metrics)
         file.write_text(text + told, encoding="utf-8")
-
-    def start(self, words: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            words,
-            env={**self.environ, **environ},
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=False,
-        )
 
 
 @pytest.fixture

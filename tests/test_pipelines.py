@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ from ragctl.index.scan import scan
 from ragctl.loaders import walk
 from ragctl.pipeline import Parsing, Pipeline, Source, read_pipeline
 from ragctl.stores import open_store
+from tests.command import call
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "pipelines"
@@ -139,16 +138,8 @@ def test_it_plans_documents(name: str, plans: dict[str, Report], homes: dict[str
 @pytest.mark.parametrize("name", WHOLE)
 def test_the_command_plans_all_sample_documents(name: str, tmp_path: Path) -> None:
     """No key is set, and there is nothing to reach: `--dry-run` needs neither."""
-    command = [sys.executable, "-m", "ragctl", "run", f"pipelines/{name}.toml"]
-    done = subprocess.run(
-        [*command, "--dry-run", "--json"],
-        env={"PATH": os.environ["PATH"], **environ(tmp_path)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
+    words = ("run", f"pipelines/{name}.toml", "--dry-run", "--json")
+    done = call(*words, environ={"PATH": os.environ["PATH"], **environ(tmp_path)}, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     check(name, found)

@@ -10,9 +10,12 @@ import pytest
 
 from ragctl.errors import IdentityMismatch, UsageError
 from ragctl.index.report import Report
+from ragctl.index.run import Run
 from ragctl.index.saved import SavedPlan, read_plan
 from ragctl.pipeline import Budget, Embedding, Source
 from tests.world import World, counts, paragraphs
+
+NOON = 1_800_000_000.0
 
 
 def plan(world: World, **changes: Any) -> tuple[Report, SavedPlan]:
@@ -183,13 +186,21 @@ def test_a_plan_of_other_settings_is_refused(edge_world: World) -> None:
 def test_what_was_due_for_the_plan_is_due_for_its_run(edge_world: World) -> None:
     world = edge_world
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
+
+    def at(seconds: float) -> Run:
+        job = world.run()
+        job.clock = lambda: seconds
+        return job
+
     for _ in range(2):
-        world.ingest()
+        with closing((job := at(NOON)).store):
+            job.ingest()
     world.write("a.md", paragraphs("one"))
-    _, saved = plan(world)
+    with closing((job := at(NOON)).store):
+        _, saved = job.plan()
     assert "bad.pdf" not in saved.tasks
-    job = world.run()
-    job.saved, job.clock = saved, lambda: saved.made + 100 * 86_400
+    job = at(NOON + 100 * 86_400)
+    job.saved = saved
     with closing(job.store):
         assert counts(job.ingest()) == {"added": 1, "failed": 1}
 

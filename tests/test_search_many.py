@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +17,11 @@ from ragctl.records import Hit
 from ragctl.search import Ask
 from ragctl.search.library import Searcher
 from ragctl.search.many import Question, answer_all, hit_json, read_questions, trec_lines, written
+from tests.command import call
 from tests.searching import searcher
 from tests.servers import faults
 from tests.waiting import until
 from tests.world import World, paragraphs
-
-ROOT = Path(__file__).parents[1]
-RAGCTL = (sys.executable, "-m", "ragctl")
 
 
 def read(data: str | bytes) -> list[Question]:
@@ -173,15 +170,9 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
 # The command
 
 
-def command(home: Path, *words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [*RAGCTL, *words],
-        input=data,
-        env={**os.environ, "RAGCTL_HOME": str(home / "store"), "PYTHONPATH": str(ROOT)},
-        cwd=home,
-        capture_output=True,
-        check=False,
-    )
+def command(home: Path, *words: str, data: bytes = b"") -> "subprocess.CompletedProcess[str]":
+    environ = {**os.environ, "RAGCTL_HOME": str(home / "store")}
+    return call(*words, environ=environ, cwd=home, data=data)
 
 
 def started(home: Path, *words: str) -> subprocess.Popen[bytes]:
@@ -205,8 +196,8 @@ def test_questions_from_a_file(home: Path) -> None:
     words = ("search", "--queries", "q.jsonl", "--out", "r.jsonl", "--trec", "r.trec", "-n", "1")
     done = command(home, *words)
     assert done.returncode == 3
-    assert done.stderr.decode().startswith("failed: two: the question has no letters")
-    assert b"docs: 1 questions answered, 1 failed; 1 hits;" in done.stdout
+    assert done.stderr.startswith("failed: two: the question has no letters")
+    assert "docs: 1 questions answered, 1 failed; 1 hits;" in done.stdout
     rows = [json.loads(line) for line in (home / "r.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == ["one", "two"]
     assert (home / "r.trec").read_text().startswith("one Q0 a.md 1 ")
@@ -291,7 +282,7 @@ def test_questions_from_standard_input(home: Path) -> None:
     assert done.returncode == 0
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["query"] for row in rows] == ["pump", "fan"]
-    assert done.stderr.startswith(b"docs: 2 questions answered; ")
+    assert done.stderr.startswith("docs: 2 questions answered; ")
 
 
 @pytest.mark.parametrize(
@@ -315,8 +306,8 @@ def test_questions_from_standard_input(home: Path) -> None:
 def test_wrong_usage_is_one_line(home: Path, words: tuple[str, ...]) -> None:
     done = command(home, *words, data=b"pump\n")
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(b"ragctl: ")
-    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith("ragctl: ")
+    assert done.stderr.count("\n") == 1
     assert {entry.name for entry in home.iterdir()} == {"docs", "store"}
 
 

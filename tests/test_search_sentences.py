@@ -1,4 +1,4 @@
-"""The reranker that needs no download: what it brings, over the questions of the samples."""
+"""The reranker that needs no download: what it brings, over a third of the samples' questions."""
 
 import json
 from math import log2
@@ -36,7 +36,7 @@ def test_it_finds_more_in_the_samples(tmp_path: Path) -> None:
     place = open_store(store, environ={})
     Run(pipeline, place, {}).ingest()
     place.close()
-    rows: list[Row] = [json.loads(line) for line in QUESTIONS.read_text("utf-8").splitlines()]
+    rows: list[Row] = [json.loads(line) for line in QUESTIONS.read_text("utf-8").splitlines()[::3]]
     with open_collection(store=store, environ={}) as found:
         gains = {}
         for name in (None, "sentences"):

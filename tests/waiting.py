@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until it is true, at most so long."""
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until it is true, at most so long: a busy machine is slow to start a process."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came true"
