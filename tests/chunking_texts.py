@@ -4,6 +4,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import pytest
+
+from ragctl.chunking import tokens
 from ragctl.records import Document, Heading, Kind
 
 
@@ -171,3 +174,21 @@ def markdown(text: str, source: str = "made") -> Document:
             headings.append(Heading(at, min(level, 6), line.strip("# \n")))
         at += len(line)
     return Document(source, text, "markdown", headings=tuple(headings))
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The characters of each text that is encoded from now on, remembered edges among them."""
+    seen: list[int] = []
+    encode, count_edge = tokens.encode, tokens.count_edge
+
+    def encoded(text: str) -> tokens.Tokens:
+        seen.append(len(text))
+        return encode(text)
+
+    def counted(text: str) -> int:
+        seen.append(len(text))
+        return count_edge(text)
+
+    monkeypatch.setattr(tokens, "encode", encoded)
+    monkeypatch.setattr(tokens, "count_edge", counted)
+    return seen

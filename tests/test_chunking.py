@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragctl.chunking import count, recipe, split, tokens
-from ragctl.chunking.splitter import chunks as split_with
+from ragctl.chunking import count, recipe, split
 from ragctl.errors import UsageError
 from ragctl.records import Chunk, Document, Heading, Kind, Page
-from tests.chunking_texts import KINDS, LATIN, REAL, markdown
+from tests.chunking_texts import KINDS, LATIN, REAL, counting, markdown
 
 
 def check(document: Document, size: int, overlap: int = 0) -> list[Chunk]:
@@ -260,23 +259,15 @@ def test_overlap_repeats_whole_sentences_and_stays_inside_a_section() -> None:
             assert chunk.text.startswith("#")
 
 
-def test_each_text_is_encoded_about_once() -> None:
+def test_each_text_is_encoded_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = counting(monkeypatch)
     for name in ("short paragraphs", "russian", "chinese", "one paragraph", "table", "functions"):
         texts = KINDS[name]
         document = texts.document(texts.units(1500))
-        seen = 0
-
-        def counting(text: str) -> tokens.Tokens:
-            nonlocal seen
-            seen += len(text)
-            return tokens.encode(text)
-
-        chunks = split_with(document, 512, 0, counting)
-        assert len(chunks) > 10
-        assert seen <= 1.15 * len(document.text), name
-        seen = 0
-        split_with(document, 512, 64, counting)
-        assert seen <= 1.3 * len(document.text), name
+        for overlap, share in ((0, 1.15), (64, 1.3)):
+            encoded.clear()
+            assert len(split(document, size=512, overlap=overlap)) > 10
+            assert len(document.text) <= sum(encoded) <= share * len(document.text), name
 
 
 @pytest.mark.parametrize(

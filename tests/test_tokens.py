@@ -16,6 +16,7 @@ from tiktoken_ext import openai_public  # type: ignore[import-untyped]
 
 from ragctl.chunking import count, tokens
 from ragctl.chunking.tokens import PIECE, TokenMap, encode, pieces
+from tests.chunking_texts import counting
 
 MIXED = (
     "Don't panic: 3,141 people (and 59 dogs) said «хорошо, пойдём!» at 10:45.\n\n"
@@ -122,24 +123,19 @@ def test_exact_counts_any_span(text: str, random_: random.Random) -> None:
             assert whole.exact(start, end) == count(text[start:end])
 
 
-def test_exact_counts_long_spans_and_encodes_little() -> None:
-    encoded = 0
-
-    def counting(text: str) -> tokens.Tokens:
-        nonlocal encoded
-        encoded += len(text)
-        return encode(text)
-
+def test_exact_counts_long_spans_and_encodes_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = counting(monkeypatch)
     text = MIXED * 400 + "z" * (PIECE + 50_000) + MIXED * 400
-    whole = TokenMap(text, counting)
-    assert encoded == len(text)
+    whole = TokenMap(text)
+    assert sum(encoded) == len(text)
     generator = random.Random(3)
-    encoded = 0
+    encoded.clear()
     for _ in range(400):
         start = generator.randrange(len(MIXED) * 390)
         end = len(text[: start + generator.randint(800, 3000)].rstrip())
         assert whole.exact(start, end) == len(encode(text[start:end]))
-    assert encoded < 400 * 60
+    assert encoded
+    assert sum(encoded) < 400 * 60
     run = len(MIXED) * 400
     start, end = run - 40, run + PIECE + 20_000
     assert whole.exact(start, end) == len(encode(text[start:end]))

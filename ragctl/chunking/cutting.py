@@ -16,9 +16,10 @@ the highest rank of a larger span, the chunks at that cut and at the one that
 it displaced.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,17 +63,7 @@ ORDER: tuple[tuple[Place, float], ...] = (
 SLACK = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """The places of one kind: their characters, tokens and ranks, in text order."""
-
-    places: Ints
-    tokens: Ints
-    ranks: NDArray[np.uint32]
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """Where a span begins, and how strong a place that is."""
 
     place: int
@@ -80,8 +71,7 @@ class Cut:
     rank: int
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """text[start:end], from token `first` to `last` of the whole text."""
 
     start: int
@@ -91,6 +81,28 @@ class Span:
     cut: Cut
     step: int = 0  # of the order: what the whole has no place for, its parts have none for
     tokens: int = 0  # exact, once counted
+
+
+class Tier:
+    """The places of one kind: their characters, tokens and ranks, in text order."""
+
+    def __init__(self, places: Ints, tokens: Ints, ranks: NDArray[np.uint32]) -> None:
+        # As memoryviews: what bisect reads faster than arrays.
+        self._places, self._tokens = places.data, tokens.data
+        self._ranks = ranks
+
+    def highest(self, kind: Place, after: int, low: int, high: int, full: int) -> Cut | None:
+        """The place of highest rank behind a character, from token `low` to token `high`."""
+        left = max(bisect_right(self._places, after), bisect_left(self._tokens, low))
+        right = bisect_right(self._tokens, high)
+        if left >= right:
+            return None
+        best = left + int(self._ranks[left:right].argmax())
+        # Text that repeats itself has equal ranks: fill chunks from its beginning.
+        if self._tokens[best] < full < high:
+            near = bisect_right(self._tokens, full)
+            best = near - 1 - int(self._ranks[best:near][::-1].argmax())
+        return Cut(self._places[best], kind, int(self._ranks[best]))
 
 
 class Cutter:
@@ -110,16 +122,15 @@ class Cutter:
 
     @cached_property
     def _reader(self) -> Reader:
-        return Reader(self._document)
-
-    @cached_property
-    def _structure(self) -> dict[Place, Ints]:
-        return self._reader.structure(self._fits)
+        return Reader(self._document, self._fits)
 
     @cached_property
     def _order(self) -> list[tuple[Place, float]]:
-        """`ORDER` without what this document has none of."""
-        none = {kind for kind, places in self._structure.items() if not len(places)}
+        """`ORDER` without the headings that this document has none of."""
+        levels = {heading.level for heading in self._document.headings}
+        none = {level for level in HEADINGS if level not in levels}
+        if not levels:
+            none.add(Place.ORPHAN)
         return [(kind, margin) for kind, margin in ORDER if kind not in none]
 
     def _leaves(self) -> Iterator[Span]:
@@ -134,7 +145,7 @@ class Cutter:
             if span.last - span.first <= self._size + SLACK:
                 tokens = self._map.exact(span.start, span.end)
                 if tokens <= self._size:
-                    yield replace(span, tokens=tokens)
+                    yield span._replace(tokens=tokens)
                     continue
             cut, step = self._cut(span)
             end = cut.place
@@ -165,7 +176,7 @@ class Cutter:
             if tokens > self._size:
                 continue
             keeper = owner[index - 1]
-            spans[keeper] = replace(left, end=right.end, last=right.last, tokens=tokens)
+            spans[keeper] = left._replace(end=right.end, last=right.last, tokens=tokens)
             spans[index] = None
             after[keeper] = after[index]
             last = (after[keeper] if after[keeper] >= 0 else len(leaves)) - 1
@@ -179,29 +190,14 @@ class Cutter:
             low, high = span.first + inner, span.last - inner
             if low > high:
                 continue
-            tier = self._tier(kind, span)
-            index = self._highest(tier, span, low, high)
-            if index is not None:
-                return Cut(int(tier.places[index]), kind, int(tier.ranks[index])), step
+            # Beyond the span's own beginning too: its indentation may be a token that lies before.
+            full = span.first + self._size - 2
+            cut = self._tier(kind, span).highest(kind, span.cut.place, low, high, full)
+            if cut is not None:
+                return cut, step
         # No character begins a token of its own: a few characters of many tokens each.
         middle = span.start + (span.end - span.start + 1) // 2
         return Cut(middle, Place.CHARACTER, 0), len(self._order)
-
-    def _highest(self, tier: Tier, span: Span, low: int, high: int) -> int | None:
-        """Index of the place of highest rank between two tokens inside of a span."""
-        # Beyond the span's own beginning too: its indentation may be a token that lies before.
-        begun = int(tier.places.searchsorted(span.cut.place, "right"))
-        left = max(begun, int(tier.tokens.searchsorted(low)))
-        right = int(tier.tokens.searchsorted(high, "right"))
-        if left >= right:
-            return None
-        best = left + int(tier.ranks[left:right].argmax())
-        # Text that repeats itself has equal ranks: fill chunks from its beginning.
-        full = span.first + self._size - 2
-        if tier.tokens[best] < full < high:
-            near = int(tier.tokens.searchsorted(full, "right"))
-            best += int(np.flatnonzero(tier.ranks[best:near] == tier.ranks[best])[-1])
-        return best
 
     def _tier(self, kind: Place, span: Span) -> Tier:
         if kind in (Place.WORD, Place.CHARACTER):
@@ -211,13 +207,7 @@ class Cutter:
                 read = self._reader.words if kind is Place.WORD else self._reader.characters
                 self._tiers[kind] = self._make(kind, read(span.start, span.end))
         elif kind not in self._tiers:
-            if kind is Place.SENTENCE:
-                places = self._reader.sentences()
-            elif kind is Place.CLAUSE:
-                places = self._reader.clauses()
-            else:
-                places = self._structure[kind]
-            self._tiers[kind] = self._make(kind, places)
+            self._tiers[kind] = self._make(kind, self._reader.places(kind))
         return self._tiers[kind]
 
     def _make(self, kind: Place, places: Ints) -> Tier:

@@ -1,5 +1,8 @@
 """The lines of a document: indentation, gaps, fences, tables, items, wrapped lines."""
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,49 +10,71 @@ from ragctl.records import Document
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Codes = NDArray[np.uint32]
 
 _ALIKE = 6  # first characters that two rows of something share
 _FIRST_WORD = 16  # characters of a line's first word that are measured
 _WRAPPED = 32  # a shorter line is not a wrapped one
+_AROUND = 4  # lines before and after one that say how wide its paragraph is
+
+_BULLETS = "-*+•"
+_DIGITS = "0123456789"
+
+
+def among(codes: Codes, marks: str) -> Bools:
+    """Which code points are one of some marks below U+2030."""
+    return _table(marks).take(codes, mode="clip")
+
+
+@cache
+def _table(marks: str) -> Bools:
+    table = np.zeros(0x2031, np.bool_)
+    table[[ord(mark) for mark in marks]] = True
+    return table
+
+
+def windows(codes: Codes, size: int) -> Codes:
+    """A view: row i is the `size` code points from i on."""
+    step = codes.itemsize
+    return np.ndarray((len(codes) - size + 1, size), codes.dtype, codes, 0, (step, step))
 
 
 class Lines:
-    """The lines of a document that hold more than white space, as parallel arrays."""
+    """The lines of a document that hold more than white space, as parallel arrays.
 
-    def __init__(self, document: Document, codes: NDArray[np.uint32], space: Bools) -> None:
+    `solid`: the characters that are not white space, and the text's end.
+    """
+
+    def __init__(self, document: Document, codes: Codes, space: Bools, solid: Ints) -> None:
         length = len(document.text)
-        breaks = np.flatnonzero(codes[:length] == ord("\n"))
+        breaks = (codes[:length] == ord("\n")).nonzero()[0]
         starts = np.concatenate(([0], breaks + 1))
         ends = np.concatenate((breaks, [length]))
-        first = starts.copy()
-        indented = np.flatnonzero(space[starts])
-        if len(indented):
-            solid = np.append(np.flatnonzero(~space[:length]), length)
-            first[indented] = solid[solid.searchsorted(starts[indented])]
-        kept = np.flatnonzero(first < ends)
+        first = solid[solid.searchsorted(starts)]
+        kept = (first < ends).nonzero()[0]
         self.starts: Ints = starts[kept]
         self.ends: Ints = ends[kept]
         self.first: Ints = first[kept]  # first character that is not white space
         self.indent: Ints = self.first - self.starts
-        self.gap: Bools = np.diff(kept, prepend=0) > 1  # an empty line stands before it
+        self.gap: Bools = np.empty(len(kept), np.bool_)  # an empty line stands before it
+        self.gap[:1] = kept[:1] > 1
+        self.gap[1:] = kept[1:] - kept[:-1] > 1
         self.lead = codes[self.first]
-        second, third = codes[self.first + 1], codes[self.first + 2]
-        self.fence = np.zeros(len(kept), np.bool_)  # ``` or ~~~, and what stands between
-        self.mark = np.zeros(len(kept), np.bool_)  # the ``` or ~~~ alone
+        none = np.zeros(len(kept), np.bool_)
+        self.fence: Bools = none  # ``` or ~~~, and what stands between
+        self.mark: Bools = none  # the ``` or ~~~ alone
+        self.table: Bools = none
+        self.item: Bools = none
         if document.kind == "markdown":
             tick = (self.lead == ord("`")) | (self.lead == ord("~"))
-            self._fences(document.text, np.flatnonzero(tick & (self.lead == second)))
-        prose = ~self.fence & (document.kind != "code")
-        self.table: Bools = (self.lead == ord("|")) & prose
-        bullet = (
-            np.isin(self.lead, np.array([ord(mark) for mark in "-*+•"])) & space[self.first + 1]
-        )
-        digit = (self.lead >= ord("0")) & (self.lead <= ord("9"))
-        number = digit & (
-            (((second == ord(".")) | (second == ord(")"))) & space[self.first + 2])
-            | (((third == ord(".")) | (third == ord(")"))) & space[self.first + 3])
-        )
-        self.item: Bools = (bullet | number) & prose
+            ticks = (tick & (self.lead == codes[self.first + 1])).nonzero()[0]
+            if len(ticks):
+                self.fence, self.mark = none.copy(), none.copy()
+                self._fences(document.text, ticks)
+        if document.kind != "code":
+            self.table = (self.lead == ord("|")) & ~self.fence
+            self.item = self._items(codes, space) & ~self.fence
+        self.framed = bool((self.fence | self.table).any())
 
     def _fences(self, text: str, candidates: Ints) -> None:
         opened, fence = -1, ""
@@ -69,27 +94,40 @@ class Lines:
         if opened >= 0:
             self.fence[opened:] = True
 
-    def wrapped(self, codes: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> Bools:
+    def _items(self, codes: Codes, space: Bools) -> Bools:
+        """Lines that begin with a bullet, or with a number of one or two digits."""
+        found = np.zeros(len(self.lead), np.bool_)
+        few = among(self.lead, _BULLETS + _DIGITS).nonzero()[0]
+        if len(few):
+            one = self.first[few]
+            two, three = one + 1, one + 2
+            short = among(codes[two], ".)") & space[three]
+            long = among(codes[three], ".)") & space[one + 3]
+            bullet = among(codes[one], _BULLETS)
+            found[few] = np.where(bullet, space[two], short | long)
+        return found
+
+    def wrapped(self, codes: Codes, kinds: NDArray[np.uint8]) -> Bools:
         """Lines that go on a paragraph: their first word had no room on the line before.
 
         "No room" is judged by the longest of the lines around. Lines of one
         length, or with one beginning, are rows of something.
         """
-        count = len(self.starts)
         length = self.ends - self.starts
-        widest, narrowest = length.copy(), length.copy()
-        for shift in range(1, min(5, count)):
-            for into, out in ((np.s_[shift:], np.s_[:-shift]), (np.s_[:-shift], np.s_[shift:])):
-                np.maximum(widest[into], length[out], out=widest[into])
-                np.minimum(narrowest[into], length[out], out=narrowest[into])
-        word = np.ones(count, np.int64)
-        going = np.ones(count, np.bool_)
-        for shift in range(1, _FIRST_WORD):
-            at = self.first + shift
-            going &= (kinds[at] == 0) & (codes[at] < 0x2E80)  # below: no Chinese or Japanese
-            word += going
+        widest, narrowest = _around(length, np.maximum), _around(length, np.minimum)
+        # A word ends at any mark, and before Chinese or Japanese.
+        stops = np.append(((kinds != 0) | (codes >= 0x2E80)).nonzero()[0], len(codes))
+        word = stops[stops.searchsorted(self.first + 1)] - self.first
         previous = np.concatenate(([0], length[:-1]))
-        beginnings = np.lib.stride_tricks.sliding_window_view(codes, _ALIKE)[self.first]
+        beginnings = windows(codes, _ALIKE)[self.first]
         alike = np.concatenate(([False], (beginnings[1:] == beginnings[:-1]).all(axis=1)))
-        full = (previous + 1 + word > widest) & (previous >= _WRAPPED)
+        full = (previous + 1 + np.minimum(word, _FIRST_WORD) > widest) & (previous >= _WRAPPED)
         return full & (widest > narrowest) & ~alike & ~self.gap
+
+
+def _around(values: Ints, best: Callable[[Ints, Ints], Ints]) -> Ints:
+    """The best of each value and the four before and after it."""
+    found = np.concatenate((values[:1].repeat(_AROUND), values, values[-1:].repeat(_AROUND)))
+    for step in (1, 2, 4, 1):  # of 2, of 4, of 8, of 9
+        found = best(found[:-step], found[step:])
+    return found

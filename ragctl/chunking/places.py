@@ -5,7 +5,6 @@ space. All of it is read off arrays of code points, one pass per question: a
 regular expression per question would cost more than tokenising the text.
 """
 
-import unicodedata
 from collections.abc import Callable
 from enum import IntEnum
 from functools import cache, cached_property
@@ -13,7 +12,19 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ragctl.chunking.lines import Bools, Ints, Lines
+from ragctl.chunking.characters import (
+    CLOSER,
+    COMMA,
+    FULL_COMMA,
+    FULL_STOP,
+    JOINER,
+    SPACE,
+    STOP,
+    classes,
+    joined,
+    lower,
+)
+from ragctl.chunking.lines import Bools, Ints, Lines, among, windows
 from ragctl.records import Document
 
 
@@ -39,47 +50,9 @@ class Place(IntEnum):
 
 HEADINGS = tuple(Place)[:6]
 
-# Classes of characters.
-_SPACE, _STOP, _FULL_STOP, _CLOSER, _COMMA, _FULL_COMMA = range(1, 7)
-_CHARACTERS = {
-    # ends a sentence when a space follows: Latin, Arabic, Devanagari, Armenian, Ethiopic
-    _STOP: ".!?…؟۔।॥։።",
-    # ends a sentence by itself: Chinese, Japanese, half-width Japanese, Burmese, Khmer, Tibetan
-    _FULL_STOP: "。！？；．｡‼⁇⁈⁉။។།",
-    _CLOSER: "\"')]}»”’›」』）】》〉*_`",
-    _COMMA: ",;:—–،؛",
-    _FULL_COMMA: "，、：､",
-}
 _RANKED = 32  # characters from a place on that decide its rank among its kind
 _REACH = {Place.WORD: 12, Place.CHARACTER: 12}  # fewer characters where places are dense
-_JOINER = 0x200D  # joins the characters on both sides: a family of emoji
 _BATCH = 1 << 14  # places ranked at a time
-
-
-@cache
-def _classes() -> NDArray[np.uint8]:
-    table = np.zeros(0x110000, np.uint8)
-    table[[code for code in range(0x3001) if chr(code).isspace()]] = _SPACE
-    for kind, characters in _CHARACTERS.items():
-        table[[ord(character) for character in characters]] = kind
-    return table
-
-
-@cache
-def _lower() -> Bools:
-    """Lower-case letters, of the scripts below U+2000 (Latin, Greek, Cyrillic, Armenian…)."""
-    table = np.zeros(0x110000, np.bool_)
-    table[[code for code in range(0x2000) if chr(code).islower()]] = True
-    return table
-
-
-@cache
-def _joined() -> Bools:
-    """Characters that belong to the one before: marks, variation selectors, joiners, skin tones."""
-    table = np.zeros(0x110000, np.bool_)
-    table[[code for code in range(0x10000) if unicodedata.category(chr(code))[0] == "M"]] = True
-    table[[_JOINER, *range(0x1F3FB, 0x1F400), *range(0xE0020, 0xE01F0)]] = True
-    return table
 
 
 @cache
@@ -88,33 +61,42 @@ def _weights() -> NDArray[np.uint32]:
     return generator.integers(0, 1 << 32, _RANKED, dtype=np.uint32) | np.uint32(1)
 
 
-_RULES = np.array([ord(mark) for mark in "=-~^\"'`#*+_:."])
+_RULES = "=-~^\"'`#*+_:."  # underline a heading
 
 
 def _before(values: Bools) -> Bools:
     """Each line's value replaced by that of the line before it."""
-    return np.concatenate(([False], values[:-1]))
+    before = np.zeros_like(values)
+    before[1:] = values[:-1]
+    return before
+
+
+def _distinct(places: Ints) -> Ints:
+    """Each of some sorted places once."""
+    if len(places) < 2:
+        return places
+    return places[np.concatenate(([True], places[1:] != places[:-1]))]
 
 
 class Reader:
-    """Reads the places of one document."""
+    """Reads the places of one document, each kind when it is asked for.
 
-    def __init__(self, document: Document) -> None:
+    `fits(starts, ends)` says which spans of characters a chunk could hold
+    whole: the lines of such a table or fence are `ROW`, of others `LINE`.
+    """
+
+    def __init__(self, document: Document, fits: Callable[[Ints, Ints], Bools]) -> None:
         self.document = document
         self.length = len(document.text)
+        self._fits = fits
         # The padding lets every look to the right stay inside of the array.
         padded = document.text + "\0" * _RANKED
         self._codes = np.frombuffer(padded.encode("utf-32-le"), np.uint32)
-        self._kinds = _classes()[self._codes]
-
-    @cached_property
-    def _space(self) -> Bools:
-        space: Bools = self._kinds == _SPACE
-        return space
-
-    @cached_property
-    def _lines(self) -> Lines:
-        return Lines(self.document, self._codes, self._space)
+        self._kinds = classes().take(self._codes)
+        self._space: Bools = self._kinds == SPACE
+        solid = (~self._space[: self.length]).nonzero()[0]
+        self._solid = np.concatenate((solid, [self.length]))
+        self._lines = Lines(document, self._codes, self._space, self._solid)
 
     def rank(self, kind: Place, places: Ints) -> NDArray[np.uint32]:
         """A hash of the text from each place on; the highest is cut first.
@@ -125,24 +107,23 @@ class Reader:
         follows too. It knows nothing of what stands before the place, so new
         text elsewhere leaves the order of the places as it was.
         """
-        windows = np.lib.stride_tricks.sliding_window_view(self._codes, _RANKED)
+        reach = _REACH.get(kind, _RANKED)
+        rows, weights, column = windows(self._codes, reach), _weights()[:reach], np.arange(reach)
         ranks = np.empty(len(places), np.uint32)
-        column = np.arange(_RANKED)
         for at in range(0, len(places), _BATCH):
             some = places[at : at + _BATCH]
-            window = windows[some]
+            window = rows[some]
             if kind not in HEADINGS:
                 line = self._lines.starts.searchsorted(some, "right") - 1
-                reach = np.minimum(self._lines.ends[line] - some, _REACH.get(kind, _RANKED))
-                window = window * (column < reach[:, None])
-            ranks[at : at + _BATCH] = window @ _weights()
+                window *= column < (self._lines.ends[line] - some)[:, None]
+            ranks[at : at + _BATCH] = window @ weights
         ranks ^= ranks >> np.uint32(16)
         ranks *= np.uint32(0x85EBCA6B)
         ranks ^= ranks >> np.uint32(13)
         if kind is Place.CHARACTER:
             # Lowest, so that a cluster is cut only where nothing else can be.
-            joined = _joined()[self._codes[places]] | (self._codes[places - 1] == _JOINER)
-            ranks[joined] = 0
+            bound = joined()[self._codes[places]] | (self._codes[places - 1] == JOINER)
+            ranks[bound] = 0
         return ranks
 
     def indentation(self, place: int) -> int:
@@ -155,100 +136,130 @@ class Reader:
         kept = self.document.kind == "code" or self._lines.fence[line]
         return int(self._lines.starts[line]) if kept else place
 
-    def structure(self, fits: Callable[[Ints, Ints], Bools]) -> dict[Place, Ints]:
-        """Places that lines and headings make.
-
-        `fits(starts, ends)` says which spans of characters a chunk could hold
-        whole: the lines of such a table or fence are `ROW`, of others `LINE`.
-        """
-        lines = self._lines
-        found = self._source_code() if self.document.kind == "code" else self._prose(fits)
-        places = {kind: np.zeros(0, np.int64) for kind in (Place.LINE, Place.ROW)}
-        places |= {kind: lines.first[chosen] for kind, chosen in found.items()}
-        pages = np.array([page.start for page in self.document.pages], np.int64)
-        places[Place.BLOCK] = np.union1d(places[Place.BLOCK], self._onto_text(pages))
-        for level in HEADINGS:
-            at = [heading.start for heading in self.document.headings if heading.level == level]
-            places[level] = self._onto_text(np.array(at, np.int64))
-        places[Place.ORPHAN] = np.unique(self._headed[1])
-        return {kind: self._allowed(kind, each) for kind, each in places.items()}
-
-    def sentences(self) -> Ints:
-        """Beginnings of sentences, but for the first of a paragraph."""
-        at = np.flatnonzero((self._kinds == _STOP) | (self._kinds == _FULL_STOP))
-        own = self._kinds[at] == _FULL_STOP
-        stop = at
-        at = at + 1
-        for _ in range(4):
-            kinds = self._kinds[at]
-            at = at + ((kinds == _CLOSER) | (kinds == _STOP) | (kinds == _FULL_STOP))
-        spaced = self._space[at]
-        at = self._past_space(at)
-        # "J. Smith", "e.g. this", "3. May": a point that ends no sentence.
-        short = (self._codes[stop] == ord(".")) & ~self._two_letters(stop)
-        good = (spaced & ~_lower()[self._codes[at]] & ~short) | own
-        return self._allowed(Place.SENTENCE, np.unique(at[good & ~self._space[at]]))
-
-    def clauses(self) -> Ints:
-        """First characters after commas, colons, dashes."""
-        at = np.flatnonzero((self._kinds == _COMMA) | (self._kinds == _FULL_COMMA))
-        own = self._kinds[at] == _FULL_COMMA
-        at = at + 1
-        at = at + (self._kinds[at] == _CLOSER)
-        spaced = self._space[at]
-        at = self._past_space(at)
-        return self._allowed(Place.CLAUSE, np.unique(at[(spaced | own) & ~self._space[at]]))
+    def places(self, kind: Place) -> Ints:
+        """The places of a kind in the whole text, but for words and characters."""
+        if kind in HEADINGS:
+            return self._allowed(kind, self._headings(kind))
+        if kind is Place.ORPHAN:
+            return self._allowed(kind, _distinct(self._headed[1]))
+        if kind is Place.SENTENCE:
+            return self._allowed(kind, self._sentences())
+        if kind is Place.CLAUSE:
+            return self._allowed(kind, self._clauses())
+        places = self._lines.first[self._block if kind is Place.BLOCK else self._inner[kind]]
+        if kind is Place.BLOCK and self.document.pages:
+            pages = np.array([page.start for page in self.document.pages], np.int64)
+            places = np.union1d(places, self._onto_text(pages))
+        return self._allowed(kind, places)
 
     def words(self, start: int, end: int) -> Ints:
         """First characters of words inside of a span."""
         space = self._space[start:end]
-        return np.flatnonzero(space[:-1] & ~space[1:]) + (start + 1)
+        return (space[:-1] & ~space[1:]).nonzero()[0] + (start + 1)
 
     def characters(self, start: int, end: int) -> Ints:
         """Characters inside of a span that are not white space."""
-        return np.flatnonzero(~self._space[start + 1 : end]) + (start + 1)
+        return (~self._space[start + 1 : end]).nonzero()[0] + (start + 1)
 
-    def _source_code(self) -> dict[Place, Bools]:
+    @cached_property
+    def _block(self) -> Bools:
+        """Lines that begin a block."""
         lines = self._lines
-        closing = np.isin(lines.lead, np.array([ord(mark) for mark in ")]}"]))
-        top = (lines.indent == 0) & ~closing
-        block = lines.gap & top
-        part = (lines.gap | (top & _before(lines.indent > 0))) & ~block
-        return {Place.BLOCK: block, Place.PART: part, Place.LINE: ~closing & ~block & ~part}
+        if self.document.kind == "code":
+            block: Bools = lines.gap & (lines.indent == 0) & ~among(lines.lead, ")]}")
+        elif lines.framed:
+            block = (lines.gap & ~self._inside & ~self._nested) | self._edge
+            block &= ~(self._inside & lines.mark)
+        else:
+            block = lines.gap & ~self._nested
+        return block
 
-    def _prose(self, fits: Callable[[Ints, Ints], Bools]) -> dict[Place, Bools]:
+    @cached_property
+    def _nested(self) -> Bools:
+        """Items of a list, and what belongs to one, behind an empty line."""
         lines = self._lines
-        gap, item, fence, table = lines.gap, lines.item, lines.fence, lines.table
-        edge = (fence & lines.mark & ~_before(fence)) | (~fence & _before(fence))
-        edge |= (fence & lines.mark & _before(fence & lines.mark)) | (table != _before(table))
-        inside = (fence | table) & ~edge
-        nested = gap & item & (_before(item) | _before(lines.indent >= 2))
+        deep = lines.indent >= 2
+        nested: Bools = lines.gap & lines.item & _before(lines.item | deep)
         if self.document.kind == "markdown":
-            nested |= gap & (lines.indent >= 2) & ~edge
-        block = ((gap & ~inside & ~nested) | edge) & ~(inside & lines.mark)
-        kept = inside & self._held_whole(edge, fits)
+            nested |= lines.gap & deep & ~self._edge
+        return nested
+
+    @cached_property
+    def _edge(self) -> Bools:
+        """Lines that begin a table or a fence, or follow one."""
+        fence, table = self._lines.fence, self._lines.table
+        if not self._lines.framed:
+            return fence
+        mark = fence & self._lines.mark
+        edge = (mark & ~_before(fence)) | (~fence & _before(fence))
+        edge |= (mark & _before(mark)) | (table != _before(table))
+        return edge
+
+    @cached_property
+    def _inside(self) -> Bools:
+        return (self._lines.fence | self._lines.table) & ~self._edge
+
+    @cached_property
+    def _inner(self) -> dict[Place, Bools]:
+        """Lines that begin a part of a block, a line of it, a row of what is held whole."""
+        return self._inner_code() if self.document.kind == "code" else self._inner_prose()
+
+    def _inner_code(self) -> dict[Place, Bools]:
+        lines = self._lines
+        closing = among(lines.lead, ")]}")
+        top = (lines.indent == 0) & ~closing
+        part = (lines.gap | (top & _before(lines.indent > 0))) & ~self._block
+        none = np.zeros_like(part)
+        return {Place.PART: part, Place.LINE: ~closing & ~self._block & ~part, Place.ROW: none}
+
+    def _inner_prose(self) -> dict[Place, Bools]:
+        lines, block, edge, inside = self._lines, self._block, self._edge, self._inside
+        gap, item, fence = lines.gap, lines.item, lines.fence
+        kept = inside & self._held_whole() if lines.framed else inside
         # Right after ``` and right before the ``` that closes it there is nothing to cut.
-        inside &= ~lines.mark & ~_before(lines.mark & edge)
-        part = (nested & ~inside) | (gap & inside & ~kept) | (item & (lines.indent == 0) & ~block)
+        inside = inside & ~lines.mark & ~_before(lines.mark & edge)
+        nested = self._nested & ~inside
+        part = nested | (gap & inside & ~kept) | (item & (lines.indent == 0) & ~block)
         line = (inside & ~kept) | item | ~(gap | lines.wrapped(self._codes, self._kinds) | fence)
         line &= ~block & ~part & ~(kept | (fence & ~inside))
-        return {
-            Place.BLOCK: block,
-            Place.PART: part & ~block,
-            Place.LINE: line,
-            Place.ROW: kept & inside,
-        }
+        return {Place.PART: part & ~block, Place.LINE: line, Place.ROW: kept & inside}
 
-    def _held_whole(self, edge: Bools, fits: Callable[[Ints, Ints], Bools]) -> Bools:
+    def _held_whole(self) -> Bools:
         """Lines of tables and fences that a chunk could hold whole."""
-        lines = self._lines
-        if not len(edge):
-            return edge
-        firsts = np.union1d(np.flatnonzero(edge), [0])
+        lines, edge = self._lines, self._edge
+        firsts = np.union1d(edge.nonzero()[0], [0])
         lasts = np.append(firsts[1:], len(edge)) - 1
-        whole: Bools = fits(lines.first[firsts], lines.ends[lasts])
+        whole: Bools = self._fits(lines.first[firsts], lines.ends[lasts])
         held: Bools = np.repeat(whole, lasts - firsts + 1)
         return held
+
+    def _sentences(self) -> Ints:
+        """Beginnings of sentences, but for the first of a paragraph."""
+        stop = (self._kinds >= STOP).nonzero()[0]
+        own = self._kinds[stop] == FULL_STOP
+        at = stop + 1
+        for _ in range(4):
+            at += self._kinds[at] >= CLOSER
+        spaced = self._space[at]
+        self._pass_space(at)
+        # "J. Smith", "e.g. this", "3. May": a point that ends no sentence.
+        short = (self._codes[stop] == ord(".")) & ~self._two_letters(stop)
+        good = (spaced & ~lower()[self._codes[at]] & ~short) | own
+        return _distinct(at[good & ~self._space[at]])
+
+    def _clauses(self) -> Ints:
+        """First characters after commas, colons, dashes."""
+        at = ((self._kinds == COMMA) | (self._kinds == FULL_COMMA)).nonzero()[0]
+        own = self._kinds[at] == FULL_COMMA
+        at += 1
+        at += self._kinds[at] == CLOSER
+        spaced = self._space[at]
+        self._pass_space(at)
+        return _distinct(at[(spaced | own) & ~self._space[at]])
+
+    def _headings(self, level: Place) -> Ints:
+        found = [heading.start for heading in self.document.headings if heading.level == level]
+        return self._onto_text(np.array(found, np.int64))
 
     @cached_property
     def _headed(self) -> tuple[Ints, Ints]:
@@ -260,8 +271,9 @@ class Reader:
         after = lines.starts.searchsorted(starts, "right")
         # The "====" that underlines a heading belongs to it.
         first = np.append(lines.first, self.length)
-        under = np.isin(self._codes[first[after]], _RULES) & ~np.append(lines.gap, True)[after]
-        after += under & (self._codes[first[after]] == self._codes[first[after] + 1])
+        codes = self._codes[first[after]]
+        under = among(codes, _RULES) & ~np.append(lines.gap, True)[after]
+        after += under & (codes == self._codes[first[after] + 1])
         return starts, np.maximum.accumulate(first[after])
 
     def _allowed(self, kind: Place, places: Ints) -> Ints:
@@ -271,29 +283,23 @@ class Reader:
             starts, contents = self._headed
             heading = starts.searchsorted(places) - 1  # the last that starts before the place
             places = places[(heading < 0) | (places > contents[heading])]
-        if kind in (Place.SENTENCE, Place.CLAUSE) and (lines.fence.any() or lines.table.any()):
+        if kind in (Place.SENTENCE, Place.CLAUSE) and lines.framed:
             line = lines.starts.searchsorted(places, "right") - 1
             places = places[~(lines.fence | lines.table)[line]]
         return places
 
     def _onto_text(self, places: Ints) -> Ints:
-        """Places moved right, past white space."""
-        on_space = self._space[places]
-        if on_space.any():
-            solid = np.append(np.flatnonzero(~self._space[: self.length]), self.length)
-            places = places.copy()
-            places[on_space] = solid[solid.searchsorted(places[on_space])]
-        return np.unique(places)
+        """Places moved right, past white space, in order."""
+        return _distinct(np.sort(self._solid[self._solid.searchsorted(places)]))
 
-    def _past_space(self, places: Ints) -> Ints:
-        """Places moved right by up to three spaces; more of them end a paragraph anyway."""
+    def _pass_space(self, places: Ints) -> None:
+        """Move places right by up to three spaces; more of them end a paragraph anyway."""
         for _ in range(3):
-            places = places + self._space[places]
-        return places
+            places += self._space[places]
 
     def _two_letters(self, stops: Ints) -> Bools:
         """Whether two letters, or three digits, or a closing mark stand before each point."""
         one, two, three = (self._codes[np.maximum(stops - back, 0)] for back in (1, 2, 3))
         digit = [(code >= ord("0")) & (code <= ord("9")) for code in (one, two, three)]
-        solid = _classes()[two] == 0
-        return np.where(digit[0], digit[1] & digit[2], solid | (_classes()[one] == _CLOSER))
+        solid = classes()[two] == 0
+        return np.where(digit[0], digit[1] & digit[2], solid | (classes()[one] == CLOSER))

@@ -4,7 +4,7 @@ import re
 from bisect import bisect_right
 
 from ragctl.chunking.cutting import Cutter
-from ragctl.chunking.tokens import Encode, TokenMap, encode
+from ragctl.chunking.tokens import TokenMap
 from ragctl.records import Chunk, Document, Heading
 
 # Where repeated text may begin: behind these, the better ones first.
@@ -19,11 +19,11 @@ _BEGINNINGS = tuple(
 )
 
 
-def chunks(document: Document, size: int, overlap: int, encode: Encode = encode) -> list[Chunk]:
-    """The chunks of a document; `encode` turns text into tokens."""
+def chunks(document: Document, size: int, overlap: int) -> list[Chunk]:
+    """The chunks of a document."""
     if not document.text or document.text.isspace():
         return []
-    tokens = TokenMap(document.text, encode)
+    tokens = TokenMap(document.text)
     context = _Context(document)
     found: list[Chunk] = []
     for span in Cutter(document, tokens, size - overlap).spans():

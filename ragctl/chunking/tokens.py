@@ -9,8 +9,9 @@ rests on that to count any span exactly after encoding the text once.
 
 import gzip
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,6 @@ PIECE = 1 << 16
 _NEAR = 96  # how far from an edge to look for a seam, in characters
 
 Tokens = NDArray[np.uint32]
-Encode = Callable[[str], Tokens]
 
 
 def vocabulary() -> list[bytes]:
@@ -71,11 +71,11 @@ def pack(tokens: Sequence[bytes]) -> bytes:
 
 
 @cache
-def _loaded() -> "tuple[tiktoken.Encoding, NDArray[np.int64]]":
+def _loaded() -> "tuple[tiktoken.Encoding, NDArray[np.uint8]]":
     import tiktoken
 
     tokens = vocabulary()
-    lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
+    lengths = np.fromiter(map(len, tokens), np.uint8, len(tokens))
     encoding = tiktoken.Encoding(
         name=ENCODING,
         pat_str=PATTERN,
@@ -90,7 +90,7 @@ def encoding() -> "tiktoken.Encoding":
     return _loaded()[0]
 
 
-def byte_lengths() -> NDArray[np.int64]:
+def byte_lengths() -> NDArray[np.uint8]:
     """Length in bytes of every ordinary token, by token id."""
     return _loaded()[1]
 
@@ -99,6 +99,12 @@ def encode(text: str) -> Tokens:
     """Tokens of `text`; the text of a special token is ordinary text here."""
     tokens: Tokens = encoding().encode_to_numpy(text, disallowed_special=())
     return tokens
+
+
+@lru_cache(1 << 12)
+def count_edge(text: str) -> int:
+    """Tokens of the few characters at the edge of a span: a word or a stop, seen before."""
+    return len(encoding().encode_ordinary(text))
 
 
 def pieces(text: str) -> Iterator[tuple[int, int, bool]]:
@@ -145,29 +151,29 @@ def first(text: str, tokens: int) -> str:
 class TokenMap:
     """Where the tokens of one text lie, and exact counts of its spans.
 
-    `encode` is called once for each piece of the text, and again only for the
-    few characters between the edge of a counted span and the nearest seam.
+    Each piece of the text is encoded once, and again only the few characters
+    between the edge of a counted span and the nearest seam.
     """
 
-    def __init__(self, text: str, encode: Encode = encode) -> None:
+    def __init__(self, text: str) -> None:
         self.text = text
-        self._encode = encode
         spans = list(pieces(text))
-        tokens = np.concatenate([encode(text[start:end]) for start, end, _ in spans])
+        tokens = [encode(text[start:end]) for start, end, _ in spans]
         self.rough = [end for _, end, at_seam in spans if not at_seam]
-        lengths = byte_lengths()[tokens]
-        byte_starts = np.cumsum(lengths)
-        byte_starts -= lengths
+        lengths = byte_lengths()[tokens[0] if len(tokens) == 1 else np.concatenate(tokens)]
+        starts = lengths.cumsum(dtype=np.int64)
+        starts -= lengths
         if not text.isascii():
-            data = np.frombuffer(text.encode(), np.uint8)
-            characters = np.cumsum((data & 0xC0) != 0x80)
-            byte_starts = characters[byte_starts] - 1
-        self.starts: NDArray[np.int64] = byte_starts  # character at which each token starts
-        self.total = len(tokens)
+            # Bytes from 0x80 to 0xBF go on a character.
+            begins = np.frombuffer(text.encode(), np.int8) >= -0x40
+            starts = begins.cumsum()[starts] - 1
+        self.starts: NDArray[np.int64] = starts  # character at which each token starts
+        self.total = len(starts)
+        self._starts = starts.data  # what bisect reads faster
 
     def at(self, position: int) -> int:
         """Index of the first token that starts at or after a character position."""
-        return int(self.starts.searchsorted(position))
+        return bisect_left(self._starts, position)
 
     def at_all(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """`at` of many positions."""
@@ -180,20 +186,22 @@ class TokenMap:
         the whole text; only what lies outside of them is encoded anew.
         """
         text = self.text
-        if end - start <= _NEAR or any(start < cut < end for cut in self.rough):
-            return len(self._encode(text[start:end]))
+        if end - start <= _NEAR:
+            return count_edge(text[start:end])
+        if self.rough and any(start < cut < end for cut in self.rough):
+            return len(encode(text[start:end]))
         if start == 0 or (text[start - 1] == "\n" and text[start] not in "/\n"):
             first, head = start, 0
         elif seam := SEAM.search(text, start, start + _NEAR):
             first = seam.end()
-            head = len(self._encode(text[start:first]))
+            head = count_edge(text[start:first])
         else:
-            return len(self._encode(text[start:end]))
+            return len(encode(text[start:end]))
         if end == len(text) or SEAM.match(text, end - 1):
             last, tail = end, 0
         elif seam := LAST_SEAM.match(text, max(first, end - _NEAR), end):
             last = seam.end()
-            tail = len(self._encode(text[last:end]))
+            tail = count_edge(text[last:end])
         else:
-            return len(self._encode(text[start:end]))
+            return len(encode(text[start:end]))
         return head + self.at(last) - self.at(first) + tail

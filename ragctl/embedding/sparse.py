@@ -33,7 +33,9 @@ _RUNS = re.compile(
     r"\U00020000-\U0003134f]+"
 )
 # Numbers that stand by themselves; those within a word (E104, V400) are part of it.
-_NUMBERS = re.compile(r"(?<![A-Za-z\u0400-\u04ff])\d+(?![A-Za-z\u0400-\u04ff])")
+# A digit stands first in the pattern: a search that begins by looking back is thrice as slow.
+_LETTER = r"[A-Za-z\u0400-\u04ff]"
+_NUMBERS = re.compile(rf"\d(?<!{_LETTER}\d)\d*(?!{_LETTER})")
 _COUNTING = 1e6  # a saturation so high that a weight is the count
 
 
@@ -134,7 +136,8 @@ class Sparse:
         return sorted(ids), [1.0] * len(ids)
 
     def _document(self, text: str, language: str) -> SparseVector:
-        if self._is_spaced(language) and not _RUNS.search(text):  # nothing is to be added
+        if self._is_spaced(language) and (text.isascii() or not _RUNS.search(text)):
+            # Nothing is to be added.
             vector = _weighing(language, self.config).embed_document(text)
             return vector.indices, vector.values
         return self._weigh(self._tokens(text, language))
