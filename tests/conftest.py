@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import ragctl.index.estimate
-import ragctl.index.ingest
+import ragctl.index.prepare
 from tests import warm
 from tests.servers.jina import JinaServer
 from tests.servers.qdrant import QdrantFacade
@@ -29,8 +28,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _warm_parsers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (ragctl.index.ingest, ragctl.index.estimate):
-            patch.setattr(module, "Pool", warm.WarmPool)
+        patch.setattr(ragctl.index.prepare, "Pool", warm.WarmPool)
         yield
     warm.end()
 

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ from tests.searching import searcher
 from tests.servers import faults
 from tests.waiting import until
 from tests.world import World, paragraphs
+
+ROOT = Path(__file__).parents[1]
+RAGCTL = (sys.executable, "-m", "ragctl")
 
 
 def read(data: str | bytes) -> list[Question]:
@@ -246,8 +250,8 @@ def test_no_two_options_write_or_read_one_file(home: Path) -> None:
     ):
         done = command(home, "search", *words, data=b"pump\n")
         assert done.returncode == 2, done.stderr
-        assert b"name the same file" in done.stderr
-        assert done.stderr.count(b"\n") == 1
+        assert "name the same file" in done.stderr
+        assert done.stderr.count("\n") == 1
     assert (home / "q.txt").read_text() == "pump\n"
     both = ("--queries", "-", "--out", "/dev/null", "--trec", "/dev/null")
     assert command(home, "search", *both, data=b"pump\n").returncode == 0
@@ -273,8 +277,8 @@ def test_rubbish_among_the_questions_ends_nothing(home: Path) -> None:
         *(("1", True), ("x", True), ("x", False), ("u", False)),
         *(("7", False), ("8", False), ("9", False), ("last", True)),
     ]
-    assert done.stderr.count(b"failed: ") == 5
-    assert b"Traceback" not in done.stderr
+    assert done.stderr.count("failed: ") == 5
+    assert "Traceback" not in done.stderr
 
 
 def test_questions_from_standard_input(home: Path) -> None:

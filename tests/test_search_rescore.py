@@ -68,7 +68,7 @@ def test_what_is_scored_again_decides_what_is_found(quantised: World) -> None:
     assert asyncio.run(ask()) == coarse
 
 
-def lines(done: subprocess.CompletedProcess[bytes]) -> list[Told]:
+def lines(done: subprocess.CompletedProcess[str]) -> list[Told]:
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     return [[(hit["source"], hit["score"]) for hit in row["hits"]] for row in found]
@@ -129,6 +129,6 @@ def test_whole_vectors_have_no_use_for_the_flag(tmp_path: Path) -> None:
     for words in (("pump",), ("--queries", "-", "--out", "r.jsonl")):
         done = command(tmp_path, "search", *words, "--no-rescore", data=b"pump\n")
         assert done.returncode == 2
-        assert done.stderr.startswith(b"ragctl: the collection has no quantized vectors: ")
-        assert done.stderr.count(b"\n") == 1
+        assert done.stderr.startswith("ragctl: the collection has no quantized vectors: ")
+        assert done.stderr.count("\n") == 1
         assert not (tmp_path / "r.jsonl").exists()

@@ -7,7 +7,6 @@ and the limits are the real ones; what is not tested here is in test_limited.py.
 
 import threading
 from collections.abc import Generator, Iterable
-from types import TracebackType
 from typing import Any
 
 from ragctl.limited import Pool
@@ -33,12 +32,7 @@ class WarmPool(Pool):
                     del _idle[place]
                     break
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         if self._crew is not None and not self._at_work:
             with _lock:
                 _idle.append(((self._spec, self.workers), self._crew))
@@ -47,7 +41,7 @@ class WarmPool(Pool):
             self._crew = None
             for _, crew in spare:
                 crew.close()
-        self.close()
+        super().close()
 
     def _replies(self, jobs: Iterable[Any]) -> Generator[Reply, None, None]:
         self._at_work = True  # and so it stays where it is left early
