@@ -17,7 +17,7 @@ from types import ModuleType
 from benchmarks.measure import Wrong
 from benchmarks.table import PAGE, write
 
-NAMES = ("ingest", "unchanged", "scale")
+NAMES = ("ingest", "unchanged", "scale", "chunking", "pdf", "runtime")
 
 
 def main() -> int:
