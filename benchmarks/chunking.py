@@ -1,0 +1,156 @@
+"""MB a second of chunking on one core: ragctl, tiktoken alone, and peers that count tokens.
+
+RAGCTL_BENCHMARK_BYTES bounds the text of one language (2,000,000).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks import corpus
+from benchmarks.measure import Sample, Side, Wrong, call, cpus, interleave
+from benchmarks.peers import environment
+from benchmarks.table import Section, versions
+from ragctl.chunking import DEFAULT_SIZE, count, split
+from ragctl.chunking.tokens import count_edge, encode
+from ragctl.records import Document
+
+_BYTES = 2_000_000
+_LARGE = 50_000  # bytes of a document that several files are joined to
+_LANGUAGES = ("en", "de", "fr", "ru", "ja", "zh")
+_PEERS = {
+    "semantic-text-splitter": "semantic",
+    "LlamaIndex SentenceSplitter": "llama_index",
+    "LangChain RecursiveCharacter": "langchain_recursive",
+    "LangChain TokenTextSplitter": "langchain_token",
+    "chonkie RecursiveChunker": "chonkie",
+}
+_SHOWN = ("semantic-text-splitter", "llama-index-core", "langchain-text-splitters", "chonkie")
+
+
+def run(runs: int) -> Section:
+    limit = int(os.environ.get("RAGCTL_BENCHMARK_BYTES", _BYTES))
+    with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder, _chunkers() as ask:
+        work = Path(folder)
+        real = corpus.real(work / "real")
+        rows: list[list[str]] = []
+        told: dict[str, list[str]] = {}
+        for title, size in (("files as they are", 0), (f"joined to {_LARGE // 1000} KB", _LARGE)):
+            cells: dict[str, list[str]] = {}
+            for language in _LANGUAGES:
+                laid = _lay(real / language, work / str(size) / language, limit, size)
+                for name, cell in _measure(laid, ask, runs, told, f"{language}, {title}").items():
+                    cells.setdefault(name, []).append(cell)
+            rows += [[title, name, *each] for name, each in cells.items()]
+    wrongs = [f"{name}: {'; '.join(said)}." for name, said in told.items()]
+    return Section(
+        ("documents", "", *_LANGUAGES),
+        rows,
+        before=[
+            f"MB of UTF-8 a processor second, and the ratio to tiktoken's; chunks of "
+            f"{DEFAULT_SIZE} tokens of o200k_base without overlap; texts in memory, everything "
+            f"loaded; in turns, medians of {runs} runs."
+        ],
+        after=wrongs,
+        versions={**versions("ragctl", "tiktoken"), **environment.versions(_SHOWN)},
+    )
+
+
+@contextmanager
+def _chunkers() -> Iterator[Callable[..., float]]:
+    """Ask the peers' process to cut a folder: seconds of processor time."""
+    script = Path(__file__).parent / "peers" / "chunkers.py"
+    with subprocess.Popen(
+        [str(environment.python()), str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **environment.variables()},
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        into, out = process.stdin, process.stdout
+
+        def ask(*words: str) -> float:
+            into.write(json.dumps(words) + "\n")
+            into.flush()
+            if not (line := out.readline()):
+                raise Wrong(f"{words[0]} ended: its own message stands above")
+            return float(json.loads(line))
+
+        yield ask
+
+
+def _lay(source: Path, folder: Path, limit: int, size: int) -> Path:
+    """Files of `source` up to a limit, evenly picked; joined to documents of `size` bytes."""
+    found = [path.read_bytes() for path in corpus.files(source)]
+    step = max(1, -(-sum(map(len, found)) // limit))
+    folder.mkdir(parents=True)
+    part: list[bytes] = []
+    laid = 0
+    picked = found[::step]
+    for number, text in enumerate(picked, 1):
+        part.append(text)
+        if sum(map(len, part)) >= size or number == len(picked):
+            (folder / f"{laid:05}.txt").write_bytes(b"\n\n".join(part))
+            part, laid = [], laid + 1
+    return folder
+
+
+def _measure(
+    folder: Path, ask: Callable[..., float], runs: int, told: dict[str, list[str]], title: str
+) -> dict[str, str]:
+    """MB a second of each side, as shown. What peers do wrong is added to `told`."""
+    texts = [path.read_bytes().decode("utf-8", "replace") for path in corpus.files(folder)]
+    documents = [Document(str(number), text) for number, text in enumerate(texts)]
+    if said := _wrong(texts, [[chunk.text for chunk in split(each)] for each in documents]):
+        raise Wrong(f"ragctl, {title}: {said}")
+    for name, peer in _PEERS.items():
+        dump = folder.with_suffix(".json")
+        ask(peer, str(folder), str(dump))
+        if said := _wrong(texts, json.loads(dump.read_text("utf-8"))):
+            told.setdefault(name, []).append(f"{title}: {said}")
+    sides = [
+        Side("tiktoken alone", lambda: call(lambda: [encode(text) for text in texts])),
+        Side(
+            "ragctl",
+            lambda: call(lambda: [split(each) for each in documents]),
+            prepare=count_edge.cache_clear,
+        ),
+        *(Side(name, _asking(ask, peer, folder)) for name, peer in _PEERS.items()),
+    ]
+    print(title, file=sys.stderr, flush=True)
+    found = interleave(sides, runs)
+    size = sum(len(text.encode()) for text in texts) / 1e6
+    rates = {name: size / cpus(samples).median for name, samples in found.items()}
+    base = rates["tiktoken alone"]
+    return {name: f"{rate:.1f} ({rate / base:.2f})" for name, rate in rates.items()}
+
+
+def _asking(ask: Callable[..., float], peer: str, folder: Path) -> Callable[[], Sample]:
+    def run() -> Sample:
+        taken = ask(peer, str(folder))
+        return Sample(taken, taken, 0)
+
+    return run
+
+
+def _wrong(texts: Sequence[str], cut: Sequence[Sequence[str]]) -> str:
+    """What is lost of the texts, white space apart, and which chunks are too large."""
+    lost = sum(
+        "".join(text.split()) != "".join("".join(chunks).split())
+        for text, chunks in zip(texts, cut, strict=True)
+    )
+    sizes = [count(chunk) for chunks in cut for chunk in chunks]
+    over = [size for size in sizes if size > DEFAULT_SIZE]
+    said = []
+    if lost:
+        said.append(f"{lost} of {len(texts)} texts are not whole")
+    if over:
+        said.append(f"{len(over)} of {len(sizes)} chunks too large, up to {max(over)} tokens")
+    return ", ".join(said)

@@ -1,0 +1,197 @@
+"""Pages a second of PDFs: ragctl in one and two limited processes, beside pypdf alone.
+
+RAGCTL_BENCHMARK_PAGES sets how many pages are made (320). It needs reportlab: the extra `test`.
+"""
+
+import os
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import corpus
+from benchmarks.measure import Sample, Side, Spread, Wrong, call, interleave, spread
+from benchmarks.table import Section, versions
+from ragctl.errors import DocumentError
+from ragctl.limited import Pool
+from ragctl.loaders import LoadOptions, load
+from ragctl.pipeline import Parsing
+from ragctl.records import Document
+
+_PAGES, _A_FILE = 320, 40
+_LINES, _COLUMNS, _POINTS = 48, 80, 7.5  # of a page; so that no line runs over its edge
+
+
+@dataclass(frozen=True)
+class Made:
+    """A PDF, and the lines of each of its pages."""
+
+    path: Path
+    pages: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What came of a file in a worker, and the processor time that it took there."""
+
+    document: Document
+    cpu: float
+
+
+def run(runs: int) -> Section:
+    wanted = int(os.environ.get("RAGCTL_BENCHMARK_PAGES", _PAGES))
+    with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder:
+        files = _make(Path(folder), wanted)
+        pages = sum(len(made.pages) for made in files)
+        workers = [_Workers(files, count) for count in (1, 2)]
+        sides = [
+            Side("pypdf alone", lambda: call(lambda: [_pypdf(made.path) for made in files])),
+            *(Side(each.name, each.run, check=each.check) for each in workers),
+        ]
+        wrong = sum(_differs(made.pages, _pypdf(made.path)) for made in files)
+        try:
+            found = interleave(sides, runs, telling=lambda line: print(line, file=sys.stderr))
+        finally:
+            for each in workers:
+                each.pool.close()
+    size = sum(len(line) for made in files for page in made.pages for line in page) / pages
+    return Section(
+        ("", "pages a second", "÷ pypdf", "pages a processor second", "÷ pypdf"),
+        list(_rows(found, pages)),
+        before=[
+            f"{len(files)} files of {pages} pages, {size:,.0f} characters each, half in a "
+            "standard font and half in an embedded one, with outlines; medians of "
+            f"{runs} runs (least–greatest). ragctl reads them in processes that have started, "
+            "with its limits of time and memory, and gets whole documents back; pypdf extracts the "
+            "text of each page in one process, and nothing else.",
+        ],
+        after=[f"pypdf: {wrong} pages do not read as they were written."] if wrong else [],
+        versions=versions("ragctl", "pypdfium2", "pypdf", "reportlab"),
+    )
+
+
+def read(path: str) -> Read:
+    """One file, in a worker."""
+    began = time.process_time()
+    (document,) = load(Path(path), Path(path).name, LoadOptions())
+    if isinstance(document, DocumentError):
+        raise document
+    return Read(document, time.process_time() - began)
+
+
+class _Workers:
+    """ragctl's loader in `count` limited processes, kept from run to run."""
+
+    def __init__(self, files: Sequence[Made], count: int) -> None:
+        self.name = f"ragctl, {count} process{'es' if count > 1 else ''}"
+        limits = Parsing()
+        self.pool = Pool(
+            "benchmarks.pdf:read",
+            workers=count,
+            seconds=limits.timeout,
+            memory=limits.memory_mb << 20,
+        )
+        self._files = {str(made.path): made for made in files}
+        self._found: dict[str, Read | DocumentError] = {}
+
+    def run(self) -> Sample:
+        began = time.perf_counter()
+        self._found = dict(self.pool.run(self._files))
+        wall = time.perf_counter() - began
+        done = [read for read in self._found.values() if isinstance(read, Read)]
+        return Sample(wall, sum(read.cpu for read in done), 0)
+
+    def check(self) -> None:
+        for path, made in self._files.items():
+            found = self._found[path]
+            if not isinstance(found, Read):
+                raise Wrong(f"{self.name}: {found}")
+            document = found.document
+            texts = [document.text[page.start : page.end] for page in document.pages]
+            if differ := _differs(made.pages, texts):
+                raise Wrong(f"{self.name}: {differ} pages do not read as they were written")
+            if len(document.headings) != len(made.pages) // 10:
+                raise Wrong(f"{self.name}: {len(document.headings)} headings in the outline")
+
+
+def _pypdf(path: Path) -> list[str]:
+    import pypdf
+
+    return [page.extract_text() for page in pypdf.PdfReader(path).pages]
+
+
+def _differs(pages: Sequence[Sequence[str]], texts: Sequence[str]) -> int:
+    """How many pages differ from what was written, hyphens and white space apart."""
+    if len(pages) != len(texts):
+        return len(pages)
+    return sum(
+        _plain(" ".join(lines)) != _plain(text) for lines, text in zip(pages, texts, strict=True)
+    )
+
+
+def _plain(text: str) -> str:
+    return "".join(text.replace("-", "").split())
+
+
+def _rows(found: dict[str, list[Sample]], pages: int) -> Iterator[list[str]]:
+    rates = {
+        name: (
+            spread([pages / sample.wall for sample in samples]),
+            spread([pages / sample.cpu for sample in samples]),
+        )
+        for name, samples in found.items()
+    }
+    base = rates["pypdf alone"]
+    for name, each in rates.items():
+        yield [name, *(cell for both in zip(each, base, strict=True) for cell in _cells(*both))]
+
+
+def _cells(rate: Spread, base: Spread) -> list[str]:
+    return [f"{rate:.0f}", f"{rate.median / base.median:.1f}"]
+
+
+def _make(folder: Path, wanted: int) -> list[Made]:
+    """PDFs of running English, wrapped as a printer does; each tenth page begins a chapter."""
+    from reportlab.pdfbase import pdfmetrics
+    from reportlab.pdfbase.ttfonts import TTFont
+
+    pdfmetrics.registerFont(TTFont("Vera", "Vera.ttf"))  # reportlab brings it
+    lines = _lines(corpus.real(folder / "real") / "en")
+    files = []
+    for start in range(0, wanted, _A_FILE):
+        pages = [
+            [next(lines) for _ in range(_LINES)] + [f"Page {number}"]
+            for number in range(start, min(start + _A_FILE, wanted))
+        ]
+        path = folder / f"{start:06}.pdf"
+        _draw(path, pages, "Vera" if start // _A_FILE % 2 else "Helvetica")
+        files.append(Made(path, pages))
+    return files
+
+
+def _lines(source: Path) -> Iterator[str]:
+    while True:
+        for path in corpus.files(source):
+            text = path.read_bytes().decode("utf-8", "replace").encode("ascii", "ignore").decode()
+            for paragraph in text.split("\n\n"):
+                yield from textwrap.wrap(" ".join(paragraph.split()), _COLUMNS)
+
+
+def _draw(path: Path, pages: Sequence[Sequence[str]], font: str) -> None:
+    from reportlab.lib.pagesizes import A4
+    from reportlab.pdfgen.canvas import Canvas
+
+    canvas = Canvas(str(path), pagesize=A4, invariant=True)
+    canvas.setTitle(path.stem)
+    for number, lines in enumerate(pages):
+        if number % 10 == 0:
+            canvas.bookmarkPage(str(number))
+            canvas.addOutlineEntry(f"Chapter {number // 10 + 1}", str(number))
+        canvas.setFont(font, _POINTS)
+        for row, line in enumerate(lines):
+            canvas.drawString(60, 790 - 15 * row, line)
+        canvas.showPage()
+    canvas.save()
