@@ -20,34 +20,38 @@ Cut = Callable[[str], list[str]]
 def semantic() -> Cut:
     from semantic_text_splitter import TextSplitter
 
-    return TextSplitter.from_tiktoken_model("gpt-4o", CHUNK).chunks  # o200k_base
+    cut: Cut = TextSplitter.from_tiktoken_model("gpt-4o", CHUNK).chunks  # o200k_base
+    return cut
 
 
 def llama_index() -> Cut:
     from llama_index.core.node_parser import SentenceSplitter
 
     encoding = tiktoken.get_encoding("o200k_base")
-    return SentenceSplitter(
+    cut: Cut = SentenceSplitter(
         chunk_size=CHUNK,
         chunk_overlap=0,
         tokenizer=lambda text: encoding.encode(text, disallowed_special=()),
     ).split_text
+    return cut
 
 
 def langchain_recursive() -> Cut:
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
-    return RecursiveCharacterTextSplitter.from_tiktoken_encoder(
+    cut: Cut = RecursiveCharacterTextSplitter.from_tiktoken_encoder(
         "o200k_base", chunk_size=CHUNK, chunk_overlap=0, disallowed_special=()
     ).split_text
+    return cut
 
 
 def langchain_token() -> Cut:
     from langchain_text_splitters import TokenTextSplitter
 
-    return TokenTextSplitter(
+    cut: Cut = TokenTextSplitter(
         "o200k_base", chunk_size=CHUNK, chunk_overlap=0, disallowed_special=()
     ).split_text
+    return cut
 
 
 def chonkie() -> Cut:
