@@ -51,7 +51,7 @@ class Estimate:
     def read(self, limits: Limits, progress: Progress, stop: Stop) -> None:
         """Read every file of the plan."""
         tasks = {task.stat.file: task for task in self._plan.tasks}
-        with parsers(limits) as pool:
+        with parsers(limits, self._plan.tasks) as pool:
             items = pool.stream(self._recipe.job(task) for task in tasks.values())
             while True:
                 with stop.waiting():

@@ -28,6 +28,7 @@ from ragctl.records import Chunk, Document, Json
 from ragctl.stores.base import SparseVector
 
 _READ = 1 << 20
+_WORTH = 500_000  # bytes of files that take about as long as the start of a process
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,12 @@ class FileEnd:
 Item = PreparedDocument | Same | DocumentError | FileEnd
 
 
-def parsers(limits: Limits) -> Pool:
-    """The processes in which files are prepared."""
+def parsers(limits: Limits, tasks: Sequence[Task]) -> Pool:
+    """The processes in which files are prepared, no more than pay for their start."""
+    size = sum(task.stat.size for task in tasks)
     return Pool(
         f"{__name__}:prepare",
-        workers=limits.workers,
+        workers=min(limits.workers, 1 + size // _WORTH),
         seconds=limits.seconds,
         memory=limits.memory,
     )

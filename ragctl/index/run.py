@@ -82,7 +82,7 @@ class Run:
                 with report.stage("plan"):
                     surveyed = self._survey(found, collection, embedder, now)
                 self._begin(report, surveyed, found)
-                pool = stack.enter_context(parsers(self._limits()))
+                pool = stack.enter_context(parsers(self._limits(), surveyed.plan.tasks))
                 pool.warm(len(surveyed.plan.tasks))
                 if collection is None:
                     ledger.check()

@@ -10,14 +10,14 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import qdrant_edge as qe
 
-from ragctl.errors import StoreError
+from ragctl.errors import RagctlError, StoreError
 from ragctl.files import put
 from ragctl.records import Json
 from ragctl.stores.base import (
@@ -193,7 +193,7 @@ class EdgeCollection:
         from ragctl.limited import Pool
 
         pool = Pool("ragctl.stores.edge:join", workers=1, seconds=_PATIENCE, memory=_ANY)
-        with pool, self._shard.lent() as folder:
+        with pool, self._shard.lent() as folder, suppress(RagctlError):
             for _ in pool.run([(str(folder), self.settings, _kb(self.settings))]):
                 pass
 
