@@ -66,7 +66,7 @@ def test_insertion_anywhere_in_a_thousand_chunks() -> None:
     assert len(old) >= 1000
     generator = random.Random(4)
     worst = 0
-    for at in range(0, len(units) + 1, 9):
+    for at in range(0, len(units) + 1, 5):
         edited = [*units[:at], texts.unit(generator), *units[at:]]
         new = {chunk.text for chunk in split(texts.document(edited), size=SIZE)}
         worst = max(worst, len(new - old))
