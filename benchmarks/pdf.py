@@ -3,14 +3,16 @@
 RAGCTL_BENCHMARK_PAGES sets how many pages are made (320). It needs reportlab: the extra `test`.
 """
 
+import logging
 import os
-import sys
+import random
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks import corpus
 from benchmarks.measure import Sample, Side, Spread, Wrong, call, interleave, spread
@@ -23,6 +25,8 @@ from ragctl.records import Document
 
 _PAGES, _A_FILE = 320, 40
 _LINES, _COLUMNS, _POINTS = 48, 80, 7.5  # of a page; so that no line runs over its edge
+
+Draw = Callable[[Any, Sequence[str], bool], None]
 
 
 @dataclass(frozen=True)
@@ -42,35 +46,45 @@ class Read:
 
 
 def run(runs: int) -> Section:
+    logging.getLogger("pypdf").setLevel(logging.ERROR)
     wanted = int(os.environ.get("RAGCTL_BENCHMARK_PAGES", _PAGES))
+    rows: list[list[str]] = []
+    wrongs: list[str] = []
     with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder:
-        files = _make(Path(folder), wanted)
-        pages = sum(len(made.pages) for made in files)
-        workers = [_Workers(files, count) for count in (1, 2)]
-        sides = [
-            Side("pypdf alone", lambda: call(lambda: [_pypdf(made.path) for made in files])),
-            *(Side(each.name, each.run, check=each.check) for each in workers),
-        ]
-        wrong = sum(_differs(made.pages, _pypdf(made.path)) for made in files)
-        try:
-            found = interleave(sides, runs, telling=lambda line: print(line, file=sys.stderr))
-        finally:
-            for each in workers:
-                each.pool.close()
-    size = sum(len(line) for made in files for page in made.pages for line in page) / pages
+        source = corpus.real(Path(folder) / "real") / "en"
+        for name, draw in (("a string a line", _draw_plain), ("kerned", _draw_kerned)):
+            files = _make(Path(folder) / name, source, wanted, draw)
+            rows += [[name, *row] for row in _rows(_measure(files, runs), wanted)]
+            wrong = sum(_differs(made.pages, _pypdf(made.path)) for made in files)
+            if wrong:
+                wrongs.append(f"pypdf: {wrong} pages ({name}) do not read as they were written.")
     return Section(
-        ("", "pages a second", "÷ pypdf", "pages a processor second", "÷ pypdf"),
-        list(_rows(found, pages)),
+        ("text", "", "pages a second", "÷ pypdf", "pages a processor second", "÷ pypdf"),
+        rows,
         before=[
-            f"{len(files)} files of {pages} pages, {size:,.0f} characters each, half in a "
-            "standard font and half in an embedded one, with outlines; medians of "
-            f"{runs} runs (least–greatest). ragctl reads them in processes that have started, "
-            "with its limits of time and memory, and gets whole documents back; pypdf extracts the "
-            "text of each page in one process, and nothing else.",
+            f"{wanted} pages in files of {_A_FILE}, {_LINES} lines each, with outlines; once each "
+            "line is one string, every other file in an embedded font; once words are set letter "
+            f"by letter with kerns and gaps, as typesetters do. Medians of {runs} runs "
+            "(least–greatest). ragctl reads them in processes that have started, with its limits "
+            "of time and memory, and gets whole documents back; pypdf extracts the text of each "
+            "page in one process, and nothing else.",
         ],
-        after=[f"pypdf: {wrong} pages do not read as they were written."] if wrong else [],
+        after=wrongs,
         versions=versions("ragctl", "pypdfium2", "pypdf", "reportlab"),
     )
+
+
+def _measure(files: Sequence[Made], runs: int) -> dict[str, list[Sample]]:
+    workers = [_Workers(files, count) for count in (1, 2)]
+    sides = [
+        Side("pypdf alone", lambda: call(lambda: [_pypdf(made.path) for made in files])),
+        *(Side(each.name, each.run, check=each.check) for each in workers),
+    ]
+    try:
+        return interleave(sides, runs)
+    finally:
+        for each in workers:
+            each.pool.close()
 
 
 def read(path: str) -> Read:
@@ -153,21 +167,29 @@ def _cells(rate: Spread, base: Spread) -> list[str]:
     return [f"{rate:.0f}", f"{rate.median / base.median:.1f}"]
 
 
-def _make(folder: Path, wanted: int) -> list[Made]:
-    """PDFs of running English, wrapped as a printer does; each tenth page begins a chapter."""
+def _make(folder: Path, source: Path, wanted: int, draw: Draw) -> list[Made]:
+    """PDFs of running English; each tenth page begins a chapter."""
+    from reportlab.lib.pagesizes import A4
     from reportlab.pdfbase import pdfmetrics
     from reportlab.pdfbase.ttfonts import TTFont
+    from reportlab.pdfgen.canvas import Canvas
 
     pdfmetrics.registerFont(TTFont("Vera", "Vera.ttf"))  # reportlab brings it
-    lines = _lines(corpus.real(folder / "real") / "en")
+    folder.mkdir()
+    lines = _lines(source)
     files = []
     for start in range(0, wanted, _A_FILE):
-        pages = [
-            [next(lines) for _ in range(_LINES)] + [f"Page {number}"]
-            for number in range(start, min(start + _A_FILE, wanted))
-        ]
         path = folder / f"{start:06}.pdf"
-        _draw(path, pages, "Vera" if start // _A_FILE % 2 else "Helvetica")
+        canvas = Canvas(str(path), pagesize=A4, invariant=True)
+        pages = []
+        for number in range(start, min(start + _A_FILE, wanted)):
+            pages.append([next(lines) for _ in range(_LINES)] + [f"Page {number}"])
+            if number % 10 == 0:
+                canvas.bookmarkPage(str(number))
+                canvas.addOutlineEntry(f"Chapter {number // 10 + 1}", str(number))
+            draw(canvas, pages[-1], start // _A_FILE % 2 == 1)
+            canvas.showPage()
+        canvas.save()
         files.append(Made(path, pages))
     return files
 
@@ -180,18 +202,24 @@ def _lines(source: Path) -> Iterator[str]:
                 yield from textwrap.wrap(" ".join(paragraph.split()), _COLUMNS)
 
 
-def _draw(path: Path, pages: Sequence[Sequence[str]], font: str) -> None:
-    from reportlab.lib.pagesizes import A4
-    from reportlab.pdfgen.canvas import Canvas
+def _draw_plain(canvas: Any, lines: Sequence[str], odd: bool) -> None:
+    canvas.setFont("Vera" if odd else "Helvetica", _POINTS)
+    for row, line in enumerate(lines):
+        canvas.drawString(60, 790 - 15 * row, line)
 
-    canvas = Canvas(str(path), pagesize=A4, invariant=True)
-    canvas.setTitle(path.stem)
-    for number, lines in enumerate(pages):
-        if number % 10 == 0:
-            canvas.bookmarkPage(str(number))
-            canvas.addOutlineEntry(f"Chapter {number // 10 + 1}", str(number))
-        canvas.setFont(font, _POINTS)
-        for row, line in enumerate(lines):
-            canvas.drawString(60, 790 - 15 * row, line)
-        canvas.showPage()
-    canvas.save()
+
+def _draw_kerned(canvas: Any, lines: Sequence[str], odd: bool) -> None:
+    """Gaps in place of spaces, and a kern behind each third letter or so."""
+    text = canvas.beginText(60, 790)
+    text.setFont("Times-Roman" if odd else "Helvetica", _POINTS)
+    chance = random.Random(lines[0])
+    for line in lines:
+        words = [_kerned(word, chance) for word in line.split()]
+        text._code += [f"[{' -333 '.join(words)}] TJ", "0 -15 Td"]  # what textOut cannot write
+    canvas.drawText(text)
+
+
+def _kerned(word: str, chance: random.Random) -> str:
+    step, kern = chance.randint(2, 4), chance.choice((-12, 15, 20))
+    runs = (word[at : at + step] for at in range(0, len(word), step))
+    return f" {kern} ".join(f"<{run.encode('ascii').hex()}>" for run in runs)

@@ -10,10 +10,12 @@ from ragctl.records import Page
 
 # PDFium's mark for a hyphen at the end of a line; it has pulled the next line's word up to it.
 _MARK = "\x02"
-_AT_MARK = re.compile(r"(\w*)\x02(\w*)")
-_AT_LINE_END = re.compile(r"(\w*[^\W\d_])[\u00ad\u2010-][ \t]*\n[ \t]*([^\W\d_]\w*)[ \t]*")
+# Words are tried from their first letter only: from every letter, each would be read as often.
+_AT_MARK = re.compile(r"((?<!\w)\w++)?\x02(\w*)")
+_AT_LINE_END = re.compile(r"(?<!\w)(\w*[^\W\d_])[\u00ad\u2010-][ \t]*\n[ \t]*([^\W\d_]\w*)[ \t]*")
+_LINE_END = re.compile(r"[\u00ad\u2010-][ \t]*\n")
 _SOFT_HYPHEN = re.compile(r"\u00ad(?:[ \t]*\n[ \t]*)?")
-_HYPHENATED = re.compile(r"\w+-\w+")
+_HYPHENATED = re.compile(r"(?<!\w)\w++-\w+")
 # Only the ligatures: NFKC as a whole would also turn ² into 2 and ½ into 1⁄2.
 _LIGATURES = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
@@ -88,15 +90,17 @@ def _tidy(text: str) -> str:
 
 def _join_words(text: str, hyphenated: set[str]) -> str:
     def joined(match: re.Match[str]) -> str:
-        left, right = match[1], match[2]
+        left, right = match[1] or "", match[2]
         hyphen = "-" if _keeps_hyphen(left, right, hyphenated) else ""
         return left + hyphen + right
 
     def joined_line(match: re.Match[str]) -> str:
         return joined(match) + "\n"
 
-    text = _AT_MARK.sub(joined, text)
-    text = _AT_LINE_END.sub(joined_line, text)
+    if _MARK in text:
+        text = _AT_MARK.sub(joined, text)
+    if _LINE_END.search(text):
+        text = _AT_LINE_END.sub(joined_line, text)
     return _SOFT_HYPHEN.sub("", text).rstrip()
 
 
