@@ -5,6 +5,7 @@ error is lines of text, or with `--log-format json` one JSON object a line.
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -138,8 +139,11 @@ def warn(
         line = json.dumps(_cleaned({**said, "message": message or text}), ensure_ascii=False)
     else:
         line = one_line(text)
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except RuntimeError:  # of a signal's handler, in the middle of another line
+        os.write(sys.stderr.fileno(), f"{line}\n".encode(errors="replace"))
 
 
 def _now() -> str:
