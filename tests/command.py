@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ragctl.cli import console
 from ragctl.cli.main import main
 
 
@@ -63,6 +64,7 @@ def _as_a_process(environ: Mapping[str, str], cwd: Path) -> Iterator[None]:
             os.chdir(here)
             root.handlers[:] = handlers
             logging.disable(disabled)
+            console.log_as("text")
             sys.stdin, sys.stdout, sys.stderr = streams
 
 
