@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ _ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
-class Who:
+class Who(ABC):
     """One who ingests `folder` into `store`, sending to the server at `url`."""
 
     name: str
@@ -30,11 +31,13 @@ class Who:
     store: Path
     url: str
 
+    @abstractmethod
     def run(self) -> Sample:
-        raise NotImplementedError
+        """Ingest, in a process of its own."""
 
+    @abstractmethod
     def points(self) -> Iterator[Stored]:
-        raise NotImplementedError
+        """What is in the store."""
 
 
 @dataclass(frozen=True)

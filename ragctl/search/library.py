@@ -11,7 +11,6 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from os import environ as os_environ
@@ -25,6 +24,7 @@ from ragctl.pipeline import COLLECTION, default_store, read_pipeline
 from ragctl.records import Hit
 from ragctl.search.ask import Ask, Expand, FusionKind, Mode
 from ragctl.search.find import BATCH, Outcome, embedder_of, search_many
+from ragctl.search.opened import Opened
 from ragctl.search.rerank import Reranker, connect_reranker
 from ragctl.search.where import parse_where, undeclared
 from ragctl.stores import open_store
@@ -118,7 +118,7 @@ class Searcher:
         self._threshold = threshold
         self._rows = rerankers
         self._change = threading.RLock()
-        self._open: _Open | None = None
+        self._open: Opened | None = None
         self._rerankers: dict[tuple[str, str | None], Reranker] = {}
         self._warned: set[str] = set()
         self._closed = False
@@ -286,7 +286,7 @@ class Searcher:
         return Ask(**{**options, "where": conditions(options.get("where", ()))})
 
     @contextmanager
-    def _used(self) -> Iterator["_Open"]:
+    def _used(self) -> Iterator[Opened]:
         """The collection as it is now, open for the length of the `with`."""
         with self._change:
             self._check_open()
@@ -303,7 +303,7 @@ class Searcher:
         if self._closed:
             raise StoreError(f"the collection {self.name!r} was closed")
 
-    def _current(self, found: Collection | None) -> "_Open":
+    def _current(self, found: Collection | None) -> Opened:
         """The open collection, which becomes `found` where that is another by now."""
         if self._closed and found is not None:
             found.close()
@@ -322,7 +322,7 @@ class Searcher:
             return self._open
         if self._open is not None:
             self._open.retire()
-        self._open = _Open(found, self._connected)
+        self._open = Opened(found, self._connected)
         return self._open
 
     def _connected(self, collection: Collection) -> Embedder:
@@ -346,48 +346,6 @@ class Searcher:
                     f"{name} is not declared in [fields]: the filter reads every point",
                     stacklevel=4,
                 )
-
-
-class _Open:
-    """A collection and its model, closed when it is retired and nobody uses it."""
-
-    def __init__(self, collection: Collection, connect: Any) -> None:
-        self.collection = collection
-        self.users = 0
-        self._connect = connect
-        self._embedder: Embedder | None = None
-        self._lock = threading.Lock()
-        self._retired = False
-
-    def embedder(self) -> Embedder:
-        with self._lock:
-            if self._embedder is None:
-                self._embedder = self._connect(self.collection)
-            return self._embedder
-
-    def is_same(self, other: Collection) -> bool:
-        """Whether that is this collection still, as far as questions are concerned."""
-        own, new = self.collection.settings, other.settings
-        return own.made == new.made and replace(own, notes={}) == replace(new, notes={})
-
-    def retire(self) -> None:
-        with self._lock:
-            self._retired = True
-            idle = self.users == 0
-        if idle:
-            self._close()
-
-    def release(self) -> None:
-        with self._lock:
-            self.users -= 1
-            last = self.users == 0 and self._retired
-        if last:
-            self._close()
-
-    def _close(self) -> None:
-        self.collection.close()
-        if self._embedder is not None:
-            self._embedder.close()
 
 
 def missing(store: Store, name: str) -> UsageError:

@@ -10,19 +10,18 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import qdrant_edge as qe
 
-from ragctl.errors import RagctlError, StoreError
+from ragctl.errors import StoreError
 from ragctl.files import put
 from ragctl.records import Json
+from ragctl.stores import segments
 from ragctl.stores.base import (
-    BM25,
-    DENSE,
     KEYWORDS,
     Batch,
     Payload,
@@ -39,7 +38,6 @@ from ragctl.stores.edge_points import (
     field_index,
     filter_of,
     operations,
-    quantization,
     read_point,
     requests,
     weight,
@@ -52,19 +50,7 @@ from ragctl.stores.where import settled
 
 _PAGE = 1000  # points read at a time; with vectors a tenth of it
 _PATIENCE = 60.0  # seconds to wait for another process's batch or search
-
-# New points go to a segment that the engine keeps in memory. When it has grown
-# to about so many bytes it is sealed: rewritten as files that memory only maps.
-_SEAL_BYTES = 32 << 20
-_POINT_BYTES = 8192  # of a usual point beside its vector, in that segment
-_ROOM = 128 << 20  # bytes that must be free; sealing alone asks for about 65 MiB
-
-# To open a segment takes 10 to 20 ms, so sealed ones are joined, to as many times their size
-# as keeps what joining takes small: about 80 MB of memory, and 3 s in which nobody searches.
-_JOINED = 8
-_LOOSE = 8  # segments beside joined ones that an ingest leaves so; its end leaves
-_LEFT = 6
-_ANY = 1 << 46  # bytes of address space: files are mapped, not held
+_ROOM = 192 << 20  # bytes that must be free: several times what sealing takes for a moment
 
 
 class EdgeStore:
@@ -102,7 +88,7 @@ class EdgeStore:
         making = folder.with_name(f".{name}.{os.getpid()}.new")
         (making / "shard").mkdir(parents=True)
         with engine_errors(f"collection {name!r}"):
-            shard = qe.EdgeShard.create(str(making / "shard"), _config(settings, _kb(settings)))
+            shard = qe.EdgeShard.create(str(making / "shard"), segments.config(settings))
             for key, kind in {**dict.fromkeys(KEYWORDS, "keyword"), **settings.indexed}.items():
                 shard.update(qe.UpdateOperation.create_field_index(key, field_index(kind)))
             shard.close()
@@ -155,6 +141,7 @@ class EdgeCollection:
         self._store = store
         self._folder = folder
         self._unsealed = 0  # bytes written since the last seal, about
+        self._joins = True  # until it was in vain
         self._shard = Shard(
             folder / "shard",
             store.lock_path(name, "shard"),
@@ -169,8 +156,8 @@ class EdgeCollection:
             for operation in operations(replace(batch, merges=merges)):
                 shard.update(operation)
         self._unsealed += sum(map(weight, (*batch.upserts, *batch.marks)))
-        if self._unsealed >= _SEAL_BYTES:
-            self._seal(_LOOSE)
+        if self._unsealed >= segments.SEAL_BYTES:
+            self._seal(segments.LOOSE)
 
     def _seal(self, loose: int) -> None:
         """Seal what was written, and join segments where more than `loose` are not joined."""
@@ -179,23 +166,11 @@ class EdgeCollection:
             shard.flush()
             info = shard.info()
         self._unsealed = 0
-        # Joined ones are four fifths full, or fuller.
-        joined = info.points_count * 5 // (4 * _points(self.settings.dim, _JOINED))
-        room = shutil.disk_usage(self._folder).free > _ROOM + 2 * _JOINED * _SEAL_BYTES
-        if info.segments_count > joined + loose and room:
-            self._join()
-
-    def _join(self) -> None:
-        """In a process of its own: it maps all that it joins, and holds up whoever calls it.
-
-        Nothing depends on it: segments that cannot be joined stay as they are.
-        """
-        from ragctl.limited import Pool
-
-        pool = Pool("ragctl.stores.edge:join", workers=1, seconds=_PATIENCE, memory=_ANY)
-        with pool, self._shard.lent() as folder, suppress(RagctlError):
-            for _ in pool.run([(str(folder), self.settings, _kb(self.settings))]):
-                pass
+        many = info.segments_count > segments.joined(info.points_count, self.settings) + loose
+        room = shutil.disk_usage(self._folder).free > _ROOM + segments.JOINING
+        if many and room and self._joins:
+            with self._shard.lent() as folder:
+                self._joins = segments.join(folder, self.settings)
 
     def scroll(
         self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
@@ -275,21 +250,10 @@ class EdgeCollection:
         return self._store.lock(self.name, patience=patience, waiting=waiting)
 
     def finish(self) -> None:
-        self._seal(_LEFT)
+        self._seal(segments.LEFT)
 
     def close(self) -> None:
         self._shard.close()
-
-
-def join(job: tuple[str, Settings, int]) -> None:
-    """Join segments of the shard in a folder; given is also what a sealed one has (`_kb`)."""
-    folder, settings, kb = job
-    shard = qe.EdgeShard.load(folder, _config(settings, kb, _JOINED))
-    shard.optimize()
-    shard.flush()
-    shard.close()
-    # What is sealed later is not to be joined at once.
-    qe.EdgeShard.load(folder, _config(settings, kb)).close()
 
 
 def _check_room(folder: Path) -> None:
@@ -302,44 +266,6 @@ def _check_room(folder: Path) -> None:
             f"{folder}: only {free >> 20} MiB are free there, less than {_ROOM >> 20}; make room, "
             "or choose another place with --store. What was written stands"
         )
-
-
-def _points(dim: int, seals: int) -> int:
-    """How many points a segment has into which so many are joined, about."""
-    return max(1, seals * _SEAL_BYTES // (4 * dim + _POINT_BYTES))
-
-
-def _kb(settings: Settings) -> int:
-    """Of vectors in a sealed segment; by them the engine measures segments."""
-    return 4 * settings.dim * _points(settings.dim, 1) // 1024
-
-
-def _config(settings: Settings, kb: int, seals: int = 1) -> qe.EdgeConfig:
-    """Data on disk behind the page cache, so that memory does not grow with it.
-
-    Segments are joined while they are no larger than `seals` sealed ones, and left unsealed
-    while much smaller than one of `kb`.
-    """
-    return qe.EdgeConfig(
-        vectors={
-            DENSE: qe.EdgeVectorParams(
-                size=settings.dim, distance=qe.Distance.Cosine, memory=qe.Memory.Cold
-            )
-        },
-        sparse_vectors={
-            BM25: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf, memory=qe.Memory.Cold)
-        },
-        quantization_config=quantization(settings.quantization),
-        payload_memory=qe.Memory.Cold,
-        id_tracker_memory=qe.Memory.Cold,
-        # No graph: search is exact. What remains of the index is the sealing.
-        hnsw_config=qe.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10_000),
-        optimizers=qe.EdgeOptimizersConfig(
-            default_segment_number=1,
-            max_segment_size=max(1, seals * kb),
-            indexing_threshold=max(1, kb // 6),
-        ),
-    )
 
 
 def _written(settings: Settings) -> str:

@@ -57,7 +57,8 @@ class Shard:
             time.sleep(max(0.0, self._stand_back - time.monotonic()))
             self._turn.take()
             try:
-                yield self._folder
+                with engine_errors(self._what):
+                    yield self._folder
             finally:
                 self._stand_back = time.monotonic() + _YIELD
                 self._turn.give()
