@@ -70,6 +70,11 @@ def opened(store: Path) -> EdgeCollection:
     return collection
 
 
+def kept(store: Path) -> str:
+    """The settings that the shard keeps."""
+    return (store / "collections" / "docs" / "shard" / "edge_config.json").read_text()
+
+
 def segments(collection: EdgeCollection) -> int:
     with collection._shard.use() as shard:
         return shard.info().segments_count
@@ -110,10 +115,12 @@ def test_the_end_of_an_ingest_leaves_few_and_searches_find_the_same(
             patch.setattr(room, "JOINING", shutil.disk_usage(tmp_path).free)
             collection.finish()
             assert segments(collection) >= MANY, "the disk had no room to join them"
+        sealing = kept(tmp_path)
         collection.finish()
         assert segments(collection) <= joined(MANY) + room.LEFT
         assert stored(collection) == before
         assert found(collection) == hits
+    assert kept(tmp_path) == sealing, "what is sealed later would be joined at once"
 
 
 def test_what_cannot_be_joined_stays_and_is_not_tried_again(

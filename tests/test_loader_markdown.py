@@ -150,6 +150,7 @@ def test_what_is_no_front_matter_is_text(text: str) -> None:
 KINDS = (
     *("abc", "# h", "", "```", "~~~", "````", "> q", "- item", "  cont", "    code", "---", "==="),
     *("<div>", "x", "1. a", "\ta", "> ```", "word ```", "``` x", "~~~~", "я", "1 a", "-", "</div>"),
+    *("- ```", "  ```"),
 )
 
 

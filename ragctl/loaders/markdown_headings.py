@@ -111,7 +111,7 @@ class _Scan:
 
     def next_line(self, start: int) -> int:
         """Where the next line begins, from that at `start` on, that can change anything."""
-        if self._items or self._html or start > len(self._text):
+        if self._items or start > len(self._text):
             return start
         if self._fence:
             closing = self._text.find(self._fence, start)
