@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ragctl.catalog import Limits
+from ragctl.catalog import Choice, Limits
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.http import retry_after
 from ragctl.embedding.keys import Key
@@ -39,6 +39,17 @@ NOON = 1_704_110_400.0  # Mon, 01 Jan 2024 12:00:00 GMT
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, NOON) == seconds
+
+
+def test_what_hinders_warming_is_said_by_the_first_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "no proxy at all://")
+    hosted = Choice(backend="jina")
+    with connect("jina-embeddings-v3", choices=[hosted], environ={"JINA_API_KEY": "k" * 20}) as e:
+        e.members[0].warm()
+        with pytest.raises(BackendError, match="the environment's proxy"):
+            e.query("words")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ragctl.catalog import Choice
+from ragctl.embedding.http import Api
 from ragctl.errors import (
     BackendError,
     IdentityMismatch,
@@ -47,6 +49,26 @@ def test_nothing_changed_asks_nothing_writes_nothing_reads_nothing(world: World)
     assert counts(again) == {"unchanged": 3}
     assert len(world.server.requests) == requests
     assert world.state() == before
+
+
+def test_a_client_is_made_early_where_there_are_files_to_read(
+    edge_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = edge_world.write("a.md", "# One\n\nFirst words.\n")
+    edge_world.ingest()
+    made = threading.Event()
+    opened = Api._opened
+
+    def opening(api: Api) -> httpx.Client:
+        made.set()
+        return opened(api)
+
+    monkeypatch.setattr(Api, "_opened", opening)
+    edge_world.ingest()
+    assert not made.is_set()
+    path.touch()  # to be read, though nothing of it will be sent
+    edge_world.ingest()
+    assert made.wait(10)
 
 
 def test_a_touched_file_is_read_but_not_embedded_or_rewritten(world: World) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from ragctl.errors import Locked, StoreError
-from ragctl.stores.base import Batch, Store
+from ragctl.stores.base import Batch, Point, Store
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.locks import Turn
 from tests.search_contract import SearchContract, equals, searches_quantised, typed
-from tests.store_contract import SETTINGS, StoreContract, collection, point
+from tests.store_contract import SETTINGS, StoreContract, collection, ident, point
 
 __all__ = ["collection", "equals", "typed"]
 
@@ -35,6 +35,13 @@ def test_two_handles_take_turns(tmp_path: Path) -> None:
         assert second.count() == number
     first.close()
     second.close()
+
+
+def test_every_page_of_some_fields_is_read(tmp_path: Path) -> None:
+    made = EdgeStore(tmp_path).create("docs", SETTINGS)
+    made.apply(Batch(upserts=[Point(ident(n), {"source": f"d{n % 7}"}) for n in range(12_000)]))
+    assert len({found.id for found in made.scroll(fields=["source"])}) == 12_000
+    made.close()
 
 
 def test_a_held_shard_is_waited_for_and_then_named(tmp_path: Path) -> None:

@@ -4,5 +4,7 @@
 def main() -> None:
     """Entry point of the `ragctl` command."""
     from ragctl.cli.main import main as run
+    from ragctl.stores import leave_open
 
+    leave_open()
     run()

@@ -177,6 +177,10 @@ class Embedder:
         """
         return self._wire.canary(stopped or threading.Event())
 
+    def warm(self) -> None:
+        """Load in the background what the first request needs: a client, certificates."""
+        threading.Thread(target=self.members[0].warm, name="warming", daemon=True).start()
+
     def query(self, text: str) -> Vectors:
         """Return the vector of a question, shape (dim,).
 

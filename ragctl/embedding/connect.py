@@ -8,7 +8,7 @@ from ragctl import catalog as catalogs
 from ragctl.catalog import Catalog, Choice, Limits, Model, Provider
 from ragctl.embedding.base import Answer, Embedder, Options, Request, Wire
 from ragctl.embedding.canary import THRESHOLD, Canary
-from ragctl.embedding.failover import Failover, Member
+from ragctl.embedding.failover import Failover, Member, nothing
 from ragctl.embedding.guard import Guarded
 from ragctl.embedding.keys import LOOPBACK, Environment, Key, find
 from ragctl.embedding.limiter import Limited, Limiter, of_key
@@ -120,7 +120,7 @@ def _member(
     key = None if provider.in_process else find(provider, environ)
     if choice.remote and key is not None:
         _check_remote(choice, provider, key)
-    wire, native = _wire(provider, model, dim, key, usage, patience, options)
+    wire, native, warm = _wire(provider, model, dim, key, usage, patience, options)
     limiter = (
         Limiter(provider.rates, provider.concurrency)
         if provider.in_process
@@ -135,7 +135,7 @@ def _member(
     wire = Retrying(wire, patience)
     wire = Proving(wire)
     wire = Guarded(wire, model, provider, usage, truncate=options.truncate, native=native)
-    return Member(choice.place, wire, usage, trusted=trusted)
+    return Member(choice.place, wire, usage, warm, trusted)
 
 
 def _wire(
@@ -146,20 +146,20 @@ def _wire(
     usage: Usage,
     patience: Patience,
     options: Options,
-) -> tuple[Wire, bool]:
-    """Return the wire itself, and whether it can be told to cut long texts."""
+) -> tuple[Wire, bool, Callable[[], None]]:
+    """Return the wire itself, whether it can be told to cut long texts, and how to warm it."""
     if provider.wire == "builtin":
         from ragctl.embedding.wires.builtin import Builtin
 
-        return Builtin(dim, usage), False
+        return Builtin(dim, usage), False, nothing
     if provider.wire == "sentence-transformers":
         from ragctl.embedding.wires.sentence_transformers import SentenceTransformers
 
-        return SentenceTransformers(model, provider, dim, usage, options), True
+        return SentenceTransformers(model, provider, dim, usage, options), True, nothing
     if provider.wire == "fastembed":
         from ragctl.embedding.wires.fastembed import FastEmbed
 
-        return FastEmbed(model, provider, dim, usage, options), True
+        return FastEmbed(model, provider, dim, usage, options), True, nothing
     from ragctl.embedding.http import Api
     from ragctl.embedding.wires.rest_wires import REST
 
@@ -177,7 +177,7 @@ def _wire(
         auth=protocol.auth,
         key_variable=provider.keys[0] if provider.keys else None,
     )
-    return protocol(api, model, provider, dim, options), protocol.truncates
+    return protocol(api, model, provider, dim, options), protocol.truncates, api.warm
 
 
 def _check_remote(choice: Choice, provider: Provider, key: Key) -> None:

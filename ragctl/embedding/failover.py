@@ -15,17 +15,22 @@ T = TypeVar("T")
 Failure: TypeAlias = BackendError | IdentityMismatch
 
 
+def nothing() -> None:
+    """What a provider in this process has to load is the model itself, and waits for a text."""
+
+
 @dataclass(eq=False)
 class Member:
     """A provider in the row: its stack of wrappers and its account.
 
-    `trusted`: its query side made this collection's searches before, and need
-    not be compared again.
+    `warm` loads what its first request needs. `trusted`: its query side made this
+    collection's searches before, and need not be compared again.
     """
 
     name: str
     wire: Wire
     usage: Usage
+    warm: Callable[[], None] = nothing
     trusted: bool = False
     admitted: bool = False  # its documents agree with the canary
     queried: bool = False  # and its queries

@@ -96,6 +96,11 @@ class Api:
         self._left: list[httpx.Client] = []
         self._lock = threading.Lock()
 
+    def warm(self) -> None:
+        """Make the client now (importing httpx alone takes 0.1 s); a request says what fails."""
+        with contextlib.suppress(BackendError):
+            self._connected()
+
     def post(self, path: str, body: Mapping[str, Json]) -> object:
         """Send `body` and return the answer's JSON.
 

@@ -84,6 +84,8 @@ class Run:
                 self._begin(report, surveyed, found)
                 pool = stack.enter_context(parsers(self._limits(), surveyed.plan.tasks))
                 pool.warm(len(surveyed.plan.tasks))
+                if surveyed.plan.tasks:
+                    embedder.warm()
                 if collection is None:
                     ledger.check()
                     collection = self._create(surveyed, embedder)

@@ -260,7 +260,12 @@ class Collection(Protocol):
         """Those of the points that exist."""
 
     def facet(self, key: str) -> dict[str, int]:
-        """Exact number of points for each value of a keyword field."""
+        """Exact number of points for each value of a keyword field.
+
+        An exact facet of Qdrant's searches for each value: of 100,000 values that takes
+        40 times as long as reading the index's own counts, which may still hold points
+        that are gone. So those are taken where they are as many as there are points.
+        """
 
     def count(self, where: Where = ()) -> int:
         """Exact number of points that match."""

@@ -42,13 +42,14 @@ from ragctl.stores.edge_points import (
     requests,
     weight,
 )
-from ragctl.stores.locks import Wait, private_folder, run_lock
+from ragctl.stores.locks import Wait, private_folder, run_lock, taken
 from ragctl.stores.searching import Side, answer
 from ragctl.stores.settings import META, Settings, read_settings
 from ragctl.stores.shard import Shard, engine_errors
 from ragctl.stores.where import settled
 
-_PAGE = 1000  # points read at a time; with vectors a tenth of it
+_PAGE = 1000  # points read at a time; with vectors a tenth of it,
+_LEAN = 5000  # of some fields only so many
 _PATIENCE = 60.0  # seconds to wait for another process's batch or search
 _ROOM = 192 << 20  # bytes that must be free: several times what sealing takes for a moment
 
@@ -103,10 +104,11 @@ class EdgeStore:
     def drop(self, name: str) -> None:
         folder = self._folder(name)
         gone = folder.with_name(f".{name}.{os.getpid()}.gone")
-        try:
-            folder.rename(gone)
-        except FileNotFoundError:
-            return
+        with taken(self.lock_path(name, "shard"), f"collection {name!r}", self._patience):
+            try:
+                folder.rename(gone)
+            except FileNotFoundError:
+                return
         shutil.rmtree(gone)
 
     def lock(
@@ -141,6 +143,7 @@ class EdgeCollection:
         self._store = store
         self._folder = folder
         self._unsealed = 0  # bytes written since the last seal, about
+        self._unflushed = False
         self._joins = True  # until it was in vain
         self._shard = Shard(
             folder / "shard",
@@ -155,6 +158,7 @@ class EdgeCollection:
         with self._shard.use() as shard:
             for operation in operations(replace(batch, merges=merges)):
                 shard.update(operation)
+        self._unflushed = True
         self._unsealed += sum(map(weight, (*batch.upserts, *batch.marks)))
         if self._unsealed >= segments.SEAL_BYTES:
             self._seal(segments.LOOSE)
@@ -165,7 +169,7 @@ class EdgeCollection:
             shard.optimize()
             shard.flush()
             info = shard.info()
-        self._unsealed = 0
+        self._unsealed, self._unflushed = 0, False
         many = info.segments_count > segments.joined(info.points_count, self.settings) + loose
         room = shutil.disk_usage(self._folder).free > _ROOM + segments.JOINING
         if many and room and self._joins:
@@ -176,10 +180,11 @@ class EdgeCollection:
         self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[Point]:
         offset: str | None = None
+        page = _PAGE // 10 if vectors else _LEAN if fields else _PAGE
         while True:
             request = qe.ScrollRequest(
                 offset=offset,
-                limit=_PAGE // 10 if vectors else _PAGE,
+                limit=page,
                 filter=filter_of(self._settled(where)),
                 with_payload=True if fields is None else list(fields),
                 with_vector=vectors,
@@ -197,9 +202,13 @@ class EdgeCollection:
         return [read_point(record) for record in records]
 
     def facet(self, key: str) -> dict[str, int]:
+        counts = self._facet(key, exact=False)
+        return counts if self.count() == sum(counts.values()) else self._facet(key, exact=True)
+
+    def _facet(self, key: str, *, exact: bool) -> dict[str, int]:
         with self._shard.use() as shard:
             limit = max(1, shard.info().points_count)
-            response = shard.facet(qe.FacetRequest(key=key, limit=limit, exact=True))
+            response = shard.facet(qe.FacetRequest(key=key, limit=limit, exact=exact))
         return {str(hit.value): hit.count for hit in response.hits}
 
     def count(self, where: Where = ()) -> int:
@@ -253,6 +262,9 @@ class EdgeCollection:
         self._seal(segments.LEFT)
 
     def close(self) -> None:
+        if self._unflushed:
+            with self._shard.use() as shard:
+                shard.flush()
         self._shard.close()
 
 

@@ -125,6 +125,17 @@ class Turn:
         self._queue.close()
 
 
+@contextmanager
+def taken(path: Path, what: str, patience: float) -> Iterator[None]:
+    """A turn for the length of the `with`."""
+    turn = Turn(path, what, patience=patience)
+    try:
+        turn.take()
+        yield
+    finally:
+        turn.close()
+
+
 def own_mark(path: Path) -> str:
     """A random name kept in a file: made by whoever asks first, the same for all."""
     with path.open("a+", encoding="utf-8") as file:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from qdrant_client import QdrantClient, models
@@ -134,15 +135,10 @@ class ServerCollection:
         return found
 
     def facet(self, key: str) -> dict[str, int]:
-        # The hidden point has none of the indexed fields.
-        limit = min(_FACETS, self._limits.query)
-        while True:
-            hits = self._facet(key, limit)
-            if len(hits) < limit:
-                return {str(hit.value): hit.count for hit in hits}
-            if limit == self._limits.query:
-                return self._counted(key)
-            limit = min(limit * 10, self._limits.query)
+        counts = self._facet(key, exact=False)
+        if counts is not None and self.count() != sum(counts.values()):
+            counts = self._facet(key, exact=True)
+        return self._counted(key) if counts is None else counts
 
     def count(self, where: Where = ()) -> int:
         condition = filter_of(self._settled(where), HIDDEN)
@@ -230,8 +226,17 @@ class ServerCollection:
         )
         return [read_point(record) for record in records]
 
-    def _facet(self, key: str, limit: int) -> list[models.FacetValueHit]:
-        return self._do(lambda client: client.facet(self.name, key, limit=limit, exact=True)).hits
+    def _facet(self, key: str, *, exact: bool) -> dict[str, int] | None:
+        """None where there are more values than the server tells."""
+        # The hidden point has none of the indexed fields.
+        limit = min(_FACETS, self._limits.query)
+        while True:
+            hits = self._do(partial(_hits, self.name, key, limit, exact))
+            if len(hits) < limit:
+                return {str(hit.value): hit.count for hit in hits}
+            if limit == self._limits.query:
+                return None
+            limit = min(limit * 10, self._limits.query)
 
     def _counted(self, key: str) -> dict[str, int]:
         """A facet by reading every point: of a field without index, or past the server's limits."""
@@ -272,3 +277,9 @@ class ServerCollection:
             client.update_collection(self.name, metadata=metadata)
 
         self._do(write)
+
+
+def _hits(
+    name: str, key: str, limit: int, exact: bool, client: QdrantClient
+) -> list[models.FacetValueHit]:
+    return client.facet(name, key, limit=limit, exact=exact).hits

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import qdrant_edge as qe
 
+from ragctl import stores
 from ragctl.errors import StoreError
 from ragctl.stores.locks import Turn
 
-_LINGER = 0.3  # seconds that an idle shard stays open (opening 20,000 x 1,024 takes 0.15-0.3)
+_LINGER = 1.0  # seconds that an idle shard stays open (opening 20,000 x 1,024 takes 0.15-0.3)
 _TICK = 0.01  # seconds between looks at whether another process asks
 _YIELD = 0.03  # seconds to stand back after giving way, so that the one who asked gets it
 
@@ -35,6 +36,7 @@ class Shard:
         self._stand_back = 0.0
         self._watcher: threading.Thread | None = None
         self._closed = threading.Event()
+        self._left = False
 
     @contextmanager
     def use(self) -> Iterator[qe.EdgeShard]:
@@ -65,6 +67,9 @@ class Shard:
 
     def close(self) -> None:
         with self._mutex:
+            self._left = stores.LEFT_OPEN and self._shard is not None
+            if self._left:
+                return  # to the watcher, who gives it up for others and ends with the process
             self._closed.set()
             self._give_up()
         if self._watcher is not None:
@@ -104,6 +109,8 @@ class Shard:
             try:
                 if self._shard is None:
                     self._watcher = None
+                    if self._left:
+                        self._turn.close()
                     return
                 idle = time.monotonic() - self._last_use
                 if idle > _LINGER or self._turn.wanted():

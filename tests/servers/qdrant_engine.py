@@ -60,6 +60,7 @@ class Engine:
     def __post_init__(self) -> None:
         self._local = QdrantLocal(":memory:")
         self._indexes: dict[str, dict[str, Json]] = {}
+        self._gone: dict[str, list[Json]] = {}  # payloads of deleted points, by collection
 
     def route(self, method: str, path: str) -> "tuple[Route, dict[str, str]] | None":
         for route in ROUTES:
@@ -134,6 +135,7 @@ class Engine:
 
     def delete_collection(self, names: Mapping[str, str], *_: Any) -> Answer:
         self._indexes.pop(names["name"], None)
+        self._gone.pop(names["name"], None)
         return self._local.delete_collection(names["name"])
 
     def create_index(
@@ -183,11 +185,20 @@ class Engine:
             raise Problem(422, "Validation error in JSON body: either points or filter")
         if written is not None and written.filter is not None:
             self._check_filter(name, written.filter, "unindexed_filtering_update")
+        if isinstance(operation, models.DeleteOperation):
+            self._gone.setdefault(name, []).extend(self._deleted(name, operation.delete))
         try:
             self._local.batch_update_points(name, [operation])
         except KeyError as error:  # the points that do exist are written, as on a server
             raise Problem(404, f"Not found: No point with id {error.args[0]} found") from error
         return _updated(query)
+
+    def _deleted(self, name: str, selector: Any) -> list[Json]:
+        if isinstance(selector, models.PointIdsList):
+            records = self._local.retrieve(name, selector.points)
+        else:
+            records = self._local.scroll(name, selector.filter, limit=10**9)[0]
+        return [record.payload for record in records]
 
     def _check_points(self, name: str, points: list[models.PointStruct]) -> None:
         self._check_limit("upsert_max_batchsize", len(points))
@@ -248,17 +259,22 @@ class Engine:
         return {"count": int(self._local.count(names["name"], request.filter).count)}
 
     def facet(self, names: Mapping[str, str], _: Any, request: models.FacetRequest) -> Answer:
-        """Counted here: local mode rewrites values that look like a UUID."""
+        """Counted here: local mode rewrites values that look like a UUID.
+
+        One that need not be exact counts points that are gone, as an index may.
+        """
         limit = _positive(request.limit)
         self._check_limit("max_query_limit", limit)
-        if self._indexes[names["name"]].get(request.key, {}).get("type") != "keyword":
+        name = names["name"]
+        if self._indexes[name].get(request.key, {}).get("type") != "keyword":
             raise Problem(
                 400,
                 f"Wrong input: No appropriate index for faceting: `{request.key}`. {_FACET_HELP}",
             )
         counts: Counter[str] = Counter()
-        for record in self._local.scroll(names["name"], request.filter, limit=10**9)[0]:
-            held: Json = record.payload
+        records = self._local.scroll(name, request.filter, limit=10**9)[0]
+        payloads: list[Json] = [record.payload for record in records]
+        for held in payloads + ([] if request.exact else self._gone.get(name, [])):
             for part in request.key.split("."):
                 held = held.get(part) if isinstance(held, dict) else None
             values = held if isinstance(held, list) else [held]
