@@ -17,7 +17,9 @@ from types import ModuleType
 from benchmarks.measure import Wrong
 from benchmarks.table import PAGE, write
 
-NAMES = ("ingest", "unchanged", "scale", "chunking", "pdf", "runtime", "startup", "search")
+NAMES = (
+    *("ingest", "unchanged", "scale", "memory", "chunking", "pdf", "runtime", "startup", "search"),
+)
 
 
 def main() -> int:

@@ -42,9 +42,12 @@ class Who(ABC):
 
 @dataclass(frozen=True)
 class Ragctl(Who):
-    """`python -m ragctl run`, as cron calls it. `extra`: lines for the pipeline file."""
+    """`python -m ragctl run`, as cron calls it. `extra`: lines for the pipeline file. `server`:
+    the address of one, instead of the folder `store`.
+    """
 
     extra: str = ""
+    server: str = ""
 
     def run(self) -> Sample:
         return process(self.command(), env=self.env())
@@ -56,9 +59,12 @@ class Ragctl(Who):
         """No settings of whoever runs this."""
         return {"RAGCTL_CONFIG": str(self.store.with_suffix(".none")), "PYTHONPATH": str(_ROOT)}
 
+    def place(self) -> str:
+        return self.server or str(self.store)
+
     def pipeline(self) -> Path:
         text = _PIPELINE.read_text("utf-8") + self.extra
-        values = {"STORE": str(self.store), "FOLDER": str(self.folder), "URL": self.url}
+        values = {"STORE": self.place(), "FOLDER": str(self.folder), "URL": self.url}
         for word, value in values.items():
             text = text.replace(f'"{word}"', json.dumps(value))
         self.store.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +75,7 @@ class Ragctl(Who):
     def points(self) -> Iterator[Stored]:
         from ragctl.stores import open_store
 
-        with closing(open_store(str(self.store), environ={})) as store:
+        with closing(open_store(self.place(), environ={})) as store:
             collection = store.open("docs")
             assert collection is not None
             with closing(collection):
