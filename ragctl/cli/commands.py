@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand
 
+from ragctl.cli.values import Command
+
 
 class Place(NamedTuple):
     """A function of a module of this package, and the first paragraph of its docstring."""
@@ -116,7 +118,7 @@ def command(name: str) -> TyperCommand:
     """The command itself, with its options."""
     module, function, _ = COMMANDS[name]
     alone = typer.Typer(add_completion=False)
-    alone.command(name)(getattr(import_module(f"ragctl.cli.{module}"), function))
+    alone.command(name, cls=Command)(getattr(import_module(f"ragctl.cli.{module}"), function))
     made = typer.main.get_command(alone)
     assert isinstance(made, TyperCommand)
     return made

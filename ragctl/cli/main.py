@@ -12,10 +12,12 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.commands import COMMANDS, Later, unread
 from ragctl.cli.ending import ending_of
+from ragctl.cli.values import Group
 from ragctl.errors import UsageError
 
 app = typer.Typer(
     name="ragctl",
+    cls=Group,
     help="Keep a Qdrant collection true to a folder of documents, and search it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
