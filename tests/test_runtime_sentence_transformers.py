@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import Catalog, Choice, Layer, Runtime
+from ragctl.catalog import Catalog, Choice, Layer, Runtime, provider_table
 from ragctl.cli.main import main
 from ragctl.embedding import Embedder, Options, connect
 from ragctl.embedding.base import Request
@@ -114,6 +114,28 @@ def v5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # ---- Real weights
+
+
+@pytest.mark.parametrize(
+    ("runtime", "card", "texts"),
+    [
+        (Runtime(), False, 256),
+        (Runtime(), True, 1024),
+        (CPU, True, 256),
+        (Runtime("cuda:1"), False, 1024),
+        (Runtime("mps"), True, 256),
+    ],
+)
+def test_requests_are_larger_on_a_card(
+    runtime: Runtime, card: bool, texts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = tmp_path / "nvidiactl"
+    if card:
+        driver.touch()
+    monkeypatch.setattr(provider_table, "_CARD", driver)
+    choice = Choice("sentence-transformers", runtime=runtime)
+    with connect("all-minilm-l6-v2", choices=[choice], environ={}) as embedder:
+        assert embedder.limits.texts == texts
 
 
 def test_the_nearest_text_is_the_right_one(real: Embedder) -> None:

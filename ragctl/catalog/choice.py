@@ -9,6 +9,8 @@ from ragctl.catalog.provider_table import Provider, Rates, Runtime
 from ragctl.errors import UsageError
 from ragctl.records import Json
 
+_ON_CARD = 4  # as many texts a request: with fewer to sort by length, more of a batch is padding
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -79,13 +81,18 @@ class Choice:
             served = replace(served, price=self.price)
         if self.weights is not None:
             served = replace(served, weights=self.weights)
+        runtime = self.runtime or row.runtime
+        limits = row.limits
+        if row.wire == "sentence-transformers" and runtime.on_card():
+            limits = replace(limits, texts=_ON_CARD * limits.texts)
         return replace(
             row,
+            limits=limits,
             base_url=None if row.in_process else address(self.base_url or row.base_url or ""),
             key_command=self.key_command or row.key_command,
             concurrency=self.concurrency or row.concurrency,
             rates=self.rates or row.rates,
-            runtime=self.runtime or row.runtime,
+            runtime=runtime,
             models={**row.models, model: served},
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
@@ -80,6 +81,9 @@ class Rates:
     tokens: int | None = None
 
 
+_CARD = Path("/dev/nvidiactl")  # of NVIDIA's driver
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """How a model runs in this process. None: chosen by what the machine has.
@@ -92,6 +96,15 @@ class Runtime:
     dtype: str | None = None
     batch: int | None = None
     threads: int | None = None
+
+    def on_card(self) -> bool:
+        """Whether it runs on CUDA: as it says, else if the machine looks as if it could.
+
+        torch is not asked: importing it takes seconds.
+        """
+        if self.device is not None:
+            return self.device.startswith("cuda")
+        return _CARD.exists()
 
 
 @dataclass(frozen=True, slots=True)

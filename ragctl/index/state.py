@@ -53,6 +53,7 @@ def read_state(collection: Collection) -> State:
     """The documents of `collection`; also those whose mark was never written."""
     counts = collection.facet("version")
     documents: dict[str, Stored] = {}
+    alike: dict[str, str] = {}  # of equal strings in many documents one is kept
     marks = Match("mark", tuple(collection.facet("mark")))
     for point in collection.scroll((marks,), fields=_MARK_FIELDS):
         mark = cast(dict[str, str], point.payload)
@@ -61,10 +62,10 @@ def read_state(collection: Collection) -> State:
         whole = counts.pop(mark["version"], 0) == max(1, numbers["chunks"])
         documents[source] = Stored(
             source=source,
-            file=mark["file"],
-            root=mark["root"],
+            file=source if mark["file"] == source else alike.setdefault(mark["file"], mark["file"]),
+            root=alike.setdefault(mark["root"], mark["root"]),
             digest=mark["digest"],
-            recipe=mark["recipe"],
+            recipe=alike.setdefault(mark["recipe"], mark["recipe"]),
             parts=numbers["parts"],
             size=numbers["size"],
             mtime_ns=numbers["mtime_ns"],
