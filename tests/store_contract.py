@@ -211,6 +211,7 @@ class StoreContract:
         collection.apply(Batch(deletes=[ident(300)]))
         counts = collection.facet("version")
         assert counts == {f"v{n}": 2 if n == 0 else 3 for n in range(300)}
+        assert collection.facet("version", of_all=True) == counts
         assert collection.count((Match("version", ("v0",)),)) == 2
 
     def test_match_knows_types(self, collection: Collection) -> None:

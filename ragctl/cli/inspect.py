@@ -129,7 +129,7 @@ def _near(collection: "Collection", source: str) -> str:
     """How an error about an unknown source ends: the nearest ones there are."""
     import difflib
 
-    close = difflib.get_close_matches(source, list(collection.facet("source")), n=3)
+    close = difflib.get_close_matches(source, list(collection.facet("source", of_all=True)), n=3)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 

@@ -54,7 +54,7 @@ def judged(collection: Collection, questions: Questions, by: By | None = None) -
             "this set names documents alone"
         )
     by = by or ("chunk" if questions.placed else "document")
-    names = _Names(collection.facet("source"))
+    names = _Names(collection.facet("source", of_all=True))
     missing: list[Missing] = []
     asked: list[tuple[Question, Judgement, str]] = []
     for question in questions.asked:

@@ -51,7 +51,7 @@ class State:
 
 def read_state(collection: Collection) -> State:
     """The documents of `collection`; also those whose mark was never written."""
-    counts = collection.facet("version")
+    counts = collection.facet("version", of_all=True)
     documents: dict[str, Stored] = {}
     alike: dict[str, str] = {}  # of equal strings in many documents one is kept
     marks = Match("mark", tuple(collection.facet("mark")))

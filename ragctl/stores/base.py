@@ -259,12 +259,13 @@ class Collection(Protocol):
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
         """Those of the points that exist."""
 
-    def facet(self, key: str) -> dict[str, int]:
+    def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
         """Exact number of points for each value of a keyword field.
 
-        An exact facet of Qdrant's searches for each value: of 100,000 values that takes
-        40 times as long as reading the index's own counts, which may still hold points
-        that are gone. So those are taken where they are as many as there are points.
+        `of_all`: every point has one value of it, and there are many values. An exact
+        facet of Qdrant's searches for each: of 100,000 values that takes 40 times as
+        long as reading the index's own counts, which may still hold points that are
+        gone. So those are taken where they are as many as there are points.
         """
 
     def count(self, where: Where = ()) -> int:

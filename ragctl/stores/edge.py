@@ -143,7 +143,6 @@ class EdgeCollection:
         self._store = store
         self._folder = folder
         self._unsealed = 0  # bytes written since the last seal, about
-        self._unflushed = False
         self._joins = True  # until it was in vain
         self._shard = Shard(
             folder / "shard",
@@ -156,9 +155,9 @@ class EdgeCollection:
         _check_room(self._folder)
         merges = [(self._settled(where), payload) for where, payload in batch.merges]
         with self._shard.use() as shard:
+            self._shard.written = True
             for operation in operations(replace(batch, merges=merges)):
                 shard.update(operation)
-        self._unflushed = True
         self._unsealed += sum(map(weight, (*batch.upserts, *batch.marks)))
         if self._unsealed >= segments.SEAL_BYTES:
             self._seal(segments.LOOSE)
@@ -168,8 +167,9 @@ class EdgeCollection:
         with self._shard.use() as shard:
             shard.optimize()
             shard.flush()
+            self._shard.written = False
             info = shard.info()
-        self._unsealed, self._unflushed = 0, False
+        self._unsealed = 0
         many = info.segments_count > segments.joined(info.points_count, self.settings) + loose
         room = shutil.disk_usage(self._folder).free > _ROOM + segments.JOINING
         if many and room and self._joins:
@@ -201,9 +201,11 @@ class EdgeCollection:
             records = shard.retrieve(list(ids), with_payload=True, with_vector=vectors)
         return [read_point(record) for record in records]
 
-    def facet(self, key: str) -> dict[str, int]:
-        counts = self._facet(key, exact=False)
-        return counts if self.count() == sum(counts.values()) else self._facet(key, exact=True)
+    def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
+        counts = self._facet(key, exact=not of_all)
+        if of_all and self.count() != sum(counts.values()):
+            counts = self._facet(key, exact=True)
+        return counts
 
     def _facet(self, key: str, *, exact: bool) -> dict[str, int]:
         with self._shard.use() as shard:
@@ -262,9 +264,6 @@ class EdgeCollection:
         self._seal(segments.LEFT)
 
     def close(self) -> None:
-        if self._unflushed:
-            with self._shard.use() as shard:
-                shard.flush()
         self._shard.close()
 
 

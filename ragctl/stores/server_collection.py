@@ -134,9 +134,9 @@ class ServerCollection:
             found += self._retrieve(wanted[first : first + page], vectors)
         return found
 
-    def facet(self, key: str) -> dict[str, int]:
-        counts = self._facet(key, exact=False)
-        if counts is not None and self.count() != sum(counts.values()):
+    def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
+        counts = self._facet(key, exact=not of_all)
+        if of_all and counts is not None and self.count() != sum(counts.values()):
             counts = self._facet(key, exact=True)
         return self._counted(key) if counts is None else counts
 

@@ -37,6 +37,7 @@ class Shard:
         self._watcher: threading.Thread | None = None
         self._closed = threading.Event()
         self._left = False
+        self.written = False  # and not flushed; whoever writes says so
 
     @contextmanager
     def use(self) -> Iterator[qe.EdgeShard]:
@@ -67,9 +68,12 @@ class Shard:
 
     def close(self) -> None:
         with self._mutex:
-            self._left = stores.LEFT_OPEN and self._shard is not None
-            if self._left:
-                return  # to the watcher, who gives it up for others and ends with the process
+            if stores.LEFT_OPEN and self._shard is not None:
+                self._left = True  # to the watcher, who gives it up for others and ends with us
+                if self.written:
+                    with engine_errors(self._what):
+                        self._shard.flush()
+                return
             self._closed.set()
             self._give_up()
         if self._watcher is not None:
