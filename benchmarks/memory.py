@@ -23,7 +23,7 @@ HEADER = (
 _TIMES = 10
 _OFTEN = 0.05  # seconds between looks
 _PROC = Path("/proc")
-_STATUS = re.compile(r"^(PPid|RssAnon|RssShmem):\s+(\d+)", re.MULTILINE)
+_STATUS = re.compile(r"^(PPid|RssAnon):\s+(\d+)", re.MULTILINE)
 
 
 def run(runs: int) -> Section:
@@ -75,17 +75,15 @@ def _measure(
         taken, own = samples[who], spread(each.own[-runs:]).median
         peak = peaks(taken).median
         old = before.get(who)
-        numbers = ((peak, old.peak if old else None), (own, old.own if old else None))
-        grown = [part for now, then in numbers for part in (f"{now:.0f}", _ratio(now, then))]
+        grown = [
+            *(f"{peak:.0f}", f"{peak / old.peak:.2f}" if old else ""),
+            *(f"{own:.0f}", f"{own / old.own:.2f}" if old else ""),
+        ]
         wall = f"{walls(taken):.1f}" if runs > 1 else f"{taken[0].wall:.1f}"
         label = [name, who, f"{len(corpus.files(documents)):,}"]
         row = [*(label if each is watched[0] else ["", who, ""]), f"{each.points:,}", wall, *grown]
         found[who] = _Found(row, peak, own)
     return found
-
-
-def _ratio(now: float, then: float | None) -> str:
-    return f"{now / then:.2f}" if then else ""
 
 
 @dataclass
@@ -136,7 +134,7 @@ def _descendants(but: frozenset[int] = frozenset()) -> dict[int, int]:
             continue
         pid = int(entry.name)
         parents[pid] = int(said["PPid"])
-        own[pid] = 1024 * sum(int(said.get(name, 0)) for name in ("RssAnon", "RssShmem"))
+        own[pid] = 1024 * int(said.get("RssAnon", 0))
     found: dict[int, int] = {}
     for pid in own:
         ancestor = pid

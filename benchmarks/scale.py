@@ -57,12 +57,14 @@ def _rows(work: Path, server: Running, runs: int) -> Iterator[list[str]]:
     def sizes(name: str, usual: str) -> list[int]:
         return [int(size) for size in os.environ.get(name, usual).split(",") if size]
 
-    base = _start(work, server, runs, "")
-    for size in sizes("RAGCTL_BENCHMARK_SIZES", _SIZES):
+    if embedded := sizes("RAGCTL_BENCHMARK_SIZES", _SIZES):
+        base = _start(work, server, runs, "")
+    for size in embedded:
         yield ["embedded", *_measure(work, server, runs, size, base, "")]
-    with QdrantFacade() as one:
-        base = _start(work, server, runs, one.url)
-    for size in sizes("RAGCTL_BENCHMARK_SERVER_SIZES", _SERVER_SIZES):
+    if on_server := sizes("RAGCTL_BENCHMARK_SERVER_SIZES", _SERVER_SIZES):
+        with QdrantFacade() as one:
+            base = _start(work, server, runs, one.url)
+    for size in on_server:
         with QdrantFacade() as facade:
             yield ["server", *_measure(work, server, runs, size, base, facade.url)]
 

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from benchmarks import chunking, corpus, embedding_server, pdf
+from benchmarks import chunking, corpus, embedding_server, memory, pdf, scale
 from benchmarks.checks import Stored, check, check_sent
 from benchmarks.embedding_server import DIM, MODEL, Running, running, table
 from benchmarks.measure import Sample, Side, Wrong, interleave, process, ratio, spread
@@ -56,6 +56,48 @@ def test_a_process_is_measured_without_whoever_started_it() -> None:
     sample = process([sys.executable, "-S", "-c", busy])
     assert sample.wall >= sample.cpu >= 0.2
     assert sample.peak < len(ballast) / 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_memory_of_its_own_is_seen_in_the_process_of_a_process(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(64 << 20))
+    code = (
+        "import mmap, sys, time\n"
+        "file = open('large', 'rb')\n"
+        "mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\n"
+        "read = sum(mapped[::4096])\n"  # in the process, but not its own
+        "own = b'x' * (24 << 20)\n"
+        "print(flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    outer = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    others = frozenset(memory._descendants())
+    with subprocess.Popen(
+        [sys.executable, "-c", outer, code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+    ) as started:
+        assert started.stdout is not None
+        started.stdout.readline()
+        found = memory._descendants(others)
+    assert len(found) == 2
+    assert 24 << 20 < max(found.values()) < 56 << 20
+
+
+def test_scale_is_measured_and_its_results_are_looked_at(
+    tmp_path: Path, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scale, "_SOME", 3)
+    monkeypatch.setenv("RAGCTL_BENCHMARK_SIZES", "40")
+    monkeypatch.setenv("RAGCTL_BENCHMARK_SERVER_SIZES", "")
+    (row,) = scale._rows(tmp_path, server, 1)
+    assert row[:2] == ["embedded", "40"]
+    assert len(row) == len(scale.HEADER)
+    who = scale._who(tmp_path, server, corpus.made(tmp_path / "small", 2), "")
+    who.run()
+    with pytest.raises(Wrong, match="2 points of 3 documents"):
+        scale._check(who, 3)
 
 
 def test_a_process_that_fails_or_hangs_is_wrong() -> None:

@@ -386,6 +386,9 @@ def test_a_facet_larger_than_the_first_guess(facade: QdrantFacade, store: Store)
     made.apply(Batch(upserts=[Point(ident(n), {"source": f"d{n}"}) for n in range(10_001)]))
     assert len(made.facet("source", of_all=True)) == 10_001
     assert facade.requests["POST /collections/{name}/facet"] == 2
+    made.apply(Batch(deletes=[ident(1)]))  # which the façade's index still counts
+    assert "d1" not in made.facet("source", of_all=True)
+    assert facade.requests["POST /collections/{name}/facet"] == 6
 
 
 # Locks

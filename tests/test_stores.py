@@ -57,6 +57,19 @@ def test_a_held_shard_is_waited_for_and_then_named(tmp_path: Path) -> None:
     one.close()
 
 
+def test_nothing_is_dropped_from_under_who_has_it_open(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path, patience=0.05)
+    store.create("docs", SETTINGS).close()
+    holder = Turn(store.lock_path("docs", "shard"), "held by the test", patience=0)
+    holder.take()
+    with pytest.raises(Locked, match=r"'docs' stayed busy"):
+        store.drop("docs")
+    assert store.names() == ["docs"]
+    holder.close()
+    store.drop("docs")
+    assert store.names() == []
+
+
 def test_what_a_killed_creation_left_is_cleared_away(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path)
     left = tmp_path / "collections" / ".docs.12345.new" / "shard"
