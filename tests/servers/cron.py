@@ -8,12 +8,15 @@ keeps each mail as a file.
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 _SENDMAIL = '#!/bin/sh\ncat > "{mail}/$$.new" && mv "{mail}/$$.new" "{mail}/$$"\n'
+_UNSEEN = 2.0  # seconds: the daemon compares the spool's time in whole ones, and misses what comes
+# in the very second in which it looks; a command takes less
 _BOUND = {
     "spool": "/var/spool/cron",
     "cron.d": "/etc/cron.d",
@@ -69,6 +72,8 @@ class Cron:
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n"
+        if self._daemon:
+            time.sleep(_UNSEEN)
         return self
 
     def __exit__(
