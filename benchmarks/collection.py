@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.passages import SAMPLES, Passages
-from ragctl.embedding import builtin
-from ragctl.embedding.sparse import Sparse, SparseConfig
-from ragctl.index.points import (
+from ragctl.collection.payload import BM25, DENSE, Point, SparseVector
+from ragctl.collection.points import (
     FileStat,
     PreparedChunk,
     PreparedDocument,
@@ -29,9 +28,11 @@ from ragctl.index.points import (
     text_hash,
 )
 from ragctl.index.run import Run
+from ragctl.lexical import builtin
+from ragctl.lexical.bm25 import Sparse, SparseConfig
 from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
 from ragctl.records import Json
-from ragctl.stores.base import BM25, DENSE, Batch, Collection, Point, SparseVector
+from ragctl.stores.base import Batch, Collection
 from ragctl.stores.edge import EdgeCollection, EdgeStore
 
 NAME = "docs"

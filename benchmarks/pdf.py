@@ -18,10 +18,10 @@ from benchmarks import corpus
 from benchmarks.measure import Sample, Side, Spread, Wrong, call, interleave, spread
 from benchmarks.table import Section, versions
 from ragctl.errors import DocumentError
-from ragctl.limited import Pool
 from ragctl.loaders import LoadOptions, load
 from ragctl.pipeline import Parsing
 from ragctl.records import Document
+from ragctl.workers import Pool
 
 _PAGES, _A_FILE = 320, 40
 _LINES, _COLUMNS, _POINTS = 48, 80, 7.5  # of a page; so that no line runs over its edge

@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks import corpus
 from benchmarks.measure import Side, Wrong, call, interleave, ratio, spread
 from benchmarks.table import Section, versions
-from ragctl.catalog import Choice, Runtime
+from ragctl.catalog import BackendConfig, Runtime
 from ragctl.chunking import split
 from ragctl.embedding import Embedder, connect
 from ragctl.records import Document
@@ -48,7 +48,7 @@ def run(runs: int) -> Section:
     peer = SentenceTransformer(weights, local_files_only=True, device="cpu")
     # Rows of figures and marks have more tokens than it reads: `encode` would cut them.
     texts = [text for text in _chunks() if len(peer.tokenizer.tokenize(text)) < 250]
-    choice = Choice("sentence-transformers", weights=weights, runtime=Runtime("cpu"))
+    config = BackendConfig("sentence-transformers", weights=weights, runtime=Runtime("cpu"))
     vectors: dict[str, Any] = {}
 
     def embedding(name: str, embed: Callable[[], Any]) -> Side:
@@ -63,7 +63,7 @@ def run(runs: int) -> Section:
 
         return Side(name, lambda: call(once), check=check)
 
-    with connect(MODEL, choices=[choice], environ={}) as embedder:
+    with connect(MODEL, backends=[config], environ={}) as embedder:
         taken = interleave(
             [
                 embedding("ragctl", lambda: embedder.documents(texts)),
@@ -110,8 +110,8 @@ def main() -> None:
         weights = wanted.weights or _random_qwen(Path(folder), wanted.layers)
         texts = _texts(wanted.texts, wanted.most)
         runtime = Runtime(wanted.device, wanted.dtype, wanted.batch, wanted.threads)
-        choice = Choice("sentence-transformers", weights=str(weights), runtime=runtime)
-        with connect(wanted.model, choices=[choice], environ={}) as embedder:
+        config = BackendConfig("sentence-transformers", weights=str(weights), runtime=runtime)
+        with connect(wanted.model, backends=[config], environ={}) as embedder:
             _compare(embedder, weights, texts, wanted)
 
 
@@ -224,7 +224,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--most", type=int, default=512, help="words of the longest text")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--device")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--dtype", backends=("float32", "bfloat16", "float16"))
     parser.add_argument("--batch", type=int)
     parser.add_argument("--threads", type=int)
     return parser.parse_args()

@@ -20,9 +20,10 @@ import numpy as np
 from benchmarks.collection import LANGUAGE, Made, opened, peer
 from benchmarks.measure import Side, Wrong, cpus, interleave, process, walls
 from benchmarks.table import Section, versions
-from ragctl.embedding import builtin
-from ragctl.embedding.sparse import Sparse, SparseConfig
-from ragctl.stores.base import Collection, Query, SparseVector, Vector
+from ragctl.collection.payload import SparseVector, Vector
+from ragctl.lexical import builtin
+from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.stores.base import Collection, Query
 
 _DIM = 1024
 _COUNT = int(os.environ.get("RAGCTL_BENCH_POINTS", "100000"))

@@ -1,10 +1,13 @@
 """The values that travel between rooms: frozen, without behaviour of their own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 Kind = Literal["markdown", "text", "code"]
+Notify: TypeAlias = Callable[[str], None]
+"""Receives one line of text."""
+
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
@@ -97,3 +100,7 @@ class Hit:
     chunks: int = 1  # of the document
     version: str = ""
     id: str = ""
+
+
+def ignore(line: str) -> None:
+    """Discard a line: the default `Notify`."""

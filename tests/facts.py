@@ -86,16 +86,16 @@ FACTS = {
     "nomic-embed-text-v2-moe": Facts(768, 256, 512, _NOMIC),
     "all-minilm-l6-v2": Facts(384, None, 256),
 }
-Told = tuple[str | None, str | None]
+Notify = tuple[str | None, str | None]
 """A side's task and prompt."""
 
 
-def _match(task: str | None, prompt: str | None) -> tuple[Told, Told]:
+def _match(task: str | None, prompt: str | None) -> tuple[Notify, Notify]:
     """Return the sides of a task that has one word for both."""
     return (task, prompt), (task, prompt)
 
 
-def _code(task: str, document: str, query: str) -> tuple[Told, Told]:
+def _code(task: str, document: str, query: str) -> tuple[Notify, Notify]:
     return (f"{task}.passage", f"Candidate {document}:\n"), (f"{task}.query", f"Find {query}:\n")
 
 
@@ -119,7 +119,7 @@ _OTHER_OF_CODE = {
     ),
 }
 _OTHER_OF_COHERE = {task: _match(task, None) for task in ("classification", "clustering")}
-OTHER_TASKS: dict[str, dict[str, tuple[Told, Told]]] = {
+OTHER_TASKS: dict[str, dict[str, tuple[Notify, Notify]]] = {
     "jina-embeddings-v3": {
         "text-matching": _match("text-matching", ""),
         "classification": _match("classification", ""),

@@ -7,25 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ragctl.errors import UsageError
-from ragctl.stores.base import (
+from ragctl.collection.conditions import (
     AllOf,
     AnyOf,
-    Batch,
     Between,
-    Collection,
     Condition,
-    Fusion,
     Has,
     Match,
     NoneOf,
-    Point,
     Prefix,
-    Query,
-    Rescore,
-    SparseVector,
-    Store,
 )
+from ragctl.collection.payload import Point, SparseVector
+from ragctl.errors import UsageError
+from ragctl.stores.base import Batch, Collection, Fusion, Query, Rescore, Store
 from tests.store_contract import DIM, SETTINGS, axis, ident, point
 
 FIELDS = {"year": "integer", "score": "float", "day": "datetime", "lang": "keyword"}

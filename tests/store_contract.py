@@ -11,20 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ragctl.collection.conditions import Match
+from ragctl.collection.payload import Payload, Point, SparseVector
+from ragctl.collection.settings import Settings
 from ragctl.errors import Locked, StoreError, UsageError
 from ragctl.records import Json
-from ragctl.stores.base import (
-    Batch,
-    Collection,
-    Fusion,
-    Match,
-    Payload,
-    Point,
-    Query,
-    Settings,
-    SparseVector,
-    Store,
-)
+from ragctl.stores.base import Batch, Collection, Fusion, Query, Store
 
 DIM = 8
 SETTINGS = Settings(

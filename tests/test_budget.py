@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ragctl.catalog import Choice
+from ragctl.catalog import BackendConfig
+from ragctl.collection.points import text_hash
 from ragctl.errors import BackendError, BudgetReached, UsageError
-from ragctl.index.points import text_hash
 from ragctl.index.report import Report
 from ragctl.pipeline import Budget, Embedding
 from tests.servers.host import CANARIES
@@ -117,7 +117,9 @@ def test_a_budget_that_ends_a_run_removes_nothing(edge_world: World) -> None:
 def test_cost_is_limited_by_the_price(edge_world: World) -> None:
     world = edge_world
     corpus(world)
-    dear = Embedding("jina-embeddings-v3", DIM, (Choice(base_url=world.server.url, price=1000.0),))
+    dear = Embedding(
+        "jina-embeddings-v3", DIM, (BackendConfig(base_url=world.server.url, price=1000.0),)
+    )
     whole = run(world, embedding=dear, collection="whole").report.cost
     assert whole is not None
     done = run(world, embedding=dear, budget=Budget(max_cost=whole / 2))
@@ -131,11 +133,11 @@ def test_a_limit_of_cost_needs_prices(edge_world: World) -> None:
     world = edge_world
     corpus(world, 1)
     with OpenAIServer(like="infinity") as server:
-        choice = Choice("scaleway", server.url)
-        priced = Choice("scaleway", server.url, price=0.02)
-        for choices, known in (((choice,), False), ((priced,), True)):
+        config = BackendConfig("scaleway", server.url)
+        priced = BackendConfig("scaleway", server.url, price=0.02)
+        for backends, known in (((config,), False), ((priced,), True)):
             job = world.run(
-                embedding=Embedding("qwen3-embedding-8b", 1024, choices),
+                embedding=Embedding("qwen3-embedding-8b", 1024, backends),
                 budget=Budget(max_cost=1.0),
             )
             job.environ = {"SCW_SECRET_KEY": "x"}

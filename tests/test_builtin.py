@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ragctl.chunking import tokens
-from ragctl.embedding import builtin, terms
-from ragctl.embedding.builtin import embed
 from ragctl.errors import UsageError
+from ragctl.lexical import builtin, terms
+from ragctl.lexical.builtin import embed
 
 TEXTS = [
     "The compressor restarts after three minutes.",
@@ -86,7 +86,7 @@ def test_batches_join_without_a_seam() -> None:
 def test_another_process_makes_the_same_vectors() -> None:
     """String hashing is salted per process; nothing of it may reach a vector."""
     program = (
-        "import sys; from ragctl.embedding.builtin import embed;"
+        "import sys; from ragctl.lexical.builtin import embed;"
         "sys.stdout.buffer.write(embed(sys.argv[1:], 256).tobytes())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7"}

@@ -3,7 +3,7 @@
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import Catalog, Choice, Limits, load_models, load_providers
+from ragctl.catalog import BackendConfig, Catalog, RequestLimits, load_backends, load_models
 from ragctl.errors import UsageError
 from tests.facts import FACTS, LAYER_NORM, OTHER_TASKS
 
@@ -19,7 +19,7 @@ document = { prompt = "" }
 query = { prompt = "q: " }
 """
 
-PROVIDER = """
+BACKEND = """
 [p]
 wire = "openai"
 base_url = "https://host.test/v1/"
@@ -32,7 +32,7 @@ models = { m = "M" }
 
 def test_every_model_is_served_by_its_own_backend() -> None:
     for model in catalog.builtin().models.values():
-        assert model.name in catalog.builtin().provider(model.backend).models
+        assert model.name in catalog.builtin().backend(model.backend).models
         assert model.dim in model.dims
         assert model.normalized
 
@@ -92,13 +92,13 @@ def test_weights_that_forbid_commercial_use_are_marked_and_who_sells_it() -> Non
     own = catalog.builtin()
     forbidden = {name for name, model in own.models.items() if model.non_commercial}
     assert forbidden == {name for name, model in own.models.items() if "-NC-" in model.licence}
-    assert {name for name, host in own.providers.items() if host.licensed} == {"jina", "elastic"}
+    assert {name for name, host in own.backends.items() if host.licensed} == {"jina", "elastic"}
 
 
 def test_late_chunking_is_offered_where_the_model_has_it() -> None:
     offered = {
         (host.name, name)
-        for host in catalog.builtin().providers.values()
+        for host in catalog.builtin().backends.values()
         for name, served in host.models.items()
         if "late_chunking" in served.fields
     }
@@ -117,7 +117,7 @@ def test_late_chunking_is_offered_where_the_model_has_it() -> None:
     ],
 )
 def test_what_a_host_does_with_long_texts(backend: str, truncation: str) -> None:
-    assert catalog.builtin().provider(backend).truncation == truncation
+    assert catalog.builtin().backend(backend).truncation == truncation
 
 
 @pytest.mark.parametrize(
@@ -135,12 +135,12 @@ def test_what_a_host_does_with_long_texts(backend: str, truncation: str) -> None
 def test_limits_of_a_request(
     backend: str, texts: int, tokens: int | None, size: int | None
 ) -> None:
-    assert catalog.builtin().provider(backend).limits == Limits(texts, tokens, size)
+    assert catalog.builtin().backend(backend).limits == RequestLimits(texts, tokens, size)
 
 
 def test_prices_of_a_model_differ_by_who_runs_it() -> None:
     prices = {
-        host: catalog.builtin().provider(host).models["qwen3-embedding-8b"].price
+        host: catalog.builtin().backend(host).models["qwen3-embedding-8b"].price
         for host in ("siliconflow", "deepinfra", "openrouter", "ollama", "scaleway", "fireworks")
     }
     assert prices == {
@@ -151,14 +151,14 @@ def test_prices_of_a_model_differ_by_who_runs_it() -> None:
         "scaleway": None,
         "fireworks": None,  # sources disagree
     }
-    assert catalog.builtin().provider("jina").free_tokens == 10_000_000
+    assert catalog.builtin().backend("jina").free_tokens == 10_000_000
 
 
 def test_siliconflow_is_asked_only_for_listed_sizes_of_qwen3() -> None:
-    host = catalog.builtin().provider("siliconflow")
+    host = catalog.builtin().backend("siliconflow")
     assert host.cuts_to("qwen3-embedding-8b", 1024)
     assert not host.cuts_to("qwen3-embedding-8b", 1536)
-    assert catalog.builtin().provider("siliconflow-cn").cuts_to("qwen3-embedding-8b", 1536)
+    assert catalog.builtin().backend("siliconflow-cn").cuts_to("qwen3-embedding-8b", 1536)
     assert not host.cuts_to("bge-m3", 1024)
 
 
@@ -170,7 +170,7 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="'xyz'; ragctl models lists all"):
         catalog.builtin().model("xyz")
     with pytest.raises(UsageError, match="did you mean siliconflow"):
-        catalog.builtin().provider("silikonflow")
+        catalog.builtin().backend("silikonflow")
 
 
 def test_sizes() -> None:
@@ -188,7 +188,7 @@ def test_sizes() -> None:
 def test_rows_are_read_as_written() -> None:
     model = load_models(MODEL, "m.toml")["m"]
     assert (model.dims, model.query.prompt, model.price) == ((8,), "q: ", None)
-    host = load_providers(PROVIDER, "p.toml")["p"]
+    host = load_backends(BACKEND, "p.toml")["p"]
     assert (host.base_url, host.key_required, host.encoding) == (
         "https://host.test/v1",
         True,
@@ -256,59 +256,59 @@ def test_wrong_model_rows(change: str, to: str, error: str) -> None:
         ('wire = "openai"', 'wire = "fastembed"', "base_url has no meaning for a wire without"),
     ],
 )
-def test_wrong_provider_rows(change: str, to: str, error: str) -> None:
-    assert change in PROVIDER
+def test_wrong_backend_rows(change: str, to: str, error: str) -> None:
+    assert change in BACKEND
     with pytest.raises(UsageError, match=error):
-        load_providers(PROVIDER.replace(change, to), "p.toml")
+        load_backends(BACKEND.replace(change, to), "p.toml")
 
 
 @pytest.mark.parametrize(
-    ("model", "provider", "error"),
+    ("model", "backend", "error"),
     [
-        (MODEL, PROVIDER.replace('m = "M"', 'mm = "M"'), "'mm': no such model; did you mean|known"),
-        (MODEL.replace('"p"', '"pp"'), PROVIDER, "no backend is called 'pp'"),
-        (MODEL, PROVIDER.replace('m = "M"', ""), "its backend p does not serve it"),
-        (MODEL.replace('prompt = ""', 'task = "t"'), PROVIDER, "prompts are not known"),
+        (MODEL, BACKEND.replace('m = "M"', 'mm = "M"'), "'mm': no such model; did you mean|known"),
+        (MODEL.replace('"p"', '"pp"'), BACKEND, "no backend is called 'pp'"),
+        (MODEL, BACKEND.replace('m = "M"', ""), "its backend p does not serve it"),
+        (MODEL.replace('prompt = ""', 'task = "t"'), BACKEND, "prompts are not known"),
         (
             MODEL,
-            PROVIDER.replace('"openai"', '"cohere"'),
+            BACKEND.replace('"openai"', '"cohere"'),
             "cohere wire needs the task of each",
         ),
-        (MODEL, PROVIDER.replace('"M"', '{id = "M", dims = [4]}'), "dims holds 4; the model has 8"),
+        (MODEL, BACKEND.replace('"M"', '{id = "M", dims = [4]}'), "dims holds 4; the model has 8"),
         (
             MODEL.replace("dim = 8", "dim = 8\ncontext = 9"),
-            PROVIDER.replace('"M"', '{id = "M", context = 10}'),
+            BACKEND.replace('"M"', '{id = "M", context = 10}'),
             "context 10 is above the model's 9",
         ),
     ],
 )
-def test_tables_that_do_not_fit(model: str, provider: str, error: str) -> None:
+def test_tables_that_do_not_fit(model: str, backend: str, error: str) -> None:
     with pytest.raises(UsageError, match=error):
-        catalog.check(Catalog(load_models(model, "m.toml"), load_providers(provider, "p.toml")))
+        catalog.check(Catalog(load_models(model, "m.toml"), load_backends(backend, "p.toml")))
 
 
 @pytest.mark.parametrize("word", ["key", "api_key", "token", "secret", "password"])
 def test_a_secret_in_a_row_is_refused_and_not_quoted(word: str) -> None:
-    row = PROVIDER.replace("[p]", f'[p]\n{word} = "sk-hidden"')
+    row = BACKEND.replace("[p]", f'[p]\n{word} = "sk-hidden"')
     with pytest.raises(UsageError, match=f"a key does not belong in a file .found {word}.") as info:
-        load_providers(row, "p.toml")
+        load_backends(row, "p.toml")
     assert "sk-hidden" not in str(info.value)
 
 
-def test_the_price_of_a_provider_is_that_of_its_models_without_one() -> None:
-    row = PROVIDER.replace("dimensions = true", "dimensions = true\nprice = 0.5")
-    assert load_providers(row, "p.toml")["p"].models["m"].price == 0.5
+def test_the_price_of_a_backend_is_that_of_its_models_without_one() -> None:
+    row = BACKEND.replace("dimensions = true", "dimensions = true\nprice = 0.5")
+    assert load_backends(row, "p.toml")["p"].models["m"].price == 0.5
     own = row.replace('"M"', '{ id = "M", price = 0 }')
-    assert load_providers(own, "p.toml")["p"].models["m"].price == 0
+    assert load_backends(own, "p.toml")["p"].models["m"].price == 0
     named = row.replace('"M"', '{ id = "M" }')
-    assert load_providers(named, "p.toml")["p"].models["m"].price == 0.5
+    assert load_backends(named, "p.toml")["p"].models["m"].price == 0.5
 
 
 def test_a_host_that_holds_one_task_is_refused_another() -> None:
     own = catalog.builtin()
 
     def row(backend: str, model: str, task: str) -> None:
-        Choice(backend).row(own, model, task)
+        BackendConfig(backend).row(own, model, task)
 
     row("sentence-transformers", "jina-embeddings-v5-text-small", "clustering")
     row("fastembed", "jina-embeddings-v3", "clustering")

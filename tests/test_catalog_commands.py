@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import listing, model_table, provider_table
+from ragctl.catalog import backend_table, listing, model_table
 from ragctl.cli.main import main
 from tests.facts import FACTS
 
@@ -78,7 +78,7 @@ def ragctl(
     ("name", "table"),
     [
         ("models", listing.models(catalog.builtin(), catalog.builtin().models)),
-        ("backends", listing.backends(catalog.builtin(), catalog.builtin().providers)),
+        ("backends", listing.backends(catalog.builtin(), catalog.builtin().backends)),
     ],
 )
 def test_the_readme_shows_the_catalogue(name: str, table: listing.Listing) -> None:
@@ -172,7 +172,7 @@ def test_json_has_every_key(ragctl: Command) -> None:
     nano = backend["models"]["jina-embeddings-v5-text-nano"]
     assert nano["onnx"]["output"] == "sentence_embedding"
     assert len(ragctl.json("models")["models"]) == len(FACTS) + 1
-    assert len(ragctl.json("backends")["backends"]) == len(catalog.builtin().providers)
+    assert len(ragctl.json("backends")["backends"]) == len(catalog.builtin().backends)
 
 
 def test_json_tells_what_the_toml_says(ragctl: Command) -> None:
@@ -180,13 +180,13 @@ def test_json_tells_what_the_toml_says(ragctl: Command) -> None:
     (model,) = ragctl.json("models", "bge-m3")["models"]
     assert set(model) == {*model_table._KEYS, "model", "backends"}
     (backend,) = ragctl.json("backends", "tei")["backends"]
-    assert set(backend) == {*provider_table._KEYS, "backend"} - {"price"}
-    assert set(backend["models"]["bge-m3"]) == set(provider_table._SERVED)
+    assert set(backend) == {*backend_table._KEYS, "backend"} - {"price"}
+    assert set(backend["models"]["bge-m3"]) == set(backend_table._SERVED)
 
 
 def test_a_users_rows_are_listed_and_a_key_command_is_not_shown(ragctl: Command) -> None:
     """The README's own example."""
-    for name in ("models.toml", "providers.toml"):
+    for name in ("models.toml", "backends.toml"):
         text = README.read_text("utf-8")
         example = re.search(rf"<!-- {re.escape(name)} -->\n```toml\n(.*?)```", text, re.DOTALL)
         assert example is not None
@@ -204,7 +204,7 @@ def test_a_users_rows_are_listed_and_a_key_command_is_not_shown(ragctl: Command)
 
 def test_the_rows_of_a_pipeline_are_listed(ragctl: Command) -> None:
     file = ragctl.folder / "own.toml"
-    row = '[[sources]]\npath = "."\n[providers.tei.models]\njina-embeddings-v4 = "own/v4"\n'
+    row = '[[sources]]\npath = "."\n[backends.tei.models]\njina-embeddings-v4 = "own/v4"\n'
     file.write_text(row)
     assert "jina-embeddings-v4: own/v4" in ragctl("backends", "tei", "--pipeline", str(file))
     assert "own/v4" not in ragctl("backends", "tei")

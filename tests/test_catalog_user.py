@@ -19,7 +19,7 @@ backend = "our-host"
 document = { prompt = "" }
 query = { prompt = "q: " }
 """
-PROVIDER = """
+BACKEND = """
 [our-host]
 wire = "openai"
 base_url = "https://host.test/v1"
@@ -30,11 +30,11 @@ models = { our-embedder = "embedder-2", bge-m3 = "bge" }
 """
 
 
-def with_files(folder: Path, models: str = "", providers: str = "") -> Catalog:
+def with_files(folder: Path, models: str = "", backends: str = "") -> Catalog:
     if models:
         (folder / "models.toml").write_text(models, encoding="utf-8")
-    if providers:
-        (folder / "providers.toml").write_text(providers, encoding="utf-8")
+    if backends:
+        (folder / "backends.toml").write_text(backends, encoding="utf-8")
     return catalog.of_user({"RAGCTL_CONFIG": str(folder)})
 
 
@@ -49,28 +49,28 @@ def test_the_folder_is_the_platforms_unless_named() -> None:
     assert config_folder({"RAGCTL_CONFIG": ""}).is_absolute()
 
 
-def test_a_model_and_a_provider_are_added(tmp_path: Path) -> None:
-    found = with_files(tmp_path, MODEL, PROVIDER)
+def test_a_model_and_a_backend_are_added(tmp_path: Path) -> None:
+    found = with_files(tmp_path, MODEL, BACKEND)
     assert found.model("our-embedder").query.prompt == "q: "
     assert found.serving("our-embedder") == ["our-host"]
     assert "our-host" in found.serving("bge-m3")
     assert len(found.models) == len(catalog.builtin().models) + 1
-    assert "our-host" not in catalog.builtin().providers
+    assert "our-host" not in catalog.builtin().backends
 
 
-def test_one_key_of_a_known_provider_is_changed_and_the_rest_stays(tmp_path: Path) -> None:
+def test_one_key_of_a_known_backend_is_changed_and_the_rest_stays(tmp_path: Path) -> None:
     row = '[voyage]\nrates = { requests = 3, tokens = 10_000 }\nkey_command = ["pass", "voyage"]'
-    own, found = catalog.builtin().provider("voyage"), with_files(tmp_path, providers=row)
-    changed = found.provider("voyage")
+    own, found = catalog.builtin().backend("voyage"), with_files(tmp_path, backends=row)
+    changed = found.backend("voyage")
     assert (changed.rates.requests, changed.rates.tokens) == (3, 10_000)
     assert changed.key_command == ("pass", "voyage")
     assert (changed.models, changed.limits, changed.keys) == (own.models, own.limits, own.keys)
     assert own.rates.requests == 2000
 
 
-def test_a_known_provider_is_given_one_model_more(tmp_path: Path) -> None:
+def test_a_known_backend_is_given_one_model_more(tmp_path: Path) -> None:
     rows = '[ollama.models]\nmultilingual-e5-large = "our-e5"\nbge-m3 = { id = "b", context = 512 }'
-    changed = with_files(tmp_path, providers=rows).provider("ollama")
+    changed = with_files(tmp_path, backends=rows).backend("ollama")
     assert changed.models["multilingual-e5-large"].id == "our-e5"
     assert (changed.models["bge-m3"].id, changed.models["bge-m3"].context) == ("b", 512)
     assert changed.models["qwen3-embedding-8b"].id == "qwen3-embedding:8b"
@@ -82,9 +82,9 @@ def test_one_key_of_a_known_model_is_changed(tmp_path: Path) -> None:
 
 
 def test_a_pipelines_rows_lie_over_the_folders(tmp_path: Path) -> None:
-    (tmp_path / "providers.toml").write_text("[jina]\nconcurrency = 2\nlimits = { texts = 8 }\n")
-    layer = Layer("p, table [models]", {}, "p, table [providers]", {"jina": {"concurrency": 1}})
-    found = catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)}, layer).provider("jina")
+    (tmp_path / "backends.toml").write_text("[jina]\nconcurrency = 2\nlimits = { texts = 8 }\n")
+    layer = Layer("p, table [models]", {}, "p, table [backends]", {"jina": {"concurrency": 1}})
+    found = catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)}, layer).backend("jina")
     assert (found.concurrency, found.limits.texts) == (1, 8)
 
 
@@ -111,22 +111,22 @@ def test_a_pipelines_rows_lie_over_the_folders(tmp_path: Path) -> None:
         ("models.toml", "[bge-m3]\nbackend = 'jina'", "its backend jina does not serve it"),
         ("models.toml", "[voyage-3]\nquery = {}", "the voyage wire needs the task of each side"),
         (
-            "providers.toml",
+            "backends.toml",
             "[jina]\nlimit = {}",
-            r"providers\.toml, line 2, table \[jina\]: unknown key",
+            r"backends\.toml, line 2, table \[jina\]: unknown key",
         ),
         (
-            "providers.toml",
+            "backends.toml",
             "[jina]\napi_key = 'sk'",
-            r"providers\.toml, line 2, table \[jina\]: a key do",
+            r"backends\.toml, line 2, table \[jina\]: a key do",
         ),
         (
-            "providers.toml",
+            "backends.toml",
             "[mine]\nwire = 'jina'",
-            r"providers\.toml, line 1, table \[mine\]: base_url",
+            r"backends\.toml, line 1, table \[mine\]: base_url",
         ),
         (
-            "providers.toml",
+            "backends.toml",
             "[jina.models]\nbge-m4 = 'x'",
             "line 2: backend jina, model 'bge-m4': no such",
         ),

@@ -1,4 +1,4 @@
-"""`ragctl check`: good providers pass it, and each kind of wrong one is told by its own line."""
+"""`ragctl check`: good backends pass it, and each kind of wrong one is told by its own line."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ragctl.catalog import Choice, Layer, Rates, builtin, of_user
+from ragctl.catalog import BackendConfig, Layer, Rates, builtin, of_user
 from ragctl.check import Checked, check, judge
 from ragctl.check.findings import worst
 from ragctl.check.trial import TEXT
@@ -43,14 +43,14 @@ def pipeline(
     store: object,
     model: str | None = None,
     dim: int | None = None,
-    *choices: Choice,
+    *backends: BackendConfig,
     environ: Mapping[str, str] = ENVIRON,
     **more: Any,
 ) -> Pipeline:
     return Pipeline(
         sources=(Source(Path("none")),),
         store=str(store),
-        embedding=Embedding(model, dim, choices, **more),
+        embedding=Embedding(model, dim, backends, **more),
         environ=environ,
     )
 
@@ -77,12 +77,12 @@ def make(told: Pipeline) -> None:
         store.create(told.collection, settings).close()
 
 
-# Providers as they should be
+# Backends as they should be
 
 
-def test_a_good_provider(tmp_path: Path) -> None:
+def test_a_good_backend(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
-        checked = check(pipeline(tmp_path / "s", V3, 256, Choice("jina", host.url)))
+        checked = check(pipeline(tmp_path / "s", V3, 256, BackendConfig("jina", host.url)))
     assert lines(checked, "fail") == {}
     assert checked.exit_code == 0
     assert [request.body["task"] for request in host.requests] == [
@@ -90,17 +90,17 @@ def test_a_good_provider(tmp_path: Path) -> None:
     ]
     assert [request.body["dimensions"] for request in host.requests] == [256, 256, 1024]
     assert {text for _, text in host.texts} == {TEXT}
-    (provider,) = checked.providers
-    assert (provider.key, provider.model) == ("JINA_API_KEY", V3)
-    assert provider.document is not None
-    assert provider.query is not None
-    assert provider.document.length == provider.query.length == 256
-    assert provider.document.norm == pytest.approx(1)
-    assert provider.document.tokens == 15
-    assert 0 < provider.query.milliseconds < 5000
-    assert provider.cosine is not None
-    assert provider.cosine < 0.9
-    assert provider.cut == pytest.approx(1)
+    (backend,) = checked.backends
+    assert (backend.key, backend.model) == ("JINA_API_KEY", V3)
+    assert backend.document is not None
+    assert backend.query is not None
+    assert backend.document.length == backend.query.length == 256
+    assert backend.document.norm == pytest.approx(1)
+    assert backend.document.tokens == 15
+    assert 0 < backend.query.milliseconds < 5000
+    assert backend.cosine is not None
+    assert backend.cosine < 0.9
+    assert backend.cut == pytest.approx(1)
     good = lines(checked, "ok")
     assert good["jina key"] == "from JINA_API_KEY"
     assert good["jina dimensions"].startswith("256 of 1024, cut by the host as it would be")
@@ -117,15 +117,17 @@ def test_the_builtin_model_needs_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_several_providers_that_agree(tmp_path: Path) -> None:
+def test_several_backends_that_agree(tmp_path: Path) -> None:
     """One that cuts itself, one of whom it is not asked, and one that does not normalise."""
     with ExitStack() as stack:
         likes = ("deepinfra", "siliconflow", "infinity")
         hosts = [stack.enter_context(OpenAIServer(KEY, like=like)) for like in likes]
         hosts[2].key = None
         names = ("deepinfra", "siliconflow", "vllm")
-        choices = [Choice(name, host.url, price=1) for name, host in zip(names, hosts, strict=True)]
-        checked = check(pipeline(tmp_path, QWEN, 512, *choices))
+        backends = [
+            BackendConfig(name, host.url, price=1) for name, host in zip(names, hosts, strict=True)
+        ]
+        checked = check(pipeline(tmp_path, QWEN, 512, *backends))
     assert checked.exit_code == 0
     good, notes = lines_of_pairs(checked), lines(replace(checked, agreements=()), "note")
     assert good == [("deepinfra", "siliconflow"), ("deepinfra", "vllm"), ("siliconflow", "vllm")]
@@ -145,7 +147,7 @@ def lines_of_pairs(checked: Checked) -> list[tuple[str, str]]:
 
 def test_late_chunking_is_asked_for(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
-        told = pipeline(tmp_path, V3, None, Choice("jina", host.url), late_chunking=True)
+        told = pipeline(tmp_path, V3, None, BackendConfig("jina", host.url), late_chunking=True)
         checked = check(told)
     assert checked.exit_code == 0
     asked = [request.body.get("late_chunking") for request in host.requests]
@@ -156,15 +158,15 @@ def test_late_chunking_is_asked_for(tmp_path: Path) -> None:
 def test_a_collection_is_compared_with_and_fills_in_what_is_left_out(
     place: str, host: JinaServer
 ) -> None:
-    make(pipeline(place, V3, 64, Choice("jina", host.url)))
+    make(pipeline(place, V3, 64, BackendConfig("jina", host.url)))
     checked = check(pipeline(place))
     assert lines(checked, "fail") == {}
     good = lines(checked, "ok")
     assert good["store identity"] == f"{V3}, 64 dimensions: as this run wants"
     assert good["store collection"] == "docs: 0 points"
     assert good["jina canary"].startswith("the same vectors as the collection: cosine 1.0000")
-    (provider,) = checked.providers
-    assert provider.agreement == pytest.approx((1, 1), abs=1e-3)
+    (backend,) = checked.backends
+    assert backend.agreement == pytest.approx((1, 1), abs=1e-3)
     if "://" in place:
         assert ": Qdrant 1.17, 1 collection, " in good["store store"]
         assert checked.store.version == "1.17"
@@ -172,7 +174,7 @@ def test_a_collection_is_compared_with_and_fills_in_what_is_left_out(
 
 def test_nothing_is_written_to_a_server(host: JinaServer) -> None:
     with QdrantFacade() as facade:
-        told = pipeline(facade.url, V3, 64, Choice("jina", host.url))
+        told = pipeline(facade.url, V3, 64, BackendConfig("jina", host.url))
         assert check(told).exit_code == 0
         make(told)
         facade.requests.clear()
@@ -183,7 +185,7 @@ def test_nothing_is_written_to_a_server(host: JinaServer) -> None:
     }
 
 
-# Providers as they should not be
+# Backends as they should not be
 
 
 class OneSided(JinaServer):
@@ -215,21 +217,21 @@ class Another(OpenAIServer):
 
 def test_a_host_that_ignores_the_side(tmp_path: Path) -> None:
     with OneSided(KEY) as host:
-        checked = check(pipeline(tmp_path, V3, None, Choice("jina", host.url)))
+        checked = check(pipeline(tmp_path, V3, None, BackendConfig("jina", host.url)))
     where, text = only_failure(checked)
     assert where == "jina sides"
     assert "the host ignores the task" in text
     assert checked.exit_code == 4
-    assert checked.providers[0].cosine == pytest.approx(1)
+    assert checked.backends[0].cosine == pytest.approx(1)
 
 
 def test_a_host_that_has_sides_of_its_own(tmp_path: Path) -> None:
     """bge-m3 has none: one text twice must be one vector."""
     with Unsteady(KEY, like="siliconflow") as host:
-        checked = check(pipeline(tmp_path, "bge-m3", None, Choice("siliconflow", host.url)))
+        checked = check(pipeline(tmp_path, "bge-m3", None, BackendConfig("siliconflow", host.url)))
     assert only_failure(checked)[0] == "siliconflow sides"
     with OpenAIServer(KEY, like="siliconflow") as host:
-        checked = check(pipeline(tmp_path, "bge-m3", None, Choice("siliconflow", host.url)))
+        checked = check(pipeline(tmp_path, "bge-m3", None, BackendConfig("siliconflow", host.url)))
     assert "the same, as bge-m3 has it" in lines(checked, "ok")["siliconflow sides"]
     assert checked.exit_code == 0
 
@@ -238,7 +240,7 @@ def test_a_host_that_has_sides_of_its_own(tmp_path: Path) -> None:
 def test_a_host_that_fills_up_with_zeros(tmp_path: Path, zeros: int) -> None:
     with OpenAIServer(KEY, like="deepinfra") as host:
         host.faults.extend([spoiled(lambda vector: np.where(last(vector, zeros), 0, vector))] * 9)
-        checked = check(pipeline(tmp_path, QWEN, 1024, Choice("deepinfra", host.url)))
+        checked = check(pipeline(tmp_path, QWEN, 1024, BackendConfig("deepinfra", host.url)))
     where, text = only_failure(checked)
     assert where.startswith("deepinfra d")
     assert "zeros" in text
@@ -256,7 +258,9 @@ def spoiled(change: Any) -> Fault:
 def test_a_host_that_drops_dimensions_is_noted(tmp_path: Path) -> None:
     """Its whole vectors are cut here, so that nothing is wrong with them."""
     with OpenAIServer(KEY, like="openrouter") as host:
-        checked = check(pipeline(tmp_path, QWEN, 256, Choice("deepinfra", host.url, price=1)))
+        checked = check(
+            pipeline(tmp_path, QWEN, 256, BackendConfig("deepinfra", host.url, price=1))
+        )
     assert (checked.exit_code, checked.failures) == (0, 0)
     text = lines(checked, "note")["deepinfra dimensions"]
     assert text.startswith("not honoured by the host: 1024 for the 256 that were asked")
@@ -265,27 +269,27 @@ def test_a_host_that_drops_dimensions_is_noted(tmp_path: Path) -> None:
 def test_a_host_that_cuts_elsewhere(tmp_path: Path) -> None:
     with OpenAIServer(KEY, like="deepinfra") as host:
         host.faults.extend([spoiled(lambda vector: np.roll(vector, 7))] * 2)
-        checked = check(pipeline(tmp_path, QWEN, 256, Choice("deepinfra", host.url)))
+        checked = check(pipeline(tmp_path, QWEN, 256, BackendConfig("deepinfra", host.url)))
     where, text = only_failure(checked)
     assert where == "deepinfra dimensions"
     assert "the 256 numbers are not the first of the 1024" in text
     assert checked.exit_code == 4
 
 
-def test_a_provider_of_another_model(tmp_path: Path) -> None:
+def test_a_backend_of_another_model(tmp_path: Path) -> None:
     """It disagrees with both of the others, who agree."""
     with (
         OpenAIServer(KEY, like="deepinfra") as first,
         OpenAIServer(KEY, like="siliconflow") as second,
         Another(KEY, like="deepinfra") as third,
     ):
-        choices = (
-            Choice("deepinfra", first.url),
-            Choice("siliconflow", second.url),
-            Choice("deepinfra", third.url),
+        backends = (
+            BackendConfig("deepinfra", first.url),
+            BackendConfig("siliconflow", second.url),
+            BackendConfig("deepinfra", third.url),
         )
-        checked = check(pipeline(tmp_path, QWEN, None, *choices))
-    assert [provider.name for provider in checked.providers] == [
+        checked = check(pipeline(tmp_path, QWEN, None, *backends))
+    assert [backend.name for backend in checked.backends] == [
         *("deepinfra 1", "siliconflow", "deepinfra 2"),
     ]
     assert lines_of_pairs(checked) == [("deepinfra 1", "siliconflow")]
@@ -295,24 +299,24 @@ def test_a_provider_of_another_model(tmp_path: Path) -> None:
     assert "other vectors than deepinfra 2" in checked.agreements[1].finding.text
 
 
-def test_a_provider_that_does_not_agree_with_the_collection(
+def test_a_backend_that_does_not_agree_with_the_collection(
     tmp_path: Path, host: JinaServer
 ) -> None:
-    make(pipeline(tmp_path, V3, 64, Choice("jina", host.url)))
+    make(pipeline(tmp_path, V3, 64, BackendConfig("jina", host.url)))
     with OneSided(KEY) as other:
-        checked = check(pipeline(tmp_path, None, None, Choice("jina", other.url)))
+        checked = check(pipeline(tmp_path, None, None, BackendConfig("jina", other.url)))
     failures = lines(checked, "fail")
     assert set(failures) == {"jina sides", "jina canary"}
     assert "cosine 1.0000 for documents" in failures["jina canary"]
     assert checked.exit_code == 6
-    assert checked.providers[0].agreement is not None
-    assert checked.providers[0].agreement[1] < 0.99
+    assert checked.backends[0].agreement is not None
+    assert checked.backends[0].agreement[1] < 0.99
 
 
 def test_a_wrong_key_and_the_next_one_goes_on(tmp_path: Path) -> None:
     with JinaServer("jina_" + "o" * 60) as host, JinaServer() as other:
-        choices = (Choice("jina", host.url), Choice("jina-on-prem", other.url))
-        checked = check(pipeline(tmp_path, V3, None, *choices))
+        backends = (BackendConfig("jina", host.url), BackendConfig("jina-on-prem", other.url))
+        checked = check(pipeline(tmp_path, V3, None, *backends))
     where, text = only_failure(checked)
     assert where == "jina document"
     assert "refused the key in JINA_API_KEY: 401" in text
@@ -324,14 +328,16 @@ def test_a_wrong_key_and_the_next_one_goes_on(tmp_path: Path) -> None:
 
 
 def test_no_key_and_no_such_offer(tmp_path: Path) -> None:
-    told = pipeline(tmp_path, V3, 100, Choice("jina"), Choice("deepinfra"), environ={})
+    told = pipeline(
+        tmp_path, V3, 100, BackendConfig("jina"), BackendConfig("deepinfra"), environ={}
+    )
     checked = check(told)
     failures = lines(checked, "fail")
     assert failures["jina key"] == "jina needs a key: set JINA_API_KEY"
     assert "does not serve jina-embeddings-v3" in failures["deepinfra backend"]
     assert checked.exit_code == 4
     assert "not at 100" in lines(checked, "note")["model dimensions"]
-    alone = check(pipeline(tmp_path, V3, None, Choice("deepinfra")))
+    alone = check(pipeline(tmp_path, V3, None, BackendConfig("deepinfra")))
     assert alone.exit_code == 2
 
 
@@ -339,8 +345,8 @@ def test_nobody_answers(tmp_path: Path) -> None:
     with JinaServer(KEY) as silent:
         silent.faults.extend([faults.hang()] * 9)
         began = time.monotonic()
-        choices = (Choice("jina", DEAD + "/v1"), Choice("jina-on-prem", silent.url))
-        checked = check(pipeline(tmp_path, V3, None, *choices), seconds=SHORT)
+        backends = (BackendConfig("jina", DEAD + "/v1"), BackendConfig("jina-on-prem", silent.url))
+        checked = check(pipeline(tmp_path, V3, None, *backends), seconds=SHORT)
         assert time.monotonic() - began < 4
     failures = lines(checked, "fail")
     assert "Connection refused" in failures["jina document"]
@@ -350,7 +356,7 @@ def test_nobody_answers(tmp_path: Path) -> None:
 
 def test_time_is_up_while_waiting_for_a_turn(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
-        slow = Choice("jina", host.url, rates=Rates(requests=1))
+        slow = BackendConfig("jina", host.url, rates=Rates(requests=1))
         checked = check(pipeline(tmp_path, V3, None, slow), seconds=1)
     assert only_failure(checked) == (
         "jina query",
@@ -359,7 +365,7 @@ def test_time_is_up_while_waiting_for_a_turn(tmp_path: Path) -> None:
 
 
 def test_a_key_over_plain_http_is_noted(tmp_path: Path) -> None:
-    far = Choice("jina", "http://nowhere.invalid/v1")
+    far = BackendConfig("jina", "http://nowhere.invalid/v1")
     checked = check(pipeline(tmp_path, V3, None, far), seconds=SHORT)
     assert "goes to nowhere.invalid over plain http" in lines(checked, "note")["jina warning"]
     assert only_failure(checked)[0] == "jina document"
@@ -370,14 +376,14 @@ def test_a_key_over_plain_http_is_noted(tmp_path: Path) -> None:
 
 def test_the_store_is_down(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
-        checked = check(pipeline(DEAD, V3, None, Choice("jina", host.url)))
+        checked = check(pipeline(DEAD, V3, None, BackendConfig("jina", host.url)))
     where, text = only_failure(checked)
     assert where == "store store"
     assert text.startswith(f"no Qdrant at {DEAD}")
     assert checked.exit_code == 5
     assert "jina sides" in lines(checked, "ok")
     unnamed = check(pipeline(DEAD))
-    assert (unnamed.exit_code, unnamed.providers, unnamed.model) == (5, (), None)
+    assert (unnamed.exit_code, unnamed.backends, unnamed.model) == (5, (), None)
     assert "none is named" in lines(unnamed, "note")["store model"]
 
 
@@ -410,7 +416,7 @@ def test_a_store_that_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_collection_of_another_identity(tmp_path: Path, host: JinaServer) -> None:
-    chosen = Choice("jina", host.url)
+    chosen = BackendConfig("jina", host.url)
     make(pipeline(tmp_path, V3, 64, chosen))
     checked = check(pipeline(tmp_path, V3, 128, chosen))
     where, text = only_failure(checked)
@@ -418,7 +424,7 @@ def test_a_collection_of_another_identity(tmp_path: Path, host: JinaServer) -> N
     assert "dimension 64 ≠ 128" in text
     assert checked.exit_code == 6
     assert "jina sides" in lines(checked, "ok")
-    assert checked.providers[0].agreement is None  # vectors of 128 cannot agree with 64
+    assert checked.backends[0].agreement is None  # vectors of 128 cannot agree with 64
 
 
 def test_what_cannot_be_tried_is_a_usage_error(tmp_path: Path) -> None:
@@ -454,15 +460,15 @@ def test_a_cut_without_the_layer_norm_is_a_note() -> None:
 def test_doubts_of_the_catalogue() -> None:
     rows = {"deepinfra": {"truncation": "cuts", "price": 1, "models": {V3: "jina-v3"}}}
     catalog = of_user({"RAGCTL_CONFIG": "none"}, Layer("models", {}, "rows", rows))
-    found = judge.doubts(catalog.provider("deepinfra"), catalog.model(V3), catalog)
+    found = judge.doubts(catalog.backend("deepinfra"), catalog.model(V3), catalog)
     assert [finding.what for finding in found] == ["long texts", "licence"]
     rows["deepinfra"]["licensed"] = True
     catalog = of_user({"RAGCTL_CONFIG": "none"}, Layer("models", {}, "rows", rows))
-    assert len(list(judge.doubts(catalog.provider("deepinfra"), catalog.model(V3), catalog))) == 1
+    assert len(list(judge.doubts(catalog.backend("deepinfra"), catalog.model(V3), catalog))) == 1
     qwen = catalog.model("qwen3-embedding-4b")
     unpriced = replace(
-        catalog.provider("deepinfra"),
-        models={qwen.name: replace(catalog.provider("deepinfra").models[qwen.name], price=None)},
+        catalog.backend("deepinfra"),
+        models={qwen.name: replace(catalog.backend("deepinfra").models[qwen.name], price=None)},
     )
     assert [each.what for each in judge.doubts(unpriced, qwen, catalog)] == ["long texts", "price"]
 
@@ -506,8 +512,8 @@ def test_the_command_with_a_file_never_shows_a_key(tmp_path: Path) -> None:
         other.faults.extend([faults.html()] * 9)
         (tmp_path / "p.toml").write_text(
             f'env_file = ".env"\n[[sources]]\npath = "docs"\n[embedding]\nmodel = "{V3}"\n'
-            f'[[embedding.providers]]\nbackend = "jina"\nbase_url = "{host.url}"\n'
-            f'[[embedding.providers]]\nbackend = "jina"\nbase_url = "{other.url}"\n'
+            f'[[embedding.backends]]\nbackend = "jina"\nbase_url = "{host.url}"\n'
+            f'[[embedding.backends]]\nbackend = "jina"\nbase_url = "{other.url}"\n'
         )
         (tmp_path / ".env").write_text(f"JINA_AI_TOKEN={wrong}\n")
         done = ragctl(tmp_path, "p.toml", "--json")
@@ -515,13 +521,13 @@ def test_the_command_with_a_file_never_shows_a_key(tmp_path: Path) -> None:
     assert wrong not in done.stdout + done.stderr
     found = json.loads(done.stdout)
     assert list(found) == [
-        *("model", "dimension", "task", "failures", "exit_code", "notes", "store", "providers"),
+        *("model", "dimension", "task", "failures", "exit_code", "notes", "store", "backends"),
         "agreement",
     ]
     assert (found["model"], found["failures"], found["exit_code"]) == (V3, 2, 4)
-    assert [provider["backend"] for provider in found["providers"]] == ["jina 1", "jina 2"]
-    assert {provider["key"] for provider in found["providers"]} == {"JINA_AI_TOKEN"}
-    (refused,) = [f for f in found["providers"][0]["findings"] if f["status"] == "fail"]
+    assert [backend["backend"] for backend in found["backends"]] == ["jina 1", "jina 2"]
+    assert {backend["key"] for backend in found["backends"]} == {"JINA_AI_TOKEN"}
+    (refused,) = [f for f in found["backends"][0]["findings"] if f["status"] == "fail"]
     assert refused["what"] == "document"
     both = ragctl(tmp_path, "p.toml", "--dim", "64")
     assert both.returncode == 2

@@ -91,7 +91,7 @@ def test_json_is_as_documented(shell: Shell) -> None:
     report = shell.json("ingest", "docs", "--meta", "team=ops")
     assert list(report)[:8] == [
         *("collection", "identity", "documents", "chunks", "tokens", "requests", "cost"),
-        "providers",
+        "backends",
     ]
     names = ["added", "updated", "renamed", "unchanged", "removed", "failed"]
     assert list(report["documents"]) == names

@@ -9,24 +9,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ragctl.errors import UsageError
-from ragctl.stores.base import (
+from ragctl.collection.conditions import (
     AllOf,
     AnyOf,
-    Batch,
     Between,
-    Collection,
     Condition,
     Has,
     Match,
     NoneOf,
-    Payload,
-    Point,
     Prefix,
 )
+from ragctl.collection.payload import Payload, Point
+from ragctl.errors import UsageError
+from ragctl.stores.base import Batch, Collection
+from ragctl.stores.conditions import moment
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.server import ServerStore
-from ragctl.stores.where import moment
 from tests.servers.qdrant import QdrantFacade
 from tests.store_contract import SETTINGS, axis, ident
 

@@ -4,8 +4,8 @@ from contextlib import closing
 
 import pytest
 
+from ragctl.collection.conditions import Between, Prefix
 from ragctl.errors import UsageError
-from ragctl.stores.base import Between, Prefix
 from tests.world import World, paragraphs
 
 

@@ -19,15 +19,15 @@ import pytest
 from numpy.typing import NDArray
 
 from ragctl import catalog
-from ragctl.embedding.builtin import embed
-from ragctl.embedding.language import collection_languages
+from ragctl.collection.points import embedded_text
 from ragctl.evaluate.judging import Judged, judged
 from ragctl.evaluate.measures import NDCG, mean, measure
 from ragctl.evaluate.questions import Questions, read_questions
 from ragctl.evaluate.setting import Setting
 from ragctl.evaluate.sweep import Evaluation, evaluate
-from ragctl.index.points import embedded_text
 from ragctl.index.run import Run
+from ragctl.lexical.builtin import embed
+from ragctl.lexical.languages import collection_languages
 from ragctl.pipeline import Pipeline, Source
 from ragctl.search import embedder_of
 from ragctl.stores import open_store

@@ -18,12 +18,12 @@ from typer.core import TyperGroup
 from ragctl import catalog
 from ragctl import pipeline as pipelines
 from ragctl.catalog import (
+    BackendConfig,
     Catalog,
-    Choice,
+    backend_table,
     listing,
     model_table,
     of_user,
-    provider_table,
     reranker_table,
 )
 from ragctl.cli import commands as table
@@ -151,8 +151,8 @@ def test_examples_of_pipelines_are_right(page: Path, tmp_path: Path) -> None:
             continue
         model = example.catalog.model(told.model)
         model.size(told.dim)
-        for choice in told.providers or (Choice(),):
-            choice.row(example.catalog, model.name, told.task)
+        for config in told.backends or (BackendConfig(),):
+            config.row(example.catalog, model.name, told.task)
 
 
 @PER_PAGE
@@ -177,7 +177,7 @@ def check_choice(told: dict[str, object], model: str, catalogs: list[Catalog]) -
         try:
             known.model(model).size(dim if isinstance(dim, int) else None)
             for backend in backends if isinstance(backends, list) and backends else [None]:
-                Choice(backend).row(known, model, task if isinstance(task, str) else None)
+                BackendConfig(backend).row(known, model, task if isinstance(task, str) else None)
         except UsageError:
             if number == len(catalogs):
                 raise
@@ -220,7 +220,7 @@ def test_every_page_is_in_the_index() -> None:
 def test_every_backend_has_a_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([^`\n]+)`", index.split("## Ready")[0]))
-    assert catalog.builtin().providers.keys() - named == set()
+    assert catalog.builtin().backends.keys() - named == set()
 
 
 def test_every_key_of_a_pipeline_file_is_documented() -> None:
@@ -229,15 +229,15 @@ def test_every_key_of_a_pipeline_file_is_documented() -> None:
     keys = {
         *(key.name for _, key in every()),
         *model_table._KEYS,
-        *provider_table._KEYS,
-        *provider_table._SERVED,
-        *provider_table.WIRES,
+        *backend_table._KEYS,
+        *backend_table._SERVED,
+        *backend_table.WIRES,
         *reranker_table._KEYS,
         *reranker_table.RERANK_WIRES,
-        *provider_table.Limits.__dataclass_fields__,
-        *provider_table.Rates.__dataclass_fields__,
-        *provider_table.Runtime.__dataclass_fields__,
-        *provider_table.Onnx.__dataclass_fields__,
+        *backend_table.RequestLimits.__dataclass_fields__,
+        *backend_table.Rates.__dataclass_fields__,
+        *backend_table.Runtime.__dataclass_fields__,
+        *backend_table.Onnx.__dataclass_fields__,
     }
     assert {key for key in keys if key not in named and f'"{key}"' not in said} == set()
 

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragctl.embedding import Canary
-from ragctl.embedding.base import Answer, Refused, Request, Vectors
+from ragctl.embedding.base import Answer, Request, Vectors
 from ragctl.embedding.canary import DOCUMENTS, QUERY, THRESHOLD, ask, make, texts
 from ragctl.errors import BackendError
+from ragctl.hosts.errors import Refused
 from ragctl.records import Json
 
 
@@ -102,7 +103,7 @@ class Echo:
         self.requests: list[Request] = []
         self.refusing = refusing
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         self.requests.append(request)
         if self.refusing:
             raise Refused("refused by host: 400 no")
@@ -125,7 +126,7 @@ def test_making_one_asks_for_both_sides_and_can_be_stopped() -> None:
     assert made.agreement("query", ask(wire, "query", stopped).vectors) == pytest.approx(1)
 
 
-def test_a_refusal_of_the_canary_texts_is_the_provider_s_failure() -> None:
+def test_a_refusal_of_the_canary_texts_is_the_backend_s_failure() -> None:
     with pytest.raises(BackendError, match="the canary texts are refused by host: 400") as caught:
         make(Echo(refusing=True), threading.Event())
     assert not isinstance(caught.value, Refused)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ragctl.embedding.complaints import Complaint, read
+from ragctl.hosts.error_messages import Complaint, read
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ragctl.embedding import Embedder, connect
-from ragctl.embedding.builtin import VERSION
 from ragctl.errors import BackendError, RagctlError, UsageError
+from ragctl.lexical.builtin import VERSION
 from tests.servers.jina import JinaServer
 
 

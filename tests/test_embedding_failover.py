@@ -1,4 +1,4 @@
-"""Three providers of one model: who takes over, who must not, and that no text is lost."""
+"""Three backends of one model: who takes over, who must not, and that no text is lost."""
 
 import threading
 import time
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ragctl.catalog import Choice, Limits
+from ragctl.catalog import BackendConfig, RequestLimits
 from ragctl.embedding import Canary, Embedder, Patience, connect
 from ragctl.embedding.base import Answer, Request
-from ragctl.embedding.failover import Failover, Member
-from ragctl.embedding.usage import Usage
+from ragctl.embedding.failover import ConnectedBackend, Failover
 from ragctl.errors import BackendError, DocumentError, IdentityMismatch, Interrupted
+from ragctl.hosts.usage import Usage
 from tests.servers import faults
 from tests.servers.faults import Fault, Items
 from tests.servers.host import CANARIES, Job
@@ -84,11 +84,11 @@ BACKENDS = ("scaleway", "siliconflow", "deepinfra")
 
 
 class Row:
-    """Providers in a row, under the backends of the catalogue in its order unless named."""
+    """Backends in a row, under the backends of the catalogue in its order unless named."""
 
-    def __init__(self, *hosts: Host, backends: Sequence[str] = BACKENDS) -> None:
+    def __init__(self, *hosts: Host, names: Sequence[str] = BACKENDS) -> None:
         self.hosts = hosts
-        self.backends = backends
+        self.names = names
         self._stack = ExitStack()
 
     def __enter__(self) -> "Row":
@@ -100,15 +100,15 @@ class Row:
         self._stack.close()
 
     @property
-    def choices(self) -> list[Choice]:
-        pairs = zip(self.backends, self.hosts, strict=False)
-        return [Choice(backend, host.url, price=1.0) for backend, host in pairs]
+    def backends(self) -> list[BackendConfig]:
+        pairs = zip(self.names, self.hosts, strict=False)
+        return [BackendConfig(name, host.url, price=1.0) for name, host in pairs]
 
     def connect(self, **more: Any) -> Embedder:
-        told: dict[str, Any] = {"dim": DIM, "choices": self.choices, "environ": ENVIRON} | more
+        told: dict[str, Any] = {"dim": DIM, "backends": self.backends, "environ": ENVIRON} | more
         embedder = connect(MODEL, patience=PATIENCE, **told)
         self._stack.callback(embedder.close)
-        embedder.limits = Limits(texts=4)
+        embedder.limits = RequestLimits(texts=4)
         return embedder
 
 
@@ -173,8 +173,8 @@ def test_the_next_takes_over_from_one_that_fails(name: str, known: bool, canary:
 
 def test_one_that_does_not_answer_at_all_is_left_for_the_next() -> None:
     with Row(scaleway(), siliconflow()) as row:
-        nobody = Choice("scaleway", "http://127.0.0.1:1/v1")
-        embedder = row.connect(choices=[nobody, row.choices[1]])
+        nobody = BackendConfig("scaleway", "http://127.0.0.1:1/v1")
+        embedder = row.connect(backends=[nobody, row.backends[1]])
         check(embedder, TEXTS[:5])
         assert "no answer ever came" in embedder.failures[0]
 
@@ -266,7 +266,7 @@ def test_the_one_after_it_does() -> None:
         assert "makes other vectors" in embedder.failures[1]
 
 
-def test_a_collection_s_canary_holds_for_its_first_provider_too(canary: Canary) -> None:
+def test_a_collection_s_canary_holds_for_its_first_backend_too(canary: Canary) -> None:
     """The same address may serve another model tomorrow."""
     with Row(scaleway(change=other)) as row:
         with pytest.raises(IdentityMismatch, match="makes other vectors of documents"):
@@ -296,7 +296,7 @@ def test_a_quantised_model_is_the_same_within_the_threshold(
 
 def test_one_that_drops_the_dimension_is_cut_here(canary: Canary) -> None:
     """It takes the field and answers 4,096 numbers, in no stated order."""
-    with Row(deepinfra("openrouter"), backends=["deepinfra"]) as row:
+    with Row(deepinfra("openrouter"), names=["deepinfra"]) as row:
         check(row.connect(canary=canary), TEXTS[:6])
         assert row.hosts[0].requests[0].body["dimensions"] == DIM
 
@@ -327,10 +327,10 @@ def test_one_that_fills_up_with_zeros_is_never_used(
 ) -> None:
     """Also where no canary is there yet that could tell."""
     if first:
-        hosts, backends = [host(), siliconflow()], [backend, "siliconflow"]
+        hosts, names = [host(), siliconflow()], [backend, "siliconflow"]
     else:
-        hosts, backends = [siliconflow(credit=4), host()], ["siliconflow", backend]
-    with Row(*hosts, backends=backends) as row:
+        hosts, names = [siliconflow(credit=4), host()], ["siliconflow", backend]
+    with Row(*hosts, names=names) as row:
         embedder = row.connect(dim=dim)
         if first:
             vectors = embedder.documents(TEXTS[:6])
@@ -339,7 +339,7 @@ def test_one_that_fills_up_with_zeros_is_never_used(
                 for text, v in zip(TEXTS, vectors, strict=False)
             )
         else:
-            with pytest.raises((IdentityMismatch, BackendError), match="no provider is left"):
+            with pytest.raises((IdentityMismatch, BackendError), match="no backend is left"):
                 embedder.documents(TEXTS[:6])
         padding = row.hosts[0 if first else 1]
         assert padding.paid == Counter()
@@ -355,7 +355,7 @@ def test_when_all_fail_each_is_named_and_the_next_request_begins_anew() -> None:
         said = str(caught.value)
         assert not isinstance(caught.value, IdentityMismatch)
         assert caught.value.exit_code == 4
-        assert said.startswith("no provider is left: scaleway at http://127.0.0.1:")
+        assert said.startswith("no backend is left: scaleway at http://127.0.0.1:")
         assert said.count(" at http://127.0.0.1:") == 3
         assert said.index("401") < said.index("503") < said.index("quota")
         assert "\n" not in said
@@ -379,7 +379,7 @@ def test_the_first_to_answer_makes_the_canary_of_a_new_collection(canary: Canary
         assert [len(host.requests) for host in row.hosts] == [2, 3]
 
 
-def test_a_single_provider_is_compared_only_with_what_is_kept(canary: Canary) -> None:
+def test_a_single_backend_is_compared_only_with_what_is_kept(canary: Canary) -> None:
     with Row(scaleway()) as row:
         row.connect().documents(TEXTS[:4])
         assert len(row.hosts[0].requests) == 1
@@ -389,15 +389,15 @@ def test_a_single_provider_is_compared_only_with_what_is_kept(canary: Canary) ->
         assert builtin.canary() is None
 
 
-def test_a_question_takes_the_canary_along_until_its_provider_is_known(canary: Canary) -> None:
-    with Row(siliconflow(), backends=["siliconflow"]) as row:
+def test_a_question_takes_the_canary_along_until_its_backend_is_known(canary: Canary) -> None:
+    with Row(siliconflow(), names=["siliconflow"]) as row:
         embedder = row.connect(canary=canary)
         for text in ("first question", "second question"):
             assert expected(text, "query") @ embedder.query(text) > 0.999999
         sent = [request.body["input"] for request in row.hosts[0].requests]
         assert [len(texts) for texts in sent] == [2, 1]
         assert any(text.endswith(canary_text) for text in sent[0] for canary_text in CANARIES)
-        trusted = row.connect(canary=canary, trusted=lambda choice: choice == row.choices[0])
+        trusted = row.connect(canary=canary, trusted=lambda config: config == row.backends[0])
         trusted.query("third question")
         assert len(row.hosts[0].requests[-1].body["input"]) == 1
 
@@ -408,7 +408,7 @@ def test_a_question_to_another_model_is_not_answered(canary: Canary) -> None:
         return replace(job, texts=[text._replace(side="document") for text in job.texts])
 
     for change in (other, sideless):
-        with Row(siliconflow(change=change), backends=["siliconflow"]) as row:
+        with Row(siliconflow(change=change), names=["siliconflow"]) as row:
             embedder = row.connect(canary=canary)
             with pytest.raises(IdentityMismatch, match="makes other vectors of queries") as caught:
                 embedder.query("a question")
@@ -416,7 +416,7 @@ def test_a_question_to_another_model_is_not_answered(canary: Canary) -> None:
             assert len(row.hosts[0].requests) == 1
 
 
-def test_a_question_goes_on_to_the_next_provider(canary: Canary) -> None:
+def test_a_question_goes_on_to_the_next_backend(canary: Canary) -> None:
     with Row(scaleway(change=other), siliconflow(credit=0), deepinfra()) as row:
         embedder = row.connect(canary=canary)
         assert expected("a question", "query") @ embedder.query("a question") > 0.999999
@@ -430,7 +430,7 @@ class Refusing:
         self.gate = threading.Event()
         self.asked = 0
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         self.asked += 1
         assert self.gate.wait(10)
         raise BackendError("host refused the key")
@@ -439,19 +439,19 @@ class Refusing:
         pass
 
 
-@pytest.mark.parametrize("providers", [1, 2])
+@pytest.mark.parametrize("backends", [1, 2])
 def test_threads_that_wait_for_one_introduction_share_its_outcome(
-    providers: int, canary: Canary
+    backends: int, canary: Canary
 ) -> None:
     """Else each would spend its own patience on a host that is down, one after the other."""
-    wires = [Refusing() for _ in range(providers)]
-    failover = Failover([Member("host", wire, Usage()) for wire in wires], canary=canary)
+    wires = [Refusing() for _ in range(backends)]
+    failover = Failover([ConnectedBackend("host", wire, Usage()) for wire in wires], canary=canary)
     request = Request("document", ("text",), threading.Event())
     failures: list[str] = []
 
     def ask() -> None:
         try:
-            failover.embed(request)
+            failover.call(request)
         except BackendError as error:
             failures.append(str(error))
 
@@ -468,18 +468,20 @@ def test_threads_that_wait_for_one_introduction_share_its_outcome(
     assert wires[0].asked == 1
 
 
-@pytest.mark.parametrize("providers", [1, 2])
-def test_a_stream_that_none_can_serve_asks_nobody_again_and_another_does(providers: int) -> None:
-    """Batches that are about to leave must not begin with the first provider once more."""
-    wires = [Refusing() for _ in range(providers)]
+@pytest.mark.parametrize("backends", [1, 2])
+def test_a_stream_that_none_can_serve_asks_nobody_again_and_another_does(backends: int) -> None:
+    """Batches that are about to leave must not begin with the first backend once more."""
+    wires = [Refusing() for _ in range(backends)]
     for wire in wires:
         wire.gate.set()
-    failover = Failover([Member(f"host {n}", wire, Usage()) for n, wire in enumerate(wires)])
+    failover = Failover(
+        [ConnectedBackend(f"host {n}", wire, Usage()) for n, wire in enumerate(wires)]
+    )
     stream, other = threading.Event(), threading.Event()
     for stopped, asked in ((stream, 1), (stream, 1), (other, 2)):
         with pytest.raises(BackendError, match="host refused the key"):
-            failover.embed(Request("document", ("text",), stopped))
-        assert [wire.asked for wire in wires] == [asked] * providers
+            failover.call(Request("document", ("text",), stopped))
+        assert [wire.asked for wire in wires] == [asked] * backends
 
 
 def test_stop_ends_the_wait_for_an_introduction(canary: Canary) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ragctl import catalog
 from ragctl.catalog import Catalog, Layer
 from ragctl.embedding import Embedder, Patience, connect
-from ragctl.embedding.wires.rest_wires import REST
+from ragctl.embedding.wires.registry import REST
 from ragctl.errors import BackendError, DocumentError, UsageError
 from ragctl.records import Json
 from tests.servers import faults
@@ -69,7 +69,7 @@ LIMITED = [name for name, spoken in WIRES.items() if spoken.most]
 
 
 def with_row(wire: str, **row: Json) -> Catalog:
-    """Return the catalogue with one key for every provider, and `row` laid over this one's."""
+    """Return the catalogue with one key for every backend, and `row` laid over this one's."""
     rows = {wire: {"keys": [VARIABLE], "key_required": True} | row}
     return catalog.of_user({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", rows))
 
@@ -86,7 +86,7 @@ def connected(
     patience: Patience = PATIENCE,
     **row: Json,
 ) -> Embedder:
-    """Connect to a test server. `row` is laid over the provider's own."""
+    """Connect to a test server. `row` is laid over the backend's own."""
     return connect(
         WIRES[wire].model,
         dim=DIM,

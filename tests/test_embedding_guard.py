@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragctl import catalog, chunking
-from ragctl.catalog import Model, Provider
+from ragctl.catalog import Backend, Model
 from ragctl.embedding import Embedder, Options, Patience, connect
-from ragctl.embedding.base import Answer, Refused, Request
+from ragctl.embedding.base import Answer, Request
 from ragctl.embedding.guard import RATIO, Guarded
-from ragctl.embedding.usage import Usage
 from ragctl.errors import DocumentError, UsageError
+from ragctl.hosts.errors import Refused
+from ragctl.hosts.usage import Usage
 from tests.servers.host import EmbeddingServer
 from tests.servers.jina import JinaServer
 from tests.servers.openai import OpenAIServer
@@ -109,7 +110,7 @@ class Seen:
     def __init__(self) -> None:
         self.requests: list[Request] = []
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         self.requests.append(request)
         return Answer(np.ones((len(request.texts), 1), np.float32), tokens=1)
 
@@ -118,14 +119,14 @@ class Seen:
 
 
 MODEL = replace(catalog.builtin().model(E5), context=64)
-CUTS = catalog.builtin().provider("infinity")
+CUTS = catalog.builtin().backend("infinity")
 
 
 def guarded(
-    model: Model = MODEL, provider: Provider = CUTS, *, truncate: bool = False
+    model: Model = MODEL, backend: Backend = CUTS, *, truncate: bool = False
 ) -> tuple[Guarded, Seen]:
     seen = Seen()
-    return Guarded(seen, model, provider, Usage(), truncate=truncate, native=False), seen
+    return Guarded(seen, model, backend, Usage(), truncate=truncate, native=False), seen
 
 
 def request(*texts: str, together: bool = False) -> Request:
@@ -139,9 +140,9 @@ def test_the_room_is_what_the_prompt_leaves() -> None:
     wire, seen = guarded()
     fits = " ".join(["word"] * ROOM)
     assert chunking.count(fits) == ROOM
-    wire.embed(request(fits))
+    wire.call(request(fits))
     with pytest.raises(Refused, match=f"about {ROOM + 1} tokens") as caught:
-        wire.embed(request("a", fits + " word"))
+        wire.call(request("a", fits + " word"))
     assert caught.value.certain
     assert [r.texts for r in seen.requests] == [(fits,)]
 
@@ -149,10 +150,10 @@ def test_the_room_is_what_the_prompt_leaves() -> None:
 def test_a_context_of_the_host_s_own_counts() -> None:
     row = CUTS.models[E5]
     short = replace(CUTS, models={E5: replace(row, context=40)})
-    wire, _ = guarded(provider=short)
-    wire.embed(request("passt " * 5))
+    wire, _ = guarded(backend=short)
+    wire.call(request("passt " * 5))
     with pytest.raises(Refused, match="more than the 40 that"):
-        wire.embed(request("word " * 30))
+        wire.call(request("word " * 30))
 
 
 @settings(max_examples=200, deadline=None)
@@ -166,7 +167,7 @@ def test_a_context_of_the_host_s_own_counts() -> None:
 )
 def test_no_character_is_ever_split_and_no_text_changes_but_at_its_end(texts: list[str]) -> None:
     wire, seen = guarded(truncate=True)
-    wire.embed(request(*texts))
+    wire.call(request(*texts))
     [sent] = seen.requests
     assert (sent.side, sent.tokens, len(sent.texts)) == ("document", 9, len(texts))
     for text, cut in zip(texts, sent.texts, strict=True):
@@ -180,9 +181,9 @@ def test_what_belongs_together_is_one_text_to_the_model() -> None:
     wire, seen = guarded()
     most = int(64 / RATIO)
     half = " ".join(["word"] * (most // 2))
-    wire.embed(request(half, half, together=True))
+    wire.call(request(half, half, together=True))
     assert len(seen.requests) == 1
     with pytest.raises(Refused, match=r"about 50 tokens together may be more than the 64"):
-        wire.embed(request(half, " ".join(["word"] * (50 - most // 2)), together=True))
-    wire.embed(request(half, half, half))
+        wire.call(request(half, " ".join(["word"] * (50 - most // 2)), together=True))
+    wire.call(request(half, half, half))
     assert len(seen.requests) == 2

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from ragctl.catalog import Choice, Limits
+from ragctl.catalog import BackendConfig, RequestLimits
 from ragctl.embedding import Embedder, Patience, connect
-from ragctl.embedding.http import retry_after
-from ragctl.embedding.keys import Key
 from ragctl.errors import BackendError
+from ragctl.hosts.http import retry_after
+from ragctl.hosts.keys import ApiKey
 from tests.servers import faults
 from tests.servers.jina import JinaServer
 from tests.waiting import until
@@ -45,9 +45,9 @@ def test_what_hinders_warming_is_said_by_the_first_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "no proxy at all://")
-    hosted = Choice(backend="jina")
-    with connect("jina-embeddings-v3", choices=[hosted], environ={"JINA_API_KEY": "k" * 20}) as e:
-        e.members[0].warm()
+    hosted = BackendConfig(backend="jina")
+    with connect("jina-embeddings-v3", backends=[hosted], environ={"JINA_API_KEY": "k" * 20}) as e:
+        e.backends[0].warm()
         with pytest.raises(BackendError, match="the environment's proxy"):
             e.query("words")
 
@@ -85,7 +85,7 @@ def test_of_two_limits_the_one_used_up_counts() -> None:
 
 
 def test_a_key_shows_only_its_variable() -> None:
-    key = Key("JINA_API_KEY", " secret\n")
+    key = ApiKey("JINA_API_KEY", " secret\n")
     assert key.reveal() == "secret"
     assert f"{key} {key!r} {[key]}" == " ".join(["<key from JINA_API_KEY>"] * 2) + (
         " [<key from JINA_API_KEY>]"
@@ -97,7 +97,7 @@ def test_a_key_shows_only_its_variable() -> None:
 @pytest.mark.parametrize("value", ["two words", "line\nend", "ключ", "nul\0"])
 def test_a_value_that_is_no_key_is_not_quoted(value: str) -> None:
     with pytest.raises(BackendError, match="JINA_API_KEY has characters") as caught:
-        Key("JINA_API_KEY", value)
+        ApiKey("JINA_API_KEY", value)
     assert value not in str(caught.value)
 
 
@@ -193,7 +193,7 @@ def test_requests_one_after_another_share_a_connection() -> None:
 
 def test_requests_side_by_side_have_a_connection_each() -> None:
     with JinaServer() as server, connected(server.url, concurrency=3) as embedder:
-        embedder.limits = Limits(texts=1)
+        embedder.limits = RequestLimits(texts=1)
         embedder.documents([f"text {n}" for n in range(60)])
         assert len(server.requests) == 60
         assert server.connections <= 3

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import Choice, Provider
+from ragctl.catalog import Backend, BackendConfig
 from ragctl.embedding import connect
-from ragctl.embedding.keys import Environment, Key, find
 from ragctl.errors import BackendError
+from ragctl.hosts.keys import ApiKey, Environment, find
 from tests.servers.jina import JinaServer
 
 SECRET = "jina_" + "s3cr3t" * 10
-JINA = catalog.builtin().provider("jina")
+JINA = catalog.builtin().backend("jina")
 
 
-def by_command(*command: str, provider: Provider = JINA) -> Provider:
-    return replace(provider, key_command=command)
+def by_command(*command: str, backend: Backend = JINA) -> Backend:
+    return replace(backend, key_command=command)
 
 
 def python(code: str) -> tuple[str, ...]:
@@ -138,35 +138,35 @@ def test_no_error_of_connecting_shows_the_environment() -> None:
 
 
 def test_what_holds_a_key_does_not_print_it() -> None:
-    key = Key("JINA_API_KEY", SECRET)
-    choice = Choice("jina", key_command=("printer", SECRET))
+    key = ApiKey("JINA_API_KEY", SECRET)
+    config = BackendConfig("jina", key_command=("printer", SECRET))
     with JinaServer(SECRET) as server:
         environ = {"JINA_API_KEY": SECRET}
         with connect(
             "jina-embeddings-v3", dim=32, base_url=server.url, environ=environ
         ) as embedder:
             embedder.query("text")
-            printed = [key, choice, by_command(SECRET), Environment(environ), embedder.usage]
+            printed = [key, config, by_command(SECRET), Environment(environ), embedder.usage]
             assert SECRET not in f"{printed} {vars(embedder)} {key.digest}"
 
 
 def test_two_keys_are_told_apart_without_being_shown() -> None:
-    one, same, other = Key("A", SECRET), Key("B", SECRET), Key("A", SECRET + "x")
+    one, same, other = ApiKey("A", SECRET), ApiKey("B", SECRET), ApiKey("A", SECRET + "x")
     assert one.digest == same.digest != other.digest
 
 
 @pytest.mark.parametrize("command", [False, True], ids=["variable", "command"])
 def test_a_key_in_clear_over_the_network_warns(command: bool) -> None:
-    choice = Choice(
+    config = BackendConfig(
         "jina",
         "http://host.test/v1",
         key_command=python(f"print('{SECRET}')") if command else (),
     )
     with pytest.warns(UserWarning, match="over plain http: others on the way can read it") as seen:
-        connect("jina-embeddings-v3", choices=[choice], environ={"JINA_API_KEY": SECRET}).close()
+        connect("jina-embeddings-v3", backends=[config], environ={"JINA_API_KEY": SECRET}).close()
     [warning] = seen
     assert SECRET not in str(warning.message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        safe = replace(choice, base_url="https://host.test/v1")
-        connect("jina-embeddings-v3", choices=[safe], environ={"JINA_API_KEY": SECRET}).close()
+        safe = replace(config, base_url="https://host.test/v1")
+        connect("jina-embeddings-v3", backends=[safe], environ={"JINA_API_KEY": SECRET}).close()

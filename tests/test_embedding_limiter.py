@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragctl.catalog import Choice, Rates
+from ragctl.catalog import BackendConfig, Rates
 from ragctl.embedding import Embedder, Patience, connect
-from ragctl.embedding.base import Answer, Refused, Request, Transient
-from ragctl.embedding.keys import Key
-from ragctl.embedding.limiter import Limited, Limiter, Turn, of_key
-from ragctl.embedding.usage import Usage
+from ragctl.embedding.base import Answer, Request
 from ragctl.errors import BackendError, Interrupted
+from ragctl.hosts.errors import Refused, Transient
+from ragctl.hosts.keys import ApiKey
+from ragctl.hosts.rate_limits import Limited, Limiter, Turn, of_key
+from ragctl.hosts.usage import Usage
 from tests.servers import faults
 from tests.servers.jina import JinaServer
 from tests.waiting import until
@@ -168,7 +169,7 @@ class Failing:
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         if self.failures:
             raise self.failures.pop(0)
         return Answer(np.ones((len(request.texts), 1), np.float32), tokens=7)
@@ -185,8 +186,8 @@ def test_every_failure_gives_its_turn_back(failure: Exception) -> None:
     wire = Limited(Failing(failure), Limiter(Rates(), 1), usage)
     request = Request("document", ("a", "b"), threading.Event())
     with pytest.raises(type(failure)):
-        wire.embed(request)
-    wire.embed(request)
+        wire.call(request)
+    wire.call(request)
     assert (usage.texts, usage.tokens, usage.estimated) == (2, 7, False)
 
 
@@ -223,7 +224,7 @@ def test_stop_ends_every_wait() -> None:
 
 
 def test_one_limiter_for_a_key_at_a_host() -> None:
-    key, same, other = Key("A", "secret"), Key("B", "secret"), Key("A", "another")
+    key, same, other = ApiKey("A", "secret"), ApiKey("B", "secret"), ApiKey("A", "another")
     first = of_key("host", key, Rates(10, None), 8)
     assert of_key("host", same, Rates(20, 500), 4) is first
     assert first.allowed == 4
@@ -241,7 +242,7 @@ def connected(
     return connect(
         "jina-embeddings-v3",
         dim=32,
-        choices=[Choice("jina", server.url, concurrency=2, rates=rates)],
+        backends=[BackendConfig("jina", server.url, concurrency=2, rates=rates)],
         environ={"JINA_API_KEY": key},
         patience=Patience(total=patience, first=0.001, read=10),
     )

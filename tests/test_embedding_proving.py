@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ragctl.catalog import Limits
+from ragctl.catalog import RequestLimits
 from ragctl.embedding import DocumentStream, Embedder, Options, Patience, connect
 from ragctl.errors import BackendError, DocumentError
 from tests.servers import faults
@@ -35,7 +35,7 @@ def connected(server: OpenAIServer, texts: int = 64) -> Embedder:
         concurrency=1,
         patience=PATIENCE,
     )
-    embedder.limits = Limits(texts=texts)
+    embedder.limits = RequestLimits(texts=texts)
     return embedder
 
 

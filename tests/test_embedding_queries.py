@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from ragctl.catalog import Choice, Limits
+from ragctl.catalog import BackendConfig, RequestLimits
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.errors import BackendError, UsageError
 from tests.servers import faults
@@ -25,7 +25,7 @@ def connected(server: JinaServer, **options: object) -> Embedder:
     return connect(
         "jina-embeddings-v3",
         dim=64,
-        choices=(Choice(base_url=server.url),),
+        backends=(BackendConfig(base_url=server.url),),
         environ={"JINA_API_KEY": KEY},
         patience=QUICK,
         **options,  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def test_bad_ones_are_named_and_the_rest_embedded(server: JinaServer) -> None:
 
 def test_no_request_is_larger_than_the_limits(server: JinaServer) -> None:
     with connected(server) as embedder:
-        embedder.limits = Limits(4, tokens=150)
+        embedder.limits = RequestLimits(4, tokens=150)
         found = embedder.queries([f"question {n}" for n in range(11)] + ["x " * 18] * 2)
     assert len(found) == 13
     sizes = [len(request.body["input"]) for request in server.requests]
@@ -69,7 +69,7 @@ def test_no_request_is_larger_than_the_limits(server: JinaServer) -> None:
     assert max(sizes) <= 3  # and one place for a canary
 
 
-def test_another_provider_is_compared_once(server: JinaServer) -> None:
+def test_another_backend_is_compared_once(server: JinaServer) -> None:
     with connected(server) as first:
         canary = first.canary()
     server.requests.clear()

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from ragctl.embedding.base import Answer, Refused, Request, Transient
-from ragctl.embedding.retry import Patience, Retrying
+from ragctl.embedding.base import Answer, Request
 from ragctl.errors import BackendError, Interrupted
+from ragctl.hosts.errors import Refused, Transient
+from ragctl.hosts.retry import Patience, Retrying
 
 
 class Script:
@@ -21,7 +22,7 @@ class Script:
         self.tries = 0
         self.slept: list[float] = []
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         self.tries += 1
         self.now += self.seconds
         for failure in self.failures:
@@ -45,7 +46,7 @@ def embed(script: Script, patience: Patience, request: Request | None = None) ->
         sleep=script.sleep,
         uniform=lambda least, most: most,
     )
-    return retrying.embed(request or Request("document", ("text",), threading.Event()))
+    return retrying.call(request or Request("document", ("text",), threading.Event()))
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:
@@ -64,7 +65,7 @@ def test_jitter_spans_from_nothing_to_the_backoff() -> None:
 
     Retrying(
         script, Patience(), clock=lambda: script.now, sleep=script.sleep, uniform=uniform
-    ).embed(Request("document", ("text",), threading.Event()))
+    ).call(Request("document", ("text",), threading.Event()))
     assert spans == [(0, 0.5), (0, 1.0), (0, 2.0)]
 
 
@@ -107,7 +108,7 @@ def test_waiting_for_a_turn_is_not_counted_as_failing() -> None:
         uniform=lambda least, most: most,
     )
     with pytest.raises(BackendError, match="tried 4 times in 7 s"):
-        retrying.embed(Request("document", ("text",), threading.Event()))
+        retrying.call(Request("document", ("text",), threading.Event()))
 
 
 class Late:
@@ -117,10 +118,10 @@ class Late:
         self.script = script
         self.seconds = seconds
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         self.script.now += self.seconds
         self.seconds = 0.0
-        return self.script.embed(request)
+        return self.script.call(request)
 
     def close(self) -> None:
         pass
@@ -154,12 +155,12 @@ def test_one_answer_of_any_kind_earns_the_whole_patience(answer: Exception | Non
     )
     request = Request("document", ("text",), threading.Event())
     try:
-        retrying.embed(request)
+        retrying.call(request)
     except Refused:
         assert answer is not None
     script.failures = iter([NOBODY] * 99)
     with pytest.raises(BackendError, match=r"tried 7 times in 19 s; run again later"):
-        retrying.embed(request)
+        retrying.call(request)
 
 
 def test_too_long_a_wait_is_refused_at_once() -> None:
@@ -189,6 +190,6 @@ def test_the_real_wait_ends_when_the_request_is_stopped() -> None:
     stopped = threading.Event()
     threading.Timer(0.02, stopped.set).start()
     with pytest.raises(Interrupted):
-        Retrying(Script([Transient("down", retry_after=60)]), Patience()).embed(
+        Retrying(Script([Transient("down", retry_after=60)]), Patience()).call(
             Request("document", ("text",), stopped)
         )

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ragctl.catalog import Limits
+from ragctl.catalog import RequestLimits
 from ragctl.embedding import DocumentStream, Embedder, Options, Patience, connect
 from ragctl.errors import BackendError, DocumentError, Interrupted
 from tests.servers import faults
@@ -19,7 +19,7 @@ from tests.waiting import until
 
 
 def connected(
-    server: JinaServer, limits: Limits, concurrency: int = 1, total: float = 0.05
+    server: JinaServer, limits: RequestLimits, concurrency: int = 1, total: float = 0.05
 ) -> Embedder:
     embedder = connect(
         "jina-embeddings-v3",
@@ -52,7 +52,7 @@ def fill(stream: DocumentStream[int], count: int) -> None:
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 24, 25])
 def test_exactly_as_many_requests_as_batches(count: int) -> None:
     texts = [f"text {n}" for n in range(count)]
-    with JinaServer() as server, connected(server, Limits(texts=8), 3) as embedder:
+    with JinaServer() as server, connected(server, RequestLimits(texts=8), 3) as embedder:
         vectors = embedder.documents(texts)
         assert len(server.requests) == math.ceil(count / 8)
         assert vectors.shape == (count, 32)
@@ -62,9 +62,14 @@ def test_exactly_as_many_requests_as_batches(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "limits", [Limits(100, tokens=400), Limits(100, bytes=900), Limits(3, tokens=150, bytes=700)]
+    "limits",
+    [
+        RequestLimits(100, tokens=400),
+        RequestLimits(100, bytes=900),
+        RequestLimits(3, tokens=150, bytes=700),
+    ],
 )
-def test_no_request_is_over_a_limit(limits: Limits) -> None:
+def test_no_request_is_over_a_limit(limits: RequestLimits) -> None:
     texts = [("слово " * (n % 7) + 'a"b\n' * (n % 5) + str(n)).strip() for n in range(60)]
     with JinaServer() as server, connected(server, limits) as embedder:
         embedder.documents(texts)
@@ -83,7 +88,10 @@ def test_no_request_is_over_a_limit(limits: Limits) -> None:
 
 
 def test_a_text_over_every_limit_goes_alone() -> None:
-    with JinaServer() as server, connected(server, Limits(9, tokens=50, bytes=600)) as embedder:
+    with (
+        JinaServer() as server,
+        connected(server, RequestLimits(9, tokens=50, bytes=600)) as embedder,
+    ):
         embedder.documents(["a", "b" * 500, "c"])
         assert [len(request.body["input"]) for request in server.requests] == [1, 1, 1]
 
@@ -91,7 +99,7 @@ def test_a_text_over_every_limit_goes_alone() -> None:
 def test_requests_in_flight_and_back_pressure() -> None:
     with (
         JinaServer() as server,
-        connected(server, Limits(texts=1), concurrency=2) as embedder,
+        connected(server, RequestLimits(texts=1), concurrency=2) as embedder,
         embedder.stream() as stream,
     ):
         server.gate.clear()
@@ -117,7 +125,7 @@ def test_requests_in_flight_and_back_pressure() -> None:
 def test_block_sends_what_is_only_half_a_batch() -> None:
     with (
         JinaServer() as server,
-        connected(server, Limits(texts=8)) as embedder,
+        connected(server, RequestLimits(texts=8)) as embedder,
         embedder.stream() as stream,
     ):
         stream.add("key", "text")
@@ -134,7 +142,7 @@ def test_block_sends_what_is_only_half_a_batch() -> None:
 def test_texts_that_no_backend_can_embed_cost_nothing() -> None:
     with (
         JinaServer() as server,
-        connected(server, Limits(texts=8)) as embedder,
+        connected(server, RequestLimits(texts=8)) as embedder,
         embedder.stream() as stream,
     ):
         stream.add(1, " \n")
@@ -152,7 +160,7 @@ def test_nothing_paid_for_is_lost_when_a_batch_fails() -> None:
     """Two of three batches in flight succeed; the third finds the account empty."""
     with (
         JinaServer(credit=8) as server,
-        connected(server, Limits(texts=4), concurrency=3) as embedder,
+        connected(server, RequestLimits(texts=4), concurrency=3) as embedder,
         embedder.stream() as stream,
     ):
         server.gate.clear()
@@ -172,7 +180,7 @@ def test_nothing_paid_for_is_lost_when_a_batch_fails() -> None:
 def test_a_failed_stream_sends_nothing_more() -> None:
     with (
         JinaServer(credit=2) as server,
-        connected(server, Limits(texts=2)) as embedder,
+        connected(server, RequestLimits(texts=2)) as embedder,
         embedder.stream() as stream,
     ):
         results: dict[int, object] = {}
@@ -189,7 +197,7 @@ def test_a_failed_stream_sends_nothing_more() -> None:
 
 
 def test_a_failure_that_nobody_asked_for_is_raised_on_leaving() -> None:
-    with JinaServer(credit=0) as server, connected(server, Limits(texts=1)) as embedder:
+    with JinaServer(credit=0) as server, connected(server, RequestLimits(texts=1)) as embedder:
 
         def ingest() -> None:
             with embedder.stream() as stream:
@@ -206,7 +214,7 @@ def test_halves_of_a_refused_batch_are_handed_over_before_a_failure() -> None:
     texts = ["a", "b", "c", "far too long " * 9]
     with (
         JinaServer(credit=2, context=20) as server,
-        connected(server, Limits(texts=4)) as embedder,
+        connected(server, RequestLimits(texts=4)) as embedder,
         embedder.stream() as stream,
     ):
         for n, text in enumerate(texts):
@@ -224,7 +232,7 @@ def test_one_bad_text_of_a_batch_costs_few_requests(bad: int) -> None:
     texts[bad] = "far too long " * 9
     with (
         JinaServer(context=20) as server,
-        connected(server, Limits(texts=64)) as embedder,
+        connected(server, RequestLimits(texts=64)) as embedder,
         embedder.stream() as stream,
     ):
         for n, text in enumerate(texts):
@@ -236,7 +244,7 @@ def test_one_bad_text_of_a_batch_costs_few_requests(bad: int) -> None:
     assert len(server.requests) == 1 + 2 * int(math.log2(64))
 
 
-def late(server: JinaServer, limits: Limits, concurrency: int = 1) -> Embedder:
+def late(server: JinaServer, limits: RequestLimits, concurrency: int = 1) -> Embedder:
     embedder = connect(
         "jina-embeddings-v3",
         dim=32,
@@ -253,7 +261,7 @@ def late(server: JinaServer, limits: Limits, concurrency: int = 1) -> Embedder:
 def test_texts_that_belong_together_go_in_a_request_of_their_own() -> None:
     with (
         JinaServer() as server,
-        late(server, Limits(texts=4)) as embedder,
+        late(server, RequestLimits(texts=4)) as embedder,
         embedder.stream() as stream,
     ):
         stream.add("a", "before")
@@ -278,7 +286,7 @@ def test_texts_that_belong_together_and_are_too_long_go_in_halves() -> None:
     """Our count of tokens is not the host's: half a context is better than no vector."""
     with (
         JinaServer(context=20) as server,
-        late(server, Limits(texts=4)) as embedder,
+        late(server, RequestLimits(texts=4)) as embedder,
         embedder.stream() as stream,
     ):
         stream.add_together([(1, "one", 1), (2, "far too long " * 9, 30), (3, "three", 1)])
@@ -302,7 +310,7 @@ def test_texts_that_belong_together_and_are_too_long_go_in_halves() -> None:
 def test_what_waits_is_lost_with_a_failure_and_what_belongs_together_with_it() -> None:
     with (
         JinaServer(credit=0) as server,
-        late(server, Limits(texts=4)) as embedder,
+        late(server, RequestLimits(texts=4)) as embedder,
         embedder.stream() as stream,
     ):
         stream.add_together([(1, "one", 1), (2, "two", 1)])
@@ -319,7 +327,7 @@ def test_what_waits_is_lost_with_a_failure_and_what_belongs_together_with_it() -
 def test_stop_finishes_what_is_in_flight() -> None:
     with (
         JinaServer() as server,
-        connected(server, Limits(texts=1), concurrency=2) as embedder,
+        connected(server, RequestLimits(texts=1), concurrency=2) as embedder,
         embedder.stream() as stream,
     ):
         server.gate.clear()
@@ -337,7 +345,7 @@ def test_stop_finishes_what_is_in_flight() -> None:
 def test_stop_from_a_signal_while_add_waits() -> None:
     with (
         JinaServer() as server,
-        connected(server, Limits(texts=1)) as embedder,
+        connected(server, RequestLimits(texts=1)) as embedder,
         embedder.stream() as stream,
     ):
         server.gate.clear()
@@ -357,7 +365,7 @@ def test_stop_from_a_signal_while_add_waits() -> None:
 def test_stop_ends_a_wait_between_two_tries() -> None:
     with (
         JinaServer() as server,
-        connected(server, Limits(texts=1), total=60) as embedder,
+        connected(server, RequestLimits(texts=1), total=60) as embedder,
         embedder.stream() as stream,
     ):
         server.faults.append(faults.busy(30))
@@ -372,7 +380,7 @@ def test_stop_ends_a_wait_between_two_tries() -> None:
 
 def test_the_same_in_process() -> None:
     with connect("builtin", dim=64, environ={}) as embedder:
-        embedder.limits = Limits(texts=3)
+        embedder.limits = RequestLimits(texts=3)
         with embedder.stream() as stream:
             for n in range(10):
                 stream.add(n, f"word{n} text")

@@ -1,11 +1,11 @@
-"""The account of each provider, as its host bills it, and what they come to together."""
+"""The account of each backend, as its host bills it, and what they come to together."""
 
 import threading
 
 import pytest
 
-from ragctl.catalog import Choice
-from ragctl.embedding import Bill, Embedder, Patience, Usage, connect
+from ragctl.catalog import BackendConfig
+from ragctl.embedding import Embedder, Patience, Usage, UsageTotals, connect
 from tests.servers import faults
 from tests.servers.jina import JinaServer
 from tests.servers.vectors import tokens
@@ -15,7 +15,7 @@ def connected(server: JinaServer, price: float | None = None) -> Embedder:
     return connect(
         "jina-embeddings-v3",
         dim=32,
-        choices=[Choice("jina", server.url, price=price)],
+        backends=[BackendConfig("jina", server.url, price=price)],
         environ={"JINA_API_KEY": "k"},
         patience=Patience(total=1, first=0.001, longest=0.01, read=10),
     )
@@ -68,13 +68,13 @@ def account(price: float | None, texts: int, tokens: int) -> Usage:
 
 
 def test_the_bill_has_a_sum_only_where_all_prices_are_known() -> None:
-    bill = Bill([account(0.02, 3, 1_000), account(None, 2, 500), account(9.0, 0, 0)])
+    bill = UsageTotals([account(0.02, 3, 1_000), account(None, 2, 500), account(9.0, 0, 0)])
     assert (bill.requests, bill.texts, bill.tokens) == (2, 5, 1_500)
     assert bill.cost is None  # a part would pass for the whole
-    priced = Bill([account(0.02, 3, 1_000), account(0.05, 1, 100), account(None, 0, 0)])
+    priced = UsageTotals([account(0.02, 3, 1_000), account(0.05, 1, 100), account(None, 0, 0)])
     assert priced.cost == pytest.approx((1_000 * 0.02 + 100 * 0.05) / 1e6)
-    assert Bill([account(None, 2, 500), account(9.0, 0, 0)]).cost is None
-    assert Bill([]).cost is None
+    assert UsageTotals([account(None, 2, 500), account(9.0, 0, 0)]).cost is None
+    assert UsageTotals([]).cost is None
     assert account(None, 1, 10).to_json()["cost"] is None
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ragctl import catalog
 from ragctl.embedding import Embedder, Patience, connect
-from ragctl.embedding.wires.rest_wires import REST
+from ragctl.embedding.wires.registry import REST
 from ragctl.errors import DocumentError, UsageError
 from ragctl.records import Json
 from tests.facts import FACTS, LAYER_NORM, NOT_CUT_BY_JINA, OPENAI, SIZES
@@ -42,12 +42,12 @@ SERVERS: dict[str, Callable[[str], EmbeddingServer]] = {
 
 
 def rows(*wires: str) -> list[Any]:
-    """Return every (provider, model, dimensions) of the catalogue on these wires."""
+    """Return every (backend, model, dimensions) of the catalogue on these wires."""
     return [
-        pytest.param(provider.name, model, dim, id=f"{provider.name}-{model}-{dim}")
-        for provider in catalog.builtin().providers.values()
-        if provider.wire in wires
-        for model in provider.models
+        pytest.param(backend.name, model, dim, id=f"{backend.name}-{model}-{dim}")
+        for backend in catalog.builtin().backends.values()
+        if backend.wire in wires
+        for model in backend.models
         for dim in dict.fromkeys((FACTS[model].native, FACTS[model].smaller))
         if dim is not None
     ]
@@ -56,7 +56,7 @@ def rows(*wires: str) -> list[Any]:
 def connected(
     server: EmbeddingServer, model: str, backend: str | None = None, dim: int | None = None
 ) -> Embedder:
-    row = catalog.builtin().provider(backend or catalog.builtin().model(model).backend)
+    row = catalog.builtin().backend(backend or catalog.builtin().model(model).backend)
     environ: Mapping[str, str] = {row.keys[0]: "secret"} if row.keys else {}
     return connect(
         model,
@@ -139,22 +139,20 @@ def test_openai_request(backend: str, model: str, dim: int) -> None:
 
 @pytest.mark.parametrize(("backend", "model", "dim"), rows(*SERVERS))
 def test_right_vectors_on_every_other_wire(backend: str, model: str, dim: int) -> None:
-    there = catalog.builtin().provider(backend).models[model].id
+    there = catalog.builtin().backend(backend).models[model].id
     with SERVERS[backend](there) as server, connected(server, model, backend, dim) as embedder:
         check_vectors(embedder, model, dim)
 
 
 def test_every_row_of_the_catalogue_is_tested_above() -> None:
     assert set(REST) == {"jina", "openai", *SERVERS}
-    for provider in catalog.builtin().providers.values():
-        if provider.wire == "openai":
-            assert OPENAI[provider.name][1] == {
-                name: row.id for name, row in provider.models.items()
-            }
-        elif provider.wire == "jina":
-            assert all(name == row.id for name, row in provider.models.items())
-        elif not provider.in_process:
-            assert provider.name == provider.wire
+    for backend in catalog.builtin().backends.values():
+        if backend.wire == "openai":
+            assert OPENAI[backend.name][1] == {name: row.id for name, row in backend.models.items()}
+        elif backend.wire == "jina":
+            assert all(name == row.id for name, row in backend.models.items())
+        elif not backend.in_process:
+            assert backend.name == backend.wire
     assert set(FACTS) == set(catalog.builtin().models) - {"builtin"}
 
 
@@ -216,7 +214,7 @@ def test_a_host_of_one_task_is_not_told_another() -> None:
         connect("jina-embeddings-v5-text-small", task="clustering", backend="vllm", environ={})
 
 
-def test_one_vector_space_through_every_provider() -> None:
+def test_one_vector_space_through_every_backend() -> None:
     """The identity names the model's sides, not the wire's way to say them."""
     model = "jina-embeddings-v5-text-small"
     through_jina, through_vllm = JinaServer(), OpenAIServer(like="vllm")

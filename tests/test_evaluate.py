@@ -15,13 +15,13 @@ import pytest
 
 from ragctl.catalog import builtin
 from ragctl.embedding import answers
-from ragctl.embedding.builtin import embed
 from ragctl.errors import StoreError, UsageError
 from ragctl.evaluate import temporary
 from ragctl.evaluate.cutting import check_size, cut
 from ragctl.evaluate.questions import Judgement, Question, Questions
 from ragctl.evaluate.setting import Setting
 from ragctl.evaluate.sweep import Evaluation, evaluate
+from ragctl.lexical.builtin import embed
 from ragctl.pipeline import Embedding
 from ragctl.search import embedder_of
 from ragctl.stores import open_store
@@ -124,7 +124,7 @@ def test_a_cut_collection_ranks_as_one_that_was_embedded_so(filled: World) -> No
     (whole, cut) = measure(filled, Setting("dense"), Setting("dense", 32)).results
     small = replace(filled, collection="small")
     model = filled.pipeline().embedding
-    small.ingest(embedding=Embedding(model.model, 32, model.providers))
+    small.ingest(embedding=Embedding(model.model, 32, model.backends))
     (direct,) = measure(small, Setting("dense")).results
     assert cut.ranked.rankings == direct.ranked.rankings
     assert cut.ranked.rankings != whole.ranked.rankings

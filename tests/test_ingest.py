@@ -12,20 +12,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ragctl.catalog import Choice
-from ragctl.embedding.http import Api
-from ragctl.errors import (
-    BackendError,
-    IdentityMismatch,
-    Locked,
-    PruneRefused,
-    UsageError,
-)
-from ragctl.index.points import text_hash
+from ragctl.catalog import BackendConfig
+from ragctl.collection.conditions import Match
+from ragctl.collection.points import text_hash
+from ragctl.errors import BackendError, IdentityMismatch, Locked, PruneRefused, UsageError
+from ragctl.hosts.http import Api
 from ragctl.index.report import Report
 from ragctl.pipeline import Embedding, Source
 from ragctl.stores import open_store
-from ragctl.stores.base import Batch, Collection, Match
+from ragctl.stores.base import Batch, Collection
 from tests.servers import faults
 from tests.servers.faults import Fault
 from tests.servers.host import CANARIES
@@ -407,7 +402,7 @@ def test_a_wrong_answer_is_never_stored(edge_world: World, spoil: Callable[[], F
     world.write("a.md", paragraphs("one", "two"))
     world.server.faults.extend([spoil()] * 9)
     with pytest.raises(BackendError):
-        world.ingest()  # nothing is made for a provider whose canaries are rubbish
+        world.ingest()  # nothing is made for a backend whose canaries are rubbish
     world.server.faults.clear()
     world.server.faults.extend([Fault(), Fault(), *[spoil()] * 9])
     with pytest.raises(BackendError):
@@ -425,7 +420,7 @@ def test_another_model_or_dimension_is_refused_with_both_sides(world: World) -> 
     world.write("a.md", paragraphs("one"))
     world.ingest()
     before = world.state()
-    other = Embedding("jina-embeddings-v3", 128, (Choice(base_url=world.server.url),))
+    other = Embedding("jina-embeddings-v3", 128, (BackendConfig(base_url=world.server.url),))
     with pytest.raises(IdentityMismatch, match="dimension 64 ≠ 128"):
         world.ingest(embedding=other)
     builtin = Embedding("builtin", 64)
@@ -600,8 +595,8 @@ def test_what_a_user_should_know_of_a_model_is_said_when_its_collection_is_made(
 ) -> None:
     world = edge_world
     world.write("a.md", paragraphs("one"))
-    choice = (Choice("vllm", "http://127.0.0.1:9"),)
-    run = world.run(embedding=Embedding("jina-embeddings-v5-text-small", 200, choice))
+    config = (BackendConfig("vllm", "http://127.0.0.1:9"),)
+    run = world.run(embedding=Embedding("jina-embeddings-v5-text-small", 200, config))
     with closing(run.store):
         said = [warning.error for warning in run.estimate().warnings]
     assert [bool(re.search("commercial|trained", text)) for text in said] == [True, True]
@@ -617,7 +612,7 @@ def test_chunks_fit_a_short_context_and_a_text_too_long_is_named_or_cut(edge_wor
     world.write("long.md", paragraphs("long", words=2000))
     world.write("short.md", paragraphs("short"))
     with OpenAIServer(like="infinity") as server:
-        e5 = Embedding("multilingual-e5-small", None, (Choice("infinity", server.url),))
+        e5 = Embedding("multilingual-e5-small", None, (BackendConfig("infinity", server.url),))
         with pytest.raises(UsageError, match="chunks of 600 tokens do not fit the 512"):
             world.ingest(embedding=e5, chunk_size=600)
         report = world.ingest(embedding=e5, chunk_size=None)

@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ragctl.collection.payload import Point, SparseVector
+from ragctl.collection.settings import Settings
 from ragctl.stores import segments as room
-from ragctl.stores.base import Batch, Point, Query, Settings, SparseVector
+from ragctl.stores.base import Batch, Query
 from ragctl.stores.edge import EdgeCollection, EdgeStore
 
 DIM = 64

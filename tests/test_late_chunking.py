@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragctl.catalog import Choice
+from ragctl.catalog import BackendConfig
 from ragctl.errors import IdentityMismatch, UsageError
 from ragctl.pipeline import Embedding
 from ragctl.search import embedder_of, search
@@ -132,10 +132,12 @@ def test_it_is_part_of_the_identity_and_has_its_conditions(late: World) -> None:
     late.write("a.md", paragraphs("one"))
     late.ingest()
     url = late.server.url
-    plain = Embedding("jina-embeddings-v3", DIM, (Choice(base_url=url),), late_chunking=False)
+    plain = Embedding(
+        "jina-embeddings-v3", DIM, (BackendConfig(base_url=url),), late_chunking=False
+    )
     with pytest.raises(IdentityMismatch, match="late_chunking true ≠ false"):
         late.ingest(embedding=plain)
-    unsaid = Embedding("jina-embeddings-v3", DIM, (Choice(base_url=url),))
+    unsaid = Embedding("jina-embeddings-v3", DIM, (BackendConfig(base_url=url),))
     assert counts(late.ingest(embedding=unsaid)) == {"unchanged": 1}
     with pytest.raises(UsageError, match="needs no overlap"):
         late.ingest(overlap=10)

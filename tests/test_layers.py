@@ -14,14 +14,19 @@ ORDER = [
         "errors",
         "records",
         "files",
-        "limited",
+        "workers",
         "catalog",
+        "hosts",
         "loaders",
         "chunking",
+        "lexical",
         "embedding",
+        "collection",
+        "rerank",
         "stores",
+        "notify",
     ),
-    *("pipeline", "index", "telling", "schedule", "search", "check", "evaluate", "cli"),
+    *("pipeline", "index", "reporting", "schedule", "search", "check", "evaluate", "cli"),
 ]
 STRANGERS = {"catalog", "loaders", "chunking", "stores"}  # they do not know each other
 ONLY_CLI = {"typer", "tqdm", "rich"}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ragctl.errors import DocumentError, RagctlError, StoreError
-from ragctl.limited import Ended, Pool
+from ragctl.workers import Ended, Pool
 from tests.waiting import until
 
 MIB = 2**20
@@ -227,7 +227,7 @@ def test_a_slow_caller_costs_a_job_no_time() -> None:
 
 LEAVER = """
 import sys
-from ragctl.limited import Pool
+from ragctl.workers import Pool
 with Pool("tests.limited_jobs:count", workers=2, seconds=20.0, memory=2**29) as counting:
     for number in range(int(sys.argv[1])):
         for _ in counting.stream([(5000, ""), (5000, "")]):
@@ -244,7 +244,7 @@ def test_a_caller_may_leave_a_stream_while_items_come_in() -> None:
 
 PARENT = """
 import sys
-from ragctl.limited import Pool
+from ragctl.workers import Pool
 if __name__ != "__main__":
     raise SystemExit("the parent's own program was run again")
 with Pool({function!r}, workers=1, seconds=100, memory=2**29) as pool:

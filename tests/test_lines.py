@@ -31,10 +31,10 @@ team = "one"
 meta = { team = "two" }
 [models."a.b"] # 21
 dim = 5
-[[embedding.providers]]
+[[embedding.backends]]
 backend = "x"
-[[embedding.providers]] # 25
-  [embedding.providers.rates]
+[[embedding.backends]] # 25
+  [embedding.backends.rates]
   tokens = 5
 """
 
@@ -56,12 +56,12 @@ backend = "x"
         (("sources", 1, "meta", "team"), 20),
         (("models", "a.b", "dim"), 22),
         (("models",), 21),
-        (("embedding", "providers", 0, "backend"), 24),
-        (("embedding", "providers", 1), 25),
-        (("embedding", "providers", 1, "rates", "tokens"), 27),
+        (("embedding", "backends", 0, "backend"), 24),
+        (("embedding", "backends", 1), 25),
+        (("embedding", "backends", 1, "rates", "tokens"), 27),
         # What is missing is looked for where it would be.
         (("sources", 1, "include"), 18),
-        (("embedding", "providers", 1, "backend"), 25),
+        (("embedding", "backends", 1, "backend"), 25),
         (("embedding", "missing"), 3),
         (("nowhere",), None),
         (("nowhere", "x"), None),

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragctl.errors import DocumentError
-from ragctl.limited import Ended, Pool
 from ragctl.loaders import FORMATS, LoadOptions, format_of, recipe
 from ragctl.records import Document
+from ragctl.workers import Ended, Pool
 from tests.loading import check, failure, load_one
 
 SUFFIXES = sorted(FORMATS)

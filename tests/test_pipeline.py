@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import Choice
+from ragctl.catalog import BackendConfig
 from ragctl.errors import UsageError
 from ragctl.pipeline import (
     Budget,
@@ -36,8 +36,8 @@ def test_every_shipped_pipeline_is_right(path: Path) -> None:
     assert all(source.path.is_dir() for source in pipeline.sources)
     model = catalog.builtin().model(pipeline.embedding.model or "builtin")
     assert model.size(pipeline.embedding.dim) == (pipeline.embedding.dim or model.dim)
-    for choice in pipeline.embedding.providers:
-        choice.row(pipeline.catalog, model.name)
+    for config in pipeline.embedding.backends:
+        config.row(pipeline.catalog, model.name)
 
 
 def test_all_keys(tmp_path: Path) -> None:
@@ -116,7 +116,9 @@ def test_all_keys(tmp_path: Path) -> None:
         ),
         store=str(tmp_path / "data"),
         collection="kb",
-        embedding=Embedding("jina-embeddings-v3", 256, (Choice("jina", "http://127.0.0.1:1"),)),
+        embedding=Embedding(
+            "jina-embeddings-v3", 256, (BackendConfig("jina", "http://127.0.0.1:1"),)
+        ),
         chunk_size=300,
         overlap=30,
         languages=("ru", "de"),
@@ -221,7 +223,7 @@ def test_flags_lie_over_a_file_and_are_named(tmp_path: Path) -> None:
 
 
 def test_each_flag_stands_for_one_key() -> None:
-    flags = [key.flag for path, key in every() if key.flag and "providers" not in path]
+    flags = [key.flag for path, key in every() if key.flag and "backends" not in path]
     assert len(set(flags)) == len(flags)
     assert key_at("chunking.size").flag == "--chunk-size"
 
@@ -274,12 +276,12 @@ S = "[[sources]]\npath = '.'\n"
             r"line 4, table \[embedding.runtime\]: dtype",
         ),
         (
-            S + "[embedding]\nbackend = 'jina'\n[[embedding.providers]]\nbackend = 'jina'",
-            r"line 4.*backend stands beside \[\[embedding.providers\]\]",
+            S + "[embedding]\nbackend = 'jina'\n[[embedding.backends]]\nbackend = 'jina'",
+            r"line 4.*backend stands beside \[\[embedding.backends\]\]",
         ),
         (
-            S + "[[embedding.providers]]\nbackend = 'jina'\n[[embedding.providers]]\nprice = 1",
-            r"line 5, table \[embedding.providers 2\]: backend is missing",
+            S + "[[embedding.backends]]\nbackend = 'jina'\n[[embedding.backends]]\nprice = 1",
+            r"line 5, table \[embedding.backends 2\]: backend is missing",
         ),
         (S + "[chunking]\nsize = 0\n", "line 4.*size must be 16 or more"),
         (S + "[chunking]\nsize = 64\noverlap = 32\n", "line 5.*overlap 32 is too large"),
@@ -307,8 +309,8 @@ S = "[[sources]]\npath = '.'\n"
         (S + "[rerankers.x]\ndocuments = 1", r"table \[rerankers.x\]: wire is missing"),
         (S + "[rerankers.x]\nwire = 'tei'", r"line 3, table \[rerankers.x\]: base_url is missing"),
         (S + "[rerankers.x]\napi_key = 's3cret'", r"line 4.*a key does not belong in a file"),
-        (S + "[providers.jina]\nlimits = 5", r"line 4, table \[providers.jina\]: limits must"),
-        (S + "[providers.jina.models]\nbge = 'x'", "line 4: backend jina, model 'bge': no such"),
+        (S + "[backends.jina]\nlimits = 5", r"line 4, table \[backends.jina\]: limits must"),
+        (S + "[backends.jina.models]\nbge = 'x'", "line 4: backend jina, model 'bge': no such"),
         ("collection = 'a/b'\n" + S, "line 1: collection name 'a/b'"),
         ("store = 'localhost:6333'\n" + S, "line 1: store must begin with http://"),
         ("env_file = 'none.env'\n" + S, "line 1: .*none.env: cannot read the environment file"),

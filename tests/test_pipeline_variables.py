@@ -65,7 +65,7 @@ def test_hosts_and_secrets_take_them(tmp_path: Path) -> None:
         store = "https://${HOST}:6333"
         [embedding]
         model = "bge-m3"
-        [[embedding.providers]]
+        [[embedding.backends]]
         backend = "ollama"
         base_url = "http://${HOST}:11434"
         [report]
@@ -76,7 +76,7 @@ def test_hosts_and_secrets_take_them(tmp_path: Path) -> None:
         """,
     )
     assert told.store == "https://qdrant.test:6333"
-    assert told.embedding.providers[0].base_url == "http://qdrant.test:11434"
+    assert told.embedding.backends[0].base_url == "http://qdrant.test:11434"
     assert told.reporting.on_failure == f"https://ping.test/{SECRET}/fail"
     assert SECRET not in repr(told)
 

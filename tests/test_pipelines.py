@@ -36,8 +36,8 @@ QWEN = (
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a file says: identity, providers in order, and the first one's $ per million tokens."""
+class Notify:
+    """What a file says: identity, backends in order, and the first one's $ per million tokens."""
 
     identity: tuple[str, int, str | None, str | None]
     backends: tuple[str, ...]
@@ -46,37 +46,37 @@ class Told:
 
 
 TOLD = {
-    "jina-v3": Told(
+    "jina-v3": Notify(
         ("jina-embeddings-v3", 512, "retrieval.passage", "retrieval.query"), ("jina",), 0.02
     ),
-    "jina-v3-late-chunking": Told(
+    "jina-v3-late-chunking": Notify(
         ("jina-embeddings-v3", 512, "retrieval.passage", "retrieval.query"),
         ("jina",),
         0.02,
         late_chunking=True,
     ),
-    "jina-v4": Told(
+    "jina-v4": Notify(
         ("jina-embeddings-v4", 1024, "retrieval.passage", "retrieval.query"), ("jina",), None
     ),
-    "jina-v2-de": Told(("jina-embeddings-v2-base-de", 768, None, None), ("jina",), None),
-    "jina-v5-small-api": Told(V5, ("jina",), None),
-    "jina-v5-small-tei": Told(V5, ("tei",), 0),
-    "jina-v5-small-vllm": Told(V5, ("vllm",), 0),
-    "jina-v5-small-sentence-transformers": Told(V5, ("sentence-transformers",), 0),
-    "jina-v5-small-onnx": Told(V5, ("fastembed",), 0),
-    "jina-v5-small-elastic": Told(V5, ("elastic",), None),
-    "qwen3-8b-failover": Told(QWEN, ("scaleway", "siliconflow", "deepinfra"), None),
-    "qwen3-8b-openrouter": Told(QWEN, ("openrouter",), 0.01),
-    "qwen3-8b-ollama": Told(QWEN, ("ollama",), 0),
-    "qwen3-8b-router": Told(QWEN, ("router",), None),
-    "bge-m3": Told(("bge-m3", 1024, None, None), ("infinity",), 0),
-    "multilingual-e5": Told(
+    "jina-v2-de": Notify(("jina-embeddings-v2-base-de", 768, None, None), ("jina",), None),
+    "jina-v5-small-api": Notify(V5, ("jina",), None),
+    "jina-v5-small-tei": Notify(V5, ("tei",), 0),
+    "jina-v5-small-vllm": Notify(V5, ("vllm",), 0),
+    "jina-v5-small-sentence-transformers": Notify(V5, ("sentence-transformers",), 0),
+    "jina-v5-small-onnx": Notify(V5, ("fastembed",), 0),
+    "jina-v5-small-elastic": Notify(V5, ("elastic",), None),
+    "qwen3-8b-failover": Notify(QWEN, ("scaleway", "siliconflow", "deepinfra"), None),
+    "qwen3-8b-openrouter": Notify(QWEN, ("openrouter",), 0.01),
+    "qwen3-8b-ollama": Notify(QWEN, ("ollama",), 0),
+    "qwen3-8b-router": Notify(QWEN, ("router",), None),
+    "bge-m3": Notify(("bge-m3", 1024, None, None), ("infinity",), 0),
+    "multilingual-e5": Notify(
         ("multilingual-e5-large", 1024, "passage: ", "query: "), ("fastembed",), 0
     ),
-    "openai": Told(("text-embedding-3-small", 512, None, None), ("openai",), 0.02),
-    "cohere": Told(("embed-v4.0", 512, "search_document", "search_query"), ("cohere",), 0.12),
-    "voyage": Told(("voyage-3.5", 512, "document", "query"), ("voyage",), 0.06),
-    "offline": Told(("builtin", 2048, None, None), (), 0),
+    "openai": Notify(("text-embedding-3-small", 512, None, None), ("openai",), 0.02),
+    "cohere": Notify(("embed-v4.0", 512, "search_document", "search_query"), ("cohere",), 0.12),
+    "voyage": Notify(("voyage-3.5", 512, "document", "query"), ("voyage",), 0.06),
+    "offline": Notify(("builtin", 2048, None, None), (), 0),
 }
 
 
@@ -160,8 +160,8 @@ def test_the_documented_set_is_complete() -> None:
 
 
 @pytest.mark.parametrize("name", TOLD)
-def test_it_names_its_providers(name: str, tmp_path: Path) -> None:
-    choices = pipeline(name, tmp_path).embedding.providers
+def test_it_names_its_backends(name: str, tmp_path: Path) -> None:
+    choices = pipeline(name, tmp_path).embedding.backends
     assert tuple(choice.backend for choice in choices) == TOLD[name].backends
 
 
@@ -177,7 +177,7 @@ def test_its_head_says_how_to_start_it_and_which_key_it_needs(name: str, tmp_pat
     assert all(line.startswith("#") for line in head.splitlines())
     assert re.search(rf"^# .*ragctl run pipelines/{name}\.toml$", head, re.MULTILINE)
     told = pipeline(name, tmp_path)
-    for choice in told.embedding.providers:
+    for choice in told.embedding.backends:
         row = choice.row(told.catalog, told.embedding.model or "")
         if row.key_required:
             assert f"{row.keys[0]}=…" in head
@@ -194,7 +194,7 @@ def test_what_is_commented_out_may_be_switched_on(name: str, tmp_path: Path) -> 
     copy.parent.mkdir()
     copy.write_text(switched, encoding="utf-8")
     told = read_pipeline(copy, environ(tmp_path))
-    for choice in told.embedding.providers:
+    for choice in told.embedding.backends:
         choice.row(told.catalog, told.embedding.model or "")
     lines = [line for line in text.splitlines() if re.match(r"# \S+ = ", line)]
     assert (switched != text) is bool(lines)

@@ -5,9 +5,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragctl.index import prepare
-from ragctl.index.plan import Task
-from ragctl.index.points import (
+from ragctl.collection.points import (
     FileStat,
     PreparedChunk,
     PreparedDocument,
@@ -18,6 +16,8 @@ from ragctl.index.points import (
     point_ids,
     version,
 )
+from ragctl.index import prepare
+from ragctl.index.plan import WorkItem
 from ragctl.index.prepare import Limits
 
 SPACE = namespace("docs")
@@ -92,7 +92,7 @@ def test_small_files_start_no_more_processes_than_they_are_worth() -> None:
 
     def workers(*sizes: int) -> int:
         stats = [FileStat(f"{n}", "/", size, 1) for n, size in enumerate(sizes)]
-        return prepare.parsers(limits, [Task(stat, "r", "new", ()) for stat in stats]).workers
+        return prepare.parsers(limits, [WorkItem(stat, "r", "new", ()) for stat in stats]).workers
 
     assert [workers(), workers(*[9_000] * 12), workers(*[9_000] * 1200)] == [1, 1, 4]
     assert workers(600_000) == 2

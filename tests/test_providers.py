@@ -1,4 +1,4 @@
-"""Providers through the real command: failover, the bill, keys that are never shown."""
+"""Backends through the real command: failover, the bill, keys that are never shown."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def hosts() -> Iterator[tuple[OpenAIServer, OpenAIServer]]:
 def pipeline(shell: Shell, *servers: OpenAIServer, more: str = "") -> str:
     """A pipeline over Scaleway, then SiliconFlow."""
     tables = "".join(
-        f'[[embedding.providers]]\nbackend = "{name}"\nbase_url = "{server.url}"\n'
+        f'[[embedding.backends]]\nbackend = "{name}"\nbase_url = "{server.url}"\n'
         for name, server in zip(("scaleway", "siliconflow"), servers, strict=False)
     )
     text = (
@@ -51,7 +51,7 @@ def pipeline(shell: Shell, *servers: OpenAIServer, more: str = "") -> str:
     return "p.toml"
 
 
-def test_the_next_provider_takes_over_in_the_middle_and_nothing_is_embedded_twice(
+def test_the_next_backend_takes_over_in_the_middle_and_nothing_is_embedded_twice(
     shell: Shell, hosts: tuple[OpenAIServer, OpenAIServer]
 ) -> None:
     one, two = hosts
@@ -60,7 +60,7 @@ def test_the_next_provider_takes_over_in_the_middle_and_nothing_is_embedded_twic
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["documents"]["added"] == 40
-    first, second = report["providers"]
+    first, second = report["backends"]
     assert first["backend"].startswith("scaleway at http://127.0.0.1:")
     assert (first["texts"], second["texts"]) == (len(one.texts) + 4, len(two.texts) + 3)
     sent = [text.text for text in (*one.texts, *two.texts)]
@@ -75,7 +75,7 @@ def test_the_next_provider_takes_over_in_the_middle_and_nothing_is_embedded_twic
     assert "7.md" in found.stdout, found.stderr
 
 
-def test_a_provider_of_another_model_is_refused_and_writes_nothing(
+def test_a_backend_of_another_model_is_refused_and_writes_nothing(
     shell: Shell, hosts: tuple[OpenAIServer, OpenAIServer]
 ) -> None:
     one, two = hosts
@@ -93,7 +93,7 @@ def test_a_provider_of_another_model_is_refused_and_writes_nothing(
     assert shell.json("status", "-c", "kb")["chunks"] == before
     two.impostor = None
     assert shell("run", file).returncode == 0
-    # A question through a provider that does not agree is refused as well.
+    # A question through a backend that does not agree is refused as well.
     with OpenAIServer(SECRET, like="siliconflow") as third:
         ask = ("search", "-c", "kb", "topic7", "--backend", "siliconflow", "--base-url", third.url)
         assert shell(*ask).returncode == 0
@@ -113,7 +113,7 @@ def test_what_each_was_sent_is_summed_up_over_runs(shell: Shell) -> None:
         assert so_far is not None, first.stdout
         (shell.docs / "0.md").write_text(paragraphs("changed", words=12), encoding="utf-8")
         second = json.loads(shell("ingest", "docs", *told, "--json", **key).stdout)
-        (account,) = second["providers"]
+        (account,) = second["backends"]
         assert account["tokens_so_far"] == int(so_far[1].replace(",", "")) + account["tokens"]
 
 
@@ -178,7 +178,7 @@ def test_a_dry_run_needs_no_key_and_asks_nobody(
     shell.environ = {k: v for k, v in shell.environ.items() if v != SECRET}
     (shell.home / "p.toml").write_text("")
     done = shell("run", pipeline(shell, hosts[1]), "--dry-run", "--json")
-    # The only provider is named scaleway here, at the other's address: nobody is asked.
+    # The only backend is named scaleway here, at the other's address: nobody is asked.
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["documents"]["added"] == 40

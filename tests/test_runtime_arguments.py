@@ -56,4 +56,4 @@ def test_each_side_is_told_as_its_model_was_trained(name: str) -> None:
 
 
 def test_every_model_of_the_runtime_is_above() -> None:
-    assert set(catalog.builtin().provider("sentence-transformers").models) == set(TOLD)
+    assert set(catalog.builtin().backend("sentence-transformers").models) == set(TOLD)

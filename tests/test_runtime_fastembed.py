@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import Catalog, Choice, Layer, Runtime
+from ragctl.catalog import BackendConfig, Catalog, Layer, Runtime
 from ragctl.cli.main import main
 from ragctl.embedding import Embedder, Options, connect
 from ragctl.embedding.wires.fastembed import cache_folder
@@ -36,7 +36,7 @@ def local(
     return connect(
         model,
         dim=dim,
-        choices=[Choice("fastembed", weights=folder, runtime=runtime)],
+        backends=[BackendConfig("fastembed", weights=folder, runtime=runtime)],
         catalog=rows,
         environ={},
         options=Options(truncate=truncate),

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import Catalog, Choice, Layer, Runtime, provider_table
+from ragctl.catalog import BackendConfig, Catalog, Layer, Runtime, backend_table
 from ragctl.cli.main import main
 from ragctl.embedding import Embedder, Options, connect
 from ragctl.embedding.base import Request
-from ragctl.embedding.usage import Usage
 from ragctl.embedding.wires.sentence_transformers import SentenceTransformers
 from ragctl.errors import BackendError, DocumentError, Interrupted, UsageError
+from ragctl.hosts.usage import Usage
 from tests import runtime_models
 from tests.runtime_models import expected
 
@@ -55,7 +55,7 @@ def local(
         model,
         dim=dim,
         task=task,
-        choices=[Choice("sentence-transformers", weights=str(weights), runtime=runtime)],
+        backends=[BackendConfig("sentence-transformers", weights=str(weights), runtime=runtime)],
         catalog=rows,
         environ={},
         options=Options(truncate=truncate),
@@ -132,9 +132,9 @@ def test_requests_are_larger_on_a_card(
     driver = tmp_path / "nvidiactl"
     if card:
         driver.touch()
-    monkeypatch.setattr(provider_table, "_CARD", driver)
-    choice = Choice("sentence-transformers", runtime=runtime)
-    with connect("all-minilm-l6-v2", choices=[choice], environ={}) as embedder:
+    monkeypatch.setattr(backend_table, "_CARD", driver)
+    config = BackendConfig("sentence-transformers", runtime=runtime)
+    with connect("all-minilm-l6-v2", backends=[config], environ={}) as embedder:
         assert embedder.limits.texts == texts
 
 
@@ -233,14 +233,14 @@ def test_several_devices(real: Embedder, minilm: Path) -> None:
 
 def test_stopped_between_batches(minilm: Path) -> None:
     rows = catalog.builtin()
-    provider = Choice("sentence-transformers", weights=str(minilm), runtime=CPU).row(
+    backend = BackendConfig("sentence-transformers", weights=str(minilm), runtime=CPU).row(
         rows, "all-minilm-l6-v2"
     )
-    wire = SentenceTransformers(rows.model("all-minilm-l6-v2"), provider, 384, Usage(), Options())
+    wire = SentenceTransformers(rows.model("all-minilm-l6-v2"), backend, 384, Usage(), Options())
     stopped = threading.Event()
     stopped.set()
     with pytest.raises(Interrupted):
-        wire.embed(Request("document", ("text",), stopped))
+        wire.call(Request("document", ("text",), stopped))
     wire.close()
 
 
@@ -511,6 +511,6 @@ def test_nothing_is_loaded_before_the_first_text() -> None:
     assert ran.stdout == "set()\n"
 
 
-def _rows(providers: dict[str, object]) -> Catalog:
+def _rows(backends: dict[str, object]) -> Catalog:
     """The catalogue under rows of a test, and under no user's."""
-    return catalog.of_user({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", providers))
+    return catalog.of_user({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", backends))

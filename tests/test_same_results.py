@@ -15,29 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from ragctl.collection.conditions import AllOf, AnyOf, Between, Has, Match, NoneOf, Prefix, Where
+from ragctl.collection.payload import Payload, Point, SparseVector, Vector
 from ragctl.embedding import connect
-from ragctl.embedding.sparse import Sparse, SparseConfig
 from ragctl.index.run import Run
+from ragctl.lexical.bm25 import Sparse, SparseConfig
 from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
-from ragctl.stores.base import (
-    AllOf,
-    AnyOf,
-    Batch,
-    Between,
-    Collection,
-    Fusion,
-    Has,
-    Match,
-    NoneOf,
-    Payload,
-    Point,
-    Prefix,
-    Query,
-    Scored,
-    SparseVector,
-    Vector,
-    Where,
-)
+from ragctl.stores.base import Batch, Collection, Fusion, Query, Scored
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.server import ServerStore
 from tests.data.make_searches import COUNT, FILE, SAMPLES, asked

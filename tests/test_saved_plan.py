@@ -62,10 +62,10 @@ def test_a_plan_names_every_change_and_its_price(world: World) -> None:
     (renamed,) = (c for c in report.changes or [] if c.what == "renamed")
     assert renamed.was == "b.md"
     assert sum(c.tokens for c in report.changes or []) == report.tokens > 0
-    (provider,) = report.providers
-    assert provider["tokens"] == report.tokens
-    assert provider["cost"] == pytest.approx(report.tokens * 0.02 / 1e6)
-    assert provider["requests"] == 1
+    (backend,) = report.backends
+    assert backend["tokens"] == report.tokens
+    assert backend["cost"] == pytest.approx(report.tokens * 0.02 / 1e6)
+    assert backend["requests"] == 1
     assert world.server.requests == []
     assert world.state() == before
     done = world.ingest()

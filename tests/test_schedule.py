@@ -11,7 +11,7 @@ import pytest
 
 import ragctl
 from ragctl.errors import UsageError
-from ragctl.schedule import Job, crontab, every, of_calendar, of_cron, units
+from ragctl.schedule import ScheduledJob, crontab, every, of_calendar, of_cron, units
 from tests.servers.jina import JinaServer
 from tests.world import KEY
 
@@ -20,13 +20,13 @@ HOSTILE = '100% it\'s "my" $HOME; `x` & Ω'
 NIGHTLY = every("day")
 
 
-def job(path: str = "/srv/p.toml", **changes: object) -> Job:
+def job(path: str = "/srv/p.toml", **changes: object) -> ScheduledJob:
     fields: dict[str, object] = {
         "program": ("/usr/bin/ragctl",),
         "pipeline": Path(path),
         "collection": "docs",
     }
-    return Job(**(fields | changes))  # type: ignore[arg-type]
+    return ScheduledJob(**(fields | changes))  # type: ignore[arg-type]
 
 
 # When

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import model_table, provider_table, reranker_table
+from ragctl.catalog import backend_table, model_table, reranker_table
 from ragctl.errors import UsageError
 from ragctl.pipeline import read_pipeline, rows
 from ragctl.pipeline.keys import every
@@ -39,16 +39,16 @@ def test_every_shipped_pipeline_is_valid_and_names_it(path: Path) -> None:
 def test_the_packages_own_rows_are_valid() -> None:
     own = {
         name: tomllib.loads((PACKAGE / f"{name}.toml").read_text(encoding="utf-8"))
-        for name in ("models", "providers", "rerankers")
+        for name in ("models", "backends", "rerankers")
     }
     CHECK.validate({"sources": [{"path": "."}], **own})
 
 
 def test_rows_have_the_keys_of_their_readers() -> None:
     assert tuple(rows.MODEL) == model_table._KEYS
-    assert tuple(rows.PROVIDER) == provider_table._KEYS
+    assert tuple(rows.BACKEND) == backend_table._KEYS
     assert tuple(rows.RERANKER) == reranker_table._KEYS
-    assert tuple(rows.SERVED) == provider_table._SERVED
+    assert tuple(rows.SERVED) == backend_table._SERVED
 
 
 def test_every_key_says_what_it_is() -> None:
@@ -71,8 +71,8 @@ def test_every_key_says_what_it_is() -> None:
         LEAST + "[embedding]\ncanary = 1.5",
         LEAST + "[embedding]\ntruncate = 'yes'",
         LEAST + "[embedding]\nruntime = { dtype = 'int8' }",
-        LEAST + "[[embedding.providers]]\nbase_url = 'http://h'",
-        LEAST + "[embedding]\nproviders = []",
+        LEAST + "[[embedding.backends]]\nbase_url = 'http://h'",
+        LEAST + "[embedding]\nbackends = []",
         LEAST + "[chunking]\nsize = 15",
         LEAST + "[chunking]\noverlap = -1",
         LEAST + "[bm25]\nlanguages = ['xx']",
@@ -88,8 +88,8 @@ def test_every_key_says_what_it_is() -> None:
         LEAST + "[parsing]\ntimeout = 0",
         LEAST + "[parsing]\nmemory_mb = 1.5",
         LEAST + "[models.bge-m3]\ndimension = 5",
-        LEAST + "[providers.jina]\napi_key = 'x'",
-        LEAST + "[providers.jina]\nlimits = { text = 5 }",
+        LEAST + "[backends.jina]\napi_key = 'x'",
+        LEAST + "[backends.jina]\nlimits = { text = 5 }",
         LEAST + "[rerankers.jina]\nwires = 'jina'",
         LEAST + "[rerankers.jina]\nwire = 'jinna'",
         LEAST + "[rerankers.jina]\ndocuments = 0",

@@ -8,7 +8,7 @@ import pytest
 
 from ragctl.errors import UsageError
 from ragctl.records import Hit
-from ragctl.search import Ask, embedder_of, search, search_many
+from ragctl.search import SearchOptions, embedder_of, search, search_many
 from ragctl.search.group import grouped
 from tests.searching import searcher
 from tests.servers.rerank import VllmReranker
@@ -173,7 +173,7 @@ def test_many_questions_are_one_request(filled: World) -> None:
         assert isinstance(outcomes[1], UsageError)
         assert [outcomes[0], *outcomes[2:]] == alone
         assert list(search_many(collection, [], embedder=embedder)) == []
-        only_words = Ask(mode="sparse")
+        only_words = SearchOptions(mode="sparse")
         sparse = list(search_many(collection, texts, embedder=None, ask=only_words, batch=2))
         assert isinstance(sparse[0], list)
         assert len(filled.server.requests) == 1
@@ -211,4 +211,4 @@ def test_many_questions_are_one_request(filled: World) -> None:
 )
 def test_what_cannot_be_asked(options: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        Ask(**options)  # type: ignore[arg-type]
+        SearchOptions(**options)  # type: ignore[arg-type]

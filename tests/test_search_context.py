@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragctl import chunking
+from ragctl.collection.conditions import AnyOf, Between, Match, Where
+from ragctl.collection.payload import Point
 from ragctl.errors import UsageError
 from ragctl.records import Document, Hit
 from ragctl.search import context
 from ragctl.search.ask import Expand
 from ragctl.search.context import _Passage, _Piece, _text
-from ragctl.stores.base import AnyOf, Between, Collection, Match, Point, Where
+from ragctl.stores.base import Collection
 from tests.searching import searcher
 from tests.world import World
 

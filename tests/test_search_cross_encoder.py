@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ragctl.errors import BackendError
-from ragctl.search.rerank import connect_reranker
+from ragctl.rerank.reranker import connect_reranker
 from tests import runtime_models
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import ragctl
+from ragctl.collection.conditions import Match
 from ragctl.errors import BackendError, StoreError, UsageError
 from ragctl.records import Hit
 from ragctl.search.aio import AsyncSearcher, open_collection_async
 from ragctl.search.library import open_collection
 from ragctl.stores import open_store
-from ragctl.stores.base import Match
 from tests.searching import searcher
 from tests.servers import faults
 from tests.waiting import until

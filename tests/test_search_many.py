@@ -15,7 +15,7 @@ import pytest
 
 from ragctl.errors import BackendError
 from ragctl.records import Hit
-from ragctl.search import Ask
+from ragctl.search import SearchOptions
 from ragctl.search.library import Searcher
 from ragctl.search.many import Question, answer_all, hit_json, read_questions, trec_lines, written
 from tests.command import call
@@ -86,7 +86,7 @@ def test_answers_come_in_order_and_bad_questions_are_named(
     tally = answer_all(
         opened,
         questions,
-        Ask(limit=2),
+        SearchOptions(limit=2),
         out=out,
         trec=trec,
         failed=lambda name, reason: told.append((name, reason)),
@@ -112,7 +112,12 @@ def test_a_backend_that_fails_ends_them_all(found: tuple[World, Searcher]) -> No
     world, opened = found
     world.server.faults.append(faults.one_less())
     with pytest.raises(BackendError):
-        answer_all(opened, [Question("1", "pump"), Question("2", "fan")], Ask(), out=io.StringIO())
+        answer_all(
+            opened,
+            [Question("1", "pump"), Question("2", "fan")],
+            SearchOptions(),
+            out=io.StringIO(),
+        )
 
 
 def test_memory_does_not_grow_with_the_questions(edge_world: World) -> None:
@@ -126,7 +131,7 @@ def test_memory_does_not_grow_with_the_questions(edge_world: World) -> None:
     def peak(count: int) -> int:
         tracemalloc.reset_peak()
         questions = (Question(str(n), f"pump {n}") for n in range(count))
-        answer_all(opened, questions, Ask(mode="sparse", limit=1), out=Sink())
+        answer_all(opened, questions, SearchOptions(mode="sparse", limit=1), out=Sink())
         return tracemalloc.get_traced_memory()[1]
 
     with searcher(edge_world) as opened:

@@ -12,9 +12,9 @@ from ragctl.embedding import Patience
 from ragctl.errors import BackendError, UsageError
 from ragctl.pipeline import read_pipeline
 from ragctl.records import Hit
-from ragctl.search.ask import Ask
+from ragctl.rerank.reranker import Reranker, connect_reranker, reranked
+from ragctl.search.ask import SearchOptions
 from ragctl.search.library import open_collection
-from ragctl.search.rerank import Reranker, connect_reranker, reranked
 from tests.servers import faults
 from tests.servers.rerank import (
     SERVERS,
@@ -142,7 +142,7 @@ def test_a_reranker_that_is_down_ends_with_4(world: World, tmp_path: Path) -> No
             connect_reranker(name, environ={}, base_url=url, patience=QUICK) as judge,
             pytest.raises(BackendError, match=r"127\.0\.0\.1:\d+: .*refused") as caught,
         ):
-            list(found.answers(["pump"], Ask(mode="sparse"), judge))
+            list(found.answers(["pump"], SearchOptions(mode="sparse"), judge))
         assert caught.value.exit_code == 4
         assert "\n" not in str(caught.value)
 

@@ -23,7 +23,7 @@ QUESTION = "pump valve drain"
 WORDS = ("pump", "valve", "drain", "coil", "fan", "duct", "seal", "frost", "relay", "meter")
 BUILTIN = Embedding("builtin", 512)
 
-Told = list[tuple[str, float]]
+Notify = list[tuple[str, float]]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
-def told(hits: object) -> Told:
+def told(hits: object) -> Notify:
     assert isinstance(hits, list)
     return [(hit.source, hit.score) for hit in hits]
 
@@ -48,7 +48,7 @@ def told(hits: object) -> Told:
 def test_what_is_scored_again_decides_what_is_found(quantised: World) -> None:
     with searcher(quantised) as found:
 
-        def asked(**more: object) -> Told:
+        def asked(**more: object) -> Notify:
             return told(found.search(QUESTION, mode="dense", limit=20, **more))  # type: ignore[arg-type]
 
         whole, coarse, narrow = asked(exact=True), asked(rescore=False), asked(oversampling=1.0)
@@ -61,14 +61,14 @@ def test_what_is_scored_again_decides_what_is_found(quantised: World) -> None:
         (many,) = found.search_many([QUESTION], mode="dense", limit=20, rescore=False)
         assert told(many) == coarse
 
-    async def ask() -> Told:
+    async def ask() -> Notify:
         async with await open_collection_async("docs", store=quantised.store, environ={}) as other:
             return told(await other.search(QUESTION, mode="dense", limit=20, rescore=False))
 
     assert asyncio.run(ask()) == coarse
 
 
-def lines(done: subprocess.CompletedProcess[str]) -> list[Told]:
+def lines(done: subprocess.CompletedProcess[str]) -> list[Notify]:
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     return [[(hit["source"], hit["score"]) for hit in row["hits"]] for row in found]

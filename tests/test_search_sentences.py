@@ -11,8 +11,8 @@ import pytest
 from ragctl.index.run import Run
 from ragctl.pipeline import Pipeline, Source
 from ragctl.records import Hit
+from ragctl.rerank.sentences import Sentences
 from ragctl.search.library import open_collection
-from ragctl.search.sentences import Sentences
 from ragctl.stores import open_store
 
 ROOT = Path(__file__).parents[1]

@@ -10,9 +10,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ragctl.collection.conditions import (
+    AllOf,
+    AnyOf,
+    Between,
+    Condition,
+    Has,
+    Match,
+    NoneOf,
+    Prefix,
+)
 from ragctl.errors import UsageError
 from ragctl.search.where import parse_where, undeclared
-from ragctl.stores.base import AllOf, AnyOf, Between, Condition, Has, Match, NoneOf, Prefix
 
 Payload = dict[str, Any]
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {

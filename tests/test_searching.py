@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from ragctl.stores.base import Point, Query, Scored, SparseVector
+from ragctl.collection.payload import Point, SparseVector
+from ragctl.stores.base import Query, Scored
 from ragctl.stores.searching import Side, answer
 
 QUERY = Query(2, dense=np.ones(2, dtype=np.float32), sparse=SparseVector([1], [1.0]))

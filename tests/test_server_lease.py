@@ -17,9 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
+from ragctl.collection.conditions import Match
+from ragctl.collection.payload import SparseVector
 from ragctl.errors import Locked, StoreError, UsageError
 from ragctl.stores import lease, open_store
-from ragctl.stores.base import Batch, Collection, Match, Query, SparseVector
+from ragctl.stores.base import Batch, Collection, Query
 from ragctl.stores.server import ServerStore
 from ragctl.stores.server_points import HIDDEN
 from tests.servers.qdrant import Fault, QdrantFacade

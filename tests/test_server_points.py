@@ -7,7 +7,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragctl.stores.base import Batch, Match, Payload, Point, SparseVector
+from ragctl.collection.conditions import Match
+from ragctl.collection.payload import Payload, Point, SparseVector
+from ragctl.stores.base import Batch
 from ragctl.stores.server_points import MAX_POINTS, filter_of, write_requests
 from tests.store_contract import ident
 

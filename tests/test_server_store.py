@@ -16,20 +16,11 @@ import httpx
 import numpy as np
 import pytest
 
+from ragctl.collection.conditions import Between, Match, Prefix
+from ragctl.collection.payload import Point, SparseVector
 from ragctl.errors import Locked, StoreError, UsageError
 from ragctl.stores import open_store
-from ragctl.stores.base import (
-    Batch,
-    Between,
-    Fusion,
-    Match,
-    Point,
-    Prefix,
-    Query,
-    Rescore,
-    SparseVector,
-    Store,
-)
+from ragctl.stores.base import Batch, Fusion, Query, Rescore, Store
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.server import ServerStore
 from tests.search_contract import SearchContract, equals, searches_quantised, typed

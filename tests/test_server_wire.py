@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from ragctl.collection.conditions import Match
+from ragctl.collection.payload import KEYWORDS
 from ragctl.errors import StoreError
-from ragctl.stores.base import KEYWORDS, Batch, Collection, Match, Query
+from ragctl.stores.base import Batch, Collection, Query
 from ragctl.stores.server import ServerStore
 from tests.servers.qdrant import Fault, QdrantFacade
 from tests.store_contract import SETTINGS, axis, ident, point

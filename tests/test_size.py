@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragctl.stores.base import Batch, Payload, Point, SparseVector
+from ragctl.collection.payload import Payload, Point, SparseVector
+from ragctl.collection.settings import QUANTIZATIONS
+from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeStore
-from ragctl.stores.settings import QUANTIZATIONS
 from ragctl.stores.size import foretell
 from tests.store_contract import SETTINGS, ident
 from tests.world import World, paragraphs

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ragctl import chunking, loaders
+from ragctl.collection.points import CONTEXT, FileStat, digest
 from ragctl.errors import PruneRefused
-from ragctl.index.points import CONTEXT, FileStat, digest
 from ragctl.index.prepare import Loading, Recipe
 from ragctl.index.scan import scan
 from ragctl.index.survey import _recipe_names

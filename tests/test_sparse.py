@@ -6,9 +6,9 @@ import pytest
 import qdrant_edge
 from qdrant_client import models
 
-from ragctl.embedding.language import BM25_NAMES
-from ragctl.embedding.sparse import Sparse, SparseConfig
 from ragctl.errors import UsageError
+from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.languages import BM25_NAMES
 
 FOUR = SparseConfig(("en", "ru", "zh", "de"))
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from ragctl.collection.payload import Point
 from ragctl.errors import Locked, StoreError
-from ragctl.stores.base import Batch, Point, Store
+from ragctl.stores.base import Batch, Store
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.locks import Turn
 from tests.search_contract import SearchContract, equals, searches_quantised, typed

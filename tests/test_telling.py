@@ -14,20 +14,21 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ragctl.files import put
 from ragctl.index.report import Report
+from ragctl.notify import webhook
 from ragctl.pipeline import Reporting
-from ragctl.telling import Outcome, metrics, notify, tell
+from ragctl.reporting import RunOutcome, metrics, tell
 from tests.servers.hooks import TRICKLE, Hooks
 from tests.world import World, paragraphs
 
 ROOT = Path(__file__).parents[1]
-SCHEMA = json.loads((ROOT / "ragctl/telling/report.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((ROOT / "ragctl/reporting/report.schema.json").read_text(encoding="utf-8"))
 STARTED = 1_750_000_000.0
-GOOD = Outcome("docs", STARTED, 2.5, 0, None, Report("docs", {"model": "m", "dimension": 8}))
-LOCKED = Outcome("docs", STARTED + 60, 0.5, 9, "docs is being written by another run")
+GOOD = RunOutcome("docs", STARTED, 2.5, 0, None, Report("docs", {"model": "m", "dimension": 8}))
+LOCKED = RunOutcome("docs", STARTED + 60, 0.5, 9, "docs is being written by another run")
 SECRET = "s3cret-t0ken"
 
 
-def check(outcome: Outcome) -> dict[str, Any]:
+def check(outcome: RunOutcome) -> dict[str, Any]:
     """The report as a reader gets it, found right by the schema."""
     document = json.loads(outcome.document())
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
@@ -59,7 +60,7 @@ def samples(path: Path) -> dict[tuple[str, ...], float]:
     }
 
 
-def told(outcome: Outcome, reporting: Reporting) -> list[str]:
+def told(outcome: RunOutcome, reporting: Reporting) -> list[str]:
     """The warnings of telling it."""
     warnings: list[str] = []
     tell(outcome, reporting, warnings.append)
@@ -73,11 +74,11 @@ def test_reports_of_real_runs_are_as_the_schema_says(edge_world: World) -> None:
     edge_world.write("a.md", paragraphs("one", "two"))
     edge_world.write("bad.pdf", b"%PDF-1.7 rubbish")
     run = edge_world.ingest()
-    outcome = Outcome("docs", STARTED, run.seconds, 3, None, run)
+    outcome = RunOutcome("docs", STARTED, run.seconds, 3, None, run)
     document = check(outcome)
     assert document["documents"]["added"] == 1
     assert [failure["source"] for failure in document["failures"]] == ["bad.pdf"]
-    assert document["providers"][0]["tokens"] == document["tokens"] > 0
+    assert document["backends"][0]["tokens"] == document["tokens"] > 0
     assert document["started"] == "2025-06-15T15:06:40+00:00"
     assert undocumented(document, SCHEMA) == set()
 
@@ -95,7 +96,7 @@ def test_a_run_without_a_report_has_every_key() -> None:
 
 def test_the_page_of_the_report_names_every_key() -> None:
     page = (ROOT / "docs/report.md").read_text(encoding="utf-8")
-    items = (SCHEMA["properties"][key]["items"] for key in ("providers", "failures", "warnings"))
+    items = (SCHEMA["properties"][key]["items"] for key in ("backends", "failures", "warnings"))
     groups = (SCHEMA["properties"][key] for key in ("documents", "chunks"))
     for table in (SCHEMA, *groups, *items):
         for key, row in table["properties"].items():
@@ -152,7 +153,7 @@ def test_metrics_say_what_the_run_did(edge_world: World, tmp_path: Path) -> None
     edge_world.write("a.md", paragraphs("one", "two"))
     run = edge_world.ingest()
     file = tmp_path / "ragctl.prom"
-    metrics.write(file, Outcome("docs", STARTED, 2.5, 0, None, run))
+    metrics.write(file, RunOutcome("docs", STARTED, 2.5, 0, None, run))
     found = samples(file)
     assert found["ragctl_run_timestamp_seconds", "docs"] == STARTED + 2.5
     assert found["ragctl_run_success_timestamp_seconds", "docs"] == STARTED + 2.5
@@ -162,7 +163,7 @@ def test_metrics_say_what_the_run_did(edge_world: World, tmp_path: Path) -> None
     assert found["ragctl_run_documents", "docs", "added"] == 1
     assert found["ragctl_run_documents", "docs", "failed"] == 0
     assert found["ragctl_run_chunks", "docs", "embedded"] == run.chunks.embedded == 2
-    backend = str(run.providers[0]["backend"])
+    backend = str(run.backends[0]["backend"])
     assert found["ragctl_run_tokens", "docs", backend] == run.tokens > 0
     assert found["ragctl_run_cost_dollars", "docs", backend] == pytest.approx(run.cost, abs=1e-8)
     assert found["ragctl_run_failures", "docs"] == 0
@@ -233,7 +234,7 @@ def test_a_call_takes_a_hundred_failures_along() -> None:
     for n in range(150):
         report.fail(f"{n}.txt", "no")
     with Hooks() as hooks:
-        assert notify.call(hooks.url, replace(GOOD, exit_code=3, report=report)) is None
+        assert webhook.call(hooks.url, replace(GOOD, exit_code=3, report=report).message()) is None
     body = json.loads(hooks.bodies[0])
     assert len(body["failures"]) == 100
     assert body["documents"]["failed"] == 150
@@ -251,14 +252,14 @@ def test_a_call_takes_a_hundred_failures_along() -> None:
 )
 def test_what_may_pass_is_tried_again(answers: list[int], calls: int, reason: str | None) -> None:
     with Hooks(answers) as hooks:
-        said = notify.call(f"{hooks.url}/{SECRET}", GOOD, pauses=(0, 0))
+        said = webhook.call(f"{hooks.url}/{SECRET}", GOOD.message(), pauses=(0, 0))
     assert hooks.paths == [f"/{SECRET}"] * calls
     assert said == (None if reason is None else f"http://127.0.0.1: {reason}")
 
 
 def test_an_answer_that_trickles_does_not_hold_the_run_up() -> None:
     with Hooks([TRICKLE, TRICKLE]) as hooks:
-        said = notify.call(hooks.url, GOOD, seconds=0.3, pauses=(0,))
+        said = webhook.call(hooks.url, GOOD.message(), seconds=0.3, pauses=(0,))
     assert said == "http://127.0.0.1: no answer within 0.3 s"
     assert len(hooks.paths) == 2
 
@@ -286,5 +287,5 @@ def test_no_message_shows_more_than_the_host() -> None:
 
 
 def told_quickly(url: str) -> list[str]:
-    said = notify.call(url, GOOD, pauses=(0, 0))
+    said = webhook.call(url, GOOD.message(), pauses=(0, 0))
     return [] if said is None else [said]

@@ -9,10 +9,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from ragctl.collection.payload import Point
 from ragctl.index.report import Report
 from ragctl.index.verify import Damage, inspect
 from ragctl.pipeline import Source
-from ragctl.stores.base import Batch, Collection, Point
+from ragctl.stores.base import Batch, Collection
 from tests.world import DIM, World, counts, paragraphs
 
 

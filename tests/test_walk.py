@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ragctl.errors import PruneRefused, UsageError
-from ragctl.loaders import Failure, Found, walk
+from ragctl.loaders import Found, UnreadablePath, walk
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -164,7 +164,7 @@ def test_sources_are_composed_and_collisions_named(tmp_path: Path) -> None:
     found = walk(tmp_path)
     assert [file.source for file in found] == ["Übung/a.md", "é.md"]
     clash = "another file has the same name after Unicode normalisation"
-    assert found.failures == [Failure("é.md", clash)]
+    assert found.failures == [UnreadablePath("é.md", clash)]
     assert found.complete
 
 
@@ -177,7 +177,10 @@ def test_names_that_are_not_utf8_are_named_failures(tmp_path: Path) -> None:
     found = walk(tmp_path)
     assert [file.source for file in found] == ["a.md"]
     why = "its name is not valid UTF-8; rename it"
-    assert found.failures == [Failure("caf\\xe9.md", why), Failure("d\\xff/x.md", why)]
+    assert found.failures == [
+        UnreadablePath("caf\\xe9.md", why),
+        UnreadablePath("d\\xff/x.md", why),
+    ]
     assert found.complete
 
 
@@ -203,7 +206,9 @@ def test_a_folder_without_permission_leaves_the_walk_incomplete(tmp_path: Path) 
     (tmp_path / "a").chmod(0)
     found = walk(tmp_path)
     assert [file.source for file in found] == ["b.md"]
-    assert found.failures == [Failure("a", "the folder cannot be read: Permission denied", True)]
+    assert found.failures == [
+        UnreadablePath("a", "the folder cannot be read: Permission denied", True)
+    ]
     (tmp_path / "a").chmod(0o700)
 
 
@@ -213,7 +218,7 @@ def test_a_folder_whose_rules_cannot_be_read_shows_nothing(tmp_path: Path) -> No
     found = walk(tmp_path)
     assert [file.source for file in found] == ["b.md"]
     why = "its .ragctlignore cannot be read: is not a file"
-    assert found.failures == [Failure("a", why, folder=True)]
+    assert found.failures == [UnreadablePath("a", why, folder=True)]
     assert not found.complete
 
 
@@ -225,7 +230,9 @@ def test_a_root_replaced_during_the_walk_leaves_it_incomplete(tmp_path: Path) ->
     root.mkdir()
     assert "b.md" not in [file.source for file in found]
     assert not found.complete
-    assert Failure("", "the root was replaced during the walk", folder=True) in found.failures
+    assert (
+        UnreadablePath("", "the root was replaced during the walk", folder=True) in found.failures
+    )
 
 
 def test_a_folder_too_deep_for_the_system_is_a_failure(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_request(model: str, dim: int | None, fields: dict[str, Json]) -> None:
 
 
 def test_every_model_is_tested_above() -> None:
-    assert {row[0] for row in MODELS} == set(catalog.builtin().provider("cohere").models)
+    assert {row[0] for row in MODELS} == set(catalog.builtin().backend("cohere").models)
 
 
 def test_base64_where_a_row_says_so() -> None:

@@ -49,7 +49,7 @@ def connected(
 
 def rows(tmp_path: Path, models: dict[str, str]) -> catalog.Catalog:
     """The catalogue with a user's own models over it, and the names of their endpoints."""
-    layer = Layer("models", {}, "providers", {"elastic": {"models": models}})
+    layer = Layer("models", {}, "backends", {"elastic": {"models": models}})
     return catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)}, layer)
 
 
@@ -82,7 +82,7 @@ def test_request(server: ElasticServer, model: str, dim: int | None, native: int
 
 
 def test_every_row_of_the_catalogue_is_tested_above() -> None:
-    served = catalog.builtin().provider("elastic").models
+    served = catalog.builtin().backend("elastic").models
     assert {row[0] for row in MODELS} == set(served)
 
 

@@ -68,7 +68,7 @@ def test_request(dim: int | None) -> None:
 
 
 def test_every_model_is_tested_above() -> None:
-    assert set(catalog.builtin().provider("gemini").models) == {MODEL}
+    assert set(catalog.builtin().backend("gemini").models) == {MODEL}
 
 
 def test_texts_go_at_most_100_at_once() -> None:

@@ -60,9 +60,9 @@ def connected(
     )
 
 
-def rows(tmp_path: Path, models: dict[str, Any], provider: dict[str, Any]) -> catalog.Catalog:
+def rows(tmp_path: Path, models: dict[str, Any], backend: dict[str, Any]) -> catalog.Catalog:
     """The catalogue with rows of a user's own over it."""
-    layer = Layer("models", models, "providers", {"ollama": provider})
+    layer = Layer("models", models, "backends", {"ollama": backend})
     return catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)}, layer)
 
 
@@ -125,7 +125,7 @@ def test_legacy_request(
 
 def test_every_row_of_the_catalogue_is_tested_above() -> None:
     for backend in ("ollama", "ollama-legacy"):
-        served = catalog.builtin().provider(backend).models
+        served = catalog.builtin().backend(backend).models
         assert {row[0]: row[1] for row in MODELS} == {name: row.id for name, row in served.items()}
 
 
@@ -231,7 +231,7 @@ def test_options_of_a_row_are_merged_with_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("models", "provider", "said"),
+    ("models", "backend", "said"),
     [
         (
             {"own": {"backend": "ollama", "dim": 4}},
@@ -243,11 +243,11 @@ def test_options_of_a_row_are_merged_with_ours(tmp_path: Path) -> None:
     ids=["context", "options"],
 )
 def test_rows_that_cannot_be_used(
-    tmp_path: Path, models: dict[str, Any], provider: dict[str, Any], said: str
+    tmp_path: Path, models: dict[str, Any], backend: dict[str, Any], said: str
 ) -> None:
     facts: dict[str, Any] = {"normalized": True, "distance": "cosine", "licence": "MIT"}
     facts |= {"languages": "en", "document": {"prompt": ""}, "query": {"prompt": ""}}
-    own = rows(tmp_path, {name: facts | row for name, row in models.items()}, provider)
+    own = rows(tmp_path, {name: facts | row for name, row in models.items()}, backend)
     with OllamaServer() as server, pytest.raises(UsageError, match=said):
         connected(server, next(iter(models), "bge-m3"), rows=own)
 

@@ -86,7 +86,7 @@ def connected(
 
 def named(tmp_path: Path) -> catalog.Catalog:
     """The catalogue with a user's own row, which has prompts sent by name."""
-    layer = Layer("models", {}, "providers", {"tei": {"prompts": "name"}})
+    layer = Layer("models", {}, "backends", {"tei": {"prompts": "name"}})
     return catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)}, layer)
 
 
@@ -125,7 +125,7 @@ def test_request(row: tuple[str, str, int | None, int, tuple[str, str], int | No
 
 
 def test_every_row_of_the_catalogue_is_tested_above() -> None:
-    served = catalog.builtin().provider("tei").models
+    served = catalog.builtin().backend("tei").models
     assert {row[0]: row[1] for row in MODELS} == {name: row.id for name, row in served.items()}
 
 

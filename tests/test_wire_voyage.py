@@ -11,9 +11,9 @@ from ragctl import catalog
 from ragctl.catalog import Layer
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.base import Options
-from ragctl.embedding.keys import Key
 from ragctl.embedding.wires.voyage import Voyage
 from ragctl.errors import BackendError, DocumentError
+from ragctl.hosts.keys import ApiKey
 from ragctl.records import Json
 from tests.servers.vectors import tokens, vector
 from tests.servers.voyage import MODELS as HOSTED
@@ -82,7 +82,7 @@ def test_request(model: str, dim: int | None, fields: dict[str, Json]) -> None:
 
 
 def test_every_model_is_tested_above() -> None:
-    assert {row[0] for row in MODELS} == set(catalog.builtin().provider("voyage").models)
+    assert {row[0] for row in MODELS} == set(catalog.builtin().backend("voyage").models)
 
 
 def test_a_list_of_numbers_where_a_row_says_so() -> None:
@@ -151,7 +151,7 @@ def test_a_batch_of_too_many_tokens_is_halved() -> None:
     ],
 )
 def test_keys_of_atlas_go_to_atlas(url: str, secret: str, address: str) -> None:
-    assert Voyage.address(url, Key("VOYAGE_API_KEY", secret)) == address
+    assert Voyage.address(url, ApiKey("VOYAGE_API_KEY", secret)) == address
     assert Voyage.address(url, None) == url
 
 

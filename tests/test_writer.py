@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ragctl.collection.payload import Payload, Point
+from ragctl.collection.settings import Settings
 from ragctl.index.writer import Writer
-from ragctl.stores.base import Batch, Payload, Point, Settings
+from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeStore
 from tests.store_contract import ident
 

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from ragctl.limited import Pool
-from ragctl.limited.pool import _Crew
-from ragctl.limited.process import Spec
-from ragctl.limited.reply import Reply
+from ragctl.workers import Pool
+from ragctl.workers.pool import _Crew
+from ragctl.workers.process import Spec
+from ragctl.workers.reply import Reply
 
 _KEPT = 4  # crews; each child takes some 80 MB
 _idle: list[tuple[tuple[Spec, int], _Crew]] = []

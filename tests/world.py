@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ragctl.catalog import Choice
+from ragctl.catalog import BackendConfig
 from ragctl.index.report import Report
 from ragctl.index.run import Run
 from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
@@ -57,7 +57,7 @@ class World:
             embedding=Embedding(
                 "jina-embeddings-v3",
                 DIM,
-                (Choice(base_url=self.server.url),),
+                (BackendConfig(base_url=self.server.url),),
                 late_chunking=self.late,
             ),
             chunk_size=self.chunk_size,

@@ -173,7 +173,7 @@ class Year:
         self.quiet()
 
     def outage(self) -> None:
-        """The provider is down from some text on; the next night goes on from there."""
+        """The backend is down from some text on; the next night goes on from there."""
         self._write(f"outage-{self.night}.md", self._sections(5))
         self.world.server.credit = self.dice.randrange(0, 5)
         with pytest.raises(BackendError):

@@ -1,6 +1,6 @@
 """The catalogue: which models there are and who runs them. Facts only, no network.
 
-A model is a table in models.toml, a provider a table in providers.toml, a reranker
+A model is a table in models.toml, a backend a table in backends.toml, a reranker
 a table in rerankers.toml. A user's
 own rows, in files of the same names in the configuration folder or in a pipeline
 file, are laid over them. All are read strictly: an unknown key, a wrong type or
@@ -13,56 +13,56 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from ragctl.catalog.backend_config import BackendConfig
+from ragctl.catalog.backend_table import (
+    IN_PROCESS,
+    TASKED,
+    Backend,
+    Onnx,
+    Rates,
+    RequestLimits,
+    Runtime,
+    Served,
+    load_backends,
+)
 from ragctl.catalog.catalog import Catalog, Layer, check, stack
-from ragctl.catalog.choice import Choice
 from ragctl.catalog.model_table import (
     RETRIEVAL,
     Distance,
+    Instruction,
+    Instructions,
     Library,
     Model,
-    Side,
-    Sides,
     load_models,
 )
-from ragctl.catalog.provider_table import (
-    IN_PROCESS,
-    TASKED,
-    Limits,
-    Onnx,
-    Provider,
-    Rates,
-    Runtime,
-    Served,
-    load_providers,
-)
 from ragctl.catalog.reranker_table import RerankerRow, read_reranker, reranker
-from ragctl.catalog.strict import Origin, nearest, parse
+from ragctl.catalog.strict import ConfigSource, nearest, parse
 from ragctl.errors import UsageError
 
 __all__ = [
     "IN_PROCESS",
     "RETRIEVAL",
     "TASKED",
+    "Backend",
+    "BackendConfig",
     "Catalog",
-    "Choice",
     "Distance",
+    "Instruction",
+    "Instructions",
     "Layer",
     "Library",
-    "Limits",
     "Model",
     "Onnx",
-    "Provider",
     "Rates",
+    "RequestLimits",
     "RerankerRow",
     "Runtime",
     "Served",
-    "Side",
-    "Sides",
     "builtin",
     "check",
     "config_folder",
+    "load_backends",
     "load_models",
-    "load_providers",
     "nearest",
     "of_user",
     "reranker",
@@ -70,15 +70,15 @@ __all__ = [
     "stack",
 ]
 
-MODELS, PROVIDERS, RERANKERS = "models.toml", "providers.toml", "rerankers.toml"
+MODELS, BACKENDS, RERANKERS = "models.toml", "backends.toml", "rerankers.toml"
 
 
 @cache
 def _own_layer() -> Layer:
     texts = [
-        files("ragctl.catalog").joinpath(name).read_text("utf-8") for name in (MODELS, PROVIDERS)
+        files("ragctl.catalog").joinpath(name).read_text("utf-8") for name in (MODELS, BACKENDS)
     ]
-    return Layer(MODELS, parse(texts[0], MODELS), PROVIDERS, parse(texts[1], PROVIDERS))
+    return Layer(MODELS, parse(texts[0], MODELS), BACKENDS, parse(texts[1], BACKENDS))
 
 
 @cache
@@ -103,17 +103,19 @@ def of_user(environ: Mapping[str, str], rows: Layer | None = None) -> Catalog:
     """
     folder = config_folder(environ)
     layers = [_own_layer()]
-    texts = [(str(folder / name), _text(folder / name)) for name in (MODELS, PROVIDERS)]
+    texts = [(str(folder / name), _text(folder / name)) for name in (MODELS, BACKENDS)]
     if any(text for _, text in texts):
-        models, providers = ((Origin(name, text), parse(text, name)) for name, text in texts)
-        layers.append(Layer(*models, *providers))
-    if rows is not None and (rows.models or rows.providers):
+        models, backends = ((ConfigSource(name, text), parse(text, name)) for name, text in texts)
+        layers.append(Layer(*models, *backends))
+    if rows is not None and (rows.models or rows.backends):
         layers.append(rows)
     return builtin() if len(layers) == 1 else stack(layers)
 
 
 def rerankers(
-    environ: Mapping[str, str], rows: Mapping[str, object] | None = None, source: Origin | str = ""
+    environ: Mapping[str, str],
+    rows: Mapping[str, object] | None = None,
+    source: ConfigSource | str = "",
 ) -> dict[str, RerankerRow]:
     """Return the package's rerankers, under those of the user's configuration folder, under `rows`.
 
@@ -123,12 +125,12 @@ def rerankers(
     own = files("ragctl.catalog").joinpath(RERANKERS).read_text("utf-8")
     path = config_folder(environ) / RERANKERS
     text = _text(path)
-    layers: list[tuple[Origin | str, Mapping[str, object]]] = [
+    layers: list[tuple[ConfigSource | str, Mapping[str, object]]] = [
         (RERANKERS, parse(own, RERANKERS)),
-        (Origin(str(path), text), parse(text, str(path))),
+        (ConfigSource(str(path), text), parse(text, str(path))),
         (source, rows or {}),
     ]
-    laid: dict[str, tuple[Origin | str, object]] = {}
+    laid: dict[str, tuple[ConfigSource | str, object]] = {}
     for origin, layer in layers:
         for name, row in layer.items():
             under = laid.get(name, ("", {}))[1]

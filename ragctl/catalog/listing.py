@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from ragctl.catalog.backend_table import Backend, Served
 from ragctl.catalog.catalog import Catalog
-from ragctl.catalog.model_table import Model, Side, Sides
-from ragctl.catalog.provider_table import Provider, Served
+from ragctl.catalog.model_table import Instruction, Instructions, Model
 from ragctl.records import Json
 
 
@@ -40,28 +40,28 @@ def _model_row(catalog: Catalog, model: Model) -> tuple[str, ...]:
         f"{model.context:,}" if model.context else "any",
         licence(model),
         model.languages,
-        _prices(model.name, [catalog.providers[name] for name in catalog.serving(model.name)]),
+        _prices(model.name, [catalog.backends[name] for name in catalog.serving(model.name)]),
         ", ".join(serving(catalog, model)),
     )
 
 
 def backends(catalog: Catalog, names: Iterable[str]) -> Listing:
-    """Return one row a provider."""
+    """Return one row a backend."""
     return Listing(
         ("backend", "protocol", "address", "key", "dimensions", "long texts", "models"),
-        [_backend_row(catalog.provider(name)) for name in names],
+        [_backend_row(catalog.backend(name)) for name in names],
     )
 
 
-def _backend_row(provider: Provider) -> tuple[str, ...]:
+def _backend_row(backend: Backend) -> tuple[str, ...]:
     return (
-        provider.name,
-        provider.wire,
-        provider.base_url or "in this process",
-        provider.keys[0] + ("" if provider.key_required else " (if any)") if provider.keys else "",
-        cuts(provider),
-        long_texts(provider),
-        str(len(provider.models)),
+        backend.name,
+        backend.wire,
+        backend.base_url or "in this process",
+        backend.keys[0] + ("" if backend.key_required else " (if any)") if backend.keys else "",
+        cuts(backend),
+        long_texts(backend),
+        str(len(backend.models)),
     )
 
 
@@ -75,17 +75,17 @@ def licence(model: Model) -> str:
     return f"{model.licence} (non-commercial)" if model.non_commercial else model.licence
 
 
-def cuts(provider: Provider) -> str:
+def cuts(backend: Backend) -> str:
     """Say where vectors are cut to fewer dimensions, by the host or here."""
-    some = any(served.dims for served in provider.models.values())
-    return "cut there" if provider.honours_dimensions else "some there" if some else "cut here"
+    some = any(served.dims for served in backend.models.values())
+    return "cut there" if backend.honours_dimensions else "some there" if some else "cut here"
 
 
-def long_texts(provider: Provider) -> str:
+def long_texts(backend: Backend) -> str:
     """Say what happens to a text longer than the context."""
-    if provider.wire == "builtin":
+    if backend.wire == "builtin":
         return "any length"
-    return "refused" if provider.truncation == "refuses" else "measured here"
+    return "refused" if backend.truncation == "refuses" else "measured here"
 
 
 def quoted(text: str) -> str:
@@ -98,9 +98,9 @@ def price(amount: float) -> str:
     return f"{amount:.2f}" if round(amount, 2) == amount else f"{amount:g}"
 
 
-def _prices(model: str, providers: list[Provider]) -> str:
+def _prices(model: str, backends: list[Backend]) -> str:
     """Return the least and the greatest known price, 0 where nobody asks one, else nothing."""
-    prices = [provider.models[model].price for provider in providers]
+    prices = [backend.models[model].price for backend in backends]
     paid = sorted({amount for amount in prices if amount})
     if not paid:
         return "" if None in prices else "0"
@@ -108,7 +108,7 @@ def _prices(model: str, providers: list[Provider]) -> str:
 
 
 def model_json(catalog: Catalog, model: Model) -> dict[str, Json]:
-    """Return every key of a model's row, and as `backends` how each provider serves it."""
+    """Return every key of a model's row, and as `backends` how each backend serves it."""
     return {
         "model": model.name,
         "dim": model.dim,
@@ -133,39 +133,39 @@ def model_json(catalog: Catalog, model: Model) -> dict[str, Json]:
         "revision": model.revision,
         "dense_weight": model.dense_weight,
         "backends": {
-            name: _served_json(catalog.providers[name].models[model.name])
+            name: _served_json(catalog.backends[name].models[model.name])
             for name in serving(catalog, model)
         },
     }
 
 
-def provider_json(provider: Provider) -> dict[str, Json]:
-    """Return every key of a provider's row. A key command is told of, not shown."""
-    limits, rates, runtime = provider.limits, provider.rates, provider.runtime
+def backend_json(backend: Backend) -> dict[str, Json]:
+    """Return every key of a backend's row. A key command is told of, not shown."""
+    limits, rates, runtime = backend.limits, backend.rates, backend.runtime
     return {
-        "backend": provider.name,
-        "wire": provider.wire,
-        "base_url": provider.base_url,
-        "keys": list(provider.keys),
-        "key_required": provider.key_required,
-        "key_command": bool(provider.key_command),
-        "dimensions": provider.honours_dimensions,
-        "encoding": provider.encoding,
-        "truncation": provider.truncation,
-        "prompts": provider.prompts,
+        "backend": backend.name,
+        "wire": backend.wire,
+        "base_url": backend.base_url,
+        "keys": list(backend.keys),
+        "key_required": backend.key_required,
+        "key_command": bool(backend.key_command),
+        "dimensions": backend.honours_dimensions,
+        "encoding": backend.encoding,
+        "truncation": backend.truncation,
+        "prompts": backend.prompts,
         "limits": {"texts": limits.texts, "tokens": limits.tokens, "bytes": limits.bytes},
         "rates": {"requests": rates.requests, "tokens": rates.tokens},
-        "concurrency": provider.concurrency,
-        "free_tokens": provider.free_tokens,
-        "licensed": provider.licensed,
+        "concurrency": backend.concurrency,
+        "free_tokens": backend.free_tokens,
+        "licensed": backend.licensed,
         "runtime": {
             "device": runtime.device,
             "dtype": runtime.dtype,
             "batch": runtime.batch,
             "threads": runtime.threads,
         },
-        "extra": dict(provider.extra),
-        "models": {name: _served_json(served) for name, served in provider.models.items()},
+        "extra": dict(backend.extra),
+        "models": {name: _served_json(served) for name, served in backend.models.items()},
     }
 
 
@@ -173,11 +173,11 @@ def _span(dims: Sequence[int]) -> Json:
     return {"min": dims[0], "max": dims[-1]} if isinstance(dims, range) else list(dims)
 
 
-def _sides_json(sides: Model | Sides) -> dict[str, Json]:
+def _sides_json(sides: Model | Instructions) -> dict[str, Json]:
     return {"document": _side_json(sides.document), "query": _side_json(sides.query)}
 
 
-def _side_json(side: Side) -> Json:
+def _side_json(side: Instruction) -> Json:
     library = side.library
     return {
         "task": side.task,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
-from ragctl.catalog.strict import Origin, Table, parse
+from ragctl.catalog.strict import ConfigSource, Table, parse
 from ragctl.errors import UsageError
 
 Distance = Literal["cosine", "dot", "euclid", "manhattan"]
@@ -55,7 +55,7 @@ class Library:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class Instruction:
     """How a model is told what a text is: a document to be found, or a query.
 
     `task` is the name its own API has for it (None: the API has no such field).
@@ -70,16 +70,16 @@ class Side:
 
     @property
     def label(self) -> str | None:
-        """What a collection's identity records, the same through every provider."""
+        """What a collection's identity records, the same through every backend."""
         return self.task or self.prompt or None
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class Instructions:
     """The two sides of one task of a model."""
 
-    document: Side
-    query: Side
+    document: Instruction
+    query: Instruction
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Model:
     included; `trained` those that it was trained at, where they are published.
     `context` is in tokens of its own tokenizer. `price` is US dollars per
     million tokens at its maker's API, None where unknown. `backend` is the
-    provider used when none is named. `dense_weight` is the weight of its vectors
+    backend used when none is named. `dense_weight` is the weight of its vectors
     beside BM25's 1 when both are fused. `layer_norm`: a whole vector passes a
     layer norm before it is cut. `tasks` are its other tasks by name. `late_chunking`:
     its API can embed the chunks of a document in each other's context.
@@ -106,8 +106,8 @@ class Model:
     distance: Distance
     licence: str
     languages: str
-    document: Side
-    query: Side
+    document: Instruction
+    query: Instruction
     backend: str
     price: float | None = None
     revision: str | None = None
@@ -116,7 +116,7 @@ class Model:
     layer_norm: bool = False
     tokenizer: str | None = None
     non_commercial: bool = False
-    tasks: Mapping[str, Sides] = field(default_factory=dict)
+    tasks: Mapping[str, Instructions] = field(default_factory=dict)
     late_chunking: bool = False
     multi_vector: int | None = None
     images: bool = False
@@ -163,7 +163,7 @@ def load_models(text: str, source: str) -> dict[str, Model]:
     return {name: read_model(name, data, source) for name, data in parse(text, source).items()}
 
 
-def read_model(name: str, data: object, source: Origin | str) -> Model:
+def read_model(name: str, data: object, source: ConfigSource | str) -> Model:
     """Read one table. Raises UsageError, naming `source` and what is wrong in it."""
     row = Table(source, (name,), data, _KEYS)
     dim = row.positive("dim")
@@ -220,7 +220,7 @@ def _dims(row: Table, dim: int) -> Sequence[int]:
     return range(least, most + 1)
 
 
-def _tasks(row: Table) -> dict[str, Sides]:
+def _tasks(row: Table) -> dict[str, Instructions]:
     """Read `tasks`: a table from names to the two sides of each."""
     listed = row.table("tasks", None)
     tasks = {}
@@ -228,14 +228,14 @@ def _tasks(row: Table) -> dict[str, Sides]:
         if name == RETRIEVAL:
             raise listed.error(name, "is the row's own document and query")
         sides = listed.table(name, ("document", "query"))
-        tasks[name] = Sides(_side(sides, "document"), _side(sides, "query"))
+        tasks[name] = Instructions(_side(sides, "document"), _side(sides, "query"))
     return tasks
 
 
-def _side(row: Table, key: str) -> Side:
+def _side(row: Table, key: str) -> Instruction:
     side = row.table(key, ("task", "prompt", "library"))
     library = side.table("library", ("task", "prompt_name"))
-    return Side(
+    return Instruction(
         task=side.optional("task", str),
         prompt=side.optional("prompt", str),
         library=Library(library.optional("task", str), library.optional("prompt_name", str)),

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
-from ragctl.catalog.provider_table import Rates, no_secret, read_rates
-from ragctl.catalog.strict import Origin, Table, nearest
+from ragctl.catalog.backend_table import Rates, no_secret, read_rates
+from ragctl.catalog.strict import ConfigSource, Table, nearest
 from ragctl.errors import UsageError
 
 RerankWire = Literal["jina", "cohere", "voyage", "tei", "cross-encoder", "sentences"]
@@ -42,7 +42,7 @@ class RerankerRow:
         return self.wire in _IN_PROCESS
 
 
-def read_reranker(name: str, data: object, source: Origin | str) -> RerankerRow:
+def read_reranker(name: str, data: object, source: ConfigSource | str) -> RerankerRow:
     """Read one table. Raises UsageError, naming `source` and what is wrong in it."""
     no_secret(name, data, source)
     row = Table(source, (name,), data, _KEYS)

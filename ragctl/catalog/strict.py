@@ -48,7 +48,7 @@ def nearest(name: str, known: Iterable[str], instead: str | None = None) -> str:
     return f"known: {', '.join(names)}" if names else "none is known"
 
 
-class Origin:
+class ConfigSource:
     """Where tables come from, as errors name it: a file, whose `text` has their lines.
 
     `below` is the path in it at which the tables stand that are read.
@@ -60,13 +60,13 @@ class Origin:
         self._below = below
 
     @classmethod
-    def of(cls, origin: "Origin | str") -> "Origin":
+    def of(cls, origin: "ConfigSource | str") -> "ConfigSource":
         """Return an origin; a text is the name of one without lines."""
-        return origin if isinstance(origin, Origin) else Origin(origin)
+        return origin if isinstance(origin, ConfigSource) else ConfigSource(origin)
 
-    def under(self, *path: str | int) -> "Origin":
+    def under(self, *path: str | int) -> "ConfigSource":
         """Return the origin of tables that stand at `path` in this one."""
-        return Origin(self.name, self._text, (*self._below, *path))
+        return ConfigSource(self.name, self._text, (*self._below, *path))
 
     def spot(self, path: KeyPath) -> str:
         """Return the file, and the line of the key at `path`."""
@@ -99,13 +99,13 @@ class Table:
 
     def __init__(
         self,
-        origin: Origin | str,
+        origin: ConfigSource | str,
         path: KeyPath,
         data: object,
         keys: Collection[str] | None,
     ) -> None:
         """`path` leads to the table from the top. `keys` None allows any key (names to values)."""
-        self._origin = Origin.of(origin)
+        self._origin = ConfigSource.of(origin)
         self._path = path
         if not isinstance(data, dict):
             raise UsageError(f"{self._origin.subject(path)} must be a table, not {_kind(data)}")

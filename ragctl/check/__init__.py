@@ -1,6 +1,6 @@
-"""Will a pipeline work? Its store, and each of its providers alone, tried with a few texts.
+"""Will a pipeline work? Its store, and each of its backends alone, tried with a few texts.
 
-Nothing is written and no collection is made. Every provider is asked for one text as a
+Nothing is written and no collection is made. Every backend is asked for one text as a
 document and as a query, and where there is something to compare, for the canary texts.
 """
 
@@ -9,34 +9,34 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import combinations
 
-from ragctl.catalog import Choice
+from ragctl.catalog import BackendConfig
 from ragctl.check.findings import (
     Agreement,
+    BackendReport,
     Checked,
     Finding,
-    ProviderReport,
     Reply,
     StoreReport,
     failed,
     note,
 )
 from ragctl.check.judge import agreed, agreement
-from ragctl.check.place import Place, look
+from ragctl.check.place import Target, look
 from ragctl.check.trial import Terms, Trial
+from ragctl.collection import origin
 from ragctl.embedding import Canary, Options, connect
 from ragctl.embedding.canary import THRESHOLD
 from ragctl.errors import StoreError, UsageError
-from ragctl.index import origin
 from ragctl.index.survey import settled
 from ragctl.pipeline import MODEL, Pipeline
 
-__all__ = ["Agreement", "Checked", "Finding", "ProviderReport", "Reply", "StoreReport", "check"]
+__all__ = ["Agreement", "BackendReport", "Checked", "Finding", "Reply", "StoreReport", "check"]
 
 SECONDS = 20.0
 
 
 def check(pipeline: Pipeline, *, seconds: float = SECONDS) -> Checked:
-    """Try the store and every provider of a pipeline. Its sources are not looked at.
+    """Try the store and every backend of a pipeline. Its sources are not looked at.
 
     `seconds`: about how long each of them may take; a model that runs in this
     process may take any time. What fails is a Finding. Raises UsageError for
@@ -46,19 +46,19 @@ def check(pipeline: Pipeline, *, seconds: float = SECONDS) -> Checked:
         return _checked(pipeline, place, seconds)
 
 
-def _checked(pipeline: Pipeline, place: Place, seconds: float) -> Checked:
+def _checked(pipeline: Pipeline, place: Target, seconds: float) -> Checked:
     if place.failed and pipeline.embedding.model is None:
         place.add(
             note(
                 "model",
                 "none is named, and the collection that may say which cannot be read: "
-                "no provider was asked",
+                "no backend was asked",
             )
         )
         return Checked(None, None, None, place.report)
     wanted = settled(pipeline, place.collection)
     model = pipeline.catalog.model(wanted.model or MODEL)
-    choices = [choice.named(model.backend) for choice in wanted.providers or (Choice(),)]
+    backends = [config.named(model.backend) for config in wanted.backends or (BackendConfig(),)]
     terms = Terms(
         model=model.for_task(wanted.task),
         dim=model.size(wanted.dim),
@@ -68,14 +68,14 @@ def _checked(pipeline: Pipeline, place: Place, seconds: float) -> Checked:
         environ=pipeline.environ,
         canary=None,
         threshold=THRESHOLD if wanted.canary is None else wanted.canary,
-        several=len(choices) > 1,
+        several=len(backends) > 1,
         seconds=seconds,
     )
-    if _fits(place, terms, choices):
+    if _fits(place, terms, backends):
         terms = replace(terms, canary=_canary(place))
-    names = _names(choices)
+    names = _names(backends)
     reports = [
-        Trial(terms, name, choice).run() for name, choice in zip(names, choices, strict=True)
+        Trial(terms, name, config).run() for name, config in zip(names, backends, strict=True)
     ]
     return Checked(
         model.name,
@@ -88,15 +88,15 @@ def _checked(pipeline: Pipeline, place: Place, seconds: float) -> Checked:
     )
 
 
-def _fits(place: Place, terms: Terms, choices: Sequence[Choice]) -> bool:
-    """Find whether the collection is of this model. The provider is no part of that."""
-    for choice in choices:
+def _fits(place: Target, terms: Terms, backends: Sequence[BackendConfig]) -> bool:
+    """Find whether the collection is of this model. The backend is no part of that."""
+    for config in backends:
         try:
             embedder = connect(
                 terms.model.name,
                 dim=terms.dim,
                 task=terms.task,
-                choices=[choice],
+                backends=[config],
                 catalog=terms.catalog,
                 environ=terms.environ,
                 options=terms.options,
@@ -109,7 +109,7 @@ def _fits(place: Place, terms: Terms, choices: Sequence[Choice]) -> bool:
     return False
 
 
-def _canary(place: Place) -> Canary | None:
+def _canary(place: Target) -> Canary | None:
     try:
         return origin.canary(place.collection) if place.collection is not None else None
     except StoreError as error:
@@ -117,17 +117,17 @@ def _canary(place: Place) -> Canary | None:
         return None
 
 
-def _names(choices: Sequence[Choice]) -> list[str]:
+def _names(backends: Sequence[BackendConfig]) -> list[str]:
     """Return a short name for each: its backend, numbered where there are several of it."""
-    backends = [choice.backend or "" for choice in choices]
+    names = [config.backend or "" for config in backends]
     return [
-        name if backends.count(name) == 1 else f"{name} {backends[: position + 1].count(name)}"
-        for position, name in enumerate(backends)
+        name if names.count(name) == 1 else f"{name} {names[: position + 1].count(name)}"
+        for position, name in enumerate(names)
     ]
 
 
-def _pairs(reports: Sequence[ProviderReport], threshold: float) -> Iterator[Agreement]:
-    """Compare every two providers that answered the canary texts."""
+def _pairs(reports: Sequence[BackendReport], threshold: float) -> Iterator[Agreement]:
+    """Compare every two backends that answered the canary texts."""
     for one, other in combinations(reports, 2):
         if one.canary is not None and other.canary is not None:
             cosines = agreement(one.canary, other.canary)

@@ -75,7 +75,7 @@ class StoreReport:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A provider's answer to one text.
+    """A backend's answer to one text.
 
     `tokens` are those billed, 0 where it does not say; `length` is how many numbers the vector
     had, and `norm` its length, before anything was cut or normalised here.
@@ -96,10 +96,10 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderReport:
-    """One provider, asked alone. None: not known, or not asked for want of a reason.
+class BackendReport:
+    """One backend, asked alone. None: not known, or not asked for want of a reason.
 
-    `name` is short and its own among the providers of a check, `place` says its address too.
+    `name` is short and its own among the backends of a check, `place` says its address too.
     `model` is the model's name there; `key` where the key came from. `cosine` is that of one
     text as a document and as a query, `cut` that of the vector which the host cut and of its
     whole one, cut here. `canary` are its vectors of the canary texts, `agreement` their least
@@ -135,7 +135,7 @@ class ProviderReport:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Two providers of one run: the least cosines (documents, queries) of their canaries."""
+    """Two backends of one run: the least cosines (documents, queries) of their canaries."""
 
     names: tuple[str, str]
     cosines: tuple[float, float]
@@ -160,7 +160,7 @@ class Checked:
     dim: int | None
     task: str | None
     store: StoreReport
-    providers: tuple[ProviderReport, ...] = ()
+    backends: tuple[BackendReport, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     notes: tuple[Finding, ...] = ()
 
@@ -169,8 +169,8 @@ class Checked:
         """Every finding and whom it is about, in the order in which they were made."""
         found = [("store", finding) for finding in self.store.findings]
         found += [("model", finding) for finding in self.notes]
-        for provider in self.providers:
-            found += [(provider.name, finding) for finding in provider.findings]
+        for backend in self.backends:
+            found += [(backend.name, finding) for finding in backend.findings]
         return found + [(pair.names[0], pair.finding) for pair in self.agreements]
 
     @property
@@ -191,7 +191,7 @@ class Checked:
             "exit_code": self.exit_code,
             "notes": [finding.to_json() for finding in self.notes],
             "store": self.store.to_json(),
-            "providers": [cast(Json, provider.to_json()) for provider in self.providers],
+            "backends": [cast(Json, backend.to_json()) for backend in self.backends],
             "agreement": [cast(Json, pair.to_json()) for pair in self.agreements],
         }
 

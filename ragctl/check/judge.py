@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ragctl.catalog import TASKED, Catalog, Model, Provider, Side
+from ragctl.catalog import TASKED, Backend, Catalog, Instruction, Model
 from ragctl.check.findings import Finding, Reply, failed, good, note
 from ragctl.embedding import Canary
 from ragctl.embedding.base import Vectors
@@ -33,15 +33,15 @@ def agreed(what: str, whose: str, cosines: tuple[float, float], threshold: float
     )
 
 
-def doubts(row: Provider, model: Model, catalog: Catalog) -> Iterator[Finding]:
-    """Yield what the catalogue does not know, or warns of, where this provider runs the model."""
+def doubts(row: Backend, model: Model, catalog: Catalog) -> Iterator[Finding]:
+    """Yield what the catalogue does not know, or warns of, where this backend runs the model."""
     long = "a text longer than the context: texts are measured here before they are sent"
     if row.wire != "builtin" and row.truncation == "unknown":
         yield note("long texts", f"it is not known what {row.name} does with {long}")
     if row.truncation == "cuts":
         yield note("long texts", f"{row.name} cuts without a word {long}")
     if model.non_commercial and not row.licensed:
-        names = [each.name for each in catalog.providers.values() if each.licensed]
+        names = [each.name for each in catalog.backends.values() if each.licensed]
         licensed = " or ".join(name for name in names if name in catalog.serving(model.name))
         but = f"; customers of {licensed} may" if licensed else ""
         yield note("licence", f"{model.licence}: no commercial use of the weights{but}")
@@ -73,7 +73,7 @@ def cut(cosine: float, dim: int, model: Model) -> Finding:
         return note(
             "dimensions",
             f"{said} otherwise than here (cosine {cosine:.4f}): it leaves out the layer norm that "
-            f"{model.name} was trained with; other providers will not agree",
+            f"{model.name} was trained with; other backends will not agree",
         )
     return failed(
         "dimensions",
@@ -84,7 +84,7 @@ def cut(cosine: float, dim: int, model: Model) -> Finding:
     )
 
 
-def sides(cosine: float, model: Model, row: Provider) -> Finding:
+def sides(cosine: float, model: Model, row: Backend) -> Finding:
     """Return whether one text as document and query came back as it should: apart, or the same."""
     one, other = (_told(side, row) for side in (model.document, model.query))
     text = f"one text as document and as query (cosine {cosine:.4f})"
@@ -107,8 +107,8 @@ def sides(cosine: float, model: Model, row: Provider) -> Finding:
     )
 
 
-def _told(side: Side, row: Provider) -> object:
-    """Return what this provider is told of a side."""
+def _told(side: Instruction, row: Backend) -> object:
+    """Return what this backend is told of a side."""
     if row.wire in TASKED:
         return side.task
     if row.wire == "sentence-transformers":
@@ -116,7 +116,7 @@ def _told(side: Side, row: Provider) -> object:
     return side.prompt
 
 
-def speed(document: Reply, query: Reply, row: Provider) -> Finding:
+def speed(document: Reply, query: Reply, row: Backend) -> Finding:
     first = "loading" if row.in_process else "connecting"
     text = f"document {document.milliseconds:.0f} ms with {first}, "
     text += f"query {query.milliseconds:.0f} ms"
@@ -127,7 +127,7 @@ def speed(document: Reply, query: Reply, row: Provider) -> Finding:
     return good("answers", f"{text}; {document.tokens} and {query.tokens} tokens billed")
 
 
-def dimensions(length: int, dim: int, model: Model, row: Provider, asked: bool) -> Finding:
+def dimensions(length: int, dim: int, model: Model, row: Backend, asked: bool) -> Finding:
     if length > dim:
         if asked and not row.in_process and not model.layer_norm:
             return note(

@@ -16,7 +16,7 @@ from ragctl.stores.base import Collection, Store
 
 
 @dataclass(slots=True)
-class Place:
+class Target:
     """A pipeline's store, as far as it could be opened. Close it.
 
     Nothing is written: a collection that does not exist is not made.
@@ -55,14 +55,14 @@ class Place:
         self.store.close()
 
 
-def look(pipeline: Pipeline, seconds: float) -> Place:
+def look(pipeline: Pipeline, seconds: float) -> Target:
     """Open the pipeline's store and its collection; what fails is in the report.
 
     `seconds`: about how long it may take. Raises UsageError for a location, key or
     name that cannot be one.
     """
     store = open_store(pipeline.store, environ=pipeline.environ, patience=seconds / 2)
-    place = Place(store, StoreReport(store.location, pipeline.collection, ()))
+    place = Target(store, StoreReport(store.location, pipeline.collection, ()))
     try:
         _open(place)
     except StoreError as error:
@@ -73,7 +73,7 @@ def look(pipeline: Pipeline, seconds: float) -> Place:
     return place
 
 
-def _open(place: Place) -> None:
+def _open(place: Target) -> None:
     store = place.store
     remote = "://" in store.location
     if not remote:

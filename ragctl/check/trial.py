@@ -1,4 +1,4 @@
-"""One provider on its own: what does it answer to one text as a document, and as a query?"""
+"""One backend on its own: what does it answer to one text as a document, and as a query?"""
 
 import threading
 import time
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ragctl.catalog import Catalog, Choice, Model, Provider
+from ragctl.catalog import Backend, BackendConfig, Catalog, Model
 from ragctl.check import judge
-from ragctl.check.findings import Finding, ProviderReport, Reply, failed, good, note
+from ragctl.check.findings import BackendReport, Finding, Reply, failed, good, note
 from ragctl.embedding import Canary, Options, Patience, answers, canary, connect
 from ragctl.embedding.base import Answer, Request, Vectors, Wire
 from ragctl.embedding.base import Side as SideName
@@ -22,10 +22,10 @@ TEXT = "Invoices are kept for ten years after the end of the business year."
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What every provider of a check is asked for.
+    """What every backend of a check is asked for.
 
     `model` has the sides of the `task`. `canary` is what the collection keeps, if it
-    does; `several`: there are other providers to compare with. `seconds` are for each.
+    does; `several`: there are other backends to compare with. `seconds` are for each.
     """
 
     model: Model
@@ -41,20 +41,20 @@ class Terms:
 
 
 class Trial:
-    """Asks a provider step by step, until a step fails. For one use."""
+    """Asks a backend step by step, until a step fails. For one use."""
 
-    def __init__(self, terms: Terms, name: str, choice: Choice) -> None:
+    def __init__(self, terms: Terms, name: str, config: BackendConfig) -> None:
         self._terms = terms
-        self._choice = choice
-        self._report = ProviderReport(name, choice.place, ())
+        self._config = config
+        self._report = BackendReport(name, config.place, ())
         self._stopped = threading.Event()
         self._step = "backend"
 
-    def run(self) -> ProviderReport:
-        """Ask, and return what came of it. Errors of the provider are findings."""
+    def run(self) -> BackendReport:
+        """Ask, and return what came of it. Errors of the backend are findings."""
         terms = self._terms
         try:
-            row = self._choice.row(terms.catalog, terms.model.name, terms.task)
+            row = self._config.row(terms.catalog, terms.model.name, terms.task)
             self._add(*judge.doubts(row, terms.model, terms.catalog))
             self._report = replace(self._report, model=row.models[terms.model.name].id)
             with self._limited(row), self._connected(terms.dim) as wire:
@@ -73,7 +73,7 @@ class Trial:
         self._report = replace(self._report, findings=(*self._report.findings, *findings))
 
     @contextmanager
-    def _limited(self, row: Provider) -> Iterator[None]:
+    def _limited(self, row: Backend) -> Iterator[None]:
         """Stop asking when time is up. A model may take its time to load into this process."""
         timer = threading.Timer(self._terms.seconds, self._stopped.set)
         timer.daemon = True
@@ -86,7 +86,7 @@ class Trial:
 
     @contextmanager
     def _connected(self, dim: int) -> Iterator[Wire]:
-        """Connect this provider alone; what would be a warning is a note."""
+        """Connect this backend alone; what would be a warning is a note."""
         terms = self._terms
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
@@ -95,7 +95,7 @@ class Trial:
                     terms.model.name,
                     dim=dim,
                     task=terms.task,
-                    choices=[self._choice],
+                    backends=[self._config],
                     catalog=terms.catalog,
                     environ=terms.environ,
                     patience=_patience(terms.seconds),
@@ -107,9 +107,9 @@ class Trial:
         notes = [note("warning", str(warning.message)) for warning in told]
         self._add(*(said for said in notes if said not in self._report.findings))
         with embedder:
-            yield embedder.members[0].wire
+            yield embedder.backends[0].wire
 
-    def _add_key(self, row: Provider) -> None:
+    def _add_key(self, row: Backend) -> None:
         if row.in_process:
             return
         set_ = (name for name in row.keys if self._terms.environ.get(name, "").strip())
@@ -121,7 +121,7 @@ class Trial:
         self._begin(step)
         together = self._terms.options.late_chunking and side == "document"
         began = time.monotonic()
-        answer = wire.embed(Request(side, (TEXT,), self._stopped, together=together))
+        answer = wire.call(Request(side, (TEXT,), self._stopped, together=together))
         spent = (time.monotonic() - began) * 1000
         length = answer.length or answer.vectors.shape[1]
         return answer, Reply(spent, answer.tokens, length, answer.norms[0])
@@ -131,7 +131,7 @@ class Trial:
         if self._stopped.is_set():
             raise Interrupted("time is up")
 
-    def _ask_both(self, row: Provider, wire: Wire) -> None:
+    def _ask_both(self, row: Backend, wire: Wire) -> None:
         answer, document = self._ask(wire, "document", "document")
         other, query = self._ask(wire, "query", "query")
         cosine = _cosine(answer.vectors[0], other.vectors[0])

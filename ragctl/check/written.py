@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from ragctl.catalog import Choice, Provider
+from ragctl.catalog import Backend, BackendConfig
 from ragctl.check.findings import Finding, good, note
 from ragctl.errors import PruneRefused, RagctlError, UsageError
 from ragctl.index.scan import Scan, look, refuse_collisions
@@ -16,7 +16,7 @@ _COSTS = ("max_cost", "max_cost_per_day", "max_cost_per_month")
 
 
 def validate(path: Path, environ: Mapping[str, str]) -> list[Finding]:
-    """Everything that can be said of a file without its collection and its providers.
+    """Everything that can be said of a file without its collection and its backends.
 
     A folder of documents is only listed, no key command is run. What is wrong is a
     Finding that fails with the code of a UsageError.
@@ -65,7 +65,7 @@ def _model(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
     wanted = pipeline.embedding
     if wanted.model is None:
         yield note("model", f"none is named: that of the collection, or {MODEL} for a new one")
-        if wanted.providers:
+        if wanted.backends:
             return  # whether they serve it shows only then
     try:
         with connect_for(pipeline, None, pipeline.environ, dry=True) as embedder:
@@ -76,15 +76,15 @@ def _model(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
         return
     for said in advice:
         yield note("model", said)
-    choices = wanted.providers or (Choice(),)
+    backends = wanted.backends or (BackendConfig(),)
     name = wanted.model or MODEL
-    rows = [choice.row(pipeline.catalog, name, wanted.task) for choice in choices]
+    rows = [config.row(pipeline.catalog, name, wanted.task) for config in backends]
     for row in rows:
         yield from _key(row, pipeline.environ)
     yield from _budget(pipeline, rows, name)
 
 
-def _key(row: Provider, environ: Mapping[str, str]) -> Iterator[Finding]:
+def _key(row: Backend, environ: Mapping[str, str]) -> Iterator[Finding]:
     if row.key_command:
         if shutil.which(row.key_command[0], path=environ.get("PATH")) is None:
             program = row.key_command[0]
@@ -93,7 +93,7 @@ def _key(row: Provider, environ: Mapping[str, str]) -> Iterator[Finding]:
         yield note("key", f"{row.name} needs a key: {row.keys[0]} is not set here")
 
 
-def _budget(pipeline: Pipeline, rows: list[Provider], model: str) -> Iterator[Finding]:
+def _budget(pipeline: Pipeline, rows: list[Backend], model: str) -> Iterator[Finding]:
     limit = next((name for name in _COSTS if getattr(pipeline.budget, name) is not None), None)
     unknown = [row.name for row in rows if row.models[model].price is None]
     if limit is not None and unknown:

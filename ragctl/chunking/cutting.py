@@ -24,8 +24,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ragctl.chunking.boundaries import HEADINGS, Boundary, Reader
 from ragctl.chunking.lines import Bools, Ints
-from ragctl.chunking.places import HEADINGS, Place, Reader
 from ragctl.chunking.tokens import TokenMap
 from ragctl.records import Document
 
@@ -40,24 +40,24 @@ HEADING_MARGIN = 1 / 8  # short sections stay chunks of their own
 HEADING_SMALL = 1 / 8
 
 # Kinds in the order in which they are tried, with their margins (0: one token).
-ORDER: tuple[tuple[Place, float], ...] = (
+ORDER: tuple[tuple[Boundary, float], ...] = (
     *((heading, HEADING_MARGIN) for heading in HEADINGS),
-    (Place.BLOCK, MARGIN),
-    (Place.PART, MARGIN),
-    (Place.LINE, MARGIN),
-    (Place.SENTENCE, MARGIN),
-    (Place.BLOCK, 0.0),
-    (Place.ROW, 0.0),
-    (Place.CLAUSE, MARGIN),
-    (Place.ORPHAN, 0.0),
-    (Place.WORD, MARGIN),
-    (Place.PART, 0.0),
-    (Place.LINE, 0.0),
-    (Place.SENTENCE, 0.0),
-    (Place.CLAUSE, 0.0),
-    (Place.WORD, 0.0),
-    (Place.CHARACTER, MARGIN),
-    (Place.CHARACTER, 0.0),
+    (Boundary.BLOCK, MARGIN),
+    (Boundary.PART, MARGIN),
+    (Boundary.LINE, MARGIN),
+    (Boundary.SENTENCE, MARGIN),
+    (Boundary.BLOCK, 0.0),
+    (Boundary.ROW, 0.0),
+    (Boundary.CLAUSE, MARGIN),
+    (Boundary.ORPHAN, 0.0),
+    (Boundary.WORD, MARGIN),
+    (Boundary.PART, 0.0),
+    (Boundary.LINE, 0.0),
+    (Boundary.SENTENCE, 0.0),
+    (Boundary.CLAUSE, 0.0),
+    (Boundary.WORD, 0.0),
+    (Boundary.CHARACTER, MARGIN),
+    (Boundary.CHARACTER, 0.0),
 )
 # Tokens by which a span's share of the whole text's tokens may exceed its own count.
 SLACK = 8
@@ -67,7 +67,7 @@ class Cut(NamedTuple):
     """Where a span begins, and how strong a place that is."""
 
     place: int
-    kind: Place
+    kind: Boundary
     rank: int
 
 
@@ -91,7 +91,7 @@ class Tier:
         self._places, self._tokens = places.data, tokens.data
         self._ranks = ranks
 
-    def highest(self, kind: Place, after: int, low: int, high: int, full: int) -> Cut | None:
+    def highest(self, kind: Boundary, after: int, low: int, high: int, full: int) -> Cut | None:
         """The place of highest rank behind a character, from token `low` to token `high`."""
         left = max(bisect_right(self._places, after), bisect_left(self._tokens, low))
         right = bisect_right(self._tokens, high)
@@ -113,8 +113,8 @@ class Cutter:
         self._text = document.text
         self._map = tokens
         self._size = size
-        self._tiers: dict[Place, Tier] = {}
-        self._covered: dict[Place, tuple[int, int]] = {}  # by the tiers of words and characters
+        self._tiers: dict[Boundary, Tier] = {}
+        self._covered: dict[Boundary, tuple[int, int]] = {}  # by the tiers of words and characters
 
     def spans(self) -> list[Span]:
         """The spans of the document's chunks, in order."""
@@ -125,12 +125,12 @@ class Cutter:
         return Reader(self._document, self._fits)
 
     @cached_property
-    def _order(self) -> list[tuple[Place, float]]:
+    def _order(self) -> list[tuple[Boundary, float]]:
         """`ORDER` without the headings that this document has none of."""
         levels = {heading.level for heading in self._document.headings}
         none = {level for level in HEADINGS if level not in levels}
         if not levels:
-            none.add(Place.ORPHAN)
+            none.add(Boundary.ORPHAN)
         return [(kind, margin) for kind, margin in ORDER if kind not in none]
 
     def _leaves(self) -> Iterator[Span]:
@@ -139,7 +139,7 @@ class Cutter:
         if start >= end:
             return
         first, last = self._map.at(start), self._map.at(end)
-        stack = [Span(start, end, first, last, Cut(start, Place.HEADING_1, 0))]
+        stack = [Span(start, end, first, last, Cut(start, Boundary.HEADING_1, 0))]
         while stack:
             span = stack.pop()
             if span.last - span.first <= self._size + SLACK:
@@ -197,20 +197,20 @@ class Cutter:
                 return cut, step
         # No character begins a token of its own: a few characters of many tokens each.
         middle = span.start + (span.end - span.start + 1) // 2
-        return Cut(middle, Place.CHARACTER, 0), len(self._order)
+        return Cut(middle, Boundary.CHARACTER, 0), len(self._order)
 
-    def _tier(self, kind: Place, span: Span) -> Tier:
-        if kind in (Place.WORD, Place.CHARACTER):
+    def _tier(self, kind: Boundary, span: Span) -> Tier:
+        if kind in (Boundary.WORD, Boundary.CHARACTER):
             low, high = self._covered.get(kind, (0, 0))
             if not low <= span.start < span.end <= high:
                 self._covered[kind] = (span.start, span.end)
-                read = self._reader.words if kind is Place.WORD else self._reader.characters
+                read = self._reader.words if kind is Boundary.WORD else self._reader.characters
                 self._tiers[kind] = self._make(kind, read(span.start, span.end))
         elif kind not in self._tiers:
             self._tiers[kind] = self._make(kind, self._reader.places(kind))
         return self._tiers[kind]
 
-    def _make(self, kind: Place, places: Ints) -> Tier:
+    def _make(self, kind: Boundary, places: Ints) -> Tier:
         return Tier(places, self._map.at_all(places), self._reader.rank(kind, places))
 
     def _fits(self, starts: Ints, ends: Ints) -> Bools:

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ragctl.catalog import Catalog, Model, Provider, Served, Side, Sides, listing, of_user
+from ragctl.catalog import (
+    Backend,
+    Catalog,
+    Instruction,
+    Instructions,
+    Model,
+    Served,
+    listing,
+    of_user,
+)
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, environ, told_by
 from ragctl.errors import UsageError
@@ -39,7 +48,7 @@ def models(
     if name is not None:
         names = [catalog.model(name).name]
     else:
-        names = list(catalog.provider(backend).models if backend else catalog.models)
+        names = list(catalog.backend(backend).models if backend else catalog.models)
     if as_json:
         rows = [listing.model_json(catalog, catalog.models[each]) for each in names]
         console.print_json({"models": cast("Json", rows)})
@@ -65,16 +74,16 @@ def backends(
     catalog = _catalog(pipeline)
     _one_at_most(name, model, "--model")
     if name is not None:
-        names = [catalog.provider(name).name]
+        names = [catalog.backend(name).name]
     else:
-        names = listing.serving(catalog, catalog.model(model)) if model else list(catalog.providers)
+        names = listing.serving(catalog, catalog.model(model)) if model else list(catalog.backends)
     if as_json:
-        rows = [listing.provider_json(catalog.providers[each]) for each in names]
+        rows = [listing.backend_json(catalog.backends[each]) for each in names]
         console.print_json({"backends": cast("Json", rows)})
     elif name is None or as_markdown:
         _print(listing.backends(catalog, names), as_markdown)
     else:
-        _print_backend(catalog.providers[name])
+        _print_backend(catalog.backends[name])
     return 0
 
 
@@ -150,7 +159,7 @@ def _print_model(catalog: Catalog, model: Model) -> None:
         _print_sides(task, sides)
     for backend in listing.serving(catalog, model):
         default = " (used when none is named)" if backend == model.backend else ""
-        served = catalog.providers[backend].models[model.name]
+        served = catalog.backends[backend].models[model.name]
         _line("backend", f"{backend}{default}: {_served(served)}")
 
 
@@ -158,19 +167,19 @@ def _licence(catalog: Catalog, model: Model) -> str:
     if not model.non_commercial:
         return model.licence
     serving = listing.serving(catalog, model)
-    licensed = [name for name in serving if catalog.providers[name].licensed]
+    licensed = [name for name in serving if catalog.backends[name].licensed]
     but = f", but for customers of {' and '.join(licensed)}" if licensed else ""
     return f"{model.licence}: no commercial use of the weights{but}"
 
 
-def _print_sides(task: str, sides: Model | Sides) -> None:
+def _print_sides(task: str, sides: Model | Instructions) -> None:
     if task:
         _line("task", task)
     for label, side in (("document", sides.document), ("query", sides.query)):
         _line(f"  {label}" if task else label, _side(side))
 
 
-def _side(side: Side) -> str:
+def _side(side: Instruction) -> str:
     parts = [f"task {side.task}"] if side.task else []
     if side.prompt is None:
         parts.append("prompt unknown")
@@ -187,41 +196,41 @@ def _side(side: Side) -> str:
     return ", ".join([*parts, *([f"in its library {' '.join(told)}"] if told else [])])
 
 
-def _print_backend(provider: Provider) -> None:
-    limits, rates = provider.limits, provider.rates
-    _line("backend", provider.name)
-    _line("protocol", provider.wire)
-    _line("address", provider.base_url or "in this process")
-    if not provider.in_process:
-        _line("key", _key(provider))
-    if provider.prompts == "name":
+def _print_backend(backend: Backend) -> None:
+    limits, rates = backend.limits, backend.rates
+    _line("backend", backend.name)
+    _line("protocol", backend.wire)
+    _line("address", backend.base_url or "in this process")
+    if not backend.in_process:
+        _line("key", _key(backend))
+    if backend.prompts == "name":
         _line("prompts", "sent by their names")
-    _line("dimensions", listing.cuts(provider))
-    _line("long texts", listing.long_texts(provider))
+    _line("dimensions", listing.cuts(backend))
+    _line("long texts", listing.long_texts(backend))
     per = [(limits.texts, "texts"), (limits.tokens, "tokens"), (limits.bytes, "bytes")]
     _line("a request", ", ".join(f"{most:,} {what}" for most, what in per if most))
     per = [(rates.requests, "requests"), (rates.tokens, "tokens")]
     _line("a minute", ", ".join(f"{most:,} {what}" for most, what in per if most) or "no limit set")
-    _line("in flight", f"{provider.concurrency} requests")
-    if provider.encoding != "unset":
-        _line("encoding", provider.encoding)
-    if provider.free_tokens:
-        _line("free", f"{provider.free_tokens:,} tokens of a new account")
-    if provider.licensed:
+    _line("in flight", f"{backend.concurrency} requests")
+    if backend.encoding != "unset":
+        _line("encoding", backend.encoding)
+    if backend.free_tokens:
+        _line("free", f"{backend.free_tokens:,} tokens of a new account")
+    if backend.licensed:
         _line("licence", "its customers may use non-commercial weights")
-    if provider.extra:
-        _line("extra fields", ", ".join(sorted(provider.extra)))
-    for name, served in provider.models.items():
+    if backend.extra:
+        _line("extra fields", ", ".join(sorted(backend.extra)))
+    for name, served in backend.models.items():
         _line("model", f"{name}: {_served(served)}")
 
 
-def _key(provider: Provider) -> str:
-    if provider.key_command:
+def _key(backend: Backend) -> str:
+    if backend.key_command:
         return "printed by a command"
-    if not provider.keys:
+    if not backend.keys:
         return "none"
-    names = " or ".join(provider.keys)
-    return names if provider.key_required else f"{names}, if it wants one"
+    names = " or ".join(backend.keys)
+    return names if backend.key_required else f"{names}, if it wants one"
 
 
 def _served(served: Served) -> str:

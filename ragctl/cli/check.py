@@ -8,7 +8,7 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.options import (
     AsJson,
-    Backend,
+    BackendOption,
     BaseUrl,
     Dimension,
     ModelName,
@@ -37,7 +37,7 @@ def check(
     ] = None,
     model: ModelName = None,
     dim: Dimension = None,
-    backend: Backend = [],  # noqa: B006 - typer's way to say a repeated option
+    backend: BackendOption = [],  # noqa: B006 - typer's way to say a repeated option
     base_url: BaseUrl = None,
     weights: Weights = None,
     task: Task = None,

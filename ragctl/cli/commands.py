@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from ragctl.cli.values import Command
 
 
-class Place(NamedTuple):
+class CommandEntry(NamedTuple):
     """A function of a module of this package, and the first paragraph of its docstring."""
 
     module: str
@@ -22,82 +22,82 @@ class Place(NamedTuple):
 
 
 COMMANDS = {
-    "ingest": Place(
+    "ingest": CommandEntry(
         "ingest",
         "ingest",
         "Make a collection true to folders of documents: embed what changed, drop what is gone.",
     ),
-    "run": Place(
+    "run": CommandEntry(
         "ingest", "run", "Carry out a pipeline file: the settings of `ingest`, written down once."
     ),
-    "plan": Place(
+    "plan": CommandEntry(
         "plan",
         "plan",
         "What a run would do, document by document, and its price; writes and sends nothing.",
     ),
-    "failures": Place(
+    "failures": CommandEntry(
         "plan",
         "failures",
         "The documents that the last runs could not index, why, and when they are tried again.",
     ),
-    "verify": Place(
+    "verify": CommandEntry(
         "verify",
         "verify",
         "Compare a collection with its marks, point by point, and with the sources of a pipeline.",
     ),
-    "init": Place(
+    "init": CommandEntry(
         "init",
         "init",
         "Write a pipeline file that runs: asks a few questions, or takes flags and asks nothing.",
     ),
-    "validate": Place(
+    "validate": CommandEntry(
         "validate",
         "validate",
         "Check pipeline files without touching anything: no network, no store, nothing written.",
     ),
-    "schema": Place(
+    "schema": CommandEntry(
         "schema",
         "schema",
         "Print the JSON Schema of pipeline files, by which editors complete and check them.",
     ),
-    "search": Place(
+    "search": CommandEntry(
         "query",
         "search",
         "Search a collection with the model that made it; the best passages come first.",
     ),
-    "eval": Place(
+    "eval": CommandEntry(
         "evaluate",
         "evaluate",
         "Measure retrieval: nDCG@10, recall, MRR, latency; compare settings, sweep dimensions.",
     ),
-    "status": Place("inspect", "status", "What a collection holds, and what made it."),
-    "collections": Place(
+    "status": CommandEntry("inspect", "status", "What a collection holds, and what made it."),
+    "collections": CommandEntry(
         "inspect",
         "collections",
         "The collections of a store, with the model and size of each.",
     ),
-    "show": Place(
+    "show": CommandEntry(
         "inspect", "show", "A document as it is indexed: its metadata and its chunks in order."
     ),
-    "delete": Place(
+    "delete": CommandEntry(
         "inspect",
         "delete",
         "Remove documents from a collection, or all of it. A later ingest finds them again.",
     ),
-    "models": Place(
+    "models": CommandEntry(
         "catalog",
         "models",
         "Embedding models: sizes, context, licence, price, and who runs them.",
     ),
-    "backends": Place(
+    "backends": CommandEntry(
         "catalog",
         "backends",
         "Who runs embedding models: protocols, addresses, keys, limits, prices.",
     ),
-    "check": Place(
+    "check": CommandEntry(
         "check", "check", "Try the store and each backend with a text or two; write nothing."
     ),
-    "schedule": Place(
+    "schedule": CommandEntry(
         "schedule",
         "schedule",
         "Print what runs a pipeline by the clock, or install it: for cron, or for systemd.",

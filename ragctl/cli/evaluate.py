@@ -12,12 +12,12 @@ from ragctl.cli import console
 from ragctl.cli.ending import ended_cleanly
 from ragctl.cli.options import (
     AsJson,
-    Backend,
+    BackendOption,
     BaseUrl,
     PipelineFile,
     StoreLocation,
     Weights,
-    choices,
+    backends,
     environ,
     opened,
     told_by,
@@ -90,7 +90,7 @@ def evaluate(
         Path | None, typer.Option("--out", metavar="FILE", help="Where --make writes them.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of --make.")] = 1,
-    backend: Backend = [],  # noqa: B006
+    backend: BackendOption = [],  # noqa: B006
     base_url: BaseUrl = None,
     weights: Weights = None,
     pipeline: PipelineFile = None,
@@ -121,7 +121,7 @@ def evaluate(
         place, found = stack.enter_context(opened(location, name, variables))
         embedder = None
         if any(setting.mode != "sparse" for setting in settings):
-            embedder = _embedder(found, place, told, choices(backend, base_url, weights))
+            embedder = _embedder(found, place, told, backends(backend, base_url, weights))
             stack.callback(embedder.close)
         from ragctl.evaluate.sweep import evaluate as measure
 
@@ -186,7 +186,7 @@ def _embedder(
     variables = told.environ if told else environ()
     return embedder_of(
         found,
-        choices=wanted or (told.embedding.providers if told else ()),  # type: ignore[arg-type]
+        backends=wanted or (told.embedding.backends if told else ()),  # type: ignore[arg-type]
         catalog=told.catalog if told else of_user(variables),
         environ=variables,
         remote="://" in place.location,

@@ -78,7 +78,7 @@ def _asked(catalog: "Catalog") -> "Answers":
     serving = catalog.serving(model.name)
     if len(serving) > 1:
         backend = _ask(
-            f"Backend ({', '.join(serving)})", model.backend, lambda t: _one_of(t, serving)
+            f"BackendOption ({', '.join(serving)})", model.backend, lambda t: _one_of(t, serving)
         )
     place = _ask("Store (a folder, or a Qdrant server's address)", "this user's data folder", str)
     store = None if place == "this user's data folder" else place
@@ -99,7 +99,7 @@ def _folder() -> str:
 
 
 def _name(text: str) -> str:
-    from ragctl.stores.base import check_name
+    from ragctl.collection.names import check_name
 
     check_name(text)
     return text
@@ -179,7 +179,7 @@ def _linked(file: Path, partial: Path) -> bool:
 
 def _next(file: Path, answers: "Answers", catalog: "Catalog") -> None:
     console.say(f"wrote {console.one_line(str(file))}; next:")
-    row = catalog.provider(answers.backend or catalog.model(answers.model).backend)
+    row = catalog.backend(answers.backend or catalog.model(answers.model).backend)
     if row.key_required and row.keys and not environ().get(row.keys[0]):
         console.say(f"  export {row.keys[0]}=…")
     for command in ("validate", "run"):

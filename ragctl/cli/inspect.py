@@ -11,7 +11,7 @@ from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store
 from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ragctl.index.state import State
+    from ragctl.collection.state import State
     from ragctl.records import Json
     from ragctl.stores.base import Collection
 
@@ -20,7 +20,7 @@ def status(
     collection: CollectionName = "docs", store: StoreLocation = None, as_json: AsJson = False
 ) -> int:
     """What a collection holds, and what made it."""
-    from ragctl.index.state import read_state
+    from ragctl.collection.state import read_state
 
     with opened(store, collection) as (place, found):
         state = read_state(found)
@@ -101,7 +101,7 @@ def show(
     as_json: AsJson = False,
 ) -> int:
     """A document as it is indexed: its metadata and its chunks in order."""
-    from ragctl.stores.base import Match
+    from ragctl.collection.conditions import Match
 
     with opened(store, collection) as (_, found):
         where = (Match("source", (source,)),)
@@ -147,7 +147,7 @@ def delete(
     as_json: AsJson = False,
 ) -> int:
     """Remove documents from a collection, or all of it. A later ingest finds them again."""
-    from ragctl.index.state import read_state
+    from ragctl.collection.state import read_state
     from ragctl.index.writer import Writer
 
     if bool(sources) == everything:

@@ -12,7 +12,7 @@ from ragctl.cli.settings import setting
 from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ragctl.catalog import Choice
+    from ragctl.catalog import BackendConfig
     from ragctl.pipeline import Pipeline
     from ragctl.stores.base import Collection, Store
 
@@ -23,7 +23,7 @@ StoreLocation = Annotated[str | None, setting("store", "PATH|URL")]
 ModelName = Annotated[str | None, setting("embedding.model", "NAME")]
 Dimension = Annotated[int | None, setting("embedding.dimension", "N")]
 Task = Annotated[str | None, setting("embedding.task", "NAME")]
-Backend = Annotated[
+BackendOption = Annotated[
     list[str],
     typer.Option(
         "--backend",
@@ -72,19 +72,19 @@ def told_by(path: Path | None) -> "Pipeline | None":
     return read_pipeline(path, environ()) if path is not None else None
 
 
-def choices(
+def backends(
     backends: Sequence[str], base_url: str | None, weights: Path | None = None
-) -> tuple["Choice", ...]:
-    """The providers that flags name, in order. Raises UsageError."""
-    from ragctl.catalog import Choice
+) -> tuple["BackendConfig", ...]:
+    """The backends that flags name, in order. Raises UsageError."""
+    from ragctl.catalog import BackendConfig
 
     if len(backends) > 1 and (base_url or weights):
         raise UsageError("--base-url and --weights go with one --backend; use a pipeline file")
     folder = str(weights.absolute()) if weights else None
     if not backends and not base_url and not folder:
         return ()
-    return tuple(Choice(name, base_url, folder) for name in backends) or (
-        Choice(None, base_url, folder),
+    return tuple(BackendConfig(name, base_url, folder) for name in backends) or (
+        BackendConfig(None, base_url, folder),
     )
 
 

@@ -92,10 +92,10 @@ def _print(report: "Report", *, as_json: bool) -> None:
 
 
 def _prices(report: "Report") -> Iterator[str]:
-    """What each provider would ask for, and how long it would take at least."""
+    """What each backend would ask for, and how long it would take at least."""
     if not report.tokens:
         return
-    for row in report.providers:
+    for row in report.backends:
         price = "price unknown" if row["cost"] is None else dollars(cast(float, row["cost"]))
         seconds = cast("float | None", row["seconds"])
         time = "" if seconds is None else f", {seconds:,.0f} s at its rate limits"

@@ -12,18 +12,18 @@ from ragctl.cli import console, hits
 from ragctl.cli.ending import ended_cleanly
 from ragctl.cli.options import (
     AsJson,
-    Backend,
+    BackendOption,
     BaseUrl,
     PipelineFile,
     StoreLocation,
     Weights,
-    choices,
+    backends,
     environ,
 )
 from ragctl.errors import DocumentError, UsageError
 
 if TYPE_CHECKING:
-    from ragctl.search import Ask, Reranker
+    from ragctl.search import Reranker, SearchOptions
     from ragctl.search.library import Searcher
     from ragctl.search.many import Tally
 
@@ -119,7 +119,7 @@ def search(
     trec: Annotated[
         Path | None, _option("--trec", "FILE", "Also write their rankings as a TREC run.")
     ] = None,
-    backend: Backend = [],  # noqa: B006
+    backend: BackendOption = [],  # noqa: B006
     base_url: BaseUrl = None,
     weights: Weights = None,
     pipeline: PipelineFile = None,
@@ -163,7 +163,7 @@ def search(
                 store=store,
                 pipeline=pipeline,
                 environ=environ(),
-                choices=choices(backend, base_url, weights),
+                backends=backends(backend, base_url, weights),
             )
         )
         judge = searcher.reranker(rerank, rerank_url)
@@ -205,7 +205,7 @@ def _offset(offset: int, page: int | None, limit: int) -> int:
 def _answer(
     searcher: "Searcher",
     queries: str,
-    ask: "Ask",
+    ask: "SearchOptions",
     judge: "Reranker | None",
     *,
     out: Path | None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ragctl.index.saved import SavedPlan
     from ragctl.index.stop import Stop
     from ragctl.pipeline import Pipeline
-    from ragctl.telling import Outcome
+    from ragctl.reporting import RunOutcome
 
 
 def carry_out(
@@ -64,11 +64,11 @@ def _ended(
     *,
     dry_run: bool,
     quiet: bool,
-) -> tuple["Outcome", BaseException | None]:
+) -> tuple["RunOutcome", BaseException | None]:
     """Carry a pipeline out; how it ended, and the error that ended it."""
     from ragctl.index.run import Run
-    from ragctl.stores.base import nobody
-    from ragctl.telling import Outcome
+    from ragctl.records import ignore
+    from ragctl.reporting import RunOutcome
 
     job, error, code, message = None, None, 0, None
     started, clock = time.time(), time.monotonic()
@@ -83,7 +83,7 @@ def _ended(
                 stop=stop,
                 progress=bar,
                 planned=bar.planned,
-                waiting=nobody if quiet else _waits,
+                waiting=ignore if quiet else _waits,
                 saved=saved,
             )
             report = job.estimate() if dry_run else job.ingest()
@@ -94,16 +94,16 @@ def _ended(
         error, code, message = failure, ending.exit_code, ending.message
     seconds = time.monotonic() - clock
     told = job.report if job else None
-    return Outcome(pipeline.collection, started, seconds, code, message, told), error
+    return RunOutcome(pipeline.collection, started, seconds, code, message, told), error
 
 
 def _waits(text: str) -> None:
     console.warn(text, level="info", event="waiting")
 
 
-def _tell(outcome: "Outcome", pipeline: "Pipeline") -> None:
+def _tell(outcome: "RunOutcome", pipeline: "Pipeline") -> None:
     """Tell whatever watches the run. Ctrl-C leaves off: it cannot change how the run ended."""
-    from ragctl.telling import tell
+    from ragctl.reporting import tell
 
     def warn(text: str) -> None:
         console.warn(f"warning: {text}", event="untold", message=text)

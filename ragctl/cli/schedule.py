@@ -13,9 +13,9 @@ from ragctl.cli.options import env_file_named, environ
 from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ragctl.catalog import Provider
+    from ragctl.catalog import Backend
     from ragctl.pipeline import Pipeline
-    from ragctl.schedule import Job, When
+    from ragctl.schedule import ScheduledJob, When
 
 # What a run looks up, and a login shell may have set: cron and systemd do not.
 _CARRIED = ("RAGCTL_HOME", "RAGCTL_CONFIG", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "HF_HOME")
@@ -58,13 +58,13 @@ def schedule(
     remove: Annotated[bool, typer.Option("--remove", help="Take it away again.")] = False,
 ) -> int:
     """Print what runs a pipeline by the clock, or install it: for cron, or for systemd."""
-    from ragctl.schedule import Job, crontab, units
+    from ragctl.schedule import ScheduledJob, crontab, units
 
     if install and remove:
         raise UsageError("give --install or --remove, not both")
     path = _absolute(file)
     if remove:
-        job = Job(_program(), path, "")
+        job = ScheduledJob(_program(), path, "")
         gone = units.remove(job, units.folder(os.environ)) if systemd else crontab.remove(job)
         console.say(f"removed: {path}" if gone else f"nothing was installed for {path}")
         return 0
@@ -95,10 +95,10 @@ def _when(every: str | None, at: str | None, calendar: str | None, *, systemd: b
     return room.of_calendar(calendar) if systemd else room.of_cron(calendar)
 
 
-def _job(path: Path, *, systemd: bool, wait: bool) -> "Job":
+def _job(path: Path, *, systemd: bool, wait: bool) -> "ScheduledJob":
     """The job, its pipeline found right both here and with what cron will know."""
     from ragctl.pipeline import read_pipeline
-    from ragctl.schedule import Job
+    from ragctl.schedule import ScheduledJob
 
     read_pipeline(path, environ())
     variables = _carried(os.environ)
@@ -109,7 +109,7 @@ def _job(path: Path, *, systemd: bool, wait: bool) -> "Job":
         console.warn(f"warning: {text}", message=text)
     if _commands_elsewhere(pipeline):
         variables["PATH"] = os.environ.get("PATH", os.defpath)
-    return Job(_program(), path, pipeline.collection, env_file, wait, variables)
+    return ScheduledJob(_program(), path, pipeline.collection, env_file, wait, variables)
 
 
 def _absolute(path: Path) -> Path:
@@ -164,14 +164,14 @@ def _missing(pipeline: "Pipeline") -> list[str]:
     ]
 
 
-def _rows(pipeline: "Pipeline") -> list["Provider"]:
+def _rows(pipeline: "Pipeline") -> list["Backend"]:
     """The backends that the pipeline names, with what it has of its own."""
-    from ragctl.catalog import Choice
+    from ragctl.catalog import BackendConfig
     from ragctl.pipeline import MODEL
 
     model = pipeline.embedding.model or MODEL
-    choices = pipeline.embedding.providers or (Choice(),)
-    return [choice.row(pipeline.catalog, model, pipeline.embedding.task) for choice in choices]
+    backends = pipeline.embedding.backends or (BackendConfig(),)
+    return [config.row(pipeline.catalog, model, pipeline.embedding.task) for config in backends]
 
 
 def _commands_elsewhere(pipeline: "Pipeline") -> bool:

@@ -30,7 +30,7 @@ def tables(given: Mapping[str, Any]) -> dict[str, Any]:
     for path, key in every():
         name = (key.flag or "").removeprefix("--").replace("-", "_")
         value = given.get(name)
-        if value in (None, []) or key.keys or path[:1] == ("sources",) or "providers" in path:
+        if value in (None, []) or key.keys or path[:1] == ("sources",) or "backends" in path:
             continue
         table = told
         for step in path[:-1]:
@@ -54,7 +54,7 @@ def _backends(embedding: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
         return {"backend": names[0]}
     if "base_url" in embedding or "weights" in embedding:
         raise UsageError("--base-url and --weights go with one --backend; use a pipeline file")
-    return {"providers": [{"backend": name} for name in names]}
+    return {"backends": [{"backend": name} for name in names]}
 
 
 def parse_pairs(pairs: list[str], option: str) -> dict[str, str]:

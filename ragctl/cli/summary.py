@@ -6,13 +6,13 @@ from ragctl.cli import console
 
 if TYPE_CHECKING:
     from ragctl.index.report import Report
-    from ragctl.telling import Outcome
+    from ragctl.reporting import RunOutcome
 
 _FAILURES_SHOWN = 20
 _LONG = ("collection", "identity", "failures", "warnings")  # not in the log's summary
 
 
-def print_outcome(outcome: "Outcome", *, dry_run: bool, quiet: bool, as_json: bool) -> None:
+def print_outcome(outcome: "RunOutcome", *, dry_run: bool, quiet: bool, as_json: bool) -> None:
     """What people see of a run. Quiet: only what is wrong, and then on standard error."""
     report = outcome.report
     wrong = outcome.exit_code != 0
@@ -59,11 +59,11 @@ def print_notes(report: "Report", *, quiet: bool = False) -> None:
 
 
 def accounts(report: "Report") -> list[str]:
-    """Who embedded how much: told where there is a choice of providers, or a free quota."""
+    """Who embedded how much: told where there is a choice of backends, or a free quota."""
     lines = []
-    for account in report.providers:
+    for account in report.backends:
         free, so_far = account["free_tokens"], account.get("tokens_so_far")
-        if len(report.providers) < 2 and free is None:
+        if len(report.backends) < 2 and free is None:
             continue
         line = (
             f"  {account['backend']}: {account['texts']:,} texts, "

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragctl.cli import console
-from ragctl.cli.options import (
-    AsJson,
-    CollectionName,
-    StoreLocation,
-    environ,
-    open_store,
-    opened,
-)
+from ragctl.cli.options import AsJson, CollectionName, StoreLocation, environ, open_store, opened
 from ragctl.cli.summary import print_notes, summary
 from ragctl.errors import DocumentError, UsageError
 

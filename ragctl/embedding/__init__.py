@@ -3,17 +3,17 @@
 from ragctl.embedding.base import Embedder, Options
 from ragctl.embedding.canary import Canary
 from ragctl.embedding.connect import connect
-from ragctl.embedding.retry import Patience
 from ragctl.embedding.stream import DocumentStream
-from ragctl.embedding.usage import Bill, Usage
+from ragctl.hosts.retry import Patience
+from ragctl.hosts.usage import Usage, UsageTotals
 
 __all__ = [
-    "Bill",
     "Canary",
     "DocumentStream",
     "Embedder",
     "Options",
     "Patience",
     "Usage",
+    "UsageTotals",
     "connect",
 ]

@@ -11,55 +11,25 @@ sent, batching, and finding the one text for which a whole batch was refused.
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragctl.catalog import Limits, Model
-from ragctl.embedding.usage import Bill
-from ragctl.errors import BackendError, DocumentError, UsageError
+from ragctl.catalog import Model, RequestLimits
+from ragctl.errors import DocumentError, UsageError
+from ragctl.hosts.errors import Refused
+from ragctl.hosts.service import Service
+from ragctl.hosts.usage import UsageTotals
 from ragctl.records import Json
 
 if TYPE_CHECKING:
     from ragctl.embedding.canary import Canary
-    from ragctl.embedding.failover import Failover, Member
+    from ragctl.embedding.failover import ConnectedBackend, Failover
     from ragctl.embedding.stream import DocumentStream
 
 Side = Literal["document", "query"]
 Vectors: TypeAlias = NDArray[np.float32]
-
-
-class Transient(BackendError):
-    """A failure that may pass: worth another try. `retry_after` is in seconds, if the host said.
-
-    `throttled`: the host has too much to do, of ours or of others. `answered`:
-    it was the host that said so; false where nothing came back from the address.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        retry_after: float | None = None,
-        throttled: bool = False,
-        answered: bool = True,
-    ) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-        self.throttled = throttled
-        self.answered = answered
-
-
-class Refused(BackendError):
-    """The host took the request and refused what it held (400, 413, 422).
-
-    `certain` is true when it is known that the texts are the reason. Else it
-    may as well be a parameter that the host does not like.
-    """
-
-    def __init__(self, message: str, certain: bool = False) -> None:
-        super().__init__(message)
-        self.certain = certain
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +67,14 @@ class Answer:
     norms: tuple[float, float] = (1.0, 1.0)
 
 
-class Wire(Protocol):
-    """One protocol to one host, or a wrapper over another Wire.
-
-    Obligations: `embed` may be called from several threads at once. It answers
-    all texts or raises: Transient, Refused, or another BackendError, which
-    ends the run. Vectors have passed every check of `answers.unit`.
-    """
-
-    def embed(self, request: Request) -> Answer: ...
-
-    def close(self) -> None: ...
+Wire: TypeAlias = Service[Request, Answer]
+"""A wire to one backend, or a wrapper over one. Vectors have passed every check of `answers.unit`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run asks of every provider: cut texts beyond the context; embed chunks together."""
+    """What a run asks of every backend: cut texts beyond the context; embed chunks together."""
 
     truncate: bool = False
     late_chunking: bool = False
@@ -125,7 +87,7 @@ _FIELD = 64  # bytes that a question may need beside its text
 class Embedder:
     """Embeds the documents and the queries of one model at one dimension.
 
-    `identity` decides whether two vectors may be compared; the provider is no
+    `identity` decides whether two vectors may be compared; the backend is no
     part of it. Close it, or use it as a context manager.
     """
 
@@ -135,14 +97,14 @@ class Embedder:
         model: Model,
         *,
         dim: int,
-        limits: Limits,
+        limits: RequestLimits,
         concurrency: int,
         options: Options,
         revision: str | None = None,
     ) -> None:
         self.model = model
         self.dim = dim
-        self.usage = Bill([member.usage for member in wire.members])
+        self.usage = UsageTotals([backend.usage for backend in wire.backends])
         self.limits = limits
         self.concurrency = concurrency
         self.options = options
@@ -160,26 +122,26 @@ class Embedder:
         self._wire = wire
 
     @property
-    def members(self) -> "Sequence[Member]":
-        """The providers in their order, each of which can be asked on its own."""
-        return self._wire.members
+    def backends(self) -> "Sequence[ConnectedBackend]":
+        """The backends in their order, each of which can be asked on its own."""
+        return self._wire.backends
 
     @property
     def failures(self) -> list[str]:
-        """Which providers failed for good so far, and why; another took over, or none was left."""
+        """Which backends failed for good so far, and why; another took over, or none was left."""
         return self._wire.failures
 
     def canary(self, stopped: threading.Event | None = None) -> "Canary | None":
         """Return what a new collection keeps, to know this model again by its vectors.
 
-        None for the built-in model, which its version names. Asks the provider
+        None for the built-in model, which its version names. Asks the backend
         if nobody has yet. Raises BackendError; Interrupted once `stopped` is set.
         """
         return self._wire.canary(stopped or threading.Event())
 
     def warm(self) -> None:
         """Load in the background what the first request needs: a client, certificates."""
-        threading.Thread(target=self.members[0].warm, name="warming", daemon=True).start()
+        threading.Thread(target=self.backends[0].warm, name="warming", daemon=True).start()
 
     def query(self, text: str) -> Vectors:
         """Return the vector of a question, shape (dim,).
@@ -200,7 +162,7 @@ class Embedder:
     def queries(self, texts: Sequence[str]) -> list[Vectors | UsageError]:
         """Return for each question its vector, shape (dim,), or why it cannot be embedded.
 
-        As many go into a request as every provider takes. Raises BackendError when the
+        As many go into a request as every backend takes. Raises BackendError when the
         backend fails.
         """
         outcomes: list[Vectors | UsageError] = []
@@ -221,7 +183,7 @@ class Embedder:
         """Questions that go together; one that no backend can embed stands alone."""
         limits = self.limits
         prompt = len((self.model.query.prompt or "").encode())
-        # A provider's first questions travel with a canary; a token is at least a byte.
+        # A backend's first questions travel with a canary; a token is at least a byte.
         most, room = max(1, limits.texts - 1), min(limits.tokens or _ROOM, limits.bytes or _ROOM)
         batch: list[str] = []
         size = 0
@@ -279,7 +241,7 @@ class Embedder:
         while parts:
             start, end = parts.pop()
             try:
-                answer = self._wire.embed(request.part(start, end))
+                answer = self._wire.call(request.part(start, end))
             except Refused as refusal:
                 if end - start == 1:
                     yield start, DocumentError(str(refusal))

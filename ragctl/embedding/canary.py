@@ -1,4 +1,4 @@
-"""Canaries: fixed texts that show whether two providers make the same vectors.
+"""Canaries: fixed texts that show whether two backends make the same vectors.
 
 A collection keeps their vectors from when it was made. Whoever is to write into
 it, or to embed its queries, must come back with nearly the same.
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ragctl.embedding.base import Answer, Refused, Request, Side, Vectors, Wire
+from ragctl.embedding.base import Answer, Request, Side, Vectors, Wire
 from ragctl.errors import BackendError
+from ragctl.hosts.errors import Refused
 from ragctl.records import Json
 
 DOCUMENTS = (
@@ -23,7 +24,7 @@ DOCUMENTS = (
 QUERY = "Wie lange müssen Rechnungen aufbewahrt werden?"
 
 THRESHOLD = 0.99
-"""Least cosine at which vectors of two providers may meet. Quantised weights of the same
+"""Least cosine at which vectors of two backends may meet. Quantised weights of the same
 model stay above it; another model, another prompt or another cut are far below."""
 
 
@@ -65,9 +66,9 @@ def texts(side: Side) -> tuple[str, ...]:
 
 
 def ask(wire: Wire, side: Side, stopped: threading.Event) -> Answer:
-    """Return a provider's answer to the canary texts of one side. Raises BackendError."""
+    """Return a backend's answer to the canary texts of one side. Raises BackendError."""
     try:
-        return wire.embed(Request(side, texts(side), stopped))
+        return wire.call(Request(side, texts(side), stopped))
     except Refused as refusal:
         raise BackendError(f"the canary texts are {refusal}") from refusal
 

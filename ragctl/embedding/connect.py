@@ -5,17 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from ragctl import catalog as catalogs
-from ragctl.catalog import Catalog, Choice, Limits, Model, Provider
+from ragctl.catalog import Backend, BackendConfig, Catalog, Model, RequestLimits
 from ragctl.embedding.base import Answer, Embedder, Options, Request, Wire
 from ragctl.embedding.canary import THRESHOLD, Canary
-from ragctl.embedding.failover import Failover, Member, nothing
+from ragctl.embedding.failover import ConnectedBackend, Failover, nothing
 from ragctl.embedding.guard import Guarded
-from ragctl.embedding.keys import LOOPBACK, Environment, Key, find
-from ragctl.embedding.limiter import Limited, Limiter, of_key
 from ragctl.embedding.proving import Proving
-from ragctl.embedding.retry import Patience, Retrying
-from ragctl.embedding.usage import Usage
 from ragctl.errors import UsageError
+from ragctl.hosts.keys import LOOPBACK, ApiKey, Environment, find
+from ragctl.hosts.rate_limits import Limited, Limiter, of_key
+from ragctl.hosts.retry import Patience, Retrying
+from ragctl.hosts.usage import Usage
 
 
 def connect(
@@ -25,7 +25,7 @@ def connect(
     task: str | None = None,
     backend: str | None = None,
     base_url: str | None = None,
-    choices: Sequence[Choice] = (),
+    backends: Sequence[BackendConfig] = (),
     catalog: Catalog | None = None,
     environ: Mapping[str, str],
     concurrency: int | None = None,
@@ -33,12 +33,12 @@ def connect(
     options: Options | None = None,
     canary: Canary | None = None,
     threshold: float = THRESHOLD,
-    trusted: Callable[[Choice], bool] = lambda choice: False,
+    trusted: Callable[[BackendConfig], bool] = lambda config: False,
     dry: bool = False,
 ) -> Embedder:
     """Return an Embedder for `model` at `dim` dimensions (None: its native size).
 
-    `choices` are the providers in order; without them `backend` (a row of the
+    `backends` are the backends in order; without them `backend` (a row of the
     catalogue; None: the model's own) at `base_url` is the only one. `task` is
     one of the model's other tasks. `canary` is what the collection keeps;
     `trusted` says whose queries need not be compared with it. `dry`: nobody will
@@ -52,120 +52,117 @@ def connect(
     size = row.size(dim)
     row = row.for_task(task)
     options = options or Options()
-    if not choices:
-        choices = (Choice(backend or row.backend, base_url, concurrency=concurrency),)
+    if not backends:
+        backends = (BackendConfig(backend or row.backend, base_url, concurrency=concurrency),)
     patience = patience or Patience()
-    choices = [choice.named(row.backend) for choice in choices]
-    providers = [choice.row(catalog, model, task) for choice in choices]
+    configs = [config.named(row.backend) for config in backends]
+    rows = [config.row(catalog, model, task) for config in configs]
     if options.late_chunking:
-        _check_late_chunking(row, providers)
-
-    members = [
-        _nobody(choice, provider, row)
+        _check_late_chunking(row, rows)
+    connected = [
+        _unasked(config, backend, row)
         if dry
-        else _member(choice, provider, row, size, environ, patience, options, trusted(choice))
-        for choice, provider in zip(choices, providers, strict=True)
+        else _backend(config, backend, row, size, environ, patience, options, trusted(config))
+        for config, backend in zip(configs, rows, strict=True)
     ]
-    builtin = any(provider.wire == "builtin" for provider in providers)
+    builtin = any(backend.wire == "builtin" for backend in rows)
     revision = row.revision
     if builtin:
-        from ragctl.embedding.builtin import VERSION
+        from ragctl.lexical.builtin import VERSION
 
         revision = VERSION
     return Embedder(
-        Failover(members, canary=canary, threshold=threshold, check=not builtin),
+        Failover(connected, canary=canary, threshold=threshold, check=not builtin),
         row,
         dim=size,
-        limits=_tightest([provider.limits for provider in providers]),
-        concurrency=providers[0].concurrency,
+        limits=_tightest([backend.limits for backend in rows]),
+        concurrency=rows[0].concurrency,
         options=options,
         revision=revision,
     )
 
 
-def _nobody(choice: Choice, provider: Provider, model: Model) -> Member:
-    """A provider that is only planned with."""
-    return Member(choice.place, Unasked(), _account(choice, provider, model))
+def _unasked(config: BackendConfig, backend: Backend, model: Model) -> ConnectedBackend:
+    """A backend that is only planned with."""
+    return ConnectedBackend(config.place, Unasked(), _account(config, backend, model))
 
 
 class Unasked:
     """The Wire of a dry run."""
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         raise AssertionError("a dry run asks nobody")
 
     def close(self) -> None:
         pass
 
 
-def _account(choice: Choice, provider: Provider, model: Model) -> Usage:
-    served = provider.models[model.name]
-    return Usage(
-        choice.place, model=served.id, price=served.price, free_tokens=provider.free_tokens
-    )
+def _account(config: BackendConfig, backend: Backend, model: Model) -> Usage:
+    served = backend.models[model.name]
+    return Usage(config.place, model=served.id, price=served.price, free_tokens=backend.free_tokens)
 
 
-def _member(
-    choice: Choice,
-    provider: Provider,
+def _backend(
+    config: BackendConfig,
+    backend: Backend,
     model: Model,
     dim: int,
     environ: Mapping[str, str],
     patience: Patience,
     options: Options,
     trusted: bool,
-) -> Member:
-    """Stack what surrounds one provider, innermost first."""
-    usage = _account(choice, provider, model)
-    key = None if provider.in_process else find(provider, environ)
-    if choice.remote and key is not None:
-        _check_remote(choice, provider, key)
-    wire, native, warm = _wire(provider, model, dim, key, usage, patience, options)
+) -> ConnectedBackend:
+    """Stack what surrounds one backend, innermost first."""
+    usage = _account(config, backend, model)
+    key = None if backend.in_process else find(backend, environ)
+    if config.remote and key is not None:
+        _check_remote(config, backend, key)
+    wire, native, warm = _wire(backend, model, dim, key, usage, patience, options)
     limiter = (
-        Limiter(provider.rates, provider.concurrency)
-        if provider.in_process
+        Limiter(backend.rates, backend.concurrency)
+        if backend.in_process
         else of_key(
-            urlsplit(provider.base_url or "").netloc,
+            urlsplit(backend.base_url or "").netloc,
             key,
-            provider.rates,
-            provider.concurrency,
+            backend.rates,
+            backend.concurrency,
         )
     )
     wire = Limited(wire, limiter, usage, patience.total)
     wire = Retrying(wire, patience)
     wire = Proving(wire)
-    wire = Guarded(wire, model, provider, usage, truncate=options.truncate, native=native)
-    return Member(choice.place, wire, usage, warm, trusted)
+    wire = Guarded(wire, model, backend, usage, truncate=options.truncate, native=native)
+    return ConnectedBackend(config.place, wire, usage, warm, trusted)
 
 
 def _wire(
-    provider: Provider,
+    backend: Backend,
     model: Model,
     dim: int,
-    key: Key | None,
+    key: ApiKey | None,
     usage: Usage,
     patience: Patience,
     options: Options,
 ) -> tuple[Wire, bool, Callable[[], None]]:
     """Return the wire itself, whether it can be told to cut long texts, and how to warm it."""
-    if provider.wire == "builtin":
+    if backend.wire == "builtin":
         from ragctl.embedding.wires.builtin import Builtin
 
         return Builtin(dim, usage), False, nothing
-    if provider.wire == "sentence-transformers":
+    if backend.wire == "sentence-transformers":
         from ragctl.embedding.wires.sentence_transformers import SentenceTransformers
 
-        return SentenceTransformers(model, provider, dim, usage, options), True, nothing
-    if provider.wire == "fastembed":
+        return SentenceTransformers(model, backend, dim, usage, options), True, nothing
+    if backend.wire == "fastembed":
         from ragctl.embedding.wires.fastembed import FastEmbed
 
-        return FastEmbed(model, provider, dim, usage, options), True, nothing
-    from ragctl.embedding.http import Api
-    from ragctl.embedding.wires.rest_wires import REST
+        return FastEmbed(model, backend, dim, usage, options), True, nothing
+    from ragctl.embedding.wires.registry import REST
+    from ragctl.hosts.http import Api
 
-    protocol = REST[provider.wire]
-    assert provider.base_url is not None, "the catalogue has an address for every host"
-    url = protocol.address(provider.base_url, key)
+    protocol = REST[backend.wire]
+    assert backend.base_url is not None, "the catalogue has an address for every host"
+    url = protocol.address(backend.base_url, key)
     warn_of_plain_http(url, key)
     api = Api(
         url,
@@ -173,41 +170,41 @@ def _wire(
         words=protocol.words,
         usage=usage,
         patience=patience,
-        connections=provider.concurrency,
+        connections=backend.concurrency,
         auth=protocol.auth,
-        key_variable=provider.keys[0] if provider.keys else None,
+        key_variable=backend.keys[0] if backend.keys else None,
     )
-    return protocol(api, model, provider, dim, options), protocol.truncates, api.warm
+    return protocol(api, model, backend, dim, options), protocol.truncates, api.warm
 
 
-def _check_remote(choice: Choice, provider: Provider, key: Key) -> None:
+def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:
     """A collection on a server must not be able to have a key sent to whom it likes."""
-    if urlsplit(provider.base_url or "").hostname not in LOOPBACK:
+    if urlsplit(backend.base_url or "").hostname not in LOOPBACK:
         raise UsageError(
-            f"the collection says that {provider.name} is at {choice.base_url}; to send the key in "
+            f"the collection says that {backend.name} is at {config.base_url}; to send the key in "
             f"{key.variable} there, say so with --base-url or in a pipeline file"
         )
 
 
-def _check_late_chunking(model: Model, providers: Sequence[Provider]) -> None:
-    for provider in providers:
-        if not (model.late_chunking and "late_chunking" in provider.models[model.name].fields):
+def _check_late_chunking(model: Model, backends: Sequence[Backend]) -> None:
+    for backend in backends:
+        if not (model.late_chunking and "late_chunking" in backend.models[model.name].fields):
             raise UsageError(
-                f"late chunking of {model.name} is not offered by {provider.name}; "
+                f"late chunking of {model.name} is not offered by {backend.name}; "
                 "it is by jina, for jina-embeddings-v3 and -v4"
             )
 
 
-def _tightest(limits: Sequence[Limits]) -> Limits:
-    """Return limits that every provider accepts."""
-    return Limits(
+def _tightest(limits: Sequence[RequestLimits]) -> RequestLimits:
+    """Return limits that every backend accepts."""
+    return RequestLimits(
         min(limit.texts for limit in limits),
         min((limit.tokens for limit in limits if limit.tokens), default=None),
         min((limit.bytes for limit in limits if limit.bytes), default=None),
     )
 
 
-def warn_of_plain_http(url: str, key: Key | None) -> None:
+def warn_of_plain_http(url: str, key: ApiKey | None) -> None:
     parts = urlsplit(url)
     if key is not None and parts.scheme == "http" and parts.hostname not in LOOPBACK:
         warnings.warn(

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from ragctl import chunking
-from ragctl.catalog import Model, Provider
-from ragctl.embedding.base import Answer, Refused, Request, Wire
-from ragctl.embedding.usage import Usage
+from ragctl.catalog import Backend, Model
+from ragctl.embedding.base import Answer, Request, Wire
+from ragctl.hosts.errors import Refused
+from ragctl.hosts.usage import Usage
 
 RATIO = 1.3
 """Tokens of a model's own vocabulary to those of o200k_base: a margin, not a bound.
@@ -27,7 +28,7 @@ class Guarded:
         self,
         wire: Wire,
         model: Model,
-        provider: Provider,
+        backend: Backend,
         usage: Usage,
         *,
         truncate: bool,
@@ -36,21 +37,21 @@ class Guarded:
         """`truncate`: texts may be cut. `native`: the wire tells the host so."""
         self._wire = wire
         self._name = model.name
-        self._host = provider.name
+        self._host = backend.name
         self._usage = usage
-        own, there = model.context, provider.models[model.name].context
+        own, there = model.context, backend.models[model.name].context
         self._context = min((size for size in (own, there) if size), default=None)
         self._prompts = {
             "document": model.document.prompt or "",
             "query": model.query.prompt or "",
         }
         self._truncate = truncate
-        self._left_to_host = native if truncate else provider.truncation == "refuses"
+        self._left_to_host = native if truncate else backend.truncation == "refuses"
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         if self._context is not None and not self._left_to_host:
             request = self._checked(request, self._context)
-        return self._wire.embed(request)
+        return self._wire.call(request)
 
     def _checked(self, request: Request, context: int) -> Request:
         """Return the request with no text too long. Raises Refused where none may be cut."""

@@ -3,8 +3,9 @@
 import threading
 from dataclasses import replace
 
-from ragctl.embedding.base import Answer, Refused, Request, Side, Wire
+from ragctl.embedding.base import Answer, Request, Side, Wire
 from ragctl.errors import BackendError
+from ragctl.hosts.errors import Refused
 
 _PLAIN = "text"
 
@@ -22,10 +23,10 @@ class Proving:
         self._passed: set[tuple[Side, bool]] = set()
         self._lock = threading.Lock()
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         kind = (request.side, request.together)
         try:
-            answer = self._wire.embed(request)
+            answer = self._wire.call(request)
         except Refused as refusal:
             blamed = len(request.texts) == 1
             if not refusal.certain and (blamed or kind not in self._passed):
@@ -39,7 +40,7 @@ class Proving:
     def _prove(self, request: Request, refusal: Refused) -> None:
         """Raise BackendError if not even a plain word passes: then it is not the texts."""
         try:
-            self._wire.embed(replace(request, texts=(_PLAIN,), tokens=1))
+            self._wire.call(replace(request, texts=(_PLAIN,), tokens=1))
         except Refused:
             raise BackendError(f"{refusal} (a plain one-word text is refused too)") from refusal
 

@@ -7,11 +7,11 @@ from typing import Any, cast
 import numpy as np
 
 from ragctl.catalog import Model
+from ragctl.collection.payload import Payload
+from ragctl.collection.points import context_of
 from ragctl.embedding import answers
 from ragctl.embedding.base import Vectors
 from ragctl.errors import UsageError
-from ragctl.index.points import context_of
-from ragctl.stores.base import Payload
 
 BUILTIN = "builtin"
 
@@ -72,7 +72,7 @@ def documents_at(vectors: Vectors, payloads: Sequence[Payload], dim: int, model:
 
 
 def _builtin(texts: Sequence[str], dim: int) -> Vectors:
-    from ragctl.embedding.builtin import embed
+    from ragctl.lexical.builtin import embed
 
     return embed(texts, dim) if texts else np.empty((0, dim), np.float32)
 

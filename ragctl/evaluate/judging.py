@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from ragctl.collection.conditions import Match
+from ragctl.collection.points import context_of
 from ragctl.errors import UsageError
 from ragctl.evaluate.questions import Judgement, Question, Questions
-from ragctl.index.points import context_of
-from ragctl.stores.base import Collection, Match
+from ragctl.stores.base import Collection
 
 By = Literal["document", "chunk"]
 Qrels = Mapping[str, Mapping[str, int]]  # question → unit → grade

@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ragctl.embedding.usage import Bill
 from ragctl.evaluate.compare import Difference
 from ragctl.evaluate.measures import NDCG, mean, names
 from ragctl.evaluate.sweep import ALL, Evaluation, Result
+from ragctl.hosts.usage import UsageTotals
 from ragctl.records import Json
 from ragctl.stores.base import Collection
 
@@ -52,7 +52,7 @@ def name_of(result: Result) -> str:
 
 
 def to_json(
-    evaluation: Evaluation, collection: Collection, *, questions: int, bill: Bill | None
+    evaluation: Evaluation, collection: Collection, *, questions: int, bill: UsageTotals | None
 ) -> dict[str, Json]:
     """The document of `--json`. `questions`: how many the set has."""
     judged = evaluation.judged
@@ -137,7 +137,7 @@ def title(evaluation: Evaluation, collection: Collection) -> str:
     return f"{collection.name}: {model}, {count:,} questions, judged by {unit}"
 
 
-def head(evaluation: Evaluation, collection: Collection, bill: Bill | None) -> list[str]:
+def head(evaluation: Evaluation, collection: Collection, bill: UsageTotals | None) -> list[str]:
     """What is said above the tables."""
     lines = [title(evaluation, collection)]
     if len(evaluation.results) == 1:

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from ragctl import chunking
+from ragctl.collection.payload import SparseVector
 from ragctl.embedding import Embedder
 from ragctl.embedding.base import Request, Vectors
 from ragctl.errors import DocumentError, UsageError
 from ragctl.evaluate.judging import By
 from ragctl.evaluate.questions import Question
 from ragctl.evaluate.setting import Setting
-from ragctl.search import Ask, Mode
+from ragctl.search import Mode, SearchOptions
 from ragctl.search.find import sparse_side, terms
-from ragctl.stores.base import Collection, Fusion, Query, Scored, SparseVector
+from ragctl.stores.base import Collection, Fusion, Query, Scored
 
 _TIMED = 50  # questions embedded one by one, as a search does; the others go in batches
 _BATCH = 64
@@ -72,7 +73,7 @@ def ask(collection: Collection, questions: Sequence[Question], embedder: Embedde
 
 def _fusion(embedder: Embedder | None) -> Fusion:
     """How a search fuses where nobody says: by the model's own weight."""
-    return Ask().fused(embedder.model.dense_weight if embedder is not None else 1.0)
+    return SearchOptions().fused(embedder.model.dense_weight if embedder is not None else 1.0)
 
 
 def _embedded(
@@ -123,7 +124,7 @@ def run(
     by: By,
     ranks: int,
 ) -> Ranked:
-    """Ask every question; `dense`: the questions' vectors as this collection's are.
+    """SearchOptions every question; `dense`: the questions' vectors as this collection's are.
 
     The first search is made twice, so that what opens with it is not measured.
     """

@@ -5,11 +5,11 @@ from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any, Literal
 
+from ragctl.collection.settings import QUANTIZATIONS
 from ragctl.errors import UsageError
 from ragctl.records import Json
 from ragctl.search import MODES, Mode
 from ragctl.stores.base import Fusion, Rescore
-from ragctl.stores.settings import QUANTIZATIONS
 
 _MOST = 64  # settings of one sweep
 

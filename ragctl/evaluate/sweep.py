@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder
 from ragctl.errors import UsageError
 from ragctl.evaluate import measures
@@ -15,7 +16,8 @@ from ragctl.evaluate.questions import Questions
 from ragctl.evaluate.run import Asked, Ranked, ask, run
 from ragctl.evaluate.setting import Setting
 from ragctl.evaluate.temporary import temporary
-from ragctl.stores.base import Collection, Settings, Store, nobody
+from ragctl.records import ignore
+from ragctl.stores.base import Collection, Store
 
 ALL = "all"
 _BITS = {
@@ -64,7 +66,7 @@ def evaluate(
     embedder: Embedder | None,
     by: By | None = None,
     cuts: Sequence[int] = (5, 10),
-    told: Callable[[str], None] = nobody,
+    told: Callable[[str], None] = ignore,
 ) -> Evaluation:
     """Try every setting. `embedder` may be None where all are sparse.
 

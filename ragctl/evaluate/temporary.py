@@ -16,12 +16,14 @@ from itertools import islice
 import numpy as np
 
 from ragctl.catalog import Model
+from ragctl.collection.payload import Point
+from ragctl.collection.settings import Settings
 from ragctl.embedding.base import Vectors
 from ragctl.errors import Locked
 from ragctl.evaluate.cutting import documents_at
 from ragctl.evaluate.setting import Setting
 from ragctl.stores import open_store
-from ragctl.stores.base import Batch, Collection, Point, Settings, Store
+from ragctl.stores.base import Batch, Collection, Store
 
 _POINTS = 256  # written at a time
 _NAME = 80  # characters of the collection's name in that of a temporary one

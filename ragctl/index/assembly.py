@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ragctl.index.points import PreparedDocument
+from ragctl.collection.payload import Payload, Point, Vector
+from ragctl.collection.points import PreparedDocument
 from ragctl.index.writer import Writer
 from ragctl.records import Json
-from ragctl.stores.base import Payload, Point, Vector
 
 
 @dataclass(slots=True)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from ragctl.collection import origin
 from ragctl.embedding import canary
 from ragctl.embedding.guard import RATIO
-from ragctl.embedding.usage import Bill
 from ragctl.errors import BudgetReached, UsageError
-from ragctl.index import origin
+from ragctl.hosts.usage import UsageTotals
 from ragctl.pipeline import Budget
 from ragctl.records import Json
 from ragctl.stores.base import Collection
@@ -73,9 +73,9 @@ class Ledger:
     """
 
     def __init__(
-        self, budget: Budget, bill: Bill, collection: Collection | None, now: float
+        self, budget: Budget, bill: UsageTotals, collection: Collection | None, now: float
     ) -> None:
-        """Raises UsageError for a limit of cost where a provider's price is not known."""
+        """Raises UsageError for a limit of cost where a backend's price is not known."""
         prices = [account.price for account in bill.accounts]
         self._limits = _limits(budget, days(collection), today(now))
         if any(limit.of_cost for limit in self._limits):
@@ -176,7 +176,7 @@ def _limits(budget: Budget, before: Mapping[str, Spent], day: str) -> list[_Limi
     return found
 
 
-def _check_prices(bill: Bill, limits: Sequence[_Limit]) -> None:
+def _check_prices(bill: UsageTotals, limits: Sequence[_Limit]) -> None:
     for account in bill.accounts:
         if account.price is None:
             name = next(limit.name for limit in limits if limit.of_cost)

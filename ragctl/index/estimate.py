@@ -3,18 +3,18 @@
 from dataclasses import replace
 from itertools import islice
 
+from ragctl.collection.points import PreparedDocument
+from ragctl.collection.state import Stored
 from ragctl.errors import DocumentError
-from ragctl.index.plan import Task
-from ragctl.index.points import PreparedDocument
-from ragctl.index.prepare import Limits, Same, parsers
+from ragctl.index.plan import WorkItem
+from ragctl.index.prepare import ProcessLimits, Same, parsers
 from ragctl.index.report import Change, Progress, Report
 from ragctl.index.reuse import Reuse
-from ragctl.index.state import Stored
 from ragctl.index.stop import Stop
 from ragctl.index.survey import Survey
-from ragctl.limited import Ended
 from ragctl.stores.base import Collection
 from ragctl.stores.size import Size, foretell
+from ragctl.workers import Ended
 
 _WHAT = {"new": "added", "changed": "updated", "recipe": "rechunked", "incomplete": "repaired"}
 _WHY = {
@@ -48,7 +48,7 @@ class Estimate:
         self._points = sum(max(1, d.chunks) for d in surveyed.state.documents.values())
         self._texts: list[int] = []  # bytes of each chunk that was read
 
-    def read(self, limits: Limits, progress: Progress, stop: Stop) -> None:
+    def read(self, limits: ProcessLimits, progress: Progress, stop: Stop) -> None:
         """Read every file of the plan."""
         tasks = {task.stat.file: task for task in self._plan.tasks}
         with parsers(limits, self._plan.tasks) as pool:
@@ -90,12 +90,12 @@ class Estimate:
     def _failed(self, file: str, error: Exception) -> None:
         self._report.fail(file, str(error).removeprefix(f"{file}: "), file)
 
-    def _same(self, item: Same, task: Task) -> None:
+    def _same(self, item: Same, task: WorkItem) -> None:
         self._report.documents.unchanged += 1
         if task.why == "changed":
             self._changes.append(Change(item.source, "restamped", "its file has another time"))
 
-    def _document(self, document: PreparedDocument, task: Task) -> None:
+    def _document(self, document: PreparedDocument, task: WorkItem) -> None:
         for warning in document.warnings:
             self._report.warn(document.source, warning)
         known = any(d.source == document.source and d.digest for d in task.stored)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from ragctl.index.plan import Plan, Task
-from ragctl.index.points import digest
-from ragctl.index.report import Failure
+from ragctl.collection.points import digest
+from ragctl.index.plan import Plan, WorkItem
+from ragctl.index.report import DocumentFailure
 from ragctl.records import Json
 from ragctl.stores.base import Collection
 
@@ -52,7 +52,7 @@ class Failed:
         """Whether it is not due yet. Under a clock that was set back it is."""
         return self.last <= now < self.due
 
-    def is_of(self, task: Task, terms: str) -> bool:
+    def is_of(self, task: WorkItem, terms: str) -> bool:
         """Whether it is the same file, unchanged, to be read on the same terms."""
         stat = task.stat
         now = (stat.root, stat.size, stat.mtime_ns, _terms(task, terms))
@@ -92,7 +92,7 @@ def read(collection: Collection | None) -> dict[str, Failed]:
     }
 
 
-def _terms(task: Task, terms: str) -> str:
+def _terms(task: WorkItem, terms: str) -> str:
     return digest(task.recipe.encode(), terms.encode())
 
 
@@ -114,12 +114,12 @@ def held_back(
     return replace(plan, tasks=tasks), list(waiting.values())
 
 
-def told(failed: Failed) -> list[Failure]:
+def told(failed: Failed) -> list[DocumentFailure]:
     """What a report says of a file that was not tried."""
     when = datetime.fromtimestamp(failed.due, UTC).strftime("%Y-%m-%d %H:%M")
     times = "once" if failed.tries == 1 else f"{failed.tries} times"
     return [
-        Failure(
+        DocumentFailure(
             source,
             f"{reason} (failed {times}; next try after {when} UTC, or now with --retry-failed)",
             failed.file,
@@ -131,8 +131,8 @@ def told(failed: Failed) -> list[Failure]:
 
 def noted(
     known: Mapping[str, Failed],
-    tasks: Sequence[Task],
-    failures: Iterable[Failure],
+    tasks: Sequence[WorkItem],
+    failures: Iterable[DocumentFailure],
     *,
     terms: str,
     held: Iterable[Failed],
@@ -166,7 +166,7 @@ def noted(
 
 
 def _after(
-    before: Failed | None, task: Task, terms: str, errors: list[tuple[str, str]], now: float
+    before: Failed | None, task: WorkItem, terms: str, errors: list[tuple[str, str]], now: float
 ) -> Failed:
     stat = task.stat
     first = Failed(

@@ -1,17 +1,17 @@
-"""What a plan costs, and how long it takes at least, at each provider."""
+"""What a plan costs, and how long it takes at least, at each backend."""
 
 import math
 from collections.abc import Iterator, Sequence
 
-from ragctl.catalog import Provider
-from ragctl.embedding.usage import Usage
+from ragctl.catalog import Backend
+from ragctl.hosts.usage import Usage
 from ragctl.records import Json
 
 
 def forecast(
-    rows: Sequence[Provider], accounts: Sequence[Usage], texts: int, tokens: int
+    rows: Sequence[Backend], accounts: Sequence[Usage], texts: int, tokens: int
 ) -> Iterator[dict[str, Json]]:
-    """For each provider what it would be sent if it embedded all of it.
+    """For each backend what it would be sent if it embedded all of it.
 
     `seconds` is what its rate limits ask for; None where no limit is known.
     """
@@ -34,11 +34,11 @@ def forecast(
         }
 
 
-def _requests(row: Provider, texts: int, tokens: int) -> int:
+def _requests(row: Backend, texts: int, tokens: int) -> int:
     by_tokens = math.ceil(tokens / row.limits.tokens) if row.limits.tokens else 0
     return max(math.ceil(texts / row.limits.texts), by_tokens)
 
 
-def _seconds(row: Provider, requests: int, tokens: int) -> float | None:
+def _seconds(row: Backend, requests: int, tokens: int) -> float | None:
     amounts = ((requests, row.rates.requests), (tokens, row.rates.tokens))
     return max((60 * amount / limit for amount, limit in amounts if limit), default=None)

@@ -11,22 +11,24 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from ragctl.collection.conditions import Match
+from ragctl.collection.payload import Payload, Vector
+from ragctl.collection.points import PreparedDocument, namespace, payloads, point_ids
+from ragctl.collection.state import State, Stored
 from ragctl.embedding.base import Embedder, Vectors
 from ragctl.embedding.stream import DocumentStream
 from ragctl.errors import BudgetReached, DocumentError, Interrupted
 from ragctl.index.assembly import Assembly, OpenFile
 from ragctl.index.budget import Ledger
-from ragctl.index.plan import Plan, Task, check_removal, renames
-from ragctl.index.points import PreparedDocument, namespace, payloads, point_ids
+from ragctl.index.plan import Plan, WorkItem, check_removal, renames
 from ragctl.index.prepare import FileEnd, Item, Recipe, Same
 from ragctl.index.report import Progress, Report
 from ragctl.index.reuse import Reuse
-from ragctl.index.state import State, Stored
 from ragctl.index.stop import Stop
 from ragctl.index.verify import Damage
 from ragctl.index.writer import Writer
-from ragctl.limited import Ended, Pool
-from ragctl.stores.base import Collection, Match, Payload, Vector
+from ragctl.stores.base import Collection
+from ragctl.workers import Ended, Pool
 
 _GROUP_CHUNKS = 128  # documents are compared with the store in groups of about so many chunks,
 _GROUP_SECONDS = 0.2  # or when the first of them has waited so long
@@ -59,7 +61,7 @@ class Ingest:
         self._space = namespace(collection.name)
         self._writer = Writer(collection)
         self._waiting: dict[str, list[tuple[Assembly, int]]] = {}  # by hash of the text sent
-        self._group: list[tuple[Task, OpenFile, PreparedDocument]] = []
+        self._group: list[tuple[WorkItem, OpenFile, PreparedDocument]] = []
         self._group_since = 0.0
         self._vanished: list[Stored] = []
         self._added: Counter[str] = Counter()  # digests of documents new in this run
@@ -117,7 +119,7 @@ class Ingest:
 
     def _item(
         self,
-        task: Task,
+        task: WorkItem,
         file: OpenFile,
         item: Item | Ended | None,
         stream: DocumentStream[str],
@@ -153,7 +155,7 @@ class Ingest:
         if file.ended and not file.outstanding:
             self.report.left -= 1
 
-    def _file_end(self, task: Task, file: OpenFile, end: FileEnd) -> None:
+    def _file_end(self, task: WorkItem, file: OpenFile, end: FileEnd) -> None:
         """All of the file was read: seal it when its last document is written."""
         if file.restat or file.seen != {file.file}:
             stat = task.stat
@@ -236,7 +238,7 @@ class Ingest:
 
     def _assembly(
         self,
-        task: Task,
+        task: WorkItem,
         file: OpenFile,
         document: PreparedDocument,
         stored: Mapping[str, Payload] | None,

@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ragctl.collection.points import FileStat
+from ragctl.collection.state import State, Stored
 from ragctl.errors import PruneRefused
-from ragctl.index.points import FileStat
-from ragctl.index.state import State, Stored
 
 PRUNE_ALWAYS = 10  # documents that may go without asking, whatever their share
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class WorkItem:
     """A file to read, why, and the documents of it that the store has."""
 
     stat: FileStat
@@ -30,7 +30,7 @@ class Task:
 class Plan:
     """`unchanged`: documents that stand. `removed`: sources whose points go, last of all."""
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[WorkItem, ...]
     unchanged: int
     removed: tuple[Stored, ...]
     elsewhere: int  # documents of other roots, left alone
@@ -56,7 +56,7 @@ def make_plan(
     `keep`: files to leave alone though not found. `looked_at`: the only files that
     this run has to do with.
     """
-    tasks: list[Task] = []
+    tasks: list[WorkItem] = []
     unchanged = 0
     present = {stat.file for stat in found if looked_at(stat.file)}
     for stat in found:
@@ -68,7 +68,7 @@ def make_plan(
         if why is None:
             unchanged += len(stored)
         else:
-            tasks.append(Task(stat, wanted, why, stored))
+            tasks.append(WorkItem(stat, wanted, why, stored))
     gone = [d for d in state.documents.values() if d.file not in present and not keep(d.file)]
     removed = tuple(d for d in gone if d.root in scopes and looked_at(d.file))
     return Plan(tuple(tasks), unchanged, removed, elsewhere=len(gone) - len(removed))

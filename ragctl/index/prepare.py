@@ -9,11 +9,8 @@ from pathlib import Path
 
 from ragctl import chunking
 from ragctl.chunking import split
-from ragctl.embedding.language import detect
-from ragctl.embedding.sparse import Sparse, SparseConfig
-from ragctl.errors import DocumentError
-from ragctl.index.plan import Task
-from ragctl.index.points import (
+from ragctl.collection.payload import SparseVector
+from ragctl.collection.points import (
     PreparedChunk,
     PreparedDocument,
     context_of,
@@ -21,11 +18,14 @@ from ragctl.index.points import (
     embedded_text,
     text_hash,
 )
+from ragctl.errors import DocumentError
+from ragctl.index.plan import WorkItem
 from ragctl.index.windows import windows
-from ragctl.limited import Pool
+from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.languages import detect
 from ragctl.loaders import LoadOptions, format_of, load
 from ragctl.records import Chunk, Document, Json
-from ragctl.stores.base import SparseVector
+from ragctl.workers import Pool
 
 _READ = 1 << 20
 _WORTH = 500_000  # bytes of files that take about as long as the start of a process
@@ -56,7 +56,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProcessLimits:
     """Of parsing: worker processes, seconds a file, bytes of memory a process."""
 
     workers: int
@@ -83,7 +83,7 @@ class Recipe:
     window: int | None = None
     sparse: SparseConfig | None = None
 
-    def job(self, task: Task) -> Job:
+    def job(self, task: WorkItem) -> Job:
         """The work that a task of the plan is."""
         kind = format_of(task.stat.file)
         source = self.sources[task.stat.origin]
@@ -123,7 +123,7 @@ class FileEnd:
 Item = PreparedDocument | Same | DocumentError | FileEnd
 
 
-def parsers(limits: Limits, tasks: Sequence[Task]) -> Pool:
+def parsers(limits: ProcessLimits, tasks: Sequence[WorkItem]) -> Pool:
     """The processes in which files are prepared, no more than pay for their start."""
     size = sum(task.stat.size for task in tasks)
     return Pool(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ragctl.embedding.usage import Bill
+from ragctl.hosts.usage import UsageTotals
 from ragctl.records import Json
 from ragctl.stores.size import Size
 
@@ -30,7 +30,7 @@ class Chunks:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class DocumentFailure:
     """`file`: of the document, where the run had one to read. `waits`: it was not tried again."""
 
     source: str
@@ -72,14 +72,14 @@ class Report:
     identity: Mapping[str, Json]
     documents: Documents = field(default_factory=Documents)
     chunks: Chunks = field(default_factory=Chunks)
-    tokens: int = 0  # billed by the provider where it says so, else o200k_base tokens sent
+    tokens: int = 0  # billed by the backend where it says so, else o200k_base tokens sent
     requests: int = 0
     cost: float | None = None  # US dollars at list price; None where no price is known
-    providers: list[dict[str, Json]] = field(default_factory=list)
+    backends: list[dict[str, Json]] = field(default_factory=list)
     changes: list[Change] | None = None  # of a plan
     size: Size | None = None  # of the collection, when a plan is carried out
-    failures: list[Failure] = field(default_factory=list)
-    warnings: list[Failure] = field(default_factory=list)
+    failures: list[DocumentFailure] = field(default_factory=list)
+    warnings: list[DocumentFailure] = field(default_factory=list)
     skipped: int = 0  # files of unknown type
     elsewhere: int = 0  # documents of other roots, left alone
     left: int = 0  # files that a run which ended early did not come to
@@ -88,7 +88,7 @@ class Report:
 
     def fail(self, source: str, error: str, file: str | None = None, waits: bool = False) -> None:
         self.documents.failed += 1
-        self.failures.append(Failure(source, error, file, waits))
+        self.failures.append(DocumentFailure(source, error, file, waits))
 
     def failed_beyond(self, percent: float) -> bool:
         """Whether more than that share of the documents failed; at 0, whether any did."""
@@ -106,14 +106,14 @@ class Report:
             self.stages[name] = self.stages.get(name, 0.0) + time.monotonic() - began
 
     def warn(self, source: str, text: str) -> None:
-        self.warnings.append(Failure(source, text))
+        self.warnings.append(DocumentFailure(source, text))
 
-    def bill(self, bill: Bill) -> None:
-        """Take over what was sent to whom and at what price. A provider never asked is left out."""
+    def bill(self, bill: UsageTotals) -> None:
+        """Take over what was sent to whom and at what price. A backend never asked is left out."""
         self.requests = bill.requests
         self.tokens = bill.tokens
         self.cost = bill.cost
-        self.providers = [account.to_json() for account in bill.accounts if account.requests]
+        self.backends = [account.to_json() for account in bill.accounts if account.requests]
 
     def to_json(self) -> dict[str, Json]:
         whole: dict[str, Json] = {
@@ -126,7 +126,7 @@ class Report:
             "tokens": self.tokens,
             "requests": self.requests,
             "cost": None if self.cost is None else round(self.cost, 8),
-            "providers": list(self.providers),
+            "backends": list(self.backends),
             "failures": [
                 {"source": f.source, "error": f.error, "waiting": f.waits} for f in self.failures
             ],

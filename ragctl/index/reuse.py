@@ -3,7 +3,9 @@
 from collections.abc import Collection as Values
 from collections.abc import Iterator, Sequence
 
-from ragctl.stores.base import Collection, Match, Payload, Point, Vector
+from ragctl.collection.conditions import Match
+from ragctl.collection.payload import Payload, Point, Vector
+from ragctl.stores.base import Collection
 
 _SOME = 256  # values in one filter, and vectors looked up at a time
 

@@ -6,25 +6,27 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from ragctl.catalog import Choice
+from ragctl.catalog import BackendConfig
+from ragctl.collection import origin
 from ragctl.embedding.base import Embedder
 from ragctl.errors import BudgetReached, IdentityMismatch
-from ragctl.index import failures, origin
+from ragctl.index import failures
 from ragctl.index.budget import Ledger
 from ragctl.index.estimate import Estimate
 from ragctl.index.forecast import forecast
 from ragctl.index.ingest import Ingest
 from ragctl.index.plan import Plan
-from ragctl.index.prepare import Limits, parsers
+from ragctl.index.prepare import ProcessLimits, parsers
 from ragctl.index.report import Progress, Report
 from ragctl.index.saved import SavedPlan
 from ragctl.index.scan import Scan, scan
 from ragctl.index.stop import Stop
 from ragctl.index.survey import Survey, connect_for, settled, survey, with_canary
 from ragctl.index.verify import Damage, inspect
-from ragctl.limited import Pool
 from ragctl.pipeline import Pipeline
-from ragctl.stores.base import Collection, Store, Told, nobody
+from ragctl.records import Notify, ignore
+from ragctl.stores.base import Collection, Store
+from ragctl.workers import Pool
 
 
 def _quiet(plan: Plan, found: Scan) -> None:
@@ -46,7 +48,7 @@ class Run:
     stop: Stop = field(default_factory=Stop)
     progress: Progress = field(default_factory=Progress)
     planned: Callable[[Plan, Scan], None] = _quiet
-    waiting: Told = nobody
+    waiting: Notify = ignore
     saved: SavedPlan | None = None
     repair: bool = False
     clock: Callable[[], float] = time.time
@@ -139,25 +141,25 @@ class Run:
             ended=ended,
             now=now,
         )
-        if report.providers:
-            notes["billed"] = origin.billed_with(collection, report)
-        if report.providers or ledger.set_aside:
+        if report.backends:
+            notes["billed"] = origin.billed_with(collection, report.backends)
+        if report.backends or ledger.set_aside:
             notes["spent"] = ledger.noted()
         if notes:
             collection.note(notes)
 
     def _tell(self, report: Report, embedder: Embedder) -> None:
-        """Warn of what the providers did that nobody would see in the counts."""
+        """Warn of what the backends did that nobody would see in the counts."""
         accounts = embedder.usage.accounts
         if len(accounts) > 1:  # of one alone the error itself tells
             for failure in embedder.failures:
-                report.warn("provider", failure)
+                report.warn("backend", failure)
         for account in accounts:
             if account.cut:
                 report.warn(account.name, f"{account.cut} texts were cut to the model's context")
 
     def estimate(self) -> Report:
-        """What `ingest` would do and send; nothing is written, no provider asked.
+        """What `ingest` would do and send; nothing is written, no backend asked.
 
         Raises IdentityMismatch, after the report says what it would take to embed
         all of it anew, where the collection is of another model.
@@ -200,12 +202,12 @@ class Run:
     def _forecast(
         self, report: Report, collection: Collection | None, embedder: Embedder, now: float
     ) -> None:
-        """The price and the time of a plan at each provider, and whether the budget has room."""
+        """The price and the time of a plan at each backend, and whether the budget has room."""
         accounts = embedder.usage.accounts
         model = embedder.model
-        choices = settled(self.pipeline, collection).providers or (Choice(),)
-        rows = [choice.row(self.pipeline.catalog, model.name) for choice in choices]
-        report.providers = list(forecast(rows, accounts, report.chunks.embedded, report.tokens))
+        backends = settled(self.pipeline, collection).backends or (BackendConfig(),)
+        rows = [config.row(self.pipeline.catalog, model.name) for config in backends]
+        report.backends = list(forecast(rows, accounts, report.chunks.embedded, report.tokens))
         if accounts[0].price is not None:
             report.cost = report.tokens * accounts[0].price / 1e6
         try:
@@ -255,6 +257,6 @@ class Run:
         with report.stage("finish"):
             collection.finish()
 
-    def _limits(self) -> Limits:
+    def _limits(self) -> ProcessLimits:
         parsing = self.pipeline.parsing
-        return Limits(parsing.workers, parsing.timeout, parsing.memory_mb * 1024 * 1024)
+        return ProcessLimits(parsing.workers, parsing.timeout, parsing.memory_mb * 1024 * 1024)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from ragctl.collection.points import digest
 from ragctl.errors import UsageError
 from ragctl.files import put
-from ragctl.index.points import digest
 from ragctl.index.report import Report
 from ragctl.index.survey import Survey
 from ragctl.pipeline import Pipeline

@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any, cast
 
 from ragctl import chunking, loaders
-from ragctl.catalog import Choice
+from ragctl.catalog import BackendConfig
+from ragctl.collection import origin
+from ragctl.collection.points import CONTEXT, FileStat, digest
+from ragctl.collection.settings import Settings
+from ragctl.collection.state import State, read_state, unsettled
 from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.canary import THRESHOLD
 from ragctl.embedding.guard import RATIO
-from ragctl.embedding.sparse import SparseConfig
 from ragctl.errors import IdentityMismatch, UsageError
-from ragctl.index import failures, origin
+from ragctl.index import failures
 from ragctl.index.failures import Failed
 from ragctl.index.plan import Plan, check_prune, make_plan
-from ragctl.index.points import CONTEXT, FileStat, digest
 from ragctl.index.prepare import Loading, Recipe
 from ragctl.index.scan import Scan
-from ragctl.index.state import State, read_state, unsettled
+from ragctl.lexical.bm25 import SparseConfig
 from ragctl.loaders import LoadOptions, matcher
 from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline, Source
 from ragctl.records import Json
-from ragctl.stores.base import Collection, Settings
+from ragctl.stores.base import Collection
 
 _HEADINGS = 64  # tokens kept free for the heading path before a chunk
 
@@ -62,7 +64,7 @@ def connect_for(
         wanted.model or MODEL,
         dim=wanted.dim,
         task=wanted.task,
-        choices=wanted.providers,
+        backends=wanted.backends,
         catalog=pipeline.catalog,
         environ=environ,
         patience=Patience(total=wanted.patience) if wanted.patience is not None else None,
@@ -92,14 +94,14 @@ def settled(pipeline: Pipeline, existing: Collection | None) -> Embedding:
     if wanted.model not in (None, identity["model"]):
         return wanted
     late = wanted.late_chunking
-    made = origin.providers(existing)
+    made = origin.backends(existing)
     return replace(
         wanted,
         model=str(identity["model"]),
         dim=wanted.dim or existing.settings.dim,
         task=wanted.task or cast(str | None, existing.settings.origin.get("task")),
         late_chunking=bool(identity["late_chunking"]) if late is None else late,
-        providers=origin.merged(wanted.providers, made, remote="://" in pipeline.store),
+        backends=origin.merged(wanted.backends, made, remote="://" in pipeline.store),
     )
 
 
@@ -122,13 +124,13 @@ def _show(value: Json | None) -> str:
 def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
     """What a collection for this pipeline is made with; the canary is added when it is made."""
     wanted = pipeline.embedding
-    choices = wanted.providers or (Choice(),)
+    backends = wanted.backends or (BackendConfig(),)
     return Settings(
         dim=embedder.dim,
         identity=embedder.identity,
         sparse=SparseConfig(languages=pipeline.languages).to_json(),
         origin={
-            "providers": [choice.named(embedder.model.backend).to_json() for choice in choices],
+            "backends": [config.named(embedder.model.backend).to_json() for config in backends],
             "task": wanted.task,
             "chunk_size": pipeline.chunk_size or default_size(pipeline, embedder),
             "overlap": OVERLAP if pipeline.overlap is None else pipeline.overlap,
@@ -142,12 +144,12 @@ def advice(pipeline: Pipeline, embedder: Embedder) -> list[str]:
     """What a user should know before a collection of this model is made."""
     model, dim = embedder.model, embedder.dim
     said = []
-    choices = pipeline.embedding.providers or (Choice(),)
-    rows = [choice.row(pipeline.catalog, model.name) for choice in choices]
+    backends = pipeline.embedding.backends or (BackendConfig(),)
+    rows = [config.row(pipeline.catalog, model.name) for config in backends]
     if model.non_commercial and not all(row.licensed for row in rows):
         said.append(
             f"its licence ({model.licence}) does not allow commercial use, unless through a "
-            "provider that licenses it, such as jina"
+            "backend that licenses it, such as jina"
         )
     if model.trained and dim not in model.trained:
         near = min(model.trained, key=lambda size: (abs(size - dim), size))
@@ -156,7 +158,7 @@ def advice(pipeline: Pipeline, embedder: Embedder) -> list[str]:
 
 
 def with_canary(settings: Settings, embedder: Embedder) -> Settings:
-    """The settings with the vectors by which this model is known again. Asks the provider."""
+    """The settings with the vectors by which this model is known again. Asks the backend."""
     canary = embedder.canary()
     if canary is None:
         return settings
@@ -173,10 +175,10 @@ def default_size(pipeline: Pipeline, embedder: Embedder) -> int:
 
 
 def _context(pipeline: Pipeline, embedder: Embedder) -> int | None:
-    """Tokens that every provider of the run takes."""
+    """Tokens that every backend of the run takes."""
     name = embedder.model.name
-    choices = pipeline.embedding.providers or (Choice(),)
-    served = [choice.row(pipeline.catalog, name).models[name].context for choice in choices]
+    backends = pipeline.embedding.backends or (BackendConfig(),)
+    served = [config.row(pipeline.catalog, name).models[name].context for config in backends]
     return min((size for size in (embedder.model.context, *served) if size), default=None)
 
 

@@ -16,11 +16,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from ragctl.index.origin import sparse_of
-from ragctl.index.points import embedded_text, text_hash, version
-from ragctl.index.state import Stored, read_state
+from ragctl.collection.origin import sparse_of
+from ragctl.collection.payload import Point
+from ragctl.collection.points import embedded_text, text_hash, version
+from ragctl.collection.state import Stored, read_state
 from ragctl.records import Json
-from ragctl.stores.base import Collection, Point
+from ragctl.stores.base import Collection
 
 _UNIT = 1e-3  # how far a vector's norm may be from 1
 

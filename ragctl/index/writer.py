@@ -9,8 +9,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ragctl.collection.conditions import Match, Where
+from ragctl.collection.payload import Payload, Point, Vector
 from ragctl.records import Json
-from ragctl.stores.base import Batch, Collection, Match, Payload, Point, Vector, Where
+from ragctl.stores.base import Batch, Collection
 
 _POINTS = 256  # a batch is written when it has so many writes,
 _SECONDS = 1.0  # or when it is so old: what a kill can cost

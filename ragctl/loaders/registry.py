@@ -100,7 +100,7 @@ def load(
 
     A DocumentError's message begins with the source. A file with one may hold documents that
     were not read: what is stored of it must then not be removed as gone. Parsers may raise
-    other errors, hang or crash on hostile files: run this in a `ragctl.limited.Pool`.
+    other errors, hang or crash on hostile files: run this in a `ragctl.workers.Pool`.
     """
     found = format_of(source)
     try:
@@ -119,7 +119,7 @@ def _named(source: str, error: DocumentError) -> DocumentError:
 
 
 def load_job(job: tuple[Path, str, LoadOptions]) -> Iterator[Document | DocumentError]:
-    """`load` as a job of `ragctl.limited.Pool.stream`."""
+    """`load` as a job of `ragctl.workers.Pool.stream`."""
     return load(*job)
 
 

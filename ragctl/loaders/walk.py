@@ -24,7 +24,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class UnreadablePath:
     """What could not be looked at, and why.
 
     Where `folder` is true nothing below `source` is known ("" is the root): what is stored
@@ -70,7 +70,7 @@ class Walk(Iterator[Found]):
 
     def __init__(self, root: Path, rules: Rules) -> None:
         self.root = root
-        self.failures: list[Failure] = []
+        self.failures: list[UnreadablePath] = []
         self.unknown: Counter[str] = Counter()  # suffix, or name, of files that no loader knows
         self._rules = rules
         self._composed: set[str] = set()  # sources beyond ASCII, which alone can meet in NFC
@@ -114,7 +114,9 @@ class Walk(Iterator[Found]):
                 if found is not None:
                     yield found
         if _identity(self.root) != identity:
-            self.failures.append(Failure("", "the root was replaced during the walk", folder=True))
+            self.failures.append(
+                UnreadablePath("", "the root was replaced during the walk", folder=True)
+            )
 
     def _folder(
         self, path: str, prefix: str, levels: Levels
@@ -174,7 +176,7 @@ class Walk(Iterator[Found]):
         return False
 
     def _fail(self, source: str, error: str, folder: bool = False) -> None:
-        self.failures.append(Failure(source.removesuffix("/"), error, folder))
+        self.failures.append(UnreadablePath(source.removesuffix("/"), error, folder))
 
 
 def _identity(root: Path) -> tuple[int, int] | None:

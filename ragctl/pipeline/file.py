@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ragctl.catalog.lines import KeyPath
-from ragctl.catalog.strict import Origin, parse
+from ragctl.catalog.strict import ConfigSource, parse
 from ragctl.errors import UsageError
 from ragctl.pipeline.keys import by_path
 from ragctl.pipeline.pipeline import Pipeline
@@ -15,13 +15,13 @@ Tables = Mapping[str, Any]
 """What a TOML file with the same content would give."""
 
 
-class Flags(Origin):
+class Flags(ConfigSource):
     """The command line: an error names the flag."""
 
     def __init__(self) -> None:
         super().__init__("the flags")
 
-    def under(self, *path: str | int) -> Origin:
+    def under(self, *path: str | int) -> ConfigSource:
         return self
 
     def spot(self, path: KeyPath) -> str:
@@ -35,15 +35,15 @@ class Flags(Origin):
         return self.spot(path)
 
 
-class Overlaid(Origin):
+class Overlaid(ConfigSource):
     """A file with flags laid over it: each error names where its value came from."""
 
-    def __init__(self, file: Origin, over: Tables) -> None:
+    def __init__(self, file: ConfigSource, over: Tables) -> None:
         super().__init__(file.name)
         self._file = file
         self._over = over
 
-    def under(self, *path: str | int) -> Origin:
+    def under(self, *path: str | int) -> ConfigSource:
         return self._file.under(*path)
 
     def spot(self, path: KeyPath) -> str:
@@ -55,7 +55,7 @@ class Overlaid(Origin):
     def subject(self, path: KeyPath) -> str:
         return self._of(path).subject(path)
 
-    def _of(self, path: KeyPath) -> Origin:
+    def _of(self, path: KeyPath) -> ConfigSource:
         value: Any = self._over
         for step in path:
             if not isinstance(value, Mapping) or step not in value:
@@ -75,7 +75,7 @@ def read_pipeline(path: Path, environ: Mapping[str, str], over: Tables | None = 
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{path}: cannot read the pipeline ({reason})") from error
     data = parse(text, str(path))
-    origin = Origin(str(path), text)
+    origin = ConfigSource(str(path), text)
     if over:
         data, origin = _laid(data, over), Overlaid(origin, over)
     return read(data, origin, base=path.absolute().parent, environ=environ)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
+from ragctl.collection.settings import FIELD_TYPES, QUANTIZATIONS
 from ragctl.records import Json
-from ragctl.stores.settings import FIELD_TYPES, QUANTIZATIONS
 
 Kind = Literal[
     "text",
@@ -37,7 +37,7 @@ PRUNE_LIMIT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class KeySpec:
     """A key. `default` is what it is when absent; `otherwise` says so where that is no value.
 
     `least` and `most` bound a number, `above` without being one itself. `choices`: the
@@ -55,7 +55,7 @@ class Key:
     most: float | None = None
     above: float | None = None
     choices: Sequence[str] = ()
-    keys: tuple["Key", ...] = ()
+    keys: tuple["KeySpec", ...] = ()
 
     @property
     def shown(self) -> str:
@@ -69,47 +69,49 @@ class Key:
 
 def _whole(
     name: str, text: str, otherwise: str = "", flag: str | None = None, least: int = 1
-) -> Key:
-    return Key(name, "whole", text, otherwise=otherwise, flag=flag, least=least)
+) -> KeySpec:
+    return KeySpec(name, "whole", text, otherwise=otherwise, flag=flag, least=least)
 
 
 RATES = (_whole("requests", "requests a minute"), _whole("tokens", "tokens a minute"))
 RUNTIME = (
-    Key("device", "text", "cpu, cuda, cuda:1, mps", otherwise="chosen by the machine"),
-    Key("dtype", "text", "of the numbers", choices=("float32", "bfloat16", "float16")),
+    KeySpec("device", "text", "cpu, cuda, cuda:1, mps", otherwise="chosen by the machine"),
+    KeySpec("dtype", "text", "of the numbers", choices=("float32", "bfloat16", "float16")),
     _whole("batch", "texts a forward pass"),
     _whole("threads", "of the CPU"),
 )
 CHOICE = (
-    Key(
+    KeySpec(
         "backend",
         "text",
         "who runs the embedding model: a row of ragctl backends",
         otherwise="the model's first one",
         flag="--backend",
     ),
-    Key(
+    KeySpec(
         "base_url",
         "address",
         "the backend's address, instead of its own",
         otherwise="the backend's own",
         flag="--base-url",
     ),
-    Key(
+    KeySpec(
         "weights",
         "path",
         "the model's files, for a backend in this process",
         otherwise="from the Hugging Face hub",
         flag="--weights",
     ),
-    Key("key_command", "words", "a program and its arguments that print the key"),
+    KeySpec("key_command", "words", "a program and its arguments that print the key"),
     _whole("concurrency", "requests in flight, at most", "the backend's own"),
-    Key("rates", "table", "what your account may send in a minute", keys=RATES),
-    Key("price", "number", "US dollars per million tokens", otherwise="the catalogue's", least=0),
-    Key("runtime", "table", "how a model runs in this process", keys=RUNTIME),
+    KeySpec("rates", "table", "what your account may send in a minute", keys=RATES),
+    KeySpec(
+        "price", "number", "US dollars per million tokens", otherwise="the catalogue's", least=0
+    ),
+    KeySpec("runtime", "table", "how a model runs in this process", keys=RUNTIME),
 )
 EMBEDDING = (
-    Key(
+    KeySpec(
         "model",
         "text",
         "the embedding model: a row of ragctl models",
@@ -117,43 +119,43 @@ EMBEDDING = (
         flag="--model",
     ),
     _whole("dimension", "dimension of the vectors", "the model's own", "--dim"),
-    Key("task", "text", "one of the model's other tasks", otherwise="retrieval", flag="--task"),
-    Key(
+    KeySpec("task", "text", "one of the model's other tasks", otherwise="retrieval", flag="--task"),
+    KeySpec(
         "late_chunking",
         "switch",
         "embed the chunks of a document in each other's context",
         otherwise="false",
         flag="--late-chunking",
     ),
-    Key(
+    KeySpec(
         "truncate",
         "switch",
         "cut texts that are too long for the model",
         default=False,
         flag="--truncate",
     ),
-    Key(
+    KeySpec(
         "canary",
         "number",
-        "the least cosine at which vectors of two providers may meet",
+        "the least cosine at which vectors of two backends may meet",
         otherwise="0.99",
         above=0,
         most=1,
     ),
-    Key("patience", "number", "seconds that one request may fail", otherwise="120", least=0),
+    KeySpec("patience", "number", "seconds that one request may fail", otherwise="120", least=0),
     *CHOICE,
-    Key(
-        "providers",
+    KeySpec(
+        "backends",
         "tables",
-        "several providers of the model, in the order in which they are tried",
+        "several backends of the model, in the order in which they are tried",
         keys=(replace(CHOICE[0], required=True, otherwise=""), *CHOICE[1:]),
     ),
 )
 LOADING = (
-    Key("encoding", "text", "encoding of text files", otherwise="detected", flag="--encoding"),
-    Key("jsonl_text", "text", "field with a JSONL record's text", "text", flag="--jsonl-text"),
-    Key("jsonl_id", "text", "field with a JSONL record's id", "id", flag="--jsonl-id"),
-    Key(
+    KeySpec("encoding", "text", "encoding of text files", otherwise="detected", flag="--encoding"),
+    KeySpec("jsonl_text", "text", "field with a JSONL record's text", "text", flag="--jsonl-text"),
+    KeySpec("jsonl_id", "text", "field with a JSONL record's id", "id", flag="--jsonl-id"),
+    KeySpec(
         "jsonl_metadata",
         "texts",
         "fields of a JSONL record that are kept as metadata",
@@ -162,21 +164,21 @@ LOADING = (
     ),
 )
 SOURCE = (
-    Key(
+    KeySpec(
         "path",
         "path",
         "a folder, a file, or a pattern such as docs/*/handbook or docs/**/*.md",
         flag="PATH",
         required=True,
     ),
-    Key("include", "texts", "only files like this (gitignore syntax)", flag="--include"),
-    Key("exclude", "texts", "no files like this (gitignore syntax)", flag="--exclude"),
-    Key("meta", "fields", "metadata of these documents, over [meta]"),
+    KeySpec("include", "texts", "only files like this (gitignore syntax)", flag="--include"),
+    KeySpec("exclude", "texts", "no files like this (gitignore syntax)", flag="--exclude"),
+    KeySpec("meta", "fields", "metadata of these documents, over [meta]"),
     *(replace(key, default=None, otherwise="as in [parsing]", flag=None) for key in LOADING),
 )
 BUDGET = (
     _whole("max_tokens", "stop before a run sends more tokens than this", "", "--max-tokens"),
-    Key(
+    KeySpec(
         "max_cost",
         "number",
         "stop before a run costs more US dollars than this, at list price",
@@ -184,28 +186,32 @@ BUDGET = (
         flag="--max-cost",
     ),
     _whole("max_tokens_per_day", "the same for all runs into the collection in a day (UTC)"),
-    Key("max_cost_per_day", "number", "the same for a day (UTC)", above=0),
+    KeySpec("max_cost_per_day", "number", "the same for a day (UTC)", above=0),
     _whole("max_tokens_per_month", "the same for a month (UTC)"),
-    Key("max_cost_per_month", "number", "the same for a month (UTC)", above=0),
+    KeySpec("max_cost_per_month", "number", "the same for a month (UTC)", above=0),
 )
 PARSING = (
     _whole("workers", "parsing processes", "cores, max 4", "--workers"),
-    Key("timeout", "number", "seconds for one file", 60.0, flag="--parse-timeout", above=0),
-    Key("memory_mb", "whole", "MB of each parsing process", 2048, flag="--parse-memory", least=1),
-    Key("max_file_mb", "whole", "larger files (MB) are not read", 200, flag="--max-file", least=1),
+    KeySpec("timeout", "number", "seconds for one file", 60.0, flag="--parse-timeout", above=0),
+    KeySpec(
+        "memory_mb", "whole", "MB of each parsing process", 2048, flag="--parse-memory", least=1
+    ),
+    KeySpec(
+        "max_file_mb", "whole", "larger files (MB) are not read", 200, flag="--max-file", least=1
+    ),
     *LOADING,
 )
 KEYS = (
-    Key("collection", "text", "the collection", COLLECTION, flag="--collection"),
-    Key(
+    KeySpec("collection", "text", "the collection", COLLECTION, flag="--collection"),
+    KeySpec(
         "store",
         "address",
         "a folder for embedded collections, or http://host:6333 of a Qdrant server",
         otherwise="$RAGCTL_HOME, else this user's data folder",
         flag="--store",
     ),
-    Key("env_file", "path", "a .env file with further variables"),
-    Key(
+    KeySpec("env_file", "path", "a .env file with further variables"),
+    KeySpec(
         "quantization",
         "text",
         "keep small copies of the vectors to search in; fixed when the collection is made",
@@ -213,9 +219,11 @@ KEYS = (
         flag="--quantization",
         choices=QUANTIZATIONS,
     ),
-    Key("sources", "tables", "the documents: a table for each folder", required=True, keys=SOURCE),
-    Key("embedding", "table", "which model, at which dimension, run by whom", keys=EMBEDDING),
-    Key(
+    KeySpec(
+        "sources", "tables", "the documents: a table for each folder", required=True, keys=SOURCE
+    ),
+    KeySpec("embedding", "table", "which model, at which dimension, run by whom", keys=EMBEDDING),
+    KeySpec(
         "chunking",
         "table",
         "how documents are cut",
@@ -224,12 +232,12 @@ KEYS = (
             _whole("overlap", "tokens repeated from the text before", "0", "--overlap", 0),
         ),
     ),
-    Key(
+    KeySpec(
         "bm25",
         "table",
         "the index of words",
         keys=(
-            Key(
+            KeySpec(
                 "languages",
                 "texts",
                 "whose stems and stop words are used: ru, de …",
@@ -238,26 +246,26 @@ KEYS = (
             ),
         ),
     ),
-    Key("meta", "fields", "metadata for every document", flag="--meta"),
-    Key(
+    KeySpec("meta", "fields", "metadata for every document", flag="--meta"),
+    KeySpec(
         "fields",
         "types",
         "types of metadata fields, which get an index and can be filtered by",
         choices=FIELD_TYPES,
     ),
-    Key(
+    KeySpec(
         "prune",
         "table",
         "what happens to documents whose files are gone",
         keys=(
-            Key(
+            KeySpec(
                 "enabled",
                 "switch",
                 "remove documents whose files are gone",
                 default=True,
                 flag="--prune",
             ),
-            Key(
+            KeySpec(
                 "limit",
                 "number",
                 "refuse to remove more of the collection's documents than this (per cent)",
@@ -268,13 +276,13 @@ KEYS = (
             ),
         ),
     ),
-    Key("budget", "table", "what runs may spend", keys=BUDGET),
-    Key(
+    KeySpec("budget", "table", "what runs may spend", keys=BUDGET),
+    KeySpec(
         "policy",
         "table",
         "how a run goes about failures and other runs",
         keys=(
-            Key(
+            KeySpec(
                 "fail_on",
                 "number",
                 "exit with 3 only when more of the documents than this fail (per cent)",
@@ -283,7 +291,7 @@ KEYS = (
                 least=0,
                 most=100,
             ),
-            Key(
+            KeySpec(
                 "wait",
                 "switch",
                 "wait for another run on the collection to end",
@@ -292,33 +300,35 @@ KEYS = (
             ),
         ),
     ),
-    Key(
+    KeySpec(
         "report",
         "table",
         "where a run tells how it ended",
         keys=(
-            Key("report_file", "path", "write the JSON report to this file", flag="--report-file"),
-            Key(
+            KeySpec(
+                "report_file", "path", "write the JSON report to this file", flag="--report-file"
+            ),
+            KeySpec(
                 "metrics_file",
                 "path",
                 "write metrics for Prometheus to this file",
                 flag="--metrics-file",
             ),
-            Key("on_success", "address", "a URL that is told of success"),
-            Key("on_failure", "address", "a URL that is told of failure"),
+            KeySpec("on_success", "address", "a URL that is told of success"),
+            KeySpec("on_failure", "address", "a URL that is told of failure"),
         ),
     ),
-    Key("parsing", "table", "how files are read", keys=PARSING),
-    Key("models", "rows", "models of your own, or other keys for known ones"),
-    Key("providers", "rows", "backends of your own, or other keys for known ones"),
-    Key("rerankers", "rows", "rerankers of your own, or other keys for known ones"),
+    KeySpec("parsing", "table", "how files are read", keys=PARSING),
+    KeySpec("models", "rows", "models of your own, or other keys for known ones"),
+    KeySpec("backends", "rows", "backends of your own, or other keys for known ones"),
+    KeySpec("rerankers", "rows", "rerankers of your own, or other keys for known ones"),
 )
 
 Named = tuple[str, ...]
 """The path of a key: ("chunking", "size"). A table of an array has no number in it."""
 
 
-def every(keys: Sequence[Key] = KEYS, above: Named = ()) -> Iterator[tuple[Named, Key]]:
+def every(keys: Sequence[KeySpec] = KEYS, above: Named = ()) -> Iterator[tuple[Named, KeySpec]]:
     """Yield each key with its path, tables before their keys."""
     for key in keys:
         path = (*above, key.name)
@@ -327,14 +337,14 @@ def every(keys: Sequence[Key] = KEYS, above: Named = ()) -> Iterator[tuple[Named
 
 
 @cache
-def by_path() -> dict[Named, Key]:
+def by_path() -> dict[Named, KeySpec]:
     return dict(every())
 
 
-def key_at(dotted: str) -> Key:
+def key_at(dotted: str) -> KeySpec:
     """Return the key of a path such as "chunking.size"."""
     return by_path()[tuple(dotted.split("."))]
 
 
-def names(keys: Sequence[Key]) -> tuple[str, ...]:
+def names(keys: Sequence[KeySpec]) -> tuple[str, ...]:
     return tuple(key.name for key in keys)

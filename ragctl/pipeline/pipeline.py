@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from ragctl.catalog import Catalog, Choice, RerankerRow, builtin
-from ragctl.catalog.strict import Origin
+from ragctl.catalog import BackendConfig, Catalog, RerankerRow, builtin
+from ragctl.catalog.strict import ConfigSource
 from ragctl.errors import UsageError
 from ragctl.pipeline.keys import COLLECTION, PRUNE_LIMIT, key_at
 from ragctl.records import Json
@@ -47,14 +47,14 @@ class Source:
 class Embedding:
     """Which model at which dimension, run by whom. None: the collection's own, or the default.
 
-    `providers` in the order in which they are tried; none: the collection's.
-    `canary` is the least cosine at which vectors of two providers may meet,
+    `backends` in the order in which they are tried; none: the collection's.
+    `canary` is the least cosine at which vectors of two backends may meet,
     `patience` the seconds that one request may take with all its tries.
     """
 
     model: str | None = None
     dim: int | None = None
-    providers: tuple[Choice, ...] = ()
+    backends: tuple[BackendConfig, ...] = ()
     task: str | None = None
     late_chunking: bool | None = None
     truncate: bool = False
@@ -148,7 +148,7 @@ class Pipeline:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     catalog: Catalog = field(default_factory=builtin, repr=False, compare=False)
     rerankers: Mapping[str, RerankerRow] | None = field(default=None, repr=False, compare=False)
-    origin: Origin = field(default=Origin("the pipeline"), repr=False, compare=False)
+    origin: ConfigSource = field(default=ConfigSource("the pipeline"), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.sources:

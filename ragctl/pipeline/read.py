@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import Catalog, Choice, Layer, Rates, Runtime, of_user, rerankers
-from ragctl.catalog.choice import address
-from ragctl.catalog.strict import Origin, Table
+from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, of_user, rerankers
+from ragctl.catalog.backend_config import address
+from ragctl.catalog.strict import ConfigSource, Table
 from ragctl.errors import UsageError
 from ragctl.pipeline.globs import split
-from ragctl.pipeline.keys import CHOICE, EMBEDDING, KEYS, OVERLAP, SOURCE, Key, key_at, names
+from ragctl.pipeline.keys import CHOICE, EMBEDDING, KEYS, OVERLAP, SOURCE, KeySpec, key_at, names
 from ragctl.pipeline.pipeline import (
     PDF_PASSWORD,
     Budget,
@@ -30,7 +30,7 @@ _URL = re.compile(r"https?://[^\s/?#]+", re.IGNORECASE)
 
 def read(
     data: Mapping[str, object],
-    origin: Origin,
+    origin: ConfigSource,
     *,
     base: Path,
     environ: Mapping[str, str],
@@ -51,8 +51,8 @@ def read(
         Layer(
             origin.under("models"),
             told["models"] or {},
-            origin.under("providers"),
-            told["providers"] or {},
+            origin.under("backends"),
+            told["backends"] or {},
         ),
     )
     _check_chunks(top, told["chunking"])
@@ -86,7 +86,7 @@ def read(
 
 
 def _collection(top: Table, name: str) -> str:
-    from ragctl.stores.base import check_name
+    from ragctl.collection.names import check_name
 
     checked(top, "collection", check_name, name)
     return name
@@ -128,20 +128,20 @@ def _source(row: Table, reader: Reader) -> Source:
 def _embedding(top: Table, reader: Reader, catalog: Catalog) -> Embedding:
     table = top.table("embedding", names(EMBEDDING))
     told = reader.read(table, EMBEDDING)
-    listed = told["providers"]
+    listed = told["backends"]
     single = [key.name for key in CHOICE if table.has(key.name)]
     if listed is not None and single:
         raise table.error(
-            single[0], "stands beside [[embedding.providers]]; put it into the table of its backend"
+            single[0], "stands beside [[embedding.backends]]; put it into the table of its backend"
         )
     if listed == []:
-        raise table.error("providers", "must have a table with a backend for each provider")
+        raise table.error("backends", "must have a table with a backend for each backend")
     rows = listed or ([table] if single else [])
-    keys = key_at("embedding.providers").keys if listed else CHOICE
+    keys = key_at("embedding.backends").keys if listed else CHOICE
     embedding = Embedding(
         model=told["model"],
         dim=told["dimension"],
-        providers=tuple(_choice(row, keys, reader) for row in rows),
+        backends=tuple(_choice(row, keys, reader) for row in rows),
         task=told["task"],
         late_chunking=told["late_chunking"],
         truncate=told["truncate"],
@@ -152,7 +152,7 @@ def _embedding(top: Table, reader: Reader, catalog: Catalog) -> Embedding:
     return embedding
 
 
-def _choice(row: Table, keys: Sequence[Key], reader: Reader) -> Choice:
+def _choice(row: Table, keys: Sequence[KeySpec], reader: Reader) -> BackendConfig:
     told = reader.read(row, keys)
     url, weights = told["base_url"], told["weights"]
     if url is not None:
@@ -164,7 +164,7 @@ def _choice(row: Table, keys: Sequence[Key], reader: Reader) -> Choice:
             raise row.error(
                 "base_url", "is no http or https address alone once its variables are put in"
             ) from None
-    return Choice(
+    return BackendConfig(
         backend=told["backend"],
         base_url=url,
         weights=str(Path(weights).absolute()) if weights else None,
@@ -179,16 +179,16 @@ def _choice(row: Table, keys: Sequence[Key], reader: Reader) -> Choice:
 def _check_names(table: Table, rows: list[Table], embedding: Embedding, catalog: Catalog) -> None:
     """Models, sizes, tasks and backends that nobody knows, or that do not go together."""
     if embedding.model is None:  # the collection says which
-        for row, choice in zip(rows, embedding.providers, strict=True):
-            if choice.backend is not None:
-                checked(row, "backend", catalog.provider, choice.backend)
+        for row, config in zip(rows, embedding.backends, strict=True):
+            if config.backend is not None:
+                checked(row, "backend", catalog.backend, config.backend)
         return
     model = checked(table, "model", catalog.model, embedding.model)
     checked(table, "dimension", model.size, embedding.dim)
     checked(table, "task", model.for_task, embedding.task)
-    for row, choice in zip(rows, embedding.providers, strict=True):
+    for row, config in zip(rows, embedding.backends, strict=True):
         name = "backend" if row.has("backend") else "model"
-        checked(row, name, choice.row, catalog, embedding.model, embedding.task)
+        checked(row, name, config.row, catalog, embedding.model, embedding.task)
 
 
 def _check_chunks(top: Table, told: dict[str, Any]) -> None:
@@ -203,7 +203,7 @@ def _check_chunks(top: Table, told: dict[str, Any]) -> None:
 
 def _check_languages(top: Table, languages: tuple[str, ...]) -> None:
     if languages:
-        from ragctl.embedding.sparse import SparseConfig
+        from ragctl.lexical.bm25 import SparseConfig
 
         checked(top.table("bm25", None), "languages", SparseConfig, languages)
 

@@ -3,8 +3,8 @@
 `tests/test_schema.py` holds them against the readers' own lists and the package's rows.
 """
 
+from ragctl.catalog.backend_table import ENCODINGS, FIELDS, PROMPTS, TRUNCATIONS, WIRES
 from ragctl.catalog.model_table import DISTANCES, POOLINGS
-from ragctl.catalog.provider_table import ENCODINGS, FIELDS, PROMPTS, TRUNCATIONS, WIRES
 from ragctl.catalog.reranker_table import RERANK_WIRES
 from ragctl.pipeline.keys import RATES, RUNTIME
 from ragctl.records import Json
@@ -88,7 +88,7 @@ SERVED: dict[str, Schema] = {
     ),
 }
 
-PROVIDER: dict[str, Schema] = {
+BACKEND: dict[str, Schema] = {
     "wire": _said(_one_of(WIRES), "the protocol it speaks"),
     "base_url": _said(TEXT, "its address"),
     "keys": _said(TEXTS, "environment variables that may hold its key"),
@@ -140,5 +140,5 @@ RERANKER: dict[str, Schema] = {
 
 ROWS: dict[str, Schema] = {
     name: {"type": "object", "additionalProperties": _object(row)}
-    for name, row in (("models", MODEL), ("providers", PROVIDER), ("rerankers", RERANKER))
+    for name, row in (("models", MODEL), ("backends", BACKEND), ("rerankers", RERANKER))
 }

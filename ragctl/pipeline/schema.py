@@ -7,8 +7,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ragctl.embedding.language import BM25_NAMES
-from ragctl.pipeline.keys import KEYS, Key
+from ragctl.lexical.languages import BM25_NAMES
+from ragctl.pipeline.keys import KEYS, KeySpec
 from ragctl.pipeline.rows import ROWS, Schema
 from ragctl.records import Json
 
@@ -24,7 +24,7 @@ def schema() -> Schema:
     }
 
 
-def _table(keys: Sequence[Key]) -> Schema:
+def _table(keys: Sequence[KeySpec]) -> Schema:
     required = [key.name for key in keys if key.required]
     made: Schema = {
         "type": "object",
@@ -34,7 +34,7 @@ def _table(keys: Sequence[Key]) -> Schema:
     return {**made, "required": [*required]} if required else made
 
 
-def _described(key: Key) -> Schema:
+def _described(key: KeySpec) -> Schema:
     text = f"{key.help[0].upper()}{key.help[1:]}."
     if key.otherwise:
         text += f" Default: {key.otherwise}."
@@ -44,7 +44,7 @@ def _described(key: Key) -> Schema:
     return made if key.default is None else {**made, "default": key.default}
 
 
-def _kind(key: Key) -> Schema:
+def _kind(key: KeySpec) -> Schema:
     match key.kind:
         case "text" | "path" | "address":
             if key.choices:
@@ -78,6 +78,6 @@ def _kind(key: Key) -> Schema:
             return ROWS[key.name]
 
 
-def _bounds(key: Key) -> Schema:
+def _bounds(key: KeySpec) -> Schema:
     named = {"minimum": key.least, "maximum": key.most, "exclusiveMinimum": key.above}
     return {name: bound for name, bound in named.items() if bound is not None}

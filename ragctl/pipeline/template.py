@@ -83,7 +83,7 @@ def _source(file: Path, source: str, store: str | None) -> Sequence[str]:
 
 def _embedding(answers: Answers, catalog: Catalog) -> Sequence[str]:
     model = catalog.model(answers.model)
-    backend = catalog.provider(answers.backend or model.backend)
+    backend = catalog.backend(answers.backend or model.backend)
     lines = ["[embedding]", f"model = {_quoted(model.name)}"]
     if model.matryoshka:
         lines.append(f"dimension = {answers.dim or model.dim} # may be {model.sizes()}")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ragctl.catalog.strict import LARGE, Table
 from ragctl.errors import UsageError
-from ragctl.pipeline.keys import Key, names
+from ragctl.pipeline.keys import KeySpec, names
 from ragctl.pipeline.variables import Unresolved, expand, has_variables
 from ragctl.records import Json
 
@@ -25,14 +25,14 @@ class Reader:
     environ: Mapping[str, str]
     variables: bool
 
-    def read(self, table: Table, keys: Sequence[Key]) -> dict[str, Any]:
+    def read(self, table: Table, keys: Sequence[KeySpec]) -> dict[str, Any]:
         """Every key's value by name, its default where it is absent. Raises UsageError.
 
         A table gives a dict; an array of tables the Tables, for the caller to read.
         """
         return {key.name: self._value(table, key) for key in keys}
 
-    def _value(self, table: Table, key: Key) -> Any:
+    def _value(self, table: Table, key: KeySpec) -> Any:
         name = key.name
         if key.kind == "table":
             return self.read(table.table(name, names(key.keys)), key.keys)
@@ -64,7 +64,7 @@ class Reader:
             case "rows":
                 return table.required(name, dict)
 
-    def _text(self, table: Table, key: Key) -> str:
+    def _text(self, table: Table, key: KeySpec) -> str:
         text = table.required(key.name, str)
         if not text.strip() or "\0" in text:
             raise table.error(key.name, "must not be empty" if "\0" not in text else "holds a NUL")
@@ -89,12 +89,12 @@ class Reader:
             raise table.error(name, "names a user who has no home folder here") from None
 
 
-def _fixed(key: Key) -> bool:
+def _fixed(key: KeySpec) -> bool:
     """Whether ${…} in a value would be a mistake, rather than text of the user's own."""
     return key.kind == "path" or key.name in ("collection", "backend", "model", "task")
 
 
-def _bounded(table: Table, key: Key, value: N) -> N:
+def _bounded(table: Table, key: KeySpec, value: N) -> N:
     low = value >= key.least if key.least is not None else True
     low = low and (value > key.above if key.above is not None else True)
     if low and (key.most is None or value <= key.most):
@@ -102,7 +102,7 @@ def _bounded(table: Table, key: Key, value: N) -> N:
     raise table.error(key.name, f"must be {_bounds(key)}, not {value:g}")
 
 
-def _bounds(key: Key) -> str:
+def _bounds(key: KeySpec) -> str:
     if key.above is not None:
         return f"above {key.above:g}" + (f", at most {key.most:g}" if key.most is not None else "")
     if key.most is not None:
@@ -121,7 +121,7 @@ def _scalar(table: Table, name: str) -> Json:
     return value
 
 
-def _type(table: Table, name: str, key: Key) -> str:
+def _type(table: Table, name: str, key: KeySpec) -> str:
     if not _FIELD.fullmatch(name):
         raise table.error(name, "must have letters, digits, '_' and '-', with dots between names")
     return table.choice(name, key.choices)

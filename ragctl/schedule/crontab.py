@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from ragctl.errors import UsageError
-from ragctl.schedule.job import Job
+from ragctl.schedule.job import ScheduledJob
 from ragctl.schedule.when import When
 
 _MARK = "# ragctl schedule "
@@ -15,7 +15,7 @@ _LONGEST = 998  # bytes of a command that Debian's cron takes
 _HAVE_CRON = "install cron (Debian: apt-get install cron), or use --systemd"
 
 
-def line(job: Job, when: When) -> str:
+def line(job: ScheduledJob, when: When) -> str:
     """The crontab line, without its newline. The pipeline's path at its end marks it as ours.
 
     Raises UsageError for a command that cron does not take.
@@ -33,18 +33,18 @@ def line(job: Job, when: When) -> str:
     return f"{when.cron} {command}"
 
 
-def _mark(job: Job) -> str:
+def _mark(job: ScheduledJob) -> str:
     return f"{_MARK}{job.pipeline}"
 
 
-def without(table: bytes, job: Job) -> bytes:
+def without(table: bytes, job: ScheduledJob) -> bytes:
     """A crontab without the line of this pipeline; all others stay byte for byte."""
     mark = os.fsencode(" " + _mark(job).replace("%", r"\%"))
     rows = re.split(rb"(?<=\n)", table)
     return b"".join(row for row in rows if not row.rstrip(b"\n").endswith(mark))
 
 
-def with_line(table: bytes, job: Job, when: When) -> bytes:
+def with_line(table: bytes, job: ScheduledJob, when: When) -> bytes:
     """A crontab with the line of this pipeline at its end, and no other of it."""
     rest = without(table, job)
     if rest and not rest.endswith(b"\n"):
@@ -52,12 +52,12 @@ def with_line(table: bytes, job: Job, when: When) -> bytes:
     return rest + os.fsencode(line(job, when)) + b"\n"
 
 
-def install(job: Job, when: When) -> None:
+def install(job: ScheduledJob, when: When) -> None:
     """Put the line into this user's crontab, in place of an older one. Raises UsageError."""
     _write(with_line(_read(), job, when))
 
 
-def remove(job: Job) -> bool:
+def remove(job: ScheduledJob) -> bool:
     """Take the line out again; False where there was none. Raises UsageError."""
     table = _read()
     rest = without(table, job)

@@ -11,7 +11,7 @@ _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of charact
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ScheduledJob:
     """`ragctl run` of a pipeline. `program` is how this ragctl is started.
 
     `variables` are those of this shell that a run needs and that nobody sets for cron.

@@ -9,21 +9,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ragctl.errors import UsageError
-from ragctl.schedule.job import Job
+from ragctl.schedule.job import ScheduledJob
 from ragctl.schedule.when import When
 
 _MARK = "# ragctl schedule "
 _UNSAFE = "$\"'\\"
 
 
-def name(job: Job) -> str:
+def name(job: ScheduledJob) -> str:
     """The units' name without its ending, one for each pipeline file."""
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", job.pipeline.stem).strip("-.") or "pipeline"
     digest = hashlib.sha256(os.fsencode(job.pipeline)).hexdigest()[:8]
     return f"ragctl-{slug[:60]}-{digest}"
 
 
-def units(job: Job, when: When) -> dict[str, str]:
+def units(job: ScheduledJob, when: When) -> dict[str, str]:
     """The text of each unit by its file name. Raises UsageError for what no unit can start."""
     if any(character in job.program[0] for character in _UNSAFE):
         raise UsageError(f"{job.program[0]}: systemd starts no program with one of {_UNSAFE} in it")
@@ -77,7 +77,7 @@ def folder(environ: Mapping[str, str]) -> Path:
     return base / "systemd" / "user"
 
 
-def install(job: Job, when: When, place: Path) -> None:
+def install(job: ScheduledJob, when: When, place: Path) -> None:
     """Write the units, and start the timer. Raises UsageError."""
     texts = units(job, when)
     try:
@@ -91,7 +91,7 @@ def install(job: Job, when: When, place: Path) -> None:
     _systemctl(f"the units are in {place}", ["daemon-reload"], ["enable", "--now", timer])
 
 
-def remove(job: Job, place: Path) -> bool:
+def remove(job: ScheduledJob, place: Path) -> bool:
     """Stop the timer and take the units away; False where there were none. Raises UsageError."""
     files = [place / f"{name(job)}{ending}" for ending in (".timer", ".service")]
     there = [file for file in files if file.exists()]
@@ -116,7 +116,7 @@ def remove(job: Job, place: Path) -> bool:
     return True
 
 
-def _check_own(file: Path, job: Job) -> None:
+def _check_own(file: Path, job: ScheduledJob) -> None:
     """Refuse to touch a unit that somebody else wrote."""
     if not file.exists():
         return

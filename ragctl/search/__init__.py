@@ -6,9 +6,18 @@ hits ─► rerank ─► documents together ─► passages                    
 questions of a file ─► results, a TREC run                          many.py
 """
 
-from ragctl.search.ask import CANDIDATES, EXPANDS, FUSIONS, MODES, Ask, Expand, FusionKind, Mode
-from ragctl.search.find import BATCH, Outcome, embedder_of, search, search_many
-from ragctl.search.rerank import Reranker, connect_reranker
+from ragctl.rerank.reranker import Reranker, connect_reranker
+from ragctl.search.ask import (
+    CANDIDATES,
+    EXPANDS,
+    FUSIONS,
+    MODES,
+    Expand,
+    FusionKind,
+    Mode,
+    SearchOptions,
+)
+from ragctl.search.find import BATCH, SearchOutcome, embedder_of, search, search_many
 from ragctl.search.where import parse_where, undeclared
 
 __all__ = [
@@ -17,12 +26,12 @@ __all__ = [
     "EXPANDS",
     "FUSIONS",
     "MODES",
-    "Ask",
     "Expand",
     "FusionKind",
     "Mode",
-    "Outcome",
     "Reranker",
+    "SearchOptions",
+    "SearchOutcome",
     "connect_reranker",
     "embedder_of",
     "parse_where",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ragctl.errors import StoreError
 from ragctl.records import Hit
-from ragctl.search.find import BATCH, Outcome
+from ragctl.search.find import BATCH, SearchOutcome
 from ragctl.search.library import Searcher, open_collection
 
 T = TypeVar("T")
@@ -49,7 +49,9 @@ class AsyncSearcher:
         """As Searcher.search, with its options."""
         return await self._run(partial(self._searcher.search, text, **options))
 
-    async def search_many(self, texts: Iterable[str], **options: Any) -> AsyncIterator[Outcome]:
+    async def search_many(
+        self, texts: Iterable[str], **options: Any
+    ) -> AsyncIterator[SearchOutcome]:
         """As Searcher.search_many, with its options."""
         outcomes = self._searcher.search_many(texts, **options)
         while some := await self._run(partial(_some, outcomes)):
@@ -87,5 +89,5 @@ class AsyncSearcher:
         await self.close()
 
 
-def _some(outcomes: Iterator[Outcome]) -> list[Outcome]:
+def _some(outcomes: Iterator[SearchOutcome]) -> list[SearchOutcome]:
     return list(islice(outcomes, BATCH))

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from ragctl.collection.conditions import Where
 from ragctl.errors import UsageError
-from ragctl.stores.base import Fusion, Rescore, Where
+from ragctl.stores.base import Fusion, Rescore
 
 Mode = Literal["hybrid", "dense", "sparse"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -19,7 +20,7 @@ CANDIDATES = 50  # for a reranker
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SearchOptions:
     """What to search, and how. Raises UsageError for what cannot be.
 
     limit      hits, or with `group` documents; `offset` of them are left out

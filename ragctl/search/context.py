@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from ragctl.collection.conditions import AnyOf, Between, Condition, Match
 from ragctl.errors import UsageError
 from ragctl.records import Hit
 from ragctl.search.ask import Expand
-from ragctl.stores.base import AnyOf, Between, Collection, Condition, Match
+from ragctl.stores.base import Collection
 
 MOST = 256  # chunks of one passage, the hit in their middle
 TOTAL = 4096  # chunks read for one question

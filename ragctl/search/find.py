@@ -11,21 +11,23 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeAlias, cast
 
-from ragctl.catalog import Catalog, Choice
+from ragctl.catalog import BackendConfig, Catalog
+from ragctl.collection import origin
+from ragctl.collection.conditions import Where
+from ragctl.collection.payload import SparseVector, Vector
 from ragctl.embedding import Embedder, Options, connect
 from ragctl.embedding.canary import THRESHOLD
-from ragctl.embedding.language import BM25_NAMES
-from ragctl.embedding.sparse import Sparse, SparseConfig
 from ragctl.errors import DocumentError, UsageError
-from ragctl.index import origin
+from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.languages import BM25_NAMES
 from ragctl.records import Hit
-from ragctl.search.ask import CANDIDATES, MOST, Ask, Mode
+from ragctl.rerank.reranker import Reranker, reranked
+from ragctl.search.ask import CANDIDATES, MOST, Mode, SearchOptions
 from ragctl.search.context import widened
 from ragctl.search.group import documents_in, grouped
-from ragctl.search.rerank import Reranker, reranked
-from ragctl.stores.base import Collection, Fusion, Query, Scored, SparseVector, Vector, Where
+from ragctl.stores.base import Collection, Fusion, Query, Scored
 
-Outcome: TypeAlias = list[Hit] | UsageError | DocumentError
+SearchOutcome: TypeAlias = list[Hit] | UsageError | DocumentError
 
 BATCH = 64  # questions embedded and searched together
 _AT_ONCE = 4  # requests to a server
@@ -35,25 +37,25 @@ def embedder_of(
     collection: Collection,
     *,
     environ: Mapping[str, str],
-    choices: Sequence[Choice] = (),
+    backends: Sequence[BackendConfig] = (),
     catalog: Catalog | None = None,
     remote: bool = False,
     threshold: float | None = None,
 ) -> Embedder:
-    """The model that made the collection, through the providers that made it or others.
+    """The model that made the collection, through the backends that made it or others.
 
-    Another provider's first query must agree with the collection's canary.
+    Another backend's first query must agree with the collection's canary.
     `remote`: the collection is on a server, where others may have written the
-    provider's address. Raises UsageError or BackendError when it cannot be
+    backend's address. Raises UsageError or BackendError when it cannot be
     reached with these settings.
     """
     settings = collection.settings
-    made = origin.providers(collection)
+    made = origin.backends(collection)
     return connect(
         str(settings.identity["model"]),
         dim=settings.dim,
         task=cast(str | None, settings.origin.get("task")),
-        choices=origin.merged(choices, made, remote),
+        backends=origin.merged(backends, made, remote),
         catalog=catalog,
         environ=environ,
         # Chunks of documents are embedded together, a question never is; its wire is the same.
@@ -72,7 +74,7 @@ def search(
     limit: int = 10,
     mode: Mode = "hybrid",
     where: Where = (),
-    ask: Ask | None = None,
+    ask: SearchOptions | None = None,
     reranker: Reranker | None = None,
 ) -> list[Hit]:
     """Hits for a question, best first. `embedder` may be None in sparse mode.
@@ -80,7 +82,7 @@ def search(
     `ask` says all of how, instead of `limit`, `mode` and `where`. Raises UsageError for
     a question without a single letter or digit, or one that cannot be embedded.
     """
-    ask = ask or Ask(limit=limit, mode=mode, where=where)
+    ask = ask or SearchOptions(limit=limit, mode=mode, where=where)
     (found,) = search_many(collection, [text], embedder=embedder, ask=ask, reranker=reranker)
     if not isinstance(found, list):
         raise found
@@ -92,18 +94,18 @@ def search_many(
     texts: Sequence[str],
     *,
     embedder: Embedder | None,
-    ask: Ask | None = None,
+    ask: SearchOptions | None = None,
     reranker: Reranker | None = None,
     batch: int = BATCH,
     at_once: int = 1,
-) -> Iterator[Outcome]:
+) -> Iterator[SearchOutcome]:
     """For each question in order its hits, or why it cannot be answered.
 
     Questions are embedded and searched `batch` at a time, so that memory does not grow
     with them; `at_once` searches run side by side, which pays on a server. Raises what
     ends all of it: BackendError, StoreError.
     """
-    ask = ask or Ask()
+    ask = ask or SearchOptions()
     if ask.mode != "sparse" and embedder is None:
         raise AssertionError("dense search needs an embedder")
     ask.check(collection.settings.quantization)
@@ -119,7 +121,7 @@ class _Round:
         self,
         collection: Collection,
         embedder: Embedder | None,
-        ask: Ask,
+        ask: SearchOptions,
         reranker: Reranker | None,
         texts: Sequence[str],
     ) -> None:
@@ -152,7 +154,7 @@ class _Round:
                 vectors[number] = outcome
         return vectors
 
-    def outcomes(self, at_once: int) -> Iterator[Outcome]:
+    def outcomes(self, at_once: int) -> Iterator[SearchOutcome]:
         numbers = range(len(self._texts))
         if at_once == 1 or len(numbers) == 1:
             yield from map(self._outcome, numbers)
@@ -160,7 +162,7 @@ class _Round:
         with ThreadPoolExecutor(min(at_once, len(numbers)), "search") as pool:
             yield from pool.map(self._outcome, numbers)
 
-    def _outcome(self, number: int) -> Outcome:
+    def _outcome(self, number: int) -> SearchOutcome:
         if number in self._refused:
             return self._refused[number]
         return self._hits(self._texts[number], self._dense.get(number))
@@ -201,7 +203,9 @@ class _Round:
             depth *= 4
 
 
-def _query(ask: Ask, dense: Vector | None, sparse: SparseVector | None, fusion: Fusion) -> Query:
+def _query(
+    ask: SearchOptions, dense: Vector | None, sparse: SparseVector | None, fusion: Fusion
+) -> Query:
     return Query(
         ask.limit,
         dense,
@@ -216,7 +220,7 @@ def _query(ask: Ask, dense: Vector | None, sparse: SparseVector | None, fusion: 
     )
 
 
-def _first(ask: Ask) -> int:
+def _first(ask: SearchOptions) -> int:
     """How many hits a reranker is given."""
     wanted = (ask.offset + ask.limit) * (ask.group or 1)
     if ask.candidates is None:

@@ -17,18 +17,19 @@ from os import environ as os_environ
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import Catalog, Choice, RerankerRow, of_user
+from ragctl.catalog import BackendConfig, Catalog, RerankerRow, of_user
+from ragctl.collection.conditions import Condition, Where
 from ragctl.embedding import Embedder
 from ragctl.errors import StoreError, UsageError
 from ragctl.pipeline import COLLECTION, default_store, read_pipeline
 from ragctl.records import Hit
-from ragctl.search.ask import Ask, Expand, FusionKind, Mode
-from ragctl.search.find import BATCH, Outcome, embedder_of, search_many
+from ragctl.rerank.reranker import Reranker, connect_reranker
+from ragctl.search.ask import Expand, FusionKind, Mode, SearchOptions
+from ragctl.search.find import BATCH, SearchOutcome, embedder_of, search_many
 from ragctl.search.opened import Opened
-from ragctl.search.rerank import Reranker, connect_reranker
 from ragctl.search.where import parse_where, undeclared
 from ragctl.stores import open_store
-from ragctl.stores.base import Collection, Condition, Store, Where
+from ragctl.stores.base import Collection, Store
 
 Filter = str | Condition | Sequence[str | Condition]
 """Conditions as `--where` has them, or as values of ragctl.stores.base; all must hold."""
@@ -44,7 +45,7 @@ def open_collection(
     backend: str | None = None,
     base_url: str | None = None,
     environ: Mapping[str, str] | None = None,
-    choices: Sequence[Choice] = (),
+    backends: Sequence[BackendConfig] = (),
 ) -> "Searcher":
     """Open a collection for questions; the model is the one that made it.
 
@@ -53,7 +54,7 @@ def open_collection(
                or the platform's folder for application data
     pipeline   a pipeline file to take store, collection, backends and rows from
     backend, base_url    who runs the model, instead of who made the collection;
-               `choices`: several, in order
+               `backends`: several, in order
     environ    variables with keys; else those of this process
 
     Raises UsageError when there is no such collection, StoreError when the store cannot
@@ -67,10 +68,10 @@ def open_collection(
     place = open_store(
         location or (told.store if told else default_store(variables)), environ=variables
     )
-    chosen = tuple(choices) or (
-        (Choice(backend, base_url),)
+    chosen = tuple(backends) or (
+        (BackendConfig(backend, base_url),)
         if backend or base_url
-        else told.embedding.providers
+        else told.embedding.backends
         if told
         else ()
     )
@@ -79,7 +80,7 @@ def open_collection(
             place,
             name or (told.collection if told else COLLECTION),
             environ=variables,
-            choices=chosen,
+            backends=chosen,
             catalog=told.catalog if told else None,
             threshold=told.embedding.canary if told else None,
             rerankers=told.rerankers if told else None,
@@ -104,7 +105,7 @@ class Searcher:
         name: str,
         *,
         environ: Mapping[str, str],
-        choices: Sequence[Choice] = (),
+        backends: Sequence[BackendConfig] = (),
         catalog: Catalog | None = None,
         threshold: float | None = None,
         rerankers: Mapping[str, RerankerRow] | None = None,
@@ -113,7 +114,7 @@ class Searcher:
         self.name = name
         self._store = store
         self._environ = environ
-        self._choices = choices
+        self._choices = backends
         self._catalog = catalog
         self._threshold = threshold
         self._rows = rerankers
@@ -208,7 +209,7 @@ class Searcher:
         rerank: str | None = None,
         rerank_url: str | None = None,
         **options: Any,
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[SearchOutcome]:
         """For each question in order its hits, or the error that says why it has none.
 
         `options` are those of `search`. Questions are embedded and searched in batches,
@@ -218,9 +219,9 @@ class Searcher:
         return self.answers(texts, self._ask(**options), self.reranker(rerank, rerank_url))
 
     def answers(
-        self, texts: Iterable[str], ask: Ask, reranker: Reranker | None = None
-    ) -> Iterator[Outcome]:
-        """As `search_many`, told by an Ask."""
+        self, texts: Iterable[str], ask: SearchOptions, reranker: Reranker | None = None
+    ) -> Iterator[SearchOutcome]:
+        """As `search_many`, told by an SearchOptions."""
         waiting = iter(texts)
         while some := list(islice(waiting, BATCH)):
             with self._used() as found:
@@ -282,8 +283,8 @@ class Searcher:
     def _remote(self) -> bool:
         return "://" in self._store.location
 
-    def _ask(self, **options: Any) -> Ask:
-        return Ask(**{**options, "where": conditions(options.get("where", ()))})
+    def _ask(self, **options: Any) -> SearchOptions:
+        return SearchOptions(**{**options, "where": conditions(options.get("where", ()))})
 
     @contextmanager
     def _used(self) -> Iterator[Opened]:
@@ -328,7 +329,7 @@ class Searcher:
     def _connected(self, collection: Collection) -> Embedder:
         return embedder_of(
             collection,
-            choices=self._choices,
+            backends=self._choices,
             catalog=self._catalog or of_user(self._environ),
             environ=self._environ,
             remote=self._remote,

@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 from ragctl.errors import DocumentError, UsageError
 from ragctl.records import Hit, Json
-from ragctl.search.ask import Ask
+from ragctl.rerank.reranker import Reranker
+from ragctl.search.ask import SearchOptions
 from ragctl.search.find import BATCH
 from ragctl.search.library import Searcher
-from ragctl.search.rerank import Reranker
 
 _LONGEST = 1 << 20  # bytes of a line
 _TAG = "ragctl"  # the run's name in a TREC file
@@ -93,7 +93,7 @@ def _question(raw: bytes, number: int) -> Question | None:
 def answer_all(
     searcher: Searcher,
     questions: Iterable[Question],
-    ask: Ask,
+    ask: SearchOptions,
     *,
     out: TextIO,
     reranker: Reranker | None = None,

@@ -20,9 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
-from ragctl.errors import UsageError
-from ragctl.stores.base import (
-    OWN,
+from ragctl.collection.conditions import (
     AllOf,
     AnyOf,
     Between,
@@ -33,6 +31,8 @@ from ragctl.stores.base import (
     Prefix,
     Where,
 )
+from ragctl.collection.payload import OWN
+from ragctl.errors import UsageError
 
 Value = str | int | bool
 

@@ -17,56 +17,15 @@ Obligations of an implementation (tests/store_contract.py checks each):
 - What the engine or the wire raises comes out as StoreError, one line.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, Protocol
 
-import numpy as np
-
-from ragctl.errors import UsageError
-from ragctl.records import Json
-from ragctl.stores.settings import FieldType as FieldType
-from ragctl.stores.settings import Settings as Settings
-from ragctl.stores.settings import read_settings as read_settings
-
-Vector: TypeAlias = np.ndarray  # float32, shape (dim,)
-Payload: TypeAlias = dict[str, Json]
-
-Told: TypeAlias = Callable[[str], None]  # somebody who is told a line
-
-DENSE = "dense"
-BM25 = "bm25"
-
-KEYWORDS = ("source", "version", "text_hash", "mark")
-"""Payload fields with a keyword index: what the index room filters and counts by.
-
-Few, because opening an embedded collection costs 2 to 3 ms for each in each segment.
-"""
-
-OWN: Mapping[str, FieldType] = {
-    **dict.fromkeys(("source", "file", "title", "lang", "text_hash", "digest"), "keyword"),
-    **dict.fromkeys(("page", "ordinal"), "integer"),
-}
-"""Payload fields of ragctl's own that a search filters by. On a server each has an index."""
-
-
-class SparseVector(NamedTuple):
-    """Indices (uint32, ascending) and their weights, of equal length."""
-
-    indices: list[int]
-    values: list[float]
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One point. Vectors are None where absent, or where a read did not ask for them."""
-
-    id: str
-    payload: Payload
-    dense: Vector | None = None
-    sparse: SparseVector | None = None
+from ragctl.collection.conditions import Where
+from ragctl.collection.payload import Payload, Point, SparseVector, Vector
+from ragctl.collection.settings import Settings
+from ragctl.records import Json, Notify, ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,70 +35,6 @@ class Scored:
     id: str
     score: float
     payload: Payload
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Payload `key` (dots reach into objects) holds one of `values`.
-
-    A field that holds a list matches when any of its elements does.
-    """
-
-    key: str
-    values: tuple[str | int | bool, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Between:
-    """A payload number, or a time, within bounds; None: open.
-
-    Bounds that are texts compare times: RFC 3339, or a date alone, which is its midnight;
-    without an offset they are UTC. A stored text that is no time is in no range.
-    """
-
-    key: str
-    least: float | str | None = None  # value >= least
-    above: float | str | None = None  # value > above
-    most: float | str | None = None  # value <= most
-    below: float | str | None = None  # value < below
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """A keyword field begins with a text, in the same case."""
-
-    key: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Has:
-    """A payload field is there, and neither null nor an empty list."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class AnyOf:
-    """At least one of the conditions; none of them where there are none."""
-
-    of: "tuple[Condition, ...]"
-
-
-@dataclass(frozen=True, slots=True)
-class AllOf:
-    of: "tuple[Condition, ...]"
-
-
-@dataclass(frozen=True, slots=True)
-class NoneOf:
-    """None of the conditions holds; of a field that is not there, none does."""
-
-    of: "tuple[Condition, ...]"
-
-
-Condition: TypeAlias = Match | Between | Prefix | Has | AnyOf | AllOf | NoneOf
-Where: TypeAlias = tuple[Condition, ...]  # all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,26 +114,6 @@ class Batch:
     deletes: list[str] = field(default_factory=list)
 
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-def is_name(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None
-
-
-def check_name(name: str) -> None:
-    """Raises UsageError unless a collection may be called so, in every store."""
-    if not is_name(name):
-        raise UsageError(
-            f"collection name {name!r}: use letters, digits, '.', '_' and '-', "
-            "128 at most, a letter or digit first"
-        )
-
-
-def nobody(line: str) -> None:
-    """Nobody is told."""
-
-
 class Collection(Protocol):
     """One collection, made by ragctl or adopted."""
 
@@ -284,7 +159,7 @@ class Collection(Protocol):
         """
 
     def lock(
-        self, *, patience: float = 0.0, waiting: Told = nobody
+        self, *, patience: float = 0.0, waiting: Notify = ignore
     ) -> AbstractContextManager[None]:
         """The right to write, for one run at a time.
 
@@ -322,7 +197,7 @@ class Store(Protocol):
         """Remove it and all it holds. Nothing happens if it does not exist."""
 
     def lock(
-        self, name: str, *, patience: float = 0.0, waiting: Told = nobody
+        self, name: str, *, patience: float = 0.0, waiting: Notify = ignore
     ) -> AbstractContextManager[None]:
         """As Collection.lock, also before the collection exists."""
 

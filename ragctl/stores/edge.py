@@ -17,23 +17,16 @@ from typing import cast
 
 import qdrant_edge as qe
 
+from ragctl.collection.conditions import Where
+from ragctl.collection.names import check_name, is_name
+from ragctl.collection.payload import KEYWORDS, Payload, Point
+from ragctl.collection.settings import META, Settings, read_settings
 from ragctl.errors import StoreError
 from ragctl.files import put
-from ragctl.records import Json
+from ragctl.records import Json, Notify, ignore
 from ragctl.stores import segments
-from ragctl.stores.base import (
-    KEYWORDS,
-    Batch,
-    Payload,
-    Point,
-    Query,
-    Scored,
-    Told,
-    Where,
-    check_name,
-    is_name,
-    nobody,
-)
+from ragctl.stores.base import Batch, Query, Scored
+from ragctl.stores.conditions import settled
 from ragctl.stores.edge_points import (
     field_index,
     filter_of,
@@ -44,9 +37,7 @@ from ragctl.stores.edge_points import (
 )
 from ragctl.stores.locks import Wait, private_folder, run_lock, taken
 from ragctl.stores.searching import Side, answer
-from ragctl.stores.settings import META, Settings, read_settings
 from ragctl.stores.shard import Shard, engine_errors
-from ragctl.stores.where import settled
 
 _PAGE = 1000  # points read at a time; with vectors a tenth of it,
 _LEAN = 5000  # of some fields only so many
@@ -112,7 +103,7 @@ class EdgeStore:
         shutil.rmtree(gone)
 
     def lock(
-        self, name: str, *, patience: float = 0.0, waiting: Told = nobody
+        self, name: str, *, patience: float = 0.0, waiting: Notify = ignore
     ) -> AbstractContextManager[None]:
         self._folder(name)
         private_folder(self._root)
@@ -256,7 +247,7 @@ class EdgeCollection:
         self.settings = settings
 
     def lock(
-        self, *, patience: float = 0.0, waiting: Told = nobody
+        self, *, patience: float = 0.0, waiting: Notify = ignore
     ) -> AbstractContextManager[None]:
         return self._store.lock(self.name, patience=patience, waiting=waiting)
 

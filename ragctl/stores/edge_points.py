@@ -6,27 +6,21 @@ from typing import Any, cast
 import numpy as np
 import qdrant_edge as qe
 
-from ragctl.stores.base import (
-    BM25,
-    DENSE,
+from ragctl.collection.conditions import (
     AllOf,
     AnyOf,
-    Batch,
     Between,
     Condition,
     Has,
     Match,
     NoneOf,
-    Payload,
-    Point,
     Prefix,
-    Query,
-    Rescore,
-    SparseVector,
     Where,
 )
+from ragctl.collection.payload import BM25, DENSE, Payload, Point, SparseVector
+from ragctl.stores.base import Batch, Query, Rescore
+from ragctl.stores.conditions import bounds
 from ragctl.stores.searching import Side, just_below
-from ragctl.stores.where import bounds
 
 _TERM_BYTES = 24  # of a sparse vector's entry, in the segment in memory
 _FIELD_BYTES = 2048  # of a point's payload but its text, and what indexes it

@@ -37,7 +37,7 @@ from qdrant_client import QdrantClient, models
 from ragctl.errors import Locked, StoreError
 from ragctl.stores.locks import Wait
 from ragctl.stores.server_points import HIDDEN
-from ragctl.stores.server_wire import Refusal, Wire, applied, what
+from ragctl.stores.server_wire import Refusal, ServerConnection, applied, what
 
 SECONDS = 45.0  # that a lease lives without a beat
 LONGEST = 3600.0
@@ -77,7 +77,7 @@ class Lease:
     wire: its own, as a request must not wait for an answer as long as a write may.
     """
 
-    def __init__(self, wire: Wire, name: str, *, host: str, seconds: float) -> None:
+    def __init__(self, wire: ServerConnection, name: str, *, host: str, seconds: float) -> None:
         self._wire = wire
         self._name = name
         self._what = f"{what(name)} at {wire.url}"

@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ragctl.stores.base import Fusion, Vector
+from ragctl.collection.payload import Vector
+from ragctl.stores.base import Fusion
 
 Ranking: TypeAlias = list[tuple[str, float]]
 """Ids and scores, best first, equal scores in order of id."""

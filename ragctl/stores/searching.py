@@ -12,7 +12,8 @@ from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from ragctl.stores.base import Payload, Point, Query, Scored
+from ragctl.collection.payload import Payload, Point
+from ragctl.stores.base import Query, Scored
 from ragctl.stores.ranking import Ranking, fused, has_equals, is_cut, ranked, varied
 
 Side: TypeAlias = Literal["dense", "sparse"]

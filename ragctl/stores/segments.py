@@ -9,10 +9,10 @@ from pathlib import Path
 
 import qdrant_edge as qe
 
+from ragctl.collection.payload import BM25, DENSE
+from ragctl.collection.settings import Settings
 from ragctl.errors import RagctlError
-from ragctl.stores.base import BM25, DENSE
 from ragctl.stores.edge_points import quantization
-from ragctl.stores.settings import Settings
 
 SEAL_BYTES = 32 << 20
 JOINED = 8  # so that joining takes about 3 s, in which nobody searches
@@ -69,7 +69,7 @@ def join(folder: Path, settings: Settings) -> bool:
     It maps all that it joins, and the engine lets no other thread of its process run.
     False where it failed or took too long: nothing depends on it, and nothing is lost.
     """
-    from ragctl.limited import Pool
+    from ragctl.workers import Pool
 
     job = (str(folder), settings, _sealed_kb(settings))
     try:

@@ -23,23 +23,17 @@ from typing import Any, TypeVar
 import platformdirs
 from qdrant_client import QdrantClient, models
 
+from ragctl.collection.names import check_name
+from ragctl.collection.payload import BM25, DENSE, KEYWORDS, OWN
+from ragctl.collection.settings import Settings, read_settings
 from ragctl.errors import Locked, StoreError
-from ragctl.stores.base import (
-    BM25,
-    DENSE,
-    KEYWORDS,
-    OWN,
-    Told,
-    check_name,
-    nobody,
-)
+from ragctl.records import Notify, ignore
 from ragctl.stores.lease import LEASE, SECONDS, Lease, Seen
 from ragctl.stores.locks import Wait, own_mark, private_folder, run_lock
-from ragctl.stores.server_collection import MARK, Limits, ServerCollection
+from ragctl.stores.server_collection import MARK, BatchLimits, ServerCollection
 from ragctl.stores.server_points import HIDDEN
 from ragctl.stores.server_schema import collection_config, index_schema, needed
-from ragctl.stores.server_wire import Refusal, Wire, applied, what
-from ragctl.stores.settings import Settings, read_settings
+from ragctl.stores.server_wire import Refusal, ServerConnection, applied, what
 
 T = TypeVar("T")
 
@@ -75,8 +69,8 @@ class ServerStore:
         state: Path | None = None,
     ) -> None:
 
-        def wire(timeout: int) -> Wire:
-            return Wire(
+        def wire(timeout: int) -> ServerConnection:
+            return ServerConnection(
                 url,
                 api_key=api_key,
                 grpc_port=grpc_port,
@@ -121,7 +115,7 @@ class ServerStore:
         wanted = {**_INDEXED, **settings.indexed}
         self.index(name, {k: kind for k, kind in wanted.items() if k not in info.payload_schema})
         return ServerCollection(
-            self, self._wire, name, settings, Limits.of(info), metadata=in_metadata
+            self, self._wire, name, settings, BatchLimits.of(info), metadata=in_metadata
         )
 
     def create(self, name: str, settings: Settings) -> "ServerCollection":
@@ -148,10 +142,10 @@ class ServerStore:
         self.index(name, {**_INDEXED, **settings.indexed})
         lease = self._leases.get(name)
         if lease is not None:
-            lease.take(lease.look(), Wait(0.0, nobody))
+            lease.take(lease.look(), Wait(0.0, ignore))
         info = self._do(name, lambda client: client.get_collection(name))
         return ServerCollection(
-            self, self._wire, name, settings, Limits.of(info), metadata=keeps_metadata
+            self, self._wire, name, settings, BatchLimits.of(info), metadata=keeps_metadata
         )
 
     def drop(self, name: str) -> None:
@@ -172,7 +166,7 @@ class ServerStore:
             self._leases[name].forget()
 
     @contextmanager
-    def lock(self, name: str, *, patience: float = 0.0, waiting: Told = nobody) -> Iterator[None]:
+    def lock(self, name: str, *, patience: float = 0.0, waiting: Notify = ignore) -> Iterator[None]:
         """As the protocol says: a file lock among the processes of this user here, and
         among all others the collection's lease, from its first moment on.
 

@@ -8,19 +8,12 @@ from typing import Any, Protocol, TypeVar
 
 from qdrant_client import QdrantClient, models
 
-from ragctl.records import Json
-from ragctl.stores.base import (
-    KEYWORDS,
-    OWN,
-    Batch,
-    Point,
-    Prefix,
-    Query,
-    Scored,
-    Told,
-    Where,
-    nobody,
-)
+from ragctl.collection.conditions import Prefix, Where
+from ragctl.collection.payload import KEYWORDS, OWN, Point
+from ragctl.collection.settings import META, Settings
+from ragctl.records import Json, Notify, ignore
+from ragctl.stores.base import Batch, Query, Scored
+from ragctl.stores.conditions import settled
 from ragctl.stores.searching import Side, answer
 from ragctl.stores.server_points import (
     HIDDEN,
@@ -32,9 +25,7 @@ from ragctl.stores.server_points import (
     search_params,
     write_requests,
 )
-from ragctl.stores.server_wire import Wire, applied, what
-from ragctl.stores.settings import META, Settings
-from ragctl.stores.where import settled
+from ragctl.stores.server_wire import ServerConnection, applied, what
 
 T = TypeVar("T")
 
@@ -47,7 +38,7 @@ _UNLIMITED = 2**31
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchLimits:
     """What the collection's strict mode allows in one request."""
 
     upsert: int = _UNLIMITED  # points
@@ -56,7 +47,7 @@ class Limits:
     unindexed: bool = True  # filters that no index answers
 
     @classmethod
-    def of(cls, info: models.CollectionInfo) -> "Limits":
+    def of(cls, info: models.CollectionInfo) -> "BatchLimits":
         strict = info.config.strict_mode_config
         if strict is None or not strict.enabled:
             return cls()
@@ -72,7 +63,7 @@ class Locking(Protocol):
     """The store, as far as a collection needs it."""
 
     def lock(
-        self, name: str, *, patience: float, waiting: Told
+        self, name: str, *, patience: float, waiting: Notify
     ) -> AbstractContextManager[None]: ...
 
     def check_lock(self, name: str) -> None: ...
@@ -93,10 +84,10 @@ class ServerCollection:
     def __init__(
         self,
         store: Locking,
-        wire: Wire,
+        wire: ServerConnection,
         name: str,
         settings: Settings,
-        limits: Limits,
+        limits: BatchLimits,
         *,
         metadata: bool,
     ) -> None:
@@ -185,7 +176,7 @@ class ServerCollection:
         return [value for value in counts if value.startswith(prefix.text)]
 
     def lock(
-        self, *, patience: float = 0.0, waiting: Told = nobody
+        self, *, patience: float = 0.0, waiting: Notify = ignore
     ) -> AbstractContextManager[None]:
         return self._store.lock(self.name, patience=patience, waiting=waiting)
 

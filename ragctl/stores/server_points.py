@@ -8,28 +8,21 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from qdrant_client import models
 
-from ragctl.stores.base import (
-    BM25,
-    DENSE,
+from ragctl.collection.conditions import (
     AllOf,
     AnyOf,
-    Batch,
     Between,
     Condition,
     Has,
     Match,
     NoneOf,
-    Payload,
-    Point,
     Prefix,
-    Query,
-    Rescore,
-    Scored,
-    SparseVector,
     Where,
 )
+from ragctl.collection.payload import BM25, DENSE, Payload, Point, SparseVector
+from ragctl.stores.base import Batch, Query, Rescore, Scored
+from ragctl.stores.conditions import bounds
 from ragctl.stores.searching import Side, just_below
-from ragctl.stores.where import bounds
 
 T = TypeVar("T")
 

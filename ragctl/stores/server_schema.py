@@ -4,8 +4,8 @@ from typing import Any
 
 from qdrant_client import models
 
-from ragctl.stores.base import BM25, DENSE
-from ragctl.stores.settings import Settings
+from ragctl.collection.payload import BM25, DENSE
+from ragctl.collection.settings import Settings
 
 _PREFIXES = (1, 19)  # first version whose keyword indexes serve prefixes
 _TWO_BITS = (1, 15)

@@ -75,7 +75,7 @@ class _Failure:
     unreachable: bool = False
 
 
-class Wire:
+class ServerConnection:
     """A client of one server. Every request sent through it must be idempotent."""
 
     def __init__(
@@ -108,7 +108,7 @@ class Wire:
             )
 
     def __repr__(self) -> str:
-        return f"Wire({self.url!r})"
+        return f"ServerConnection({self.url!r})"
 
     @cached_property
     def version(self) -> tuple[int, int]:

@@ -1,18 +1,19 @@
 """The built-in lexical model, in process."""
 
-from ragctl.embedding import answers, builtin
+from ragctl.embedding import answers
 from ragctl.embedding.base import Answer, Request
-from ragctl.embedding.usage import Usage
+from ragctl.hosts.usage import Usage
+from ragctl.lexical import builtin
 
 
 class Builtin:
-    """A Wire to `ragctl.embedding.builtin`. It has no sides and bills no tokens."""
+    """A Wire to `ragctl.lexical.builtin`. It has no sides and bills no tokens."""
 
     def __init__(self, dim: int, usage: Usage) -> None:
         self._dim = dim
         self._usage = usage
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         self._usage.sent()
         rows = builtin.embed(request.texts, self._dim)
         vectors = answers.unit(rows, self._dim, native=self._dim, cut=False, host="builtin")

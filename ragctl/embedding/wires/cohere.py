@@ -2,8 +2,8 @@
 
 from ragctl.embedding import answers
 from ragctl.embedding.base import Answer, Request
-from ragctl.embedding.http import Words
 from ragctl.embedding.wires.rest import RestWire
+from ragctl.hosts.http import Words
 from ragctl.records import Json
 
 
@@ -47,7 +47,7 @@ class Cohere(RestWire):
 
     @property
     def _encoding(self) -> str:
-        return "base64" if self.provider.encoding == "base64" else "float"
+        return "base64" if self.backend.encoding == "base64" else "float"
 
 
 def _billed(found: dict[str, object]) -> int:

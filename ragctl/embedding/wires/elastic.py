@@ -6,12 +6,13 @@ common knowledge rather than part of it.
 
 from urllib.parse import quote
 
-from ragctl.catalog import Model, Provider
+from ragctl.catalog import Backend, Model
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Options, Refused, Request, Transient
-from ragctl.embedding.http import Api, Words
+from ragctl.embedding.base import Answer, Options, Request
 from ragctl.embedding.wires.rest import RestWire
 from ragctl.errors import BackendError, UsageError
+from ragctl.hosts.errors import Refused, Transient
+from ragctl.hosts.http import Api, Words
 from ragctl.records import Json
 
 SECONDS = 60
@@ -28,7 +29,7 @@ _OTHERS = {
 
 
 class Elastic(RestWire):
-    """An inference endpoint, whose name is the model's id in the provider's row.
+    """An inference endpoint, whose name is the model's id in the backend's row.
 
     Its dimensions were decided when it was made: none are asked here, and whole
     vectors are cut here. It answers neither indexes nor a bill.
@@ -38,14 +39,14 @@ class Elastic(RestWire):
     auth = ("Authorization", "ApiKey ")
 
     def __init__(
-        self, api: Api, model: Model, provider: Provider, dim: int, options: Options
+        self, api: Api, model: Model, backend: Backend, dim: int, options: Options
     ) -> None:
         """Raises UsageError for a task that has no input_type."""
-        super().__init__(api, model, provider, dim, options)
+        super().__init__(api, model, backend, dim, options)
         for side in (model.document, model.query):
             if side.task not in (*_RETRIEVAL, *_OTHERS):
                 raise UsageError(
-                    f"backend {provider.name} cannot ask {model.name} for {side.task}: it knows "
+                    f"backend {backend.name} cannot ask {model.name} for {side.task}: it knows "
                     "retrieval, classification and clustering"
                 )
 
@@ -58,9 +59,9 @@ class Elastic(RestWire):
         kind = _OTHERS.get(task or "", _SIDES[request.side])
         return {"input": list(request.texts), "input_type": kind}
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         try:
-            return super().embed(request)
+            return super().call(request)
         except (Transient, Refused):
             raise
         except BackendError as error:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragctl.catalog import Model, Onnx, Provider, Side
+from ragctl.catalog import Backend, Instruction, Model, Onnx
 from ragctl.embedding.base import Options, Vectors
-from ragctl.embedding.usage import Usage
 from ragctl.embedding.wires.runtime import RuntimeWire
 from ragctl.errors import BackendError, UsageError
+from ragctl.hosts.usage import Usage
 
 if TYPE_CHECKING:
     from fastembed import TextEmbedding
@@ -34,14 +34,14 @@ class FastEmbed(RuntimeWire):
     package = "fastembed"
 
     def __init__(
-        self, model: Model, provider: Provider, dim: int, usage: Usage, options: Options
+        self, model: Model, backend: Backend, dim: int, usage: Usage, options: Options
     ) -> None:
-        super().__init__(model, provider, dim, usage, options)
+        super().__init__(model, backend, dim, usage, options)
         if self.runtime.dtype is not None:
             raise UsageError(
-                f"the {provider.name} backend has no dtype to choose: an ONNX file has its own"
+                f"the {backend.name} backend has no dtype to choose: an ONNX file has its own"
             )
-        self._place = _place(self.runtime.device, provider.name)
+        self._place = _place(self.runtime.device, backend.name)
 
     def load(self) -> int | None:
         from fastembed import TextEmbedding
@@ -71,16 +71,16 @@ class FastEmbed(RuntimeWire):
         cut = self._reading.truncation or {}
         self._reading.enable_truncation(tokens, direction=cut.get("direction", "right"))
 
-    def count(self, side: Side, texts: Sequence[str]) -> list[int]:
+    def count(self, side: Instruction, texts: Sequence[str]) -> list[int]:
         encoded = self._counting.encode_batch([(side.prompt or "") + text for text in texts])
         return [len(text.ids) for text in encoded]
 
-    def run(self, side: Side, texts: list[str], *, whole: bool = False) -> Vectors:
+    def run(self, side: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
         prompted = [(side.prompt or "") + text for text in texts]
         rows = self._embedding.embed(prompted, batch_size=len(texts), **self._task(side))
         return np.stack([np.asarray(row, dtype=np.float32) for row in rows])
 
-    def told(self, side: Side) -> str:
+    def told(self, side: Instruction) -> str:
         prompt = f"prompt {side.prompt or ''!r}"
         task = f", task {side.task!r}" if self._tasks else ""
         return f"{prompt}{task} (fastembed {version('fastembed')})"
@@ -98,12 +98,12 @@ class FastEmbed(RuntimeWire):
         if row is None:
             raise BackendError(
                 f"fastembed {version('fastembed')} does not know {self.served.id}; describe its "
-                f"export in the {self.provider.name} row of {self.model.name}, as onnx"
+                f"export in the {self.backend.name} row of {self.model.name}, as onnx"
             )
         self._tasks = row["tasks"] or {}
         return row["model"], row["model_file"]
 
-    def _task(self, side: Side) -> dict[str, int]:
+    def _task(self, side: Instruction) -> dict[str, int]:
         """Return the number of a side's adapter, where the export holds several (jina v3)."""
         if not self._tasks:
             return {}

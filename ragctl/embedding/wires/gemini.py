@@ -6,8 +6,8 @@ is a 400, and how long to wait after a 429 stands in the body alone.
 
 from ragctl.embedding import answers
 from ragctl.embedding.base import Answer, Request
-from ragctl.embedding.http import Words
 from ragctl.embedding.wires.rest import RestWire
+from ragctl.hosts.http import Words
 from ragctl.records import Json
 
 

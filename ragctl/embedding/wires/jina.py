@@ -1,8 +1,8 @@
 """The Jina API: POST /v1/embeddings (its OpenAPI of 2026-04, and measurements of it)."""
 
 from ragctl.embedding.base import Request
-from ragctl.embedding.http import Words
 from ragctl.embedding.wires.rest import RestWire
+from ragctl.hosts.http import Words
 from ragctl.records import Json
 
 
@@ -19,8 +19,8 @@ class Jina(RestWire):
         body: dict[str, Json] = {"model": self.served.id, "input": list(request.texts)}
         # Never cut in silence: a text beyond the context is refused by name, unless told otherwise.
         body["truncate"] = self.options.truncate
-        if self.provider.encoding != "unset":
-            body["embedding_type"] = self.provider.encoding
+        if self.backend.encoding != "unset":
+            body["embedding_type"] = self.backend.encoding
         task = self.side(request).task
         if task is not None:
             body["task"] = task

@@ -6,12 +6,13 @@ cut long texts.
 
 import re
 
-from ragctl.catalog import Model, Provider
+from ragctl.catalog import Backend, Model
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Options, Refused, Request, Transient
-from ragctl.embedding.http import Api, Words
+from ragctl.embedding.base import Answer, Options, Request
 from ragctl.embedding.wires.rest import RestWire
 from ragctl.errors import BackendError, Interrupted, UsageError
+from ragctl.hosts.errors import Refused, Transient
+from ragctl.hosts.http import Api, Words
 from ragctl.records import Json
 
 _ABSENT = re.compile(r"""404 model ['"].*['"] not found""")
@@ -31,7 +32,7 @@ class Ollama(RestWire):
 
     Left to itself it cuts texts without a word, twice: at num_ctx, which depends
     on the machine's memory, and at num_batch, 2,048 tokens or less. So both are
-    stated, as the context of the model or the smaller one that the provider's
+    stated, as the context of the model or the smaller one that the backend's
     row gives. A row's own `extra.options` come before that.
     """
 
@@ -39,18 +40,18 @@ class Ollama(RestWire):
     truncates = True
 
     def __init__(
-        self, api: Api, model: Model, provider: Provider, dim: int, options: Options
+        self, api: Api, model: Model, backend: Backend, dim: int, options: Options
     ) -> None:
         """Raises UsageError where nobody says how long a context is wanted."""
-        super().__init__(api, model, provider, dim, options)
-        own = provider.extra.get("options", {})
+        super().__init__(api, model, backend, dim, options)
+        own = backend.extra.get("options", {})
         if not isinstance(own, dict):
-            raise UsageError(f"backend {provider.name}: extra.options must be a table")
+            raise UsageError(f"backend {backend.name}: extra.options must be a table")
         known = [size for size in (model.context, self.served.context) if size]
         context = own.get("num_ctx", min(known, default=None))
         if context is None:
             raise UsageError(
-                f"backend {provider.name}: the context of {model.name} is not known, and Ollama "
+                f"backend {backend.name}: the context of {model.name} is not known, and Ollama "
                 "would cut longer texts without a word; give context in the model's row"
             )
         self._runner: dict[str, Json] = {"num_ctx": context, "num_batch": context, **own}
@@ -68,7 +69,7 @@ class Ollama(RestWire):
             body["dimensions"] = self.dim
         return body
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         return self.read(self.post(self.body(request)), len(request.texts))
 
     def read(self, answer: object, texts: int) -> Answer:
@@ -81,7 +82,7 @@ class Ollama(RestWire):
 
     def post(self, body: dict[str, Json]) -> object:
         """Send `body` with what the row adds to it. Raises as Api.post does, in clearer words."""
-        body = body | dict(self.provider.extra) | {"options": self._runner}
+        body = body | dict(self.backend.extra) | {"options": self._runner}
         try:
             return self.api.post(self.path(), body)
         except (Refused, Transient):
@@ -107,7 +108,7 @@ class OllamaLegacy(Ollama):
         (text,) = self.prompted(request)
         return {"model": self.served.id, "prompt": text}
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         rows: list[object] = []
         for start in range(len(request.texts)):
             if request.stopped.is_set():

@@ -1,15 +1,15 @@
 """The OpenAI protocol, as its API and the many servers that speak it have it."""
 
 from ragctl.embedding.base import Request
-from ragctl.embedding.http import Words
 from ragctl.embedding.wires.rest import RestWire
+from ragctl.hosts.http import Words
 from ragctl.records import Json
 
 
 class OpenAI(RestWire):
     """The OpenAI protocol. It has no field for the side of a text: prompts go before the texts.
 
-    What each host takes beside that is in its row of providers.toml.
+    What each host takes beside that is in its row of backends.toml.
     """
 
     words = Words(
@@ -20,8 +20,8 @@ class OpenAI(RestWire):
 
     def body(self, request: Request) -> dict[str, Json]:
         body: dict[str, Json] = {"model": self.served.id, "input": [*self.prompted(request)]}
-        if self.provider.encoding != "unset":
-            body["encoding_format"] = self.provider.encoding
+        if self.backend.encoding != "unset":
+            body["encoding_format"] = self.backend.encoding
         if self.asks_dimensions:
             body["dimensions"] = self.dim
         return body

@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from ragctl.catalog import Model, Provider, Served, Side
+from ragctl.catalog import Backend, Instruction, Model, Served
 from ragctl.embedding import answers
 from ragctl.embedding.base import Answer, Options, Request
-from ragctl.embedding.http import Api, Words
-from ragctl.embedding.keys import Key
+from ragctl.hosts.http import Api, Words
+from ragctl.hosts.keys import ApiKey
 from ragctl.records import Json
 
 
@@ -21,17 +21,17 @@ class RestWire(ABC):
     """Name of the header that carries the key, and what stands before the key in it."""
 
     def __init__(
-        self, api: Api, model: Model, provider: Provider, dim: int, options: Options
+        self, api: Api, model: Model, backend: Backend, dim: int, options: Options
     ) -> None:
         self.api = api
         self.model = model
-        self.provider = provider
+        self.backend = backend
         self.dim = dim
         self.options = options
 
     @classmethod
-    def address(cls, url: str, key: Key | None) -> str:
-        """Return where requests with this key go, for a provider whose base URL is `url`."""
+    def address(cls, url: str, key: ApiKey | None) -> str:
+        """Return where requests with this key go, for a backend whose base URL is `url`."""
         return url
 
     @abstractmethod
@@ -46,8 +46,8 @@ class RestWire(ABC):
         """Return what the API's JSON holds. Raises BackendError for what is wrong in it."""
         return answers.from_data(answer, texts, self.model, self.dim, self.api.host)
 
-    def embed(self, request: Request) -> Answer:
-        answer = self.api.post(self.path(), self.body(request) | dict(self.provider.extra))
+    def call(self, request: Request) -> Answer:
+        answer = self.api.post(self.path(), self.body(request) | dict(self.backend.extra))
         return self.read(answer, len(request.texts))
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class RestWire(ABC):
 
     @property
     def served(self) -> Served:
-        return self.provider.models[self.model.name]
+        return self.backend.models[self.model.name]
 
     @property
     def asks_dimensions(self) -> bool:
@@ -66,10 +66,10 @@ class RestWire(ABC):
         return (
             self.model.matryoshka
             and not self.model.layer_norm
-            and self.provider.cuts_to(self.model.name, self.dim)
+            and self.backend.cuts_to(self.model.name, self.dim)
         )
 
-    def side(self, request: Request) -> Side:
+    def side(self, request: Request) -> Instruction:
         return self.model.document if request.side == "document" else self.model.query
 
     def prompted(self, request: Request) -> list[str]:

@@ -9,11 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from ragctl.catalog import Model, Provider, Served, Side
+from ragctl.catalog import Backend, Instruction, Model, Served
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Options, Refused, Request, Vectors
-from ragctl.embedding.usage import Usage
+from ragctl.embedding.base import Answer, Options, Request, Vectors
 from ragctl.errors import BackendError, Interrupted, RagctlError, UsageError
+from ragctl.hosts.errors import Refused
+from ragctl.hosts.usage import Usage
 
 _MOST = 256  # texts a forward pass, however short they are
 WORD = "text"  # what a model is tried with
@@ -33,20 +34,20 @@ class RuntimeWire(ABC):
     """What to know before installing it."""
 
     def __init__(
-        self, model: Model, provider: Provider, dim: int, usage: Usage, options: Options
+        self, model: Model, backend: Backend, dim: int, usage: Usage, options: Options
     ) -> None:
         """Raise UsageError where the extra, or the folder of weights, is missing. Loads nothing."""
         if find_spec(self.package) is None:
             raise UsageError(
-                f"the {provider.name} backend needs its extra: "
-                f"pip install 'ragctl[{provider.wire}]'{self.note}"
+                f"the {backend.name} backend needs its extra: "
+                f"pip install 'ragctl[{backend.wire}]'{self.note}"
             )
         self.model = model
-        self.provider = provider
+        self.backend = backend
         self.dim = dim
         self.usage = usage
         self.options = options
-        self.runtime = provider.runtime
+        self.runtime = backend.runtime
         self.budget: int | None = None
         """Tokens a forward pass, padding included; None: no bound but the number of texts."""
         self.devices = 1
@@ -67,11 +68,11 @@ class RuntimeWire(ABC):
         """Have the model read that many tokens of each text and leave out the rest."""
 
     @abstractmethod
-    def count(self, side: Side, texts: Sequence[str]) -> list[int]:
+    def count(self, side: Instruction, texts: Sequence[str]) -> list[int]:
         """Return the tokens of each text, with its prompt and all that the tokenizer adds."""
 
     @abstractmethod
-    def run(self, side: Side, texts: list[str], *, whole: bool = False) -> Vectors:
+    def run(self, side: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
         """Return one row per text: the `whole` native vector, or one cut by the runtime itself.
 
         Raises MemoryError when a smaller batch might pass. Whatever else it raises
@@ -79,10 +80,10 @@ class RuntimeWire(ABC):
         """
 
     @abstractmethod
-    def told(self, side: Side) -> str:
+    def told(self, side: Instruction) -> str:
         """Return in words what the model is told of a side, and by what version of the runtime."""
 
-    def examine(self, side: Side, rows: Vectors) -> None:  # noqa: B027 - few have anything to ask
+    def examine(self, side: Instruction, rows: Vectors) -> None:  # noqa: B027 - few have anything to ask
         """Raise BackendError where what came of the first word on a side cannot be right."""
 
     @abstractmethod
@@ -90,7 +91,7 @@ class RuntimeWire(ABC):
 
     @property
     def served(self) -> Served:
-        return self.provider.models[self.model.name]
+        return self.backend.models[self.model.name]
 
     @property
     def weights(self) -> Path | None:
@@ -101,7 +102,7 @@ class RuntimeWire(ABC):
         """Where the model comes from: a folder, or its name on the hub."""
         return self.served.weights or self.served.id
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         with self._lock:
             self._ready()
             self.usage.sent()
@@ -111,7 +112,7 @@ class RuntimeWire(ABC):
             rows = self._rows(side, request, counts)
         limit = self._limit
         read = sum(count if limit is None else min(count, limit) for count in counts)
-        return answers.answer(rows, read, self.model, self.dim, self.provider.name)
+        return answers.answer(rows, read, self.model, self.dim, self.backend.name)
 
     def close(self) -> None:
         with self._lock:
@@ -148,7 +149,7 @@ class RuntimeWire(ABC):
                 f"{self.model.name} cannot be loaded from {self.origin}: {_line(error)}"
             ) from error
 
-    def _try(self, side: Side) -> None:
+    def _try(self, side: Instruction) -> None:
         try:
             rows = self._run(side, [WORD], whole=True)
         except MemoryError as error:
@@ -160,7 +161,7 @@ class RuntimeWire(ABC):
             )
         self.examine(side, rows)
 
-    def _run(self, side: Side, texts: list[str], *, whole: bool = False) -> Vectors:
+    def _run(self, side: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
         try:
             return self.run(side, texts, whole=whole)
         except (RagctlError, MemoryError):
@@ -179,7 +180,7 @@ class RuntimeWire(ABC):
         if not self.options.truncate:
             raise Refused(
                 f"{max(counts):,} tokens are more than the {limit:,} that {self.model.name} reads "
-                f"in {self.provider.name}, prompt included; use a smaller --chunk-size, or "
+                f"in {self.backend.name}, prompt included; use a smaller --chunk-size, or "
                 "--truncate",
                 certain=True,
             )
@@ -187,7 +188,7 @@ class RuntimeWire(ABC):
             if count > limit:
                 self.usage.cut_one()
 
-    def _rows(self, side: Side, request: Request, counts: list[int]) -> Vectors:
+    def _rows(self, side: Instruction, request: Request, counts: list[int]) -> Vectors:
         """Return the vectors of the texts in their order, run longest first.
 
         Texts of one length stand together, so that little is padding.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragctl.catalog import Side
+from ragctl.catalog import Instruction
 from ragctl.embedding.base import Vectors
 from ragctl.embedding.wires.runtime import WORD, RuntimeWire
 from ragctl.errors import BackendError
@@ -65,7 +65,7 @@ class SentenceTransformers(RuntimeWire):
         self._model: SentenceTransformer = model
         self._tokenizer = _tokenizer(model)
         self._pool: dict[str, Any] | None = None
-        self._cuts = not self.model.layer_norm and self.provider.cuts_to(self.model.name, self.dim)
+        self._cuts = not self.model.layer_norm and self.backend.cuts_to(self.model.name, self.dim)
         self.devices = len(self._devices)
         self.budget = None if self.runtime.batch else _BUDGETS.get(kind)
         own = model.max_seq_length
@@ -76,7 +76,7 @@ class SentenceTransformers(RuntimeWire):
         if own is None or own > tokens:
             self._model.max_seq_length = tokens
 
-    def count(self, side: Side, texts: Sequence[str]) -> list[int]:
+    def count(self, side: Instruction, texts: Sequence[str]) -> list[int]:
         prompt = self._prompt(side)
         return [
             len(ids)
@@ -90,7 +90,7 @@ class SentenceTransformers(RuntimeWire):
             )["input_ids"]
         ]
 
-    def run(self, side: Side, texts: list[str], *, whole: bool = False) -> Vectors:
+    def run(self, side: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
         import torch
 
         share = math.ceil(len(texts) / self.devices)
@@ -116,11 +116,11 @@ class SentenceTransformers(RuntimeWire):
             raise MemoryError(str(error)) from error
         return np.asarray(rows, dtype=np.float32)
 
-    def told(self, side: Side) -> str:
+    def told(self, side: Instruction) -> str:
         said = ", ".join(f"{name}={value!r}" for name, value in arguments(side).items())
         return f"{said} (sentence-transformers {version('sentence-transformers')})"
 
-    def examine(self, side: Side, rows: Vectors) -> None:
+    def examine(self, side: Instruction, rows: Vectors) -> None:
         """Refuse a model that takes a task and does nothing with it.
 
         encode accepts a task for every model, and drops it where no module asks for one.
@@ -147,7 +147,7 @@ class SentenceTransformers(RuntimeWire):
             self._model.stop_multi_process_pool(self._pool)
         del self._model, self._pool
 
-    def _prompt(self, side: Side) -> str:
+    def _prompt(self, side: Instruction) -> str:
         """Return the text that encode puts before each input of a side."""
         if side.library.prompt_name is None:
             return side.prompt or ""
@@ -155,7 +155,7 @@ class SentenceTransformers(RuntimeWire):
         return self._model.prompts.get(side.library.prompt_name) or ""
 
 
-def arguments(side: Side) -> dict[str, str]:
+def arguments(side: Instruction) -> dict[str, str]:
     """Return what encode is told of a side.
 
     A prompt is given even where it is empty: else a default prompt of the

@@ -7,12 +7,13 @@ refuse long texts.
 import threading
 from dataclasses import dataclass
 
-from ragctl.catalog import Model, Provider, Sides
+from ragctl.catalog import Backend, Instructions, Model
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Options, Refused, Request
-from ragctl.embedding.http import Api, Words
+from ragctl.embedding.base import Answer, Options, Request
 from ragctl.embedding.wires.rest import RestWire
 from ragctl.errors import BackendError, Interrupted, UsageError
+from ragctl.hosts.errors import Refused
+from ragctl.hosts.http import Api, Words
 from ragctl.records import Json
 
 _POOLING = {"mean": "mean", "cls": "cls", "last": "last_token"}
@@ -33,26 +34,26 @@ class Tei(RestWire):
     Before the first request the server is asked what it runs: another model, or
     none that embeds, is refused by name. `truncate` is always sent, for a server
     may cut by default. Prompts go before the texts, or by their name in the model's
-    own configuration where the provider's row has prompts = "name".
+    own configuration where the backend's row has prompts = "name".
     """
 
     words = Words(phrases=frozenset({"must have less than", "`inputs` cannot be empty"}))
     truncates = True
 
     def __init__(
-        self, api: Api, model: Model, provider: Provider, dim: int, options: Options
+        self, api: Api, model: Model, backend: Backend, dim: int, options: Options
     ) -> None:
         """Raises UsageError where prompts go by name and the name is not known."""
-        super().__init__(api, model, provider, dim, options)
+        super().__init__(api, model, backend, dim, options)
         self._lock = threading.Lock()
         self._server: _Server | None = None
         # "query" and "document" name the two sides of retrieval, not those of other tasks.
-        other = Sides(model.document, model.query) in model.tasks.values()
-        if provider.prompts == "name" and other:
+        other = Instructions(model.document, model.query) in model.tasks.values()
+        if backend.prompts == "name" and other:
             for side in (model.document, model.query):
                 if side.prompt and not side.library.prompt_name:
                     raise UsageError(
-                        f"backend {provider.name} sends prompts by name, and the row of "
+                        f"backend {backend.name} sends prompts by name, and the row of "
                         f"{model.name} has no prompt_name for this task"
                     )
 
@@ -61,7 +62,7 @@ class Tei(RestWire):
 
     def body(self, request: Request) -> dict[str, Json]:
         body: dict[str, Json] = {"normalize": True, "truncate": self.options.truncate}
-        if self.provider.prompts == "name":
+        if self.backend.prompts == "name":
             body["inputs"] = list(request.texts)
             name = self._prompt_name(request)
             if name is not None:
@@ -72,7 +73,7 @@ class Tei(RestWire):
             body["dimensions"] = self.dim
         return body
 
-    def embed(self, request: Request) -> Answer:
+    def call(self, request: Request) -> Answer:
         server = self._known()
         parts = []
         for start in range(0, len(request.texts), server.texts):
@@ -87,7 +88,7 @@ class Tei(RestWire):
 
     def _embed(self, request: Request, server: _Server) -> Answer:
         try:
-            return super().embed(request)
+            return super().call(request)
         except Refused as refusal:
             said = str(refusal)
             if "default-prompt-name" in said:
@@ -121,7 +122,7 @@ class Tei(RestWire):
                 texts = [
                     _number(found.get("max_client_batch_size")),
                     _number(found.get("max_concurrent_requests")),
-                    self.provider.limits.texts,
+                    self.backend.limits.texts,
                 ]
                 self._server = _Server(
                     min(size for size in texts if size is not None),

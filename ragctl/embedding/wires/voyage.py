@@ -3,9 +3,9 @@
 from urllib.parse import urlsplit
 
 from ragctl.embedding.base import Request
-from ragctl.embedding.http import Words
-from ragctl.embedding.keys import Key
 from ragctl.embedding.wires.rest import RestWire
+from ragctl.hosts.http import Words
+from ragctl.hosts.keys import ApiKey
 from ragctl.records import Json
 
 _OWN_HOST = "api.voyageai.com"
@@ -23,7 +23,7 @@ class Voyage(RestWire):
     )
 
     @classmethod
-    def address(cls, url: str, key: Key | None) -> str:
+    def address(cls, url: str, key: ApiKey | None) -> str:
         """Keys made in MongoDB Atlas are good at Atlas's own address only."""
         if key is None or not key.reveal().startswith(_ATLAS_KEY):
             return url
@@ -39,6 +39,6 @@ class Voyage(RestWire):
         }
         if self.asks_dimensions:
             body["output_dimension"] = self.dim
-        if self.provider.encoding == "base64":  # a list of numbers has no name here
+        if self.backend.encoding == "base64":  # a list of numbers has no name here
             body["encoding_format"] = "base64"
         return body

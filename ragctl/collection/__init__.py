@@ -1,0 +1,1 @@
+"""What a collection is: payloads, point ids, settings, marks and state."""

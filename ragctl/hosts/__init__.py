@@ -1,0 +1,1 @@
+"""Requests to hosts: HTTP, keys, retry, rate limits, usage and error messages."""

@@ -1,0 +1,1 @@
+"""Lexical models: BM25, languages, and the built-in embedding."""

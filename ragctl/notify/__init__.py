@@ -1,0 +1,1 @@
+"""Tell another program how a run ended."""

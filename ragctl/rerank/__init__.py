@@ -1,0 +1,1 @@
+"""Rerank the hits of a search."""
