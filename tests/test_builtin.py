@@ -187,7 +187,7 @@ def test_speed() -> None:
 
 def test_the_table_of_weights_follows_from_the_shipped_vocabulary() -> None:
     ranks = {token: rank for rank, token in enumerate(tokens.vocabulary())}
-    shipped = (files("ragctl.embedding") / "terms.gz").read_bytes()
+    shipped = (files("ragctl.lexical") / "terms.gz").read_bytes()
     assert gzip.decompress(terms.build(ranks)) == gzip.decompress(shipped)
 
 

@@ -18,7 +18,7 @@ from ragctl.collection.points import (
 )
 from ragctl.index import prepare
 from ragctl.index.plan import WorkItem
-from ragctl.index.prepare import Limits
+from ragctl.index.prepare import ProcessLimits
 
 SPACE = namespace("docs")
 HASHES = st.lists(st.sampled_from("abcdef"), max_size=30)
@@ -88,7 +88,7 @@ def test_a_document_without_text_still_has_its_mark() -> None:
 
 
 def test_small_files_start_no_more_processes_than_they_are_worth() -> None:
-    limits = Limits(4, 60.0, 1 << 30)
+    limits = ProcessLimits(4, 60.0, 1 << 30)
 
     def workers(*sizes: int) -> int:
         stats = [FileStat(f"{n}", "/", size, 1) for n, size in enumerate(sizes)]

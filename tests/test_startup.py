@@ -70,7 +70,7 @@ def test_help_imports_no_room_but_its_own(home: Path) -> None:
 
 def test_help_of_a_command_imports_its_options_alone(home: Path) -> None:
     found = imported("search", "--help", home=home)
-    assert rooms(found) <= {"cli", "errors", "records", "pipeline", "stores"}
+    assert rooms(found) <= {"cli", "errors", "records", "pipeline", "collection", "stores"}
     assert not found & {*HEAVY, "numpy", "qdrant_edge"}
 
 

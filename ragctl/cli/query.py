@@ -136,7 +136,7 @@ def search(
         raise UsageError("--out and --trec go with --queries")
     if rerank is None and rerank_url is not None:
         raise UsageError("--rerank-url goes with --rerank")
-    ask = room.Ask(
+    ask = room.SearchOptions(
         limit=limit,
         mode=cast(room.Mode, mode),
         where=room.parse_where(where),
