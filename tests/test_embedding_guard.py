@@ -156,7 +156,7 @@ def test_a_context_of_the_host_s_own_counts() -> None:
         wire.call(request("word " * 30))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
