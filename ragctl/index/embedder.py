@@ -108,7 +108,9 @@ def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
         identity=embedder.identity,
         sparse=SparseConfig(languages=pipeline.languages).to_json(),
         origin={
-            "backends": [config.named(embedder.model.backend).to_json() for config in backends],
+            "backends": [
+                config.with_default_name(embedder.model.backend).to_json() for config in backends
+            ],
             "task": pipeline.embedding.task,
             "chunk_size": pipeline.chunk_size or default_chunk_size(pipeline, embedder),
             "overlap": OVERLAP if pipeline.overlap is None else pipeline.overlap,
@@ -131,7 +133,7 @@ def model_warnings(pipeline: Pipeline, embedder: Embedder) -> list[str]:
     model, dim = embedder.model, embedder.dim
     lines = []
     backends = pipeline.embedding.backends or (BackendConfig(),)
-    rows = [config.row(pipeline.catalog, model.name) for config in backends]
+    rows = [config.resolve(pipeline.catalog, model.name) for config in backends]
     if model.non_commercial and not all(row.licensed for row in rows):
         lines.append(
             f"its licence ({model.licence}) does not allow commercial use, unless through a "
@@ -158,5 +160,5 @@ def context_limit(pipeline: Pipeline, embedder: Embedder) -> int | None:
     """Return the tokens that the model takes on every backend of the run; None if unknown."""
     name = embedder.model.name
     backends = pipeline.embedding.backends or (BackendConfig(),)
-    served = [config.row(pipeline.catalog, name).models[name].context for config in backends]
+    served = [config.resolve(pipeline.catalog, name).models[name].context for config in backends]
     return min((size for size in (embedder.model.context, *served) if size), default=None)

@@ -119,7 +119,7 @@ def _run_digest(pipeline: Pipeline, embedder: Embedder) -> str:
     """Return a digest of what, beside its content and recipe, can make a document fail."""
     parsing = pipeline.parsing
     parts: list[Json] = [
-        [account.name for account in embedder.usage.accounts],
+        [usage.name for usage in embedder.usage.usages],
         embedder.options.truncate,
         pipeline.pdf_password is not None,
         [parsing.timeout, parsing.memory_mb, parsing.max_file_mb],

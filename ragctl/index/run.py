@@ -151,7 +151,7 @@ class Run:
 
     def _tell(self, report: Report, embedder: Embedder) -> None:
         """Warn of what the backends did that nobody would see in the counts."""
-        accounts = embedder.usage.accounts
+        accounts = embedder.usage.usages
         if len(accounts) > 1:  # of one alone the error itself tells
             for failure in embedder.failures:
                 report.add_warning("backend", failure)
@@ -206,10 +206,10 @@ class Run:
         self, report: Report, collection: Collection | None, embedder: Embedder, now: float
     ) -> None:
         """The price and the time of a plan at each backend, and whether the budget has room."""
-        accounts = embedder.usage.accounts
+        accounts = embedder.usage.usages
         model = embedder.model
         backends = effective_embedding(self.pipeline, collection).backends or (BackendConfig(),)
-        rows = [config.row(self.pipeline.catalog, model.name) for config in backends]
+        rows = [config.resolve(self.pipeline.catalog, model.name) for config in backends]
         report.backends = list(
             estimate_backends(rows, accounts, report.chunks.embedded, report.tokens)
         )
