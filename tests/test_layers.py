@@ -13,6 +13,8 @@ ORDER = [
     *(
         "errors",
         "records",
+        "environment",
+        "text",
         "files",
         "workers",
         "catalog",

@@ -15,7 +15,9 @@ import json
 import re
 from dataclasses import dataclass, replace
 
-_LONGEST = 300
+from ragctl.text import one_line
+
+MAX_MESSAGE_CHARACTERS = 300
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")  # a duration as protobuf writes it in JSON
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 
@@ -45,7 +47,9 @@ def read(body: bytes, secret: str | None = None) -> Complaint:
         except ValueError:
             found = Complaint(text)
     message = found.message.replace(secret, "***") if secret else found.message
-    return replace(found, message=_one_line(message))
+    return replace(
+        found, message=one_line(message, limit=MAX_MESSAGE_CHARACTERS, printable_only=True)
+    )
 
 
 def is_html(text: str) -> bool:
@@ -107,8 +111,3 @@ def _from_details(details: object) -> tuple[frozenset[str], float | None]:
 
 def _texts(*values: object) -> frozenset[str]:
     return frozenset(str(value) for value in values if value is not None and value != "")
-
-
-def _one_line(text: str) -> str:
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

@@ -15,6 +15,7 @@ from ragctl.embedding.base import Answer, Options, Request, Vectors
 from ragctl.errors import BackendError, Interrupted, RagctlError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
+from ragctl.text import describe_exception
 
 _MOST = 256  # texts a forward pass, however short they are
 WORD = "text"  # what a model is tried with
@@ -146,7 +147,8 @@ class RuntimeWire(ABC):
             raise
         except Exception as error:  # a repository's own code may raise anything
             raise BackendError(
-                f"{self.model.name} cannot be loaded from {self.origin}: {_line(error)}"
+                f"{self.model.name} cannot be loaded from {self.origin}: "
+                f"{describe_exception(error)}"
             ) from error
 
     def _try(self, side: Instruction) -> None:
@@ -169,7 +171,7 @@ class RuntimeWire(ABC):
         except Exception as error:  # as above
             raise BackendError(
                 f"{self.model.name} from {self.origin} failed, told {self.told(side)}: "
-                f"{_line(error)}"
+                f"{describe_exception(error)}"
             ) from error
 
     def _check(self, counts: list[int]) -> None:
@@ -228,9 +230,3 @@ class RuntimeWire(ABC):
                 f"{self.model.name}; use a smaller --chunk-size"
             ) from error
         self.budget = longest * (each // 2)
-
-
-def _line(error: BaseException) -> str:
-    """Return an error of another library as one line, with its kind."""
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
