@@ -31,9 +31,9 @@ for _name, _place in COMMANDS.items():
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from ragctl import __version__
 
-        console.say(f"ragctl {version('ragctl')}")
+        console.say(f"ragctl {__version__}")
         raise typer.Exit
 
 

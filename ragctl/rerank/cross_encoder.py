@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ragctl.errors import BackendError, UsageError
+from ragctl.installation import install_command
 from ragctl.text import describe_exception
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class CrossEncoder:
         """`model` is a folder, or a name on the hub. Raises UsageError without the extra."""
         if find_spec("sentence_transformers") is None:
             raise UsageError(
-                "the cross-encoder needs an extra: pip install 'ragctl[sentence-transformers]' "
+                f"the cross-encoder needs an extra: {install_command('sentence-transformers')} "
                 "(it brings torch; install the torch build that you want before it)"
             )
         if (model.startswith((".", "/", "~"))) and not Path(model).expanduser().is_dir():

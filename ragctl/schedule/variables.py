@@ -88,4 +88,4 @@ def _backends(pipeline: Pipeline) -> list[Backend]:
     """Return the backends of the pipeline, each with the pipeline's own settings."""
     model = pipeline.embedding.model or MODEL
     configs = pipeline.embedding.backends or (BackendConfig(),)
-    return [config.row(pipeline.catalog, model, pipeline.embedding.task) for config in configs]
+    return [config.resolve(pipeline.catalog, model, pipeline.embedding.task) for config in configs]

@@ -15,6 +15,7 @@ from ragctl.embedding.base import Answer, Options, Request, Vectors
 from ragctl.errors import BackendError, Interrupted, RagctlError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
+from ragctl.installation import install_command
 from ragctl.text import describe_exception
 
 _MOST = 256  # texts a forward pass, however short they are
@@ -41,7 +42,7 @@ class RuntimeWire(ABC):
         if find_spec(self.package) is None:
             raise UsageError(
                 f"the {backend.name} backend needs its extra: "
-                f"pip install 'ragctl[{backend.wire}]'{self.note}"
+                f"{install_command(backend.wire)}{self.note}"
             )
         self.model = model
         self.backend = backend
