@@ -14,7 +14,7 @@ from ragctl.collection.settings import Settings
 from ragctl.collection.state import State, read_state, unsettled
 from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.canary import THRESHOLD
-from ragctl.embedding.guard import RATIO
+from ragctl.embedding.context_guard import RATIO
 from ragctl.errors import IdentityMismatch, UsageError
 from ragctl.index import failures
 from ragctl.index.failures import Failed
