@@ -79,8 +79,8 @@ class Elastic(RestWire):
         for form in ("text_embedding_bytes", "text_embedding_bits"):
             if form in found:
                 raise BackendError(
-                    f"{self.client.host} answers {form}: the inference endpoint {self.served.id} must "
-                    "be made with float vectors"
+                    f"{self.client.host} answers {form}: the inference endpoint {self.served.id} "
+                    "must be made with float vectors"
                 )
         items = found.get("text_embedding")
         rows = (

@@ -165,8 +165,8 @@ class Tei(RestWire):
                 return
         if names and all(_of_hub(name) for name in names):
             raise BackendError(
-                f"{self.client.host} runs {names[0]}, not {self.served.id}; if it is the same model, "
-                f"start it with --served-model-name {self.served.id}"
+                f"{self.client.host} runs {names[0]}, not {self.served.id}; if it is the same "
+                f"model, start it with --served-model-name {self.served.id}"
             )
 
 
