@@ -11,7 +11,7 @@ import numpy as np
 
 from ragctl.catalog import Backend, Instruction, Model, Served
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Options, Request, Vectors
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options, Vectors
 from ragctl.errors import BackendError, Interrupted, RagctlError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
@@ -104,7 +104,7 @@ class RuntimeWire(ABC):
         """Where the model comes from: a folder, or its name on the hub."""
         return self.served.weights or self.served.id
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         with self._lock:
             self._ready()
             self.usage.sent()
@@ -114,7 +114,7 @@ class RuntimeWire(ABC):
             rows = self._rows(side, request, counts)
         limit = self._limit
         read = sum(count if limit is None else min(count, limit) for count in counts)
-        return answers.answer(rows, read, self.model, self.dim, self.backend.name)
+        return answers.from_vectors(rows, read, self.model, self.dim, self.backend.name)
 
     def close(self) -> None:
         with self._lock:
@@ -191,7 +191,7 @@ class RuntimeWire(ABC):
             if count > limit:
                 self.usage.cut_one()
 
-    def _rows(self, side: Instruction, request: Request, counts: list[int]) -> Vectors:
+    def _rows(self, side: Instruction, request: EmbeddingRequest, counts: list[int]) -> Vectors:
         """Return the vectors of the texts in their order, run longest first.
 
         Texts of one length stand together, so that little is padding.
