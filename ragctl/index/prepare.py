@@ -97,8 +97,8 @@ class Recipe:
             meta=source.meta,
             languages=self.languages,
             known=task.known,
-            lines=kind is not None and kind.lines,
-            many=kind is not None and kind.many,
+            lines=kind is not None and kind.keeps_lines,
+            many=kind is not None and kind.many_documents,
             window=self.window,
             sparse=self.sparse,
         )
