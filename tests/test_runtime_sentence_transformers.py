@@ -20,7 +20,7 @@ from ragctl import catalog
 from ragctl.catalog import BackendConfig, Catalog, Layer, Runtime, backend_table
 from ragctl.cli.main import main
 from ragctl.embedding import Embedder, Options, connect
-from ragctl.embedding.base import Request
+from ragctl.embedding.base import EmbeddingRequest
 from ragctl.embedding.wires.sentence_transformers import SentenceTransformers
 from ragctl.errors import BackendError, DocumentError, Interrupted, UsageError
 from ragctl.hosts.usage import Usage
@@ -180,7 +180,7 @@ def test_a_text_is_cut_where_that_is_asked_for(real: Embedder, minilm: Path) -> 
     with local("all-minilm-l6-v2", minilm, truncate=True) as embedder:
         cut, short = embedder.documents(["apple " * 254 + "pear " * 100, "pear"])
         assert embedder.usage.tokens == 256 + 3
-        assert embedder.usage.accounts[0].cut == 1
+        assert embedder.usage.usages[0].cut == 1
     np.testing.assert_allclose(cut, real.documents(["apple " * 254])[0], atol=1e-5)
     np.testing.assert_allclose(short, real.query("pear"), atol=1e-5)
 
@@ -233,14 +233,14 @@ def test_several_devices(real: Embedder, minilm: Path) -> None:
 
 def test_stopped_between_batches(minilm: Path) -> None:
     rows = catalog.builtin()
-    backend = BackendConfig("sentence-transformers", weights=str(minilm), runtime=CPU).row(
+    backend = BackendConfig("sentence-transformers", weights=str(minilm), runtime=CPU).resolve(
         rows, "all-minilm-l6-v2"
     )
     wire = SentenceTransformers(rows.model("all-minilm-l6-v2"), backend, 384, Usage(), Options())
     stopped = threading.Event()
     stopped.set()
     with pytest.raises(Interrupted):
-        wire.call(Request("document", ("text",), stopped))
+        wire.call(EmbeddingRequest("document", ("text",), stopped))
     wire.close()
 
 
@@ -496,7 +496,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(UsageError, match=r"pip install 'ragctl\[sentence-transformers\]'.*torch"):
+    with pytest.raises(UsageError, match=r"pip install '\S*\[sentence-transformers\]'.*torch"):
         connect("all-minilm-l6-v2", backend="sentence-transformers", environ={})
 
 

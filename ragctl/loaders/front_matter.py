@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
 from ragctl.loaders.metadata import json_object
-from ragctl.loaders.writer import one_line
+from ragctl.text import collapse_whitespace
 from ragctl.records import Json
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def read_front_matter(text: str) -> FrontMatter:
         title = fields.pop("title", None)
         if title is None or isinstance(title, list | dict):
             title = ""
-        return FrontMatter(json_object(fields), one_line(clean(str(title))) or None, block.end())
+        return FrontMatter(
+            json_object(fields), collapse_whitespace(clean(str(title))) or None, block.end()
+        )
     except _Unreadable as error:
         warning = f"front matter is not read: {error}"
     except (RecursionError, DocumentError):
@@ -121,7 +123,7 @@ def _read_yaml(block: str) -> dict[str, Any] | None:
         if not _FIRST_KEY.match(block):
             return None
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or one_line(str(error))
+        problem = getattr(error, "problem", None) or collapse_whitespace(str(error))
         raise _Unreadable(f"line {mark.line + 2}: {problem}" if mark else problem) from error
     # What SafeConstructor lets through where a value does not fit its explicit tag.
     except (ValueError, LookupError, TypeError) as error:

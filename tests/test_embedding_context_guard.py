@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ragctl import catalog, chunking
 from ragctl.catalog import Backend, Model
 from ragctl.embedding import Embedder, Options, Patience, connect
-from ragctl.embedding.base import Answer, Request
-from ragctl.embedding.guard import RATIO, Guarded
+from ragctl.embedding.base import EmbeddingRequest, Embeddings
+from ragctl.embedding.context_guard import RATIO, ContextGuard
 from ragctl.errors import DocumentError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
@@ -73,8 +73,8 @@ def test_on_request_it_is_cut_here(backend: str, like: str) -> None:
         found = outcomes(embedder)
         assert not any(isinstance(outcome, DocumentError) for outcome in found.values())
         [(_, first), (side, cut), (_, last)] = server.texts
-        assert embedder.usage.accounts[0].cut == 1
-        assert embedder.usage.accounts[0].to_json()["cut"] == 1
+        assert embedder.usage.usages[0].cut == 1
+        assert embedder.usage.usages[0].to_json()["cut"] == 1
     assert (first, last, side) == ("short", "also short", "document")
     assert LONG.startswith(cut)
     assert 300 < chunking.count(cut) <= 512 / RATIO
@@ -101,18 +101,18 @@ def test_a_host_that_cuts_when_told_is_told() -> None:
         embedder.documents([text])
         assert [request.body["truncate"] for request in server.requests] == [False, True]
         assert server.texts[-1].text == text
-        assert embedder.usage.accounts[0].cut == 0
+        assert embedder.usage.usages[0].cut == 0
 
 
 class Seen:
     """A wire that keeps what reaches it."""
 
     def __init__(self) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[EmbeddingRequest] = []
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         self.requests.append(request)
-        return Answer(np.ones((len(request.texts), 1), np.float32), tokens=1)
+        return Embeddings(np.ones((len(request.texts), 1), np.float32), tokens=1)
 
     def close(self) -> None:
         pass
@@ -124,13 +124,13 @@ CUTS = catalog.builtin().backend("infinity")
 
 def guarded(
     model: Model = MODEL, backend: Backend = CUTS, *, truncate: bool = False
-) -> tuple[Guarded, Seen]:
+) -> tuple[ContextGuard, Seen]:
     seen = Seen()
-    return Guarded(seen, model, backend, Usage(), truncate=truncate, native=False), seen
+    return ContextGuard(seen, model, backend, Usage(), truncate=truncate, native=False), seen
 
 
-def request(*texts: str, together: bool = False) -> Request:
-    return Request("document", texts, threading.Event(), tokens=9, together=together)
+def request(*texts: str, together: bool = False) -> EmbeddingRequest:
+    return EmbeddingRequest("document", texts, threading.Event(), tokens=9, together=together)
 
 
 ROOM = int((64 - 8) / RATIO) - chunking.count("passage: ")
@@ -156,7 +156,7 @@ def test_a_context_of_the_host_s_own_counts() -> None:
         wire.call(request("word " * 30))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
