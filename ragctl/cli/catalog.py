@@ -11,7 +11,7 @@ from ragctl.catalog import (
     Instruction,
     Instructions,
     Model,
-    Served,
+    ServedModel,
     listing,
     of_user,
 )
@@ -233,7 +233,7 @@ def _key(backend: Backend) -> str:
     return names if backend.key_required else f"{names}, if it wants one"
 
 
-def _served(served: Served) -> str:
+def _served(served: ServedModel) -> str:
     """How a model is served, in words."""
     parts = [served.id]
     if served.dims is not None:

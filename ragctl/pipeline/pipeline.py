@@ -165,7 +165,7 @@ class Pipeline:
 
         For what shows only beside a collection, a model or the documents.
         """
-        return UsageError(f"{self.origin.spot(tuple(dotted.split('.')))}: {sentence}")
+        return UsageError(f"{self.origin.location(tuple(dotted.split('.')))}: {sentence}")
 
 
 def default_store(environ: Mapping[str, str]) -> str:

@@ -49,9 +49,9 @@ def read(
     catalog = of_user(
         environ,
         Layer(
-            origin.under("models"),
+            origin.child("models"),
             told["models"] or {},
-            origin.under("backends"),
+            origin.child("backends"),
             told["backends"] or {},
         ),
     )
@@ -78,7 +78,7 @@ def read(
         pdf_password=environ.get(PDF_PASSWORD),
         environ=environ,
         catalog=catalog,
-        rerankers=rerankers(environ, told["rerankers"], origin.under("rerankers"))
+        rerankers=rerankers(environ, told["rerankers"], origin.child("rerankers"))
         if told["rerankers"]
         else None,
         origin=origin,

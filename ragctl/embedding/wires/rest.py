@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from ragctl.catalog import Backend, Instruction, Model, Served
+from ragctl.catalog import Backend, Instruction, Model, ServedModel
 from ragctl.embedding import answers
 from ragctl.embedding.base import Answer, Options, Request
 from ragctl.hosts.http import Api, Words
@@ -54,7 +54,7 @@ class RestWire(ABC):
         self.api.close()
 
     @property
-    def served(self) -> Served:
+    def served(self) -> ServedModel:
         return self.backend.models[self.model.name]
 
     @property

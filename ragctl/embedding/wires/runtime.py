@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ragctl.catalog import Backend, Instruction, Model, Served
+from ragctl.catalog import Backend, Instruction, Model, ServedModel
 from ragctl.embedding import answers
 from ragctl.embedding.base import Answer, Options, Request, Vectors
 from ragctl.errors import BackendError, Interrupted, RagctlError, UsageError
@@ -91,7 +91,7 @@ class RuntimeWire(ABC):
     def unload(self) -> None: ...
 
     @property
-    def served(self) -> Served:
+    def served(self) -> ServedModel:
         return self.backend.models[self.model.name]
 
     @property
