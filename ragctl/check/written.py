@@ -78,7 +78,7 @@ def _model(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
         yield note("model", said)
     backends = wanted.backends or (BackendConfig(),)
     name = wanted.model or MODEL
-    rows = [config.row(pipeline.catalog, name, wanted.task) for config in backends]
+    rows = [config.resolve(pipeline.catalog, name, wanted.task) for config in backends]
     for row in rows:
         yield from _key(row, pipeline.environ)
     yield from _budget(pipeline, rows, name)

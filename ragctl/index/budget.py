@@ -76,7 +76,7 @@ class Ledger:
         self, budget: Budget, bill: UsageTotals, collection: Collection | None, now: float
     ) -> None:
         """Raises UsageError for a limit of cost where a backend's price is not known."""
-        prices = [account.price for account in bill.accounts]
+        prices = [account.price for account in bill.usages]
         self._limits = _limits(budget, days(collection), today(now))
         if any(limit.of_cost for limit in self._limits):
             _check_prices(bill, self._limits)
@@ -177,7 +177,7 @@ def _limits(budget: Budget, before: Mapping[str, Spent], day: str) -> list[_Limi
 
 
 def _check_prices(bill: UsageTotals, limits: Sequence[_Limit]) -> None:
-    for account in bill.accounts:
+    for account in bill.usages:
         if account.price is None:
             name = next(limit.name for limit in limits if limit.of_cost)
             raise UsageError(

@@ -113,7 +113,7 @@ class Report:
         self.requests = bill.requests
         self.tokens = bill.tokens
         self.cost = bill.cost
-        self.backends = [account.to_json() for account in bill.accounts if account.requests]
+        self.backends = [account.to_json() for account in bill.usages if account.requests]
 
     def to_json(self) -> dict[str, Json]:
         whole: dict[str, Json] = {

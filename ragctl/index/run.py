@@ -150,7 +150,7 @@ class Run:
 
     def _tell(self, report: Report, embedder: Embedder) -> None:
         """Warn of what the backends did that nobody would see in the counts."""
-        accounts = embedder.usage.accounts
+        accounts = embedder.usage.usages
         if len(accounts) > 1:  # of one alone the error itself tells
             for failure in embedder.failures:
                 report.warn("backend", failure)
@@ -203,10 +203,10 @@ class Run:
         self, report: Report, collection: Collection | None, embedder: Embedder, now: float
     ) -> None:
         """The price and the time of a plan at each backend, and whether the budget has room."""
-        accounts = embedder.usage.accounts
+        accounts = embedder.usage.usages
         model = embedder.model
         backends = settled(self.pipeline, collection).backends or (BackendConfig(),)
-        rows = [config.row(self.pipeline.catalog, model.name) for config in backends]
+        rows = [config.resolve(self.pipeline.catalog, model.name) for config in backends]
         report.backends = list(forecast(rows, accounts, report.chunks.embedded, report.tokens))
         if accounts[0].price is not None:
             report.cost = report.tokens * accounts[0].price / 1e6

@@ -130,7 +130,9 @@ def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
         identity=embedder.identity,
         sparse=SparseConfig(languages=pipeline.languages).to_json(),
         origin={
-            "backends": [config.named(embedder.model.backend).to_json() for config in backends],
+            "backends": [
+                config.with_default_name(embedder.model.backend).to_json() for config in backends
+            ],
             "task": wanted.task,
             "chunk_size": pipeline.chunk_size or default_size(pipeline, embedder),
             "overlap": OVERLAP if pipeline.overlap is None else pipeline.overlap,
@@ -145,7 +147,7 @@ def advice(pipeline: Pipeline, embedder: Embedder) -> list[str]:
     model, dim = embedder.model, embedder.dim
     said = []
     backends = pipeline.embedding.backends or (BackendConfig(),)
-    rows = [config.row(pipeline.catalog, model.name) for config in backends]
+    rows = [config.resolve(pipeline.catalog, model.name) for config in backends]
     if model.non_commercial and not all(row.licensed for row in rows):
         said.append(
             f"its licence ({model.licence}) does not allow commercial use, unless through a "
@@ -178,7 +180,7 @@ def _context(pipeline: Pipeline, embedder: Embedder) -> int | None:
     """Tokens that every backend of the run takes."""
     name = embedder.model.name
     backends = pipeline.embedding.backends or (BackendConfig(),)
-    served = [config.row(pipeline.catalog, name).models[name].context for config in backends]
+    served = [config.resolve(pipeline.catalog, name).models[name].context for config in backends]
     return min((size for size in (embedder.model.context, *served) if size), default=None)
 
 
@@ -247,7 +249,7 @@ def _terms(pipeline: Pipeline, embedder: Embedder) -> str:
     """What a document's failure may come from, beside its content and its recipe."""
     parsing = pipeline.parsing
     parts: list[Json] = [
-        [account.name for account in embedder.usage.accounts],
+        [account.name for account in embedder.usage.usages],
         embedder.options.truncate,
         pipeline.pdf_password is not None,
         [parsing.timeout, parsing.memory_mb, parsing.max_file_mb],
