@@ -23,6 +23,9 @@ PROMPTS: tuple[Prompts, ...] = get_args(Prompts)
 FIELDS = ("normalized", "late_chunking", "trust_remote_code")
 """Optional request fields, or runtime arguments, that only some models accept."""
 
+SECRET_KEYS = ("key", "api_key", "token", "secret", "password")
+"""Keys that people write a secret under; none is allowed in a row."""
+
 BACKEND_KEYS = (
     "wire",
     "base_url",
@@ -191,9 +194,7 @@ def load_backends(text: str, source: str, wires: KnownWires) -> dict[str, Backen
     }
 
 
-def read_backend(
-    name: str, data: object, source: ConfigSource | str, wires: KnownWires
-) -> Backend:
+def read_backend(name: str, data: object, source: ConfigSource | str, wires: KnownWires) -> Backend:
     """Return the backend that one table describes.
 
     Raises UsageError, naming `source` and the faulty key. Whether the row fits its wire
@@ -308,9 +309,10 @@ def _onnx(row: Table) -> Onnx:
 def no_secret(name: str, data: object, source: ConfigSource | str) -> None:
     """Raise UsageError if the row holds a key, before any other message can quote it."""
     if isinstance(data, dict):
-        for key in ("key", "api_key", "token", "secret", "password"):
+        for key in SECRET_KEYS:
             if key in data:
+                location = ConfigSource.of(source).table_location((name, key))
                 raise UsageError(
-                    f"{ConfigSource.of(source).table_location((name, key))}: a key does not belong in a "
-                    f"file (found {key}); name its variable in keys, or a key_command"
+                    f"{location}: a key does not belong in a file (found {key}); name its "
+                    "variable in keys, or a key_command"
                 )

@@ -83,7 +83,7 @@ def cuts(backend: Backend) -> str:
 
 def long_texts(backend: Backend) -> str:
     """Say what happens to a text longer than the context."""
-    if backend.wire == "builtin":
+    if backend.is_builtin:
         return "any length"
     return "refused" if backend.truncation == "refuses" else "measured here"
 

@@ -108,7 +108,9 @@ class Table:
         self._origin = ConfigSource.of(origin)
         self._path = path
         if not isinstance(data, dict):
-            raise UsageError(f"{self._origin.describe_key(path)} must be a table, not {_kind(data)}")
+            raise UsageError(
+                f"{self._origin.describe_key(path)} must be a table, not {_kind(data)}"
+            )
         self._data: dict[str, object] = data
         for key in self._data:
             if keys is not None and key not in keys:

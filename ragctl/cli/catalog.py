@@ -13,10 +13,10 @@ from ragctl.catalog import (
     Model,
     ServedModel,
     listing,
-    of_user,
 )
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, environ, told_by
+from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def backends(
 
 def _catalog(pipeline: Path | None) -> Catalog:
     told = told_by(pipeline)
-    return told.catalog if told else of_user(environ())
+    return told.catalog if told else user_catalog(environ())
 
 
 def _one_at_most(name: str | None, other: str | None, option: str) -> None:

@@ -7,8 +7,10 @@ secret is a local variable only where nothing is raised.
 import hashlib
 import secrets
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from ragctl.errors import BackendError
 
@@ -135,3 +137,14 @@ def _printed(command: Sequence[str], environ: Environment, seconds: float) -> Ap
 
 def _is_key(secret: str) -> bool:
     return secret.isascii() and secret.isprintable() and " " not in secret
+
+
+def warn_of_plain_http(url: str, key: ApiKey | None) -> None:
+    """Warn if `key` would be sent unencrypted to another machine."""
+    parts = urlsplit(url)
+    if key is not None and parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        warnings.warn(
+            f"the key in {key.variable} goes to {parts.netloc} over plain http: others on the way "
+            f"can read it",
+            stacklevel=5,
+        )

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, of_user, rerankers
+from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, rerankers
 from ragctl.catalog.backend_config import address
 from ragctl.catalog.strict import ConfigSource, Table
+from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import UsageError
 from ragctl.pipeline.globs import split
 from ragctl.pipeline.keys import CHOICE, EMBEDDING, KEYS, OVERLAP, SOURCE, KeySpec, key_at, names
@@ -46,7 +47,7 @@ def read(
         environ = checked(top, "env_file", with_env_file, environ, Path(file))
     reader = Reader(base, environ, variables)
     told = reader.read(top, KEYS)
-    catalog = of_user(
+    catalog = user_catalog(
         environ,
         Layer(
             origin.child("models"),

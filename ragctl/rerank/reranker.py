@@ -18,9 +18,8 @@ from ragctl.catalog.backend_config import address
 from ragctl.collection.points import embedded_text
 from ragctl.embedding import Patience, Usage
 from ragctl.embedding.base import Answer, Request, Vectors, Wire
-from ragctl.embedding.connect import warn_of_plain_http
 from ragctl.errors import UsageError
-from ragctl.hosts.keys import Environment, find
+from ragctl.hosts.keys import Environment, find, warn_of_plain_http
 from ragctl.hosts.rate_limits import Limited, Limiter, of_key
 from ragctl.hosts.retry import Retrying
 from ragctl.records import Hit

@@ -6,10 +6,10 @@ common knowledge rather than part of it.
 
 from urllib.parse import quote
 
-from ragctl.catalog import Backend, Model
+from ragctl.catalog import Backend, Model, WireTraits
 from ragctl.embedding import answers
 from ragctl.embedding.base import Answer, Options, Request
-from ragctl.embedding.wires.rest import RestWire
+from ragctl.embedding.rest_wire import RestWire
 from ragctl.errors import BackendError, UsageError
 from ragctl.hosts.errors import Refused, Transient
 from ragctl.hosts.http import Api, Words
@@ -35,6 +35,7 @@ class Elastic(RestWire):
     vectors are cut here. It answers neither indexes nor a bill.
     """
 
+    traits = WireTraits(task="optional")
     words = Words()
     auth = ("Authorization", "ApiKey ")
 

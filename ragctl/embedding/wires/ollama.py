@@ -9,8 +9,8 @@ import re
 from ragctl.catalog import Backend, Model
 from ragctl.embedding import answers
 from ragctl.embedding.base import Answer, Options, Request
-from ragctl.embedding.wires.rest import RestWire
-from ragctl.errors import BackendError, Interrupted, UsageError
+from ragctl.embedding.rest_wire import RestWire
+from ragctl.errors import BackendError, UsageError
 from ragctl.hosts.errors import Refused, Transient
 from ragctl.hosts.http import Api, Words
 from ragctl.records import Json
@@ -94,25 +94,3 @@ class Ollama(RestWire):
                 f"{self.api.host} has no model {self.served.id}; on that machine: "
                 f"ollama pull {self.served.id}"
             ) from error
-
-
-class OllamaLegacy(Ollama):
-    """POST /api/embeddings: one text a request, no word on cutting, vectors of any length."""
-
-    truncates = False
-
-    def path(self) -> str:
-        return "/api/embeddings"
-
-    def body(self, request: Request) -> dict[str, Json]:
-        (text,) = self.prompted(request)
-        return {"model": self.served.id, "prompt": text}
-
-    def call(self, request: Request) -> Answer:
-        rows: list[object] = []
-        for start in range(len(request.texts)):
-            if request.stopped.is_set():
-                raise Interrupted("stopped between two texts")
-            answer = self.post(self.body(request.part(start, start + 1)))
-            rows.append(answers.table(answer, self.api.host).get("embedding"))
-        return self.read({"embeddings": rows}, len(rows))
