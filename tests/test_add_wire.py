@@ -16,9 +16,9 @@ WIRE = '''
 
 from ragctl.catalog import WireTraits
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Request
+from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.embedding.rest_wire import RestWire
-from ragctl.hosts.http import Words
+from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
 
@@ -26,18 +26,18 @@ class Acme(RestWire):
     """Requests name the task; answers are a list of vectors."""
 
     traits = WireTraits(task="required")
-    words = Words()
+    error_rules = ErrorRules()
 
     def path(self) -> str:
         return "/vectors"
 
-    def body(self, request: Request) -> dict[str, Json]:
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         task = self.side(request).task
         return {"model": self.served.id, "task": task, "inputs": [*request.texts]}
 
-    def read(self, answer: object, texts: int) -> Answer:
-        rows = answers.table(answer, self.api.host)["rows"]
-        return answers.from_list(rows, texts, 0, self.model, self.dim, self.api.host)
+    def read(self, answer: object, texts: int) -> Embeddings:
+        rows = json_object(answer, self.client.host)["rows"]
+        return answers.from_list(rows, texts, 0, self.model, self.dim, self.client.host)
 '''
 TABLE = """
 [acme-cloud]

@@ -22,7 +22,7 @@ from ragctl.check.trial import TEXT
 from ragctl.embedding import canary
 from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.errors import UsageError
-from ragctl.index.survey import connect_for, new_settings, with_canary
+from ragctl.index.embedder import add_canary, connect_for, new_settings
 from ragctl.pipeline import Embedding, Pipeline, Source
 from ragctl.stores import open_store
 from tests.servers import faults
@@ -74,7 +74,7 @@ def make(told: Pipeline) -> None:
         closing(open_store(told.store, environ=told.environ)) as store,
         connect_for(told, None, told.environ) as embedder,
     ):
-        settings = with_canary(new_settings(told, embedder), embedder)
+        settings = add_canary(new_settings(told, embedder), embedder)
         store.create(told.collection, settings).close()
 
 
@@ -368,7 +368,7 @@ def test_time_is_up_while_waiting_for_a_turn(tmp_path: Path) -> None:
 def test_a_key_over_plain_http_is_noted(tmp_path: Path) -> None:
     far = BackendConfig("jina", "http://nowhere.invalid/v1")
     checked = check(pipeline(tmp_path, V3, None, far), seconds=SHORT)
-    assert "goes to nowhere.invalid over plain http" in lines(checked, "note")["jina warning"]
+    assert "is sent to nowhere.invalid over plain http" in lines(checked, "note")["jina warning"]
     assert only_failure(checked)[0] == "jina document"
 
 

@@ -108,7 +108,7 @@ def plans(homes: dict[str, Path]) -> dict[str, Report]:
 def plan(name: str, home: Path) -> Report:
     told = replace(pipeline(name, home), sources=(SOME,))
     with closing(open_store(told.store, environ={})) as store:
-        return Run(told, store, told.environ).estimate()
+        return Run(told, store, told.environ).dry_run()
 
 
 def check(name: str, found: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from ragctl.catalog.catalog import Catalog, Layer, merge_layers
 from ragctl.catalog.reranker_table import RerankerRow, read_reranker
 from ragctl.catalog.strict import ConfigSource, parse
 from ragctl.catalog.wires import KnownWires
+from ragctl.environment import CONFIG
 from ragctl.errors import UsageError
 
 MODELS, BACKENDS, RERANKERS = "models.toml", "backends.toml", "rerankers.toml"
@@ -30,8 +31,8 @@ def package_catalog(wires: KnownWires) -> Catalog:
 
 def config_folder(environ: Mapping[str, str]) -> Path:
     """Return the folder of a user's own rows: RAGCTL_CONFIG, else the platform's config folder."""
-    if environ.get("RAGCTL_CONFIG"):
-        return Path(environ["RAGCTL_CONFIG"])
+    if configured := CONFIG.value(environ):
+        return Path(configured)
     from platformdirs import user_config_path
 
     return Path(user_config_path("ragctl", appauthor=False))

@@ -27,7 +27,7 @@ from ragctl.collection import origin
 from ragctl.embedding import Canary, Options, connect
 from ragctl.embedding.canary import THRESHOLD
 from ragctl.errors import StoreError, UsageError
-from ragctl.index.survey import settled
+from ragctl.index.embedder import effective_embedding
 from ragctl.pipeline import MODEL, Pipeline
 
 __all__ = ["Agreement", "BackendReport", "Checked", "Finding", "Reply", "StoreReport", "check"]
@@ -56,7 +56,7 @@ def _checked(pipeline: Pipeline, place: Target, seconds: float) -> Checked:
             )
         )
         return Checked(None, None, None, place.report)
-    wanted = settled(pipeline, place.collection)
+    wanted = effective_embedding(pipeline, place.collection)
     model = pipeline.catalog.model(wanted.model or MODEL)
     backends = [
         config.with_default_name(model.backend) for config in wanted.backends or (BackendConfig(),)

@@ -5,16 +5,17 @@ from urllib.parse import urlsplit
 
 from ragctl.catalog import Backend, BackendConfig, Catalog, Model, RequestLimits
 from ragctl.embedding.backend_wire import Connection
-from ragctl.embedding.base import Answer, Embedder, Options, Request, Wire
+from ragctl.embedding.base import Embedder, EmbeddingRequest, Embeddings, EmbeddingService, Options
 from ragctl.embedding.canary import THRESHOLD, Canary
 from ragctl.embedding.catalogs import package_catalog
+from ragctl.embedding.context_guard import ContextGuard
 from ragctl.embedding.failover import ConnectedBackend, Failover
-from ragctl.embedding.guard import Guarded
-from ragctl.embedding.proving import Proving
+from ragctl.embedding.refusal_check import RefusalCheck
 from ragctl.embedding.wire_registry import wire_class
 from ragctl.errors import UsageError
-from ragctl.hosts.keys import LOOPBACK, ApiKey, Environment, find
-from ragctl.hosts.rate_limits import Limited, Limiter, of_key
+from ragctl.hosts.addresses import is_loopback
+from ragctl.hosts.keys import ApiKey, Environment, find_key
+from ragctl.hosts.rate_limits import Limited, Limiter, shared_limiter
 from ragctl.hosts.retry import Patience, Retrying
 from ragctl.hosts.usage import Usage
 
@@ -85,13 +86,13 @@ def connect(
 
 def _unasked(config: BackendConfig, backend: Backend, model: Model) -> ConnectedBackend:
     """A backend that is only planned with."""
-    return ConnectedBackend(config.label, Unasked(), _account(config, backend, model))
+    return ConnectedBackend(config.label, DryRunService(), _account(config, backend, model))
 
 
-class Unasked:
+class DryRunService:
     """The Wire of a dry run."""
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         raise AssertionError("a dry run asks nobody")
 
     def close(self) -> None:
@@ -115,7 +116,7 @@ def _backend(
 ) -> ConnectedBackend:
     """Stack what surrounds one backend, innermost first."""
     usage = _account(config, backend, model)
-    key = None if backend.in_process else find(backend, environ)
+    key = None if backend.in_process else find_key(backend, environ)
     if config.remote and key is not None:
         _check_remote(config, backend, key)
     connection = Connection(backend, model, dim, key, usage, patience, options)
@@ -123,25 +124,24 @@ def _backend(
     limiter = (
         Limiter(backend.rates, backend.concurrency)
         if backend.in_process
-        else of_key(
+        else shared_limiter(
             urlsplit(backend.base_url or "").netloc,
             key,
             backend.rates,
             backend.concurrency,
         )
     )
-    wire: Wire = Limited(backend_wire, limiter, usage, patience.total)
+    wire: EmbeddingService = Limited(backend_wire, limiter, usage, patience.total)
     wire = Retrying(wire, patience)
-    wire = Proving(wire)
-    wire = Guarded(
-        wire, model, backend, usage, truncate=options.truncate, native=backend_wire.truncates
-    )
+    wire = RefusalCheck(wire)
+    native = backend_wire.truncates
+    wire = ContextGuard(wire, model, backend, usage, truncate=options.truncate, native=native)
     return ConnectedBackend(config.label, wire, usage, backend_wire.warm, trusted)
 
 
 def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:
     """A collection on a server must not be able to have a key sent to whom it likes."""
-    if urlsplit(backend.base_url or "").hostname not in LOOPBACK:
+    if not is_loopback(backend.base_url or ""):
         raise UsageError(
             f"the collection says that {backend.name} is at {config.base_url}; to send the key in "
             f"{key.variable} there, say so with --base-url or in a pipeline file"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ragctl.catalog import Backend, Model, WireTraits
 
 if TYPE_CHECKING:
-    from ragctl.embedding.base import Answer, Options, Request
+    from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
     from ragctl.hosts.keys import ApiKey
     from ragctl.hosts.retry import Patience
     from ragctl.hosts.usage import Usage
@@ -49,7 +49,7 @@ class BackendWire(ABC):
         """Return a wire to this backend. Sends nothing and loads no model."""
 
     @abstractmethod
-    def call(self, request: "Request") -> "Answer":
+    def call(self, request: "EmbeddingRequest") -> "Embeddings":
         """Return one unit vector of `dim` numbers per text. Must be safe to call from threads.
 
         Raises Transient if a retry may help, Refused if the texts are the reason, another

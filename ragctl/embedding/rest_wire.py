@@ -6,9 +6,11 @@ from typing import ClassVar, Self
 from ragctl.catalog import Backend, Instruction, Model, ServedModel, WireTraits
 from ragctl.embedding import answers
 from ragctl.embedding.backend_wire import BackendWire, Connection
-from ragctl.embedding.base import Answer, Options, Request
-from ragctl.hosts.http import Api, Words
-from ragctl.hosts.keys import ApiKey, warn_of_plain_http
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
+from ragctl.hosts.addresses import warn_of_plain_http
+from ragctl.hosts.http import HostClient
+from ragctl.hosts.keys import ApiKey
+from ragctl.hosts.responses import ErrorRules
 from ragctl.records import Json
 
 
@@ -16,14 +18,14 @@ class RestWire(BackendWire):
     """A Wire to one API. A protocol states its `body`, and what differs of the rest."""
 
     traits: ClassVar[WireTraits] = WireTraits()
-    words: ClassVar[Words]
+    error_rules: ClassVar[ErrorRules]
     auth: ClassVar[tuple[str, str]] = ("Authorization", "Bearer ")
     """Name of the header that carries the key, and what stands before the key in it."""
 
     def __init__(
-        self, api: Api, model: Model, backend: Backend, dim: int, options: Options
+        self, client: HostClient, model: Model, backend: Backend, dim: int, options: Options
     ) -> None:
-        self.api = api
+        self.client = client
         self.model = model
         self.backend = backend
         self.dim = dim
@@ -36,17 +38,17 @@ class RestWire(BackendWire):
         assert backend.base_url is not None, "the catalogue has an address for every host"
         url = cls.address(backend.base_url, key)
         warn_of_plain_http(url, key)
-        api = Api(
+        client = HostClient(
             url,
             key,
-            words=cls.words,
+            error_rules=cls.error_rules,
             usage=connection.usage,
             patience=connection.patience,
             connections=backend.concurrency,
             auth=cls.auth,
             key_variable=backend.keys[0] if backend.keys else None,
         )
-        return cls(api, connection.model, backend, connection.dim, connection.options)
+        return cls(client, connection.model, backend, connection.dim, connection.options)
 
     @classmethod
     def address(cls, url: str, key: ApiKey | None) -> str:
@@ -54,26 +56,26 @@ class RestWire(BackendWire):
         return url
 
     @abstractmethod
-    def body(self, request: Request) -> dict[str, Json]:
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         """Return the request's JSON. Each field that would change vectors is stated."""
 
     def path(self) -> str:
         """Return the method's path, after the base URL."""
         return "/embeddings"
 
-    def read(self, answer: object, texts: int) -> Answer:
+    def read(self, answer: object, texts: int) -> Embeddings:
         """Return what the API's JSON holds. Raises BackendError for what is wrong in it."""
-        return answers.from_data(answer, texts, self.model, self.dim, self.api.host)
+        return answers.from_data(answer, texts, self.model, self.dim, self.client.host)
 
-    def call(self, request: Request) -> Answer:
-        answer = self.api.post(self.path(), self.body(request) | dict(self.backend.extra))
+    def call(self, request: EmbeddingRequest) -> Embeddings:
+        answer = self.client.post(self.path(), self.body(request) | dict(self.backend.extra))
         return self.read(answer, len(request.texts))
 
     def close(self) -> None:
-        self.api.close()
+        self.client.close()
 
     def warm(self) -> None:
-        self.api.warm()
+        self.client.warm()
 
     @property
     def served(self) -> ServedModel:
@@ -91,10 +93,10 @@ class RestWire(BackendWire):
             and self.backend.cuts_to(self.model.name, self.dim)
         )
 
-    def side(self, request: Request) -> Instruction:
+    def side(self, request: EmbeddingRequest) -> Instruction:
         return self.model.document if request.side == "document" else self.model.query
 
-    def prompted(self, request: Request) -> list[str]:
+    def prompted(self, request: EmbeddingRequest) -> list[str]:
         """Return the texts, each after the exact prompt of its side."""
         prompt = self.side(request).prompt
         assert prompt is not None, "the catalogue serves no model without prompts on this wire"

@@ -12,11 +12,12 @@ import numpy as np
 from ragctl.catalog import Backend, Instruction, Model, ServedModel
 from ragctl.embedding import answers
 from ragctl.embedding.backend_wire import BackendWire, Connection
-from ragctl.embedding.base import Answer, Options, Request, Vectors
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options, Vectors
 from ragctl.errors import BackendError, Interrupted, RagctlError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
 from ragctl.installation import install_command
+from ragctl.text import describe_exception
 
 _MOST = 256  # texts a forward pass, however short they are
 WORD = "text"  # what a model is tried with
@@ -116,7 +117,7 @@ class RuntimeWire(BackendWire):
         """Where the model comes from: a folder, or its name on the hub."""
         return self.served.weights or self.served.id
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         with self._lock:
             self._ready()
             self.usage.sent()
@@ -126,7 +127,7 @@ class RuntimeWire(BackendWire):
             rows = self._rows(side, request, counts)
         limit = self._limit
         read = sum(count if limit is None else min(count, limit) for count in counts)
-        return answers.answer(rows, read, self.model, self.dim, self.backend.name)
+        return answers.from_vectors(rows, read, self.model, self.dim, self.backend.name)
 
     def close(self) -> None:
         with self._lock:
@@ -160,7 +161,8 @@ class RuntimeWire(BackendWire):
             raise
         except Exception as error:  # a repository's own code may raise anything
             raise BackendError(
-                f"{self.model.name} cannot be loaded from {self.origin}: {_line(error)}"
+                f"{self.model.name} cannot be loaded from {self.origin}: "
+                f"{describe_exception(error)}"
             ) from error
 
     def _try(self, side: Instruction) -> None:
@@ -183,7 +185,7 @@ class RuntimeWire(BackendWire):
         except Exception as error:  # as above
             raise BackendError(
                 f"{self.model.name} from {self.origin} failed, told {self.told(side)}: "
-                f"{_line(error)}"
+                f"{describe_exception(error)}"
             ) from error
 
     def _check(self, counts: list[int]) -> None:
@@ -202,7 +204,7 @@ class RuntimeWire(BackendWire):
             if count > limit:
                 self.usage.cut_one()
 
-    def _rows(self, side: Instruction, request: Request, counts: list[int]) -> Vectors:
+    def _rows(self, side: Instruction, request: EmbeddingRequest, counts: list[int]) -> Vectors:
         """Return the vectors of the texts in their order, run longest first.
 
         Texts of one length stand together, so that little is padding.
@@ -242,9 +244,3 @@ class RuntimeWire(BackendWire):
                 f"{self.model.name}; use a smaller --chunk-size"
             ) from error
         self.budget = longest * (each // 2)
-
-
-def _line(error: BaseException) -> str:
-    """Return an error of another library as one line, with its kind."""
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -7,14 +7,10 @@ secret is a local variable only where nothing is raised.
 import hashlib
 import secrets
 import subprocess
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from ragctl.errors import BackendError
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")  # a key may go there over plain http
 
 _SECONDS = 60.0  # for a key command, which may ask its user something
 _SALT = secrets.token_bytes(16)
@@ -88,7 +84,9 @@ class Environment(Mapping[str, str]):
         return f"<{len(self)} variables of the environment>"
 
 
-def find(backend: Keyed, environ: Mapping[str, str], *, seconds: float = _SECONDS) -> ApiKey | None:
+def find_key(
+    backend: Keyed, environ: Mapping[str, str], *, seconds: float = _SECONDS
+) -> ApiKey | None:
     """Return the backend's key: its command's first, else that of its first variable that is set.
 
     A command has so many `seconds`. Raises BackendError where a key is needed
@@ -137,14 +135,3 @@ def _printed(command: Sequence[str], environ: Environment, seconds: float) -> Ap
 
 def _is_key(secret: str) -> bool:
     return secret.isascii() and secret.isprintable() and " " not in secret
-
-
-def warn_of_plain_http(url: str, key: ApiKey | None) -> None:
-    """Warn if `key` would be sent unencrypted to another machine."""
-    parts = urlsplit(url)
-    if key is not None and parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        warnings.warn(
-            f"the key in {key.variable} goes to {parts.netloc} over plain http: others on the way "
-            f"can read it",
-            stacklevel=5,
-        )
