@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
 from ragctl.loaders.metadata import json_object
-from ragctl.text import collapse_whitespace
 from ragctl.records import Json
+from ragctl.text import collapse_whitespace
 
 if TYPE_CHECKING:
     from yaml.nodes import Node
