@@ -15,6 +15,8 @@ import json
 import re
 from dataclasses import dataclass, replace
 
+from ragctl.text import one_line
+
 MAX_MESSAGE_CHARACTERS = 300
 _PROTOBUF_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")  # as protobuf writes it in JSON
 _HTML_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
@@ -47,7 +49,8 @@ def parse_error(body: bytes, secret: str | None = None) -> ErrorDetails:
         except ValueError:
             details = ErrorDetails(text)
     message = details.message.replace(secret, "***") if secret else details.message
-    return replace(details, message=_one_line(message))
+    line = one_line(message, limit=MAX_MESSAGE_CHARACTERS, printable_only=True)
+    return replace(details, message=line)
 
 
 def is_html(text: str) -> bool:
@@ -111,8 +114,3 @@ def _from_details(details: object) -> tuple[frozenset[str], float | None]:
 
 def _texts(*values: object) -> frozenset[str]:
     return frozenset(str(value) for value in values if value is not None and value != "")
-
-
-def _one_line(text: str) -> str:
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= MAX_MESSAGE_CHARACTERS else f"{line[:MAX_MESSAGE_CHARACTERS]}…"
