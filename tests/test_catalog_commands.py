@@ -1,4 +1,4 @@
-"""`ragctl models` and `ragctl backends`, and the tables of the README that they print."""
+"""`ragctl models` and `ragctl backends`, and the tables of the documentation that they print."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from ragctl.catalog import backend_table, listing, model_table
 from ragctl.cli.main import main
 from tests.facts import FACTS
 
-README = Path(__file__).parents[1] / "README.md"
+DOCS = Path(__file__).parents[1] / "docs"
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -81,9 +81,10 @@ def ragctl(
         ("backends", listing.backends(catalog.builtin(), catalog.builtin().backends)),
     ],
 )
-def test_the_readme_shows_the_catalogue(name: str, table: listing.Listing) -> None:
-    """Where it does not: put the output of `RAGCTL_CONFIG=/ ragctl NAME --markdown` there."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", README.read_text("utf-8"), re.DOTALL)
+def test_the_documentation_shows_the_catalogue(name: str, table: listing.Listing) -> None:
+    """To update a page, paste the output of `RAGCTL_CONFIG=/ ragctl NAME --markdown`."""
+    page = (DOCS / f"{name}.md").read_text("utf-8")
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", page, re.DOTALL)
     assert found is not None
     assert found[1] == table.markdown()
 
@@ -185,10 +186,10 @@ def test_json_tells_what_the_toml_says(ragctl: Command) -> None:
 
 
 def test_a_users_rows_are_listed_and_a_key_command_is_not_shown(ragctl: Command) -> None:
-    """The README's own example."""
+    """The example in docs/backends.md."""
+    page = (DOCS / "backends.md").read_text("utf-8")
     for name in ("models.toml", "backends.toml"):
-        text = README.read_text("utf-8")
-        example = re.search(rf"<!-- {re.escape(name)} -->\n```toml\n(.*?)```", text, re.DOTALL)
+        example = re.search(rf"```toml {re.escape(name)}\n(.*?)```", page, re.DOTALL)
         assert example is not None
         (ragctl.folder / name).write_text(example[1])
     assert ragctl("models").splitlines()[-1].startswith("our-embedder  ")

@@ -367,7 +367,7 @@ def test_time_is_up_while_waiting_for_a_turn(tmp_path: Path) -> None:
 def test_a_key_over_plain_http_is_noted(tmp_path: Path) -> None:
     far = BackendConfig("jina", "http://nowhere.invalid/v1")
     checked = check(pipeline(tmp_path, V3, None, far), seconds=SHORT)
-    assert "goes to nowhere.invalid over plain http" in lines(checked, "note")["jina warning"]
+    assert "is sent to nowhere.invalid over plain http" in lines(checked, "note")["jina warning"]
     assert only_failure(checked)[0] == "jina document"
 
 

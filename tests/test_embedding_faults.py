@@ -311,7 +311,7 @@ def test_vectors_of_different_lengths_end_the_run(
         (faults.failing(498), "refused the key in TEST_KEY: 498"),
         (faults.failing(501), "refused: 501"),
         (Fault(302, headers={"Location": "https://x.test/"}), "redirects to https://x.test"),
-        (faults.busy(**{"x-should-retry": "false"}), "says not to try again: 429"),
+        (faults.busy(**{"x-should-retry": "false"}), "asks not to be tried again: 429"),
     ],
     ids=named,
 )

@@ -196,7 +196,9 @@ def test_a_layer_norm_goes_before_the_cut_of_a_whole_vector_alone() -> None:
     raw = np.random.default_rng(0).normal(0.3, 1, (4, model.dim)).astype(np.float32)
 
     def direct(dim: int) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
-        return answers.unit(raw, dim, native=model.dim, cut=True, layer_norm=True, host="h")
+        return answers.to_unit_vectors(
+            raw, dim, native=model.dim, cut=True, layer_norm=True, host="h"
+        )
 
     for stored in (model.dim, 512):
         np.testing.assert_allclose(cut(direct(stored), 256, model), direct(256), atol=1e-5)

@@ -20,7 +20,7 @@ from ragctl import catalog
 from ragctl.catalog import BackendConfig, Catalog, Layer, Runtime, backend_table
 from ragctl.cli.main import main
 from ragctl.embedding import Embedder, Options, connect
-from ragctl.embedding.base import Request
+from ragctl.embedding.base import EmbeddingRequest
 from ragctl.embedding.wires.sentence_transformers import SentenceTransformers
 from ragctl.errors import BackendError, DocumentError, Interrupted, UsageError
 from ragctl.hosts.usage import Usage
@@ -240,7 +240,7 @@ def test_stopped_between_batches(minilm: Path) -> None:
     stopped = threading.Event()
     stopped.set()
     with pytest.raises(Interrupted):
-        wire.call(Request("document", ("text",), stopped))
+        wire.call(EmbeddingRequest("document", ("text",), stopped))
     wire.close()
 
 

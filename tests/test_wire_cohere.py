@@ -139,7 +139,7 @@ def test_the_other_name_of_the_key() -> None:
         (498, "invalid token", "refused the key in CO_API_KEY: 498 invalid token"),
         (402, "add a payment method", "refused: 402 add a payment method"),
         (429, "You are using a Trial key, which is limited to 1000 API calls / month.", "month"),
-        (404, "model 'embed-v9' not found", "knows no such model or address: 404"),
+        (404, "model 'embed-v9' not found", "has no such model or address: 404"),
     ],
 )
 def test_what_ends_a_run_at_once(status: int, message: str, said: str) -> None:

@@ -37,6 +37,7 @@ from ragctl.catalog.model_table import (
 )
 from ragctl.catalog.reranker_table import RerankerRow, read_reranker, reranker
 from ragctl.catalog.strict import ConfigSource, nearest, parse
+from ragctl.environment import CONFIG
 from ragctl.errors import UsageError
 
 __all__ = [
@@ -89,8 +90,8 @@ def builtin() -> Catalog:
 
 def config_folder(environ: Mapping[str, str]) -> Path:
     """RAGCTL_CONFIG, else the platform's folder for a user's configuration."""
-    if environ.get("RAGCTL_CONFIG"):
-        return Path(environ["RAGCTL_CONFIG"])
+    if configured := CONFIG.value(environ):
+        return Path(configured)
     from platformdirs import user_config_path
 
     return Path(user_config_path("ragctl", appauthor=False))

@@ -18,6 +18,7 @@ from ragctl.catalog import (
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, environ, told_by
 from ragctl.errors import UsageError
+from ragctl.text import one_line, without_controls
 
 if TYPE_CHECKING:
     from ragctl.catalog.listing import Listing
@@ -102,9 +103,9 @@ def _print(table: "Listing", as_markdown: bool) -> None:
     from rich.cells import cell_len
 
     if as_markdown:
-        console.say(console.clean(table.markdown()).rstrip("\n"))
+        console.say(without_controls(table.markdown()).rstrip("\n"))
         return
-    rows = [tuple(console.one_line(cell) for cell in row) for row in table.rows]
+    rows = [tuple(one_line(cell) for cell in row) for row in table.rows]
     if console.is_terminal():
         _print_rich(table.columns, rows)
         return
@@ -248,4 +249,4 @@ def _served(served: Served) -> str:
 
 def _line(label: str, text: str) -> None:
     """A label and a text, whose spaces are kept: they count in a prompt."""
-    console.say(f"{label:{_LABEL}}{console.clean(text)}")
+    console.say(f"{label:{_LABEL}}{without_controls(text)}")

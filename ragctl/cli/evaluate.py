@@ -23,6 +23,7 @@ from ragctl.cli.options import (
     told_by,
 )
 from ragctl.errors import UsageError
+from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.embedding import Embedder
@@ -220,7 +221,7 @@ def _show(
         console.print_json(report.to_json(evaluation, found, questions=total, bill=bill))
     else:
         for line in report.head(evaluation, found, bill):
-            console.say(console.one_line(line))
+            console.say(one_line(line))
         for rows in report.tables(evaluation):
             console.say("")
             console.table(rows)

@@ -12,6 +12,7 @@ from ragctl.cli import console
 from ragctl.cli.options import Dimension, ModelName, StoreLocation, environ
 from ragctl.errors import UsageError
 from ragctl.pipeline.keys import COLLECTION, MODEL
+from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.catalog import Catalog
@@ -178,9 +179,9 @@ def _linked(file: Path, partial: Path) -> bool:
 
 
 def _next(file: Path, answers: "Answers", catalog: "Catalog") -> None:
-    console.say(f"wrote {console.one_line(str(file))}; next:")
+    console.say(f"wrote {one_line(str(file))}; next:")
     row = catalog.backend(answers.backend or catalog.model(answers.model).backend)
     if row.key_required and row.keys and not environ().get(row.keys[0]):
         console.say(f"  export {row.keys[0]}=…")
     for command in ("validate", "run"):
-        console.say(f"  ragctl {command} {console.one_line(str(file))}")
+        console.say(f"  ragctl {command} {one_line(str(file))}")

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ragctl.collection import origin
 from ragctl.embedding import canary
-from ragctl.embedding.guard import RATIO
+from ragctl.embedding.context_guard import RATIO
 from ragctl.errors import BudgetReached, UsageError
 from ragctl.hosts.usage import UsageTotals
 from ragctl.pipeline import Budget

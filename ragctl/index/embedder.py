@@ -11,7 +11,7 @@ from ragctl.collection import origin
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.canary import THRESHOLD
-from ragctl.embedding.guard import RATIO
+from ragctl.embedding.context_guard import RATIO
 from ragctl.errors import IdentityMismatch
 from ragctl.lexical.bm25 import SparseConfig
 from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline

@@ -10,7 +10,7 @@ from ragctl import chunking, loaders
 from ragctl.collection.points import CONTEXT, FileStat, digest
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder
-from ragctl.embedding.guard import RATIO
+from ragctl.embedding.context_guard import RATIO
 from ragctl.errors import IdentityMismatch
 from ragctl.index.embedder import context_limit, default_chunk_size
 from ragctl.index.plan import WorkItem

@@ -15,8 +15,8 @@ from typing import BinaryIO
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
 from ragctl.loaders.options import LoadOptions, check_size
-from ragctl.loaders.writer import one_line
 from ragctl.records import Document, Json
+from ragctl.text import collapse_whitespace
 
 _LONGEST_ID = 512  # characters
 
@@ -67,7 +67,7 @@ def _document(line: bytes | str, source: str, options: LoadOptions, seen: set[st
     return Document(
         f"{source}#{key}",
         clean(text),
-        title=one_line(clean(title)) or None if isinstance(title, str) else None,
+        title=collapse_whitespace(clean(title)) or None if isinstance(title, str) else None,
         meta=meta,
     )
 
@@ -101,7 +101,7 @@ def _key(record: Mapping[str, Json], options: LoadOptions, seen: set[str]) -> st
     else:
         if isinstance(given, bool) or not isinstance(given, str | int | float):
             raise DocumentError(f'has no string or number in its id field "{options.jsonl_id}"')
-        key = one_line(clean(str(given)))
+        key = collapse_whitespace(clean(str(given)))
         if not key or len(key) > _LONGEST_ID:
             raise DocumentError(f"has an empty or too long id (over {_LONGEST_ID} characters)")
         if key in seen:

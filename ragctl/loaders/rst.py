@@ -8,6 +8,7 @@ from pathlib import Path
 from ragctl.loaders.decode import decode
 from ragctl.loaders.options import LoadOptions, read
 from ragctl.records import Document, Heading
+from ragctl.text import collapse_whitespace
 
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*[ \t]*$")
 _NOT_TITLES = (".. ", "   ", "- ", "* ", "+ ", "| ", ">>> ", ":")
@@ -84,4 +85,4 @@ def _columns(text: str) -> int:
 def _plain(marked: str) -> str:
     text = _ROLE.sub(lambda role: _TARGET.sub("", role[1]), marked.strip())
     text = _INLINE.sub(lambda inline: _TARGET.sub("", inline[2]), text)
-    return " ".join(text.split())
+    return collapse_whitespace(text)

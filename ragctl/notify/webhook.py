@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
-from ragctl.hosts.keys import LOOPBACK
+from ragctl.hosts.addresses import is_loopback
 
 _SECONDS = 10.0  # one try, its whole answer included
 _PAUSES = (1.0, 4.0)  # seconds before the second and the third try
@@ -74,7 +74,7 @@ def _post(url: str, body: bytes, seconds: float) -> _Missed | None:
     try:
         # Only the head of the answer is read. A redirect is not followed: the URL names
         # whom to tell, and nobody else.
-        here = urlsplit(url).hostname in LOOPBACK  # no proxy leads there
+        here = is_loopback(url)  # no proxy leads there
         with (
             httpx.Client(timeout=seconds, follow_redirects=False, trust_env=not here) as client,
             client.stream("POST", url, content=body, headers=headers) as response,

@@ -12,11 +12,10 @@ from typing import cast
 
 from ragctl.catalog import BackendConfig, Catalog, RerankerRow, builtin
 from ragctl.catalog.strict import ConfigSource
+from ragctl.environment import HOME
 from ragctl.errors import UsageError
 from ragctl.pipeline.keys import COLLECTION, PRUNE_LIMIT, key_at
 from ragctl.records import Json
-
-PDF_PASSWORD = "RAGCTL_PDF_PASSWORD"  # noqa: S105 - the variable, not the password
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +169,7 @@ class Pipeline:
 
 def default_store(environ: Mapping[str, str]) -> str:
     """RAGCTL_HOME, else the platform's folder for a user's application data."""
-    home = environ.get("RAGCTL_HOME")
-    if home:
+    if home := HOME.value(environ):
         return home
     from platformdirs import user_data_path
 

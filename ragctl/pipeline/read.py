@@ -9,11 +9,11 @@ from typing import Any
 from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, of_user, rerankers
 from ragctl.catalog.backend_config import address
 from ragctl.catalog.strict import ConfigSource, Table
+from ragctl.environment import PDF_PASSWORD
 from ragctl.errors import UsageError
 from ragctl.pipeline.globs import split
 from ragctl.pipeline.keys import CHOICE, EMBEDDING, KEYS, OVERLAP, SOURCE, KeySpec, key_at, names
 from ragctl.pipeline.pipeline import (
-    PDF_PASSWORD,
     Budget,
     Embedding,
     Parsing,
@@ -75,7 +75,7 @@ def read(
         budget=Budget(**told["budget"]),
         reporting=_reporting(top, told["report"]),
         parsing=_parsing(top, told["parsing"]),
-        pdf_password=environ.get(PDF_PASSWORD),
+        pdf_password=PDF_PASSWORD.value(environ) or None,
         environ=environ,
         catalog=catalog,
         rerankers=rerankers(environ, told["rerankers"], origin.under("rerankers"))

@@ -1,7 +1,7 @@
 """The built-in lexical model, in process."""
 
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Request
+from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.hosts.usage import Usage
 from ragctl.lexical import builtin
 
@@ -13,11 +13,13 @@ class Builtin:
         self._dim = dim
         self._usage = usage
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         self._usage.sent()
         rows = builtin.embed(request.texts, self._dim)
-        vectors = answers.unit(rows, self._dim, native=self._dim, cut=False, host="builtin")
-        return Answer(vectors, tokens=0)
+        vectors = answers.to_unit_vectors(
+            rows, self._dim, native=self._dim, cut=False, host="builtin"
+        )
+        return Embeddings(vectors, tokens=0)
 
     def close(self) -> None:
         pass

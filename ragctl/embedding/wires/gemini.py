@@ -5,9 +5,9 @@ is a 400, and how long to wait after a 429 stands in the body alone.
 """
 
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Request
+from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.embedding.wires.rest import RestWire
-from ragctl.hosts.http import Words
+from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
 
@@ -21,17 +21,21 @@ class Gemini(RestWire):
     """
 
     auth = ("x-goog-api-key", "")
-    words = Words(
-        fatal=frozenset({"FAILED_PRECONDITION"}),  # the country, or billing (general knowledge)
-        phrases=frozenset({"token count", "exceeds the maximum number of tokens"}),
-        key=frozenset({"API_KEY_INVALID"}),
-        spent=frozenset({"perday"}),  # in the quota's name; the wait it asks for is of no use
+    error_rules = ErrorRules(
+        fatal_codes=frozenset(
+            {"FAILED_PRECONDITION"}
+        ),  # the country, or billing (general knowledge)
+        text_phrases=frozenset({"token count", "exceeds the maximum number of tokens"}),
+        key_codes=frozenset({"API_KEY_INVALID"}),
+        quota_phrases=frozenset(
+            {"perday"}
+        ),  # in the quota's name; the wait it asks for is of no use
     )
 
     def path(self) -> str:
         return f"/models/{self.served.id}:batchEmbedContents"
 
-    def body(self, request: Request) -> dict[str, Json]:
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         common: dict[str, Json] = {
             "model": f"models/{self.served.id}",
             "taskType": self.side(request).task,
@@ -44,9 +48,9 @@ class Gemini(RestWire):
             ]
         }
 
-    def read(self, answer: object, texts: int) -> Answer:
-        host = self.api.host
-        listed = answers.table(answer, host).get("embeddings")
+    def read(self, answer: object, texts: int) -> Embeddings:
+        host = self.client.host
+        listed = json_object(answer, host).get("embeddings")
         if isinstance(listed, list):
             listed = [item.get("values") if isinstance(item, dict) else None for item in listed]
         return answers.from_list(listed, texts, 0, self.model, self.dim, host)

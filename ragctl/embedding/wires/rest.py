@@ -5,25 +5,26 @@ from typing import ClassVar
 
 from ragctl.catalog import Backend, Instruction, Model, Served
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Options, Request
-from ragctl.hosts.http import Api, Words
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
+from ragctl.hosts.http import HostClient
 from ragctl.hosts.keys import ApiKey
+from ragctl.hosts.responses import ErrorRules
 from ragctl.records import Json
 
 
 class RestWire(ABC):
     """A Wire to one API. A protocol states its `body`, and what differs of the rest."""
 
-    words: ClassVar[Words]
+    error_rules: ClassVar[ErrorRules]
     truncates: ClassVar[bool] = False
     """Whether the host can be told to cut texts longer than its context."""
     auth: ClassVar[tuple[str, str]] = ("Authorization", "Bearer ")
     """Name of the header that carries the key, and what stands before the key in it."""
 
     def __init__(
-        self, api: Api, model: Model, backend: Backend, dim: int, options: Options
+        self, client: HostClient, model: Model, backend: Backend, dim: int, options: Options
     ) -> None:
-        self.api = api
+        self.client = client
         self.model = model
         self.backend = backend
         self.dim = dim
@@ -35,23 +36,23 @@ class RestWire(ABC):
         return url
 
     @abstractmethod
-    def body(self, request: Request) -> dict[str, Json]:
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         """Return the request's JSON. Each field that would change vectors is stated."""
 
     def path(self) -> str:
         """Return the method's path, after the base URL."""
         return "/embeddings"
 
-    def read(self, answer: object, texts: int) -> Answer:
+    def read(self, answer: object, texts: int) -> Embeddings:
         """Return what the API's JSON holds. Raises BackendError for what is wrong in it."""
-        return answers.from_data(answer, texts, self.model, self.dim, self.api.host)
+        return answers.from_data(answer, texts, self.model, self.dim, self.client.host)
 
-    def call(self, request: Request) -> Answer:
-        answer = self.api.post(self.path(), self.body(request) | dict(self.backend.extra))
+    def call(self, request: EmbeddingRequest) -> Embeddings:
+        answer = self.client.post(self.path(), self.body(request) | dict(self.backend.extra))
         return self.read(answer, len(request.texts))
 
     def close(self) -> None:
-        self.api.close()
+        self.client.close()
 
     @property
     def served(self) -> Served:
@@ -69,10 +70,10 @@ class RestWire(ABC):
             and self.backend.cuts_to(self.model.name, self.dim)
         )
 
-    def side(self, request: Request) -> Instruction:
+    def side(self, request: EmbeddingRequest) -> Instruction:
         return self.model.document if request.side == "document" else self.model.query
 
-    def prompted(self, request: Request) -> list[str]:
+    def prompted(self, request: EmbeddingRequest) -> list[str]:
         """Return the texts, each after the exact prompt of its side."""
         prompt = self.side(request).prompt
         assert prompt is not None, "the catalogue serves no model without prompts on this wire"

@@ -11,11 +11,12 @@ import numpy as np
 
 from ragctl.catalog import Backend, Instruction, Model, Served
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Options, Request, Vectors
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options, Vectors
 from ragctl.errors import BackendError, Interrupted, RagctlError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
 from ragctl.installation import install_command
+from ragctl.text import describe_exception
 
 _MOST = 256  # texts a forward pass, however short they are
 WORD = "text"  # what a model is tried with
@@ -103,7 +104,7 @@ class RuntimeWire(ABC):
         """Where the model comes from: a folder, or its name on the hub."""
         return self.served.weights or self.served.id
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         with self._lock:
             self._ready()
             self.usage.sent()
@@ -113,7 +114,7 @@ class RuntimeWire(ABC):
             rows = self._rows(side, request, counts)
         limit = self._limit
         read = sum(count if limit is None else min(count, limit) for count in counts)
-        return answers.answer(rows, read, self.model, self.dim, self.backend.name)
+        return answers.from_vectors(rows, read, self.model, self.dim, self.backend.name)
 
     def close(self) -> None:
         with self._lock:
@@ -147,7 +148,8 @@ class RuntimeWire(ABC):
             raise
         except Exception as error:  # a repository's own code may raise anything
             raise BackendError(
-                f"{self.model.name} cannot be loaded from {self.origin}: {_line(error)}"
+                f"{self.model.name} cannot be loaded from {self.origin}: "
+                f"{describe_exception(error)}"
             ) from error
 
     def _try(self, side: Instruction) -> None:
@@ -170,7 +172,7 @@ class RuntimeWire(ABC):
         except Exception as error:  # as above
             raise BackendError(
                 f"{self.model.name} from {self.origin} failed, told {self.told(side)}: "
-                f"{_line(error)}"
+                f"{describe_exception(error)}"
             ) from error
 
     def _check(self, counts: list[int]) -> None:
@@ -189,7 +191,7 @@ class RuntimeWire(ABC):
             if count > limit:
                 self.usage.cut_one()
 
-    def _rows(self, side: Instruction, request: Request, counts: list[int]) -> Vectors:
+    def _rows(self, side: Instruction, request: EmbeddingRequest, counts: list[int]) -> Vectors:
         """Return the vectors of the texts in their order, run longest first.
 
         Texts of one length stand together, so that little is padding.
@@ -229,9 +231,3 @@ class RuntimeWire(ABC):
                 f"{self.model.name}; use a smaller --chunk-size"
             ) from error
         self.budget = longest * (each // 2)
-
-
-def _line(error: BaseException) -> str:
-    """Return an error of another library as one line, with its kind."""
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
