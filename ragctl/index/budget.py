@@ -87,10 +87,10 @@ class BudgetTracker:
     def __init__(
         self, budget: Budget, usage: UsageTotals, collection: Collection | None, now: float
     ) -> None:
-        """Raises UsageError for a limit in dollars if a backend's price is unknown.
+        """Start with the spending recorded in `collection`, which is None if it is yet to be made.
 
-        `usage` is read as it grows. `now`: seconds since 1970. `collection`: None if it does
-        not exist yet.
+        `usage` is read as it grows. `now`: seconds since 1970. Raises UsageError for a limit
+        in dollars if a backend's price is unknown.
         """
         prices = [backend.price for backend in usage.usages]
         self._before = spending_by_day(collection)

@@ -47,7 +47,10 @@ class PendingDocument:
         *,
         new: bool,
     ) -> None:
-        """`stored`: payloads of its stored points by id; `damaged`: ids of points to rewrite."""
+        """Compare with `stored`, the payloads of its stored points by id.
+
+        `damaged`: ids of points that must be written again.
+        """
         self.document = document
         self.file = file
         self.new = new
