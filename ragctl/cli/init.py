@@ -41,14 +41,14 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
 ) -> int:
     """Write a pipeline file that runs: asks a few questions, or takes flags and asks nothing."""
-    from ragctl.catalog import of_user
+    from ragctl.embedding.catalogs import user_catalog
     from ragctl.pipeline.template import Answers, render
 
     if not file.name.isprintable():
         raise UsageError(f"{str(file)!r}: not a name for a file of settings")
     if file.exists() and not force:
         raise UsageError(f"{file} exists; --force writes over it, another name leaves it")
-    catalog = of_user(environ())
+    catalog = user_catalog(environ())
     told = (*source, collection, model, dim, backend, store)
     if not yes and sys.stdin.isatty() and not any(told):
         answers = _asked(catalog)

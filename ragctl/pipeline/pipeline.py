@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from ragctl.catalog import BackendConfig, Catalog, RerankerRow, builtin
+from ragctl.catalog import BackendConfig, Catalog, RerankerRow
 from ragctl.catalog.strict import ConfigSource
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.environment import HOME
 from ragctl.errors import UsageError
 from ragctl.pipeline.keys import COLLECTION, PRUNE_LIMIT, key_at
@@ -145,7 +146,7 @@ class Pipeline:
     parsing: Parsing = field(default_factory=Parsing)
     pdf_password: str | None = field(default=None, repr=False)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    catalog: Catalog = field(default_factory=builtin, repr=False, compare=False)
+    catalog: Catalog = field(default_factory=package_catalog, repr=False, compare=False)
     rerankers: Mapping[str, RerankerRow] | None = field(default=None, repr=False, compare=False)
     origin: ConfigSource = field(default=ConfigSource("the pipeline"), repr=False, compare=False)
 
@@ -164,7 +165,7 @@ class Pipeline:
 
         For what shows only beside a collection, a model or the documents.
         """
-        return UsageError(f"{self.origin.spot(tuple(dotted.split('.')))}: {sentence}")
+        return UsageError(f"{self.origin.location(tuple(dotted.split('.')))}: {sentence}")
 
 
 def default_store(environ: Mapping[str, str]) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, of_user, rerankers
+from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, rerankers
 from ragctl.catalog.backend_config import address
 from ragctl.catalog.strict import ConfigSource, Table
+from ragctl.embedding.catalogs import user_catalog
 from ragctl.environment import PDF_PASSWORD
 from ragctl.errors import UsageError
 from ragctl.pipeline.globs import split
@@ -46,12 +47,12 @@ def read(
         environ = checked(top, "env_file", with_env_file, environ, Path(file))
     reader = Reader(base, environ, variables)
     told = reader.read(top, KEYS)
-    catalog = of_user(
+    catalog = user_catalog(
         environ,
         Layer(
-            origin.under("models"),
+            origin.child("models"),
             told["models"] or {},
-            origin.under("backends"),
+            origin.child("backends"),
             told["backends"] or {},
         ),
     )
@@ -78,7 +79,7 @@ def read(
         pdf_password=PDF_PASSWORD.value(environ) or None,
         environ=environ,
         catalog=catalog,
-        rerankers=rerankers(environ, told["rerankers"], origin.under("rerankers"))
+        rerankers=rerankers(environ, told["rerankers"], origin.child("rerankers"))
         if told["rerankers"]
         else None,
         origin=origin,
