@@ -23,7 +23,7 @@ from ragctl.embedding import canary
 from ragctl.errors import UsageError
 from ragctl.index.survey import connect_for, new_settings, with_canary
 from ragctl.pipeline import Embedding, Pipeline, Source
-from ragctl.stores import open_store
+from ragctl.stores import is_server, open_store
 from tests.servers import faults
 from tests.servers.faults import Fault
 from tests.servers.host import Job, Text
@@ -167,7 +167,7 @@ def test_a_collection_is_compared_with_and_fills_in_what_is_left_out(
     assert good["jina canary"].startswith("the same vectors as the collection: cosine 1.0000")
     (backend,) = checked.backends
     assert backend.agreement == pytest.approx((1, 1), abs=1e-3)
-    if "://" in place:
+    if is_server(place):
         assert ": Qdrant 1.17, 1 collection, " in good["store store"]
         assert checked.store.version == "1.17"
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragctl.collection.points import FileStat
 from ragctl.collection.state import State, Stored, by_file
 from ragctl.errors import PruneRefused
 from ragctl.index.plan import PRUNE_ALWAYS, check_prune, check_removal, make_plan, renames
+from ragctl.index.prepared import FileStat
 
 ROOT = "/data/docs"
 

@@ -23,6 +23,7 @@ from ragctl.cli.options import (
     told_by,
 )
 from ragctl.errors import UsageError
+from ragctl.stores import is_server
 
 if TYPE_CHECKING:
     from ragctl.embedding import Embedder
@@ -189,7 +190,7 @@ def _embedder(
         backends=wanted or (told.embedding.backends if told else ()),  # type: ignore[arg-type]
         catalog=told.catalog if told else of_user(variables),
         environ=variables,
-        remote="://" in place.location,
+        remote=is_server(place.location),
         threshold=told.embedding.canary if told else None,
     )
 

@@ -11,6 +11,7 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.options import env_file_named, environ
 from ragctl.errors import UsageError
+from ragctl.stores import is_server
 
 if TYPE_CHECKING:
     from ragctl.catalog import Backend
@@ -129,7 +130,7 @@ def _carried(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables of this shell that a run has to know."""
     found = {name: variables[name] for name in (*_CARRIED, *_PATHS) if variables.get(name)}
     for name in _CARRIED:
-        if name in found and "://" not in found[name]:  # a store may be a server's address
+        if name in found and not is_server(found[name]):  # a store may be a server's address
             found[name] = str(_absolute(Path(found[name])))
     if "PYTHONPATH" in found:
         parts = found["PYTHONPATH"].split(os.pathsep)
@@ -153,7 +154,7 @@ def _as_cron(path: Path, variables: Mapping[str, str], env_file: Path | None) ->
 def _missing(pipeline: "Pipeline") -> list[str]:
     """Keys that this shell has, and that a run by the clock will look for in vain."""
     wanted = [row.keys for row in _rows(pipeline) if not row.key_command]
-    if "://" in pipeline.store:
+    if is_server(pipeline.store):
         wanted.append(("QDRANT_API_KEY",))
     return [
         f"{here[0]} is set in this shell only, where cron does not look: write it to a file "

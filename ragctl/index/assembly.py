@@ -3,10 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ragctl.collection.payload import Payload, Point, Vector
-from ragctl.collection.points import PreparedDocument
+from ragctl.collection.payload import Payload, Point, Vector, without_mark
+from ragctl.index.prepared import PreparedDocument
 from ragctl.index.writer import Writer
-from ragctl.records import Json
 
 
 @dataclass(slots=True)
@@ -18,7 +17,7 @@ class OpenFile:
     """
 
     file: str
-    seal: dict[str, Json] | None = None
+    seal: Payload | None = None
     restat: bool = False
     failed: bool = False
     ended: bool = False  # read to its end
@@ -33,7 +32,7 @@ class Assembly:
         self,
         document: PreparedDocument,
         file: OpenFile,
-        rows: Sequence[dict[str, Json]],
+        rows: Sequence[Payload],
         ids: Sequence[str],
         stored: Mapping[str, Payload],
         damaged: Collection[str],
@@ -76,8 +75,7 @@ class Assembly:
         if ordinal > 0:
             writer.put(point)
         elif self.missing:  # not marked yet; but what was paid for is kept
-            row = {key: value for key, value in point.payload.items() if key != "mark"}
-            writer.put_first(replace(point, payload=row))
+            writer.put_first(replace(point, payload=without_mark(point.payload)))
         else:
             self._last = point
 

@@ -10,15 +10,13 @@ that a run that is killed has not spent in secret.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
 
-from ragctl.collection import origin
+from ragctl.collection.notes import DaySpending
 from ragctl.embedding import canary
 from ragctl.embedding.guard import RATIO
 from ragctl.errors import BudgetReached, UsageError
 from ragctl.hosts.usage import UsageTotals
 from ragctl.pipeline import Budget
-from ragctl.records import Json
 from ragctl.stores.base import Collection
 
 _DAYS = 62  # kept: this month and the last one
@@ -62,7 +60,7 @@ def days(collection: Collection | None) -> dict[str, Spent]:
     """What the runs of each day spent on a collection, the last two months."""
     if collection is None:
         return {}
-    kept = cast(Mapping[str, Any], collection.settings.notes.get("spent") or {})
+    kept = collection.settings.notes.get("spent", {})
     return {day: Spent(row["tokens"], row["cost"]) for day, row in kept.items()}
 
 
@@ -87,7 +85,7 @@ class Ledger:
         self._collection = collection
         self._first = bill.tokens  # what the canaries of a new collection took
         self._canaries = 0  # what those of another run will take, at most
-        if collection is not None and origin.canary(collection) is not None:
+        if collection is not None and collection.settings.origin.canary is not None:
             self._canaries = sum(len(text.encode()) for text in canary.DOCUMENTS)
         self._sent = 0  # as counted here
         self._set_aside = Spent()
@@ -101,7 +99,7 @@ class Ledger:
         """Whether something stands in the notes for what this run may spend."""
         return self._set_aside != Spent()
 
-    def noted(self) -> Json:
+    def noted(self) -> dict[str, DaySpending]:
         """The note of what all runs spent, when this one has ended."""
         spent = Spent(self._bill.tokens, self._bill.cost or 0.0)
         return _noted(self._before, self._day, spent)
@@ -198,7 +196,7 @@ def _when(limit: _Limit) -> str:
     return f"a run of the next {limit.name.rpartition('_')[2]} (UTC) goes on"
 
 
-def _noted(before: Mapping[str, Spent], day: str, spent: Spent) -> dict[str, Json]:
+def _noted(before: Mapping[str, Spent], day: str, spent: Spent) -> dict[str, DaySpending]:
     sums = {**before, day: before.get(day, Spent()) + spent}
     kept = sorted(sums)[-_DAYS:]
     return {d: {"tokens": sums[d].tokens, "cost": round(sums[d].cost, 8)} for d in kept}

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from itertools import islice
 
-from ragctl.collection.points import PreparedDocument
 from ragctl.collection.state import Stored
 from ragctl.errors import DocumentError
 from ragctl.index.plan import WorkItem
 from ragctl.index.prepare import ProcessLimits, Same, parsers
+from ragctl.index.prepared import PreparedDocument
 from ragctl.index.report import Change, Progress, Report
 from ragctl.index.reuse import Reuse
 from ragctl.index.stop import Stop
@@ -78,7 +78,7 @@ class Estimate:
         texts = self._texts
         if not texts and self._collection is not None:
             some = islice(self._collection.scroll(fields=["text"]), _SAMPLE)
-            texts = [len(str(point.payload.get("text", "")).encode()) for point in some]
+            texts = [len(point.payload.get("text", "").encode()) for point in some]
         return foretell(
             self._points,
             self._settings.dim,

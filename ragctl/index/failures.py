@@ -9,12 +9,11 @@ tried at once, and so is one that would now be read or embedded on other terms.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, cast
 
+from ragctl.collection.notes import FailedFile, Notes
 from ragctl.collection.points import digest
 from ragctl.index.plan import Plan, WorkItem
 from ragctl.index.report import DocumentFailure
-from ragctl.records import Json
 from ragctl.stores.base import Collection
 
 DAY = 86_400.0  # seconds
@@ -58,7 +57,7 @@ class Failed:
         now = (stat.root, stat.size, stat.mtime_ns, _terms(task, terms))
         return now == (self.root, self.size, self.mtime_ns, self.terms)
 
-    def to_json(self) -> dict[str, Json]:
+    def to_json(self) -> FailedFile:
         return {
             "root": self.root,
             "size": self.size,
@@ -75,7 +74,7 @@ def read(collection: Collection | None) -> dict[str, Failed]:
     """By file, what the last runs noted."""
     if collection is None:
         return {}
-    kept = cast(Mapping[str, Any], collection.settings.notes.get("failures") or {})
+    kept = collection.settings.notes.get("failures", {})
     return {
         file: Failed(
             file,
@@ -139,7 +138,7 @@ def noted(
     looked_at: Callable[[Failed], bool],
     ended: bool,
     now: float,
-) -> dict[str, Json]:
+) -> Notes:
     """The note of what failed in this run, and of what failed before and was not tried (`held`).
 
     Empty where nothing has changed.

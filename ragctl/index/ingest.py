@@ -11,9 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from ragctl.collection.conditions import Match
+from ragctl.collection.conditions import own_matches
 from ragctl.collection.payload import Payload, Vector
-from ragctl.collection.points import PreparedDocument, namespace, payloads, point_ids
+from ragctl.collection.points import namespace, point_ids
 from ragctl.collection.state import State, Stored
 from ragctl.embedding.base import Embedder, Vectors
 from ragctl.embedding.stream import DocumentStream
@@ -22,6 +22,7 @@ from ragctl.index.assembly import Assembly, OpenFile
 from ragctl.index.budget import Ledger
 from ragctl.index.plan import Plan, WorkItem, check_removal, renames
 from ragctl.index.prepare import FileEnd, Item, Recipe, Same
+from ragctl.index.prepared import PreparedDocument, payloads
 from ragctl.index.report import Progress, Report
 from ragctl.index.reuse import Reuse
 from ragctl.index.stop import Stop
@@ -32,7 +33,7 @@ from ragctl.workers import Ended, Pool
 
 _GROUP_CHUNKS = 128  # documents are compared with the store in groups of about so many chunks,
 _GROUP_SECONDS = 0.2  # or when the first of them has waited so long
-_SOME = 256  # chunks obtained at a time, and values in one filter
+_PORTION_CHUNKS = 256  # chunks whose vectors are looked up at a time
 
 
 class Ingest:
@@ -175,9 +176,8 @@ class Ingest:
         # Not after a failure inside: the file must be read again next time.
         if file.seal and not file.outstanding and not file.failed:
             sources = sorted(file.seen)
-            for first in range(0, len(sources), _SOME):
-                some = Match("source", tuple(sources[first : first + _SOME]))
-                self._writer.merge((some,), file.seal)
+            for where in own_matches("source", sources):
+                self._writer.merge(where, file.seal)
 
     # Comparing with the store
 
@@ -379,7 +379,7 @@ def _portions(needed: list[tuple[Assembly, int]]) -> Iterator[list[tuple[Assembl
     for assembly, ordinal in needed:
         window = assembly.document.chunks[ordinal].window
         this = (id(assembly), window)
-        if len(portion) >= _SOME and (window is None or this != before):
+        if len(portion) >= _PORTION_CHUNKS and (window is None or this != before):
             yield portion
             portion = []
         portion.append((assembly, ordinal))

@@ -10,16 +10,11 @@ from pathlib import Path
 from ragctl import chunking
 from ragctl.chunking import split
 from ragctl.collection.payload import SparseVector
-from ragctl.collection.points import (
-    PreparedChunk,
-    PreparedDocument,
-    context_of,
-    digest,
-    embedded_text,
-    text_hash,
-)
+from ragctl.collection.points import digest
+from ragctl.collection.text import context_of, embedded_text, text_hash
 from ragctl.errors import DocumentError
 from ragctl.index.plan import WorkItem
+from ragctl.index.prepared import PreparedChunk, PreparedDocument
 from ragctl.index.windows import windows
 from ragctl.lexical.bm25 import Sparse, SparseConfig
 from ragctl.lexical.languages import detect
@@ -86,7 +81,7 @@ class Recipe:
     def job(self, task: WorkItem) -> Job:
         """The work that a task of the plan is."""
         kind = format_of(task.stat.file)
-        source = self.sources[task.stat.origin]
+        source = self.sources[task.stat.source_number]
         return Job(
             path=Path(task.stat.path),
             file=task.stat.file,

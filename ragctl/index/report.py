@@ -1,12 +1,12 @@
 """What a run did, counted; the JSON of `ragctl ingest --json`."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ragctl.hosts.usage import UsageTotals
-from ragctl.records import Json
+from ragctl.records import Identity, Json
 from ragctl.stores.size import Size
 
 
@@ -69,7 +69,7 @@ class Change:
 @dataclass(slots=True)
 class Report:
     collection: str
-    identity: Mapping[str, Json]
+    identity: Identity
     documents: Documents = field(default_factory=Documents)
     chunks: Chunks = field(default_factory=Chunks)
     tokens: int = 0  # billed by the backend where it says so, else o200k_base tokens sent
@@ -118,7 +118,7 @@ class Report:
     def to_json(self) -> dict[str, Json]:
         whole: dict[str, Json] = {
             "collection": self.collection,
-            "identity": dict(self.identity),
+            "identity": self.identity.to_json(),
             "documents": {
                 name: getattr(self.documents, name) for name in Documents.__dataclass_fields__
             },

@@ -3,11 +3,9 @@
 from collections.abc import Collection as Values
 from collections.abc import Iterator, Sequence
 
-from ragctl.collection.conditions import Match
-from ragctl.collection.payload import Payload, Point, Vector
+from ragctl.collection.conditions import own_matches
+from ragctl.collection.payload import IndexedKey, Payload, PayloadKey, Point, Vector
 from ragctl.stores.base import Collection
-
-_SOME = 256  # values in one filter, and vectors looked up at a time
 
 
 class Reuse:
@@ -21,13 +19,13 @@ class Reuse:
         """The payloads of each document's points, by source and id."""
         found: dict[str, dict[str, Payload]] = {source: {} for source in sources}
         for point in self._lookup("source", sources):
-            found[str(point.payload["source"])][point.id] = point.payload
+            found[point.payload["source"]][point.id] = point.payload
         return found
 
     def known(self, hashes: Values[str]) -> set[str]:
         """Those of the texts whose vectors are there."""
         return {
-            str(point.payload["text_hash"])
+            point.payload["text_hash"]
             for point in self._lookup("text_hash", sorted(hashes), ("text_hash",))
             if point.id not in self._distrusted
         }
@@ -36,19 +34,18 @@ class Reuse:
         """Their vectors."""
         found = self._lookup("text_hash", sorted(hashes), ("text_hash",), vectors=True)
         return {
-            str(point.payload["text_hash"]): point.dense
+            point.payload["text_hash"]: point.dense
             for point in found
             if point.dense is not None and point.id not in self._distrusted
         }
 
     def _lookup(
         self,
-        key: str,
+        key: IndexedKey,
         values: Sequence[str],
-        fields: tuple[str, ...] | None = None,
+        fields: tuple[PayloadKey, ...] | None = None,
         *,
         vectors: bool = False,
     ) -> Iterator[Point]:
-        for first in range(0, len(values), _SOME):
-            where = (Match(key, tuple(values[first : first + _SOME])),)
+        for where in own_matches(key, values):
             yield from self._collection.scroll(where, fields=fields, vectors=vectors)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from ragctl.catalog import BackendConfig
-from ragctl.collection import origin
+from ragctl.collection.notes import Notes, add_billed
 from ragctl.embedding.base import Embedder
 from ragctl.errors import BudgetReached, IdentityMismatch
 from ragctl.index import failures
@@ -25,6 +25,7 @@ from ragctl.index.survey import Survey, connect_for, settled, survey, with_canar
 from ragctl.index.verify import Damage, inspect
 from ragctl.pipeline import Pipeline
 from ragctl.records import Notify, ignore
+from ragctl.stores import is_server
 from ragctl.stores.base import Collection, Store
 from ragctl.workers import Pool
 
@@ -131,7 +132,7 @@ class Run:
         now: float,
     ) -> None:
         """Keep in the collection what later runs must know: failures, and what was spent."""
-        notes = failures.noted(
+        notes: Notes = failures.noted(
             surveyed.known,
             surveyed.plan.tasks,
             report.failures,
@@ -142,7 +143,7 @@ class Run:
             now=now,
         )
         if report.backends:
-            notes["billed"] = origin.billed_with(collection, report.backends)
+            notes["billed"] = add_billed(collection.settings.notes, report.backends)
         if report.backends or ledger.set_aside:
             notes["spent"] = ledger.noted()
         if notes:
@@ -192,7 +193,7 @@ class Run:
                     collection, surveyed, report, why_new="a new model" if mismatch else ""
                 )
                 estimate.read(self._limits(), self.progress, self.stop)
-                report.size = estimate.size(server="://" in pipeline.store)
+                report.size = estimate.size(server=is_server(pipeline.store))
             self._forecast(report, collection, embedder, now)
             report.seconds = time.monotonic() - started
         if mismatch is not None:
@@ -224,7 +225,7 @@ class Run:
             for failure in failures.told(failed):
                 report.fail(failure.source, failure.error, failure.file, failure.waits)
         for advice in surveyed.advice:
-            report.warn(str(report.identity["model"]), advice)
+            report.warn(report.identity.model, advice)
         report.skipped = found.unknown
         report.documents.unchanged = surveyed.plan.unchanged
         report.elsewhere = surveyed.plan.elsewhere
@@ -242,7 +243,7 @@ class Run:
         Ingest(
             collection,
             embedder,
-            replace(surveyed.recipe, sparse=origin.sparse_of(collection).config),
+            replace(surveyed.recipe, sparse=collection.settings.document_bm25().config),
             report,
             ledger=ledger,
             stop=self.stop,

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ragctl.collection.points import digest
 from ragctl.errors import UsageError
-from ragctl.files import put
+from ragctl.files import replace_file
 from ragctl.index.report import Report
 from ragctl.index.survey import Survey
 from ragctl.pipeline import Pipeline
@@ -42,7 +42,7 @@ class SavedPlan:
             made,
             list(pipeline.only),
             pipeline.retry_failed,
-            dict(report.identity),
+            report.identity.to_json(),
             _state(surveyed),
             _tasks(surveyed),
             _removed(surveyed),
@@ -53,7 +53,7 @@ class SavedPlan:
         moved = []
         if self.collection != report.collection:
             moved.append(f"it is for collection {self.collection!r}, not {report.collection!r}")
-        if self.identity != dict(report.identity):
+        if self.identity != report.identity.to_json():
             moved.append("the model, or how it is asked, is another")
         tasks = _tasks(surveyed)
         moved += [
@@ -87,7 +87,7 @@ class SavedPlan:
             "report": report.to_json(),
         }
         try:
-            put(path, json.dumps(whole, ensure_ascii=False, indent=1).encode() + b"\n")
+            replace_file(path, json.dumps(whole, ensure_ascii=False, indent=1).encode() + b"\n")
         except OSError as error:
             raise UsageError(
                 f"{path}: the plan cannot be written ({error.strerror or error})"

@@ -4,14 +4,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 from ragctl import chunking, loaders
 from ragctl.catalog import BackendConfig
-from ragctl.collection import origin
-from ragctl.collection.points import CONTEXT, FileStat, digest
+from ragctl.collection.origin import Origin, fill_in_backends, remembered
+from ragctl.collection.points import digest
 from ragctl.collection.settings import Settings
-from ragctl.collection.state import State, read_state, unsettled
+from ragctl.collection.state import State, read_state, with_incomplete
+from ragctl.collection.text import CONTEXT_VERSION
 from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.canary import THRESHOLD
 from ragctl.embedding.guard import RATIO
@@ -20,11 +20,13 @@ from ragctl.index import failures
 from ragctl.index.failures import Failed
 from ragctl.index.plan import Plan, check_prune, make_plan
 from ragctl.index.prepare import Loading, Recipe
+from ragctl.index.prepared import FileStat
 from ragctl.index.scan import Scan
 from ragctl.lexical.bm25 import SparseConfig
 from ragctl.loaders import LoadOptions, matcher
 from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline, Source
 from ragctl.records import Json
+from ragctl.stores import is_server
 from ragctl.stores.base import Collection
 
 _HEADINGS = 64  # tokens kept free for the heading path before a chunk
@@ -69,7 +71,9 @@ def connect_for(
         environ=environ,
         patience=Patience(total=wanted.patience) if wanted.patience is not None else None,
         options=Options(truncate=wanted.truncate, late_chunking=bool(wanted.late_chunking)),
-        canary=origin.canary(existing) if existing is not None else None,
+        canary=existing.settings.origin.read_canary(existing.settings.dim)
+        if existing is not None
+        else None,
         threshold=THRESHOLD if wanted.canary is None else wanted.canary,
         dry=dry,
     )
@@ -91,23 +95,23 @@ def settled(pipeline: Pipeline, existing: Collection | None) -> Embedding:
     if existing is None:
         return wanted
     identity = existing.settings.identity
-    if wanted.model not in (None, identity["model"]):
+    if wanted.model not in (None, identity.model):
         return wanted
     late = wanted.late_chunking
-    made = origin.backends(existing)
+    made = existing.settings.origin
     return replace(
         wanted,
-        model=str(identity["model"]),
+        model=identity.model,
         dim=wanted.dim or existing.settings.dim,
-        task=wanted.task or cast(str | None, existing.settings.origin.get("task")),
-        late_chunking=bool(identity["late_chunking"]) if late is None else late,
-        backends=origin.merged(wanted.backends, made, remote="://" in pipeline.store),
+        task=wanted.task or made.task,
+        late_chunking=identity.late_chunking if late is None else late,
+        backends=fill_in_backends(wanted.backends, made.backends, remote=is_server(pipeline.store)),
     )
 
 
 def check_identity(collection: Collection, embedder: Embedder) -> None:
     """Raises IdentityMismatch naming each point in which the two differ, both sides."""
-    has, gets = collection.settings.identity, embedder.identity
+    has, gets = collection.settings.identity.to_json(), embedder.identity.to_json()
     differ = [key for key in {**has, **gets} if has.get(key) != gets.get(key)]
     if differ:
         sides = "; ".join(f"{key} {_show(has.get(key))} ≠ {_show(gets.get(key))}" for key in differ)
@@ -126,15 +130,14 @@ def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
     wanted = pipeline.embedding
     backends = wanted.backends or (BackendConfig(),)
     return Settings(
-        dim=embedder.dim,
         identity=embedder.identity,
-        sparse=SparseConfig(languages=pipeline.languages).to_json(),
-        origin={
-            "backends": [config.named(embedder.model.backend).to_json() for config in backends],
-            "task": wanted.task,
-            "chunk_size": pipeline.chunk_size or default_size(pipeline, embedder),
-            "overlap": OVERLAP if pipeline.overlap is None else pipeline.overlap,
-        },
+        sparse=SparseConfig(languages=pipeline.languages),
+        origin=Origin(
+            backends=tuple(remembered(c.named(embedder.model.backend)) for c in backends),
+            task=wanted.task,
+            chunk_size=pipeline.chunk_size or default_size(pipeline, embedder),
+            overlap=OVERLAP if pipeline.overlap is None else pipeline.overlap,
+        ),
         fields=pipeline.fields,
         quantization=pipeline.quantization,
     )
@@ -162,7 +165,7 @@ def with_canary(settings: Settings, embedder: Embedder) -> Settings:
     canary = embedder.canary()
     if canary is None:
         return settings
-    return replace(settings, origin={**settings.origin, "canary": canary.to_json()})
+    return replace(settings, origin=replace(settings.origin, canary=canary.to_json()))
 
 
 def default_size(pipeline: Pipeline, embedder: Embedder) -> int:
@@ -200,7 +203,7 @@ def survey(
     _check_quantization(pipeline, settings)
     recipe = _recipe(pipeline, settings, embedder)
     state = read_state(existing) if existing else State()
-    state = unsettled(state, damaged)
+    state = with_incomplete(state, damaged)
     only = matcher(pipeline.only, "--only")
     conflicts = _conflicts(found.files, state)
     names = {file for file, _ in conflicts}
@@ -262,16 +265,15 @@ def _refuse_nothing(pipeline: Pipeline, only: Callable[[str], bool], there: Iter
 
 
 def _recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> Recipe:
-    made = cast(dict[str, Any], settings.origin)
-    languages = SparseConfig.from_json(settings.sparse).languages
+    made, languages = settings.origin, settings.sparse.languages
     if pipeline.languages and tuple(pipeline.languages) != languages:
         raise IdentityMismatch(
             f"the collection's BM25 languages are {', '.join(languages) or 'detected'}, "
             f"this run says {', '.join(pipeline.languages)}; leave them out, or use another "
             "--collection"
         )
-    size = pipeline.chunk_size or made.get("chunk_size") or CHUNK_SIZE
-    overlap = pipeline.overlap if pipeline.overlap is not None else made.get("overlap", OVERLAP)
+    size = pipeline.chunk_size or made.chunk_size or CHUNK_SIZE
+    overlap = next(n for n in (pipeline.overlap, made.overlap, OVERLAP) if n is not None)
     chunking.recipe(size, overlap)  # refuses wrong sizes before anything is read
     context = _context(pipeline, embedder)
     if context is not None and size > context and not pipeline.embedding.truncate:
@@ -314,7 +316,7 @@ def _recipe_names(recipe: Recipe) -> Callable[[FileStat], str]:
     """The fingerprint of all that decides a file's chunks, by source and kind of file."""
     common: dict[str, Json] = {
         "chunks": chunking.recipe(recipe.size, recipe.overlap),
-        "context": CONTEXT,
+        "context": CONTEXT_VERSION,
         "languages": list(recipe.languages),
     }
     if recipe.window is not None:
@@ -322,10 +324,10 @@ def _recipe_names(recipe: Recipe) -> Callable[[FileStat], str]:
     known: dict[tuple[int, str], str] = {}
 
     def fingerprint(stat: FileStat) -> str:
-        file, source = stat.file, recipe.sources[stat.origin]
+        file, source = stat.file, recipe.sources[stat.source_number]
         name = file[file.rfind("/") + 1 :]
         dot = name.rfind(".")
-        kind = (stat.origin, name[dot:].lower() if dot > 0 else name)
+        kind = (stat.source_number, name[dot:].lower() if dot > 0 else name)
         if kind not in known:
             loader = loaders.recipe(file, source.options)
             whole = {**common, "meta": dict(source.meta), "loader": loader}

@@ -9,14 +9,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ragctl.collection.conditions import Match, Where
+from ragctl.collection.conditions import Where, own_matches
 from ragctl.collection.payload import Payload, Point, Vector
-from ragctl.records import Json
 from ragctl.stores.base import Batch, Collection
 
 _POINTS = 256  # a batch is written when it has so many writes,
 _SECONDS = 1.0  # or when it is so old: what a kill can cost
-_SOME = 500  # values in one filter
 
 
 class Writer:
@@ -63,7 +61,7 @@ class Writer:
             self._batch.mark_overwrites.append((point_id, payload))
             self._wrote()
 
-    def merge(self, where: Where, values: dict[str, Json]) -> None:
+    def merge(self, where: Where, values: Payload) -> None:
         self._batch.merges.append((where, values))
         self._wrote()
 
@@ -82,8 +80,7 @@ class Writer:
 
     def drop_documents(self, sources: Sequence[str]) -> None:
         """Every point of these documents."""
-        for first in range(0, len(sources), _SOME):
-            where = (Match("source", tuple(sources[first : first + _SOME])),)
+        for where in own_matches("source", sources):
             self.drop([point.id for point in self._collection.scroll(where, fields=("source",))])
             self.flush_if_due()
 
@@ -106,7 +103,7 @@ class Writer:
 
     def _remember(self, point: Point) -> None:
         if point.dense is not None:
-            self.recent[str(point.payload["text_hash"])] = point.dense
+            self.recent[point.payload["text_hash"]] = point.dense
 
     def _wrote(self, count: int = 1) -> None:
         if self._writes == 0:

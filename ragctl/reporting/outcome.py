@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ragctl.index.report import Report
-from ragctl.records import Json
+from ragctl.records import Identity, Json
 
 _CALLED = 100  # failures and warnings that a call takes along; receivers limit what they read
+
+
+_NO_IDENTITY = Identity(model="", dimension=0)  # the run ended before it was known
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class RunOutcome:
 
     def to_json(self) -> dict[str, Json]:
         """The JSON report; `report.schema.json` says what each key is. All keys, always."""
-        report = self.report or Report(self.collection, {})
+        report = self.report or Report(self.collection, _NO_IDENTITY)
         body = report.to_json()
         return {
             **body,

@@ -15,7 +15,7 @@ import numpy as np
 
 from ragctl.catalog import RerankerRow, reranker, rerankers
 from ragctl.catalog.backend_config import address
-from ragctl.collection.points import embedded_text
+from ragctl.collection.text import embedded_text
 from ragctl.embedding import Patience, Usage
 from ragctl.embedding.base import Answer, Request, Vectors, Wire
 from ragctl.embedding.connect import warn_of_plain_http
