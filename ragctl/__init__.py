@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ragctl.search.aio import AsyncSearcher, open_collection_async
     from ragctl.search.library import Searcher, open_collection
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AsyncSearcher",
     "Hit",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ragctl import errors
-from ragctl.cli import console
+from ragctl.text import without_controls
 from tests.command import call
 from tests.servers.jina import JinaServer
 from tests.world import KEY, paragraphs
@@ -352,7 +352,7 @@ def test_document_text_cannot_drive_the_terminal(shell: Shell) -> None:
     drawn = on_terminal(shell, "search", "harmless words")
     assert "\x1b]0;" not in drawn
     assert "\x1b[2J" not in drawn
-    assert console.clean(f"a{evil}b") == "aharmless words 31m and reversed textb"
+    assert without_controls(f"a{evil}b") == "aharmless words 31m and reversed textb"
 
 
 def test_help_imports_nothing_heavy() -> None:

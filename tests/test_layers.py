@@ -1,7 +1,8 @@
-"""A file imports only rooms that stand before its own in the order of the design."""
+"""The import order of the design: a module imports only packages above its own, and no cycles."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,62 +10,120 @@ import pytest
 import ragctl
 
 ROOT = Path(ragctl.__file__).parent
-ORDER = [
-    *(
-        "errors",
-        "records",
-        "files",
-        "workers",
-        "catalog",
-        "hosts",
-        "loaders",
-        "chunking",
-        "lexical",
-        "embedding",
-        "collection",
-        "rerank",
-        "stores",
-        "notify",
-    ),
-    *("pipeline", "index", "reporting", "schedule", "search", "check", "evaluate", "cli"),
-]
-STRANGERS = {"catalog", "loaders", "chunking", "stores"}  # they do not know each other
+ORDER = (
+    "errors",
+    "installation",
+    "records",
+    "environment",
+    "text",
+    "files",
+    "workers",
+    "catalog",
+    "hosts",
+    "loaders",
+    "chunking",
+    "lexical",
+    "embedding",
+    "collection",
+    "rerank",
+    "stores",
+    "notify",
+    "pipeline",
+    "index",
+    "reporting",
+    "schedule",
+    "search",
+    "check",
+    "evaluate",
+    "cli",
+)
+"""From the bottom up: a package imports itself and those before it."""
+INDEPENDENT = {"catalog", "loaders", "chunking", "stores"}
+"""Packages that do not import each other."""
 ONLY_CLI = {"typer", "tqdm", "rich"}
+"""Libraries for the terminal, which only the command imports."""
+
+
+def module_name(path: Path, root: Path = ROOT) -> str:
+    return ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def package(name: str) -> str:
+    return name.split(".")[1] if "." in name else ""
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+LAYERED = {name: path for name, path in MODULES.items() if package(name) not in ("", "__main__")}
 
 
 def imports(path: Path) -> Iterator[str]:
+    """Yield every module or name that a file imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
 
 
-def room(path: Path) -> str:
-    return path.relative_to(ROOT).with_suffix("").parts[0]
-
-
-FILES = [path for path in sorted(ROOT.rglob("*.py")) if room(path) not in ("__init__", "__main__")]
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_upwards(path: Path) -> None:
-    own = room(path)
+def imported_modules(path: Path, modules: Mapping[str, Path]) -> set[str]:
+    """Return the modules of this project that a file imports, packages by their `__init__`."""
+    found = set()
     for name in imports(path):
-        package, _, rest = name.partition(".")
-        if package in ONLY_CLI:
-            assert own == "cli", f"{path} imports {name}"
-        if package != "ragctl" or not rest:
+        while name and name not in modules:
+            name = name.rpartition(".")[0]
+        if name:
+            found.add(name)
+    return found
+
+
+def import_cycle(modules: Mapping[str, Path]) -> list[str]:
+    """Return one import cycle, [] if there is none.
+
+    A package's `__init__` re-exports names, so a module that imports its own package is part
+    of a cycle only if the package imports that module.
+    """
+    graph = {name: imported_modules(path, modules) - {name} for name, path in modules.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_a_module_imports_only_packages_above_its_own(name: str) -> None:
+    own = package(name)
+    for imported in imports(LAYERED[name]):
+        top, _, rest = imported.partition(".")
+        if top in ONLY_CLI:
+            assert own == "cli", f"{name} imports {imported}"
+        if top != "ragctl" or not rest:
             continue
-        other = rest.split(".")[0]
+        other = package(imported)
         if other not in ORDER:
-            continue
-        assert ORDER.index(other) <= ORDER.index(own), f"{path} ({own}) imports {name}"
-        if own in STRANGERS and other != own:
-            assert other not in STRANGERS, f"{path} ({own}) imports {name}"
+            continue  # a name that `ragctl` itself exports
+        assert ORDER.index(other) <= ORDER.index(own), f"{name} imports {imported}"
+        if own in INDEPENDENT and other != own:
+            assert other not in INDEPENDENT, f"{name} imports {imported}"
 
 
-def test_every_room_is_in_the_order() -> None:
-    assert {room(path) for path in FILES} <= set(ORDER)
+def test_every_package_is_in_the_order() -> None:
+    assert {package(name) for name in LAYERED} <= set(ORDER)
+
+
+def test_a_cycle_inside_a_package_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "ragctl" / "part"
+    folder.mkdir(parents=True)
+    texts = {
+        "__init__": "",
+        "one": "from ragctl.part.two import f",
+        "two": "def f():\n    from ragctl.part import one",
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.py").write_text(text)
+    modules = {module_name(p, tmp_path / "ragctl"): p for p in folder.glob("*.py")}
+    assert set(import_cycle(modules)) == {"ragctl.part.one", "ragctl.part.two"}
+    (folder / "two.py").write_text("")
+    assert import_cycle(modules) == []

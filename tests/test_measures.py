@@ -41,7 +41,7 @@ def test_ranks_beyond_the_depth_do_not_count() -> None:
 
 
 def test_a_missing_library_says_how_to_get_it() -> None:
-    with pytest.raises(UsageError, match=r"no_such_library.*pip install 'ragctl\[eval\]'"):
+    with pytest.raises(UsageError, match=r"no_such_library.*pip install '\S*\[eval\]'"):
         measures.check_extra("no_such_library")
 
 

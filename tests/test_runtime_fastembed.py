@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragctl import catalog
 from ragctl.catalog import BackendConfig, Catalog, Layer, Runtime
 from ragctl.cli.main import main
 from ragctl.embedding import Embedder, Options, connect
+from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.embedding.wires.fastembed import cache_folder
 from ragctl.errors import BackendError, DocumentError, UsageError
 from tests import runtime_models
@@ -46,7 +46,7 @@ def local(
 def rows(**models: object) -> Catalog:
     """The catalogue with these models served by fastembed too, or otherwise."""
     layer = Layer("test", {}, "test", {"fastembed": {"models": models}})
-    return catalog.of_user({"RAGCTL_CONFIG": "/nowhere"}, layer)
+    return user_catalog({"RAGCTL_CONFIG": "/nowhere"}, layer)
 
 
 def described(**onnx: object) -> Catalog:
@@ -111,7 +111,7 @@ def test_a_model_that_fastembed_knows_and_does_not_normalise(tmp_path: Path) -> 
 def test_jina_v3_has_an_adapter_and_a_prompt_for_each_side(tmp_path: Path) -> None:
     runtime_models.need("fastembed", "onnx")
     weights = runtime_models.onnx_model(tmp_path / "model", 1024, tasks=5, context=200)
-    model = catalog.builtin().model("jina-embeddings-v3")
+    model = package_catalog().model("jina-embeddings-v3")
     served = rows(**{"jina-embeddings-v3": "jinaai/jina-embeddings-v3"})
     with local("jina-embeddings-v3", weights, rows=served) as embedder:
         document, query = embedder.documents(["pears"])[0], embedder.query("pears")
@@ -133,7 +133,7 @@ def test_a_text_that_would_be_cut_is_refused(v5: Path) -> None:
     with local(V5, v5, truncate=True) as embedder:
         cut, short = embedder.documents(["a" * room + "bcd", "short"])
         assert embedder.usage.tokens == 64 + len("Document: short") + 2
-        assert embedder.usage.accounts[0].cut == 1
+        assert embedder.usage.usages[0].cut == 1
     # [SEP] stays at the end of what is cut.
     np.testing.assert_allclose(cut, summed(v5, "Document: " + "a" * room), atol=1e-5)
     np.testing.assert_allclose(short, summed(v5, "Document: short"), atol=1e-5)
@@ -265,7 +265,7 @@ def test_settings_that_it_has_not(runtime: Runtime, said: str, v5: Path) -> None
 
 def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fastembed", None)
-    with pytest.raises(UsageError, match=r"pip install 'ragctl\[fastembed\]'$"):
+    with pytest.raises(UsageError, match=r"pip install '\S*\[fastembed\]'$"):
         connect("multilingual-e5-large", backend="fastembed", environ={})
 
 

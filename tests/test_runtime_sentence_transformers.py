@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ragctl import catalog
 from ragctl.catalog import BackendConfig, Catalog, Layer, Runtime, backend_table
 from ragctl.cli.main import main
 from ragctl.embedding import Embedder, Options, connect
-from ragctl.embedding.base import Request
+from ragctl.embedding.base import EmbeddingRequest
+from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.embedding.wires.sentence_transformers import SentenceTransformers
 from ragctl.errors import BackendError, DocumentError, Interrupted, UsageError
 from ragctl.hosts.usage import Usage
@@ -132,7 +132,7 @@ def test_requests_are_larger_on_a_card(
     driver = tmp_path / "nvidiactl"
     if card:
         driver.touch()
-    monkeypatch.setattr(backend_table, "_CARD", driver)
+    monkeypatch.setattr(backend_table, "NVIDIA_DEVICE_FILE", driver)
     config = BackendConfig("sentence-transformers", runtime=runtime)
     with connect("all-minilm-l6-v2", backends=[config], environ={}) as embedder:
         assert embedder.limits.texts == texts
@@ -180,7 +180,7 @@ def test_a_text_is_cut_where_that_is_asked_for(real: Embedder, minilm: Path) -> 
     with local("all-minilm-l6-v2", minilm, truncate=True) as embedder:
         cut, short = embedder.documents(["apple " * 254 + "pear " * 100, "pear"])
         assert embedder.usage.tokens == 256 + 3
-        assert embedder.usage.accounts[0].cut == 1
+        assert embedder.usage.usages[0].cut == 1
     np.testing.assert_allclose(cut, real.documents(["apple " * 254])[0], atol=1e-5)
     np.testing.assert_allclose(short, real.query("pear"), atol=1e-5)
 
@@ -232,15 +232,15 @@ def test_several_devices(real: Embedder, minilm: Path) -> None:
 
 
 def test_stopped_between_batches(minilm: Path) -> None:
-    rows = catalog.builtin()
-    backend = BackendConfig("sentence-transformers", weights=str(minilm), runtime=CPU).row(
+    rows = package_catalog()
+    backend = BackendConfig("sentence-transformers", weights=str(minilm), runtime=CPU).resolve(
         rows, "all-minilm-l6-v2"
     )
     wire = SentenceTransformers(rows.model("all-minilm-l6-v2"), backend, 384, Usage(), Options())
     stopped = threading.Event()
     stopped.set()
     with pytest.raises(Interrupted):
-        wire.call(Request("document", ("text",), stopped))
+        wire.call(EmbeddingRequest("document", ("text",), stopped))
     wire.close()
 
 
@@ -351,7 +351,7 @@ def test_a_repository_s_default_prompt_is_not_added(tmp_path: Path) -> None:
     weights = runtime_models.sentence_model(
         tmp_path / "model", 1024, prompts={"s2p": "Given: "}, default_prompt="s2p", context=200
     )
-    prompt = catalog.builtin().model("qwen3-embedding-0.6b").query.prompt
+    prompt = package_catalog().model("qwen3-embedding-0.6b").query.prompt
     assert prompt
     with local("qwen3-embedding-0.6b", weights) as embedder:
         document, query = embedder.documents(["apples"])[0], embedder.query("apples")
@@ -496,7 +496,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(UsageError, match=r"pip install 'ragctl\[sentence-transformers\]'.*torch"):
+    with pytest.raises(UsageError, match=r"pip install '\S*\[sentence-transformers\]'.*torch"):
         connect("all-minilm-l6-v2", backend="sentence-transformers", environ={})
 
 
@@ -513,4 +513,4 @@ def test_nothing_is_loaded_before_the_first_text() -> None:
 
 def _rows(backends: dict[str, object]) -> Catalog:
     """The catalogue under rows of a test, and under no user's."""
-    return catalog.of_user({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", backends))
+    return user_catalog({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", backends))

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from ragctl.catalog import Backend, BackendConfig
 from ragctl.check.findings import Finding, good, note
+from ragctl.environment import PATH
 from ragctl.errors import PruneRefused, RagctlError, UsageError
-from ragctl.index.scan import Scan, look, refuse_collisions
-from ragctl.index.survey import connect_for, survey
+from ragctl.index.embedder import connect_for
+from ragctl.index.planning import plan_run
+from ragctl.index.scan import Scan, refuse_collisions, scan_source
 from ragctl.pipeline import MODEL, Pipeline, Source, read_pipeline
 
 _COSTS = ("max_cost", "max_cost_per_day", "max_cost_per_month")
@@ -37,9 +39,9 @@ def _wrong(what: str, error: RagctlError | str) -> Finding:
 
 def _sources(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
     for number, source in enumerate(pipeline.sources):
-        spot = pipeline.origin.spot(("sources", number, "path"))
+        spot = pipeline.origin.location(("sources", number, "path"))
         try:
-            files = look(source, number, found)
+            files = scan_source(source, number, found)
         except (PruneRefused, UsageError) as error:
             said = str(error).removesuffix("; nothing was changed")
             yield _wrong("sources", f"{spot}: {said}")
@@ -69,7 +71,7 @@ def _model(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
             return  # whether they serve it shows only then
     try:
         with connect_for(pipeline, None, pipeline.environ, dry=True) as embedder:
-            advice = survey(pipeline, Scan(found.files), None, embedder, now=0.0).advice
+            advice = plan_run(pipeline, Scan(found.files), None, embedder, now=0.0).warnings
             yield good("model", f"{embedder.model.name} at {embedder.dim} dimensions")
     except RagctlError as error:
         yield _wrong("model", error)
@@ -78,7 +80,7 @@ def _model(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
         yield note("model", said)
     backends = wanted.backends or (BackendConfig(),)
     name = wanted.model or MODEL
-    rows = [config.row(pipeline.catalog, name, wanted.task) for config in backends]
+    rows = [config.resolve(pipeline.catalog, name, wanted.task) for config in backends]
     for row in rows:
         yield from _key(row, pipeline.environ)
     yield from _budget(pipeline, rows, name)
@@ -86,7 +88,7 @@ def _model(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
 
 def _key(row: Backend, environ: Mapping[str, str]) -> Iterator[Finding]:
     if row.key_command:
-        if shutil.which(row.key_command[0], path=environ.get("PATH")) is None:
+        if shutil.which(row.key_command[0], path=PATH.value(environ) or None) is None:
             program = row.key_command[0]
             yield note("key", f"{row.name}: its key command {program!r} is not found here")
     elif row.key_required and not any(environ.get(name, "").strip() for name in row.keys):

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ragctl.cli import console
+from ragctl.text import one_line, without_controls
 
 if TYPE_CHECKING:
     from ragctl.records import Hit
@@ -40,12 +41,12 @@ def show(hits: list["Hit"], question: str) -> None:
     table.add_column(ratio=1)
     table.add_column(justify="right", style="dim", no_wrap=True)
     for rank, hit in enumerate(hits, 1):
-        head = Text(console.one_line(place(hit)), style="bold cyan")
-        told = [console.one_line(" › ".join(hit.heading)), _extent(hit)]
+        head = Text(one_line(place(hit)), style="bold cyan")
+        told = [one_line(" › ".join(hit.heading)), _extent(hit)]
         for part in filter(None, told):
             head.append(f"  {part}", style="dim")
         width = _WIDE if len(hit.ordinals) > 1 else _WIDTH
-        passage = Text(excerpt(console.clean(hit.text), question, width))
+        passage = Text(excerpt(without_controls(hit.text), question, width))
         for start, end in spans(passage.plain, question):
             passage.stylize("bold yellow", start, end)
         table.add_row(escape(str(rank)), head, f"{hit.score:.4f}")
@@ -58,8 +59,8 @@ def say(hits: list["Hit"]) -> None:
     for rank, hit in enumerate(hits, 1):
         heading = f"  [{' > '.join(hit.heading)}]" if hit.heading else ""
         extent = f"  {_extent(hit)}" if len(hit.ordinals) > 1 else ""
-        title = console.one_line(place(hit) + heading + extent)
+        title = one_line(place(hit) + heading + extent)
         console.say(f"{rank}. {title}  ({hit.score:.4f})")
-        for line in console.clean(hit.text).splitlines():
+        for line in without_controls(hit.text).splitlines():
             console.say(f"   {line}".rstrip())
         console.say("")

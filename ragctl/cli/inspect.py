@@ -11,6 +11,7 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
 from ragctl.errors import UnreadableCollection, UsageError
+from ragctl.text import one_line, without_controls
 
 if TYPE_CHECKING:
     from ragctl.collection.payload import PayloadKey
@@ -71,7 +72,7 @@ class _Status:
         rows = [
             ("collection", f"{self.collection} in {self.store}"),
             ("model", f"{settings.identity.model}, {settings.dim} dimensions"),
-            ("backend", ", ".join(config.place for config in settings.origin.backends)),
+            ("backend", ", ".join(config.label for config in settings.origin.backends)),
             ("documents", f"{len(self.state.documents):,}"),
             ("chunks", f"{self.chunks:,}"),
             ("languages", languages or "none yet"),
@@ -103,7 +104,7 @@ def status(
         console.print_json(result.to_json())
     else:
         for label, text in result.rows():
-            console.say(f"{label:{_LABEL_WIDTH}}  {console.one_line(text)}")
+            console.say(f"{label:{_LABEL_WIDTH}}  {one_line(text)}")
     return 0
 
 
@@ -117,7 +118,7 @@ def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
         console.warn(f"no collections in {place.location}; make one with: ragctl ingest FOLDER")
     for row in rows if not as_json else ():
         if row["error"] is not None:
-            console.say(console.one_line(f"{row['collection']} unreadable: {row['error']}"))
+            console.say(one_line(f"{row['collection']} unreadable: {row['error']}"))
         else:
             console.say(
                 f"{row['collection']}  {row['model']} {row['dimension']}d  "
@@ -173,13 +174,13 @@ def show(
             }
         )
         return 0
-    console.say(console.one_line(f"{source}: {len(chunks)} chunks, language {points[0]['lang']}"))
+    console.say(one_line(f"{source}: {len(chunks)} chunks, language {points[0]['lang']}"))
     for chunk in chunks:
         page = f", page {chunk['page']}" if chunk["page"] is not None else ""
         heading = f"  [{' > '.join(chunk['heading'])}]" if chunk["heading"] else ""
         title = f"#{chunk['ordinal']}  {chunk['start']}-{chunk['end']}{page}{heading}"
-        console.say(f"\n{console.one_line(title)}")
-        console.say(console.clean(chunk["text"]))
+        console.say(f"\n{one_line(title)}")
+        console.say(without_controls(chunk["text"]))
     return 0
 
 

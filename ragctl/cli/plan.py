@@ -21,6 +21,7 @@ from ragctl.cli.options import (
 )
 from ragctl.cli.summary import dollars, print_notes, summary
 from ragctl.errors import ChangesPending
+from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.index.report import Change, Report
@@ -57,9 +58,9 @@ def plan(
     pipeline = replace(read_pipeline(file, environ()), only=tuple(only), retry_failed=retry_failed)
     bar = Bar(shown=sys.stderr.isatty() and not as_json)
     with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
-        job = Run(pipeline, store, pipeline.environ, progress=bar, planned=bar.planned)
+        job = Run(pipeline, store, pipeline.environ, progress=bar, on_plan=bar.planned)
         try:
-            with signals(job.stop):
+            with signals(job.cancellation):
                 report, saved = job.plan()
         except BaseException:
             bar.close()
@@ -81,12 +82,12 @@ def _print(report: "Report", *, as_json: bool) -> None:
         return
     changes = report.changes or []
     for change in changes[:_SHOWN]:
-        console.say(console.one_line(_row(change)))
+        console.say(one_line(_row(change)))
     if len(changes) > _SHOWN:
         console.say(f"… and {len(changes) - _SHOWN:,} more (--json lists all)")
     console.say(summary(report, dry_run=True))
     for line in _prices(report):
-        console.say(console.one_line(line))
+        console.say(one_line(line))
     if report.size is not None:
         console.say(_size(report.size))
 
@@ -126,14 +127,14 @@ def failures(
     """The documents that the last runs could not index, why, and when they are tried again."""
     from datetime import UTC, datetime
 
-    from ragctl.index.failures import read
+    from ragctl.index.failures import read_failures
     from ragctl.records import Json
 
     told = told_by(pipeline)
     name = told.collection if told else collection
     variables = told.environ if told else None
     with opened(told.store if told else store, name, variables) as (_, found):
-        failed = sorted(read(found).values(), key=lambda failure: failure.file)
+        failed = sorted(read_failures(found).values(), key=lambda failure: failure.file)
 
     def moment(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -156,9 +157,7 @@ def failures(
         when = f"after {row['next']}" if row["next"] else "by the next run"
         tries = "once" if failure.tries == 1 else f"{failure.tries} times since {row['first']}"
         for source, reason in failure.errors:
-            console.say(
-                console.one_line(f"{source}: {reason} (failed {tries}; tried again {when})")
-            )
+            console.say(one_line(f"{source}: {reason} (failed {tries}; tried again {when})"))
     if not failed:
         console.say(f"{name}: no document failed")
     return 0

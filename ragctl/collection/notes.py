@@ -13,7 +13,7 @@ class DaySpending(TypedDict):
     cost: float  # US dollars at list price
 
 
-class FailedFile(TypedDict):
+class FailedFileNote(TypedDict):
     """A file that could not be indexed, as it was when it failed last."""
 
     root: str
@@ -31,7 +31,7 @@ class Notes(TypedDict, total=False):
 
     billed: dict[str, int]  # tokens billed so far, by backend
     spent: dict[str, DaySpending]  # by day (UTC, ISO 8601)
-    failures: dict[str, FailedFile]  # by file
+    failures: dict[str, FailedFileNote]  # by file
     evaluation: bool  # True: a temporary collection of `ragctl eval`
 
 

@@ -75,7 +75,7 @@ def remembered(config: "BackendConfig") -> "BackendConfig":
     """Return what a collection stores of a backend: no secret, nothing of one machine."""
     from ragctl.catalog import BackendConfig
 
-    return BackendConfig(config.backend, config.base_url, config.weights)
+    return BackendConfig(config.name, config.base_url, config.weights)
 
 
 def fill_in_backends(
@@ -92,7 +92,7 @@ def fill_in_backends(
         return known
     result = []
     for config in requested:
-        same = next((own for own in known if config.backend in (None, own.backend)), None)
+        same = next((own for own in known if config.name in (None, own.name)), None)
         result.append(config if same is None else _completed(config, same))
     return tuple(result)
 
@@ -104,7 +104,7 @@ def _untrusted(config: "BackendConfig") -> "BackendConfig":
 def _completed(config: "BackendConfig", known: "BackendConfig") -> "BackendConfig":
     return replace(
         config,
-        backend=known.backend,
+        name=known.name,
         base_url=config.base_url or known.base_url,
         weights=config.weights or known.weights,
         remote=known.remote and config.base_url is None,

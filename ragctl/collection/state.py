@@ -101,7 +101,7 @@ def read_state(collection: PointReader) -> State:
     return State(documents, by_file(documents.values()))
 
 
-def with_incomplete(state: State, sources: frozenset[str]) -> State:
+def as_incomplete(state: State, sources: frozenset[str]) -> State:
     """Return the state with these documents counted as not whole."""
     if not sources:
         return state

@@ -5,20 +5,22 @@ from importlib.util import find_spec
 
 from ragctl.errors import UsageError
 from ragctl.evaluate.judging import Qrels
+from ragctl.installation import install_command
 
 Scores = Mapping[str, Mapping[str, float]]
 """Measure → question → value, 0 to 1."""
 
 NDCG = "nDCG@10"
 _CUT = 10
-_INSTALL = "pip install 'ragctl[eval]'"
 
 
 def check_extra(*packages: str) -> None:
     """Raise UsageError where what the extra brings is missing."""
     for package in packages or ("ir_measures", "scipy"):
         if find_spec(package) is None:
-            raise UsageError(f"this needs {package}, which is not installed: {_INSTALL}")
+            raise UsageError(
+                f"this needs {package}, which is not installed: {install_command('eval')}"
+            )
 
 
 def depth(cuts: Sequence[int]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from ragctl import chunking
 from ragctl.collection.payload import SparseVector
 from ragctl.embedding import Embedder
-from ragctl.embedding.base import Request, Vectors
+from ragctl.embedding.base import EmbeddingRequest, Vectors
 from ragctl.errors import DocumentError, UsageError
 from ragctl.evaluate.judging import By
 from ragctl.evaluate.questions import Question
@@ -101,7 +101,9 @@ def _embed_part(
 ) -> None:
     """Embed at most `limits.texts` questions into rows of `vectors`."""
     texts = tuple(question.text for question in questions)
-    for position, outcome in embedder.embed(Request("query", texts, threading.Event(), tokens)):
+    for position, outcome in embedder.embed(
+        EmbeddingRequest("query", texts, threading.Event(), tokens)
+    ):
         if isinstance(outcome, DocumentError):
             raise UsageError(f"question {questions[position].id!r} cannot be embedded: {outcome}")
         vectors[position : position + len(outcome)] = outcome

@@ -9,8 +9,8 @@ from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
 from ragctl.loaders.docx_body import Body
 from ragctl.loaders.options import LoadOptions, check_size, megabytes
-from ragctl.loaders.writer import one_line
 from ragctl.records import Document, Json
+from ragctl.text import collapse_whitespace
 
 _LARGEST = 1_000_000_000  # bytes unpacked
 _BOMB = 200  # times that a part above _SMALL may grow in unpacking; WordprocessingML grows 10-40
@@ -69,13 +69,16 @@ def _open(path: Path) -> Any:
     try:
         return docx.Document(str(path))
     except (OpcError, LxmlError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise DocumentError(f"is not a readable DOCX file: {one_line(str(error))}") from error
+        reason = collapse_whitespace(str(error))
+        raise DocumentError(f"is not a readable DOCX file: {reason}") from error
 
 
 def _properties(package: Any) -> dict[str, Json]:
     properties = package.core_properties
     names = ("title", "author", "subject", "keywords", "category")
-    found = {name: one_line(clean(str(getattr(properties, name) or ""))) for name in names}
+    found = {
+        name: collapse_whitespace(clean(str(getattr(properties, name) or ""))) for name in names
+    }
     if found["author"] == "python-docx":  # the template's own name, not an author's
         del found["author"]
     return {name: value[:1000] for name, value in found.items() if value}

@@ -9,7 +9,8 @@ from typing import Any
 
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
-from ragctl.loaders.writer import MarkdownWriter, one_line
+from ragctl.loaders.writer import MarkdownWriter
+from ragctl.text import collapse_whitespace
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
@@ -134,7 +135,7 @@ class Body:
             raise DocumentError(f"has broken footnotes: {error}") from error
         texts = {note.get(_W + "id"): self._cell(note) for note in root.iter(_W + "footnote")}
         for number, note in enumerate(tuple(self._notes), 1):
-            if text := one_line(texts.get(note, "")):
+            if text := collapse_whitespace(texts.get(note, "")):
                 self.writer.paragraph(f"[{number}] {text}")
 
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 
 from ragctl.loaders.decode import clean
-from ragctl.loaders.writer import MarkdownWriter, one_line
+from ragctl.loaders.writer import MarkdownWriter
 from ragctl.records import Json
+from ragctl.text import collapse_whitespace
 
 _DROPPED = frozenset(
     (
@@ -80,7 +81,7 @@ class HtmlPage:
                 if not self._dropped_depth:
                     self._dropping = ""
         elif tag == "title" and self._title is not None:
-            self.title = one_line("".join(self._title)) or None
+            self.title = collapse_whitespace("".join(self._title)) or None
             self._title = None
         elif self._table is not None:
             self._end_in_table(tag)
@@ -121,7 +122,7 @@ class HtmlPage:
 
     def _read_meta(self, attributes: Mapping[str, str]) -> None:
         name = attributes.get("name", "").lower()
-        content = one_line(clean(attributes.get("content", "")))
+        content = collapse_whitespace(clean(attributes.get("content", "")))
         if name in _META and content:
             self.meta.setdefault(name, content[:1000])
 
@@ -210,7 +211,7 @@ class HtmlPage:
         if self._table is None:
             return
         if tag == "caption" and self._cell is not None:
-            self.writer.paragraph(one_line("".join(self._cell)))
+            self.writer.paragraph(collapse_whitespace("".join(self._cell)))
             self._cell = None
         elif tag in ("td", "th", "tr"):
             self._end_cell()

@@ -7,16 +7,16 @@ above changes no other record's source; equal records are told apart by `-2`, `-
 import codecs
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
+from ragctl.loaders.metadata import json_object
 from ragctl.loaders.options import LoadOptions, check_size
-from ragctl.loaders.writer import one_line
 from ragctl.records import Document, Json
+from ragctl.text import collapse_whitespace
 
 _LONGEST_ID = 512  # characters
 
@@ -63,11 +63,11 @@ def _document(line: bytes | str, source: str, options: LoadOptions, seen: set[st
         raise DocumentError(f'{what} "{options.jsonl_text}"; name the field with --jsonl-text')
     key = _key(record, options, seen)
     title = record.get("title")
-    meta = {clean(name): _plain(value) for name, value in _metadata(record, options).items()}
+    meta = json_object(_metadata(record, options))
     return Document(
         f"{source}#{key}",
         clean(text),
-        title=one_line(clean(title)) or None if isinstance(title, str) else None,
+        title=collapse_whitespace(clean(title)) or None if isinstance(title, str) else None,
         meta=meta,
     )
 
@@ -101,7 +101,7 @@ def _key(record: Mapping[str, Json], options: LoadOptions, seen: set[str]) -> st
     else:
         if isinstance(given, bool) or not isinstance(given, str | int | float):
             raise DocumentError(f'has no string or number in its id field "{options.jsonl_id}"')
-        key = one_line(clean(str(given)))
+        key = collapse_whitespace(clean(str(given)))
         if not key or len(key) > _LONGEST_ID:
             raise DocumentError(f"has an empty or too long id (over {_LONGEST_ID} characters)")
         if key in seen:
@@ -119,18 +119,3 @@ def _metadata(record: Mapping[str, Json], options: LoadOptions) -> dict[str, Jso
         for name, value in record.items()
         if name in rest and not isinstance(value, dict | list)
     }
-
-
-def _plain(value: Json) -> Json:
-    """A value that any store takes: no control characters, no infinity, integers of 64 bits."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else str(value)
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {clean(name): _plain(item) for name, item in value.items()}
-    return value

@@ -8,6 +8,7 @@ items or quotes: they do not divide it.
 import re
 
 from ragctl.records import Heading
+from ragctl.text import collapse_whitespace
 
 _ATX = re.compile(r"(#{1,6})(?:[ \t]+|$)")
 _SETEXT = re.compile(r"(=+|-+)[ \t]*$")
@@ -79,7 +80,7 @@ def plain_title(marked: str) -> str:
         parts += [_unmark(marked[end : code.start()]), code[2].strip()]
         end = code.end()
     parts.append(_unmark(marked[end:]))
-    return " ".join("".join(parts).split())
+    return collapse_whitespace("".join(parts))
 
 
 def _without_closing(title: str) -> str:

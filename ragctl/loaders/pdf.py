@@ -6,6 +6,7 @@ pypdf is also the second try, where PDFium cannot open the file or finds no text
 from collections.abc import Iterator
 from pathlib import Path
 
+from ragctl.environment import PDF_PASSWORD
 from ragctl.errors import DocumentError
 from ragctl.loaders.options import LoadOptions, check_size
 from ragctl.loaders.pdf_structure import Structure, open_structure
@@ -38,7 +39,7 @@ def _pdfium(path: Path, password: str | None) -> tuple[list[str] | None, str]:
         return pdfium_texts(path, password), ""
     except Encrypted as error:
         why = "the password does not open it" if password else "is encrypted"
-        raise DocumentError(f"{why}; set RAGCTL_PDF_PASSWORD") from error
+        raise DocumentError(f"{why}; set {PDF_PASSWORD.name}") from error
     except PdfiumError as error:
         return None, str(error)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ragctl.loaders.decode import clean
-from ragctl.loaders.writer import one_line
 from ragctl.records import Heading, Json, Page
+from ragctl.text import collapse_whitespace
 
 T = TypeVar("T")
 
@@ -69,7 +69,9 @@ class Structure:
             raise
         # pypdf lets KeyError, TypeError, RecursionError and many more through on damaged files.
         except Exception as error:  # noqa: BLE001
-            self.failure = self.failure or f"{type(error).__name__}: {one_line(str(error))[:200]}"
+            self.failure = (
+                self.failure or f"{type(error).__name__}: {collapse_whitespace(str(error))[:200]}"
+            )
             return otherwise
 
 
@@ -103,7 +105,9 @@ def _information(reader: Any) -> dict[str, str]:
     found = {}
     for name in ("title", *_META):
         value = getattr(information, name)
-        if isinstance(value, str) and (plain := _PROGRAMS.sub("", one_line(clean(value)))):
+        if isinstance(value, str) and (
+            plain := _PROGRAMS.sub("", collapse_whitespace(clean(value)))
+        ):
             found[name] = plain[:1000]
     return found
 
@@ -120,7 +124,7 @@ def _outline(reader: Any) -> list[tuple[int, str, int]]:
             stack.append(iter(entry))
         else:
             number = reader.get_destination_page_number(entry)
-            title = one_line(clean(str(entry.title)))
+            title = collapse_whitespace(clean(str(entry.title)))
             if title and number is not None and number >= 0:
                 entries.append((min(len(stack), 6), title, number))
     return entries

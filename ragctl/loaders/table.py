@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import decode
-from ragctl.loaders.options import LoadOptions, read
-from ragctl.loaders.writer import one_line
+from ragctl.loaders.options import LoadOptions, read_bytes
 from ragctl.records import Document
+from ragctl.text import collapse_whitespace
 
 _DELIMITERS = ",;\t|"
 _SAMPLE = 65_536  # characters
@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"(?!(?:19|20)\d\d$)[-+]?[\d\s.,/:%-]*\d[\d\s.,/:%-]*$")  #
 
 
 def load_table(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
-    text, warnings = decode(read(path, options), options.encoding)
+    text, warnings = decode(read_bytes(path, options), options.encoding)
     csv.field_size_limit(max(options.max_bytes, 131_072))
     delimiter = "\t" if path.suffix.lower() == ".tsv" else None
     if text[:4].lower() == "sep=" and text[5:6] in ("\n", ""):  # Excel's own first line
@@ -69,7 +69,7 @@ def _lines(rows: Iterator[list[str]]) -> Iterator[str]:
     if first is None:
         return
     second = next(rows, None)
-    names = [one_line(cell) for cell in first]
+    names = [collapse_whitespace(cell) for cell in first]
     if second is None or not _is_header(names):
         names = []
         yield _line(names, first)
@@ -92,7 +92,7 @@ def _is_header(names: list[str]) -> bool:
 def _line(names: list[str], row: list[str]) -> str:
     cells = []
     for number, cell in enumerate(row):
-        if value := one_line(cell):
+        if value := collapse_whitespace(cell):
             name = names[number] if number < len(names) and names[number] else ""
             cells.append(f"{name or f'column {number + 1}'}: {value}")
     return f"- {'; '.join(cells)}\n"

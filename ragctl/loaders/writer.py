@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 
 from ragctl.records import Heading
+from ragctl.text import collapse_whitespace
 
 _BLOCK_START = re.compile(r"^(?=#{1,6}[ \t]|```|~~~)", re.MULTILINE)
-_SPACE = re.compile(r"\s+")
 
 
 class MarkdownWriter:
@@ -26,7 +26,7 @@ class MarkdownWriter:
         return "".join(self._parts)
 
     def heading(self, level: int, title: str) -> None:
-        title = one_line(title)
+        title = collapse_whitespace(title)
         if title:
             self._begin()
             self.headings.append(Heading(self._length, min(max(level, 1), 6), title))
@@ -60,7 +60,7 @@ class MarkdownWriter:
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """A pipe table; the first row is the header. Empty rows and columns are left out."""
-        cells = [[one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
+        cells = [[collapse_whitespace(cell).replace("|", "\\|") for cell in row] for row in rows]
         cells = [row for row in cells if any(row)]
         if not cells:
             return
@@ -92,8 +92,3 @@ class MarkdownWriter:
     def _add(self, text: str) -> None:
         self._parts.append(text)
         self._length += len(text)
-
-
-def one_line(text: str) -> str:
-    """Text with every run of white space made one space."""
-    return _SPACE.sub(" ", text).strip()

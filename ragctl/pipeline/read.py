@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, of_user, rerankers
+from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, rerankers
 from ragctl.catalog.backend_config import address
 from ragctl.catalog.strict import ConfigSource, Table
+from ragctl.embedding.catalogs import user_catalog
+from ragctl.environment import PDF_PASSWORD
 from ragctl.errors import UsageError
 from ragctl.pipeline.globs import split
 from ragctl.pipeline.keys import CHOICE, EMBEDDING, KEYS, OVERLAP, SOURCE, KeySpec, key_at, names
 from ragctl.pipeline.pipeline import (
-    PDF_PASSWORD,
     Budget,
     Embedding,
     Parsing,
@@ -47,12 +48,12 @@ def read(
         environ = checked(top, "env_file", with_env_file, environ, Path(file))
     reader = Reader(base, environ, variables)
     told = reader.read(top, KEYS)
-    catalog = of_user(
+    catalog = user_catalog(
         environ,
         Layer(
-            origin.under("models"),
+            origin.child("models"),
             told["models"] or {},
-            origin.under("backends"),
+            origin.child("backends"),
             told["backends"] or {},
         ),
     )
@@ -76,10 +77,10 @@ def read(
         budget=Budget(**told["budget"]),
         reporting=_reporting(top, told["report"]),
         parsing=_parsing(top, told["parsing"]),
-        pdf_password=environ.get(PDF_PASSWORD),
+        pdf_password=PDF_PASSWORD.value(environ) or None,
         environ=environ,
         catalog=catalog,
-        rerankers=rerankers(environ, told["rerankers"], origin.under("rerankers"))
+        rerankers=rerankers(environ, told["rerankers"], origin.child("rerankers"))
         if told["rerankers"]
         else None,
         origin=origin,
@@ -166,7 +167,7 @@ def _choice(row: Table, keys: Sequence[KeySpec], reader: Reader) -> BackendConfi
                 "base_url", "is no http or https address alone once its variables are put in"
             ) from None
     return BackendConfig(
-        backend=told["backend"],
+        name=told["backend"],
         base_url=url,
         weights=str(Path(weights).absolute()) if weights else None,
         key_command=told["key_command"] or (),
@@ -181,15 +182,15 @@ def _check_names(table: Table, rows: list[Table], embedding: Embedding, catalog:
     """Models, sizes, tasks and backends that nobody knows, or that do not go together."""
     if embedding.model is None:  # the collection says which
         for row, config in zip(rows, embedding.backends, strict=True):
-            if config.backend is not None:
-                checked(row, "backend", catalog.backend, config.backend)
+            if config.name is not None:
+                checked(row, "backend", catalog.backend, config.name)
         return
     model = checked(table, "model", catalog.model, embedding.model)
     checked(table, "dimension", model.size, embedding.dim)
     checked(table, "task", model.for_task, embedding.task)
     for row, config in zip(rows, embedding.backends, strict=True):
         name = "backend" if row.has("backend") else "model"
-        checked(row, name, config.row, catalog, embedding.model, embedding.task)
+        checked(row, name, config.resolve, catalog, embedding.model, embedding.task)
 
 
 def _check_chunks(top: Table, told: dict[str, Any]) -> None:

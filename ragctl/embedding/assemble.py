@@ -1,0 +1,166 @@
+"""From a model's name to an Embedder: the one place where its parts are stacked."""
+
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from ragctl.catalog import Backend, BackendConfig, Catalog, Model, RequestLimits
+from ragctl.embedding.backend_wire import Connection
+from ragctl.embedding.base import Embedder, EmbeddingRequest, Embeddings, EmbeddingService, Options
+from ragctl.embedding.canary import THRESHOLD, Canary
+from ragctl.embedding.catalogs import package_catalog
+from ragctl.embedding.context_guard import ContextGuard
+from ragctl.embedding.failover import ConnectedBackend, Failover
+from ragctl.embedding.refusal_check import RefusalCheck
+from ragctl.embedding.wire_registry import wire_class
+from ragctl.errors import UsageError
+from ragctl.hosts.addresses import is_loopback
+from ragctl.hosts.keys import ApiKey, Environment, find_key
+from ragctl.hosts.rate_limits import Limited, Limiter, shared_limiter
+from ragctl.hosts.retry import Patience, Retrying
+from ragctl.hosts.usage import Usage
+
+
+def connect(
+    model: str,
+    *,
+    dim: int | None = None,
+    task: str | None = None,
+    backend: str | None = None,
+    base_url: str | None = None,
+    backends: Sequence[BackendConfig] = (),
+    catalog: Catalog | None = None,
+    environ: Mapping[str, str],
+    concurrency: int | None = None,
+    patience: Patience | None = None,
+    options: Options | None = None,
+    canary: Canary | None = None,
+    threshold: float = THRESHOLD,
+    trusted: Callable[[BackendConfig], bool] = lambda config: False,
+    dry: bool = False,
+) -> Embedder:
+    """Return an Embedder for `model` at `dim` dimensions (None: its native size).
+
+    `backends` are the backends in order; without them `backend` (a row of the
+    catalogue; None: the model's own) at `base_url` is the only one. `task` is
+    one of the model's other tasks. `canary` is what the collection keeps;
+    `trusted` says whose queries need not be compared with it. `dry`: nobody will
+    be asked, so that neither key nor library is needed. Keys come from
+    `environ` or a key command. Nothing is sent. Raises UsageError for what does
+    not fit together, BackendError when a backend needs a key and there is none.
+    """
+    environ = Environment(environ)
+    catalog = catalog or package_catalog()
+    row = catalog.model(model)
+    size = row.size(dim)
+    row = row.for_task(task)
+    options = options or Options()
+    if not backends:
+        backends = (BackendConfig(backend or row.backend, base_url, concurrency=concurrency),)
+    patience = patience or Patience()
+    configs = [config.with_default_name(row.backend) for config in backends]
+    rows = [config.resolve(catalog, model, task) for config in configs]
+    if options.late_chunking:
+        _check_late_chunking(row, rows)
+    connected = [
+        _unasked(config, backend, row)
+        if dry
+        else _backend(config, backend, row, size, environ, patience, options, trusted(config))
+        for config, backend in zip(configs, rows, strict=True)
+    ]
+    builtin = any(backend.is_builtin for backend in rows)
+    revision = row.revision
+    if builtin:
+        from ragctl.lexical.builtin import VERSION
+
+        revision = VERSION
+    return Embedder(
+        Failover(connected, canary=canary, threshold=threshold, check=not builtin),
+        row,
+        dim=size,
+        limits=_tightest([backend.limits for backend in rows]),
+        concurrency=rows[0].concurrency,
+        options=options,
+        revision=revision,
+    )
+
+
+def _unasked(config: BackendConfig, backend: Backend, model: Model) -> ConnectedBackend:
+    """A backend that is only planned with."""
+    return ConnectedBackend(config.label, DryRunService(), _account(config, backend, model))
+
+
+class DryRunService:
+    """The Wire of a dry run."""
+
+    def call(self, request: EmbeddingRequest) -> Embeddings:
+        raise AssertionError("a dry run asks nobody")
+
+    def close(self) -> None:
+        pass
+
+
+def _account(config: BackendConfig, backend: Backend, model: Model) -> Usage:
+    served = backend.models[model.name]
+    return Usage(config.label, model=served.id, price=served.price, free_tokens=backend.free_tokens)
+
+
+def _backend(
+    config: BackendConfig,
+    backend: Backend,
+    model: Model,
+    dim: int,
+    environ: Mapping[str, str],
+    patience: Patience,
+    options: Options,
+    trusted: bool,
+) -> ConnectedBackend:
+    """Stack what surrounds one backend, innermost first."""
+    usage = _account(config, backend, model)
+    key = None if backend.in_process else find_key(backend, environ)
+    if config.remote and key is not None:
+        _check_remote(config, backend, key)
+    connection = Connection(backend, model, dim, key, usage, patience, options)
+    backend_wire = wire_class(backend.wire).connect(connection)
+    limiter = (
+        Limiter(backend.rates, backend.concurrency)
+        if backend.in_process
+        else shared_limiter(
+            urlsplit(backend.base_url or "").netloc,
+            key,
+            backend.rates,
+            backend.concurrency,
+        )
+    )
+    wire: EmbeddingService = Limited(backend_wire, limiter, usage, patience.total)
+    wire = Retrying(wire, patience)
+    wire = RefusalCheck(wire)
+    native = backend_wire.truncates
+    wire = ContextGuard(wire, model, backend, usage, truncate=options.truncate, native=native)
+    return ConnectedBackend(config.label, wire, usage, backend_wire.warm, trusted)
+
+
+def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:
+    """A collection on a server must not be able to have a key sent to whom it likes."""
+    if not is_loopback(backend.base_url or ""):
+        raise UsageError(
+            f"the collection says that {backend.name} is at {config.base_url}; to send the key in "
+            f"{key.variable} there, say so with --base-url or in a pipeline file"
+        )
+
+
+def _check_late_chunking(model: Model, backends: Sequence[Backend]) -> None:
+    for backend in backends:
+        if not (model.late_chunking and "late_chunking" in backend.models[model.name].fields):
+            raise UsageError(
+                f"late chunking of {model.name} is not offered by {backend.name}; "
+                "it is by jina, for jina-embeddings-v3 and -v4"
+            )
+
+
+def _tightest(limits: Sequence[RequestLimits]) -> RequestLimits:
+    """Return limits that every backend accepts."""
+    return RequestLimits(
+        min(limit.texts for limit in limits),
+        min((limit.tokens for limit in limits if limit.tokens), default=None),
+        min((limit.bytes for limit in limits if limit.bytes), default=None),
+    )

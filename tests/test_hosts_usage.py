@@ -1,0 +1,95 @@
+"""The account of each backend, as its host bills it, and what they come to together."""
+
+import threading
+
+import pytest
+
+from ragctl.catalog import BackendConfig
+from ragctl.embedding import Embedder, Patience, Usage, UsageTotals, connect
+from tests.servers import faults
+from tests.servers.jina import JinaServer
+from tests.servers.vectors import tokens
+
+
+def connected(server: JinaServer, price: float | None = None) -> Embedder:
+    return connect(
+        "jina-embeddings-v3",
+        dim=32,
+        backends=[BackendConfig("jina", server.url, price=price)],
+        environ={"JINA_API_KEY": "k"},
+        patience=Patience(total=1, first=0.001, longest=0.01, read=10),
+    )
+
+
+def test_what_the_host_bills_is_what_counts() -> None:
+    texts = ["one", "two words", "three short words"]
+    with JinaServer() as server, connected(server, price=2.0) as embedder:
+        server.faults += [faults.failing(500), faults.busy(0)]
+        embedder.documents(texts)
+        [account] = embedder.usage.usages
+        billed = sum(tokens(text) for text in texts)
+        assert account.to_json() == {
+            "backend": f"jina at {server.url}",
+            "model": "jina-embeddings-v3",
+            "requests": 3,
+            "texts": 3,
+            "tokens": billed,
+            "tokens_estimated": False,
+            "price": 2.0,
+            "cost": round(billed * 2.0 / 1e6, 8),
+            "free_tokens": 10_000_000,
+            "cut": 0,
+        }
+
+
+def test_a_price_of_the_pipeline_goes_before_the_catalogue_s() -> None:
+    with JinaServer() as server, connected(server) as listed, connected(server, 5.0) as own:
+        assert listed.usage.usages[0].price == 0.02
+        assert own.usage.usages[0].price == 5.0
+
+
+def test_a_host_that_does_not_say_is_reckoned_with() -> None:
+    usage = Usage(price=1.0)
+    usage.answered(texts=2, tokens=0, estimate=50)
+    assert (usage.tokens, usage.estimated, usage.cost) == (50, True, 50 / 1e6)
+    usage.answered(texts=1, tokens=7, estimate=50)
+    assert (usage.texts, usage.tokens) == (3, 57)
+    silent = Usage(price=1.0)
+    silent.answered(texts=1, tokens=0, estimate=0)
+    assert (silent.tokens, silent.estimated) == (0, False)
+
+
+def account(price: float | None, texts: int, tokens: int) -> Usage:
+    usage = Usage(price=price)
+    if texts:
+        usage.sent()
+        usage.answered(texts, tokens)
+    return usage
+
+
+def test_the_bill_has_a_sum_only_where_all_prices_are_known() -> None:
+    bill = UsageTotals([account(0.02, 3, 1_000), account(None, 2, 500), account(9.0, 0, 0)])
+    assert (bill.requests, bill.texts, bill.tokens) == (2, 5, 1_500)
+    assert bill.cost is None  # a part would pass for the whole
+    priced = UsageTotals([account(0.02, 3, 1_000), account(0.05, 1, 100), account(None, 0, 0)])
+    assert priced.cost == pytest.approx((1_000 * 0.02 + 100 * 0.05) / 1e6)
+    assert UsageTotals([account(None, 2, 500), account(9.0, 0, 0)]).cost is None
+    assert UsageTotals([]).cost is None
+    assert account(None, 1, 10).to_json()["cost"] is None
+
+
+def test_threads_lose_no_count() -> None:
+    usage = Usage()
+
+    def count() -> None:
+        for _ in range(2_000):
+            usage.sent()
+            usage.answered(1, 2)
+            usage.cut_one()
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (usage.requests, usage.texts, usage.tokens, usage.cut) == (8_000, 8_000, 16_000, 8_000)
