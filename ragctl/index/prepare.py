@@ -21,7 +21,7 @@ from ragctl.collection.points import (
 from ragctl.errors import DocumentError
 from ragctl.index.plan import WorkItem
 from ragctl.index.windows import windows
-from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.lexical.languages import detect
 from ragctl.loaders import LoadOptions, load
 from ragctl.records import Chunk, Document, Json
@@ -52,7 +52,7 @@ class Job:
     lines: bool  # whether lines of the text are lines of the file
     many: bool  # whether the file may hold any number of documents
     window: int | None = None  # tokens embedded in one context, for late chunking
-    sparse: SparseConfig | None = None  # None: the chunks' terms are not wanted
+    sparse: Bm25Config | None = None  # None: the chunks' terms are not wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +178,11 @@ def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
 
 
 def _weighed(
-    chunks: Sequence[PreparedChunk], language: str, config: SparseConfig
+    chunks: Sequence[PreparedChunk], language: str, config: Bm25Config
 ) -> Iterator[PreparedChunk]:
-    found = Sparse(config).documents([chunk.words for chunk in chunks], [language] * len(chunks))
+    found = Bm25Encoder(config).documents(
+        [chunk.words for chunk in chunks], [language] * len(chunks)
+    )
     for chunk, (indices, values) in zip(chunks, found, strict=True):
         yield chunk._replace(terms=SparseVector(indices, values))
 
