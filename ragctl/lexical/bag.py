@@ -144,11 +144,7 @@ class Bag:
         run_extent = LETTERS_PER_IDEOGRAPH * run_lengths
         shares: Floats = np.zeros((self._texts, len(_SCRIPT_STARTS) + 1))
         np.add.at(shares, (self._rows, own), extent)
-        np.add.at(
-            shares,
-            (run_rows, scripts[len(self._vocabulary) :]),
-            LETTERS_PER_IDEOGRAPH * run_lengths,
-        )
+        np.add.at(shares, (run_rows, scripts[len(self._vocabulary) :]), run_extent)
         shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
         return shares
 
