@@ -22,7 +22,7 @@ from ragctl.collection.text import text_hash
 from ragctl.index.prepared import FileStat, PreparedChunk, PreparedDocument, payloads
 from ragctl.index.run import Run
 from ragctl.lexical import builtin
-from ragctl.lexical.bm25 import Sparse
+from ragctl.lexical.bm25 import Bm25Encoder
 from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
 from ragctl.stores.base import Batch, Collection
 from ragctl.stores.edge import EdgeCollection, EdgeStore
@@ -68,7 +68,7 @@ class Made:
 
     def points(self, collection: Collection) -> Iterator[list[Point]]:
         """Batches of points, as an ingest would make them."""
-        words = Sparse(collection.settings.sparse)
+        words = Bm25Encoder(collection.settings.sparse)
         for number, texts in enumerate(self.passages.blocks()):
             vectors = self._vectors(texts, number)
             terms = words.documents(texts, [LANGUAGE] * len(texts))

@@ -18,14 +18,14 @@ from ragctl.collection.origin import Origin
 from ragctl.collection.payload import Payload, Point, SparseVector
 from ragctl.collection.settings import Settings
 from ragctl.errors import Locked, StoreError, UsageError
-from ragctl.lexical.bm25 import SparseConfig
+from ragctl.lexical.bm25 import Bm25Config
 from ragctl.records import Identity
 from ragctl.stores.base import Batch, Collection, Fusion, Query, Store
 
 DIM = 8
 SETTINGS = Settings(
     identity=Identity(model="builtin", dimension=DIM, document="Dokument: "),
-    sparse=SparseConfig(languages=("ru", "zh"), k=1.1),
+    sparse=Bm25Config(languages=("ru", "zh"), k=1.1),
     origin=Origin(backends=(BackendConfig("openai", "http://127.0.0.1:1/v1"),), chunk_size=512),
 )
 

@@ -251,7 +251,7 @@ def _delete(
         store.drop(collection.name)
         return chosen, points
     writer = Writer(collection)
-    writer.drop_documents(chosen)
+    writer.delete_documents(chosen)
     writer.flush()
     collection.finish()
     return chosen, writer.deleted

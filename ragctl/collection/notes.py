@@ -19,7 +19,7 @@ class FailedFileNote(TypedDict):
     root: str
     size: int  # bytes
     mtime_ns: int  # nanoseconds since 1970
-    terms: str  # hash of everything else that the failure may depend on
+    cause_digest: str  # hash of everything else that the failure may depend on
     tries: int  # consecutive runs that read it and failed
     first: int  # time of the first failure, seconds since 1970
     last: int  # time of the last failure, seconds since 1970

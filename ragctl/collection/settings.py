@@ -10,7 +10,7 @@ from ragctl.errors import UnreadableCollection, UsageError
 from ragctl.records import Identity, Json
 
 if TYPE_CHECKING:
-    from ragctl.lexical.bm25 import Sparse, SparseConfig
+    from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 
 FORMAT = 2
 """Version of the stored settings and payloads. Collections of another one are refused."""
@@ -39,7 +39,7 @@ class Settings:
     """
 
     identity: Identity
-    sparse: "SparseConfig"
+    sparse: "Bm25Config"
     origin: Origin = field(default_factory=Origin)
     notes: Notes = field(default_factory=Notes)
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -56,13 +56,15 @@ class Settings:
         """The types of the declared fields, by payload key."""
         return {f"{META_PREFIX}{name}": kind for name, kind in self.fields.items()}
 
-    def document_bm25(self) -> "Sparse":
+    def document_bm25(self) -> "Bm25Encoder":
         """Return the BM25 of documents, each weighed by the rules of its own language."""
-        from ragctl.lexical.bm25 import Sparse
+        from ragctl.lexical.bm25 import Bm25Encoder
         from ragctl.lexical.languages import BM25_NAMES
 
         config = self.sparse
-        return Sparse(config if config.languages else replace(config, languages=tuple(BM25_NAMES)))
+        return Bm25Encoder(
+            config if config.languages else replace(config, languages=tuple(BM25_NAMES))
+        )
 
     def to_json(self) -> dict[str, Json]:
         """Return the settings as stored."""
@@ -84,7 +86,7 @@ def read_settings(stored: Any, collection: str, place: str) -> Settings:
     Raises UnreadableCollection, which names `place` (a file or an address), when the
     settings are damaged or of another format.
     """
-    from ragctl.lexical.bm25 import SparseConfig
+    from ragctl.lexical.bm25 import Bm25Config
 
     try:
         if stored["format"] != FORMAT:
@@ -94,7 +96,7 @@ def read_settings(stored: Any, collection: str, place: str) -> Settings:
             )
         return Settings(
             identity=_identity(stored["identity"]),
-            sparse=SparseConfig.from_json(stored["sparse"]),
+            sparse=Bm25Config.from_json(stored["sparse"]),
             origin=Origin.from_json(stored["origin"]),
             notes=stored["notes"],
             fields=_checked_types(stored["fields"]),

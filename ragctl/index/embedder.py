@@ -12,7 +12,7 @@ from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.canary import THRESHOLD
 from ragctl.embedding.context_guard import RATIO
 from ragctl.errors import IdentityMismatch
-from ragctl.lexical.bm25 import SparseConfig
+from ragctl.lexical.bm25 import Bm25Config
 from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline
 from ragctl.records import Json
 from ragctl.stores import is_server
@@ -109,7 +109,7 @@ def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
     backends = pipeline.embedding.backends or (BackendConfig(),)
     return Settings(
         identity=embedder.identity,
-        sparse=SparseConfig(languages=pipeline.languages),
+        sparse=Bm25Config(languages=pipeline.languages),
         origin=Origin(
             backends=tuple(
                 remembered(config.with_default_name(embedder.model.backend)) for config in backends

@@ -16,7 +16,7 @@ from ragctl.index.embedder import context_limit, default_chunk_size
 from ragctl.index.plan import WorkItem
 from ragctl.index.prepare import Job
 from ragctl.index.prepared import FileStat
-from ragctl.lexical.bm25 import SparseConfig
+from ragctl.lexical.bm25 import Bm25Config
 from ragctl.loaders import LoadOptions, format_of
 from ragctl.pipeline import CHUNK_SIZE, OVERLAP, Pipeline, Source
 from ragctl.records import Json
@@ -45,7 +45,7 @@ class Recipe:
     overlap: int
     languages: tuple[str, ...] = ()
     window: int | None = None
-    sparse: SparseConfig | None = None
+    sparse: Bm25Config | None = None
 
     def job(self, work: WorkItem) -> Job:
         """Return the parsing job of one file of the plan."""
