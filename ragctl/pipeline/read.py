@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, rerankers
+from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime
 from ragctl.catalog.backend_config import address
 from ragctl.catalog.strict import ConfigSource, Table
 from ragctl.embedding.catalogs import user_catalog
@@ -25,6 +25,7 @@ from ragctl.pipeline.pipeline import (
     with_env_file,
 )
 from ragctl.pipeline.values import Reader, checked
+from ragctl.rerank.wire_registry import rerankers
 
 _URL = re.compile(r"https?://[^\s/?#]+", re.IGNORECASE)
 
