@@ -155,7 +155,7 @@ class HeadingScanner:
             self._scan_block(rest, column, start)
 
     def _leave_items(self, rest: str, column: int, depth: int) -> bool:
-        """Close the items that a line ends by its indent; return False if it continues a paragraph."""
+        """Close the items that a line ends by its indent; return False if it goes on as text."""
         indent = column - (self._items[depth - 1] if depth else 0)
         if self._paragraph >= 0 and (indent >= 4 or not self._starts_block(rest)):
             return False
