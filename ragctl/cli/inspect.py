@@ -163,7 +163,7 @@ def delete(
             place.drop(collection)
         else:
             writer = Writer(found)
-            writer.drop_documents(chosen)
+            writer.delete_documents(chosen)
             writer.flush()
             found.finish()
             deleted = writer.deleted

@@ -15,7 +15,7 @@ from ragctl.errors import IdentityMismatch
 from ragctl.index.embedder import context_limit, default_chunk_size
 from ragctl.index.plan import WorkItem
 from ragctl.index.prepare import Job
-from ragctl.lexical.bm25 import SparseConfig
+from ragctl.lexical.bm25 import Bm25Config
 from ragctl.loaders import LoadOptions, format_of
 from ragctl.pipeline import CHUNK_SIZE, OVERLAP, Pipeline, Source
 from ragctl.records import Json
@@ -44,7 +44,7 @@ class Recipe:
     overlap: int
     languages: tuple[str, ...] = ()
     window: int | None = None
-    sparse: SparseConfig | None = None
+    sparse: Bm25Config | None = None
 
     def job(self, work: WorkItem) -> Job:
         """Return the parsing job of one file of the plan."""
@@ -74,7 +74,7 @@ def make_recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> R
     for chunk settings that are invalid or do not fit the model.
     """
     stored = cast(dict[str, Any], settings.origin)
-    languages = SparseConfig.from_json(settings.sparse).languages
+    languages = Bm25Config.from_json(settings.sparse).languages
     if pipeline.languages and tuple(pipeline.languages) != languages:
         raise IdentityMismatch(
             f"the collection's BM25 languages are {', '.join(languages) or 'detected'}, "

@@ -205,9 +205,9 @@ def _check_chunks(top: Table, told: dict[str, Any]) -> None:
 
 def _check_languages(top: Table, languages: tuple[str, ...]) -> None:
     if languages:
-        from ragctl.lexical.bm25 import SparseConfig
+        from ragctl.lexical.bm25 import Bm25Config
 
-        checked(top.table("bm25", None), "languages", SparseConfig, languages)
+        checked(top.table("bm25", None), "languages", Bm25Config, languages)
 
 
 def _check_encoding(table: Table, name: str | None) -> None:

@@ -18,7 +18,7 @@ from ragctl.collection.payload import SparseVector, Vector
 from ragctl.embedding import Embedder, Options, connect
 from ragctl.embedding.canary import THRESHOLD
 from ragctl.errors import DocumentError, UsageError
-from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.lexical.languages import BM25_NAMES
 from ragctl.records import Hit
 from ragctl.rerank.reranker import Reranker, rerank_hits
@@ -232,16 +232,16 @@ def _first(ask: SearchOptions) -> int:
     return ask.candidates
 
 
-def sparse_side(collection: Collection) -> Sparse:
+def sparse_side(collection: Collection) -> Bm25Encoder:
     """BM25 of questions, under the languages that the collection's documents have by now."""
-    config = SparseConfig.from_json(collection.settings.sparse)
+    config = Bm25Config.from_json(collection.settings.sparse)
     if not config.languages:
         present = sorted(BM25_NAMES.keys() & collection.facet("mark"))
         config = replace(config, languages=tuple(present))
-    return Sparse(config)
+    return Bm25Encoder(config)
 
 
-def terms(sparse: Sparse, text: str) -> SparseVector | None:
+def terms(sparse: Bm25Encoder, text: str) -> SparseVector | None:
     """A question's terms; None where it has none, such as a question of stop words alone."""
     indices, values = sparse.query(text)
     return SparseVector(indices, values) if indices else None
