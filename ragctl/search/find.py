@@ -21,7 +21,7 @@ from ragctl.errors import DocumentError, UsageError
 from ragctl.lexical.bm25 import Bm25Encoder
 from ragctl.lexical.languages import BM25_NAMES
 from ragctl.records import Hit
-from ragctl.rerank.reranker import Reranker, reranked
+from ragctl.rerank.reranker import Reranker, rerank_hits
 from ragctl.search.ask import CANDIDATES, MOST, Mode, SearchOptions
 from ragctl.search.context import widened
 from ragctl.search.group import documents_in, grouped
@@ -174,7 +174,7 @@ class _Round:
         ask = self._ask
         query = _query(ask, dense, sparse, self._fusion)
         if self._reranker is not None:
-            hits = reranked(self._reranker, text, self._asked(query, _first(ask)))
+            hits = rerank_hits(self._reranker, text, self._asked(query, _first(ask)))
         elif ask.group is not None:
             hits = self._of_documents(query)
         else:
