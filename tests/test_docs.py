@@ -29,6 +29,7 @@ from ragctl.cli.main import app
 from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.embedding.wire_registry import WIRES
 from ragctl.errors import UsageError
+from ragctl.loaders.registry import FORMATS
 from ragctl.pipeline import Pipeline, read_pipeline
 from ragctl.pipeline.keys import every
 from ragctl.rerank.wire_registry import RERANK_WIRES
@@ -224,6 +225,13 @@ def test_every_backend_has_a_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([^`\n]+)`", index.split("## Ready")[0]))
     assert package_catalog().backends.keys() - named == set()
+
+
+def test_the_page_of_documents_lists_every_suffix() -> None:
+    page = (ROOT / "docs" / "documents.md").read_text(encoding="utf-8")
+    table = page.split("## Formats")[1].split("\n\n")[1]
+    listed = re.findall(r"`(\.\w+)`", table)
+    assert sorted(listed) == sorted(suffix for each in FORMATS for suffix in each.suffixes)
 
 
 def test_every_key_of_a_pipeline_file_is_documented() -> None:
