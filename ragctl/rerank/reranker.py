@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ragctl.catalog import RerankerRow, reranker, rerankers
-from ragctl.catalog.backend_config import address
+from ragctl.catalog.backend_config import normalize_base_url
 from ragctl.collection.points import embedded_text
 from ragctl.embedding import Patience, Usage
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Vectors
@@ -155,7 +155,7 @@ def _over_http(
     from ragctl.rerank.wires import REST
 
     key = find_key(row, Environment(environ))
-    url = address((base_url or row.base_url or "").rstrip("/").removesuffix("/rerank"))
+    url = normalize_base_url((base_url or row.base_url or "").rstrip("/").removesuffix("/rerank"))
     if row.wire == "voyage":
         from ragctl.embedding.wires.voyage import Voyage
 
