@@ -239,7 +239,7 @@ def test_every_key_of_a_pipeline_file_is_documented() -> None:
     named = set(re.findall(r"[\w.]+", " ".join(re.findall(r"`([^`\n]+)`", said))))
     keys = {
         *(key.name for _, key in every()),
-        *model_table._KEYS,
+        *model_table.MODEL_KEYS,
         *backend_table.BACKEND_KEYS,
         *backend_table.SERVED_MODEL_KEYS,
         *WIRES.names,
