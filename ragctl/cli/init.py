@@ -107,9 +107,9 @@ def _name(text: str) -> str:
 
 
 def _exists(path: str) -> str:
-    from ragctl.pipeline.globs import split
+    from ragctl.pipeline.globs import split_pattern
 
-    root, _ = split(os.path.expanduser(path))  # noqa: PTH111 - leaves ~nobody as it is
+    root, _ = split_pattern(os.path.expanduser(path))  # noqa: PTH111 - leaves ~nobody as it is
     if not Path(root).exists():
         raise UsageError(f"{path}: no such folder or file")
     return path

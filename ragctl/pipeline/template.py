@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragctl.catalog import Catalog
-from ragctl.pipeline.globs import split
+from ragctl.pipeline.globs import split_pattern
 from ragctl.pipeline.schema import FILE
 
 
@@ -62,7 +62,7 @@ def _head(file: Path, answers: Answers) -> Sequence[str]:
 
 
 def _source(file: Path, source: str, store: str | None) -> Sequence[str]:
-    root = Path(split(source)[0])
+    root = Path(split_pattern(source)[0])
     own = [file] if store is None or "://" in store else [file, Path(store)]
     # The pipeline and the store are no documents of their own.
     inside = [
