@@ -15,7 +15,6 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from typer.core import TyperGroup
 
-from ragctl import catalog
 from ragctl import pipeline as pipelines
 from ragctl.catalog import (
     BackendConfig,
@@ -23,14 +22,15 @@ from ragctl.catalog import (
     backend_table,
     listing,
     model_table,
-    of_user,
     reranker_table,
 )
 from ragctl.cli import commands as table
 from ragctl.cli.main import app
+from ragctl.embedding.catalogs import package_catalog, user_catalog
+from ragctl.embedding.wire_registry import WIRES
 from ragctl.errors import UsageError
 from ragctl.pipeline import Pipeline, read_pipeline
-from ragctl.pipeline.keys import every
+from ragctl.pipeline.pipeline import by_path
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -108,7 +108,7 @@ def parsed(command: Command) -> dict[str, object]:
 
 def options(words: tuple[str, ...]) -> set[str]:
     """The options that a command has, its own and those of all."""
-    own = [table.command(word) for word in words if word in table.COMMANDS][:1]
+    own = [table.load_command(word) for word in words if word in table.COMMANDS][:1]
     params = [*group().params, *(param for found in own for param in found.params)]
     names = {name for param in params for name in (*param.opts, *param.secondary_opts)}
     return names | {"--help", "-h"}
@@ -162,9 +162,9 @@ def test_commands_name_what_there_is(page: Path, tmp_path: Path) -> None:
     for command in (command for command in commands(page) if command.whole):
         told = parsed(command)
         if isinstance(model := told.get("model"), str):
-            check_choice(told, model, [catalog.builtin(), *catalogs])
+            check_choice(told, model, [package_catalog(), *catalogs])
         if command.words[0] == "models" and isinstance(name := told["name"], str):
-            catalog.builtin().model(name)
+            package_catalog().model(name)
         for file in (told.get("file"), told.get("pipeline")):
             if isinstance(file, Path) and file.parts[0] == "pipelines":
                 assert (ROOT / file).is_file(), command
@@ -222,18 +222,18 @@ def test_every_page_is_in_the_index() -> None:
 def test_every_backend_has_a_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([^`\n]+)`", index.split("## Ready")[0]))
-    assert catalog.builtin().backends.keys() - named == set()
+    assert package_catalog().backends.keys() - named == set()
 
 
 def test_every_key_of_a_pipeline_file_is_documented() -> None:
     said = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
     named = set(re.findall(r"[\w.]+", " ".join(re.findall(r"`([^`\n]+)`", said))))
     keys = {
-        *(key.name for _, key in every()),
+        *(key.name for _, key in by_path().items()),
         *model_table._KEYS,
-        *backend_table._KEYS,
-        *backend_table._SERVED,
-        *backend_table.WIRES,
+        *backend_table.BACKEND_KEYS,
+        *backend_table.SERVED_MODEL_KEYS,
+        *WIRES.names,
         *reranker_table._KEYS,
         *reranker_table.RERANK_WIRES,
         *backend_table.RequestLimits.__dataclass_fields__,
@@ -249,7 +249,7 @@ def test_figures_of_models_are_those_of_the_catalogue() -> None:
     said = (ROOT / "docs" / "models.md").read_text(encoding="utf-8").split("<!-- models -->")[0]
     cells = [line.strip("|\n").split("|") for line in said.splitlines() if line.startswith("|")]
     table = {row[0].strip(" `"): [cell.strip() for cell in row[1:]] for row in cells}
-    known = catalog.builtin()
+    known = package_catalog()
     for name, *figures, _ in listing.models(known, known.models).rows:
         assert table.get(name) == figures, name
 
@@ -260,7 +260,9 @@ def test_the_page_of_pipelines_states_the_real_defaults(tmp_path: Path) -> None:
     file.write_text(SOURCES, encoding="utf-8")
     least = read_pipeline(file, {"RAGCTL_HOME": str(tmp_path)})
     assert least == Pipeline(sources=least.sources, store=str(tmp_path))
-    stated = [(key.name, key.shown) for _, key in every() if key.default is not None]
+    stated = [
+        (key.name, key.shown_default) for _, key in by_path().items() if key.default is not None
+    ]
     assert len(stated) >= 11
     for key, value in (
         *((name, f'"?{shown}"?') for name, shown in stated),
@@ -272,7 +274,7 @@ def test_the_page_of_pipelines_states_the_real_defaults(tmp_path: Path) -> None:
 
 
 def test_the_models_and_tasks_that_pages_list_exist() -> None:
-    known = of_user({"RAGCTL_CONFIG": "/nowhere"})
+    known = user_catalog({"RAGCTL_CONFIG": "/nowhere"})
     said = (ROOT / "docs" / "backends" / "jina.md").read_text(encoding="utf-8")
     section = said.split("## Tasks")[1].split("```")[0]
     listed = re.findall(r"^\| `([\w.-]+)`[^|]*\|([^|]+)\|$", section, re.MULTILINE)

@@ -5,8 +5,8 @@ import base64
 import numpy as np
 import pytest
 
-from ragctl import catalog
 from ragctl.embedding import answers
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.errors import BackendError
 
 
@@ -84,5 +84,5 @@ def test_a_prefix_of_zeros_has_no_direction() -> None:
 )
 def test_tokens(usage: object, tokens: int) -> None:
     body = {"data": [{"embedding": [1.0] * 1024}], "usage": usage}
-    answer = answers.from_data(body, 1, catalog.builtin().model("bge-m3"), 1024, "h")
+    answer = answers.from_data(body, 1, package_catalog().model("bge-m3"), 1024, "h")
     assert answer.tokens == tokens

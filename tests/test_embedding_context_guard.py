@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragctl import catalog, chunking
+from ragctl import chunking
 from ragctl.catalog import Backend, Model
 from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.embedding.context_guard import RATIO, ContextGuard
 from ragctl.errors import DocumentError, UsageError
 from ragctl.hosts.errors import Refused
@@ -118,8 +119,8 @@ class Seen:
         pass
 
 
-MODEL = replace(catalog.builtin().model(E5), context=64)
-CUTS = catalog.builtin().backend("infinity")
+MODEL = replace(package_catalog().model(E5), context=64)
+CUTS = package_catalog().backend("infinity")
 
 
 def guarded(

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from ragctl import catalog
 from ragctl.catalog import Backend, BackendConfig
 from ragctl.embedding import connect
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.errors import BackendError
 from ragctl.hosts.keys import ApiKey, Environment, find_key
 from tests.servers.jina import JinaServer
 
 SECRET = "jina_" + "s3cr3t" * 10
-JINA = catalog.builtin().backend("jina")
+JINA = package_catalog().backend("jina")
 
 
 def by_command(*command: str, backend: Backend = JINA) -> Backend:

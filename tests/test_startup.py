@@ -17,7 +17,7 @@ SAMPLES = Path(__file__).parent.parent / "sample_docs"
 # Of no use to an embedded search or an ingest of text. pydantic is typer's own.
 HEAVY = {
     *("qdrant_client", "grpc", "httpx", "httpcore", "ssl", "asyncio", "numba"),
-    *("pypdf", "pypdfium2", "docx", "lxml", "bs4", "cryptography", "PIL"),
+    *("pypdf", "pypdfium2", "docx", "lxml", "yaml", "cryptography", "PIL"),
     *("tiktoken", "py3langid", "pandas", "scipy", "matplotlib", "ir_measures", "torch"),
     *("pydantic", "tqdm", "dotenv", "pathspec", "prometheus_client", "charset_normalizer"),
 }

@@ -60,7 +60,7 @@ class Trial:
             with self._limited(row), self._connected(terms.dim) as wire:
                 self._add_key(row)
                 self._ask_both(row, wire)
-                if row.wire != "builtin" and (terms.several or terms.canary is not None):
+                if not row.is_builtin and (terms.several or terms.canary is not None):
                     self._ask_canary(wire)
         except Interrupted:
             late = f"not done within {terms.seconds:g} s; more time with --seconds"
@@ -140,7 +140,7 @@ class Trial:
         self._add(judge.sides(cosine, self._terms.model, row))
         model, dim = self._terms.model, self._terms.dim
         asked = model.matryoshka and row.cuts_to(model.name, dim)
-        if row.wire != "builtin" and judge.padded(np.stack((answer.vectors, other.vectors))):
+        if not row.is_builtin and judge.padded(np.stack((answer.vectors, other.vectors))):
             self._add(judge.filled_up(document.length))
         elif asked and document.length == dim < model.dim and not row.in_process:
             self._compare_cut(answer.vectors[0])

@@ -11,12 +11,12 @@ from ragctl.catalog import (
     Instruction,
     Instructions,
     Model,
-    Served,
+    ServedModel,
     listing,
-    of_user,
 )
 from ragctl.cli import console
-from ragctl.cli.options import AsJson, environ, told_by
+from ragctl.cli.options import AsJson, environ, pipeline_of
+from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import UsageError
 from ragctl.text import one_line, without_controls
 
@@ -43,7 +43,7 @@ def models(
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
 ) -> int:
-    """Embedding models: sizes, context, licence, price, and who runs them."""
+    """List embedding models: dimensions, context, licence, price, and what runs them."""
     catalog = _catalog(pipeline)
     _one_at_most(name, backend, "--backend")
     if name is not None:
@@ -71,7 +71,7 @@ def backends(
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
 ) -> int:
-    """Who runs embedding models: protocols, addresses, keys, limits, prices."""
+    """List the backends of embedding models: wires, addresses, API keys, limits, prices."""
     catalog = _catalog(pipeline)
     _one_at_most(name, model, "--model")
     if name is not None:
@@ -89,8 +89,8 @@ def backends(
 
 
 def _catalog(pipeline: Path | None) -> Catalog:
-    told = told_by(pipeline)
-    return told.catalog if told else of_user(environ())
+    told = pipeline_of(pipeline)
+    return told.catalog if told else user_catalog(environ())
 
 
 def _one_at_most(name: str | None, other: str | None, option: str) -> None:
@@ -234,7 +234,7 @@ def _key(backend: Backend) -> str:
     return names if backend.key_required else f"{names}, if it wants one"
 
 
-def _served(served: Served) -> str:
+def _served(served: ServedModel) -> str:
     """How a model is served, in words."""
     parts = [served.id]
     if served.dims is not None:

@@ -20,7 +20,7 @@ from ragctl.cli.options import (
     backends,
     environ,
     opened,
-    told_by,
+    pipeline_of,
 )
 from ragctl.errors import UsageError
 from ragctl.text import one_line
@@ -101,7 +101,7 @@ def evaluate(
     """Measure retrieval: nDCG@10, recall, MRR, latency; compare settings, sweep dimensions."""
     from ragctl.pipeline import COLLECTION
 
-    told = told_by(pipeline)
+    told = pipeline_of(pipeline)
     name = collection or (told.collection if told else COLLECTION)
     location = store or (told.store if told else None)
     variables = told.environ if told else environ()
@@ -181,14 +181,14 @@ def _cuts(text: str) -> tuple[int, ...]:
 def _embedder(
     found: "Collection", place: "Store", told: "Pipeline | None", wanted: "tuple[object, ...]"
 ) -> "Embedder":
-    from ragctl.catalog import of_user
+    from ragctl.embedding.catalogs import user_catalog
     from ragctl.search import embedder_of
 
     variables = told.environ if told else environ()
     return embedder_of(
         found,
         backends=wanted or (told.embedding.backends if told else ()),  # type: ignore[arg-type]
-        catalog=told.catalog if told else of_user(variables),
+        catalog=told.catalog if told else user_catalog(variables),
         environ=variables,
         remote="://" in place.location,
         threshold=told.embedding.canary if told else None,

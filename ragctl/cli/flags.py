@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ragctl.errors import UsageError
-from ragctl.pipeline.keys import KeyNames, KeySpec
+from ragctl.pipeline.keys import KeyNames
 from ragctl.pipeline.pipeline import by_path, key_at
 
 Command = Callable[..., int]
@@ -41,6 +41,8 @@ def flag_option(dotted: str) -> Any:
         text = f"{key.sentence} Default: {key.shown_default}."
     if not key.options[0].startswith("-"):
         return typer.Argument(metavar=key.metavar, help=text)
+    if dotted in _REPEATED:
+        text += " Repeat the flag for several, tried in this order."
     return typer.Option(*key.options, metavar=key.metavar or None, help=text)
 
 

@@ -73,7 +73,7 @@ def run(
     pipeline = read_pipeline(file, environ(), flags)
     saved = None
     if plan is not None:
-        from ragctl.index.saved import read_plan
+        from ragctl.index.saved_plan import read_plan
 
         if only or retry_failed:
             raise UsageError(

@@ -11,7 +11,7 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.options import Dimension, ModelName, StoreLocation, environ
 from ragctl.errors import UsageError
-from ragctl.pipeline.keys import COLLECTION, MODEL
+from ragctl.pipeline import COLLECTION, MODEL
 from ragctl.text import one_line
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ def init(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take defaults.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
 ) -> int:
-    """Write a pipeline file that runs: asks a few questions, or takes flags and asks nothing."""
-    from ragctl.catalog import of_user
+    """Write a pipeline file: ask a few questions, or take flags and ask nothing."""
+    from ragctl.embedding.catalogs import user_catalog
     from ragctl.pipeline.template import Answers, render
 
     if not file.name.isprintable():
         raise UsageError(f"{str(file)!r}: not a name for a file of settings")
     if file.exists() and not force:
         raise UsageError(f"{file} exists; --force writes over it, another name leaves it")
-    catalog = of_user(environ())
+    catalog = user_catalog(environ())
     told = (*source, collection, model, dim, backend, store)
     if not yes and sys.stdin.isatty() and not any(told):
         answers = _asked(catalog)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def status(
     collection: CollectionName = "docs", store: StoreLocation = None, as_json: AsJson = False
 ) -> int:
-    """What a collection holds, and what made it."""
+    """Show what a collection contains, and what made it."""
     from ragctl.collection.state import read_state
 
     with opened(store, collection) as (place, found):
@@ -66,7 +66,7 @@ def _print_status(result: dict[str, Any]) -> None:
 
 
 def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
-    """The collections of a store, with the model and size of each."""
+    """List the collections of a store, with the model and size of each."""
     rows: list[dict[str, Any]] = []
     with closing(open_store(store)) as place:
         for name in place.names():
@@ -101,7 +101,7 @@ def show(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """A document as it is indexed: its metadata and its chunks in order."""
+    """Show a document as it is indexed: its metadata and its chunks in order."""
     from ragctl.collection.conditions import Match
 
     with opened(store, collection) as (_, found):
@@ -147,7 +147,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Remove documents from a collection, or all of it. A later ingest finds them again."""
+    """Remove documents from a collection, or all of it. A later ingest indexes them again."""
     from ragctl.collection.state import read_state
     from ragctl.index.writer import Writer
 
@@ -163,7 +163,7 @@ def delete(
             place.drop(collection)
         else:
             writer = Writer(found)
-            writer.drop_documents(chosen)
+            writer.delete_documents(chosen)
             writer.flush()
             found.finish()
             deleted = writer.deleted

@@ -60,8 +60,8 @@ class Recipe:
             meta=source.meta,
             languages=self.languages,
             known=work.known,
-            lines=file_format is not None and file_format.lines,
-            many=file_format is not None and file_format.many,
+            lines=file_format is not None and file_format.keeps_lines,
+            many=file_format is not None and file_format.many_documents,
             window=self.window,
             sparse=self.sparse,
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 from ragctl.loaders.decode import clean, decode
 from ragctl.loaders.html_page import HtmlPage
-from ragctl.loaders.options import LoadOptions, read
+from ragctl.loaders.options import LoadOptions, read_bytes
 from ragctl.records import Document
 
 _DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
@@ -22,7 +22,7 @@ _LAYOUT = ("table", "h1", "h2", "h3", "h4", "h5", "h6", "pre")
 
 
 def load_html(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
-    text, warnings = _decode(read(path, options), options.encoding)
+    text, warnings = _decode(read_bytes(path, options), options.encoding)
     page = HtmlPage(has_main=_HAS_MAIN.search(text) is not None)
     if not _walk_tree(text, page):
         page = HtmlPage(has_main=_HAS_MAIN.search(text) is not None)

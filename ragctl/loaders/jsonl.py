@@ -7,13 +7,13 @@ above changes no other record's source; equal records are told apart by `-2`, `-
 import codecs
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
+from ragctl.loaders.metadata import json_object
 from ragctl.loaders.options import LoadOptions, check_size
 from ragctl.records import Document, Json
 from ragctl.text import collapse_whitespace
@@ -63,7 +63,7 @@ def _document(line: bytes | str, source: str, options: LoadOptions, seen: set[st
         raise DocumentError(f'{what} "{options.jsonl_text}"; name the field with --jsonl-text')
     key = _key(record, options, seen)
     title = record.get("title")
-    meta = {clean(name): _plain(value) for name, value in _metadata(record, options).items()}
+    meta = json_object(_metadata(record, options))
     return Document(
         f"{source}#{key}",
         clean(text),
@@ -119,18 +119,3 @@ def _metadata(record: Mapping[str, Json], options: LoadOptions) -> dict[str, Jso
         for name, value in record.items()
         if name in rest and not isinstance(value, dict | list)
     }
-
-
-def _plain(value: Json) -> Json:
-    """A value that any store takes: no control characters, no infinity, integers of 64 bits."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else str(value)
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {clean(name): _plain(item) for name, item in value.items()}
-    return value

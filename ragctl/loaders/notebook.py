@@ -7,7 +7,7 @@ from pathlib import Path
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean, decode
 from ragctl.loaders.markdown_headings import find_headings
-from ragctl.loaders.options import LoadOptions, read
+from ragctl.loaders.options import LoadOptions, read_bytes
 from ragctl.loaders.writer import MarkdownWriter
 from ragctl.records import Document, Json
 
@@ -15,7 +15,7 @@ _LONGEST_OUTPUT = 2_000  # characters; tables of numbers and logs drown what was
 
 
 def load_notebook(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
-    text, warnings = decode(read(path, options), options.encoding)
+    text, warnings = decode(read_bytes(path, options), options.encoding)
     if not text.strip():
         yield Document(source, "", "markdown")
         return

@@ -35,7 +35,7 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def read(path: Path, options: LoadOptions) -> bytes:
+def read_bytes(path: Path, options: LoadOptions) -> bytes:
     """The file's bytes. Raises DocumentError above the limit, before anything is read."""
     with path.open("rb") as file:
         check_size(path.stat().st_size, options)

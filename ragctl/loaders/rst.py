@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ragctl.loaders.decode import decode
-from ragctl.loaders.options import LoadOptions, read
+from ragctl.loaders.options import LoadOptions, read_bytes
 from ragctl.records import Document, Heading
 from ragctl.text import collapse_whitespace
 
@@ -18,7 +18,7 @@ _INLINE = re.compile(r"(``|\*\*|\*|`)(?=\S)(.+?)(?<=\S)\1_{0,2}")
 
 
 def load_rst(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
-    text, warnings = decode(read(path, options), options.encoding)
+    text, warnings = decode(read_bytes(path, options), options.encoding)
     headings = tuple(find_titles(text))
     title = headings[0].title if headings and headings[0].level == 1 else None
     yield Document(source, text, title=title, headings=headings, warnings=warnings)

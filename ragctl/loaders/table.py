@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import decode
-from ragctl.loaders.options import LoadOptions, read
+from ragctl.loaders.options import LoadOptions, read_bytes
 from ragctl.records import Document
 from ragctl.text import collapse_whitespace
 
@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"(?!(?:19|20)\d\d$)[-+]?[\d\s.,/:%-]*\d[\d\s.,/:%-]*$")  #
 
 
 def load_table(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
-    text, warnings = decode(read(path, options), options.encoding)
+    text, warnings = decode(read_bytes(path, options), options.encoding)
     csv.field_size_limit(max(options.max_bytes, 131_072))
     delimiter = "\t" if path.suffix.lower() == ".tsv" else None
     if text[:4].lower() == "sep=" and text[5:6] in ("\n", ""):  # Excel's own first line

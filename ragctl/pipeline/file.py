@@ -20,22 +20,22 @@ class Flags(ConfigSource):
     def __init__(self) -> None:
         super().__init__("the flags")
 
-    def under(self, *path: str | int) -> ConfigSource:
+    def child(self, *path: str | int) -> ConfigSource:
         """Return itself: flags have no nested tables."""
         return self
 
-    def spot(self, path: KeyPath) -> str:
+    def location(self, path: KeyPath) -> str:
         """Return the flag that stands for the key at `path`."""
         key = by_path().get(tuple(step for step in path if isinstance(step, str)))
         return (key and key.flag) or self.name
 
-    def place(self, path: KeyPath) -> str:
+    def table_location(self, path: KeyPath) -> str:
         """Return the flag that stands for the key at `path`."""
-        return self.spot(path)
+        return self.location(path)
 
-    def subject(self, path: KeyPath) -> str:
+    def describe_key(self, path: KeyPath) -> str:
         """Return the flag that stands for the key at `path`."""
-        return self.spot(path)
+        return self.location(path)
 
 
 class Overlaid(ConfigSource):
@@ -46,21 +46,21 @@ class Overlaid(ConfigSource):
         self._file = file
         self._flags = flags
 
-    def under(self, *path: str | int) -> ConfigSource:
+    def child(self, *path: str | int) -> ConfigSource:
         """Return the source of tables at `path` of the file."""
-        return self._file.under(*path)
+        return self._file.child(*path)
 
-    def spot(self, path: KeyPath) -> str:
+    def location(self, path: KeyPath) -> str:
         """Return the flag, or the file and line, of the key at `path`."""
-        return self._source_of(path).spot(path)
+        return self._source_of(path).location(path)
 
-    def place(self, path: KeyPath) -> str:
+    def table_location(self, path: KeyPath) -> str:
         """Return the flag, or the file, line and table, of the key at `path`."""
-        return self._source_of(path).place(path)
+        return self._source_of(path).table_location(path)
 
-    def subject(self, path: KeyPath) -> str:
+    def describe_key(self, path: KeyPath) -> str:
         """Return how a sentence about the key at `path` begins."""
-        return self._source_of(path).subject(path)
+        return self._source_of(path).describe_key(path)
 
     def _source_of(self, path: KeyPath) -> ConfigSource:
         value: Any = self._flags

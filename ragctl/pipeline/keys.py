@@ -130,7 +130,7 @@ class Declaration(NamedTuple):
 def key(
     path: str,
     kind: Kind,
-    help: str,
+    text: str,
     *,
     default: Any = None,
     default_factory: Any = MISSING,
@@ -139,15 +139,14 @@ def key(
 ) -> Any:
     """Declare a dataclass field that the key at `path` fills, such as "chunking.size".
 
-    The default holds for the field and for the key. `secret`: repr() does not show the value.
+    `text` is the help. The default holds for the field and for the key. `secret`: repr() does not
+    show the value.
     `details` are further attributes of the KeySpec.
     """
     *above, name = path.split(".")
     fixed = default if default not in (None, (), {}) else None
-    spec = KeySpec(name, kind, help, default=fixed, **details)
-    if spec.required:
-        default = MISSING
-    elif default_factory is not MISSING:
+    spec = KeySpec(name, kind, text, default=fixed, **details)
+    if spec.required or default_factory is not MISSING:
         default = MISSING
     metadata = {_METADATA: Declaration(((tuple(above), spec),))}
     return field(
@@ -155,12 +154,12 @@ def key(
     )
 
 
-def section(name: str, cls: type, help: str, *, many: bool = False) -> Any:
+def section(name: str, cls: type, text: str, *, many: bool = False) -> Any:
     """Declare a field for a table whose keys are the fields of `cls`.
 
     `many`: for an array of such tables, which is required and which the reader builds.
     """
-    spec = KeySpec(name, "tables" if many else "table", help, required=many, keys=key_tree(cls))
+    spec = KeySpec(name, "tables" if many else "table", text, required=many, keys=key_tree(cls))
     metadata = {_METADATA: Declaration((((), spec),), cls, computed=many)}
     return field(metadata=metadata) if many else field(default_factory=cls, metadata=metadata)
 

@@ -5,6 +5,8 @@ Each key is a field here or in sections.py: its type, default, help, bounds, and
 collection is described only once; otherwise the default holds.
 """
 
+# ruff: noqa: RUF009 - key(), section() and computed() return dataclasses.field()
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -36,10 +38,10 @@ OVERLAP = 0  # tokens
 PRUNE_LIMIT = 30.0  # per cent of the collection's documents
 
 
-def _builtin_catalog() -> "Catalog":
-    from ragctl.catalog import builtin
+def _package_catalog() -> "Catalog":
+    from ragctl.embedding.catalogs import package_catalog
 
-    return builtin()
+    return package_catalog()
 
 
 def _no_file() -> "ConfigSource":
@@ -186,7 +188,7 @@ class Pipeline:
     catalog: "Catalog" = computed(
         KeySpec("models", "rows", "models of your own, or changed values of known ones"),
         KeySpec("backends", "rows", "backends of your own, or changed values of known ones"),
-        default_factory=_builtin_catalog,
+        default_factory=_package_catalog,
         repr=False,
         compare=False,
     )
@@ -209,7 +211,7 @@ class Pipeline:
 
         For mistakes that show only together with a collection, a model or the documents.
         """
-        return UsageError(f"{self.config_source.spot(tuple(dotted.split('.')))}: {sentence}")
+        return UsageError(f"{self.config_source.location(tuple(dotted.split('.')))}: {sentence}")
 
 
 TABLES = {

@@ -10,15 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, of_user, rerankers
+from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, rerankers
 from ragctl.catalog.backend_config import address
 from ragctl.catalog.strict import ConfigSource, Table
+from ragctl.embedding.catalogs import user_catalog
 from ragctl.environment import PDF_PASSWORD
 from ragctl.errors import UsageError
+from ragctl.pipeline.backend_keys import BACKEND, LISTED_BACKEND
 from ragctl.pipeline.globs import split_pattern
 from ragctl.pipeline.keys import KeySpec, fill, key_tree, names
 from ragctl.pipeline.pipeline import KEYS, OVERLAP, Pipeline, key_at
-from ragctl.pipeline.sections import BACKEND, Embedding, Source
+from ragctl.pipeline.sections import Embedding, Source
 from ragctl.pipeline.values import ValueReader, checked
 from ragctl.pipeline.variables import default_store, with_env_file
 
@@ -53,12 +55,12 @@ def pipeline_from_tables(
         environ = checked(top, "env_file", with_env_file, environ, env_file)
         reader = ValueReader(base, environ, variables)
     values = reader.read_table(top, KEYS)
-    catalog = of_user(
+    catalog = user_catalog(
         environ,
         Layer(
-            config_source.under("models"),
+            config_source.child("models"),
             values["models"] or {},
-            config_source.under("backends"),
+            config_source.child("backends"),
             values["backends"] or {},
         ),
     )
@@ -72,7 +74,7 @@ def pipeline_from_tables(
         pdf_password=PDF_PASSWORD.value(environ) or None,
         environ=environ,
         catalog=catalog,
-        rerankers=rerankers(environ, own_rerankers, config_source.under("rerankers"))
+        rerankers=rerankers(environ, own_rerankers, config_source.child("rerankers"))
         if own_rerankers
         else None,
         config_source=config_source,
@@ -126,7 +128,7 @@ def _embedding(top: Table, reader: ValueReader, catalog: Catalog) -> Embedding:
     if listed == []:
         raise table.error("backends", "must contain a table for each backend")
     rows = listed or ([table] if single else [])
-    keys = key_at("embedding.backends").keys if listed else BACKEND
+    keys = LISTED_BACKEND if listed else BACKEND
     embedding = fill(
         Embedding, values, backends=tuple(_backend_config(row, keys, reader) for row in rows)
     )

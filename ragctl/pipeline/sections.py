@@ -3,12 +3,15 @@
 To add a key, add a field; see keys.py.
 """
 
+# ruff: noqa: RUF009 - key(), variant() and computed() return dataclasses.field()
+
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ragctl.pipeline.backend_keys import BACKEND, LISTED_BACKEND
 from ragctl.pipeline.keys import KeySpec, check_bounds, computed, key, variant
 from ragctl.records import Json
 
@@ -17,70 +20,6 @@ if TYPE_CHECKING:
 
 MODEL = "builtin"
 MAX_DEFAULT_WORKERS = 4
-
-RATES = (
-    KeySpec("requests", "integer", "requests per minute", minimum=1),
-    KeySpec("tokens", "integer", "tokens per minute", minimum=1),
-)
-"""The keys of a `rates` table; they fill catalog.Rates."""
-
-RUNTIME = (
-    KeySpec(
-        "device", "string", "cpu, cuda, cuda:1 or mps", default_text="chosen by what the machine has"
-    ),
-    KeySpec(
-        "dtype", "string", "number format of the weights", choices=("float32", "bfloat16", "float16")
-    ),
-    KeySpec("batch", "integer", "texts per forward pass", minimum=1),
-    KeySpec("threads", "integer", "CPU threads", minimum=1),
-)
-"""The keys of a `runtime` table; they fill catalog.Runtime."""
-
-BACKEND = (
-    KeySpec(
-        "backend",
-        "string",
-        "what runs the embedding model: a row of ragctl backends",
-        default_text="the model's default backend",
-        options=("--backend",),
-        metavar="NAME",
-        literal=True,
-    ),
-    KeySpec(
-        "base_url",
-        "address",
-        "address of the backend, in place of the catalogue's",
-        default_text="the catalogue's",
-        options=("--base-url",),
-        metavar="URL",
-    ),
-    KeySpec(
-        "weights",
-        "path",
-        "folder with the model's files, for a backend in this process",
-        default_text="from the Hugging Face hub",
-        options=("--weights",),
-        metavar="FOLDER",
-    ),
-    KeySpec("key_command", "arguments", "a program, with its arguments, that prints the API key"),
-    KeySpec(
-        "concurrency",
-        "integer",
-        "maximum number of concurrent requests",
-        default_text="the catalogue's",
-        minimum=1,
-    ),
-    KeySpec("rates", "table", "rate limits of your account", keys=RATES),
-    KeySpec(
-        "price",
-        "number",
-        "US dollars per million tokens",
-        default_text="the catalogue's",
-        minimum=0,
-    ),
-    KeySpec("runtime", "table", "how the model runs in this process", keys=RUNTIME),
-)
-"""The keys of one backend; they fill catalog.BackendConfig, `backend` its `name`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +184,7 @@ class Embedding:
             "backends",
             "tables",
             "several backends for the model, in the order in which they are tried",
-            keys=(replace(BACKEND[0], required=True, default_text=""), *BACKEND[1:]),
+            keys=LISTED_BACKEND,
         ),
         default=(),
     )

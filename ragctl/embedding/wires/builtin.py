@@ -1,13 +1,22 @@
 """The built-in lexical model, in process."""
 
+from ragctl.catalog import WireTraits
 from ragctl.embedding import answers
+from ragctl.embedding.backend_wire import BackendWire, Connection
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.hosts.usage import Usage
 from ragctl.lexical import builtin
 
 
-class Builtin:
+class Builtin(BackendWire):
     """A Wire to `ragctl.lexical.builtin`. It has no sides and bills no tokens."""
+
+    traits = WireTraits(in_process=True)
+
+    @classmethod
+    def connect(cls, connection: Connection) -> "Builtin":
+        """Return a wire to the built-in model."""
+        return cls(connection.dim, connection.usage)
 
     def __init__(self, dim: int, usage: Usage) -> None:
         self._dim = dim

@@ -1,8 +1,9 @@
 """Cohere: POST /v2/embed (its Python library 7.3 and its error reference)."""
 
+from ragctl.catalog import WireTraits
 from ragctl.embedding import answers
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
-from ragctl.embedding.wires.rest import RestWire
+from ragctl.embedding.rest_wire import RestWire
 from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
@@ -14,6 +15,7 @@ class Cohere(RestWire):
     the texts. Its errors are a message alone, with no code.
     """
 
+    traits = WireTraits(task="required")
     truncates = True
     # "too many tokens" begins the published messages about length; that for embed itself is
     # not published. The trial key's month is general knowledge.

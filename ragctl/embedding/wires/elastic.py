@@ -6,10 +6,10 @@ common knowledge rather than part of it.
 
 from urllib.parse import quote
 
-from ragctl.catalog import Backend, Model
+from ragctl.catalog import Backend, Model, WireTraits
 from ragctl.embedding import answers
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
-from ragctl.embedding.wires.rest import RestWire
+from ragctl.embedding.rest_wire import RestWire
 from ragctl.errors import BackendError, UsageError
 from ragctl.hosts.errors import Refused, Transient
 from ragctl.hosts.http import HostClient
@@ -37,6 +37,7 @@ class Elastic(RestWire):
     """
 
     error_rules = ErrorRules()
+    traits = WireTraits(task="optional")
     auth = ("Authorization", "ApiKey ")
 
     def __init__(

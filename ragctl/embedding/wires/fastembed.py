@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragctl.catalog import Backend, Instruction, Model, Onnx
+from ragctl.catalog import Backend, Instruction, Model, Onnx, WireTraits
 from ragctl.embedding.base import Options, Vectors
-from ragctl.embedding.wires.runtime import RuntimeWire
+from ragctl.embedding.runtime_wire import RuntimeWire
 from ragctl.environment import FASTEMBED_CACHE_PATH
 from ragctl.errors import BackendError, UsageError
 from ragctl.hosts.usage import Usage
@@ -32,6 +32,7 @@ _registering = threading.Lock()
 class FastEmbed(RuntimeWire):
     """A Wire to a TextEmbedding: one that fastembed knows, or the export that the row describes."""
 
+    traits = WireTraits(in_process=True, onnx=True)
     package = "fastembed"
 
     def __init__(

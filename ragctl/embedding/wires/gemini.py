@@ -4,9 +4,10 @@ What is said here of its errors was seen in public reports of them: a wrong key
 is a 400, and how long to wait after a 429 stands in the body alone.
 """
 
+from ragctl.catalog import WireTraits
 from ragctl.embedding import answers
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
-from ragctl.embedding.wires.rest import RestWire
+from ragctl.embedding.rest_wire import RestWire
 from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
@@ -20,6 +21,7 @@ class Gemini(RestWire):
     are made so here.
     """
 
+    traits = WireTraits(task="required")
     auth = ("x-goog-api-key", "")
     error_rules = ErrorRules(
         fatal_codes=frozenset(

@@ -1,7 +1,8 @@
 """The Jina API: POST /v1/embeddings (its OpenAPI of 2026-04, and measurements of it)."""
 
+from ragctl.catalog import WireTraits
 from ragctl.embedding.base import EmbeddingRequest
-from ragctl.embedding.wires.rest import RestWire
+from ragctl.embedding.rest_wire import RestWire
 from ragctl.hosts.responses import ErrorRules
 from ragctl.records import Json
 
@@ -9,6 +10,7 @@ from ragctl.records import Json
 class Jina(RestWire):
     """Jina's own protocol, where each side of a model has a task."""
 
+    traits = WireTraits(task="optional")
     truncates = True
     error_rules = ErrorRules(
         text_codes=frozenset({"INPUT_TOKEN_LIMIT_EXCEEDED"}),

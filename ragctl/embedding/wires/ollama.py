@@ -9,8 +9,8 @@ import re
 from ragctl.catalog import Backend, Model
 from ragctl.embedding import answers
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
-from ragctl.embedding.wires.rest import RestWire
-from ragctl.errors import BackendError, Interrupted, UsageError
+from ragctl.embedding.rest_wire import RestWire
+from ragctl.errors import BackendError, UsageError
 from ragctl.hosts.errors import Refused, Transient
 from ragctl.hosts.http import HostClient
 from ragctl.hosts.responses import ErrorRules, json_object
@@ -95,25 +95,3 @@ class Ollama(RestWire):
                 f"{self.client.host} has no model {self.served.id}; on that machine: "
                 f"ollama pull {self.served.id}"
             ) from error
-
-
-class OllamaLegacy(Ollama):
-    """POST /api/embeddings: one text a request, no word on cutting, vectors of any length."""
-
-    truncates = False
-
-    def path(self) -> str:
-        return "/api/embeddings"
-
-    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
-        (text,) = self.prompted(request)
-        return {"model": self.served.id, "prompt": text}
-
-    def call(self, request: EmbeddingRequest) -> Embeddings:
-        rows: list[object] = []
-        for start in range(len(request.texts)):
-            if request.stopped.is_set():
-                raise Interrupted("stopped between two texts")
-            answer = self.post(self.body(request.part(start, start + 1)))
-            rows.append(json_object(answer, self.client.host).get("embedding"))
-        return self.read({"embeddings": rows}, len(rows))

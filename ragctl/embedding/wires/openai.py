@@ -1,7 +1,7 @@
 """The OpenAI protocol, as its API and the many servers that speak it have it."""
 
 from ragctl.embedding.base import EmbeddingRequest
-from ragctl.embedding.wires.rest import RestWire
+from ragctl.embedding.rest_wire import RestWire
 from ragctl.hosts.responses import ErrorRules
 from ragctl.records import Json
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ragctl.catalog import Backend, Instructions, Model
 from ragctl.embedding import answers
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
-from ragctl.embedding.wires.rest import RestWire
+from ragctl.embedding.rest_wire import RestWire
 from ragctl.errors import BackendError, Interrupted, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.http import HostClient

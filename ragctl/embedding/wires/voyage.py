@@ -2,8 +2,9 @@
 
 from urllib.parse import urlsplit
 
+from ragctl.catalog import WireTraits
 from ragctl.embedding.base import EmbeddingRequest
-from ragctl.embedding.wires.rest import RestWire
+from ragctl.embedding.rest_wire import RestWire
 from ragctl.hosts.keys import ApiKey
 from ragctl.hosts.responses import ErrorRules
 from ragctl.records import Json
@@ -16,6 +17,7 @@ _ATLAS_KEY = "al-"
 class Voyage(RestWire):
     """Voyage's own protocol: OpenAI's answer, fields of its own. It puts the prompts itself."""
 
+    traits = WireTraits(task="required")
     truncates = True
     # A text beyond the context, or a batch beyond the tokens of a request, which halving cures.
     error_rules = ErrorRules(

@@ -1,16 +1,17 @@
 """What the models that run in this process share: one load, exact lengths, batches by tokens."""
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
-from ragctl.catalog import Backend, Instruction, Model, Served
+from ragctl.catalog import Backend, Instruction, Model, ServedModel
 from ragctl.embedding import answers
+from ragctl.embedding.backend_wire import BackendWire, Connection
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options, Vectors
 from ragctl.errors import BackendError, Interrupted, RagctlError, UsageError
 from ragctl.hosts.errors import Refused
@@ -22,7 +23,7 @@ _MOST = 256  # texts a forward pass, however short they are
 WORD = "text"  # what a model is tried with
 
 
-class RuntimeWire(ABC):
+class RuntimeWire(BackendWire):
     """A Wire to a model in this process. A runtime states how to load it, count for it, run it.
 
     The model is loaded and tried at the first request, under a lock that lets one
@@ -30,6 +31,7 @@ class RuntimeWire(ABC):
     prompt included, so that none is cut in silence and what is billed is exact.
     """
 
+    truncates = True
     package: ClassVar[str]
     """What must be importable; the extra that brings it has the wire's name."""
     note: ClassVar[str] = ""
@@ -61,6 +63,17 @@ class RuntimeWire(ABC):
         if self.weights is not None and not self.weights.is_dir():
             raise UsageError(f"there is no folder of weights at {self.weights}")
 
+    @classmethod
+    def connect(cls, connection: Connection) -> Self:
+        """Return a wire whose model is loaded at the first request."""
+        return cls(
+            connection.model,
+            connection.backend,
+            connection.dim,
+            connection.usage,
+            connection.options,
+        )
+
     @abstractmethod
     def load(self) -> int | None:
         """Load the model. Return how many tokens of a text it reads, None if it does not say."""
@@ -85,14 +98,14 @@ class RuntimeWire(ABC):
     def told(self, side: Instruction) -> str:
         """Return in words what the model is told of a side, and by what version of the runtime."""
 
-    def examine(self, side: Instruction, rows: Vectors) -> None:  # noqa: B027 - few have anything to ask
+    def examine(self, side: Instruction, rows: Vectors) -> None:
         """Raise BackendError where what came of the first word on a side cannot be right."""
 
     @abstractmethod
     def unload(self) -> None: ...
 
     @property
-    def served(self) -> Served:
+    def served(self) -> ServedModel:
         return self.backend.models[self.model.name]
 
     @property

@@ -1,23 +1,24 @@
 """What the wires over HTTP share: one POST of JSON, one answer."""
 
-from abc import ABC, abstractmethod
-from typing import ClassVar
+from abc import abstractmethod
+from typing import ClassVar, Self
 
-from ragctl.catalog import Backend, Instruction, Model, Served
+from ragctl.catalog import Backend, Instruction, Model, ServedModel, WireTraits
 from ragctl.embedding import answers
+from ragctl.embedding.backend_wire import BackendWire, Connection
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
+from ragctl.hosts.addresses import warn_of_plain_http
 from ragctl.hosts.http import HostClient
 from ragctl.hosts.keys import ApiKey
 from ragctl.hosts.responses import ErrorRules
 from ragctl.records import Json
 
 
-class RestWire(ABC):
+class RestWire(BackendWire):
     """A Wire to one API. A protocol states its `body`, and what differs of the rest."""
 
+    traits: ClassVar[WireTraits] = WireTraits()
     error_rules: ClassVar[ErrorRules]
-    truncates: ClassVar[bool] = False
-    """Whether the host can be told to cut texts longer than its context."""
     auth: ClassVar[tuple[str, str]] = ("Authorization", "Bearer ")
     """Name of the header that carries the key, and what stands before the key in it."""
 
@@ -29,6 +30,25 @@ class RestWire(ABC):
         self.backend = backend
         self.dim = dim
         self.options = options
+
+    @classmethod
+    def connect(cls, connection: Connection) -> Self:
+        """Return a wire with an HTTP client. Warns if the API key would go over plain HTTP."""
+        backend, key = connection.backend, connection.key
+        assert backend.base_url is not None, "the catalogue has an address for every host"
+        url = cls.address(backend.base_url, key)
+        warn_of_plain_http(url, key)
+        client = HostClient(
+            url,
+            key,
+            error_rules=cls.error_rules,
+            usage=connection.usage,
+            patience=connection.patience,
+            connections=backend.concurrency,
+            auth=cls.auth,
+            key_variable=backend.keys[0] if backend.keys else None,
+        )
+        return cls(client, connection.model, backend, connection.dim, connection.options)
 
     @classmethod
     def address(cls, url: str, key: ApiKey | None) -> str:
@@ -54,8 +74,11 @@ class RestWire(ABC):
     def close(self) -> None:
         self.client.close()
 
+    def warm(self) -> None:
+        self.client.warm()
+
     @property
-    def served(self) -> Served:
+    def served(self) -> ServedModel:
         return self.backend.models[self.model.name]
 
     @property

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from ragctl import catalog as catalogs
 from ragctl.catalog import Backend, BackendConfig, Catalog, Model, RequestLimits
+from ragctl.embedding.backend_wire import Connection
 from ragctl.embedding.base import Embedder, EmbeddingRequest, Embeddings, EmbeddingService, Options
 from ragctl.embedding.canary import THRESHOLD, Canary
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.embedding.context_guard import ContextGuard
-from ragctl.embedding.failover import ConnectedBackend, Failover, nothing
+from ragctl.embedding.failover import ConnectedBackend, Failover
 from ragctl.embedding.refusal_check import RefusalCheck
+from ragctl.embedding.wire_registry import wire_class
 from ragctl.errors import UsageError
-from ragctl.hosts.addresses import is_loopback, warn_of_plain_http
+from ragctl.hosts.addresses import is_loopback
 from ragctl.hosts.keys import ApiKey, Environment, find_key
 from ragctl.hosts.rate_limits import Limited, Limiter, shared_limiter
 from ragctl.hosts.retry import Patience, Retrying
@@ -47,7 +49,7 @@ def connect(
     not fit together, BackendError when a backend needs a key and there is none.
     """
     environ = Environment(environ)
-    catalog = catalog or catalogs.builtin()
+    catalog = catalog or package_catalog()
     row = catalog.model(model)
     size = row.size(dim)
     row = row.for_task(task)
@@ -65,7 +67,7 @@ def connect(
         else _backend(config, backend, row, size, environ, patience, options, trusted(config))
         for config, backend in zip(configs, rows, strict=True)
     ]
-    builtin = any(backend.wire == "builtin" for backend in rows)
+    builtin = any(backend.is_builtin for backend in rows)
     revision = row.revision
     if builtin:
         from ragctl.lexical.builtin import VERSION
@@ -117,7 +119,8 @@ def _backend(
     key = None if backend.in_process else find_key(backend, environ)
     if config.remote and key is not None:
         _check_remote(config, backend, key)
-    wire, native, warm = _wire(backend, model, dim, key, usage, patience, options)
+    connection = Connection(backend, model, dim, key, usage, patience, options)
+    backend_wire = wire_class(backend.wire).connect(connection)
     limiter = (
         Limiter(backend.rates, backend.concurrency)
         if backend.in_process
@@ -128,53 +131,12 @@ def _backend(
             backend.concurrency,
         )
     )
-    wire = Limited(wire, limiter, usage, patience.total)
+    wire: EmbeddingService = Limited(backend_wire, limiter, usage, patience.total)
     wire = Retrying(wire, patience)
     wire = RefusalCheck(wire)
+    native = backend_wire.truncates
     wire = ContextGuard(wire, model, backend, usage, truncate=options.truncate, native=native)
-    return ConnectedBackend(config.label, wire, usage, warm, trusted)
-
-
-def _wire(
-    backend: Backend,
-    model: Model,
-    dim: int,
-    key: ApiKey | None,
-    usage: Usage,
-    patience: Patience,
-    options: Options,
-) -> tuple[EmbeddingService, bool, Callable[[], None]]:
-    """Return the wire itself, whether it can be told to cut long texts, and how to warm it."""
-    if backend.wire == "builtin":
-        from ragctl.embedding.wires.builtin import Builtin
-
-        return Builtin(dim, usage), False, nothing
-    if backend.wire == "sentence-transformers":
-        from ragctl.embedding.wires.sentence_transformers import SentenceTransformers
-
-        return SentenceTransformers(model, backend, dim, usage, options), True, nothing
-    if backend.wire == "fastembed":
-        from ragctl.embedding.wires.fastembed import FastEmbed
-
-        return FastEmbed(model, backend, dim, usage, options), True, nothing
-    from ragctl.embedding.wires.registry import REST
-    from ragctl.hosts.http import HostClient
-
-    protocol = REST[backend.wire]
-    assert backend.base_url is not None, "the catalogue has an address for every host"
-    url = protocol.address(backend.base_url, key)
-    warn_of_plain_http(url, key)
-    client = HostClient(
-        url,
-        key,
-        error_rules=protocol.error_rules,
-        usage=usage,
-        patience=patience,
-        connections=backend.concurrency,
-        auth=protocol.auth,
-        key_variable=backend.keys[0] if backend.keys else None,
-    )
-    return protocol(client, model, backend, dim, options), protocol.truncates, client.warm
+    return ConnectedBackend(config.label, wire, usage, backend_wire.warm, trusted)
 
 
 def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:
