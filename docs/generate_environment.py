@@ -5,9 +5,9 @@ tests/test_environment.py checks that the page has them.
 
 from pathlib import Path
 
-from ragctl.catalog import rerankers
 from ragctl.embedding.catalogs import package_catalog
 from ragctl.environment import CONFIG, VARIABLES, Variable
+from ragctl.rerank.wire_registry import rerankers
 
 PAGE = Path(__file__).with_name("environment.md")
 START, END = "<!-- generated -->", "<!-- end of generated -->"

@@ -10,6 +10,7 @@ from ragctl.errors import UsageError
 from ragctl.records import Hit
 from ragctl.search import SearchOptions, embedder_of, search, search_many
 from ragctl.search.group import grouped
+from ragctl.stores import is_server
 from tests.searching import searcher
 from tests.servers.rerank import VllmReranker
 from tests.world import World, paragraphs
@@ -162,7 +163,7 @@ def test_a_reranker_decides(filled: World) -> None:
 def test_many_questions_are_one_request(filled: World) -> None:
     with (
         closing(filled.open()) as collection,
-        embedder_of(collection, environ=filled.environ, remote="://" in filled.store) as embedder,
+        embedder_of(collection, environ=filled.environ, remote=is_server(filled.store)) as embedder,
     ):
         texts = ["valve report one", "?!", "pump", "coil"]
         alone = [search(collection, text, embedder=embedder) for text in (texts[0], *texts[2:])]

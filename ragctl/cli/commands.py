@@ -76,7 +76,7 @@ COMMANDS = {
     "status": CommandEntry(
         "inspect",
         "status",
-        "Show what a collection contains, and what made it.",
+        "Show what a collection holds and how it was made.",
     ),
     "collections": CommandEntry(
         "inspect",
@@ -91,17 +91,17 @@ COMMANDS = {
     "delete": CommandEntry(
         "inspect",
         "delete",
-        "Remove documents from a collection, or all of it. A later ingest indexes them again.",
+        "Delete documents from a collection, or the whole collection.",
     ),
     "models": CommandEntry(
         "catalog",
         "models",
-        "List embedding models: dimensions, context, licence, price, and what runs them.",
+        "List embedding models: dimensions, context, licence, price, backends.",
     ),
     "backends": CommandEntry(
         "catalog",
         "backends",
-        "List the backends of embedding models: wires, addresses, API keys, limits, prices.",
+        "List backends: wires, addresses, API keys, limits, prices.",
     ),
     "check": CommandEntry(
         "check",

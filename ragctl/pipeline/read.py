@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, rerankers
-from ragctl.catalog.backend_config import address
+from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime
+from ragctl.catalog.backend_config import normalize_base_url
 from ragctl.catalog.strict import ConfigSource, Table
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.environment import PDF_PASSWORD
@@ -23,6 +23,8 @@ from ragctl.pipeline.pipeline import KEYS, OVERLAP, Pipeline, key_at
 from ragctl.pipeline.sections import Embedding, Source
 from ragctl.pipeline.values import ValueReader, checked
 from ragctl.pipeline.variables import default_store, with_env_file
+from ragctl.rerank.wire_registry import rerankers
+from ragctl.stores import is_server
 
 _URL = re.compile(r"https?://[^\s/?#]+", re.IGNORECASE)
 _EMBEDDING = key_tree(Embedding)
@@ -88,7 +90,7 @@ def _store(top: Table, value: str | None, reader: ValueReader) -> str:
         return default_store(reader.environ)
     if re.fullmatch(r"[\w.-]+:\d+", value):
         raise top.error("store", "must begin with http:// for a Qdrant server")
-    if "://" not in value:
+    if not is_server(value):
         return str(reader.resolve_path(top, "store", value))
     if not _URL.match(value):  # not quoted in the error: it may contain a secret
         raise top.error("store", "must be a folder, or begin with http:// or https://")
@@ -97,7 +99,7 @@ def _store(top: Table, value: str | None, reader: ValueReader) -> str:
 
 def _sources(top: Table, tables: list[Table], reader: ValueReader) -> tuple[Source, ...]:
     if not tables:
-        raise top.wrong("sources", "no documents given; name a folder or a file")
+        raise top.error_at("sources", "no documents given; name a folder or a file")
     return tuple(_source(table, reader) for table in tables)
 
 
@@ -154,10 +156,10 @@ def _backend_config(row: Table, keys: Sequence[KeySpec], reader: ValueReader) ->
 
 def _check_address(row: Table, url: str) -> None:
     try:
-        address(url)
+        normalize_base_url(url)
     except UsageError as error:
         if "${" not in row.required("base_url", str):
-            raise row.wrong("base_url", str(error)) from None
+            raise row.error_at("base_url", str(error)) from None
         raise row.error(
             "base_url", "is not a plain http or https address after its variables are replaced"
         ) from None
@@ -185,9 +187,9 @@ def _check(top: Table, pipeline: Pipeline) -> None:
     checked(top, "collection", check_name, pipeline.collection)
     _check_chunks(top, pipeline)
     if pipeline.languages:
-        from ragctl.lexical.bm25 import SparseConfig
+        from ragctl.lexical.bm25 import Bm25Config
 
-        checked(top.table("bm25", None), "languages", SparseConfig, pipeline.languages)
+        checked(top.table("bm25", None), "languages", Bm25Config, pipeline.languages)
     _check_encoding(top.table("parsing", None), pipeline.parsing.encoding)
     report = top.table("report", None)
     for name in ("on_success", "on_failure"):

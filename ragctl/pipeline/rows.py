@@ -5,10 +5,10 @@ tests/test_schema.py compares the keys here with the readers' lists and with the
 
 from ragctl.catalog.backend_table import ENCODINGS, FIELDS, PROMPTS, TRUNCATIONS
 from ragctl.catalog.model_table import DISTANCES, POOLINGS
-from ragctl.catalog.reranker_table import RERANK_WIRES
 from ragctl.embedding.wire_registry import WIRES
 from ragctl.pipeline.backend_keys import RATES, RUNTIME
 from ragctl.records import Json
+from ragctl.rerank.wire_registry import RERANK_WIRES
 
 Schema = dict[str, Json]
 
@@ -135,7 +135,7 @@ BACKEND: dict[str, Schema] = {
 }
 
 RERANKER: dict[str, Schema] = {
-    "wire": _key(_one_of(RERANK_WIRES), "the wire, or what runs in this process"),
+    "wire": _key(_one_of(RERANK_WIRES.names), "the wire, or what runs in this process"),
     "base_url": _key(STRING, "address of the host, without /rerank"),
     "keys": _key(STRINGS, "environment variables that may hold the API key"),
     "key_required": BOOLEAN,

@@ -11,6 +11,7 @@ from ragctl.catalog import Catalog
 from ragctl.pipeline.globs import split_pattern
 from ragctl.pipeline.pipeline import PRUNE_LIMIT
 from ragctl.pipeline.schema import FILE
+from ragctl.stores import is_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def render(file: Path, answers: Answers, catalog: Catalog) -> str:
 
 def _head(file: Path, answers: Answers) -> Sequence[str]:
     store = answers.store
-    if store is not None and "://" not in store:
+    if store is not None and not is_server(store):
         store = _relative(file, store)
     return (
         f"#:schema {FILE.as_uri()}",
@@ -64,7 +65,7 @@ def _head(file: Path, answers: Answers) -> Sequence[str]:
 
 def _source(file: Path, source: str, store: str | None) -> Sequence[str]:
     root = Path(split_pattern(source)[0])
-    excluded = [file] if store is None or "://" in store else [file, Path(store)]
+    excluded = [file] if store is None or is_server(store) else [file, Path(store)]
     # Do not index the pipeline file and the store themselves.
     inside = [
         re.sub(r"([\\*?\[\]!# ])", r"\\\1", f"/{path.absolute().relative_to(root.absolute())}")

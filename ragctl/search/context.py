@@ -6,9 +6,9 @@ A passage says no text twice, and is exactly as long as the span it names.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
-from ragctl.collection.conditions import AnyOf, Between, Condition, Match
+from ragctl.collection.conditions import AnyOf, Between, Condition, own_match
+from ragctl.collection.payload import Payload, PayloadKey
 from ragctl.errors import UsageError
 from ragctl.records import Hit
 from ragctl.search.ask import Expand
@@ -17,7 +17,8 @@ from ragctl.stores.base import Collection
 MOST = 256  # chunks of one passage, the hit in their middle
 TOTAL = 4096  # chunks read for one question
 _BLANKS = 2000  # characters between two chunks, above which they are not joined
-_FIELDS = ("version", "ordinal", "start", "end", "text", "page", "heading")
+_ORDINAL: PayloadKey = "ordinal"
+_FIELDS: tuple[PayloadKey, ...] = ("version", "ordinal", "start", "end", "text", "page", "heading")
 _TOGETHER = 20  # documents whose neighbours are read by one request, of which some are others'
 _FEW = 3  # neighbours up to which that pays
 
@@ -75,13 +76,13 @@ def _around(
     read: dict[str, dict[int, _Piece]] = {version: {} for version in wanted}
     for versions in _batches(wanted, _TOGETHER if 0 < context <= _FEW else 1):
         ordinals = sorted(set().union(*(wanted[version] for version in versions)))
-        where: list[Condition] = [Match("version", tuple(versions))]
+        where: list[Condition] = [own_match("version", *versions)]
         if not _is_whole(hits, versions, ordinals):
             where.append(AnyOf(tuple(_runs(ordinals))))
         for point in collection.scroll(tuple(where), fields=_FIELDS):
-            piece = _piece(cast(dict[str, Any], point.payload))
-            if piece is not None and piece.ordinal in wanted[str(point.payload["version"])]:
-                read[str(point.payload["version"])][piece.ordinal] = piece
+            piece = _piece(point.payload)
+            if piece is not None and piece.ordinal in wanted[point.payload["version"]]:
+                read[point.payload["version"]][piece.ordinal] = piece
     return read
 
 
@@ -97,7 +98,7 @@ def _runs(ordinals: Sequence[int]) -> Iterator[Between]:
     first = 0
     for at, ordinal in enumerate(ordinals, 1):
         if at == len(ordinals) or ordinals[at] > ordinal + 1:
-            yield Between("ordinal", least=ordinals[first], most=ordinal)
+            yield Between(_ORDINAL, gte=ordinals[first], lte=ordinal)
             first = at
 
 
@@ -106,7 +107,7 @@ def _batches(wanted: Mapping[str, set[int]], size: int) -> Iterable[list[str]]:
     return (versions[first : first + size] for first in range(0, len(versions), size))
 
 
-def _piece(payload: Mapping[str, Any]) -> _Piece | None:
+def _piece(payload: Payload) -> _Piece | None:
     if not payload.get("text"):
         return None
     return _Piece(

@@ -9,19 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 
 from ragctl.catalog import BackendConfig, Catalog
-from ragctl.collection import origin
 from ragctl.collection.conditions import Where
+from ragctl.collection.origin import fill_in_backends, is_one_of
 from ragctl.collection.payload import SparseVector, Vector
 from ragctl.embedding import Embedder, Options, connect
 from ragctl.embedding.canary import THRESHOLD
 from ragctl.errors import DocumentError, UsageError
-from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.bm25 import Bm25Encoder
 from ragctl.lexical.languages import BM25_NAMES
 from ragctl.records import Hit
-from ragctl.rerank.reranker import Reranker, reranked
+from ragctl.rerank.reranker import Reranker, rerank_hits
 from ragctl.search.ask import CANDIDATES, MOST, Mode, SearchOptions
 from ragctl.search.context import widened
 from ragctl.search.group import documents_in, grouped
@@ -50,19 +50,19 @@ def embedder_of(
     reached with these settings.
     """
     settings = collection.settings
-    made = origin.backends(collection)
+    made = settings.origin
     return connect(
-        str(settings.identity["model"]),
+        settings.identity.model,
         dim=settings.dim,
-        task=cast(str | None, settings.origin.get("task")),
-        backends=origin.merged(backends, made, remote),
+        task=made.task,
+        backends=fill_in_backends(backends, made.backends, remote=remote),
         catalog=catalog,
         environ=environ,
         # Chunks of documents are embedded together, a question never is; its wire is the same.
-        options=Options(late_chunking=bool(settings.identity["late_chunking"])),
-        canary=origin.canary(collection),
+        options=Options(late_chunking=settings.identity.late_chunking),
+        canary=made.read_canary(settings.dim),
         threshold=THRESHOLD if threshold is None else threshold,
-        trusted=origin.trusted(made),
+        trusted=is_one_of(made.backends),
     )
 
 
@@ -174,7 +174,7 @@ class _Round:
         ask = self._ask
         query = _query(ask, dense, sparse, self._fusion)
         if self._reranker is not None:
-            hits = reranked(self._reranker, text, self._asked(query, _first(ask)))
+            hits = rerank_hits(self._reranker, text, self._asked(query, _first(ask)))
         elif ask.group is not None:
             hits = self._of_documents(query)
         else:
@@ -232,23 +232,23 @@ def _first(ask: SearchOptions) -> int:
     return ask.candidates
 
 
-def sparse_side(collection: Collection) -> Sparse:
+def sparse_side(collection: Collection) -> Bm25Encoder:
     """BM25 of questions, under the languages that the collection's documents have by now."""
-    config = SparseConfig.from_json(collection.settings.sparse)
+    config = collection.settings.sparse
     if not config.languages:
         present = sorted(BM25_NAMES.keys() & collection.facet("mark"))
         config = replace(config, languages=tuple(present))
-    return Sparse(config)
+    return Bm25Encoder(config)
 
 
-def terms(sparse: Sparse, text: str) -> SparseVector | None:
+def terms(sparse: Bm25Encoder, text: str) -> SparseVector | None:
     """A question's terms; None where it has none, such as a question of stop words alone."""
     indices, values = sparse.query(text)
     return SparseVector(indices, values) if indices else None
 
 
 def as_hit(point: Scored) -> Hit:
-    payload = cast(dict[str, Any], point.payload)
+    payload = point.payload
     return Hit(
         source=payload["source"],
         score=point.score,

@@ -29,7 +29,7 @@ from ragctl.search.ask import Expand, FusionKind, Mode, SearchOptions
 from ragctl.search.find import BATCH, SearchOutcome, embedder_of, search_many
 from ragctl.search.opened import Opened
 from ragctl.search.where import parse_where, undeclared
-from ragctl.stores import open_store
+from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Collection, Store
 
 Filter = str | Condition | Sequence[str | Condition]
@@ -282,7 +282,7 @@ class Searcher:
 
     @property
     def _remote(self) -> bool:
-        return "://" in self._store.location
+        return is_server(self._store.location)
 
     def _ask(self, **options: Any) -> SearchOptions:
         return SearchOptions(**{**options, "where": conditions(options.get("where", ()))})

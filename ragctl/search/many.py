@@ -1,17 +1,17 @@
 """Many questions: read from a file or a pipe, answered in batches, written in their order."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import IO, BinaryIO
 from urllib.parse import quote
 
 from ragctl.errors import DocumentError, UsageError
+from ragctl.files import replacing
 from ragctl.records import Hit, Json
 from ragctl.rerank.reranker import Reranker
 from ragctl.search.ask import SearchOptions
@@ -95,9 +95,9 @@ def answer_all(
     questions: Iterable[Question],
     ask: SearchOptions,
     *,
-    out: TextIO,
+    out: IO[str],
     reranker: Reranker | None = None,
-    trec: TextIO | None = None,
+    trec: IO[str] | None = None,
     failed: Callable[[str, str], None] = lambda question, reason: None,
     done: Callable[[int], None] = lambda count: None,
 ) -> Tally:
@@ -170,26 +170,19 @@ def _word(text: str) -> str:
 
 
 @contextmanager
-def written(path: Path) -> Iterator[TextIO]:
+def written(path: Path) -> Iterator[IO[str]]:
     """A file that is there when all of it was written, and as it was before when not.
 
     What is no file (a pipe, a device) is written as it goes. Raises UsageError.
     """
-    path = path.resolve()  # a link is followed
-    through = path.exists() and not path.is_file()
-    making = path if through else path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        file = making.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
-    try:
-        with file:
-            yield file
-            if not through:
-                file.flush()
-                os.fsync(file.fileno())
-        if not through:
-            making.replace(path)
-    finally:
-        if not through:
-            making.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        try:
+            file: IO[str]
+            if path.exists() and not path.is_file():
+                file = stack.enter_context(path.open("w", encoding="utf-8"))
+            else:
+                file = stack.enter_context(replacing(path, text=True))
+        except OSError as error:
+            reason = error.strerror or error
+            raise UsageError(f"{path}: cannot be written ({reason})") from error
+        yield file

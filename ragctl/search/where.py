@@ -8,8 +8,9 @@
     has(team)                       there, and neither null nor empty
     not …   … and …   … or …   ( … )
 
-A key is a user's field (under `meta`), or one of ragctl's own (stores.base.OWN). A text of several
-words, or with one of ( ) , " in it, stands in quotes: title="A and B", where \\" is a quote.
+A key is a user's field (under `meta`), or one of ragctl's own (FILTERABLE_FIELDS). A text of
+several words, or with one of ( ) , " in it, stands in quotes: title="A and B", where \\" is a
+quote.
 A condition that is key=value alone takes all that follows as its value.
 """
 
@@ -31,7 +32,8 @@ from ragctl.collection.conditions import (
     Prefix,
     Where,
 )
-from ragctl.collection.payload import OWN
+from ragctl.collection.payload import FILTERABLE_FIELDS
+from ragctl.collection.settings import META_PREFIX
 from ragctl.errors import UsageError
 
 Value = str | int | bool
@@ -77,7 +79,11 @@ def parse_where(conditions: str | Sequence[str]) -> Where:
 
 def payload_key(name: str) -> str:
     """Where a field that a condition names stands in the payload."""
-    return name if name in OWN or name.startswith("meta.") else f"meta.{name}"
+    return (
+        name
+        if name in FILTERABLE_FIELDS or name.startswith(META_PREFIX)
+        else f"{META_PREFIX}{name}"
+    )
 
 
 def keys(where: Iterable[Condition]) -> set[str]:
@@ -94,8 +100,8 @@ def keys(where: Iterable[Condition]) -> set[str]:
 def undeclared(where: Iterable[Condition], fields: Iterable[str]) -> list[str]:
     """A user's fields that conditions read and the collection has no index for."""
     declared = {payload_key(name) for name in fields}
-    read = {key for key in keys(where) if key.startswith("meta.")}
-    return sorted(key.removeprefix("meta.") for key in read - declared)
+    read = {key for key in keys(where) if key.startswith(META_PREFIX)}
+    return sorted(key.removeprefix(META_PREFIX) for key in read - declared)
 
 
 def _readings(text: str) -> list[Value]:
@@ -118,7 +124,7 @@ def _equal(key: str, values: Sequence[Value]) -> Condition:
     ]
     if not broken:
         return match
-    return AnyOf((match, *(Between(key, least=number, most=number) for number in broken)))
+    return AnyOf((match, *(Between(key, gte=number, lte=number) for number in broken)))
 
 
 def _simple(values: Sequence[Value]) -> bool:
@@ -307,7 +313,7 @@ class _Parser:
         return UsageError(f"--where {self._text!r}, {where}: {problem}")
 
 
-_BOUND = {">=": "least", ">": "above", "<=": "most", "<": "below"}
+_BOUND = {">=": "gte", ">": "gt", "<=": "lte", "<": "lt"}
 
 
 def _range(key: str, operator: str, value: float | str) -> Between:
