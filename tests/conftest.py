@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import ragctl.index.prepare
 from tests import warm
 from tests.servers.jina import JinaServer
 from tests.servers.qdrant import QdrantFacade
 from tests.world import KEY, World
+
+# No example and no generator has a time limit: a loaded machine may let a process wait for seconds.
+settings.register_profile("ragctl", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ragctl")
 
 MEMORY = Path("/dev/shm")
 ROOM = 2 << 30  # bytes; some 100 MB are in use at a time, and more where tests fail

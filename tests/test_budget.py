@@ -143,12 +143,12 @@ def test_a_limit_of_cost_needs_prices(edge_world: World) -> None:
             job.environ = {"SCW_SECRET_KEY": "x"}
             with closing(job.store):
                 if known:
-                    job.estimate()
+                    job.dry_run()
                 else:
                     with pytest.raises(
                         UsageError, match=r"max_cost: no price is known .* scaleway"
                     ):
-                        job.estimate()
+                        job.dry_run()
 
 
 @pytest.mark.parametrize(

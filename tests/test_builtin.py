@@ -64,7 +64,7 @@ def test_a_text_without_letters_is_the_first_axis() -> None:
     assert (vectors[:, 1:] == 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=6), st.integers(32, 4096))
 def test_any_text_has_a_vector_that_its_neighbours_do_not_change(
     texts: list[str], dim: int

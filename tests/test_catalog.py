@@ -308,7 +308,7 @@ def test_a_host_that_holds_one_task_is_refused_another() -> None:
     own = catalog.builtin()
 
     def row(backend: str, model: str, task: str) -> None:
-        BackendConfig(backend).row(own, model, task)
+        BackendConfig(backend).resolve(own, model, task)
 
     row("sentence-transformers", "jina-embeddings-v5-text-small", "clustering")
     row("fastembed", "jina-embeddings-v3", "clustering")

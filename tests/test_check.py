@@ -21,7 +21,7 @@ from ragctl.check.findings import worst
 from ragctl.check.trial import TEXT
 from ragctl.embedding import canary
 from ragctl.errors import UsageError
-from ragctl.index.survey import connect_for, new_settings, with_canary
+from ragctl.index.embedder import add_canary, connect_for, new_settings
 from ragctl.pipeline import Embedding, Pipeline, Source
 from ragctl.stores import open_store
 from tests.servers import faults
@@ -73,7 +73,7 @@ def make(told: Pipeline) -> None:
         closing(open_store(told.store, environ=told.environ)) as store,
         connect_for(told, None, told.environ) as embedder,
     ):
-        settings = with_canary(new_settings(told, embedder), embedder)
+        settings = add_canary(new_settings(told, embedder), embedder)
         store.create(told.collection, settings).close()
 
 

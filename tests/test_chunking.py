@@ -100,7 +100,7 @@ def documents(draw: st.DrawFn) -> Document:
 
 
 @given(documents(), st.integers(16, 80), st.sampled_from([0, 0, 1, 5, 30]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_properties_of_any_document(document: Document, size: int, overlap: int) -> None:
     check(document, size, min(overlap, size // 2 - 1))
 

@@ -74,7 +74,7 @@ def test_insertion_anywhere_in_a_thousand_chunks() -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_edit_of_any_document(data: st.DataObject) -> None:
     texts = KINDS[data.draw(st.sampled_from(sorted(KINDS)))]
     units = texts.units(data.draw(st.integers(80, 160)), data.draw(st.integers(0, 10**6)))

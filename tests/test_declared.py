@@ -25,7 +25,7 @@ def test_fields_are_declared_by_runs_that_embed_nothing(world: World) -> None:
 def test_a_plan_declares_nothing(world: World) -> None:
     world.write("a.md", paragraphs("one"))
     world.ingest()
-    world.run(fields={"year": "integer"}).estimate()
+    world.run(fields={"year": "integer"}).dry_run()
     with closing(world.open()) as collection:
         assert collection.settings.fields == {}
 

@@ -152,7 +152,7 @@ def test_examples_of_pipelines_are_right(page: Path, tmp_path: Path) -> None:
         model = example.catalog.model(told.model)
         model.size(told.dim)
         for config in told.backends or (BackendConfig(),):
-            config.row(example.catalog, model.name, told.task)
+            config.resolve(example.catalog, model.name, told.task)
 
 
 @PER_PAGE
@@ -177,7 +177,9 @@ def check_choice(told: dict[str, object], model: str, catalogs: list[Catalog]) -
         try:
             known.model(model).size(dim if isinstance(dim, int) else None)
             for backend in backends if isinstance(backends, list) and backends else [None]:
-                BackendConfig(backend).row(known, model, task if isinstance(task, str) else None)
+                BackendConfig(backend).resolve(
+                    known, model, task if isinstance(task, str) else None
+                )
         except UsageError:
             if number == len(catalogs):
                 raise

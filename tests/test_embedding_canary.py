@@ -32,7 +32,7 @@ def random(seed: int, dim: int, spread: float = 1.0) -> Canary:
     return Canary(rows[:3], rows[3:])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 10**6), st.sampled_from([1, 32, 384, 1024, 4096]), st.floats(0, 6))
 def test_what_is_kept_is_close_enough(seed: int, dim: int, spread: float) -> None:
     made = random(seed, dim, spread)

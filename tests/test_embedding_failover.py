@@ -224,7 +224,7 @@ def test_three_in_a_row_and_an_account_for_each() -> None:
     with Row(scaleway(credit=24), siliconflow(credit=23), deepinfra()) as row:
         embedder = row.connect()
         check(embedder)
-        accounts = embedder.usage.accounts
+        accounts = embedder.usage.usages
         assert [a.name.split(" at ")[0] for a in accounts] == list(BACKENDS)
         for host, account, own in zip(row.hosts, accounts, (4, 3, 3), strict=True):
             paid = host.paid

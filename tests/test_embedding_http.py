@@ -45,7 +45,7 @@ def test_what_hinders_warming_is_said_by_the_first_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "no proxy at all://")
-    hosted = BackendConfig(backend="jina")
+    hosted = BackendConfig("jina")
     with connect("jina-embeddings-v3", backends=[hosted], environ={"JINA_API_KEY": "k" * 20}) as e:
         e.backends[0].warm()
         with pytest.raises(BackendError, match="the environment's proxy"):

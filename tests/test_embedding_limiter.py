@@ -55,7 +55,7 @@ def sent(clock: Clock, rates: Rates, requests: list[tuple[float, int]]) -> list[
     return began
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.builds(
         Rates,
@@ -75,7 +75,7 @@ def test_no_minute_holds_more_than_the_limit(
         assert rates.tokens is None or sum(minute) <= rates.tokens or len(minute) == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(200, 20_000), st.integers(5, 100))
 def test_the_limit_is_used_and_spread_over_the_minute(limit: int, share: int) -> None:
     tokens = max(1, limit * share // 1_000)  # up to a tenth of a minute's

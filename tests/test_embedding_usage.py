@@ -26,7 +26,7 @@ def test_what_the_host_bills_is_what_counts() -> None:
     with JinaServer() as server, connected(server, price=2.0) as embedder:
         server.faults += [faults.failing(500), faults.busy(0)]
         embedder.documents(texts)
-        [account] = embedder.usage.accounts
+        [account] = embedder.usage.usages
         billed = sum(tokens(text) for text in texts)
         assert account.to_json() == {
             "backend": f"jina at {server.url}",
@@ -44,8 +44,8 @@ def test_what_the_host_bills_is_what_counts() -> None:
 
 def test_a_price_of_the_pipeline_goes_before_the_catalogue_s() -> None:
     with JinaServer() as server, connected(server) as listed, connected(server, 5.0) as own:
-        assert listed.usage.accounts[0].price == 0.02
-        assert own.usage.accounts[0].price == 5.0
+        assert listed.usage.usages[0].price == 0.02
+        assert own.usage.usages[0].price == 5.0
 
 
 def test_a_host_that_does_not_say_is_reckoned_with() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ragctl.errors import BackendError, Interrupted
 from ragctl.index import failures
-from ragctl.index.failures import DAY, Failed
+from ragctl.index.failures import DAY, FailedFile
 from ragctl.index.report import Report
 from ragctl.pipeline import Parsing, Source
 from tests.world import World, counts, paragraphs
@@ -23,9 +23,9 @@ def run(world: World, at: float, **changes: Any) -> Report:
         return job.ingest()
 
 
-def kept(world: World) -> dict[str, Failed]:
+def kept(world: World) -> dict[str, FailedFile]:
     with closing(world.open()) as collection:
-        return failures.read(collection)
+        return failures.read_failures(collection)
 
 
 def test_a_failed_file_is_tried_at_growing_distances(world: World) -> None:
@@ -38,7 +38,7 @@ def test_a_failed_file_is_tried_at_growing_distances(world: World) -> None:
         assert report.documents.failed == 1  # told every night, tried or not
         (failure,) = report.failures
         assert failure.source == "bad.pdf"
-        if not failure.waits:
+        if not failure.postponed:
             tried.append(night)
         else:
             assert "next try after" in failure.error
@@ -53,11 +53,11 @@ def test_nothing_is_written_while_a_file_waits(world: World) -> None:
     for _ in range(2):
         run(world, NOON)
     before = kept(world)
-    assert run(world, NOON + 60).failures[0].waits
+    assert run(world, NOON + 60).failures[0].postponed
     assert kept(world) == before
     # Another limit of the parser is a reason to try at once.
     parsing = Parsing(workers=1, timeout=59)
-    assert not run(world, NOON + 60, parsing=parsing).failures[0].waits
+    assert not run(world, NOON + 60, parsing=parsing).failures[0].postponed
 
 
 def test_the_settings_are_not_written_for_nothing(edge_world: World) -> None:
@@ -67,7 +67,7 @@ def test_the_settings_are_not_written_for_nothing(edge_world: World) -> None:
         run(world, NOON)
     settings = Path(world.store) / "collections" / "docs" / "collection.json"
     before = settings.stat().st_mtime_ns
-    assert run(world, NOON + 60).failures[0].waits
+    assert run(world, NOON + 60).failures[0].postponed
     assert settings.stat().st_mtime_ns == before
 
 
@@ -75,9 +75,9 @@ def test_a_changed_file_is_tried_at_once_and_forgotten_when_it_is_good(world: Wo
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
     for _ in range(2):
         run(world, NOON)
-    assert run(world, NOON).failures[0].waits
+    assert run(world, NOON).failures[0].postponed
     world.write("bad.pdf", b"%PDF-1.7 other rubbish")
-    assert not run(world, NOON).failures[0].waits
+    assert not run(world, NOON).failures[0].postponed
     assert kept(world)["bad.pdf"].tries == 1
     (world.root / "bad.pdf").unlink()
     world.write("good.md", paragraphs("one"))
@@ -90,7 +90,7 @@ def test_retry_failed_tries_now(world: World) -> None:
     for _ in range(3):
         run(world, NOON)
     assert kept(world)["bad.pdf"].tries == 2
-    assert not run(world, NOON, retry_failed=True).failures[0].waits
+    assert not run(world, NOON, retry_failed=True).failures[0].postponed
     assert kept(world)["bad.pdf"].tries == 3
 
 
@@ -99,7 +99,7 @@ def test_a_clock_that_was_set_back_retries(edge_world: World) -> None:
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
     for _ in range(2):
         run(world, NOON)
-    assert not run(world, NOON - 100 * DAY).failures[0].waits
+    assert not run(world, NOON - 100 * DAY).failures[0].postponed
 
 
 def test_a_waiting_file_keeps_its_old_chunks(world: World) -> None:
@@ -120,7 +120,7 @@ def test_what_the_backend_refuses_waits_too(edge_world: World) -> None:
     for _ in range(2):
         run(world, NOON)
     world.forget()
-    assert run(world, NOON).failures[0].waits
+    assert run(world, NOON).failures[0].postponed
     assert world.server.requests == []
     assert "characters 0-" in kept(world)["bad.md"].errors[0][1]
 
@@ -130,7 +130,7 @@ def test_a_bad_record_holds_its_file_and_the_others_stand(world: World) -> None:
     for _ in range(2):
         report = run(world, NOON)
     assert report.documents.failed == 1
-    assert run(world, NOON).failures[0].waits
+    assert run(world, NOON).failures[0].postponed
     assert world.sources() == {"rows.jsonl#a": 1, "rows.jsonl#b": 1}
     assert kept(world)["rows.jsonl"].errors[0][0].startswith("rows.jsonl")
 
@@ -167,7 +167,7 @@ def test_a_run_that_breaks_off_remembers(edge_world: World) -> None:
     world.server.credit = None
     job = world.run()
     job.clock = lambda: NOON + 10 * DAY  # it is due
-    job.planned = lambda plan, found: job.stop.request()
+    job.on_plan = lambda plan, found: job.cancellation.cancel()
     with closing(job.store), pytest.raises(Interrupted):
         job.ingest()
     assert "a.pdf" in kept(world)
@@ -186,6 +186,6 @@ def test_a_run_that_breaks_off_remembers(edge_world: World) -> None:
 def test_fail_on(failed: int, fine: int, percent: float, beyond: bool) -> None:
     report = Report("docs", {})
     for n in range(failed):
-        report.fail(f"{n}", "is bad")
+        report.add_failure(f"{n}", "is bad")
     report.documents.unchanged = fine
-    assert report.failed_beyond(percent) is beyond
+    assert report.failed_more_than(percent) is beyond

@@ -532,7 +532,7 @@ def test_a_dry_run_says_what_a_run_then_does(world: World) -> None:
     world.write("a.md", paragraphs("one", "two"))
     world.write("b.md", paragraphs("two", "three"))
     with closing((run := world.run()).store):
-        guess = run.estimate()
+        guess = run.dry_run()
     assert world.server.requests == []
     with closing(open_store(world.store, environ={})) as store:
         assert store.names() == []
@@ -542,7 +542,7 @@ def test_a_dry_run_says_what_a_run_then_does(world: World) -> None:
     world.write("a.md", paragraphs("one", "four"))
     (world.root / "b.md").rename(world.root / "c.md")
     with closing((run := world.run()).store):
-        guess = run.estimate()
+        guess = run.dry_run()
     before = world.state()
     assert world.state() == before
     report = world.ingest()
@@ -598,10 +598,10 @@ def test_what_a_user_should_know_of_a_model_is_said_when_its_collection_is_made(
     config = (BackendConfig("vllm", "http://127.0.0.1:9"),)
     run = world.run(embedding=Embedding("jina-embeddings-v5-text-small", 200, config))
     with closing(run.store):
-        said = [warning.error for warning in run.estimate().warnings]
+        said = [warning.error for warning in run.dry_run().warnings]
     assert [bool(re.search("commercial|trained", text)) for text in said] == [True, True]
     assert "CC-BY-NC-4.0" in said[0]
-    assert "not trained at 200 dimensions; the nearest that it was is 256" in said[1]
+    assert "not trained at 200 dimensions; the nearest trained size is 256" in said[1]
     assert world.ingest().warnings == []  # v3 at 64 over the API of those who license it
     assert world.ingest().warnings == []
 
@@ -637,7 +637,7 @@ def test_a_dry_run_foretells_the_tokens(edge_world: World) -> None:
     builtin = Embedding("builtin", DIM)  # it bills nothing, so our own count stands
     run = world.run(embedding=builtin)
     with closing(run.store):
-        foretold = run.estimate()
+        foretold = run.dry_run()
     done = world.ingest(embedding=builtin)
     assert (foretold.tokens, foretold.chunks.embedded) == (done.tokens, done.chunks.embedded)
     # What is sent is more than the chunks: the headings above them.

@@ -152,6 +152,6 @@ def test_a_dry_run_counts_whole_windows(late: World, tmp_path: Path) -> None:
     late.write("a.md", paragraphs("one", "two", "three!"))
     run = late.run()
     with closing(run.store):
-        report = run.estimate()
+        report = run.dry_run()
     assert report.chunks.embedded == 3
     assert 0.5 < report.tokens / first.tokens < 2

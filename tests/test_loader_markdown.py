@@ -56,7 +56,7 @@ LINES = [
 ]
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400, derandomize=True)
 @given(st.lists(st.sampled_from(LINES), min_size=1, max_size=6))
 def test_headings_of_any_lines_are_those_of_a_full_parser(lines: list[str]) -> None:
     text = "\n".join(lines)

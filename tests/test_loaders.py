@@ -172,7 +172,7 @@ HEADS = (
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     st.sampled_from(PARSED),
     st.sampled_from(HEADS),

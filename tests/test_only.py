@@ -26,7 +26,7 @@ def test_only_what_is_named_is_read_and_pruned(world: World) -> None:
 def test_a_pattern_that_names_nothing_is_refused(edge_world: World) -> None:
     edge_world.write("a.md", paragraphs("one"))
     edge_world.ingest()
-    with pytest.raises(UsageError, match=r"--only b\.md: no file and no document is like that"):
+    with pytest.raises(UsageError, match=r"--only b\.md matches no file and no indexed document"):
         edge_world.ingest(only=("b.md",))
     (edge_world.root / "a.md").unlink()
     edge_world.write("c.md", paragraphs("two"))

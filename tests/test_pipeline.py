@@ -37,7 +37,7 @@ def test_every_shipped_pipeline_is_right(path: Path) -> None:
     model = catalog.builtin().model(pipeline.embedding.model or "builtin")
     assert model.size(pipeline.embedding.dim) == (pipeline.embedding.dim or model.dim)
     for config in pipeline.embedding.backends:
-        config.row(pipeline.catalog, model.name)
+        config.resolve(pipeline.catalog, model.name)
 
 
 def test_all_keys(tmp_path: Path) -> None:

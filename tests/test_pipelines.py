@@ -108,7 +108,7 @@ def plans(homes: dict[str, Path]) -> dict[str, Report]:
 def plan(name: str, home: Path) -> Report:
     told = replace(pipeline(name, home), sources=(SOME,))
     with closing(open_store(told.store, environ={})) as store:
-        return Run(told, store, told.environ).estimate()
+        return Run(told, store, told.environ).dry_run()
 
 
 def check(name: str, found: dict[str, Any]) -> None:
@@ -162,7 +162,7 @@ def test_the_documented_set_is_complete() -> None:
 @pytest.mark.parametrize("name", TOLD)
 def test_it_names_its_backends(name: str, tmp_path: Path) -> None:
     choices = pipeline(name, tmp_path).embedding.backends
-    assert tuple(choice.backend for choice in choices) == TOLD[name].backends
+    assert tuple(choice.name for choice in choices) == TOLD[name].backends
 
 
 def test_each_has_a_collection_of_its_own(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_its_head_says_how_to_start_it_and_which_key_it_needs(name: str, tmp_pat
     assert re.search(rf"^# .*ragctl run pipelines/{name}\.toml$", head, re.MULTILINE)
     told = pipeline(name, tmp_path)
     for choice in told.embedding.backends:
-        row = choice.row(told.catalog, told.embedding.model or "")
+        row = choice.resolve(told.catalog, told.embedding.model or "")
         if row.key_required:
             assert f"{row.keys[0]}=…" in head
         extra = f"pip install '.[{row.name}]'"
@@ -195,7 +195,7 @@ def test_what_is_commented_out_may_be_switched_on(name: str, tmp_path: Path) -> 
     copy.write_text(switched, encoding="utf-8")
     told = read_pipeline(copy, environ(tmp_path))
     for choice in told.embedding.backends:
-        choice.row(told.catalog, told.embedding.model or "")
+        choice.resolve(told.catalog, told.embedding.model or "")
     lines = [line for line in text.splitlines() if re.match(r"# \S+ = ", line)]
     assert (switched != text) is bool(lines)
 

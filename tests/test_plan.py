@@ -42,7 +42,7 @@ def plan(found: list[FileStat], known: State, **options: object):  # type: ignor
 
 def test_what_stands_is_not_read() -> None:
     made = plan([stat("a.md")], state(stored("a.md")))
-    assert made.nothing_to_do
+    assert made.is_empty
     assert made.unchanged == 1
 
 
@@ -60,7 +60,7 @@ def test_what_stands_is_not_read() -> None:
 )
 def test_why_a_file_is_read(known: Stored, why: str) -> None:
     made = plan([stat("a.md"), stat("b.md")], state(known))
-    assert {task.stat.file: task.why for task in made.tasks}["a.md"] == why
+    assert {work.stat.file: work.why for work in made.work_items}["a.md"] == why
 
 
 def test_only_whole_documents_of_the_same_recipe_may_stand_by_content() -> None:
@@ -69,14 +69,14 @@ def test_only_whole_documents_of_the_same_recipe_may_stand_by_content() -> None:
         stored("a.jsonl#2", mtime=2, parts=3, whole=False),
         stored("a.jsonl#3", mtime=2, parts=3, recipe="old", digest="x"),
     )
-    (task,) = plan([stat("a.jsonl")], known).tasks
-    assert task.known == {"a.jsonl#1": "d"}
+    (work,) = plan([stat("a.jsonl")], known).work_items
+    assert work.known == {"a.jsonl#1": "d"}
 
 
 def test_records_of_a_file_stand_together() -> None:
     records = [stored(f"a.jsonl#{n}", parts=3) for n in range(3)]
     assert plan([stat("a.jsonl")], state(*records)).unchanged == 3
-    assert plan([stat("a.jsonl")], state(*records[:2])).tasks[0].why == "incomplete"
+    assert plan([stat("a.jsonl")], state(*records[:2])).work_items[0].why == "incomplete"
 
 
 def test_only_roots_that_were_looked_at_lose_documents() -> None:
@@ -151,7 +151,7 @@ def test_every_document_has_exactly_one_fate(
         )
     )
     made = plan(found, known)
-    read = {task.stat.file for task in made.tasks}
+    read = {work.stat.file for work in made.work_items}
     removed = {document.source for document in made.removed}
     assert removed == store.keys() - disk.keys()
     stands = {n for n in disk if store.get(n) == disk[n] and n not in broken}

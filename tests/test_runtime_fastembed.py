@@ -133,7 +133,7 @@ def test_a_text_that_would_be_cut_is_refused(v5: Path) -> None:
     with local(V5, v5, truncate=True) as embedder:
         cut, short = embedder.documents(["a" * room + "bcd", "short"])
         assert embedder.usage.tokens == 64 + len("Document: short") + 2
-        assert embedder.usage.accounts[0].cut == 1
+        assert embedder.usage.usages[0].cut == 1
     # [SEP] stays at the end of what is cut.
     np.testing.assert_allclose(cut, summed(v5, "Document: " + "a" * room), atol=1e-5)
     np.testing.assert_allclose(short, summed(v5, "Document: short"), atol=1e-5)

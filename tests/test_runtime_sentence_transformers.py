@@ -180,7 +180,7 @@ def test_a_text_is_cut_where_that_is_asked_for(real: Embedder, minilm: Path) -> 
     with local("all-minilm-l6-v2", minilm, truncate=True) as embedder:
         cut, short = embedder.documents(["apple " * 254 + "pear " * 100, "pear"])
         assert embedder.usage.tokens == 256 + 3
-        assert embedder.usage.accounts[0].cut == 1
+        assert embedder.usage.usages[0].cut == 1
     np.testing.assert_allclose(cut, real.documents(["apple " * 254])[0], atol=1e-5)
     np.testing.assert_allclose(short, real.query("pear"), atol=1e-5)
 
@@ -233,7 +233,7 @@ def test_several_devices(real: Embedder, minilm: Path) -> None:
 
 def test_stopped_between_batches(minilm: Path) -> None:
     rows = catalog.builtin()
-    backend = BackendConfig("sentence-transformers", weights=str(minilm), runtime=CPU).row(
+    backend = BackendConfig("sentence-transformers", weights=str(minilm), runtime=CPU).resolve(
         rows, "all-minilm-l6-v2"
     )
     wire = SentenceTransformers(rows.model("all-minilm-l6-v2"), backend, 384, Usage(), Options())

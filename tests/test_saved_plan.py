@@ -11,7 +11,7 @@ import pytest
 from ragctl.errors import IdentityMismatch, UsageError
 from ragctl.index.report import Report
 from ragctl.index.run import Run
-from ragctl.index.saved import SavedPlan, read_plan
+from ragctl.index.saved_plan import SavedPlan, read_plan
 from ragctl.pipeline import Budget, Embedding, Source
 from tests.world import World, counts, paragraphs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ragctl import chunking
@@ -276,7 +276,6 @@ def test_neighbours_are_asked_for_as_ranges(filled: World) -> None:
 TEXTS = st.text(alphabet="ab .\n# |中。\t", max_size=600)
 
 
-@settings(deadline=None)  # the first call loads the vocabulary
 @given(TEXTS, st.sampled_from(((16, 0), (16, 2), (16, 4))))
 def test_joined_chunks_are_the_text(text: str, sizes: tuple[int, int]) -> None:
     chunks = chunking.split(Document("a.md", text, "markdown"), size=sizes[0], overlap=sizes[1])

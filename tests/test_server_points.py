@@ -56,7 +56,7 @@ def flat(operations: list[dict[str, Any]]) -> list[tuple[str, Any]]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(batch=batches(), upsert_limit=st.integers(1, 9))
 def test_split_into_requests_nothing_changes(batch: Batch, upsert_limit: int) -> None:
     max_bytes = 4000

@@ -87,7 +87,7 @@ def test_flags_and_a_file_make_the_same(tmp_path: Path) -> None:
 
 def test_several_backends_are_tried_in_order() -> None:
     many = told("docs", "--model", "bge-m3", "--backend", "tei", "--backend", "ollama")
-    assert [choice.backend for choice in many.embedding.backends] == ["tei", "ollama"]
+    assert [choice.name for choice in many.embedding.backends] == ["tei", "ollama"]
 
 
 @pytest.mark.parametrize(

@@ -83,18 +83,18 @@ def test_a_plan_foretells_the_points(world: World) -> None:
     world.write("a.md", paragraphs("one", "two", "three"))
     world.write("b.md", paragraphs("four"))
     world.write("empty.md", "\n")
-    planned = world.run().estimate()
+    planned = world.run().dry_run()
     world.ingest()
     assert planned.size is not None
     assert planned.size.points == sum(world.sources().values())
     world.write("a.md", paragraphs("one", "two", "three", "five", "six"))
     world.write("c.md", paragraphs("seven"))
     (world.root / "b.md").unlink()
-    planned = world.run().estimate()
+    planned = world.run().dry_run()
     world.ingest()
     assert planned.size is not None
     assert planned.size.points == sum(world.sources().values())
-    again = world.run().estimate()
+    again = world.run().dry_run()
     assert again.size is not None
     assert again.size.points == planned.size.points
     assert again.size.disk_bytes == pytest.approx(planned.size.disk_bytes, rel=0.2)

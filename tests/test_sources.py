@@ -9,9 +9,8 @@ import pytest
 from ragctl import chunking, loaders
 from ragctl.collection.points import CONTEXT, FileStat, digest
 from ragctl.errors import PruneRefused
-from ragctl.index.prepare import Loading, Recipe
+from ragctl.index.recipe import Recipe, SourceOptions, recipe_digests
 from ragctl.index.scan import scan
-from ragctl.index.survey import _recipe_names
 from ragctl.loaders import LoadOptions, walk
 from ragctl.pipeline import Parsing, Pipeline, Source
 from tests.world import World, counts, paragraphs
@@ -90,7 +89,7 @@ def test_a_pattern_that_finds_nothing_is_refused_with_the_pattern(tmp_path: Path
 def test_the_digest_is_that_of_a_pipeline_without_settings_of_sources() -> None:
     """Else every document that there is would be chunked anew."""
     options, meta = LoadOptions(jsonl_text="body"), {"team": "ops"}
-    recipe = Recipe((Loading(options, meta),) * 2, 300, 30, ("de",))
+    recipe = Recipe((SourceOptions(options, meta),) * 2, 300, 30, ("de",))
     whole = {
         "chunks": chunking.recipe(300, 30),
         "context": CONTEXT,
@@ -99,7 +98,7 @@ def test_the_digest_is_that_of_a_pipeline_without_settings_of_sources() -> None:
         "loader": loaders.recipe("a.jsonl", options),
     }
     expected = digest(json.dumps(whole, sort_keys=True).encode())
-    names = _recipe_names(recipe)
+    names = recipe_digests(recipe)
     assert names(FileStat("a.jsonl", "/r", 1, 1)) == expected
     assert names(FileStat("b.jsonl", "/r", 1, 1, origin=1)) == expected
     assert names(FileStat("b.md", "/r", 1, 1)) != expected

@@ -106,7 +106,7 @@ def test_the_page_of_the_report_names_every_key() -> None:
 
 def test_a_report_of_hostile_names_is_valid(tmp_path: Path) -> None:
     report = Report("docs", {"model": "m", "dimension": 8})
-    report.fail("a\x1b[31m\udcff\n.txt", 'no "quotes"')
+    report.add_failure("a\x1b[31m\udcff\n.txt", 'no "quotes"')
     document = check(replace(GOOD, exit_code=3, report=report))
     assert document["failures"][0]["source"] == "a\x1b[31m?\n.txt"
 
@@ -232,7 +232,7 @@ def test_success_and_failure_are_called_each_at_its_url(tmp_path: Path) -> None:
 def test_a_call_takes_a_hundred_failures_along() -> None:
     report = Report("docs", {"model": "m", "dimension": 8})
     for n in range(150):
-        report.fail(f"{n}.txt", "no")
+        report.add_failure(f"{n}.txt", "no")
     with Hooks() as hooks:
         assert webhook.call(hooks.url, replace(GOOD, exit_code=3, report=report).message()) is None
     body = json.loads(hooks.bodies[0])

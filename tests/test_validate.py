@@ -65,7 +65,7 @@ def test_a_right_file(folder: Path) -> None:
         (
             "[chunking]\noverlap = 9\n[embedding]\nmodel = 'jina-embeddings-v3'\n"
             "late_chunking = true\n",
-            "model: FILE, line 4: late chunking needs no overlap",
+            "model: FILE, line 4: late chunking takes no overlap",
         ),
         (
             "[embedding]\nmodel = 'voyage-4'\n[budget]\nmax_cost = 1\n",

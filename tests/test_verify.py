@@ -11,7 +11,7 @@ import pytest
 
 from ragctl.collection.payload import Point
 from ragctl.index.report import Report
-from ragctl.index.verify import Damage, inspect
+from ragctl.index.verify import Damage, inspect_collection
 from ragctl.pipeline import Source
 from ragctl.stores.base import Batch, Collection
 from tests.world import DIM, World, counts, paragraphs
@@ -19,7 +19,7 @@ from tests.world import DIM, World, counts, paragraphs
 
 def damage(world: World) -> Damage:
     with closing(world.open()) as collection:
-        return inspect(collection)
+        return inspect_collection(collection)
 
 
 def repair(world: World, **changes: Any) -> Report:
@@ -207,6 +207,6 @@ def test_vectors_of_a_wrong_dimension_are_named(edge_world: World) -> None:
     edge_world.write("a.md", paragraphs("one"))
     edge_world.ingest()
     with closing(edge_world.open()) as collection:
-        (fault,) = inspect(cast(Collection, Shortened(collection))).faults
+        (fault,) = inspect_collection(cast(Collection, Shortened(collection))).faults
     assert (fault.kind, fault.source) == ("vector", "a.md")
     assert f"{DIM - 1} dimensions, not {DIM}" in fault.what

@@ -97,7 +97,7 @@ def test_another_task_goes_to_both_sides() -> None:
 def test_tokens_are_those_billed() -> None:
     with CohereServer("secret") as server, connected(server) as embedder:
         embedder.documents(["one", "two words"])
-        account = embedder.usage.accounts[0]
+        account = embedder.usage.usages[0]
         assert account.tokens == tokens("one") + tokens("two words")
         assert not account.estimated
         assert account.cost == pytest.approx(account.tokens * 0.12 / 1e6)

@@ -89,7 +89,7 @@ def test_tokens_are_estimated_where_none_are_billed() -> None:
         stream.add("b", "two words", tokens=2)
         while stream.pending:
             stream.completed(block=True)
-        account = embedder.usage.accounts[0]
+        account = embedder.usage.usages[0]
     assert (account.tokens, account.estimated) == (3, True)
     assert account.cost == pytest.approx(3 * 0.15 / 1e6)
 
@@ -105,7 +105,7 @@ def test_a_long_text_never_reaches_a_host_that_cuts_in_silence() -> None:
         assert [text.text for text in server.texts] == ["fine"]
         with connected(server, 128, truncate=True) as embedder:
             embedder.documents([long])
-            assert embedder.usage.accounts[0].cut == 1
+            assert embedder.usage.usages[0].cut == 1
         sent = server.requests[-1].body["requests"][0]["content"]["parts"][0]["text"]
         assert long.startswith(sent)
         assert 1000 < tokens(sent) < 2048

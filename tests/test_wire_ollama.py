@@ -275,7 +275,7 @@ def test_tokens_are_those_that_it_counted() -> None:
     with OllamaServer() as server, connected(server, "bge-m3") as embedder:
         embedder.documents(TEXTS)
         assert embedder.usage.tokens == sum(tokens(text) for text in TEXTS)
-        assert not embedder.usage.accounts[0].estimated
+        assert not embedder.usage.usages[0].estimated
 
 
 @pytest.mark.parametrize(

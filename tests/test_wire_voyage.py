@@ -113,7 +113,7 @@ def test_a_short_key_that_stands_in_an_answer_by_chance_spoils_nothing() -> None
 def test_tokens_are_those_billed() -> None:
     with VoyageServer("secret") as server, connected(server) as embedder:
         embedder.documents(["one", "two words"])
-        account = embedder.usage.accounts[0]
+        account = embedder.usage.usages[0]
         assert account.tokens == tokens("one") + tokens("two words")
         assert not account.estimated
 

@@ -1,4 +1,4 @@
-"""A backend as a run names it: a row of the catalogue and what this run has otherwise."""
+"""A backend as a run names it: a row of the catalogue and this run's own settings for it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,19 +9,22 @@ from ragctl.catalog.catalog import Catalog, check_task
 from ragctl.errors import UsageError
 from ragctl.records import Json
 
-_ON_CARD = 4  # as many texts a request: with fewer to sort by length, more of a batch is padding
+# Texts per request on a GPU, as a multiple of the row's limit: sorted by length, more texts
+# need less padding.
+GPU_TEXTS_FACTOR = 4
 
 
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
-    """One backend by name (None: the model's own); what is None stays as the catalogue has it.
+    """The settings of one backend in a run. A setting that is None has the catalogue's value.
 
-    `weights` is the folder of a model that runs in this process. `price` is US
-    dollars per million tokens. `remote`: the address was read from a collection on a
-    server, where others may have written it.
+    `name` is a row of `backends.toml`, None for the model's default backend. `weights` is
+    the folder of a model that runs in this process, `price` US dollars per million tokens.
+    `remote`: the address was read from a collection on a server, where somebody else may
+    have written it.
     """
 
-    backend: str | None = None
+    name: str | None = None
     base_url: str | None = None
     weights: str | None = None
     key_command: tuple[str, ...] = field(default=(), repr=False)
@@ -36,38 +39,38 @@ class BackendConfig:
             raise UsageError(f"concurrency must be 1 or more, not {self.concurrency}")
 
     @property
-    def place(self) -> str:
-        """Who this is, in words for a report: the backend, and its address where it has its own."""
+    def label(self) -> str:
+        """The name for reports and messages, with the run's own address or folder if it has one."""
         own = self.base_url or self.weights
-        name = self.backend or "its own backend"
+        name = self.name or "its own backend"
         return f"{name} at {own}" if own else name
 
-    def named(self, backend: str) -> "BackendConfig":
-        """Return this config with a backend, that one if it has none."""
-        return self if self.backend else replace(self, backend=backend)
+    def with_default_name(self, name: str) -> "BackendConfig":
+        """Return this config with `name` filled in if it is missing."""
+        return self if self.name else replace(self, name=name)
 
     def to_json(self) -> dict[str, Json]:
-        """What a collection remembers of it: nothing that is secret or of one machine's account."""
-        return {"backend": self.backend, "base_url": self.base_url, "weights": self.weights}
+        """Return what a collection stores: nothing secret and no setting of one account."""
+        return {"backend": self.name, "base_url": self.base_url, "weights": self.weights}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> "BackendConfig":
+        """Read what `to_json` returned."""
         base_url, weights = value.get("base_url"), value.get("weights")
-        backend = value.get("backend")
+        name = value.get("backend")
         return cls(
-            str(backend) if backend else None,
+            str(name) if name else None,
             str(base_url) if base_url else None,
             str(weights) if weights else None,
         )
 
-    def row(self, catalog: Catalog, model: str, task: str | None = None) -> Backend:
-        """Return the backend's row as this run has it.
+    def resolve(self, catalog: Catalog, model: str, task: str | None = None) -> Backend:
+        """Return the backend's row with this run's settings in place of the catalogue's.
 
-        Raises UsageError for a backend that is not known, that does not serve
-        `model` or not for `task`, or that has no use for an address or a folder
-        given here.
+        Raises UsageError if the backend is unknown, does not serve `model` or `task`, or
+        takes no address or folder and one is set.
         """
-        row = catalog.backend(self.backend or catalog.model(model).backend)
+        row = catalog.backend(self.name or catalog.model(model).backend)
         if model not in row.models:
             others = ", ".join(catalog.serving(model))
             raise UsageError(f"backend {row.name} does not serve {model}; these do: {others}")
@@ -84,7 +87,7 @@ class BackendConfig:
         runtime = self.runtime or row.runtime
         limits = row.limits
         if row.wire == "sentence-transformers" and runtime.on_card():
-            limits = replace(limits, texts=_ON_CARD * limits.texts)
+            limits = replace(limits, texts=GPU_TEXTS_FACTOR * limits.texts)
         return replace(
             row,
             limits=limits,

@@ -27,7 +27,7 @@ from ragctl.collection import origin
 from ragctl.embedding import Canary, Options, connect
 from ragctl.embedding.canary import THRESHOLD
 from ragctl.errors import StoreError, UsageError
-from ragctl.index.survey import settled
+from ragctl.index.embedder import effective_embedding
 from ragctl.pipeline import MODEL, Pipeline
 
 __all__ = ["Agreement", "BackendReport", "Checked", "Finding", "Reply", "StoreReport", "check"]
@@ -56,9 +56,11 @@ def _checked(pipeline: Pipeline, place: Target, seconds: float) -> Checked:
             )
         )
         return Checked(None, None, None, place.report)
-    wanted = settled(pipeline, place.collection)
+    wanted = effective_embedding(pipeline, place.collection)
     model = pipeline.catalog.model(wanted.model or MODEL)
-    backends = [config.named(model.backend) for config in wanted.backends or (BackendConfig(),)]
+    backends = [
+        config.with_default_name(model.backend) for config in wanted.backends or (BackendConfig(),)
+    ]
     terms = Terms(
         model=model.for_task(wanted.task),
         dim=model.size(wanted.dim),
@@ -119,7 +121,7 @@ def _canary(place: Target) -> Canary | None:
 
 def _names(backends: Sequence[BackendConfig]) -> list[str]:
     """Return a short name for each: its backend, numbered where there are several of it."""
-    names = [config.backend or "" for config in backends]
+    names = [config.name or "" for config in backends]
     return [
         name if names.count(name) == 1 else f"{name} {names[: position + 1].count(name)}"
         for position, name in enumerate(names)

@@ -9,7 +9,7 @@ from pathlib import Path
 from ragctl.check.findings import Finding, StoreReport, failed, good, note
 from ragctl.embedding import Embedder
 from ragctl.errors import IdentityMismatch, Locked, StoreError
-from ragctl.index.survey import check_identity
+from ragctl.index.embedder import check_identity
 from ragctl.pipeline import Pipeline
 from ragctl.stores import open_store
 from ragctl.stores.base import Collection, Store

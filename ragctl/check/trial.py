@@ -46,7 +46,7 @@ class Trial:
     def __init__(self, terms: Terms, name: str, config: BackendConfig) -> None:
         self._terms = terms
         self._config = config
-        self._report = BackendReport(name, config.place, ())
+        self._report = BackendReport(name, config.label, ())
         self._stopped = threading.Event()
         self._step = "backend"
 
@@ -54,7 +54,7 @@ class Trial:
         """Ask, and return what came of it. Errors of the backend are findings."""
         terms = self._terms
         try:
-            row = self._config.row(terms.catalog, terms.model.name, terms.task)
+            row = self._config.resolve(terms.catalog, terms.model.name, terms.task)
             self._add(*judge.doubts(row, terms.model, terms.catalog))
             self._report = replace(self._report, model=row.models[terms.model.name].id)
             with self._limited(row), self._connected(terms.dim) as wire:

@@ -8,8 +8,9 @@ from pathlib import Path
 from ragctl.catalog import Backend, BackendConfig
 from ragctl.check.findings import Finding, good, note
 from ragctl.errors import PruneRefused, RagctlError, UsageError
-from ragctl.index.scan import Scan, look, refuse_collisions
-from ragctl.index.survey import connect_for, survey
+from ragctl.index.embedder import connect_for
+from ragctl.index.planning import plan_run
+from ragctl.index.scan import Scan, refuse_collisions, scan_source
 from ragctl.pipeline import MODEL, Pipeline, Source, read_pipeline
 
 _COSTS = ("max_cost", "max_cost_per_day", "max_cost_per_month")
@@ -39,7 +40,7 @@ def _sources(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
     for number, source in enumerate(pipeline.sources):
         spot = pipeline.origin.spot(("sources", number, "path"))
         try:
-            files = look(source, number, found)
+            files = scan_source(source, number, found)
         except (PruneRefused, UsageError) as error:
             said = str(error).removesuffix("; nothing was changed")
             yield _wrong("sources", f"{spot}: {said}")
@@ -69,7 +70,7 @@ def _model(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
             return  # whether they serve it shows only then
     try:
         with connect_for(pipeline, None, pipeline.environ, dry=True) as embedder:
-            advice = survey(pipeline, Scan(found.files), None, embedder, now=0.0).advice
+            advice = plan_run(pipeline, Scan(found.files), None, embedder, now=0.0).warnings
             yield good("model", f"{embedder.model.name} at {embedder.dim} dimensions")
     except RagctlError as error:
         yield _wrong("model", error)
@@ -78,7 +79,7 @@ def _model(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
         yield note("model", said)
     backends = wanted.backends or (BackendConfig(),)
     name = wanted.model or MODEL
-    rows = [config.row(pipeline.catalog, name, wanted.task) for config in backends]
+    rows = [config.resolve(pipeline.catalog, name, wanted.task) for config in backends]
     for row in rows:
         yield from _key(row, pipeline.environ)
     yield from _budget(pipeline, rows, name)

@@ -129,7 +129,7 @@ def run(
     pipeline = read_pipeline(file, environ(), tables(context.params))
     saved = None
     if plan is not None:
-        from ragctl.index.saved import read_plan
+        from ragctl.index.saved_plan import read_plan
 
         if only or retry_failed:
             raise UsageError("--only and --retry-failed are the plan's: give them to ragctl plan")

@@ -57,9 +57,9 @@ def plan(
     pipeline = replace(read_pipeline(file, environ()), only=tuple(only), retry_failed=retry_failed)
     bar = Bar(shown=sys.stderr.isatty() and not as_json)
     with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
-        job = Run(pipeline, store, pipeline.environ, progress=bar, planned=bar.planned)
+        job = Run(pipeline, store, pipeline.environ, progress=bar, on_plan=bar.planned)
         try:
-            with signals(job.stop):
+            with signals(job.cancellation):
                 report, saved = job.plan()
         except BaseException:
             bar.close()
@@ -126,14 +126,14 @@ def failures(
     """The documents that the last runs could not index, why, and when they are tried again."""
     from datetime import UTC, datetime
 
-    from ragctl.index.failures import read
+    from ragctl.index.failures import read_failures
     from ragctl.records import Json
 
     told = told_by(pipeline)
     name = told.collection if told else collection
     variables = told.environ if told else None
     with opened(told.store if told else store, name, variables) as (_, found):
-        failed = sorted(read(found).values(), key=lambda failure: failure.file)
+        failed = sorted(read_failures(found).values(), key=lambda failure: failure.file)
 
     def moment(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

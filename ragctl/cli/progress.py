@@ -21,10 +21,12 @@ class Bar(Progress):
 
     def planned(self, plan: "Plan", found: "Scan") -> None:
         """The number of files is known: begin."""
-        if self._shown and plan.tasks:
+        if self._shown and plan.work_items:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=len(plan.tasks), unit="doc", dynamic_ncols=True, leave=False)
+            self._bar = tqdm(
+                total=len(plan.work_items), unit="doc", dynamic_ncols=True, leave=False
+            )
             self._since = time.monotonic()
 
     def file(self, size: int) -> None:

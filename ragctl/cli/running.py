@@ -18,8 +18,8 @@ from ragctl.errors import DocumentError
 
 if TYPE_CHECKING:
     from ragctl.cli.progress import Bar
-    from ragctl.index.saved import SavedPlan
-    from ragctl.index.stop import Stop
+    from ragctl.index.cancellation import Cancellation
+    from ragctl.index.saved_plan import SavedPlan
     from ragctl.pipeline import Pipeline
     from ragctl.reporting import RunOutcome
 
@@ -34,16 +34,16 @@ def carry_out(
 ) -> int:
     """Carry a pipeline out, print and tell how it ended, and return its exit code."""
     from ragctl.cli.progress import Bar
-    from ragctl.index.stop import Stop
+    from ragctl.index.cancellation import Cancellation
 
     console.about(collection=pipeline.collection)
     if quiet:
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)  # of libraries
     bar = Bar(shown=sys.stderr.isatty() and not (as_json or quiet or console.logs_json()))
-    stop = Stop()
-    with signals(stop):
-        outcome, error = _ended(pipeline, stop, bar, saved, dry_run=dry_run, quiet=quiet)
+    cancellation = Cancellation()
+    with signals(cancellation):
+        outcome, error = _ended(pipeline, cancellation, bar, saved, dry_run=dry_run, quiet=quiet)
         try:
             print_outcome(outcome, dry_run=dry_run, quiet=quiet, as_json=as_json)
             sys.stdout.flush()
@@ -58,7 +58,7 @@ def carry_out(
 
 def _ended(
     pipeline: "Pipeline",
-    stop: "Stop",
+    cancellation: "Cancellation",
     bar: "Bar",
     saved: "SavedPlan | None",
     *,
@@ -73,21 +73,21 @@ def _ended(
     job, error, code, message = None, None, 0, None
     started, clock = time.time(), time.monotonic()
     try:
-        with stop.waiting():
+        with cancellation.interruptible():
             opened = open_store(pipeline.store, pipeline.environ)
         with closing(opened) as store, closing(bar):
             job = Run(
                 pipeline,
                 store,
                 pipeline.environ,
-                stop=stop,
+                cancellation=cancellation,
                 progress=bar,
-                planned=bar.planned,
-                waiting=ignore if quiet else _waits,
+                on_plan=bar.planned,
+                on_wait=ignore if quiet else _waits,
                 saved=saved,
             )
-            report = job.estimate() if dry_run else job.ingest()
-        if report.failed_beyond(pipeline.fail_on):
+            report = job.dry_run() if dry_run else job.ingest()
+        if report.failed_more_than(pipeline.fail_on):
             code = DocumentError.exit_code
     except (Exception, KeyboardInterrupt) as failure:  # noqa: BLE001 - raised again by the caller
         ending = ending_of(failure)
@@ -115,14 +115,14 @@ def _tell(outcome: "RunOutcome", pipeline: "Pipeline") -> None:
 
 
 @contextmanager
-def signals(stop: "Stop") -> Iterator[None]:
+def signals(cancellation: "Cancellation") -> Iterator[None]:
     """First Ctrl-C (or SIGTERM): finish what is in flight. Second: at once."""
 
     def handle(number: int, frame: object) -> None:
-        if stop.requested:
+        if cancellation.requested:
             raise KeyboardInterrupt
         console.warn("finishing what is in flight; once more to drop it", event="stopping")
-        stop.request()
+        cancellation.cancel()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -171,7 +171,7 @@ def _rows(pipeline: "Pipeline") -> list["Backend"]:
 
     model = pipeline.embedding.model or MODEL
     backends = pipeline.embedding.backends or (BackendConfig(),)
-    return [config.row(pipeline.catalog, model, pipeline.embedding.task) for config in backends]
+    return [config.resolve(pipeline.catalog, model, pipeline.embedding.task) for config in backends]
 
 
 def _commands_elsewhere(pipeline: "Pipeline") -> bool:

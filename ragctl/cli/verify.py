@@ -37,7 +37,7 @@ def verify(
 
     Exit code 3 where the two differ (with --repair: where they still do).
     """
-    from ragctl.index.verify import inspect
+    from ragctl.index.verify import inspect_collection
     from ragctl.pipeline import read_pipeline
 
     report = pending = None
@@ -45,7 +45,7 @@ def verify(
         if repair:
             raise UsageError("--repair needs the pipeline file: it reads the sources again")
         with opened(store, collection) as (_, found):
-            damage = inspect(found)
+            damage = inspect_collection(found)
     else:
         pipeline = replace(read_pipeline(file, environ()), retry_failed=True)
         collection = pipeline.collection
@@ -66,23 +66,23 @@ def _repair(pipeline: "Pipeline") -> "Report":
 
     bar = Bar(shown=sys.stderr.isatty())
     with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
-        job = Run(pipeline, store, pipeline.environ, progress=bar, planned=bar.planned, repair=True)
-        with signals(job.stop):
+        job = Run(pipeline, store, pipeline.environ, progress=bar, on_plan=bar.planned, repair=True)
+        with signals(job.cancellation):
             return job.ingest()
 
 
 def _look(pipeline: "Pipeline") -> "tuple[Damage, Report]":
     """What is wrong inside the collection, and what a run would still do to it."""
     from ragctl.index.run import Run
-    from ragctl.index.verify import Damage, inspect
+    from ragctl.index.verify import Damage, inspect_collection
 
     with closing(open_store(pipeline.store, pipeline.environ)) as store:
         collection = store.open(pipeline.collection)
         damage = Damage()
         if collection is not None:
             with closing(collection):
-                damage = inspect(collection)
-        return damage, Run(pipeline, store, pipeline.environ).estimate()
+                damage = inspect_collection(collection)
+        return damage, Run(pipeline, store, pipeline.environ).dry_run()
 
 
 def _json(

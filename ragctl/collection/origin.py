@@ -63,7 +63,7 @@ def merged(
         return own
     result = []
     for config in wanted:
-        known = next((c for c in own if config.backend in (None, c.backend)), None)
+        known = next((c for c in own if config.name in (None, c.name)), None)
         result.append(config if known is None else _filled(config, known))
     return tuple(result)
 
@@ -75,7 +75,7 @@ def _from_afar(config: BackendConfig) -> BackendConfig:
 def _filled(config: BackendConfig, known: BackendConfig) -> BackendConfig:
     return replace(
         config,
-        backend=known.backend,
+        name=known.name,
         base_url=config.base_url or known.base_url,
         weights=config.weights or known.weights,
         remote=known.remote and config.base_url is None,
@@ -84,8 +84,8 @@ def _filled(config: BackendConfig, known: BackendConfig) -> BackendConfig:
 
 def trusted(made: Sequence[BackendConfig]) -> Callable[[BackendConfig], bool]:
     """Whether a config is one of those that made the collection."""
-    known = {(config.backend, config.base_url, config.weights) for config in made}
-    return lambda config: (config.backend, config.base_url, config.weights) in known
+    known = {(config.name, config.base_url, config.weights) for config in made}
+    return lambda config: (config.name, config.base_url, config.weights) in known
 
 
 def sparse_of(collection: Described) -> Sparse:

@@ -103,7 +103,7 @@ def read_state(collection: PointReader) -> State:
     return State(documents, by_file(documents.values()))
 
 
-def unsettled(state: State, sources: frozenset[str]) -> State:
+def as_incomplete(state: State, sources: frozenset[str]) -> State:
     """The state in which these documents are not whole."""
     if not sources:
         return state

@@ -55,8 +55,8 @@ def connect(
     if not backends:
         backends = (BackendConfig(backend or row.backend, base_url, concurrency=concurrency),)
     patience = patience or Patience()
-    configs = [config.named(row.backend) for config in backends]
-    rows = [config.row(catalog, model, task) for config in configs]
+    configs = [config.with_default_name(row.backend) for config in backends]
+    rows = [config.resolve(catalog, model, task) for config in configs]
     if options.late_chunking:
         _check_late_chunking(row, rows)
     connected = [
@@ -84,7 +84,7 @@ def connect(
 
 def _unasked(config: BackendConfig, backend: Backend, model: Model) -> ConnectedBackend:
     """A backend that is only planned with."""
-    return ConnectedBackend(config.place, Unasked(), _account(config, backend, model))
+    return ConnectedBackend(config.label, Unasked(), _account(config, backend, model))
 
 
 class Unasked:
@@ -99,7 +99,7 @@ class Unasked:
 
 def _account(config: BackendConfig, backend: Backend, model: Model) -> Usage:
     served = backend.models[model.name]
-    return Usage(config.place, model=served.id, price=served.price, free_tokens=backend.free_tokens)
+    return Usage(config.label, model=served.id, price=served.price, free_tokens=backend.free_tokens)
 
 
 def _backend(
@@ -132,7 +132,7 @@ def _backend(
     wire = Retrying(wire, patience)
     wire = Proving(wire)
     wire = Guarded(wire, model, backend, usage, truncate=options.truncate, native=native)
-    return ConnectedBackend(config.place, wire, usage, warm, trusted)
+    return ConnectedBackend(config.label, wire, usage, warm, trusted)
 
 
 def _wire(

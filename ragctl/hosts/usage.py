@@ -77,33 +77,33 @@ class Usage:
 
 
 class UsageTotals:
-    """The accounts of every backend of a run, and their sums."""
+    """The sums over several backends. `usages` has the Usage of each, in their order."""
 
-    def __init__(self, accounts: Sequence[Usage]) -> None:
-        self.accounts = tuple(accounts)
+    def __init__(self, usages: Sequence[Usage]) -> None:
+        self.usages = tuple(usages)
 
     @property
     def requests(self) -> int:
-        return sum(account.requests for account in self.accounts)
+        return sum(usage.requests for usage in self.usages)
 
     @property
     def texts(self) -> int:
-        return sum(account.texts for account in self.accounts)
+        return sum(usage.texts for usage in self.usages)
 
     @property
     def tokens(self) -> int:
-        return sum(account.tokens for account in self.accounts)
+        return sum(usage.tokens for usage in self.usages)
 
     @property
     def counted(self) -> int:
-        return sum(account.counted for account in self.accounts)
+        return sum(usage.counted for usage in self.usages)
 
     @property
     def cost(self) -> float | None:
         """What all of it costs; None where anyone embedded something at a price unknown."""
-        costs = [account.cost for account in self.accounts if account.texts]
+        costs = [usage.cost for usage in self.usages if usage.texts]
         known = [cost for cost in costs if cost is not None]
         return sum(known) if known and len(known) == len(costs) else None
 
     def __repr__(self) -> str:
-        return f"UsageTotals({', '.join(repr(account) for account in self.accounts)})"
+        return f"UsageTotals({', '.join(repr(usage) for usage in self.usages)})"

@@ -27,14 +27,14 @@ _CENT = 1e-9  # dollars: sums of floats are compared with so much room
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class Spending:
     """Tokens, and US dollars at list price; 0 dollars where no price was known."""
 
     tokens: int = 0
     cost: float = 0.0
 
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(self.tokens + other.tokens, self.cost + other.cost)
+    def __add__(self, other: "Spending") -> "Spending":
+        return Spending(self.tokens + other.tokens, self.cost + other.cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,15 @@ def today(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).date().isoformat()
 
 
-def days(collection: Collection | None) -> dict[str, Spent]:
+def days(collection: Collection | None) -> dict[str, Spending]:
     """What the runs of each day spent on a collection, the last two months."""
     if collection is None:
         return {}
     kept = cast(Mapping[str, Any], collection.settings.notes.get("spent") or {})
-    return {day: Spent(row["tokens"], row["cost"]) for day, row in kept.items()}
+    return {day: Spending(row["tokens"], row["cost"]) for day, row in kept.items()}
 
 
-class Ledger:
+class BudgetTracker:
     """The account of one run against its budget. For the run's own thread.
 
     `begin`, then `take` for each document before it is sent, then `noted` once.
@@ -76,7 +76,7 @@ class Ledger:
         self, budget: Budget, bill: UsageTotals, collection: Collection | None, now: float
     ) -> None:
         """Raises UsageError for a limit of cost where a backend's price is not known."""
-        prices = [account.price for account in bill.accounts]
+        prices = [account.price for account in bill.usages]
         self._limits = _limits(budget, days(collection), today(now))
         if any(limit.of_cost for limit in self._limits):
             _check_prices(bill, self._limits)
@@ -90,7 +90,7 @@ class Ledger:
         if collection is not None and origin.canary(collection) is not None:
             self._canaries = sum(len(text.encode()) for text in canary.DOCUMENTS)
         self._sent = 0  # as counted here
-        self._set_aside = Spent()
+        self._set_aside = Spending()
 
     @property
     def limited(self) -> bool:
@@ -99,11 +99,11 @@ class Ledger:
     @property
     def set_aside(self) -> bool:
         """Whether something stands in the notes for what this run may spend."""
-        return self._set_aside != Spent()
+        return self._set_aside != Spending()
 
     def noted(self) -> Json:
         """The note of what all runs spent, when this one has ended."""
-        spent = Spent(self._bill.tokens, self._bill.cost or 0.0)
+        spent = Spending(self._bill.tokens, self._bill.cost or 0.0)
         return _noted(self._before, self._day, spent)
 
     def begin(self, collection: Collection) -> None:
@@ -129,16 +129,16 @@ class Ledger:
         self._sent += tokens
         self._put_aside(foretold)
 
-    def _foretold(self, counted: int) -> Spent:
+    def _foretold(self, counted: int) -> Spending:
         """What will have been billed when so many tokens have been answered."""
         answered, billed = self._bill.counted, self._bill.tokens - self._first
         ratio = billed / answered if answered else RATIO
         canaries = 0 if self._bill.tokens else self._canaries
         tokens = round(self._bill.tokens + canaries + max(0, counted - answered) * ratio)
         pending = tokens - self._bill.tokens
-        return Spent(tokens, (self._bill.cost or 0.0) + pending * self._dearest / 1e6)
+        return Spending(tokens, (self._bill.cost or 0.0) + pending * self._dearest / 1e6)
 
-    def _put_aside(self, foretold: Spent) -> None:
+    def _put_aside(self, foretold: Spending) -> None:
         """Write down what this run may have spent before it does."""
         across = [limit for limit in self._limits if limit.across]
         enough = (
@@ -149,7 +149,7 @@ class Ledger:
             return
         tokens = min((_SLICE * limit.most for limit in across if not limit.of_cost), default=0.0)
         cost = min((_SLICE * limit.most for limit in across if limit.of_cost), default=0.0)
-        self._set_aside = foretold + Spent(round(tokens), cost)
+        self._set_aside = foretold + Spending(round(tokens), cost)
         note = _noted(self._before, self._day, self._set_aside)
         self._collection.note({"spent": note})
 
@@ -161,12 +161,12 @@ class Ledger:
         return line
 
 
-def _limits(budget: Budget, before: Mapping[str, Spent], day: str) -> list[_Limit]:
-    month = Spent()
+def _limits(budget: Budget, before: Mapping[str, Spending], day: str) -> list[_Limit]:
+    month = Spending()
     for other, spent in before.items():
         if other[:7] == day[:7]:
             month += spent
-    times = {"": Spent(), "_per_day": before.get(day, Spent()), "_per_month": month}
+    times = {"": Spending(), "_per_day": before.get(day, Spending()), "_per_month": month}
     found = []
     for time, spent in times.items():
         for what, so_far in (("tokens", spent.tokens), ("cost", spent.cost)):
@@ -177,7 +177,7 @@ def _limits(budget: Budget, before: Mapping[str, Spent], day: str) -> list[_Limi
 
 
 def _check_prices(bill: UsageTotals, limits: Sequence[_Limit]) -> None:
-    for account in bill.accounts:
+    for account in bill.usages:
         if account.price is None:
             name = next(limit.name for limit in limits if limit.of_cost)
             raise UsageError(
@@ -198,7 +198,7 @@ def _when(limit: _Limit) -> str:
     return f"a run of the next {limit.name.rpartition('_')[2]} (UTC) goes on"
 
 
-def _noted(before: Mapping[str, Spent], day: str, spent: Spent) -> dict[str, Json]:
-    sums = {**before, day: before.get(day, Spent()) + spent}
+def _noted(before: Mapping[str, Spending], day: str, spent: Spending) -> dict[str, Json]:
+    sums = {**before, day: before.get(day, Spending()) + spent}
     kept = sorted(sums)[-_DAYS:]
     return {d: {"tokens": sums[d].tokens, "cost": round(sums[d].cost, 8)} for d in kept}

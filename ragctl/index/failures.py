@@ -24,7 +24,7 @@ _ERRORS = 3  # kept of each file
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedFile:
     """A file that failed in the last `tries` runs that read it, as it was then.
 
     `terms`: a digest of its recipe and of all else that may have been the reason.
@@ -71,13 +71,13 @@ class Failed:
         }
 
 
-def read(collection: Collection | None) -> dict[str, Failed]:
+def read_failures(collection: Collection | None) -> dict[str, FailedFile]:
     """By file, what the last runs noted."""
     if collection is None:
         return {}
     kept = cast(Mapping[str, Any], collection.settings.notes.get("failures") or {})
     return {
-        file: Failed(
+        file: FailedFile(
             file,
             row["root"],
             row["size"],
@@ -96,25 +96,25 @@ def _terms(task: WorkItem, terms: str) -> str:
     return digest(task.recipe.encode(), terms.encode())
 
 
-def held_back(
-    plan: Plan, known: Mapping[str, Failed], terms: str, now: float
-) -> tuple[Plan, list[Failed]]:
+def postpone(
+    plan: Plan, known: Mapping[str, FailedFile], terms: str, now: float
+) -> tuple[Plan, list[FailedFile]]:
     """The plan without the tasks that failed before and are not due, and those failures.
 
     `terms`: of this run, whatever they are made of.
     """
     waiting = {
         task.stat.file: failed
-        for task in plan.tasks
+        for task in plan.work_items
         if (failed := known.get(task.stat.file)) and failed.is_of(task, terms) and failed.waits(now)
     }
     if not waiting:
         return plan, []
-    tasks = tuple(task for task in plan.tasks if task.stat.file not in waiting)
-    return replace(plan, tasks=tasks), list(waiting.values())
+    tasks = tuple(task for task in plan.work_items if task.stat.file not in waiting)
+    return replace(plan, work_items=tasks), list(waiting.values())
 
 
-def told(failed: Failed) -> list[DocumentFailure]:
+def describe(failed: FailedFile) -> list[DocumentFailure]:
     """What a report says of a file that was not tried."""
     when = datetime.fromtimestamp(failed.due, UTC).strftime("%Y-%m-%d %H:%M")
     times = "once" if failed.tries == 1 else f"{failed.tries} times"
@@ -129,33 +129,33 @@ def told(failed: Failed) -> list[DocumentFailure]:
     ]
 
 
-def noted(
-    known: Mapping[str, Failed],
+def failures_note(
+    known: Mapping[str, FailedFile],
     tasks: Sequence[WorkItem],
     failures: Iterable[DocumentFailure],
     *,
     terms: str,
-    held: Iterable[Failed],
-    looked_at: Callable[[Failed], bool],
+    postponed: Iterable[FailedFile],
+    in_scope: Callable[[FailedFile], bool],
     ended: bool,
     now: float,
 ) -> dict[str, Json]:
-    """The note of what failed in this run, and of what failed before and was not tried (`held`).
+    """The note of what failed in this run, and of what failed before and was `postponed`.
 
     Empty where nothing has changed.
 
-    `looked_at`: whether the run would have seen the file, so that one it has no
+    `in_scope`: whether the run would have seen the file, so that one it has no
     task for has no failure any more. `ended`: false where the run broke off.
     """
     failing: dict[str, list[tuple[str, str]]] = {}
     for failure in failures:
-        if failure.file is not None and not failure.waits:
+        if failure.file is not None and not failure.postponed:
             failing.setdefault(failure.file, []).append((failure.source, failure.error))
     tried = {task.stat.file: task for task in tasks}
-    kept = {failed.file: failed for failed in held} | {
+    kept = {failed.file: failed for failed in postponed} | {
         file: failed
         for file, failed in known.items()
-        if file not in failing and (not looked_at(failed) or (file in tried and not ended))
+        if file not in failing and (not in_scope(failed) or (file in tried and not ended))
     }
     for file, errors in failing.items():
         if file in tried and len(kept) < _MOST:
@@ -166,10 +166,10 @@ def noted(
 
 
 def _after(
-    before: Failed | None, task: WorkItem, terms: str, errors: list[tuple[str, str]], now: float
-) -> Failed:
+    before: FailedFile | None, task: WorkItem, terms: str, errors: list[tuple[str, str]], now: float
+) -> FailedFile:
     stat = task.stat
-    first = Failed(
+    first = FailedFile(
         file=stat.file,
         root=stat.root,
         size=stat.size,

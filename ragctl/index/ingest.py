@@ -18,13 +18,14 @@ from ragctl.collection.state import State, Stored
 from ragctl.embedding.base import Embedder, Vectors
 from ragctl.embedding.stream import DocumentStream
 from ragctl.errors import BudgetReached, DocumentError, Interrupted
-from ragctl.index.assembly import Assembly, OpenFile
-from ragctl.index.budget import Ledger
+from ragctl.index.budget import BudgetTracker
+from ragctl.index.cancellation import Cancellation
+from ragctl.index.pending import PendingDocument, PendingFile
 from ragctl.index.plan import Plan, WorkItem, check_removal, renames
-from ragctl.index.prepare import FileEnd, Item, Recipe, Same
+from ragctl.index.prepare import FileEnd, Item, UnchangedDocument
+from ragctl.index.recipe import Recipe
 from ragctl.index.report import Progress, Report
-from ragctl.index.reuse import Reuse
-from ragctl.index.stop import Stop
+from ragctl.index.stored_points import StoredPoints
 from ragctl.index.verify import Damage
 from ragctl.index.writer import Writer
 from ragctl.stores.base import Collection
@@ -45,8 +46,8 @@ class Ingest:
         recipe: Recipe,
         report: Report,
         *,
-        ledger: Ledger,
-        stop: Stop,
+        ledger: BudgetTracker,
+        cancellation: Cancellation,
         progress: Progress,
         damage: Damage,
     ) -> None:
@@ -54,14 +55,14 @@ class Ingest:
         self._embedder = embedder
         self._recipe = recipe
         self._ledger = ledger
-        self._stop = stop
+        self._cancellation = cancellation
         self._progress = progress
         self._damage = damage
-        self._reuse = Reuse(collection, damage.distrusted)
+        self._stored_points = StoredPoints(collection, damage.distrusted)
         self._space = namespace(collection.name)
         self._writer = Writer(collection)
-        self._waiting: dict[str, list[tuple[Assembly, int]]] = {}  # by hash of the text sent
-        self._group: list[tuple[WorkItem, OpenFile, PreparedDocument]] = []
+        self._waiting: dict[str, list[tuple[PendingDocument, int]]] = {}  # by hash of the text sent
+        self._group: list[tuple[WorkItem, PendingFile, PreparedDocument]] = []
         self._group_since = 0.0
         self._vanished: list[Stored] = []
         self._added: Counter[str] = Counter()  # digests of documents new in this run
@@ -72,7 +73,7 @@ class Ingest:
         Raises Interrupted, BudgetReached, BackendError or StoreError after what was
         in flight has been written; the next run goes on from there.
         """
-        self.report.left = len(plan.tasks)
+        self.report.left = len(plan.work_items)
         try:
             with DocumentStream[str](self._embedder) as stream:
                 try:
@@ -98,20 +99,20 @@ class Ingest:
     def _drain(self, stream: DocumentStream[str]) -> None:
         stream.flush()
         while stream.pending:
-            self._stop.check()
+            self._cancellation.raise_if_cancelled()
             self._placed(stream.completed(block=True))
 
     def _read(self, plan: Plan, pool: Pool, stream: DocumentStream[str]) -> None:
-        tasks = {task.stat.file: task for task in plan.tasks}
-        files: dict[str, OpenFile] = {}
-        items = pool.stream(self._recipe.job(task) for task in plan.tasks)
+        tasks = {task.stat.file: task for task in plan.work_items}
+        files: dict[str, PendingFile] = {}
+        items = pool.stream(self._recipe.job(task) for task in plan.work_items)
         while True:
-            with self.report.stage("read"), self._stop.waiting():
+            with self.report.stage("read"), self._cancellation.interruptible():
                 job, item = next(items, (None, None))
             if job is None:
                 pool.close()
                 return
-            file = files.setdefault(job.file, OpenFile(job.file))
+            file = files.setdefault(job.file, PendingFile(job.file))
             self._item(tasks[job.file], file, item, stream)
             if isinstance(item, Ended):
                 del files[job.file]
@@ -120,7 +121,7 @@ class Ingest:
     def _item(
         self,
         task: WorkItem,
-        file: OpenFile,
+        file: PendingFile,
         item: Item | Ended | None,
         stream: DocumentStream[str],
     ) -> None:
@@ -132,7 +133,7 @@ class Ingest:
                     self._group_since = time.monotonic()
                 self._group.append((task, file, item))
                 self._compare_if_due(stream)
-            case Same():
+            case UnchangedDocument():
                 file.seen.add(item.source)
                 file.restat = True
                 self.report.documents.unchanged += 1
@@ -147,15 +148,15 @@ class Ingest:
                 self._count_if_done(file)
                 self._progress.file(task.stat.size)
 
-    def _failed(self, file: OpenFile, source: str, error: str) -> None:
+    def _failed(self, file: PendingFile, source: str, error: str) -> None:
         file.failed = True
-        self.report.fail(source, error.removeprefix(f"{source}: "), file.file)
+        self.report.add_failure(source, error.removeprefix(f"{source}: "), file.file)
 
-    def _count_if_done(self, file: OpenFile) -> None:
+    def _count_if_done(self, file: PendingFile) -> None:
         if file.ended and not file.outstanding:
             self.report.left -= 1
 
-    def _file_end(self, task: WorkItem, file: OpenFile, end: FileEnd) -> None:
+    def _file_end(self, task: WorkItem, file: PendingFile, end: FileEnd) -> None:
         """All of the file was read: seal it when its last document is written."""
         if file.restat or file.seen != {file.file}:
             stat = task.stat
@@ -171,7 +172,7 @@ class Ingest:
             self._vanished += [d._replace(digest="") if d.source == d.file else d for d in gone]
         self._seal_if_done(file)
 
-    def _seal_if_done(self, file: OpenFile) -> None:
+    def _seal_if_done(self, file: PendingFile) -> None:
         # Not after a failure inside: the file must be read again next time.
         if file.seal and not file.outstanding and not file.failed:
             sources = sorted(file.seen)
@@ -189,7 +190,7 @@ class Ingest:
     def _compare(self, stream: DocumentStream[str]) -> None:
         """Take the group's documents apart into what the store has and what must be embedded."""
         group, self._group = self._group, []
-        stored = self._reuse.points(
+        stored = self._stored_points.by_source(
             [
                 document.source
                 for task, _, document in group
@@ -212,13 +213,13 @@ class Ingest:
                 raise over
             self._drain(stream)  # it was only estimated: its bill may leave room
 
-    def _affordable(self, assemblies: list[Assembly]) -> tuple[int, BudgetReached | None]:
+    def _affordable(self, assemblies: list[PendingDocument]) -> tuple[int, BudgetReached | None]:
         """How many of them, from the first on, the budget has room for."""
         if not self._ledger.limited:
             return len(assemblies), None
         hashes = {a.document.chunks[o].hash for a in assemblies for o in a.needed}
         here = hashes & (self._waiting.keys() | self._writer.recent.keys())
-        known = here | self._reuse.known(hashes - here)
+        known = here | self._stored_points.embedded(hashes - here)
         for count, assembly in enumerate(assemblies):
             try:
                 self._ledger.take(assembly.document.source, assembly.tokens(known))
@@ -227,7 +228,7 @@ class Ingest:
             known.update(assembly.document.chunks[o].hash for o in assembly.needed)
         return len(assemblies), None
 
-    def _take_up(self, assemblies: list[Assembly], stream: DocumentStream[str]) -> None:
+    def _take_up(self, assemblies: list[PendingDocument], stream: DocumentStream[str]) -> None:
         needed = [(assembly, ordinal) for assembly in assemblies for ordinal in assembly.needed]
         for assembly in assemblies:
             self.report.chunks.reused += len(assembly.document.chunks) - len(assembly.needed)
@@ -239,17 +240,17 @@ class Ingest:
     def _assembly(
         self,
         task: WorkItem,
-        file: OpenFile,
+        file: PendingFile,
         document: PreparedDocument,
         stored: Mapping[str, Payload] | None,
-    ) -> Assembly:
+    ) -> PendingDocument:
         # A record of a file stands only when the file is sealed.
         own = document.source == task.stat.file
         stat = task.stat if own else task.stat._replace(size=-1, mtime_ns=-1)
         rows = payloads(document, stat, recipe=task.recipe, parts=1 if own else 0)
         ids = point_ids(self._space, document.source, [c.hash for c in document.chunks] or [""])
         for warning in document.warnings:
-            self.report.warn(document.source, warning)
+            self.report.add_warning(document.source, warning)
         new = not any(d.source == document.source and d.digest for d in task.stored)
         if new:
             self.report.documents.added += 1
@@ -257,14 +258,16 @@ class Ingest:
         else:
             self.report.documents.updated += 1
         damaged = self._damage.rewrite
-        return Assembly(document, file, rows, ids, stored or {}, damaged, new=new)
+        return PendingDocument(document, file, rows, ids, stored or {}, damaged, new=new)
 
-    def _obtain(self, needed: list[tuple[Assembly, int]], stream: DocumentStream[str]) -> None:
+    def _obtain(
+        self, needed: list[tuple[PendingDocument, int]], stream: DocumentStream[str]
+    ) -> None:
         """Find the vectors of these chunks in the store or in this run, else send the texts."""
         hashes = {assembly.document.chunks[ordinal].hash for assembly, ordinal in needed}
         recent = self._writer.recent
-        found = recent | self._reuse.vectors(hashes - self._waiting.keys() - recent.keys())
-        send: list[tuple[Assembly, int]] = []
+        found = recent | self._stored_points.vectors(hashes - self._waiting.keys() - recent.keys())
+        send: list[tuple[PendingDocument, int]] = []
         # First all that is known, then the sending: results that come in while
         # sending may be written, and leave both `_waiting` and `recent`.
         for assembly, ordinal in needed:
@@ -281,11 +284,11 @@ class Ingest:
         self._send(send, stream)
         self._writer.flush_if_due()
 
-    def _send(self, chunks: list[tuple[Assembly, int]], stream: DocumentStream[str]) -> None:
+    def _send(self, chunks: list[tuple[PendingDocument, int]], stream: DocumentStream[str]) -> None:
         """Send texts to be embedded; in late chunking the windows that they are in."""
         sent: set[tuple[int, int]] = set()
         for assembly, ordinal in chunks:
-            self._stop.check()
+            self._cancellation.raise_if_cancelled()
             chunk = assembly.document.chunks[ordinal]
             if chunk.window is None:
                 stream.add(chunk.hash, chunk.sent, chunk.sent_tokens)
@@ -313,20 +316,20 @@ class Ingest:
                 self._place(assembly, ordinal, outcome)
         self._writer.flush_if_due()
 
-    def _place(self, assembly: Assembly, ordinal: int, vector: Vector) -> None:
+    def _place(self, assembly: PendingDocument, ordinal: int, vector: Vector) -> None:
         if assembly.failed:
             return
         assembly.place(ordinal, vector, self._writer)
         if assembly.missing == 0:
             self._finish(assembly)
 
-    def _finish(self, assembly: Assembly) -> None:
+    def _finish(self, assembly: PendingDocument) -> None:
         assembly.finish(self._writer)
         assembly.file.outstanding -= 1
         self._seal_if_done(assembly.file)
         self._count_if_done(assembly.file)
 
-    def _refused(self, assembly: Assembly, ordinal: int, error: DocumentError) -> None:
+    def _refused(self, assembly: PendingDocument, ordinal: int, error: DocumentError) -> None:
         """The backend will not take a chunk: its document keeps what it had."""
         if assembly.failed:
             return
@@ -338,7 +341,7 @@ class Ingest:
         assembly.file.outstanding -= 1
         self._count_if_done(assembly.file)
 
-    def _uncount(self, assembly: Assembly) -> None:
+    def _uncount(self, assembly: PendingDocument) -> None:
         """A document that was counted as added or updated is neither."""
         if assembly.new:
             self.report.documents.added -= 1
@@ -360,7 +363,7 @@ class Ingest:
         whole = [document for document in gone if document.digest]
         renamed = renames(whole, self._added)
         check_removal(len(whole) - renamed, len(state.documents), share)
-        self._stop.check()
+        self._cancellation.raise_if_cancelled()
         self._writer.drop_documents([document.source for document in gone])
         self._writer.flush()
         documents = self.report.documents
@@ -372,9 +375,11 @@ class Ingest:
         self.report.chunks.deleted = self._writer.deleted
 
 
-def _portions(needed: list[tuple[Assembly, int]]) -> Iterator[list[tuple[Assembly, int]]]:
+def _portions(
+    needed: list[tuple[PendingDocument, int]],
+) -> Iterator[list[tuple[PendingDocument, int]]]:
     """Chunks to look up at a time; those of one window stay together."""
-    portion: list[tuple[Assembly, int]] = []
+    portion: list[tuple[PendingDocument, int]] = []
     before: tuple[int, int | None] | None = None
     for assembly, ordinal in needed:
         window = assembly.document.chunks[ordinal].window

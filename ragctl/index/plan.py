@@ -30,14 +30,14 @@ class WorkItem:
 class Plan:
     """`unchanged`: documents that stand. `removed`: sources whose points go, last of all."""
 
-    tasks: tuple[WorkItem, ...]
+    work_items: tuple[WorkItem, ...]
     unchanged: int
     removed: tuple[Stored, ...]
     elsewhere: int  # documents of other roots, left alone
 
     @property
-    def nothing_to_do(self) -> bool:
-        return not self.tasks and not self.removed
+    def is_empty(self) -> bool:
+        return not self.work_items and not self.removed
 
 
 def make_plan(
@@ -47,18 +47,18 @@ def make_plan(
     *,
     scopes: frozenset[str] = frozenset(),
     keep: Callable[[str], bool] = lambda _: False,
-    looked_at: Callable[[str], bool] = lambda _: True,
+    selected: Callable[[str], bool] = lambda _: True,
 ) -> Plan:
     """Compare the files there are with the documents there are.
 
     `recipe`: of a file. `scopes`: roots that were looked at whole, so that
     what was not found there is gone; empty when nothing may be removed.
-    `keep`: files to leave alone though not found. `looked_at`: the only files that
+    `keep`: files to leave alone though not found. `selected`: the only files that
     this run has to do with.
     """
-    tasks: list[WorkItem] = []
+    work_items: list[WorkItem] = []
     unchanged = 0
-    present = {stat.file for stat in found if looked_at(stat.file)}
+    present = {stat.file for stat in found if selected(stat.file)}
     for stat in found:
         if stat.file not in present:
             continue
@@ -68,10 +68,10 @@ def make_plan(
         if why is None:
             unchanged += len(stored)
         else:
-            tasks.append(WorkItem(stat, wanted, why, stored))
+            work_items.append(WorkItem(stat, wanted, why, stored))
     gone = [d for d in state.documents.values() if d.file not in present and not keep(d.file)]
-    removed = tuple(d for d in gone if d.root in scopes and looked_at(d.file))
-    return Plan(tuple(tasks), unchanged, removed, elsewhere=len(gone) - len(removed))
+    removed = tuple(d for d in gone if d.root in scopes and selected(d.file))
+    return Plan(tuple(work_items), unchanged, removed, elsewhere=len(gone) - len(removed))
 
 
 def _why(stat: FileStat, recipe: str, stored: tuple[Stored, ...]) -> str | None:
@@ -94,7 +94,7 @@ def check_prune(plan: Plan, state: State, share: float) -> None:
     the same ones is not counted; `check_removal` looks again when contents are known.
     """
     arriving = Counter(
-        (task.stat.size, task.stat.mtime_ns) for task in plan.tasks if task.why == "new"
+        (work.stat.size, work.stat.mtime_ns) for work in plan.work_items if work.why == "new"
     )
     documents = Counter(d.file for d in plan.removed)
     going = 0

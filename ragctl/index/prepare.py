@@ -23,7 +23,7 @@ from ragctl.index.plan import WorkItem
 from ragctl.index.windows import windows
 from ragctl.lexical.bm25 import Sparse, SparseConfig
 from ragctl.lexical.languages import detect
-from ragctl.loaders import LoadOptions, format_of, load
+from ragctl.loaders import LoadOptions, load
 from ragctl.records import Chunk, Document, Json
 from ragctl.workers import Pool
 
@@ -65,47 +65,7 @@ class ProcessLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
-    """What one source says of its files."""
-
-    options: LoadOptions
-    meta: Mapping[str, Json]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What decides a document's chunks, apart from its content. `sources` as in the pipeline."""
-
-    sources: tuple[Loading, ...]
-    size: int
-    overlap: int
-    languages: tuple[str, ...] = ()
-    window: int | None = None
-    sparse: SparseConfig | None = None
-
-    def job(self, task: WorkItem) -> Job:
-        """The work that a task of the plan is."""
-        kind = format_of(task.stat.file)
-        source = self.sources[task.stat.origin]
-        return Job(
-            path=Path(task.stat.path),
-            file=task.stat.file,
-            recipe=task.recipe,
-            options=source.options,
-            size=self.size,
-            overlap=self.overlap,
-            meta=source.meta,
-            languages=self.languages,
-            known=task.known,
-            lines=kind is not None and kind.lines,
-            many=kind is not None and kind.many,
-            window=self.window,
-            sparse=self.sparse,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Same:
+class UnchangedDocument:
     """A document whose content is the one in the store."""
 
     source: str
@@ -120,12 +80,12 @@ class FileEnd:
     failed: int
 
 
-Item = PreparedDocument | Same | DocumentError | FileEnd
+Item = PreparedDocument | UnchangedDocument | DocumentError | FileEnd
 
 
-def parsers(limits: ProcessLimits, tasks: Sequence[WorkItem]) -> Pool:
+def parsers(limits: ProcessLimits, work_items: Sequence[WorkItem]) -> Pool:
     """The processes in which files are prepared, no more than pay for their start."""
-    size = sum(task.stat.size for task in tasks)
+    size = sum(work.stat.size for work in work_items)
     return Pool(
         f"{__name__}:prepare",
         workers=min(limits.workers, 1 + size // _WORTH),
@@ -152,7 +112,7 @@ def prepare(job: Job) -> Iterator[Item]:
     else:
         found = digest(_file_hash(job), job.recipe.encode("ascii"))
         if job.known.get(job.file) == found:
-            yield Same(job.file, found)
+            yield UnchangedDocument(job.file, found)
         else:
             for item in load(job.path, job.file, job.options):
                 failed += isinstance(item, DocumentError)
@@ -179,7 +139,7 @@ def _record(document: Document, job: Job) -> Item:
     )
     found = digest(content.encode("utf-8"), job.recipe.encode("ascii"))
     if job.known.get(document.source) == found:
-        return Same(document.source, found)
+        return UnchangedDocument(document.source, found)
     return _prepared(document, found, job)
 
 

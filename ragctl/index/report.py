@@ -31,12 +31,12 @@ class Chunks:
 
 @dataclass(frozen=True, slots=True)
 class DocumentFailure:
-    """`file`: of the document, where the run had one to read. `waits`: it was not tried again."""
+    """`file`: of the document, where the run had one to read. `postponed`: not tried again."""
 
     source: str
     error: str
     file: str | None = None
-    waits: bool = False
+    postponed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,13 @@ class Report:
     stages: dict[str, float] = field(default_factory=dict)  # seconds; reading, embedding and
     seconds: float = 0.0  # writing overlap
 
-    def fail(self, source: str, error: str, file: str | None = None, waits: bool = False) -> None:
+    def add_failure(
+        self, source: str, error: str, file: str | None = None, postponed: bool = False
+    ) -> None:
         self.documents.failed += 1
-        self.failures.append(DocumentFailure(source, error, file, waits))
+        self.failures.append(DocumentFailure(source, error, file, postponed))
 
-    def failed_beyond(self, percent: float) -> bool:
+    def failed_more_than(self, percent: float) -> bool:
         """Whether more than that share of the documents failed; at 0, whether any did."""
         done = self.documents
         stand = done.added + done.updated + done.renamed + done.unchanged
@@ -105,15 +107,15 @@ class Report:
         finally:
             self.stages[name] = self.stages.get(name, 0.0) + time.monotonic() - began
 
-    def warn(self, source: str, text: str) -> None:
+    def add_warning(self, source: str, text: str) -> None:
         self.warnings.append(DocumentFailure(source, text))
 
-    def bill(self, bill: UsageTotals) -> None:
+    def set_usage(self, bill: UsageTotals) -> None:
         """Take over what was sent to whom and at what price. A backend never asked is left out."""
         self.requests = bill.requests
         self.tokens = bill.tokens
         self.cost = bill.cost
-        self.backends = [account.to_json() for account in bill.accounts if account.requests]
+        self.backends = [account.to_json() for account in bill.usages if account.requests]
 
     def to_json(self) -> dict[str, Json]:
         whole: dict[str, Json] = {
@@ -128,7 +130,8 @@ class Report:
             "cost": None if self.cost is None else round(self.cost, 8),
             "backends": list(self.backends),
             "failures": [
-                {"source": f.source, "error": f.error, "waiting": f.waits} for f in self.failures
+                {"source": f.source, "error": f.error, "waiting": f.postponed}
+                for f in self.failures
             ],
             "warnings": [{"source": w.source, "warning": w.error} for w in self.warnings],
             "skipped": self.skipped,

@@ -11,18 +11,19 @@ from ragctl.collection import origin
 from ragctl.embedding.base import Embedder
 from ragctl.errors import BudgetReached, IdentityMismatch
 from ragctl.index import failures
-from ragctl.index.budget import Ledger
-from ragctl.index.estimate import Estimate
-from ragctl.index.forecast import forecast
+from ragctl.index.budget import BudgetTracker
+from ragctl.index.cancellation import Cancellation
+from ragctl.index.dry_run import DryRun
+from ragctl.index.embedder import add_canary, connect_for, effective_embedding
+from ragctl.index.estimate import estimate_backends
 from ragctl.index.ingest import Ingest
 from ragctl.index.plan import Plan
+from ragctl.index.planning import RunPlan, plan_run
 from ragctl.index.prepare import ProcessLimits, parsers
 from ragctl.index.report import Progress, Report
-from ragctl.index.saved import SavedPlan
+from ragctl.index.saved_plan import SavedPlan
 from ragctl.index.scan import Scan, scan
-from ragctl.index.stop import Stop
-from ragctl.index.survey import Survey, connect_for, settled, survey, with_canary
-from ragctl.index.verify import Damage, inspect
+from ragctl.index.verify import Damage, inspect_collection
 from ragctl.pipeline import Pipeline
 from ragctl.records import Notify, ignore
 from ragctl.stores.base import Collection, Store
@@ -37,7 +38,7 @@ def _quiet(plan: Plan, found: Scan) -> None:
 class Run:
     """One run of a pipeline. Once there is a `report`, it is true at any moment.
 
-    `waiting` is told when another run is waited for. `saved`: apply this plan exactly,
+    `on_wait` is told when another run is waited for. `saved`: apply this plan exactly,
     or refuse. `repair`: look at every point first,
     and embed again what is damaged. `clock`: seconds since 1970.
     """
@@ -45,10 +46,10 @@ class Run:
     pipeline: Pipeline
     store: Store
     environ: Mapping[str, str]
-    stop: Stop = field(default_factory=Stop)
+    cancellation: Cancellation = field(default_factory=Cancellation)
     progress: Progress = field(default_factory=Progress)
-    planned: Callable[[Plan, Scan], None] = _quiet
-    waiting: Notify = ignore
+    on_plan: Callable[[Plan, Scan], None] = _quiet
+    on_wait: Notify = ignore
     saved: SavedPlan | None = None
     repair: bool = False
     clock: Callable[[], float] = time.time
@@ -63,9 +64,9 @@ class Run:
         scanned = time.monotonic() - started
         with ExitStack() as stack:
             patience = math.inf if pipeline.wait else 0.0
-            with self.stop.waiting():  # may be long
+            with self.cancellation.interruptible():  # may be long
                 stack.enter_context(
-                    self.store.lock(pipeline.collection, patience=patience, waiting=self.waiting)
+                    self.store.lock(pipeline.collection, patience=patience, waiting=self.on_wait)
                 )
             collection = self.store.open(pipeline.collection)
             if collection is not None:
@@ -74,70 +75,70 @@ class Run:
             stack.callback(embedder.close)
             self.report = report = Report(pipeline.collection, embedder.identity)
             report.stages["scan"] = scanned
-            ledger = Ledger(pipeline.budget, embedder.usage, collection, now)
-            surveyed: Survey | None = None
+            ledger = BudgetTracker(pipeline.budget, embedder.usage, collection, now)
+            run_plan: RunPlan | None = None
             ended = False
             try:
                 if self.repair and collection is not None:
                     with report.stage("verify"):
-                        self.damage = inspect(collection)
+                        self.damage = inspect_collection(collection)
                 with report.stage("plan"):
-                    surveyed = self._survey(found, collection, embedder, now)
-                self._begin(report, surveyed, found)
-                pool = stack.enter_context(parsers(self._limits(), surveyed.plan.tasks))
-                pool.warm(len(surveyed.plan.tasks))
-                if surveyed.plan.tasks:
+                    run_plan = self._plan_run(found, collection, embedder, now)
+                self._begin(report, run_plan, found)
+                pool = stack.enter_context(parsers(self._limits(), run_plan.plan.work_items))
+                pool.warm(len(run_plan.plan.work_items))
+                if run_plan.plan.work_items:
                     embedder.warm()
                 if collection is None:
                     ledger.check()
-                    collection = self._create(surveyed, embedder)
+                    collection = self._create(run_plan, embedder)
                     stack.callback(collection.close)
                     ledger.begin(collection)
                 collection.declare(pipeline.fields)
-                if not surveyed.plan.nothing_to_do or self.damage.strays:
-                    self._write(collection, embedder, surveyed, report, ledger, pool)
+                if not run_plan.plan.is_empty or self.damage.strays:
+                    self._write(collection, embedder, run_plan, report, ledger, pool)
                 ended = True
             finally:
-                report.bill(embedder.usage)
+                report.set_usage(embedder.usage)
                 self._tell(report, embedder)
-                if collection is not None and surveyed is not None:
-                    self._note(collection, surveyed, report, ledger, ended=ended, now=now)
+                if collection is not None and run_plan is not None:
+                    self._note(collection, run_plan, report, ledger, ended=ended, now=now)
                 report.seconds = time.monotonic() - started
         return report
 
-    def _survey(
+    def _plan_run(
         self, found: Scan, collection: Collection | None, embedder: Embedder, now: float
-    ) -> Survey:
+    ) -> RunPlan:
         asof = now if self.saved is None else self.saved.made
         damaged = frozenset(self.damage.documents)
-        surveyed = survey(self.pipeline, found, collection, embedder, now=asof, damaged=damaged)
+        run_plan = plan_run(self.pipeline, found, collection, embedder, now=asof, damaged=damaged)
         if self.saved is not None and self.report is not None:
-            self.saved.check(self.report, surveyed)
-        return surveyed
+            self.saved.check(self.report, run_plan)
+        return run_plan
 
-    def _create(self, surveyed: Survey, embedder: Embedder) -> Collection:
-        with self.stop.waiting():
-            settings = with_canary(surveyed.settings, embedder)
+    def _create(self, run_plan: RunPlan, embedder: Embedder) -> Collection:
+        with self.cancellation.interruptible():
+            settings = add_canary(run_plan.settings, embedder)
         return self.store.create(self.pipeline.collection, settings)
 
     def _note(
         self,
         collection: Collection,
-        surveyed: Survey,
+        run_plan: RunPlan,
         report: Report,
-        ledger: Ledger,
+        ledger: BudgetTracker,
         *,
         ended: bool,
         now: float,
     ) -> None:
         """Keep in the collection what later runs must know: failures, and what was spent."""
-        notes = failures.noted(
-            surveyed.known,
-            surveyed.plan.tasks,
+        notes = failures.failures_note(
+            run_plan.failed_before,
+            run_plan.plan.work_items,
             report.failures,
-            terms=surveyed.terms,
-            held=surveyed.held,
-            looked_at=surveyed.looked_at,
+            terms=run_plan.run_digest,
+            postponed=run_plan.postponed,
+            in_scope=run_plan.in_scope,
             ended=ended,
             now=now,
         )
@@ -150,15 +151,17 @@ class Run:
 
     def _tell(self, report: Report, embedder: Embedder) -> None:
         """Warn of what the backends did that nobody would see in the counts."""
-        accounts = embedder.usage.accounts
+        accounts = embedder.usage.usages
         if len(accounts) > 1:  # of one alone the error itself tells
             for failure in embedder.failures:
-                report.warn("backend", failure)
+                report.add_warning("backend", failure)
         for account in accounts:
             if account.cut:
-                report.warn(account.name, f"{account.cut} texts were cut to the model's context")
+                report.add_warning(
+                    account.name, f"{account.cut} texts were cut to the model's context"
+                )
 
-    def estimate(self) -> Report:
+    def dry_run(self) -> Report:
         """What `ingest` would do and send; nothing is written, no backend asked.
 
         Raises IdentityMismatch, after the report says what it would take to embed
@@ -185,72 +188,74 @@ class Run:
             self.report = report = Report(pipeline.collection, embedder.identity)
             report.stages["scan"] = scanned
             with report.stage("plan"):
-                surveyed = survey(pipeline, found, collection, embedder, now=now)
-            self._begin(report, surveyed, found)
+                run_plan = plan_run(pipeline, found, collection, embedder, now=now)
+            self._begin(report, run_plan, found)
             with report.stage("read"):
-                estimate = Estimate(
-                    collection, surveyed, report, why_new="a new model" if mismatch else ""
+                estimate = DryRun(
+                    collection, run_plan, report, why_new="a new model" if mismatch else ""
                 )
-                estimate.read(self._limits(), self.progress, self.stop)
+                estimate.read(self._limits(), self.progress, self.cancellation)
                 report.size = estimate.size(server="://" in pipeline.store)
             self._forecast(report, collection, embedder, now)
             report.seconds = time.monotonic() - started
         if mismatch is not None:
             raise mismatch
-        return report, SavedPlan.of(pipeline, report, surveyed, now)
+        return report, SavedPlan.of(pipeline, report, run_plan, now)
 
     def _forecast(
         self, report: Report, collection: Collection | None, embedder: Embedder, now: float
     ) -> None:
         """The price and the time of a plan at each backend, and whether the budget has room."""
-        accounts = embedder.usage.accounts
+        accounts = embedder.usage.usages
         model = embedder.model
-        backends = settled(self.pipeline, collection).backends or (BackendConfig(),)
-        rows = [config.row(self.pipeline.catalog, model.name) for config in backends]
-        report.backends = list(forecast(rows, accounts, report.chunks.embedded, report.tokens))
+        backends = effective_embedding(self.pipeline, collection).backends or (BackendConfig(),)
+        rows = [config.resolve(self.pipeline.catalog, model.name) for config in backends]
+        report.backends = list(
+            estimate_backends(rows, accounts, report.chunks.embedded, report.tokens)
+        )
         if accounts[0].price is not None:
             report.cost = report.tokens * accounts[0].price / 1e6
         try:
-            Ledger(self.pipeline.budget, embedder.usage, collection, now).take(
+            BudgetTracker(self.pipeline.budget, embedder.usage, collection, now).take(
                 "all of it", report.tokens
             )
         except BudgetReached as over:
-            report.warn("budget", str(over))
+            report.add_warning("budget", str(over))
 
-    def _begin(self, report: Report, surveyed: Survey, found: Scan) -> None:
-        for source, error in (*surveyed.failures, *surveyed.conflicts):
-            report.fail(source, error)
-        for failed in surveyed.held:
-            for failure in failures.told(failed):
-                report.fail(failure.source, failure.error, failure.file, failure.waits)
-        for advice in surveyed.advice:
-            report.warn(str(report.identity["model"]), advice)
+    def _begin(self, report: Report, run_plan: RunPlan, found: Scan) -> None:
+        for source, error in (*run_plan.scan_failures, *run_plan.conflicts):
+            report.add_failure(source, error)
+        for failed in run_plan.postponed:
+            for failure in failures.describe(failed):
+                report.add_failure(failure.source, failure.error, failure.file, failure.postponed)
+        for advice in run_plan.warnings:
+            report.add_warning(str(report.identity["model"]), advice)
         report.skipped = found.unknown
-        report.documents.unchanged = surveyed.plan.unchanged
-        report.elsewhere = surveyed.plan.elsewhere
-        self.planned(surveyed.plan, found)
+        report.documents.unchanged = run_plan.plan.unchanged
+        report.elsewhere = run_plan.plan.elsewhere
+        self.on_plan(run_plan.plan, found)
 
     def _write(
         self,
         collection: Collection,
         embedder: Embedder,
-        surveyed: Survey,
+        run_plan: RunPlan,
         report: Report,
-        ledger: Ledger,
+        ledger: BudgetTracker,
         pool: Pool,
     ) -> None:
         Ingest(
             collection,
             embedder,
-            replace(surveyed.recipe, sparse=origin.sparse_of(collection).config),
+            replace(run_plan.recipe, sparse=origin.sparse_of(collection).config),
             report,
             ledger=ledger,
-            stop=self.stop,
+            cancellation=self.cancellation,
             progress=self.progress,
             damage=self.damage,
         ).run(
-            surveyed.plan,
-            surveyed.state,
+            run_plan.plan,
+            run_plan.state,
             pool,
             prune_share=self.pipeline.prune_limit / 100 if self.pipeline.prune else None,
         )

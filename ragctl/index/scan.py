@@ -34,7 +34,7 @@ def scan(pipeline: Pipeline) -> Scan:
     """
     found = Scan()
     for number, source in enumerate(pipeline.sources):
-        files = look(source, number, found)
+        files = scan_source(source, number, found)
         _refuse_unread(pipeline, found)
         if not files and not (pipeline.prune and pipeline.prune_limit >= 100):
             raise PruneRefused(
@@ -52,7 +52,7 @@ def scan(pipeline: Pipeline) -> Scan:
     return found
 
 
-def look(source: Source, number: int, found: Scan) -> list[FileStat]:
+def scan_source(source: Source, number: int, found: Scan) -> list[FileStat]:
     """The files of one source, `number` in its pipeline; `found` gets all else that was seen.
 
     Raises PruneRefused for a root that is missing, UsageError for a file that nothing reads.

@@ -64,7 +64,7 @@ class Damage:
             self.documents.add(source)
 
 
-def inspect(collection: Collection) -> Damage:
+def inspect_collection(collection: Collection) -> Damage:
     """Read every point with its vectors. Nothing is written."""
     inspection = _Inspection(collection)
     for point in collection.scroll(vectors=True):

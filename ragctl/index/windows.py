@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ragctl.records import Chunk
 
-TEXTS = 256
+MAX_WINDOW_CHUNKS = 256
 """Chunks of a window, at most: those of a request that every host takes."""
 
 
@@ -17,7 +17,7 @@ def windows(chunks: Sequence[Chunk], budget: int) -> list[range]:
     """Return the windows of a document's chunks, in order: every chunk is in one.
 
     `budget` is in tokens as the chunks count them. Only a chunk larger than it
-    makes a window larger than it. None has more than TEXTS chunks.
+    makes a window larger than it. None has more than MAX_WINDOW_CHUNKS chunks.
     """
     units = _units(chunks, range(len(chunks)), budget, level=0)
     found: list[range] = []
@@ -50,4 +50,4 @@ def _units(chunks: Sequence[Chunk], span: range, budget: int, level: int) -> lis
 
 
 def _fits(chunks: Sequence[Chunk], span: range, budget: int) -> bool:
-    return len(span) <= TEXTS and sum(chunks[n].tokens for n in span) <= budget
+    return len(span) <= MAX_WINDOW_CHUNKS and sum(chunks[n].tokens for n in span) <= budget

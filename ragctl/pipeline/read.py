@@ -165,7 +165,7 @@ def _choice(row: Table, keys: Sequence[KeySpec], reader: Reader) -> BackendConfi
                 "base_url", "is no http or https address alone once its variables are put in"
             ) from None
     return BackendConfig(
-        backend=told["backend"],
+        name=told["backend"],
         base_url=url,
         weights=str(Path(weights).absolute()) if weights else None,
         key_command=told["key_command"] or (),
@@ -180,15 +180,15 @@ def _check_names(table: Table, rows: list[Table], embedding: Embedding, catalog:
     """Models, sizes, tasks and backends that nobody knows, or that do not go together."""
     if embedding.model is None:  # the collection says which
         for row, config in zip(rows, embedding.backends, strict=True):
-            if config.backend is not None:
-                checked(row, "backend", catalog.backend, config.backend)
+            if config.name is not None:
+                checked(row, "backend", catalog.backend, config.name)
         return
     model = checked(table, "model", catalog.model, embedding.model)
     checked(table, "dimension", model.size, embedding.dim)
     checked(table, "task", model.for_task, embedding.task)
     for row, config in zip(rows, embedding.backends, strict=True):
         name = "backend" if row.has("backend") else "model"
-        checked(row, name, config.row, catalog, embedding.model, embedding.task)
+        checked(row, name, config.resolve, catalog, embedding.model, embedding.task)
 
 
 def _check_chunks(top: Table, told: dict[str, Any]) -> None:

@@ -10,21 +10,21 @@ from ragctl.stores.base import Collection
 _SOME = 256  # values in one filter, and vectors looked up at a time
 
 
-class Reuse:
+class StoredPoints:
     """Looks things up in a collection. `distrusted`: ids of points whose vectors nobody may use."""
 
     def __init__(self, collection: Collection, distrusted: Values[str]) -> None:
         self._collection = collection
         self._distrusted = distrusted
 
-    def points(self, sources: Sequence[str]) -> dict[str, dict[str, Payload]]:
+    def by_source(self, sources: Sequence[str]) -> dict[str, dict[str, Payload]]:
         """The payloads of each document's points, by source and id."""
         found: dict[str, dict[str, Payload]] = {source: {} for source in sources}
         for point in self._lookup("source", sources):
             found[str(point.payload["source"])][point.id] = point.payload
         return found
 
-    def known(self, hashes: Values[str]) -> set[str]:
+    def embedded(self, hashes: Values[str]) -> set[str]:
         """Those of the texts whose vectors are there."""
         return {
             str(point.payload["text_hash"])

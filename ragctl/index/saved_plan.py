@@ -8,8 +8,8 @@ from typing import Any, cast
 from ragctl.collection.points import digest
 from ragctl.errors import UsageError
 from ragctl.files import put
+from ragctl.index.planning import RunPlan
 from ragctl.index.report import Report
-from ragctl.index.survey import Survey
 from ragctl.pipeline import Pipeline
 from ragctl.records import Json
 
@@ -36,34 +36,34 @@ class SavedPlan:
     removed: list[str]
 
     @classmethod
-    def of(cls, pipeline: Pipeline, report: Report, surveyed: Survey, made: float) -> "SavedPlan":
+    def of(cls, pipeline: Pipeline, report: Report, run_plan: RunPlan, made: float) -> "SavedPlan":
         return cls(
             report.collection,
             made,
             list(pipeline.only),
             pipeline.retry_failed,
             dict(report.identity),
-            _state(surveyed),
-            _tasks(surveyed),
-            _removed(surveyed),
+            _state(run_plan),
+            _tasks(run_plan),
+            _removed(run_plan),
         )
 
-    def check(self, report: Report, surveyed: Survey) -> None:
+    def check(self, report: Report, run_plan: RunPlan) -> None:
         """Raises UsageError where what there is now is not what the plan was made of."""
         moved = []
         if self.collection != report.collection:
             moved.append(f"it is for collection {self.collection!r}, not {report.collection!r}")
         if self.identity != dict(report.identity):
             moved.append("the model, or how it is asked, is another")
-        tasks = _tasks(surveyed)
+        tasks = _tasks(run_plan)
         moved += [
             f"{file} {'changed' if file in tasks and file in self.tasks else 'came or went'}"
             for file in sorted(tasks.keys() | self.tasks.keys())
             if tasks.get(file) != self.tasks.get(file)
         ]
-        removed = set(_removed(surveyed)) ^ set(self.removed)
+        removed = set(_removed(run_plan)) ^ set(self.removed)
         moved += [f"{source} is gone, or there again" for source in sorted(removed)]
-        if self.state != _state(surveyed):
+        if self.state != _state(run_plan):
             moved.append("the collection has changed")
         if moved:
             more = f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""
@@ -111,7 +111,7 @@ def read_plan(path: Path) -> SavedPlan:
     return saved
 
 
-def _tasks(surveyed: Survey) -> dict[str, list[Json]]:
+def _tasks(run_plan: RunPlan) -> dict[str, list[Json]]:
     return {
         task.stat.file: [
             task.stat.root,
@@ -120,15 +120,15 @@ def _tasks(surveyed: Survey) -> dict[str, list[Json]]:
             task.recipe,
             task.why,
         ]
-        for task in surveyed.plan.tasks
+        for task in run_plan.plan.work_items
     }
 
 
-def _removed(surveyed: Survey) -> list[str]:
-    return sorted(document.source for document in surveyed.plan.removed)
+def _removed(run_plan: RunPlan) -> list[str]:
+    return sorted(document.source for document in run_plan.plan.removed)
 
 
-def _state(surveyed: Survey) -> str:
-    documents = surveyed.state.documents.values()
+def _state(run_plan: RunPlan) -> str:
+    documents = run_plan.state.documents.values()
     rows = sorted((d.source, d.digest, d.recipe, d.chunks, d.whole) for d in documents)
     return digest(json.dumps(cast(Json, rows)).encode())

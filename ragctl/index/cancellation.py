@@ -6,28 +6,28 @@ from contextlib import contextmanager
 from ragctl.errors import Interrupted
 
 
-class Stop:
+class Cancellation:
     """Set by a signal handler in the main thread; looked at by the run."""
 
     def __init__(self) -> None:
         self.requested = False
         self._waiting = False
 
-    def request(self) -> None:
+    def cancel(self) -> None:
         """Ask the run to end. While it only waits for a parser, it ends at once."""
         self.requested = True
         if self._waiting:
             self._waiting = False
             raise Interrupted("interrupted; run again to go on from here")
 
-    def check(self) -> None:
+    def raise_if_cancelled(self) -> None:
         if self.requested:
             raise Interrupted("interrupted; run again to go on from here")
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def interruptible(self) -> Iterator[None]:
         """Around a wait that may be cut short without losing anything."""
-        self.check()
+        self.raise_if_cancelled()
         self._waiting = True
         try:
             yield

@@ -10,7 +10,7 @@ from ragctl.records import Json
 
 
 @dataclass(slots=True)
-class OpenFile:
+class PendingFile:
     """A file being read. It is sealed once it was read whole and all its documents are written.
 
     `seal`: payload fields that all its documents get then. `restat`: a document
@@ -26,13 +26,13 @@ class OpenFile:
     seen: set[str] = field(default_factory=set)
 
 
-class Assembly:
+class PendingDocument:
     """One document: its points, those the store has, those that wait for a vector."""
 
     def __init__(
         self,
         document: PreparedDocument,
-        file: OpenFile,
+        file: PendingFile,
         rows: Sequence[dict[str, Json]],
         ids: Sequence[str],
         stored: Mapping[str, Payload],

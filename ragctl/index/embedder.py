@@ -1,0 +1,164 @@
+"""The embedder of a run, and the settings of a collection created with it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import cast
+
+from ragctl import chunking
+from ragctl.catalog import BackendConfig
+from ragctl.collection import origin
+from ragctl.collection.settings import Settings
+from ragctl.embedding import Embedder, Options, Patience, connect
+from ragctl.embedding.canary import THRESHOLD
+from ragctl.embedding.guard import RATIO
+from ragctl.errors import IdentityMismatch
+from ragctl.lexical.bm25 import SparseConfig
+from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline
+from ragctl.records import Json
+from ragctl.stores.base import Collection
+
+HEADING_TOKENS = 64
+"""Tokens of a short model context reserved for the heading path in front of a chunk."""
+
+
+def connect_for(
+    pipeline: Pipeline,
+    existing: Collection | None,
+    environ: Mapping[str, str],
+    *,
+    dry: bool = False,
+) -> Embedder:
+    """Connect to the pipeline's embedding model, or else to that of the existing collection.
+
+    With `dry` no backend will be called, so no API key or library is needed.
+    Raises IdentityMismatch if the embedder is not the one that made the collection.
+    """
+    embedding = effective_embedding(pipeline, existing)
+    embedder = connect(
+        embedding.model or MODEL,
+        dim=embedding.dim,
+        task=embedding.task,
+        backends=embedding.backends,
+        catalog=pipeline.catalog,
+        environ=environ,
+        patience=Patience(total=embedding.patience) if embedding.patience is not None else None,
+        options=Options(truncate=embedding.truncate, late_chunking=bool(embedding.late_chunking)),
+        canary=origin.canary(existing) if existing is not None else None,
+        threshold=THRESHOLD if embedding.canary is None else embedding.canary,
+        dry=dry,
+    )
+    if existing is not None:
+        try:
+            check_identity(existing, embedder)
+        except IdentityMismatch:
+            embedder.close()
+            raise
+    return embedder
+
+
+def effective_embedding(pipeline: Pipeline, existing: Collection | None) -> Embedding:
+    """Return the pipeline's embedding settings, completed from the existing collection.
+
+    Nothing is taken from a collection of another model.
+    """
+    embedding = pipeline.embedding
+    if existing is None:
+        return embedding
+    identity = existing.settings.identity
+    if embedding.model not in (None, identity["model"]):
+        return embedding
+    late = embedding.late_chunking
+    stored_backends = origin.backends(existing)
+    return replace(
+        embedding,
+        model=str(identity["model"]),
+        dim=embedding.dim or existing.settings.dim,
+        task=embedding.task or cast(str | None, existing.settings.origin.get("task")),
+        late_chunking=bool(identity["late_chunking"]) if late is None else late,
+        backends=origin.merged(embedding.backends, stored_backends, remote="://" in pipeline.store),
+    )
+
+
+def check_identity(collection: Collection, embedder: Embedder) -> None:
+    """Raise IdentityMismatch, naming both values of every difference, if the two differ."""
+    stored, current = collection.settings.identity, embedder.identity
+    differences = [
+        f"{key} {_show(stored.get(key))} ≠ {_show(current.get(key))}"
+        for key in {**stored, **current}
+        if stored.get(key) != current.get(key)
+    ]
+    if differences:
+        raise IdentityMismatch(
+            f"collection {collection.name!r} and this run differ in {'; '.join(differences)}. "
+            "Their vectors cannot be compared: use another --collection, or the collection's "
+            "own model"
+        )
+
+
+def _show(value: Json | None) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
+    """Return the settings of a new collection, without its canary (see `add_canary`)."""
+    backends = pipeline.embedding.backends or (BackendConfig(),)
+    return Settings(
+        dim=embedder.dim,
+        identity=embedder.identity,
+        sparse=SparseConfig(languages=pipeline.languages).to_json(),
+        origin={
+            "backends": [
+                config.with_default_name(embedder.model.backend).to_json() for config in backends
+            ],
+            "task": pipeline.embedding.task,
+            "chunk_size": pipeline.chunk_size or default_chunk_size(pipeline, embedder),
+            "overlap": OVERLAP if pipeline.overlap is None else pipeline.overlap,
+        },
+        fields=pipeline.fields,
+        quantization=pipeline.quantization,
+    )
+
+
+def add_canary(settings: Settings, embedder: Embedder) -> Settings:
+    """Return the settings with the model's canary vectors. Sends the canary texts."""
+    canary = embedder.canary()
+    if canary is None:
+        return settings
+    return replace(settings, origin={**settings.origin, "canary": canary.to_json()})
+
+
+def model_warnings(pipeline: Pipeline, embedder: Embedder) -> list[str]:
+    """Return what a user should know about the model before a collection is created with it."""
+    model, dim = embedder.model, embedder.dim
+    lines = []
+    backends = pipeline.embedding.backends or (BackendConfig(),)
+    rows = [config.resolve(pipeline.catalog, model.name) for config in backends]
+    if model.non_commercial and not all(row.licensed for row in rows):
+        lines.append(
+            f"its licence ({model.licence}) does not allow commercial use, unless through a "
+            "backend that licenses it, such as jina"
+        )
+    if model.trained and dim not in model.trained:
+        nearest = min(model.trained, key=lambda size: (abs(size - dim), size))
+        lines.append(
+            f"it was not trained at {dim} dimensions; the nearest trained size is {nearest}"
+        )
+    return lines
+
+
+def default_chunk_size(pipeline: Pipeline, embedder: Embedder) -> int:
+    """Return the default chunk size in tokens: CHUNK_SIZE, or less for a short context."""
+    context = context_limit(pipeline, embedder)
+    if context is None:
+        return CHUNK_SIZE
+    prompt = chunking.count(embedder.model.document.prompt or "")
+    return max(chunking.SMALLEST, min(CHUNK_SIZE, int(context / RATIO) - prompt - HEADING_TOKENS))
+
+
+def context_limit(pipeline: Pipeline, embedder: Embedder) -> int | None:
+    """Return the tokens that the model takes on every backend of the run; None if unknown."""
+    name = embedder.model.name
+    backends = pipeline.embedding.backends or (BackendConfig(),)
+    served = [config.resolve(pipeline.catalog, name).models[name].context for config in backends]
+    return min((size for size in (embedder.model.context, *served) if size), default=None)

@@ -1,0 +1,155 @@
+"""The plan of a run and everything that it was made from. Only reads."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ragctl.collection.points import FileStat, digest
+from ragctl.collection.settings import Settings
+from ragctl.collection.state import State, as_incomplete, read_state
+from ragctl.embedding import Embedder
+from ragctl.errors import UsageError
+from ragctl.index.embedder import model_warnings, new_settings
+from ragctl.index.failures import FailedFile, postpone, read_failures
+from ragctl.index.plan import Plan, check_prune, make_plan
+from ragctl.index.recipe import Recipe, make_recipe, recipe_digests
+from ragctl.index.scan import Scan
+from ragctl.loaders import matcher
+from ragctl.pipeline import Pipeline
+from ragctl.records import Json
+from ragctl.stores.base import Collection
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """The plan of a run, and what it was made from.
+
+    `settings`: of the collection, existing or to be created. `conflicts` (file, error):
+    files left alone because a document of another root has their name. `scan_failures`
+    (source, error): files and folders that could not be listed. `run_digest`: digest of
+    the run's settings that can make a document fail. `failed_before`: the files that
+    failed in earlier runs, by name; `postponed`: those of them not tried in this run.
+    `in_scope` tells whether this run looks at such a file at all. `warnings`: about the
+    model, if the collection is new.
+    """
+
+    settings: Settings
+    recipe: Recipe
+    state: State
+    plan: Plan
+    conflicts: tuple[tuple[str, str], ...]
+    scan_failures: tuple[tuple[str, str], ...]
+    run_digest: str
+    failed_before: Mapping[str, FailedFile]
+    postponed: tuple[FailedFile, ...]
+    in_scope: Callable[[FailedFile], bool]
+    warnings: tuple[str, ...] = ()
+
+
+def plan_run(
+    pipeline: Pipeline,
+    scanned: Scan,
+    existing: Collection | None,
+    embedder: Embedder,
+    *,
+    now: float,
+    damaged: frozenset[str] = frozenset(),
+) -> RunPlan:
+    """Compare the scanned files with the collection.
+
+    `now` (seconds since 1970) decides which failed documents are due. `damaged`:
+    sources of documents to treat as incomplete, whatever their marks say.
+    Raises PruneRefused if too many documents would be removed, UsageError or
+    IdentityMismatch for settings that do not fit the collection.
+    """
+    settings = existing.settings if existing else new_settings(pipeline, embedder)
+    _check_quantization(pipeline, settings)
+    recipe = make_recipe(pipeline, settings, embedder)
+    state = as_incomplete(read_state(existing) if existing else State(), damaged)
+    selected = matcher(pipeline.only, "--only")
+    conflicts = _conflicts(scanned.files, state)
+    conflicting = {file for file, _ in conflicts}
+    plan = make_plan(
+        [file for file in scanned.files if file.file not in conflicting],
+        state,
+        recipe_digests(recipe),
+        scopes=frozenset(scanned.scopes) if pipeline.prune else frozenset(),
+        keep={*conflicting, *(source for source, _ in scanned.failures)}.__contains__,
+        selected=selected,
+    )
+    check_prune(plan, state, pipeline.prune_limit / 100)
+    failed_before = read_failures(existing)
+    _check_only(
+        pipeline, selected, (*(f.file for f in scanned.files), *state.files, *failed_before)
+    )
+    run_digest = _run_digest(pipeline, embedder)
+    plan, postponed = postpone(
+        plan, {} if pipeline.retry_failed else failed_before, run_digest, now
+    )
+    roots = scanned.scopes | {file.root for file in scanned.files}
+    return RunPlan(
+        settings=settings,
+        recipe=recipe,
+        state=state,
+        plan=plan,
+        conflicts=tuple((file, error) for file, error in conflicts if selected(file)),
+        scan_failures=tuple(
+            (source, error) for source, error in scanned.failures if selected(source)
+        ),
+        run_digest=run_digest,
+        failed_before=failed_before,
+        postponed=tuple(postponed),
+        in_scope=lambda failed: failed.root in roots and selected(failed.file),
+        warnings=() if existing else tuple(model_warnings(pipeline, embedder)),
+    )
+
+
+def _check_quantization(pipeline: Pipeline, settings: Settings) -> None:
+    asked, stored = pipeline.quantization, settings.quantization
+    if asked not in (None, stored):
+        raise pipeline.wrong(
+            "quantization",
+            f"the collection was made with {stored or 'none'}, this run says {asked}; "
+            "leave it out, or use another --collection",
+        )
+
+
+def _run_digest(pipeline: Pipeline, embedder: Embedder) -> str:
+    """Return a digest of what, beside its content and recipe, can make a document fail."""
+    parsing = pipeline.parsing
+    parts: list[Json] = [
+        [usage.name for usage in embedder.usage.usages],
+        embedder.options.truncate,
+        pipeline.pdf_password is not None,
+        [parsing.timeout, parsing.memory_mb, parsing.max_file_mb],
+    ]
+    return digest(json.dumps(parts).encode())
+
+
+def _check_only(pipeline: Pipeline, selected: Callable[[str], bool], names: Iterable[str]) -> None:
+    """Raise UsageError for --only patterns that match nothing: they are misspelled."""
+    if pipeline.only and not any(map(selected, names)):
+        raise UsageError(
+            f"--only {' '.join(pipeline.only)} matches no file and no indexed document"
+        )
+
+
+def _conflicts(files: list[FileStat], state: State) -> list[tuple[str, str]]:
+    """Return the files whose name belongs to a document of another root that still exists."""
+    conflicts = []
+    for file in files:
+        for stored in state.files.get(file.file, ()):
+            if stored.root == file.root:
+                continue
+            other, this = Path(stored.root) / file.file, Path(file.root) / file.file
+            if other.is_file() and not other.samefile(this):
+                conflicts.append(
+                    (
+                        file.file,
+                        f"a document of this name is indexed from {stored.root} and still there; "
+                        "ingest the common parent folder, or use another --collection",
+                    )
+                )
+                break
+    return conflicts

@@ -1,0 +1,150 @@
+"""The recipe of a run: the loader and chunker settings that decide a document's chunks."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ragctl import chunking, loaders
+from ragctl.collection.points import CONTEXT, FileStat, digest
+from ragctl.collection.settings import Settings
+from ragctl.embedding import Embedder
+from ragctl.embedding.guard import RATIO
+from ragctl.errors import IdentityMismatch
+from ragctl.index.embedder import context_limit, default_chunk_size
+from ragctl.index.plan import WorkItem
+from ragctl.index.prepare import Job
+from ragctl.lexical.bm25 import SparseConfig
+from ragctl.loaders import LoadOptions, format_of
+from ragctl.pipeline import CHUNK_SIZE, OVERLAP, Pipeline, Source
+from ragctl.records import Json
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """The load options of one source, and the metadata added to each of its documents."""
+
+    options: LoadOptions
+    meta: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything apart from a document's content that decides its chunks.
+
+    `sources` are in the order of the pipeline. `size` and `overlap` are in tokens.
+    `languages`: the BM25 languages allowed; empty: any. `window`: tokens embedded in one
+    context in late chunking. `sparse`: compute BM25 vectors with this configuration;
+    None: do not compute them.
+    """
+
+    sources: tuple[SourceOptions, ...]
+    size: int
+    overlap: int
+    languages: tuple[str, ...] = ()
+    window: int | None = None
+    sparse: SparseConfig | None = None
+
+    def job(self, work: WorkItem) -> Job:
+        """Return the parsing job of one file of the plan."""
+        file_format = format_of(work.stat.file)
+        source = self.sources[work.stat.origin]
+        return Job(
+            path=Path(work.stat.path),
+            file=work.stat.file,
+            recipe=work.recipe,
+            options=source.options,
+            size=self.size,
+            overlap=self.overlap,
+            meta=source.meta,
+            languages=self.languages,
+            known=work.known,
+            lines=file_format is not None and file_format.lines,
+            many=file_format is not None and file_format.many,
+            window=self.window,
+            sparse=self.sparse,
+        )
+
+
+def make_recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> Recipe:
+    """Return the recipe of a run; what the pipeline leaves out comes from the collection.
+
+    Raises IdentityMismatch for other BM25 languages than the collection's, UsageError
+    for chunk settings that are invalid or do not fit the model.
+    """
+    stored = cast(dict[str, Any], settings.origin)
+    languages = SparseConfig.from_json(settings.sparse).languages
+    if pipeline.languages and tuple(pipeline.languages) != languages:
+        raise IdentityMismatch(
+            f"the collection's BM25 languages are {', '.join(languages) or 'detected'}, "
+            f"this run says {', '.join(pipeline.languages)}; leave them out, or use another "
+            "--collection"
+        )
+    size = pipeline.chunk_size or stored.get("chunk_size") or CHUNK_SIZE
+    overlap = pipeline.overlap if pipeline.overlap is not None else stored.get("overlap", OVERLAP)
+    chunking.recipe(size, overlap)  # refuses wrong sizes before anything is read
+    context = context_limit(pipeline, embedder)
+    if context is not None and size > context and not pipeline.embedding.truncate:
+        raise pipeline.wrong(
+            "chunking.size",
+            f"chunks of {size} tokens do not fit the {context} of {embedder.model.name}; "
+            f"use --chunk-size {default_chunk_size(pipeline, embedder)} or less",
+        )
+    window = None
+    if embedder.options.late_chunking:
+        if overlap:
+            raise pipeline.wrong(
+                "chunking.overlap",
+                "late chunking takes no overlap: each chunk is embedded in its document's context",
+            )
+        window = int((context or CHUNK_SIZE) / RATIO)
+    return Recipe(
+        sources=tuple(_source_options(pipeline, source) for source in pipeline.sources),
+        size=size,
+        overlap=overlap,
+        languages=languages,
+        window=window,
+    )
+
+
+def _source_options(pipeline: Pipeline, source: Source) -> SourceOptions:
+    """Return a source's settings; what it leaves out comes from the whole pipeline."""
+    parsing, fields = pipeline.parsing, source.jsonl_metadata
+    options = LoadOptions(
+        max_bytes=parsing.max_file_mb * 1_000_000,
+        encoding=source.encoding or parsing.encoding,
+        jsonl_text=source.jsonl_text or parsing.jsonl_text,
+        jsonl_id=source.jsonl_id or parsing.jsonl_id,
+        jsonl_metadata=parsing.jsonl_metadata if fields is None else fields,
+        pdf_password=pipeline.pdf_password,
+    )
+    return SourceOptions(options, {**pipeline.meta, **source.meta})
+
+
+def recipe_digests(recipe: Recipe) -> Callable[[FileStat], str]:
+    """Return a function from a file to the digest of all that decides the file's chunks.
+
+    The digest depends only on the file's source and suffix, and is computed once for each.
+    """
+    common: dict[str, Json] = {
+        "chunks": chunking.recipe(recipe.size, recipe.overlap),
+        "context": CONTEXT,
+        "languages": list(recipe.languages),
+    }
+    if recipe.window is not None:
+        common["window"] = recipe.window
+    cache: dict[tuple[int, str], str] = {}
+
+    def of_file(stat: FileStat) -> str:
+        file, source = stat.file, recipe.sources[stat.origin]
+        name = file[file.rfind("/") + 1 :]
+        dot = name.rfind(".")
+        kind = (stat.origin, name[dot:].lower() if dot > 0 else name)
+        if kind not in cache:
+            loader = loaders.recipe(file, source.options)
+            whole = {**common, "meta": dict(source.meta), "loader": loader}
+            cache[kind] = digest(json.dumps(whole, sort_keys=True).encode())
+        return cache[kind]
+
+    return of_file
