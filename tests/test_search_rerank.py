@@ -13,8 +13,8 @@ from ragctl.errors import BackendError, UsageError
 from ragctl.pipeline import read_pipeline
 from ragctl.records import Hit
 from ragctl.rerank.reranker import Reranker, connect_reranker, reranked
-from ragctl.search.ask import SearchOptions
 from ragctl.search.library import open_collection
+from ragctl.search.options import SearchOptions
 from tests.servers import faults
 from tests.servers.rerank import (
     SERVERS,

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ragctl.files import put
+from ragctl.files import replace_file
 from ragctl.index.report import Report
 from ragctl.notify import webhook
 from ragctl.pipeline import Reporting
@@ -119,7 +119,7 @@ def test_a_file_is_replaced_in_one_step_and_nothing_is_left(tmp_path: Path) -> N
     target.write_bytes(b"old")
     link.symlink_to(target)
     with target.open("rb") as reader:
-        put(link, b"new", 0o644)
+        replace_file(link, b"new", 0o644)
         assert reader.read() == b"old"  # who reads it already sees it whole
     assert target.read_bytes() == b"new"
     assert link.is_symlink()
@@ -133,7 +133,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     circle.symlink_to(circle)
     for path in (pipe, tmp_path, circle, tmp_path / "none" / "x", Path("a\0b")):
         with pytest.raises(OSError):
-            put(path, b"x")
+            replace_file(path, b"x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["circle", "pipe"]
 
 

@@ -222,6 +222,6 @@ def write(rows: Iterable[Mapping[str, Json]], path: Path) -> None:
     """One question a line. Raises UsageError."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     try:
-        files.put(path, text.encode("utf-8", "replace"))
+        files.replace_file(path, text.encode("utf-8", "replace"))
     except OSError as error:
         raise UsageError(f"--out {path}: cannot be written ({error})") from error

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ragctl.collection.points import digest
 from ragctl.errors import UsageError
-from ragctl.files import put
+from ragctl.files import replace_file
 from ragctl.index.planning import RunPlan
 from ragctl.index.report import Report
 from ragctl.pipeline import Pipeline
@@ -87,7 +87,7 @@ class SavedPlan:
             "report": report.to_json(),
         }
         try:
-            put(path, json.dumps(whole, ensure_ascii=False, indent=1).encode() + b"\n")
+            replace_file(path, json.dumps(whole, ensure_ascii=False, indent=1).encode() + b"\n")
         except OSError as error:
             raise UsageError(
                 f"{path}: the plan cannot be written ({error.strerror or error})"

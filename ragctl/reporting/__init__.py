@@ -5,7 +5,7 @@ None of them changes how the run ended: what cannot be told is one warning.
 
 from collections.abc import Callable
 
-from ragctl.files import put
+from ragctl.files import replace_file
 from ragctl.pipeline import Reporting
 from ragctl.reporting.outcome import RunOutcome
 
@@ -16,7 +16,7 @@ def tell(outcome: RunOutcome, reporting: Reporting, warn: Callable[[str], None])
     """Write the files and make the call that are asked for; `warn` of each that fails."""
     if reporting.report_file is not None:
         try:
-            put(reporting.report_file, outcome.document())
+            replace_file(reporting.report_file, outcome.document())
         except OSError as error:
             warn(f"the report was not written: {reporting.report_file}: {error.strerror or error}")
     if reporting.metrics_file is not None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ragctl.files import put
+from ragctl.files import replace_file
 from ragctl.reporting.outcome import RunOutcome
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def write(path: Path, outcome: RunOutcome) -> None:
 
     collection = _label(outcome.collection)
     succeeded = outcome.ended if outcome.succeeded else _last_success(path, collection)
-    put(path, generate_latest(_registry(outcome, collection, succeeded)), _READABLE)
+    replace_file(path, generate_latest(_registry(outcome, collection, succeeded)), _READABLE)
 
 
 def _registry(outcome: RunOutcome, collection: str, succeeded: float) -> "CollectorRegistry":

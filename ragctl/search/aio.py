@@ -45,7 +45,7 @@ class AsyncSearcher:
         self, texts: Iterable[str], options: SearchOptions
     ) -> AsyncIterator[SearchOutcome]:
         """Do the same as Searcher.search_many, with the same keyword arguments."""
-        outcomes = self._searcher.answers(texts, options)
+        outcomes = await self._run(partial(self._searcher.answers, texts, options))
         while batch := await self._run(partial(_next_batch, outcomes)):
             for outcome in batch:
                 yield outcome

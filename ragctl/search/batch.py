@@ -3,12 +3,16 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import islice
+from pathlib import Path
 from typing import BinaryIO, TextIO
 from urllib.parse import quote
 
-from ragctl.errors import DocumentError
+from ragctl.errors import DocumentError, UsageError
+from ragctl.files import replacing
 from ragctl.records import Hit, Json
 from ragctl.rerank.reranker import Reranker
 from ragctl.search.find import QUESTION_BATCH
@@ -174,3 +178,23 @@ def trec_lines(question: str, hits: Iterable[Hit]) -> Iterator[str]:
 
 def _trec_name(text: str) -> str:
     return re.sub(r"[\s%]", lambda match: quote(match[0]), text) or "-"
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[TextIO]:
+    """Open a file that is replaced when the block ends without error, and otherwise unchanged.
+
+    A path that is not a regular file (a pipe, a device) is written directly. Raises UsageError.
+    """
+    path = path.resolve()  # follows links
+    direct = path.exists() and not path.is_file()
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("wb") if direct else replacing(path))
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
+        text = TextIOWrapper(file, encoding="utf-8")
+        try:
+            yield text
+        finally:
+            text.detach()  # flushes; `file` is closed by its own context

@@ -132,9 +132,7 @@ class _Batch:
         hits = self._select(text, dense, sparse)
         return add_context(self._collection, hits, options.context, options.expand)
 
-    def _select(
-        self, text: str, dense: Vector | None, sparse: SparseVector | None
-    ) -> list[Hit]:
+    def _select(self, text: str, dense: Vector | None, sparse: SparseVector | None) -> list[Hit]:
         """Return the hits of the wanted page, reranked and grouped."""
         options = self._options
         if self._reranker is not None:

@@ -148,9 +148,7 @@ class Searcher:
         return outcome
 
     @takes_options
-    def search_many(
-        self, texts: Iterable[str], options: SearchOptions
-    ) -> Iterator[SearchOutcome]:
+    def search_many(self, texts: Iterable[str], options: SearchOptions) -> Iterator[SearchOutcome]:
         """Yield, for each question in order, its hits or the error that explains why it has none.
 
         The keyword arguments are those of `search`. Questions are taken from `texts` as they are

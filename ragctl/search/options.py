@@ -10,12 +10,15 @@ To add an option, add a field here and use it where it takes effect, usually in 
 (`query.py`).
 """
 
+# ruff: noqa: RUF009 - `option` declares a field, as `dataclasses.field` does
+
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache, wraps
 from types import UnionType
 from typing import (
+    TYPE_CHECKING,
     Any,
     Concatenate,
     Literal,
@@ -33,7 +36,9 @@ from typing import (
 from ragctl.collection.conditions import Condition, Where
 from ragctl.errors import OptionError
 from ragctl.search.where import parse_where
-from ragctl.stores.base import Fusion, Rescore
+
+if TYPE_CHECKING:
+    from ragctl.stores.base import Fusion, Rescore
 
 Mode = Literal["hybrid", "dense", "sparse"]
 Expand = Literal["section", "page", "document"]
@@ -138,8 +143,8 @@ class SearchOptions:
     )
     candidates: int | None = option(
         None,
-        "Candidates to rerank; each ranking also gives at least this many to the fusion.",
-        default_text=f"{RERANK_CANDIDATES}",
+        "Candidates to rerank, and to take from each ranking for the fusion.",
+        default_text=f"{RERANK_CANDIDATES} and 100",
         metavar="N",
         minimum=1,
         maximum=MAX_HITS,
@@ -236,9 +241,7 @@ class SearchOptions:
         },
         tunable=True,
     )
-    offset: int = option(
-        0, "Skip the first N hits.", metavar="N", minimum=0, maximum=MAX_HITS
-    )
+    offset: int = option(0, "Skip the first N hits.", metavar="N", minimum=0, maximum=MAX_HITS)
 
     def __post_init__(self) -> None:
         """Parse the filter and check every option. Raises OptionError."""
@@ -264,8 +267,10 @@ class SearchOptions:
         return cast(Where, self.where)
 
     @property
-    def rescoring(self) -> Rescore | None:
+    def rescoring(self) -> "Rescore | None":
         """How a quantised collection is searched; None: as the store does by default."""
+        from ragctl.stores.base import Rescore  # imports numpy, which --help does not need
+
         return Rescore.said(self.rescore, self.oversampling)
 
     def check_quantization(self, quantization: str | None) -> None:
@@ -274,8 +279,10 @@ class SearchOptions:
             name = "rescore" if self.oversampling is None else "oversampling"
             raise OptionError(name, "the collection is not quantised, so there is no rescoring")
 
-    def fusion_for(self, dense_weight: float) -> Fusion:
+    def fusion_for(self, dense_weight: float) -> "Fusion":
         """Return how the rankings are fused; `dense_weight` is the model's own."""
+        from ragctl.stores.base import Fusion  # imports numpy, which --help does not need
+
         default = Fusion()
         prefetch = max(default.prefetch, self.candidates or 0)
         if self.fusion == "dbsf":
@@ -294,7 +301,9 @@ class SearchOptions:
         if self.candidates is None:
             return min(MAX_HITS, max(RERANK_CANDIDATES, needed * (self.group or 1)))
         if self.candidates < needed:
-            raise OptionError("candidates", f"{self.candidates} is fewer than the {needed} hits to return")
+            raise OptionError(
+                "candidates", f"{self.candidates} is fewer than the {needed} hits to return"
+            )
         return self.candidates
 
 

@@ -22,7 +22,7 @@ from ragctl.collection.names import check_name, is_name
 from ragctl.collection.payload import KEYWORDS, Payload, Point
 from ragctl.collection.settings import META, Settings, read_settings
 from ragctl.errors import StoreError
-from ragctl.files import put
+from ragctl.files import replace_file
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores import segments
 from ragctl.stores.base import Batch, Query, Scored
@@ -243,7 +243,7 @@ class EdgeCollection:
         return settled(where, self.settings.indexed)
 
     def _keep(self, settings: Settings) -> None:
-        put(self._folder / "collection.json", _written(settings).encode())
+        replace_file(self._folder / "collection.json", _written(settings).encode())
         self.settings = settings
 
     def lock(
