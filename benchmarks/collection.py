@@ -29,7 +29,7 @@ from ragctl.collection.points import (
 )
 from ragctl.index.run import Run
 from ragctl.lexical import builtin
-from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
 from ragctl.records import Json
 from ragctl.stores.base import Batch, Collection
@@ -76,7 +76,7 @@ class Made:
 
     def points(self, collection: Collection) -> Iterator[list[Point]]:
         """Batches of points, as an ingest would make them."""
-        words = Sparse(SparseConfig.from_json(collection.settings.sparse))
+        words = Bm25Encoder(Bm25Config.from_json(collection.settings.sparse))
         for number, texts in enumerate(self.passages.blocks()):
             vectors = self._vectors(texts, number)
             terms = words.documents(texts, [LANGUAGE] * len(texts))

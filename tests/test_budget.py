@@ -68,7 +68,7 @@ def test_a_run_ends_between_documents_and_the_next_goes_on(world: World) -> None
         assert done.report.documents.added > 0
         assert done.report.left == 12 - len(world.sources())
         assert "has no room for" in done.over
-        assert "the next run goes on" in done.over
+        assert "the next run continues" in done.over
         assert runs < 10
     assert runs > 1
     assert sent == wanted - CANARY
@@ -87,7 +87,7 @@ def test_a_document_that_never_fits_is_named(edge_world: World) -> None:
     done = run(world, budget=Budget(max_tokens=300))
     assert done.over is not None
     assert "large.md" in done.over
-    assert "that document alone is more than it" in done.over
+    assert "this document alone exceeds the limit" in done.over
     assert done.report.requests == 0
     assert world.sources() == {"small.md": 1}
 
@@ -166,7 +166,7 @@ def test_limits_across_runs(world: World, name: str, later: float) -> None:
     second = run(world, budget=budget, at=NOON + 3600)
     assert second.over is not None
     assert second.report.requests == 0
-    assert "(UTC) goes on" in second.over
+    assert "(UTC) continues" in second.over
     third = run(world, budget=budget, at=NOON + later)
     assert 0 < third.report.tokens <= whole // 2
     days = spent(world)
@@ -212,12 +212,24 @@ def test_what_a_killed_run_may_have_spent_counts(
     def note(*_: object, **__: object) -> None:
         raise Dead
 
-    monkeypatch.setattr(type(job), "_note", note)  # nothing is written at the end
+    monkeypatch.setattr(type(job), "_write_notes", note)  # nothing is written at the end
     with closing(job.store), pytest.raises(Dead):
         job.ingest()
     days = spent(world)
     (day,) = days.values()
     assert day["tokens"] >= whole  # as much as all of it, in advance
+
+
+def test_a_plan_reserves_nothing(edge_world: World) -> None:
+    world = edge_world
+    corpus(world, 2)
+    whole = run(world).report.tokens
+    before = spent(world)
+    world.write("new.md", paragraphs("one"))
+    job = world.run(budget=Budget(max_tokens_per_day=10 * whole))
+    with closing(job.store):
+        assert job.dry_run().tokens > 0
+    assert spent(world) == before
 
 
 def test_an_outage_is_billed_to_the_day(edge_world: World) -> None:

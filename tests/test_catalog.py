@@ -2,8 +2,17 @@
 
 import pytest
 
-from ragctl import catalog
-from ragctl.catalog import BackendConfig, Catalog, RequestLimits, load_backends, load_models
+from ragctl import catalog as catalogs
+from ragctl.catalog import (
+    Backend,
+    BackendConfig,
+    Catalog,
+    RequestLimits,
+    check_rows,
+    load_models,
+)
+from ragctl.embedding.catalogs import package_catalog
+from ragctl.embedding.wire_registry import WIRES
 from ragctl.errors import UsageError
 from tests.facts import FACTS, LAYER_NORM, OTHER_TASKS
 
@@ -30,9 +39,26 @@ models = { m = "M" }
 """
 
 
+def load_backends(text: str, source: str) -> dict[str, Backend]:
+    return catalogs.load_backends(text, source, WIRES)
+
+
+def check_every_row(catalog: Catalog) -> None:
+    check_rows(
+        catalog,
+        dict.fromkeys(catalog.models, "m.toml"),
+        dict.fromkeys(catalog.backends, "p.toml"),
+    )
+
+
+def test_the_rows_of_the_package_fit_their_wires_and_each_other() -> None:
+    """At run time only a user's rows are checked against each other."""
+    check_every_row(package_catalog())
+
+
 def test_every_model_is_served_by_its_own_backend() -> None:
-    for model in catalog.builtin().models.values():
-        assert model.name in catalog.builtin().backend(model.backend).models
+    for model in package_catalog().models.values():
+        assert model.name in package_catalog().backend(model.backend).models
         assert model.dim in model.dims
         assert model.normalized
 
@@ -40,7 +66,7 @@ def test_every_model_is_served_by_its_own_backend() -> None:
 @pytest.mark.parametrize("name", FACTS)
 def test_sides_and_size(name: str) -> None:
     """Against facts that were typed apart from the catalogue."""
-    model, facts = catalog.builtin().model(name), FACTS[name]
+    model, facts = package_catalog().model(name), FACTS[name]
     assert (model.dim, model.context) == (facts.native, facts.context)
     assert (model.document.prompt, model.query.prompt) == facts.prompts
     assert (model.document.task, model.query.task) == facts.tasks
@@ -52,7 +78,7 @@ def test_sides_and_size(name: str) -> None:
 
 def test_the_names_of_sides_in_libraries_differ_from_those_of_the_api() -> None:
     def told(name: str, task: str | None = None) -> list[tuple[str | None, str | None]]:
-        model = catalog.builtin().model(name).for_task(task)
+        model = package_catalog().model(name).for_task(task)
         sides = (model.document.library, model.query.library)
         return [(library.task, library.prompt_name) for library in sides]
 
@@ -73,7 +99,7 @@ def test_the_names_of_sides_in_libraries_differ_from_those_of_the_api() -> None:
 
 @pytest.mark.parametrize("name", FACTS)
 def test_other_tasks(name: str) -> None:
-    model, facts = catalog.builtin().model(name), OTHER_TASKS.get(name, {})
+    model, facts = package_catalog().model(name), OTHER_TASKS.get(name, {})
     found = {
         task: tuple((side.task, side.prompt) for side in (sides.document, sides.query))
         for task, sides in model.tasks.items()
@@ -89,7 +115,7 @@ def test_other_tasks(name: str) -> None:
 
 
 def test_weights_that_forbid_commercial_use_are_marked_and_who_sells_it() -> None:
-    own = catalog.builtin()
+    own = package_catalog()
     forbidden = {name for name, model in own.models.items() if model.non_commercial}
     assert forbidden == {name for name, model in own.models.items() if "-NC-" in model.licence}
     assert {name for name, host in own.backends.items() if host.licensed} == {"jina", "elastic"}
@@ -98,13 +124,13 @@ def test_weights_that_forbid_commercial_use_are_marked_and_who_sells_it() -> Non
 def test_late_chunking_is_offered_where_the_model_has_it() -> None:
     offered = {
         (host.name, name)
-        for host in catalog.builtin().backends.values()
+        for host in package_catalog().backends.values()
         for name, served in host.models.items()
         if "late_chunking" in served.fields
     }
     models = ("jina-embeddings-v3", "jina-embeddings-v4")
     assert offered == {(host, name) for host in ("jina", "jina-on-prem") for name in models}
-    assert all(catalog.builtin().model(name).late_chunking for name in models)
+    assert all(package_catalog().model(name).late_chunking for name in models)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +143,7 @@ def test_late_chunking_is_offered_where_the_model_has_it() -> None:
     ],
 )
 def test_what_a_host_does_with_long_texts(backend: str, truncation: str) -> None:
-    assert catalog.builtin().backend(backend).truncation == truncation
+    assert package_catalog().backend(backend).truncation == truncation
 
 
 @pytest.mark.parametrize(
@@ -135,12 +161,12 @@ def test_what_a_host_does_with_long_texts(backend: str, truncation: str) -> None
 def test_limits_of_a_request(
     backend: str, texts: int, tokens: int | None, size: int | None
 ) -> None:
-    assert catalog.builtin().backend(backend).limits == RequestLimits(texts, tokens, size)
+    assert package_catalog().backend(backend).limits == RequestLimits(texts, tokens, size)
 
 
 def test_prices_of_a_model_differ_by_who_runs_it() -> None:
     prices = {
-        host: catalog.builtin().backend(host).models["qwen3-embedding-8b"].price
+        host: package_catalog().backend(host).models["qwen3-embedding-8b"].price
         for host in ("siliconflow", "deepinfra", "openrouter", "ollama", "scaleway", "fireworks")
     }
     assert prices == {
@@ -151,38 +177,38 @@ def test_prices_of_a_model_differ_by_who_runs_it() -> None:
         "scaleway": None,
         "fireworks": None,  # sources disagree
     }
-    assert catalog.builtin().backend("jina").free_tokens == 10_000_000
+    assert package_catalog().backend("jina").free_tokens == 10_000_000
 
 
 def test_siliconflow_is_asked_only_for_listed_sizes_of_qwen3() -> None:
-    host = catalog.builtin().backend("siliconflow")
+    host = package_catalog().backend("siliconflow")
     assert host.cuts_to("qwen3-embedding-8b", 1024)
     assert not host.cuts_to("qwen3-embedding-8b", 1536)
-    assert catalog.builtin().backend("siliconflow-cn").cuts_to("qwen3-embedding-8b", 1536)
+    assert package_catalog().backend("siliconflow-cn").cuts_to("qwen3-embedding-8b", 1536)
     assert not host.cuts_to("bge-m3", 1024)
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"'jina-embedings-v3'; did you mean jina-embeddings-v3"):
-        catalog.builtin().model("jina-embedings-v3")
+        package_catalog().model("jina-embedings-v3")
     with pytest.raises(UsageError, match=r"did you mean qwen3-embedding-8b\?"):
-        catalog.builtin().model("qwen3-8b")
+        package_catalog().model("qwen3-8b")
     with pytest.raises(UsageError, match="'xyz'; ragctl models lists all"):
-        catalog.builtin().model("xyz")
+        package_catalog().model("xyz")
     with pytest.raises(UsageError, match="did you mean siliconflow"):
-        catalog.builtin().backend("silikonflow")
+        package_catalog().backend("silikonflow")
 
 
 def test_sizes() -> None:
-    qwen = catalog.builtin().model("qwen3-embedding-0.6b")
+    qwen = package_catalog().model("qwen3-embedding-0.6b")
     assert qwen.size(None) == 1024
     assert qwen.size(32) == 32
     with pytest.raises(UsageError, match="no vectors of 31 dimensions; allowed: 32 to 1024"):
         qwen.size(31)
     with pytest.raises(UsageError, match="allowed: 64, 128, 256, 512, 896"):
-        catalog.builtin().model("jina-code-embeddings-0.5b").size(100)
+        package_catalog().model("jina-code-embeddings-0.5b").size(100)
     with pytest.raises(UsageError, match="allowed: 1024"):
-        catalog.builtin().model("bge-m3").size(512)
+        package_catalog().model("bge-m3").size(512)
 
 
 def test_rows_are_read_as_written() -> None:
@@ -194,7 +220,7 @@ def test_rows_are_read_as_written() -> None:
         True,
         "unset",
     )
-    catalog.check(Catalog({"m": model}, {"p": host}))
+    check_every_row(Catalog({"m": model}, {"p": host}))
 
 
 @pytest.mark.parametrize(
@@ -239,7 +265,6 @@ def test_wrong_model_rows(change: str, to: str, error: str) -> None:
     [
         ('"openai"', '"open-ai"', "wire cannot be 'open-ai'; did you mean openai"),
         ("https://host.test/v1/", "host.test/v1", "base_url must be an http or https address"),
-        ('base_url = "https://host.test/v1/"', "", "base_url is missing"),
         ('keys = ["P_KEY"]', "keys = 'P_KEY'", "keys must be a list, not a text"),
         ('keys = ["P_KEY"]', "keys = ['A', 'A']", "keys names 'A' twice"),
         ('keys = ["P_KEY"]', "key_required = true", "key_required needs"),
@@ -253,7 +278,6 @@ def test_wrong_model_rows(change: str, to: str, error: str) -> None:
         ("dimensions = true", "dimensions = true\ntruncation = 'cut'", "did you mean cuts"),
         ("dimensions = true", "dimensions = true\nrates = {rpm = 5}", "unknown key 'rpm'"),
         ("dimensions = true", "dimensions = true\nruntime = {dtype = 'int8'}", "dtype cannot be"),
-        ('wire = "openai"', 'wire = "fastembed"', "base_url has no meaning for a wire without"),
     ],
 )
 def test_wrong_backend_rows(change: str, to: str, error: str) -> None:
@@ -280,11 +304,21 @@ def test_wrong_backend_rows(change: str, to: str, error: str) -> None:
             BACKEND.replace('"M"', '{id = "M", context = 10}'),
             "context 10 is above the model's 9",
         ),
+        (
+            MODEL,
+            BACKEND.replace('base_url = "https://host.test/v1/"', ""),
+            r"p.toml, table \[p\]: base_url is missing",
+        ),
+        (
+            MODEL,
+            BACKEND.replace('wire = "openai"', 'wire = "fastembed"'),
+            r"p.toml, table \[p\]: base_url has no meaning for a wire without",
+        ),
     ],
 )
 def test_tables_that_do_not_fit(model: str, backend: str, error: str) -> None:
     with pytest.raises(UsageError, match=error):
-        catalog.check(Catalog(load_models(model, "m.toml"), load_backends(backend, "p.toml")))
+        check_every_row(Catalog(load_models(model, "m.toml"), load_backends(backend, "p.toml")))
 
 
 @pytest.mark.parametrize("word", ["key", "api_key", "token", "secret", "password"])
@@ -305,7 +339,7 @@ def test_the_price_of_a_backend_is_that_of_its_models_without_one() -> None:
 
 
 def test_a_host_that_holds_one_task_is_refused_another() -> None:
-    own = catalog.builtin()
+    own = package_catalog()
 
     def row(backend: str, model: str, task: str) -> None:
         BackendConfig(backend).resolve(own, model, task)

@@ -1,4 +1,4 @@
-"""`ragctl models` and `ragctl backends`, and the tables of the README that they print."""
+"""`ragctl models` and `ragctl backends`, and the tables of the documentation that they print."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from ragctl import catalog
 from ragctl.catalog import backend_table, listing, model_table
 from ragctl.cli.main import main
+from ragctl.embedding.catalogs import package_catalog
 from tests.facts import FACTS
 
-README = Path(__file__).parents[1] / "README.md"
+DOCS = Path(__file__).parents[1] / "docs"
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -77,19 +77,20 @@ def ragctl(
 @pytest.mark.parametrize(
     ("name", "table"),
     [
-        ("models", listing.models(catalog.builtin(), catalog.builtin().models)),
-        ("backends", listing.backends(catalog.builtin(), catalog.builtin().backends)),
+        ("models", listing.models(package_catalog(), package_catalog().models)),
+        ("backends", listing.backends(package_catalog(), package_catalog().backends)),
     ],
 )
-def test_the_readme_shows_the_catalogue(name: str, table: listing.Listing) -> None:
-    """Where it does not: put the output of `RAGCTL_CONFIG=/ ragctl NAME --markdown` there."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", README.read_text("utf-8"), re.DOTALL)
+def test_the_documentation_shows_the_catalogue(name: str, table: listing.Listing) -> None:
+    """To update a page, paste the output of `RAGCTL_CONFIG=/ ragctl NAME --markdown`."""
+    page = (DOCS / f"{name}.md").read_text("utf-8")
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", page, re.DOTALL)
     assert found is not None
     assert found[1] == table.markdown()
 
 
 def test_markdown_is_what_the_command_prints(ragctl: Command) -> None:
-    own = catalog.builtin()
+    own = package_catalog()
     assert ragctl("models", "--markdown") == listing.models(own, own.models).markdown()
 
 
@@ -172,7 +173,7 @@ def test_json_has_every_key(ragctl: Command) -> None:
     nano = backend["models"]["jina-embeddings-v5-text-nano"]
     assert nano["onnx"]["output"] == "sentence_embedding"
     assert len(ragctl.json("models")["models"]) == len(FACTS) + 1
-    assert len(ragctl.json("backends")["backends"]) == len(catalog.builtin().backends)
+    assert len(ragctl.json("backends")["backends"]) == len(package_catalog().backends)
 
 
 def test_json_tells_what_the_toml_says(ragctl: Command) -> None:
@@ -180,15 +181,15 @@ def test_json_tells_what_the_toml_says(ragctl: Command) -> None:
     (model,) = ragctl.json("models", "bge-m3")["models"]
     assert set(model) == {*model_table._KEYS, "model", "backends"}
     (backend,) = ragctl.json("backends", "tei")["backends"]
-    assert set(backend) == {*backend_table._KEYS, "backend"} - {"price"}
-    assert set(backend["models"]["bge-m3"]) == set(backend_table._SERVED)
+    assert set(backend) == {*backend_table.BACKEND_KEYS, "backend"} - {"price"}
+    assert set(backend["models"]["bge-m3"]) == set(backend_table.SERVED_MODEL_KEYS)
 
 
 def test_a_users_rows_are_listed_and_a_key_command_is_not_shown(ragctl: Command) -> None:
-    """The README's own example."""
+    """The example in docs/backends.md."""
+    page = (DOCS / "backends.md").read_text("utf-8")
     for name in ("models.toml", "backends.toml"):
-        text = README.read_text("utf-8")
-        example = re.search(rf"<!-- {re.escape(name)} -->\n```toml\n(.*?)```", text, re.DOTALL)
+        example = re.search(rf"```toml {re.escape(name)}\n(.*?)```", page, re.DOTALL)
         assert example is not None
         (ragctl.folder / name).write_text(example[1])
     assert ragctl("models").splitlines()[-1].startswith("our-embedder  ")
@@ -224,10 +225,10 @@ def test_on_a_terminal_nothing_is_cut_off(ragctl: Command) -> None:
     shown = ragctl.on_a_terminal("models", "--backend", "llama.cpp")
     assert all(len(line.rstrip("\r")) <= 80 for line in shown.split("\n"))
     words = " ".join(line[31:].strip() for line in shown.splitlines())
-    for name, model in catalog.builtin().models.items():
-        if "llama.cpp" in catalog.builtin().serving(name):
+    for name, model in package_catalog().models.items():
+        if "llama.cpp" in package_catalog().serving(name):
             assert name in shown
-            assert ", ".join(listing.serving(catalog.builtin(), model)) in words
+            assert ", ".join(listing.serving(package_catalog(), model)) in words
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ragctl import catalog
 from ragctl.catalog import Catalog, Layer, config_folder
+from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.errors import UsageError
 
 MODEL = """
@@ -35,12 +35,12 @@ def with_files(folder: Path, models: str = "", backends: str = "") -> Catalog:
         (folder / "models.toml").write_text(models, encoding="utf-8")
     if backends:
         (folder / "backends.toml").write_text(backends, encoding="utf-8")
-    return catalog.of_user({"RAGCTL_CONFIG": str(folder)})
+    return user_catalog({"RAGCTL_CONFIG": str(folder)})
 
 
 def test_without_files_it_is_the_packages_own(tmp_path: Path) -> None:
-    assert with_files(tmp_path) is catalog.builtin()
-    assert catalog.of_user({"RAGCTL_CONFIG": str(tmp_path / "none")}) is catalog.builtin()
+    assert with_files(tmp_path) is package_catalog()
+    assert user_catalog({"RAGCTL_CONFIG": str(tmp_path / "none")}) is package_catalog()
 
 
 def test_the_folder_is_the_platforms_unless_named() -> None:
@@ -54,13 +54,13 @@ def test_a_model_and_a_backend_are_added(tmp_path: Path) -> None:
     assert found.model("our-embedder").query.prompt == "q: "
     assert found.serving("our-embedder") == ["our-host"]
     assert "our-host" in found.serving("bge-m3")
-    assert len(found.models) == len(catalog.builtin().models) + 1
-    assert "our-host" not in catalog.builtin().backends
+    assert len(found.models) == len(package_catalog().models) + 1
+    assert "our-host" not in package_catalog().backends
 
 
 def test_one_key_of_a_known_backend_is_changed_and_the_rest_stays(tmp_path: Path) -> None:
     row = '[voyage]\nrates = { requests = 3, tokens = 10_000 }\nkey_command = ["pass", "voyage"]'
-    own, found = catalog.builtin().backend("voyage"), with_files(tmp_path, backends=row)
+    own, found = package_catalog().backend("voyage"), with_files(tmp_path, backends=row)
     changed = found.backend("voyage")
     assert (changed.rates.requests, changed.rates.tokens) == (3, 10_000)
     assert changed.key_command == ("pass", "voyage")
@@ -84,7 +84,7 @@ def test_one_key_of_a_known_model_is_changed(tmp_path: Path) -> None:
 def test_a_pipelines_rows_lie_over_the_folders(tmp_path: Path) -> None:
     (tmp_path / "backends.toml").write_text("[jina]\nconcurrency = 2\nlimits = { texts = 8 }\n")
     layer = Layer("p, table [models]", {}, "p, table [backends]", {"jina": {"concurrency": 1}})
-    found = catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)}, layer).backend("jina")
+    found = user_catalog({"RAGCTL_CONFIG": str(tmp_path)}, layer).backend("jina")
     assert (found.concurrency, found.limits.texts) == (1, 8)
 
 
@@ -122,7 +122,7 @@ def test_a_pipelines_rows_lie_over_the_folders(tmp_path: Path) -> None:
         ),
         (
             "backends.toml",
-            "[mine]\nwire = 'jina'",
+            "[mine]\nwire = 'jina'\ndimensions = true\nlimits = {texts = 1}",
             r"backends\.toml, line 1, table \[mine\]: base_url",
         ),
         (
@@ -137,11 +137,11 @@ def test_a_wrong_row_is_named_with_its_file(
 ) -> None:
     (tmp_path / file).write_text(text)
     with pytest.raises(UsageError, match=error) as info:
-        catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)})
+        user_catalog({"RAGCTL_CONFIG": str(tmp_path)})
     assert str(info.value).startswith(str(tmp_path / file))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_bytes(b"[caf\xe9]")
     with pytest.raises(UsageError, match=r"models\.toml: cannot be read .*utf-8"):
-        catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)})
+        user_catalog({"RAGCTL_CONFIG": str(tmp_path)})

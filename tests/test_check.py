@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ragctl.catalog import BackendConfig, Layer, Rates, builtin, of_user
+from ragctl.catalog import BackendConfig, Layer, Rates
 from ragctl.check import Checked, check, judge
 from ragctl.check.findings import worst
 from ragctl.check.trial import TEXT
 from ragctl.embedding import canary
+from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.errors import UsageError
 from ragctl.index.embedder import add_canary, connect_for, new_settings
 from ragctl.pipeline import Embedding, Pipeline, Source
@@ -112,7 +113,7 @@ def test_a_good_backend(tmp_path: Path) -> None:
 def test_the_builtin_model_needs_nothing(tmp_path: Path) -> None:
     checked = check(pipeline(tmp_path / "s", environ={}))
     assert (checked.exit_code, checked.failures) == (0, 0)
-    assert (checked.model, checked.dim) == ("builtin", builtin().model("builtin").dim)
+    assert (checked.model, checked.dim) == ("builtin", package_catalog().model("builtin").dim)
     assert "builtin sides" in lines(checked, "ok")
     assert list(tmp_path.iterdir()) == []
 
@@ -367,7 +368,7 @@ def test_time_is_up_while_waiting_for_a_turn(tmp_path: Path) -> None:
 def test_a_key_over_plain_http_is_noted(tmp_path: Path) -> None:
     far = BackendConfig("jina", "http://nowhere.invalid/v1")
     checked = check(pipeline(tmp_path, V3, None, far), seconds=SHORT)
-    assert "goes to nowhere.invalid over plain http" in lines(checked, "note")["jina warning"]
+    assert "is sent to nowhere.invalid over plain http" in lines(checked, "note")["jina warning"]
     assert only_failure(checked)[0] == "jina document"
 
 
@@ -451,7 +452,7 @@ def test_the_worst_class_decides() -> None:
 
 
 def test_a_cut_without_the_layer_norm_is_a_note() -> None:
-    nomic, qwen = (builtin().model(name) for name in ("nomic-embed-text-v1.5", QWEN))
+    nomic, qwen = (package_catalog().model(name) for name in ("nomic-embed-text-v1.5", QWEN))
     assert judge.cut(0.98, 256, nomic).status == "note"
     assert judge.cut(0.98, 256, qwen).status == "fail"
     assert judge.cut(0.9995, 256, nomic).status == judge.cut(0.9995, 256, qwen).status == "ok"
@@ -459,11 +460,11 @@ def test_a_cut_without_the_layer_norm_is_a_note() -> None:
 
 def test_doubts_of_the_catalogue() -> None:
     rows = {"deepinfra": {"truncation": "cuts", "price": 1, "models": {V3: "jina-v3"}}}
-    catalog = of_user({"RAGCTL_CONFIG": "none"}, Layer("models", {}, "rows", rows))
+    catalog = user_catalog({"RAGCTL_CONFIG": "none"}, Layer("models", {}, "rows", rows))
     found = judge.doubts(catalog.backend("deepinfra"), catalog.model(V3), catalog)
     assert [finding.what for finding in found] == ["long texts", "licence"]
     rows["deepinfra"]["licensed"] = True
-    catalog = of_user({"RAGCTL_CONFIG": "none"}, Layer("models", {}, "rows", rows))
+    catalog = user_catalog({"RAGCTL_CONFIG": "none"}, Layer("models", {}, "rows", rows))
     assert len(list(judge.doubts(catalog.backend("deepinfra"), catalog.model(V3), catalog))) == 1
     qwen = catalog.model("qwen3-embedding-4b")
     unpriced = replace(

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ragctl import catalog
 from ragctl.collection.points import embedded_text
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.evaluate.judging import Judged, judged
 from ragctl.evaluate.measures import NDCG, mean, measure
 from ragctl.evaluate.questions import Questions, read_questions
@@ -103,7 +103,7 @@ def passages(store: str, questions: Questions) -> Passages:
 def by_cosine(passages: Passages, model: Callable[[Sequence[str], int], Vectors]) -> Scores:
     """The scores of a model alone, by plain arithmetic."""
     asked = passages.judged.questions
-    dim = catalog.builtin().model("builtin").dim
+    dim = package_catalog().model("builtin").dim
     likeness = model([q.text for q in asked], dim) @ model(passages.texts, dim).T
     order = np.argsort(-likeness, axis=1, kind="stable")
     rankings = {

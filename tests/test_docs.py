@@ -15,7 +15,6 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from typer.core import TyperGroup
 
-from ragctl import catalog
 from ragctl import pipeline as pipelines
 from ragctl.catalog import (
     BackendConfig,
@@ -23,11 +22,12 @@ from ragctl.catalog import (
     backend_table,
     listing,
     model_table,
-    of_user,
     reranker_table,
 )
 from ragctl.cli import commands as table
 from ragctl.cli.main import app
+from ragctl.embedding.catalogs import package_catalog, user_catalog
+from ragctl.embedding.wire_registry import WIRES
 from ragctl.errors import UsageError
 from ragctl.pipeline import Pipeline, read_pipeline
 from ragctl.pipeline.keys import every
@@ -52,7 +52,7 @@ def tokens(page: Path) -> tuple[Token, ...]:
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
-    """The fenced blocks in a language."""
+    """The fenced blocks in a language. One that names a file too (```toml NAME) is none."""
     return [t.content for t in tokens(page) if t.type == "fence" and t.info in languages]
 
 
@@ -114,7 +114,7 @@ def options(words: tuple[str, ...]) -> set[str]:
     return names | {"--help", "-h"}
 
 
-PER_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
+PER_PAGE = pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=name_of)
 
 
 @PER_PAGE
@@ -162,9 +162,9 @@ def test_commands_name_what_there_is(page: Path, tmp_path: Path) -> None:
     for command in (command for command in commands(page) if command.whole):
         told = parsed(command)
         if isinstance(model := told.get("model"), str):
-            check_choice(told, model, [catalog.builtin(), *catalogs])
+            check_choice(told, model, [package_catalog(), *catalogs])
         if command.words[0] == "models" and isinstance(name := told["name"], str):
-            catalog.builtin().model(name)
+            package_catalog().model(name)
         for file in (told.get("file"), told.get("pipeline")):
             if isinstance(file, Path) and file.parts[0] == "pipelines":
                 assert (ROOT / file).is_file(), command
@@ -222,7 +222,7 @@ def test_every_page_is_in_the_index() -> None:
 def test_every_backend_has_a_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([^`\n]+)`", index.split("## Ready")[0]))
-    assert catalog.builtin().backends.keys() - named == set()
+    assert package_catalog().backends.keys() - named == set()
 
 
 def test_every_key_of_a_pipeline_file_is_documented() -> None:
@@ -231,9 +231,9 @@ def test_every_key_of_a_pipeline_file_is_documented() -> None:
     keys = {
         *(key.name for _, key in every()),
         *model_table._KEYS,
-        *backend_table._KEYS,
-        *backend_table._SERVED,
-        *backend_table.WIRES,
+        *backend_table.BACKEND_KEYS,
+        *backend_table.SERVED_MODEL_KEYS,
+        *WIRES.names,
         *reranker_table._KEYS,
         *reranker_table.RERANK_WIRES,
         *backend_table.RequestLimits.__dataclass_fields__,
@@ -245,11 +245,11 @@ def test_every_key_of_a_pipeline_file_is_documented() -> None:
 
 
 def test_figures_of_models_are_those_of_the_catalogue() -> None:
-    """The tables of models.md have the cells of `ragctl models`, but for the backends."""
-    said = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    """The tables of models.md, one for each family, have the cells of `ragctl models`."""
+    said = (ROOT / "docs" / "models.md").read_text(encoding="utf-8").split("<!-- models -->")[0]
     cells = [line.strip("|\n").split("|") for line in said.splitlines() if line.startswith("|")]
     table = {row[0].strip(" `"): [cell.strip() for cell in row[1:]] for row in cells}
-    known = catalog.builtin()
+    known = package_catalog()
     for name, *figures, _ in listing.models(known, known.models).rows:
         assert table.get(name) == figures, name
 
@@ -272,7 +272,7 @@ def test_the_page_of_pipelines_states_the_real_defaults(tmp_path: Path) -> None:
 
 
 def test_the_models_and_tasks_that_pages_list_exist() -> None:
-    known = of_user({"RAGCTL_CONFIG": "/nowhere"})
+    known = user_catalog({"RAGCTL_CONFIG": "/nowhere"})
     said = (ROOT / "docs" / "backends" / "jina.md").read_text(encoding="utf-8")
     section = said.split("## Tasks")[1].split("```")[0]
     listed = re.findall(r"^\| `([\w.-]+)`[^|]*\|([^|]+)\|$", section, re.MULTILINE)

@@ -5,46 +5,46 @@ import base64
 import numpy as np
 import pytest
 
-from ragctl import catalog
 from ragctl.embedding import answers
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.errors import BackendError
 
 
 def test_order_by_index_or_as_given() -> None:
     items = [{"index": 1, "v": "b"}, {"index": 0, "v": "a"}]
-    assert [item["v"] for item in answers.in_order(items, 2, "h")] == ["a", "b"]
+    assert [item["v"] for item in answers.items_in_order(items, 2, "h")] == ["a", "b"]
     plain = [{"v": "b"}, {"v": "a"}]
-    assert answers.in_order(plain, 2, "h") == plain
+    assert answers.items_in_order(plain, 2, "h") == plain
 
 
 @pytest.mark.parametrize("index", [2, -1, True, "1", 1.0, 0])
 def test_indexes_that_are_none(index: object) -> None:
     with pytest.raises(BackendError, match="h answered vectors that cannot be put in order"):
-        answers.in_order([{"index": 0}, {"index": index}], 2, "h")
+        answers.items_in_order([{"index": 0}, {"index": index}], 2, "h")
 
 
 @pytest.mark.parametrize("items", [None, {}, "x", [1], [None]])
 def test_no_list_of_embeddings(items: object) -> None:
     with pytest.raises(BackendError, match="no list of embeddings"):
-        answers.in_order(items, 1, "h")
+        answers.items_in_order(items, 1, "h")
 
 
 def test_numbers_and_base64_are_the_same() -> None:
     values = [0.5, -2.0, 3.0]
     coded = base64.b64encode(np.array(values, "<f4").tobytes()).decode()
-    rows = answers.vectors([values, coded], "h")
+    rows = answers.decode_vectors([values, coded], "h")
     np.testing.assert_array_equal(rows, np.array([values, values], np.float32))
 
 
 @pytest.mark.parametrize("value", ["not base64!", "AAA=", [0.1, None], ["1.0"], [True], {}, None])
 def test_embeddings_that_are_no_vectors(value: object) -> None:
     with pytest.raises(BackendError, match="h answered"):
-        answers.vectors([value], "h")
+        answers.decode_vectors([value], "h")
 
 
 def test_a_prefix_is_brought_to_unit_length() -> None:
     rows = np.array([[3, 4, 12, 84], [0.3, 0.4, 0, 0]], np.float32)
-    vectors = answers.unit(rows, 2, native=4, cut=True, host="h")
+    vectors = answers.to_unit_vectors(rows, 2, native=4, cut=True, host="h")
     np.testing.assert_allclose(vectors, [[0.6, 0.8], [0.6, 0.8]], rtol=1e-6)
     assert vectors.dtype == np.float32
     assert vectors.flags.c_contiguous
@@ -57,19 +57,19 @@ def test_a_prefix_is_brought_to_unit_length() -> None:
 )
 def test_lengths_that_cannot_be_right(dim: int, native: int, cut: bool) -> None:
     with pytest.raises(BackendError, match=f"h answered vectors of 4 dimensions, not {dim}"):
-        answers.unit(np.ones((1, 4), np.float32), dim, native=native, cut=cut, host="h")
+        answers.to_unit_vectors(np.ones((1, 4), np.float32), dim, native=native, cut=cut, host="h")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 def test_numbers_that_are_not_finite(bad: float) -> None:
-    rows = answers.vectors([[1.0, 1.0], [1.0, bad]], "h")
+    rows = answers.decode_vectors([[1.0, 1.0], [1.0, bad]], "h")
     with pytest.raises(BackendError, match="NaN or infinity"):
-        answers.unit(rows, 2, native=2, cut=False, host="h")
+        answers.to_unit_vectors(rows, 2, native=2, cut=False, host="h")
 
 
 def test_a_prefix_of_zeros_has_no_direction() -> None:
     with pytest.raises(BackendError, match="zero length"):
-        answers.unit(np.array([[0, 0, 1]], np.float32), 2, native=3, cut=True, host="h")
+        answers.to_unit_vectors(np.array([[0, 0, 1]], np.float32), 2, native=3, cut=True, host="h")
 
 
 @pytest.mark.parametrize(
@@ -84,5 +84,5 @@ def test_a_prefix_of_zeros_has_no_direction() -> None:
 )
 def test_tokens(usage: object, tokens: int) -> None:
     body = {"data": [{"embedding": [1.0] * 1024}], "usage": usage}
-    answer = answers.from_data(body, 1, catalog.builtin().model("bge-m3"), 1024, "h")
+    answer = answers.from_data(body, 1, package_catalog().model("bge-m3"), 1024, "h")
     assert answer.tokens == tokens

@@ -11,8 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragctl.embedding import Canary
-from ragctl.embedding.base import Answer, Request, Vectors
-from ragctl.embedding.canary import DOCUMENTS, QUERY, THRESHOLD, ask, make, texts
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, Vectors
+from ragctl.embedding.canary import (
+    DOCUMENTS,
+    QUERY,
+    THRESHOLD,
+    canary_texts,
+    embed_canary,
+    make_canary,
+)
 from ragctl.errors import BackendError
 from ragctl.hosts.errors import Refused
 from ragctl.records import Json
@@ -100,15 +107,15 @@ class Echo:
     """A wire that answers each text with a vector of its own, or refuses all."""
 
     def __init__(self, *, refusing: bool = False) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[EmbeddingRequest] = []
         self.refusing = refusing
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         self.requests.append(request)
         if self.refusing:
             raise Refused("refused by host: 400 no")
         rows = [[len(text), len(request.side), 1.0] for text in request.texts]
-        return Answer(unit(np.array(rows)), tokens=3)
+        return Embeddings(unit(np.array(rows)), tokens=3)
 
     def close(self) -> None:
         pass
@@ -116,25 +123,27 @@ class Echo:
 
 def test_making_one_asks_for_both_sides_and_can_be_stopped() -> None:
     wire, stopped = Echo(), threading.Event()
-    made = make(wire, stopped)
+    made = make_canary(wire, stopped)
     assert [(r.side, r.texts) for r in wire.requests] == [
         ("document", DOCUMENTS),
         ("query", (QUERY,)),
     ]
     assert all(r.stopped is stopped and not r.together for r in wire.requests)
     assert (made.documents.shape, made.query.shape) == ((3, 3), (1, 3))
-    assert made.agreement("query", ask(wire, "query", stopped).vectors) == pytest.approx(1)
+    assert made.agreement("query", embed_canary(wire, "query", stopped).vectors) == pytest.approx(1)
 
 
 def test_a_refusal_of_the_canary_texts_is_the_backend_s_failure() -> None:
     with pytest.raises(BackendError, match="the canary texts are refused by host: 400") as caught:
-        make(Echo(refusing=True), threading.Event())
+        make_canary(Echo(refusing=True), threading.Event())
     assert not isinstance(caught.value, Refused)
 
 
 def test_the_texts_stay_what_they_are() -> None:
     """Every collection has vectors of exactly these."""
-    digest = hashlib.sha256("|".join((*texts("document"), *texts("query"))).encode()).hexdigest()
+    digest = hashlib.sha256(
+        "|".join((*canary_texts("document"), *canary_texts("query"))).encode()
+    ).hexdigest()
     assert digest.startswith("8dbcb9404c8e202b")
-    assert texts("document") == DOCUMENTS
-    assert texts("query") == (QUERY,)
+    assert canary_texts("document") == DOCUMENTS
+    assert canary_texts("query") == (QUERY,)

@@ -112,7 +112,9 @@ def test_the_builtin_model_needs_nothing() -> None:
 
 
 def test_a_key_over_plain_http_to_elsewhere_warns_once() -> None:
-    with pytest.warns(UserWarning, match="JINA_API_KEY goes to host.test over plain http") as seen:
+    with pytest.warns(
+        UserWarning, match="JINA_API_KEY is sent to host.test over plain http"
+    ) as seen:
         reached("jina-embeddings-v3", base_url="http://host.test/v1").close()
     assert len(seen) == 1
     with warnings.catch_warnings():

@@ -13,7 +13,7 @@ import pytest
 
 from ragctl.catalog import BackendConfig, RequestLimits
 from ragctl.embedding import Canary, Embedder, Patience, connect
-from ragctl.embedding.base import Answer, Request
+from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.embedding.failover import ConnectedBackend, Failover
 from ragctl.errors import BackendError, DocumentError, IdentityMismatch, Interrupted
 from ragctl.hosts.usage import Usage
@@ -430,7 +430,7 @@ class Refusing:
         self.gate = threading.Event()
         self.asked = 0
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         self.asked += 1
         assert self.gate.wait(10)
         raise BackendError("host refused the key")
@@ -446,7 +446,7 @@ def test_threads_that_wait_for_one_introduction_share_its_outcome(
     """Else each would spend its own patience on a host that is down, one after the other."""
     wires = [Refusing() for _ in range(backends)]
     failover = Failover([ConnectedBackend("host", wire, Usage()) for wire in wires], canary=canary)
-    request = Request("document", ("text",), threading.Event())
+    request = EmbeddingRequest("document", ("text",), threading.Event())
     failures: list[str] = []
 
     def ask() -> None:
@@ -480,7 +480,7 @@ def test_a_stream_that_none_can_serve_asks_nobody_again_and_another_does(backend
     stream, other = threading.Event(), threading.Event()
     for stopped, asked in ((stream, 1), (stream, 1), (other, 2)):
         with pytest.raises(BackendError, match="host refused the key"):
-            failover.call(Request("document", ("text",), stopped))
+            failover.call(EmbeddingRequest("document", ("text",), stopped))
         assert [wire.asked for wire in wires] == [asked] * backends
 
 

@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from ragctl import catalog
 from ragctl.catalog import Catalog, Layer
 from ragctl.embedding import Embedder, Patience, connect
-from ragctl.embedding.wires.registry import REST
+from ragctl.embedding.catalogs import user_catalog
+from ragctl.embedding.wire_registry import WIRES as KNOWN_WIRES
 from ragctl.errors import BackendError, DocumentError, UsageError
 from ragctl.records import Json
 from tests.servers import faults
@@ -71,7 +71,7 @@ LIMITED = [name for name, spoken in WIRES.items() if spoken.most]
 def with_row(wire: str, **row: Json) -> Catalog:
     """Return the catalogue with one key for every backend, and `row` laid over this one's."""
     rows = {wire: {"keys": [VARIABLE], "key_required": True} | row}
-    return catalog.of_user({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", rows))
+    return user_catalog({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", rows))
 
 
 @cache
@@ -127,7 +127,8 @@ def named(fault: object) -> str:
 
 
 def test_every_wire_is_tested_here() -> None:
-    assert set(WIRES) == set(REST)
+    hosts = {name for name in KNOWN_WIRES.names if not KNOWN_WIRES.traits(name).in_process}
+    assert set(WIRES) == hosts
 
 
 @pytest.mark.parametrize(
@@ -311,7 +312,7 @@ def test_vectors_of_different_lengths_end_the_run(
         (faults.failing(498), "refused the key in TEST_KEY: 498"),
         (faults.failing(501), "refused: 501"),
         (Fault(302, headers={"Location": "https://x.test/"}), "redirects to https://x.test"),
-        (faults.busy(**{"x-should-retry": "false"}), "says not to try again: 429"),
+        (faults.busy(**{"x-should-retry": "false"}), "asks not to be tried again: 429"),
     ],
     ids=named,
 )

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ragctl import catalog
 from ragctl.embedding import Embedder, Patience, connect
-from ragctl.embedding.wires.registry import REST
+from ragctl.embedding.catalogs import package_catalog
+from ragctl.embedding.wire_registry import WIRES
 from ragctl.errors import DocumentError, UsageError
 from ragctl.records import Json
 from tests.facts import FACTS, LAYER_NORM, NOT_CUT_BY_JINA, OPENAI, SIZES
@@ -45,7 +45,7 @@ def rows(*wires: str) -> list[Any]:
     """Return every (backend, model, dimensions) of the catalogue on these wires."""
     return [
         pytest.param(backend.name, model, dim, id=f"{backend.name}-{model}-{dim}")
-        for backend in catalog.builtin().backends.values()
+        for backend in package_catalog().backends.values()
         if backend.wire in wires
         for model in backend.models
         for dim in dict.fromkeys((FACTS[model].native, FACTS[model].smaller))
@@ -56,7 +56,7 @@ def rows(*wires: str) -> list[Any]:
 def connected(
     server: EmbeddingServer, model: str, backend: str | None = None, dim: int | None = None
 ) -> Embedder:
-    row = catalog.builtin().backend(backend or catalog.builtin().model(model).backend)
+    row = package_catalog().backend(backend or package_catalog().model(model).backend)
     environ: Mapping[str, str] = {row.keys[0]: "secret"} if row.keys else {}
     return connect(
         model,
@@ -139,21 +139,22 @@ def test_openai_request(backend: str, model: str, dim: int) -> None:
 
 @pytest.mark.parametrize(("backend", "model", "dim"), rows(*SERVERS))
 def test_right_vectors_on_every_other_wire(backend: str, model: str, dim: int) -> None:
-    there = catalog.builtin().backend(backend).models[model].id
+    there = package_catalog().backend(backend).models[model].id
     with SERVERS[backend](there) as server, connected(server, model, backend, dim) as embedder:
         check_vectors(embedder, model, dim)
 
 
 def test_every_row_of_the_catalogue_is_tested_above() -> None:
-    assert set(REST) == {"jina", "openai", *SERVERS}
-    for backend in catalog.builtin().backends.values():
+    hosts = {name for name in WIRES.names if not WIRES.traits(name).in_process}
+    assert hosts == {"jina", "openai", *SERVERS}
+    for backend in package_catalog().backends.values():
         if backend.wire == "openai":
             assert OPENAI[backend.name][1] == {name: row.id for name, row in backend.models.items()}
         elif backend.wire == "jina":
             assert all(name == row.id for name, row in backend.models.items())
         elif not backend.in_process:
             assert backend.name == backend.wire
-    assert set(FACTS) == set(catalog.builtin().models) - {"builtin"}
+    assert set(FACTS) == set(package_catalog().models) - {"builtin"}
 
 
 @pytest.mark.parametrize(("dim", "asked"), [(1536, False), (2560, False), (2048, True)])

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragctl.catalog import builtin
 from ragctl.embedding import answers
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.errors import StoreError, UsageError
 from ragctl.evaluate import temporary
 from ragctl.evaluate.cutting import check_size, cut
@@ -144,7 +144,7 @@ def test_the_builtin_model_is_hashed_anew(filled: World) -> None:
     whole = embed(["the second door"], 512)
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(
-            cut(whole, 64, builtin().model("jina-embeddings-v3")),
+            cut(whole, 64, package_catalog().model("jina-embeddings-v3")),
             embed(["the second door"], 64),
             atol=0.01,
         )
@@ -184,19 +184,21 @@ def test_sizes_that_cannot_be_had_are_refused_before_anything_is_sent(filled: Wo
 
 
 def test_a_size_that_was_not_trained_is_warned_of() -> None:
-    model = builtin().model("jina-embeddings-v3")
+    model = package_catalog().model("jina-embeddings-v3")
     with pytest.warns(UserWarning, match=r"was trained at .*, not at 100"):
         check_size(model, 1024, 100)
     check_size(model, 1024, 256)  # without a warning, which would be an error here
 
 
 def test_a_layer_norm_goes_before_the_cut_of_a_whole_vector_alone() -> None:
-    model = builtin().model("nomic-embed-text-v1.5")
+    model = package_catalog().model("nomic-embed-text-v1.5")
     assert model.layer_norm
     raw = np.random.default_rng(0).normal(0.3, 1, (4, model.dim)).astype(np.float32)
 
     def direct(dim: int) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
-        return answers.unit(raw, dim, native=model.dim, cut=True, layer_norm=True, host="h")
+        return answers.to_unit_vectors(
+            raw, dim, native=model.dim, cut=True, layer_norm=True, host="h"
+        )
 
     for stored in (model.dim, 512):
         np.testing.assert_allclose(cut(direct(stored), 256, model), direct(256), atol=1e-5)

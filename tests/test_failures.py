@@ -8,7 +8,7 @@ import pytest
 
 from ragctl.errors import BackendError, Interrupted
 from ragctl.index import failures
-from ragctl.index.failures import DAY, FailedFile
+from ragctl.index.failures import DAY_SECONDS, FailedFile
 from ragctl.index.report import Report
 from ragctl.pipeline import Parsing, Source
 from tests.world import World, counts, paragraphs
@@ -34,7 +34,7 @@ def test_a_failed_file_is_tried_at_growing_distances(world: World) -> None:
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
     tried = []
     for night in range(24):
-        report = run(world, NOON + night * DAY)
+        report = run(world, NOON + night * DAY_SECONDS)
         assert report.documents.failed == 1  # told every night, tried or not
         (failure,) = report.failures
         assert failure.source == "bad.pdf"
@@ -45,7 +45,7 @@ def test_a_failed_file_is_tried_at_growing_distances(world: World) -> None:
             assert "--retry-failed" in failure.error
     assert tried == [0, 1, 3, 6, 11, 20]
     (failed,) = kept(world).values()
-    assert (failed.tries, failed.first, failed.last) == (6, NOON, NOON + 20 * DAY)
+    assert (failed.tries, failed.first, failed.last) == (6, NOON, NOON + 20 * DAY_SECONDS)
 
 
 def test_nothing_is_written_while_a_file_waits(world: World) -> None:
@@ -99,7 +99,7 @@ def test_a_clock_that_was_set_back_retries(edge_world: World) -> None:
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
     for _ in range(2):
         run(world, NOON)
-    assert not run(world, NOON - 100 * DAY).failures[0].postponed
+    assert not run(world, NOON - 100 * DAY_SECONDS).failures[0].postponed
 
 
 def test_a_waiting_file_keeps_its_old_chunks(world: World) -> None:
@@ -166,7 +166,7 @@ def test_a_run_that_breaks_off_remembers(edge_world: World) -> None:
     assert kept(world)["a.pdf"].tries in (1, 2)  # tried in time, or not
     world.server.credit = None
     job = world.run()
-    job.clock = lambda: NOON + 10 * DAY  # it is due
+    job.clock = lambda: NOON + 10 * DAY_SECONDS  # it is due
     job.on_plan = lambda plan, found: job.cancellation.cancel()
     with closing(job.store), pytest.raises(Interrupted):
         job.ingest()

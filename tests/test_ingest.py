@@ -16,7 +16,7 @@ from ragctl.catalog import BackendConfig
 from ragctl.collection.conditions import Match
 from ragctl.collection.points import text_hash
 from ragctl.errors import BackendError, IdentityMismatch, Locked, PruneRefused, UsageError
-from ragctl.hosts.http import Api
+from ragctl.hosts.http import HostClient
 from ragctl.index.report import Report
 from ragctl.pipeline import Embedding, Source
 from ragctl.stores import open_store
@@ -52,13 +52,13 @@ def test_a_client_is_made_early_where_there_are_files_to_read(
     path = edge_world.write("a.md", "# One\n\nFirst words.\n")
     edge_world.ingest()
     made = threading.Event()
-    opened = Api._opened
+    opened = HostClient._new_client
 
-    def opening(api: Api) -> httpx.Client:
+    def opening(client: HostClient) -> httpx.Client:
         made.set()
-        return opened(api)
+        return opened(client)
 
-    monkeypatch.setattr(Api, "_opened", opening)
+    monkeypatch.setattr(HostClient, "_new_client", opening)
     edge_world.ingest()
     assert not made.is_set()
     path.touch()  # to be read, though nothing of it will be sent

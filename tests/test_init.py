@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ragctl import catalog
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.pipeline import read_pipeline
 from ragctl.pipeline.template import Answers, render
 from tests import command
@@ -117,7 +117,7 @@ def test_any_name_is_written_right(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     file = tmp_path / "p.toml"
     answers = Answers((str(tmp_path / name),), "kb", "builtin", store=str(tmp_path / name / "st"))
-    file.write_text(render(file, answers, catalog.builtin()), encoding="utf-8")
+    file.write_text(render(file, answers, package_catalog()), encoding="utf-8")
     told = read_pipeline(file, environ(tmp_path))
     assert told.sources[0].path == tmp_path / name
     assert told.sources[0].within is None

@@ -142,7 +142,7 @@ def test_it_is_part_of_the_identity_and_has_its_conditions(late: World) -> None:
         late.ingest(embedding=plain)
     unsaid = Embedding("jina-embeddings-v3", DIM, (BackendConfig(base_url=url),))
     assert counts(late.ingest(embedding=unsaid)) == {"unchanged": 1}
-    with pytest.raises(UsageError, match="needs no overlap"):
+    with pytest.raises(UsageError, match="takes no overlap"):
         late.ingest(overlap=10)
     other = Embedding("bge-m3", late_chunking=True)
     with pytest.raises(UsageError, match="late chunking of bge-m3 is not offered"):

@@ -1,6 +1,5 @@
-"""Markdown headings against a full parser, titles, and front matter."""
+"""Markdown headings against a full parser, and titles."""
 
-import sysconfig
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,13 +9,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from ragctl.loaders.decode import decode
-from ragctl.loaders.front_matter import front_matter
-from ragctl.loaders.markdown_headings import _Scan, find_headings, plain_title
+from ragctl.loaders.front_matter import read_front_matter
+from ragctl.loaders.markdown_headings import HeadingScanner, find_headings, plain_title
 from ragctl.records import Heading
 from tests.loading import check, load_one
 
 PARSER = MarkdownIt("commonmark").enable("table")
-CORPUS = sorted(Path(sysconfig.get_path("purelib")).rglob("*.md"))[:300]
+CORPUS = sorted(Path(pytest.__file__).parents[1].rglob("*.md"))[:300]
 SAMPLES = sorted(Path(__file__).parents[1].glob("sample_docs/**/*.md"))
 
 
@@ -40,7 +39,7 @@ def found_headings(text: str, start: int = 0) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("path", CORPUS + SAMPLES, ids=lambda path: path.name)
 def test_headings_are_those_of_a_full_parser(path: Path) -> None:
     text, _ = decode(path.read_bytes()[:100_000])
-    _, start = front_matter(text)
+    start = read_front_matter(text).end
     assert found_headings(text, start) == parsed_headings(text, start)
 
 
@@ -97,56 +96,6 @@ def test_a_document(tmp_path: Path) -> None:
     )
 
 
-YAML = """---
-title: "Leave policy"
-tags: [hr, 'leave']   # which
-version: 3
-rate: 1.5
-draft: false
-authors:
-  - HR department
-  - Legal
-owner:
-  name: nested
-date: 2024-01-31
-# comment: no heading
----
-# Heading
-"""
-
-
-def test_yaml_front_matter_becomes_metadata_and_stays_in_the_text(tmp_path: Path) -> None:
-    path = tmp_path / "a.md"
-    path.write_text(YAML)
-    document = load_one(path)
-    assert document.text == YAML
-    assert document.title == "Leave policy"
-    assert [(h.start, h.title) for h in document.headings] == [(YAML.index("# Head"), "Heading")]
-    assert document.meta == {
-        "tags": ["hr", "leave"],
-        "version": 3,
-        "rate": 1.5,
-        "draft": False,
-        "authors": ["HR department", "Legal"],
-        "date": "2024-01-31",
-    }
-
-
-def test_toml_front_matter() -> None:
-    text = '+++\ntitle = "T"\nday = 2024-01-31\ntags = ["a", "b"]\n[extra]\nx = 1\n+++\nBody'
-    fields, start = front_matter(text)
-    assert fields == {"title": "T", "day": "2024-01-31", "tags": ["a", "b"]}
-    assert text[start:] == "Body"
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "---\n", "---\nJust prose between rules.\n---\nMore", "text\n---\na: b\n---\n", "+++\n+"],
-)
-def test_what_is_no_front_matter_is_text(text: str) -> None:
-    assert front_matter(text) == ({}, 0)
-
-
 KINDS = (
     *("abc", "# h", "", "```", "~~~", "````", "> q", "- item", "  cont", "    code", "---", "==="),
     *("<div>", "x", "1. a", "\ta", "> ```", "word ```", "``` x", "~~~~", "я", "1 a", "-", "</div>"),
@@ -158,8 +107,8 @@ KINDS = (
 def test_lines_that_are_passed_over_change_nothing(lines: list[str], skipped: int) -> None:
     text = "\n".join(lines)
     start = len("\n".join([*lines[:skipped], ""])) if skipped < len(lines) else 0
-    scan, offset = _Scan(text), start
+    scan, offset = HeadingScanner(text), start
     for line in text[start:].split("\n"):
-        scan.line(line, offset)
+        scan.scan_line(line, offset)
         offset += len(line) + 1
     assert find_headings(text, start) == scan.headings

@@ -19,8 +19,8 @@ from ragctl.records import Document
 from ragctl.workers import Ended, Pool
 from tests.loading import check, failure, load_one
 
-SUFFIXES = sorted(FORMATS)
-PACKAGES = Path(sysconfig.get_path("purelib"))
+SUFFIXES = sorted(suffix for each in FORMATS for suffix in each.suffixes)
+PACKAGES = Path(pytest.__file__).parents[1]  # where other packages are installed
 STDLIB = Path(sysconfig.get_path("stdlib"))
 SAMPLES = Path(__file__).parents[1] / "sample_docs"
 
@@ -72,6 +72,17 @@ def in_pool(pool: Pool, path: Path, options: LoadOptions | None = None) -> list[
 def test_formats_by_name(name: str, format_name: str | None) -> None:
     found = format_of(name)
     assert (found.name if found else None) == format_name
+
+
+def test_a_suffix_and_a_file_name_belong_to_one_format() -> None:
+    suffixes = [suffix for each in FORMATS for suffix in each.suffixes]
+    file_names = [name for each in FORMATS for name in each.file_names]
+    assert len(suffixes) == len(set(suffixes))
+    assert len(file_names) == len(set(file_names))
+    for text in (*suffixes, *file_names):
+        assert text == text.lower()
+    assert all(suffix.startswith(".") for suffix in suffixes)
+    assert len({each.name for each in FORMATS}) == len(FORMATS)
 
 
 def test_a_recipe_says_what_decides_the_text() -> None:
@@ -159,7 +170,7 @@ def test_empty_files(pool: Pool, tmp_path: Path, suffix: str) -> None:
         assert [item.text for item in items if isinstance(item, Document)] in ([], [""])
 
 
-PARSED = (".txt", ".md", ".rst", ".html", ".pdf", ".docx", ".csv", ".jsonl", ".ipynb")
+PARSED = [each.suffixes[0] for each in FORMATS if each.name != "code"]
 HEADS = (
     b"%PDF-1.7\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n",
     b"PK\x03\x04",

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ragctl import catalog
 from ragctl.catalog import BackendConfig
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.errors import UsageError
 from ragctl.pipeline import (
     Budget,
@@ -34,7 +34,7 @@ def read(tmp_path: Path, text: str) -> Pipeline:
 def test_every_shipped_pipeline_is_right(path: Path) -> None:
     pipeline = read_pipeline(path, HOME)
     assert all(source.path.is_dir() for source in pipeline.sources)
-    model = catalog.builtin().model(pipeline.embedding.model or "builtin")
+    model = package_catalog().model(pipeline.embedding.model or "builtin")
     assert model.size(pipeline.embedding.dim) == (pipeline.embedding.dim or model.dim)
     for config in pipeline.embedding.backends:
         config.resolve(pipeline.catalog, model.name)

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from ragctl.collection.points import FileStat
 from ragctl.collection.state import State, Stored, by_file
 from ragctl.errors import PruneRefused
-from ragctl.index.plan import PRUNE_ALWAYS, check_prune, check_removal, make_plan, renames
+from ragctl.index.plan import (
+    ALWAYS_REMOVABLE_DOCUMENTS,
+    check_prune,
+    check_removal,
+    count_renames,
+    make_plan,
+)
 
 ROOT = "/data/docs"
 
@@ -103,9 +109,9 @@ def test_a_large_prune_is_refused_and_says_how_to_allow_it() -> None:
 
 
 def test_a_few_documents_may_always_go() -> None:
-    known = state(*many(PRUNE_ALWAYS))
+    known = state(*many(ALWAYS_REMOVABLE_DOCUMENTS))
     check_prune(plan([], known), known, 0.0)
-    known = state(*many(PRUNE_ALWAYS + 1))
+    known = state(*many(ALWAYS_REMOVABLE_DOCUMENTS + 1))
     with pytest.raises(PruneRefused):
         check_prune(plan([], known), known, 0.3)
 
@@ -130,9 +136,9 @@ def test_records_are_counted_as_documents() -> None:
 
 def test_renames_match_contents_one_to_one() -> None:
     gone = [stored("a", digest="x"), stored("b", digest="x"), stored("c", digest="y")]
-    assert renames(gone, {}) == 0
-    assert renames(gone, {"x": 1}) == 1
-    assert renames(gone, {"x": 5, "y": 1, "z": 1}) == 3
+    assert count_renames(gone, {}) == 0
+    assert count_renames(gone, {"x": 1}) == 1
+    assert count_renames(gone, {"x": 5, "y": 1, "z": 1}) == 3
 
 
 NAMES = st.sampled_from([f"{letter}.md" for letter in "abcdefgh"])

@@ -1,4 +1,4 @@
-"""What the README shows is what the command does."""
+"""What the README and docs/commands.md show is what the commands do."""
 
 import os
 import re
@@ -7,39 +7,86 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.command import call
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FOR_A_SHELL = re.compile(r"[&|<]|/\*")
+COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+NEEDS_A_SHELL = re.compile(r"[&|<]|/\*")
+ROW = re.compile(r"^\| [^|]+ \| `(ragctl [^`]+)` \|$", re.MULTILINE)
+VARYING = (  # what differs from one recording to the next
+    (re.compile(r"\d+\.\d s\b"), "N s"),
+    (re.compile(r"\d+ requests"), "N requests"),
+)
 
 
-def test_every_offline_command_works(tmp_path: Path) -> None:
-    """In the README's order, after its first command, in a home of its own."""
-    rows = re.findall(r"^\| [^|]+ \| `(ragctl [^`]+)` \|$", README, re.MULTILINE)
-    assert len(rows) >= 13
-    first = re.search(r"<!-- main job -->\n```sh\n(.*)\n```", README)
-    assert first is not None
-    main_job = first[1].replace("pip install . && ", "")
-    environ = {
-        **os.environ,
-        "RAGCTL_HOME": str(tmp_path / "home"),
-        "PYTHONPATH": str(ROOT),
-        "COLUMNS": "100",
-    }
-    for name in ("sample_docs", "pipelines", "benchmarks"):  # some of them write into the folder
+def block(marker: str) -> str:
+    """Return the shell block after a marker, as .ci/run finds it."""
+    found = re.search(rf"<!-- {marker} -->\n```sh\n(.*?)\n```", README, re.DOTALL)
+    assert found is not None, marker
+    return found[1]
+
+
+def main_job() -> str:
+    """Return the commands of the main job without the installation."""
+    install, _, rest = block("main job").partition(" && ")
+    assert install == "pip install ."
+    return rest
+
+
+@pytest.fixture(scope="module")
+def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return an environment with an empty home for collections."""
+    home = str(tmp_path_factory.mktemp("home"))
+    return {**os.environ, "RAGCTL_HOME": home, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+
+
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 200
+
+
+def test_the_recorded_session_is_what_the_commands_print() -> None:
+    """To update it, run `python docs/record_session.py --write`."""
+    shown = re.search(r"<!-- session -->\n```console\n(.*?)```\n<!-- end -->", README, re.DOTALL)
+    assert shown is not None
+    recorded = subprocess.run(
+        [sys.executable, "docs/record_session.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert comparable(shown[1]) == comparable(recorded.stdout)
+    for command in main_job().split(" && "):
+        assert f"$ {command}\n" in shown[1]
+    assert "receives corrections for 30 months" in shown[1]
+
+
+def comparable(session: str) -> str:
+    """Return a session with the parts that vary replaced."""
+    for pattern, replacement in VARYING:
+        session = pattern.sub(replacement, session)
+    return session
+
+
+def test_every_offline_command_works(tmp_path: Path, environ: dict[str, str]) -> None:
+    """The main job, then the rows of the README and of docs/commands.md in their order."""
+    most_needed, all_rows = ROW.findall(README), ROW.findall(COMMANDS)
+    assert len(most_needed) == 8
+    assert len(all_rows) >= 40
+    for name in ("sample_docs", "pipelines", "benchmarks"):  # some commands write into the folder
         (tmp_path / name).symlink_to(ROOT / name)
-    for line in [main_job, *rows]:
-        done = carried_out(line, environ, tmp_path)
+    for line in dict.fromkeys((main_job(), *most_needed, *all_rows)):
+        done = run_line(line, environ, tmp_path)
         assert done.returncode == 0, (line, done.stderr)
         assert done.stdout.strip(), line
 
 
-def carried_out(
-    line: str, environ: dict[str, str], cwd: Path
-) -> "subprocess.CompletedProcess[str]":
-    """By a shell, where the line is more than a command's words."""
-    if not FOR_A_SHELL.search(line):
+def run_line(line: str, environ: dict[str, str], cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a line in this process, or in a shell if it needs one."""
+    if not NEEDS_A_SHELL.search(line):
         _, *words = shlex.split(line)
         return call(*words, environ=environ, cwd=cwd)
     command = re.sub(r"\bragctl (?=[a-z])", f"{sys.executable} -m ragctl ", line)
@@ -53,20 +100,25 @@ def carried_out(
     )
 
 
-def test_the_main_job_answers_the_question(tmp_path: Path) -> None:
-    question = re.search(r'ragctl search "([^"]+)"\n```', README)
-    assert question is not None
-    environ = {**os.environ, "RAGCTL_HOME": str(tmp_path)}
-    ragctl = [sys.executable, "-m", "ragctl"]
-    subprocess.run([*ragctl, "ingest", "sample_docs"], env=environ, cwd=ROOT, check=True)
-    found = subprocess.run(
-        [*ragctl, "search", question[1], "--limit", "1"],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "hourly averages for three years" in found.stdout
+@pytest.mark.parametrize(
+    ("query", "source", "answer"),
+    [
+        ("整机质保几年", "zh/product-manual.md:", "整机质保两年"),
+        ("质保期", "zh/product-manual.md:", "整机质保两年"),
+        ("сколько дней отпуска", "ru/kadry-otpuska.txt:", "26 рабочих дней"),
+    ],
+)
+def test_the_first_hit_answers_the_question(
+    environ: dict[str, str], query: str, source: str, answer: str
+) -> None:
+    lines = [line for line in ROW.findall(README + COMMANDS) if f'"{query}"' in line]
+    assert lines, query
+    call("ingest", "sample_docs", "--quiet", environ=environ, cwd=ROOT)
+    for line in lines:
+        _, *words = shlex.split(line)
+        found = call(*words, "--limit", "1", environ=environ, cwd=ROOT).stdout
+        assert found.startswith(f"1. {source}"), found
+        assert answer in found
 
 
 def test_options_named_in_the_readme_exist() -> None:
@@ -80,5 +132,8 @@ def test_options_named_in_the_readme_exist() -> None:
             *(["plan"], ["failures"], ["verify"], ["eval"]),
         )
     )
-    named = set(re.findall(r"--[a-z][a-z-]+", README.replace("--dist loadfile", "")))  # pytest's
+    text = README
+    for other in ("--dist loadfile", "pip install --quiet", "docker run -d --name"):
+        text = text.replace(other, "")
+    named = set(re.findall(r"--[a-z][a-z-]+", text))
     assert {option for option in named if option not in helps} == set()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ragctl import catalog
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.embedding.wires.sentence_transformers import arguments
 from tests.facts import QWEN
 
@@ -51,9 +51,9 @@ TOLD: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 @pytest.mark.parametrize("name", sorted(TOLD))
 def test_each_side_is_told_as_its_model_was_trained(name: str) -> None:
-    model = catalog.builtin().model(name)
+    model = package_catalog().model(name)
     assert (arguments(model.document), arguments(model.query)) == TOLD[name]
 
 
 def test_every_model_of_the_runtime_is_above() -> None:
-    assert set(catalog.builtin().backend("sentence-transformers").models) == set(TOLD)
+    assert set(package_catalog().backend("sentence-transformers").models) == set(TOLD)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragctl import catalog
 from ragctl.catalog import BackendConfig, Catalog, Layer, Runtime
 from ragctl.cli.main import main
 from ragctl.embedding import Embedder, Options, connect
+from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.embedding.wires.fastembed import cache_folder
 from ragctl.errors import BackendError, DocumentError, UsageError
 from tests import runtime_models
@@ -46,7 +46,7 @@ def local(
 def rows(**models: object) -> Catalog:
     """The catalogue with these models served by fastembed too, or otherwise."""
     layer = Layer("test", {}, "test", {"fastembed": {"models": models}})
-    return catalog.of_user({"RAGCTL_CONFIG": "/nowhere"}, layer)
+    return user_catalog({"RAGCTL_CONFIG": "/nowhere"}, layer)
 
 
 def described(**onnx: object) -> Catalog:
@@ -111,7 +111,7 @@ def test_a_model_that_fastembed_knows_and_does_not_normalise(tmp_path: Path) -> 
 def test_jina_v3_has_an_adapter_and_a_prompt_for_each_side(tmp_path: Path) -> None:
     runtime_models.need("fastembed", "onnx")
     weights = runtime_models.onnx_model(tmp_path / "model", 1024, tasks=5, context=200)
-    model = catalog.builtin().model("jina-embeddings-v3")
+    model = package_catalog().model("jina-embeddings-v3")
     served = rows(**{"jina-embeddings-v3": "jinaai/jina-embeddings-v3"})
     with local("jina-embeddings-v3", weights, rows=served) as embedder:
         document, query = embedder.documents(["pears"])[0], embedder.query("pears")

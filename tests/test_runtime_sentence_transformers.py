@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ragctl import catalog
 from ragctl.catalog import BackendConfig, Catalog, Layer, Runtime, backend_table
 from ragctl.cli.main import main
 from ragctl.embedding import Embedder, Options, connect
-from ragctl.embedding.base import Request
+from ragctl.embedding.base import EmbeddingRequest
+from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.embedding.wires.sentence_transformers import SentenceTransformers
 from ragctl.errors import BackendError, DocumentError, Interrupted, UsageError
 from ragctl.hosts.usage import Usage
@@ -132,7 +132,7 @@ def test_requests_are_larger_on_a_card(
     driver = tmp_path / "nvidiactl"
     if card:
         driver.touch()
-    monkeypatch.setattr(backend_table, "_CARD", driver)
+    monkeypatch.setattr(backend_table, "NVIDIA_DEVICE_FILE", driver)
     config = BackendConfig("sentence-transformers", runtime=runtime)
     with connect("all-minilm-l6-v2", backends=[config], environ={}) as embedder:
         assert embedder.limits.texts == texts
@@ -232,7 +232,7 @@ def test_several_devices(real: Embedder, minilm: Path) -> None:
 
 
 def test_stopped_between_batches(minilm: Path) -> None:
-    rows = catalog.builtin()
+    rows = package_catalog()
     backend = BackendConfig("sentence-transformers", weights=str(minilm), runtime=CPU).resolve(
         rows, "all-minilm-l6-v2"
     )
@@ -240,7 +240,7 @@ def test_stopped_between_batches(minilm: Path) -> None:
     stopped = threading.Event()
     stopped.set()
     with pytest.raises(Interrupted):
-        wire.call(Request("document", ("text",), stopped))
+        wire.call(EmbeddingRequest("document", ("text",), stopped))
     wire.close()
 
 
@@ -351,7 +351,7 @@ def test_a_repository_s_default_prompt_is_not_added(tmp_path: Path) -> None:
     weights = runtime_models.sentence_model(
         tmp_path / "model", 1024, prompts={"s2p": "Given: "}, default_prompt="s2p", context=200
     )
-    prompt = catalog.builtin().model("qwen3-embedding-0.6b").query.prompt
+    prompt = package_catalog().model("qwen3-embedding-0.6b").query.prompt
     assert prompt
     with local("qwen3-embedding-0.6b", weights) as embedder:
         document, query = embedder.documents(["apples"])[0], embedder.query("apples")
@@ -513,4 +513,4 @@ def test_nothing_is_loaded_before_the_first_text() -> None:
 
 def _rows(backends: dict[str, object]) -> Catalog:
     """The catalogue under rows of a test, and under no user's."""
-    return catalog.of_user({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", backends))
+    return user_catalog({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", backends))

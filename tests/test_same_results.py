@@ -19,7 +19,7 @@ from ragctl.collection.conditions import AllOf, AnyOf, Between, Has, Match, None
 from ragctl.collection.payload import Payload, Point, SparseVector, Vector
 from ragctl.embedding import connect
 from ragctl.index.run import Run
-from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
 from ragctl.stores.base import Batch, Collection, Fusion, Query, Scored
 from ragctl.stores.edge import EdgeStore
@@ -122,7 +122,7 @@ def points(embedded: Collection) -> list[Point]:
 @pytest.fixture(scope="module")
 def searches(embedded: Collection) -> list[Search]:
     embedder = connect("builtin", dim=DIM, environ={})
-    words = Sparse(SparseConfig.from_json(embedded.settings.sparse))
+    words = Bm25Encoder(Bm25Config.from_json(embedded.settings.sparse))
     found = []
     for line in FILE.read_text(encoding="utf-8").splitlines():
         text = json.loads(line)["query"]

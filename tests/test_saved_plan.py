@@ -121,7 +121,7 @@ def test_a_saved_plan_is_applied(world: World, tmp_path: Path) -> None:
     assert json.loads(path.read_text())["report"]["tokens"] == report.tokens
     done = apply(world, again)
     assert counts(done) == counts(report)
-    with pytest.raises(UsageError, match="does not fit any more"):
+    with pytest.raises(UsageError, match="the plan is out of date"):
         apply(world, again)  # done already
 
 

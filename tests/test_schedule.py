@@ -312,6 +312,32 @@ def test_what_only_this_shell_has_is_warned_of(shell: Shell) -> None:
     assert "k3y" not in told.stdout
 
 
+@pytest.mark.parametrize("name", ["RAGCTL_QDRANT_API_KEY", "QDRANT_API_KEY", "RAGCTL_PDF_PASSWORD"])
+@pytest.mark.parametrize("target", [[], ["--systemd"]])
+def test_a_secret_of_this_shell_is_warned_of_and_not_written(
+    shell: Shell, name: str, target: list[str]
+) -> None:
+    text = (shell.home / "p.toml").read_text()
+    (shell.home / "p.toml").write_text(f'store = "http://127.0.0.1:1"\n{text}')
+    warned = shell("schedule", "p.toml", *target, **{name: "s3cret"})
+    assert warned.stderr.startswith(f"warning: {name} is set in this shell only")
+    assert "env_file" in warned.stderr
+    assert "s3cret" not in warned.stderr + warned.stdout
+    (shell.home / "keys.env").write_text(f"{name}=s3cret\n")
+    silent = shell("--env-file", "keys.env", "schedule", "p.toml", *target, **{name: "s3cret"})
+    assert silent.stderr == ""
+    assert "s3cret" not in silent.stdout
+
+
+def test_plain_variables_are_carried(shell: Shell) -> None:
+    plain = {"RAGCTL_QDRANT_GRPC_PORT": "6334", "RAGCTL_LEASE_SECONDS": "30"}
+    line = shell("schedule", "p.toml", FASTEMBED_CACHE_PATH="models", **plain).stdout
+    assert f" FASTEMBED_CACHE_PATH={shell.home}/models " in line
+    assert " RAGCTL_LEASE_SECONDS=30 RAGCTL_QDRANT_GRPC_PORT=6334 " in line
+    unit = shell("schedule", "p.toml", "--systemd", **plain).stdout
+    assert 'Environment="RAGCTL_LEASE_SECONDS=30"' in unit
+
+
 def test_the_path_of_a_key_command_is_kept(shell: Shell) -> None:
     tools = shell.home / "tools"
     tools.mkdir()

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -438,6 +439,18 @@ def test_open_store_takes_the_key_from_the_environment() -> None:
             assert store.names() == []
             assert "right-key" not in repr(store)
             store.close()
+
+
+@pytest.mark.parametrize("variable", ["RAGCTL_QDRANT_API_KEY", "QDRANT_API_KEY"])
+def test_an_error_names_the_variable_of_the_key(variable: str) -> None:
+    with (
+        QdrantFacade(api_key="right-key") as facade,
+        closing(open_store(facade.url, environ={variable: "wrong"})) as store,
+        pytest.raises(StoreError, match=f"refused the key in {variable};"),
+    ):
+        store.names()
+    with pytest.raises(UsageError, match=f"^{variable} holds characters"):
+        open_store("http://host", environ={variable: "ключ"})
 
 
 def test_importing_stores_loads_no_client() -> None:

@@ -80,7 +80,7 @@ def test_a_pattern_that_finds_nothing_is_refused_with_the_pattern(tmp_path: Path
     tree(tmp_path, "a.md")
     with pytest.raises(PruneRefused, match=r"/\*/x: no documents found there"):
         scan(told(Source(tmp_path, within="/*/x")))
-    with pytest.raises(PruneRefused, match=r"a\.md: is no folder"):
+    with pytest.raises(PruneRefused, match=r"a\.md is not a folder"):
         scan(told(Source(tmp_path / "a.md", within="/*")))
     with pytest.raises(PruneRefused, match="gone"):
         scan(told(Source(tmp_path / "gone", within="/*")))

@@ -17,7 +17,7 @@ SAMPLES = Path(__file__).parent.parent / "sample_docs"
 # Of no use to an embedded search or an ingest of text. pydantic is typer's own.
 HEAVY = {
     *("qdrant_client", "grpc", "httpx", "httpcore", "ssl", "asyncio", "numba"),
-    *("pypdf", "pypdfium2", "docx", "lxml", "bs4", "cryptography", "PIL"),
+    *("pypdf", "pypdfium2", "docx", "lxml", "yaml", "cryptography", "PIL"),
     *("tiktoken", "py3langid", "pandas", "scipy", "matplotlib", "ir_measures", "torch"),
     *("pydantic", "tqdm", "dotenv", "pathspec", "prometheus_client", "charset_normalizer"),
 }
@@ -64,14 +64,15 @@ def ingested(home: Path) -> set[str]:
 
 def test_help_imports_no_room_but_its_own(home: Path) -> None:
     found = imported("--help", home=home)
-    assert rooms(found) == {"cli", "errors"}
+    assert rooms(found) == {"cli", "environment", "errors", "text"}
     assert not found & {*HEAVY, "numpy", "qdrant_edge"}
 
 
 def test_help_of_a_command_imports_its_options_alone(home: Path) -> None:
     found = imported("search", "--help", home=home)
     assert rooms(found) <= {
-        *("cli", "errors", "records", "pipeline", "collection", "stores", "search")
+        *("cli", "environment", "errors", "text", "records"),
+        *("pipeline", "collection", "stores", "search"),
     }
     assert not found & {*HEAVY, "numpy", "qdrant_edge"}
 

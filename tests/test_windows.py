@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragctl.index.windows import windows
+from ragctl.index.windows import split_into_windows
 from ragctl.records import Chunk
 
 
@@ -27,15 +27,15 @@ def chunks(*rows: tuple[int, tuple[str, ...]]) -> list[Chunk]:
 
 def test_a_document_that_fits_is_one_window() -> None:
     whole = chunks((40, ("A",)), (30, ("A", "B")), (30, ("C",)))
-    assert windows(whole, 100) == [range(3)]
-    assert windows([], 100) == []
+    assert split_into_windows(whole, 100) == [range(3)]
+    assert split_into_windows([], 100) == []
 
 
 def test_a_longer_one_is_cut_where_its_highest_sections_begin() -> None:
     whole = chunks(
         (40, ("A",)), (40, ("A", "A1")), (40, ("B",)), (40, ("B", "B1")), (10, ("B", "B2"))
     )
-    assert windows(whole, 100) == [range(2), range(2, 5)]
+    assert split_into_windows(whole, 100) == [range(2), range(2, 5)]
 
 
 def test_a_section_too_long_is_cut_at_the_sections_within_it() -> None:
@@ -46,16 +46,16 @@ def test_a_section_too_long_is_cut_at_the_sections_within_it() -> None:
         (30, ("B", "B2")),
         (30, ("B", "B3")),
     )
-    assert windows(whole, 60) == [range(1), range(1, 3), range(3, 5)]
+    assert split_into_windows(whole, 60) == [range(1), range(1, 3), range(3, 5)]
 
 
 def test_text_without_headings_is_cut_between_chunks() -> None:
     whole = chunks(*[(30, ())] * 5)
-    assert windows(whole, 70) == [range(2), range(2, 4), range(4, 5)]
+    assert split_into_windows(whole, 70) == [range(2), range(2, 4), range(4, 5)]
 
 
 def test_a_window_has_no_more_chunks_than_a_request_takes() -> None:
-    assert windows(chunks(*[(1, ())] * 600), 10_000) == [
+    assert split_into_windows(chunks(*[(1, ())] * 600), 10_000) == [
         range(256),
         range(256, 512),
         range(512, 600),
@@ -63,7 +63,11 @@ def test_a_window_has_no_more_chunks_than_a_request_takes() -> None:
 
 
 def test_a_chunk_larger_than_the_budget_stands_alone() -> None:
-    assert windows(chunks((10, ()), (90, ()), (10, ())), 50) == [range(1), range(1, 2), range(2, 3)]
+    assert split_into_windows(chunks((10, ()), (90, ()), (10, ())), 50) == [
+        range(1),
+        range(1, 2),
+        range(2, 3),
+    ]
 
 
 headings = st.lists(st.sampled_from("ABC"), max_size=3).map(tuple)
@@ -75,7 +79,7 @@ def test_every_chunk_is_in_one_window_and_windows_keep_to_the_budget(
     rows: list[tuple[int, tuple[str, ...]]], budget: int
 ) -> None:
     whole = chunks(*rows)
-    found = windows(whole, budget)
+    found = split_into_windows(whole, budget)
     assert [n for window in found for n in window] == list(range(len(whole)))
     for window in found:
         assert len(window) == 1 or sum(whole[n].tokens for n in window) <= budget

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from ragctl import catalog
 from ragctl.catalog import Layer
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.base import Options
+from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.errors import BackendError, DocumentError
 from ragctl.records import Json
 from tests.servers.cohere import CohereServer
@@ -40,7 +40,7 @@ def connected(
         dim=dim,
         task=task,
         base_url=server.url,
-        catalog=catalog.of_user({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", rows)),
+        catalog=user_catalog({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", rows)),
         environ={variable: "secret"},
         patience=PATIENCE,
         options=Options(truncate=truncate),
@@ -59,7 +59,7 @@ def test_request(model: str, dim: int | None, fields: dict[str, Json]) -> None:
     ]
     assert {request.path for request in server.requests} == {"/v2/embed"}
     assert server.requests[0].headers["Authorization"] == "Bearer secret"
-    native = catalog.builtin().model(model).dim
+    native = package_catalog().model(model).dim
     size = dim or native
     expected = [vector(text, "document", model, native, size) for text in ("раз два", "three")]
     np.testing.assert_allclose(documents, expected, atol=1e-6)
@@ -69,7 +69,7 @@ def test_request(model: str, dim: int | None, fields: dict[str, Json]) -> None:
 
 
 def test_every_model_is_tested_above() -> None:
-    assert {row[0] for row in MODELS} == set(catalog.builtin().backend("cohere").models)
+    assert {row[0] for row in MODELS} == set(package_catalog().backend("cohere").models)
 
 
 def test_base64_where_a_row_says_so() -> None:
@@ -139,7 +139,7 @@ def test_the_other_name_of_the_key() -> None:
         (498, "invalid token", "refused the key in CO_API_KEY: 498 invalid token"),
         (402, "add a payment method", "refused: 402 add a payment method"),
         (429, "You are using a Trial key, which is limited to 1000 API calls / month.", "month"),
-        (404, "model 'embed-v9' not found", "knows no such model or address: 404"),
+        (404, "model 'embed-v9' not found", "has no such model or address: 404"),
     ],
 )
 def test_what_ends_a_run_at_once(status: int, message: str, said: str) -> None:

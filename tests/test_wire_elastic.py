@@ -10,6 +10,7 @@ import pytest
 from ragctl import catalog
 from ragctl.catalog import Layer
 from ragctl.embedding import Embedder, Patience, connect
+from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.errors import BackendError, DocumentError, UsageError
 from tests.servers import faults
 from tests.servers.elastic import ElasticServer, Endpoint
@@ -50,7 +51,7 @@ def connected(
 def rows(tmp_path: Path, models: dict[str, str]) -> catalog.Catalog:
     """The catalogue with a user's own models over it, and the names of their endpoints."""
     layer = Layer("models", {}, "backends", {"elastic": {"models": models}})
-    return catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)}, layer)
+    return user_catalog({"RAGCTL_CONFIG": str(tmp_path)}, layer)
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_request(server: ElasticServer, model: str, dim: int | None, native: int
 
 
 def test_every_row_of_the_catalogue_is_tested_above() -> None:
-    served = catalog.builtin().backend("elastic").models
+    served = package_catalog().backend("elastic").models
     assert {row[0] for row in MODELS} == set(served)
 
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from ragctl import catalog
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.base import Options
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.errors import BackendError, DocumentError
 from tests.servers.faults import Fault
 from tests.servers.gemini import MODEL, GeminiServer
@@ -68,7 +68,7 @@ def test_request(dim: int | None) -> None:
 
 
 def test_every_model_is_tested_above() -> None:
-    assert set(catalog.builtin().backend("gemini").models) == {MODEL}
+    assert set(package_catalog().backend("gemini").models) == {MODEL}
 
 
 def test_texts_go_at_most_100_at_once() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ragctl import catalog
 from ragctl.catalog import Layer
 from ragctl.embedding import Embedder, Options, Patience, connect
+from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.errors import BackendError, DocumentError, UsageError
 from ragctl.records import Json
 from tests.servers import faults
@@ -63,7 +64,7 @@ def connected(
 def rows(tmp_path: Path, models: dict[str, Any], backend: dict[str, Any]) -> catalog.Catalog:
     """The catalogue with rows of a user's own over it."""
     layer = Layer("models", models, "backends", {"ollama": backend})
-    return catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)}, layer)
+    return user_catalog({"RAGCTL_CONFIG": str(tmp_path)}, layer)
 
 
 def bodies(server: OllamaServer) -> list[Any]:
@@ -102,7 +103,7 @@ def test_legacy_request(
 ) -> None:
     """One text a request; vectors of any length are made unit vectors, and are cut here."""
     model, there, _, native, context, prompts, _ = row
-    dim = 256 if len(catalog.builtin().model(model).dims) > 1 and "v1.5" not in model else None
+    dim = 256 if len(package_catalog().model(model).dims) > 1 and "v1.5" not in model else None
     with OllamaLegacyServer() as server, connected(server, model, dim) as embedder:
         documents = embedder.documents(TEXTS)
         query = embedder.query("three")
@@ -125,7 +126,7 @@ def test_legacy_request(
 
 def test_every_row_of_the_catalogue_is_tested_above() -> None:
     for backend in ("ollama", "ollama-legacy"):
-        served = catalog.builtin().backend(backend).models
+        served = package_catalog().backend(backend).models
         assert {row[0]: row[1] for row in MODELS} == {name: row.id for name, row in served.items()}
 
 

@@ -11,6 +11,7 @@ import pytest
 from ragctl import catalog
 from ragctl.catalog import Layer
 from ragctl.embedding import Embedder, Options, Patience, connect
+from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.errors import BackendError, DocumentError, UsageError
 from ragctl.records import Json
 from tests.servers import faults
@@ -87,7 +88,7 @@ def connected(
 def named(tmp_path: Path) -> catalog.Catalog:
     """The catalogue with a user's own row, which has prompts sent by name."""
     layer = Layer("models", {}, "backends", {"tei": {"prompts": "name"}})
-    return catalog.of_user({"RAGCTL_CONFIG": str(tmp_path)}, layer)
+    return user_catalog({"RAGCTL_CONFIG": str(tmp_path)}, layer)
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_request(row: tuple[str, str, int | None, int, tuple[str, str], int | No
 
 
 def test_every_row_of_the_catalogue_is_tested_above() -> None:
-    served = catalog.builtin().backend("tei").models
+    served = package_catalog().backend("tei").models
     assert {row[0]: row[1] for row in MODELS} == {name: row.id for name, row in served.items()}
 
 

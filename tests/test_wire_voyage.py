@@ -7,10 +7,10 @@ import threading
 import numpy as np
 import pytest
 
-from ragctl import catalog
 from ragctl.catalog import Layer
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.base import Options
+from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.embedding.wires.voyage import Voyage
 from ragctl.errors import BackendError, DocumentError
 from ragctl.hosts.keys import ApiKey
@@ -54,7 +54,7 @@ def connected(
         model,
         dim=dim,
         base_url=server.url,
-        catalog=catalog.of_user({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", rows)),
+        catalog=user_catalog({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", rows)),
         environ={"VOYAGE_API_KEY": "secret"},
         patience=PATIENCE,
         options=Options(truncate=truncate),
@@ -82,7 +82,7 @@ def test_request(model: str, dim: int | None, fields: dict[str, Json]) -> None:
 
 
 def test_every_model_is_tested_above() -> None:
-    assert {row[0] for row in MODELS} == set(catalog.builtin().backend("voyage").models)
+    assert {row[0] for row in MODELS} == set(package_catalog().backend("voyage").models)
 
 
 def test_a_list_of_numbers_where_a_row_says_so() -> None:

@@ -5,13 +5,10 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from ragctl.catalog.backend_table import Backend, Rates, Runtime
-from ragctl.catalog.catalog import Catalog, check_task
+from ragctl.catalog.catalog import Catalog
+from ragctl.catalog.instructions import check_task
 from ragctl.errors import UsageError
 from ragctl.records import Json
-
-# Texts per request on a GPU, as a multiple of the row's limit: sorted by length, more texts
-# need less padding.
-GPU_TEXTS_FACTOR = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,7 @@ class BackendConfig:
         check_task(catalog.model(model), row, task)
         if self.base_url is not None and row.in_process:
             raise UsageError(f"the {row.name} backend runs in this process: it has no base URL")
-        if self.weights is not None and (not row.in_process or row.wire == "builtin"):
+        if self.weights is not None and (not row.in_process or row.is_builtin):
             raise UsageError(f"the {row.name} backend has no use for a folder of weights")
         served = row.models[model]
         if self.price is not None:
@@ -86,8 +83,9 @@ class BackendConfig:
             served = replace(served, weights=self.weights)
         runtime = self.runtime or row.runtime
         limits = row.limits
-        if row.wire == "sentence-transformers" and runtime.on_card():
-            limits = replace(limits, texts=GPU_TEXTS_FACTOR * limits.texts)
+        factor = row.traits.cuda_texts
+        if factor > 1 and runtime.on_cuda():
+            limits = replace(limits, texts=factor * limits.texts)
         return replace(
             row,
             limits=limits,

@@ -1,4 +1,4 @@
-"""Backends: who runs a model. One table of backends.toml each."""
+"""Backends: what runs a model. Each is one table of backends.toml."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,27 +7,9 @@ from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from ragctl.catalog.strict import ConfigSource, Table, parse
+from ragctl.catalog.wires import BUILTIN, KnownWires, WireTraits
 from ragctl.errors import UsageError
 from ragctl.records import Json
-
-Wire = Literal[
-    "builtin",
-    "sentence-transformers",
-    "fastembed",
-    "jina",
-    "openai",
-    "ollama",
-    "ollama-legacy",
-    "tei",
-    "elastic",
-    "cohere",
-    "voyage",
-    "gemini",
-]
-WIRES: tuple[Wire, ...] = get_args(Wire)
-IN_PROCESS: tuple[Wire, ...] = ("builtin", "sentence-transformers", "fastembed")
-TASKED: tuple[Wire, ...] = ("jina", "elastic", "cohere", "voyage", "gemini")
-"""Wires with a field for the side of a text; on all others a prompt goes before the text."""
 
 Encoding = Literal["base64", "float", "unset"]
 ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
@@ -39,9 +21,12 @@ Prompts = Literal["text", "name"]
 PROMPTS: tuple[Prompts, ...] = get_args(Prompts)
 
 FIELDS = ("normalized", "late_chunking", "trust_remote_code")
-"""Optional fields of a request, or arguments of a runtime, for models that take them."""
+"""Optional request fields, or runtime arguments, that only some models accept."""
 
-_KEYS = (
+SECRET_KEYS = ("key", "api_key", "token", "secret", "password")
+"""Keys that people write a secret under; none is allowed in a row."""
+
+BACKEND_KEYS = (
     "wire",
     "base_url",
     "keys",
@@ -61,12 +46,12 @@ _KEYS = (
     "runtime",
     "extra",
 )
-_SERVED = ("id", "dims", "context", "price", "fields", "onnx")
+SERVED_MODEL_KEYS = ("id", "dims", "context", "price", "fields", "onnx")
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What one request may carry: texts, tokens, bytes of body. None: no known limit."""
+    """Limits on one request: texts, tokens, bytes of its body. None: no known limit."""
 
     texts: int
     tokens: int | None = None
@@ -75,21 +60,22 @@ class RequestLimits:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What one key may send in a minute: requests, tokens. None: no known limit."""
+    """Limits per API key and minute: requests, tokens. None: no known limit."""
 
     requests: int | None = None
     tokens: int | None = None
 
 
-_CARD = Path("/dev/nvidiactl")  # of NVIDIA's driver
+NVIDIA_DEVICE_FILE = Path("/dev/nvidiactl")
+"""Exists where NVIDIA's driver is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """How a model runs in this process. None: chosen by what the machine has.
+    """Settings of a model that runs in this process. None: chosen to suit the machine.
 
-    `device` as torch names it (cpu, cuda, cuda:1, mps); `dtype` float32,
-    bfloat16 or float16; `batch` texts a forward pass; `threads` of the CPU.
+    `device` is torch's name for it (cpu, cuda, cuda:1, mps); `dtype` is float32,
+    bfloat16 or float16; `batch` is texts per forward pass; `threads` is CPU threads.
     """
 
     device: str | None = None
@@ -97,21 +83,24 @@ class Runtime:
     batch: int | None = None
     threads: int | None = None
 
-    def on_card(self) -> bool:
-        """Whether it runs on CUDA: as it says, else if the machine looks as if it could.
+    def on_cuda(self) -> bool:
+        """Return whether the model will run on CUDA: if `device` says so, else if there is a GPU.
 
-        torch is not asked: importing it takes seconds.
+        Looks for NVIDIA's driver instead of asking torch, which takes seconds to import.
         """
         if self.device is not None:
             return self.device.startswith("cuda")
-        return _CARD.exists()
+        return NVIDIA_DEVICE_FILE.exists()
 
 
 @dataclass(frozen=True, slots=True)
 class Onnx:
-    """A model's ONNX export: its `file` in the repository, files it needs beside (`more`),
-    the `output` to read where it has several, and how token vectors are pooled into one
-    (cls, mean, last, or none where the output is one vector a text)."""
+    """The ONNX export of a model.
+
+    `file` is its path in the repository, `more` the other files that it needs. `output` is
+    the output to read if there are several. `pooling` (cls, mean, last) is how token
+    vectors become one vector; "none" if the output is already one vector per text.
+    """
 
     file: str
     more: tuple[str, ...] = ()
@@ -120,13 +109,14 @@ class Onnx:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedModel:
     """A model as one backend serves it.
 
-    `id` is its name there. `dims` are the sizes that the host itself cuts to
-    (None: whatever the backend's `honours_dimensions` says). `context` is the
-    host's own, smaller limit in tokens; `price` is US dollars per million tokens.
-    `weights` is the folder that a run reads it from, instead of from the hub.
+    `id` is the model's name at the backend. `dims` are the sizes that the host itself
+    cuts vectors to (None: as the backend's `honours_dimensions` says). `context` is the
+    host's own limit in tokens, if smaller than the model's. `price` is US dollars per
+    million tokens. `fields` are the optional request fields it accepts (see FIELDS).
+    `weights` is a local folder to load the model from instead of the Hugging Face hub.
     """
 
     id: str
@@ -140,29 +130,31 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A service that computes embeddings: an address, a wire, and its peculiarities.
+    """What runs a model: a host with an address and a wire, or a runtime in this process.
 
-    `keys` are the environment variables that may hold its key, first found wins;
-    `key_command` a program and its arguments that print it. `honours_dimensions`
-    says whether the host cuts and renormalises vectors itself when asked.
-    `encoding` is the `encoding_format` it is sent. `truncation` says what it does
-    with a text longer than its context. `prompts`: whether a prompt is sent as
-    text before each input or by its name. `concurrency` is how many requests may
-    be in flight. `free_tokens` come with a new account. `licensed`: its customers
-    may use non-commercial weights. `extra` is merged into the body of each request.
+    `keys` are the environment variables that may hold its API key; the first one set is
+    used. `key_command` is a program with arguments that prints the key.
+    `honours_dimensions`: the host cuts and renormalises vectors itself when asked to.
+    `encoding` is the `encoding_format` that requests ask for. `truncation` is what the
+    host does with a text longer than its context. `prompts`: whether a prompt is sent as
+    text before each input or by its name. `limits` are per request, `rates` per minute;
+    `concurrency` is requests in flight. `free_tokens` come with a new account.
+    `licensed`: its customers may use weights under a non-commercial licence. `extra` is
+    merged into the body of each request. `known_wires` gives the traits of `wire`.
     """
 
     name: str
-    wire: Wire
+    wire: str
     base_url: str | None
     keys: tuple[str, ...]
     key_required: bool
-    models: Mapping[str, Served]
+    models: Mapping[str, ServedModel]
     honours_dimensions: bool
     encoding: Encoding
     limits: RequestLimits
     concurrency: int
     extra: Mapping[str, Json]
+    known_wires: KnownWires = field(repr=False, compare=False)
     truncation: Truncation = "unknown"
     prompts: Prompts = "text"
     rates: Rates = Rates()
@@ -172,35 +164,54 @@ class Backend:
     runtime: Runtime = Runtime()
 
     @property
+    def traits(self) -> WireTraits:
+        """The traits of the backend's wire."""
+        return self.known_wires.traits(self.wire)
+
+    @property
     def in_process(self) -> bool:
-        return self.wire in IN_PROCESS
+        """Whether the model runs in this process."""
+        return self.traits.in_process
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether this backend runs the built-in lexical model."""
+        return self.wire == BUILTIN
 
     def cuts_to(self, model: str, dim: int) -> bool:
-        """Whether this host can be asked for `dim` dimensions of that model."""
+        """Return whether this host can be asked for `dim` dimensions of `model`."""
         dims = self.models[model].dims
         return self.honours_dimensions if dims is None else dim in dims
 
 
-def load_backends(text: str, source: str) -> dict[str, Backend]:
-    """Read backends from TOML, one top-level table each. Raises UsageError, naming `source`."""
-    return {name: read_backend(name, data, source) for name, data in parse(text, source).items()}
+def load_backends(text: str, source: str, wires: KnownWires) -> dict[str, Backend]:
+    """Return the backends of a TOML file, one top-level table each.
+
+    Raises UsageError, naming `source`.
+    """
+    return {
+        name: read_backend(name, data, source, wires) for name, data in parse(text, source).items()
+    }
 
 
-def read_backend(name: str, data: object, source: ConfigSource | str) -> Backend:
-    """Read one table. Raises UsageError, naming `source` and what is wrong in it."""
+def read_backend(name: str, data: object, source: ConfigSource | str, wires: KnownWires) -> Backend:
+    """Return the backend that one table describes.
+
+    Raises UsageError, naming `source` and the faulty key. Whether the row fits its wire
+    and its models is checked by `catalog.check_rows`.
+    """
     no_secret(name, data, source)
-    row = Table(source, (name,), data, _KEYS)
-    wire = cast(Wire, row.choice("wire", WIRES))
+    row = Table(source, (name,), data, BACKEND_KEYS)
     keys = row.sequence("keys", str)
     key_required = row.optional("key_required", bool)
     command = row.words("key_command")
     if key_required and not (keys or command):
-        raise row.error("key_required", "needs the variables of the key in keys")
+        raise row.error("key_required", "needs the key's variables in keys")
     models = row.table("models", None)
     return Backend(
         name=name,
-        wire=wire,
-        base_url=_base_url(row, wire),
+        wire=row.choice("wire", wires.names),
+        base_url=_base_url(row),
         keys=keys,
         key_required=bool(keys) if key_required is None else key_required,
         key_command=command,
@@ -218,16 +229,18 @@ def read_backend(name: str, data: object, source: ConfigSource | str) -> Backend
         licensed=row.optional("licensed", bool) or False,
         runtime=read_runtime(row),
         extra=cast(dict[str, Json], row.optional("extra", dict) or {}),
+        known_wires=wires,
     )
 
 
 def read_rates(row: Table) -> Rates:
-    """Read the table `rates` of a backend, or of a pipeline that knows its account better."""
+    """Return the table `rates` of a backend, or of a pipeline, which may know its account's."""
     rates = row.table("rates", ("requests", "tokens"))
     return Rates(rates.positive("requests"), rates.positive("tokens"))
 
 
 def read_runtime(row: Table) -> Runtime:
+    """Return the table `runtime` of a backend or of a pipeline."""
     runtime = row.table("runtime", ("device", "dtype", "batch", "threads"))
     dtype = runtime.optional("dtype", str)
     if dtype is not None:
@@ -248,34 +261,30 @@ def _limits(row: Table) -> RequestLimits:
     return RequestLimits(texts, limits.positive("tokens"), limits.positive("bytes"))
 
 
-def _base_url(row: Table, wire: Wire) -> str | None:
+def _base_url(row: Table) -> str | None:
     url = row.optional("base_url", str)
-    if wire in IN_PROCESS:
-        if url is not None:
-            raise row.error("base_url", "has no meaning for a wire without a network")
-        return None
     if url is None:
-        raise row.error("base_url", "is missing (a text)")
+        return None
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise row.error("base_url", f"must be an http or https address, not {url!r}")
     return url.rstrip("/")
 
 
-def _served(models: Table, model: str, price: float | None) -> Served:
-    """Read how a model is served: its name there, or a table with more.
+def _served(models: Table, model: str, price: float | None) -> ServedModel:
+    """Return how a model is served: given as its name at the backend, or as a table.
 
-    `price` is the backend's, for models without one of their own.
+    `price` is the backend's, used for models without one of their own.
     """
     try:
         name = models.optional(model, str)
     except UsageError:
-        row = models.table(model, _SERVED)
+        row = models.table(model, SERVED_MODEL_KEYS)
         fields = row.sequence("fields", str)
         for known in fields:
             if known not in FIELDS:
                 raise row.error("fields", f"cannot hold {known!r}") from None
-        return Served(
+        return ServedModel(
             id=row.required("id", str),
             dims=tuple(sorted(row.sequence("dims", int))) if row.has("dims") else None,
             context=row.positive("context"),
@@ -284,7 +293,7 @@ def _served(models: Table, model: str, price: float | None) -> Served:
             onnx=_onnx(row) if row.has("onnx") else None,
         )
     assert name is not None
-    return Served(id=name, price=price)
+    return ServedModel(id=name, price=price)
 
 
 def _onnx(row: Table) -> Onnx:
@@ -298,11 +307,12 @@ def _onnx(row: Table) -> Onnx:
 
 
 def no_secret(name: str, data: object, source: ConfigSource | str) -> None:
-    """Refuse a key written into a file before anything could quote it."""
+    """Raise UsageError if the row holds a key, before any other message can quote it."""
     if isinstance(data, dict):
-        for key in ("key", "api_key", "token", "secret", "password"):
+        for key in SECRET_KEYS:
             if key in data:
+                location = ConfigSource.of(source).table_location((name, key))
                 raise UsageError(
-                    f"{ConfigSource.of(source).place((name, key))}: a key does not belong in a "
-                    f"file (found {key}); name its variable in keys, or a key_command"
+                    f"{location}: a key does not belong in a file (found {key}); name its "
+                    "variable in keys, or a key_command"
                 )

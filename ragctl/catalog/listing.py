@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from ragctl.catalog.backend_table import Backend, Served
+from ragctl.catalog.backend_table import Backend, ServedModel
 from ragctl.catalog.catalog import Catalog
 from ragctl.catalog.model_table import Instruction, Instructions, Model
 from ragctl.records import Json
@@ -83,7 +83,7 @@ def cuts(backend: Backend) -> str:
 
 def long_texts(backend: Backend) -> str:
     """Say what happens to a text longer than the context."""
-    if backend.wire == "builtin":
+    if backend.is_builtin:
         return "any length"
     return "refused" if backend.truncation == "refuses" else "measured here"
 
@@ -186,7 +186,7 @@ def _side_json(side: Instruction) -> Json:
     }
 
 
-def _served_json(served: Served) -> Json:
+def _served_json(served: ServedModel) -> Json:
     onnx = served.onnx
     return {
         "id": served.id,

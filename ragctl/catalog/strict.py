@@ -64,23 +64,23 @@ class ConfigSource:
         """Return an origin; a text is the name of one without lines."""
         return origin if isinstance(origin, ConfigSource) else ConfigSource(origin)
 
-    def under(self, *path: str | int) -> "ConfigSource":
+    def child(self, *path: str | int) -> "ConfigSource":
         """Return the origin of tables that stand at `path` in this one."""
         return ConfigSource(self.name, self._text, (*self._below, *path))
 
-    def spot(self, path: KeyPath) -> str:
+    def location(self, path: KeyPath) -> str:
         """Return the file, and the line of the key at `path`."""
         line = None if self._text is None else line_of(self._text, (*self._below, *path))
         return self.name if line is None else f"{self.name}, line {line}"
 
-    def place(self, path: KeyPath) -> str:
+    def table_location(self, path: KeyPath) -> str:
         """Return the file, the line, and the table that the key at `path` is in."""
         table, _ = _label((*self._below, *path))
-        return f"{self.spot(path)}, table [{table}]" if table else self.spot(path)
+        return f"{self.location(path)}, table [{table}]" if table else self.location(path)
 
-    def subject(self, path: KeyPath) -> str:
+    def describe_key(self, path: KeyPath) -> str:
         """Return the beginning of a sentence about the key at `path`: its place and its name."""
-        return f"{self.place(path)}: {_label((*self._below, *path))[1]}"
+        return f"{self.table_location(path)}: {_label((*self._below, *path))[1]}"
 
 
 def _label(path: KeyPath) -> tuple[str, str]:
@@ -108,7 +108,9 @@ class Table:
         self._origin = ConfigSource.of(origin)
         self._path = path
         if not isinstance(data, dict):
-            raise UsageError(f"{self._origin.subject(path)} must be a table, not {_kind(data)}")
+            raise UsageError(
+                f"{self._origin.describe_key(path)} must be a table, not {_kind(data)}"
+            )
         self._data: dict[str, object] = data
         for key in self._data:
             if keys is not None and key not in keys:
@@ -122,11 +124,11 @@ class Table:
 
     def error(self, key: str, problem: str) -> UsageError:
         """Return (not raise) the error for a key whose value is wrong in some further way."""
-        return UsageError(f"{self._origin.subject((*self._path, key))} {problem}")
+        return UsageError(f"{self._origin.describe_key((*self._path, key))} {problem}")
 
     def wrong(self, key: str, sentence: str) -> UsageError:
         """Return the error that a whole sentence states, at the place of a key."""
-        return UsageError(f"{self._origin.place((*self._path, key))}: {sentence}")
+        return UsageError(f"{self._origin.table_location((*self._path, key))}: {sentence}")
 
     def optional(self, key: str, kind: type[T]) -> T | None:
         """Return the value of `key`, None if absent. An int serves where a float is asked."""

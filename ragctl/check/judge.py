@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ragctl.catalog import TASKED, Backend, Catalog, Instruction, Model
+from ragctl.catalog import Backend, Catalog, Instruction, Model
 from ragctl.check.findings import Finding, Reply, failed, good, note
 from ragctl.embedding import Canary
 from ragctl.embedding.base import Vectors
@@ -36,7 +36,7 @@ def agreed(what: str, whose: str, cosines: tuple[float, float], threshold: float
 def doubts(row: Backend, model: Model, catalog: Catalog) -> Iterator[Finding]:
     """Yield what the catalogue does not know, or warns of, where this backend runs the model."""
     long = "a text longer than the context: texts are measured here before they are sent"
-    if row.wire != "builtin" and row.truncation == "unknown":
+    if not row.is_builtin and row.truncation == "unknown":
         yield note("long texts", f"it is not known what {row.name} does with {long}")
     if row.truncation == "cuts":
         yield note("long texts", f"{row.name} cuts without a word {long}")
@@ -97,7 +97,7 @@ def sides(cosine: float, model: Model, row: Backend) -> Finding:
         )
     if cosine < _DIFFERENT:
         return good("sides", f"{text} differs, as {model.name} has it")
-    word = "task" if row.wire in TASKED else "prompt"
+    word = "task" if row.traits.task != "none" else "prompt"
     return failed(
         "sides",
         BackendError(
@@ -109,9 +109,9 @@ def sides(cosine: float, model: Model, row: Backend) -> Finding:
 
 def _told(side: Instruction, row: Backend) -> object:
     """Return what this backend is told of a side."""
-    if row.wire in TASKED:
+    if row.traits.task != "none":
         return side.task
-    if row.wire == "sentence-transformers":
+    if row.traits.library:
         return side.library, side.prompt
     return side.prompt
 

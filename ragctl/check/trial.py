@@ -13,7 +13,7 @@ from ragctl.catalog import Backend, BackendConfig, Catalog, Model
 from ragctl.check import judge
 from ragctl.check.findings import BackendReport, Finding, Reply, failed, good, note
 from ragctl.embedding import Canary, Options, Patience, answers, canary, connect
-from ragctl.embedding.base import Answer, Request, Vectors, Wire
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Vectors
 from ragctl.embedding.base import Side as SideName
 from ragctl.errors import BackendError, Interrupted, UsageError
 
@@ -60,7 +60,7 @@ class Trial:
             with self._limited(row), self._connected(terms.dim) as wire:
                 self._add_key(row)
                 self._ask_both(row, wire)
-                if row.wire != "builtin" and (terms.several or terms.canary is not None):
+                if not row.is_builtin and (terms.several or terms.canary is not None):
                     self._ask_canary(wire)
         except Interrupted:
             late = f"not done within {terms.seconds:g} s; more time with --seconds"
@@ -85,7 +85,7 @@ class Trial:
             timer.cancel()
 
     @contextmanager
-    def _connected(self, dim: int) -> Iterator[Wire]:
+    def _connected(self, dim: int) -> Iterator[EmbeddingService]:
         """Connect this backend alone; what would be a warning is a note."""
         terms = self._terms
         with warnings.catch_warnings(record=True) as told:
@@ -117,11 +117,11 @@ class Trial:
         self._report = replace(self._report, key=found)
         self._add(good("key", f"from {found}" if found else "none, and none is required"))
 
-    def _ask(self, wire: Wire, side: SideName, step: str) -> tuple[Answer, Reply]:
+    def _ask(self, wire: EmbeddingService, side: SideName, step: str) -> tuple[Embeddings, Reply]:
         self._begin(step)
         together = self._terms.options.late_chunking and side == "document"
         began = time.monotonic()
-        answer = wire.call(Request(side, (TEXT,), self._stopped, together=together))
+        answer = wire.call(EmbeddingRequest(side, (TEXT,), self._stopped, together=together))
         spent = (time.monotonic() - began) * 1000
         length = answer.length or answer.vectors.shape[1]
         return answer, Reply(spent, answer.tokens, length, answer.norms[0])
@@ -131,7 +131,7 @@ class Trial:
         if self._stopped.is_set():
             raise Interrupted("time is up")
 
-    def _ask_both(self, row: Backend, wire: Wire) -> None:
+    def _ask_both(self, row: Backend, wire: EmbeddingService) -> None:
         answer, document = self._ask(wire, "document", "document")
         other, query = self._ask(wire, "query", "query")
         cosine = _cosine(answer.vectors[0], other.vectors[0])
@@ -140,7 +140,7 @@ class Trial:
         self._add(judge.sides(cosine, self._terms.model, row))
         model, dim = self._terms.model, self._terms.dim
         asked = model.matryoshka and row.cuts_to(model.name, dim)
-        if row.wire != "builtin" and judge.padded(np.stack((answer.vectors, other.vectors))):
+        if not row.is_builtin and judge.padded(np.stack((answer.vectors, other.vectors))):
             self._add(judge.filled_up(document.length))
         elif asked and document.length == dim < model.dim and not row.in_process:
             self._compare_cut(answer.vectors[0])
@@ -152,7 +152,7 @@ class Trial:
         model, dim = self._terms.model, self._terms.dim
         with self._connected(model.dim) as wire:
             whole, _ = self._ask(wire, "document", "dimensions")
-        (mine,) = answers.unit(
+        (mine,) = answers.to_unit_vectors(
             whole.vectors,
             dim,
             native=model.dim,
@@ -164,12 +164,12 @@ class Trial:
         self._report = replace(self._report, cut=cosine)
         self._add(judge.cut(cosine, dim, model))
 
-    def _ask_canary(self, wire: Wire) -> None:
+    def _ask_canary(self, wire: EmbeddingService) -> None:
         terms = self._terms
         self._begin("canary")
-        documents = canary.ask(wire, "document", self._stopped).vectors
+        documents = canary.embed_canary(wire, "document", self._stopped).vectors
         self._begin("canary")
-        made = Canary(documents, canary.ask(wire, "query", self._stopped).vectors)
+        made = Canary(documents, canary.embed_canary(wire, "query", self._stopped).vectors)
         self._report = replace(self._report, canary=made)
         if terms.canary is not None:
             cosines = judge.agreement(terms.canary, made)

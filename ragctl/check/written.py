@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ragctl.catalog import Backend, BackendConfig
 from ragctl.check.findings import Finding, good, note
+from ragctl.environment import PATH
 from ragctl.errors import PruneRefused, RagctlError, UsageError
 from ragctl.index.embedder import connect_for
 from ragctl.index.planning import plan_run
@@ -38,7 +39,7 @@ def _wrong(what: str, error: RagctlError | str) -> Finding:
 
 def _sources(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
     for number, source in enumerate(pipeline.sources):
-        spot = pipeline.origin.spot(("sources", number, "path"))
+        spot = pipeline.origin.location(("sources", number, "path"))
         try:
             files = scan_source(source, number, found)
         except (PruneRefused, UsageError) as error:
@@ -87,7 +88,7 @@ def _model(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
 
 def _key(row: Backend, environ: Mapping[str, str]) -> Iterator[Finding]:
     if row.key_command:
-        if shutil.which(row.key_command[0], path=environ.get("PATH")) is None:
+        if shutil.which(row.key_command[0], path=PATH.value(environ) or None) is None:
             program = row.key_command[0]
             yield note("key", f"{row.name}: its key command {program!r} is not found here")
     elif row.key_required and not any(environ.get(name, "").strip() for name in row.keys):

@@ -11,13 +11,14 @@ from ragctl.catalog import (
     Instruction,
     Instructions,
     Model,
-    Served,
+    ServedModel,
     listing,
-    of_user,
 )
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, environ, told_by
+from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import UsageError
+from ragctl.text import one_line, without_controls
 
 if TYPE_CHECKING:
     from ragctl.catalog.listing import Listing
@@ -89,7 +90,7 @@ def backends(
 
 def _catalog(pipeline: Path | None) -> Catalog:
     told = told_by(pipeline)
-    return told.catalog if told else of_user(environ())
+    return told.catalog if told else user_catalog(environ())
 
 
 def _one_at_most(name: str | None, other: str | None, option: str) -> None:
@@ -102,9 +103,9 @@ def _print(table: "Listing", as_markdown: bool) -> None:
     from rich.cells import cell_len
 
     if as_markdown:
-        console.say(console.clean(table.markdown()).rstrip("\n"))
+        console.say(without_controls(table.markdown()).rstrip("\n"))
         return
-    rows = [tuple(console.one_line(cell) for cell in row) for row in table.rows]
+    rows = [tuple(one_line(cell) for cell in row) for row in table.rows]
     if console.is_terminal():
         _print_rich(table.columns, rows)
         return
@@ -233,7 +234,7 @@ def _key(backend: Backend) -> str:
     return names if backend.key_required else f"{names}, if it wants one"
 
 
-def _served(served: Served) -> str:
+def _served(served: ServedModel) -> str:
     """How a model is served, in words."""
     parts = [served.id]
     if served.dims is not None:
@@ -248,4 +249,4 @@ def _served(served: Served) -> str:
 
 def _line(label: str, text: str) -> None:
     """A label and a text, whose spaces are kept: they count in a prompt."""
-    console.say(f"{label:{_LABEL}}{console.clean(text)}")
+    console.say(f"{label:{_LABEL}}{without_controls(text)}")

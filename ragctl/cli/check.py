@@ -20,6 +20,7 @@ from ragctl.cli.options import (
 )
 from ragctl.cli.settings import tables
 from ragctl.errors import UsageError
+from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.check import Checked
@@ -75,7 +76,7 @@ def check(
 def _print(checked: "Checked") -> None:
     """A line for each finding in four columns, and one that sums them up."""
     rows = [
-        (_WORDS[finding.status], who, finding.what, console.one_line(finding.text))
+        (_WORDS[finding.status], who, finding.what, one_line(finding.text))
         for who, finding in checked.findings
     ]
     widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:3]]

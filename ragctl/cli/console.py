@@ -13,22 +13,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ragctl.errors import UsageError
+from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ragctl.records import Json
-
-# Whole escape sequences first (CSI, OSC and the like), then every control
-# character but tab and newline, then the marks that reorder or hide text.
-_UNSAFE = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"
-    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"
-    r"|\x1b[@-Z\\-_]?"
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-    r"|[\u202a-\u202e\u2066-\u2069\u200e\u200f\ufeff]"
-    r"|[\ud800-\udfff]"
-)
 
 _FIGURE = re.compile(r"[-+<]?[\d,./]*")
 
@@ -67,15 +57,6 @@ def logs_json() -> bool:
 def about(**fields: "Json") -> None:
     """Fields that every line of JSON has from now on."""
     _about.update(fields)
-
-
-def clean(text: str) -> str:
-    """`text` without escape sequences, control and direction-changing characters."""
-    return _UNSAFE.sub("", text)
-
-
-def one_line(text: str) -> str:
-    return " ".join(clean(text).split())
 
 
 def out() -> "Console":

@@ -23,6 +23,7 @@ from ragctl.cli.options import (
     told_by,
 )
 from ragctl.errors import UsageError
+from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.embedding import Embedder
@@ -180,14 +181,14 @@ def _cuts(text: str) -> tuple[int, ...]:
 def _embedder(
     found: "Collection", place: "Store", told: "Pipeline | None", wanted: "tuple[object, ...]"
 ) -> "Embedder":
-    from ragctl.catalog import of_user
+    from ragctl.embedding.catalogs import user_catalog
     from ragctl.search.query import embedder_of
 
     variables = told.environ if told else environ()
     return embedder_of(
         found,
         backends=wanted or (told.embedding.backends if told else ()),  # type: ignore[arg-type]
-        catalog=told.catalog if told else of_user(variables),
+        catalog=told.catalog if told else user_catalog(variables),
         environ=variables,
         remote="://" in place.location,
         threshold=told.embedding.canary if told else None,
@@ -220,7 +221,7 @@ def _show(
         console.print_json(report.to_json(evaluation, found, questions=total, bill=bill))
     else:
         for line in report.head(evaluation, found, bill):
-            console.say(console.one_line(line))
+            console.say(one_line(line))
         for rows in report.tables(evaluation):
             console.say("")
             console.table(rows)

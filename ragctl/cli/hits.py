@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ragctl.cli import console
+from ragctl.text import one_line, without_controls
 
 if TYPE_CHECKING:
     from ragctl.records import Hit
@@ -40,12 +41,12 @@ def print_table(hits: list["Hit"], question: str) -> None:
     table.add_column(ratio=1)
     table.add_column(justify="right", style="dim", no_wrap=True)
     for rank, hit in enumerate(hits, 1):
-        head = Text(console.one_line(location(hit)), style="bold cyan")
-        details = [console.one_line(" › ".join(hit.heading)), _chunk_range(hit)]
+        head = Text(one_line(location(hit)), style="bold cyan")
+        details = [one_line(" › ".join(hit.heading)), _chunk_range(hit)]
         for detail in filter(None, details):
             head.append(f"  {detail}", style="dim")
         width = PASSAGE_CHARS if len(hit.ordinals) > 1 else CHUNK_CHARS
-        passage = Text(excerpt(console.clean(hit.text), question, width))
+        passage = Text(excerpt(without_controls(hit.text), question, width))
         for start, end in matching_spans(passage.plain, question):
             passage.stylize("bold yellow", start, end)
         table.add_row(escape(str(rank)), head, f"{hit.score:.4f}")
@@ -58,8 +59,8 @@ def print_plain(hits: list["Hit"]) -> None:
     for rank, hit in enumerate(hits, 1):
         heading = f"  [{' > '.join(hit.heading)}]" if hit.heading else ""
         chunks = f"  {_chunk_range(hit)}" if len(hit.ordinals) > 1 else ""
-        title = console.one_line(location(hit) + heading + chunks)
+        title = one_line(location(hit) + heading + chunks)
         console.say(f"{rank}. {title}  ({hit.score:.4f})")
-        for line in console.clean(hit.text).splitlines():
+        for line in without_controls(hit.text).splitlines():
             console.say(f"   {line}".rstrip())
         console.say("")

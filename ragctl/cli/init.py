@@ -12,6 +12,7 @@ from ragctl.cli import console
 from ragctl.cli.options import Dimension, ModelName, StoreLocation, environ
 from ragctl.errors import UsageError
 from ragctl.pipeline.keys import COLLECTION, MODEL
+from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.catalog import Catalog
@@ -40,14 +41,14 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
 ) -> int:
     """Write a pipeline file that runs: asks a few questions, or takes flags and asks nothing."""
-    from ragctl.catalog import of_user
+    from ragctl.embedding.catalogs import user_catalog
     from ragctl.pipeline.template import Answers, render
 
     if not file.name.isprintable():
         raise UsageError(f"{str(file)!r}: not a name for a file of settings")
     if file.exists() and not force:
         raise UsageError(f"{file} exists; --force writes over it, another name leaves it")
-    catalog = of_user(environ())
+    catalog = user_catalog(environ())
     told = (*source, collection, model, dim, backend, store)
     if not yes and sys.stdin.isatty() and not any(told):
         answers = _asked(catalog)
@@ -178,9 +179,9 @@ def _linked(file: Path, partial: Path) -> bool:
 
 
 def _next(file: Path, answers: "Answers", catalog: "Catalog") -> None:
-    console.say(f"wrote {console.one_line(str(file))}; next:")
+    console.say(f"wrote {one_line(str(file))}; next:")
     row = catalog.backend(answers.backend or catalog.model(answers.model).backend)
     if row.key_required and row.keys and not environ().get(row.keys[0]):
         console.say(f"  export {row.keys[0]}=…")
     for command in ("validate", "run"):
-        console.say(f"  ragctl {command} {console.one_line(str(file))}")
+        console.say(f"  ragctl {command} {one_line(str(file))}")

@@ -9,6 +9,7 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
 from ragctl.errors import UsageError
+from ragctl.text import one_line, without_controls
 
 if TYPE_CHECKING:
     from ragctl.collection.state import State
@@ -61,7 +62,7 @@ def _print_status(result: dict[str, Any]) -> None:
             shown = ", ".join(result[name][:5]) + (" …" if len(result[name]) > 5 else "")
             rows.append((name.replace("_", " "), f"{len(result[name])} ({what}): {shown}"))
     for label, text in rows:
-        console.say(f"{label:12}  {console.one_line(text)}")
+        console.say(f"{label:12}  {one_line(text)}")
 
 
 def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
@@ -115,13 +116,13 @@ def show(
     if as_json:
         console.print_json({"collection": collection, **head, "chunks": cast("Json", chunks)})
         return 0
-    console.say(console.one_line(f"{source}: {len(chunks)} chunks, language {first['lang']}"))
+    console.say(one_line(f"{source}: {len(chunks)} chunks, language {first['lang']}"))
     for chunk in chunks:
         page = f", page {chunk['page']}" if chunk["page"] is not None else ""
         heading = f"  [{' > '.join(chunk['heading'])}]" if chunk["heading"] else ""
         title = f"#{chunk['ordinal']}  {chunk['start']}-{chunk['end']}{page}{heading}"
-        console.say(f"\n{console.one_line(title)}")
-        console.say(console.clean(str(chunk["text"])))
+        console.say(f"\n{one_line(title)}")
+        console.say(without_controls(str(chunk["text"])))
     return 0
 
 
@@ -162,7 +163,7 @@ def delete(
             place.drop(collection)
         else:
             writer = Writer(found)
-            writer.drop_documents(chosen)
+            writer.delete_documents(chosen)
             writer.flush()
             found.finish()
             deleted = writer.deleted

@@ -13,6 +13,7 @@ from ragctl.cli import console
 from ragctl.cli.commands import COMMANDS, Later, unread
 from ragctl.cli.ending import ending_of
 from ragctl.cli.values import Group
+from ragctl.environment import LOG_FORMAT
 from ragctl.errors import UsageError
 
 app = typer.Typer(
@@ -97,7 +98,7 @@ def _run(arguments: list[str]) -> int:
 
 def _anywhere(arguments: list[str]) -> tuple[list[str], bool]:
     """The options that may stand anywhere, taken out. Raises UsageError."""
-    form, debug = os.environ.get("RAGCTL_LOG_FORMAT") or "text", False
+    form, debug = LOG_FORMAT.value(os.environ) or "text", False
     console.log_as("text")
     left = []
     words = iter(arguments)

@@ -21,6 +21,7 @@ from ragctl.cli.options import (
 )
 from ragctl.cli.summary import dollars, print_notes, summary
 from ragctl.errors import ChangesPending
+from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.index.report import Change, Report
@@ -81,12 +82,12 @@ def _print(report: "Report", *, as_json: bool) -> None:
         return
     changes = report.changes or []
     for change in changes[:_SHOWN]:
-        console.say(console.one_line(_row(change)))
+        console.say(one_line(_row(change)))
     if len(changes) > _SHOWN:
         console.say(f"… and {len(changes) - _SHOWN:,} more (--json lists all)")
     console.say(summary(report, dry_run=True))
     for line in _prices(report):
-        console.say(console.one_line(line))
+        console.say(one_line(line))
     if report.size is not None:
         console.say(_size(report.size))
 
@@ -156,9 +157,7 @@ def failures(
         when = f"after {row['next']}" if row["next"] else "by the next run"
         tries = "once" if failure.tries == 1 else f"{failure.tries} times since {row['first']}"
         for source, reason in failure.errors:
-            console.say(
-                console.one_line(f"{source}: {reason} (failed {tries}; tried again {when})")
-            )
+            console.say(one_line(f"{source}: {reason} (failed {tries}; tried again {when})"))
     if not failed:
         console.say(f"{name}: no document failed")
     return 0

@@ -103,13 +103,13 @@ def _waits(text: str) -> None:
 
 def _tell(outcome: "RunOutcome", pipeline: "Pipeline") -> None:
     """Tell whatever watches the run. Ctrl-C leaves off: it cannot change how the run ended."""
-    from ragctl.reporting import tell
+    from ragctl.reporting import publish
 
     def warn(text: str) -> None:
         console.warn(f"warning: {text}", event="untold", message=text)
 
     try:
-        tell(outcome, pipeline.reporting, warn)
+        publish(outcome, pipeline.reporting, warn)
     except KeyboardInterrupt:
         warn("interrupted while telling how the run ended")
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, cast
 
 from ragctl.cli import console
+from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.index.report import Report
@@ -73,7 +74,7 @@ def accounts(report: "Report") -> list[str]:
             line += f", {dollars(cast(float, account['cost']))} at list price"
         if free is not None and so_far is not None:
             line += f"; {so_far:,} so far of {free:,} free with a new account"
-        lines.append(console.one_line(line))
+        lines.append(one_line(line))
     return lines
 
 

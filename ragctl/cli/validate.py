@@ -8,6 +8,7 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, environ
 from ragctl.errors import UsageError
+from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.check import Finding
@@ -50,5 +51,5 @@ def _print(file: Path, findings: "list[Finding]") -> None:
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         status, what = _WORDS[finding.status].ljust(4), finding.what.ljust(width)
-        name, text = console.one_line(str(file)), console.one_line(finding.text)
+        name, text = one_line(str(file)), one_line(finding.text)
         console.say(f"{name}  {status}  {what}  {text}")

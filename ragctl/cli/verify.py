@@ -12,6 +12,7 @@ from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, environ, open_store, opened
 from ragctl.cli.summary import print_notes, summary
 from ragctl.errors import DocumentError, UsageError
+from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.index.report import Report
@@ -117,7 +118,7 @@ def _print(
         lines += [f"failed: {failure.source}: {failure.error}" for failure in pending.failures]
         found += f"; {pending.documents.unchanged:,} documents stand"
     for line in lines[:_SHOWN]:
-        console.say(console.one_line(line))
+        console.say(one_line(line))
     if len(lines) > _SHOWN:
         console.say(f"… and {len(lines) - _SHOWN:,} more (--json lists all)")
     if not lines:

@@ -8,7 +8,7 @@ from ragctl.catalog import BackendConfig
 from ragctl.collection.settings import Settings
 from ragctl.embedding.canary import Canary
 from ragctl.errors import StoreError
-from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.lexical.languages import BM25_NAMES
 from ragctl.records import Json
 
@@ -88,10 +88,10 @@ def trusted(made: Sequence[BackendConfig]) -> Callable[[BackendConfig], bool]:
     return lambda config: (config.name, config.base_url, config.weights) in known
 
 
-def sparse_of(collection: Described) -> Sparse:
+def sparse_of(collection: Described) -> Bm25Encoder:
     """BM25 as the collection's documents are weighed: each under its own language."""
-    config = SparseConfig.from_json(collection.settings.sparse)
-    return Sparse(config if config.languages else replace(config, languages=tuple(BM25_NAMES)))
+    config = Bm25Config.from_json(collection.settings.sparse)
+    return Bm25Encoder(config if config.languages else replace(config, languages=tuple(BM25_NAMES)))
 
 
 def billed(collection: Described) -> dict[str, int]:

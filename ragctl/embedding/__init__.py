@@ -1,11 +1,14 @@
 """Embedding documents and queries: `connect` a model, then `documents` or `stream`, and `query`."""
 
-from ragctl.embedding.base import Embedder, Options
-from ragctl.embedding.canary import Canary
-from ragctl.embedding.connect import connect
-from ragctl.embedding.stream import DocumentStream
-from ragctl.hosts.retry import Patience
-from ragctl.hosts.usage import Usage, UsageTotals
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ragctl.embedding.assemble import connect
+    from ragctl.embedding.base import Embedder, Options
+    from ragctl.embedding.canary import Canary
+    from ragctl.embedding.stream import DocumentStream
+    from ragctl.hosts.retry import Patience
+    from ragctl.hosts.usage import Usage, UsageTotals
 
 __all__ = [
     "Canary",
@@ -17,3 +20,23 @@ __all__ = [
     "UsageTotals",
     "connect",
 ]
+
+_MODULES = {
+    "Canary": "ragctl.embedding.canary",
+    "DocumentStream": "ragctl.embedding.stream",
+    "Embedder": "ragctl.embedding.base",
+    "Options": "ragctl.embedding.base",
+    "Patience": "ragctl.hosts.retry",
+    "Usage": "ragctl.hosts.usage",
+    "UsageTotals": "ragctl.hosts.usage",
+    "connect": "ragctl.embedding.assemble",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the catalogue needs only the list of wires."""
+    if name not in __all__:
+        raise AttributeError(f"module 'ragctl.embedding' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_MODULES[name]), name)

@@ -11,34 +11,35 @@ from collections.abc import Sequence
 import numpy as np
 
 from ragctl.catalog import Model
-from ragctl.embedding.base import Answer, Vectors
+from ragctl.embedding.base import Embeddings, Vectors
 from ragctl.errors import BackendError
+from ragctl.hosts.responses import json_object
 
 _SHORTEST = 64  # dimensions from which padding is looked for: an eighth of them is no chance
 
 
-def from_data(body: object, texts: int, model: Model, dim: int, host: str) -> Answer:
+def from_data(body: object, texts: int, model: Model, dim: int, host: str) -> Embeddings:
     """Return the Answer in an object of OpenAI's shape: {"data": [{"index", "embedding"}], …}."""
-    found = table(body, host)
-    items = in_order(found.get("data"), texts, host)
-    rows = vectors([item.get("embedding") for item in items], host)
-    return answer(rows, tokens(found), model, dim, host)
+    found = json_object(body, host)
+    items = items_in_order(found.get("data"), texts, host)
+    rows = decode_vectors([item.get("embedding") for item in items], host)
+    return from_vectors(rows, tokens(found), model, dim, host)
 
 
 def from_list(
     embeddings: object, texts: int, billed: int, model: Model, dim: int, host: str
-) -> Answer:
+) -> Embeddings:
     """Return the Answer in a bare list of vectors, which come in the order of the texts."""
     if not isinstance(embeddings, list):
         raise BackendError(f"{host} answered no list of embeddings")
     if len(embeddings) != texts:
         raise BackendError(f"{host} answered {len(embeddings)} vectors for {texts} texts")
-    return answer(vectors(embeddings, host), billed, model, dim, host)
+    return from_vectors(decode_vectors(embeddings, host), billed, model, dim, host)
 
 
-def answer(rows: Vectors, billed: int, model: Model, dim: int, host: str) -> Answer:
+def from_vectors(rows: Vectors, billed: int, model: Model, dim: int, host: str) -> Embeddings:
     """Return the Answer made of vectors as a host gave them, checked, cut and normalised."""
-    vectors = unit(
+    vectors = to_unit_vectors(
         rows,
         dim,
         native=model.dim,
@@ -48,14 +49,14 @@ def answer(rows: Vectors, billed: int, model: Model, dim: int, host: str) -> Ans
     )
     _check_padding(rows, host)
     norms = np.linalg.norm(rows.astype(np.float64), axis=1)
-    return Answer(vectors, billed, rows.shape[1], (float(norms.min()), float(norms.max())))
+    return Embeddings(vectors, billed, rows.shape[1], (float(norms.min()), float(norms.max())))
 
 
-def joined(parts: Sequence[Answer]) -> Answer:
+def joined(parts: Sequence[Embeddings]) -> Embeddings:
     """Return the answers to consecutive parts of one request (one or more) as its answer."""
     if len(parts) == 1:
         return parts[0]
-    return Answer(
+    return Embeddings(
         np.concatenate([part.vectors for part in parts]),
         sum(part.tokens for part in parts),
         parts[0].length,
@@ -63,14 +64,7 @@ def joined(parts: Sequence[Answer]) -> Answer:
     )
 
 
-def table(body: object, host: str) -> dict[str, object]:
-    """Return an answer that must be a JSON object."""
-    if not isinstance(body, dict):
-        raise BackendError(f"{host} answered JSON that is no object")
-    return body
-
-
-def in_order(items: object, count: int, host: str) -> list[dict[str, object]]:
+def items_in_order(items: object, count: int, host: str) -> list[dict[str, object]]:
     """Return the items of an answer in the order of the texts, by their `index`.
 
     An answer in which no item has an index is taken as it is ordered.
@@ -93,7 +87,7 @@ def in_order(items: object, count: int, host: str) -> list[dict[str, object]]:
     return [item for item in ordered if item is not None]
 
 
-def vectors(embeddings: Sequence[object], host: str) -> Vectors:
+def decode_vectors(embeddings: Sequence[object], host: str) -> Vectors:
     """Return embeddings (lists of numbers, or base64 of little-endian float32) as one array.
 
     Shape (len(embeddings), their common length); nothing else is checked yet.
@@ -105,7 +99,7 @@ def vectors(embeddings: Sequence[object], host: str) -> Vectors:
     return np.stack(rows)
 
 
-def unit(
+def to_unit_vectors(
     rows: Vectors, dim: int, *, native: int, cut: bool, host: str, layer_norm: bool = False
 ) -> Vectors:
     """Return vectors of length `dim` and norm 1, from those that a host answered.
@@ -170,5 +164,5 @@ def _row(embedding: object, host: str) -> Vectors:
         raise BackendError(f"{host} answered an item without an embedding")
     if not {*map(type, embedding)} <= {float, int}:
         raise BackendError(f"{host} answered a vector that holds something else than numbers")
-    with np.errstate(over="ignore"):  # beyond float32 is infinity, which unit() refuses
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, which to_unit_vectors() refuses
         return np.array(embedding, dtype=np.float64).astype(np.float32)

@@ -33,7 +33,7 @@ Vectors: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class EmbeddingRequest:
     """Texts of one side, to be answered at once. `stopped` ends waits between tries.
 
     `tokens` is about how many they are together, 0 where nobody counted.
@@ -47,14 +47,14 @@ class Request:
     tokens: int = 0
     together: bool = False
 
-    def part(self, start: int, end: int) -> "Request":
+    def part(self, start: int, end: int) -> "EmbeddingRequest":
         """Return the request for some of its texts."""
         share = round(self.tokens * (end - start) / len(self.texts))
         return replace(self, texts=self.texts[start:end], tokens=share)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Embeddings:
     """Unit vectors of shape (texts, dim) in the order of the texts, and the tokens billed.
 
     `length` and `norms` (least, greatest) are those of the vectors as the host
@@ -67,7 +67,7 @@ class Answer:
     norms: tuple[float, float] = (1.0, 1.0)
 
 
-Wire: TypeAlias = Service[Request, Answer]
+EmbeddingService: TypeAlias = Service[EmbeddingRequest, Embeddings]
 """A wire to one backend, or a wrapper over one. Vectors have passed every check of `answers.unit`.
 """
 
@@ -152,7 +152,7 @@ class Embedder:
         problem = unsendable(text)
         if problem:
             raise UsageError(f"the query {problem}")
-        for _, outcome in self.embed(Request("query", (text,), threading.Event())):
+        for _, outcome in self.embed(EmbeddingRequest("query", (text,), threading.Event())):
             if isinstance(outcome, DocumentError):
                 raise UsageError(f"the query: {outcome}")
             vector: Vectors = outcome[0]
@@ -171,7 +171,9 @@ class Embedder:
                 UsageError(f"the query {problem}") for problem in map(unsendable, batch) if problem
             ]
             if not found:
-                for _, outcome in self.embed(Request("query", tuple(batch), threading.Event())):
+                for _, outcome in self.embed(
+                    EmbeddingRequest("query", tuple(batch), threading.Event())
+                ):
                     if isinstance(outcome, DocumentError):
                         found.append(UsageError(f"the query: {outcome}"))
                     else:
@@ -229,7 +231,7 @@ class Embedder:
 
         return DocumentStream(self)
 
-    def embed(self, request: Request) -> Iterator[tuple[int, Vectors | DocumentError]]:
+    def embed(self, request: EmbeddingRequest) -> Iterator[tuple[int, Vectors | DocumentError]]:
         """Yield (position of the first text, vectors of texts from there on) until all are done.
 
         One batch is one yield. A batch refused for its content is halved until

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ragctl.embedding.base import Answer, Request, Side, Vectors, Wire
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Side, Vectors
 from ragctl.errors import BackendError
 from ragctl.hosts.errors import Refused
 from ragctl.records import Json
@@ -61,22 +61,22 @@ class Canary:
         return cls(np.stack(rows[:-1]), rows[-1][None, :])
 
 
-def texts(side: Side) -> tuple[str, ...]:
+def canary_texts(side: Side) -> tuple[str, ...]:
     return DOCUMENTS if side == "document" else (QUERY,)
 
 
-def ask(wire: Wire, side: Side, stopped: threading.Event) -> Answer:
+def embed_canary(wire: EmbeddingService, side: Side, stopped: threading.Event) -> Embeddings:
     """Return a backend's answer to the canary texts of one side. Raises BackendError."""
     try:
-        return wire.call(Request(side, texts(side), stopped))
+        return wire.call(EmbeddingRequest(side, canary_texts(side), stopped))
     except Refused as refusal:
         raise BackendError(f"the canary texts are {refusal}") from refusal
 
 
-def make(wire: Wire, stopped: threading.Event) -> Canary:
+def make_canary(wire: EmbeddingService, stopped: threading.Event) -> Canary:
     """Return the canary by which the vectors of this wire are known again."""
-    documents = ask(wire, "document", stopped).vectors
-    return Canary(documents, ask(wire, "query", stopped).vectors)
+    documents = embed_canary(wire, "document", stopped).vectors
+    return Canary(documents, embed_canary(wire, "query", stopped).vectors)
 
 
 def _written(row: Vectors) -> str:

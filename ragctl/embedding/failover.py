@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
 from ragctl.embedding import canary as canaries
-from ragctl.embedding.base import Answer, Request, Side, Vectors, Wire
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Side, Vectors
 from ragctl.embedding.canary import THRESHOLD, Canary
 from ragctl.errors import BackendError, IdentityMismatch
 from ragctl.hosts.errors import Refused
@@ -29,7 +29,7 @@ class ConnectedBackend:
     """
 
     name: str
-    wire: Wire
+    wire: EmbeddingService
     usage: Usage
     warm: Callable[[], None] = nothing
     trusted: bool = False
@@ -87,8 +87,8 @@ class Failover:
             self._each(lambda backend: self._admit(backend, stopped), stopped)
         return self._canary
 
-    def call(self, request: Request) -> Answer:
-        def ask(backend: ConnectedBackend) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
+        def ask(backend: ConnectedBackend) -> Embeddings:
             if request.side == "query":
                 return self._query(backend, request)
             if self._check and (self._canary is not None or len(self._backends) > 1):
@@ -163,17 +163,17 @@ class Failover:
     def _introduce(self, backend: ConnectedBackend, stopped: threading.Event) -> None:
         with self._canary_lock:
             if self._canary is None:
-                self._canary = canaries.make(backend.wire, stopped)
+                self._canary = canaries.make_canary(backend.wire, stopped)
                 backend.queried = True
                 return
-        answer = canaries.ask(backend.wire, "document", stopped)
+        answer = canaries.embed_canary(backend.wire, "document", stopped)
         self._compare(backend, self._canary, "document", answer.vectors)
 
-    def _query(self, backend: ConnectedBackend, request: Request) -> Answer:
+    def _query(self, backend: ConnectedBackend, request: EmbeddingRequest) -> Embeddings:
         """Embed queries; a backend's first ones go together with the canary's."""
         if not self._check or self._canary is None or backend.trusted or backend.queried:
             return backend.wire.call(request)
-        extra = canaries.texts("query")
+        extra = canaries.canary_texts("query")
         answer = backend.wire.call(replace(request, texts=(*extra, *request.texts)))
         count = len(extra)
         self._compare(backend, self._canary, "query", answer.vectors[:count])

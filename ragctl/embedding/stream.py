@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from ragctl.embedding.base import Embedder, Request, Vectors, unsendable
+from ragctl.embedding.base import Embedder, EmbeddingRequest, Vectors, unsendable
 from ragctl.errors import DocumentError, Interrupted
 
 K = TypeVar("K", bound=Hashable)
@@ -252,7 +252,9 @@ class DocumentStream(Generic[K]):
         failure: BaseException | None = None
         try:
             for start, outcome in self._embedder.embed(
-                Request("document", tuple(batch.texts), self._stopped, batch.own, batch.together)
+                EmbeddingRequest(
+                    "document", tuple(batch.texts), self._stopped, batch.own, batch.together
+                )
             ):
                 results = (
                     [(batch.keys[start], outcome)]

@@ -43,7 +43,7 @@ def cut(vectors: Vectors, dim: int, model: Model) -> Vectors:
     stored = vectors.shape[1]
     if dim == stored:
         return vectors
-    return answers.unit(
+    return answers.to_unit_vectors(
         vectors,
         dim,
         native=stored,

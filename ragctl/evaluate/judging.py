@@ -10,6 +10,7 @@ from ragctl.collection.points import context_of
 from ragctl.errors import UsageError
 from ragctl.evaluate.questions import Judgement, Question, Questions
 from ragctl.stores.base import Collection
+from ragctl.text import collapse_whitespace
 
 By = Literal["document", "chunk"]
 Qrels = Mapping[str, Mapping[str, int]]  # question → unit → grade
@@ -194,4 +195,4 @@ class _Document:
 
 
 def _squeezed(text: str) -> str:
-    return " ".join(text.split())
+    return collapse_whitespace(text)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ragctl.errors import UsageError
+from ragctl.text import collapse_whitespace
 
 _KEYS = {"id", "query", "lang", "cross", "kind", "relevant", "source", "answer", "start", "end"}
 _PLACE = {"source", "grade", "answer", "start", "end"}
@@ -129,7 +130,7 @@ def asked(place: str, text: object) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise UsageError(f"{place}: the question is not valid Unicode (a lone surrogate)") from None
-    return " ".join(text.split())
+    return collapse_whitespace(text)
 
 
 def _question(place: str, row: Mapping[str, object]) -> Question:

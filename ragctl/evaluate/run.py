@@ -10,13 +10,13 @@ import numpy as np
 from ragctl import chunking
 from ragctl.collection.payload import SparseVector
 from ragctl.embedding import Embedder
-from ragctl.embedding.base import Request, Vectors
+from ragctl.embedding.base import EmbeddingRequest, Vectors
 from ragctl.errors import DocumentError, UsageError
 from ragctl.evaluate.judging import By
 from ragctl.evaluate.questions import Question
 from ragctl.evaluate.setting import Setting
 from ragctl.search.options import Mode, SearchOptions
-from ragctl.search.query import sparse_encoder, sparse_vector
+from ragctl.search.query import bm25_encoder, sparse_vector
 from ragctl.stores.base import Collection, Fusion, Query, Scored
 
 _TIMED = 50  # questions embedded one by one, as a search does; the others go in batches
@@ -101,7 +101,9 @@ def _embed_part(
 ) -> None:
     """Embed at most `limits.texts` questions into rows of `vectors`."""
     texts = tuple(question.text for question in questions)
-    for position, outcome in embedder.embed(Request("query", texts, threading.Event(), tokens)):
+    for position, outcome in embedder.embed(
+        EmbeddingRequest("query", texts, threading.Event(), tokens)
+    ):
         if isinstance(outcome, DocumentError):
             raise UsageError(f"question {questions[position].id!r} cannot be embedded: {outcome}")
         vectors[position : position + len(outcome)] = outcome
@@ -111,7 +113,7 @@ def _terms(
     collection: Collection, questions: Sequence[Question]
 ) -> tuple[SparseVector | None, ...]:
     """The questions' terms, under the languages that the collection's documents have."""
-    sparse = sparse_encoder(collection)
+    sparse = bm25_encoder(collection)
     return tuple(sparse_vector(sparse, question.text) for question in questions)
 
 

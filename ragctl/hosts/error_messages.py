@@ -1,11 +1,11 @@
-"""What a host says when it refuses: one reader for the shapes that are in use.
+"""Parses the bodies of error responses, in all shapes that hosts use.
 
-{"error": {"message", "type", "param", "code"}}     OpenAI and its kin
+{"error": {"message", "type", "param", "code"}}     OpenAI and compatible hosts
 {"error": {"message", "status", "details": […]}}    Google (google.rpc.Status)
 {"error": {"root_cause": […], "type", "reason"}}    Elasticsearch
 {"error": "text"}, {"message", "code"}, "text"      smaller servers, bare JSON strings
 {"detail": "text", "code"}                          Jina, authentication
-{"detail": {"message", "code"}}                     Jina, the rest
+{"detail": {"message", "code"}}                     Jina, other errors
 {"detail": "text", "errors": [{"field", "message"}]}    Jina, validation
 {"detail": [{"loc", "msg", "type"}]}                FastAPI, validation
 an HTML page                                        a proxy in between
@@ -15,16 +15,18 @@ import json
 import re
 from dataclasses import dataclass, replace
 
-_LONGEST = 300
-_SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")  # a duration as protobuf writes it in JSON
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+from ragctl.text import one_line
+
+MAX_MESSAGE_CHARACTERS = 300
+_PROTOBUF_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")  # as protobuf writes it in JSON
+_HTML_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Complaint:
-    """A refusal in one line, its machine-readable codes, and the request fields it names.
+class ErrorDetails:
+    """A host's error: its message in one line, its codes, and the request fields it names.
 
-    `wait` is how many seconds it asks to wait, None where it says nothing of it.
+    `wait` is how many seconds the host asks to wait, None if it does not say.
     """
 
     message: str
@@ -33,64 +35,69 @@ class Complaint:
     wait: float | None = None
 
 
-def read(body: bytes, secret: str | None = None) -> Complaint:
-    """Read the body of an error answer. `secret` never appears in the result."""
+def parse_error(body: bytes, secret: str | None = None) -> ErrorDetails:
+    """Parse the body of an error response. `secret` is masked in the message."""
     text = body.decode("utf-8", "replace").strip()
     if is_html(text):
-        title = _TITLE.search(text)
-        found = Complaint(f"an HTML page{f': {title[1]}' if title else ''}, not the API itself")
+        title = _HTML_TITLE.search(text)
+        details = ErrorDetails(
+            f"an HTML page{f': {title[1]}' if title else ''}, not the API itself"
+        )
     else:
         try:
-            found = _from_json(json.loads(text))
+            details = _from_json(json.loads(text))
         except ValueError:
-            found = Complaint(text)
-    message = found.message.replace(secret, "***") if secret else found.message
-    return replace(found, message=_one_line(message))
+            details = ErrorDetails(text)
+    message = details.message.replace(secret, "***") if secret else details.message
+    line = one_line(message, limit=MAX_MESSAGE_CHARACTERS, printable_only=True)
+    return replace(details, message=line)
 
 
 def is_html(text: str) -> bool:
+    """Return whether `text` begins like an HTML page."""
     return text.lstrip()[:15].lower().startswith(("<!doctype html", "<html"))
 
 
-def _from_json(body: object) -> Complaint:
+def _from_json(body: object) -> ErrorDetails:
     if isinstance(body, str):
-        return Complaint(body)
+        return ErrorDetails(body)
     if not isinstance(body, dict):
-        return Complaint(json.dumps(body, ensure_ascii=False))
+        return ErrorDetails(json.dumps(body, ensure_ascii=False))
     inner = next((body[key] for key in ("error", "detail") if body.get(key)), body)
     if isinstance(inner, list):
         return _from_list(inner)
     if isinstance(inner, dict):
-        said = (inner.get(key) for key in ("message", "msg", "reason"))
-        message = next(filter(None, said), None) or json.dumps(inner, ensure_ascii=False)
+        messages = (inner.get(key) for key in ("message", "msg", "reason"))
+        message = next(filter(None, messages), None) or json.dumps(inner, ensure_ascii=False)
         codes = _texts(inner.get("code"), inner.get("type"), inner.get("status"), body.get("code"))
         reasons, wait = _from_details(inner.get("details"))
-        return Complaint(str(message), codes | reasons, _texts(inner.get("param")), wait)
-    listed = body.get("errors")
-    named = _from_list(listed) if isinstance(listed, list) else Complaint("")
-    message = f"{inner}: {named.message}" if named.message else str(inner)
-    return Complaint(message, _texts(body.get("code"), body.get("type")), named.fields)
+        return ErrorDetails(str(message), codes | reasons, _texts(inner.get("param")), wait)
+    errors = body.get("errors")
+    listed = _from_list(errors) if isinstance(errors, list) else ErrorDetails("")
+    message = f"{inner}: {listed.message}" if listed.message else str(inner)
+    return ErrorDetails(message, _texts(body.get("code"), body.get("type")), listed.fields)
 
 
-def _from_list(errors: list[object]) -> Complaint:
+def _from_list(errors: list[object]) -> ErrorDetails:
+    """Join the messages of validation errors, each behind the path of its field."""
     messages: list[str] = []
     fields: set[str] = set()
     for error in errors:
         if not isinstance(error, dict):
             messages.append(str(error))
             continue
-        where = error.get("loc") or error.get("field") or ""
-        path = [str(part) for part in where] if isinstance(where, list) else str(where).split(".")
+        loc = error.get("loc") or error.get("field") or ""
+        path = [str(part) for part in loc] if isinstance(loc, list) else str(loc).split(".")
         path = [part for part in path if part and part != "body"]
         if path:
             fields.add(path[0])
         message = str(error.get("msg") or error.get("message") or "")
         messages.append(f"{'.'.join(path)}: {message}" if path else message)
-    return Complaint("; ".join(dict.fromkeys(messages)), fields=frozenset(fields))
+    return ErrorDetails("; ".join(dict.fromkeys(messages)), fields=frozenset(fields))
 
 
 def _from_details(details: object) -> tuple[frozenset[str], float | None]:
-    """Return the reasons and quotas that Google's error details name, and the wait they ask for."""
+    """Return the reasons and quota ids in Google's error details, and the wait in seconds."""
     reasons: list[object] = []
     wait = None
     for detail in details if isinstance(details, list) else []:
@@ -100,15 +107,10 @@ def _from_details(details: object) -> tuple[frozenset[str], float | None]:
         violations = detail.get("violations")
         for violation in violations if isinstance(violations, list) else []:
             reasons += [violation.get("quotaId")] if isinstance(violation, dict) else []
-        delay = _SECONDS.fullmatch(str(detail.get("retryDelay")))
+        delay = _PROTOBUF_DURATION.fullmatch(str(detail.get("retryDelay")))
         wait = float(delay[1]) if delay else wait
     return _texts(*reasons), wait
 
 
 def _texts(*values: object) -> frozenset[str]:
     return frozenset(str(value) for value in values if value is not None and value != "")
-
-
-def _one_line(text: str) -> str:
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

@@ -1,27 +1,23 @@
-"""Posting JSON to an embedding API, and sorting what goes wrong.
+"""A client for one host: sends JSON, bounds each request in time and size, hides the key.
 
-Every failure becomes one of three: Transient (try again), Refused (what the
-request held), or BackendError (this host will not do it: key, credit, address).
+Every failure is raised as one of three errors: Transient (try again), Refused (the host
+refuses the texts), or BackendError (this host will not do it: key, credit, address).
 """
 
 import contextlib
 import json
-import math
-import re
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ragctl.errors import BackendError
-from ragctl.hosts import error_messages
-from ragctl.hosts.error_messages import Complaint
-from ragctl.hosts.errors import Refused, Transient
-from ragctl.hosts.keys import LOOPBACK, ApiKey
+from ragctl.hosts.addresses import is_loopback
+from ragctl.hosts.deadline import within
+from ragctl.hosts.errors import Transient
+from ragctl.hosts.keys import ApiKey
+from ragctl.hosts.responses import ErrorRules, Response, ResponseParser
 from ragctl.hosts.retry import Patience
 from ragctl.hosts.usage import Usage
 from ragctl.records import Json
@@ -29,48 +25,24 @@ from ragctl.records import Json
 if TYPE_CHECKING:
     import httpx
 
-INPUTS = frozenset({"input", "inputs", "texts", "prompt"})
-"""The names that the wires have for the field with the texts."""
+MAX_RESPONSE_BYTES = 1 << 28  # 2,048 vectors of 4,096 numbers as text are 160 MB
+KEEPALIVE_SECONDS = 60.0  # idle connections stay open through a pause that a rate limit causes
+MIN_MASKED_KEY_LENGTH = 16
+"""Shorter keys are not masked in responses: they may occur in a vector's base64 by chance.
 
-_CHANCE = 16  # characters of a key; a shorter one may stand in a vector's base64 by chance
-_LARGEST = 1 << 28  # bytes of an answer; 2,048 vectors of 4,096 numbers as text are 160 MB
-_LONG = 16  # characters that no shorter key of a hosted service has
-_KEPT = 60.0  # seconds that an idle connection is kept; a rate limit may cause such a pause
-_NUMBER = r"(\d+(?:\.\d+)?)"
-_DURATION = re.compile(
-    rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?"
-)
-_UNITS = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
+Keys of hosted services are longer.
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """The codes by which a wire's errors tell one kind from another, beside their status."""
-
-    text: frozenset[str] = frozenset()  # the text itself is refused
-    fatal: frozenset[str] = frozenset()  # no text would pass
-    phrases: frozenset[str] = frozenset()  # in a message, lower case: the text itself is refused
-    key: frozenset[str] = frozenset()  # the key is refused, whatever the status
-    spent: frozenset[str] = frozenset()  # in a message or code, lower case: no quota is left today
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    # Not shown: a host may quote the key back.
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    content: bytes = field(repr=False)
-
-
-class Api:
-    """One API at one address with one key. Connections are kept open; threads may share it."""
+class HostClient:
+    """A client for one base URL with one key. Keeps connections open; threads may share it."""
 
     def __init__(
         self,
         url: str,
         key: ApiKey | None,
         *,
-        words: Words,
+        error_rules: ErrorRules,
         usage: Usage,
         patience: Patience,
         connections: int,
@@ -78,67 +50,85 @@ class Api:
         key_variable: str | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`url` is the base that paths are appended to. `auth`: the header with the key, and
-        what stands before the key in it. `key_variable` is named when the host wants a key
-        and none was given.
+        """Make a client. Nothing is sent yet.
+
+        Args:
+            url: The base that paths are appended to.
+            key: The API key, if there is one.
+            error_rules: How this host's errors are classified.
+            usage: Counts the requests.
+            patience: The time limits of a request.
+            connections: How many requests may be in flight at once.
+            auth: The name of the header that carries the key, and the prefix of its value.
+            key_variable: The environment variable to name if the host wants a key and `key`
+                is None.
+            wall: The wall clock, in seconds since 1970.
         """
         self.host = urlsplit(url).netloc
         self._url = url
         self._auth = auth
         self._key = key
-        self._words = words
+        self._parser = ResponseParser(self.host, error_rules, key, key_variable, wall)
         self._usage = usage
         self._patience = patience
         self._connections = connections
-        self._key_variable = key.variable if key else key_variable
-        self._wall = wall
         self._client: httpx.Client | None = None
-        self._left: list[httpx.Client] = []
+        self._abandoned: list[httpx.Client] = []
         self._lock = threading.Lock()
 
     def warm(self) -> None:
-        """Make the client now (importing httpx alone takes 0.1 s); a request says what fails."""
+        """Open the HTTP client in advance; importing httpx alone takes 0.1 s.
+
+        Errors are left to the first request, which meets them again.
+        """
         with contextlib.suppress(BackendError):
-            self._connected()
+            self._open_client()
 
     def post(self, path: str, body: Mapping[str, Json]) -> object:
-        """Send `body` and return the answer's JSON.
+        """Send `body` to `path` and return the JSON of the response.
 
-        Raises Transient, Refused, or BackendError. The key is in none of them.
+        Raises Transient, Refused, or BackendError. None of them contains the key.
         """
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         self._usage.sent()
-        return self._json(self._exchange("POST", path, content))
+        return self._parser.parse(self._exchange("POST", path, content))
 
     def get(self, path: str) -> object:
         """Return the JSON at `path`. Raises as `post` does."""
-        return self._json(self._exchange("GET", path, None))
+        return self._parser.parse(self._exchange("GET", path, None))
 
-    def _exchange(self, method: str, path: str, content: bytes | None) -> "_Answer":
-        """Send one request and read the whole answer, within the time of one try."""
-        # In a thread of its own: the client's timeouts begin anew with every byte, and bound
-        # neither the search for the host's address nor an answer that trickles in.
-        client = self._connected()
-        outcome: SimpleQueue[_Answer | BaseException] = SimpleQueue()
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            for client in (*self._abandoned, self._client):
+                if client is not None:
+                    client.close()
+            self._abandoned, self._client = [], None
 
-        def work() -> None:
-            outcome.put(self._tried(client, method, path, content))
-
-        threading.Thread(target=work, name="request", daemon=True).start()
+    def _exchange(self, method: str, path: str, content: bytes | None) -> Response:
+        """Send one request and return the whole response, within `Patience.attempt` seconds."""
+        client = self._open_client()
         try:
-            found = outcome.get(timeout=self._patience.attempt)
-        except Empty:
-            self._leave(client)
-            within = f"{self._patience.attempt:g} s"
-            raise Transient(f"{self.host}: no whole answer within {within}") from None
-        if isinstance(found, BaseException):
-            raise found
-        return found
+            outcome = within(
+                self._patience.attempt, lambda: self._send(client, method, path, content)
+            )
+        except TimeoutError:
+            self._abandon(client)
+            raise Transient(
+                f"{self.host}: no complete answer within {self._patience.attempt:g} s"
+            ) from None
+        if isinstance(outcome, BackendError):
+            raise outcome
+        return outcome
 
-    def _tried(
+    def _send(
         self, client: "httpx.Client", method: str, path: str, content: bytes | None
-    ) -> "_Answer | BaseException":
-        """Return the answer, or the error to be raised in the thread that waits for it."""
+    ) -> Response | BackendError:
+        """Return the response, or the error for the waiting thread to raise.
+
+        The error is not raised here: its context would be httpx's error, whose frames hold
+        the request with the key.
+        """
         import httpx
 
         headers = {"Content-Type": "application/json"} if content is not None else {}
@@ -151,10 +141,10 @@ class Api:
                 body = bytearray()
                 for part in response.iter_bytes():
                     body += part
-                    if len(body) > _LARGEST:
-                        return BackendError(f"{self.host} answers more than {_LARGEST >> 20} MB")
-                return _Answer(response.status_code, response.headers, self._blotted(body))
-        # New errors, raised elsewhere: the frames here hold the request, and the key with it.
+                    if len(body) > MAX_RESPONSE_BYTES:
+                        limit = MAX_RESPONSE_BYTES >> 20
+                        return BackendError(f"{self.host} answered more than {limit} MB")
+                return Response(response.status_code, response.headers, self._mask_key(body))
         except httpx.TimeoutException as error:
             kind = "no connection" if isinstance(error, httpx.ConnectTimeout) else "no answer"
             return Transient(f"{self.host}: {kind} in time", answered=answered)
@@ -164,192 +154,62 @@ class Api:
                 return BackendError(f"{self.host}: {reason}")
             return Transient(f"{self.host}: {reason}", answered=answered)
         except UnicodeError:
-            return BackendError(f"{self.host} cannot be the name of a host; is the address right?")
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-            return error.with_traceback(None)
+            return BackendError(f"{self.host} is not a valid host name; is the address right?")
 
-    def _blotted(self, body: bytearray) -> bytes:
-        """Return an answer without the key, which some hosts repeat, so that no frame shows it."""
+    def _mask_key(self, body: bytearray) -> bytes:
+        """Return a body without the key, which some hosts quote back, so no frame shows it."""
         content = bytes(body)
-        if self._key is None or len(self._key.reveal()) < _CHANCE:
+        if self._key is None or len(self._key.reveal()) < MIN_MASKED_KEY_LENGTH:
             return content
         return content.replace(self._key.reveal().encode(), b"***")
 
-    def close(self) -> None:
-        with self._lock:
-            for client in (*self._left, self._client):
-                if client is not None:
-                    client.close()
-            self._left, self._client = [], None
-
-    def _leave(self, client: "httpx.Client") -> None:
-        """Let a try that is late have its client for itself, and the next ones a new one."""
+    def _abandon(self, client: "httpx.Client") -> None:
+        """Leave a client to the request that still runs on it; the next one gets a new client."""
         with self._lock:
             if self._client is client:
                 self._client = None
-                self._left.append(client)
+                self._abandoned.append(client)
 
-    def _connected(self) -> "httpx.Client":
+    def _open_client(self) -> "httpx.Client":
         with self._lock:
             if self._client is None:
-                self._client = self._opened()
+                self._client = self._new_client()
             return self._client
 
-    def _opened(self) -> "httpx.Client":
+    def _new_client(self) -> "httpx.Client":
         import httpx
 
-        parts = urlsplit(self._url)
-        here = parts.hostname in LOOPBACK
+        local = is_loopback(self._url)
         try:
             return httpx.Client(
-                auth=_keyed(self._key, *self._auth) if self._key else None,
+                auth=_key_header(self._key, *self._auth) if self._key else None,
                 timeout=httpx.Timeout(self._patience.read, connect=self._patience.connect),
-                # HTTP/1.1 with a connection for each request in flight, kept for the next.
-                # HTTP/2 would have them share one and take turns: in Python that needs twice
-                # the time a request, and saves a few handshakes a run.
-                limits=httpx.Limits(max_connections=self._connections + 1, keepalive_expiry=_KEPT),
-                # A proxy of the environment is for the world outside, not for this machine;
-                # nor are the world's certificates, which take 30 ms to load.
-                trust_env=not here,
-                verify=not here or parts.scheme == "https",
+                # HTTP/1.1, with one kept connection per request in flight. With HTTP/2 requests
+                # would share a connection and take turns: in Python that takes twice the time
+                # per request and saves a few handshakes per run.
+                limits=httpx.Limits(
+                    max_connections=self._connections + 1, keepalive_expiry=KEEPALIVE_SECONDS
+                ),
+                # The environment's proxy does not apply to this machine; nor do the system's
+                # certificates, which take 30 ms to load.
+                trust_env=not local,
+                verify=not local or urlsplit(self._url).scheme == "https",
                 headers={"User-Agent": "ragctl", "Accept": "application/json"},
             )
         except (ImportError, ValueError, OSError) as error:
-            what = f"the environment's proxy or certificates cannot be used: {error}"
-            raise BackendError(f"{self.host}: {what}") from None
-
-    def _json(self, answer: "_Answer") -> object:
-        if answer.status != 200:
-            raise self._sorted(answer.status, answer)
-        body = _parsed(answer)
-        if body is _BROKEN:
-            if error_messages.is_html(answer.content.decode("utf-8", "replace")):
-                page = error_messages.read(answer.content, self._secret).message
-                raise BackendError(f"{self.host} answered {page}; is the address right?")
-            raise Transient(f"{self.host} answered JSON that is cut off or broken")
-        if isinstance(body, dict) and "data" not in body and isinstance(body.get("error"), dict):
-            # Some routers answer 200 and put the failure of the host behind them in the body.
-            code = body["error"].get("code")
-            raise self._sorted(code if isinstance(code, int) else 500, answer)
-        return body
-
-    def _sorted(self, status: int, answer: "_Answer") -> BackendError:
-        """Return the error for a status that is not 200."""
-        complaint = error_messages.read(answer.content, self._secret)
-        said = f"{status} {complaint.message}".strip()
-        if complaint.codes & self._words.key or status in (401, 498):
-            return BackendError(f"{self.host} refused {self._key_in_words()}: {said}")
-        if complaint.codes & self._words.fatal or status == 402 or self._spent(complaint):
-            return BackendError(f"{self.host} refused: {said}")
-        # Servers of llama.cpp call a text that is too long a failure of their own.
-        if complaint.codes & self._words.text or (status == 500 and self._named(complaint)):
-            return Refused(f"refused by {self.host}: {said}", certain=True)
-        if status in (408, 409, 424, 429, 499) or (status >= 500 and status != 501):
-            wait = retry_after(answer.headers, self._wall(), throttled=status == 429)
-            wait = complaint.wait if wait is None else wait
-            if answer.headers.get("x-should-retry") == "false":
-                return BackendError(f"{self.host} failed and says not to try again: {said}")
-            return Transient(f"{self.host}: {said}", wait, throttled=status in (429, 503))
-        if status in (400, 413, 422):
-            return self._refused(status, complaint, said)
-        if status == 404:
-            return BackendError(f"{self.host} knows no such model or address: {said}")
-        if 300 <= status < 400:
-            # Without its query, which may quote the key back.
-            to = answer.headers.get("location", "elsewhere").partition("?")[0]
-            to = to.replace(self._secret, "***") if self._secret else to
-            return BackendError(f"{self.host} redirects to {to}: give the final address")
-        return BackendError(f"{self.host} refused: {said}")
-
-    def _refused(self, status: int, complaint: Complaint, said: str) -> BackendError:
-        if complaint.fields and not complaint.fields & INPUTS:
-            return BackendError(f"{self.host} refused the request: {said}")
-        certain = bool(complaint.fields & INPUTS) or status == 413 or self._named(complaint)
-        return Refused(f"refused by {self.host}: {said}", certain)
-
-    def _named(self, complaint: Complaint) -> bool:
-        """Whether a message says of the text itself that it is refused."""
-        message = complaint.message.lower()
-        return any(phrase in message for phrase in self._words.phrases)
-
-    def _spent(self, complaint: Complaint) -> bool:
-        said = " ".join((complaint.message, *complaint.codes)).lower()
-        return any(phrase in said for phrase in self._words.spent)
-
-    def _key_in_words(self) -> str:
-        if self._key is not None:
-            return f"the key in {self._key.variable}"
-        return f"to work without a key (set {self._key_variable})" if self._key_variable else "us"
-
-    @property
-    def _secret(self) -> str | None:
-        return self._key.reveal() if self._key else None
+            reason = f"the environment's proxy or certificates cannot be used: {error}"
+            raise BackendError(f"{self.host}: {reason}") from None
 
 
-_BROKEN = object()
-
-
-def _parsed(answer: _Answer) -> object:
-    """Return an answer's JSON, or _BROKEN: the error of json itself would show all of it."""
-    import orjson  # six times as fast on vectors
-
-    body: object = _BROKEN
-    try:
-        body = orjson.loads(answer.content)
-    except ValueError:
-        with contextlib.suppress(ValueError):  # NaN, which is no JSON, is told apart later
-            body = json.loads(answer.content)
-    return body
-
-
-def retry_after(headers: Mapping[str, str], now: float, throttled: bool = False) -> float | None:
-    """Return how many seconds a host asks to wait; `now` is the wall clock.
-
-    Reads `retry-after-ms`, and `Retry-After` as seconds or as an HTTP date
-    (RFC 9110, 10.2.3); where a host that is `throttled` gives neither, the time
-    until its limit of requests or tokens begins anew (`x-ratelimit-reset-…`, in
-    OpenAI's durations such as 6m0s). Rubbish and negative values count as not given.
-    """
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            seconds = float(value) * scale
-        except ValueError:
-            try:
-                seconds = parsedate_to_datetime(value).timestamp() - now
-            except ValueError:
-                continue
-            seconds = max(seconds, 0.0)
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
-    return _reset(headers) if throttled else None
-
-
-def _reset(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds until the limit that is used up begins anew."""
-    waits = []
-    for what in ("requests", "tokens"):
-        if headers.get(f"x-ratelimit-remaining-{what}", "").strip() not in ("", "0"):
-            continue
-        found = _DURATION.fullmatch(headers.get(f"x-ratelimit-reset-{what}", "").strip())
-        if found and found[0]:
-            parts = zip(found.groups(), _UNITS, strict=True)
-            waits.append(sum(float(part or 0) * unit for part, unit in parts))
-    return max(waits, default=None)
-
-
-def _keyed(key: ApiKey, header: str, before: str) -> "httpx.Auth":
+def _key_header(key: ApiKey, header: str, prefix: str) -> "httpx.Auth":
+    """Return an Auth that sets the header on each request, so the client holds no copy of it."""
     import httpx
 
-    class Keyed(httpx.Auth):
-        """Sets the header as each request leaves, so that the client holds no copy of the key."""
-
+    class KeyHeader(httpx.Auth):
         def auth_flow(
             self, request: httpx.Request
         ) -> Generator[httpx.Request, httpx.Response, None]:
-            request.headers[header] = f"{before}{key.reveal()}"
+            request.headers[header] = f"{prefix}{key.reveal()}"
             yield request
 
-    return Keyed()
+    return KeyHeader()

@@ -12,8 +12,6 @@ from typing import Protocol
 
 from ragctl.errors import BackendError
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")  # a key may go there over plain http
-
 _SECONDS = 60.0  # for a key command, which may ask its user something
 _SALT = secrets.token_bytes(16)
 
@@ -86,7 +84,9 @@ class Environment(Mapping[str, str]):
         return f"<{len(self)} variables of the environment>"
 
 
-def find(backend: Keyed, environ: Mapping[str, str], *, seconds: float = _SECONDS) -> ApiKey | None:
+def find_key(
+    backend: Keyed, environ: Mapping[str, str], *, seconds: float = _SECONDS
+) -> ApiKey | None:
     """Return the backend's key: its command's first, else that of its first variable that is set.
 
     A command has so many `seconds`. Raises BackendError where a key is needed

@@ -171,7 +171,7 @@ _shared: "WeakValueDictionary[tuple[str, str], Limiter]" = WeakValueDictionary()
 _shared_lock = threading.Lock()
 
 
-def of_key(host: str, key: ApiKey | None, rates: Rates, concurrency: int) -> Limiter:
+def shared_limiter(host: str, key: ApiKey | None, rates: Rates, concurrency: int) -> Limiter:
     """Return the limiter of a key at a host, the same for everyone in this process.
 
     Those who state different limits share the tightest.

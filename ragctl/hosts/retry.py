@@ -1,33 +1,65 @@
-"""Trying again: exponential backoff with full jitter, bounded in time."""
+"""Retries: one loop, and exponential backoff with full jitter for requests to backends."""
 
 import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, TypeVar
 
 from ragctl.errors import BackendError, Interrupted
 from ragctl.hosts.errors import Refused, Transient
 from ragctl.hosts.service import AnswerT, RequestT, Service
 
+T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
+
+MAX_BACKOFF_DOUBLINGS = 30
+
 Sleep = Callable[[float, threading.Event], object]
-"""Waits so many seconds, or until the event is set."""
+"""Waits for a number of seconds, or until the event is set."""
 
 
 def sleep(seconds: float, stopped: threading.Event) -> None:
+    """Wait `seconds`, or until `stopped` is set."""
     stopped.wait(seconds)
+
+
+def retry(
+    attempt: Callable[[], T],
+    errors: type[E] | tuple[type[E], ...],
+    pause: Callable[[E, int, float], float],
+    *,
+    sleep: Callable[[float], object] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> T:
+    """Call `attempt` until it raises none of `errors`, and return its result.
+
+    After each failure `pause` gets the error, the number of tries so far, and the seconds
+    since the first failure. It returns the seconds to wait before the next try, or raises
+    the error that ends the retries.
+    """
+    tries = 0
+    first_failure: float | None = None
+    while True:
+        try:
+            return attempt()
+        except errors as error:
+            tries += 1
+            now = clock()
+            first_failure = now if first_failure is None else first_failure
+            sleep(pause(error, tries, now - first_failure))
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait, in seconds.
+    """Time limits in seconds.
 
-    `total` is how long one request may go on failing (a second try is always
-    made); `unanswered` the same for an address from which no answer ever came,
-    which may be mistyped. `first` and `longest` bound the backoff between two
-    tries. Of one try, `connect` bounds the connection, `read` the wait for any
-    next byte, `attempt` the whole.
+    `total` bounds how long one request may go on failing; a second try is always made.
+    `unanswered` is the same limit for an address that has never answered and may be
+    mistyped. `first` and `longest` bound the backoff between two tries. Within one try
+    `connect` bounds the connection, `read` the wait for the next byte, and `attempt` the
+    whole try.
     """
 
     total: float = 120.0
@@ -40,11 +72,11 @@ class Patience:
 
 
 class Retrying(Generic[RequestT, AnswerT]):
-    """A Service that tries another Service again while it fails with Transient.
+    """A Service that repeats requests to another Service while they fail with Transient.
 
-    The wait before try n is uniform between 0 and first * 2**(n - 1), at most
-    `longest` (full jitter); a host that names a time is given that time. Raises
-    BackendError when patience ends, or would end before the host's own time;
+    The wait before try n is uniform between 0 and first * 2**(n - 1), at most `longest`
+    (full jitter). If the host says when to come back, the wait is that time. Raises
+    BackendError when the patience is used up, or would be before the host's own time;
     Interrupted when the request is stopped while waiting.
     """
 
@@ -62,57 +94,67 @@ class Retrying(Generic[RequestT, AnswerT]):
         self._clock = clock
         self._sleep = sleep
         self._uniform = uniform
-        self._answered = False  # the host, to anything so far
+        self._answered = False  # whether the host has answered anything yet
 
     def call(self, request: RequestT) -> AnswerT:
-        since: float | None = None  # the first failure: waiting for a turn is no failure
-        tries = 0
-        while True:
-            try:
-                answer = self._service.call(request)
-            except Refused:
-                self._answered = True
-                raise
-            except Transient as failure:
-                self._answered |= failure.answered
-                tries += 1
-                now = self._clock()
-                since = now if since is None else since
-                wait = self._wait(tries, failure.retry_after)
-                if self._exhausted(tries, wait, now - since, failure.retry_after):
-                    raise self._given_up(failure, tries, now - since) from failure
-                self._sleep(wait, request.stopped)
-                if request.stopped.is_set():
-                    raise Interrupted("stopped while waiting to try again") from failure
-            else:
-                self._answered = True
-                return answer
+        """Answer one request, with retries."""
+
+        def wait(seconds: float) -> None:
+            self._sleep(seconds, request.stopped)
+            if request.stopped.is_set():
+                raise Interrupted("stopped while waiting to try again")
+
+        try:
+            # The time starts at the first failure: waiting for a rate limit is no failure.
+            answer = retry(
+                lambda: self._service.call(request),
+                Transient,
+                self._pause,
+                sleep=wait,
+                clock=self._clock,
+            )
+        except Refused:
+            self._answered = True
+            raise
+        self._answered = True
+        return answer
+
+    def _pause(self, failure: Transient, tries: int, seconds: float) -> float:
+        """Return the seconds until the next try, or raise BackendError if there is none."""
+        self._answered |= failure.answered
+        wait = self._wait(tries, failure.retry_after)
+        if self._exhausted(tries, wait, seconds, failure.retry_after):
+            raise self._give_up(failure, tries, seconds) from failure
+        return wait
 
     def _wait(self, tries: int, retry_after: float | None) -> float:
         if retry_after is not None:
-            # A little more than asked: requests sent back together must not return together.
+            # A little longer than asked: requests refused together must not return together.
             return retry_after + self._uniform(0, self._patience.first)
-        backoff = self._patience.first * 2.0 ** min(tries - 1, 30)
+        backoff = self._patience.first * 2.0 ** min(tries - 1, MAX_BACKOFF_DOUBLINGS)
         return self._uniform(0, min(backoff, self._patience.longest))
 
-    def _exhausted(self, tries: int, wait: float, spent: float, asked: float | None) -> bool:
+    def _exhausted(
+        self, tries: int, wait: float, seconds: float, retry_after: float | None
+    ) -> bool:
         total = self._patience.total
-        if asked is not None and asked > total:
+        if retry_after is not None and retry_after > total:
             return True
         if not self._answered:
             total = min(total, self._patience.unanswered)
-        return tries > 1 and spent + wait > total
+        return tries > 1 and seconds + wait > total
 
-    def _given_up(self, failure: Transient, tries: int, spent: float) -> BackendError:
-        times = "once" if tries == 1 else f"{tries} times in {spent:.0f} s"
+    def _give_up(self, failure: Transient, tries: int, seconds: float) -> BackendError:
+        times = "once" if tries == 1 else f"{tries} times in {seconds:.0f} s"
         if not self._answered:
             return BackendError(
                 f"{failure}; tried {times}, and no answer ever came: is the address right, and "
                 "the host up?"
             )
-        asked = failure.retry_after
-        when = "later" if asked is None else f"in {asked:.0f} s or later"
+        after = failure.retry_after
+        when = "later" if after is None else f"in {after:.0f} s or later"
         return BackendError(f"{failure}; tried {times}; run again {when}: what is stored is kept")
 
     def close(self) -> None:
+        """Close the wrapped service."""
         self._service.close()

@@ -1,10 +1,10 @@
-"""What a run may still spend: its own limits, and those of the day and the month.
+"""The budget of a run: its own limits, and those of its day and its month.
 
-A text is paid for when it is sent, and the bill comes with the answer. So what
-is under way counts as its o200k_base tokens times the ratio of billed to counted
-so far (at first a margin). What all runs of a day were billed is kept in the
-collection's notes, and what a run is about to send is set aside there first, so
-that a run that is killed has not spent in secret.
+A text is paid for when it is sent, but the bill comes with the answer. So texts whose
+answer is outstanding count as their o200k_base tokens times the ratio of billed to counted
+tokens so far (until the first answer: times a safety margin). The spending of each day is
+kept in the collection's notes. Tokens are reserved there before they are sent, so that a
+run that is killed cannot spend more than is recorded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,21 +14,26 @@ from typing import Any, cast
 
 from ragctl.collection import origin
 from ragctl.embedding import canary
-from ragctl.embedding.guard import RATIO
+from ragctl.embedding.context_guard import RATIO
 from ragctl.errors import BudgetReached, UsageError
 from ragctl.hosts.usage import UsageTotals
 from ragctl.pipeline import Budget
 from ragctl.records import Json
 from ragctl.stores.base import Collection
 
-_DAYS = 62  # kept: this month and the last one
-_SLICE = 0.02  # of the smallest limit across runs is set aside at a time
-_CENT = 1e-9  # dollars: sums of floats are compared with so much room
+KEPT_DAYS = 62
+"""Days of spending kept in the notes: this month and the last one."""
+
+RESERVE_FRACTION = 0.02
+"""Share of the tightest daily or monthly limit that is reserved at a time."""
+
+PRICE_RESOLUTION_USD = 1e-9
+"""Sums of dollars that differ by less than this are equal: they are sums of floats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """Tokens, and US dollars at list price; 0 dollars where no price was known."""
+    """Tokens, and US dollars at list price (0 if no price is known)."""
 
     tokens: int = 0
     cost: float = 0.0
@@ -39,27 +44,33 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    name: str  # "max_tokens_per_day"
-    most: float
-    before: float  # spent by earlier runs of its time
+    """A limit of the budget: `name` is its key, such as "max_tokens_per_day".
+
+    `maximum` and `spent_before`, by earlier runs of the same day or month, are in tokens
+    or US dollars.
+    """
+
+    name: str
+    maximum: float
+    spent_before: float
 
     @property
-    def of_cost(self) -> bool:
+    def in_dollars(self) -> bool:
         return "cost" in self.name
 
     @property
-    def across(self) -> bool:
-        """Whether it holds for more than one run."""
+    def spans_runs(self) -> bool:
+        """Whether it is a limit per day or per month, not per run."""
         return "_per_" in self.name
 
 
-def today(now: float) -> str:
-    """The day of a moment (seconds since 1970), in UTC, as ISO 8601."""
+def utc_date(now: float) -> str:
+    """Return the UTC date of a time (seconds since 1970) in ISO 8601."""
     return datetime.fromtimestamp(now, UTC).date().isoformat()
 
 
-def days(collection: Collection | None) -> dict[str, Spending]:
-    """What the runs of each day spent on a collection, the last two months."""
+def spending_by_day(collection: Collection | None) -> dict[str, Spending]:
+    """Return what the runs of each of the last KEPT_DAYS days spent on a collection."""
     if collection is None:
         return {}
     kept = cast(Mapping[str, Any], collection.settings.notes.get("spent") or {})
@@ -67,138 +78,162 @@ def days(collection: Collection | None) -> dict[str, Spending]:
 
 
 class BudgetTracker:
-    """The account of one run against its budget. For the run's own thread.
+    """The spending of one run against its budget. Not thread-safe.
 
-    `begin`, then `take` for each document before it is sent, then `noted` once.
+    Call `begin` once the collection exists, then `reserve` for each document before it is
+    sent, and `note` at the end.
     """
 
     def __init__(
-        self, budget: Budget, bill: UsageTotals, collection: Collection | None, now: float
+        self, budget: Budget, usage: UsageTotals, collection: Collection | None, now: float
     ) -> None:
-        """Raises UsageError for a limit of cost where a backend's price is not known."""
-        prices = [account.price for account in bill.usages]
-        self._limits = _limits(budget, days(collection), today(now))
-        if any(limit.of_cost for limit in self._limits):
-            _check_prices(bill, self._limits)
-        self._dearest = max((price for price in prices if price is not None), default=0.0)
-        self._bill = bill
-        self._before = days(collection)
-        self._day = today(now)
+        """Start with the spending recorded in `collection`, which is None if it is yet to be made.
+
+        `usage` is read as it grows. `now`: seconds since 1970. Raises UsageError for a limit
+        in dollars if a backend's price is unknown.
+        """
+        prices = [backend.price for backend in usage.usages]
+        self._before = spending_by_day(collection)
+        self._day = utc_date(now)
+        self._limits = _limits(budget, self._before, self._day)
+        if any(limit.in_dollars for limit in self._limits):
+            _check_prices(usage, self._limits)
+        self._highest_price = max((price for price in prices if price is not None), default=0.0)
+        self._usage = usage
         self._collection = collection
-        self._first = bill.tokens  # what the canaries of a new collection took
-        self._canaries = 0  # what those of another run will take, at most
+        self._billed_for_new_canary = usage.tokens
+        self._canary_tokens = 0  # upper bound of what checking the stored canary will bill
         if collection is not None and origin.canary(collection) is not None:
-            self._canaries = sum(len(text.encode()) for text in canary.DOCUMENTS)
-        self._sent = 0  # as counted here
-        self._set_aside = Spending()
+            self._canary_tokens = sum(len(text.encode()) for text in canary.DOCUMENTS)
+        self._counted = 0  # o200k_base tokens of the documents accepted by `reserve`
+        self._reserved = Spending()
 
     @property
     def limited(self) -> bool:
+        """Whether there is any limit."""
         return bool(self._limits)
 
     @property
-    def set_aside(self) -> bool:
-        """Whether something stands in the notes for what this run may spend."""
-        return self._set_aside != Spending()
+    def has_reservation(self) -> bool:
+        """Whether the notes contain a reservation of this run."""
+        return self._reserved != Spending()
 
-    def noted(self) -> Json:
-        """The note of what all runs spent, when this one has ended."""
-        spent = Spending(self._bill.tokens, self._bill.cost or 0.0)
-        return _noted(self._before, self._day, spent)
+    def note(self) -> Json:
+        """Return the note `spent` at the end of this run: the spending of all runs by day."""
+        spent = Spending(self._usage.tokens, self._usage.cost or 0.0)
+        return _spent_note(self._before, self._day, spent)
 
     def begin(self, collection: Collection) -> None:
-        """The collection is there, and its canaries are paid for."""
+        """Accept a collection created by this run; its canary has been billed."""
         self._collection = collection
-        self._first = self._bill.tokens
+        self._billed_for_new_canary = self._usage.tokens
 
     def check(self) -> None:
-        """Raises BudgetReached where nothing is left to begin with."""
+        """Raise BudgetReached if a limit is already used up."""
         for limit in self._limits:
-            if limit.before >= limit.most:
-                raise BudgetReached(f"{_of(limit)} is spent; {_when(limit)}")
+            if limit.spent_before >= limit.maximum:
+                raise BudgetReached(f"{_describe(limit)} is spent; {_continuation(limit)}")
 
-    def take(self, source: str, tokens: int) -> None:
-        """A document is to be sent. Raises BudgetReached where it does not fit any more."""
+    def check_fits(self, source: str, tokens: int) -> None:
+        """Raise BudgetReached if `tokens` (o200k_base) of a document exceed a limit."""
         if not tokens or not self._limits:
             return
-        foretold = self._foretold(self._sent + tokens)
+        expected = self._expected_spending(self._counted + tokens)
         for limit in self._limits:
-            spends = foretold.cost if limit.of_cost else foretold.tokens
-            if limit.before + spends > limit.most + _CENT:
+            amount = expected.cost if limit.in_dollars else expected.tokens
+            if limit.spent_before + amount > limit.maximum + PRICE_RESOLUTION_USD:
                 raise BudgetReached(self._refusal(limit, source, tokens))
-        self._sent += tokens
-        self._put_aside(foretold)
 
-    def _foretold(self, counted: int) -> Spending:
-        """What will have been billed when so many tokens have been answered."""
-        answered, billed = self._bill.counted, self._bill.tokens - self._first
-        ratio = billed / answered if answered else RATIO
-        canaries = 0 if self._bill.tokens else self._canaries
-        tokens = round(self._bill.tokens + canaries + max(0, counted - answered) * ratio)
-        pending = tokens - self._bill.tokens
-        return Spending(tokens, (self._bill.cost or 0.0) + pending * self._dearest / 1e6)
+    def reserve(self, source: str, tokens: int) -> None:
+        """Reserve `tokens` (o200k_base) for a document that is about to be sent.
 
-    def _put_aside(self, foretold: Spending) -> None:
-        """Write down what this run may have spent before it does."""
-        across = [limit for limit in self._limits if limit.across]
-        enough = (
-            foretold.tokens <= self._set_aside.tokens
-            and foretold.cost <= self._set_aside.cost + _CENT
-        )
-        if not across or enough or self._collection is None:
+        Raises BudgetReached, and reserves nothing, if they exceed a limit.
+        """
+        if not tokens or not self._limits:
             return
-        tokens = min((_SLICE * limit.most for limit in across if not limit.of_cost), default=0.0)
-        cost = min((_SLICE * limit.most for limit in across if limit.of_cost), default=0.0)
-        self._set_aside = foretold + Spending(round(tokens), cost)
-        note = _noted(self._before, self._day, self._set_aside)
+        self.check_fits(source, tokens)
+        self._counted += tokens
+        self._write_reservation(self._expected_spending(self._counted))
+
+    def _expected_spending(self, counted: int) -> Spending:
+        """Return this run's spending when `counted` tokens of documents have been answered."""
+        answered = self._usage.counted
+        billed = self._usage.tokens - self._billed_for_new_canary
+        ratio = billed / answered if answered else RATIO
+        canary_tokens = 0 if self._usage.tokens else self._canary_tokens
+        tokens = round(self._usage.tokens + canary_tokens + max(0, counted - answered) * ratio)
+        pending = tokens - self._usage.tokens
+        return Spending(tokens, (self._usage.cost or 0.0) + pending * self._highest_price / 1e6)
+
+    def _write_reservation(self, expected: Spending) -> None:
+        """Raise the reservation in the notes to `expected` and RESERVE_FRACTION of a limit."""
+        limits = [limit for limit in self._limits if limit.spans_runs]
+        covered = (
+            expected.tokens <= self._reserved.tokens
+            and expected.cost <= self._reserved.cost + PRICE_RESOLUTION_USD
+        )
+        if not limits or covered or self._collection is None:
+            return
+        tokens, cost = (
+            RESERVE_FRACTION
+            * min((limit.maximum for limit in limits if limit.in_dollars == dollars), default=0.0)
+            for dollars in (False, True)
+        )
+        self._reserved = expected + Spending(round(tokens), cost)
+        note = _spent_note(self._before, self._day, self._reserved)
         self._collection.note({"spent": note})
 
     def _refusal(self, limit: _Limit, source: str, tokens: int) -> str:
-        alone = limit.most * (1e6 / self._dearest if limit.of_cost else 1.0)
-        line = f"{_of(limit)} has no room for {source} ({tokens:,} tokens); {_when(limit)}"
-        if tokens > alone:
-            line += ", but that document alone is more than it"
+        whole = limit.maximum * (1e6 / self._highest_price if limit.in_dollars else 1.0)
+        line = (
+            f"{_describe(limit)} has no room for {source} ({tokens:,} tokens); "
+            f"{_continuation(limit)}"
+        )
+        if tokens > whole:
+            line += ", but this document alone exceeds the limit"
         return line
 
 
 def _limits(budget: Budget, before: Mapping[str, Spending], day: str) -> list[_Limit]:
-    month = Spending()
-    for other, spent in before.items():
-        if other[:7] == day[:7]:
-            month += spent
-    times = {"": Spending(), "_per_day": before.get(day, Spending()), "_per_month": month}
-    found = []
-    for time, spent in times.items():
-        for what, so_far in (("tokens", spent.tokens), ("cost", spent.cost)):
-            most = getattr(budget, f"max_{what}{time}")
-            if most is not None:
-                found.append(_Limit(f"max_{what}{time}", most, so_far))
-    return found
+    month = sum((spent for date, spent in before.items() if date[:7] == day[:7]), start=Spending())
+    periods = {"": Spending(), "_per_day": before.get(day, Spending()), "_per_month": month}
+    limits = []
+    for period, spent in periods.items():
+        for unit, amount in (("tokens", spent.tokens), ("cost", spent.cost)):
+            name = f"max_{unit}{period}"
+            maximum = getattr(budget, name)
+            if maximum is not None:
+                limits.append(_Limit(name, maximum, amount))
+    return limits
 
 
-def _check_prices(bill: UsageTotals, limits: Sequence[_Limit]) -> None:
-    for account in bill.usages:
-        if account.price is None:
-            name = next(limit.name for limit in limits if limit.of_cost)
+def _check_prices(usage: UsageTotals, limits: Sequence[_Limit]) -> None:
+    for backend in usage.usages:
+        if backend.price is None:
+            name = next(limit.name for limit in limits if limit.in_dollars)
             raise UsageError(
-                f"{name}: no price is known for {account.model or 'the model'} at {account.name}; "
+                f"{name}: no price is known for {backend.model or 'the model'} at {backend.name}; "
                 "give it as `price` in a pipeline file, or limit tokens instead"
             )
 
 
-def _of(limit: _Limit) -> str:
-    amount = f"${limit.most:g}" if limit.of_cost else f"{limit.most:,.0f} tokens"
-    time = {"day": " a day", "month": " a month"}.get(limit.name.rpartition("_")[2], " a run")
-    return f"the budget of {amount}{time}"
+def _describe(limit: _Limit) -> str:
+    amount = f"${limit.maximum:g}" if limit.in_dollars else f"{limit.maximum:,.0f} tokens"
+    return f"the budget of {amount} a {_period(limit)}"
 
 
-def _when(limit: _Limit) -> str:
-    if not limit.across:
-        return "the next run goes on"
-    return f"a run of the next {limit.name.rpartition('_')[2]} (UTC) goes on"
+def _continuation(limit: _Limit) -> str:
+    if not limit.spans_runs:
+        return "the next run continues"
+    return f"a run of the next {_period(limit)} (UTC) continues"
 
 
-def _noted(before: Mapping[str, Spending], day: str, spent: Spending) -> dict[str, Json]:
+def _period(limit: _Limit) -> str:
+    """Return "run", "day" or "month"."""
+    return limit.name.rpartition("_")[2] if limit.spans_runs else "run"
+
+
+def _spent_note(before: Mapping[str, Spending], day: str, spent: Spending) -> dict[str, Json]:
     sums = {**before, day: before.get(day, Spending()) + spent}
-    kept = sorted(sums)[-_DAYS:]
+    kept = sorted(sums)[-KEPT_DAYS:]
     return {d: {"tokens": sums[d].tokens, "cost": round(sums[d].cost, 8)} for d in kept}

@@ -1,35 +1,38 @@
-"""A polite request to end the run: what is in flight is finished, nothing new begins."""
+"""Cooperative cancellation: requests in flight are finished, and no new work begins."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ragctl.errors import Interrupted
 
+MESSAGE = "interrupted; run again to continue from here"
+
 
 class Cancellation:
-    """Set by a signal handler in the main thread; looked at by the run."""
+    """A request to end a run. A signal handler of the main thread sets it; the run checks it."""
 
     def __init__(self) -> None:
         self.requested = False
-        self._waiting = False
+        self._interruptible = False
 
     def cancel(self) -> None:
-        """Ask the run to end. While it only waits for a parser, it ends at once."""
+        """Ask the run to end. Raises Interrupted at once during an `interruptible` wait."""
         self.requested = True
-        if self._waiting:
-            self._waiting = False
-            raise Interrupted("interrupted; run again to go on from here")
+        if self._interruptible:
+            self._interruptible = False
+            raise Interrupted(MESSAGE)
 
     def raise_if_cancelled(self) -> None:
+        """Raise Interrupted if the run was asked to end."""
         if self.requested:
-            raise Interrupted("interrupted; run again to go on from here")
+            raise Interrupted(MESSAGE)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Around a wait that may be cut short without losing anything."""
+        """Enclose a wait that may be cut short without losing anything."""
         self.raise_if_cancelled()
-        self._waiting = True
+        self._interruptible = True
         try:
             yield
         finally:
-            self._waiting = False
+            self._interruptible = False

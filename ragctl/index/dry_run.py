@@ -1,4 +1,4 @@
-"""What a plan would embed: every changed file is read and chunked, nothing is sent or written."""
+"""A dry run: read and chunk every file of a plan, and count what would be embedded."""
 
 from dataclasses import replace
 from itertools import islice
@@ -20,69 +20,69 @@ _WHAT = {"new": "added", "changed": "updated", "recipe": "rechunked", "incomplet
 _WHY = {
     "new": "a new file",
     "changed": "its content changed",
-    "recipe": "another recipe: chunk size, loader or metadata",
-    "incomplete": "a run ended before it was done",
+    "recipe": "the recipe changed: chunk size, loader or metadata",
+    "incomplete": "an earlier run ended before it was complete",
 }
 
-
-_SAMPLE = 200  # points whose texts are measured where no file is read
+SAMPLED_POINTS = 200
+"""Stored points whose mean text length is measured when the plan reads no text."""
 
 
 class DryRun:
-    """One plan read through. `report` tells what an ingest would do, `changes` included."""
+    """A run that embeds and writes nothing. It completes `report`, with its `changes`."""
 
     def __init__(
         self, collection: Collection | None, run_plan: RunPlan, report: Report, *, why_new: str = ""
     ) -> None:
-        """`why_new`: why documents are new, where it is not that their files are."""
+        """`why_new`: reason shown for new documents, if it is not that their files are new."""
+        self._collection = collection
         self._stored_points = None if collection is None else StoredPoints(collection, ())
         self._plan = run_plan.plan
         self._recipe = run_plan.recipe
+        self._settings = run_plan.settings
         self._report = report
         self._why = {**_WHY, "new": why_new or _WHY["new"]}
-        self._sent: set[str] = set()  # hashes of the texts that would be
+        self._sent: set[str] = set()  # hashes of the texts that would be sent
         self._changes: list[Change] = []
-        self._new: dict[str, list[int]] = {}  # by digest, positions in _changes of added documents
-        self._settings = run_plan.settings
-        self._collection = collection
+        self._added: dict[str, list[int]] = {}  # digest → indices of added documents in _changes
         self._points = sum(max(1, d.chunks) for d in run_plan.state.documents.values())
-        self._texts: list[int] = []  # bytes of each chunk that was read
+        self._text_sizes: list[int] = []  # bytes of each chunk read
 
     def read(self, limits: ProcessLimits, progress: Progress, cancellation: Cancellation) -> None:
-        """Read every file of the plan."""
-        tasks = {task.stat.file: task for task in self._plan.work_items}
+        """Read every file of the plan. Raises Interrupted."""
+        work_items = {work.stat.file: work for work in self._plan.work_items}
         with parsers(limits, self._plan.work_items) as pool:
-            items = pool.stream(self._recipe.job(task) for task in tasks.values())
+            results = pool.stream(self._recipe.job(work) for work in work_items.values())
             while True:
                 with cancellation.interruptible():
-                    job, item = next(items, (None, None))
+                    job, result = next(results, (None, None))
                 if job is None:
                     break
-                task = tasks[job.file]
-                match item:
+                work = work_items[job.file]
+                match result:
                     case PreparedDocument():
-                        self._document(item, task)
+                        self._document(result, work)
                     case UnchangedDocument():
-                        self._same(item, task)
+                        self._unchanged(result, work)
                     case DocumentError():
-                        self._failed(job.file, item)
+                        self._failed(job.file, result)
                     case Ended():
-                        if item.error is not None:
-                            self._failed(job.file, item.error)
-                        progress.file(task.stat.size)
+                        if result.error is not None:
+                            self._failed(job.file, result.error)
+                        progress.file(work.stat.size)
         self._removed()
         self._report.changes = sorted(self._changes, key=lambda change: change.source)
 
     def size(self, *, server: bool) -> Size:
-        """How large the collection will be. `server`: it is on one."""
-        texts = self._texts
-        if not texts and self._collection is not None:
-            some = islice(self._collection.scroll(fields=["text"]), _SAMPLE)
-            texts = [len(str(point.payload.get("text", "")).encode()) for point in some]
+        """Return the expected size of the collection, on a Qdrant server or embedded."""
+        sizes = self._text_sizes
+        if not sizes and self._collection is not None:
+            sample = islice(self._collection.scroll(fields=["text"]), SAMPLED_POINTS)
+            sizes = [len(str(point.payload.get("text", "")).encode()) for point in sample]
         return foretell(
             self._points,
             self._settings.dim,
-            text_bytes=sum(texts) / len(texts) if texts else 0.0,
+            text_bytes=sum(sizes) / len(sizes) if sizes else 0.0,
             quantization=self._settings.quantization,
             server=server,
         )
@@ -90,24 +90,26 @@ class DryRun:
     def _failed(self, file: str, error: Exception) -> None:
         self._report.add_failure(file, str(error).removeprefix(f"{file}: "), file)
 
-    def _same(self, item: UnchangedDocument, task: WorkItem) -> None:
+    def _unchanged(self, document: UnchangedDocument, work: WorkItem) -> None:
         self._report.documents.unchanged += 1
-        if task.why == "changed":
-            self._changes.append(Change(item.source, "restamped", "its file has another time"))
+        if work.why == "changed":
+            self._changes.append(
+                Change(document.source, "restamped", "its file has another time or folder")
+            )
 
-    def _document(self, document: PreparedDocument, task: WorkItem) -> None:
+    def _document(self, document: PreparedDocument, work: WorkItem) -> None:
         for warning in document.warnings:
             self._report.add_warning(document.source, warning)
-        known = any(d.source == document.source and d.digest for d in task.stored)
-        why = task.why if known else "incomplete" if task.why == "incomplete" else "new"
+        known = any(d.source == document.source and d.digest for d in work.stored)
+        why = work.why if known else "incomplete" if work.why == "incomplete" else "new"
         if known:
             self._report.documents.updated += 1
         else:
             self._report.documents.added += 1
-            self._new.setdefault(document.digest, []).append(len(self._changes))
-        before = [max(1, d.chunks) for d in task.stored if d.source == document.source]
-        self._points += max(1, len(document.chunks)) - sum(before)
-        self._texts += [len(chunk.text.encode()) for chunk in document.chunks]
+            self._added.setdefault(document.digest, []).append(len(self._changes))
+        stored_points = sum(max(1, d.chunks) for d in work.stored if d.source == document.source)
+        self._points += max(1, len(document.chunks)) - stored_points
+        self._text_sizes += [len(chunk.text.encode()) for chunk in document.chunks]
         embedded, tokens = self._chunks(document)
         reused = len(document.chunks) - embedded
         self._changes.append(
@@ -115,40 +117,42 @@ class DryRun:
         )
 
     def _chunks(self, document: PreparedDocument) -> tuple[int, int]:
-        """Count the texts that neither the store nor an earlier document has, and their tokens."""
+        """Count the document's chunks that must be embedded, and the tokens to be sent."""
         tokens = {c.hash: c.sent_tokens for c in document.chunks if c.hash not in self._sent}
         if self._stored_points is not None:
-            for value in self._stored_points.embedded(tokens):
-                del tokens[value]
+            for known in self._stored_points.embedded(tokens):
+                del tokens[known]
         self._sent.update(tokens)
         embedded = len(tokens)
         self._report.chunks.embedded += embedded
         self._report.chunks.reused += len(document.chunks) - embedded
-        # In late chunking a window is sent whole for any chunk of it.
-        whole = {c.window for c in document.chunks if c.hash in tokens and c.window is not None}
+        # In late chunking all of a window is sent if any chunk of it must be embedded.
+        sent_windows = {
+            c.window for c in document.chunks if c.hash in tokens and c.window is not None
+        }
         sent = sum(
             chunk.sent_tokens
             for chunk in document.chunks
-            if chunk.window in whole or tokens.pop(chunk.hash, None) is not None
+            if chunk.window in sent_windows or tokens.pop(chunk.hash, None) is not None
         )
         self._report.tokens += sent
         return embedded, sent
 
     def _removed(self) -> None:
-        """What is gone: removed, or renamed where its content came back under another name."""
+        """Count removed documents; one whose content was added under another name is renamed."""
         self._points -= sum(max(1, document.chunks) for document in self._plan.removed)
-        whole = [document for document in self._plan.removed if document.digest]
-        for document in whole:
-            positions = self._new.get(document.digest)
-            if positions:
-                self._renamed(positions.pop(0), document)
+        complete = [document for document in self._plan.removed if document.digest]
+        for document in complete:
+            indices = self._added.get(document.digest)
+            if indices:
+                self._renamed(indices.pop(0), document)
             else:
                 self._changes.append(Change(document.source, "removed", "its file is gone"))
                 self._report.documents.removed += 1
 
-    def _renamed(self, position: int, document: Stored) -> None:
-        self._changes[position] = replace(
-            self._changes[position],
+    def _renamed(self, index: int, document: Stored) -> None:
+        self._changes[index] = replace(
+            self._changes[index],
             what="renamed",
             why=f"it was {document.source}",
             was=document.source,

@@ -11,9 +11,9 @@ from ragctl.collection import origin
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.canary import THRESHOLD
-from ragctl.embedding.guard import RATIO
+from ragctl.embedding.context_guard import RATIO
 from ragctl.errors import IdentityMismatch
-from ragctl.lexical.bm25 import SparseConfig
+from ragctl.lexical.bm25 import Bm25Config
 from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline
 from ragctl.records import Json
 from ragctl.stores.base import Collection
@@ -106,7 +106,7 @@ def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
     return Settings(
         dim=embedder.dim,
         identity=embedder.identity,
-        sparse=SparseConfig(languages=pipeline.languages).to_json(),
+        sparse=Bm25Config(languages=pipeline.languages).to_json(),
         origin={
             "backends": [
                 config.with_default_name(embedder.model.backend).to_json() for config in backends

@@ -1,4 +1,4 @@
-"""What a plan costs, and how long it takes at least, at each backend."""
+"""What a plan would cost at each backend, and how long it would take at least."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,26 +9,26 @@ from ragctl.records import Json
 
 
 def estimate_backends(
-    rows: Sequence[Backend], accounts: Sequence[Usage], texts: int, tokens: int
+    rows: Sequence[Backend], usages: Sequence[Usage], texts: int, tokens: int
 ) -> Iterator[dict[str, Json]]:
-    """For each backend what it would be sent if it embedded all of it.
+    """Yield for each backend the usage expected if it embedded all texts of the plan.
 
-    `seconds` is what its rate limits ask for; None where no limit is known.
+    `seconds` is the time that the backend's rate limits impose; None if none is known.
     """
-    for row, account in zip(rows, accounts, strict=True):
+    for row, usage in zip(rows, usages, strict=True):
         requests = _requests(row, texts, tokens)
         seconds = _seconds(row, requests, tokens)
-        price = account.price
+        price = usage.price
         yield {
-            "backend": account.name,
-            "model": account.model,
+            "backend": usage.name,
+            "model": usage.model,
             "requests": requests,
             "texts": texts,
             "tokens": tokens,
             "tokens_estimated": True,
             "price": price,
             "cost": None if price is None else round(tokens * price / 1e6, 8),
-            "free_tokens": account.free_tokens,
+            "free_tokens": usage.free_tokens,
             "cut": 0,
             "seconds": None if seconds is None else round(seconds, 1),
         }
@@ -40,5 +40,5 @@ def _requests(row: Backend, texts: int, tokens: int) -> int:
 
 
 def _seconds(row: Backend, requests: int, tokens: int) -> float | None:
-    amounts = ((requests, row.rates.requests), (tokens, row.rates.tokens))
+    amounts = ((requests, row.rates.requests), (tokens, row.rates.tokens))  # limits per minute
     return max((60 * amount / limit for amount, limit in amounts if limit), default=None)

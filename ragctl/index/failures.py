@@ -1,9 +1,9 @@
-"""Documents that failed: kept in the collection's notes, tried again at growing distances.
+"""Files that failed: recorded in the collection's notes and retried at growing intervals.
 
-A file that failed is tried again by the next run; after that a day and a half
-later, then two and a half, four and a half, and so on to sixteen and a half: so
-a nightly run skips one night, then two, then four. A file that changed since is
-tried at once, and so is one that would now be read or embedded on other terms.
+The next run after the first failure retries a file. After each further failure the wait
+doubles: 1.5 days, 2.5, 4.5, 8.5 and then 16.5 each time; so a nightly run skips one night,
+then two, then four. A file that has changed is retried at once, as is one whose recipe, or
+other settings that can make it fail, have changed.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,25 +17,28 @@ from ragctl.index.report import DocumentFailure
 from ragctl.records import Json
 from ragctl.stores.base import Collection
 
-DAY = 86_400.0  # seconds
-_LONGEST = 16.0  # days
-_MOST = 2_000  # files remembered; those beyond are tried in every run
-_ERRORS = 3  # kept of each file
+DAY_SECONDS = 86_400.0
+MAX_RETRY_INTERVAL_DAYS = 16.0
+MAX_RECORDED_FILES = 2_000
+"""Failed files beyond this number are not recorded, and so are tried in every run."""
+MAX_ERRORS_PER_FILE = 3
+MAX_ERROR_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class FailedFile:
-    """A file that failed in the last `tries` runs that read it, as it was then.
+    """A file that failed in each of the last `tries` runs that read it, as it was then.
 
-    `terms`: a digest of its recipe and of all else that may have been the reason.
-    `first` and `last`: seconds since 1970. `errors`: (source, reason), the first few.
+    `size` is in bytes. `cause_digest`: digest of its recipe and of the run's settings that
+    can make a document fail. `first` and `last`: times of the first and the last failure, in
+    seconds since 1970. `errors`: (source, reason) of the first few documents.
     """
 
     file: str
     root: str
     size: int
     mtime_ns: int
-    terms: str
+    cause_digest: str
     tries: int
     first: float
     last: float
@@ -43,27 +46,29 @@ class FailedFile:
 
     @property
     def due(self) -> float:
-        """When it is tried again, in seconds since 1970."""
+        """The time from which it is retried, in seconds since 1970."""
         if self.tries < 2:
             return self.last
-        return self.last + DAY * (min(2.0 ** (self.tries - 2), _LONGEST) + 0.5)
+        days = min(2.0 ** (self.tries - 2), MAX_RETRY_INTERVAL_DAYS) + 0.5
+        return self.last + DAY_SECONDS * days
 
-    def waits(self, now: float) -> bool:
-        """Whether it is not due yet. Under a clock that was set back it is."""
+    def is_waiting(self, now: float) -> bool:
+        """Return whether it is not due yet. If the clock was set back it counts as due."""
         return self.last <= now < self.due
 
-    def is_of(self, task: WorkItem, terms: str) -> bool:
-        """Whether it is the same file, unchanged, to be read on the same terms."""
-        stat = task.stat
-        now = (stat.root, stat.size, stat.mtime_ns, _terms(task, terms))
-        return now == (self.root, self.size, self.mtime_ns, self.terms)
+    def is_same(self, work: WorkItem, run_digest: str) -> bool:
+        """Return whether the file and what can make it fail have not changed since."""
+        stat = work.stat
+        current = (stat.root, stat.size, stat.mtime_ns, _cause_digest(work, run_digest))
+        return current == (self.root, self.size, self.mtime_ns, self.cause_digest)
 
     def to_json(self) -> dict[str, Json]:
+        """Return the row of this file in the note `failures`."""
         return {
             "root": self.root,
             "size": self.size,
             "mtime_ns": self.mtime_ns,
-            "terms": self.terms,
+            "cause_digest": self.cause_digest,
             "tries": self.tries,
             "first": round(self.first),
             "last": round(self.last),
@@ -72,7 +77,7 @@ class FailedFile:
 
 
 def read_failures(collection: Collection | None) -> dict[str, FailedFile]:
-    """By file, what the last runs noted."""
+    """Return the recorded failed files of a collection, by file."""
     if collection is None:
         return {}
     kept = cast(Mapping[str, Any], collection.settings.notes.get("failures") or {})
@@ -82,7 +87,7 @@ def read_failures(collection: Collection | None) -> dict[str, FailedFile]:
             row["root"],
             row["size"],
             row["mtime_ns"],
-            row["terms"],
+            row["cause_digest"],
             row["tries"],
             row["first"],
             row["last"],
@@ -92,30 +97,32 @@ def read_failures(collection: Collection | None) -> dict[str, FailedFile]:
     }
 
 
-def _terms(task: WorkItem, terms: str) -> str:
-    return digest(task.recipe.encode(), terms.encode())
+def _cause_digest(work: WorkItem, run_digest: str) -> str:
+    return digest(work.recipe.encode(), run_digest.encode())
 
 
 def postpone(
-    plan: Plan, known: Mapping[str, FailedFile], terms: str, now: float
+    plan: Plan, failed_before: Mapping[str, FailedFile], run_digest: str, now: float
 ) -> tuple[Plan, list[FailedFile]]:
-    """The plan without the tasks that failed before and are not due, and those failures.
+    """Return the plan without the files that failed before and are not due, and these files.
 
-    `terms`: of this run, whatever they are made of.
+    `run_digest`: digest of the run's settings that can make a document fail.
     """
     waiting = {
-        task.stat.file: failed
-        for task in plan.work_items
-        if (failed := known.get(task.stat.file)) and failed.is_of(task, terms) and failed.waits(now)
+        work.stat.file: failed
+        for work in plan.work_items
+        if (failed := failed_before.get(work.stat.file))
+        and failed.is_same(work, run_digest)
+        and failed.is_waiting(now)
     }
     if not waiting:
         return plan, []
-    tasks = tuple(task for task in plan.work_items if task.stat.file not in waiting)
-    return replace(plan, work_items=tasks), list(waiting.values())
+    due = tuple(work for work in plan.work_items if work.stat.file not in waiting)
+    return replace(plan, work_items=due), list(waiting.values())
 
 
-def describe(failed: FailedFile) -> list[DocumentFailure]:
-    """What a report says of a file that was not tried."""
+def postponed_failures(failed: FailedFile) -> list[DocumentFailure]:
+    """Return the report's entries for a file that was not retried in this run."""
     when = datetime.fromtimestamp(failed.due, UTC).strftime("%Y-%m-%d %H:%M")
     times = "once" if failed.tries == 1 else f"{failed.tries} times"
     return [
@@ -123,63 +130,73 @@ def describe(failed: FailedFile) -> list[DocumentFailure]:
             source,
             f"{reason} (failed {times}; next try after {when} UTC, or now with --retry-failed)",
             failed.file,
-            True,
+            postponed=True,
         )
         for source, reason in failed.errors
     ]
 
 
 def failures_note(
-    known: Mapping[str, FailedFile],
-    tasks: Sequence[WorkItem],
+    failed_before: Mapping[str, FailedFile],
+    work_items: Sequence[WorkItem],
     failures: Iterable[DocumentFailure],
     *,
-    terms: str,
+    run_digest: str,
     postponed: Iterable[FailedFile],
     in_scope: Callable[[FailedFile], bool],
-    ended: bool,
+    completed: bool,
     now: float,
 ) -> dict[str, Json]:
-    """The note of what failed in this run, and of what failed before and was `postponed`.
+    """Return the note `failures` at the end of a run; empty if nothing changed.
 
-    Empty where nothing has changed.
-
-    `in_scope`: whether the run would have seen the file, so that one it has no
-    task for has no failure any more. `ended`: false where the run broke off.
+    It contains the files that failed in this run, the `postponed` ones, and earlier
+    failures that this run cannot judge. `in_scope` tells whether the run looked at such
+    a file; one that it looked at and had no work for does not fail any more.
+    `completed`: false if the run broke off, so that files may be untried.
     """
-    failing: dict[str, list[tuple[str, str]]] = {}
+    errors_by_file: dict[str, list[tuple[str, str]]] = {}
     for failure in failures:
         if failure.file is not None and not failure.postponed:
-            failing.setdefault(failure.file, []).append((failure.source, failure.error))
-    tried = {task.stat.file: task for task in tasks}
-    kept = {failed.file: failed for failed in postponed} | {
+            errors_by_file.setdefault(failure.file, []).append((failure.source, failure.error))
+    planned = {work.stat.file: work for work in work_items}
+    recorded = {failed.file: failed for failed in postponed} | {
         file: failed
-        for file, failed in known.items()
-        if file not in failing and (not in_scope(failed) or (file in tried and not ended))
+        for file, failed in failed_before.items()
+        if file not in errors_by_file
+        and (not in_scope(failed) or (file in planned and not completed))
     }
-    for file, errors in failing.items():
-        if file in tried and len(kept) < _MOST:
-            kept[file] = _after(known.get(file), tried[file], terms, errors, now)
-    if kept == known:
+    for file, errors in errors_by_file.items():
+        if file in planned and len(recorded) < MAX_RECORDED_FILES:
+            recorded[file] = _failed_again(
+                failed_before.get(file), planned[file], run_digest, errors, now
+            )
+    if recorded == failed_before:
         return {}
-    return {"failures": {file: failed.to_json() for file, failed in sorted(kept.items())}}
+    return {"failures": {file: failed.to_json() for file, failed in sorted(recorded.items())}}
 
 
-def _after(
-    before: FailedFile | None, task: WorkItem, terms: str, errors: list[tuple[str, str]], now: float
+def _failed_again(
+    before: FailedFile | None,
+    work: WorkItem,
+    run_digest: str,
+    errors: list[tuple[str, str]],
+    now: float,
 ) -> FailedFile:
-    stat = task.stat
-    first = FailedFile(
+    stat = work.stat
+    failed = FailedFile(
         file=stat.file,
         root=stat.root,
         size=stat.size,
         mtime_ns=stat.mtime_ns,
-        terms=_terms(task, terms),
+        cause_digest=_cause_digest(work, run_digest),
         tries=1,
         first=round(now),
         last=round(now),
-        errors=tuple((source, reason[:300]) for source, reason in errors[:_ERRORS]),
+        errors=tuple(
+            (source, reason[:MAX_ERROR_CHARACTERS])
+            for source, reason in errors[:MAX_ERRORS_PER_FILE]
+        ),
     )
-    if before is None or not before.is_of(task, terms):
-        return first
-    return replace(first, tries=before.tries + 1, first=before.first)
+    if before is None or not before.is_same(work, run_digest):
+        return failed
+    return replace(failed, tries=before.tries + 1, first=before.first)

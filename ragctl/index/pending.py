@@ -1,4 +1,4 @@
-"""Documents on their way into the store: what each still waits for, and its end."""
+"""Files and documents that are being indexed: what each still waits for."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,45 +11,55 @@ from ragctl.records import Json
 
 @dataclass(slots=True)
 class PendingFile:
-    """A file being read. It is sealed once it was read whole and all its documents are written.
+    """A file that is being read, or whose documents are not all written yet.
 
-    `seal`: payload fields that all its documents get then. `restat`: a document
-    stands as it is, but the file's time, size or root changed.
+    `seen`: sources of its documents read so far. `outstanding`: number of its documents
+    that are neither written nor refused. `ended`: it was read to its end. `restat`: the
+    content of a document is unchanged, but the file's time, size or root is not.
+    `seal`: payload fields to be merged into all its documents once it was read completely
+    and they are all written; None: not needed, or not known yet.
     """
 
     file: str
     seal: dict[str, Json] | None = None
     restat: bool = False
     failed: bool = False
-    ended: bool = False  # read to its end
+    ended: bool = False
     outstanding: int = 0
     seen: set[str] = field(default_factory=set)
 
 
 class PendingDocument:
-    """One document: its points, those the store has, those that wait for a vector."""
+    """A document that is being indexed: its points, the stored ones, the missing vectors.
+
+    `payloads` and `ids` have one entry for each point. `needed`: ordinals of the chunks whose
+    vectors must be found or embedded; `missing`: how many of these vectors have not come.
+    """
 
     def __init__(
         self,
         document: PreparedDocument,
         file: PendingFile,
-        rows: Sequence[dict[str, Json]],
+        payloads: Sequence[dict[str, Json]],
         ids: Sequence[str],
         stored: Mapping[str, Payload],
         damaged: Collection[str],
         *,
         new: bool,
     ) -> None:
-        """`stored`: the points that it has, by id; `damaged`: ids of those to be written anew."""
+        """Compare with `stored`, the payloads of its stored points by id.
+
+        `damaged`: ids of points that must be written again.
+        """
         self.document = document
         self.file = file
         self.new = new
-        self.rows = rows
+        self.payloads = payloads
         self.ids = ids
         self.failed = False
         self._stored = stored
-        self._last: Point | None = None  # the first chunk, where its vector came last
-        # A point indexed under another language has the wrong sparse vector: it is made anew.
+        self._marked_point: Point | None = None  # the first point, if its vector came last
+        # A point indexed under another language has the wrong sparse vector: it is written anew.
         self.needed = [
             ordinal
             for ordinal in range(len(document.chunks))
@@ -60,45 +70,45 @@ class PendingDocument:
         self.missing = len(self.needed)
 
     def tokens(self, known: Collection[str]) -> int:
-        """Tokens to be sent, where the vectors of the texts in `known` (hashes) are there."""
+        """Return the tokens to be sent, given the text hashes whose vectors are known."""
         chunks = self.document.chunks
         unknown = {chunks[o].hash: chunks[o] for o in self.needed if chunks[o].hash not in known}
         windows = {chunk.window for chunk in unknown.values() if chunk.window is not None}
-        if windows:  # sent whole for any chunk of theirs
+        if windows:  # all of a window is sent if any chunk of it must be embedded
             return sum(chunk.sent_tokens for chunk in chunks if chunk.window in windows)
         return sum(chunk.sent_tokens for chunk in unknown.values())
 
-    def place(self, ordinal: int, vector: Vector, writer: Writer) -> None:
-        """A vector has come: its point is written, the last one's document marked."""
+    def add_vector(self, ordinal: int, vector: Vector, writer: Writer) -> None:
+        """Write the point of a chunk whose vector has come."""
         terms = self.document.chunks[ordinal].terms
-        point = Point(self.ids[ordinal], self.rows[ordinal], vector, terms)
+        point = Point(self.ids[ordinal], self.payloads[ordinal], vector, terms)
         self.missing -= 1
         if ordinal > 0:
             writer.put(point)
-        elif self.missing:  # not marked yet; but what was paid for is kept
-            row = {key: value for key, value in point.payload.items() if key != "mark"}
-            writer.put_first(replace(point, payload=row))
+        elif self.missing:  # too early to mark the document, but the vector was paid for
+            unmarked = {key: value for key, value in point.payload.items() if key != "mark"}
+            writer.put_first(replace(point, payload=unmarked))
         else:
-            self._last = point
+            self._marked_point = point
 
     def finish(self, writer: Writer) -> None:
-        """All vectors are there: update the kept points, mark the first, drop the rest."""
+        """Complete the document: update kept points, mark the first, delete obsolete ones."""
         new = {self.ids[ordinal] for ordinal in self.needed}
-        rows = list(zip(self.ids, self.rows, strict=True))
-        for point_id, row in rows[1:]:
-            if point_id not in new and self._stored[point_id] != row:
-                writer.rewrite(point_id, row)
-        first_id, first_row = rows[0]
-        if self._last is not None:
-            writer.mark(self._last)
+        rows = list(zip(self.ids, self.payloads, strict=True))
+        for point_id, payload in rows[1:]:
+            if point_id not in new and self._stored[point_id] != payload:
+                writer.rewrite(point_id, payload)
+        first_id, first_payload = rows[0]
+        if self._marked_point is not None:
+            writer.mark(self._marked_point)
         elif not self.document.chunks:
-            writer.mark(Point(first_id, first_row))
-        elif first_id in new or self._stored[first_id] != first_row:
-            writer.remark(first_id, first_row)
+            writer.mark(Point(first_id, first_payload))
+        elif first_id in new or self._stored[first_id] != first_payload:
+            writer.remark(first_id, first_payload)
         keep = set(self.ids)
-        writer.drop([point_id for point_id in self._stored if point_id not in keep])
+        writer.delete([point_id for point_id in self._stored if point_id not in keep])
 
     def abandon(self, writer: Writer) -> None:
-        """It cannot be embedded: take back the points written so far, keep the old ones."""
+        """Give up a document that cannot be embedded: delete its new points, keep the old."""
         self.failed = True
         writer.take_back([self.ids[o] for o in self.needed if self.ids[o] not in self._stored])

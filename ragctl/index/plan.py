@@ -1,4 +1,4 @@
-"""What has to be done, worked out before anything is written. Pure: no file, no network."""
+"""The difference between a scan and a collection's state. Pure: no files, no network."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -8,40 +8,51 @@ from ragctl.collection.points import FileStat
 from ragctl.collection.state import State, Stored
 from ragctl.errors import PruneRefused
 
-PRUNE_ALWAYS = 10  # documents that may go without asking, whatever their share
+ALWAYS_REMOVABLE_DOCUMENTS = 10
+"""So many documents may be removed without confirmation, whatever their share."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """A file to read, why, and the documents of it that the store has."""
+    """A file to read, why, and its documents in the collection.
+
+    `recipe`: digest of the recipe that its documents are to have.
+    `why`: "new", "changed", "recipe" (the recipe changed) or "incomplete".
+    """
 
     stat: FileStat
     recipe: str
-    why: str  # "new" | "changed" | "recipe" | "incomplete"
+    why: str
     stored: tuple[Stored, ...]
 
     @property
     def known(self) -> dict[str, str]:
-        """Documents that need nothing if their content is still the same."""
+        """Digests, by source, of the documents to skip if their content did not change."""
         return {d.source: d.digest for d in self.stored if d.whole and d.recipe == self.recipe}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`unchanged`: documents that stand. `removed`: sources whose points go, last of all."""
+    """What a run will do.
+
+    `unchanged`: number of documents that are up to date. `removed`: documents whose points
+    are removed at the end of the run. `elsewhere`: number of documents of other roots,
+    which are left alone.
+    """
 
     work_items: tuple[WorkItem, ...]
     unchanged: int
     removed: tuple[Stored, ...]
-    elsewhere: int  # documents of other roots, left alone
+    elsewhere: int
 
     @property
     def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
         return not self.work_items and not self.removed
 
 
 def make_plan(
-    found: Sequence[FileStat],
+    files: Sequence[FileStat],
     state: State,
     recipe: Callable[[FileStat], str],
     *,
@@ -49,76 +60,80 @@ def make_plan(
     keep: Callable[[str], bool] = lambda _: False,
     selected: Callable[[str], bool] = lambda _: True,
 ) -> Plan:
-    """Compare the files there are with the documents there are.
+    """Compare the files on disk with the documents in the collection.
 
-    `recipe`: of a file. `scopes`: roots that were looked at whole, so that
-    what was not found there is gone; empty when nothing may be removed.
-    `keep`: files to leave alone though not found. `selected`: the only files that
-    this run has to do with.
+    `recipe` returns the recipe digest of a file. `scopes`: roots that were listed
+    completely, so that documents not found there are removed; empty: remove nothing.
+    `keep`: files that are kept although they were not found. `selected`: the files
+    that this run looks at.
     """
     work_items: list[WorkItem] = []
     unchanged = 0
-    present = {stat.file for stat in found if selected(stat.file)}
-    for stat in found:
+    present = {stat.file for stat in files if selected(stat.file)}
+    for stat in files:
         if stat.file not in present:
             continue
-        wanted = recipe(stat)
+        current_recipe = recipe(stat)
         stored = state.files.get(stat.file, ())
-        why = _why(stat, wanted, stored)
+        why = _why(stat, current_recipe, stored)
         if why is None:
             unchanged += len(stored)
         else:
-            work_items.append(WorkItem(stat, wanted, why, stored))
-    gone = [d for d in state.documents.values() if d.file not in present and not keep(d.file)]
-    removed = tuple(d for d in gone if d.root in scopes and selected(d.file))
-    return Plan(tuple(work_items), unchanged, removed, elsewhere=len(gone) - len(removed))
+            work_items.append(WorkItem(stat, current_recipe, why, stored))
+    absent = [d for d in state.documents.values() if d.file not in present and not keep(d.file)]
+    removed = tuple(d for d in absent if d.root in scopes and selected(d.file))
+    return Plan(tuple(work_items), unchanged, removed, elsewhere=len(absent) - len(removed))
 
 
 def _why(stat: FileStat, recipe: str, stored: tuple[Stored, ...]) -> str | None:
+    """Return why a file must be read; None if its documents are up to date."""
     if not stored:
         return "new"
     if not all(d.whole and d.parts == len(stored) for d in stored):
         return "incomplete"
     if any(d.recipe != recipe for d in stored):
         return "recipe"
-    standing = (stat.size, stat.mtime_ns, stat.root)
-    if any((d.size, d.mtime_ns, d.root) != standing for d in stored):
+    current = (stat.size, stat.mtime_ns, stat.root)
+    if any((d.size, d.mtime_ns, d.root) != current for d in stored):
         return "changed"
     return None
 
 
 def check_prune(plan: Plan, state: State, share: float) -> None:
-    """Refuse a plan that removes more than `share` (0 to 1) of the documents.
+    """Raise PruneRefused if the plan removes more than `share` (0 to 1) of the documents.
 
-    A file that was only renamed keeps its size and time, so what reappears with
-    the same ones is not counted; `check_removal` looks again when contents are known.
+    A renamed file keeps its size and time, so a removed file that a new one matches in
+    both is not counted; `check_removal` checks again when the contents are known.
     """
-    arriving = Counter(
+    new_files = Counter(
         (work.stat.size, work.stat.mtime_ns) for work in plan.work_items if work.why == "new"
     )
     documents = Counter(d.file for d in plan.removed)
-    going = 0
+    removed = 0
     for file in {d.file: d for d in plan.removed}.values():
         stat = (file.size, file.mtime_ns)
-        if arriving[stat] > 0:
-            arriving[stat] -= 1
+        if new_files[stat] > 0:
+            new_files[stat] -= 1
         else:
-            going += documents[file.file]
-    check_removal(going, len(state.documents), share)
+            removed += documents[file.file]
+    check_removal(removed, len(state.documents), share)
 
 
-def check_removal(going: int, total: int, share: float) -> None:
-    """Raises PruneRefused for more than `share` of `total` and more than PRUNE_ALWAYS."""
-    if going > PRUNE_ALWAYS and going > share * total:
+def check_removal(removed: int, total: int, share: float) -> None:
+    """Raise PruneRefused for more than `share` of `total` and ALWAYS_REMOVABLE_DOCUMENTS."""
+    if removed > ALWAYS_REMOVABLE_DOCUMENTS and removed > share * total:
         raise PruneRefused(
-            f"{going} of {total} documents ({going / total:.0%}) would be removed, more than "
+            f"{removed} of {total} documents ({removed / total:.0%}) would be removed, more than "
             f"{share:.0%}; if they are really gone, allow it with --prune-limit 100, "
             "or keep them with --no-prune"
         )
 
 
-def renames(removed: Sequence[Stored], added: Mapping[str, int]) -> int:
-    """How many of `removed` live on under another source: content (digest) added in this run."""
+def count_renames(removed: Sequence[Stored], added: Mapping[str, int]) -> int:
+    """Return how many removed documents were added under another name in this run.
+
+    `added`: number of added documents by digest.
+    """
     left = Counter(added)
     count = 0
     for document in removed:

@@ -1,4 +1,4 @@
-"""A file → documents, chunked and hashed. Runs in the limited worker processes."""
+"""One file → its documents, chunked and hashed. Runs in the limited worker processes."""
 
 import hashlib
 import json
@@ -20,24 +20,28 @@ from ragctl.collection.points import (
 )
 from ragctl.errors import DocumentError
 from ragctl.index.plan import WorkItem
-from ragctl.index.windows import windows
-from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.index.windows import split_into_windows
+from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.lexical.languages import detect
 from ragctl.loaders import LoadOptions, load
 from ragctl.records import Chunk, Document, Json
 from ragctl.workers import Pool
 
-_READ = 1 << 20
-_WORTH = 500_000  # bytes of files that take about as long as the start of a process
+HASH_BLOCK_BYTES = 1 << 20
+BYTES_PER_PROCESS = 500_000
+"""Files of so many bytes take about as long to parse as a process takes to start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One file to prepare.
 
-    `known`: source → digest of its documents that are whole in the store, so
-    that content which did not change is not parsed or sent again.
-    `languages`: those that a document may be indexed under; empty = any.
+    `recipe`: digest of its recipe. `size` and `overlap`: of chunks, in tokens. `known`:
+    source → digest of its documents that are complete in the collection; if their content is
+    unchanged they are not parsed. `languages`: those that a document may be indexed under;
+    empty: any. `lines`: whether lines of a document's text are lines of the file. `many`:
+    whether the file may hold any number of documents. `window`: tokens embedded in one
+    context in late chunking. `sparse`: None: do not compute BM25 vectors.
     """
 
     path: Path
@@ -49,15 +53,15 @@ class Job:
     meta: Mapping[str, Json]
     languages: tuple[str, ...]
     known: Mapping[str, str]
-    lines: bool  # whether lines of the text are lines of the file
-    many: bool  # whether the file may hold any number of documents
-    window: int | None = None  # tokens embedded in one context, for late chunking
-    sparse: SparseConfig | None = None  # None: the chunks' terms are not wanted
+    lines: bool
+    many: bool
+    window: int | None = None
+    sparse: Bm25Config | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
-    """Of parsing: worker processes, seconds a file, bytes of memory a process."""
+    """Limits of parsing: worker processes, seconds per file, bytes of memory per process."""
 
     workers: int
     seconds: float
@@ -66,7 +70,7 @@ class ProcessLimits:
 
 @dataclass(frozen=True, slots=True)
 class UnchangedDocument:
-    """A document whose content is the one in the store."""
+    """A document whose content is the same as in the collection."""
 
     source: str
     digest: str
@@ -74,33 +78,33 @@ class UnchangedDocument:
 
 @dataclass(frozen=True, slots=True)
 class FileEnd:
-    """The file was read to its end: how many documents it has, and how many of them failed."""
+    """The end of a file: how many documents it has, and how many of them failed."""
 
     documents: int
     failed: int
 
 
-Item = PreparedDocument | UnchangedDocument | DocumentError | FileEnd
+ParseResult = PreparedDocument | UnchangedDocument | DocumentError | FileEnd
 
 
 def parsers(limits: ProcessLimits, work_items: Sequence[WorkItem]) -> Pool:
-    """The processes in which files are prepared, no more than pay for their start."""
+    """Return the pool of parsing processes: no more than their start is worth."""
     size = sum(work.stat.size for work in work_items)
     return Pool(
         f"{__name__}:prepare",
-        workers=min(limits.workers, 1 + size // _WORTH),
+        workers=min(limits.workers, 1 + size // BYTES_PER_PROCESS),
         seconds=limits.seconds,
         memory=limits.memory,
     )
 
 
 def warm() -> None:
-    """Load what nearly every document needs, before there is one."""
+    """Load the tokenizer, which nearly every document needs, before there is a job."""
     chunking.count("")
 
 
-def prepare(job: Job) -> Iterator[Item]:
-    """Every document of the file as it is read, then a FileEnd."""
+def prepare(job: Job) -> Iterator[ParseResult]:
+    """Yield every document of the file as it is read, then a FileEnd."""
     documents = failed = 0
     if job.many:
         for item in load(job.path, job.file, job.options):
@@ -110,45 +114,49 @@ def prepare(job: Job) -> Iterator[Item]:
         if documents == 0:
             yield _record(Document(source=job.file, text=""), job)
     else:
-        found = digest(_file_hash(job), job.recipe.encode("ascii"))
-        if job.known.get(job.file) == found:
-            yield UnchangedDocument(job.file, found)
+        content_digest = digest(_file_hash(job), job.recipe.encode("ascii"))
+        if job.known.get(job.file) == content_digest:
+            yield UnchangedDocument(job.file, content_digest)
         else:
             for item in load(job.path, job.file, job.options):
                 failed += isinstance(item, DocumentError)
-                yield item if isinstance(item, DocumentError) else _prepared(item, found, job)
+                yield (
+                    item
+                    if isinstance(item, DocumentError)
+                    else _prepared(item, content_digest, job)
+                )
     yield FileEnd(max(documents, 1), failed)
 
 
 def _file_hash(job: Job) -> bytes:
-    """Of the bytes; of nothing where they will not be read (loading says why)."""
+    """Return a hash of the file's bytes; of nothing if loading will refuse the file."""
     hasher = hashlib.blake2b(digest_size=16)
     try:
         if job.path.stat().st_size <= job.options.max_bytes:
             with job.path.open("rb") as file:
-                while block := file.read(_READ):
+                while block := file.read(HASH_BLOCK_BYTES):
                     hasher.update(block)
     except OSError:
         return b""
     return hasher.digest()
 
 
-def _record(document: Document, job: Job) -> Item:
+def _record(document: Document, job: Job) -> ParseResult:
     content = json.dumps(
         [document.text, document.title, dict(document.meta)], ensure_ascii=False, sort_keys=True
     )
-    found = digest(content.encode("utf-8"), job.recipe.encode("ascii"))
-    if job.known.get(document.source) == found:
-        return UnchangedDocument(document.source, found)
-    return _prepared(document, found, job)
+    content_digest = digest(content.encode("utf-8"), job.recipe.encode("ascii"))
+    if job.known.get(document.source) == content_digest:
+        return UnchangedDocument(document.source, content_digest)
+    return _prepared(document, content_digest, job)
 
 
-def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
+def _prepared(document: Document, content_digest: str, job: Job) -> PreparedDocument:
     chunks = []
-    count = cache(chunking.count)  # sections have many chunks
-    line, counted = 1, 0
+    count = cache(chunking.count)  # the chunks of a section have the same heading path
+    line, counted = 1, 0  # line number, counted up to this character
     cut = split(document, size=job.size, overlap=job.overlap)
-    for chunk, (found_hash, window) in zip(cut, _hashes(cut, job.window), strict=True):
+    for chunk, (vector_hash, window) in zip(cut, _hashes(cut, job.window), strict=True):
         line += document.text.count("\n", counted, max(counted, chunk.start))
         counted = max(counted, chunk.start)
         chunks.append(
@@ -156,7 +164,7 @@ def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
                 start=chunk.start,
                 end=chunk.end,
                 text=chunk.text,
-                hash=found_hash,
+                hash=vector_hash,
                 page=chunk.page,
                 line=line if job.lines else None,
                 heading=chunk.heading,
@@ -168,42 +176,46 @@ def _prepared(document: Document, found: str, job: Job) -> PreparedDocument:
     language = _language(document.text, job.languages)
     return PreparedDocument(
         source=document.source,
-        digest=found,
+        digest=content_digest,
         title=document.title,
         lang=language,
         meta={**document.meta, **job.meta},
         warnings=document.warnings,
-        chunks=tuple(chunks if job.sparse is None else _weighed(chunks, language, job.sparse)),
+        chunks=tuple(
+            chunks if job.sparse is None else _with_sparse_vectors(chunks, language, job.sparse)
+        ),
     )
 
 
-def _weighed(
-    chunks: Sequence[PreparedChunk], language: str, config: SparseConfig
+def _with_sparse_vectors(
+    chunks: Sequence[PreparedChunk], language: str, config: Bm25Config
 ) -> Iterator[PreparedChunk]:
-    found = Sparse(config).documents([chunk.words for chunk in chunks], [language] * len(chunks))
-    for chunk, (indices, values) in zip(chunks, found, strict=True):
+    texts = [chunk.words for chunk in chunks]
+    weights = Bm25Encoder(config).documents(texts, [language] * len(chunks))
+    for chunk, (indices, values) in zip(chunks, weights, strict=True):
         yield chunk._replace(terms=SparseVector(indices, values))
 
 
 def _hashes(chunks: Sequence[Chunk], budget: int | None) -> Iterator[tuple[str, int | None]]:
-    """What each chunk's vector depends on, and its window (None without late chunking).
+    """Yield the hash of what each chunk's vector depends on, and the number of its window.
 
-    In late chunking that is all the text of its window, and where in it the chunk
-    stands: a window that changed anywhere is embedded whole.
+    Without late chunking (`budget` None) that is the embedded text, and the window is None.
+    In late chunking it is the whole text of the window and the chunk's position in it: a
+    window that changed anywhere is embedded again. `budget`: tokens of a window.
     """
     if budget is None:
         for chunk in chunks:
             yield text_hash(embedded_text(chunk.text, chunk.heading)), None
         return
-    for number, window in enumerate(windows(chunks, budget)):
+    for number, window in enumerate(split_into_windows(chunks, budget)):
         whole = digest(*(chunks[n].text.encode() for n in window)).encode("ascii")
         for n in window:
             yield digest(whole, str(n - window.start).encode("ascii")), number
 
 
 def _language(text: str, languages: Sequence[str]) -> str:
-    """Under whose rules BM25 reads a document, where only some `languages` are allowed."""
+    """Return the language whose BM25 rules apply to a document, one of `languages` if given."""
     if len(languages) == 1:
         return languages[0]
-    found = detect(text)
-    return found if not languages or found in languages else "und"
+    detected = detect(text)
+    return detected if not languages or detected in languages else "und"

@@ -10,12 +10,12 @@ from ragctl import chunking, loaders
 from ragctl.collection.points import CONTEXT, FileStat, digest
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder
-from ragctl.embedding.guard import RATIO
+from ragctl.embedding.context_guard import RATIO
 from ragctl.errors import IdentityMismatch
 from ragctl.index.embedder import context_limit, default_chunk_size
 from ragctl.index.plan import WorkItem
 from ragctl.index.prepare import Job
-from ragctl.lexical.bm25 import SparseConfig
+from ragctl.lexical.bm25 import Bm25Config
 from ragctl.loaders import LoadOptions, format_of
 from ragctl.pipeline import CHUNK_SIZE, OVERLAP, Pipeline, Source
 from ragctl.records import Json
@@ -44,7 +44,7 @@ class Recipe:
     overlap: int
     languages: tuple[str, ...] = ()
     window: int | None = None
-    sparse: SparseConfig | None = None
+    sparse: Bm25Config | None = None
 
     def job(self, work: WorkItem) -> Job:
         """Return the parsing job of one file of the plan."""
@@ -60,8 +60,8 @@ class Recipe:
             meta=source.meta,
             languages=self.languages,
             known=work.known,
-            lines=file_format is not None and file_format.lines,
-            many=file_format is not None and file_format.many,
+            lines=file_format is not None and file_format.keeps_lines,
+            many=file_format is not None and file_format.many_documents,
             window=self.window,
             sparse=self.sparse,
         )
@@ -74,7 +74,7 @@ def make_recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> R
     for chunk settings that are invalid or do not fit the model.
     """
     stored = cast(dict[str, Any], settings.origin)
-    languages = SparseConfig.from_json(settings.sparse).languages
+    languages = Bm25Config.from_json(settings.sparse).languages
     if pipeline.languages and tuple(pipeline.languages) != languages:
         raise IdentityMismatch(
             f"the collection's BM25 languages are {', '.join(languages) or 'detected'}, "

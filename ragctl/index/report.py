@@ -1,9 +1,9 @@
-"""What a run did, counted; the JSON of `ragctl ingest --json`."""
+"""The report of a run or a plan: what was done, in numbers and names."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from ragctl.hosts.usage import UsageTotals
 from ragctl.records import Json
@@ -11,7 +11,9 @@ from ragctl.stores.size import Size
 
 
 @dataclass(slots=True)
-class Documents:
+class DocumentCounts:
+    """Numbers of documents. A document counts once: a renamed one is not also added."""
+
     added: int = 0
     updated: int = 0
     renamed: int = 0
@@ -21,8 +23,12 @@ class Documents:
 
 
 @dataclass(slots=True)
-class Chunks:
-    """`reused`: written or kept without embedding. `deleted`: points removed."""
+class ChunkCounts:
+    """Numbers of chunks.
+
+    `embedded`: their texts were sent. `reused`: written or kept without embedding.
+    `deleted`: points removed.
+    """
 
     embedded: int = 0
     reused: int = 0
@@ -31,7 +37,12 @@ class Chunks:
 
 @dataclass(frozen=True, slots=True)
 class DocumentFailure:
-    """`file`: of the document, where the run had one to read. `postponed`: not tried again."""
+    """A failure of, or a warning about, one document.
+
+    `source`: the document, or for a warning about something else its name ("budget").
+    `file`: the document's file, if the run read one. `postponed`: it failed in an earlier
+    run and was not retried in this one.
+    """
 
     source: str
     error: str
@@ -43,19 +54,21 @@ class DocumentFailure:
 class Change:
     """What a plan would do with one document.
 
-    `what`: added, updated, renamed (`was` says from where), rechunked, repaired,
-    restamped (the same content with another time or place) or removed.
+    `what`: added, updated, renamed (from `was`), rechunked, repaired, restamped (same
+    content, other time or root) or removed. `embedded` and `reused` are numbers of chunks,
+    `tokens` those to be sent, as o200k_base counts them.
     """
 
     source: str
     what: str
     why: str
-    embedded: int = 0  # chunks
+    embedded: int = 0
     reused: int = 0
     tokens: int = 0
     was: str | None = None
 
     def to_json(self) -> dict[str, Json]:
+        """Return the JSON object of this change."""
         return {
             "source": self.source,
             "what": self.what,
@@ -68,63 +81,79 @@ class Change:
 
 @dataclass(slots=True)
 class Report:
+    """What a run did, or what a plan would do.
+
+    `identity`: of the collection. `tokens`: billed by the backends; for a backend that
+    does not say, and for a plan, the o200k_base tokens of the texts. `requests`: embedding
+    requests sent, failed ones included. `cost`: US dollars at list price; None if a
+    price is unknown. `backends`: the usage of each backend that was asked. `changes`: of a
+    plan only, by document. `size`: of a plan only, the collection after it is applied.
+    `skipped`: number of files of unknown type. `elsewhere`: number of documents of other
+    roots, left alone. `left`: number of files that a run which ended early did not finish.
+    `stages`: seconds by stage; reading, embedding and writing overlap. `seconds`: of the
+    whole run.
+    """
+
     collection: str
     identity: Mapping[str, Json]
-    documents: Documents = field(default_factory=Documents)
-    chunks: Chunks = field(default_factory=Chunks)
-    tokens: int = 0  # billed by the backend where it says so, else o200k_base tokens sent
+    documents: DocumentCounts = field(default_factory=DocumentCounts)
+    chunks: ChunkCounts = field(default_factory=ChunkCounts)
+    tokens: int = 0
     requests: int = 0
-    cost: float | None = None  # US dollars at list price; None where no price is known
+    cost: float | None = None
     backends: list[dict[str, Json]] = field(default_factory=list)
-    changes: list[Change] | None = None  # of a plan
-    size: Size | None = None  # of the collection, when a plan is carried out
+    changes: list[Change] | None = None
+    size: Size | None = None
     failures: list[DocumentFailure] = field(default_factory=list)
     warnings: list[DocumentFailure] = field(default_factory=list)
-    skipped: int = 0  # files of unknown type
-    elsewhere: int = 0  # documents of other roots, left alone
-    left: int = 0  # files that a run which ended early did not come to
-    stages: dict[str, float] = field(default_factory=dict)  # seconds; reading, embedding and
-    seconds: float = 0.0  # writing overlap
+    skipped: int = 0
+    elsewhere: int = 0
+    left: int = 0
+    stages: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
-    def add_failure(
-        self, source: str, error: str, file: str | None = None, postponed: bool = False
-    ) -> None:
-        self.documents.failed += 1
-        self.failures.append(DocumentFailure(source, error, file, postponed))
+    def add_failure(self, source: str, error: str, file: str | None = None) -> None:
+        """Record that a document failed."""
+        self.add_failures([DocumentFailure(source, error, file)])
+
+    def add_failures(self, failures: Sequence[DocumentFailure]) -> None:
+        """Record failed documents."""
+        self.documents.failed += len(failures)
+        self.failures += failures
+
+    def add_warning(self, source: str, text: str) -> None:
+        """Record a warning about a document, a backend or a setting."""
+        self.warnings.append(DocumentFailure(source, text))
 
     def failed_more_than(self, percent: float) -> bool:
-        """Whether more than that share of the documents failed; at 0, whether any did."""
-        done = self.documents
-        stand = done.added + done.updated + done.renamed + done.unchanged
-        return done.failed > 0 and 100 * done.failed > percent * (stand + done.failed)
+        """Return whether more than that share of all documents failed; for 0, whether any did."""
+        counts = self.documents
+        indexed = counts.added + counts.updated + counts.renamed + counts.unchanged
+        return counts.failed > 0 and 100 * counts.failed > percent * (indexed + counts.failed)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count the seconds of a part of the run."""
+        """Add the duration of the enclosed block to the stage `name`."""
         began = time.monotonic()
         try:
             yield
         finally:
             self.stages[name] = self.stages.get(name, 0.0) + time.monotonic() - began
 
-    def add_warning(self, source: str, text: str) -> None:
-        self.warnings.append(DocumentFailure(source, text))
-
-    def set_usage(self, bill: UsageTotals) -> None:
-        """Take over what was sent to whom and at what price. A backend never asked is left out."""
-        self.requests = bill.requests
-        self.tokens = bill.tokens
-        self.cost = bill.cost
-        self.backends = [account.to_json() for account in bill.usages if account.requests]
+    def set_usage(self, usage: UsageTotals) -> None:
+        """Copy requests, tokens and cost. A backend that was not asked is left out."""
+        self.requests = usage.requests
+        self.tokens = usage.tokens
+        self.cost = usage.cost
+        self.backends = [backend.to_json() for backend in usage.usages if backend.requests]
 
     def to_json(self) -> dict[str, Json]:
+        """Return the report as JSON; `reporting/report.schema.json` describes each key."""
         whole: dict[str, Json] = {
             "collection": self.collection,
             "identity": dict(self.identity),
-            "documents": {
-                name: getattr(self.documents, name) for name in Documents.__dataclass_fields__
-            },
-            "chunks": {name: getattr(self.chunks, name) for name in Chunks.__dataclass_fields__},
+            "documents": dict(asdict(self.documents)),
+            "chunks": dict(asdict(self.chunks)),
             "tokens": self.tokens,
             "requests": self.requests,
             "cost": None if self.cost is None else round(self.cost, 8),
@@ -148,10 +177,10 @@ class Report:
 
 
 class Progress:
-    """What a caller may watch; this one watches nothing."""
+    """Callbacks of a run about its progress. This one ignores them."""
 
     def file(self, size: int) -> None:
-        """A file of `size` bytes was read."""
+        """Note that a file of `size` bytes was read."""
 
     def tokens(self, count: int) -> None:
-        """So many tokens were embedded."""
+        """Note that `count` tokens were embedded."""

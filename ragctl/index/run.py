@@ -1,4 +1,18 @@
-"""A pipeline carried out from end to end, under the collection's lock."""
+"""One run of a pipeline, or its plan.
+
+    scan      list the files of all sources                          scan.py
+    plan      compare them with the collection's state               planning.py, plan.py
+    load      read each new or changed file       ┐ in parsing
+    chunk     split it into chunks                ┘ processes        prepare.py
+    reuse     take vectors from the collection    ┐
+    embed     or send the texts to a backend      │ document by
+    upsert    write the points                    │ document         ingest.py, writer.py
+    mark      mark each document as complete      ┘
+    delete    remove documents that are gone                         ingest.py
+    report    counts, failures, cost                                 report.py
+
+All of it happens under the collection's lock, except the scan.
+"""
 
 import math
 import time
@@ -10,12 +24,12 @@ from ragctl.catalog import BackendConfig
 from ragctl.collection import origin
 from ragctl.embedding.base import Embedder
 from ragctl.errors import BudgetReached, IdentityMismatch
-from ragctl.index import failures
 from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.dry_run import DryRun
 from ragctl.index.embedder import add_canary, connect_for, effective_embedding
 from ragctl.index.estimate import estimate_backends
+from ragctl.index.failures import failures_note, postponed_failures
 from ragctl.index.ingest import Ingest
 from ragctl.index.plan import Plan
 from ragctl.index.planning import RunPlan, plan_run
@@ -30,17 +44,20 @@ from ragctl.stores.base import Collection, Store
 from ragctl.workers import Pool
 
 
-def _quiet(plan: Plan, found: Scan) -> None:
-    """Called when the plan is made; nobody is watching."""
+def _ignore_plan(plan: Plan, scanned: Scan) -> None:
+    """Discard a plan: the default `on_plan`."""
 
 
 @dataclass(slots=True)
 class Run:
-    """One run of a pipeline. Once there is a `report`, it is true at any moment.
+    """One run of a pipeline.
 
-    `on_wait` is told when another run is waited for. `saved`: apply this plan exactly,
-    or refuse. `repair`: look at every point first,
-    and embed again what is damaged. `clock`: seconds since 1970.
+    `on_plan` is called once the plan is made; `on_wait` with a message while another run
+    holds the lock. `saved`: apply this plan unchanged, or refuse. `repair`: check every
+    point first, and treat damaged documents as incomplete. `clock`: seconds since 1970.
+
+    `report` is set once the collection is locked and is always up to date, also after an
+    error. `damage`: what a repairing run found.
     """
 
     pipeline: Pipeline
@@ -48,7 +65,7 @@ class Run:
     environ: Mapping[str, str]
     cancellation: Cancellation = field(default_factory=Cancellation)
     progress: Progress = field(default_factory=Progress)
-    on_plan: Callable[[Plan, Scan], None] = _quiet
+    on_plan: Callable[[Plan, Scan], None] = _ignore_plan
     on_wait: Notify = ignore
     saved: SavedPlan | None = None
     repair: bool = False
@@ -57,14 +74,14 @@ class Run:
     damage: Damage = field(default_factory=Damage)
 
     def ingest(self) -> Report:
-        """Make the collection true to the documents. Raises RagctlError."""
+        """Sync the collection with the sources. Raises RagctlError."""
         pipeline, now = self.pipeline, self.clock()
         started = time.monotonic()
-        found = scan(pipeline)
-        scanned = time.monotonic() - started
+        scanned = scan(pipeline)
+        scan_seconds = time.monotonic() - started
         with ExitStack() as stack:
             patience = math.inf if pipeline.wait else 0.0
-            with self.cancellation.interruptible():  # may be long
+            with self.cancellation.interruptible():  # the wait for the lock may be long
                 stack.enter_context(
                     self.store.lock(pipeline.collection, patience=patience, waiting=self.on_wait)
                 )
@@ -74,107 +91,54 @@ class Run:
             embedder = connect_for(pipeline, collection, self.environ)
             stack.callback(embedder.close)
             self.report = report = Report(pipeline.collection, embedder.identity)
-            report.stages["scan"] = scanned
-            ledger = BudgetTracker(pipeline.budget, embedder.usage, collection, now)
+            report.stages["scan"] = scan_seconds
+            budget = BudgetTracker(pipeline.budget, embedder.usage, collection, now)
             run_plan: RunPlan | None = None
-            ended = False
+            completed = False
             try:
                 if self.repair and collection is not None:
                     with report.stage("verify"):
                         self.damage = inspect_collection(collection)
                 with report.stage("plan"):
-                    run_plan = self._plan_run(found, collection, embedder, now)
-                self._begin(report, run_plan, found)
+                    run_plan = self._make_plan(scanned, collection, embedder, now)
+                self._report_plan(report, run_plan, scanned)
                 pool = stack.enter_context(parsers(self._limits(), run_plan.plan.work_items))
                 pool.warm(len(run_plan.plan.work_items))
                 if run_plan.plan.work_items:
                     embedder.warm()
                 if collection is None:
-                    ledger.check()
+                    budget.check()
                     collection = self._create(run_plan, embedder)
                     stack.callback(collection.close)
-                    ledger.begin(collection)
+                    budget.begin(collection)
                 collection.declare(pipeline.fields)
                 if not run_plan.plan.is_empty or self.damage.strays:
-                    self._write(collection, embedder, run_plan, report, ledger, pool)
-                ended = True
+                    self._apply(collection, embedder, run_plan, report, budget, pool)
+                completed = True
             finally:
                 report.set_usage(embedder.usage)
-                self._tell(report, embedder)
+                self._report_backends(report, embedder)
                 if collection is not None and run_plan is not None:
-                    self._note(collection, run_plan, report, ledger, ended=ended, now=now)
+                    self._write_notes(
+                        collection, run_plan, report, budget, completed=completed, now=now
+                    )
                 report.seconds = time.monotonic() - started
         return report
 
-    def _plan_run(
-        self, found: Scan, collection: Collection | None, embedder: Embedder, now: float
-    ) -> RunPlan:
-        asof = now if self.saved is None else self.saved.made
-        damaged = frozenset(self.damage.documents)
-        run_plan = plan_run(self.pipeline, found, collection, embedder, now=asof, damaged=damaged)
-        if self.saved is not None and self.report is not None:
-            self.saved.check(self.report, run_plan)
-        return run_plan
-
-    def _create(self, run_plan: RunPlan, embedder: Embedder) -> Collection:
-        with self.cancellation.interruptible():
-            settings = add_canary(run_plan.settings, embedder)
-        return self.store.create(self.pipeline.collection, settings)
-
-    def _note(
-        self,
-        collection: Collection,
-        run_plan: RunPlan,
-        report: Report,
-        ledger: BudgetTracker,
-        *,
-        ended: bool,
-        now: float,
-    ) -> None:
-        """Keep in the collection what later runs must know: failures, and what was spent."""
-        notes = failures.failures_note(
-            run_plan.failed_before,
-            run_plan.plan.work_items,
-            report.failures,
-            terms=run_plan.run_digest,
-            postponed=run_plan.postponed,
-            in_scope=run_plan.in_scope,
-            ended=ended,
-            now=now,
-        )
-        if report.backends:
-            notes["billed"] = origin.billed_with(collection, report.backends)
-        if report.backends or ledger.set_aside:
-            notes["spent"] = ledger.noted()
-        if notes:
-            collection.note(notes)
-
-    def _tell(self, report: Report, embedder: Embedder) -> None:
-        """Warn of what the backends did that nobody would see in the counts."""
-        accounts = embedder.usage.usages
-        if len(accounts) > 1:  # of one alone the error itself tells
-            for failure in embedder.failures:
-                report.add_warning("backend", failure)
-        for account in accounts:
-            if account.cut:
-                report.add_warning(
-                    account.name, f"{account.cut} texts were cut to the model's context"
-                )
-
     def dry_run(self) -> Report:
-        """What `ingest` would do and send; nothing is written, no backend asked.
+        """Return what `ingest` would do and send. Writes nothing and calls no backend.
 
-        Raises IdentityMismatch, after the report says what it would take to embed
-        all of it anew, where the collection is of another model.
+        Raises IdentityMismatch if the collection is of another model; `report` then says
+        what embedding all documents anew would take.
         """
         return self.plan()[0]
 
     def plan(self) -> tuple[Report, SavedPlan]:
-        """As `estimate`, and the plan to be saved."""
+        """Return the report of `dry_run`, and the plan to be saved. Raises as `dry_run`."""
         pipeline, now = self.pipeline, self.clock()
         started = time.monotonic()
-        found = scan(pipeline)
-        scanned = time.monotonic() - started
+        scanned = scan(pipeline)
+        scan_seconds = time.monotonic() - started
         with ExitStack() as stack:
             collection = self.store.open(pipeline.collection)
             if collection is not None:
@@ -186,62 +150,63 @@ class Run:
                 mismatch, collection = error, None
                 embedder = connect_for(pipeline, None, self.environ, dry=True)
             self.report = report = Report(pipeline.collection, embedder.identity)
-            report.stages["scan"] = scanned
+            report.stages["scan"] = scan_seconds
             with report.stage("plan"):
-                run_plan = plan_run(pipeline, found, collection, embedder, now=now)
-            self._begin(report, run_plan, found)
+                run_plan = plan_run(pipeline, scanned, collection, embedder, now=now)
+            self._report_plan(report, run_plan, scanned)
             with report.stage("read"):
-                estimate = DryRun(
+                dry_run = DryRun(
                     collection, run_plan, report, why_new="a new model" if mismatch else ""
                 )
-                estimate.read(self._limits(), self.progress, self.cancellation)
-                report.size = estimate.size(server="://" in pipeline.store)
-            self._forecast(report, collection, embedder, now)
+                dry_run.read(self._limits(), self.progress, self.cancellation)
+                report.size = dry_run.size(server="://" in pipeline.store)
+            self._estimate(report, collection, embedder, now)
             report.seconds = time.monotonic() - started
         if mismatch is not None:
             raise mismatch
         return report, SavedPlan.of(pipeline, report, run_plan, now)
 
-    def _forecast(
-        self, report: Report, collection: Collection | None, embedder: Embedder, now: float
-    ) -> None:
-        """The price and the time of a plan at each backend, and whether the budget has room."""
-        accounts = embedder.usage.usages
-        model = embedder.model
-        backends = effective_embedding(self.pipeline, collection).backends or (BackendConfig(),)
-        rows = [config.resolve(self.pipeline.catalog, model.name) for config in backends]
-        report.backends = list(
-            estimate_backends(rows, accounts, report.chunks.embedded, report.tokens)
+    def _make_plan(
+        self, scanned: Scan, collection: Collection | None, embedder: Embedder, now: float
+    ) -> RunPlan:
+        """Make the plan, of the time of the saved plan if there is one, and check it."""
+        run_plan = plan_run(
+            self.pipeline,
+            scanned,
+            collection,
+            embedder,
+            now=now if self.saved is None else self.saved.made,
+            damaged=frozenset(self.damage.documents),
         )
-        if accounts[0].price is not None:
-            report.cost = report.tokens * accounts[0].price / 1e6
-        try:
-            BudgetTracker(self.pipeline.budget, embedder.usage, collection, now).take(
-                "all of it", report.tokens
-            )
-        except BudgetReached as over:
-            report.add_warning("budget", str(over))
+        if self.saved is not None and self.report is not None:
+            self.saved.check(self.report, run_plan)
+        return run_plan
 
-    def _begin(self, report: Report, run_plan: RunPlan, found: Scan) -> None:
+    def _report_plan(self, report: Report, run_plan: RunPlan, scanned: Scan) -> None:
         for source, error in (*run_plan.scan_failures, *run_plan.conflicts):
             report.add_failure(source, error)
         for failed in run_plan.postponed:
-            for failure in failures.describe(failed):
-                report.add_failure(failure.source, failure.error, failure.file, failure.postponed)
-        for advice in run_plan.warnings:
-            report.add_warning(str(report.identity["model"]), advice)
-        report.skipped = found.unknown
+            report.add_failures(postponed_failures(failed))
+        for warning in run_plan.warnings:
+            report.add_warning(str(report.identity["model"]), warning)
+        report.skipped = scanned.unknown
         report.documents.unchanged = run_plan.plan.unchanged
         report.elsewhere = run_plan.plan.elsewhere
-        self.on_plan(run_plan.plan, found)
+        self.on_plan(run_plan.plan, scanned)
 
-    def _write(
+    def _create(self, run_plan: RunPlan, embedder: Embedder) -> Collection:
+        """Create the collection. Sends the canary texts."""
+        with self.cancellation.interruptible():
+            settings = add_canary(run_plan.settings, embedder)
+        return self.store.create(self.pipeline.collection, settings)
+
+    def _apply(
         self,
         collection: Collection,
         embedder: Embedder,
         run_plan: RunPlan,
         report: Report,
-        ledger: BudgetTracker,
+        budget: BudgetTracker,
         pool: Pool,
     ) -> None:
         Ingest(
@@ -249,7 +214,7 @@ class Run:
             embedder,
             replace(run_plan.recipe, sparse=origin.sparse_of(collection).config),
             report,
-            ledger=ledger,
+            budget=budget,
             cancellation=self.cancellation,
             progress=self.progress,
             damage=self.damage,
@@ -261,6 +226,62 @@ class Run:
         )
         with report.stage("finish"):
             collection.finish()
+
+    def _report_backends(self, report: Report, embedder: Embedder) -> None:
+        """Add warnings for failed backends and truncated texts, which no count shows."""
+        usages = embedder.usage.usages
+        if len(usages) > 1:  # the failure of an only backend is the error of the run
+            for failure in embedder.failures:
+                report.add_warning("backend", failure)
+        for usage in usages:
+            if usage.cut:
+                report.add_warning(usage.name, f"{usage.cut} texts were cut to the model's context")
+
+    def _write_notes(
+        self,
+        collection: Collection,
+        run_plan: RunPlan,
+        report: Report,
+        budget: BudgetTracker,
+        *,
+        completed: bool,
+        now: float,
+    ) -> None:
+        """Write into the collection what later runs need: failures, tokens billed, spending."""
+        notes = failures_note(
+            run_plan.failed_before,
+            run_plan.plan.work_items,
+            report.failures,
+            run_digest=run_plan.run_digest,
+            postponed=run_plan.postponed,
+            in_scope=run_plan.in_scope,
+            completed=completed,
+            now=now,
+        )
+        if report.backends:
+            notes["billed"] = origin.billed_with(collection, report.backends)
+        if report.backends or budget.has_reservation:
+            notes["spent"] = budget.note()
+        if notes:
+            collection.note(notes)
+
+    def _estimate(
+        self, report: Report, collection: Collection | None, embedder: Embedder, now: float
+    ) -> None:
+        """Add the cost and time of the plan at each backend, and a warning if over budget."""
+        usages = embedder.usage.usages
+        backends = effective_embedding(self.pipeline, collection).backends or (BackendConfig(),)
+        rows = [config.resolve(self.pipeline.catalog, embedder.model.name) for config in backends]
+        report.backends = list(
+            estimate_backends(rows, usages, report.chunks.embedded, report.tokens)
+        )
+        if usages[0].price is not None:
+            report.cost = report.tokens * usages[0].price / 1e6
+        budget = BudgetTracker(self.pipeline.budget, embedder.usage, collection, now)
+        try:
+            budget.check_fits("the whole plan", report.tokens)
+        except BudgetReached as over:
+            report.add_warning("budget", str(over))
 
     def _limits(self) -> ProcessLimits:
         parsing = self.pipeline.parsing

@@ -1,4 +1,4 @@
-"""A plan written to a file, to be applied later exactly as it is or not at all."""
+"""A plan saved to a file, to be applied later unchanged or not at all."""
 
 import json
 from dataclasses import dataclass
@@ -14,16 +14,19 @@ from ragctl.pipeline import Pipeline
 from ragctl.records import Json
 
 FORMAT = 1
-_SHOWN = 3  # differences named in an error
+"""Version of the file format."""
+
+MAX_SHOWN_DIFFERENCES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """What a plan was made of. `made`: seconds since 1970; failed documents were due as of then.
+    """What a plan was made from, and what it will do. The fields are the keys of its file.
 
-    `only` and `retry_failed`: as the plan was asked for. `tasks`: by file, what was to
-    be read of it and why. `removed`: sources.
-    `state`: a digest of every document that the collection had.
+    `made`: seconds since 1970; also the time for which due failures were determined.
+    `only` and `retry_failed`: the options that the plan was made with. `state`: digest of
+    all documents in the collection. `tasks`: root, size, time, recipe and reason of each
+    file to read. `removed`: sources of the documents to remove.
     """
 
     collection: str
@@ -37,6 +40,7 @@ class SavedPlan:
 
     @classmethod
     def of(cls, pipeline: Pipeline, report: Report, run_plan: RunPlan, made: float) -> "SavedPlan":
+        """Return the saved form of a plan."""
         return cls(
             report.collection,
             made,
@@ -49,31 +53,34 @@ class SavedPlan:
         )
 
     def check(self, report: Report, run_plan: RunPlan) -> None:
-        """Raises UsageError where what there is now is not what the plan was made of."""
-        moved = []
+        """Raise UsageError if the plan made now differs from this one."""
+        differences = []
         if self.collection != report.collection:
-            moved.append(f"it is for collection {self.collection!r}, not {report.collection!r}")
+            differences.append(
+                f"it is for collection {self.collection!r}, not {report.collection!r}"
+            )
         if self.identity != dict(report.identity):
-            moved.append("the model, or how it is asked, is another")
+            differences.append("the model or its settings differ")
         tasks = _tasks(run_plan)
-        moved += [
+        differences += [
             f"{file} {'changed' if file in tasks and file in self.tasks else 'came or went'}"
             for file in sorted(tasks.keys() | self.tasks.keys())
             if tasks.get(file) != self.tasks.get(file)
         ]
         removed = set(_removed(run_plan)) ^ set(self.removed)
-        moved += [f"{source} is gone, or there again" for source in sorted(removed)]
+        differences += [f"{source} was deleted or restored" for source in sorted(removed)]
         if self.state != _state(run_plan):
-            moved.append("the collection has changed")
-        if moved:
-            more = f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""
+            differences.append("the collection has changed")
+        if differences:
+            shown = "; ".join(differences[:MAX_SHOWN_DIFFERENCES])
+            hidden = len(differences) - MAX_SHOWN_DIFFERENCES
+            more = f" and {hidden} more" if hidden > 0 else ""
             raise UsageError(
-                f"the plan does not fit any more: {'; '.join(moved[:_SHOWN])}{more}. "
-                "Nothing was changed; make a new plan"
+                f"the plan is out of date: {shown}{more}. Nothing was changed; make a new plan"
             )
 
     def write(self, path: Path, report: Report) -> None:
-        """Raises UsageError where the file cannot be written."""
+        """Write the plan and its report to a file. Raises UsageError if that fails."""
         whole = {
             "format": FORMAT,
             "collection": self.collection,
@@ -90,12 +97,12 @@ class SavedPlan:
             replace_file(path, json.dumps(whole, ensure_ascii=False, indent=1).encode() + b"\n")
         except OSError as error:
             raise UsageError(
-                f"{path}: the plan cannot be written ({error.strerror or error})"
+                f"{path}: cannot write the plan ({error.strerror or error})"
             ) from error
 
 
 def read_plan(path: Path) -> SavedPlan:
-    """Raises UsageError for what is no plan of this format."""
+    """Read a plan from a file. Raises UsageError if it is not a plan of this FORMAT."""
     try:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if raw["format"] != FORMAT:
@@ -103,7 +110,7 @@ def read_plan(path: Path) -> SavedPlan:
         saved = SavedPlan(**{key: raw[key] for key in SavedPlan.__dataclass_fields__})
         for value, kind in ((saved.made, float), (saved.only, list), (saved.tasks, dict)):
             if type(value) is not kind:
-                raise TypeError(f"{value!r} is no {kind.__name__}")
+                raise TypeError(f"{value!r} is not a {kind.__name__}")
     except OSError as error:
         raise UsageError(f"{path}: cannot read the plan ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -113,14 +120,14 @@ def read_plan(path: Path) -> SavedPlan:
 
 def _tasks(run_plan: RunPlan) -> dict[str, list[Json]]:
     return {
-        task.stat.file: [
-            task.stat.root,
-            task.stat.size,
-            task.stat.mtime_ns,
-            task.recipe,
-            task.why,
+        work.stat.file: [
+            work.stat.root,
+            work.stat.size,
+            work.stat.mtime_ns,
+            work.recipe,
+            work.why,
         ]
-        for task in run_plan.plan.work_items
+        for work in run_plan.plan.work_items
     }
 
 

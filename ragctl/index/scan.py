@@ -1,4 +1,4 @@
-"""The files that there are, and whether they were all looked at (a prune depends on it)."""
+"""The files of all sources, and which roots were listed completely (pruning depends on it)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,82 +12,90 @@ from ragctl.pipeline import Pipeline, Source
 
 @dataclass(slots=True)
 class Scan:
-    """`scopes`: roots looked at whole. `failures`: (source, error) of what could not be seen."""
+    """The files of the sources, with sizes and times.
+
+    `scopes`: roots of folders that were listed. `unknown`: number of files of unknown
+    type. `failures`: (source, error) of what could not be listed. `unread`: the folders
+    among these, each with the reason; while there are any, nothing may be pruned.
+    """
 
     files: list[FileStat] = field(default_factory=list)
     scopes: set[str] = field(default_factory=set)
     unknown: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)  # folders among them, with the reason
+    unread: list[str] = field(default_factory=list)
 
     @property
     def bytes(self) -> int:
+        """Total size of the files."""
         return sum(file.size for file in self.files)
 
 
 def scan(pipeline: Pipeline) -> Scan:
-    """Walk all sources. Nothing is read but folders.
+    """List the files of all sources. Reads folders only, no file.
 
-    Raises PruneRefused for a root that is missing or has no documents, and,
-    where documents may be removed, for a folder that cannot be looked into;
-    UsageError for two files that would be one document.
+    Raises PruneRefused for a root that is missing or has no documents and, if pruning is
+    enabled, for a folder that cannot be listed; UsageError for two files of one name.
     """
-    found = Scan()
+    scanned = Scan()
     for number, source in enumerate(pipeline.sources):
-        files = scan_source(source, number, found)
-        _refuse_unread(pipeline, found)
+        files = scan_source(source, number, scanned)
+        _refuse_unread(pipeline, scanned)
         if not files and not (pipeline.prune and pipeline.prune_limit >= 100):
             raise PruneRefused(
                 f"{source.place}: no documents found there; is it the right folder, and mounted? "
                 "If it is meant to be empty, run with --prune-limit 100"
             )
-        found.files += files
-    # What two sources of one root both match belongs to the first of them.
+        scanned.files += files
+    # A file that two sources of one root match belongs to the first of them.
     first: dict[tuple[str, str], FileStat] = {}
-    for file in found.files:
+    for file in scanned.files:
         first.setdefault((file.root, file.file), file)
-    found.files = list(first.values())
-    found.failures = list(dict.fromkeys(found.failures))
-    refuse_collisions(found.files)
-    return found
+    scanned.files = list(first.values())
+    scanned.failures = list(dict.fromkeys(scanned.failures))
+    refuse_collisions(scanned.files)
+    return scanned
 
 
-def scan_source(source: Source, number: int, found: Scan) -> list[FileStat]:
-    """The files of one source, `number` in its pipeline; `found` gets all else that was seen.
+def scan_source(source: Source, number: int, scanned: Scan) -> list[FileStat]:
+    """Return the files of one source; scopes, failures and counts are added to `scanned`.
 
-    Raises PruneRefused for a root that is missing, UsageError for a file that nothing reads.
+    `number`: the source's position in its pipeline. Raises PruneRefused for a root that
+    is missing, UsageError for a file that no loader reads.
     """
     if source.path.is_dir():
-        return _folder(source, number, found)
+        return _folder(source, number, scanned)
     if source.within is not None and source.path.exists():
-        raise PruneRefused(f"{source.path}: is no folder; nothing was changed")
+        raise PruneRefused(f"{source.path} is not a folder; nothing was changed")
     return [_file(source.path, number)]
 
 
-def _refuse_unread(pipeline: Pipeline, found: Scan) -> None:
-    if pipeline.prune and found.unread:
+def _refuse_unread(pipeline: Pipeline, scanned: Scan) -> None:
+    if pipeline.prune and scanned.unread:
         raise PruneRefused(
-            f"{found.unread[0]}; what lies there would look removed. Make it readable, "
+            f"{scanned.unread[0]}; its documents would look removed. Make it readable, "
             "leave it out with --exclude, or run with --no-prune"
         )
 
 
-def _folder(source: Source, number: int, found: Scan) -> list[FileStat]:
+def _folder(source: Source, number: int, scanned: Scan) -> list[FileStat]:
     root = source.path.resolve()
-    place = str(root)
+    root_name = str(root)
     entries = walk(root, source.include, source.exclude, source.within)
     files = [
-        FileStat(entry.source, place, entry.size, entry.mtime_ns, entry.path, number)
+        FileStat(entry.source, root_name, entry.size, entry.mtime_ns, entry.path, number)
         for entry in entries
     ]
-    found.unknown += entries.unknown.total()
-    found.failures += [(failure.source or place, failure.error) for failure in entries.failures]
-    found.unread += [
+    scanned.unknown += entries.unknown.total()
+    scanned.failures += [
+        (failure.source or root_name, failure.error) for failure in entries.failures
+    ]
+    scanned.unread += [
         f"{root}/{failure.source}: {failure.error}"
         for failure in entries.failures
         if failure.folder
     ]
-    found.scopes.add(place)
+    scanned.scopes.add(root_name)
     return files
 
 
@@ -97,13 +105,13 @@ def _file(path: Path, number: int) -> FileStat:
     except OSError as error:
         raise PruneRefused(f"{path}: {error.strerror}; nothing was changed") from error
     if not path.is_file() or not format_of(path.name):
-        raise UsageError(f"{path}: not a kind of file that ragctl reads")
+        raise UsageError(f"{path}: ragctl does not read this kind of file")
     root = path.parent.resolve()
     return FileStat(path.name, str(root), stat.st_size, stat.st_mtime_ns, str(path), number)
 
 
 def refuse_collisions(files: Iterable[FileStat]) -> None:
-    """Raise UsageError for files of two roots that would be one document."""
+    """Raise UsageError if files of two roots have the same name."""
     roots: dict[str, str] = {}
     for file in files:
         other = roots.setdefault(file.file, file.root)

@@ -1,4 +1,4 @@
-"""What the store has already: the points of documents, and vectors by the hash of their text."""
+"""Reads of what a collection already holds: a document's points, and vectors by text hash."""
 
 from collections.abc import Collection as Values
 from collections.abc import Iterator, Sequence
@@ -7,41 +7,41 @@ from ragctl.collection.conditions import Match
 from ragctl.collection.payload import Payload, Point, Vector
 from ragctl.stores.base import Collection
 
-_SOME = 256  # values in one filter, and vectors looked up at a time
+MAX_FILTER_VALUES = 256
 
 
 class StoredPoints:
-    """Looks things up in a collection. `distrusted`: ids of points whose vectors nobody may use."""
+    """The points of a collection. `distrusted`: ids of points whose vectors must not be used."""
 
     def __init__(self, collection: Collection, distrusted: Values[str]) -> None:
         self._collection = collection
         self._distrusted = distrusted
 
     def by_source(self, sources: Sequence[str]) -> dict[str, dict[str, Payload]]:
-        """The payloads of each document's points, by source and id."""
-        found: dict[str, dict[str, Payload]] = {source: {} for source in sources}
-        for point in self._lookup("source", sources):
-            found[str(point.payload["source"])][point.id] = point.payload
-        return found
+        """Return the payloads of each document's points: source → id → payload."""
+        payloads: dict[str, dict[str, Payload]] = {source: {} for source in sources}
+        for point in self._scroll("source", sources):
+            payloads[str(point.payload["source"])][point.id] = point.payload
+        return payloads
 
     def embedded(self, hashes: Values[str]) -> set[str]:
-        """Those of the texts whose vectors are there."""
+        """Return those of the text hashes whose vectors are stored."""
         return {
             str(point.payload["text_hash"])
-            for point in self._lookup("text_hash", sorted(hashes), ("text_hash",))
+            for point in self._scroll("text_hash", sorted(hashes), ("text_hash",))
             if point.id not in self._distrusted
         }
 
     def vectors(self, hashes: Values[str]) -> dict[str, Vector]:
-        """Their vectors."""
-        found = self._lookup("text_hash", sorted(hashes), ("text_hash",), vectors=True)
+        """Return the stored dense vectors by text hash."""
+        points = self._scroll("text_hash", sorted(hashes), ("text_hash",), vectors=True)
         return {
             str(point.payload["text_hash"]): point.dense
-            for point in found
+            for point in points
             if point.dense is not None and point.id not in self._distrusted
         }
 
-    def _lookup(
+    def _scroll(
         self,
         key: str,
         values: Sequence[str],
@@ -49,6 +49,6 @@ class StoredPoints:
         *,
         vectors: bool = False,
     ) -> Iterator[Point]:
-        for first in range(0, len(values), _SOME):
-            where = (Match(key, tuple(values[first : first + _SOME])),)
+        for first in range(0, len(values), MAX_FILTER_VALUES):
+            where = (Match(key, tuple(values[first : first + MAX_FILTER_VALUES])),)
             yield from self._collection.scroll(where, fields=fields, vectors=vectors)

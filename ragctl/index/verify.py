@@ -1,10 +1,10 @@
-"""Is a collection what its marks say, point by point?
+"""Check a collection point by point against its marks.
 
-    points ─► each alone: payload, hash, vectors ─────┐
-    marks  ─► each document: all of its chunks, once ─┴► Damage ─► a repairing run
+    points ─► each point:    payload, hash, vectors ─┐
+    marks  ─► each document: every chunk, once ──────┴► Damage ─► a repairing run
 
-A repairing run takes the damaged documents for unfinished: it reads their files
-again and embeds only texts whose vectors are missing or not trusted.
+A repairing run treats the damaged documents as incomplete: it reads their files again,
+and embeds only texts whose vectors are missing or not trusted.
 """
 
 import math
@@ -23,15 +23,18 @@ from ragctl.collection.state import Stored, read_state
 from ragctl.records import Json
 from ragctl.stores.base import Collection
 
-_UNIT = 1e-3  # how far a vector's norm may be from 1
+NORM_TOLERANCE = 1e-3
+"""How far the norm of a stored vector may be from 1."""
+
+MAX_SHOWN_ORDINALS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong. `source`: None for a point of no document.
+    """One thing that is wrong. `source`: its document; None for a point of no document.
 
-    `kind`: missing (chunks), leftover (points of an earlier state), unmarked, payload,
-    vector, or stray.
+    `kind`: missing (chunks), leftover (points of an earlier version), unmarked, payload,
+    vector, or stray. `what` describes it.
     """
 
     kind: str
@@ -39,16 +42,17 @@ class Fault:
     what: str
 
     def to_json(self) -> dict[str, Json]:
+        """Return the JSON object of this fault."""
         return {"kind": self.kind, "source": self.source, "what": self.what}
 
 
 @dataclass(slots=True)
 class Damage:
-    """What was found in a collection.
+    """What is wrong in a collection.
 
-    `documents`: sources that do not stand. By id, `rewrite`: points to be written
-    again; `distrusted`: those of them whose vectors nobody may use; `strays`:
-    points that belong to no document. `points`: how many were looked at.
+    `documents`: sources of damaged documents. `rewrite`: ids of points to be written
+    again; `distrusted`: those of them whose vectors must not be reused; `strays`: ids of
+    points that belong to no document. `points`: number of points checked.
     """
 
     faults: list[Fault] = field(default_factory=list)
@@ -59,75 +63,78 @@ class Damage:
     points: int = 0
 
     def add(self, kind: str, source: str | None, what: str) -> None:
+        """Add a fault, and its document to the damaged ones."""
         self.faults.append(Fault(kind, source, what))
         if source is not None:
             self.documents.add(source)
 
 
 def inspect_collection(collection: Collection) -> Damage:
-    """Read every point with its vectors. Nothing is written."""
+    """Read every point with its vectors and return what is wrong. Writes nothing."""
     inspection = _Inspection(collection)
     for point in collection.scroll(vectors=True):
-        inspection.look_at(point)
-    return inspection.end()
+        inspection.check(point)
+    return inspection.finish()
 
 
 class _Inspection:
     def __init__(self, collection: Collection) -> None:
         self._documents = read_state(collection).documents
         self._dim = collection.settings.dim
-        # In late chunking a hash is of the whole window, which no point holds.
-        self._hashed = not collection.settings.identity["late_chunking"]
+        # In late chunking the text hash covers the window, which is not stored with a point.
+        self._hashes_text = not collection.settings.identity["late_chunking"]
         self._sparse = sparse_of(collection)
-        self._ordinals: dict[str, array[int]] = {}  # by version, of the chunks met so far
+        self._ordinals: dict[str, array[int]] = {}  # of the chunks seen so far, by version
         self._leftover: Counter[str] = Counter()  # by source
         self._damage = Damage()
 
-    def look_at(self, point: Point) -> None:
+    def check(self, point: Point) -> None:
         self._damage.points += 1
         payload = cast(dict[str, Any], point.payload)
-        source, state = payload.get("source"), payload.get("version")
+        source, stored_version = payload.get("source"), payload.get("version")
         known = self._documents.get(source) if isinstance(source, str) else None
-        if known is None or not isinstance(state, str):
+        if known is None or not isinstance(stored_version, str):
             self._damage.strays.add(point.id)
             self._damage.add("stray", None, f"point {point.id} belongs to no document")
             return
         if not known.digest:
-            return  # unmarked: told once, at the end; what it has is good for the next run
-        if state != version(known.source, known.digest):
+            return  # unmarked: reported once in `finish`; the next run can reuse its points
+        if stored_version != version(known.source, known.digest):
             self._leftover[known.source] += 1
             return
-        ordinals = self._ordinals.setdefault(state, array("l"))
+        ordinals = self._ordinals.setdefault(stored_version, array("l"))
         if isinstance(payload.get("ordinal"), int):
             ordinals.append(payload["ordinal"])
-        self._check(point, payload, known.source)
+        self._check_point(point, payload, known.source)
 
-    def end(self) -> Damage:
+    def finish(self) -> Damage:
         for document in self._documents.values():
             if not document.digest:
                 self._damage.add("unmarked", document.source, "no mark says that it is complete")
             else:
-                self._check_whole(document)
+                self._check_document(document)
         for source, count in sorted(self._leftover.items()):
-            self._damage.add("leftover", source, f"{count} points of an earlier state of it")
+            self._damage.add("leftover", source, f"{count} points of an earlier version")
         self._damage.faults.sort(key=lambda fault: (fault.source or "", fault.kind, fault.what))
         return self._damage
 
-    def _check_whole(self, document: Stored) -> None:
-        found = Counter(self._ordinals.get(version(document.source, document.digest), ()))
-        wanted = max(1, document.chunks)
-        missing = [ordinal for ordinal in range(wanted) if not found[ordinal]]
+    def _check_document(self, document: Stored) -> None:
+        stored = Counter(self._ordinals.get(version(document.source, document.digest), ()))
+        expected = max(1, document.chunks)
+        missing = [ordinal for ordinal in range(expected) if not stored[ordinal]]
         if missing:
-            shown = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
-            what = f"{len(missing)} of {wanted} chunks ({shown})"
+            shown = ", ".join(map(str, missing[:MAX_SHOWN_ORDINALS]))
+            if len(missing) > MAX_SHOWN_ORDINALS:
+                shown += " …"
+            what = f"{len(missing)} of {expected} chunks ({shown})"
             self._damage.add("missing", document.source, what)
-        elif found.total() != wanted:
-            what = f"{found.total()} points for {wanted} chunks"
+        elif stored.total() != expected:
+            what = f"{stored.total()} points for {expected} chunks"
             self._damage.add("leftover", document.source, what)
         elif not document.whole and document.source not in self._leftover:
             self._damage.add("unmarked", document.source, "more than one mark")
 
-    def _check(self, point: Point, payload: Mapping[str, Any], source: str) -> None:
+    def _check_point(self, point: Point, payload: Mapping[str, Any], source: str) -> None:
         chunk = f"chunk {payload.get('ordinal')}"
         for kind, problem, trusted in self._problems(point, payload):
             self._damage.rewrite.add(point.id)
@@ -138,16 +145,16 @@ class _Inspection:
     def _problems(
         self, point: Point, payload: Mapping[str, Any]
     ) -> Iterator[tuple[str, str, bool]]:
-        """What is wrong with one point by itself; and whether its dense vector may be used."""
+        """Yield the faults of a single point: kind, description, whether its vector is trusted."""
         text, value = payload.get("text"), payload.get("text_hash")
         if not isinstance(text, str) or not isinstance(value, str):
             yield "payload", "it has no text, or no hash of it", False
             return
         if payload.get("chunks") == 0:
-            return  # stands for a document without text: it has no vectors
+            return  # the point of a document without text has no vectors
         words = embedded_text(text, payload.get("heading") or [])
-        if self._hashed and value != text_hash(words):
-            yield "payload", "its text is not the one that was embedded", False
+        if self._hashes_text and value != text_hash(words):
+            yield "payload", "its text is not the text that was embedded", False
         problem = _vector_problem(point, self._dim)
         if problem is not None:
             yield "vector", problem, False
@@ -163,6 +170,6 @@ def _vector_problem(point: Point, dim: int) -> str | None:
     if point.dense.shape != (dim,):
         return f"its vector has {point.dense.size} dimensions, not {dim}"
     norm = float(np.linalg.norm(point.dense))
-    if not math.isclose(norm, 1.0, abs_tol=_UNIT):
+    if not math.isclose(norm, 1.0, abs_tol=NORM_TOLERANCE):
         return f"its vector has norm {norm:.4g}, not 1"
     return None

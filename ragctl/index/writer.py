@@ -1,8 +1,8 @@
 """Writes to a collection in batches whose order keeps every document findable.
 
-Within a batch, and so over the whole run: the new points of a document, then
-the kept ones' payloads, then its first point with the mark, and only then the
-points that it no longer has.
+Within a batch, and so over the whole run: the new points of a document, then the payloads
+of its kept points, then its first point with the mark, and only then the deletion of its
+obsolete points.
 """
 
 import time
@@ -14,91 +14,99 @@ from ragctl.collection.payload import Payload, Point, Vector
 from ragctl.records import Json
 from ragctl.stores.base import Batch, Collection
 
-_POINTS = 256  # a batch is written when it has so many writes,
-_SECONDS = 1.0  # or when it is so old: what a kill can cost
-_SOME = 500  # values in one filter
+MAX_BATCH_WRITES = 256
+MAX_BATCH_AGE_SECONDS = 1.0
+"""A kill loses the vectors of at most so many seconds."""
+MAX_FILTER_VALUES = 500
 
 
 class Writer:
-    """Collects writes; `recent` holds the vectors not yet written, by text hash."""
+    """A buffer of writes to a collection.
+
+    `recent`: dense vectors not yet written, by text hash. `deleted`: number of points
+    deleted. `seconds` spent writing.
+    """
 
     def __init__(self, collection: Collection) -> None:
         self.deleted = 0
-        self.seconds = 0.0  # spent writing
+        self.seconds = 0.0
         self.recent: dict[str, Vector] = {}
         self._collection = collection
         self._batch = Batch()
-        self._firsts: dict[str, Point] = {}  # of this batch, whose documents are not whole yet
+        self._firsts: dict[str, Point] = {}  # unmarked first points of this batch, by id
         self._writes = 0
         self._since = time.monotonic()
 
     def put(self, point: Point) -> None:
-        """A new point that is not the first of its document."""
+        """Add a new point that is not the first of its document."""
         self._batch.upserts.append(point)
         self._remember(point)
-        self._wrote()
+        self._count()
 
     def put_first(self, point: Point) -> None:
-        """A new first point, without the mark that `remark` will give it."""
+        """Add a new first point without its mark; `remark` will mark it."""
         self._firsts[point.id] = point
         self._remember(point)
-        self._wrote()
+        self._count()
 
     def rewrite(self, point_id: str, payload: Payload) -> None:
-        """A new payload for a point that stays and is not the first of its document."""
+        """Replace the payload of a kept point that is not the first of its document."""
         self._batch.overwrites.append((point_id, payload))
-        self._wrote()
+        self._count()
 
     def mark(self, first: Point) -> None:
-        """The first point of a document, all of whose others were put before."""
+        """Add the marked first point of a document whose other points were all added before."""
         self._batch.marks.append(first)
         self._remember(first)
-        self._wrote()
+        self._count()
 
     def remark(self, point_id: str, payload: Payload) -> None:
-        """As `mark`, where the point exists already or was put."""
+        """Mark a first point that is stored already, or was added with `put_first`."""
         if (first := self._firsts.pop(point_id, None)) is not None:
             self._batch.marks.append(replace(first, payload=payload))
         else:
             self._batch.mark_overwrites.append((point_id, payload))
-            self._wrote()
+            self._count()
 
     def merge(self, where: Where, values: dict[str, Json]) -> None:
+        """Set payload fields of all points that match."""
         self._batch.merges.append((where, values))
-        self._wrote()
+        self._count()
 
-    def drop(self, ids: Sequence[str]) -> None:
-        """Points of a document that was marked before."""
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete points of a document that was marked before, or of none."""
         self._batch.deletes.extend(ids)
         self.deleted += len(ids)
-        self._wrote(len(ids))
+        self._count(len(ids))
 
     def take_back(self, ids: Sequence[str]) -> None:
-        """Points put by this run that were never part of a whole document."""
+        """Delete points of this run that never belonged to a complete document."""
         for point_id in ids:
             self._firsts.pop(point_id, None)
         self._batch.deletes.extend(ids)
-        self._wrote(len(ids))
+        self._count(len(ids))
 
-    def drop_documents(self, sources: Sequence[str]) -> None:
-        """Every point of these documents."""
-        for first in range(0, len(sources), _SOME):
-            where = (Match("source", tuple(sources[first : first + _SOME])),)
-            self.drop([point.id for point in self._collection.scroll(where, fields=("source",))])
+    def delete_documents(self, sources: Sequence[str]) -> None:
+        """Delete every point of these documents."""
+        for first in range(0, len(sources), MAX_FILTER_VALUES):
+            where = (Match("source", tuple(sources[first : first + MAX_FILTER_VALUES])),)
+            self.delete([point.id for point in self._collection.scroll(where, fields=("source",))])
             self.flush_if_due()
 
     def flush_if_due(self) -> None:
-        due = self._writes >= _POINTS or time.monotonic() - self._since > _SECONDS
-        if due and self._writes:
+        """Write the batch if it is large or old enough."""
+        age = time.monotonic() - self._since
+        if self._writes and (self._writes >= MAX_BATCH_WRITES or age > MAX_BATCH_AGE_SECONDS):
             self.flush()
 
     def flush(self) -> None:
+        """Write the batch. Raises StoreError."""
         batch, self._batch = self._batch, Batch()
         batch.upserts.extend(self._firsts.values())
         self._firsts.clear()
-        written, self._writes = self._writes, 0
+        writes, self._writes = self._writes, 0
         began = time.monotonic()
-        if written:
+        if writes:
             self._collection.apply(batch)
         self.recent.clear()
         self._since = time.monotonic()
@@ -108,7 +116,7 @@ class Writer:
         if point.dense is not None:
             self.recent[str(point.payload["text_hash"])] = point.dense
 
-    def _wrote(self, count: int = 1) -> None:
+    def _count(self, writes: int = 1) -> None:
         if self._writes == 0:
             self._since = time.monotonic()
-        self._writes += count
+        self._writes += writes

@@ -1,90 +1,187 @@
 """Front matter: the metadata block that may open a Markdown file.
 
-TOML between `+++` lines is read whole. YAML between `---` lines is read as far as documents use
-it: scalars and lists of scalars at the top level; deeper structures are left out.
+YAML between `---` lines, or TOML between `+++` lines. YAML scalars are read by the core schema of
+YAML 1.2, not by that of 1.1, which is PyYAML's default: there `lang: no` is False, `12:30` is 750
+and `0123` is 83. Dates are read as in 1.1.
 """
 
-import math
 import re
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
+from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
+from ragctl.loaders.metadata import json_object
 from ragctl.records import Json
+from ragctl.text import collapse_whitespace
+
+if TYPE_CHECKING:
+    from yaml.nodes import Node
+
+MAX_CHARACTERS = 65_536  # of a block, and of its values with their aliases expanded
 
 _BLOCK = re.compile(
     r"(---|\+\+\+)[ \t]*\n(.*?)^(?:\1|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
 )
-_PAIR = re.compile(r"([A-Za-z_][\w .-]*?)[ \t]*:(?:[ \t]+(.*))?$")
-_ITEM = re.compile(r"[ \t]*-[ \t]+(.*)$")
-_FLOW = re.compile(r"\[(.*)\](?:\s+#.*)?$")
-_NUMBER = re.compile(r"[-+]?\d{1,15}(\.\d{1,15})?$")
-_LONGEST = 65_536  # characters; a longer block is no front matter
+# A block whose first line is like this is meant as a mapping, though it does not parse.
+_FIRST_KEY = re.compile(
+    r"""(?:[ \t]*(?:\#.*)?\n)*          # blank lines and comments
+        (?:\{ | (?![-?][ ])[^\n]*?\S[ \t]*:(?:\s|\Z))""",
+    re.VERBOSE,
+)
+_TOML_LINE = re.compile(r"at line (\d+)")
+
+# YAML 1.2.2, section 10.3.2, without octal and hexadecimal numbers. A number with a leading zero
+# is a string, since it is a code, and so is an integer of more than 18 digits.
+_SCALARS = (  # tag, pattern, first characters ("": an empty scalar)
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(?:0|[1-9][0-9]{0,17})", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+))",
+        list("-+.0123456789"),
+    ),
+    ("merge", r"<<", ["<"]),
+)
 
 
-def front_matter(text: str) -> tuple[dict[str, Json], int]:
-    """The metadata and the offset at which the text after its block begins (0: no block)."""
-    match = _BLOCK.match(text, 0, _LONGEST)
-    if match is None:
-        return {}, 0
-    if match[1] == "+++":
-        try:
-            return _scalars(tomllib.loads(match[2])), match.end()
-        except (tomllib.TOMLDecodeError, RecursionError):
-            return {}, match.end()
-    fields = _yaml(match[2])
-    return ({}, 0) if fields is None else (fields, match.end())
+@dataclass(frozen=True, slots=True)
+class FrontMatter:
+    """The front matter of a text; `end` is the offset behind its block, 0 without one."""
+
+    meta: Mapping[str, Json] = field(default_factory=dict)
+    title: str | None = None
+    end: int = 0
+    warnings: tuple[str, ...] = ()
 
 
-def _scalars(table: dict[str, object]) -> dict[str, Json]:
-    fields: dict[str, Json] = {}
-    for name, value in table.items():
-        if isinstance(value, list):
-            fields[name] = [_plain(item) for item in value if not isinstance(item, dict | list)]
-        elif not isinstance(value, dict):
-            fields[name] = _plain(value)
-    return fields
+def read_front_matter(text: str) -> FrontMatter:
+    """Return the front matter of a Markdown text.
+
+    A block that cannot be read gives a warning, which names the line of the file. A block between
+    `---` lines that holds no mapping is no front matter, but text between two thematic breaks.
+    """
+    block = _BLOCK.match(text, 0, MAX_CHARACTERS)
+    if block is None:
+        return FrontMatter()
+    try:
+        fields = _read_toml(block[2]) if block[1] == "+++" else _read_yaml(block[2])
+        if fields is None:
+            return FrontMatter()
+        title = fields.pop("title", None)
+        if title is None or isinstance(title, list | dict):
+            title = ""
+        return FrontMatter(
+            json_object(fields), collapse_whitespace(clean(str(title))) or None, block.end()
+        )
+    except _Unreadable as error:
+        warning = f"front matter is not read: {error}"
+    except (RecursionError, DocumentError):
+        warning = "front matter is not read: it is nested too deep"
+    return FrontMatter(end=block.end(), warnings=(warning,))
 
 
-def _plain(value: object) -> Json:
-    """Dates and times as ISO 8601."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, bool | int) else clean(str(value))
+class _Unreadable(Exception):
+    """A block that cannot be read; the message says why, and in which line of the file."""
 
 
-def _yaml(block: str) -> dict[str, Json] | None:
-    """None where the block is not a mapping: text between two rules, not front matter."""
-    fields: dict[str, Json] = {}
-    name = ""
-    items: list[Json] = []
-    for line in block.split("\n"):
-        bare = line.rstrip()
-        if not bare or bare.lstrip().startswith("#"):
-            continue
-        if (item := _ITEM.match(bare)) and name:
-            items.append(_scalar(item[1]))
-            fields[name] = items
-        elif pair := _PAIR.match(bare):
-            name, items = pair[1], []
-            value = (pair[2] or "").strip()
-            if flow := _FLOW.match(value):
-                fields[name] = [_scalar(part) for part in flow[1].split(",") if part.strip()]
-            elif value and value[0] not in "{|>&*!":
-                fields[name] = _scalar(value)
-        elif not bare[0].isspace():
+def _read_toml(block: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(block)
+    except tomllib.TOMLDecodeError as error:
+        # The block begins in line 2 of the file.
+        reason = _TOML_LINE.sub(lambda line: f"at line {int(line[1]) + 1}", str(error))
+        raise _Unreadable(reason) from error
+
+
+def _read_yaml(block: str) -> dict[str, Any] | None:
+    """Return the fields of a block, with the title as it is written; None: not a mapping."""
+    import yaml
+
+    loader = _yaml_loader()(block)
+    try:
+        root = loader.get_single_node()
+        if root is None:  # empty, or only comments
+            return {}
+        if not isinstance(root, yaml.MappingNode):
             return None
-    return fields
+        _check_expansion(root)
+        fields: dict[str, Any] = loader.construct_document(root)
+        for key, value in root.value:
+            if (
+                key.value == "title"
+                and isinstance(value, yaml.ScalarNode)
+                and fields.get("title") is not None
+            ):
+                fields["title"] = value.value  # 1.10, not 1.1; 2024-5-1, not 2024-05-01
+        return fields
+    except yaml.YAMLError as error:
+        if not _FIRST_KEY.match(block):
+            return None
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or collapse_whitespace(str(error))
+        raise _Unreadable(f"line {mark.line + 2}: {problem}" if mark else problem) from error
+    # What SafeConstructor lets through where a value does not fit its explicit tag.
+    except (ValueError, LookupError, TypeError) as error:
+        raise _Unreadable(f"a value does not fit its tag: {error}") from error
+    finally:
+        loader.dispose()
 
 
-def _scalar(written: str) -> Json:
-    written = written.strip()
-    if len(written) >= 2 and written[0] == written[-1] and written[0] in "\"'":
-        return written[1:-1]
-    written = written.partition(" #")[0].rstrip()
-    if written in ("true", "false"):
-        return written == "true"
-    if written in ("null", "~", ""):
-        return None
-    if number := _NUMBER.match(written):
-        return float(written) if number[1] else int(written)
-    return written
+@cache
+def _yaml_loader() -> Any:
+    """Return a SafeLoader for the core schema; in C, where PyYAML has it, six times as fast."""
+    import yaml
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as PyYAML declares it
+
+        def construct_date(self, node: "Node") -> str:
+            try:
+                return str(self.construct_yaml_timestamp(node).isoformat())
+            except (ValueError, AttributeError):  # no such day; not a date, for all its tag
+                return str(node.value)
+
+    for name, pattern, first in _SCALARS:
+        Loader.add_implicit_resolver(
+            f"tag:yaml.org,2002:{name}", re.compile(rf"(?:{pattern})\Z"), first
+        )
+    date = "tag:yaml.org,2002:timestamp"
+    Loader.add_implicit_resolver(date, Loader.timestamp_regexp, list("0123456789"))
+    Loader.add_constructor(date, Loader.construct_date)
+    return Loader
+
+
+def _check_expansion(root: "Node") -> None:
+    """Raise _Unreadable where aliases repeat more than MAX_CHARACTERS, or one holds itself.
+
+    Each node is measured once, so that this takes time linear in the length of the block.
+    """
+    import yaml
+
+    sizes: dict[int, int] = {}  # characters by id of the node; 0 until it is measured
+
+    def measure(node: "Node") -> int:
+        line = node.start_mark.line + 2
+        if id(node) not in sizes:
+            sizes[id(node)] = 0
+            children = node.value
+            if isinstance(node, yaml.MappingNode):
+                children = [part for pair in node.value for part in pair]
+            whole = (
+                len(node.value)
+                if isinstance(node, yaml.ScalarNode)
+                else sum(map(measure, children))
+            )
+            if whole > MAX_CHARACTERS:
+                raise _Unreadable(f"line {line}: aliases repeat over {MAX_CHARACTERS:,} characters")
+            sizes[id(node)] = 1 + whole
+        elif not sizes[id(node)]:
+            raise _Unreadable(f"line {line}: an alias stands within its own value")
+        return sizes[id(node)]
+
+    measure(root)

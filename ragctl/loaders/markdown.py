@@ -1,25 +1,36 @@
-"""Markdown: the raw text, its headings, and the front matter.
+"""Markdown: the text of the file, its headings, and its front matter as metadata.
 
-The text stays as it is in the file, front matter included: offsets and line numbers are the
-file's, and nothing that a search could find is lost.
+Front matter is replaced with as many blanks, so that offsets and line numbers stay those of the
+file.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ragctl.loaders.decode import decode
-from ragctl.loaders.front_matter import front_matter
+from ragctl.loaders.front_matter import read_front_matter
 from ragctl.loaders.markdown_headings import find_headings
-from ragctl.loaders.options import LoadOptions, read
+from ragctl.loaders.options import LoadOptions, read_bytes
 from ragctl.records import Document
+
+_NOT_LINE_END = re.compile(r"[^\n]")
 
 
 def load_markdown(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
-    text, warnings = decode(read(path, options), options.encoding)
-    meta, start = front_matter(text)
-    headings = tuple(find_headings(text, start))
-    named = meta.pop("title", None)
-    title = named if isinstance(named, str) and named else None
-    if title is None:
-        title = next((heading.title for heading in headings if heading.level == 1), None)
-    yield Document(source, text, "markdown", title, headings, meta=meta, warnings=warnings)
+    """Yield the document of a Markdown file.
+
+    Its title is that of the front matter, else the first heading of level 1.
+    """
+    text, warnings = decode(read_bytes(path, options), options.encoding)
+    front = read_front_matter(text)
+    headings = tuple(find_headings(text, front.end))
+    yield Document(
+        source,
+        _NOT_LINE_END.sub(" ", text[: front.end]) + text[front.end :],
+        "markdown",
+        front.title or next((heading.title for heading in headings if heading.level == 1), None),
+        headings,
+        meta=front.meta,
+        warnings=warnings + front.warnings,
+    )

@@ -1,7 +1,7 @@
-"""One row per format: its name, the version of its loader, and the function.
+"""The formats that ragctl reads: one row of FORMATS each.
 
-A version goes up when the loader's text for some file changes: it is part of the document's
-recipe, and the documents of that format are then read again.
+To add a format, write its loader in a file of this package and add its row here; nothing else
+lists formats.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,119 +23,142 @@ from ragctl.loaders.rst import load_rst
 from ragctl.loaders.table import load_table
 from ragctl.records import Document, Json
 
+Load = Callable[[Path, str, LoadOptions], Iterator[Document | DocumentError]]
+"""Yields the documents of a file, given its path, its source and the user's settings.
+
+Raises DocumentError for a file that cannot be read as a whole, and OSError; a record that cannot
+be read is yielded as a DocumentError. Messages leave out the source.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """`load` raises DocumentError and OSError; `engines` are the packages that decide the text,
-    `settings` the options that do. `lines`: the text's lines are the file's own. `many`: a
-    file holds any number of documents.
+    """A format of files, which are known by their suffix or, without one, by their name.
+
+    `version` goes up when `load` gives another text for some file: it is part of the documents'
+    recipe, so that they are read again. So are the versions of `engines`, the installed packages
+    that decide the text, and the values of `settings`, the fields of LoadOptions that do.
     """
 
     name: str
     version: int
-    load: Callable[[Path, str, LoadOptions], Iterator[Document | DocumentError]]
+    load: Load
+    suffixes: tuple[str, ...]  # lower case, with the dot
+    file_names: tuple[str, ...] = ()  # lower case
     engines: tuple[str, ...] = ()
     settings: tuple[str, ...] = ("encoding",)
-    lines: bool = False
-    many: bool = False
+    keeps_lines: bool = False  # line numbers of the text are those of the file
+    many_documents: bool = False  # a file holds any number of documents
 
 
-_TEXT = Format("text", 1, load_text, lines=True)
-_CODE = Format("code", 1, load_code, lines=True)
-_MARKDOWN = Format("markdown", 1, load_markdown, lines=True)
-_HTML = Format("html", 1, load_html, ("lxml",))
-_TABLE = Format("table", 1, load_table)
-_JSONL = Format(
-    "jsonl", 1, load_jsonl, (), ("encoding", "jsonl_text", "jsonl_id", "jsonl_metadata"), many=True
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+FORMATS = (
+    Format(
+        "text",
+        1,
+        load_text,
+        suffixes=_words(".txt .text .log .adoc .org .tex"),
+        file_names=_words(
+            """readme license licence copying notice authors contributors changelog changes
+            history news todo install contributing copyright thanks credits faq maintainers"""
+        ),
+        keeps_lines=True,
+    ),
+    Format(
+        "markdown",
+        2,
+        load_markdown,
+        suffixes=_words(".md .markdown .mdx .qmd"),
+        keeps_lines=True,
+    ),
+    Format("rst", 1, load_rst, suffixes=(".rst",), keeps_lines=True),
+    Format("html", 1, load_html, suffixes=_words(".html .htm .xhtml"), engines=("lxml",)),
+    Format("pdf", 1, load_pdf, suffixes=(".pdf",), engines=("pypdfium2", "pypdf"), settings=()),
+    Format("docx", 1, load_docx, suffixes=(".docx",), engines=("python-docx",), settings=()),
+    Format("table", 1, load_table, suffixes=_words(".csv .tsv")),
+    Format(
+        "jsonl",
+        1,
+        load_jsonl,
+        suffixes=_words(".jsonl .ndjson"),
+        settings=("encoding", "jsonl_text", "jsonl_id", "jsonl_metadata"),
+        many_documents=True,
+    ),
+    Format("notebook", 1, load_notebook, suffixes=(".ipynb",)),
+    Format(
+        "code",
+        1,
+        load_code,
+        suffixes=_words(
+            """.py .pyi .js .mjs .cjs .jsx .ts .tsx .go .rs .java .c .h .cpp .hpp .cc .cs .rb .php
+            .sh .bash .ps1 .sql .toml .yaml .yml .ini .cfg .conf .properties .kt .swift .scala .lua
+            .pl .r .jl .dart .ex .exs .erl .hs .clj .proto .graphql .tf .cmake .mk .css .scss
+            .vue"""
+        ),
+        file_names=_words("makefile dockerfile containerfile jenkinsfile rakefile gemfile"),
+        keeps_lines=True,
+    ),
 )
-
-FORMATS: dict[str, Format] = {
-    **dict.fromkeys((".txt", ".text", ".log", ".adoc", ".org", ".tex"), _TEXT),
-    **dict.fromkeys((".md", ".markdown", ".mdx", ".qmd"), _MARKDOWN),
-    ".rst": Format("rst", 1, load_rst, lines=True),
-    **dict.fromkeys((".html", ".htm", ".xhtml"), _HTML),
-    ".pdf": Format("pdf", 1, load_pdf, ("pypdfium2", "pypdf"), ()),
-    ".docx": Format("docx", 1, load_docx, ("python-docx",), ()),
-    **dict.fromkeys((".csv", ".tsv"), _TABLE),
-    **dict.fromkeys((".jsonl", ".ndjson"), _JSONL),
-    ".ipynb": Format("notebook", 1, load_notebook),
-    **dict.fromkeys(
-        (
-            *(".py", ".pyi", ".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".go", ".rs", ".java"),
-            *(".c", ".h", ".cpp", ".hpp", ".cc", ".cs", ".rb", ".php", ".sh", ".bash", ".ps1"),
-            *(".sql", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".conf", ".properties", ".kt"),
-            *(".swift", ".scala", ".lua", ".pl", ".r", ".jl", ".dart", ".ex", ".exs", ".erl"),
-            *(".hs", ".clj", ".proto", ".graphql", ".tf", ".cmake", ".mk", ".css", ".scss", ".vue"),
-        ),
-        _CODE,
-    ),
-}
-# Files without a suffix, by name in lower case.
-_NAMES: dict[str, Format] = {
-    **dict.fromkeys(
-        (
-            *("readme", "license", "licence", "copying", "notice", "authors", "contributors"),
-            *("changelog", "changes", "history", "news", "todo", "install", "contributing"),
-            *("copyright", "thanks", "credits", "faq", "maintainers"),
-        ),
-        _TEXT,
-    ),
-    **dict.fromkeys(
-        ("makefile", "dockerfile", "containerfile", "jenkinsfile", "rakefile", "gemfile"), _CODE
-    ),
-}
+_BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
+_BY_FILE_NAME = {name: each for each in FORMATS for name in each.file_names}
 
 
 def format_of(name: str) -> Format | None:
-    """The format of a file by its name or source; None if no loader knows it."""
+    """Return the format of a file by its name, path or source; None if it has none."""
     file = name[name.rfind("/") + 1 :].lower()
     dot = file.rfind(".")
-    return FORMATS.get(file[dot:]) if dot > 0 else _NAMES.get(file)
+    return _BY_SUFFIX.get(file[dot:]) if dot > 0 else _BY_FILE_NAME.get(file)
 
 
 def load(
     path: Path, source: str, options: LoadOptions | None = None
 ) -> Iterator[Document | DocumentError]:
-    """The documents of one file, as they are read; failures are yielded, not raised.
+    """Yield the documents of one file as they are read; failures are yielded, not raised.
 
     A DocumentError's message begins with the source. A file with one may hold documents that
-    were not read: what is stored of it must then not be removed as gone. Parsers may raise
-    other errors, hang or crash on hostile files: run this in a `ragctl.workers.Pool`.
+    were not read, so what is stored of it must not be removed as gone. Parsers may raise other
+    errors, hang or crash on hostile files: run this in a `ragctl.workers.Pool`.
     """
-    found = format_of(source)
+    form = format_of(source)
     try:
-        if found is None:
+        if form is None:
             raise DocumentError("is of no format that can be read")
-        for item in found.load(path, source, options or LoadOptions()):
-            yield _named(source, item) if isinstance(item, DocumentError) else item
+        for item in form.load(path, source, options or LoadOptions()):
+            yield _with_source(source, item) if isinstance(item, DocumentError) else item
     except DocumentError as error:
-        yield _named(source, error)
+        yield _with_source(source, error)
     except OSError as error:
-        yield _named(source, DocumentError(f"cannot be read: {error.strerror or error}"))
+        yield _with_source(source, DocumentError(f"cannot be read: {error.strerror or error}"))
 
 
-def _named(source: str, error: DocumentError) -> DocumentError:
+def _with_source(source: str, error: DocumentError) -> DocumentError:
     return DocumentError(f"{source}: {error}")
 
 
 def load_job(job: tuple[Path, str, LoadOptions]) -> Iterator[Document | DocumentError]:
-    """`load` as a job of `ragctl.workers.Pool.stream`."""
+    """Run `load` as a job of `ragctl.workers.Pool.stream`."""
     return load(*job)
 
 
 def recipe(source: str, options: LoadOptions) -> dict[str, Json]:
-    """What decides the text of a file's documents, beside its bytes; {} if nothing can read it."""
-    found = format_of(source)
-    if found is None:
+    """Return what decides the text of a file's documents, apart from its bytes.
+
+    {} for a file of no known format.
+    """
+    form = format_of(source)
+    if form is None:
         return {}
     settings: dict[str, Json] = {}
-    for name in found.settings:
+    for name in form.settings:
         value = getattr(options, name)
         settings[name] = list(value) if isinstance(value, tuple) else value
-    engines: dict[str, Json] = {name: _version(name) for name in found.engines}
-    return {"format": found.name, "version": found.version, "engines": engines, **settings}
+    engines: dict[str, Json] = {name: _package_version(name) for name in form.engines}
+    return {"format": form.name, "version": form.version, "engines": engines, **settings}
 
 
 @cache
-def _version(package: str) -> str:
+def _package_version(package: str) -> str:
     return metadata.version(package)

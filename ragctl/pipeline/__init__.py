@@ -11,7 +11,6 @@ from ragctl.pipeline.keys import CHUNK_SIZE, COLLECTION, MODEL, OVERLAP, PRUNE_L
 if TYPE_CHECKING:
     from ragctl.pipeline.file import from_flags, read_pipeline
     from ragctl.pipeline.pipeline import (
-        PDF_PASSWORD,
         Budget,
         Embedding,
         Parsing,
@@ -27,7 +26,6 @@ __all__ = [
     "COLLECTION",
     "MODEL",
     "OVERLAP",
-    "PDF_PASSWORD",
     "PRUNE_LIMIT",
     "Budget",
     "Embedding",

@@ -21,18 +21,18 @@ class Flags(ConfigSource):
     def __init__(self) -> None:
         super().__init__("the flags")
 
-    def under(self, *path: str | int) -> ConfigSource:
+    def child(self, *path: str | int) -> ConfigSource:
         return self
 
-    def spot(self, path: KeyPath) -> str:
+    def location(self, path: KeyPath) -> str:
         key = by_path().get(tuple(step for step in path if isinstance(step, str)))
         return (key and key.flag) or self.name
 
-    def place(self, path: KeyPath) -> str:
-        return self.spot(path)
+    def table_location(self, path: KeyPath) -> str:
+        return self.location(path)
 
-    def subject(self, path: KeyPath) -> str:
-        return self.spot(path)
+    def describe_key(self, path: KeyPath) -> str:
+        return self.location(path)
 
 
 class Overlaid(ConfigSource):
@@ -43,17 +43,17 @@ class Overlaid(ConfigSource):
         self._file = file
         self._over = over
 
-    def under(self, *path: str | int) -> ConfigSource:
-        return self._file.under(*path)
+    def child(self, *path: str | int) -> ConfigSource:
+        return self._file.child(*path)
 
-    def spot(self, path: KeyPath) -> str:
-        return self._of(path).spot(path)
+    def location(self, path: KeyPath) -> str:
+        return self._of(path).location(path)
 
-    def place(self, path: KeyPath) -> str:
-        return self._of(path).place(path)
+    def table_location(self, path: KeyPath) -> str:
+        return self._of(path).table_location(path)
 
-    def subject(self, path: KeyPath) -> str:
-        return self._of(path).subject(path)
+    def describe_key(self, path: KeyPath) -> str:
+        return self._of(path).describe_key(path)
 
     def _of(self, path: KeyPath) -> ConfigSource:
         value: Any = self._over

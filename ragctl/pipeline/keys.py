@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
+from ragctl import environment
 from ragctl.collection.settings import FIELD_TYPES, QUANTIZATIONS
 from ragctl.records import Json
 
@@ -207,7 +208,7 @@ KEYS = (
         "store",
         "address",
         "a folder for embedded collections, or http://host:6333 of a Qdrant server",
-        otherwise="$RAGCTL_HOME, else this user's data folder",
+        otherwise=f"${environment.HOME.name}, else this user's data folder",
         flag="--store",
     ),
     KeySpec("env_file", "path", "a .env file with further variables"),

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from ragctl.catalog import BackendConfig, Catalog, RerankerRow, builtin
+from ragctl.catalog import BackendConfig, Catalog, RerankerRow
 from ragctl.catalog.strict import ConfigSource
+from ragctl.embedding.catalogs import package_catalog
+from ragctl.environment import HOME
 from ragctl.errors import UsageError
 from ragctl.pipeline.keys import COLLECTION, PRUNE_LIMIT, key_at
 from ragctl.records import Json
-
-PDF_PASSWORD = "RAGCTL_PDF_PASSWORD"  # noqa: S105 - the variable, not the password
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class Pipeline:
     parsing: Parsing = field(default_factory=Parsing)
     pdf_password: str | None = field(default=None, repr=False)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    catalog: Catalog = field(default_factory=builtin, repr=False, compare=False)
+    catalog: Catalog = field(default_factory=package_catalog, repr=False, compare=False)
     rerankers: Mapping[str, RerankerRow] | None = field(default=None, repr=False, compare=False)
     origin: ConfigSource = field(default=ConfigSource("the pipeline"), repr=False, compare=False)
 
@@ -165,13 +165,12 @@ class Pipeline:
 
         For what shows only beside a collection, a model or the documents.
         """
-        return UsageError(f"{self.origin.spot(tuple(dotted.split('.')))}: {sentence}")
+        return UsageError(f"{self.origin.location(tuple(dotted.split('.')))}: {sentence}")
 
 
 def default_store(environ: Mapping[str, str]) -> str:
     """RAGCTL_HOME, else the platform's folder for a user's application data."""
-    home = environ.get("RAGCTL_HOME")
-    if home:
+    if home := HOME.value(environ):
         return home
     from platformdirs import user_data_path
 

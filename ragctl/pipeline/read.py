@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, of_user, rerankers
+from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, rerankers
 from ragctl.catalog.backend_config import address
 from ragctl.catalog.strict import ConfigSource, Table
+from ragctl.embedding.catalogs import user_catalog
+from ragctl.environment import PDF_PASSWORD
 from ragctl.errors import UsageError
 from ragctl.pipeline.globs import split
 from ragctl.pipeline.keys import CHOICE, EMBEDDING, KEYS, OVERLAP, SOURCE, KeySpec, key_at, names
 from ragctl.pipeline.pipeline import (
-    PDF_PASSWORD,
     Budget,
     Embedding,
     Parsing,
@@ -46,12 +47,12 @@ def read(
         environ = checked(top, "env_file", with_env_file, environ, Path(file))
     reader = Reader(base, environ, variables)
     told = reader.read(top, KEYS)
-    catalog = of_user(
+    catalog = user_catalog(
         environ,
         Layer(
-            origin.under("models"),
+            origin.child("models"),
             told["models"] or {},
-            origin.under("backends"),
+            origin.child("backends"),
             told["backends"] or {},
         ),
     )
@@ -75,10 +76,10 @@ def read(
         budget=Budget(**told["budget"]),
         reporting=_reporting(top, told["report"]),
         parsing=_parsing(top, told["parsing"]),
-        pdf_password=environ.get(PDF_PASSWORD),
+        pdf_password=PDF_PASSWORD.value(environ) or None,
         environ=environ,
         catalog=catalog,
-        rerankers=rerankers(environ, told["rerankers"], origin.under("rerankers"))
+        rerankers=rerankers(environ, told["rerankers"], origin.child("rerankers"))
         if told["rerankers"]
         else None,
         origin=origin,
@@ -203,9 +204,9 @@ def _check_chunks(top: Table, told: dict[str, Any]) -> None:
 
 def _check_languages(top: Table, languages: tuple[str, ...]) -> None:
     if languages:
-        from ragctl.lexical.bm25 import SparseConfig
+        from ragctl.lexical.bm25 import Bm25Config
 
-        checked(top.table("bm25", None), "languages", SparseConfig, languages)
+        checked(top.table("bm25", None), "languages", Bm25Config, languages)
 
 
 def _check_encoding(table: Table, name: str | None) -> None:

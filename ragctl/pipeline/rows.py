@@ -3,9 +3,10 @@
 `tests/test_schema.py` holds them against the readers' own lists and the package's rows.
 """
 
-from ragctl.catalog.backend_table import ENCODINGS, FIELDS, PROMPTS, TRUNCATIONS, WIRES
+from ragctl.catalog.backend_table import ENCODINGS, FIELDS, PROMPTS, TRUNCATIONS
 from ragctl.catalog.model_table import DISTANCES, POOLINGS
 from ragctl.catalog.reranker_table import RERANK_WIRES
+from ragctl.embedding.wire_registry import WIRES
 from ragctl.pipeline.keys import RATES, RUNTIME
 from ragctl.records import Json
 
@@ -89,7 +90,7 @@ SERVED: dict[str, Schema] = {
 }
 
 BACKEND: dict[str, Schema] = {
-    "wire": _said(_one_of(WIRES), "the protocol it speaks"),
+    "wire": _said(_one_of(WIRES.names), "the protocol it speaks"),
     "base_url": _said(TEXT, "its address"),
     "keys": _said(TEXTS, "environment variables that may hold its key"),
     "key_required": SWITCH,

@@ -1,6 +1,6 @@
-"""How a run tells what happened, to what watches it: a report file, metrics, a call.
+"""Publishes how a run ended: a report file, a metrics file, a webhook.
 
-None of them changes how the run ended: what cannot be told is one warning.
+A failure to publish does not change how the run ended: it is a warning.
 """
 
 from collections.abc import Callable
@@ -9,29 +9,29 @@ from ragctl.files import replace_file
 from ragctl.pipeline import Reporting
 from ragctl.reporting.outcome import RunOutcome
 
-__all__ = ["RunOutcome", "tell"]
+__all__ = ["RunOutcome", "publish"]
 
 
-def tell(outcome: RunOutcome, reporting: Reporting, warn: Callable[[str], None]) -> None:
-    """Write the files and make the call that are asked for; `warn` of each that fails."""
+def publish(outcome: RunOutcome, reporting: Reporting, warn: Callable[[str], None]) -> None:
+    """Write the files and call the webhook that `reporting` sets; `warn` of each failure."""
     if reporting.report_file is not None:
         try:
-            replace_file(reporting.report_file, outcome.document())
+            replace_file(reporting.report_file, outcome.report_json())
         except OSError as error:
             warn(f"the report was not written: {reporting.report_file}: {error.strerror or error}")
     if reporting.metrics_file is not None:
-        from ragctl.reporting import metrics
+        from ragctl.reporting.metrics import write_metrics
 
         try:
-            metrics.write(reporting.metrics_file, outcome)
+            write_metrics(reporting.metrics_file, outcome)
         except OSError as error:
             path = reporting.metrics_file
             warn(f"the metrics were not written: {path}: {error.strerror or error}")
     url = reporting.on_success if outcome.succeeded else reporting.on_failure
     if url is not None:
-        from ragctl.notify import webhook
+        from ragctl.notify import send
 
-        reason = webhook.call(url, outcome.message())
+        reason = send(url, outcome.webhook_json())
         if reason is not None:
             name = "on_success" if outcome.succeeded else "on_failure"
             warn(f"the call to {name} failed: {reason}")

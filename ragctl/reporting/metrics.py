@@ -1,4 +1,4 @@
-"""A run in Prometheus' text format, for the textfile collector of node_exporter."""
+"""Metrics of a run in Prometheus' text format, for node_exporter's textfile collector."""
 
 import math
 from collections.abc import Iterable
@@ -11,25 +11,24 @@ from ragctl.reporting.outcome import RunOutcome
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-_SUCCEEDED = "ragctl_run_success_timestamp_seconds"
-_READABLE = 0o644  # node_exporter is another user
-_LARGEST = 1 << 20  # bytes of an old file that are looked at
+LAST_SUCCESS = "ragctl_run_success_timestamp_seconds"
+FILE_MODE = 0o644  # node_exporter runs as another user
+MAX_OLD_FILE_BYTES = 1 << 20  # of the replaced file, searched for the last success
 
 
-def write(path: Path, outcome: RunOutcome) -> None:
-    """Replace the file by this run's metrics, in one step. Raises OSError.
+def write_metrics(path: Path, outcome: RunOutcome) -> None:
+    """Replace the file with this run's metrics atomically. Raises OSError.
 
-    When the run before this one succeeded and this one failed, the time of that
-    success is kept: it is read from the file that is replaced.
+    If this run failed, the time of the last success is copied from the file that is replaced.
     """
     from prometheus_client import generate_latest
 
     collection = _label(outcome.collection)
-    succeeded = outcome.ended if outcome.succeeded else _last_success(path, collection)
-    replace_file(path, generate_latest(_registry(outcome, collection, succeeded)), _READABLE)
+    last_success = outcome.ended if outcome.succeeded else _last_success(path, collection)
+    replace_file(path, generate_latest(_registry(outcome, collection, last_success)), FILE_MODE)
 
 
-def _registry(outcome: RunOutcome, collection: str, succeeded: float) -> "CollectorRegistry":
+def _registry(outcome: RunOutcome, collection: str, last_success: float) -> "CollectorRegistry":
     from prometheus_client import CollectorRegistry, Gauge
 
     registry = CollectorRegistry()
@@ -45,7 +44,7 @@ def _registry(outcome: RunOutcome, collection: str, succeeded: float) -> "Collec
     body = cast("dict[str, Any]", outcome.to_json())
     backends = body["backends"]
     single("ragctl_run_timestamp_seconds", "When the last run ended.", outcome.ended)
-    single(_SUCCEEDED, "When the last run that exited with 0 ended; 0: none yet.", succeeded)
+    single(LAST_SUCCESS, "When the last run that exited with 0 ended; 0: none yet.", last_success)
     single("ragctl_run_success", "1 if the last run exited with 0.", float(outcome.succeeded))
     single("ragctl_run_exit_code", "Exit code of the last run.", outcome.exit_code)
     single("ragctl_run_duration_seconds", "How long the last run took.", outcome.seconds)
@@ -70,12 +69,12 @@ def _registry(outcome: RunOutcome, collection: str, succeeded: float) -> "Collec
     return registry
 
 
-def _sums(accounts: list[dict[str, Any]], key: str) -> Iterable[tuple[str, float]]:
-    """A figure by backend; one that serves a model at two addresses has two accounts."""
+def _sums(backends: list[dict[str, Any]], key: str) -> Iterable[tuple[str, float]]:
+    """Sum a figure by backend name: one used at two addresses has two entries."""
     sums: dict[str, float] = {}
-    for account in accounts:
-        if account[key] is not None:
-            sums[account["backend"]] = sums.get(account["backend"], 0) + account[key]
+    for backend in backends:
+        if backend[key] is not None:
+            sums[backend["backend"]] = sums.get(backend["backend"], 0) + backend[key]
     return sums.items()
 
 
@@ -84,17 +83,17 @@ def _label(text: str) -> str:
 
 
 def _last_success(path: Path, collection: str) -> float:
-    """When a run last succeeded, as the old file says; 0 where it does not."""
+    """Return when a run last succeeded according to the old file, in seconds since 1970; else 0."""
     from prometheus_client.parser import text_string_to_metric_families
 
     try:
         with path.open("rb") as file:
-            old = file.read(_LARGEST).decode("utf-8", "replace")
+            old = file.read(MAX_OLD_FILE_BYTES).decode("utf-8", "replace")
     except OSError:
         return 0.0
-    # Only the line that counts: whatever else is in the file cannot spoil it.
+    # Parse the one line that matters: errors elsewhere in the file do no harm.
     for line in old.split("\n"):
-        if not line.startswith(_SUCCEEDED):
+        if not line.startswith(LAST_SUCCESS):
             continue
         try:
             samples = [s for f in text_string_to_metric_families(line + "\n") for s in f.samples]

@@ -1,4 +1,4 @@
-"""How a run ended, whether or not it came far enough to have a report."""
+"""How a run ended, with its report if it got that far."""
 
 import json
 import platform
@@ -8,15 +8,22 @@ from datetime import UTC, datetime
 from ragctl.index.report import Report
 from ragctl.records import Json
 
-_CALLED = 100  # failures and warnings that a call takes along; receivers limit what they read
+MAX_WEBHOOK_ITEMS = 100  # failures, and warnings; receivers limit the size of a message
 
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """`started` is in seconds since 1970; `error` the line that an ended run ended with.
+    """How a run ended.
 
-    Without a `report` the run ended before it knew anything: its store was down, or
-    another run held the collection.
+    Attributes:
+        collection: The name of the collection.
+        started: Seconds since 1970.
+        seconds: How long the run took.
+        exit_code: As in the README's table.
+        error: The message, if the run failed.
+        report: What the run did; None if it ended before it had a report, because the store
+            was down or another run held the collection.
+        host: The name of this machine.
     """
 
     collection: str
@@ -29,14 +36,16 @@ class RunOutcome:
 
     @property
     def succeeded(self) -> bool:
+        """Whether the run exited with 0."""
         return self.exit_code == 0
 
     @property
     def ended(self) -> float:
+        """The end of the run, in seconds since 1970."""
         return self.started + self.seconds
 
     def to_json(self) -> dict[str, Json]:
-        """The JSON report; `report.schema.json` says what each key is. All keys, always."""
+        """Return the JSON report, always with all keys; `report.schema.json` describes each."""
         report = self.report or Report(self.collection, {})
         body = report.to_json()
         return {
@@ -50,16 +59,16 @@ class RunOutcome:
             "error": self.error,
         }
 
-    def document(self) -> bytes:
-        """The JSON report as a file's content."""
+    def report_json(self) -> bytes:
+        """Return the content of a report file: the JSON report."""
         text = json.dumps(self.to_json(), ensure_ascii=False, indent=2)
         return text.encode("utf-8", "replace") + b"\n"
 
-    def message(self) -> bytes:
-        """The JSON report as the body of a call: of failures and warnings the first 100."""
+    def webhook_json(self) -> bytes:
+        """Return the body for a webhook: the report with the first 100 failures and warnings."""
         body = self.to_json()
         for key in ("failures", "warnings"):
             listed = body[key]
             assert isinstance(listed, list)
-            body[key] = listed[:_CALLED]
+            body[key] = listed[:MAX_WEBHOOK_ITEMS]
         return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")

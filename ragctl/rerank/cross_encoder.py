@@ -10,6 +10,7 @@ import numpy as np
 
 from ragctl.errors import BackendError, UsageError
 from ragctl.installation import install_command
+from ragctl.text import describe_exception
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder as Model
@@ -50,7 +51,7 @@ class CrossEncoder:
                     convert_to_numpy=True,
                 )
             except Exception as error:  # a repository's own code may raise anything
-                raise BackendError(f"{self._name} failed: {_line(error)}") from error
+                raise BackendError(f"{self._name} failed: {describe_exception(error)}") from error
         scores = np.asarray(found, dtype=np.float64)
         if scores.shape != (len(passages),):
             raise BackendError(
@@ -68,12 +69,9 @@ class CrossEncoder:
         try:
             return Model(str(folder) if local else self._name, local_files_only=local)
         except Exception as error:  # as above
-            raise BackendError(f"{self._name} cannot be loaded: {_line(error)}") from error
+            raise BackendError(
+                f"{self._name} cannot be loaded: {describe_exception(error)}"
+            ) from error
 
     def close(self) -> None:
         self._model = None
-
-
-def _line(error: BaseException) -> str:
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__

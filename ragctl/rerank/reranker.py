@@ -17,11 +17,11 @@ from ragctl.catalog import RerankerRow, reranker, rerankers
 from ragctl.catalog.backend_config import address
 from ragctl.collection.points import embedded_text
 from ragctl.embedding import Patience, Usage
-from ragctl.embedding.base import Answer, Request, Vectors, Wire
-from ragctl.embedding.connect import warn_of_plain_http
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Vectors
 from ragctl.errors import UsageError
-from ragctl.hosts.keys import Environment, find
-from ragctl.hosts.rate_limits import Limited, Limiter, of_key
+from ragctl.hosts.addresses import warn_of_plain_http
+from ragctl.hosts.keys import Environment, find_key
+from ragctl.hosts.rate_limits import Limited, Limiter, shared_limiter
 from ragctl.hosts.retry import Retrying
 from ragctl.records import Hit
 
@@ -40,7 +40,7 @@ class Judge(Protocol):
 class Reranker:
     """Judges passages for a question. Threads may share it; close it."""
 
-    def __init__(self, name: str, judge: Judge, wire: Wire, usage: Usage) -> None:
+    def __init__(self, name: str, judge: Judge, wire: EmbeddingService, usage: Usage) -> None:
         self.name = name
         self.usage = usage
         self._judge = judge
@@ -55,7 +55,7 @@ class Reranker:
         scores: list[float] = []
         while len(scores) < len(passages):
             some = passages[len(scores) : len(scores) + self._judge.most]
-            request = Request("query", (question, *some), threading.Event())
+            request = EmbeddingRequest("query", (question, *some), threading.Event())
             scores += self._wire.call(request).vectors[:, 0].tolist()
         return scores
 
@@ -75,10 +75,10 @@ class _Scoring:
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         question, *passages = request.texts
         scores, billed = self._judge.scores(question, passages)
-        return Answer(cast(Vectors, np.asarray(scores, dtype=np.float64)[:, None]), billed)
+        return Embeddings(cast(Vectors, np.asarray(scores, dtype=np.float64)[:, None]), billed)
 
     def close(self) -> None:
         self._judge.close()
@@ -151,10 +151,10 @@ def _over_http(
     environ: Mapping[str, str],
     patience: Patience,
 ) -> Reranker:
-    from ragctl.hosts.http import Api
+    from ragctl.hosts.http import HostClient
     from ragctl.rerank.wires import REST
 
-    key = find(row, Environment(environ))
+    key = find_key(row, Environment(environ))
     url = address((base_url or row.base_url or "").rstrip("/").removesuffix("/rerank"))
     if row.wire == "voyage":
         from ragctl.embedding.wires.voyage import Voyage
@@ -163,16 +163,16 @@ def _over_http(
     warn_of_plain_http(url, key)
     usage = Usage(row.name, model=model or "")
     protocol = REST[row.wire]
-    api = Api(
+    client = HostClient(
         url,
         key,
-        words=protocol.words,
+        error_rules=protocol.error_rules,
         usage=usage,
         patience=patience,
         connections=row.concurrency,
         key_variable=row.keys[0] if row.keys else None,
     )
-    judge = protocol(api, row, model)
-    limiter: Limiter = of_key(urlsplit(url).netloc, key, row.rates, row.concurrency)
+    judge = protocol(client, row, model)
+    limiter: Limiter = shared_limiter(urlsplit(url).netloc, key, row.rates, row.concurrency)
     wire = Retrying(Limited(_Scoring(judge), limiter, usage, patience.total), patience)
     return Reranker(_named(row, model), judge, wire, usage)

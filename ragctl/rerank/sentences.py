@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ragctl.catalog import builtin
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.lexical.builtin import embed
 
 _ENDS = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")
@@ -26,7 +26,7 @@ class Sentences:
 
     def scores(self, question: str, passages: Sequence[str]) -> tuple[list[float], int]:
         """The cosine of the best sentence, and a fifth of 1 / (2 + rank). Nothing is billed."""
-        dim = builtin().model("builtin").dim
+        dim = package_catalog().model("builtin").dim
         asked = embed([question], dim)[0]
         scores = []
         for rank, passage in enumerate(passages):

@@ -12,22 +12,24 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from ragctl.catalog import RerankerRow
-from ragctl.embedding.answers import table
 from ragctl.errors import BackendError
-from ragctl.hosts.http import Api, Words
+from ragctl.hosts.http import HostClient
+from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
 
 class RerankWire:
     """One protocol. `scores` are in the order of the passages, each one there and finite."""
 
-    words: ClassVar[Words] = Words(fatal=frozenset({"AUTHZ_INSUFFICIENT_BALANCE"}))
+    error_rules: ClassVar[ErrorRules] = ErrorRules(
+        fatal_codes=frozenset({"AUTHZ_INSUFFICIENT_BALANCE"})
+    )
     listed: ClassVar[str] = "results"
     score: ClassVar[str] = "relevance_score"
     top: ClassVar[str] = "top_n"
 
-    def __init__(self, api: Api, row: RerankerRow, model: str | None) -> None:
-        self._api = api
+    def __init__(self, client: HostClient, row: RerankerRow, model: str | None) -> None:
+        self._client = client
         self._row = row
         self._model = model
 
@@ -45,20 +47,20 @@ class RerankWire:
         }
 
     def scores(self, question: str, passages: Sequence[str]) -> tuple[list[float], int]:
-        """The scores, and the tokens billed (0: not said). Raises as Api.post does."""
-        answer = self._api.post("/rerank", self.body(question, passages))
+        """The scores, and the tokens billed (0: not said). Raises as HostClient.post does."""
+        answer = self._client.post("/rerank", self.body(question, passages))
         items, billed = self.read(answer)
         return self._checked(items, len(passages)), billed
 
     def read(self, answer: object) -> tuple[object, int]:
         """What should be the list of scores, and the tokens billed."""
-        found = table(answer, self._api.host)
+        found = json_object(answer, self._client.host)
         usage = found.get("usage")
         tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
         return found.get(self.listed), tokens if type(tokens) is int and tokens > 0 else 0
 
     def _checked(self, items: object, count: int) -> list[float]:
-        host = self._api.host
+        host = self._client.host
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise BackendError(f"{host} answered no list of scores")
         if len(items) != count:
@@ -80,7 +82,7 @@ class RerankWire:
         return [found[index] for index in range(count)]
 
     def close(self) -> None:
-        self._api.close()
+        self._client.close()
 
 
 class Jina(RerankWire):
@@ -105,8 +107,8 @@ class Tei(RerankWire):
 
     score = "score"
 
-    def __init__(self, api: Api, row: RerankerRow, model: str | None) -> None:
-        super().__init__(api, row, model)
+    def __init__(self, client: HostClient, row: RerankerRow, model: str | None) -> None:
+        super().__init__(client, row, model)
         self._lock = threading.Lock()
         self._most: int | None = None
 
@@ -122,8 +124,8 @@ class Tei(RerankWire):
         return found, 0
 
     def _asked(self) -> int:
-        host = self._api.host
-        found = table(self._api.get("/info"), host)
+        host = self._client.host
+        found = json_object(self._client.get("/info"), host)
         kind = found.get("model_type")
         if not isinstance(kind, dict) or "reranker" not in kind:
             names = ", ".join(map(str, kind)) if isinstance(kind, dict) else str(kind)

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from ragctl.environment import XDG_CONFIG_HOME
 from ragctl.errors import UsageError
 from ragctl.schedule.job import ScheduledJob
 from ragctl.schedule.when import When
@@ -72,7 +73,7 @@ def _quoted(word: str) -> str:
 
 def folder(environ: Mapping[str, str]) -> Path:
     """Where a user's own units are."""
-    config = environ.get("XDG_CONFIG_HOME") or ""
+    config = XDG_CONFIG_HOME.value(environ)
     base = Path(config) if config.startswith("/") else Path.home() / ".config"
     return base / "systemd" / "user"
 

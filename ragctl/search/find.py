@@ -18,7 +18,7 @@ from ragctl.rerank.reranker import Reranker, reranked
 from ragctl.search.context import add_context
 from ragctl.search.group import count_documents, group_by_document
 from ragctl.search.options import MAX_HITS, SearchOptions
-from ragctl.search.query import build_query, hit_from_point, sparse_encoder, sparse_vector
+from ragctl.search.query import bm25_encoder, build_query, hit_from_point, sparse_vector
 from ragctl.stores.base import Collection
 
 SearchOutcome: TypeAlias = list[Hit] | UsageError | DocumentError
@@ -99,7 +99,7 @@ class _Batch:
             self._dense = self._embed(embedder)
         self._encoder = None
         if options.mode != "dense" and len(self._errors) < len(texts):
-            self._encoder = sparse_encoder(collection)
+            self._encoder = bm25_encoder(collection)
 
     def _embed(self, embedder: Embedder) -> dict[int, Vector]:
         numbers = [number for number in range(len(self._texts)) if number not in self._errors]

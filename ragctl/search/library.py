@@ -16,9 +16,10 @@ from os import PathLike
 from os import environ as os_environ
 from pathlib import Path
 
-from ragctl.catalog import BackendConfig, Catalog, RerankerRow, of_user
+from ragctl.catalog import BackendConfig, Catalog, RerankerRow
 from ragctl.collection.conditions import Where
 from ragctl.embedding import Embedder
+from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import StoreError, UsageError
 from ragctl.pipeline import COLLECTION, default_store, read_pipeline
 from ragctl.records import Hit
@@ -272,7 +273,7 @@ class Searcher:
         return embedder_of(
             collection,
             backends=self._backends,
-            catalog=self._catalog or of_user(self._environ),
+            catalog=self._catalog or user_catalog(self._environ),
             environ=self._environ,
             remote=self._is_remote,
             threshold=self._threshold,

@@ -9,7 +9,7 @@ from ragctl.collection import origin
 from ragctl.collection.payload import SparseVector, Vector
 from ragctl.embedding import Embedder, Options, connect
 from ragctl.embedding.canary import THRESHOLD
-from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.lexical.languages import BM25_NAMES
 from ragctl.records import Hit
 from ragctl.search.options import SearchOptions
@@ -49,16 +49,16 @@ def embedder_of(
     )
 
 
-def sparse_encoder(collection: Collection) -> Sparse:
+def bm25_encoder(collection: Collection) -> Bm25Encoder:
     """Return the BM25 encoder of questions, for the languages now in the collection."""
-    config = SparseConfig.from_json(collection.settings.sparse)
+    config = Bm25Config.from_json(collection.settings.sparse)
     if not config.languages:
         present = sorted(BM25_NAMES.keys() & collection.facet("mark"))
         config = replace(config, languages=tuple(present))
-    return Sparse(config)
+    return Bm25Encoder(config)
 
 
-def sparse_vector(encoder: Sparse, question: str) -> SparseVector | None:
+def sparse_vector(encoder: Bm25Encoder, question: str) -> SparseVector | None:
     """Return the BM25 terms of a question; None if it has only stop words."""
     indices, values = encoder.query(question)
     return SparseVector(indices, values) if indices else None

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ragctl import environment
 from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,23 +44,21 @@ def open_store(
     if re.match(r"https?://", location, re.IGNORECASE):
         from ragctl.stores.server import ServerStore
 
-        grpc = environ.get("RAGCTL_QDRANT_GRPC_PORT", "")
+        grpc = environment.QDRANT_GRPC_PORT.value(environ)
         if grpc and not grpc.isdecimal():
-            raise UsageError(f"RAGCTL_QDRANT_GRPC_PORT={grpc}: not a port number")
-        key = environ.get("RAGCTL_QDRANT_API_KEY") or environ.get("QDRANT_API_KEY")
-        port = int(grpc) if grpc else None
-        lease = _lease_seconds(environ)
-        if patience is None:
-            return ServerStore(location, api_key=key, grpc_port=port, lease=lease)
-        timeout = max(1, round(patience))
-        return ServerStore(
+            raise UsageError(f"{environment.QDRANT_GRPC_PORT.name}={grpc}: not a port number")
+        key = environment.first_set(environ, environment.SERVER_KEYS) or environment.QDRANT_API_KEY
+        connect = partial(
+            ServerStore,
             location,
-            api_key=key,
-            grpc_port=port,
-            timeout=timeout,
-            patience=patience,
-            lease=lease,
+            api_key=key.value(environ),
+            key_variable=key.name,
+            grpc_port=int(grpc) if grpc else None,
+            lease=_lease_seconds(environ),
         )
+        if patience is None:
+            return connect()
+        return connect(timeout=max(1, round(patience)), patience=patience)
     if "://" in location:
         raise UsageError(f"store {location!r}: write http://… or https://… for a Qdrant server")
     if re.fullmatch(r"[\w.-]+:\d+", location):
@@ -70,7 +70,7 @@ def open_store(
 
 
 def _lease_seconds(environ: Mapping[str, str]) -> float | None:
-    given = environ.get("RAGCTL_LEASE_SECONDS", "")
+    given = environment.LEASE_SECONDS.value(environ)
     if not given:
         return None
     try:
@@ -78,5 +78,5 @@ def _lease_seconds(environ: Mapping[str, str]) -> float | None:
     except ValueError:
         seconds = 0.0
     if not 1 <= seconds <= 3600:  # also what is no number
-        raise UsageError(f"RAGCTL_LEASE_SECONDS={given}: seconds, from 1 to 3600")
+        raise UsageError(f"{environment.LEASE_SECONDS.name}={given}: seconds, from 1 to 3600")
     return seconds

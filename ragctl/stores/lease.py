@@ -38,6 +38,7 @@ from ragctl.errors import Locked, StoreError
 from ragctl.stores.locks import Wait
 from ragctl.stores.server_points import HIDDEN
 from ragctl.stores.server_wire import Refusal, ServerConnection, applied, what
+from ragctl.text import one_line
 
 SECONDS = 45.0  # that a lease lives without a beat
 LONGEST = 3600.0
@@ -283,6 +284,6 @@ def _seen(payload: Mapping[str, Any]) -> Seen:
         point=True,
         token=str(token),
         host=str(payload.get("host")),
-        who="".join(c for c in str(payload.get("who"))[:100] if c.isprintable()),
+        who=one_line(str(payload.get("who")), limit=100, printable_only=True),
         seconds=float(seconds) if usable else SECONDS,  # type: ignore[arg-type]
     )

@@ -26,6 +26,7 @@ from qdrant_client import QdrantClient, models
 from ragctl.collection.names import check_name
 from ragctl.collection.payload import BM25, DENSE, KEYWORDS, OWN
 from ragctl.collection.settings import Settings, read_settings
+from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import Locked, StoreError
 from ragctl.records import Notify, ignore
 from ragctl.stores.lease import LEASE, SECONDS, Lease, Seen
@@ -49,7 +50,8 @@ class ServerStore:
     A URL without a port means 6333, for https too, as in all of Qdrant's clients:
     write https://host:443 for a server behind an ordinary proxy.
 
-    api_key: sent with every request, shown nowhere. grpc_port: speak gRPC on this
+    api_key: sent with every request, shown nowhere. key_variable: the environment variable
+    it came from, named in errors. grpc_port: speak gRPC on this
     port instead of REST. timeout: seconds for one request. patience: seconds to go
     on repeating one that fails for a passing reason. backoff: the first pause.
     lease: seconds after which a run that gives no sign is dead. state: folder for lock
@@ -61,6 +63,7 @@ class ServerStore:
         url: str,
         *,
         api_key: str | None = None,
+        key_variable: str = QDRANT_API_KEY.name,
         grpc_port: int | None = None,
         timeout: int = 60,
         patience: float = 120.0,
@@ -73,6 +76,7 @@ class ServerStore:
             return ServerConnection(
                 url,
                 api_key=api_key,
+                key_variable=key_variable,
                 grpc_port=grpc_port,
                 timeout=timeout,
                 patience=patience,

@@ -26,11 +26,13 @@ from qdrant_client.http.exceptions import (
     UnexpectedResponse,
 )
 
+from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import StoreError, UsageError
+from ragctl.text import one_line
 
 T = TypeVar("T")
 
-KEY_VARIABLE = "QDRANT_API_KEY"
+MAX_REASON_CHARACTERS = 300  # of an error message that a server sent
 _DEFAULT_PORT = 6333  # Qdrant's own convention, for https too
 _OLDEST = (1, 12)  # facet counts; the query API is older
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
@@ -83,13 +85,15 @@ class ServerConnection:
         url: str,
         *,
         api_key: str | None,
+        key_variable: str,
         grpc_port: int | None,
         timeout: int,
         patience: float,
         backoff: float,
     ) -> None:
         self.url = _normal_url(url)
-        self._key = _checked_key(api_key)
+        self._key = _checked_key(api_key, key_variable)
+        self._key_variable = key_variable
         self._timeout = timeout
         self._patience = patience
         self._backoff = backoff
@@ -170,9 +174,9 @@ class ServerConnection:
         if refusal.status in (401, 403):
             advice = "set it to a key with that right" if self._key else "set it"
             line = (
-                f"{place}: the server refused the key in {KEY_VARIABLE}; {advice}"
+                f"{place}: the server refused the key in {self._key_variable}; {advice}"
                 if self._key
-                else f"{place}: the server wants a key; {advice} in {KEY_VARIABLE}"
+                else f"{place}: the server wants a key; {advice} in {self._key_variable}"
             )
             return StoreError(self._scrub(f"{line} ({refusal.status}: {refusal.reason})"))
         if refusal.status == 404 and "doesn't exist" in refusal.reason:
@@ -264,8 +268,7 @@ def _reason(error: UnexpectedResponse) -> str:
 
 
 def _one_line(text: str) -> str:
-    shown = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(shown.split())[:300]
+    return one_line(text, limit=MAX_REASON_CHARACTERS, printable_only=True)
 
 
 def _normal_url(url: str) -> str:
@@ -275,7 +278,9 @@ def _normal_url(url: str) -> str:
     except ValueError as error:
         raise UsageError(f"store {url!r}: {error}") from None
     if parts.username or parts.password:
-        raise UsageError(f"store URL holds a user name or password; use {KEY_VARIABLE} instead")
+        raise UsageError(
+            f"store URL holds a user name or password; use {QDRANT_API_KEY.name} instead"
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"store {url!r}: write http://host:port or https://host:port")
     if parts.query or parts.fragment:
@@ -289,10 +294,10 @@ def _transport(url: str) -> dict[str, Any]:
     return {} if url.startswith("https:") else {"verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
 
 
-def _checked_key(key: str | None) -> str | None:
+def _checked_key(key: str | None, variable: str) -> str | None:
     key = (key or "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise UsageError(f"{KEY_VARIABLE} holds characters that no key has; copy it again")
+        raise UsageError(f"{variable} holds characters that no key has; copy it again")
     return key or None
 
 

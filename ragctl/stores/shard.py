@@ -17,6 +17,7 @@ import qdrant_edge as qe
 from ragctl import stores
 from ragctl.errors import StoreError
 from ragctl.stores.locks import Turn
+from ragctl.text import collapse_whitespace
 
 _LINGER = 1.0  # seconds that an idle shard stays open (opening 20,000 x 1,024 takes 0.15-0.3)
 _TICK = 0.01  # seconds between looks at whether another process asks
@@ -135,4 +136,4 @@ def engine_errors(what: str) -> Iterator[None]:
     except Exception as error:
         if type(error) not in (Exception, ValueError):
             raise
-        raise StoreError(f"{what}: {' '.join(str(error).split())}") from error
+        raise StoreError(f"{what}: {collapse_whitespace(str(error))}") from error

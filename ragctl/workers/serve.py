@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NoReturn
 
 from ragctl.errors import DocumentError, RagctlError
+from ragctl.text import describe_exception, one_line
 from ragctl.workers.frames import (
     BROKEN,
     END,
@@ -23,6 +24,7 @@ from ragctl.workers.frames import (
     write_frame,
 )
 
+MAX_REASON_CHARACTERS = 300  # of an exception that a parser raised
 _ORPHAN_SECONDS = 5.0  # how much longer than its job's time an orphan may spin
 
 
@@ -77,8 +79,8 @@ def _do(function: Callable[[Any], Any], payload: bytes, replies: BinaryIO, alarm
     # whatever it is, it is the failure of one job, to be named and survived.
     except Exception as error:  # noqa: BLE001
         alarm.clear()
-        text = " ".join(str(error).split())[:300]
-        _send(replies, ERROR, DocumentError(f"cannot be parsed: {type(error).__name__}: {text}"))
+        reason = one_line(describe_exception(error), limit=MAX_REASON_CHARACTERS)
+        _send(replies, ERROR, DocumentError(f"cannot be parsed: {reason}"))
     return True
 
 

@@ -1,1 +1,1 @@
-"""The protocols spoken to embedding backends, each in one file; rest_wires.py has their rows."""
+"""The wires, one module each and nothing else: `ragctl.embedding.wire_registry` lists them."""

@@ -1,23 +1,34 @@
 """The built-in lexical model, in process."""
 
+from ragctl.catalog import WireTraits
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Request
+from ragctl.embedding.backend_wire import BackendWire, Connection
+from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.hosts.usage import Usage
 from ragctl.lexical import builtin
 
 
-class Builtin:
+class Builtin(BackendWire):
     """A Wire to `ragctl.lexical.builtin`. It has no sides and bills no tokens."""
+
+    traits = WireTraits(in_process=True)
+
+    @classmethod
+    def connect(cls, connection: Connection) -> "Builtin":
+        """Return a wire to the built-in model."""
+        return cls(connection.dim, connection.usage)
 
     def __init__(self, dim: int, usage: Usage) -> None:
         self._dim = dim
         self._usage = usage
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         self._usage.sent()
         rows = builtin.embed(request.texts, self._dim)
-        vectors = answers.unit(rows, self._dim, native=self._dim, cut=False, host="builtin")
-        return Answer(vectors, tokens=0)
+        vectors = answers.to_unit_vectors(
+            rows, self._dim, native=self._dim, cut=False, host="builtin"
+        )
+        return Embeddings(vectors, tokens=0)
 
     def close(self) -> None:
         pass

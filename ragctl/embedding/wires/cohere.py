@@ -1,9 +1,10 @@
 """Cohere: POST /v2/embed (its Python library 7.3 and its error reference)."""
 
+from ragctl.catalog import WireTraits
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Request
-from ragctl.embedding.wires.rest import RestWire
-from ragctl.hosts.http import Words
+from ragctl.embedding.base import EmbeddingRequest, Embeddings
+from ragctl.embedding.rest_wire import RestWire
+from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
 
@@ -14,18 +15,19 @@ class Cohere(RestWire):
     the texts. Its errors are a message alone, with no code.
     """
 
+    traits = WireTraits(task="required")
     truncates = True
     # "too many tokens" begins the published messages about length; that for embed itself is
     # not published. The trial key's month is general knowledge.
-    words = Words(
-        phrases=frozenset({"too many tokens", "too long"}),
-        spent=frozenset({"calls / month"}),
+    error_rules = ErrorRules(
+        text_phrases=frozenset({"too many tokens", "too long"}),
+        quota_phrases=frozenset({"calls / month"}),
     )
 
     def path(self) -> str:
         return "/embed"
 
-    def body(self, request: Request) -> dict[str, Json]:
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         body: dict[str, Json] = {
             "model": self.served.id,
             "texts": list(request.texts),
@@ -38,9 +40,9 @@ class Cohere(RestWire):
             body["output_dimension"] = self.dim
         return body
 
-    def read(self, answer: object, texts: int) -> Answer:
-        host = self.api.host
-        found = answers.table(answer, host)
+    def read(self, answer: object, texts: int) -> Embeddings:
+        host = self.client.host
+        found = json_object(answer, host)
         kinds = found.get("embeddings")
         listed = kinds.get(self._encoding) if isinstance(kinds, dict) else None
         return answers.from_list(listed, texts, _billed(found), self.model, self.dim, host)

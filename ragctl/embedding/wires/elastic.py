@@ -6,13 +6,14 @@ common knowledge rather than part of it.
 
 from urllib.parse import quote
 
-from ragctl.catalog import Backend, Model
+from ragctl.catalog import Backend, Model, WireTraits
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Options, Request
-from ragctl.embedding.wires.rest import RestWire
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
+from ragctl.embedding.rest_wire import RestWire
 from ragctl.errors import BackendError, UsageError
 from ragctl.hosts.errors import Refused, Transient
-from ragctl.hosts.http import Api, Words
+from ragctl.hosts.http import HostClient
+from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
 SECONDS = 60
@@ -35,14 +36,15 @@ class Elastic(RestWire):
     vectors are cut here. It answers neither indexes nor a bill.
     """
 
-    words = Words()
+    error_rules = ErrorRules()
+    traits = WireTraits(task="optional")
     auth = ("Authorization", "ApiKey ")
 
     def __init__(
-        self, api: Api, model: Model, backend: Backend, dim: int, options: Options
+        self, client: HostClient, model: Model, backend: Backend, dim: int, options: Options
     ) -> None:
         """Raises UsageError for a task that has no input_type."""
-        super().__init__(api, model, backend, dim, options)
+        super().__init__(client, model, backend, dim, options)
         for side in (model.document, model.query):
             if side.task not in (*_RETRIEVAL, *_OTHERS):
                 raise UsageError(
@@ -54,12 +56,12 @@ class Elastic(RestWire):
         endpoint = quote(self.served.id, safe="")
         return f"/_inference/text_embedding/{endpoint}?timeout={SECONDS}s"
 
-    def body(self, request: Request) -> dict[str, Json]:
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         task = self.side(request).task
         kind = _OTHERS.get(task or "", _SIDES[request.side])
         return {"input": list(request.texts), "input_type": kind}
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         try:
             return super().call(request)
         except (Transient, Refused):
@@ -68,18 +70,18 @@ class Elastic(RestWire):
             if "endpoint not found" not in str(error).lower():
                 raise
             raise BackendError(
-                f"{self.api.host} has no inference endpoint {self.served.id}; make it with PUT "
+                f"{self.client.host} has no inference endpoint {self.served.id}; make it with PUT "
                 f"_inference/text_embedding/{self.served.id}, or give yours as the model's id in "
                 "a row of your own"
             ) from error
 
-    def read(self, answer: object, texts: int) -> Answer:
-        found = answers.table(answer, self.api.host)
+    def read(self, answer: object, texts: int) -> Embeddings:
+        found = json_object(answer, self.client.host)
         for form in ("text_embedding_bytes", "text_embedding_bits"):
             if form in found:
                 raise BackendError(
-                    f"{self.api.host} answers {form}: the inference endpoint {self.served.id} must "
-                    "be made with float vectors"
+                    f"{self.client.host} answers {form}: the inference endpoint {self.served.id} "
+                    "must be made with float vectors"
                 )
         items = found.get("text_embedding")
         rows = (
@@ -87,4 +89,4 @@ class Elastic(RestWire):
             if isinstance(items, list)
             else None
         )
-        return answers.from_list(rows, texts, 0, self.model, self.dim, self.api.host)
+        return answers.from_list(rows, texts, 0, self.model, self.dim, self.client.host)

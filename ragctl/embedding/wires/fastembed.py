@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragctl.catalog import Backend, Instruction, Model, Onnx
+from ragctl.catalog import Backend, Instruction, Model, Onnx, WireTraits
 from ragctl.embedding.base import Options, Vectors
-from ragctl.embedding.wires.runtime import RuntimeWire
+from ragctl.embedding.runtime_wire import RuntimeWire
+from ragctl.environment import FASTEMBED_CACHE_PATH
 from ragctl.errors import BackendError, UsageError
 from ragctl.hosts.usage import Usage
 
@@ -31,6 +32,7 @@ _registering = threading.Lock()
 class FastEmbed(RuntimeWire):
     """A Wire to a TextEmbedding: one that fastembed knows, or the export that the row describes."""
 
+    traits = WireTraits(in_process=True, onnx=True)
     package = "fastembed"
 
     def __init__(
@@ -122,8 +124,8 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     fastembed's own choice is the system's folder for temporary files, which is
     emptied: a model of gigabytes would be fetched anew.
     """
-    if environ.get("FASTEMBED_CACHE_PATH"):
-        return Path(environ["FASTEMBED_CACHE_PATH"])
+    if configured := FASTEMBED_CACHE_PATH.value(environ):
+        return Path(configured)
     from platformdirs import user_cache_path
 
     return user_cache_path("ragctl", appauthor=False) / "fastembed"

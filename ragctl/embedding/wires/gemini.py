@@ -4,10 +4,11 @@ What is said here of its errors was seen in public reports of them: a wrong key
 is a 400, and how long to wait after a 429 stands in the body alone.
 """
 
+from ragctl.catalog import WireTraits
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Request
-from ragctl.embedding.wires.rest import RestWire
-from ragctl.hosts.http import Words
+from ragctl.embedding.base import EmbeddingRequest, Embeddings
+from ragctl.embedding.rest_wire import RestWire
+from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
 
@@ -20,18 +21,23 @@ class Gemini(RestWire):
     are made so here.
     """
 
+    traits = WireTraits(task="required")
     auth = ("x-goog-api-key", "")
-    words = Words(
-        fatal=frozenset({"FAILED_PRECONDITION"}),  # the country, or billing (general knowledge)
-        phrases=frozenset({"token count", "exceeds the maximum number of tokens"}),
-        key=frozenset({"API_KEY_INVALID"}),
-        spent=frozenset({"perday"}),  # in the quota's name; the wait it asks for is of no use
+    error_rules = ErrorRules(
+        fatal_codes=frozenset(
+            {"FAILED_PRECONDITION"}
+        ),  # the country, or billing (general knowledge)
+        text_phrases=frozenset({"token count", "exceeds the maximum number of tokens"}),
+        key_codes=frozenset({"API_KEY_INVALID"}),
+        quota_phrases=frozenset(
+            {"perday"}
+        ),  # in the quota's name; the wait it asks for is of no use
     )
 
     def path(self) -> str:
         return f"/models/{self.served.id}:batchEmbedContents"
 
-    def body(self, request: Request) -> dict[str, Json]:
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         common: dict[str, Json] = {
             "model": f"models/{self.served.id}",
             "taskType": self.side(request).task,
@@ -44,9 +50,9 @@ class Gemini(RestWire):
             ]
         }
 
-    def read(self, answer: object, texts: int) -> Answer:
-        host = self.api.host
-        listed = answers.table(answer, host).get("embeddings")
+    def read(self, answer: object, texts: int) -> Embeddings:
+        host = self.client.host
+        listed = json_object(answer, host).get("embeddings")
         if isinstance(listed, list):
             listed = [item.get("values") if isinstance(item, dict) else None for item in listed]
         return answers.from_list(listed, texts, 0, self.model, self.dim, host)

@@ -1,21 +1,23 @@
 """The Jina API: POST /v1/embeddings (its OpenAPI of 2026-04, and measurements of it)."""
 
-from ragctl.embedding.base import Request
-from ragctl.embedding.wires.rest import RestWire
-from ragctl.hosts.http import Words
+from ragctl.catalog import WireTraits
+from ragctl.embedding.base import EmbeddingRequest
+from ragctl.embedding.rest_wire import RestWire
+from ragctl.hosts.responses import ErrorRules
 from ragctl.records import Json
 
 
 class Jina(RestWire):
     """Jina's own protocol, where each side of a model has a task."""
 
+    traits = WireTraits(task="optional")
     truncates = True
-    words = Words(
-        text=frozenset({"INPUT_TOKEN_LIMIT_EXCEEDED"}),
-        fatal=frozenset({"INPUT_MODEL_NOT_FOUND", "AUTHZ_INSUFFICIENT_BALANCE"}),
+    error_rules = ErrorRules(
+        text_codes=frozenset({"INPUT_TOKEN_LIMIT_EXCEEDED"}),
+        fatal_codes=frozenset({"INPUT_MODEL_NOT_FOUND", "AUTHZ_INSUFFICIENT_BALANCE"}),
     )
 
-    def body(self, request: Request) -> dict[str, Json]:
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         body: dict[str, Json] = {"model": self.served.id, "input": list(request.texts)}
         # Never cut in silence: a text beyond the context is refused by name, unless told otherwise.
         body["truncate"] = self.options.truncate

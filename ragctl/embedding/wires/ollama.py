@@ -8,11 +8,12 @@ import re
 
 from ragctl.catalog import Backend, Model
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Options, Request
-from ragctl.embedding.wires.rest import RestWire
-from ragctl.errors import BackendError, Interrupted, UsageError
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
+from ragctl.embedding.rest_wire import RestWire
+from ragctl.errors import BackendError, UsageError
 from ragctl.hosts.errors import Refused, Transient
-from ragctl.hosts.http import Api, Words
+from ragctl.hosts.http import HostClient
+from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
 _ABSENT = re.compile(r"""404 model ['"].*['"] not found""")
@@ -36,14 +37,14 @@ class Ollama(RestWire):
     row gives. A row's own `extra.options` come before that.
     """
 
-    words = Words(phrases=_TOO_LONG)
+    error_rules = ErrorRules(text_phrases=_TOO_LONG)
     truncates = True
 
     def __init__(
-        self, api: Api, model: Model, backend: Backend, dim: int, options: Options
+        self, client: HostClient, model: Model, backend: Backend, dim: int, options: Options
     ) -> None:
         """Raises UsageError where nobody says how long a context is wanted."""
-        super().__init__(api, model, backend, dim, options)
+        super().__init__(client, model, backend, dim, options)
         own = backend.extra.get("options", {})
         if not isinstance(own, dict):
             raise UsageError(f"backend {backend.name}: extra.options must be a table")
@@ -59,7 +60,7 @@ class Ollama(RestWire):
     def path(self) -> str:
         return "/api/embed"
 
-    def body(self, request: Request) -> dict[str, Json]:
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         body: dict[str, Json] = {
             "model": self.served.id,
             "input": [*self.prompted(request)],
@@ -69,50 +70,28 @@ class Ollama(RestWire):
             body["dimensions"] = self.dim
         return body
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         return self.read(self.post(self.body(request)), len(request.texts))
 
-    def read(self, answer: object, texts: int) -> Answer:
-        found = answers.table(answer, self.api.host)
+    def read(self, answer: object, texts: int) -> Embeddings:
+        found = json_object(answer, self.client.host)
         count = found.get("prompt_eval_count")
         billed = count if isinstance(count, int) and count > 0 else 0
         return answers.from_list(
-            found.get("embeddings"), texts, billed, self.model, self.dim, self.api.host
+            found.get("embeddings"), texts, billed, self.model, self.dim, self.client.host
         )
 
     def post(self, body: dict[str, Json]) -> object:
-        """Send `body` with what the row adds to it. Raises as Api.post does, in clearer words."""
+        """Send `body` with the fields of the row. Raises as HostClient.post, with advice."""
         body = body | dict(self.backend.extra) | {"options": self._runner}
         try:
-            return self.api.post(self.path(), body)
+            return self.client.post(self.path(), body)
         except (Refused, Transient):
             raise
         except BackendError as error:
             if not _ABSENT.search(str(error)):
                 raise
             raise BackendError(
-                f"{self.api.host} has no model {self.served.id}; on that machine: "
+                f"{self.client.host} has no model {self.served.id}; on that machine: "
                 f"ollama pull {self.served.id}"
             ) from error
-
-
-class OllamaLegacy(Ollama):
-    """POST /api/embeddings: one text a request, no word on cutting, vectors of any length."""
-
-    truncates = False
-
-    def path(self) -> str:
-        return "/api/embeddings"
-
-    def body(self, request: Request) -> dict[str, Json]:
-        (text,) = self.prompted(request)
-        return {"model": self.served.id, "prompt": text}
-
-    def call(self, request: Request) -> Answer:
-        rows: list[object] = []
-        for start in range(len(request.texts)):
-            if request.stopped.is_set():
-                raise Interrupted("stopped between two texts")
-            answer = self.post(self.body(request.part(start, start + 1)))
-            rows.append(answers.table(answer, self.api.host).get("embedding"))
-        return self.read({"embeddings": rows}, len(rows))

@@ -1,8 +1,8 @@
 """The OpenAI protocol, as its API and the many servers that speak it have it."""
 
-from ragctl.embedding.base import Request
-from ragctl.embedding.wires.rest import RestWire
-from ragctl.hosts.http import Words
+from ragctl.embedding.base import EmbeddingRequest
+from ragctl.embedding.rest_wire import RestWire
+from ragctl.hosts.responses import ErrorRules
 from ragctl.records import Json
 
 
@@ -12,13 +12,13 @@ class OpenAI(RestWire):
     What each host takes beside that is in its row of backends.toml.
     """
 
-    words = Words(
-        text=frozenset({"context_length_exceeded", "string_above_max_length"}),
-        fatal=frozenset({"insufficient_quota", "model_not_found"}),
-        phrases=frozenset({"maximum context length", "is too large to process"}),
+    error_rules = ErrorRules(
+        text_codes=frozenset({"context_length_exceeded", "string_above_max_length"}),
+        fatal_codes=frozenset({"insufficient_quota", "model_not_found"}),
+        text_phrases=frozenset({"maximum context length", "is too large to process"}),
     )
 
-    def body(self, request: Request) -> dict[str, Json]:
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         body: dict[str, Json] = {"model": self.served.id, "input": [*self.prompted(request)]}
         if self.backend.encoding != "unset":
             body["encoding_format"] = self.backend.encoding

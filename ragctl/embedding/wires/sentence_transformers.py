@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragctl.catalog import Instruction
+from ragctl.catalog import Instruction, WireTraits
 from ragctl.embedding.base import Vectors
-from ragctl.embedding.wires.runtime import WORD, RuntimeWire
+from ragctl.embedding.runtime_wire import WORD, RuntimeWire
 from ragctl.errors import BackendError
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class SentenceTransformers(RuntimeWire):
     names several ("cuda:0,cuda:2"), each gets a process of its own.
     """
 
+    # Sorting more texts by length leaves less padding per batch on a GPU.
+    traits = WireTraits(in_process=True, library=True, cuda_texts=4)
     package = "sentence_transformers"
     note = (
         " (it brings torch, and with it gigabytes for CUDA; "

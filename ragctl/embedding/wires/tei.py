@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from ragctl.catalog import Backend, Instructions, Model
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Options, Request
-from ragctl.embedding.wires.rest import RestWire
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
+from ragctl.embedding.rest_wire import RestWire
 from ragctl.errors import BackendError, Interrupted, UsageError
 from ragctl.hosts.errors import Refused
-from ragctl.hosts.http import Api, Words
+from ragctl.hosts.http import HostClient
+from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
 _POOLING = {"mean": "mean", "cls": "cls", "last": "last_token"}
@@ -37,14 +38,16 @@ class Tei(RestWire):
     own configuration where the backend's row has prompts = "name".
     """
 
-    words = Words(phrases=frozenset({"must have less than", "`inputs` cannot be empty"}))
+    error_rules = ErrorRules(
+        text_phrases=frozenset({"must have less than", "`inputs` cannot be empty"})
+    )
     truncates = True
 
     def __init__(
-        self, api: Api, model: Model, backend: Backend, dim: int, options: Options
+        self, client: HostClient, model: Model, backend: Backend, dim: int, options: Options
     ) -> None:
         """Raises UsageError where prompts go by name and the name is not known."""
-        super().__init__(api, model, backend, dim, options)
+        super().__init__(client, model, backend, dim, options)
         self._lock = threading.Lock()
         self._server: _Server | None = None
         # "query" and "document" name the two sides of retrieval, not those of other tasks.
@@ -60,7 +63,7 @@ class Tei(RestWire):
     def path(self) -> str:
         return "/embed"
 
-    def body(self, request: Request) -> dict[str, Json]:
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         body: dict[str, Json] = {"normalize": True, "truncate": self.options.truncate}
         if self.backend.prompts == "name":
             body["inputs"] = list(request.texts)
@@ -73,7 +76,7 @@ class Tei(RestWire):
             body["dimensions"] = self.dim
         return body
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         server = self._known()
         parts = []
         for start in range(0, len(request.texts), server.texts):
@@ -83,10 +86,10 @@ class Tei(RestWire):
             parts.append(self._embed(request.part(start, end), server))
         return answers.joined(parts)
 
-    def read(self, answer: object, texts: int) -> Answer:
-        return answers.from_list(answer, texts, 0, self.model, self.dim, self.api.host)
+    def read(self, answer: object, texts: int) -> Embeddings:
+        return answers.from_list(answer, texts, 0, self.model, self.dim, self.client.host)
 
-    def _embed(self, request: Request, server: _Server) -> Answer:
+    def _embed(self, request: EmbeddingRequest, server: _Server) -> Embeddings:
         try:
             return super().call(request)
         except Refused as refusal:
@@ -103,7 +106,7 @@ class Tei(RestWire):
                 raise Refused(f"{said} ({hint})", refusal.certain) from refusal
             raise
 
-    def _prompt_name(self, request: Request) -> str | None:
+    def _prompt_name(self, request: EmbeddingRequest) -> str | None:
         side = self.side(request)
         if side.library.prompt_name is not None:
             return side.library.prompt_name
@@ -111,10 +114,10 @@ class Tei(RestWire):
         return request.side if side.prompt else None
 
     def _known(self) -> _Server:
-        """Return what the server says of itself, asked once. Raises as Api.get does."""
+        """Return what the server says of itself, asked once. Raises as HostClient.get does."""
         with self._lock:
             if self._server is None:
-                found = answers.table(self.api.get("/info"), self.api.host)
+                found = json_object(self.client.get("/info"), self.client.host)
                 kind = self._kind(found)
                 self._check_name(found)
                 self._check_pooling(kind)
@@ -136,7 +139,7 @@ class Tei(RestWire):
         if not isinstance(kind, dict) or "embedding" not in kind:
             names = ", ".join(map(str, kind)) if isinstance(kind, dict) else str(kind)
             raise BackendError(
-                f"{self.api.host} runs {found.get('model_id')}, which is of type {names}: no "
+                f"{self.client.host} runs {found.get('model_id')}, which is of type {names}: no "
                 "embedding model"
             )
         return kind["embedding"]
@@ -146,7 +149,7 @@ class Tei(RestWire):
         wanted = _POOLING.get(self.model.pooling)
         if pooling is not None and wanted is not None and pooling != wanted:
             raise BackendError(
-                f"{self.api.host} pools by {pooling}, and {self.model.name} was trained with "
+                f"{self.client.host} pools by {pooling}, and {self.model.name} was trained with "
                 f"{wanted}: start it with --pooling {wanted.replace('_', '-')}"
             )
 
@@ -162,8 +165,8 @@ class Tei(RestWire):
                 return
         if names and all(_of_hub(name) for name in names):
             raise BackendError(
-                f"{self.api.host} runs {names[0]}, not {self.served.id}; if it is the same model, "
-                f"start it with --served-model-name {self.served.id}"
+                f"{self.client.host} runs {names[0]}, not {self.served.id}; if it is the same "
+                f"model, start it with --served-model-name {self.served.id}"
             )
 
 

@@ -2,10 +2,11 @@
 
 from urllib.parse import urlsplit
 
-from ragctl.embedding.base import Request
-from ragctl.embedding.wires.rest import RestWire
-from ragctl.hosts.http import Words
+from ragctl.catalog import WireTraits
+from ragctl.embedding.base import EmbeddingRequest
+from ragctl.embedding.rest_wire import RestWire
 from ragctl.hosts.keys import ApiKey
+from ragctl.hosts.responses import ErrorRules
 from ragctl.records import Json
 
 _OWN_HOST = "api.voyageai.com"
@@ -16,10 +17,11 @@ _ATLAS_KEY = "al-"
 class Voyage(RestWire):
     """Voyage's own protocol: OpenAI's answer, fields of its own. It puts the prompts itself."""
 
+    traits = WireTraits(task="required")
     truncates = True
     # A text beyond the context, or a batch beyond the tokens of a request, which halving cures.
-    words = Words(
-        phrases=frozenset({"context window", "max allowed tokens per submitted batch"}),
+    error_rules = ErrorRules(
+        text_phrases=frozenset({"context window", "max allowed tokens per submitted batch"}),
     )
 
     @classmethod
@@ -29,7 +31,7 @@ class Voyage(RestWire):
             return url
         return _ATLAS if urlsplit(url).hostname == _OWN_HOST else url
 
-    def body(self, request: Request) -> dict[str, Json]:
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         body: dict[str, Json] = {
             "model": self.served.id,
             "input": list(request.texts),

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragctl import catalog, chunking
+from ragctl import chunking
 from ragctl.catalog import Backend, Model
 from ragctl.embedding import Embedder, Options, Patience, connect
-from ragctl.embedding.base import Answer, Request
-from ragctl.embedding.guard import RATIO, Guarded
+from ragctl.embedding.base import EmbeddingRequest, Embeddings
+from ragctl.embedding.catalogs import package_catalog
+from ragctl.embedding.context_guard import RATIO, ContextGuard
 from ragctl.errors import DocumentError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
@@ -108,29 +109,29 @@ class Seen:
     """A wire that keeps what reaches it."""
 
     def __init__(self) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[EmbeddingRequest] = []
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         self.requests.append(request)
-        return Answer(np.ones((len(request.texts), 1), np.float32), tokens=1)
+        return Embeddings(np.ones((len(request.texts), 1), np.float32), tokens=1)
 
     def close(self) -> None:
         pass
 
 
-MODEL = replace(catalog.builtin().model(E5), context=64)
-CUTS = catalog.builtin().backend("infinity")
+MODEL = replace(package_catalog().model(E5), context=64)
+CUTS = package_catalog().backend("infinity")
 
 
 def guarded(
     model: Model = MODEL, backend: Backend = CUTS, *, truncate: bool = False
-) -> tuple[Guarded, Seen]:
+) -> tuple[ContextGuard, Seen]:
     seen = Seen()
-    return Guarded(seen, model, backend, Usage(), truncate=truncate, native=False), seen
+    return ContextGuard(seen, model, backend, Usage(), truncate=truncate, native=False), seen
 
 
-def request(*texts: str, together: bool = False) -> Request:
-    return Request("document", texts, threading.Event(), tokens=9, together=together)
+def request(*texts: str, together: bool = False) -> EmbeddingRequest:
+    return EmbeddingRequest("document", texts, threading.Event(), tokens=9, together=together)
 
 
 ROOM = int((64 - 8) / RATIO) - chunking.count("passage: ")

@@ -11,8 +11,8 @@ import pytest
 from ragctl.catalog import BackendConfig, RequestLimits
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.errors import BackendError
-from ragctl.hosts.http import retry_after
 from ragctl.hosts.keys import ApiKey
+from ragctl.hosts.responses import retry_after
 from tests.servers import faults
 from tests.servers.jina import JinaServer
 from tests.waiting import until
@@ -149,7 +149,7 @@ def test_a_head_that_trickles_in_ends_with_its_try(slow: str) -> None:
     patience = Patience(total=0.1, first=0.001, read=10, attempt=0.2)
     with (
         connected(slow, patience) as embedder,
-        pytest.raises(BackendError, match=r"no whole answer within 0.2 s; tried 2 times"),
+        pytest.raises(BackendError, match=r"no complete answer within 0.2 s; tried 2 times"),
     ):
         embedder.query("text")
     assert time.monotonic() - began < 5
@@ -203,7 +203,7 @@ def test_a_name_that_no_host_can_have() -> None:
     with (
         pytest.warns(UserWarning, match="plain http"),
         connected(f"http://{'a' * 70}.test/v1") as embedder,
-        pytest.raises(BackendError, match=r"cannot be the name of a host; is the address right"),
+        pytest.raises(BackendError, match=r"is not a valid host name; is the address right"),
     ):
         embedder.query("text")
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ragctl import chunking
 from ragctl.catalog import Backend, Model
-from ragctl.embedding.base import Answer, Request, Wire
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
 
@@ -18,7 +18,7 @@ exactly, that decides.
 _SPECIAL = 8  # tokens that a tokenizer may add of its own
 
 
-class Guarded:
+class ContextGuard:
     """A Wire that refuses, or on request cuts, texts which a host would cut without a word.
 
     A host that refuses such texts itself counts better than we can, and is left to it.
@@ -26,7 +26,7 @@ class Guarded:
 
     def __init__(
         self,
-        wire: Wire,
+        wire: EmbeddingService,
         model: Model,
         backend: Backend,
         usage: Usage,
@@ -48,12 +48,12 @@ class Guarded:
         self._truncate = truncate
         self._left_to_host = native if truncate else backend.truncation == "refuses"
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         if self._context is not None and not self._left_to_host:
             request = self._checked(request, self._context)
         return self._wire.call(request)
 
-    def _checked(self, request: Request, context: int) -> Request:
+    def _checked(self, request: EmbeddingRequest, context: int) -> EmbeddingRequest:
         """Return the request with no text too long. Raises Refused where none may be cut."""
         prompt = self._prompts[request.side]
         if request.together:
@@ -74,7 +74,7 @@ class Guarded:
             texts.append(text)
         return replace(request, texts=tuple(texts))
 
-    def _check_together(self, request: Request, context: int) -> None:
+    def _check_together(self, request: EmbeddingRequest, context: int) -> None:
         """All of them are one text to the model; to cut it would leave chunks without vectors."""
         tokens = sum(chunking.count(text) for text in request.texts)
         if tokens > int(context / RATIO):

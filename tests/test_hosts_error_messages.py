@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ragctl.hosts.error_messages import Complaint, read
+from ragctl.hosts.error_messages import ErrorDetails, parse_error
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ from ragctl.hosts.error_messages import Complaint, read
     ],
 )
 def test_shapes(body: object, message: str, codes: set[str], fields: set[str]) -> None:
-    complaint = read(json.dumps(body).encode())
-    assert complaint == Complaint(message, frozenset(codes), frozenset(fields))
+    complaint = parse_error(json.dumps(body).encode())
+    assert complaint == ErrorDetails(message, frozenset(codes), frozenset(fields))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_shapes(body: object, message: str, codes: set[str], fields: set[str]) -
 )
 def test_google_s_details(details: object, codes: set[str], wait: float | None) -> None:
     error = {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": details}
-    complaint = read(json.dumps({"error": error}).encode())
+    complaint = parse_error(json.dumps({"error": error}).encode())
     assert complaint.codes == codes | {"429", "RESOURCE_EXHAUSTED"}
     assert complaint.wait == wait
 
@@ -98,9 +98,9 @@ def test_google_s_details(details: object, codes: set[str], wait: float | None) 
     ],
 )
 def test_bodies_that_are_no_json(raw: bytes, message: str) -> None:
-    assert read(raw).message == message
+    assert parse_error(raw).message == message
 
 
 def test_the_key_is_blotted_out() -> None:
     body = {"error": {"message": "wrong key sk-1"}}
-    assert read(json.dumps(body).encode(), "sk-1").message == "wrong key ***"
+    assert parse_error(json.dumps(body).encode(), "sk-1").message == "wrong key ***"

@@ -1,27 +1,29 @@
 """What the models that run in this process share: one load, exact lengths, batches by tokens."""
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
-from ragctl.catalog import Backend, Instruction, Model, Served
+from ragctl.catalog import Backend, Instruction, Model, ServedModel
 from ragctl.embedding import answers
-from ragctl.embedding.base import Answer, Options, Request, Vectors
+from ragctl.embedding.backend_wire import BackendWire, Connection
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options, Vectors
 from ragctl.errors import BackendError, Interrupted, RagctlError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
 from ragctl.installation import install_command
+from ragctl.text import describe_exception
 
 _MOST = 256  # texts a forward pass, however short they are
 WORD = "text"  # what a model is tried with
 
 
-class RuntimeWire(ABC):
+class RuntimeWire(BackendWire):
     """A Wire to a model in this process. A runtime states how to load it, count for it, run it.
 
     The model is loaded and tried at the first request, under a lock that lets one
@@ -29,6 +31,7 @@ class RuntimeWire(ABC):
     prompt included, so that none is cut in silence and what is billed is exact.
     """
 
+    truncates = True
     package: ClassVar[str]
     """What must be importable; the extra that brings it has the wire's name."""
     note: ClassVar[str] = ""
@@ -60,6 +63,17 @@ class RuntimeWire(ABC):
         if self.weights is not None and not self.weights.is_dir():
             raise UsageError(f"there is no folder of weights at {self.weights}")
 
+    @classmethod
+    def connect(cls, connection: Connection) -> Self:
+        """Return a wire whose model is loaded at the first request."""
+        return cls(
+            connection.model,
+            connection.backend,
+            connection.dim,
+            connection.usage,
+            connection.options,
+        )
+
     @abstractmethod
     def load(self) -> int | None:
         """Load the model. Return how many tokens of a text it reads, None if it does not say."""
@@ -84,14 +98,14 @@ class RuntimeWire(ABC):
     def told(self, side: Instruction) -> str:
         """Return in words what the model is told of a side, and by what version of the runtime."""
 
-    def examine(self, side: Instruction, rows: Vectors) -> None:  # noqa: B027 - few have anything to ask
+    def examine(self, side: Instruction, rows: Vectors) -> None:
         """Raise BackendError where what came of the first word on a side cannot be right."""
 
     @abstractmethod
     def unload(self) -> None: ...
 
     @property
-    def served(self) -> Served:
+    def served(self) -> ServedModel:
         return self.backend.models[self.model.name]
 
     @property
@@ -103,7 +117,7 @@ class RuntimeWire(ABC):
         """Where the model comes from: a folder, or its name on the hub."""
         return self.served.weights or self.served.id
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         with self._lock:
             self._ready()
             self.usage.sent()
@@ -113,7 +127,7 @@ class RuntimeWire(ABC):
             rows = self._rows(side, request, counts)
         limit = self._limit
         read = sum(count if limit is None else min(count, limit) for count in counts)
-        return answers.answer(rows, read, self.model, self.dim, self.backend.name)
+        return answers.from_vectors(rows, read, self.model, self.dim, self.backend.name)
 
     def close(self) -> None:
         with self._lock:
@@ -147,7 +161,8 @@ class RuntimeWire(ABC):
             raise
         except Exception as error:  # a repository's own code may raise anything
             raise BackendError(
-                f"{self.model.name} cannot be loaded from {self.origin}: {_line(error)}"
+                f"{self.model.name} cannot be loaded from {self.origin}: "
+                f"{describe_exception(error)}"
             ) from error
 
     def _try(self, side: Instruction) -> None:
@@ -170,7 +185,7 @@ class RuntimeWire(ABC):
         except Exception as error:  # as above
             raise BackendError(
                 f"{self.model.name} from {self.origin} failed, told {self.told(side)}: "
-                f"{_line(error)}"
+                f"{describe_exception(error)}"
             ) from error
 
     def _check(self, counts: list[int]) -> None:
@@ -189,7 +204,7 @@ class RuntimeWire(ABC):
             if count > limit:
                 self.usage.cut_one()
 
-    def _rows(self, side: Instruction, request: Request, counts: list[int]) -> Vectors:
+    def _rows(self, side: Instruction, request: EmbeddingRequest, counts: list[int]) -> Vectors:
         """Return the vectors of the texts in their order, run longest first.
 
         Texts of one length stand together, so that little is padding.
@@ -229,9 +244,3 @@ class RuntimeWire(ABC):
                 f"{self.model.name}; use a smaller --chunk-size"
             ) from error
         self.budget = longest * (each // 2)
-
-
-def _line(error: BaseException) -> str:
-    """Return an error of another library as one line, with its kind."""
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__

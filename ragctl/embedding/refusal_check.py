@@ -3,14 +3,14 @@
 import threading
 from dataclasses import replace
 
-from ragctl.embedding.base import Answer, Request, Side, Wire
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Side
 from ragctl.errors import BackendError
 from ragctl.hosts.errors import Refused
 
 _PLAIN = "text"
 
 
-class Proving:
+class RefusalCheck:
     """A Wire that blames no text before a plain word, sent right after, has passed.
 
     Without it a wrong parameter, or a host that refuses everything from some
@@ -18,12 +18,12 @@ class Proving:
     be halved prove it only the first time; a text alone proves it every time.
     """
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: EmbeddingService) -> None:
         self._wire = wire
         self._passed: set[tuple[Side, bool]] = set()
         self._lock = threading.Lock()
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         kind = (request.side, request.together)
         try:
             answer = self._wire.call(request)
@@ -37,7 +37,7 @@ class Proving:
         self._passed.add(kind)
         return answer
 
-    def _prove(self, request: Request, refusal: Refused) -> None:
+    def _prove(self, request: EmbeddingRequest, refusal: Refused) -> None:
         """Raise BackendError if not even a plain word passes: then it is not the texts."""
         try:
             self._wire.call(replace(request, texts=(_PLAIN,), tokens=1))

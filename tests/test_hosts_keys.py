@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from ragctl import catalog
 from ragctl.catalog import Backend, BackendConfig
 from ragctl.embedding import connect
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.errors import BackendError
-from ragctl.hosts.keys import ApiKey, Environment, find
+from ragctl.hosts.keys import ApiKey, Environment, find_key
 from tests.servers.jina import JinaServer
 
 SECRET = "jina_" + "s3cr3t" * 10
-JINA = catalog.builtin().backend("jina")
+JINA = package_catalog().backend("jina")
 
 
 def by_command(*command: str, backend: Backend = JINA) -> Backend:
@@ -44,26 +44,26 @@ def shown(raises: Callable[[], object]) -> str:
 @pytest.mark.parametrize("variable", JINA.keys)
 def test_each_known_variable_serves(variable: str) -> None:
     environ = dict.fromkeys(JINA.keys, "") | {variable: f" {SECRET}\n"}
-    key = find(JINA, environ)
+    key = find_key(JINA, environ)
     assert key is not None
     assert (key.variable, key.reveal()) == (variable, SECRET)
 
 
 def test_the_first_variable_that_is_set_wins_and_a_command_before_all() -> None:
     environ = {JINA.keys[1]: "second", JINA.keys[0]: "first", "ANY": SECRET}
-    key = find(JINA, environ)
+    key = find_key(JINA, environ)
     assert key is not None
     assert key.reveal() == "first"
     printing = by_command(*python("import os; print(os.environ['ANY'])"))
-    key = find(printing, environ)
+    key = find_key(printing, environ)
     assert key is not None
     assert (key.reveal(), key.variable) == (SECRET, f"the key command {sys.executable!r}")
 
 
 def test_a_host_that_needs_no_key_gets_none_and_one_that_does_is_named() -> None:
-    assert find(replace(JINA, key_required=False), {}) is None
+    assert find_key(replace(JINA, key_required=False), {}) is None
     with pytest.raises(BackendError, match="jina needs a key: set JINA_API_KEY"):
-        find(JINA, {"OTHER": SECRET})
+        find_key(JINA, {"OTHER": SECRET})
 
 
 def test_a_command_is_run_without_a_shell(tmp_path: Path) -> None:
@@ -72,13 +72,13 @@ def test_a_command_is_run_without_a_shell(tmp_path: Path) -> None:
     script.write_text(
         "import sys; assert sys.argv[1:] == ['$HOME', '; echo x', '*']; print('all-as-written')"
     )
-    key = find(by_command(sys.executable, str(script), "$HOME", "; echo x", "*"), {})
+    key = find_key(by_command(sys.executable, str(script), "$HOME", "; echo x", "*"), {})
     assert key is not None
     assert key.reveal() == "all-as-written"
 
 
 def test_only_the_first_line_of_a_command_counts() -> None:
-    key = find(by_command(*python(f"print(); print(' {SECRET} '); print('name: me')")), {})
+    key = find_key(by_command(*python(f"print(); print(' {SECRET} '); print('name: me')")), {})
     assert key is not None
     assert key.reveal() == SECRET
 
@@ -105,7 +105,7 @@ def test_only_the_first_line_of_a_command_counts() -> None:
 )
 def test_a_command_that_gives_no_key(command: tuple[str, ...], said: str) -> None:
     environ = {"JINA_API_KEY": SECRET}
-    text = shown(lambda: find(by_command(*command), environ))
+    text = shown(lambda: find_key(by_command(*command), environ))
     assert f"the key command {command[0]!r} {said}" in text
     assert SECRET not in text
 
@@ -113,7 +113,7 @@ def test_a_command_that_gives_no_key(command: tuple[str, ...], said: str) -> Non
 def test_a_command_that_does_not_end() -> None:
     waiting = by_command(*python(f"import time; print('{SECRET}', flush=True); time.sleep(60)"))
     began = time.monotonic()
-    text = shown(lambda: find(waiting, {}, seconds=0.3))
+    text = shown(lambda: find_key(waiting, {}, seconds=0.3))
     assert time.monotonic() - began < 30
     assert "did not end within 0.3 s" in text
     assert SECRET not in text
@@ -121,7 +121,7 @@ def test_a_command_that_does_not_end() -> None:
 
 @pytest.mark.parametrize("value", [SECRET + " x", SECRET + "\nx", SECRET + "ключ", SECRET + "\0"])
 def test_a_variable_that_holds_no_key(value: str) -> None:
-    text = shown(lambda: find(JINA, {"JINA_API_KEY": value}))
+    text = shown(lambda: find_key(JINA, {"JINA_API_KEY": value}))
     assert "the value of JINA_API_KEY has characters that no key has" in text
     assert SECRET not in text
 
@@ -162,7 +162,9 @@ def test_a_key_in_clear_over_the_network_warns(command: bool) -> None:
         "http://host.test/v1",
         key_command=python(f"print('{SECRET}')") if command else (),
     )
-    with pytest.warns(UserWarning, match="over plain http: others on the way can read it") as seen:
+    with pytest.warns(
+        UserWarning, match="over plain http, where others on the network can read it"
+    ) as seen:
         connect("jina-embeddings-v3", backends=[config], environ={"JINA_API_KEY": SECRET}).close()
     [warning] = seen
     assert SECRET not in str(warning.message)

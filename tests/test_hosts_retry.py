@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from ragctl.embedding.base import Answer, Request
+from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.errors import BackendError, Interrupted
 from ragctl.hosts.errors import Refused, Transient
 from ragctl.hosts.retry import Patience, Retrying
@@ -22,12 +22,12 @@ class Script:
         self.tries = 0
         self.slept: list[float] = []
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         self.tries += 1
         self.now += self.seconds
         for failure in self.failures:
             raise failure
-        return Answer(np.ones((1, 1), np.float32), 1)
+        return Embeddings(np.ones((1, 1), np.float32), 1)
 
     def close(self) -> None:
         pass
@@ -37,7 +37,9 @@ class Script:
         self.now += seconds
 
 
-def embed(script: Script, patience: Patience, request: Request | None = None) -> Answer:
+def embed(
+    script: Script, patience: Patience, request: EmbeddingRequest | None = None
+) -> Embeddings:
     """Run with the longest jitter, so that the waits are known."""
     retrying = Retrying(
         script,
@@ -46,7 +48,7 @@ def embed(script: Script, patience: Patience, request: Request | None = None) ->
         sleep=script.sleep,
         uniform=lambda least, most: most,
     )
-    return retrying.call(request or Request("document", ("text",), threading.Event()))
+    return retrying.call(request or EmbeddingRequest("document", ("text",), threading.Event()))
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:
@@ -65,7 +67,7 @@ def test_jitter_spans_from_nothing_to_the_backoff() -> None:
 
     Retrying(
         script, Patience(), clock=lambda: script.now, sleep=script.sleep, uniform=uniform
-    ).call(Request("document", ("text",), threading.Event()))
+    ).call(EmbeddingRequest("document", ("text",), threading.Event()))
     assert spans == [(0, 0.5), (0, 1.0), (0, 2.0)]
 
 
@@ -108,7 +110,7 @@ def test_waiting_for_a_turn_is_not_counted_as_failing() -> None:
         uniform=lambda least, most: most,
     )
     with pytest.raises(BackendError, match="tried 4 times in 7 s"):
-        retrying.call(Request("document", ("text",), threading.Event()))
+        retrying.call(EmbeddingRequest("document", ("text",), threading.Event()))
 
 
 class Late:
@@ -118,7 +120,7 @@ class Late:
         self.script = script
         self.seconds = seconds
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         self.script.now += self.seconds
         self.seconds = 0.0
         return self.script.call(request)
@@ -153,7 +155,7 @@ def test_one_answer_of_any_kind_earns_the_whole_patience(answer: Exception | Non
         sleep=script.sleep,
         uniform=lambda least, most: most,
     )
-    request = Request("document", ("text",), threading.Event())
+    request = EmbeddingRequest("document", ("text",), threading.Event())
     try:
         retrying.call(request)
     except Refused:
@@ -182,7 +184,7 @@ def test_a_stopped_request_is_not_tried_again() -> None:
     stopped = threading.Event()
     stopped.set()
     with pytest.raises(Interrupted):
-        embed(script, Patience(), Request("document", ("text",), stopped))
+        embed(script, Patience(), EmbeddingRequest("document", ("text",), stopped))
     assert script.tries == 1
 
 
@@ -191,5 +193,5 @@ def test_the_real_wait_ends_when_the_request_is_stopped() -> None:
     threading.Timer(0.02, stopped.set).start()
     with pytest.raises(Interrupted):
         Retrying(Script([Transient("down", retry_after=60)]), Patience()).call(
-            Request("document", ("text",), stopped)
+            EmbeddingRequest("document", ("text",), stopped)
         )

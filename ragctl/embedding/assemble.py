@@ -1,19 +1,21 @@
 """From a model's name to an Embedder: the one place where its parts are stacked."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from ragctl import catalog as catalogs
 from ragctl.catalog import Backend, BackendConfig, Catalog, Model, RequestLimits
-from ragctl.embedding.base import Answer, Embedder, Options, Request, Wire
+from ragctl.embedding.backend_wire import Connection
+from ragctl.embedding.base import Embedder, EmbeddingRequest, Embeddings, EmbeddingService, Options
 from ragctl.embedding.canary import THRESHOLD, Canary
-from ragctl.embedding.failover import ConnectedBackend, Failover, nothing
-from ragctl.embedding.guard import Guarded
-from ragctl.embedding.proving import Proving
+from ragctl.embedding.catalogs import package_catalog
+from ragctl.embedding.context_guard import ContextGuard
+from ragctl.embedding.failover import ConnectedBackend, Failover
+from ragctl.embedding.refusal_check import RefusalCheck
+from ragctl.embedding.wire_registry import wire_class
 from ragctl.errors import UsageError
-from ragctl.hosts.keys import LOOPBACK, ApiKey, Environment, find
-from ragctl.hosts.rate_limits import Limited, Limiter, of_key
+from ragctl.hosts.addresses import is_loopback
+from ragctl.hosts.keys import ApiKey, Environment, find_key
+from ragctl.hosts.rate_limits import Limited, Limiter, shared_limiter
 from ragctl.hosts.retry import Patience, Retrying
 from ragctl.hosts.usage import Usage
 
@@ -47,7 +49,7 @@ def connect(
     not fit together, BackendError when a backend needs a key and there is none.
     """
     environ = Environment(environ)
-    catalog = catalog or catalogs.builtin()
+    catalog = catalog or package_catalog()
     row = catalog.model(model)
     size = row.size(dim)
     row = row.for_task(task)
@@ -65,7 +67,7 @@ def connect(
         else _backend(config, backend, row, size, environ, patience, options, trusted(config))
         for config, backend in zip(configs, rows, strict=True)
     ]
-    builtin = any(backend.wire == "builtin" for backend in rows)
+    builtin = any(backend.is_builtin for backend in rows)
     revision = row.revision
     if builtin:
         from ragctl.lexical.builtin import VERSION
@@ -84,13 +86,13 @@ def connect(
 
 def _unasked(config: BackendConfig, backend: Backend, model: Model) -> ConnectedBackend:
     """A backend that is only planned with."""
-    return ConnectedBackend(config.label, Unasked(), _account(config, backend, model))
+    return ConnectedBackend(config.label, DryRunService(), _account(config, backend, model))
 
 
-class Unasked:
+class DryRunService:
     """The Wire of a dry run."""
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         raise AssertionError("a dry run asks nobody")
 
     def close(self) -> None:
@@ -114,72 +116,32 @@ def _backend(
 ) -> ConnectedBackend:
     """Stack what surrounds one backend, innermost first."""
     usage = _account(config, backend, model)
-    key = None if backend.in_process else find(backend, environ)
+    key = None if backend.in_process else find_key(backend, environ)
     if config.remote and key is not None:
         _check_remote(config, backend, key)
-    wire, native, warm = _wire(backend, model, dim, key, usage, patience, options)
+    connection = Connection(backend, model, dim, key, usage, patience, options)
+    backend_wire = wire_class(backend.wire).connect(connection)
     limiter = (
         Limiter(backend.rates, backend.concurrency)
         if backend.in_process
-        else of_key(
+        else shared_limiter(
             urlsplit(backend.base_url or "").netloc,
             key,
             backend.rates,
             backend.concurrency,
         )
     )
-    wire = Limited(wire, limiter, usage, patience.total)
+    wire: EmbeddingService = Limited(backend_wire, limiter, usage, patience.total)
     wire = Retrying(wire, patience)
-    wire = Proving(wire)
-    wire = Guarded(wire, model, backend, usage, truncate=options.truncate, native=native)
-    return ConnectedBackend(config.label, wire, usage, warm, trusted)
-
-
-def _wire(
-    backend: Backend,
-    model: Model,
-    dim: int,
-    key: ApiKey | None,
-    usage: Usage,
-    patience: Patience,
-    options: Options,
-) -> tuple[Wire, bool, Callable[[], None]]:
-    """Return the wire itself, whether it can be told to cut long texts, and how to warm it."""
-    if backend.wire == "builtin":
-        from ragctl.embedding.wires.builtin import Builtin
-
-        return Builtin(dim, usage), False, nothing
-    if backend.wire == "sentence-transformers":
-        from ragctl.embedding.wires.sentence_transformers import SentenceTransformers
-
-        return SentenceTransformers(model, backend, dim, usage, options), True, nothing
-    if backend.wire == "fastembed":
-        from ragctl.embedding.wires.fastembed import FastEmbed
-
-        return FastEmbed(model, backend, dim, usage, options), True, nothing
-    from ragctl.embedding.wires.registry import REST
-    from ragctl.hosts.http import Api
-
-    protocol = REST[backend.wire]
-    assert backend.base_url is not None, "the catalogue has an address for every host"
-    url = protocol.address(backend.base_url, key)
-    warn_of_plain_http(url, key)
-    api = Api(
-        url,
-        key,
-        words=protocol.words,
-        usage=usage,
-        patience=patience,
-        connections=backend.concurrency,
-        auth=protocol.auth,
-        key_variable=backend.keys[0] if backend.keys else None,
-    )
-    return protocol(api, model, backend, dim, options), protocol.truncates, api.warm
+    wire = RefusalCheck(wire)
+    native = backend_wire.truncates
+    wire = ContextGuard(wire, model, backend, usage, truncate=options.truncate, native=native)
+    return ConnectedBackend(config.label, wire, usage, backend_wire.warm, trusted)
 
 
 def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:
     """A collection on a server must not be able to have a key sent to whom it likes."""
-    if urlsplit(backend.base_url or "").hostname not in LOOPBACK:
+    if not is_loopback(backend.base_url or ""):
         raise UsageError(
             f"the collection says that {backend.name} is at {config.base_url}; to send the key in "
             f"{key.variable} there, say so with --base-url or in a pipeline file"
@@ -202,13 +164,3 @@ def _tightest(limits: Sequence[RequestLimits]) -> RequestLimits:
         min((limit.tokens for limit in limits if limit.tokens), default=None),
         min((limit.bytes for limit in limits if limit.bytes), default=None),
     )
-
-
-def warn_of_plain_http(url: str, key: ApiKey | None) -> None:
-    parts = urlsplit(url)
-    if key is not None and parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        warnings.warn(
-            f"the key in {key.variable} goes to {parts.netloc} over plain http: others on the way "
-            f"can read it",
-            stacklevel=5,
-        )

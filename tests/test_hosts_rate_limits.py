@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from ragctl.catalog import BackendConfig, Rates
 from ragctl.embedding import Embedder, Patience, connect
-from ragctl.embedding.base import Answer, Request
+from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.errors import BackendError, Interrupted
 from ragctl.hosts.errors import Refused, Transient
 from ragctl.hosts.keys import ApiKey
-from ragctl.hosts.rate_limits import Limited, Limiter, Turn, of_key
+from ragctl.hosts.rate_limits import Limited, Limiter, Turn, shared_limiter
 from ragctl.hosts.usage import Usage
 from tests.servers import faults
 from tests.servers.jina import JinaServer
@@ -169,10 +169,10 @@ class Failing:
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
 
-    def call(self, request: Request) -> Answer:
+    def call(self, request: EmbeddingRequest) -> Embeddings:
         if self.failures:
             raise self.failures.pop(0)
-        return Answer(np.ones((len(request.texts), 1), np.float32), tokens=7)
+        return Embeddings(np.ones((len(request.texts), 1), np.float32), tokens=7)
 
     def close(self) -> None:
         pass
@@ -184,7 +184,7 @@ class Failing:
 def test_every_failure_gives_its_turn_back(failure: Exception) -> None:
     usage = Usage()
     wire = Limited(Failing(failure), Limiter(Rates(), 1), usage)
-    request = Request("document", ("a", "b"), threading.Event())
+    request = EmbeddingRequest("document", ("a", "b"), threading.Event())
     with pytest.raises(type(failure)):
         wire.call(request)
     wire.call(request)
@@ -225,15 +225,15 @@ def test_stop_ends_every_wait() -> None:
 
 def test_one_limiter_for_a_key_at_a_host() -> None:
     key, same, other = ApiKey("A", "secret"), ApiKey("B", "secret"), ApiKey("A", "another")
-    first = of_key("host", key, Rates(10, None), 8)
-    assert of_key("host", same, Rates(20, 500), 4) is first
+    first = shared_limiter("host", key, Rates(10, None), 8)
+    assert shared_limiter("host", same, Rates(20, 500), 4) is first
     assert first.allowed == 4
-    assert of_key("host", other, Rates(), 8) is not first
-    assert of_key("elsewhere", key, Rates(), 8) is not first
-    assert of_key("host", None, Rates(), 8) is not first
+    assert shared_limiter("host", other, Rates(), 8) is not first
+    assert shared_limiter("elsewhere", key, Rates(), 8) is not first
+    assert shared_limiter("host", None, Rates(), 8) is not first
     del first
     gc.collect()
-    assert of_key("host", key, Rates(), 8).allowed == 8
+    assert shared_limiter("host", key, Rates(), 8).allowed == 8
 
 
 def connected(

@@ -1,0 +1,103 @@
+"""What the wires over HTTP share: one POST of JSON, one answer."""
+
+from abc import abstractmethod
+from typing import ClassVar, Self
+
+from ragctl.catalog import Backend, Instruction, Model, ServedModel, WireTraits
+from ragctl.embedding import answers
+from ragctl.embedding.backend_wire import BackendWire, Connection
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
+from ragctl.hosts.addresses import warn_of_plain_http
+from ragctl.hosts.http import HostClient
+from ragctl.hosts.keys import ApiKey
+from ragctl.hosts.responses import ErrorRules
+from ragctl.records import Json
+
+
+class RestWire(BackendWire):
+    """A Wire to one API. A protocol states its `body`, and what differs of the rest."""
+
+    traits: ClassVar[WireTraits] = WireTraits()
+    error_rules: ClassVar[ErrorRules]
+    auth: ClassVar[tuple[str, str]] = ("Authorization", "Bearer ")
+    """Name of the header that carries the key, and what stands before the key in it."""
+
+    def __init__(
+        self, client: HostClient, model: Model, backend: Backend, dim: int, options: Options
+    ) -> None:
+        self.client = client
+        self.model = model
+        self.backend = backend
+        self.dim = dim
+        self.options = options
+
+    @classmethod
+    def connect(cls, connection: Connection) -> Self:
+        """Return a wire with an HTTP client. Warns if the API key would go over plain HTTP."""
+        backend, key = connection.backend, connection.key
+        assert backend.base_url is not None, "the catalogue has an address for every host"
+        url = cls.address(backend.base_url, key)
+        warn_of_plain_http(url, key)
+        client = HostClient(
+            url,
+            key,
+            error_rules=cls.error_rules,
+            usage=connection.usage,
+            patience=connection.patience,
+            connections=backend.concurrency,
+            auth=cls.auth,
+            key_variable=backend.keys[0] if backend.keys else None,
+        )
+        return cls(client, connection.model, backend, connection.dim, connection.options)
+
+    @classmethod
+    def address(cls, url: str, key: ApiKey | None) -> str:
+        """Return where requests with this key go, for a backend whose base URL is `url`."""
+        return url
+
+    @abstractmethod
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
+        """Return the request's JSON. Each field that would change vectors is stated."""
+
+    def path(self) -> str:
+        """Return the method's path, after the base URL."""
+        return "/embeddings"
+
+    def read(self, answer: object, texts: int) -> Embeddings:
+        """Return what the API's JSON holds. Raises BackendError for what is wrong in it."""
+        return answers.from_data(answer, texts, self.model, self.dim, self.client.host)
+
+    def call(self, request: EmbeddingRequest) -> Embeddings:
+        answer = self.client.post(self.path(), self.body(request) | dict(self.backend.extra))
+        return self.read(answer, len(request.texts))
+
+    def close(self) -> None:
+        self.client.close()
+
+    def warm(self) -> None:
+        self.client.warm()
+
+    @property
+    def served(self) -> ServedModel:
+        return self.backend.models[self.model.name]
+
+    @property
+    def asks_dimensions(self) -> bool:
+        """Whether the host is asked to cut its vectors; else they are cut here.
+
+        No host here knows of a layer norm before the cut, whatever its row says.
+        """
+        return (
+            self.model.matryoshka
+            and not self.model.layer_norm
+            and self.backend.cuts_to(self.model.name, self.dim)
+        )
+
+    def side(self, request: EmbeddingRequest) -> Instruction:
+        return self.model.document if request.side == "document" else self.model.query
+
+    def prompted(self, request: EmbeddingRequest) -> list[str]:
+        """Return the texts, each after the exact prompt of its side."""
+        prompt = self.side(request).prompt
+        assert prompt is not None, "the catalogue serves no model without prompts on this wire"
+        return [prompt + text for text in request.texts]

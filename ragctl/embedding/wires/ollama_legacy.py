@@ -1,0 +1,29 @@
+"""Ollama's older API: POST /api/embeddings (from its source, v0.33)."""
+
+from ragctl.embedding.base import EmbeddingRequest, Embeddings
+from ragctl.embedding.wires.ollama import Ollama
+from ragctl.errors import Interrupted
+from ragctl.hosts.responses import json_object
+from ragctl.records import Json
+
+
+class OllamaLegacy(Ollama):
+    """POST /api/embeddings: one text a request, no word on cutting, vectors of any length."""
+
+    truncates = False
+
+    def path(self) -> str:
+        return "/api/embeddings"
+
+    def body(self, request: EmbeddingRequest) -> dict[str, Json]:
+        (text,) = self.prompted(request)
+        return {"model": self.served.id, "prompt": text}
+
+    def call(self, request: EmbeddingRequest) -> Embeddings:
+        rows: list[object] = []
+        for start in range(len(request.texts)):
+            if request.stopped.is_set():
+                raise Interrupted("stopped between two texts")
+            answer = self.post(self.body(request.part(start, start + 1)))
+            rows.append(json_object(answer, self.client.host).get("embedding"))
+        return self.read({"embeddings": rows}, len(rows))

@@ -1,0 +1,213 @@
+"""From an HTTP response to its JSON, or to the error that says what to do about it."""
+
+import contextlib
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+
+from ragctl.errors import BackendError
+from ragctl.hosts.error_messages import ErrorDetails, is_html, parse_error
+from ragctl.hosts.errors import Refused, Transient
+from ragctl.hosts.keys import ApiKey
+
+INPUT_FIELDS = frozenset({"input", "inputs", "texts", "prompt"})
+"""The wires' names for the request field that holds the texts."""
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(
+    rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?"
+)
+_DURATION_UNIT_SECONDS = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
+_INVALID_JSON = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An HTTP response. Headers and content are not in its repr: a host may quote the key."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRules:
+    """Codes and phrases by which a wire's error responses are classified, beside the status.
+
+    Phrases are lower case and are searched for in the message.
+
+    Attributes:
+        text_codes: The text itself is refused.
+        text_phrases: The same, by the message.
+        fatal_codes: No text would be accepted.
+        key_codes: The key is refused, whatever the status.
+        quota_phrases: The quota is used up for today; searched for in the codes too.
+    """
+
+    text_codes: frozenset[str] = frozenset()
+    text_phrases: frozenset[str] = frozenset()
+    fatal_codes: frozenset[str] = frozenset()
+    key_codes: frozenset[str] = frozenset()
+    quota_phrases: frozenset[str] = frozenset()
+
+    def refuses_text(self, error: ErrorDetails) -> bool:
+        """Return whether the message says that the text itself is refused."""
+        message = error.message.lower()
+        return any(phrase in message for phrase in self.text_phrases)
+
+    def quota_used_up(self, error: ErrorDetails) -> bool:
+        """Return whether the host says that no quota is left today."""
+        text = " ".join((error.message, *error.codes)).lower()
+        return any(phrase in text for phrase in self.quota_phrases)
+
+
+class ResponseParser:
+    """Parses the responses of one host. Its errors name the host and never contain the key."""
+
+    def __init__(
+        self,
+        host: str,
+        rules: ErrorRules,
+        key: ApiKey | None,
+        key_variable: str | None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`key_variable` is named if the host wants a key and `key` is None."""
+        self._host = host
+        self._rules = rules
+        self._key = key
+        self._key_variable = key_variable
+        self._wall = wall
+
+    def parse(self, response: Response) -> object:
+        """Return the JSON of a successful response. Raises Transient, Refused or BackendError."""
+        if response.status != 200:
+            raise self._error(response.status, response)
+        body = _parse_json(response.content)
+        if body is _INVALID_JSON:
+            if is_html(response.content.decode("utf-8", "replace")):
+                page = parse_error(response.content, self._secret).message
+                raise BackendError(f"{self._host} answered {page}; is the address right?")
+            raise Transient(f"{self._host} answered JSON that is incomplete or invalid")
+        if isinstance(body, dict) and "data" not in body and isinstance(body.get("error"), dict):
+            # Some routers answer 200 and put the failure of the host behind them in the body.
+            code = body["error"].get("code")
+            raise self._error(code if isinstance(code, int) else 500, response)
+        return body
+
+    def _error(self, status: int, response: Response) -> BackendError:
+        """Return the error for a status other than 200."""
+        error = parse_error(response.content, self._secret)
+        message = f"{status} {error.message}".strip()
+        if error.codes & self._rules.key_codes or status in (401, 498):
+            return BackendError(f"{self._host} refused {self._key_label}: {message}")
+        fatal = error.codes & self._rules.fatal_codes or status == 402
+        if fatal or self._rules.quota_used_up(error):
+            return BackendError(f"{self._host} refused: {message}")
+        # llama.cpp's servers answer 500 to a text that is too long.
+        if error.codes & self._rules.text_codes or (
+            status == 500 and self._rules.refuses_text(error)
+        ):
+            return Refused(f"refused by {self._host}: {message}", certain=True)
+        if status in (408, 409, 424, 429, 499) or (status >= 500 and status != 501):
+            return self._transient(status, response, error, message)
+        if status in (400, 413, 422):
+            return self._refused(status, error, message)
+        if status == 404:
+            return BackendError(f"{self._host} has no such model or address: {message}")
+        if 300 <= status < 400:
+            # Without its query, which may quote the key.
+            target = response.headers.get("location", "elsewhere").partition("?")[0]
+            target = target.replace(self._secret, "***") if self._secret else target
+            return BackendError(f"{self._host} redirects to {target}: set the final address")
+        return BackendError(f"{self._host} refused: {message}")
+
+    def _transient(
+        self, status: int, response: Response, error: ErrorDetails, message: str
+    ) -> BackendError:
+        if response.headers.get("x-should-retry") == "false":
+            return BackendError(f"{self._host} failed and asks not to be tried again: {message}")
+        wait = retry_after(response.headers, self._wall(), throttled=status == 429)
+        wait = error.wait if wait is None else wait
+        return Transient(f"{self._host}: {message}", wait, throttled=status in (429, 503))
+
+    def _refused(self, status: int, error: ErrorDetails, message: str) -> BackendError:
+        if error.fields and not error.fields & INPUT_FIELDS:
+            return BackendError(f"{self._host} refused the request: {message}")
+        certain = (
+            bool(error.fields & INPUT_FIELDS) or status == 413 or self._rules.refuses_text(error)
+        )
+        return Refused(f"refused by {self._host}: {message}", certain)
+
+    @property
+    def _key_label(self) -> str:
+        """The key by where it came from, or what to set if there is none."""
+        if self._key is not None:
+            return f"the key in {self._key.variable}"
+        return f"to work without a key (set {self._key_variable})" if self._key_variable else "us"
+
+    @property
+    def _secret(self) -> str | None:
+        return self._key.reveal() if self._key else None
+
+
+def json_object(body: object, host: str) -> dict[str, object]:
+    """Return `body` if it is a JSON object, else raise BackendError."""
+    if not isinstance(body, dict):
+        raise BackendError(f"{host} answered JSON that is not an object")
+    return body
+
+
+def retry_after(headers: Mapping[str, str], now: float, throttled: bool = False) -> float | None:
+    """Return how many seconds the host asks to wait, or None; `now` is the wall clock.
+
+    Reads `retry-after-ms`, and `Retry-After` as seconds or as an HTTP date (RFC 9110,
+    10.2.3). If a `throttled` host sends neither, the time until its limit on requests or
+    tokens resets (`x-ratelimit-reset-…`, in OpenAI's durations such as 6m0s). Invalid and
+    negative values are ignored.
+    """
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            seconds = float(value) * scale
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(value).timestamp() - now
+            except ValueError:
+                continue
+            seconds = max(seconds, 0.0)
+        if math.isfinite(seconds) and seconds >= 0:
+            return seconds
+    return _rate_limit_reset(headers) if throttled else None
+
+
+def _rate_limit_reset(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds until the limit that is used up resets."""
+    waits = []
+    for what in ("requests", "tokens"):
+        if headers.get(f"x-ratelimit-remaining-{what}", "").strip() not in ("", "0"):
+            continue
+        match = _DURATION.fullmatch(headers.get(f"x-ratelimit-reset-{what}", "").strip())
+        if match and match[0]:
+            parts = zip(match.groups(), _DURATION_UNIT_SECONDS, strict=True)
+            waits.append(sum(float(part or 0) * unit for part, unit in parts))
+    return max(waits, default=None)
+
+
+def _parse_json(content: bytes) -> object:
+    """Return the JSON, or _INVALID_JSON; json's own error would show all of the content."""
+    import orjson  # six times as fast as json on vectors
+
+    body: object = _INVALID_JSON
+    try:
+        body = orjson.loads(content)
+    except ValueError:
+        with contextlib.suppress(ValueError):  # json accepts NaN, which is reported later
+            body = json.loads(content)
+    return body

@@ -1,0 +1,287 @@
+"""Turn prepared documents into points: reuse vectors, or embed the texts.
+
+documents ─► groups ─► compare with stored points ─► budget ─► vector known? ─► Writer
+                                                                 └► DocumentStream ─┘
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+from ragctl.collection.payload import Payload, Vector
+from ragctl.collection.points import PreparedDocument, namespace, payloads, point_ids
+from ragctl.embedding.base import Vectors
+from ragctl.embedding.stream import DocumentStream
+from ragctl.errors import BudgetReached, DocumentError
+from ragctl.index.budget import BudgetTracker
+from ragctl.index.cancellation import Cancellation
+from ragctl.index.pending import PendingDocument, PendingFile
+from ragctl.index.plan import WorkItem
+from ragctl.index.report import Progress, Report
+from ragctl.index.stored_points import MAX_FILTER_VALUES, StoredPoints
+from ragctl.index.verify import Damage
+from ragctl.index.writer import Writer
+from ragctl.stores.base import Collection
+
+GROUP_CHUNKS = 128
+"""Documents are compared with the collection in groups of about so many chunks …"""
+MAX_GROUP_AGE_SECONDS = 0.2
+"""… or when the first document of a group has waited so long."""
+
+
+class DocumentIndexer:
+    """Indexes documents of one run, over one stream of texts to be embedded.
+
+    `added`: number of documents added in this run, by digest. `on_document_end` is called
+    with the file of each document that was written completely, or refused by the backend.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        writer: Writer,
+        stream: DocumentStream[str],
+        report: Report,
+        *,
+        budget: BudgetTracker,
+        cancellation: Cancellation,
+        progress: Progress,
+        damage: Damage,
+        on_document_end: Callable[[PendingFile], None],
+    ) -> None:
+        self.added: Counter[str] = Counter()
+        self._writer = writer
+        self._stream = stream
+        self._report = report
+        self._budget = budget
+        self._cancellation = cancellation
+        self._progress = progress
+        self._damage = damage
+        self._on_document_end = on_document_end
+        self._stored_points = StoredPoints(collection, damage.distrusted)
+        self._namespace = namespace(collection.name)
+        # Text hash → chunks (document, ordinal) that wait for its vector.
+        self._waiting: dict[str, list[tuple[PendingDocument, int]]] = {}
+        self._group: list[tuple[WorkItem, PendingFile, PreparedDocument]] = []
+        self._group_since = 0.0
+
+    def add(self, work: WorkItem, file: PendingFile, document: PreparedDocument) -> None:
+        """Accept a document; it is indexed together with others of a group.
+
+        Raises BudgetReached, BackendError, Interrupted or StoreError.
+        """
+        if not self._group:
+            self._group_since = time.monotonic()
+        self._group.append((work, file, document))
+        chunks = sum(len(document.chunks) or 1 for _, _, document in self._group)
+        age = time.monotonic() - self._group_since
+        if chunks >= GROUP_CHUNKS or age > MAX_GROUP_AGE_SECONDS:
+            self._index_group()
+
+    def finish(self) -> None:
+        """Index the documents still waiting, and wait for all vectors. Raises as `add`."""
+        self._index_group()
+        self._drain()
+
+    def collect(self) -> None:
+        """Write the points whose vectors have come, without waiting for more."""
+        self._add_vectors(self._stream.completed(block=False))
+
+    def collect_in_flight(self) -> None:
+        """After an interruption: send nothing more, but keep what is in flight and paid for."""
+        self._stream.stop()
+        while self._stream.pending:
+            self._add_vectors(self._stream.completed(block=True))
+
+    def _drain(self) -> None:
+        self._stream.flush()
+        while self._stream.pending:
+            self._cancellation.raise_if_cancelled()
+            self._add_vectors(self._stream.completed(block=True))
+
+    # Compare with the collection
+
+    def _index_group(self) -> None:
+        """Compare the group's documents with the collection, then reuse or embed."""
+        group, self._group = self._group, []
+        stored = self._stored_points.by_source(
+            [
+                document.source
+                for work, _, document in group
+                if any(known.source == document.source for known in work.stored)
+            ]
+        )
+        documents = [
+            self._pending(work, file, document, stored.get(document.source))
+            for work, file, document in group
+        ]
+        while documents:
+            count, over = self._affordable(documents)
+            self._index(documents[:count])
+            documents = documents[count:]
+            if over is None:
+                return
+            if not self._stream.pending:
+                for pending in documents:
+                    self._uncount(pending)
+                raise over
+            self._drain()  # the actual bill may be lower than the estimate, and leave room
+
+    def _pending(
+        self,
+        work: WorkItem,
+        file: PendingFile,
+        document: PreparedDocument,
+        stored: Mapping[str, Payload] | None,
+    ) -> PendingDocument:
+        # A record of a file is up to date only when the file is sealed.
+        is_file = document.source == work.stat.file
+        stat = work.stat if is_file else work.stat._replace(size=-1, mtime_ns=-1)
+        rows = payloads(document, stat, recipe=work.recipe, parts=1 if is_file else 0)
+        hashes = [chunk.hash for chunk in document.chunks] or [""]
+        ids = point_ids(self._namespace, document.source, hashes)
+        for warning in document.warnings:
+            self._report.add_warning(document.source, warning)
+        new = not any(d.source == document.source and d.digest for d in work.stored)
+        if new:
+            self._report.documents.added += 1
+            self.added[document.digest] += 1
+        else:
+            self._report.documents.updated += 1
+        damaged = self._damage.rewrite
+        return PendingDocument(document, file, rows, ids, stored or {}, damaged, new=new)
+
+    def _affordable(self, documents: list[PendingDocument]) -> tuple[int, BudgetReached | None]:
+        """Reserve tokens for one document after the other.
+
+        Returns how many fit the budget, and the error of the first that does not.
+        """
+        if not self._budget.limited:
+            return len(documents), None
+        hashes = {pending.document.chunks[o].hash for pending in documents for o in pending.needed}
+        in_run = hashes & (self._waiting.keys() | self._writer.recent.keys())
+        known = in_run | self._stored_points.embedded(hashes - in_run)
+        for count, pending in enumerate(documents):
+            try:
+                self._budget.reserve(pending.document.source, pending.tokens(known))
+            except BudgetReached as over:
+                return count, over
+            known.update(pending.document.chunks[o].hash for o in pending.needed)
+        return len(documents), None
+
+    # Reuse or embed
+
+    def _index(self, documents: list[PendingDocument]) -> None:
+        needed = [(pending, ordinal) for pending in documents for ordinal in pending.needed]
+        for pending in documents:
+            self._report.chunks.reused += len(pending.document.chunks) - len(pending.needed)
+            if not pending.needed:
+                self._finish(pending)
+        for portion in _portions(needed):
+            self._reuse_or_embed(portion)
+
+    def _reuse_or_embed(self, needed: list[tuple[PendingDocument, int]]) -> None:
+        """Take the chunks' vectors from the collection or from this run, or send their texts."""
+        hashes = {pending.document.chunks[ordinal].hash for pending, ordinal in needed}
+        recent = self._writer.recent
+        known = recent | self._stored_points.vectors(hashes - self._waiting.keys() - recent.keys())
+        unknown: list[tuple[PendingDocument, int]] = []
+        # Known vectors first, then sending: results that come in while sending may be
+        # written, and then leave both `_waiting` and `recent`.
+        for pending, ordinal in needed:
+            text_hash = pending.document.chunks[ordinal].hash
+            if text_hash in known:
+                self._report.chunks.reused += 1
+                self._add_vector(pending, ordinal, known[text_hash])
+            elif text_hash in self._waiting:
+                self._report.chunks.reused += 1
+                self._waiting[text_hash].append((pending, ordinal))
+            else:
+                self._waiting[text_hash] = [(pending, ordinal)]
+                unknown.append((pending, ordinal))
+        self._send(unknown)
+        self._writer.flush_if_due()
+
+    def _send(self, chunks: list[tuple[PendingDocument, int]]) -> None:
+        """Send the chunks' texts; in late chunking, the windows that the chunks are in."""
+        sent: set[tuple[int, int]] = set()
+        for pending, ordinal in chunks:
+            self._cancellation.raise_if_cancelled()
+            chunk = pending.document.chunks[ordinal]
+            if chunk.window is None:
+                self._stream.add(chunk.hash, chunk.sent, chunk.sent_tokens)
+            elif (id(pending), chunk.window) not in sent:
+                sent.add((id(pending), chunk.window))
+                window = [c for c in pending.document.chunks if c.window == chunk.window]
+                self._stream.add_together([(c.hash, c.sent, c.sent_tokens) for c in window])
+            self.collect()
+
+    # Vectors that have come
+
+    def _add_vectors(self, results: list[tuple[str, Vectors | DocumentError]]) -> None:
+        for text_hash, result in results:
+            waiting = self._waiting.pop(text_hash, None)
+            if waiting is None:
+                continue  # known before; it was sent only as the context of its window
+            if isinstance(result, DocumentError):
+                for pending, ordinal in waiting:
+                    self._refused(pending, ordinal, result)
+                continue
+            first, ordinal = waiting[0]
+            self._progress.tokens(first.document.chunks[ordinal].sent_tokens)
+            self._report.chunks.embedded += 1
+            for pending, ordinal in waiting:
+                self._add_vector(pending, ordinal, result)
+        self._writer.flush_if_due()
+
+    def _add_vector(self, pending: PendingDocument, ordinal: int, vector: Vector) -> None:
+        if pending.failed:
+            return
+        pending.add_vector(ordinal, vector, self._writer)
+        if pending.missing == 0:
+            self._finish(pending)
+
+    def _finish(self, pending: PendingDocument) -> None:
+        pending.finish(self._writer)
+        self._on_document_end(pending.file)
+
+    def _refused(self, pending: PendingDocument, ordinal: int, error: DocumentError) -> None:
+        """Record that the backend refused a chunk; its document keeps its old points."""
+        if pending.failed:
+            return
+        pending.abandon(self._writer)
+        chunk = pending.document.chunks[ordinal]
+        pending.file.failed = True
+        self._report.add_failure(
+            pending.document.source,
+            f"characters {chunk.start}-{chunk.end}: {error}",
+            pending.file.file,
+        )
+        self._uncount(pending)
+        self._on_document_end(pending.file)
+
+    def _uncount(self, pending: PendingDocument) -> None:
+        """Undo the count of a document as added or updated."""
+        if pending.new:
+            self._report.documents.added -= 1
+            self.added[pending.document.digest] -= 1
+        else:
+            self._report.documents.updated -= 1
+
+
+def _portions(
+    needed: list[tuple[PendingDocument, int]],
+) -> Iterator[list[tuple[PendingDocument, int]]]:
+    """Yield the chunks in portions of about MAX_FILTER_VALUES; a window is not divided."""
+    portion: list[tuple[PendingDocument, int]] = []
+    before: tuple[int, int | None] | None = None
+    for pending, ordinal in needed:
+        window = pending.document.chunks[ordinal].window
+        current = (id(pending), window)
+        if len(portion) >= MAX_FILTER_VALUES and (window is None or current != before):
+            yield portion
+            portion = []
+        portion.append((pending, ordinal))
+        before = current
+    if portion:
+        yield portion
