@@ -6,6 +6,7 @@ RagctlError                 1
 ├── DocumentError           3   one document cannot be read; the rest goes on
 ├── BackendError            4   embedding backend: auth, credit, down, rubbish
 ├── StoreError              5   vector store
+│   └── UnreadableCollection    settings damaged or of another format
 ├── IdentityMismatch        6   vectors of two identities would meet
 ├── PruneRefused            7   a prune too large, or a root missing or empty
 ├── BudgetReached           8   budget spent; the next run goes on
@@ -55,6 +56,10 @@ class StoreError(RagctlError):
     """The vector store failed."""
 
     exit_code = 5
+
+
+class UnreadableCollection(StoreError):
+    """The settings of a collection are damaged or of another format."""
 
 
 class IdentityMismatch(RagctlError):

@@ -285,7 +285,7 @@ def test_every_exit_code_is_distinct_and_told() -> None:
         for value in vars(errors).values()
         if isinstance(value, type)
         and issubclass(value, errors.RagctlError)
-        and "exit_code" in vars(value)  # others share the code of the class above
+        and "exit_code" in vars(value)  # others are special cases of their base class
     ]
     codes = {cls.exit_code for cls in classes}
     assert codes == {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130}

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ragctl.collection.points import embedded_text
+from ragctl.collection.text import embedded_text
 from ragctl.embedding.catalogs import package_catalog
 from ragctl.evaluate.judging import Judged, judged
 from ragctl.evaluate.measures import NDCG, mean, measure
@@ -94,8 +94,7 @@ def passages(store: str, questions: Questions) -> Passages:
     ):
         points = sorted(collection.scroll(), key=lambda point: point.id)
         texts = [
-            embedded_text(str(point.payload["text"]), cast(list[str], point.payload["heading"]))
-            for point in points
+            embedded_text(str(point.payload["text"]), point.payload["heading"]) for point in points
         ]
         return Passages([point.id for point in points], texts, judged(collection, questions))
 

@@ -31,6 +31,7 @@ from ragctl.embedding.wire_registry import WIRES
 from ragctl.errors import UsageError
 from ragctl.pipeline import Pipeline, read_pipeline
 from ragctl.pipeline.keys import every
+from ragctl.rerank.wire_registry import RERANK_WIRES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -235,7 +236,7 @@ def test_every_key_of_a_pipeline_file_is_documented() -> None:
         *backend_table.SERVED_MODEL_KEYS,
         *WIRES.names,
         *reranker_table._KEYS,
-        *reranker_table.RERANK_WIRES,
+        *RERANK_WIRES.names,
         *backend_table.RequestLimits.__dataclass_fields__,
         *backend_table.Rates.__dataclass_fields__,
         *backend_table.Runtime.__dataclass_fields__,

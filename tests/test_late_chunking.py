@@ -36,7 +36,7 @@ def test_a_document_goes_in_one_request_and_its_vectors_know_it(late: World) -> 
     late.write("a.md", paragraphs("one", "two", "three"))
     late.write("b.md", paragraphs("four", "five"))
     report = late.ingest()
-    assert report.identity["late_chunking"] is True
+    assert report.identity.late_chunking is True
     sent = inputs(late)
     assert sorted(len(texts) for texts in sent) == [2, 3]
     flags = [r.body.get("late_chunking") for r in late.server.requests]

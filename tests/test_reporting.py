@@ -15,6 +15,7 @@ from ragctl.files import replace_file
 from ragctl.index.report import Report
 from ragctl.notify import send
 from ragctl.pipeline import Reporting
+from ragctl.records import Identity
 from ragctl.reporting import RunOutcome, publish
 from ragctl.reporting.metrics import write_metrics
 from tests.servers.hooks import Hooks
@@ -23,7 +24,8 @@ from tests.world import World, paragraphs
 ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads((ROOT / "ragctl/reporting/report.schema.json").read_text(encoding="utf-8"))
 STARTED = 1_750_000_000.0
-GOOD = RunOutcome("docs", STARTED, 2.5, 0, None, Report("docs", {"model": "m", "dimension": 8}))
+IDENTITY = Identity(model="m", dimension=8)
+GOOD = RunOutcome("docs", STARTED, 2.5, 0, None, Report("docs", IDENTITY))
 LOCKED = RunOutcome("docs", STARTED + 60, 0.5, 9, "docs is being written by another run")
 SECRET = "s3cret-t0ken"
 
@@ -105,7 +107,7 @@ def test_the_docs_name_every_key_of_the_report() -> None:
 
 
 def test_a_report_with_hostile_names_is_valid(tmp_path: Path) -> None:
-    report = Report("docs", {"model": "m", "dimension": 8})
+    report = Report("docs", IDENTITY)
     report.add_failure("a\x1b[31m\udcff\n.txt", 'no "quotes"')
     document = valid_report(replace(GOOD, exit_code=3, report=report))
     assert document["failures"][0]["source"] == "a\x1b[31m?\n.txt"
@@ -230,7 +232,7 @@ def test_success_and_failure_notify_each_its_own_url(tmp_path: Path) -> None:
 
 
 def test_a_webhook_gets_at_most_a_hundred_failures() -> None:
-    report = Report("docs", {"model": "m", "dimension": 8})
+    report = Report("docs", IDENTITY)
     for n in range(150):
         report.add_failure(f"{n}.txt", "no")
     with Hooks() as hooks:

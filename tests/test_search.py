@@ -13,6 +13,7 @@ from ragctl.search.find import search, search_many
 from ragctl.search.group import group_by_document
 from ragctl.search.options import SearchOptions, declared_options
 from ragctl.search.query import embedder_of
+from ragctl.stores import is_server
 from tests.searching import searcher
 from tests.servers.rerank import VllmReranker
 from tests.world import World, paragraphs
@@ -165,7 +166,7 @@ def test_a_reranker_decides(filled: World) -> None:
 def test_many_questions_are_one_request(filled: World) -> None:
     with (
         closing(filled.open()) as collection,
-        embedder_of(collection, environ=filled.environ, remote="://" in filled.store) as embedder,
+        embedder_of(collection, environ=filled.environ, remote=is_server(filled.store)) as embedder,
     ):
         texts = ["valve report one", "?!", "pump", "coil"]
         alone = [search(collection, text, embedder=embedder) for text in (texts[0], *texts[2:])]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ragctl import chunking
 from ragctl.collection.conditions import AnyOf, Between, Match, Where
-from ragctl.collection.payload import Point
+from ragctl.collection.payload import Payload, Point
 from ragctl.errors import UsageError
 from ragctl.records import Document, Hit
 from ragctl.search import context
@@ -194,7 +194,7 @@ class Chunks:
     def scroll(self, where: Where, **_: object) -> Iterator[Point]:
         for hit in self.hits:
             if hit.ordinal not in self._gone:
-                place = {"start": hit.start, "end": hit.end, "ordinal": hit.ordinal}
+                place: Payload = {"start": hit.start, "end": hit.end, "ordinal": hit.ordinal}
                 yield Point("", {"version": "v", "text": hit.text, "heading": [], **place})
 
     def add_context(self, numbers: Sequence[int], count: int) -> list[Hit]:
@@ -265,8 +265,8 @@ def test_neighbours_are_asked_for_as_ranges(filled: World) -> None:
     assert version == Match("version", ("v",))
     assert ordinals == AnyOf(
         (
-            Between("ordinal", least=1000 - 128, most=1100 + 128),
-            Between("ordinal", least=4990 - 128, most=4999),
+            Between("ordinal", gte=1000 - 128, lte=1100 + 128),
+            Between("ordinal", gte=4990 - 128, lte=4999),
         )
     )
 

@@ -101,7 +101,7 @@ def test_one_made_anew_with_the_same_settings_is_another(filled: World) -> None:
         with closing(filled.open()) as new:
             assert new.settings == settings
             assert new.settings.made not in ("", settings.made)
-            new.note({"n": 1})
+            new.note({"billed": {"jina": 1}})
         with closing(filled.open()) as again:
             assert again.settings.made == new.settings.made  # and writing keeps it
         filled.ingest()

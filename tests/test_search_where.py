@@ -54,10 +54,10 @@ def same(value: Any, wanted: Any) -> bool:
 
 def within(value: Any, bounds: Between) -> bool:
     for bound, holds in (
-        (bounds.least, COMPARE[">="]),
-        (bounds.above, COMPARE[">"]),
-        (bounds.most, COMPARE["<="]),
-        (bounds.below, COMPARE["<"]),
+        (bounds.gte, COMPARE[">="]),
+        (bounds.gt, COMPARE[">"]),
+        (bounds.lte, COMPARE["<="]),
+        (bounds.lt, COMPARE["<"]),
     ):
         if bound is None:
             continue
@@ -217,9 +217,7 @@ def test_quotes_mean_the_text_alone() -> None:
 
 def test_broken_numbers_match_numbers_too() -> None:
     (found,) = parse_where("ratio=0.5")
-    assert found == AnyOf(
-        (Match("meta.ratio", ("0.5",)), Between("meta.ratio", least=0.5, most=0.5))
-    )
+    assert found == AnyOf((Match("meta.ratio", ("0.5",)), Between("meta.ratio", gte=0.5, lte=0.5)))
 
 
 @pytest.mark.parametrize(

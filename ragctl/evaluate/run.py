@@ -153,4 +153,4 @@ def run(
 def _units(found: Sequence[Scored], by: By) -> list[str]:
     if by == "chunk":
         return [point.id for point in found]
-    return list(dict.fromkeys(str(point.payload["source"]) for point in found))
+    return list(dict.fromkeys(point.payload["source"] for point in found))

@@ -46,7 +46,7 @@ class SavedPlan:
             made,
             list(pipeline.only),
             pipeline.retry_failed,
-            dict(report.identity),
+            report.identity.to_json(),
             _state(run_plan),
             _tasks(run_plan),
             _removed(run_plan),
@@ -59,7 +59,7 @@ class SavedPlan:
             differences.append(
                 f"it is for collection {self.collection!r}, not {report.collection!r}"
             )
-        if self.identity != dict(report.identity):
+        if self.identity != report.identity.to_json():
             differences.append("the model or its settings differ")
         tasks = _tasks(run_plan)
         differences += [

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, rerankers
+from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime
 from ragctl.catalog.backend_config import address
 from ragctl.catalog.strict import ConfigSource, Table
 from ragctl.embedding.catalogs import user_catalog
@@ -25,6 +25,8 @@ from ragctl.pipeline.pipeline import (
     with_env_file,
 )
 from ragctl.pipeline.values import Reader, checked
+from ragctl.rerank.wire_registry import rerankers
+from ragctl.stores import is_server
 
 _URL = re.compile(r"https?://[^\s/?#]+", re.IGNORECASE)
 
@@ -98,7 +100,7 @@ def _store(top: Table, value: str | None, reader: Reader) -> str:
         return default_store(reader.environ)
     if re.fullmatch(r"[\w.-]+:\d+", value):
         raise top.error("store", "must begin with http:// for a Qdrant server")
-    if "://" not in value:
+    if not is_server(value):
         return reader.resolved(top, "store", value)
     if not _URL.match(value):  # it is not quoted here, nor below: it may hold a secret
         raise top.error("store", "must be a folder, or begin with http:// or https://")

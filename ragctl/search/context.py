@@ -6,9 +6,9 @@ A passage repeats no text, and is exactly as long as the span it names.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
-from ragctl.collection.conditions import AnyOf, Between, Condition, Match
+from ragctl.collection.conditions import AnyOf, Between, Condition, own_match
+from ragctl.collection.payload import Payload, PayloadKey
 from ragctl.records import Hit
 from ragctl.search.options import Expand
 from ragctl.stores.base import Collection
@@ -16,7 +16,11 @@ from ragctl.stores.base import Collection
 MAX_PASSAGE_CHUNKS = 256  # with the hit in the middle
 MAX_CHUNKS_READ = 4096  # for one question
 MAX_GAP_CHARS = 2000  # white space between two chunks of a passage
-PAYLOAD_FIELDS = ("version", "ordinal", "start", "end", "text", "page", "heading")
+ORDINAL: PayloadKey = "ordinal"
+PAYLOAD_FIELDS: tuple[PayloadKey, ...] = (
+    *("version", "start", "end", "text", "page", "heading"),
+    ORDINAL,
+)
 # Reading several documents in one request also reads some chunks in vain; it pays off for few.
 DOCUMENTS_PER_READ = 20
 MAX_SHARED_CONTEXT = 3  # neighbours on either side up to which documents share a request
@@ -75,13 +79,13 @@ def _read_neighbours(
     batch = DOCUMENTS_PER_READ if 0 < context <= MAX_SHARED_CONTEXT else 1
     for versions in _batches(list(needed), batch):
         ordinals = sorted(set().union(*(needed[version] for version in versions)))
-        where: list[Condition] = [Match("version", tuple(versions))]
+        where: list[Condition] = [own_match("version", *versions)]
         if not _are_all_chunks(hits, versions, ordinals):
             where.append(AnyOf(tuple(_ordinal_ranges(ordinals))))
         for point in collection.scroll(tuple(where), fields=PAYLOAD_FIELDS):
-            piece = _piece(cast(dict[str, Any], point.payload))
-            if piece is not None and piece.ordinal in needed[str(point.payload["version"])]:
-                read[str(point.payload["version"])][piece.ordinal] = piece
+            piece = _piece(point.payload)
+            if piece is not None and piece.ordinal in needed[point.payload["version"]]:
+                read[point.payload["version"]][piece.ordinal] = piece
     return read
 
 
@@ -97,7 +101,7 @@ def _ordinal_ranges(ordinals: Sequence[int]) -> Iterator[Between]:
     first = 0
     for at, ordinal in enumerate(ordinals, 1):
         if at == len(ordinals) or ordinals[at] > ordinal + 1:
-            yield Between("ordinal", least=ordinals[first], most=ordinal)
+            yield Between(ORDINAL, gte=ordinals[first], lte=ordinal)
             first = at
 
 
@@ -105,7 +109,7 @@ def _batches(versions: Sequence[str], size: int) -> Iterable[Sequence[str]]:
     return (versions[first : first + size] for first in range(0, len(versions), size))
 
 
-def _piece(payload: Mapping[str, Any]) -> _Piece | None:
+def _piece(payload: Payload) -> _Piece | None:
     if not payload.get("text"):
         return None
     return _Piece(

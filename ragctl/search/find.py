@@ -14,7 +14,7 @@ from ragctl.collection.payload import SparseVector, Vector
 from ragctl.embedding import Embedder
 from ragctl.errors import DocumentError, UsageError
 from ragctl.records import Hit
-from ragctl.rerank.reranker import Reranker, reranked
+from ragctl.rerank.reranker import Reranker, rerank_hits
 from ragctl.search.context import add_context
 from ragctl.search.group import count_documents, group_by_document
 from ragctl.search.options import MAX_HITS, SearchOptions
@@ -137,7 +137,7 @@ class _Batch:
         options = self._options
         if self._reranker is not None:
             candidates = self._query(dense, sparse, limit=options.rerank_depth())
-            hits = reranked(self._reranker, text, candidates)
+            hits = rerank_hits(self._reranker, text, candidates)
         elif options.group is not None:
             hits = self._query_for_documents(options.group, dense, sparse)
         else:

@@ -29,7 +29,7 @@ from ragctl.search.options import SearchOptions, takes_options
 from ragctl.search.query import embedder_of
 from ragctl.search.shared import SharedCollection
 from ragctl.search.where import undeclared_fields
-from ragctl.stores import open_store
+from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Collection, Store
 
 PARALLEL_SEARCHES = 4  # of a batch, on a server
@@ -227,7 +227,7 @@ class Searcher:
 
     @property
     def _is_remote(self) -> bool:
-        return "://" in self._store.location
+        return is_server(self._store.location)
 
     @contextmanager
     def _in_use(self) -> Iterator[SharedCollection]:

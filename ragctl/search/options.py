@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, fields
 from functools import cache, wraps
 from types import UnionType
 from typing import (
-    TYPE_CHECKING,
     Any,
     Concatenate,
     Literal,
@@ -36,9 +35,7 @@ from typing import (
 from ragctl.collection.conditions import Condition, Where
 from ragctl.errors import OptionError
 from ragctl.search.where import parse_where
-
-if TYPE_CHECKING:
-    from ragctl.stores.base import Fusion, Rescore
+from ragctl.stores.base import Fusion, Rescore
 
 Mode = Literal["hybrid", "dense", "sparse"]
 Expand = Literal["section", "page", "document"]
@@ -144,7 +141,7 @@ class SearchOptions:
     candidates: int | None = option(
         None,
         "Candidates to rerank, and to take from each ranking for the fusion.",
-        default_text=f"{RERANK_CANDIDATES} and 100",
+        default_text=f"{RERANK_CANDIDATES} and {Fusion().prefetch}",
         metavar="N",
         minimum=1,
         maximum=MAX_HITS,
@@ -267,10 +264,8 @@ class SearchOptions:
         return cast(Where, self.where)
 
     @property
-    def rescoring(self) -> "Rescore | None":
+    def rescoring(self) -> Rescore | None:
         """How a quantised collection is searched; None: as the store does by default."""
-        from ragctl.stores.base import Rescore  # imports numpy, which --help does not need
-
         return Rescore.said(self.rescore, self.oversampling)
 
     def check_quantization(self, quantization: str | None) -> None:
@@ -279,10 +274,8 @@ class SearchOptions:
             name = "rescore" if self.oversampling is None else "oversampling"
             raise OptionError(name, "the collection is not quantised, so there is no rescoring")
 
-    def fusion_for(self, dense_weight: float) -> "Fusion":
+    def fusion_for(self, dense_weight: float) -> Fusion:
         """Return how the rankings are fused; `dense_weight` is the model's own."""
-        from ragctl.stores.base import Fusion  # imports numpy, which --help does not need
-
         default = Fusion()
         prefetch = max(default.prefetch, self.candidates or 0)
         if self.fusion == "dbsf":

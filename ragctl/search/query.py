@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
 
 from ragctl.catalog import BackendConfig, Catalog
-from ragctl.collection import origin
+from ragctl.collection.origin import fill_in_backends, is_one_of
 from ragctl.collection.payload import SparseVector, Vector
 from ragctl.embedding import Embedder, Options, connect
 from ragctl.embedding.canary import THRESHOLD
-from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
+from ragctl.lexical.bm25 import Bm25Encoder
 from ragctl.lexical.languages import BM25_NAMES
 from ragctl.records import Hit
 from ragctl.search.options import SearchOptions
@@ -33,25 +32,25 @@ def embedder_of(
     cannot be reached with these settings.
     """
     settings = collection.settings
-    made = origin.backends(collection)
+    origin = settings.origin
     return connect(
-        str(settings.identity["model"]),
+        settings.identity.model,
         dim=settings.dim,
-        task=cast(str | None, settings.origin.get("task")),
-        backends=origin.merged(backends, made, remote),
+        task=origin.task,
+        backends=fill_in_backends(backends, origin.backends, remote=remote),
         catalog=catalog,
         environ=environ,
         # Late chunking concerns documents only; questions use the same wire.
-        options=Options(late_chunking=bool(settings.identity["late_chunking"])),
-        canary=origin.canary(collection),
+        options=Options(late_chunking=settings.identity.late_chunking),
+        canary=origin.read_canary(settings.dim),
         threshold=THRESHOLD if threshold is None else threshold,
-        trusted=origin.trusted(made),
+        trusted=is_one_of(origin.backends),
     )
 
 
 def bm25_encoder(collection: Collection) -> Bm25Encoder:
     """Return the BM25 encoder of questions, for the languages now in the collection."""
-    config = Bm25Config.from_json(collection.settings.sparse)
+    config = collection.settings.sparse
     if not config.languages:
         present = sorted(BM25_NAMES.keys() & collection.facet("mark"))
         config = replace(config, languages=tuple(present))
@@ -95,7 +94,7 @@ def build_query(
 
 def hit_from_point(point: Scored) -> Hit:
     """Return a point that a query found as a Hit."""
-    payload = cast(dict[str, Any], point.payload)
+    payload = point.payload
     return Hit(
         source=payload["source"],
         score=point.score,

@@ -8,9 +8,10 @@ r"""Filters as text: the syntax of `where` and of the command's flag, parsed to 
     has(team)                       present, and neither null nor empty
     not …   … and …   … or …   ( … )
 
-A key is a field of the user's metadata (under `meta`) or one of ragctl's own (`payload.OWN`). A
-value of several words, or with one of ( ) , " in it, is quoted: title="A and B", with \" for a
-quote. A condition that is nothing but key=value takes the rest of the text as its value.
+A key is a field of the user's metadata (under `meta`) or one of ragctl's own
+(`FILTERABLE_FIELDS`). A value of several words, or with one of ( ) , " in it, is quoted:
+title="A and B", with \" for a quote. A condition that is nothing but key=value takes the rest of
+the text as its value.
 """
 
 import math
@@ -31,6 +32,8 @@ from ragctl.collection.conditions import (
     Prefix,
     Where,
 )
+from ragctl.collection.payload import FILTERABLE_FIELDS
+from ragctl.collection.settings import META_PREFIX
 from ragctl.errors import OptionError
 
 Value = str | int | bool
@@ -76,9 +79,8 @@ def parse_where(conditions: str | Sequence[str]) -> Where:
 
 def payload_key(name: str) -> str:
     """Return the payload key of a field that a condition names."""
-    from ragctl.collection.payload import OWN  # imports numpy, which --help does not need
-
-    return name if name in OWN or name.startswith("meta.") else f"meta.{name}"
+    own = name in FILTERABLE_FIELDS or name.startswith(META_PREFIX)
+    return name if own else f"{META_PREFIX}{name}"
 
 
 def _payload_keys(where: Iterable[Condition]) -> set[str]:
@@ -94,8 +96,8 @@ def _payload_keys(where: Iterable[Condition]) -> set[str]:
 def undeclared_fields(where: Iterable[Condition], fields: Iterable[str]) -> list[str]:
     """Return the user's fields that conditions read and the collection has no index for."""
     declared = {payload_key(name) for name in fields}
-    read = {key for key in _payload_keys(where) if key.startswith("meta.")}
-    return sorted(key.removeprefix("meta.") for key in read - declared)
+    read = {key for key in _payload_keys(where) if key.startswith(META_PREFIX)}
+    return sorted(key.removeprefix(META_PREFIX) for key in read - declared)
 
 
 def _possible_values(text: str) -> list[Value]:
@@ -120,7 +122,7 @@ def _equal(key: str, values: Sequence[Value]) -> Condition:
     ]
     if not fractions:
         return match
-    return AnyOf((match, *(Between(key, least=number, most=number) for number in fractions)))
+    return AnyOf((match, *(Between(key, gte=number, lte=number) for number in fractions)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +307,7 @@ class _Parser:
         return OptionError("where", f"{self._text!r}, {place}: {problem}")
 
 
-_BOUND = {">=": "least", ">": "above", "<=": "most", "<": "below"}
+_BOUND = {">=": "gte", ">": "gt", "<=": "lte", "<": "lt"}
 
 
 def _range(key: str, operator: str, value: float | str) -> Between:
