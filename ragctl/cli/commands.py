@@ -89,12 +89,12 @@ COMMANDS = {
     "models": CommandEntry(
         "catalog",
         "models",
-        "Embedding models: sizes, context, licence, price, and who runs them.",
+        "List embedding models: dimensions, context, licence, price, backends.",
     ),
     "backends": CommandEntry(
         "catalog",
         "backends",
-        "Who runs embedding models: protocols, addresses, keys, limits, prices.",
+        "List backends: wires, addresses, API keys, limits, prices.",
     ),
     "check": CommandEntry(
         "check", "check", "Try the store and each backend with a text or two; write nothing."

@@ -38,7 +38,7 @@ def print_table(hits: list["Hit"], question: str) -> None:
 
     table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), expand=True)
     table.add_column(justify="right", style="dim", no_wrap=True)
-    table.add_column(ratio=1)
+    table.add_column(ratio=1, overflow="fold")  # text without spaces is wrapped, not cut off
     table.add_column(justify="right", style="dim", no_wrap=True)
     for rank, hit in enumerate(hits, 1):
         head = Text(one_line(location(hit)), style="bold cyan")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime
-from ragctl.catalog.backend_config import address
+from ragctl.catalog.backend_config import normalize_base_url
 from ragctl.catalog.strict import ConfigSource, Table
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.environment import PDF_PASSWORD
@@ -109,7 +109,7 @@ def _store(top: Table, value: str | None, reader: Reader) -> str:
 
 def _sources(top: Table, rows: list[Table], reader: Reader) -> tuple[Source, ...]:
     if not rows:
-        raise top.wrong("sources", "no documents named; give a folder or a file")
+        raise top.error_at("sources", "no documents named; give a folder or a file")
     return tuple(_source(row, reader) for row in rows)
 
 
@@ -160,10 +160,10 @@ def _choice(row: Table, keys: Sequence[KeySpec], reader: Reader) -> BackendConfi
     url, weights = told["base_url"], told["weights"]
     if url is not None:
         try:
-            address(url)
+            normalize_base_url(url)
         except UsageError as error:
             if "${" not in row.required("base_url", str):
-                raise row.wrong("base_url", str(error)) from None
+                raise row.error_at("base_url", str(error)) from None
             raise row.error(
                 "base_url", "is no http or https address alone once its variables are put in"
             ) from None
