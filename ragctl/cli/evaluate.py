@@ -183,7 +183,7 @@ def _embedder(
     found: "Collection", place: "Store", told: "Pipeline | None", wanted: "tuple[object, ...]"
 ) -> "Embedder":
     from ragctl.embedding.catalogs import user_catalog
-    from ragctl.search import embedder_of
+    from ragctl.search.query import embedder_of
 
     variables = told.environ if told else environ()
     return embedder_of(
