@@ -118,7 +118,7 @@ class SearchOptions:
     @property
     def rescored(self) -> Rescore | None:
         """How quantised vectors are searched; None: as the store does by itself."""
-        return Rescore.said(self.rescore, self.oversampling)
+        return Rescore.from_options(self.rescore, self.oversampling)
 
     def check(self, quantization: str | None) -> None:
         """Raises UsageError for what a collection with this quantization has no use for."""
