@@ -190,8 +190,8 @@ class RuntimeWire(BackendWire):
             raise
         except Exception as error:  # the same
             raise BackendError(
-                f"{self.model.name} from {self.location} failed, called with {self.describe_call(instruction)}: "
-                f"{describe_exception(error)}"
+                f"{self.model.name} from {self.location} failed, called with "
+                f"{self.describe_call(instruction)}: {describe_exception(error)}"
             ) from error
 
     def _check(self, counts: list[int]) -> None:
