@@ -207,7 +207,7 @@ def test_a_page_instead_of_qdrant(
     facade: QdrantFacade, connect: Callable[..., ServerStore]
 ) -> None:
     facade.inject(Fault("html", "GET /", times=99))
-    with pytest.raises(StoreError, match="not Qdrant's"):
+    with pytest.raises(StoreError, match="not from Qdrant"):
         connect(patience=60.0).names()
     assert facade.requests["GET /"] == 3
 

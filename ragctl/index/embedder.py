@@ -156,7 +156,7 @@ def default_chunk_size(pipeline: Pipeline, embedder: Embedder) -> int:
     if context is None:
         return CHUNK_SIZE
     prompt = chunking.count(embedder.model.document.prompt or "")
-    return max(chunking.SMALLEST, min(CHUNK_SIZE, int(context / RATIO) - prompt - HEADING_TOKENS))
+    return max(chunking.MIN_SIZE, min(CHUNK_SIZE, int(context / RATIO) - prompt - HEADING_TOKENS))
 
 
 def context_limit(pipeline: Pipeline, embedder: Embedder) -> int | None:
