@@ -116,7 +116,7 @@ def test_the_end_of_an_ingest_leaves_few_and_searches_find_the_same(
         before, hits = stored(collection), found(collection)
         assert len(before) == MANY * BATCH
         with monkeypatch.context() as patch:
-            patch.setattr(room, "JOINING", shutil.disk_usage(tmp_path).free)
+            patch.setattr(room, "JOIN_FREE_BYTES", shutil.disk_usage(tmp_path).free)
             collection.finish()
             assert segments(collection) >= MANY, "the disk had no room to join them"
         sealing = kept(tmp_path)
@@ -138,7 +138,7 @@ def test_what_cannot_be_joined_stays_and_is_not_tried_again(
         return ends[-1]
 
     monkeypatch.setattr(room, "join", noted)
-    monkeypatch.setattr(room, "_SECONDS", 0.001)
+    monkeypatch.setattr(room, "JOIN_TIMEOUT_SECONDS", 0.001)
     with closing(EdgeStore(tmp_path).create("docs", SETTINGS)) as collection:
         fill(collection, 0, MANY)
         collection.finish()
