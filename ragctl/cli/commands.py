@@ -33,17 +33,17 @@ COMMANDS = {
     "plan": CommandEntry(
         "plan",
         "plan",
-        "What a run would do, document by document, and its price; writes and sends nothing.",
+        "Show what a run would do, document by document, and its cost; write and send nothing.",
     ),
     "failures": CommandEntry(
         "plan",
         "failures",
-        "The documents that the last runs could not index, why, and when they are tried again.",
+        "List the documents that recent runs could not index, why, and when they are retried.",
     ),
     "verify": CommandEntry(
         "verify",
         "verify",
-        "Compare a collection with its marks, point by point, and with the sources of a pipeline.",
+        "Check a collection point by point, and compare it with the sources of a pipeline.",
     ),
     "init": CommandEntry(
         "init",

@@ -17,7 +17,7 @@ from ragctl.cli.options import (
     Weights,
     environ,
 )
-from ragctl.cli.running import carry_out
+from ragctl.cli.running import run_pipeline
 from ragctl.cli.settings import setting, sources, tables
 from ragctl.errors import UsageError
 
@@ -99,7 +99,7 @@ def ingest(
     given = context.params  # by the names that the keys' flags have
     told = {"sources": sources(given, paths), **tables(given)}
     pipeline = replace(from_flags(told, environ()), only=tuple(only), retry_failed=retry_failed)
-    return carry_out(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json)
+    return run_pipeline(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json)
 
 
 def run(
@@ -136,4 +136,4 @@ def run(
         saved = read_plan(plan)
         only, retry_failed = saved.only, saved.retry_failed
     pipeline = replace(pipeline, only=tuple(only), retry_failed=retry_failed)
-    return carry_out(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json, saved=saved)
+    return run_pipeline(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json, saved=saved)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from ragctl.cli import console, hits
-from ragctl.cli.ending import ended_cleanly
+from ragctl.cli.ending import sigterm_as_interrupt
 from ragctl.cli.options import (
     AsJson,
     BackendOption,
@@ -220,7 +220,7 @@ def _answer(
     _check_apart(("--queries", queries), ("--out", out), ("--trec", trec))
     since = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(ended_cleanly())
+        stack.enter_context(sigterm_as_interrupt())
         file = stack.enter_context(_opened(queries))
         bar = stack.enter_context(_Bar(shown=out is not None and sys.stderr.isatty()))
         tally = answer_all(
