@@ -224,7 +224,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--most", type=int, default=512, help="words of the longest text")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--device")
-    parser.add_argument("--dtype", backends=("float32", "bfloat16", "float16"))
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--batch", type=int)
     parser.add_argument("--threads", type=int)
     return parser.parse_args()

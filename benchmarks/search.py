@@ -22,7 +22,7 @@ from benchmarks.measure import Side, Wrong, cpus, interleave, process, walls
 from benchmarks.table import Section, versions
 from ragctl.collection.payload import SparseVector, Vector
 from ragctl.lexical import builtin
-from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.stores.base import Collection, Query
 
 _DIM = 1024
@@ -107,7 +107,7 @@ def _own(made: Made, asked: Sequence[Asked]) -> dict[str, list[float]]:
 
 def _asked(made: Made) -> list[Asked]:
     texts = made.passages.questions(_QUESTIONS)
-    words = Sparse(SparseConfig(languages=(LANGUAGE,)))
+    words = Bm25Encoder(Bm25Config(languages=(LANGUAGE,)))
     vectors = builtin.embed(texts, made.dim)
     if made.random:
         vectors = np.random.default_rng(5).standard_normal(vectors.shape, dtype=np.float32)

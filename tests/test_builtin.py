@@ -1,4 +1,4 @@
-"""The builtin model: lexical likeness in any language, the same everywhere, and fast."""
+"""The built-in model: lexical similarity in any language, reproducible, and fast."""
 
 import gzip
 import os
@@ -34,7 +34,7 @@ TEXTS = [
 PINNED = [-32.659, 63.108, -64.845, 3.507, -6.658, -68.69, 1.0, 1.0, -51.289]
 
 
-def likeness(*texts: str) -> NDArray[np.float32]:
+def similarities(*texts: str) -> NDArray[np.float32]:
     vectors = embed(texts, 4096)
     result: NDArray[np.float32] = vectors[0] @ vectors[1:].T
     return result
@@ -76,7 +76,7 @@ def test_any_text_has_a_vector_that_its_neighbours_do_not_change(
     assert np.allclose(together, alone, atol=1e-7)
 
 
-def test_batches_join_without_a_seam() -> None:
+def test_vectors_do_not_depend_on_batches() -> None:
     texts = [f"part {number} of the pump manual, 第{number}章" for number in range(600)]
     whole = embed(texts, 128)
     assert np.allclose(whole[590], embed([texts[590]], 128)[0], atol=1e-6)
@@ -84,7 +84,7 @@ def test_batches_join_without_a_seam() -> None:
 
 
 def test_another_process_makes_the_same_vectors() -> None:
-    """String hashing is salted per process; nothing of it may reach a vector."""
+    """Python salts its string hashes per process; no vector may depend on them."""
     program = (
         "import sys; from ragctl.lexical.builtin import embed;"
         "sys.stdout.buffer.write(embed(sys.argv[1:], 256).tobytes())"
@@ -117,40 +117,40 @@ def test_vectors_are_pinned_to_the_version() -> None:
     ],
 )
 def test_shared_words_and_stems_come_first(query: str, near: str, far: str) -> None:
-    near_score, far_score = likeness(query, near, far)
+    near_score, far_score = similarities(query, near, far)
     assert near_score > far_score + 0.1
 
 
 def test_case_width_and_composition_do_not_count() -> None:
-    assert likeness("Straße 12", "STRASSE １２")[0] == pytest.approx(1.0, abs=1e-6)
-    assert likeness("cafe\u0301", "café")[0] == pytest.approx(1.0, abs=1e-6)
+    assert similarities("Straße 12", "STRASSE １２")[0] == pytest.approx(1.0, abs=1e-6)
+    assert similarities("cafe\u0301", "café")[0] == pytest.approx(1.0, abs=1e-6)
 
 
 def test_rare_words_outweigh_function_words() -> None:
-    rare, common = likeness(
+    rare, common = similarities(
         "what is the zirconium of it", "zirconium oxide", "what is the matter of it"
     )
     assert rare > common
-    rare, common = likeness("锆是什么", "氧化锆陶瓷", "什么是我们的")
+    rare, common = similarities("锆是什么", "氧化锆陶瓷", "什么是我们的")
     assert rare > common
 
 
 def test_numbers_and_codes_match_whole() -> None:
-    same, other = likeness("fault E104", "see E104 below", "see E105 below")
+    same, other = similarities("fault E104", "see E104 below", "see E105 below")
     assert same > other + 0.3
-    same, other = likeness("part TX204871", "see TX204871 below", "see TX204872 below")
+    same, other = similarities("part TX204871", "see TX204871 below", "see TX204872 below")
     assert same > other + 0.3
-    same, other = likeness("port 8883", "on 8883 only", "on 8884 only")
+    same, other = similarities("port 8883", "on 8883 only", "on 8884 only")
     assert same > other + 0.3
 
 
-def test_another_script_is_farther_than_a_stranger_in_the_same() -> None:
-    same, other = likeness("замена фильтра", "график отпусков", "holiday schedule")
+def test_an_unrelated_text_in_another_script_is_farther_than_one_in_the_same() -> None:
+    same, other = similarities("замена фильтра", "график отпусков", "holiday schedule")
     assert same > other + 0.05
 
 
 def test_the_spelling_tells_the_language() -> None:
-    german, english = likeness(
+    german, english = similarities(
         "Wie werden die Messgeräte gereinigt?",
         "Urlaubsanträge werden von den Mitarbeitern eingereicht. Vorgesetzte bewilligen die "
         "Anträge oder lehnen sie mit einer Begründung ab. Krankmeldungen sind spätestens am "
@@ -162,13 +162,13 @@ def test_the_spelling_tells_the_language() -> None:
     assert german > english + 0.11
 
 
-def test_repetition_says_ever_less() -> None:
-    """A page that repeats one word does not become that word's best page for all else."""
-    once, often = likeness("filter pump", "filter pump", "filter pump " + "filter " * 50)
+def test_repetition_saturates() -> None:
+    """A page that repeats one word is not the best match for every query with that word."""
+    once, often = similarities("filter pump", "filter pump", "filter pump " + "filter " * 50)
     assert once > often > 0.8
 
 
-def test_hostile_texts_take_no_time() -> None:
+def test_extreme_texts_are_embedded_quickly() -> None:
     start = time.perf_counter()
     embed(["a" * 300_000, "ab " * 100_000, "中" * 300_000, "\u0301" * 300_000], 1024)
     assert time.perf_counter() - start < 5
@@ -191,7 +191,7 @@ def test_the_table_of_weights_follows_from_the_shipped_vocabulary() -> None:
     assert gzip.decompress(terms.build(ranks)) == gzip.decompress(shipped)
 
 
-def test_the_table_loads_at_once() -> None:
+def test_the_table_loads_quickly() -> None:
     terms._table.cache_clear()
     start = time.process_time()
     terms.weights(np.array([1], dtype=np.uint64))

@@ -29,8 +29,10 @@ from ragctl.cli.main import app
 from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.embedding.wire_registry import WIRES
 from ragctl.errors import UsageError
+from ragctl.loaders.registry import FORMATS
 from ragctl.pipeline import Pipeline, read_pipeline
 from ragctl.pipeline.keys import every
+from ragctl.rerank.wire_registry import RERANK_WIRES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -225,17 +227,24 @@ def test_every_backend_has_a_page() -> None:
     assert package_catalog().backends.keys() - named == set()
 
 
+def test_the_page_of_documents_lists_every_suffix() -> None:
+    page = (ROOT / "docs" / "documents.md").read_text(encoding="utf-8")
+    table = page.split("## Formats")[1].split("\n\n")[1]
+    listed = re.findall(r"`(\.\w+)`", table)
+    assert sorted(listed) == sorted(suffix for each in FORMATS for suffix in each.suffixes)
+
+
 def test_every_key_of_a_pipeline_file_is_documented() -> None:
     said = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
     named = set(re.findall(r"[\w.]+", " ".join(re.findall(r"`([^`\n]+)`", said))))
     keys = {
         *(key.name for _, key in every()),
-        *model_table._KEYS,
+        *model_table.MODEL_KEYS,
         *backend_table.BACKEND_KEYS,
         *backend_table.SERVED_MODEL_KEYS,
         *WIRES.names,
         *reranker_table._KEYS,
-        *reranker_table.RERANK_WIRES,
+        *RERANK_WIRES.names,
         *backend_table.RequestLimits.__dataclass_fields__,
         *backend_table.Rates.__dataclass_fields__,
         *backend_table.Runtime.__dataclass_fields__,

@@ -19,6 +19,8 @@ import pytest
 
 from ragctl.collection.payload import Point, SparseVector
 from ragctl.collection.settings import Settings
+from ragctl.lexical.bm25 import Bm25Config
+from ragctl.records import Identity
 from ragctl.stores import segments as room
 from ragctl.stores.base import Batch, Query
 from ragctl.stores.edge import EdgeCollection, EdgeStore
@@ -26,7 +28,7 @@ from ragctl.stores.edge import EdgeCollection, EdgeStore
 DIM = 64
 BATCH = 60
 SEAL = 1 << 18  # bytes, less than a batch: each is sealed by itself
-SETTINGS = Settings(dim=DIM, identity={"model": "builtin"}, sparse={"languages": ["en"]})
+SETTINGS = Settings(Identity(model="builtin", dimension=DIM), Bm25Config(languages=("en",)))
 MANY = 14
 KILLS = 5
 

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from ragctl.loaders.decode import decode
 from ragctl.loaders.front_matter import read_front_matter
-from ragctl.loaders.markdown_headings import _Scan, find_headings, plain_title
+from ragctl.loaders.markdown_headings import HeadingScanner, find_headings, plain_title
 from ragctl.records import Heading
 from tests.loading import check, load_one
 
@@ -107,8 +107,8 @@ KINDS = (
 def test_lines_that_are_passed_over_change_nothing(lines: list[str], skipped: int) -> None:
     text = "\n".join(lines)
     start = len("\n".join([*lines[:skipped], ""])) if skipped < len(lines) else 0
-    scan, offset = _Scan(text), start
+    scan, offset = HeadingScanner(text), start
     for line in text[start:].split("\n"):
-        scan.line(line, offset)
+        scan.scan_line(line, offset)
         offset += len(line) + 1
     assert find_headings(text, start) == scan.headings

@@ -45,7 +45,7 @@ def test_the_packages_own_rows_are_valid() -> None:
 
 
 def test_rows_have_the_keys_of_their_readers() -> None:
-    assert tuple(rows.MODEL) == model_table._KEYS
+    assert tuple(rows.MODEL) == model_table.MODEL_KEYS
     assert tuple(rows.BACKEND) == backend_table.BACKEND_KEYS
     assert tuple(rows.RERANKER) == reranker_table._KEYS
     assert tuple(rows.SERVED) == backend_table.SERVED_MODEL_KEYS

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ragctl import catalog
 from ragctl.embedding import Patience
 from ragctl.errors import BackendError, UsageError
 from ragctl.pipeline import read_pipeline
 from ragctl.records import Hit
-from ragctl.rerank.reranker import Reranker, connect_reranker, reranked
-from ragctl.search.ask import SearchOptions
+from ragctl.rerank.reranker import Reranker, connect_reranker, rerank_hits
+from ragctl.rerank.wire_registry import rerankers
 from ragctl.search.library import open_collection
+from ragctl.search.options import SearchOptions
 from tests.servers import faults
 from tests.servers.rerank import (
     SERVERS,
@@ -64,10 +64,10 @@ def test_scores_come_in_the_order_of_the_passages(server: RerankServer, reranker
 
 
 def test_equal_scores_keep_their_order(reranker: Reranker) -> None:
-    found = reranked(reranker, QUESTION, [hit(text, n) for n, text in enumerate(PASSAGES)])
+    found = rerank_hits(reranker, QUESTION, [hit(text, n) for n, text in enumerate(PASSAGES)])
     assert [one.ordinal for one in found] == [1, 2, 4, 0, 3]
     assert found[0].score == pytest.approx(1.0)
-    assert reranked(reranker, QUESTION, []) == []
+    assert rerank_hits(reranker, QUESTION, []) == []
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_no_hits_are_not_sent() -> None:
     with VllmReranker() as server:
         name = f"vllm:{VllmReranker.models[0]}"
         with connect_reranker(name, environ={}, base_url=server.url) as found:
-            assert reranked(found, QUESTION, []) == []
+            assert rerank_hits(found, QUESTION, []) == []
             assert found.scores(QUESTION, []) == []
         assert not server.requests
 
@@ -270,7 +270,7 @@ def test_rows_of_ones_own(tmp_path: Path) -> None:
         '[ours]\nwire = "cohere"\nbase_url = "http://localhost:1/v1"\ndocuments = 8\n'
         "[tei]\ndocuments = 2\n"
     )
-    rows = catalog.rerankers({"RAGCTL_CONFIG": str(tmp_path)})
+    rows = rerankers({"RAGCTL_CONFIG": str(tmp_path)})
     assert rows["ours"].documents == 8
     assert rows["tei"].documents == 2
     assert rows["tei"].wire == "tei"
@@ -285,4 +285,4 @@ def test_rows_of_ones_own(tmp_path: Path) -> None:
     ):
         (tmp_path / "rerankers.toml").write_text(text)
         with pytest.raises(UsageError, match=said):
-            catalog.rerankers({"RAGCTL_CONFIG": str(tmp_path)})
+            rerankers({"RAGCTL_CONFIG": str(tmp_path)})

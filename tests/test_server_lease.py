@@ -255,8 +255,8 @@ def test_every_kind_of_write_asks(facade: QdrantFacade, host: Hosts, clock: list
         with other.lock("docs", waiting=lambda _: clock.__setitem__(0, 2 * LONG)):
             writes: list[Callable[[], object]] = [
                 lambda: docs.apply(Batch(upserts=[point(1)])),
-                lambda: docs.apply(Batch(merges=[((Match("source", ("d1",)),), {"a": 1})])),
-                lambda: docs.note({"billed": 1}),
+                lambda: docs.apply(Batch(merges=[((Match("source", ("d1",)),), {"ordinal": 1})])),
+                lambda: docs.note({"billed": {"jina": 1}}),
                 lambda: one.drop("docs"),
             ]
             for write in writes:
@@ -503,7 +503,7 @@ def test_the_lease_is_seen_by_no_read_and_touched_by_no_write(
         assert list(made.scroll()) == []
         assert made.retrieve([HIDDEN]) == []
         made.apply(Batch(upserts=[point(1)], merges=[((), {"size": 3})]))
-        made.note({"billed": 1})
+        made.note({"billed": {"jina": 1}})
         assert made.count() == made.count((Match("size", (3,)),)) == 1
         assert [p.id for p in made.scroll()] == [ident(1)]
         assert made.facet("source") == {"d1": 1}

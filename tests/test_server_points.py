@@ -11,10 +11,10 @@ from ragctl.collection.conditions import Match
 from ragctl.collection.payload import Payload, Point, SparseVector
 from ragctl.stores.base import Batch
 from ragctl.stores.server_points import MAX_POINTS, filter_of, write_requests
-from tests.store_contract import ident
+from tests.store_contract import any_payload, ident
 
-payloads: st.SearchStrategy[Payload] = st.fixed_dictionaries(
-    {"text": st.text(max_size=80), "n": st.integers(-(2**63), 2**63 - 1)}
+payloads: st.SearchStrategy[Payload] = st.builds(
+    any_payload, text=st.text(max_size=80), n=st.integers(-(2**63), 2**63 - 1)
 )
 
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -30,11 +30,11 @@ def batches(draw: st.DrawFn) -> Batch:
             weights = draw(st.lists(st.floats(0, 100), max_size=9))
             sparse = SparseVector([2**32 - 1 - n for n in range(len(weights))], weights)
             vector = np.array(values, dtype=np.float32)
-            found.append(Point(ident(number), dict(draw(payloads)), vector, sparse))
+            found.append(Point(ident(number), draw(payloads), vector, sparse))
         return found
 
     def pairs() -> list[tuple[str, Payload]]:
-        return [(ident(n), dict(draw(payloads))) for n in range(draw(st.integers(0, 8)))]
+        return [(ident(n), draw(payloads)) for n in range(draw(st.integers(0, 8)))]
 
     return Batch(
         upserts=points(),

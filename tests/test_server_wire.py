@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ragctl.collection.conditions import Match
-from ragctl.collection.payload import KEYWORDS
+from ragctl.collection.payload import KEYWORD_INDEXES
 from ragctl.errors import StoreError
 from ragctl.stores.base import Batch, Collection, Query
 from ragctl.stores.server import ServerStore
@@ -97,7 +97,7 @@ def test_a_fault_at_every_write_changes_nothing_in_the_end(
     assert len(expected) == 5
     due = FAULTS[fault]
     writes = sum(n for route, n in (facade.requests - before).items() if due.hits(route))
-    assert writes >= len(KEYWORDS) + 2  # its indexes, and two batches
+    assert writes >= len(KEYWORD_INDEXES) + 2  # its indexes, and two batches
     for _ in range(writes):
         facade.inject(replace(due), Fault("pass", due.route))  # the second try of each passes
     assert ingest(store) == expected

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from ragctl.collection.settings import QUANTIZATIONS
 from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.size import foretell
-from tests.store_contract import SETTINGS, ident
+from tests.store_contract import SETTINGS, ident, sized
 from tests.world import World, paragraphs
 
 COUNT, DIM = 1500, 256
@@ -33,7 +32,7 @@ def disk() -> Iterator[Path]:
 
 def test_an_embedded_collection_is_about_as_large_as_foretold(disk: Path) -> None:
     random = np.random.default_rng(5)
-    made = EdgeStore(disk).create("docs", replace(SETTINGS, dim=DIM))
+    made = EdgeStore(disk).create("docs", sized(SETTINGS, DIM))
     words = [f"{number:05}" for number in range(100_000)]
     sizes = []
     for first in range(0, COUNT, 250):

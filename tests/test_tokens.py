@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tiktoken_ext import openai_public  # type: ignore[import-untyped]
 
 from ragctl.chunking import count, tokens
-from ragctl.chunking.tokens import PIECE, TokenMap, encode, pieces
+from ragctl.chunking.tokens import MAX_PIECE_CHARACTERS, TokenMap, encode, pieces
 from tests.chunking_texts import counting
 
 MIXED = (
@@ -73,13 +73,13 @@ def test_text_of_special_tokens_is_ordinary_text() -> None:
 def test_count_of_nothing_and_of_long_text() -> None:
     assert count("") == 0
     long = MIXED * 900
-    assert len(long) > 3 * PIECE
+    assert len(long) > 3 * MAX_PIECE_CHARACTERS
     assert count(long) == len(tokens.encoding().encode_ordinary(long))
 
 
 @pytest.mark.parametrize("run", ["a", " ", "\n", "中", "1", "-", "\u0301"])
 def test_a_run_without_seams_costs_at_most_a_token_a_piece(run: str) -> None:
-    text = run * (PIECE + 1000)
+    text = run * (MAX_PIECE_CHARACTERS + 1000)
     true = len(tokens.encoding().encode_ordinary(text))
     assert true <= count(text) <= true + 2
 
@@ -89,7 +89,7 @@ def test_pieces_tile_the_text_and_end_at_seams() -> None:
     spans = list(pieces(text))
     assert [start for start, _, _ in spans] == [0, *(end for _, end, _ in spans[:-1])]
     assert spans[-1][1] == len(text)
-    assert all(at_seam and end - start <= PIECE for start, end, at_seam in spans)
+    assert all(at_seam and end - start <= MAX_PIECE_CHARACTERS for start, end, at_seam in spans)
 
 
 def test_token_map_places_every_token() -> None:
@@ -125,7 +125,7 @@ def test_exact_counts_any_span(text: str, random_: random.Random) -> None:
 
 def test_exact_counts_long_spans_and_encodes_little(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = counting(monkeypatch)
-    text = MIXED * 400 + "z" * (PIECE + 50_000) + MIXED * 400
+    text = MIXED * 400 + "z" * (MAX_PIECE_CHARACTERS + 50_000) + MIXED * 400
     whole = TokenMap(text)
     assert sum(encoded) == len(text)
     generator = random.Random(3)
@@ -137,5 +137,5 @@ def test_exact_counts_long_spans_and_encodes_little(monkeypatch: pytest.MonkeyPa
     assert encoded
     assert sum(encoded) < 400 * 60
     run = len(MIXED) * 400
-    start, end = run - 40, run + PIECE + 20_000
+    start, end = run - 40, run + MAX_PIECE_CHARACTERS + 20_000
     assert whole.exact(start, end) == len(encode(text[start:end]))

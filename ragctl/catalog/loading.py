@@ -58,6 +58,7 @@ def user_catalog(
 
 def rerankers(
     environ: Mapping[str, str],
+    wires: KnownWires,
     rows: Mapping[str, object] | None = None,
     source: ConfigSource | str = "",
 ) -> dict[str, RerankerRow]:
@@ -82,7 +83,7 @@ def rerankers(
                 merged[name] = (layer_source, {**old, **row})
             else:
                 merged[name] = (layer_source, row)
-    return {name: read_reranker(name, row, origin) for name, (origin, row) in merged.items()}
+    return {name: read_reranker(name, row, origin, wires) for name, (origin, row) in merged.items()}
 
 
 def _read_text(path: Path) -> str:

@@ -1,17 +1,14 @@
-"""Rerankers: who judges passages. One table of rerankers.toml each."""
+"""Rerankers: one table of rerankers.toml each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from ragctl.catalog.backend_table import Rates, no_secret, read_rates
 from ragctl.catalog.strict import ConfigSource, Table, nearest
+from ragctl.catalog.wires import KnownWires
 from ragctl.errors import UsageError
 
-RerankWire = Literal["jina", "cohere", "voyage", "tei", "cross-encoder", "sentences"]
-RERANK_WIRES: tuple[RerankWire, ...] = get_args(RerankWire)
-_IN_PROCESS: tuple[RerankWire, ...] = ("cross-encoder", "sentences")
 _UNLIMITED = Rates()
 
 _KEYS = (
@@ -22,10 +19,14 @@ _KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class RerankerRow:
-    """A row of rerankers.toml; the file begins with what each key means."""
+    """A row of rerankers.toml, whose first lines explain each key.
+
+    `in_process`: the model runs in this process, so the row has no address and no key.
+    """
 
     name: str
-    wire: RerankWire
+    wire: str
+    in_process: bool
     base_url: str | None
     keys: tuple[str, ...]
     key_required: bool
@@ -37,25 +38,25 @@ class RerankerRow:
     rates: Rates = _UNLIMITED
     key_command: tuple[str, ...] = field(default=(), repr=False)
 
-    @property
-    def in_process(self) -> bool:
-        return self.wire in _IN_PROCESS
 
-
-def read_reranker(name: str, data: object, source: ConfigSource | str) -> RerankerRow:
-    """Read one table. Raises UsageError, naming `source` and what is wrong in it."""
+def read_reranker(
+    name: str, data: object, source: ConfigSource | str, wires: KnownWires
+) -> RerankerRow:
+    """Read one table. Raises UsageError, naming `source` and the faulty key."""
     no_secret(name, data, source)
     row = Table(source, (name,), data, _KEYS)
-    wire = cast(RerankWire, row.choice("wire", RERANK_WIRES))
+    wire = row.choice("wire", wires.names)
+    in_process = wires.traits(wire).in_process
     keys = row.sequence("keys", str)
-    command = row.words("key_command")
+    command = row.strings("key_command")
     required = row.optional("key_required", bool)
     if required and not (keys or command):
         raise row.error("key_required", "needs the variables of the key in keys")
     return RerankerRow(
         name=name,
         wire=wire,
-        base_url=_base_url(row, wire),
+        in_process=in_process,
+        base_url=_base_url(row, in_process),
         keys=keys,
         key_required=bool(keys) if required is None else required,
         key_command=command,
@@ -68,14 +69,14 @@ def read_reranker(name: str, data: object, source: ConfigSource | str) -> Rerank
     )
 
 
-def _base_url(row: Table, wire: RerankWire) -> str | None:
+def _base_url(row: Table, in_process: bool) -> str | None:
     url = row.optional("base_url", str)
-    if wire in _IN_PROCESS:
+    if in_process:
         if url is not None:
             raise row.error("base_url", "has no meaning for a model in this process")
         return None
     if url is None:
-        raise row.error("base_url", "is missing (a text)")
+        raise row.error("base_url", "is missing (a string)")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise row.error("base_url", f"must be an http or https address, not {url!r}")
@@ -83,7 +84,7 @@ def _base_url(row: Table, wire: RerankWire) -> str | None:
 
 
 def reranker(rows: Mapping[str, RerankerRow], name: str) -> RerankerRow:
-    """Return the row of that name. Raises UsageError with the nearest names."""
+    """Return the row called `name`. Raises UsageError with the nearest names."""
     try:
         return rows[name]
     except KeyError:

@@ -70,29 +70,31 @@ COMMANDS = {
         "evaluate",
         "Measure retrieval: nDCG@10, recall, MRR, latency; compare settings, sweep dimensions.",
     ),
-    "status": CommandEntry("inspect", "status", "What a collection holds, and what made it."),
+    "status": CommandEntry(
+        "inspect", "status", "Show what a collection holds and how it was made."
+    ),
     "collections": CommandEntry(
         "inspect",
         "collections",
-        "The collections of a store, with the model and size of each.",
+        "List the collections of a store, with the model and size of each.",
     ),
     "show": CommandEntry(
-        "inspect", "show", "A document as it is indexed: its metadata and its chunks in order."
+        "inspect", "show", "Show a document as it is indexed: its metadata and its chunks in order."
     ),
     "delete": CommandEntry(
         "inspect",
         "delete",
-        "Remove documents from a collection, or all of it. A later ingest finds them again.",
+        "Delete documents from a collection, or the whole collection.",
     ),
     "models": CommandEntry(
         "catalog",
         "models",
-        "Embedding models: sizes, context, licence, price, and who runs them.",
+        "List embedding models: dimensions, context, licence, price, backends.",
     ),
     "backends": CommandEntry(
         "catalog",
         "backends",
-        "Who runs embedding models: protocols, addresses, keys, limits, prices.",
+        "List backends: wires, addresses, API keys, limits, prices.",
     ),
     "check": CommandEntry(
         "check", "check", "Try the store and each backend with a text or two; write nothing."

@@ -8,6 +8,7 @@ import base64
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -28,6 +29,13 @@ THRESHOLD = 0.99
 model stay above it; another model, another prompt or another cut are far below."""
 
 
+class CanaryRecord(TypedDict):
+    """A canary as a collection stores it: base64 of little-endian float16 vectors."""
+
+    documents: list[str]
+    query: str
+
+
 @dataclass(frozen=True)
 class Canary:
     """Unit vectors of the canary texts: `documents` of shape (3, dim), `query` (1, dim)."""
@@ -42,7 +50,7 @@ class Canary:
             return 0.0
         return float(np.min(np.sum(own.astype(np.float64) * vectors, axis=1)))
 
-    def to_json(self) -> dict[str, Json]:
+    def to_json(self) -> CanaryRecord:
         """As a collection keeps it: base64 of little-endian float16, enough for a comparison."""
         return {
             "documents": [_written(row) for row in self.documents],

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from itertools import islice
 
-from ragctl.collection.points import PreparedDocument
 from ragctl.collection.state import Stored
 from ragctl.errors import DocumentError
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.plan import WorkItem
 from ragctl.index.planning import RunPlan
 from ragctl.index.prepare import ProcessLimits, UnchangedDocument, parsers
+from ragctl.index.prepared import PreparedDocument
 from ragctl.index.report import Change, Progress, Report
 from ragctl.index.stored_points import StoredPoints
 from ragctl.stores.base import Collection

@@ -10,18 +10,13 @@ from pathlib import Path
 from ragctl import chunking
 from ragctl.chunking import split
 from ragctl.collection.payload import SparseVector
-from ragctl.collection.points import (
-    PreparedChunk,
-    PreparedDocument,
-    context_of,
-    digest,
-    embedded_text,
-    text_hash,
-)
+from ragctl.collection.points import digest
+from ragctl.collection.text import context_of, embedded_text, text_hash
 from ragctl.errors import DocumentError
 from ragctl.index.plan import WorkItem
+from ragctl.index.prepared import PreparedChunk, PreparedDocument
 from ragctl.index.windows import split_into_windows
-from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.lexical.languages import detect
 from ragctl.loaders import LoadOptions, load
 from ragctl.records import Chunk, Document, Json
@@ -56,7 +51,7 @@ class Job:
     lines: bool
     many: bool
     window: int | None = None
-    sparse: SparseConfig | None = None
+    sparse: Bm25Config | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +183,10 @@ def _prepared(document: Document, content_digest: str, job: Job) -> PreparedDocu
 
 
 def _with_sparse_vectors(
-    chunks: Sequence[PreparedChunk], language: str, config: SparseConfig
+    chunks: Sequence[PreparedChunk], language: str, config: Bm25Config
 ) -> Iterator[PreparedChunk]:
     texts = [chunk.words for chunk in chunks]
-    weights = Sparse(config).documents(texts, [language] * len(chunks))
+    weights = Bm25Encoder(config).documents(texts, [language] * len(chunks))
     for chunk, (indices, values) in zip(chunks, weights, strict=True):
         yield chunk._replace(terms=SparseVector(indices, values))
 

@@ -1,13 +1,13 @@
-"""The sparse side: BM25 by Qdrant's own tokenizers, stemmers and stop words.
+"""BM25 sparse vectors, made with Qdrant's own tokenizers, stemmers and stop words.
 
-Each document is cut into tokens by the rules of its own language; a query by those of
-the languages it may be in. All rules hash a token alike, so one sparse vector space
-serves them all. The weights are Qdrant's; the IDF is the store's (a sparse vector with
-modifier IDF).
+A document is tokenized by the rules of its language, a query by those of every language
+that it may be in. All rules hash tokens in the same way, so they share one sparse vector
+space. The weights are the term-frequency part of BM25, as Qdrant computes it; the store
+applies the IDF (a sparse vector with modifier IDF).
 
-Two things are added to what one configuration of Qdrant's can do (0.9, measured): its
-multilingual tokenizer drops numbers, which are put back, and its word tokenizer takes a
-run of Chinese in a document of another language for one word, so the run is cut as well.
+This module makes up for two gaps of Qdrant's tokenizers (measured with 0.9): the
+multilingual one drops numbers, and the word one takes a run of Chinese inside a document
+of another language for a single word.
 """
 
 import re
@@ -24,28 +24,29 @@ from ragctl.lexical.languages import BM25_NAMES
 from ragctl.records import Json
 
 SparseVector = tuple[list[int], list[float]]
+"""Token ids in ascending order, and their weights."""
 
-_NEUTRAL = "und"
-# Written without spaces between words: only the multilingual tokenizer splits them.
-_UNSPACED = frozenset({"zh", "ja"})
-_RUNS = re.compile(
+_UNSPACED_LANGUAGES = frozenset({"zh", "ja"})
+"""Languages written without spaces: only the multilingual tokenizer splits them."""
+_UNSPACED_RUN = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     r"\U00020000-\U0003134f]+"
 )
-# Numbers that stand by themselves; those within a word (E104, V400) are part of it.
-# A digit stands first in the pattern: a search that begins by looking back is thrice as slow.
+# Standalone numbers; digits inside a word (E104, V400) belong to the word. The pattern starts
+# with a digit because one that starts with a look-behind takes three times as long.
 _LETTER = r"[A-Za-z\u0400-\u04ff]"
 _NUMBERS = re.compile(rf"\d(?<!{_LETTER}\d)\d*(?!{_LETTER})")
-_COUNTING = 1e6  # a saturation so high that a weight is the count
+_COUNTING_K = 1e6
+"""BM25's k at which a weight hardly saturates, so that counts can be read back from weights."""
 
 
 @dataclass(frozen=True, slots=True)
-class SparseConfig:
-    """What makes a collection's BM25 vectors; stored with the collection.
+class Bm25Config:
+    """The BM25 settings of a collection, stored with it.
 
-    `languages` are ISO 639-1 codes, each one of `language.BM25_NAMES`. `avg_len` is
-    the length in tokens after stop words of an average chunk; `k` and `b` are BM25's
-    saturation of term frequency and normalisation of length.
+    `languages` are ISO 639-1 codes, each a key of `languages.BM25_NAMES`. `k` sets how fast
+    term frequency saturates, `b` how strongly chunk length is normalised, and `avg_len` is
+    the length of an average chunk in tokens, without stop words.
     Raises UsageError for a language without rules or a number out of range.
     """
 
@@ -69,12 +70,12 @@ class SparseConfig:
             )
 
     def to_json(self) -> dict[str, Json]:
-        """As a JSON object."""
+        """Return the settings as a JSON object."""
         return {**asdict(self), "languages": list(self.languages)}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Json]) -> "SparseConfig":
-        """The configuration `to_json` wrote. Raises UsageError for anything else."""
+    def from_json(cls, stored: Mapping[str, Json]) -> "Bm25Config":
+        """Return the settings that `to_json` wrote. Raises UsageError for anything else."""
         found = dict(stored)
         names = {field.name for field in fields(cls)}
         if set(found) != names:
@@ -89,14 +90,14 @@ class SparseConfig:
         return cls(tuple(cast(list[str], languages)), **numbers)
 
     def server_config(self, language: str) -> dict[str, Json]:
-        """The rules of one language as Qdrant's `Bm25Config` in JSON.
+        """Return the rules of one language as the JSON of Qdrant's own `Bm25Config`.
 
-        A server (1.16 and later) takes it as the options of its model `qdrant/bm25`, and
-        then makes the same token ids and weights, but for what `Sparse` adds. A language
-        outside `languages` gets the neutral rules: no stemmer, no stop words.
+        A server (1.16 or later) accepts it as options of its model `qdrant/bm25` and then
+        produces the same token ids and weights, except for what `Bm25Encoder` adds. A
+        language outside `languages` gets the neutral rules: no stemmer, no stop words.
         """
         rules: dict[str, Json] = {"k": self.k, "b": self.b, "avg_len": self.avg_len}
-        if language in self.languages and language not in _UNSPACED:
+        if language in self.languages and language not in _UNSPACED_LANGUAGES:
             return {**rules, "tokenizer": "word", "language": BM25_NAMES[language]}
         return {
             **rules,
@@ -106,28 +107,28 @@ class SparseConfig:
         }
 
 
-class Sparse:
-    """BM25 vectors of documents and queries under one configuration."""
+class Bm25Encoder:
+    """Encodes documents and queries as BM25 vectors, under one configuration."""
 
-    def __init__(self, config: SparseConfig) -> None:
+    def __init__(self, config: Bm25Config) -> None:
         self.config = config
 
     def documents(self, texts: Sequence[str], languages: Sequence[str]) -> list[SparseVector]:
-        """One vector per text: token ids, each once, and their weights.
+        """Return one vector per text; empty for a text without tokens.
 
-        `languages` are the codes of the texts; one outside the configuration's, "und"
-        among them, means the neutral rules. A text without tokens gives an empty vector.
+        `languages` are the codes of the texts. A code outside the configured languages,
+        such as "und", selects the neutral rules.
         """
         return [
             self._document(text, language) for text, language in zip(texts, languages, strict=True)
         ]
 
     def query(self, text: str) -> SparseVector:
-        """The token ids of `text`, weight 1 each.
+        """Return the token ids of a query, each with weight 1.
 
-        Of the collection's languages those count that find the most stop words in
-        `text`, all where none finds any. The text as it stands, without those stop
-        words, is always among the tokens: it serves documents of other languages.
+        Applies the rules of those configured languages that recognise the most stop words
+        in `text` (all of them if none recognises any). The unstemmed words, without those
+        stop words, are always included, to match documents in other languages.
         """
         languages = self._query_languages(text)
         ids = set(_neutral_tokens(text, languages))
@@ -136,14 +137,14 @@ class Sparse:
         return sorted(ids), [1.0] * len(ids)
 
     def _document(self, text: str, language: str) -> SparseVector:
-        if self._is_spaced(language) and (text.isascii() or not _RUNS.search(text)):
-            # Nothing is to be added.
-            vector = _weighing(language, self.config).embed_document(text)
+        if self._is_spaced(language) and (text.isascii() or not _UNSPACED_RUN.search(text)):
+            # No run to split: Qdrant's own vector is complete.
+            vector = _weighted_model(language, self.config).embed_document(text)
             return vector.indices, vector.values
         return self._weigh(self._tokens(text, language))
 
     def _is_spaced(self, language: str) -> bool:
-        return language in self.config.languages and language not in _UNSPACED
+        return language in self.config.languages and language not in _UNSPACED_LANGUAGES
 
     def _tokens(self, text: str, language: str) -> Counter[int]:
         if self._is_spaced(language):
@@ -151,15 +152,15 @@ class Sparse:
         return _neutral_tokens(text, ())
 
     def _query_languages(self, text: str) -> tuple[str, ...]:
-        spaced = [code for code in self.config.languages if code not in _UNSPACED]
+        spaced = [code for code in self.config.languages if code not in _UNSPACED_LANGUAGES]
         if len(spaced) < 2:
             return tuple(spaced)
-        left = {code: len(_count(_bare(code), text)) for code in spaced}
-        least = min(left.values())
-        return tuple(code for code in spaced if left[code] == least)
+        words_left = {code: len(_count(_unstemmed(code), text)) for code in spaced}
+        fewest = min(words_left.values())
+        return tuple(code for code in spaced if words_left[code] == fewest)
 
     def _weigh(self, counts: Counter[int]) -> SparseVector:
-        """BM25's term frequency, saturated and normalised by length, as Qdrant weighs it."""
+        """Return BM25's term-frequency weights, saturated and length-normalised as in Qdrant."""
         k, b = self.config.k, self.config.b
         norm = k * (1 - b + b * counts.total() / self.config.avg_len)
         ids = sorted(counts)
@@ -167,24 +168,24 @@ class Sparse:
 
 
 def _word_tokens(text: str, language: str) -> Counter[int]:
-    counts = _count(_spaced(language), text)
-    runs = _RUNS.findall(text)
+    counts = _count(_stemmed(language), text)
+    runs = _UNSPACED_RUN.findall(text)
     return counts + _count(_multilingual(()), " ".join(runs)) if runs else counts
 
 
 def _neutral_tokens(text: str, without: Iterable[str]) -> Counter[int]:
-    """Tokens of any script, unstemmed, but for the stop words of some languages."""
+    """Count the unstemmed tokens of any script, without the stop words of some languages."""
     counts = _count(_multilingual(tuple(without)), text)
     numbers = _NUMBERS.findall(text)
-    return counts + _count(_bare(None), " ".join(numbers)) if numbers else counts
+    return counts + _count(_unstemmed(None), " ".join(numbers)) if numbers else counts
 
 
 def _count(model: qdrant_edge.Bm25, text: str) -> Counter[int]:
-    """How often each token occurs, read back from a weight that hardly saturates."""
+    """Count each token, from weights that hardly saturate (see _COUNTING_K)."""
     vector = model.embed_document(text)
     return Counter(
         {
-            token: round(weight * _COUNTING / (_COUNTING + 1 - weight))
+            token: round(weight * _COUNTING_K / (_COUNTING_K + 1 - weight))
             for token, weight in zip(vector.indices, vector.values, strict=True)
         }
     )
@@ -195,14 +196,14 @@ def _stop_words(languages: Iterable[str]) -> qdrant_edge.StopwordsSet:
     return qdrant_edge.StopwordsSet(named, set())
 
 
-def _model(
+def _counting_model(
     tokenizer: qdrant_edge.TokenizerType,
     language: str | None = None,
     stemmer: qdrant_edge.DisabledStemmer | None = None,
     stop_words: qdrant_edge.StopwordsSet | None = None,
 ) -> qdrant_edge.Bm25:
     config = qdrant_edge.Bm25Config(
-        k=_COUNTING,
+        k=_COUNTING_K,
         b=0.0,
         tokenizer=tokenizer,
         language=language,
@@ -213,7 +214,7 @@ def _model(
 
 
 @cache
-def _weighing(language: str, config: SparseConfig) -> qdrant_edge.Bm25:
+def _weighted_model(language: str, config: Bm25Config) -> qdrant_edge.Bm25:
     tokenizer, rules = qdrant_edge.TokenizerType.Word, BM25_NAMES[language]
     return qdrant_edge.Bm25(
         qdrant_edge.Bm25Config(
@@ -223,15 +224,15 @@ def _weighing(language: str, config: SparseConfig) -> qdrant_edge.Bm25:
 
 
 @cache
-def _spaced(language: str) -> qdrant_edge.Bm25:
-    return _model(qdrant_edge.TokenizerType.Word, language=BM25_NAMES[language])
+def _stemmed(language: str) -> qdrant_edge.Bm25:
+    return _counting_model(qdrant_edge.TokenizerType.Word, language=BM25_NAMES[language])
 
 
 @cache
-def _bare(language: str | None) -> qdrant_edge.Bm25:
-    """Words as they stand, without the stop words of `language`."""
+def _unstemmed(language: str | None) -> qdrant_edge.Bm25:
+    """Return a model of unstemmed words, without the stop words of `language`."""
     stop_words = _stop_words([language] if language else [])
-    return _model(
+    return _counting_model(
         qdrant_edge.TokenizerType.Word,
         stemmer=qdrant_edge.DisabledStemmer(),
         stop_words=stop_words,
@@ -240,7 +241,7 @@ def _bare(language: str | None) -> qdrant_edge.Bm25:
 
 @cache
 def _multilingual(without: tuple[str, ...]) -> qdrant_edge.Bm25:
-    return _model(
+    return _counting_model(
         qdrant_edge.TokenizerType.Multilingual,
         stemmer=qdrant_edge.DisabledStemmer(),
         stop_words=_stop_words(without),

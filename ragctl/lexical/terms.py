@@ -1,9 +1,9 @@
-"""How much a term says: a static table of weights for frequent words and n-grams.
+"""Term weights: a static table of the rarity of frequent words and n-grams; and term hashes.
 
-The builtin model has no corpus to count terms in, so it takes their rarity from the
-order in which o200k_base (MIT, OpenAI) merged its tokens: within one script, the
-earlier a word was merged, the more frequent it is in any language of that script.
-Weight 1 is a term the table does not know, that is a rare one.
+The built-in model has no corpus to count terms in, so it derives their rarity from the
+order in which o200k_base (OpenAI, MIT licence) merged its tokens: within one script, the
+earlier a word was merged, the more frequent it is in some language of that script. A term
+that is not in the table is rare and has weight 1.
 """
 
 import gzip
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Hashes = NDArray[np.uint64]
 
-SIZES = (3, 4, 5)  # of the n-grams of a word, in characters
-START, END = "\x02", "\x03"  # of a word: its beginning differs from the same letters inside
+GRAM_SIZES = (3, 4, 5)  # characters in an n-gram of a word
+START, END = "\x02", "\x03"  # mark a word's ends: a prefix differs from the same letters inside
 
-# Scripts whose characters are words or parts of words: a run of them is cut into n-grams.
+# Scripts whose characters are words or parts of words: a run of them is split into n-grams.
 _UNSPACED = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL"})
 
-_LOWEST = 0.25  # function words say little, but they tell the language
-_QUESTION = 0.3  # what a question asks with is not what it asks about
+MIN_TERM_WEIGHT = 0.25  # of function words, which say little but identify the language
+QUESTION_WORD_FACTOR = 0.3  # question words say nothing about the topic
 _QUESTION_WORDS = (
     "what who whom whose when where why how which did does many much "
     "was wer wen wem wessen wann wo warum wie welche welcher welches welchem welchen viel viele "
@@ -39,16 +39,16 @@ _QUESTION_WORDS = (
     "何 誰 いつ どこ なぜ どの どう いくつ "
 )
 
-# Where the weight of a script's words begins and ends: log2 of the frequency rank.
-# Measured against the document frequencies of real passages: Latin letters serve many
-# languages at once, so each language's function words lie deeper in the list.
-_SPAN = {"LATIN": (5.0, 18.0), "CJK": (1.0, 12.0)}
-_OTHER_SPAN = (3.0, 15.0)
-_GRAM_UNIT = 1e-4  # the share of running words where an n-gram starts to be frequent
+# Script -> log2 of the frequency rank at which its words' weight starts to rise, and reaches 1.
+# Fitted to document frequencies of real passages: many languages share the Latin script, so
+# the function words of each one are further down the list.
+_RANK_SPAN = {"LATIN": (5.0, 18.0), "CJK": (1.0, 12.0)}
+_DEFAULT_RANK_SPAN = (3.0, 15.0)
+FREQUENT_GRAM_SHARE = 1e-4  # share of running words above which an n-gram counts as frequent
 
 
 def hash_words(words: Sequence[str]) -> Hashes:
-    """A 64-bit hash of each word (none empty); the same on every machine."""
+    """Return a 64-bit hash of each word, the same on every machine. No word may be empty."""
     lengths = np.array([len(word) for word in words], dtype=np.intp)
     codes = code_points("".join(words))
     starts = np.cumsum(lengths) - lengths
@@ -58,7 +58,7 @@ def hash_words(words: Sequence[str]) -> Hashes:
 
 
 def hash_grams(codes: Hashes, at: NDArray[np.intp], size: int) -> Hashes:
-    """A 64-bit hash of each run of `size` code points that begins at an index of `at`."""
+    """Return a 64-bit hash of each run of `size` code points that starts at an index in `at`."""
     powers = _powers(size)
     total = codes[at] * powers[0]
     for offset in range(1, size):
@@ -67,11 +67,12 @@ def hash_grams(codes: Hashes, at: NDArray[np.intp], size: int) -> Hashes:
 
 
 def code_points(text: str) -> Hashes:
+    """Return the code points of `text`, shape (characters,)."""
     return np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.uint64)
 
 
 def mix(values: Hashes) -> Hashes:
-    """Spread every bit over the whole word (the finaliser of splitmix64)."""
+    """Mix all bits of each value (the finaliser of splitmix64)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
@@ -83,7 +84,7 @@ def _powers(count: int) -> Hashes:
 
 
 def weights(hashes: Hashes) -> tuple[Floats, NDArray[np.bool_]]:
-    """The weight of each term, within 0.05..1, and whether the table knows it."""
+    """Return each term's weight, from 0.05 to 1, and whether it is in the table."""
     keys, levels = _table()
     short = (hashes >> np.uint64(32)).astype(np.uint32)
     place = np.minimum(np.searchsorted(keys, short), len(keys) - 1)
@@ -96,24 +97,24 @@ def _table() -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
     packed = gzip.decompress((files(__package__) / "terms.gz").read_bytes())
     count = len(packed) // 5
     bytes_ = np.frombuffer(packed, dtype=np.uint8)
-    # Written plane by plane, most significant first: sorted keys compress better so.
+    # Stored byte plane by byte plane, most significant first: sorted keys compress better.
     planes = bytes_[: 4 * count].reshape(4, count).astype(np.uint32)
     gaps = (planes[0] << 24) | (planes[1] << 16) | (planes[2] << 8) | planes[3]
     return np.cumsum(gaps, dtype=np.uint32), bytes_[4 * count :]
 
 
 def build(ranks: Mapping[bytes, int]) -> bytes:
-    """The content of terms.gz, from a byte-pair vocabulary: token bytes and merge rank."""
+    """Return the content of terms.gz, from a byte-pair vocabulary: token bytes -> merge rank."""
     words = _words(ranks)
     known: dict[int, float] = {}
     for script, ordered in words.items():
-        low, high = _SPAN.get(script, _OTHER_SPAN)
+        low, high = _RANK_SPAN.get(script, _DEFAULT_RANK_SPAN)
         for place, term in enumerate(_hash_terms(ordered)):
             value = (log2(place + 1) - low) / (high - low)
             if script not in _UNSPACED or len(ordered[place]) == 1:
-                known[term >> 32] = min(1.0, max(_LOWEST, value))
+                known[term >> 32] = min(1.0, max(MIN_TERM_WEIGHT, value))
     for term in _hash_terms(sorted(set(_QUESTION_WORDS.split()))):
-        known[term >> 32] = _QUESTION * known.get(term >> 32, 1.0)
+        known[term >> 32] = QUESTION_WORD_FACTOR * known.get(term >> 32, 1.0)
     for term, value in _gram_weights(words):
         known.setdefault(term >> 32, value)
     keys = np.array(sorted(known), dtype=np.uint32)
@@ -124,10 +125,10 @@ def build(ranks: Mapping[bytes, int]) -> bytes:
 
 
 def _words(ranks: Mapping[bytes, int]) -> dict[str, list[str]]:
-    """The words among the tokens, by script, most frequent first.
+    """Return the words among the tokens by script, most frequent first.
 
-    In the scripts that o200k_base splits most, a token is a word where it begins with a
-    space; without one it is as often a piece from inside a word.
+    In Latin and Cyrillic a token counts as a word only if it starts with a space; without
+    one it is as often a fragment from inside a word.
     """
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for token in sorted(ranks, key=lambda token: ranks[token]):
@@ -144,24 +145,25 @@ def _words(ranks: Mapping[bytes, int]) -> dict[str, list[str]]:
 
 
 def _hash_terms(terms: Sequence[str]) -> list[int]:
-    """As the model hashes them: a run of ideographs bare, any other word marked."""
+    """Return the model's hashes of terms: a run of ideographs as it is, other words marked."""
     bare = [unicodedata.name(term[0], "?").split(maxsplit=1)[0] in _UNSPACED for term in terms]
     marked = [t if b else START + t + END for t, b in zip(terms, bare, strict=True)]
     return [int(term) for term in hash_words(marked)]
 
 
 def _gram_weights(words: Mapping[str, Sequence[str]]) -> Iterable[tuple[int, float]]:
+    """Yield the hash and weight of each frequent n-gram of words, given by frequency."""
     for script in ("LATIN", "CYRILLIC"):
         share: dict[str, float] = defaultdict(float)
         total = sum(1 / (place + 20) for place in range(len(words[script])))
         for place, word in enumerate(words[script]):
             marked = START + word
-            for size in SIZES:
+            for size in GRAM_SIZES:
                 for at in range(len(marked) - size + 1):
                     share[marked[at : at + size]] += 1 / (place + 20) / total
-        most = log(1 + max(share.values()) / _GRAM_UNIT)
+        highest = log(1 + max(share.values()) / FREQUENT_GRAM_SHARE)
         for gram, value in share.items():
-            weight = max(_LOWEST, 1 - log(1 + value / _GRAM_UNIT) / most)
+            weight = max(MIN_TERM_WEIGHT, 1 - log(1 + value / FREQUENT_GRAM_SHARE) / highest)
             if weight < 0.9:
                 codes = code_points(gram)
                 yield int(hash_grams(codes, np.array([0]), len(gram))[0]), weight

@@ -1,14 +1,14 @@
-"""Files into documents: the folder walk, and one loader per format."""
+"""The folder walk, and loaders, which turn files into documents: one per format."""
 
 from ragctl.loaders.ignore import matcher
 from ragctl.loaders.options import LoadOptions
 from ragctl.loaders.registry import FORMATS, Format, format_of, load, load_job, recipe
-from ragctl.loaders.walk import Found, UnreadablePath, Walk, walk
+from ragctl.loaders.walk import FoundFile, UnreadablePath, Walk, walk
 
 __all__ = [
     "FORMATS",
     "Format",
-    "Found",
+    "FoundFile",
     "LoadOptions",
     "UnreadablePath",
     "Walk",

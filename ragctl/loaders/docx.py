@@ -1,4 +1,4 @@
-"""DOCX into Markdown-shaped text: headings, lists, tables, footnotes."""
+"""DOCX as Markdown: headings, lists, tables, footnotes."""
 
 import zipfile
 from collections.abc import Iterator
@@ -12,13 +12,18 @@ from ragctl.loaders.options import LoadOptions, check_size, megabytes
 from ragctl.records import Document, Json
 from ragctl.text import collapse_whitespace
 
-_LARGEST = 1_000_000_000  # bytes unpacked
-_BOMB = 200  # times that a part above _SMALL may grow in unpacking; WordprocessingML grows 10-40
-_SMALL = 50_000_000
-_OLE = b"\xd0\xcf\x11\xe0"
+MAX_UNPACKED_BYTES = 1_000_000_000  # of all parts together
+# Unpacked ÷ packed size of a larger part; WordprocessingML reaches 10 to 40.
+MAX_EXPANSION = 200
+SMALL_PART_BYTES = 50_000_000  # may be packed at any ratio
+_OLE_MAGIC = b"\xd0\xcf\x11\xe0"
 
 
 def load_docx(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+    """Yield the document of a DOCX file.
+
+    Raises DocumentError for a file that is damaged or encrypted, or unpacks to too much.
+    """
     check_size(path.stat().st_size, options)
     if not path.stat().st_size:
         yield Document(source, "", "markdown")
@@ -41,9 +46,9 @@ def load_docx(path: Path, source: str, options: LoadOptions) -> Iterator[Documen
 
 
 def _check_archive(path: Path) -> None:
-    """Refuses what is no DOCX, and what would unpack to far more than its size."""
+    """Raise DocumentError for a file that is not a DOCX, or unpacks to far more than its size."""
     with path.open("rb") as file:
-        if file.read(4) == _OLE:
+        if file.read(4) == _OLE_MAGIC:
             raise DocumentError("is encrypted, or an old .doc; save it as an open .docx")
     try:
         with zipfile.ZipFile(path) as archive:
@@ -52,10 +57,15 @@ def _check_archive(path: Path) -> None:
         raise DocumentError(f"is not a DOCX file: {error}") from error
     total = sum(part.file_size for part in parts)
     grown = any(
-        part.file_size > _SMALL and part.file_size > _BOMB * max(part.compress_size, 1)
+        part.file_size > SMALL_PART_BYTES
+        and part.file_size > MAX_EXPANSION * max(part.compress_size, 1)
         for part in parts
     )
-    if total > _LARGEST or grown or total > _SMALL + _BOMB * path.stat().st_size:
+    if (
+        total > MAX_UNPACKED_BYTES
+        or grown
+        or total > SMALL_PART_BYTES + MAX_EXPANSION * path.stat().st_size
+    ):
         raise DocumentError(
             f"would unpack from {megabytes(path.stat().st_size)} to {megabytes(total)}: a zip bomb?"
         )
@@ -79,6 +89,6 @@ def _properties(package: Any) -> dict[str, Json]:
     found = {
         name: collapse_whitespace(clean(str(getattr(properties, name) or ""))) for name in names
     }
-    if found["author"] == "python-docx":  # the template's own name, not an author's
+    if found["author"] == "python-docx":  # the author of the template, not of the document
         del found["author"]
     return {name: value[:1000] for name, value in found.items() if value}

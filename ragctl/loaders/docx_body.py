@@ -1,6 +1,6 @@
 """The body of a DOCX package, block by block.
 
-Reads WordprocessingML (ECMA-376, part 1, section 17) itself: python-docx passes over content
+It reads WordprocessingML (ECMA-376, part 1, section 17) itself, since python-docx skips content
 controls, insertions and footnotes, all of which hold text.
 """
 
@@ -16,12 +16,12 @@ _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _FOOTNOTES = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/footnotes"
 _P, _TBL = _W + "p", _W + "tbl"
-_BLOCKS = frozenset({_P, _TBL})
-_BOX = frozenset({_W + "txbxContent"})
-# Text that stands in the file but not on the page: moved away, or doubled for old programs.
+_BLOCK_TAGS = frozenset({_P, _TBL})
+_TEXT_BOXES = frozenset({_W + "txbxContent"})
+# Text of the file that no page shows: moved away, deleted, or repeated for old programs.
 _HIDDEN = frozenset({_W + "moveFrom", _W + "del", _MC + "Fallback", _W + "instrText"})
-_ASIDE = frozenset({_W + "pPr", _P})
-_WRITTEN = {
+_NOT_INLINE = frozenset({_W + "pPr", _P})
+_CHARACTERS = {
     _W + "tab": "\t",
     _W + "br": "\n",
     _W + "cr": "\n",
@@ -31,7 +31,7 @@ _BULLET = "bullet"
 
 
 class Body:
-    """Writes a package's body and footnotes to `writer`."""
+    """The body and footnotes of a python-docx package; `write` turns them into Markdown."""
 
     def __init__(self, package: Any) -> None:
         self.writer = MarkdownWriter()
@@ -40,10 +40,11 @@ class Body:
         self._styles = _Styles(package.styles.element)
         self._formats = _list_formats(package.part)
         self._counts: dict[tuple[str, int], int] = {}
-        self._below_title = 0  # 1 once the title is out: headings stand one level below it
-        self._notes: list[str] = []  # ids, in the order of their marks
+        self._below_title = 0  # 1 after the title: headings are one level below it
+        self._notes: list[str] = []  # ids of footnotes, in the order of their references
 
     def write(self) -> None:
+        """Write all blocks and footnotes to `writer`."""
         self._write_blocks(self._element)
         self._write_footnotes()
 
@@ -51,7 +52,7 @@ class Body:
         for block in _blocks(container):
             if block.tag == _P:
                 self._paragraph(block)
-                for box in _find(block, _BOX, _BOX):
+                for box in _find(block, _TEXT_BOXES, _TEXT_BOXES):
                     self._write_blocks(box)
             else:
                 self._table(block)
@@ -87,9 +88,9 @@ class Body:
         return f"{self._counts[(list_id, depth)]}."
 
     def _table(self, element: Any) -> None:
-        """A pipe table; a table within a cell is flattened into the cell."""
+        """Write a pipe table; a table within a cell becomes text of the cell."""
         rows = _rows(element)
-        if rows and max(map(len, rows)) == 1:  # a frame around text
+        if rows and max(map(len, rows)) == 1:  # a frame around text, not data
             for block in (block for row in rows for cell in row for block in _blocks(cell)):
                 if block.tag == _P:
                     self._paragraph(block)
@@ -102,7 +103,7 @@ class Body:
         return " ".join(self._text(paragraph) for paragraph in cell.iter(_P))
 
     def _text(self, paragraph: Any) -> str:
-        """A paragraph's text; footnote marks become [1], [2], …"""
+        """Return a paragraph's text, with [1], [2] … for references to footnotes."""
         parts: list[str] = []
         stack = [iter(paragraph)]
         while stack:
@@ -111,12 +112,12 @@ class Body:
                 stack.pop()
             elif child.tag == _W + "t":
                 parts.append(child.text or "")
-            elif child.tag in _WRITTEN:
-                parts.append(_WRITTEN[child.tag])
+            elif child.tag in _CHARACTERS:
+                parts.append(_CHARACTERS[child.tag])
             elif child.tag == _W + "footnoteReference":
                 self._notes.append(child.get(_W + "id", ""))
                 parts.append(f"[{len(self._notes)}]")
-            elif child.tag not in _HIDDEN and child.tag not in _ASIDE:
+            elif child.tag not in _HIDDEN and child.tag not in _NOT_INLINE:
                 stack.append(iter(child))
         return clean("".join(parts))
 
@@ -140,7 +141,7 @@ class Body:
 
 
 class _Styles:
-    """Which paragraph styles are headings or list items, basedOn chains followed."""
+    """The paragraph styles of a document; a style inherits from the one that it is based on."""
 
     def __init__(self, root: Any) -> None:
         self._styles = {
@@ -157,11 +158,11 @@ class _Styles:
             style = _value(self._styles[style], "basedOn")
 
     def is_title(self, style: str | None) -> bool:
-        """Whether it is the style of the document's own title."""
+        """Return whether a style is that of the document's title."""
         return any((_value(e, "name") or "").lower() == "title" for e in self._chain(style))
 
     def level(self, style: str | None) -> int:
-        """1 to 6 for a heading, 0 for anything else."""
+        """Return the level of a heading style, 1 to 6; 0 for any other style."""
         for element in self._chain(style):
             name = (_value(element, "name") or "").lower()
             if name.startswith("heading ") and name[8:].isdecimal():
@@ -171,6 +172,7 @@ class _Styles:
         return 0
 
     def numbering(self, style: str | None) -> Any:
+        """Return the list properties (w:numPr) of a style, or None."""
         for element in self._chain(style):
             properties = element.find(_W + "pPr")
             if properties is not None and properties.find(_W + "numPr") is not None:
@@ -179,7 +181,7 @@ class _Styles:
 
 
 def _find(container: Any, tags: frozenset[str], around: frozenset[str]) -> Iterator[Any]:
-    """Descendants with one of `tags`, in order; looks neither into them nor into `around`."""
+    """Yield descendants with one of `tags` in document order; search neither them nor `around`."""
     stack = [iter(container)]
     while stack:
         child = next(stack[-1], None)
@@ -192,30 +194,30 @@ def _find(container: Any, tags: frozenset[str], around: frozenset[str]) -> Itera
 
 
 def _blocks(container: Any) -> Iterator[Any]:
-    """Paragraphs and tables, also those inside content controls and insertions."""
-    return _find(container, _BLOCKS, _HIDDEN)
+    """Yield paragraphs and tables, also those inside content controls and insertions."""
+    return _find(container, _BLOCK_TAGS, _HIDDEN)
 
 
 def _rows(table: Any) -> list[list[Any]]:
-    """The cells of each row, those of tables within left aside."""
-    rows = _find(table, frozenset({_W + "tr"}), _BLOCKS)
-    return [list(_find(row, frozenset({_W + "tc"}), _BLOCKS)) for row in rows]
+    """Return the cells of each row, without those of nested tables."""
+    rows = _find(table, frozenset({_W + "tr"}), _BLOCK_TAGS)
+    return [list(_find(row, frozenset({_W + "tc"}), _BLOCK_TAGS)) for row in rows]
 
 
 def _value(element: Any, name: str) -> str | None:
-    """The w:val of a child."""
+    """Return the w:val attribute of a child element, or None."""
     child = None if element is None else element.find(_W + name)
     return None if child is None else child.get(_W + "val")
 
 
 def _outline(properties: Any) -> int:
-    """The outline level as 1 to 6; 0 for body text."""
+    """Return the outline level as 1 to 6; 0 for body text."""
     level = _value(properties, "outlineLvl")
     return min(int(level) + 1, 6) if level and level.isdecimal() and int(level) < 9 else 0
 
 
 def _list_formats(part: Any) -> dict[tuple[str, int], str]:
-    """(list, level) → "bullet", "decimal", …"""
+    """Return the number format ("bullet", "decimal" …) by list id and level."""
     try:
         root = part.numbering_part.element
     except (KeyError, NotImplementedError):

@@ -1,7 +1,7 @@
-"""HTML and XHTML into Markdown-shaped text: headings, lists, tables, code, paragraphs.
+"""HTML and XHTML as Markdown: headings, lists, tables, code, paragraphs.
 
-Scripts, styles, templates and drawings go; navigation goes only where the page marks its main
-part. The text of links, not their addresses, is kept.
+Scripts, styles, templates and drawings are left out, and so is navigation if the page marks its
+main part. Of links the text is kept, not the address.
 """
 
 import codecs
@@ -16,12 +16,15 @@ from ragctl.loaders.html_page import HtmlPage
 from ragctl.loaders.options import LoadOptions, read_bytes
 from ragctl.records import Document
 
-_DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
+_DECLARED_ENCODING = re.compile(
+    rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
+)
 _HAS_MAIN = re.compile(r"""<(?:main|article)[\s>]|\srole\s*=\s*["']?main\b""", re.IGNORECASE)
-_LAYOUT = ("table", "h1", "h2", "h3", "h4", "h5", "h6", "pre")
+_LAYOUT_TAGS = ("table", "h1", "h2", "h3", "h4", "h5", "h6", "pre")
 
 
 def load_html(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+    """Yield the document of an HTML page, however broken its markup."""
     text, warnings = _decode(read_bytes(path, options), options.encoding)
     page = HtmlPage(has_main=_HAS_MAIN.search(text) is not None)
     if not _walk_tree(text, page):
@@ -42,12 +45,12 @@ def load_html(path: Path, source: str, options: LoadOptions) -> Iterator[Documen
 
 
 def _decode(data: bytes, encoding: str | None) -> tuple[str, tuple[str, ...]]:
-    """Like `decode`, but before guessing it asks the page itself."""
-    declared = _DECLARED.search(data, 0, 4096)
+    """Return text and warnings like `decode`, but use the declared encoding before detection."""
+    declared = _DECLARED_ENCODING.search(data, 0, 4096)
     if encoding is None and declared is not None:
         name = declared[1].decode("ascii", "ignore").lower()
         if name in ("iso-8859-1", "latin1", "us-ascii", "ascii"):
-            name = "cp1252"  # what browsers take it for
+            name = "cp1252"  # as browsers read it: WHATWG Encoding, section 4.2
         try:
             codecs.lookup(name)
             data.decode("utf-8")
@@ -56,13 +59,13 @@ def _decode(data: bytes, encoding: str | None) -> tuple[str, tuple[str, ...]]:
         except UnicodeDecodeError:
             try:
                 return clean(data.decode(name)), ()
-            except (UnicodeDecodeError, LookupError):  # also codecs that are not of text
+            except (UnicodeDecodeError, LookupError):  # LookupError: a codec that is not for text
                 pass
     return decode(data, encoding)
 
 
 def _walk_tree(text: str, page: HtmlPage) -> bool:
-    """Feeds the page from lxml's tree; False where the nesting is too deep for libxml2."""
+    """Feed the page from lxml's tree; return False if the nesting is too deep for libxml2."""
     from lxml import etree
 
     parser = etree.HTMLParser(
@@ -70,7 +73,7 @@ def _walk_tree(text: str, page: HtmlPage) -> bool:
     )
     try:
         root = etree.fromstring(text.encode(), parser)
-    except etree.ParserError:  # nothing in it
+    except etree.ParserError:  # an empty document
         return True
     except etree.XMLSyntaxError:
         return False
@@ -90,16 +93,16 @@ def _walk_tree(text: str, page: HtmlPage) -> bool:
 
 
 def _is_data(table: Any) -> bool:
-    """Whether a table holds rows of data, and does not just lay out the page."""
+    """Return whether a table holds data, instead of laying out the page."""
     if table.get("role") in ("presentation", "none"):
         return False
-    if next((e for e in table.iter(*_LAYOUT) if e is not table), None) is not None:
+    if next((e for e in table.iter(*_LAYOUT_TAGS) if e is not table), None) is not None:
         return False
     return any(len(row) > 1 for row in table.iter("tr"))
 
 
 def _walk_events(text: str, page: HtmlPage) -> None:
-    """Feeds the page tag by tag, whatever the nesting."""
+    """Feed the page tag by tag, at any depth of nesting."""
     parser = _Events(page)
     parser.feed(text)
     parser.close()

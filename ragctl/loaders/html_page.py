@@ -1,4 +1,4 @@
-"""What a page's tags mean for its text. Fed tag by tag, in any nesting, well-formed or not."""
+"""HTML tags as Markdown blocks, tag by tag, in any nesting, well-formed or not."""
 
 import re
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from ragctl.loaders.writer import MarkdownWriter
 from ragctl.records import Json
 from ragctl.text import collapse_whitespace
 
-_DROPPED = frozenset(
+_DROPPED_TAGS = frozenset(
     (
         *("script", "style", "template", "noscript", "svg", "iframe", "object", "embed"),
         *("canvas", "audio", "video"),
     )
 )
-_BLOCKS = frozenset(
+_BLOCK_TAGS = frozenset(
     (
         *("address", "article", "aside", "blockquote", "body", "caption", "center"),
         *("details", "dialog", "div", "dl", "dt", "fieldset", "figcaption", "figure"),
@@ -24,13 +24,13 @@ _BLOCKS = frozenset(
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight)-([\w+#-]+)")
-_META = ("author", "description", "keywords")
-_WHITE = re.compile(r"[ \t\n\f]+")
+_META_NAMES = ("author", "description", "keywords")
+_BLANKS = re.compile(r"[ \t\n\f]+")
 _AROUND_BREAK = re.compile(r" *\n *")
 
 
 class HtmlPage:
-    """Collects text into `writer`; `title` and `meta` come from the page's head."""
+    """A page being read: text goes to `writer`, `title` and `meta` come from the head."""
 
     def __init__(self, has_main: bool) -> None:
         self.writer = MarkdownWriter()
@@ -42,18 +42,19 @@ class HtmlPage:
         self._inline: list[str] = []
         self._heading = 0
         self._title: list[str] | None = None
-        self._lists: list[int] = []  # for each open list: -1 unordered, else the last number
+        self._lists: list[int] = []  # of each open list the last number; -1: unordered
         self._in_item = False
-        self._marker = ""  # of the open item, until its first text is out
+        self._marker = ""  # of the open item; "" after its first text
         self._pre: list[str] | None = None
         self._language = ""
         self._table: list[list[str]] | None = None
         self._cell: list[str] | None = None
 
     def start(self, tag: str, attributes: Mapping[str, str], data_table: bool) -> None:
+        """Open an element. `data_table`: it is a table that is kept as one."""
         if self._dropping:
             self._dropped_depth += tag == self._dropping
-        elif tag in _DROPPED or (self._has_main and self._is_navigation(tag, attributes)):
+        elif tag in _DROPPED_TAGS or (self._has_main and self._is_navigation(tag, attributes)):
             self._break()
             self._dropping, self._dropped_depth = tag, 1
         elif tag == "title" and self.title is None:
@@ -75,6 +76,7 @@ class HtmlPage:
             self._language = self._find_language(attributes)
 
     def end(self, tag: str) -> None:
+        """Close an element, also one that was never opened."""
         if self._dropping:
             if tag == self._dropping:
                 self._dropped_depth -= 1
@@ -92,9 +94,10 @@ class HtmlPage:
             self._end_block(tag)
 
     def data(self, text: str) -> None:
+        """Add text to the open element."""
         if not text or self._dropping:
             return
-        text = clean(text)  # entities may name any character
+        text = clean(text)  # entities can stand for any character
         if self._title is not None:
             self._title.append(text)
         elif self._table is not None:
@@ -103,10 +106,10 @@ class HtmlPage:
         elif self._pre is not None:
             self._pre.append(text)
         else:
-            self._inline.append(_WHITE.sub(" ", text))
+            self._inline.append(_BLANKS.sub(" ", text))
 
     def close(self) -> None:
-        """The end of the page: what is still open is written."""
+        """End the page: write what is still open."""
         if self._table is not None:
             self._end_in_table("table")
         if self._pre is not None:
@@ -123,7 +126,7 @@ class HtmlPage:
     def _read_meta(self, attributes: Mapping[str, str]) -> None:
         name = attributes.get("name", "").lower()
         content = collapse_whitespace(clean(attributes.get("content", "")))
-        if name in _META and content:
+        if name in _META_NAMES and content:
             self.meta.setdefault(name, content[:1000])
 
     def _start_block(self, tag: str, attributes: Mapping[str, str]) -> None:
@@ -143,7 +146,7 @@ class HtmlPage:
             self._flush()
             self._pre = []
             self._language = self._find_language(attributes)
-        elif tag in _BLOCKS:
+        elif tag in _BLOCK_TAGS:
             self._break()
 
     def _end_block(self, tag: str) -> None:
@@ -159,7 +162,7 @@ class HtmlPage:
             self._flush()
             self._in_item = tag == "li" and len(self._lists) > 1
             self._marker = ""
-        elif tag in _BLOCKS:
+        elif tag in _BLOCK_TAGS:
             self._break()
 
     def _start_item(self, tag: str) -> None:
@@ -170,7 +173,7 @@ class HtmlPage:
             self._marker = f"{self._lists[-1]}."
 
     def _break(self) -> None:
-        """The edge of a block: a new line within a list item or heading, else a new block."""
+        """Begin a new line within a list item or heading, else a new block."""
         if self._in_item or self._heading:
             self._inline.append("\n")
         else:
@@ -204,7 +207,7 @@ class HtmlPage:
             self._cell = []
         elif tag == "caption":
             self._cell = []
-        elif self._cell is not None and (tag in _BLOCKS or tag in ("br", "li")):
+        elif self._cell is not None and (tag in _BLOCK_TAGS or tag in ("br", "li")):
             self._cell.append(" ")
 
     def _end_in_table(self, tag: str) -> None:

@@ -1,9 +1,9 @@
-"""Which paths a walk passes over: `.ragctlignore` files, --exclude and --include, and what a
-pattern in a source's path leaves out, all in the syntax of gitignore.
+"""Ignore rules of a walk, all in the syntax of gitignore.
 
-A `.ragctlignore` rules its own folder and those below; a deeper one has the last word, and
-within one file the last line that matches. --exclude overrules them all. As in git, a file
-below an ignored folder cannot be had back.
+They are the `.ragctlignore` files, --exclude, --include, and a pattern in a source's path. A
+`.ragctlignore` applies to its own folder and those below; a deeper file overrides it, and within
+a file the last matching line decides. --exclude overrides them all. As in git, a file below an
+ignored folder cannot be included again.
 """
 
 import os
@@ -16,14 +16,14 @@ from typing import Any
 from ragctl.errors import UsageError
 
 IGNORE_FILE = ".ragctlignore"
-# For each folder with a .ragctlignore on the way down: the length of its prefix, its rules.
 Levels = tuple[tuple[int, Any], ...]
+"""Rules in force in a folder, outermost first: length of their folder's prefix, GitIgnoreSpec."""
 
 
 def matcher(patterns: Sequence[str], origin: str) -> Callable[[str], bool]:
-    """Whether a source is one of those that `patterns` name; every one is where there are none.
+    """Return a test of whether a source matches one of `patterns`; without patterns all match.
 
-    `origin` begins the UsageError for what is no pattern.
+    `origin` begins the message of the UsageError that is raised for an invalid pattern.
     """
     if not patterns:
         return lambda source: True
@@ -32,7 +32,7 @@ def matcher(patterns: Sequence[str], origin: str) -> Callable[[str], bool]:
 
 
 class Rules:
-    """Raises UsageError for a pattern that is no gitignore pattern."""
+    """The rules of one walk. Raises UsageError for an invalid pattern."""
 
     def __init__(
         self, include: Sequence[str], exclude: Sequence[str], within: str | None = None
@@ -40,10 +40,10 @@ class Rules:
         self._include = _compile(include, "--include") if include else None
         self._exclude = _compile(exclude, "--exclude") if exclude else None
         self._within = _compile([within], "the path") if within else None
-        self._way = within.split("/")[1:] if within else []
+        self._within_parts = within.split("/")[1:] if within else []
 
     def ignores(self, source: str, levels: Levels, folder: bool = False) -> bool:
-        """Whether the file or folder at `source` (relative to the root) is passed over."""
+        """Return whether the file or folder at `source` (relative to the root) is ignored."""
         if not (levels or self._include or self._exclude or self._within):
             return False
         path = f"{source}/" if folder else source
@@ -55,13 +55,13 @@ class Rules:
         if verdict:
             return True
         if folder:
-            return not self._leads_within(source)
-        wanted = (spec for spec in (self._within, self._include) if spec is not None)
-        return not all(spec.match_file(path) for spec in wanted)
+            return not self._may_match_below(source)
+        required = (spec for spec in (self._within, self._include) if spec is not None)
+        return not all(spec.match_file(path) for spec in required)
 
-    def _leads_within(self, folder: str) -> bool:
-        """Whether what is meant may lie below a folder; else it need not be looked into."""
-        for name, pattern in zip(folder.split("/"), self._way, strict=False):
+    def _may_match_below(self, folder: str) -> bool:
+        """Return whether a folder can hold files that match the source's pattern."""
+        for name, pattern in zip(folder.split("/"), self._within_parts, strict=False):
             if pattern == "**":
                 return True
             if not re.search(r"[\[\\]", pattern) and not fnmatchcase(name, pattern):
@@ -69,7 +69,7 @@ class Rules:
         return True
 
     def enter(self, folder: str, prefix: str, levels: Levels) -> Levels:
-        """The levels in force in a folder that holds a `.ragctlignore`. Raises OSError."""
+        """Return the levels in a folder with a `.ragctlignore`. Raises OSError, UsageError."""
         path = os.path.join(folder, IGNORE_FILE)  # noqa: PTH118 - the walk's paths are strings
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
             raise OSError(0, "is not a file")
@@ -79,7 +79,7 @@ class Rules:
 
 
 def check(patterns: Sequence[str]) -> None:
-    """Raise UsageError for a pattern that is no gitignore pattern."""
+    """Raise UsageError for an invalid pattern."""
     from pathspec import GitIgnoreSpec
 
     try:

@@ -1,7 +1,7 @@
 """JSON Lines: one document per line, read line by line.
 
-A record's source is `file#id`. Without an id it is a hash of the record, so that a line put in
-above changes no other record's source; equal records are told apart by `-2`, `-3`, ….
+A record's source is `file#id`. Without an id it is a hash of the record, so that an inserted line
+changes no other record's source; equal records get `-2`, `-3` … appended.
 """
 
 import codecs
@@ -18,11 +18,11 @@ from ragctl.loaders.options import LoadOptions, check_size
 from ragctl.records import Document, Json
 from ragctl.text import collapse_whitespace
 
-_LONGEST_ID = 512  # characters
+MAX_ID_CHARACTERS = 512  # characters
 
 
 def load_jsonl(path: Path, source: str, options: LoadOptions) -> Iterator[Document | DocumentError]:
-    """Documents, and for each bad line a DocumentError that names it; the other lines go on."""
+    """Yield the documents of a file, and a DocumentError with the line number for each bad line."""
     seen: set[str] = set()
     with path.open("rb") as file:
         check_size(path.stat().st_size, options)
@@ -34,7 +34,7 @@ def load_jsonl(path: Path, source: str, options: LoadOptions) -> Iterator[Docume
 
 
 def _lines(file: BinaryIO, encoding: str | None) -> Iterator[tuple[int, bytes | str]]:
-    """Lines that are not blank, numbered from 1."""
+    """Yield the lines that are not blank, numbered from 1."""
     head = file.read(4)
     file.seek(0)
     if encoding is None and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -61,11 +61,11 @@ def _document(line: bytes | str, source: str, options: LoadOptions, seen: set[st
     if not isinstance(text, str):
         what = "has no field" if text is None else "has no text in its field"
         raise DocumentError(f'{what} "{options.jsonl_text}"; name the field with --jsonl-text')
-    key = _key(record, options, seen)
+    record_id = _record_id(record, options, seen)
     title = record.get("title")
     meta = json_object(_metadata(record, options))
     return Document(
-        f"{source}#{key}",
+        f"{source}#{record_id}",
         clean(text),
         title=collapse_whitespace(clean(title)) or None if isinstance(title, str) else None,
         meta=meta,
@@ -78,7 +78,7 @@ def _parse(line: bytes | str) -> dict[str, Json]:
     except UnicodeDecodeError as error:
         raise DocumentError("is not UTF-8; give --encoding") from error
     try:
-        # NaN and Infinity are no JSON, but some writers' word for "none".
+        # NaN and Infinity are not JSON, but some programs write them for missing values.
         record = json.loads(text, parse_constant=lambda _: None)
     except RecursionError as error:
         raise DocumentError("is nested too deep") from error
@@ -89,33 +89,37 @@ def _parse(line: bytes | str) -> dict[str, Json]:
     return record
 
 
-def _key(record: Mapping[str, Json], options: LoadOptions, seen: set[str]) -> str:
+def _record_id(record: Mapping[str, Json], options: LoadOptions, seen: set[str]) -> str:
+    """Return a record's id and add it to `seen`, the ids of the file so far."""
     given = record.get(options.jsonl_id)
     if given is None:
         canonical = json.dumps(record, sort_keys=True).encode()
-        key = base = hashlib.sha256(canonical).hexdigest()[:12]
+        record_id = base = hashlib.sha256(canonical).hexdigest()[:12]
         count = 1
-        while key in seen:
+        while record_id in seen:
             count += 1
-            key = f"{base}-{count}"
+            record_id = f"{base}-{count}"
     else:
         if isinstance(given, bool) or not isinstance(given, str | int | float):
             raise DocumentError(f'has no string or number in its id field "{options.jsonl_id}"')
-        key = collapse_whitespace(clean(str(given)))
-        if not key or len(key) > _LONGEST_ID:
-            raise DocumentError(f"has an empty or too long id (over {_LONGEST_ID} characters)")
-        if key in seen:
-            raise DocumentError(f'repeats the id "{key}"')
-    seen.add(key)
-    return key
+        record_id = collapse_whitespace(clean(str(given)))
+        if not record_id or len(record_id) > MAX_ID_CHARACTERS:
+            raise DocumentError(
+                f"has an empty or too long id (over {MAX_ID_CHARACTERS} characters)"
+            )
+        if record_id in seen:
+            raise DocumentError(f'repeats the id "{record_id}"')
+    seen.add(record_id)
+    return record_id
 
 
 def _metadata(record: Mapping[str, Json], options: LoadOptions) -> dict[str, Json]:
+    """Return the fields to be kept: those that the user names, else all other scalars."""
     if options.jsonl_metadata is not None:
         return {name: record[name] for name in options.jsonl_metadata if name in record}
-    rest = record.keys() - {options.jsonl_text, options.jsonl_id, "title"}
+    others = record.keys() - {options.jsonl_text, options.jsonl_id, "title"}
     return {
         name: value
         for name, value in record.items()
-        if name in rest and not isinstance(value, dict | list)
+        if name in others and not isinstance(value, dict | list)
     }

@@ -18,8 +18,9 @@ _NOT_LINE_END = re.compile(r"[^\n]")
 
 
 def load_markdown(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
-    """Yield the document of a Markdown file; its title is that of the front matter, else the
-    first heading of level 1.
+    """Yield the document of a Markdown file.
+
+    Its title is that of the front matter, else the first heading of level 1.
     """
     text, warnings = decode(read_bytes(path, options), options.encoding)
     front = read_front_matter(text)

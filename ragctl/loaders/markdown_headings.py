@@ -1,8 +1,8 @@
-"""The headings of a Markdown text, in one pass over its lines.
+"""The headings of a Markdown text, found in one pass over its lines.
 
-Follows CommonMark 0.31 for what decides headings: fences, HTML blocks, indented code, lists,
-quotes and lazy continuation. Only headings of the document itself count, not those inside list
-items or quotes: they do not divide it.
+This follows CommonMark 0.31 in all that decides headings: fences, HTML blocks, indented code,
+lists, quotes and lazy continuation. Headings inside list items and quotes are left out, since
+they do not divide the document.
 """
 
 import re
@@ -13,13 +13,13 @@ from ragctl.text import collapse_whitespace
 _ATX = re.compile(r"(#{1,6})(?:[ \t]+|$)")
 _SETEXT = re.compile(r"(=+|-+)[ \t]*$")
 _FENCE = re.compile(r"`{3,}(?=[^`]*$)|~{3,}")
-_RULE = re.compile(r"([-*_])[ \t]*(?:\1[ \t]*){2,}$")
+_THEMATIC_BREAK = re.compile(r"([-*_])[ \t]*(?:\1[ \t]*){2,}$")
 _ITEM = re.compile(r"(?:[-+*]|(\d{1,9})[.)])(?=[ \t]|$)")
 _REFERENCE = re.compile(
     r"\[(?:[^\[\]\\]|\\.)+\]:[ \t]*(?:<[^<>]*>|\S+)"
     r"(?:[ \t]+(?:\"[^\"]*\"|'[^']*'|\([^()]*\)))?[ \t]*$"
 )
-# Section 4.6: how an HTML block begins and what its last line holds (None: a blank line follows).
+# CommonMark, section 4.6: begin and end of HTML blocks (end None: at a blank line).
 _HTML_BLOCKS: tuple[tuple[re.Pattern[str], re.Pattern[str] | None], ...] = (
     (
         re.compile(r"<(?:script|pre|style|textarea)(?=[\s>]|$)", re.IGNORECASE),
@@ -41,12 +41,12 @@ _HTML_BLOCKS: tuple[tuple[re.Pattern[str], re.Pattern[str] | None], ...] = (
         None,
     ),
 )
-_HTML_ALONE = re.compile(  # cannot interrupt a paragraph
+_HTML_TAG_ALONE = re.compile(  # start condition 7, which cannot interrupt a paragraph
     r"(?:<[a-zA-Z][a-zA-Z0-9-]*"
     r"(?:\s+[a-zA-Z_:][\w:.-]*(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'=<>`]+))?)*\s*/?>"
     r"|</[a-zA-Z][a-zA-Z0-9-]*\s*>)[ \t]*$"
 )
-_MARKUP = (
+_INLINE_MARKUP = (
     (re.compile(r"!?\[([^\[\]]*)\]\([^()]*(?:\([^()]*\)[^()]*)*\)"), r"\1"),
     (re.compile(r"!?\[([^\[\]]*)\]\[[^\[\]]*\]"), r"\1"),
     (re.compile(r"<(?:/?[a-zA-Z][^<>]*|!--.*?--)>"), ""),
@@ -54,50 +54,53 @@ _MARKUP = (
     (re.compile(r"\s*\{[#.:][^{}]*\}$"), ""),
     (re.compile(r"\\([!-/:-@\[-`{-~])"), r"\1"),
 )
-_LONGEST_TITLE = 1_000  # characters looked at; patterns are slow on hostile lines
-_LONGEST_TAG = 2_000
-_DEEPEST = 100  # nested lists
-_CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+MAX_TITLE_CHARACTERS = 1_000  # the patterns are slow on hostile lines
+MAX_TAG_CHARACTERS = 2_000
+MAX_LIST_DEPTH = 100
+_CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 
 
 def find_headings(text: str, start: int = 0) -> list[Heading]:
-    """The headings with text, by offset. `start` is where the Markdown begins (front matter)."""
-    scan = _Scan(text)
+    """Return the headings that have text, in order of offset.
+
+    `start` is the offset at which the Markdown begins: the end of the front matter.
+    """
+    scanner = HeadingScanner(text)
     while start <= len(text):
         end = text.find("\n", start)
         end = len(text) if end < 0 else end
-        scan.line(text[start:end], start)
-        start = scan.next_line(end + 1)
-    return scan.headings
+        scanner.scan_line(text[start:end], start)
+        start = scanner.next_line(end + 1)
+    return scanner.headings
 
 
 def plain_title(marked: str) -> str:
-    """A heading's words without their inline markup."""
-    marked = marked[:_LONGEST_TITLE]
+    """Return a heading's text without its inline markup."""
+    marked = marked[:MAX_TITLE_CHARACTERS]
     parts: list[str] = []
     end = 0
-    for code in _CODE.finditer(marked):
-        parts += [_unmark(marked[end : code.start()]), code[2].strip()]
+    for code in _CODE_SPAN.finditer(marked):
+        parts += [_without_markup(marked[end : code.start()]), code[2].strip()]
         end = code.end()
-    parts.append(_unmark(marked[end:]))
+    parts.append(_without_markup(marked[end:]))
     return collapse_whitespace("".join(parts))
 
 
 def _without_closing(title: str) -> str:
-    """An ATX heading's title without the `#`s that may close it."""
+    """Return an ATX heading's title without a closing sequence of `#`."""
     title = title.rstrip()
     opened = title.rstrip("#")
     return opened.rstrip() if not opened or opened[-1] in " \t" else title
 
 
-def _unmark(marked: str) -> str:
-    for pattern, replacement in _MARKUP:
+def _without_markup(marked: str) -> str:
+    for pattern, replacement in _INLINE_MARKUP:
         marked = pattern.sub(replacement, marked)
     return marked
 
 
-class _Scan:
-    """What block the scan is in, as the lines go by."""
+class HeadingScanner:
+    """A scan of a text line by line, and the block that the scan is in."""
 
     def __init__(self, text: str) -> None:
         self.headings: list[Heading] = []
@@ -106,27 +109,31 @@ class _Scan:
         self._fence = ""
         self._html = False
         self._html_end: re.Pattern[str] | None = None
-        self._paragraph = -1  # where the open paragraph began
-        self._lazy = False  # the open paragraph is inside a quote
-        self._quote_fence = False
+        self._paragraph = -1  # offset of the open paragraph, -1: none
+        self._lazy = False  # the open paragraph is within a quote
+        self._fence_in_quote = False
 
     def next_line(self, start: int) -> int:
-        """Where the next line begins, from that at `start` on, that can change anything."""
+        """Return the offset of the next line, from `start` on, that can change the state.
+
+        Lines of a fence or of a paragraph are skipped without being scanned.
+        """
         if self._items or start > len(self._text):
             return start
         if self._fence:
             closing = self._text.find(self._fence, start)
             return len(self._text) + 1 if closing < 0 else self._text.rfind("\n", 0, closing) + 1
-        if self._paragraph >= 0:  # a line that begins with a letter carries it on
+        if self._paragraph >= 0:  # a line that begins with a letter continues it
             while self._text[start : start + 1].isalpha():
                 start = self._text.find("\n", start) + 1 or len(self._text) + 1
         return start
 
-    def line(self, line: str, start: int) -> None:
+    def scan_line(self, line: str, start: int) -> None:
+        """Scan one line, which begins at offset `start`."""
         rest = line.lstrip(" \t")
         if not rest:
             self._paragraph = -1
-            self._quote_fence = False
+            self._fence_in_quote = False
             if self._html and self._html_end is None:
                 self._html = False
             return
@@ -135,20 +142,20 @@ class _Scan:
         depth = len(self._items)
         while depth and column < self._items[depth - 1]:
             depth -= 1
-        if depth < len(self._items) and not self._leave(rest, column, depth):
+        if depth < len(self._items) and not self._leave_items(rest, column, depth):
             return
         if rest[0] != ">":
-            self._quote_fence = False
+            self._fence_in_quote = False
         if self._fence:
             if self._closes_fence(rest):
                 self._fence = ""
         elif self._html:
             self._html = self._html_end is None or not self._html_end.search(rest)
         else:
-            self._block(rest, column, start)
+            self._scan_block(rest, column, start)
 
-    def _leave(self, rest: str, column: int, depth: int) -> bool:
-        """A line left of the open items: they end, unless it carries their paragraph on."""
+    def _leave_items(self, rest: str, column: int, depth: int) -> bool:
+        """Close the items that a line ends by its indent; return False if it goes on as text."""
         indent = column - (self._items[depth - 1] if depth else 0)
         if self._paragraph >= 0 and (indent >= 4 or not self._starts_block(rest)):
             return False
@@ -159,7 +166,7 @@ class _Scan:
         return True
 
     def _starts_block(self, rest: str) -> bool:
-        """Whether a line may interrupt a paragraph."""
+        """Return whether a line interrupts a paragraph."""
         first = rest[0]
         if first == "#":
             return _ATX.match(rest) is not None
@@ -167,7 +174,7 @@ class _Scan:
             return True
         if first in "`~" and _FENCE.match(rest):
             return True
-        if first in "-*_" and _RULE.match(rest):
+        if first in "-*_" and _THEMATIC_BREAK.match(rest):
             return True
         if first == "<":
             return any(begin.match(rest) for begin, _ in _HTML_BLOCKS)
@@ -175,7 +182,7 @@ class _Scan:
 
     def _starts_item(self, rest: str) -> re.Match[str] | None:
         item = _ITEM.match(rest)
-        if item is None or len(self._items) >= _DEEPEST:
+        if item is None or len(self._items) >= MAX_LIST_DEPTH:
             return None
         if self._paragraph >= 0 and not self._items:
             empty = not rest[item.end() :].strip()
@@ -187,29 +194,29 @@ class _Scan:
         bare = rest.rstrip()
         return len(bare) >= len(self._fence) and not bare.strip(self._fence[0])
 
-    def _block(self, rest: str, column: int, start: int) -> None:
-        """One line outside fences and HTML blocks; `column` is that of its first character."""
+    def _scan_block(self, rest: str, column: int, start: int) -> None:
+        """Scan a line outside fences and HTML blocks; its first character is in column `column`."""
         while True:
             inner = self._items[-1] if self._items else 0
             if column - inner >= 4:
-                return  # indented code, or a paragraph going on
+                return  # indented code, or a paragraph continued
             if self._paragraph >= 0 and not self._lazy and (under := _SETEXT.match(rest)):
                 level = 1 if under[1][0] == "=" else 2
-                self._heading(self._paragraph, level, self._text[self._paragraph : start])
+                self._add_heading(self._paragraph, level, self._text[self._paragraph : start])
                 self._paragraph = -1
                 return
-            if not rest[0].isalnum() and self._special(rest, start):
+            if not rest[0].isalnum() and self._scan_marked_block(rest, start):
                 return
             item = self._starts_item(rest)
             if item is None:
-                self._text_line(rest, start)
+                self._scan_text(rest, start)
                 return
-            rest, column = self._enter(rest, column, item)
+            rest, column = self._enter_item(rest, column, item)
             if not rest:
                 return
 
-    def _enter(self, rest: str, column: int, item: re.Match[str]) -> tuple[str, int]:
-        """Opens a list item; returns what its first line holds, and where."""
+    def _enter_item(self, rest: str, column: int, item: re.Match[str]) -> tuple[str, int]:
+        """Open a list item; return the content of its first line, and its column."""
         self._paragraph = -1
         after = rest[item.end() :].expandtabs(4)
         content = after.lstrip(" ")
@@ -218,14 +225,14 @@ class _Scan:
         self._items.append(marker_end + (spaces if 1 <= spaces <= 4 and content else 1))
         return content, marker_end + spaces
 
-    def _special(self, rest: str, start: int) -> bool:
-        """Blocks of one line, and the first lines of fences, HTML blocks and quotes."""
+    def _scan_marked_block(self, rest: str, start: int) -> bool:
+        """Scan a block of one line, or the first line of a fence, an HTML block or a quote."""
         first = rest[0]
         if first == "#" and (atx := _ATX.match(rest)):
             self._paragraph = -1
-            self._heading(start, len(atx[1]), _without_closing(rest[atx.end() :]))
+            self._add_heading(start, len(atx[1]), _without_closing(rest[atx.end() :]))
             return True
-        if first in "-*_" and _RULE.match(rest):
+        if first in "-*_" and _THEMATIC_BREAK.match(rest):
             self._paragraph = -1
             return True
         if first in "`~" and (fence := _FENCE.match(rest)):
@@ -233,18 +240,18 @@ class _Scan:
             self._fence = fence[0]
             return True
         if first == ">":
-            self._quote(rest, start)
+            self._scan_quote(rest, start)
             return True
         if first == "<":
             return self._starts_html(rest)
         return first == "[" and self._paragraph < 0 and _REFERENCE.match(rest) is not None
 
-    def _quote(self, rest: str, start: int) -> None:
+    def _scan_quote(self, rest: str, start: int) -> None:
         inner = rest.lstrip("> \t")
         if _FENCE.match(inner):
-            self._quote_fence = not self._quote_fence
+            self._fence_in_quote = not self._fence_in_quote
             self._paragraph = -1
-        elif not inner or self._quote_fence or inner[0] == "#" or _RULE.match(inner):
+        elif not inner or self._fence_in_quote or inner[0] == "#" or _THEMATIC_BREAK.match(inner):
             self._paragraph = -1
         else:
             self._paragraph, self._lazy = start, True
@@ -256,15 +263,15 @@ class _Scan:
                 self._html = end is None or not end.search(rest)
                 self._html_end = end
                 return True
-        if self._paragraph < 0 and len(rest) <= _LONGEST_TAG and _HTML_ALONE.match(rest):
+        if self._paragraph < 0 and len(rest) <= MAX_TAG_CHARACTERS and _HTML_TAG_ALONE.match(rest):
             self._html, self._html_end = True, None
             return True
         return False
 
-    def _text_line(self, rest: str, start: int) -> None:
+    def _scan_text(self, rest: str, start: int) -> None:
         if self._paragraph < 0:
             self._paragraph, self._lazy = start, False
 
-    def _heading(self, start: int, level: int, marked: str) -> None:
+    def _add_heading(self, start: int, level: int, marked: str) -> None:
         if not self._items and (title := plain_title(marked)):
             self.headings.append(Heading(start, level, title))

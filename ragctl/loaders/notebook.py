@@ -1,4 +1,4 @@
-"""Jupyter notebooks: Markdown cells as they are, code and its short text output as fences."""
+"""Jupyter notebooks: Markdown cells as they are, code and its text output in fences."""
 
 import json
 from collections.abc import Iterator
@@ -11,10 +11,11 @@ from ragctl.loaders.options import LoadOptions, read_bytes
 from ragctl.loaders.writer import MarkdownWriter
 from ragctl.records import Document, Json
 
-_LONGEST_OUTPUT = 2_000  # characters; tables of numbers and logs drown what was written
+MAX_OUTPUT_CHARACTERS = 2_000  # of one output; more would be tables of numbers and logs
 
 
 def load_notebook(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+    """Yield the document of a notebook. Raises DocumentError for what is not a notebook."""
     text, warnings = decode(read_bytes(path, options), options.encoding)
     if not text.strip():
         yield Document(source, "", "markdown")
@@ -35,7 +36,7 @@ def load_notebook(path: Path, source: str, options: LoadOptions) -> Iterator[Doc
 
 
 def _cells(notebook: Json) -> list[Json]:
-    """The cells of format 4, or of format 3's first worksheet."""
+    """Return the cells of format 4, or of the first worksheet of format 3."""
     if isinstance(notebook, dict):
         cells = notebook.get("cells")
         sheets = notebook.get("worksheets")
@@ -61,37 +62,37 @@ def _get(value: Json, name: str) -> Json:
 
 def _write_cell(cell: Json, language: str, writer: MarkdownWriter) -> None:
     kind = _get(cell, "cell_type")
-    text = _text(_get(cell, "source"))
+    text = _joined(_get(cell, "source"))
     if kind == "markdown":
         writer.raw(text, find_headings(text))
     elif kind == "heading":  # format 3
         level = _get(cell, "level")
         writer.heading(level if isinstance(level, int) else 1, text)
     elif kind == "code":
-        writer.code(text or _text(_get(cell, "input")), language)
+        writer.code(text or _joined(_get(cell, "input")), language)
         outputs = _get(cell, "outputs")
         for output in outputs if isinstance(outputs, list) else ():
-            writer.code(_output(output))
+            writer.code(_output_text(output))
     else:
         writer.paragraph(text)
 
 
-def _output(output: Json) -> str:
-    """What a cell printed, returned as text, or failed with."""
+def _output_text(output: Json) -> str:
+    """Return what a cell printed or returned as text, or its error message."""
     kind = _get(output, "output_type")
     if kind == "error":
-        text = f"{_text(_get(output, 'ename'))}: {_text(_get(output, 'evalue'))}"
+        text = f"{_joined(_get(output, 'ename'))}: {_joined(_get(output, 'evalue'))}"
     elif kind == "stream":
-        text = _text(_get(output, "text"))
+        text = _joined(_get(output, "text"))
     else:
-        text = _text(_get(_get(output, "data"), "text/plain"))
-    if len(text) > _LONGEST_OUTPUT:
-        text = f"{text[:_LONGEST_OUTPUT].rstrip()}…"
+        text = _joined(_get(_get(output, "data"), "text/plain"))
+    if len(text) > MAX_OUTPUT_CHARACTERS:
+        text = f"{text[:MAX_OUTPUT_CHARACTERS].rstrip()}…"
     return text
 
 
-def _text(value: Json) -> str:
-    """A string, or the lines of one."""
+def _joined(value: Json) -> str:
+    """Return a string that nbformat stores whole or as a list of its lines."""
     if isinstance(value, list):
         value = "".join(line for line in value if isinstance(line, str))
     return clean(value) if isinstance(value, str) else ""

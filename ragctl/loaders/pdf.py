@@ -1,6 +1,7 @@
-"""PDF: text by PDFium page by page; outline, labels and metadata by pypdf.
+"""PDF: the text of each page by PDFium; outline, page labels and metadata by pypdf.
 
-pypdf is also the second try, where PDFium cannot open the file or finds no text on a page.
+pypdf also reads the text of a page in which PDFium finds none, or of a file that PDFium cannot
+open.
 """
 
 from collections.abc import Iterator
@@ -9,17 +10,21 @@ from pathlib import Path
 from ragctl.environment import PDF_PASSWORD
 from ragctl.errors import DocumentError
 from ragctl.loaders.options import LoadOptions, check_size
-from ragctl.loaders.pdf_structure import Structure, open_structure
+from ragctl.loaders.pdf_structure import PdfStructure, open_structure
 from ragctl.loaders.pdf_text import Encrypted, join_pages, pdfium_texts
 from ragctl.records import Document
 
 
 def load_pdf(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+    """Yield the document of a PDF file.
+
+    Raises DocumentError for a file that is encrypted or that neither library can read.
+    """
     size = path.stat().st_size
     check_size(size, options)
     if not size:
         raise DocumentError("is empty: not a PDF")
-    texts, failure = _pdfium(path, options.pdf_password)
+    texts, failure = _read_with_pdfium(path, options.pdf_password)
     structure = open_structure(path, options.pdf_password)
     if texts is None:
         texts = [""] * structure.page_count
@@ -31,8 +36,8 @@ def load_pdf(path: Path, source: str, options: LoadOptions) -> Iterator[Document
     yield _document(source, texts, structure)
 
 
-def _pdfium(path: Path, password: str | None) -> tuple[list[str] | None, str]:
-    """The pages' text, or None and why not."""
+def _read_with_pdfium(path: Path, password: str | None) -> tuple[list[str] | None, str]:
+    """Return the text of each page and ""; or None and PDFium's error message."""
     from pypdfium2 import PdfiumError
 
     try:
@@ -44,7 +49,7 @@ def _pdfium(path: Path, password: str | None) -> tuple[list[str] | None, str]:
         return None, str(error)
 
 
-def _document(source: str, texts: list[str], structure: Structure) -> Document:
+def _document(source: str, texts: list[str], structure: PdfStructure) -> Document:
     text, pages = join_pages(texts, structure.labels)
     empty = sum(1 for page in pages if page.start == page.end)
     warnings = []

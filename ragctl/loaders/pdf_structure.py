@@ -1,7 +1,7 @@
-"""What pypdf knows of a PDF beyond its text: outline, page labels, metadata, a second reading.
+"""A PDF as pypdf reads it: outline, page labels, metadata, and text where PDFium finds none.
 
-pypdf raises nearly anything on damaged files. None of it may cost the text that PDFium has
-read, so every call into pypdf goes through `_attempt`, which names the failure instead.
+pypdf raises nearly any error on damaged files. The text that PDFium has read must not be lost by
+that, so every call into pypdf goes through `_attempt`, which notes the failure.
 """
 
 import re
@@ -15,17 +15,17 @@ from ragctl.text import collapse_whitespace
 
 T = TypeVar("T")
 
-_MOST_ENTRIES = 20_000  # of an outline, which may loop
+MAX_OUTLINE_ENTRIES = 20_000  # an outline may loop
 _NUMBERING = re.compile(
     r"^(?:(?:chapter|part|section|appendix)\s+)?[\dA-Z]+(?:\.\d+)*[.):]?\s+", re.I
 )
-_META = ("author", "subject", "keywords")
-_NO_TITLES = frozenset({"", "untitled", "(anonymous)", "unspecified"})
-_PROGRAMS = re.compile(r"^(?:Microsoft (?:Word|PowerPoint|Excel)|PowerPoint Presentation) - ")
+_META_NAMES = ("author", "subject", "keywords")
+_PLACEHOLDER_TITLES = frozenset({"", "untitled", "(anonymous)", "unspecified"})
+_PROGRAM_PREFIX = re.compile(r"^(?:Microsoft (?:Word|PowerPoint|Excel)|PowerPoint Presentation) - ")
 
 
-class Structure:
-    """A PDF seen by pypdf; where pypdf fails, empty, and `failure` says why."""
+class PdfStructure:
+    """A PDF read by pypdf; parts that pypdf cannot read are empty, and `failure` says why."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
@@ -37,27 +37,30 @@ class Structure:
         information: dict[str, str] = self._attempt(lambda: _information(reader), {})
         for name, value in information.items():
             if name == "title":
-                self.title = None if value.lower() in _NO_TITLES else value
-            elif value.lower() not in _NO_TITLES:
+                self.title = None if value.lower() in _PLACEHOLDER_TITLES else value
+            elif value.lower() not in _PLACEHOLDER_TITLES:
                 self.meta[name] = value
         self._outline: list[tuple[int, str, int]] = self._attempt(lambda: _outline(reader), [])
 
     def page_text(self, number: int) -> str:
+        """Return the text of a page by its index; "" if there is none."""
         if number >= self.page_count:
             return ""
         return str(self._attempt(lambda: self._reader.pages[number].extract_text(), ""))
 
     def headings(self, text: str, pages: Sequence[Page]) -> tuple[Heading, ...]:
-        """The outline's entries at the lines of their titles; where a page does not show its
-        title, at the page's start."""
+        """Return the outline's entries at the lines of their titles.
+
+        An entry whose title is not found on its page is at the start of the page.
+        """
         found: list[Heading] = []
         for level, title, number in self._outline:
             if number < len(pages):
                 page = pages[number]
                 after = found[-1].start + 1 if found and found[-1].start >= page.start else 0
-                start = _line_of(title, text, max(page.start, after), page.end)
+                start = _find_line(title, text, max(page.start, after), page.end)
                 if start is None:
-                    start = _line_of(title, text, page.start, page.end)
+                    start = _find_line(title, text, page.start, page.end)
                 found.append(Heading(page.start if start is None else start, level, title))
         found.sort(key=lambda heading: heading.start)
         return tuple(found)
@@ -67,7 +70,7 @@ class Structure:
             return call()
         except MemoryError:
             raise
-        # pypdf lets KeyError, TypeError, RecursionError and many more through on damaged files.
+        # On damaged files pypdf raises KeyError, TypeError, RecursionError and many more.
         except Exception as error:  # noqa: BLE001
             self.failure = (
                 self.failure or f"{type(error).__name__}: {collapse_whitespace(str(error))[:200]}"
@@ -75,8 +78,8 @@ class Structure:
             return otherwise
 
 
-class _Nothing:
-    """Stands for a file that pypdf cannot open."""
+class _EmptyReader:
+    """The reader of a file that pypdf cannot open."""
 
     pages: tuple[()] = ()
     page_labels: tuple[()] = ()
@@ -84,7 +87,8 @@ class _Nothing:
     metadata = None
 
 
-def open_structure(path: Path, password: str | None) -> Structure:
+def open_structure(path: Path, password: str | None) -> PdfStructure:
+    """Return the structure of a PDF; empty, with its `failure`, if pypdf cannot open it."""
     import pypdf
 
     def reader() -> Any:
@@ -93,9 +97,9 @@ def open_structure(path: Path, password: str | None) -> Structure:
             opened.decrypt(password or "")
         return opened
 
-    nothing = Structure(_Nothing())
+    nothing = PdfStructure(_EmptyReader())
     opened = nothing._attempt(reader, None)
-    return nothing if opened is None else Structure(opened)
+    return nothing if opened is None else PdfStructure(opened)
 
 
 def _information(reader: Any) -> dict[str, str]:
@@ -103,20 +107,20 @@ def _information(reader: Any) -> dict[str, str]:
     if information is None:
         return {}
     found = {}
-    for name in ("title", *_META):
+    for name in ("title", *_META_NAMES):
         value = getattr(information, name)
         if isinstance(value, str) and (
-            plain := _PROGRAMS.sub("", collapse_whitespace(clean(value)))
+            plain := _PROGRAM_PREFIX.sub("", collapse_whitespace(clean(value)))
         ):
             found[name] = plain[:1000]
     return found
 
 
 def _outline(reader: Any) -> list[tuple[int, str, int]]:
-    """(level, title, page index) in reading order, without recursion."""
+    """Return (level, title, page index) of each entry in reading order, without recursion."""
     entries: list[tuple[int, str, int]] = []
     stack = [iter(reader.outline)]
-    while stack and len(entries) < _MOST_ENTRIES:
+    while stack and len(entries) < MAX_OUTLINE_ENTRIES:
         entry = next(stack[-1], None)
         if entry is None:
             stack.pop()
@@ -130,10 +134,13 @@ def _outline(reader: Any) -> list[tuple[int, str, int]]:
     return entries
 
 
-def _line_of(title: str, text: str, start: int, end: int) -> int | None:
-    """The start of the first line that begins with the title, numbered or not."""
-    for wanted in (title, _NUMBERING.sub("", title)):
-        words = wanted.split()
+def _find_line(title: str, text: str, start: int, end: int) -> int | None:
+    """Return the offset of the first line in text[start:end] that begins with a title.
+
+    A section number may stand before it in the text, or be missing there.
+    """
+    for variant in (title, _NUMBERING.sub("", title)):
+        words = variant.split()
         if words:
             pattern = r"\s+".join(map(re.escape, words))
             numbering = r"(?:[\dA-Z]+(?:\.\d+)*[.):]?\s+)?"

@@ -1,4 +1,4 @@
-"""The text of PDF pages, and their joining into one document."""
+"""The text of PDF pages, joined to that of one document, with words across lines restored."""
 
 import re
 from collections.abc import Sequence
@@ -8,27 +8,29 @@ from typing import Any
 from ragctl.loaders.decode import clean
 from ragctl.records import Page
 
-# PDFium's mark for a hyphen at the end of a line; it has pulled the next line's word up to it.
-_MARK = "\x02"
-# Words are tried from their first letter only: from every letter, each would be read as often.
-_AT_MARK = re.compile(r"((?<!\w)\w++)?\x02(\w*)")
-_AT_LINE_END = re.compile(r"(?<!\w)(\w*[^\W\d_])[\u00ad\u2010-][ \t]*\n[ \t]*([^\W\d_]\w*)[ \t]*")
-_LINE_END = re.compile(r"[\u00ad\u2010-][ \t]*\n")
+# PDFium writes this for a hyphen at the end of a line, and joins the next line to it.
+_HYPHEN_MARK = "\x02"
+# A match begins at the first letter of a word only; from every letter it takes quadratic time.
+_WORD_AT_MARK = re.compile(r"((?<!\w)\w++)?\x02(\w*)")
+_WORD_AT_LINE_END = re.compile(
+    r"(?<!\w)(\w*[^\W\d_])[\u00ad\u2010-][ \t]*\n[ \t]*([^\W\d_]\w*)[ \t]*"
+)
+_HYPHEN_AT_LINE_END = re.compile(r"[\u00ad\u2010-][ \t]*\n")
 _SOFT_HYPHEN = re.compile(r"\u00ad(?:[ \t]*\n[ \t]*)?")
 _HYPHENATED = re.compile(r"(?<!\w)\w++-\w+")
-# Only the ligatures: NFKC as a whole would also turn ² into 2 and ½ into 1⁄2.
+# NFKC would also turn ² into 2 and ½ into 1⁄2.
 _LIGATURES = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
 )
-_TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
+_TRAILING_BLANKS = re.compile(r"[ \t]+$", re.MULTILINE)
 
 
 class Encrypted(Exception):
-    """The password, or the lack of one, does not open the file."""
+    """A file that the password, or none, does not open."""
 
 
 def pdfium_texts(path: Path, password: str | None) -> list[str]:
-    """Each page's text as PDFium gives it. Raises Encrypted, PdfiumError."""
+    """Return the text of each page as PDFium gives it. Raises Encrypted, PdfiumError."""
     import pypdfium2
     from pypdfium2 import raw
 
@@ -49,7 +51,7 @@ def _pdfium_page(document: Any, number: int) -> str:
 
     try:
         page = document[number]
-    except pypdfium2.PdfiumError:  # the other engine may still read it
+    except pypdfium2.PdfiumError:  # pypdf may still read it
         return ""
     try:
         text_page = page.get_textpage()
@@ -62,10 +64,13 @@ def _pdfium_page(document: Any, number: int) -> str:
 
 
 def join_pages(texts: Sequence[str], labels: Sequence[str]) -> tuple[str, tuple[Page, ...]]:
-    """The document's text and its pages. Pages are parted by an empty line, which belongs to the
-    page before, so that the pages tile the text; a page without text is empty."""
+    """Return the document's text and its pages.
+
+    A blank line between two pages belongs to the first, so that the pages cover the whole text; a
+    page without text is empty. `labels` are the printed page numbers.
+    """
     plain = [_tidy(text) for text in texts]
-    # A hyphen at a line's end is kept where the document writes the word with one elsewhere.
+    # A hyphen at the end of a line is kept if the document has the hyphenated word elsewhere.
     hyphenated = {word for text in plain for word in _HYPHENATED.findall(text)}
     joined = [_join_words(text, hyphenated) for text in plain]
     last = max((number for number, text in enumerate(joined) if text), default=-1)
@@ -83,9 +88,9 @@ def join_pages(texts: Sequence[str], labels: Sequence[str]) -> tuple[str, tuple[
 
 
 def _tidy(text: str) -> str:
-    kept = "\ue002"  # clean() drops control characters, and the mark is one
-    text = clean(text.replace(_MARK, kept)).replace(kept, _MARK)
-    return _TRAILING.sub("", text.translate(_LIGATURES)).strip()
+    kept = "\ue002"  # `clean` would remove the mark, a control character
+    text = clean(text.replace(_HYPHEN_MARK, kept)).replace(kept, _HYPHEN_MARK)
+    return _TRAILING_BLANKS.sub("", text.translate(_LIGATURES)).strip()
 
 
 def _join_words(text: str, hyphenated: set[str]) -> str:
@@ -97,15 +102,15 @@ def _join_words(text: str, hyphenated: set[str]) -> str:
     def joined_line(match: re.Match[str]) -> str:
         return joined(match) + "\n"
 
-    if _MARK in text:
-        text = _AT_MARK.sub(joined, text)
-    if _LINE_END.search(text):
-        text = _AT_LINE_END.sub(joined_line, text)
+    if _HYPHEN_MARK in text:
+        text = _WORD_AT_MARK.sub(joined, text)
+    if _HYPHEN_AT_LINE_END.search(text):
+        text = _WORD_AT_LINE_END.sub(joined_line, text)
     return _SOFT_HYPHEN.sub("", text).rstrip()
 
 
 def _keeps_hyphen(left: str, right: str, hyphenated: set[str]) -> bool:
-    """A hyphen that belongs to the word: as elsewhere, or before a capital or a digit."""
+    """Return whether a hyphen belongs to the word: used elsewhere, or before a capital or digit."""
     if not left or not right or not left[-1].isalpha():
         return True
     return (

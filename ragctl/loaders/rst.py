@@ -1,4 +1,4 @@
-"""reStructuredText: the raw text and its section titles."""
+"""reStructuredText: the text of the file, and its section titles as headings."""
 
 import re
 import unicodedata
@@ -11,13 +11,14 @@ from ragctl.records import Document, Heading
 from ragctl.text import collapse_whitespace
 
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*[ \t]*$")
-_NOT_TITLES = (".. ", "   ", "- ", "* ", "+ ", "| ", ">>> ", ":")
+_NOT_TITLE_PREFIXES = (".. ", "   ", "- ", "* ", "+ ", "| ", ">>> ", ":")
 _ROLE = re.compile(r":[\w:.+-]+:`([^`]*)`")
 _TARGET = re.compile(r"\s*<[^<>]*>$")
 _INLINE = re.compile(r"(``|\*\*|\*|`)(?=\S)(.+?)(?<=\S)\1_{0,2}")
 
 
 def load_rst(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+    """Yield the document of a file; the title is the first heading, if it is of level 1."""
     text, warnings = decode(read_bytes(path, options), options.encoding)
     headings = tuple(find_titles(text))
     title = headings[0].title if headings and headings[0].level == 1 else None
@@ -25,26 +26,27 @@ def load_rst(path: Path, source: str, options: LoadOptions) -> Iterator[Document
 
 
 def find_titles(text: str) -> list[Heading]:
-    """Section titles by offset; levels follow the order in which their adornments appear.
+    """Return the section titles in order of offset.
 
-    A title stands at the left margin over a line of one punctuation character that is at least
-    as long; with the same line above it (then it may be indented) it is of another level.
-    A heading with a line above starts at that line.
+    A title begins at the left margin and is underlined by a repeated punctuation character; a
+    title that is also overlined has another level, may be indented, and starts at the overline.
+    The first adornment in the text makes titles of level 1, the next one level 2, and so on
+    (docutils, reStructuredText Markup Specification, "Sections").
     """
     lines = text.split("\n")
     headings: list[Heading] = []
     styles: list[tuple[str, bool]] = []
     offset = 0
-    free = True  # the line before is blank, or ends a section title
+    free = True  # the previous line is blank, or ends a section title
     skip = 0
     for number, line in enumerate(lines):
         if skip:
             skip -= 1
         else:
-            found = _title_at(lines, number) if line and free else None
+            section = _title_at(lines, number) if line and free else None
             free = not line.strip()
-            if found:
-                title, style, used = found
+            if section:
+                title, style, used = section
                 if style not in styles:
                     styles.append(style)
                 level = min(styles.index(style) + 1, 6)
@@ -55,28 +57,32 @@ def find_titles(text: str) -> list[Heading]:
 
 
 def _title_at(lines: list[str], number: int) -> tuple[str, tuple[str, bool], int] | None:
-    """(title, (adornment, over as well as under), lines used) of a title at this line."""
+    """Return (title, (adornment, overlined), number of lines) of a title at this line, or None."""
     line = lines[number]
     over = _ADORNMENT.match(line)
     if over and number + 2 < len(lines):
         title, under = lines[number + 1], lines[number + 2]
-        if under.rstrip() == line.rstrip() and _fits(title.strip(), under):
+        if under.rstrip() == line.rstrip() and _is_long_enough(title.strip(), under):
             return _plain(title), (over[1], True), 3
     if number + 1 < len(lines) and not over and not line[0].isspace():
         under = lines[number + 1]
         adornment = _ADORNMENT.match(under)
-        if adornment and _fits(line.rstrip(), under) and not line.startswith(_NOT_TITLES):
+        if (
+            adornment
+            and _is_long_enough(line.rstrip(), under)
+            and not line.startswith(_NOT_TITLE_PREFIXES)
+        ):
             return _plain(line), (adornment[1], False), 2
     return None
 
 
-def _fits(title: str, adornment: str) -> bool:
-    """docutils takes a line that is too short for an adornment from four characters on."""
+def _is_long_enough(title: str, adornment: str) -> bool:
+    """Return whether an adornment underlines a title; docutils also accepts one of 4 characters."""
     length = len(adornment.rstrip())
-    return bool(title) and (length >= _columns(title) or length >= 4)
+    return bool(title) and (length >= _width(title) or length >= 4)
 
 
-def _columns(text: str) -> int:
+def _width(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text)

@@ -1,7 +1,7 @@
-"""CSV and TSV: one list item per row, each cell named by its column.
+"""CSV and TSV: one list item per row, in which the column's name precedes each value.
 
-A row reads `- name: Widget; price: 3.50`. A pipe table would say the names once, and a chunk cut
-from its middle would hold bare values; so every chunk stands for itself, wherever it is cut.
+A row becomes `- name: Widget; price: 3.50`. A pipe table would have the names in its first row
+only, and a chunk from its middle would hold values without names.
 """
 
 import csv
@@ -18,37 +18,44 @@ from ragctl.records import Document
 from ragctl.text import collapse_whitespace
 
 _DELIMITERS = ",;\t|"
-_SAMPLE = 65_536  # characters
-_SAMPLE_ROWS = 50
-_NUMBER = re.compile(r"(?!(?:19|20)\d\d$)[-+]?[\d\s.,/:%-]*\d[\d\s.,/:%-]*$")  # years are names
+SAMPLE_CHARACTERS = 65_536  # by which the delimiter is found
+SAMPLE_ROWS = 50
+_NUMERIC = re.compile(
+    r"(?!(?:19|20)\d\d$)[-+]?[\d\s.,/:%-]*\d[\d\s.,/:%-]*$"
+)  # a year may be a name
 
 
 def load_table(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+    """Yield the document of a table. Raises DocumentError for what the csv module refuses."""
     text, warnings = decode(read_bytes(path, options), options.encoding)
     csv.field_size_limit(max(options.max_bytes, 131_072))
     delimiter = "\t" if path.suffix.lower() == ".tsv" else None
-    if text[:4].lower() == "sep=" and text[5:6] in ("\n", ""):  # Excel's own first line
+    if text[:4].lower() == "sep=" and text[5:6] in (
+        "\n",
+        "",
+    ):  # Excel's declaration of the delimiter
         delimiter, text = text[4], text[6:]
     rows = _rows(text, delimiter or find_delimiter(text))
     try:
-        lines = "".join(_lines(rows))
+        lines = "".join(_row_lines(rows))
     except csv.Error as error:
         raise DocumentError(f"is not a table: {error}") from error
     yield Document(source, lines, "markdown", warnings=warnings)
 
 
 def find_delimiter(text: str) -> str:
-    """The delimiter that cuts the first rows into the same number of cells most often."""
-    sample = text[:_SAMPLE]
-    if len(text) > _SAMPLE:
+    """Return the delimiter that cuts most of the first rows into the same number of cells."""
+    sample = text[:SAMPLE_CHARACTERS]
+    if len(text) > SAMPLE_CHARACTERS:
         sample = sample[: sample.rfind("\n") + 1] or sample
 
     def fit(delimiter: str) -> tuple[float, int]:
+        """Return the share of the rows with the most frequent width, and that width."""
         widths: Counter[int] = Counter()
         try:
             for row in _rows(sample, delimiter):
                 widths[len(row)] += 1
-                if widths.total() == _SAMPLE_ROWS:
+                if widths.total() == SAMPLE_ROWS:
                     break
         except csv.Error:
             return 0.0, 0
@@ -59,12 +66,12 @@ def find_delimiter(text: str) -> str:
 
 
 def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
-    """Rows with something in them."""
+    """Yield the rows that are not blank."""
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
     return (row for row in reader if any(cell and not cell.isspace() for cell in row))
 
 
-def _lines(rows: Iterator[list[str]]) -> Iterator[str]:
+def _row_lines(rows: Iterator[list[str]]) -> Iterator[str]:
     first = next(rows, None)
     if first is None:
         return
@@ -72,24 +79,24 @@ def _lines(rows: Iterator[list[str]]) -> Iterator[str]:
     names = [collapse_whitespace(cell) for cell in first]
     if second is None or not _is_header(names):
         names = []
-        yield _line(names, first)
+        yield _row_line(names, first)
     if second is not None:
-        yield _line(names, second)
+        yield _row_line(names, second)
     for row in rows:
-        yield _line(names, row)
+        yield _row_line(names, row)
 
 
 def _is_header(names: list[str]) -> bool:
-    """Names are distinct and not numbers; a few may be missing."""
+    """Return whether a row holds column names: distinct and not numbers; some may be missing."""
     given = [name for name in names if name]
     return (
         len(given) > len(names) / 2
         and len(set(given)) == len(given)
-        and not any(_NUMBER.match(name) for name in given)
+        and not any(_NUMERIC.match(name) for name in given)
     )
 
 
-def _line(names: list[str], row: list[str]) -> str:
+def _row_line(names: list[str], row: list[str]) -> str:
     cells = []
     for number, cell in enumerate(row):
         if value := collapse_whitespace(cell):

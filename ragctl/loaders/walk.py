@@ -1,4 +1,4 @@
-"""The folder walk: which files under a root are documents, and what could not be looked at."""
+"""The folder walk: which files under a root have a loader, and what could not be read."""
 
 import os
 import stat
@@ -14,8 +14,8 @@ from ragctl.loaders.ignore import IGNORE_FILE, Levels, Rules
 from ragctl.loaders.registry import format_of
 
 
-class Found(NamedTuple):
-    """A file that a loader knows. `source` is its path below the root, with `/`, in NFC."""
+class FoundFile(NamedTuple):
+    """A file of a known format. `source` is its path below the root, with `/`, in NFC."""
 
     source: str
     path: str
@@ -25,10 +25,10 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UnreadablePath:
-    """What could not be looked at, and why.
+    """A file or folder that could not be read, and why.
 
-    Where `folder` is true nothing below `source` is known ("" is the root): what is stored
-    of it must be left alone.
+    If `folder` is true, nothing is known of what lies below `source` ("" is the root), so its
+    documents must not be removed.
     """
 
     source: str
@@ -42,11 +42,11 @@ def walk(
     exclude: Sequence[str] = (),
     within: str | None = None,
 ) -> "Walk":
-    """Iterates over the documents under `root`, in a stable order (by name in each folder).
+    """Return an iterator over the files under `root`, sorted by name in each folder.
 
     `include`, `exclude` and `within` are gitignore patterns; see `ignore.py`. A root that is a
-    file is its own only document. Raises PruneRefused, at once, where the root is missing or
-    cannot be read, and UsageError for a bad pattern; an empty root is the caller's to judge.
+    file yields that file. Raises PruneRefused at once if the root is missing or cannot be read,
+    and UsageError for an invalid pattern. An empty root is no error.
     """
     try:
         mode = root.stat().st_mode
@@ -61,39 +61,39 @@ def walk(
     return Walk(root, Rules(include, exclude, within))
 
 
-class Walk(Iterator[Found]):
-    """The files; `failures`, `complete` and `unknown` hold once the iteration has ended.
+class Walk(Iterator[FoundFile]):
+    """An iterator over files; `failures`, `complete` and `unknown` are final when it has ended.
 
-    Regular files count, and links to regular files below the root. Hidden files and folders,
-    links to folders and links out of the root are passed over.
+    It yields regular files, and links to regular files below the root. Hidden files and folders,
+    links to folders and links out of the root are skipped.
     """
 
     def __init__(self, root: Path, rules: Rules) -> None:
         self.root = root
         self.failures: list[UnreadablePath] = []
-        self.unknown: Counter[str] = Counter()  # suffix, or name, of files that no loader knows
+        self.unknown: Counter[str] = Counter()  # files without a loader, by suffix or name
         self._rules = rules
-        self._composed: set[str] = set()  # sources beyond ASCII, which alone can meet in NFC
+        self._non_ascii_sources: set[str] = set()  # only these can become equal in NFC
         self._real_root = os.path.realpath(root)
-        self._files = self._walk() if root.is_dir() else self._single()
+        self._files = self._walk_folder() if root.is_dir() else self._walk_file()
 
-    def __next__(self) -> Found:
+    def __next__(self) -> FoundFile:
         return next(self._files)
 
     @property
     def complete(self) -> bool:
-        """Whether every folder was read: only then is what was not found really gone."""
+        """Whether every folder was read; if not, a file that was not found may still exist."""
         return not any(failure.folder for failure in self.failures)
 
-    def _single(self) -> Iterator[Found]:
+    def _walk_file(self) -> Iterator[FoundFile]:
         name = unicodedata.normalize("NFC", self.root.name)
-        if self._known(name):
+        if self._has_loader(name):
             status = self.root.stat()
-            yield Found(name, str(self.root), status.st_size, status.st_mtime_ns)
+            yield FoundFile(name, str(self.root), status.st_size, status.st_mtime_ns)
 
-    def _walk(self) -> Iterator[Found]:
-        identity = _identity(self.root)
-        stack = [self._folder(str(self.root), "", ())]
+    def _walk_folder(self) -> Iterator[FoundFile]:
+        identity = _device_and_inode(self.root)
+        stack = [self._open_folder(str(self.root), "", ())]
         while stack:
             prefix, levels, entries = stack[-1]
             entry = next(entries, None)
@@ -104,83 +104,89 @@ class Walk(Iterator[Found]):
             if name.startswith("."):
                 continue
             if not name.isascii():
-                name = _readable(name)
+                name = _normalized_name(name)
             source = prefix + name
             if entry.is_dir(follow_symlinks=False):
                 if not self._rules.ignores(source, levels, folder=True):
-                    stack.append(self._folder(entry.path, f"{source}/", levels))
-            elif not self._rules.ignores(source, levels) and self._known(name):
-                found = self._look_at(entry, source)
+                    stack.append(self._open_folder(entry.path, f"{source}/", levels))
+            elif not self._rules.ignores(source, levels) and self._has_loader(name):
+                found = self._stat_entry(entry, source)
                 if found is not None:
                     yield found
-        if _identity(self.root) != identity:
+        if _device_and_inode(self.root) != identity:
             self.failures.append(
                 UnreadablePath("", "the root was replaced during the walk", folder=True)
             )
 
-    def _folder(
+    def _open_folder(
         self, path: str, prefix: str, levels: Levels
     ) -> tuple[str, Levels, Iterator["os.DirEntry[str]"]]:
-        """A folder's prefix, the rules in it, and its entries; none of them where it fails."""
+        """Return a folder's prefix, rules and entries; no entries if it cannot be read."""
         try:
             with os.scandir(path) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
-            self._fail(prefix, f"the folder cannot be read: {error.strerror}", folder=True)
+            self._note_failure(prefix, f"the folder cannot be read: {error.strerror}", folder=True)
             return prefix, levels, iter(())
         if any(entry.name == IGNORE_FILE for entry in entries):
             try:
                 levels = self._rules.enter(path, prefix, levels)
             except OSError as error:
-                # Its rules unknown, the folder might show what was to stay out of sight.
-                self._fail(prefix, f"its {IGNORE_FILE} cannot be read: {error.strerror}", True)
+                # Without its rules, files would be indexed that the user has excluded.
+                self._note_failure(
+                    prefix, f"its {IGNORE_FILE} cannot be read: {error.strerror}", True
+                )
                 return prefix, levels, iter(())
         return prefix, levels, iter(entries)
 
-    def _known(self, name: str) -> bool:
+    def _has_loader(self, name: str) -> bool:
+        """Return whether a file has a loader; count it in `unknown` if not."""
         if format_of(name) is not None:
             return True
         stem, dot, suffix = name.rpartition(".")
         self.unknown[f".{suffix.lower()}" if stem and dot else name] += 1
         return False
 
-    def _look_at(self, entry: "os.DirEntry[str]", source: str) -> Found | None:
+    def _stat_entry(self, entry: "os.DirEntry[str]", source: str) -> FoundFile | None:
         try:
-            if entry.is_symlink() and not self._leads_inside(entry.path):
+            if entry.is_symlink() and not self._points_inside(entry.path):
                 return None
             status = entry.stat()
-        except FileNotFoundError:  # gone since the folder was read, or a link to nothing
+        except FileNotFoundError:  # deleted since the folder was read, or a dangling link
             return None
         except OSError as error:
-            self._fail(source, f"cannot be read: {error.strerror}")
+            self._note_failure(source, f"cannot be read: {error.strerror}")
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
-        if not entry.path.isascii() and not self._admit(entry, source):
+        if not entry.path.isascii() and not self._check_name(entry, source):
             return None
-        return Found(source, entry.path, status.st_size, status.st_mtime_ns)
+        return FoundFile(source, entry.path, status.st_size, status.st_mtime_ns)
 
-    def _leads_inside(self, link: str) -> bool:
+    def _points_inside(self, link: str) -> bool:
         target = os.path.realpath(link)
         return target.startswith(os.path.join(self._real_root, ""))  # noqa: PTH118
 
-    def _admit(self, entry: "os.DirEntry[str]", source: str) -> bool:
-        """Whether a name beyond ASCII can stand as a source of its own."""
+    def _check_name(self, entry: "os.DirEntry[str]", source: str) -> bool:
+        """Return whether a non-ASCII name is valid UTF-8 and its source, in NFC, is new."""
         if not _is_utf8(entry.path[len(str(self.root)) :]):
-            self._fail(source, "its name is not valid UTF-8; rename it")
-        elif source in self._composed:
-            self._fail(source, "another file has the same name after Unicode normalisation")
+            self._note_failure(source, "its name is not valid UTF-8; rename it")
+        elif source in self._non_ascii_sources:
+            self._note_failure(source, "another file has the same name after Unicode normalisation")
         else:
-            self._composed.add(source)
+            self._non_ascii_sources.add(source)
             return True
         return False
 
-    def _fail(self, source: str, error: str, folder: bool = False) -> None:
+    def _note_failure(self, source: str, error: str, folder: bool = False) -> None:
         self.failures.append(UnreadablePath(source.removesuffix("/"), error, folder))
 
 
-def _identity(root: Path) -> tuple[int, int] | None:
-    """Device and inode: a file system that was unmounted under the walk looks empty, not broken."""
+def _device_and_inode(root: Path) -> tuple[int, int] | None:
+    """Return device and inode of the root.
+
+    A file system that is unmounted during the walk looks like an empty folder, not like an error.
+    """
     try:
         status = root.stat()
     except OSError:
@@ -188,8 +194,8 @@ def _identity(root: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _readable(name: str) -> str:
-    """A name in NFC; bytes that are no UTF-8 as \\xff."""
+def _normalized_name(name: str) -> str:
+    r"""Return a name in NFC, with bytes that are not UTF-8 as \xff."""
     if not _is_utf8(name):
         name = os.fsencode(name).decode("utf-8", "backslashreplace")
     return unicodedata.normalize("NFC", name)

@@ -1,7 +1,7 @@
-"""Markdown-shaped text from other formats' blocks, with the offsets of its headings.
+"""Markdown from the blocks of other formats, with the offsets of its headings.
 
-HTML, DOCX, notebooks and tables come out in one shape (`#` headings, `- ` lists, pipe tables,
-fences), so that chunking has one structure to understand.
+HTML, DOCX and notebooks all become Markdown (`#` headings, `- ` lists, pipe tables, fences), so
+that the chunker has one syntax to read.
 """
 
 import re
@@ -14,7 +14,7 @@ _BLOCK_START = re.compile(r"^(?=#{1,6}[ \t]|```|~~~)", re.MULTILINE)
 
 
 class MarkdownWriter:
-    """Blocks in, text and headings out. Blocks are parted by an empty line, list items are not."""
+    """Collects blocks as Markdown. A blank line separates blocks, but not the items of a list."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -23,9 +23,11 @@ class MarkdownWriter:
         self.headings: list[Heading] = []
 
     def text(self) -> str:
+        """Return the Markdown written so far."""
         return "".join(self._parts)
 
     def heading(self, level: int, title: str) -> None:
+        """Write a heading; the level is limited to 1 … 6."""
         title = collapse_whitespace(title)
         if title:
             self._begin()
@@ -33,14 +35,14 @@ class MarkdownWriter:
             self._add(f"{'#' * self.headings[-1].level} {title}\n")
 
     def paragraph(self, text: str) -> None:
-        """Text may hold line ends. A line that looks like a heading or a fence is escaped."""
+        """Write a paragraph of one or more lines; what looks like a heading or fence is escaped."""
         text = text.strip("\n ")
         if text:
             self._begin()
             self._add(_BLOCK_START.sub(r"\\", text) + "\n")
 
     def item(self, text: str, depth: int = 0, marker: str = "-") -> None:
-        """A list item; `depth` 0 is the outermost list."""
+        """Write a list item; `depth` is 0 in the outermost list."""
         text = text.strip("\n ")
         if not text:
             return
@@ -51,6 +53,7 @@ class MarkdownWriter:
         self._add(f"{indent}{marker} {rest.join(line for line in lines if line)}\n")
 
     def code(self, text: str, language: str = "") -> None:
+        """Write a fence that is longer than any run of backticks in the text."""
         text = text.strip("\n").rstrip()
         if text:
             self._begin()
@@ -59,7 +62,7 @@ class MarkdownWriter:
             self._add(f"{fence}{language}\n{text}\n{fence}\n")
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
-        """A pipe table; the first row is the header. Empty rows and columns are left out."""
+        """Write a pipe table whose first row is the header; leave out empty rows and columns."""
         cells = [[collapse_whitespace(cell).replace("|", "\\|") for cell in row] for row in rows]
         cells = [row for row in cells if any(row)]
         if not cells:
@@ -73,7 +76,7 @@ class MarkdownWriter:
         self._add("".join(lines))
 
     def raw(self, text: str, headings: Sequence[Heading] = ()) -> None:
-        """Markdown as it is; `headings` hold offsets within `text`."""
+        """Write Markdown as it is; the offsets of `headings` are within `text`."""
         stripped = text.lstrip("\n")
         shift = len(text) - len(stripped)
         stripped = stripped.rstrip()

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime, rerankers
-from ragctl.catalog.backend_config import address
+from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime
+from ragctl.catalog.backend_config import normalize_base_url
 from ragctl.catalog.strict import ConfigSource, Table
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.environment import PDF_PASSWORD
@@ -25,6 +25,8 @@ from ragctl.pipeline.pipeline import (
     with_env_file,
 )
 from ragctl.pipeline.values import Reader, checked
+from ragctl.rerank.wire_registry import rerankers
+from ragctl.stores import is_server
 
 _URL = re.compile(r"https?://[^\s/?#]+", re.IGNORECASE)
 
@@ -98,7 +100,7 @@ def _store(top: Table, value: str | None, reader: Reader) -> str:
         return default_store(reader.environ)
     if re.fullmatch(r"[\w.-]+:\d+", value):
         raise top.error("store", "must begin with http:// for a Qdrant server")
-    if "://" not in value:
+    if not is_server(value):
         return reader.resolved(top, "store", value)
     if not _URL.match(value):  # it is not quoted here, nor below: it may hold a secret
         raise top.error("store", "must be a folder, or begin with http:// or https://")
@@ -107,7 +109,7 @@ def _store(top: Table, value: str | None, reader: Reader) -> str:
 
 def _sources(top: Table, rows: list[Table], reader: Reader) -> tuple[Source, ...]:
     if not rows:
-        raise top.wrong("sources", "no documents named; give a folder or a file")
+        raise top.error_at("sources", "no documents named; give a folder or a file")
     return tuple(_source(row, reader) for row in rows)
 
 
@@ -158,10 +160,10 @@ def _choice(row: Table, keys: Sequence[KeySpec], reader: Reader) -> BackendConfi
     url, weights = told["base_url"], told["weights"]
     if url is not None:
         try:
-            address(url)
+            normalize_base_url(url)
         except UsageError as error:
             if "${" not in row.required("base_url", str):
-                raise row.wrong("base_url", str(error)) from None
+                raise row.error_at("base_url", str(error)) from None
             raise row.error(
                 "base_url", "is no http or https address alone once its variables are put in"
             ) from None
@@ -204,9 +206,9 @@ def _check_chunks(top: Table, told: dict[str, Any]) -> None:
 
 def _check_languages(top: Table, languages: tuple[str, ...]) -> None:
     if languages:
-        from ragctl.lexical.bm25 import SparseConfig
+        from ragctl.lexical.bm25 import Bm25Config
 
-        checked(top.table("bm25", None), "languages", SparseConfig, languages)
+        checked(top.table("bm25", None), "languages", Bm25Config, languages)
 
 
 def _check_encoding(table: Table, name: str | None) -> None:

@@ -5,10 +5,10 @@
 
 from ragctl.catalog.backend_table import ENCODINGS, FIELDS, PROMPTS, TRUNCATIONS
 from ragctl.catalog.model_table import DISTANCES, POOLINGS
-from ragctl.catalog.reranker_table import RERANK_WIRES
 from ragctl.embedding.wire_registry import WIRES
 from ragctl.pipeline.keys import RATES, RUNTIME
 from ragctl.records import Json
+from ragctl.rerank.wire_registry import RERANK_WIRES
 
 Schema = dict[str, Json]
 
@@ -126,7 +126,9 @@ BACKEND: dict[str, Schema] = {
 }
 
 RERANKER: dict[str, Schema] = {
-    "wire": _said(_one_of(RERANK_WIRES), "the protocol it speaks, or what runs in this process"),
+    "wire": _said(
+        _one_of(RERANK_WIRES.names), "the protocol it speaks, or what runs in this process"
+    ),
     "base_url": _said(TEXT, "its address, before /rerank"),
     "keys": _said(TEXTS, "environment variables that may hold its key"),
     "key_required": SWITCH,

@@ -10,6 +10,7 @@ from pathlib import Path
 from ragctl.catalog import Catalog
 from ragctl.pipeline.globs import split
 from ragctl.pipeline.schema import FILE
+from ragctl.stores import is_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def render(file: Path, answers: Answers, catalog: Catalog) -> str:
 
 def _head(file: Path, answers: Answers) -> Sequence[str]:
     store = answers.store
-    if store is not None and "://" not in store:
+    if store is not None and not is_server(store):
         store = _relative(file, store)
     return (
         f"#:schema {FILE.as_uri()}",
@@ -63,7 +64,7 @@ def _head(file: Path, answers: Answers) -> Sequence[str]:
 
 def _source(file: Path, source: str, store: str | None) -> Sequence[str]:
     root = Path(split(source)[0])
-    own = [file] if store is None or "://" in store else [file, Path(store)]
+    own = [file] if store is None or is_server(store) else [file, Path(store)]
     # The pipeline and the store are no documents of their own.
     inside = [
         re.sub(r"([\\*?\[\]!# ])", r"\\\1", f"/{path.absolute().relative_to(root.absolute())}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ragctl.catalog.strict import LARGE, Table
+from ragctl.catalog.strict import MAX_INTEGER, Table
 from ragctl.errors import UsageError
 from ragctl.pipeline.keys import KeySpec, names
 from ragctl.pipeline.variables import Unresolved, expand, has_variables
@@ -58,7 +58,7 @@ class Reader:
             case "texts":
                 return table.sequence(name, str)
             case "words":
-                return table.words(name)
+                return table.strings(name)
             case "tables":
                 return table.tables(name, names(key.keys))
             case "rows":
@@ -111,13 +111,13 @@ def _bounds(key: KeySpec) -> str:
 
 
 def _scalar(table: Table, name: str) -> Json:
-    value = table.value(name)
+    value = table.raw_value(name)
     if not isinstance(value, str | bool | int | float):
-        raise table.error(name, "must be a text, a number, true or false")
+        raise table.error(name, "must be a string, a number, true or false")
     if isinstance(value, float) and not math.isfinite(value):
         raise table.error(name, f"must be a number, not {value}")
-    if type(value) is int and abs(value) >= LARGE:
-        raise table.error(name, "is a number too large")
+    if type(value) is int and abs(value) > MAX_INTEGER:
+        raise table.error(name, "is too large")
     return value
 
 
@@ -132,4 +132,4 @@ def checked(table: Table, name: str, check: Any, *arguments: Any) -> Any:
     try:
         return check(*arguments)
     except UsageError as error:
-        raise table.wrong(name, str(error)) from None
+        raise table.error_at(name, str(error)) from None

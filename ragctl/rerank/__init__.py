@@ -1,1 +1,4 @@
-"""Rerank the hits of a search."""
+"""Rerankers: models that score a question and a passage together.
+
+A reranker is a table in rerankers.toml; how it is asked is a module in `wires`.
+"""

@@ -1,66 +1,51 @@
-"""A second look at the hits: a model that reads question and passage together.
+"""Rerank hits with a model that reads question and passage together.
 
-    connect_reranker(…) ─► Reranker ─► Retrying(Limited(_Scoring(wire)))
-
-Turns, tries and accounts are those of embedding: a score is to them a vector of one number.
+connect_reranker(…) ─► Reranker ─► Retrying(Limited(wire))      a host
+                               └─► wire                         a model in this process
 """
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-import numpy as np
-
-from ragctl.catalog import RerankerRow, reranker, rerankers
-from ragctl.catalog.backend_config import address
-from ragctl.collection.points import embedded_text
-from ragctl.embedding import Patience, Usage
-from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Vectors
+from ragctl.catalog import RerankerRow, reranker
+from ragctl.catalog.backend_config import normalize_base_url
+from ragctl.collection.text import embedded_text
 from ragctl.errors import UsageError
-from ragctl.hosts.addresses import warn_of_plain_http
 from ragctl.hosts.keys import Environment, find_key
-from ragctl.hosts.rate_limits import Limited, Limiter, shared_limiter
-from ragctl.hosts.retry import Retrying
+from ragctl.hosts.rate_limits import Limited, shared_limiter
+from ragctl.hosts.retry import Patience, Retrying
+from ragctl.hosts.usage import Usage
 from ragctl.records import Hit
-
-
-class Judge(Protocol):
-    """Who gives scores: a wire, or a model in this process."""
-
-    @property
-    def most(self) -> int: ...
-
-    def scores(self, question: str, passages: Sequence[str]) -> tuple[list[float], int]: ...
-
-    def close(self) -> None: ...
+from ragctl.rerank.base import RerankConnection, RerankRequest, RerankService
+from ragctl.rerank.wire_registry import RERANK_WIRES, rerankers
 
 
 class Reranker:
-    """Judges passages for a question. Threads may share it; close it."""
+    """Scores passages for a question. Threads may share it. Close it when done."""
 
-    def __init__(self, name: str, judge: Judge, wire: EmbeddingService, usage: Usage) -> None:
+    def __init__(self, name: str, service: RerankService, max_passages: int, usage: Usage) -> None:
+        """`max_passages`: how many passages go into one request."""
         self.name = name
         self.usage = usage
-        self._judge = judge
-        self._wire = wire
+        self._service = service
+        self._max_passages = max_passages
 
     def scores(self, question: str, passages: Sequence[str]) -> list[float]:
-        """A score for each passage, in their order; a greater one is better.
+        """Return a score for each passage, in their order; a greater one is better.
 
-        Raises BackendError where the host fails, or its answer has not exactly one finite
-        score for each.
+        Raises BackendError if the reranker fails, or its answer does not have exactly one
+        finite score per passage.
         """
         scores: list[float] = []
         while len(scores) < len(passages):
-            some = passages[len(scores) : len(scores) + self._judge.most]
-            request = EmbeddingRequest("query", (question, *some), threading.Event())
-            scores += self._wire.call(request).vectors[:, 0].tolist()
+            part = passages[len(scores) : len(scores) + self._max_passages]
+            scores += self._service.call(RerankRequest(question, tuple(part))).values
         return scores
 
     def close(self) -> None:
-        self._wire.close()
+        """Close connections, or unload the model."""
+        self._service.close()
 
     def __enter__(self) -> "Reranker":
         return self
@@ -69,29 +54,14 @@ class Reranker:
         self.close()
 
 
-class _Scoring:
-    """A Wire whose first text is the question; its vectors are the others' scores."""
+def rerank_hits(reranker: Reranker, question: str, hits: Sequence[Hit]) -> list[Hit]:
+    """Return the hits with the reranker's scores, best first; ties keep their order.
 
-    def __init__(self, judge: Judge) -> None:
-        self._judge = judge
-
-    def call(self, request: EmbeddingRequest) -> Embeddings:
-        question, *passages = request.texts
-        scores, billed = self._judge.scores(question, passages)
-        return Embeddings(cast(Vectors, np.asarray(scores, dtype=np.float64)[:, None]), billed)
-
-    def close(self) -> None:
-        self._judge.close()
-
-
-def reranked(judge: Reranker, question: str, hits: Sequence[Hit]) -> list[Hit]:
-    """The hits by the reranker's scores, best first; equal ones stay in their order.
-
-    A passage is judged with its headings before it, as it was embedded.
+    A passage is scored with its headings in front, as it was embedded.
     """
     if not hits:
         return []
-    scores = judge.scores(question, [embedded_text(hit.text, hit.heading) for hit in hits])
+    scores = reranker.scores(question, [embedded_text(hit.text, hit.heading) for hit in hits])
     scored = [replace(hit, score=score) for hit, score in zip(hits, scores, strict=True)]
     return sorted(scored, key=lambda hit: -hit.score)  # stable
 
@@ -104,75 +74,36 @@ def connect_reranker(
     patience: Patience | None = None,
     rows: Mapping[str, RerankerRow] | None = None,
 ) -> Reranker:
-    """The reranker NAME or NAME:MODEL, one of `rows` or of the user's. Nothing is sent yet.
+    """Return the reranker NAME or NAME:MODEL. Sends nothing and loads no model.
 
-    `base_url` overrides the row's. Raises UsageError for what does not fit, BackendError
-    when a key is needed and there is none.
+    Args:
+        name: A row of `rows`, or of the package's and the user's rows; with a model's name
+            after a colon, that model instead of the row's.
+        environ: Holds the keys, and the user's configuration folder.
+        base_url: Replaces the row's address.
+        patience: The time limits of a request.
+        rows: The rerankers of a pipeline.
+
+    Raises UsageError for a name, model or address that does not fit, BackendError when a key
+    is required and there is none.
     """
-    own, _, model = name.partition(":")
-    row = reranker(rerankers(environ) if rows is None else rows, own)
+    row_name, _, model = name.partition(":")
+    row = reranker(rerankers(environ) if rows is None else rows, row_name)
     if row.model_required and not model:
-        raise UsageError(f"{own} serves many models: write {own}:MODEL")
+        raise UsageError(f"{row_name} serves many models: write {row_name}:MODEL")
     chosen = model or row.model
     patience = patience or Patience()
+    usage = Usage(row.name, model=chosen or "")
+    label = row.name if chosen is None else f"{row.name}:{chosen}"
+    wire_class = RERANK_WIRES.load(row.wire)
     if row.in_process:
         if base_url is not None:
-            raise UsageError(f"the reranker {own} runs in this process: it has no base URL")
-        return _in_process(row, chosen)
-    return _over_http(row, chosen, base_url, environ, patience)
-
-
-def _in_process(row: RerankerRow, model: str | None) -> Reranker:
-    usage = Usage(row.name, model=model or "")
-    judge: Judge
-    if row.wire == "sentences":
-        from ragctl.rerank.sentences import Sentences
-
-        if model is not None:
-            raise UsageError(f"the reranker {row.name} has no models: write its name alone")
-        judge = Sentences()
-    else:
-        from ragctl.rerank.cross_encoder import CrossEncoder
-
-        if model is None:
-            raise UsageError(f"write {row.name}:MODEL, with a name on the hub or a folder")
-        judge = CrossEncoder(model)
-    return Reranker(_named(row, model), judge, _Scoring(judge), usage)
-
-
-def _named(row: RerankerRow, model: str | None) -> str:
-    return row.name if model is None else f"{row.name}:{model}"
-
-
-def _over_http(
-    row: RerankerRow,
-    model: str | None,
-    base_url: str | None,
-    environ: Mapping[str, str],
-    patience: Patience,
-) -> Reranker:
-    from ragctl.hosts.http import HostClient
-    from ragctl.rerank.wires import REST
-
+            raise UsageError(f"the reranker {row_name} runs in this process: it has no base URL")
+        local = wire_class.connect(RerankConnection(row, chosen, "", None, usage, patience))
+        return Reranker(label, local, local.max_passages, usage)
     key = find_key(row, Environment(environ))
-    url = address((base_url or row.base_url or "").rstrip("/").removesuffix("/rerank"))
-    if row.wire == "voyage":
-        from ragctl.embedding.wires.voyage import Voyage
-
-        url = Voyage.address(url, key)
-    warn_of_plain_http(url, key)
-    usage = Usage(row.name, model=model or "")
-    protocol = REST[row.wire]
-    client = HostClient(
-        url,
-        key,
-        error_rules=protocol.error_rules,
-        usage=usage,
-        patience=patience,
-        connections=row.concurrency,
-        key_variable=row.keys[0] if row.keys else None,
-    )
-    judge = protocol(client, row, model)
-    limiter: Limiter = shared_limiter(urlsplit(url).netloc, key, row.rates, row.concurrency)
-    wire = Retrying(Limited(_Scoring(judge), limiter, usage, patience.total), patience)
-    return Reranker(_named(row, model), judge, wire, usage)
+    url = normalize_base_url((base_url or row.base_url or "").rstrip("/").removesuffix("/rerank"))
+    wire = wire_class.connect(RerankConnection(row, chosen, url, key, usage, patience))
+    limiter = shared_limiter(urlsplit(url).netloc, key, row.rates, row.concurrency)
+    service = Retrying(Limited(wire, limiter, usage, patience.total), patience)
+    return Reranker(label, service, wire.max_passages, usage)

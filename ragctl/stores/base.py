@@ -23,9 +23,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from ragctl.collection.conditions import Where
-from ragctl.collection.payload import Payload, Point, SparseVector, Vector
+from ragctl.collection.notes import Notes
+from ragctl.collection.payload import IndexedKey, Payload, PayloadKey, Point, SparseVector, Vector
 from ragctl.collection.settings import Settings
-from ragctl.records import Json, Notify, ignore
+from ragctl.records import Notify, ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,11 @@ class Collection(Protocol):
         """Write `batch`, its parts in order."""
 
     def scroll(
-        self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
+        self,
+        where: Where = (),
+        *,
+        fields: Sequence[PayloadKey] | None = None,
+        vectors: bool = False,
     ) -> Iterator[Point]:
         """Every point that matches, in no promised order, read page by page.
 
@@ -134,7 +139,7 @@ class Collection(Protocol):
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
         """Those of the points that exist."""
 
-    def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
+    def facet(self, key: IndexedKey, *, of_all: bool = False) -> dict[str, int]:
         """Exact number of points for each value of a keyword field.
 
         `of_all`: every point has one value of it, and there are many values. An exact
@@ -149,7 +154,7 @@ class Collection(Protocol):
     def query(self, query: Query) -> list[Scored]:
         """Best first; equal scores in order of id."""
 
-    def note(self, notes: Mapping[str, Json]) -> None:
+    def note(self, notes: Notes) -> None:
         """Set these keys of the settings' notes, and keep the others."""
 
     def declare(self, fields: Mapping[str, str]) -> None:

@@ -67,10 +67,10 @@ def _held(match: Match, kind: str) -> Condition:
     key = match.key
     if kind == "float":
         numbers = [value for value in match.values if type(value) is int]
-        return AnyOf(tuple(Between(key, least=number, most=number) for number in numbers))
+        return AnyOf(tuple(Between(key, gte=number, lte=number) for number in numbers))
     if kind == "datetime":
         times = [value for value in match.values if isinstance(value, str) and _is_time(value)]
-        return AnyOf(tuple(Between(key, least=time, most=time) for time in times))
+        return AnyOf(tuple(Between(key, gte=time, lte=time) for time in times))
     wanted = {"integer": int, "bool": bool}.get(kind, str)
     values = tuple(value for value in match.values if type(value) is wanted)
     return Match(key, values) if values else NOTHING
@@ -81,12 +81,7 @@ def bounds(between: Between) -> tuple[bool, dict[str, float | str]]:
 
     Times come as RFC 3339 in UTC. Raises UsageError.
     """
-    named = {
-        "gte": between.least,
-        "gt": between.above,
-        "lte": between.most,
-        "lt": between.below,
-    }
+    named = {"gte": between.gte, "gt": between.gt, "lte": between.lte, "lt": between.lt}
     given = {name: bound for name, bound in named.items() if bound is not None}
     times = [isinstance(bound, str) for bound in given.values()]
     if not given or any(times) != all(times):

@@ -19,11 +19,12 @@ import qdrant_edge as qe
 
 from ragctl.collection.conditions import Where
 from ragctl.collection.names import check_name, is_name
-from ragctl.collection.payload import KEYWORDS, Payload, Point
-from ragctl.collection.settings import META, Settings, read_settings
-from ragctl.errors import StoreError
-from ragctl.files import put
-from ragctl.records import Json, Notify, ignore
+from ragctl.collection.notes import Notes
+from ragctl.collection.payload import KEYWORD_INDEXES, Payload, Point
+from ragctl.collection.settings import META_PREFIX, Settings, how_to_recover, read_settings
+from ragctl.errors import StoreError, UnreadableCollection
+from ragctl.files import replace_file
+from ragctl.records import Notify, ignore
 from ragctl.stores import segments
 from ragctl.stores.base import Batch, Query, Scored
 from ragctl.stores.conditions import settled
@@ -81,7 +82,8 @@ class EdgeStore:
         (making / "shard").mkdir(parents=True)
         with engine_errors(f"collection {name!r}"):
             shard = qe.EdgeShard.create(str(making / "shard"), segments.config(settings))
-            for key, kind in {**dict.fromkeys(KEYWORDS, "keyword"), **settings.indexed}.items():
+            indexes = {**{str(key): "keyword" for key in KEYWORD_INDEXES}, **settings.indexed}
+            for key, kind in indexes.items():
                 shard.update(qe.UpdateOperation.create_field_index(key, field_index(kind)))
             shard.close()
         (making / "collection.json").write_text(_written(settings), encoding="utf-8")
@@ -224,7 +226,7 @@ class EdgeCollection:
             for found in answers
         ]
 
-    def note(self, notes: Mapping[str, Json]) -> None:
+    def note(self, notes: Notes) -> None:
         self._keep(replace(self.settings, notes={**self.settings.notes, **notes}))
 
     def declare(self, fields: Mapping[str, str]) -> None:
@@ -235,7 +237,7 @@ class EdgeCollection:
         with self._shard.use() as shard:
             for name, kind in new.items():
                 index = field_index(kind)  # instead of another that there may be
-                shard.update(qe.UpdateOperation.create_field_index(f"{META}{name}", index))
+                shard.update(qe.UpdateOperation.create_field_index(f"{META_PREFIX}{name}", index))
             shard.flush()
         self._keep(replace(self.settings, fields={**old, **new}))
 
@@ -243,7 +245,7 @@ class EdgeCollection:
         return settled(where, self.settings.indexed)
 
     def _keep(self, settings: Settings) -> None:
-        put(self._folder / "collection.json", _written(settings).encode())
+        replace_file(self._folder / "collection.json", _written(settings).encode())
         self.settings = settings
 
     def lock(
@@ -278,5 +280,8 @@ def _read_settings(path: Path) -> Settings:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: not readable as a collection's settings ({error})") from error
-    return read_settings(raw, str(path))
+        raise UnreadableCollection(
+            f"{path}: the settings of collection {path.parent.name!r} cannot be read ({error}); "
+            f"{how_to_recover(path.parent.name)}"
+        ) from error
+    return read_settings(raw, path.parent.name, str(path))

@@ -31,13 +31,13 @@ def operations(batch: Batch) -> Iterator[qe.UpdateOperation]:
     if batch.upserts:
         yield op.upsert_points([_edge_point(point) for point in batch.upserts])
     for point_id, payload in batch.overwrites:
-        yield op.overwrite_payload([point_id], payload)
+        yield op.overwrite_payload([point_id], _json(payload))
     if batch.marks:
         yield op.upsert_points([_edge_point(point) for point in batch.marks])
     for point_id, payload in batch.mark_overwrites:
-        yield op.overwrite_payload([point_id], payload)
+        yield op.overwrite_payload([point_id], _json(payload))
     for where, payload in batch.merges:
-        yield op.set_payload_by_filter(filter_of(where) or qe.Filter(), payload)
+        yield op.set_payload_by_filter(filter_of(where) or qe.Filter(), _json(payload))
     if batch.deletes:
         yield op.delete_points(list(batch.deletes))
 
@@ -54,7 +54,11 @@ def _edge_point(point: Point) -> qe.Point:
         vector[DENSE] = point.dense.data  # an array itself is read far slower
     if point.sparse is not None:
         vector[BM25] = qe.SparseVector(point.sparse.indices, point.sparse.values)
-    return qe.Point(point.id, vector, point.payload)
+    return qe.Point(point.id, vector, _json(point.payload))
+
+
+def _json(payload: Payload) -> dict[str, Any]:
+    return cast(dict[str, Any], payload)
 
 
 def read_point(record: qe.Record) -> Point:

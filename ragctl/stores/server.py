@@ -24,7 +24,7 @@ import platformdirs
 from qdrant_client import QdrantClient, models
 
 from ragctl.collection.names import check_name
-from ragctl.collection.payload import BM25, DENSE, KEYWORDS, OWN
+from ragctl.collection.payload import BM25, DENSE, FILTERABLE_FIELDS, KEYWORD_INDEXES
 from ragctl.collection.settings import Settings, read_settings
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import Locked, StoreError
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 _METADATA = (1, 16)  # first version to keep collection metadata, and to know update_filter
 # Strict mode wants an index to filter by.
-_INDEXED = {**dict.fromkeys((*KEYWORDS, LEASE), "keyword"), **OWN}
+_INDEXED = {**dict.fromkeys((*KEYWORD_INDEXES, LEASE), "keyword"), **FILTERABLE_FIELDS}
 _GLANCE = 0.1  # seconds between looks at a collection that another run is making
 
 
@@ -115,7 +115,7 @@ class ServerStore:
             if self._is_unfinished(name, info):
                 return None
             raise self._foreign(name)
-        settings = read_settings(mark, f"{what(name)} at {self.location}")
+        settings = read_settings(mark, name, self.location)
         wanted = {**_INDEXED, **settings.indexed}
         self.index(name, {k: kind for k, kind in wanted.items() if k not in info.payload_schema})
         return ServerCollection(

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from qdrant_client import QdrantClient, models
 
 from ragctl.collection.conditions import Prefix, Where
-from ragctl.collection.payload import KEYWORDS, OWN, Point
-from ragctl.collection.settings import META, Settings
+from ragctl.collection.notes import Notes
+from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Point
+from ragctl.collection.settings import META_PREFIX, Settings
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Batch, Query, Scored
 from ragctl.stores.conditions import settled
@@ -164,14 +165,14 @@ class ServerCollection:
         there = self._wire.version >= _PREFIXES
         return settled(
             where,
-            {**OWN, **self.settings.indexed},
+            {**FILTERABLE_FIELDS, **self.settings.indexed},
             None if there else self._beginning,
             held=not self._limits.unindexed,
         )
 
     def _beginning(self, prefix: Prefix) -> list[str]:
         key = prefix.key
-        indexed = key in KEYWORDS or self.settings.indexed.get(key) == "keyword"
+        indexed = key in KEYWORD_INDEXES or self.settings.indexed.get(key) == "keyword"
         counts = self.facet(key) if indexed else self._counted(key)
         return [value for value in counts if value.startswith(prefix.text)]
 
@@ -233,7 +234,7 @@ class ServerCollection:
         """A facet by reading every point: of a field without index, or past the server's limits."""
         counts: dict[str, int] = {}
         for point in self.scroll(fields=[key]):
-            held: Json = point.payload
+            held = cast(Json, point.payload)
             for name in key.split("."):
                 held = held.get(name) if isinstance(held, dict) else None
             listed = held if isinstance(held, list) else [held]
@@ -241,7 +242,7 @@ class ServerCollection:
                 counts[value] = counts.get(value, 0) + 1
         return counts
 
-    def note(self, notes: Mapping[str, Json]) -> None:
+    def note(self, notes: Notes) -> None:
         self._keep(replace(self.settings, notes={**self.settings.notes, **notes}))
 
     def declare(self, fields: Mapping[str, str]) -> None:
@@ -250,7 +251,7 @@ class ServerCollection:
         if not new:
             return
         self._store.check_lock(self.name)
-        self._store.index(self.name, {f"{META}{name}": kind for name, kind in new.items()})
+        self._store.index(self.name, {f"{META_PREFIX}{name}": kind for name, kind in new.items()})
         self._keep(replace(self.settings, fields={**old, **new}))
 
     def _keep(self, settings: Settings) -> None:

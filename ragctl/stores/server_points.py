@@ -66,7 +66,7 @@ def _operations(
     yield from _upserts(batch.marks, upsert_limit, max_bytes)
     yield from _overwrites(batch.mark_overwrites)
     for where, payload in batch.merges:
-        merge = models.SetPayload(payload=payload, filter=filter_of(where, hidden))
+        merge = models.SetPayload(payload=cast(Any, payload), filter=filter_of(where, hidden))
         yield 1, _json_bytes(payload), models.SetPayloadOperation(set_payload=merge)
     for ids, size in _groups(batch.deletes, lambda _: _FRAME_BYTES, MAX_POINTS, max_bytes):
         listed = models.PointIdsList(points=list(ids))
@@ -85,7 +85,7 @@ def _overwrites(
     overwrites: Sequence[tuple[str, Payload]],
 ) -> Iterator[tuple[int, int, models.UpdateOperation]]:
     for point_id, payload in overwrites:
-        body = models.SetPayload(payload=payload, points=[point_id])
+        body = models.SetPayload(payload=cast(Any, payload), points=[point_id])
         size = _FRAME_BYTES + _json_bytes(payload)
         yield 1, size, models.OverwritePayloadOperation(overwrite_payload=body)
 

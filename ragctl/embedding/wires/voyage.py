@@ -1,17 +1,12 @@
 """Voyage: POST /v1/embeddings (its Python library 0.5 and its error messages)."""
 
-from urllib.parse import urlsplit
-
 from ragctl.catalog import WireTraits
 from ragctl.embedding.base import EmbeddingRequest
 from ragctl.embedding.rest_wire import RestWire
 from ragctl.hosts.keys import ApiKey
 from ragctl.hosts.responses import ErrorRules
+from ragctl.hosts.voyage import address_for_key
 from ragctl.records import Json
-
-_OWN_HOST = "api.voyageai.com"
-_ATLAS = "https://ai.mongodb.com/v1"
-_ATLAS_KEY = "al-"
 
 
 class Voyage(RestWire):
@@ -26,10 +21,8 @@ class Voyage(RestWire):
 
     @classmethod
     def address(cls, url: str, key: ApiKey | None) -> str:
-        """Keys made in MongoDB Atlas are good at Atlas's own address only."""
-        if key is None or not key.reveal().startswith(_ATLAS_KEY):
-            return url
-        return _ATLAS if urlsplit(url).hostname == _OWN_HOST else url
+        """Return Atlas's address for a key made there, else `url`."""
+        return address_for_key(url, key)
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         body: dict[str, Json] = {

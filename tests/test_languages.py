@@ -1,4 +1,4 @@
-"""Languages of texts, by script and by statistics; "und" rather than a guess."""
+"""Language detection by script and by statistics; "und" rather than a guess."""
 
 import subprocess
 import sys
@@ -47,7 +47,7 @@ def test_half_of_each_script_is_undetermined() -> None:
     assert detect(latin + cyrillic + greek) == "und"
 
 
-def test_foreign_terms_do_not_turn_a_text() -> None:
+def test_foreign_terms_do_not_change_the_language() -> None:
     assert detect("热泵 Aurin A8 的 EEV 阀门由 Terrin Link 网关控制，请参阅手册。") == "zh"
     assert detect("Шлюз Terrin Link отправляет данные по MQTT через порт 8883 брокера.") == "ru"
     assert detect("型号 A8（カタログ番号）室外机结冰时热泵会停止运行，请联系售后服务中心。") == "zh"
@@ -61,7 +61,7 @@ def test_only_the_start_and_the_middle_are_read() -> None:
     assert detect("—" * 1000 + tail) == detect(tail) == "ru"
 
 
-def test_the_models_table_is_not_loaded_where_the_script_decides() -> None:
+def test_fasttext_is_not_loaded_if_the_script_decides() -> None:
     program = (
         "import sys; from ragctl.lexical.languages import detect;"
         f"assert detect({SENTENCES['zh']!r}) == 'zh'; sys.exit('fasttext' in sys.modules)"
@@ -69,7 +69,7 @@ def test_the_models_table_is_not_loaded_where_the_script_decides() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_what_downloads_models_is_not_imported() -> None:
+def test_the_code_that_downloads_models_is_not_imported() -> None:
     program = (
         "import sys; from ragctl.lexical.languages import detect;"
         f"assert detect({SENTENCES['de']!r}) == 'de';"
@@ -78,7 +78,7 @@ def test_what_downloads_models_is_not_imported() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_languages_of_a_collection_are_those_with_a_share() -> None:
+def test_languages_of_a_collection_need_a_minimum_share() -> None:
     samples = [SENTENCES["ru"]] * 60 + [SENTENCES["en"]] * 38 + [SENTENCES["de"]] + ["??"] * 50
     assert collection_languages(samples) == ("ru", "en")
 

@@ -1,4 +1,4 @@
-"""BM25: Qdrant's own weights, each document by its language, queries by theirs."""
+"""BM25: Qdrant's own weights; documents and queries by the rules of their languages."""
 
 import dataclasses
 
@@ -7,10 +7,10 @@ import qdrant_edge
 from qdrant_client import models
 
 from ragctl.errors import UsageError
-from ragctl.lexical.bm25 import Sparse, SparseConfig
+from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.lexical.languages import BM25_NAMES
 
-FOUR = SparseConfig(("en", "ru", "zh", "de"))
+FOUR = Bm25Config(("en", "ru", "zh", "de"))
 
 
 def test_the_engines_own_weights_are_those_that_are_counted() -> None:
@@ -19,7 +19,7 @@ def test_the_engines_own_weights_are_those_that_are_counted() -> None:
         "de": "Die Ventile der Pumpe schließen, wenn die Pumpe anläuft; 12 Bar.",
         "ru": "Клапаны насоса закрываются, когда насос запускается. Насос 3.",
     }
-    sparse = Sparse(FOUR)
+    sparse = Bm25Encoder(FOUR)
     for language, text in texts.items():
         ((indices, weights),) = sparse.documents([text], [language])
         counted = sparse._weigh(sparse._tokens(text, language))
@@ -28,17 +28,17 @@ def test_the_engines_own_weights_are_those_that_are_counted() -> None:
         assert weights == pytest.approx(counted[1], rel=1e-5)
 
 
-def ids(sparse: Sparse, text: str, language: str) -> set[int]:
+def ids(sparse: Bm25Encoder, text: str, language: str) -> set[int]:
     ((indices, _),) = sparse.documents([text], [language])
     return set(indices)
 
 
-def asked(sparse: Sparse, text: str) -> set[int]:
+def query_ids(sparse: Bm25Encoder, text: str) -> set[int]:
     return set(sparse.query(text)[0])
 
 
-def engine(config: SparseConfig, language: str) -> qdrant_edge.Bm25:
-    """Qdrant's own model under the configuration meant for its server."""
+def engine(config: Bm25Config, language: str) -> qdrant_edge.Bm25:
+    """Return Qdrant's own model with the configuration that a server would get."""
     options = config.server_config(language)
     neutral = "stemmer" in options
     word = options["tokenizer"] == "word"
@@ -68,7 +68,7 @@ def engine(config: SparseConfig, language: str) -> qdrant_edge.Bm25:
 )
 def test_weights_are_the_engines_own(language: str, text: str) -> None:
     text = text * 7
-    ((indices, values),) = Sparse(FOUR).documents([text], [language])
+    ((indices, values),) = Bm25Encoder(FOUR).documents([text], [language])
     theirs = engine(FOUR, language).embed_document(text)
     assert indices == sorted(theirs.indices)
     expected = dict(zip(theirs.indices, theirs.values, strict=True))
@@ -83,9 +83,9 @@ def test_a_server_takes_the_configuration(language: str) -> None:
 
 @pytest.mark.parametrize("language", sorted(BM25_NAMES))
 def test_every_language_has_rules(language: str) -> None:
-    sparse = Sparse(SparseConfig((language, "en" if language != "en" else "de")))
+    sparse = Bm25Encoder(Bm25Config((language, "en" if language != "en" else "de")))
     assert ids(sparse, "pump 12 насос 泵 المضخة", language)
-    assert asked(sparse, "pump 12 насос 泵 المضخة")
+    assert query_ids(sparse, "pump 12 насос 泵 المضخة")
 
 
 @pytest.mark.parametrize(
@@ -103,72 +103,72 @@ def test_a_query_finds_inflected_words(
     language: str, document: str, query: str, collection: str
 ) -> None:
     own = () if language == "und" else (language,)
-    sparse = Sparse(FOUR if collection == "four" else SparseConfig(own))
-    assert asked(sparse, query) & ids(sparse, document, language)
+    sparse = Bm25Encoder(FOUR if collection == "four" else Bm25Config(own))
+    assert query_ids(sparse, query) & ids(sparse, document, language)
 
 
 def test_stop_words_of_the_query_do_not_reach_documents_of_other_languages() -> None:
-    sparse = Sparse(FOUR)
+    sparse = Bm25Encoder(FOUR)
     german = ids(sparse, "The Hammer of Thor ist der Titel, and so what", "de")
-    assert german & ids(Sparse(SparseConfig()), "the of and so what", "und")  # it has them
-    assert not asked(sparse, "what is the name of the pump and so on") & german
+    assert german & ids(Bm25Encoder(Bm25Config()), "the of and so what", "und")  # it has them
+    assert not query_ids(sparse, "what is the name of the pump and so on") & german
 
 
 def test_a_query_word_that_is_a_stop_word_elsewhere_stays() -> None:
     """German "war" and "die" are English words too."""
-    sparse = Sparse(FOUR)
-    assert asked(sparse, "when did the war in the north begin") & ids(sparse, "the war", "en")
+    sparse = Bm25Encoder(FOUR)
+    assert query_ids(sparse, "when did the war in the north begin") & ids(sparse, "the war", "en")
 
 
 def test_documents_of_unknown_language_are_found_by_their_words() -> None:
-    sparse = Sparse(FOUR)
+    sparse = Bm25Encoder(FOUR)
     unknown = ids(sparse, "def restart_servers(): running", "und")
-    assert len(asked(sparse, "which of the restart servers is running") & unknown) == 3
+    assert len(query_ids(sparse, "which of the restart servers is running") & unknown) == 3
 
 
 @pytest.mark.parametrize("language", ["zh", "und"])
 def test_numbers_are_tokens_in_every_language(language: str) -> None:
-    sparse = Sparse(FOUR)
+    sparse = Bm25Encoder(FOUR)
     document = ids(sparse, "端口8883在2024年开放，错误E104", language)
     for number in ("8883", "2024"):
-        assert asked(sparse, number) & document, number
-    assert not asked(sparse, "104") & document  # a part of the code, not a number
+        assert query_ids(sparse, number) & document, number
+    assert not query_ids(sparse, "104") & document  # a part of the code, not a number
 
 
 def test_number_weights_count_towards_the_length() -> None:
-    sparse = Sparse(FOUR)
+    sparse = Bm25Encoder(FOUR)
     ((_, short),) = sparse.documents(["泵"], ["zh"])
     ((_, long),) = sparse.documents(["泵" + " 1 22 333" * 40], ["zh"])
     assert min(long) < short[0]
 
 
 def test_chinese_inside_a_german_document_is_found() -> None:
-    sparse = Sparse(SparseConfig(("de",)))
+    sparse = Bm25Encoder(Bm25Config(("de",)))
     document = ids(sparse, "Typenschild: 空气过滤器更换周期, siehe Anlage", "de")
-    assert asked(sparse, "过滤器") & document
+    assert query_ids(sparse, "过滤器") & document
 
 
 def test_queries_weigh_one_per_token() -> None:
-    indices, values = Sparse(FOUR).query("pump pump filter")
+    indices, values = Bm25Encoder(FOUR).query("pump pump filter")
     assert indices == sorted(set(indices))
     assert set(values) == {1.0}
 
 
 def test_texts_without_tokens() -> None:
-    sparse = Sparse(FOUR)
+    sparse = Bm25Encoder(FOUR)
     assert sparse.documents(["", "…", "the of"], ["en", "zh", "en"]) == [([], [])] * 3
     assert sparse.query("…") == ([], [])
 
 
 def test_as_many_languages_as_texts() -> None:
     with pytest.raises(ValueError, match="zip"):
-        Sparse(FOUR).documents(["a", "b"], ["en"])
+        Bm25Encoder(FOUR).documents(["a", "b"], ["en"])
 
 
 def test_json_and_back() -> None:
-    config = SparseConfig(("ru", "zh"), k=1.5, b=0.4, avg_len=90.0)
-    assert SparseConfig.from_json(config.to_json()) == config
-    assert SparseConfig.from_json(SparseConfig().to_json()) == SparseConfig()
+    config = Bm25Config(("ru", "zh"), k=1.5, b=0.4, avg_len=90.0)
+    assert Bm25Config.from_json(config.to_json()) == config
+    assert Bm25Config.from_json(Bm25Config().to_json()) == Bm25Config()
 
 
 @pytest.mark.parametrize(
@@ -183,17 +183,17 @@ def test_json_and_back() -> None:
     ],
 )
 def test_json_is_strict(change: dict[str, object]) -> None:
-    stored = {**SparseConfig().to_json(), **change}
+    stored = {**Bm25Config().to_json(), **change}
     with pytest.raises(UsageError):
-        SparseConfig.from_json(stored)  # type: ignore[arg-type]
+        Bm25Config.from_json(stored)  # type: ignore[arg-type]
 
 
 def test_json_needs_every_key() -> None:
-    for field in dataclasses.fields(SparseConfig):
-        stored = SparseConfig().to_json()
+    for field in dataclasses.fields(Bm25Config):
+        stored = Bm25Config().to_json()
         del stored[field.name]
         with pytest.raises(UsageError, match=field.name):
-            SparseConfig.from_json(stored)
+            Bm25Config.from_json(stored)
 
 
 @pytest.mark.parametrize(
@@ -201,4 +201,4 @@ def test_json_needs_every_key() -> None:
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        SparseConfig(**settings)  # type: ignore[arg-type]
+        Bm25Config(**settings)  # type: ignore[arg-type]
