@@ -2,6 +2,7 @@
 
 RagctlError                 1
 ├── UsageError              2   usage or configuration
+│   └── OptionError         2   a search or evaluation option is wrong
 ├── DocumentError           3   one document cannot be read; the rest goes on
 ├── BackendError            4   embedding backend: auth, credit, down, rubbish
 ├── StoreError              5   vector store
@@ -25,6 +26,18 @@ class UsageError(RagctlError):
     """Wrong usage or configuration."""
 
     exit_code = 2
+
+
+class OptionError(UsageError):
+    """An option is wrong. `option`: its name in the library; the command shows its flag."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(option, problem)
+        self.option = option
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.option}: {self.problem}"
 
 
 class DocumentError(RagctlError):

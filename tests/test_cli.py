@@ -333,6 +333,14 @@ def test_a_terminal_gets_a_table_with_marked_words(shell: Shell) -> None:
     assert "Limits" in drawn
 
 
+def test_a_terminal_gets_all_of_a_text_without_spaces(shell: Shell) -> None:
+    text = "".join(chr(0x4E00 + number) for number in range(150))
+    (shell.docs / "zh.txt").write_text(text, encoding="utf-8")
+    shell.json("ingest", "docs")
+    drawn = re.sub(r"\x1b\[[0-9;]*m|\s", "", on_terminal(shell, "search", text[:4]))
+    assert text in drawn
+
+
 def test_progress_on_a_terminal_and_a_question_before_deleting(shell: Shell) -> None:
     for n in range(30):
         (shell.docs / f"{n}.md").write_text(paragraphs(f"a{n}", f"b{n}"))

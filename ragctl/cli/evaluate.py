@@ -20,7 +20,7 @@ from ragctl.cli.options import (
     backends,
     environ,
     opened,
-    told_by,
+    pipeline_of,
 )
 from ragctl.errors import UsageError
 from ragctl.stores import is_server
@@ -102,7 +102,7 @@ def evaluate(
     """Measure retrieval: nDCG@10, recall, MRR, latency; compare settings, sweep dimensions."""
     from ragctl.pipeline import COLLECTION
 
-    told = told_by(pipeline)
+    told = pipeline_of(pipeline)
     name = collection or (told.collection if told else COLLECTION)
     location = store or (told.store if told else None)
     variables = told.environ if told else environ()
@@ -183,7 +183,7 @@ def _embedder(
     found: "Collection", place: "Store", told: "Pipeline | None", wanted: "tuple[object, ...]"
 ) -> "Embedder":
     from ragctl.embedding.catalogs import user_catalog
-    from ragctl.search import embedder_of
+    from ragctl.search.query import embedder_of
 
     variables = told.environ if told else environ()
     return embedder_of(
