@@ -110,7 +110,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_end_of_an_ingest_leaves_few_and_searches_find_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "LOOSE", 1000)
+    monkeypatch.setattr(room, "MAX_SMALL_SEGMENTS", 1000)
     with closing(EdgeStore(tmp_path).create("docs", SETTINGS)) as collection:
         fill(collection, 0, MANY)
         before, hits = stored(collection), found(collection)
@@ -121,7 +121,7 @@ def test_the_end_of_an_ingest_leaves_few_and_searches_find_the_same(
             assert segments(collection) >= MANY, "the disk had no room to join them"
         sealing = kept(tmp_path)
         collection.finish()
-        assert segments(collection) <= joined(MANY) + room.LEFT
+        assert segments(collection) <= joined(MANY) + room.MAX_SMALL_SEGMENTS_AT_END
         assert stored(collection) == before
         assert found(collection) == hits
     assert kept(tmp_path) == sealing, "what is sealed later would be joined at once"
@@ -149,20 +149,20 @@ def test_what_cannot_be_joined_stays_and_is_not_tried_again(
     monkeypatch.setattr(room, "SEAL_BYTES", SEAL)
     with closing(opened(tmp_path)) as collection:
         collection.finish()
-        assert segments(collection) <= joined(MANY) + room.LEFT
+        assert segments(collection) <= joined(MANY) + room.MAX_SMALL_SEGMENTS_AT_END
         assert len(stored(collection)) == MANY * BATCH
 
 
 def test_segments_are_joined_while_an_ingest_is_running(tmp_path: Path) -> None:
     with closing(EdgeStore(tmp_path).create("docs", SETTINGS)) as collection:
         fill(collection, 0, MANY)
-        assert segments(collection) <= joined(MANY) + room.LOOSE < MANY
+        assert segments(collection) <= joined(MANY) + room.MAX_SMALL_SEGMENTS < MANY
 
 
 def test_a_kill_while_segments_are_joined_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "LOOSE", 1000)
+    monkeypatch.setattr(room, "MAX_SMALL_SEGMENTS", 1000)
     dice, length, ends = random.Random(7), 0.5, Counter[int]()
     EdgeStore(tmp_path).create("docs", SETTINGS).close()
     while ends[-signal.SIGKILL] < KILLS:
@@ -179,7 +179,7 @@ def test_a_kill_while_segments_are_joined_loses_nothing(
     with closing(opened(tmp_path)) as collection:
         collection.finish()
         assert stored(collection) == before
-        assert segments(collection) <= joined(5 * ends.total()) + room.LEFT
+        assert segments(collection) <= joined(5 * ends.total()) + room.MAX_SMALL_SEGMENTS_AT_END
 
 
 def _finish(store: Path, after: float, length: float) -> tuple[int, float]:

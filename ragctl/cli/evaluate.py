@@ -20,7 +20,7 @@ from ragctl.cli.options import (
     backends,
     environ,
     opened,
-    told_by,
+    pipeline_of,
 )
 from ragctl.errors import UsageError
 from ragctl.stores import is_server
@@ -102,7 +102,7 @@ def evaluate(
     """Measure retrieval: nDCG@10, recall, MRR, latency; compare settings, sweep dimensions."""
     from ragctl.pipeline import COLLECTION
 
-    told = told_by(pipeline)
+    told = pipeline_of(pipeline)
     name = collection or (told.collection if told else COLLECTION)
     location = store or (told.store if told else None)
     variables = told.environ if told else environ()

@@ -17,7 +17,7 @@ from ragctl.cli.options import (
     environ,
     open_store,
     opened,
-    told_by,
+    pipeline_of,
 )
 from ragctl.cli.summary import dollars, print_notes, summary
 from ragctl.errors import ChangesPending
@@ -136,7 +136,7 @@ def failures(
     from ragctl.index.failures import read_failures
     from ragctl.records import Json
 
-    settings = told_by(pipeline)
+    settings = pipeline_of(pipeline)
     name = settings.collection if settings else collection
     variables = settings.environ if settings else None
     with opened(settings.store if settings else store, name, variables) as (_, found):
