@@ -266,7 +266,7 @@ def test_a_run_that_is_interrupted_tells_of_it(shell: Shell) -> None:
     assert process.returncode == 130
     assert hooks.paths == ["/ill"]
     assert json.loads((shell.home / "r.json").read_text())["exit_code"] == 130
-    assert said.splitlines()[-1] == "ragctl: interrupted; run again to go on from here"
+    assert said.splitlines()[-1] == "ragctl: interrupted; run again to continue from here"
 
 
 def test_a_reader_who_left_does_not_hide_how_the_run_ended(shell: Shell) -> None:

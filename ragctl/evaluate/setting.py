@@ -66,7 +66,7 @@ class Setting:
 
     def rescored(self) -> Rescore | None:
         """How quantised vectors are searched; None: as the store does by itself."""
-        return Rescore.said(self.rescore, self.oversampling)
+        return Rescore.from_options(self.rescore, self.oversampling)
 
     def fused(self, fusion: Fusion) -> Fusion:
         """The collection's fusion, changed where this setting says so."""
