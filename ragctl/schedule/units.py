@@ -32,7 +32,8 @@ def units(job: ScheduledJob, schedule: Schedule) -> dict[str, str]:
     """
     if any(character in job.program[0] for character in _UNSAFE_CHARACTERS):
         raise UsageError(
-            f"{job.program[0]}: systemd starts no program with one of {_UNSAFE_CHARACTERS} in its path"
+            f"{job.program[0]}: systemd starts no program with one of "
+            f"{_UNSAFE_CHARACTERS} in its path"
         )
     mark = f"{MARK_PREFIX}{job.pipeline}"
     title = _literal(f"ragctl: collection {job.collection}")
