@@ -181,7 +181,7 @@ def test_status_collections_show_delete(shell: Shell) -> None:
 def test_dry_run_writes_nothing(shell: Shell) -> None:
     done = shell("ingest", "docs", "--dry-run")
     assert done.returncode == 0
-    assert "would be: 2 added; 2 chunks to embed" in done.stdout
+    assert "planned: 2 added; 2 chunks to embed" in done.stdout
     assert shell.json("collections")["collections"] == []
 
 
@@ -331,6 +331,14 @@ def test_a_terminal_gets_a_table_with_marked_words(shell: Shell) -> None:
     assert re.search(r"\x1b\[[\d;]*m(heat pump|heat)", drawn)
     assert "guide.md:1" in re.sub(r"\x1b\[[\d;]*m", "", drawn)
     assert "Limits" in drawn
+
+
+def test_a_terminal_gets_all_of_a_text_without_spaces(shell: Shell) -> None:
+    text = "".join(chr(0x4E00 + number) for number in range(150))
+    (shell.docs / "zh.txt").write_text(text, encoding="utf-8")
+    shell.json("ingest", "docs")
+    drawn = re.sub(r"\x1b\[[0-9;]*m|\s", "", on_terminal(shell, "search", text[:4]))
+    assert text in drawn
 
 
 def test_progress_on_a_terminal_and_a_question_before_deleting(shell: Shell) -> None:

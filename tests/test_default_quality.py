@@ -29,7 +29,7 @@ from ragctl.index.run import Run
 from ragctl.lexical.builtin import embed
 from ragctl.lexical.languages import collection_languages
 from ragctl.pipeline import Pipeline, Source
-from ragctl.search import embedder_of
+from ragctl.search.query import embedder_of
 from ragctl.stores import open_store
 
 ROOT = Path(__file__).parents[1]

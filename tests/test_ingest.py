@@ -577,7 +577,8 @@ def test_what_was_ingested_is_found(world: World) -> None:
     world.write("ru.md", "# Отпуск\n\nСотрудники получают двадцать восемь дней отпуска.")
     world.write("zh.md", "# 假期\n\n员工每年有二十八天的带薪假期。")
     world.ingest()
-    from ragctl.search import embedder_of, search
+    from ragctl.search.find import search
+    from ragctl.search.query import embedder_of
 
     with closing(world.open()) as collection:
         embedder = embedder_of(collection, environ=world.environ)
@@ -586,7 +587,6 @@ def test_what_was_ingested_is_found(world: World) -> None:
                 hits = search(collection, question, embedder=embedder)
                 assert hits[0].source == source
     assert collection.settings.dim == DIM
-    assert isinstance(collection.settings.identity, dict)
     assert {text.side for text in world.server.texts} == {"document", "query"}
 
 

@@ -10,7 +10,9 @@ import pytest
 from ragctl.catalog import BackendConfig
 from ragctl.errors import IdentityMismatch, UsageError
 from ragctl.pipeline import Embedding
-from ragctl.search import embedder_of, search
+from ragctl.search.find import search
+from ragctl.search.options import SearchOptions
+from ragctl.search.query import embedder_of
 from tests.servers.host import CANARIES
 from tests.servers.vectors import vector
 from tests.world import DIM, World, counts, paragraphs
@@ -123,7 +125,8 @@ def test_a_question_finds_its_chunk(late: World) -> None:
         closing(late.open()) as collection,
         embedder_of(collection, environ=late.environ) as embedder,
     ):
-        hits = search(collection, "pears", embedder=embedder, limit=1, mode="dense")
+        options = SearchOptions(limit=1, mode="dense")
+        hits = search(collection, "pears", embedder=embedder, options=options)
     assert "## pears" in hits[0].text
     assert "late_chunking" not in late.server.requests[-1].body
 

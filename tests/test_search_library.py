@@ -76,7 +76,7 @@ def test_a_collection_made_anew_is_searched_as_it_is(filled: World) -> None:
         assert found.search("pump")
         with closing(open_store(filled.store, environ={})) as store:
             store.drop("docs")
-        with pytest.raises(UsageError, match="was dropped since"):
+        with pytest.raises(UsageError, match="was dropped after"):
             found.search("pump")
         with pytest.raises(UsageError, match="no collection 'docs'"):
             found.search("pump")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragctl.cli import console
-from ragctl.cli.ending import ended_cleanly
+from ragctl.cli.ending import sigterm_as_interrupt
 from ragctl.cli.options import (
     AsJson,
     BackendOption,
@@ -20,7 +20,7 @@ from ragctl.cli.options import (
     backends,
     environ,
     opened,
-    told_by,
+    pipeline_of,
 )
 from ragctl.errors import UsageError
 from ragctl.stores import is_server
@@ -102,7 +102,7 @@ def evaluate(
     """Measure retrieval: nDCG@10, recall, MRR, latency; compare settings, sweep dimensions."""
     from ragctl.pipeline import COLLECTION
 
-    told = told_by(pipeline)
+    told = pipeline_of(pipeline)
     name = collection or (told.collection if told else COLLECTION)
     location = store or (told.store if told else None)
     variables = told.environ if told else environ()
@@ -114,7 +114,7 @@ def evaluate(
     if out is not None:
         raise UsageError("--out goes with --make; --plot FILE writes a picture")
     with ExitStack() as stack:
-        stack.enter_context(ended_cleanly())
+        stack.enter_context(sigterm_as_interrupt())
         asked, settings, recall, unit = _wanted(questions, qrels, mode, against, sweep, cuts, by)
         if plot is not None:
             from ragctl.evaluate.plot import check_file
@@ -183,7 +183,7 @@ def _embedder(
     found: "Collection", place: "Store", told: "Pipeline | None", wanted: "tuple[object, ...]"
 ) -> "Embedder":
     from ragctl.embedding.catalogs import user_catalog
-    from ragctl.search import embedder_of
+    from ragctl.search.query import embedder_of
 
     variables = told.environ if told else environ()
     return embedder_of(

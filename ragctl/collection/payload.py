@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias, TypedDict, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 from ragctl.collection.settings import FieldType
 from ragctl.records import Json
 
-Vector: TypeAlias = np.ndarray  # float32, shape (dim,)
+if TYPE_CHECKING:
+    import numpy as np
+
+    Vector: TypeAlias = np.ndarray  # float32, shape (dim,)
+else:
+    Vector: TypeAlias = Any  # `ragctl search --help` reads this module, and needs no numpy
 
 DENSE = "dense"
 """Name of a point's dense vector."""
