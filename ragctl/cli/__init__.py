@@ -4,7 +4,5 @@
 def main() -> None:
     """Run the `ragctl` command: the entry point of the distribution."""
     from ragctl.cli.main import main as run
-    from ragctl.stores import leave_open
 
-    leave_open()
     run()

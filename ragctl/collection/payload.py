@@ -10,6 +10,9 @@ from ragctl.records import Json
 if TYPE_CHECKING:
     import numpy as np
 
+if TYPE_CHECKING:
+    import numpy as np
+
     Vector: TypeAlias = np.ndarray  # float32, shape (dim,)
 else:
     Vector: TypeAlias = Any  # `ragctl search --help` reads this module, and needs no numpy

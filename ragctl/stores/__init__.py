@@ -12,21 +12,7 @@ from ragctl.errors import UsageError
 if TYPE_CHECKING:
     from ragctl.stores.base import Store
 
-__all__ = ["LEFT_OPEN", "is_server", "leave_open", "open_store"]
-
-LEFT_OPEN = False  # see `leave_open`
-
-
-def leave_open() -> None:
-    """Leave embedded collections open after `close`, until this process ends.
-
-    For a process that ends with its one command. When the engine closes a shard, it drops the
-    shard's files from the system's page cache (qdrant-edge-py 0.9.0), so the next process would
-    read all of them from disk again: 400 MB for a search of 100,000 vectors of 1,024. Another
-    process that asks for the shard still gets it.
-    """
-    global LEFT_OPEN
-    LEFT_OPEN = True
+__all__ = ["is_server", "open_store"]
 
 
 def is_server(location: str) -> bool:

@@ -1,4 +1,4 @@
-"""The embedded store: one Edge shard (the Qdrant engine, in process) per collection.
+"""The embedded store: one Edge shard of the Qdrant engine per collection, in a child process.
 
 ROOT/collections/NAME/collection.json   settings; a folder with this file is a collection
 ROOT/collections/NAME/shard/            the engine's files
@@ -15,8 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import qdrant_edge as qe
-
 from ragctl.collection.conditions import Where
 from ragctl.collection.names import check_name, is_name
 from ragctl.collection.notes import Notes
@@ -28,17 +26,16 @@ from ragctl.records import Notify, ignore
 from ragctl.stores import segments
 from ragctl.stores.base import Batch, Query, Scored
 from ragctl.stores.conditions import prepare
-from ragctl.stores.edge_points import (
+from ragctl.stores.edge_process import ShardProcess
+from ragctl.stores.edge_values import (
+    PlainPoint,
     estimated_bytes,
-    field_index,
-    filter_of,
-    operations,
+    plain_batch,
+    plain_searches,
     read_point,
-    requests,
 )
 from ragctl.stores.locks import LockWait, fair_lock, private_folder, run_lock
 from ragctl.stores.searching import VectorName, answer
-from ragctl.stores.shard import Shard, engine_errors
 
 PAGE_POINTS = 1000
 """Points read at a time with whole payloads; with vectors a tenth."""
@@ -78,7 +75,7 @@ class EdgeStore:
         if not (folder / "collection.json").is_file():
             return None
         settings = _read_settings(folder / "collection.json")
-        return EdgeCollection(self, name, folder, settings, patience=self._patience)
+        return EdgeCollection(self, name, folder, settings, self.process(name))
 
     def create(self, name: str, settings: Settings) -> "EdgeCollection":
         """See Store.create."""
@@ -90,19 +87,17 @@ class EdgeStore:
         settings = replace(settings, made=uuid.uuid4().hex)
         unfinished = folder.with_name(f".{name}.{os.getpid()}.new")
         (unfinished / "shard").mkdir(parents=True)
-        with engine_errors(f"collection {name!r}"):
-            shard = qe.EdgeShard.create(str(unfinished / "shard"), segments.config(settings))
-            indexes = {**{str(key): "keyword" for key in KEYWORD_INDEXES}, **settings.indexed}
-            for key, kind in indexes.items():
-                shard.update(qe.UpdateOperation.create_field_index(key, field_index(kind)))
-            shard.close()
+        process = self.process(name)
+        indexes = {**{str(key): "keyword" for key in KEYWORD_INDEXES}, **settings.indexed}
+        process.call("create", str(unfinished / "shard"), segments.config(settings), indexes)
         (unfinished / "collection.json").write_text(_encoded(settings), encoding="utf-8")
         try:
             unfinished.rename(folder)  # atomic: a collection exists completely or not at all
         except OSError as error:
             shutil.rmtree(unfinished, ignore_errors=True)
+            process.close()
             raise StoreError(f"collection {name!r} exists already in {self._root}") from error
-        return EdgeCollection(self, name, folder, settings, patience=self._patience)
+        return EdgeCollection(self, name, folder, settings, process)
 
     def drop(self, name: str) -> None:
         """See Store.drop."""
@@ -124,6 +119,15 @@ class EdgeStore:
         wait = LockWait(patience, waiting)
         return run_lock(self.lock_path(name, "run"), f"collection {name!r}", wait)
 
+    def process(self, name: str) -> ShardProcess:
+        """Return the engine's process for a collection; it starts when it is first used."""
+        return ShardProcess(
+            self._folder(name) / "shard",
+            self.lock_path(name, "shard"),
+            f"collection {name!r}",
+            patience=self._patience,
+        )
+
     def lock_path(self, name: str, kind: str) -> Path:
         """Return the lock file of a collection; `kind` is "run" or "shard"."""
         return self._root / "locks" / f"{name}.{kind}.lock"
@@ -142,75 +146,68 @@ class EdgeCollection:
     max_hits = 2**31  # no limit
 
     def __init__(
-        self, store: EdgeStore, name: str, folder: Path, settings: Settings, *, patience: float
+        self,
+        store: EdgeStore,
+        name: str,
+        folder: Path,
+        settings: Settings,
+        process: ShardProcess,
     ) -> None:
         self.name = name
         self.settings = settings
         self._store = store
         self._folder = folder
+        self._process = process
         self._unsealed_bytes = 0  # written since the last seal, estimated
         self._joining_works = True  # until it fails
-        self._shard = Shard(
-            folder / "shard",
-            store.lock_path(name, "shard"),
-            f"collection {name!r}",
-            patience=patience,
-        )
 
     def apply(self, batch: Batch) -> None:
         """See Collection.apply. Raises StoreError when the disk is nearly full."""
         _check_free_space(self._folder)
         merges = [(self._prepared(where), payload) for where, payload in batch.merges]
-        with self._shard.use() as shard:
-            self._shard.written = True
-            for operation in operations(replace(batch, merges=merges)):
-                shard.update(operation)
+        self._process.call("apply", plain_batch(batch, merges))
         self._unsealed_bytes += sum(map(estimated_bytes, (*batch.upserts, *batch.marks)))
         if self._unsealed_bytes >= segments.SEAL_BYTES:
             self._seal(segments.MAX_SMALL_SEGMENTS)
 
     def _seal(self, max_small: int) -> None:
         """Seal what was written; join segments if more than `max_small` are not joined."""
-        with self._shard.use() as shard:
-            shard.optimize()
-            shard.flush()
-            self._shard.written = False
-            info = shard.info()
+        segment_count, points = self._process.call("seal")
         self._unsealed_bytes = 0
-        too_many = (
-            info.segments_count > segments.joined(info.points_count, self.settings) + max_small
-        )
+        too_many = segment_count > segments.joined(points, self.settings) + max_small
         has_space = shutil.disk_usage(self._folder).free > MIN_FREE_BYTES + segments.JOIN_FREE_BYTES
         if too_many and has_space and self._joining_works:
-            with self._shard.lend() as folder:
-                self._joining_works = segments.join(folder, self.settings)
+            self._join()
+
+    def _join(self) -> None:
+        """Join sealed segments. After a failure or a timeout the shard keeps small segments."""
+        usual = segments.config(self.settings)
+        joined = segments.config(self.settings, segments.SEALS_PER_JOINED)
+        try:
+            self._process.call("join", usual, joined, timeout=segments.JOIN_TIMEOUT_SECONDS)
+        except StoreError:
+            self._joining_works = False
+            self._process.call("configure", usual)
 
     def scroll(
         self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[Point]:
         """See Collection.scroll."""
         offset: str | None = None
+        prepared, names = self._prepared(where), None if fields is None else list(fields)
         page = PAGE_POINTS // 10 if vectors else LEAN_PAGE_POINTS if fields else PAGE_POINTS
         while True:
-            request = qe.ScrollRequest(
-                offset=offset,
-                limit=page,
-                filter=filter_of(self._prepared(where)),
-                with_payload=True if fields is None else list(fields),
-                with_vector=vectors,
+            points, offset = cast(
+                tuple[list[PlainPoint], str | None],
+                self._process.call("scroll", offset, page, prepared, names, vectors),
             )
-            with self._shard.use() as shard:
-                records, next_offset = shard.scroll(request)
-            yield from (read_point(record) for record in records)
-            if next_offset is None:
+            yield from map(read_point, points)
+            if offset is None:
                 return
-            offset = str(next_offset)
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
         """See Collection.retrieve."""
-        with self._shard.use() as shard:
-            records = shard.retrieve(list(ids), with_payload=True, with_vector=vectors)
-        return [read_point(record) for record in records]
+        return list(map(read_point, self._process.call("retrieve", list(ids), vectors)))
 
     def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
         """See Collection.facet."""
@@ -220,15 +217,11 @@ class EdgeCollection:
         return counts
 
     def _facet(self, key: str, *, exact: bool) -> dict[str, int]:
-        with self._shard.use() as shard:
-            limit = max(1, shard.info().points_count)
-            response = shard.facet(qe.FacetRequest(key=key, limit=limit, exact=exact))
-        return {str(hit.value): hit.count for hit in response.hits}
+        return cast(dict[str, int], self._process.call("facet", key, exact))
 
     def count(self, where: Where = ()) -> int:
         """See Collection.count."""
-        with self._shard.use() as shard:
-            return shard.count(qe.CountRequest(exact=True, filter=filter_of(self._prepared(where))))
+        return cast(int, self._process.call("count", self._prepared(where)))
 
     def query(self, query: Query) -> list[Scored]:
         """See Collection.query."""
@@ -239,12 +232,10 @@ class EdgeCollection:
     ) -> list[list[Scored]]:
         """Return the best hits by each of the vectors, in one pass of the engine."""
         quantized = self.settings.quantization is not None
-        with self._shard.use() as shard:
-            asked = requests(query, names, limit, payload=payload, quantized=quantized)
-            answers = shard.query_batch(qe.QueryBatchRequest(asked))
+        searches = plain_searches(query, names, limit, payload=payload, quantized=quantized)
         return [
-            [Scored(str(p.id), p.score, cast(Payload, p.payload or {})) for p in found]
-            for found in answers
+            [Scored(point_id, score, cast(Payload, found)) for point_id, score, found in hits]
+            for hits in self._process.call("search", searches)
         ]
 
     def note(self, notes: Notes) -> None:
@@ -257,11 +248,8 @@ class EdgeCollection:
         new = {name: kind for name, kind in fields.items() if old.get(name) != kind}
         if not new:
             return
-        with self._shard.use() as shard:
-            for name, kind in new.items():
-                index = field_index(kind)  # replaces the one of another type
-                shard.update(qe.UpdateOperation.create_field_index(f"{META_PREFIX}{name}", index))
-            shard.flush()
+        indexes = {f"{META_PREFIX}{name}": kind for name, kind in new.items()}
+        self._process.call("create_indexes", indexes)
         self._save(replace(self.settings, fields={**old, **new}))
 
     def _prepared(self, where: Where) -> Where:
@@ -283,7 +271,7 @@ class EdgeCollection:
 
     def close(self) -> None:
         """See Collection.close."""
-        self._shard.close()
+        self._process.close()
 
 
 def _check_free_space(folder: Path) -> None:

@@ -1,0 +1,166 @@
+"""The engine's process: it has one embedded shard open, in turns with other processes.
+
+Started by `edge_process.ShardProcess`; one operation at a time comes over standard input.
+Between operations the shard is released as soon as another process waits for it, or after
+IDLE_SECONDS without use. Imports little: a search waits for it.
+"""
+
+import json
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import qdrant_edge as qe
+
+from ragctl.errors import Locked
+from ragctl.stores import edge_operations
+from ragctl.stores.edge_frames import read_frame, write_frame
+from ragctl.stores.locks import FairLock
+from ragctl.text import one_line
+
+IDLE_SECONDS = 1.0
+"""An idle shard stays open this long; opening one of 20,000 x 1,024 takes 0.15 to 0.3 s."""
+WATCH_INTERVAL_SECONDS = 0.01
+"""Interval between checks whether another process waits for the shard."""
+YIELD_SECONDS = 0.03
+"""Pause after releasing the shard, so that the process that waits gets it."""
+MAX_MESSAGE_CHARACTERS = 1000
+
+
+def main(settings: str) -> NoReturn:
+    """Serve operations until the parent closes the pipe, then exit with code 0."""
+    given = json.loads(settings)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get between the frames
+    shard = SharedShard(
+        Path(given["folder"]), Path(given["lock"]), given["what"], patience=given["patience"]
+    )
+    parent = given["parent"]
+    while True:
+        interval = WATCH_INTERVAL_SECONDS if shard.is_open else None
+        while not select.select([requests], [], [], interval)[0]:
+            shard.idle()
+            interval = WATCH_INTERVAL_SECONDS if shard.is_open else None
+        # Requests come one at a time, so that nothing is left in the buffer at the next select.
+        request = read_frame(requests)
+        if request is None:
+            shard.flush()
+            os._exit(0)  # without closing: see `flush`
+        method, arguments = request
+        if method == "end":
+            _answer(answers, shard.flush)
+            os._exit(0)
+        _answer(answers, partial(shard.run, method, arguments, parent))
+
+
+def _answer(answers: IO[bytes], operation: Callable[[], Any]) -> None:
+    try:
+        answer: tuple[str, Any] = ("result", operation())
+    except Locked as error:
+        answer = ("locked", str(error))
+    # The binding raises plain Exception and ValueError for what the engine refuses, and a
+    # PanicException, which is no Exception, when the engine meets a state it does not expect.
+    except BaseException as error:  # noqa: BLE001
+        kind = "error" if isinstance(error, Exception) else "panic"
+        message = one_line(str(error), limit=MAX_MESSAGE_CHARACTERS) or type(error).__name__
+        answer = (kind, message)
+    try:
+        write_frame(answers, answer)
+    except OSError:  # the parent is gone
+        os._exit(1)
+
+
+class SharedShard:
+    """A shard folder that several processes use in turn."""
+
+    def __init__(self, folder: Path, lock: Path, what: str, *, patience: float) -> None:
+        self._folder = folder
+        self._lock = FairLock(lock, what, patience=patience)
+        self._shard: qe.EdgeShard | None = None
+        self._last_use = 0.0
+        self._yield_until = 0.0
+        self._unflushed = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._shard is not None
+
+    def run(self, method: str, arguments: tuple[Any, ...], parent: int) -> Any:
+        """Run one operation of `edge_operations` on the open shard."""
+        operation = edge_operations.OPERATIONS[method]
+        if operation.on_folder:
+            self._close()
+            self._acquire()
+            try:
+                self._check_parent(parent)
+                return operation.function(self._folder, *arguments)
+            finally:
+                self._release()
+        shard = self._shard or self._open()
+        try:
+            self._check_parent(parent)
+            self._unflushed |= operation.writes
+            return operation.function(shard, *arguments)
+        finally:
+            self._last_use = time.monotonic()
+            if self._lock.has_waiters():
+                self._close()
+
+    def idle(self) -> None:
+        """Give the shard up if another process asks, or if it was idle for long."""
+        if time.monotonic() - self._last_use > IDLE_SECONDS or self._lock.has_waiters():
+            self._close()
+
+    def flush(self) -> None:
+        """Make writes durable. The process then ends without closing the shard.
+
+        When the engine closes a shard, it drops the shard's files from the system's page cache
+        (qdrant-edge-py 0.9.0), so the next process would read all of them from disk again:
+        400 MB for a search of 100,000 vectors of 1,024.
+        """
+        if self._shard is not None and self._unflushed:
+            self._shard.flush()
+            self._unflushed = False
+
+    def _check_parent(self, parent: int) -> None:
+        """End here if the run is dead: another run may have begun, which must not be disturbed.
+
+        Checked while this process has the turn, so that no other run reads before the
+        operation is done.
+        """
+        if os.getppid() != parent:
+            os._exit(1)
+
+    def _open(self) -> qe.EdgeShard:
+        self._acquire()
+        try:
+            self._shard = qe.EdgeShard.load(str(self._folder))
+        except BaseException:
+            self._release()
+            raise
+        return self._shard
+
+    def _close(self) -> None:
+        if self._shard is None:
+            return
+        shard, self._shard = self._shard, None
+        try:
+            shard.close()
+            self._unflushed = False
+        finally:
+            self._release()
+
+    def _acquire(self) -> None:
+        time.sleep(max(0.0, self._yield_until - time.monotonic()))
+        self._lock.acquire()
+
+    def _release(self) -> None:
+        self._yield_until = time.monotonic() + YIELD_SECONDS
+        self._lock.release()

@@ -1,0 +1,170 @@
+"""One shard of the embedded engine, in a child process of its own.
+
+The engine holds Python's global lock in every call, maps all files it reads, and ends its
+process when it meets damage it does not expect. In a child it cannot stop, block or end the
+run: an engine that panics or aborts is one StoreError here.
+
+    EdgeCollection ── call("scroll", …) ──► ShardProcess ══ pipes ══► edge_child ──► qdrant_edge
+
+The child also takes the turns between processes (`locks.Turn`), so that a search gets the shard
+while the process that writes is suspended.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from ragctl.errors import Locked, StoreError
+from ragctl.stores.edge_frames import read_frame, write_frame
+from ragctl.text import one_line
+
+_BOOT = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
+    "from ragctl.stores.edge_child import main; main(sys.argv[2])"
+)
+MAX_STDERR_BYTES = 4096
+"""What is read of the lines that a dying engine prints."""
+EXIT_SECONDS = 30.0
+"""How long a child that was asked to end may take: it flushes."""
+
+
+class ShardProcess:
+    """The engine's process for one shard. Threads share it and take turns.
+
+    The process starts with `start`, or with the first call. One that died is started again by
+    the next call.
+    """
+
+    def __init__(self, folder: Path, lock: Path, what: str, *, patience: float) -> None:
+        """Take the shard's folder, its lock file, and a name for messages.
+
+        `patience`: seconds to wait for another process's turn.
+        """
+        self._settings = {
+            "folder": str(folder),
+            "lock": str(lock),
+            "what": what,
+            "patience": patience,
+        }
+        self._what = what
+        self._mutex = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process, which gets ready while the caller goes on."""
+        with self._mutex:
+            self._running()
+
+    def call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
+        """Run one operation of `edge_child.Shard` and return its result.
+
+        Raises Locked when another process keeps the shard, StoreError for what the engine
+        raises, for a panic, for the end of its process, and after `timeout` seconds.
+        """
+        with self._mutex:
+            process = self._running()
+            timer = None if timeout is None else threading.Timer(timeout, process.kill)
+            if timer is not None:
+                timer.daemon = True
+                timer.start()
+            try:
+                with contextlib.suppress(OSError):  # a dead child shows at the read
+                    write_frame(process.stdin, (method, arguments))
+                answer = read_frame(process.stdout)
+            finally:
+                if timer is not None:
+                    timer.cancel()
+            if answer is None:
+                raise StoreError(f"{self._what}: {self._end_of(process)}")
+            kind, value = answer
+            if kind == "result":
+                return value
+            if kind == "locked":
+                raise Locked(value)
+            if kind == "panic":
+                self._discard()
+            raise StoreError(f"{self._what}: {value}")
+
+    def close(self) -> None:
+        """End the process after what was written is flushed."""
+        with self._mutex:
+            process, self._process = self._process, None
+            if process is None:
+                return
+            try:
+                with contextlib.suppress(OSError):
+                    write_frame(process.stdin, ("end", ()))
+                answer = read_frame(process.stdout)
+                if answer is not None and answer[0] != "result":
+                    raise StoreError(f"{self._what}: {answer[1]}")
+            finally:
+                self._reap(process)
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        if self._process is None or self._process.poll() is not None:
+            if self._process is not None:
+                self._discard()
+            self._process = self._started()
+        return self._process
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        import json
+
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _reap
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and code
+            [
+                *(sys.executable, "-W", "ignore", "-c", _BOOT),
+                *(json.dumps(sys.path), json.dumps({**self._settings, "parent": os.getpid()})),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            # Out of the terminal's foreground group: Ctrl-C and Ctrl-Z are for the parent.
+            start_new_session=os.name == "posix",
+        )
+
+    def _end_of(self, process: "subprocess.Popen[bytes]") -> str:
+        """Say in one line how the child ended."""
+        code = process.wait()
+        said = self._said()
+        self._discard()
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"the engine's process was ended by {signal.Signals(-code).name}{said}"
+        return f"the engine's process ended with exit code {code}{said}"
+
+    def _said(self) -> str:
+        if self._stderr is None:
+            return ""
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - MAX_STDERR_BYTES))
+        text = self._stderr.read().decode("utf-8", "replace")
+        lines = [line for line in text.splitlines() if "panicked at" in line or line.strip()]
+        return f": {one_line(lines[-1], limit=300)}" if lines else ""
+
+    def _discard(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            self._reap(process)
+
+    def _reap(self, process: "subprocess.Popen[bytes]") -> None:
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        try:
+            process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
