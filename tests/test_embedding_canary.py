@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from ragctl.embedding import Canary
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Vectors
 from ragctl.embedding.canary import (
+    CANARY_THRESHOLD,
     DOCUMENTS,
     QUERY,
-    THRESHOLD,
     canary_texts,
     embed_canary,
     make_canary,
@@ -58,7 +58,7 @@ def test_the_worst_text_decides() -> None:
     made = random(1, 64)
     documents = made.documents.copy()
     documents[2] = random(2, 64).documents[2]
-    assert made.agreement("document", documents) < 0.6 < THRESHOLD
+    assert made.agreement("document", documents) < 0.6 < CANARY_THRESHOLD
     assert made.agreement("document", made.documents) > 0.9999
 
 
@@ -69,7 +69,7 @@ def test_another_shape_does_not_agree(shape: tuple[int, int]) -> None:
 
 def test_nan_does_not_agree() -> None:
     made = random(1, 64)
-    assert not made.agreement("document", made.documents * np.float32("nan")) >= THRESHOLD
+    assert not made.agreement("document", made.documents * np.float32("nan")) >= CANARY_THRESHOLD
 
 
 def written(*numbers: float) -> str:

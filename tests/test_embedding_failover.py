@@ -490,7 +490,7 @@ def test_stop_ends_the_wait_for_an_introduction(canary: Canary) -> None:
         JinaServer() as server,
         connect(
             "jina-embeddings-v3",
-            base_url=server.url,
+            backends=[BackendConfig(base_url=server.url)],
             environ={"JINA_API_KEY": "k"},
             patience=patient,
             canary=canary,
@@ -509,7 +509,7 @@ def test_stop_ends_the_wait_for_an_introduction(canary: Canary) -> None:
         stopped.set()
         fresh = connect(
             "jina-embeddings-v3",
-            base_url=server.url,
+            backends=[BackendConfig(base_url=server.url)],
             environ={"JINA_API_KEY": "k"},
             patience=patient,
         )

@@ -25,7 +25,7 @@ from ragctl.check.place import Target, look
 from ragctl.check.trial import Terms, Trial
 from ragctl.collection import origin
 from ragctl.embedding import Canary, Options, connect
-from ragctl.embedding.canary import THRESHOLD
+from ragctl.embedding.canary import CANARY_THRESHOLD
 from ragctl.errors import StoreError, UsageError
 from ragctl.index.embedder import effective_embedding
 from ragctl.pipeline import MODEL, Pipeline
@@ -69,7 +69,7 @@ def _checked(pipeline: Pipeline, place: Target, seconds: float) -> Checked:
         catalog=pipeline.catalog,
         environ=pipeline.environ,
         canary=None,
-        threshold=THRESHOLD if wanted.canary is None else wanted.canary,
+        threshold=CANARY_THRESHOLD if wanted.canary is None else wanted.canary,
         several=len(backends) > 1,
         seconds=seconds,
     )
@@ -102,7 +102,7 @@ def _fits(place: Target, terms: Terms, backends: Sequence[BackendConfig]) -> boo
                 catalog=terms.catalog,
                 environ=terms.environ,
                 options=terms.options,
-                dry=True,
+                dry_run=True,
             )
         except UsageError:
             continue  # it is told when its turn comes

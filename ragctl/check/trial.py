@@ -107,7 +107,7 @@ class Trial:
         notes = [note("warning", str(warning.message)) for warning in told]
         self._add(*(said for said in notes if said not in self._report.findings))
         with embedder:
-            yield embedder.backends[0].wire
+            yield embedder.backends[0].service
 
     def _add_key(self, row: Backend) -> None:
         if row.in_process:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from ragctl.embedding.base import Embedder, EmbeddingRequest, Vectors, unsendable
+from ragctl.embedding.base import Embedder, EmbeddingRequest, Vectors, text_problem
 from ragctl.errors import DocumentError, Interrupted
 
 K = TypeVar("K", bound=Hashable)
@@ -86,7 +86,7 @@ class DocumentStream(Generic[K]):
         `tokens` is the caller's own count, for limits and the bill. Raises
         BackendError as `completed` does, Interrupted after `stop`.
         """
-        problem = unsendable(text)
+        problem = text_problem(text)
         if problem:
             with self._change:
                 self._done.append((key, DocumentError(f"the text {problem}")))
@@ -138,7 +138,7 @@ class DocumentStream(Generic[K]):
             return (
                 f"its {len(texts)} chunks are more than the {most} of one request: make them larger"
             )
-        problems = (unsendable(text) for text in texts)
+        problems = (text_problem(text) for text in texts)
         return next((f"the text {problem}" for problem in problems if problem), None)
 
     def _sizes(self, text: str) -> tuple[int, int]:

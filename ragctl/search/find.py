@@ -16,7 +16,7 @@ from ragctl.collection import origin
 from ragctl.collection.conditions import Where
 from ragctl.collection.payload import SparseVector, Vector
 from ragctl.embedding import Embedder, Options, connect
-from ragctl.embedding.canary import THRESHOLD
+from ragctl.embedding.canary import CANARY_THRESHOLD
 from ragctl.errors import DocumentError, UsageError
 from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.lexical.languages import BM25_NAMES
@@ -61,7 +61,7 @@ def embedder_of(
         # Chunks of documents are embedded together, a question never is; its wire is the same.
         options=Options(late_chunking=bool(settings.identity["late_chunking"])),
         canary=origin.canary(collection),
-        threshold=THRESHOLD if threshold is None else threshold,
+        threshold=CANARY_THRESHOLD if threshold is None else threshold,
         trusted=origin.trusted(made),
     )
 

@@ -4,7 +4,7 @@
     from tests.servers.jina import JinaServer
 
     with JinaServer(key="secret") as server:
-        connect("jina-embeddings-v3", base_url=server.url, environ={"JINA_API_KEY": "secret"})
+        connect("jina-embeddings-v3", backends=[BackendConfig(base_url=server.url)], environ=environ)
         server.faults.append(faults.busy(retry_after=0.01))   # for the next request
         server.requests, server.texts, server.peak            # what came in
 
