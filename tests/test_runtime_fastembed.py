@@ -272,7 +272,7 @@ def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch)
 def test_nothing_is_loaded_before_the_first_text() -> None:
     runtime_models.need("fastembed")
     code = (
-        "import sys; from ragctl.embedding import connect; "
+        "import sys; from ragctl.catalog import BackendConfig; from ragctl.embedding import connect; "
         "connect('multilingual-e5-large', backends=[BackendConfig('fastembed')], environ={}); "
         "print({'fastembed', 'onnxruntime'} & set(sys.modules))"
     )

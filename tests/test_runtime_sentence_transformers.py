@@ -503,8 +503,9 @@ def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch)
 def test_nothing_is_loaded_before_the_first_text() -> None:
     runtime_models.need("sentence_transformers")
     code = (
-        "import sys; from ragctl.embedding import connect; "
-        "connect('jina-embeddings-v3', backends=[BackendConfig('sentence-transformers')], environ={}); "
+        "import sys; from ragctl.catalog import BackendConfig; from ragctl.embedding import connect; "
+        "here = [BackendConfig('sentence-transformers')]; "
+        "connect('jina-embeddings-v3', backends=here, environ={}); "
         "print({'torch', 'transformers', 'sentence_transformers'} & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
