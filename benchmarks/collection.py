@@ -11,27 +11,19 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from benchmarks.passages import SAMPLES, Passages
-from ragctl.collection.payload import BM25, DENSE, Point, SparseVector
-from ragctl.collection.points import (
-    FileStat,
-    PreparedChunk,
-    PreparedDocument,
-    digest,
-    namespace,
-    payloads,
-    point_ids,
-    text_hash,
-)
+from ragctl.collection.payload import BM25, DENSE, Payload, Point, SparseVector
+from ragctl.collection.points import digest, namespace, point_ids
+from ragctl.collection.text import text_hash
+from ragctl.index.prepared import FileStat, PreparedChunk, PreparedDocument, payloads
 from ragctl.index.run import Run
 from ragctl.lexical import builtin
-from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
+from ragctl.lexical.bm25 import Bm25Encoder
 from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
-from ragctl.records import Json
 from ragctl.stores.base import Batch, Collection
 from ragctl.stores.edge import EdgeCollection, EdgeStore
 
@@ -76,7 +68,7 @@ class Made:
 
     def points(self, collection: Collection) -> Iterator[list[Point]]:
         """Batches of points, as an ingest would make them."""
-        words = Bm25Encoder(Bm25Config.from_json(collection.settings.sparse))
+        words = Bm25Encoder(collection.settings.sparse)
         for number, texts in enumerate(self.passages.blocks()):
             vectors = self._vectors(texts, number)
             terms = words.documents(texts, [LANGUAGE] * len(texts))
@@ -165,7 +157,7 @@ def _of_peer(point: Point) -> Any:
     assert point.sparse is not None
     words = models.SparseVector(indices=point.sparse.indices, values=point.sparse.values)
     vector: Any = {DENSE: point.dense.tolist(), BM25: words}
-    return models.PointStruct(id=point.id, vector=vector, payload=point.payload)
+    return models.PointStruct(id=point.id, vector=vector, payload=cast(Any, point.payload))
 
 
 def _begin(store: EdgeStore, dim: int) -> None:
@@ -181,7 +173,7 @@ def _begin(store: EdgeStore, dim: int) -> None:
     Run(pipeline, store, {}).ingest()
 
 
-def _rows(block: int, texts: list[str]) -> Iterator[tuple[str, dict[str, Json]]]:
+def _rows(block: int, texts: list[str]) -> Iterator[tuple[str, Payload]]:
     """Ids and payloads of documents of _CHUNKS passages each."""
     for first in range(0, len(texts), _CHUNKS):
         source = f"{block:04}/{first // _CHUNKS:03}.md"

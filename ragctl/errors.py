@@ -2,9 +2,11 @@
 
 RagctlError                 1
 ├── UsageError              2   usage or configuration
+│   └── OptionError         2   a search or evaluation option is wrong
 ├── DocumentError           3   one document cannot be read; the rest goes on
 ├── BackendError            4   embedding backend: auth, credit, down, rubbish
 ├── StoreError              5   vector store
+│   └── UnreadableCollection    settings damaged or of another format
 ├── IdentityMismatch        6   vectors of two identities would meet
 ├── PruneRefused            7   a prune too large, or a root missing or empty
 ├── BudgetReached           8   budget spent; the next run goes on
@@ -26,6 +28,18 @@ class UsageError(RagctlError):
     exit_code = 2
 
 
+class OptionError(UsageError):
+    """An option is wrong. `option`: its name in the library; the command shows its flag."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(option, problem)
+        self.option = option
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.option}: {self.problem}"
+
+
 class DocumentError(RagctlError):
     """Some documents failed; the rest is indexed."""
 
@@ -42,6 +56,10 @@ class StoreError(RagctlError):
     """The vector store failed."""
 
     exit_code = 5
+
+
+class UnreadableCollection(StoreError):
+    """The settings of a collection are damaged or of another format."""
 
 
 class IdentityMismatch(RagctlError):

@@ -1,7 +1,7 @@
 """The values that travel between rooms: frozen, without behaviour of their own."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias
 
 Kind = Literal["markdown", "text", "code"]
@@ -100,6 +100,30 @@ class Hit:
     chunks: int = 1  # of the document
     version: str = ""
     id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Everything that decides whether two vectors may be compared. The backend does not.
+
+    `document` and `query`: the task or prompt sent with the texts of each side, None for
+    none. `normalized`: whether the model's vectors have unit length. `element`: the number
+    type of a vector's components.
+    """
+
+    model: str
+    revision: str | None = None
+    dimension: int
+    document: str | None = None
+    query: str | None = None
+    normalized: bool = True
+    distance: str = "cosine"
+    late_chunking: bool = False
+    element: str = "float32"
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the identity as a JSON object."""
+        return asdict(self)
 
 
 def ignore(line: str) -> None:

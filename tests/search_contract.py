@@ -20,7 +20,7 @@ from ragctl.collection.conditions import (
 from ragctl.collection.payload import Point, SparseVector
 from ragctl.errors import UsageError
 from ragctl.stores.base import Batch, Collection, Fusion, Query, Rescore, Store
-from tests.store_contract import DIM, SETTINGS, axis, ident, point
+from tests.store_contract import DIM, SETTINGS, any_payload, axis, ident, point
 
 FIELDS = {"year": "integer", "score": "float", "day": "datetime", "lang": "keyword"}
 
@@ -62,8 +62,10 @@ def equals(store: Store) -> Iterator[Collection]:
     made = store.create("equals", SETTINGS)
     order = np.random.default_rng(3).permutation(np.arange(2, 42)).tolist()
     sparse = SparseVector([5], [1.0])
-    made.apply(Batch(upserts=[Point(ident(n), {"n": n}, axis(0, tilt=0.5), sparse) for n in order]))
-    best = Point(ident(99), {"n": 99}, axis(0), SparseVector([5], [2.0]))
+    made.apply(
+        Batch(upserts=[Point(ident(n), any_payload(n=n), axis(0, tilt=0.5), sparse) for n in order])
+    )
+    best = Point(ident(99), any_payload(n=99), axis(0), SparseVector([5], [2.0]))
     made.apply(Batch(upserts=[best]))
     made.finish()
     yield made
@@ -89,36 +91,34 @@ class SearchContract:
     """Subclass with a `store` fixture."""
 
     def test_numbers_lie_in_ranges(self, typed: Collection) -> None:
-        assert numbers(typed, Between("meta.year", least=2024)) == [2, 3]
-        assert numbers(typed, Between("meta.year", above=2020, below=2025)) == [2]
-        assert numbers(typed, Between("meta.year", most=2020)) == [1, 3]
-        assert numbers(typed, Between("meta.score", least=0.5, most=0.5)) == [3]
-        assert numbers(typed, Between("meta.score", above=0.5)) == [6]
-        assert numbers(typed, Between("meta.day", least=0)) == []
+        assert numbers(typed, Between("meta.year", gte=2024)) == [2, 3]
+        assert numbers(typed, Between("meta.year", gt=2020, lt=2025)) == [2]
+        assert numbers(typed, Between("meta.year", lte=2020)) == [1, 3]
+        assert numbers(typed, Between("meta.score", gte=0.5, lte=0.5)) == [3]
+        assert numbers(typed, Between("meta.score", gt=0.5)) == [6]
+        assert numbers(typed, Between("meta.day", gte=0)) == []
 
     def test_times_lie_in_ranges(self, typed: Collection) -> None:
-        assert numbers(typed, Between("meta.day", least="2024-01-31")) == [1, 2, 4]
-        assert numbers(typed, Between("meta.day", above="2024-01-31")) == [2, 4]
-        assert numbers(typed, Between("meta.day", below="2024-01-31T21:00:00Z")) == [1, 4]
-        assert numbers(typed, Between("meta.day", most="2024-01-31T23:00:00+03:00")) == [1, 4]
-        assert numbers(
-            typed, Between("meta.day", least="2024-01-31 22:30", below="2025-01-01")
-        ) == [2]
-        assert numbers(typed, Between("meta.year", least="1970-01-01")) == []
+        assert numbers(typed, Between("meta.day", gte="2024-01-31")) == [1, 2, 4]
+        assert numbers(typed, Between("meta.day", gt="2024-01-31")) == [2, 4]
+        assert numbers(typed, Between("meta.day", lt="2024-01-31T21:00:00Z")) == [1, 4]
+        assert numbers(typed, Between("meta.day", lte="2024-01-31T23:00:00+03:00")) == [1, 4]
+        assert numbers(typed, Between("meta.day", gte="2024-01-31 22:30", lt="2025-01-01")) == [2]
+        assert numbers(typed, Between("meta.year", gte="1970-01-01")) == []
 
     @pytest.mark.parametrize(
         "wrong",
         [
-            Between("meta.day", least="yesterday"),
-            Between("meta.day", least="2024-02-30"),
-            Between("meta.year", least=1, most="2024-01-01"),
-            Between("meta.year", least=float("nan")),
+            Between("meta.day", gte="yesterday"),
+            Between("meta.day", gte="2024-02-30"),
+            Between("meta.year", gte=1, lte="2024-01-01"),
+            Between("meta.year", gte=float("nan")),
             Between("meta.year"),
         ],
     )
     def test_ranges_that_are_none_are_refused(self, typed: Collection, wrong: Between) -> None:
         for where in ((wrong,), (NoneOf((AnyOf((wrong,)),)),)):
-            with pytest.raises(UsageError, match=r"meta\.year|no date or time"):
+            with pytest.raises(UsageError, match=r"meta\.year|not a date or time"):
                 typed.count(where)
 
     def test_prefixes_know_case_and_take_nothing_for_a_pattern(self, typed: Collection) -> None:
@@ -137,7 +137,7 @@ class SearchContract:
         assert numbers(typed, NoneOf((Has("meta.score"),))) == [1, 2, 4, 5]
 
     def test_conditions_are_put_together(self, typed: Collection) -> None:
-        new, old = Between("meta.year", least=2024), Match("meta.year", (2020,))
+        new, old = Between("meta.year", gte=2024), Match("meta.year", (2020,))
         assert numbers(typed, AnyOf((new, old))) == [1, 2, 3]
         assert numbers(typed, AnyOf(()), AllOf(())) == []
         assert numbers(typed, AllOf(()), NoneOf(())) == [1, 2, 3, 4, 5, 6]
@@ -149,7 +149,7 @@ class SearchContract:
         assert numbers(typed, Match("size", (7,))) == [1, 3]
 
     def test_every_search_keeps_to_conditions(self, typed: Collection) -> None:
-        where = (AnyOf((Prefix("source", "docs/"), Between("meta.score", least=2))),)
+        where = (AnyOf((Prefix("source", "docs/"), Between("meta.score", gte=2))),)
         query = Query(9, axis(2, tilt=0.5), SparseVector([1_000_000], [1.0]), where)
         for asked in (
             query,
@@ -168,17 +168,17 @@ class SearchContract:
             typed.declare(wanted)
             assert typed.settings.fields == {**before, **wanted}
         typed.declare({})
-        typed.note({"seen": True})
+        typed.note({"evaluation": True})
         again = store.open("typed")
         assert again is not None
         assert again.settings == replace(
-            SETTINGS, fields={**before, **wanted}, notes={"seen": True}
+            SETTINGS, fields={**before, **wanted}, notes={"evaluation": True}
         )
-        assert numbers(again, Between("meta.year", least=2024)) == [2, 3]
-        assert numbers(again, Between("meta.day", above="2024-01-31")) == [2, 4]
+        assert numbers(again, Between("meta.year", gte=2024)) == [2, 3]
+        assert numbers(again, Between("meta.day", gt="2024-01-31")) == [2, 4]
         again.apply(Batch(upserts=[point(7, meta={"new": {"flag": True}, "year": 2024.5})]))
         assert numbers(again, Match("meta.new.flag", (True,))) == [7]
-        assert numbers(again, Between("meta.year", above=2024, below=2025)) == [7]
+        assert numbers(again, Between("meta.year", gt=2024, lt=2025)) == [7]
         again.close()
 
     @pytest.mark.parametrize("kind", ["rrf", "dbsf"])
@@ -218,8 +218,10 @@ class SearchContract:
         sparse = SparseVector([5], [1.0])
         made.apply(
             Batch(
-                upserts=[Point(ident(n), {"n": n}, axis(0, tilt=t), sparse) for n, t in tilts]
-                + [Point(ident(9), {"n": 9}, None, SparseVector([5], [0.5]))]
+                upserts=[
+                    Point(ident(n), any_payload(n=n), axis(0, tilt=t), sparse) for n, t in tilts
+                ]
+                + [Point(ident(9), any_payload(n=9), None, SparseVector([5], [0.5]))]
             )
         )
         assert ids(made, Query(3, dense=axis(0))) == [1, 2, 3]

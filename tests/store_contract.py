@@ -6,25 +6,33 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from ragctl.catalog import BackendConfig
 from ragctl.collection.conditions import Match
+from ragctl.collection.notes import Notes
+from ragctl.collection.origin import Origin
 from ragctl.collection.payload import Payload, Point, SparseVector
 from ragctl.collection.settings import Settings
 from ragctl.errors import Locked, StoreError, UsageError
-from ragctl.records import Json
+from ragctl.lexical.bm25 import Bm25Config
+from ragctl.records import Identity
 from ragctl.stores.base import Batch, Collection, Fusion, Query, Store
 
 DIM = 8
 SETTINGS = Settings(
-    dim=DIM,
-    identity={"model": "builtin", "dimension": DIM, "document": {"prompt": "Dokument: "}},
-    sparse={"languages": ["ru", "zh"], "k": 1.2},
-    origin={"backend": "openai", "base_url": "http://127.0.0.1:1/v1"},
+    identity=Identity(model="builtin", dimension=DIM, document="Dokument: "),
+    sparse=Bm25Config(languages=("ru", "zh"), k=1.1),
+    origin=Origin(backends=(BackendConfig("openai", "http://127.0.0.1:1/v1"),), chunk_size=512),
 )
+
+
+def sized(settings: Settings, dim: int) -> Settings:
+    """The settings with another dimension."""
+    return replace(settings, identity=replace(settings.identity, dimension=dim))
 
 
 def ident(number: int) -> str:
@@ -39,8 +47,13 @@ def axis(number: int, *, tilt: float = 0.0) -> np.ndarray:
     return vector
 
 
+def any_payload(**values: object) -> Payload:
+    """A payload with other keys than ragctl's own: a store keeps every key."""
+    return cast(Payload, values)
+
+
 def point(number: int, **payload: object) -> Point:
-    body: Payload = {"source": f"d{number}", "text": f"text {number}", **payload}  # type: ignore[dict-item]
+    body = any_payload(**{"source": f"d{number}", "text": f"text {number}", **payload})
     return Point(ident(number), body, axis(number), SparseVector([number, 1_000_000], [1.5, 1.0]))
 
 
@@ -72,11 +85,13 @@ class StoreContract:
 
     def test_notes_are_kept_beside_the_settings(self, store: Store, collection: Collection) -> None:
         collection.apply(Batch(upserts=[point(1)]))
-        collection.note({"billed": {"jina": {"tokens": 5}}, "list": [1, 2]})
-        collection.note({"list": [3], "other": None})
+        collection.note(
+            {"billed": {"jina": 5}, "spent": {"2026-01-31": {"tokens": 1, "cost": 0.5}}}
+        )
+        collection.note({"spent": {}, "evaluation": True})
         again = store.open("docs")
         assert again is not None
-        notes: dict[str, Json] = {"billed": {"jina": {"tokens": 5}}, "list": [3], "other": None}
+        notes: Notes = {"billed": {"jina": 5}, "spent": {}, "evaluation": True}
         assert again.settings == replace(SETTINGS, notes=notes)
         assert collection.settings == again.settings
         assert [p.id for p in again.scroll()] == [ident(1)]
@@ -151,7 +166,7 @@ class StoreContract:
             names = list(parts)[:count]
             collection.apply(Batch(**{name: parts[name] for name in names}))
             (read,) = collection.retrieve([ident(1)])
-            assert read.payload["step"] == names[-1]
+            assert cast(Any, read.payload)["step"] == names[-1]
         collection.apply(Batch(**parts, deletes=[ident(1)]))
         assert collection.count() == 0
 
@@ -193,7 +208,7 @@ class StoreContract:
         some = list(collection.scroll((Match("source", ("d7", "d2400", "none")),), vectors=True))
         assert {p.payload["source"] for p in some} == {"d7", "d2400"}
         assert all(p.dense is not None for p in some)
-        (bare,) = collection.scroll((Match("source", ("d7",)),), fields=["source", "absent"])
+        (bare,) = collection.scroll((Match("source", ("d7",)),), fields=["source", "title"])
         assert bare.payload == {"source": "d7"}
 
     def test_facet_counts_exactly(self, collection: Collection) -> None:

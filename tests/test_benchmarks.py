@@ -16,7 +16,7 @@ from benchmarks.embedding_server import DIM, MODEL, Running, running, table
 from benchmarks.measure import Sample, Side, Wrong, interleave, process, ratio, spread
 from benchmarks.sides import Ideal, Ragctl
 from benchmarks.table import Section, write
-from ragctl.collection.points import text_hash
+from ragctl.collection.text import text_hash
 
 
 def test_a_spread_is_the_median_and_the_range() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ragctl.catalog import BackendConfig
-from ragctl.collection.points import text_hash
+from ragctl.collection.text import text_hash
 from ragctl.errors import BackendError, BudgetReached, UsageError
 from ragctl.index.report import Report
 from ragctl.pipeline import Budget, Embedding

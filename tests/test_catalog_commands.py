@@ -123,21 +123,19 @@ def test_models_of_one_backend(ragctl: Command) -> None:
 
 
 def test_one_model_in_full(ragctl: Command) -> None:
-    """Prompts stand between quotes: a space at the end is to be seen, and counts."""
+    """Prompts are printed in quotes, so that a space at the end shows: it matters."""
     shown = ragctl("models", "jina-embeddings-v4").splitlines()
     assert "dimensions    2048 (1 to 2048; trained at 128, 256, 512, 1024, 2048)" in shown
     assert "context       32,768 tokens" in shown
     assert (
         'document      task retrieval.passage, prompt "Passage: ", '
-        "in its library task=retrieval prompt_name=passage"
+        "library arguments task=retrieval prompt_name=passage"
     ) in shown
     assert shown[shown.index("task          code") + 2].startswith(
         '  query       task code.query, prompt "Query: "'
     )
-    assert any(line.endswith("but for customers of jina") for line in shown)
-    assert (
-        "backend       jina (used when none is named): jina-embeddings-v4, context 8,192" in shown
-    )
+    assert any(line.endswith("except by customers of jina") for line in shown)
+    assert "backend       jina (default): jina-embeddings-v4, context 8,192" in shown
     query = next(
         line for line in ragctl("models", "qwen3-embedding-8b").splitlines() if "Ins" in line
     )
@@ -147,12 +145,12 @@ def test_one_model_in_full(ragctl: Command) -> None:
 def test_one_backend_in_full(ragctl: Command) -> None:
     shown = ragctl("backends", "voyage").splitlines()
     assert "key           VOYAGE_API_KEY" in shown
-    assert "a request     256 texts, 120,000 tokens" in shown
-    assert "a minute      2,000 requests, 3,000,000 tokens" in shown
+    assert "per request   256 texts, 120,000 tokens" in shown
+    assert "per minute    2,000 requests, 3,000,000 tokens" in shown
     assert "model         voyage-3-large: voyage-3-large, $0.18 per million tokens" in shown
     assert "model         voyage-4: voyage-4" in shown
     shown = ragctl("backends", "jina").splitlines()
-    assert "free          10,000,000 tokens of a new account" in shown
+    assert "free          10,000,000 tokens for a new account" in shown
     assert "model         jina-clip-v2: jina-clip-v2, vectors cut here" in shown
 
 
@@ -179,7 +177,7 @@ def test_json_has_every_key(ragctl: Command) -> None:
 def test_json_tells_what_the_toml_says(ragctl: Command) -> None:
     """Each key of a row, by its name there."""
     (model,) = ragctl.json("models", "bge-m3")["models"]
-    assert set(model) == {*model_table._KEYS, "model", "backends"}
+    assert set(model) == {*model_table.MODEL_KEYS, "model", "backends"}
     (backend,) = ragctl.json("backends", "tei")["backends"]
     assert set(backend) == {*backend_table.BACKEND_KEYS, "backend"} - {"price"}
     assert set(backend["models"]["bge-m3"]) == set(backend_table.SERVED_MODEL_KEYS)

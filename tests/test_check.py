@@ -24,7 +24,7 @@ from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.errors import UsageError
 from ragctl.index.embedder import add_canary, connect_for, new_settings
 from ragctl.pipeline import Embedding, Pipeline, Source
-from ragctl.stores import open_store
+from ragctl.stores import is_server, open_store
 from tests.servers import faults
 from tests.servers.faults import Fault
 from tests.servers.host import Job, Text
@@ -168,7 +168,7 @@ def test_a_collection_is_compared_with_and_fills_in_what_is_left_out(
     assert good["jina canary"].startswith("the same vectors as the collection: cosine 1.0000")
     (backend,) = checked.backends
     assert backend.agreement == pytest.approx((1, 1), abs=1e-3)
-    if "://" in place:
+    if is_server(place):
         assert ": Qdrant 1.17, 1 collection, " in good["store store"]
         assert checked.store.version == "1.17"
 

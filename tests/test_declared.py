@@ -18,7 +18,7 @@ def test_fields_are_declared_by_runs_that_embed_nothing(world: World) -> None:
     assert world.embedded() == []
     with closing(world.open()) as collection:
         assert collection.settings.fields == {"year": "float", "day": "datetime"}
-        assert collection.count((Between("meta.year", least=2024),)) == 1
+        assert collection.count((Between("meta.year", gte=2024),)) == 1
         assert collection.count((Prefix("source", "a"),)) == 1
 
 

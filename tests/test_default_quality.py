@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ragctl.collection.points import embedded_text
+from ragctl.collection.text import embedded_text
 from ragctl.embedding.catalogs import package_catalog
 from ragctl.evaluate.judging import Judged, judged
 from ragctl.evaluate.measures import NDCG, mean, measure
@@ -29,7 +29,7 @@ from ragctl.index.run import Run
 from ragctl.lexical.builtin import embed
 from ragctl.lexical.languages import collection_languages
 from ragctl.pipeline import Pipeline, Source
-from ragctl.search import embedder_of
+from ragctl.search.query import embedder_of
 from ragctl.stores import open_store
 
 ROOT = Path(__file__).parents[1]
@@ -94,8 +94,7 @@ def passages(store: str, questions: Questions) -> Passages:
     ):
         points = sorted(collection.scroll(), key=lambda point: point.id)
         texts = [
-            embedded_text(str(point.payload["text"]), cast(list[str], point.payload["heading"]))
-            for point in points
+            embedded_text(str(point.payload["text"]), point.payload["heading"]) for point in points
         ]
         return Passages([point.id for point in points], texts, judged(collection, questions))
 

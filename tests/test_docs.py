@@ -29,8 +29,9 @@ from ragctl.cli.main import app
 from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.embedding.wire_registry import WIRES
 from ragctl.errors import UsageError
+from ragctl.loaders.registry import FORMATS
 from ragctl.pipeline import Pipeline, read_pipeline
-from ragctl.pipeline.keys import every
+from ragctl.pipeline.pipeline import by_path
 from ragctl.rerank.wire_registry import RERANK_WIRES
 
 ROOT = Path(__file__).parents[1]
@@ -109,7 +110,7 @@ def parsed(command: Command) -> dict[str, object]:
 
 def options(words: tuple[str, ...]) -> set[str]:
     """The options that a command has, its own and those of all."""
-    own = [table.command(word) for word in words if word in table.COMMANDS][:1]
+    own = [table.load_command(word) for word in words if word in table.COMMANDS][:1]
     params = [*group().params, *(param for found in own for param in found.params)]
     names = {name for param in params for name in (*param.opts, *param.secondary_opts)}
     return names | {"--help", "-h"}
@@ -226,12 +227,19 @@ def test_every_backend_has_a_page() -> None:
     assert package_catalog().backends.keys() - named == set()
 
 
+def test_the_page_of_documents_lists_every_suffix() -> None:
+    page = (ROOT / "docs" / "documents.md").read_text(encoding="utf-8")
+    table = page.split("## Formats")[1].split("\n\n")[1]
+    listed = re.findall(r"`(\.\w+)`", table)
+    assert sorted(listed) == sorted(suffix for each in FORMATS for suffix in each.suffixes)
+
+
 def test_every_key_of_a_pipeline_file_is_documented() -> None:
     said = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
     named = set(re.findall(r"[\w.]+", " ".join(re.findall(r"`([^`\n]+)`", said))))
     keys = {
-        *(key.name for _, key in every()),
-        *model_table._KEYS,
+        *(key.name for _, key in by_path().items()),
+        *model_table.MODEL_KEYS,
         *backend_table.BACKEND_KEYS,
         *backend_table.SERVED_MODEL_KEYS,
         *WIRES.names,
@@ -261,7 +269,9 @@ def test_the_page_of_pipelines_states_the_real_defaults(tmp_path: Path) -> None:
     file.write_text(SOURCES, encoding="utf-8")
     least = read_pipeline(file, {"RAGCTL_HOME": str(tmp_path)})
     assert least == Pipeline(sources=least.sources, store=str(tmp_path))
-    stated = [(key.name, key.shown) for _, key in every() if key.default is not None]
+    stated = [
+        (key.name, key.shown_default) for _, key in by_path().items() if key.default is not None
+    ]
     assert len(stated) >= 11
     for key, value in (
         *((name, f'"?{shown}"?') for name, shown in stated),

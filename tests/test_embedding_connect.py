@@ -92,7 +92,7 @@ def test_an_address_may_end_in_any_way(ending: str) -> None:
 
 def test_the_builtin_model_needs_nothing() -> None:
     with reached("builtin", 64, environ={}) as embedder:
-        assert embedder.identity == {
+        assert embedder.identity.to_json() == {
             "model": "builtin",
             "revision": VERSION,
             "dimension": 64,

@@ -56,7 +56,7 @@ def test_a_host_that_would_cut_is_not_sent_what_is_too_long() -> None:
         tokens = chunking.count(LONG)
         assert str(found[1]) == (
             f"about {tokens:,} tokens may be more than the 512 that {E5} takes, and infinity would "
-            "cut the text without a word; use a smaller --chunk-size, or --truncate"
+            "truncate the text without a message; use a smaller --chunk-size, or --truncate"
         )
         assert not any(isinstance(found[n], DocumentError) for n in (0, 2))
         with pytest.raises(UsageError, match=r"the query: about [\d,]+ tokens may be more than"):

@@ -89,7 +89,7 @@ def check_vectors(embedder: Embedder, model: str, dim: int) -> None:
             whole = layer_normed(whole)
         np.testing.assert_allclose(found, whole[:dim] / np.linalg.norm(whole[:dim]), atol=1e-6)
     assert documents.dtype == np.float32
-    assert embedder.identity["dimension"] == dim
+    assert embedder.identity.dimension == dim
 
 
 @pytest.mark.parametrize(("backend", "model", "dim"), rows("jina"))
@@ -191,7 +191,7 @@ def test_another_task_of_a_jina_model(model: str, task: str, sides: tuple[str, s
         embedder.documents(["one"])
         embedder.query("two")
     assert [body["task"] for body in bodies(server)] == list(sides)
-    assert (embedder.identity["document"], embedder.identity["query"]) == sides
+    assert (embedder.identity.document, embedder.identity.query) == sides
 
 
 def test_another_task_by_its_prompts() -> None:
@@ -233,7 +233,7 @@ def test_one_vector_space_through_every_backend() -> None:
         connected(through_vllm, model, "vllm", 256) as vllm,
     ):
         assert jina.identity == vllm.identity
-        assert jina.identity == {
+        assert jina.identity.to_json() == {
             "model": model,
             "revision": None,
             "dimension": 256,

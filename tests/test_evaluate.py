@@ -23,7 +23,7 @@ from ragctl.evaluate.setting import Setting
 from ragctl.evaluate.sweep import Evaluation, evaluate
 from ragctl.lexical.builtin import embed
 from ragctl.pipeline import Embedding
-from ragctl.search import embedder_of
+from ragctl.search.query import embedder_of
 from ragctl.stores import open_store
 from ragctl.stores.base import Collection, Store
 from tests.servers.jina import JinaServer

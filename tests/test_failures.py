@@ -11,6 +11,7 @@ from ragctl.index import failures
 from ragctl.index.failures import DAY_SECONDS, FailedFile
 from ragctl.index.report import Report
 from ragctl.pipeline import Parsing, Source
+from ragctl.records import Identity
 from tests.world import World, counts, paragraphs
 
 NOON = 1_800_000_000.0
@@ -184,7 +185,7 @@ def test_a_run_that_breaks_off_remembers(edge_world: World) -> None:
     ],
 )
 def test_fail_on(failed: int, fine: int, percent: float, beyond: bool) -> None:
-    report = Report("docs", {})
+    report = Report("docs", Identity(model="m", dimension=8))
     for n in range(failed):
         report.add_failure(f"{n}", "is bad")
     report.documents.unchanged = fine

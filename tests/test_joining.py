@@ -19,6 +19,8 @@ import pytest
 
 from ragctl.collection.payload import Point, SparseVector
 from ragctl.collection.settings import Settings
+from ragctl.lexical.bm25 import Bm25Config
+from ragctl.records import Identity
 from ragctl.stores import segments as room
 from ragctl.stores.base import Batch, Query
 from ragctl.stores.edge import EdgeCollection, EdgeStore
@@ -26,7 +28,7 @@ from ragctl.stores.edge import EdgeCollection, EdgeStore
 DIM = 64
 BATCH = 60
 SEAL = 1 << 18  # bytes, less than a batch: each is sealed by itself
-SETTINGS = Settings(dim=DIM, identity={"model": "builtin"}, sparse={"languages": ["en"]})
+SETTINGS = Settings(Identity(model="builtin", dimension=DIM), Bm25Config(languages=("en",)))
 MANY = 14
 KILLS = 5
 
@@ -108,7 +110,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_end_of_an_ingest_leaves_few_and_searches_find_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "LOOSE", 1000)
+    monkeypatch.setattr(room, "MAX_SMALL_SEGMENTS", 1000)
     with closing(EdgeStore(tmp_path).create("docs", SETTINGS)) as collection:
         fill(collection, 0, MANY)
         before, hits = stored(collection), found(collection)
@@ -119,7 +121,7 @@ def test_the_end_of_an_ingest_leaves_few_and_searches_find_the_same(
             assert segments(collection) >= MANY, "the disk had no room to join them"
         sealing = kept(tmp_path)
         collection.finish()
-        assert segments(collection) <= joined(MANY) + room.LEFT
+        assert segments(collection) <= joined(MANY) + room.MAX_SMALL_SEGMENTS_AT_END
         assert stored(collection) == before
         assert found(collection) == hits
     assert kept(tmp_path) == sealing, "what is sealed later would be joined at once"
@@ -147,20 +149,20 @@ def test_what_cannot_be_joined_stays_and_is_not_tried_again(
     monkeypatch.setattr(room, "SEAL_BYTES", SEAL)
     with closing(opened(tmp_path)) as collection:
         collection.finish()
-        assert segments(collection) <= joined(MANY) + room.LEFT
+        assert segments(collection) <= joined(MANY) + room.MAX_SMALL_SEGMENTS_AT_END
         assert len(stored(collection)) == MANY * BATCH
 
 
 def test_segments_are_joined_while_an_ingest_is_running(tmp_path: Path) -> None:
     with closing(EdgeStore(tmp_path).create("docs", SETTINGS)) as collection:
         fill(collection, 0, MANY)
-        assert segments(collection) <= joined(MANY) + room.LOOSE < MANY
+        assert segments(collection) <= joined(MANY) + room.MAX_SMALL_SEGMENTS < MANY
 
 
 def test_a_kill_while_segments_are_joined_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "LOOSE", 1000)
+    monkeypatch.setattr(room, "MAX_SMALL_SEGMENTS", 1000)
     dice, length, ends = random.Random(7), 0.5, Counter[int]()
     EdgeStore(tmp_path).create("docs", SETTINGS).close()
     while ends[-signal.SIGKILL] < KILLS:
@@ -177,7 +179,7 @@ def test_a_kill_while_segments_are_joined_loses_nothing(
     with closing(opened(tmp_path)) as collection:
         collection.finish()
         assert stored(collection) == before
-        assert segments(collection) <= joined(5 * ends.total()) + room.LEFT
+        assert segments(collection) <= joined(5 * ends.total()) + room.MAX_SMALL_SEGMENTS_AT_END
 
 
 def _finish(store: Path, after: float, length: float) -> tuple[int, float]:

@@ -36,7 +36,7 @@ def ask(*judgements: Judgement) -> Questions:
 def headings(collection: Collection, ids: object) -> set[str]:
     """The last headings of chunks."""
     points = collection.retrieve(list(ids))  # type: ignore[call-overload]
-    return {str(point.payload["heading"][-1]) for point in points}  # type: ignore[index]
+    return {str(point.payload["heading"][-1]) for point in points}
 
 
 def test_documents_by_source_and_records_by_their_id(collection: Collection) -> None:

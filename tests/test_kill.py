@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ragctl.collection.points import text_hash
+from ragctl.collection.text import text_hash
+from ragctl.stores import is_server
 from tests.servers import faults
 from tests.servers.qdrant import QdrantFacade
 from tests.world import DIM, NO_PARSER, World, counts, paragraphs
@@ -76,7 +77,7 @@ def test_killed_at_random_points_ends_as_if_never_killed(
         world.write(f"{'sub/' * (n % 3)}{n}.md", paragraphs(*names))
     with QdrantFacade() as facade:
         other = world.elsewhere(
-            facade.url if "://" in world.store else str(tmp_path / "uninterrupted")
+            facade.url if is_server(world.store) else str(tmp_path / "uninterrupted")
         )
         began = time.monotonic()
         subprocess.run(command(other), env={**os.environ, **world.environ}, check=True)

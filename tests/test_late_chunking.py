@@ -10,7 +10,9 @@ import pytest
 from ragctl.catalog import BackendConfig
 from ragctl.errors import IdentityMismatch, UsageError
 from ragctl.pipeline import Embedding
-from ragctl.search import embedder_of, search
+from ragctl.search.find import search
+from ragctl.search.options import SearchOptions
+from ragctl.search.query import embedder_of
 from tests.servers.host import CANARIES
 from tests.servers.vectors import vector
 from tests.world import DIM, World, counts, paragraphs
@@ -34,7 +36,7 @@ def test_a_document_goes_in_one_request_and_its_vectors_know_it(late: World) -> 
     late.write("a.md", paragraphs("one", "two", "three"))
     late.write("b.md", paragraphs("four", "five"))
     report = late.ingest()
-    assert report.identity["late_chunking"] is True
+    assert report.identity.late_chunking is True
     sent = inputs(late)
     assert sorted(len(texts) for texts in sent) == [2, 3]
     flags = [r.body.get("late_chunking") for r in late.server.requests]
@@ -123,7 +125,8 @@ def test_a_question_finds_its_chunk(late: World) -> None:
         closing(late.open()) as collection,
         embedder_of(collection, environ=late.environ) as embedder,
     ):
-        hits = search(collection, "pears", embedder=embedder, limit=1, mode="dense")
+        options = SearchOptions(limit=1, mode="dense")
+        hits = search(collection, "pears", embedder=embedder, options=options)
     assert "## pears" in hits[0].text
     assert "late_chunking" not in late.server.requests[-1].body
 

@@ -1,12 +1,13 @@
 """What a collection remembers of its backends, and how far that is believed."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from ragctl.catalog import BackendConfig
-from ragctl.collection import origin
-from ragctl.collection.settings import Settings
+from ragctl.collection.origin import fill_in_backends
 from ragctl.embedding import connect
 from ragctl.errors import StoreError, UsageError
 from ragctl.records import Json
@@ -19,35 +20,35 @@ WEIGHTS = BackendConfig("fastembed", weights="/models/e5")
 
 def test_what_a_run_leaves_out_is_the_collection_s() -> None:
     made = (THERE, HERE)
-    assert origin.merged((), made, remote=False) == made
-    assert origin.merged((BackendConfig("vllm"),), made, remote=False) == (HERE,)
-    assert origin.merged((BackendConfig(concurrency=2),), made, remote=False) == (
+    assert fill_in_backends((), made, remote=False) == made
+    assert fill_in_backends((BackendConfig("vllm"),), made, remote=False) == (HERE,)
+    assert fill_in_backends((BackendConfig(concurrency=2),), made, remote=False) == (
         BackendConfig("openai", "http://elsewhere.test/v1", concurrency=2),
     )
     other = BackendConfig("jina", "http://127.0.0.1:2/v1")
-    assert origin.merged((other,), made, remote=False) == (other,)
+    assert fill_in_backends((other,), made, remote=False) == (other,)
 
 
 def test_an_address_in_a_collection_on_a_server_gets_no_key() -> None:
-    (config,) = origin.merged((), (THERE,), remote=True)
+    (config,) = fill_in_backends((), (THERE,), remote=True)
     key = {"OPENAI_API_KEY": "secret"}
     with pytest.raises(
         UsageError, match=r"openai is at http://elsewhere\.test/v1; to send the key"
     ):
         connect("text-embedding-3-small", backends=(config,), environ=key)
-    (said,) = origin.merged(
+    (said,) = fill_in_backends(
         (BackendConfig(base_url="https://elsewhere.test/v1"),), (THERE,), remote=True
     )
     connect("text-embedding-3-small", backends=(said,), environ=key).close()
-    (near,) = origin.merged((), (HERE,), remote=True)
+    (near,) = fill_in_backends((), (HERE,), remote=True)
     connect("bge-m3", backends=(near,), environ={"VLLM_API_KEY": "secret"}).close()
 
 
 def test_a_folder_of_weights_in_a_collection_on_a_server_is_not_taken(tmp_path: Path) -> None:
     """It may hold code that the model's library would run."""
-    assert origin.merged((), (WEIGHTS,), remote=False) == (WEIGHTS,)
-    assert origin.merged((), (WEIGHTS,), remote=True) == (BackendConfig("fastembed"),)
-    assert origin.merged((BackendConfig("fastembed"),), (WEIGHTS,), remote=True) == (
+    assert fill_in_backends((), (WEIGHTS,), remote=False) == (WEIGHTS,)
+    assert fill_in_backends((), (WEIGHTS,), remote=True) == (BackendConfig("fastembed"),)
+    assert fill_in_backends((BackendConfig("fastembed"),), (WEIGHTS,), remote=True) == (
         BackendConfig("fastembed"),
     )
 
@@ -57,8 +58,8 @@ def test_canaries_that_cannot_be_read_are_a_named_failure(edge_world: World) -> 
     world.write("a.md", paragraphs("one"))
     world.ingest()
     collection = world.open()
-    settings = collection.settings
-    assert origin.canary(collection) is not None
+    origin, dim = collection.settings.origin, collection.settings.dim
+    assert origin.read_canary(dim) is not None
     broken: tuple[Json, ...] = (
         {"documents": ["AA=="], "query": "AAAA"},
         {"documents": []},
@@ -66,9 +67,9 @@ def test_canaries_that_cannot_be_read_are_a_named_failure(edge_world: World) -> 
         5,
     )
     for kept in broken:
-        collection.settings = Settings(
-            settings.dim, settings.identity, settings.sparse, {"canary": kept}
-        )
-        with pytest.raises(StoreError, match="docs: its canary vectors"):
-            origin.canary(collection)
+        broken_origin = replace(origin, canary=cast(Any, kept))
+        with pytest.raises(StoreError, match="the collection's canary vectors"):
+            broken_origin.read_canary(dim)
+    with pytest.raises(StoreError, match="canary vectors have"):
+        origin.read_canary(dim + 1)
     collection.close()

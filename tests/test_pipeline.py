@@ -18,7 +18,7 @@ from ragctl.pipeline import (
     from_flags,
     read_pipeline,
 )
-from ragctl.pipeline.keys import every, key_at
+from ragctl.pipeline.pipeline import by_path, key_at
 
 ROOT = Path(__file__).parents[1]
 HOME = {"RAGCTL_HOME": "/somewhere"}
@@ -161,7 +161,7 @@ def test_fields_and_quantization(tmp_path: Path) -> None:
         ('quantization = "turbo3"', r"p\.toml, line 1: quantization cannot be 'turbo3'.*turbo"),
         ("quantization = 8", "quantization must be"),
         ('fields = {year = "int"}', r"\[fields\]: year cannot be 'int'.*"),
-        ("fields = {year = 3}", r"\[fields\]: year must be a text"),
+        ("fields = {year = 3}", r"\[fields\]: year must be a string"),
         ('fields = {"a..b" = "bool"}', "must have letters, digits"),
         ('fields = {"a[]" = "bool"}', "must have letters, digits"),
         ("fields = 3", "fields must be"),
@@ -223,7 +223,7 @@ def test_flags_lie_over_a_file_and_are_named(tmp_path: Path) -> None:
 
 
 def test_each_flag_stands_for_one_key() -> None:
-    flags = [key.flag for path, key in every() if key.flag and "backends" not in path]
+    flags = [key.flag for path, key in by_path().items() if key.flag and "backends" not in path]
     assert len(set(flags)) == len(flags)
     assert key_at("chunking.size").flag == "--chunk-size"
 
@@ -242,7 +242,7 @@ S = "[[sources]]\npath = '.'\n"
     ("text", "message"),
     [
         ("", r"p\.toml: sources is missing"),
-        ("sources = []", "line 1: no documents named"),
+        ("sources = []", "line 1: no documents given"),
         ("sources = [5]", "line 1: sources 1 must be a table, not a whole number"),
         ("[embeding]\n" + S, "line 1: unknown key 'embeding'; did you mean embedding"),
         (
@@ -251,12 +251,12 @@ S = "[[sources]]\npath = '.'\n"
         ),
         (S + "[[sources]]", r"line 3, table \[sources 2\]: path is missing"),
         ("[[sources]]\npath = ''", "line 2.*path must not be empty"),
-        ('[[sources]]\npath = "a\\u0000b"', "line 2.*path holds a NUL"),
+        ('[[sources]]\npath = "a\\u0000b"', "line 2.*path contains a NUL"),
         ("[[sources]]\npath = '~nobody-here/x'", "line 2.*names a user"),
         ("[[sources]]\npath = 'a/*/../b'", r"line 2.*has a \.\. after a wildcard"),
         (S + "include = ['!']", r"line 3, table \[sources 1\]: Invalid git pattern"),
         (S + "encoding = 'latin-99'", "line 3.*encoding cannot be 'latin-99'"),
-        (S + "meta = { a = [1] }", r"line 3, table \[sources 1.meta\]: a must be a text"),
+        (S + "meta = { a = [1] }", r"line 3, table \[sources 1.meta\]: a must be a string"),
         (S + "[embedding]\ndimension = 'many'\n", "line 4.*dimension must be a whole"),
         (
             S + "[embedding]\nmodel = 'jina-v3'\n",
@@ -277,7 +277,7 @@ S = "[[sources]]\npath = '.'\n"
         ),
         (
             S + "[embedding]\nbackend = 'jina'\n[[embedding.backends]]\nbackend = 'jina'",
-            r"line 4.*backend stands beside \[\[embedding.backends\]\]",
+            r"line 4.*backend cannot be combined with \[\[embedding.backends\]\]",
         ),
         (
             S + "[[embedding.backends]]\nbackend = 'jina'\n[[embedding.backends]]\nprice = 1",
@@ -291,11 +291,11 @@ S = "[[sources]]\npath = '.'\n"
         (S + "[budget]\nmax_cost = 0\n", "line 4.*max_cost must be above 0, not 0"),
         (S + "[budget]\nmax_cost = inf\n", "line 4.*max_cost must be a number, not inf"),
         (S + "[report]\non_failure = 'ping.test'\n", "line 4.*on_failure must be an http"),
-        (S + "[meta]\nx = [1]\n", "line 4.*x must be a text, a number"),
-        (S + "[meta]\nx = 2020-01-01\n", "line 4.*x must be a text, a number"),
-        (S + "[meta]\nx = 99999999999999999999\n", "line 4.*x is a number too large"),
-        (S + f"[budget]\nmax_cost = {10**400}\n", "line 4.*max_cost is a number too large"),
-        (S + f"[budget]\nmax_tokens = {10**400}\n", "line 4.*max_tokens is a number too large"),
+        (S + "[meta]\nx = [1]\n", "line 4.*x must be a string, a number"),
+        (S + "[meta]\nx = 2020-01-01\n", "line 4.*x must be a string, a number"),
+        (S + "[meta]\nx = 99999999999999999999\n", "line 4.*x is too large"),
+        (S + f"[budget]\nmax_cost = {10**400}\n", "line 4.*max_cost is too large"),
+        (S + f"[budget]\nmax_tokens = {10**400}\n", "line 4.*max_tokens is too large"),
         (S + "[parsing]\ntimeout = -1\n", "line 4.*timeout must be above 0"),
         (S + "[parsing]\nworkers = true\n", "line 4.*workers must be a whole number, not true"),
         (

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragctl.collection.points import FileStat
 from ragctl.collection.state import State, Stored, by_file
 from ragctl.errors import PruneRefused
 from ragctl.index.plan import (
@@ -14,6 +13,7 @@ from ragctl.index.plan import (
     count_renames,
     make_plan,
 )
+from ragctl.index.prepared import FileStat
 
 ROOT = "/data/docs"
 

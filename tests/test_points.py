@@ -5,20 +5,12 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragctl.collection.points import (
-    FileStat,
-    PreparedChunk,
-    PreparedDocument,
-    digest,
-    embedded_text,
-    namespace,
-    payloads,
-    point_ids,
-    version,
-)
+from ragctl.collection.points import digest, namespace, point_ids, version
+from ragctl.collection.text import embedded_text
 from ragctl.index import prepare
 from ragctl.index.plan import WorkItem
 from ragctl.index.prepare import ProcessLimits
+from ragctl.index.prepared import FileStat, PreparedChunk, PreparedDocument, payloads
 
 SPACE = namespace("docs")
 HASHES = st.lists(st.sampled_from("abcdef"), max_size=30)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ragctl.embedding.catalogs import package_catalog
+from ragctl.lexical.languages import BM25_NAMES
 from tests.command import call
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +47,13 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_it_is_short() -> None:
     assert len(README.splitlines()) <= 200
+
+
+def test_what_it_counts() -> None:
+    known = package_catalog()
+    assert f"lists {len(known.models)} models" in README
+    assert f"the {len(known.backends)} backends" in README
+    assert f"for {len(BM25_NAMES)} languages" in README
 
 
 def test_the_recorded_session_is_what_the_commands_print() -> None:

@@ -11,10 +11,11 @@ import jsonschema
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ragctl.files import put
+from ragctl.files import replace_file
 from ragctl.index.report import Report
 from ragctl.notify import send
 from ragctl.pipeline import Reporting
+from ragctl.records import Identity
 from ragctl.reporting import RunOutcome, publish
 from ragctl.reporting.metrics import write_metrics
 from tests.servers.hooks import Hooks
@@ -23,7 +24,8 @@ from tests.world import World, paragraphs
 ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads((ROOT / "ragctl/reporting/report.schema.json").read_text(encoding="utf-8"))
 STARTED = 1_750_000_000.0
-GOOD = RunOutcome("docs", STARTED, 2.5, 0, None, Report("docs", {"model": "m", "dimension": 8}))
+IDENTITY = Identity(model="m", dimension=8)
+GOOD = RunOutcome("docs", STARTED, 2.5, 0, None, Report("docs", IDENTITY))
 LOCKED = RunOutcome("docs", STARTED + 60, 0.5, 9, "docs is being written by another run")
 SECRET = "s3cret-t0ken"
 
@@ -105,7 +107,7 @@ def test_the_docs_name_every_key_of_the_report() -> None:
 
 
 def test_a_report_with_hostile_names_is_valid(tmp_path: Path) -> None:
-    report = Report("docs", {"model": "m", "dimension": 8})
+    report = Report("docs", IDENTITY)
     report.add_failure("a\x1b[31m\udcff\n.txt", 'no "quotes"')
     document = valid_report(replace(GOOD, exit_code=3, report=report))
     assert document["failures"][0]["source"] == "a\x1b[31m?\n.txt"
@@ -119,7 +121,7 @@ def test_a_file_is_replaced_atomically_and_no_other_is_left(tmp_path: Path) -> N
     target.write_bytes(b"old")
     link.symlink_to(target)
     with target.open("rb") as reader:
-        put(link, b"new", 0o644)
+        replace_file(link, b"new", 0o644)
         assert reader.read() == b"old"  # an open reader keeps the whole old file
     assert target.read_bytes() == b"new"
     assert link.is_symlink()
@@ -133,7 +135,7 @@ def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
     circle.symlink_to(circle)
     for path in (pipe, tmp_path, circle, tmp_path / "none" / "x", Path("a\0b")):
         with pytest.raises(OSError):
-            put(path, b"x")
+            replace_file(path, b"x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["circle", "pipe"]
 
 
@@ -230,7 +232,7 @@ def test_success_and_failure_notify_each_its_own_url(tmp_path: Path) -> None:
 
 
 def test_a_webhook_gets_at_most_a_hundred_failures() -> None:
-    report = Report("docs", {"model": "m", "dimension": 8})
+    report = Report("docs", IDENTITY)
     for n in range(150):
         report.add_failure(f"{n}.txt", "no")
     with Hooks() as hooks:

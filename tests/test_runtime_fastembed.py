@@ -198,9 +198,9 @@ def test_ingest_and_search(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
         ({"output": "embedding"}, "cannot be loaded from .*'embedding' not found in the model"),
         (
             {"output": "last_hidden_state"},
-            r"told prompt 'Document: ' \(fastembed .*pooling",
+            r"called with prompt 'Document: ' \(fastembed .*pooling",
         ),
-        ({"file": "model.onnx"}, "has no model.onnx, which is read for jina-embeddings-v5"),
+        ({"file": "model.onnx"}, "has no model.onnx, which jina-embeddings-v5"),
     ],
     ids=["no such output", "token vectors, not pooled", "no such file"],
 )
@@ -272,7 +272,8 @@ def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch)
 def test_nothing_is_loaded_before_the_first_text() -> None:
     runtime_models.need("fastembed")
     code = (
-        "import sys; from ragctl.catalog import BackendConfig; from ragctl.embedding import connect; "
+        "import sys; from ragctl.catalog import BackendConfig; "
+        "from ragctl.embedding import connect; "
         "connect('multilingual-e5-large', backends=[BackendConfig('fastembed')], environ={}); "
         "print({'fastembed', 'onnxruntime'} & set(sys.modules))"
     )

@@ -19,7 +19,7 @@ from ragctl.collection.conditions import AllOf, AnyOf, Between, Has, Match, None
 from ragctl.collection.payload import Payload, Point, SparseVector, Vector
 from ragctl.embedding import connect
 from ragctl.index.run import Run
-from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
+from ragctl.lexical.bm25 import Bm25Encoder
 from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
 from ragctl.stores.base import Batch, Collection, Fusion, Query, Scored
 from ragctl.stores.edge import EdgeStore
@@ -48,16 +48,16 @@ FILTERS: dict[str, Where] = {
     "equal": (Match("lang", ("en",)),),
     "unequal": (NoneOf((Match("lang", ("en",)),)),),
     "in": (Match("meta.product", ("Aurin A12", "Terrin B10")),),
-    "number": (Between("meta.number", least=10, below=60),),
-    "own number": (Between("tokens", above=100),),
-    "day": (Between("meta.day", least="2024-03-01", most="2024-07-01T12:00:00+02:00"),),
+    "number": (Between("meta.number", gte=10, lt=60),),
+    "own number": (Between("tokens", gt=100),),
+    "day": (Between("meta.day", gte="2024-03-01", lte="2024-07-01T12:00:00+02:00"),),
     "prefix": (Prefix("source", "en/f"),),
     "prefix of a field": (Prefix("meta.product", "T"),),
     "has": (Has("page"),),
     "has not": (NoneOf((Has("meta.author"),)), Has("meta.product")),
     "or": (AnyOf((Prefix("source", "zh/"), Match("lang", ("ru", "de")), Has("meta.author"))),),
     "nested": (
-        AllOf((NoneOf((Prefix("source", "ru/"),)), Between("meta.number", most=80))),
+        AllOf((NoneOf((Prefix("source", "ru/"),)), Between("meta.number", lte=80))),
         AnyOf((Has("heading"), Match("meta.status", ("closed",)))),
     ),
     "nothing": (Match("source", ("nowhere",)),),
@@ -122,7 +122,7 @@ def points(embedded: Collection) -> list[Point]:
 @pytest.fixture(scope="module")
 def searches(embedded: Collection) -> list[Search]:
     embedder = connect("builtin", dim=DIM, environ={})
-    words = Bm25Encoder(Bm25Config.from_json(embedded.settings.sparse))
+    words = Bm25Encoder(embedded.settings.sparse)
     found = []
     for line in FILE.read_text(encoding="utf-8").splitlines():
         text = json.loads(line)["query"]

@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
-from ragctl.errors import UsageError
+from ragctl.collection.conditions import Match
+from ragctl.errors import OptionError, UsageError
 from ragctl.records import Hit
-from ragctl.search import SearchOptions, embedder_of, search, search_many
-from ragctl.search.group import grouped
+from ragctl.search.find import search, search_many
+from ragctl.search.group import group_by_document
+from ragctl.search.options import SearchOptions, declared_options
+from ragctl.search.query import embedder_of
+from ragctl.stores import is_server
 from tests.searching import searcher
 from tests.servers.rerank import VllmReranker
 from tests.world import World, paragraphs
@@ -109,7 +113,7 @@ def test_documents_with_their_best_chunks(filled: World) -> None:
         ranked = found.search("valve report pump fan coil", limit=100)
         hits = found.search("valve report pump fan coil", limit=3, group=2)
         second = found.search("valve report pump fan coil", limit=1, offset=1, group=2)
-    assert hits == grouped(ranked, 2, 0, 3)
+    assert hits == group_by_document(ranked, 2, 0, 3)
     assert len({hit.source for hit in hits}) == 3
     assert max(sum(hit.source == one.source for hit in hits) for one in hits) <= 2
     assert {hit.source for hit in second} == {list(dict.fromkeys(h.source for h in hits))[1]}
@@ -133,9 +137,9 @@ def ranked(*pairs: tuple[str, int]) -> list[Hit]:
 
 def test_grouping_keeps_the_order() -> None:
     hits = ranked(("a", 1), ("b", 5), ("a", 0), ("c", 2), ("a", 9), ("b", 4))
-    order = [(hit.source, hit.ordinal) for hit in grouped(hits, 2, 0, 2)]
+    order = [(hit.source, hit.ordinal) for hit in group_by_document(hits, 2, 0, 2)]
     assert order == [("a", 1), ("a", 0), ("b", 5), ("b", 4)]
-    assert [hit.source for hit in grouped(hits, 1, 1, 5)] == ["b", "c"]
+    assert [hit.source for hit in group_by_document(hits, 1, 1, 5)] == ["b", "c"]
 
 
 def test_a_reranker_decides(filled: World) -> None:
@@ -162,53 +166,73 @@ def test_a_reranker_decides(filled: World) -> None:
 def test_many_questions_are_one_request(filled: World) -> None:
     with (
         closing(filled.open()) as collection,
-        embedder_of(collection, environ=filled.environ, remote="://" in filled.store) as embedder,
+        embedder_of(collection, environ=filled.environ, remote=is_server(filled.store)) as embedder,
     ):
         texts = ["valve report one", "?!", "pump", "coil"]
         alone = [search(collection, text, embedder=embedder) for text in (texts[0], *texts[2:])]
         filled.forget()
-        outcomes = list(search_many(collection, texts, embedder=embedder, at_once=3))
+        outcomes = list(search_many(collection, texts, embedder=embedder, parallel=3))
         assert len(filled.server.requests) == 1
         assert [t.side for t in filled.server.texts] == ["query"] * 3
         assert isinstance(outcomes[1], UsageError)
         assert [outcomes[0], *outcomes[2:]] == alone
         assert list(search_many(collection, [], embedder=embedder)) == []
         only_words = SearchOptions(mode="sparse")
-        sparse = list(search_many(collection, texts, embedder=None, ask=only_words, batch=2))
+        sparse = list(search_many(collection, texts, embedder=None, options=only_words, batch=2))
         assert isinstance(sparse[0], list)
         assert len(filled.server.requests) == 1
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
-        ({"limit": 0}, "limit 0"),
-        ({"limit": 10_001}, "limit"),
-        ({"offset": -1}, "offset"),
-        ({"mode": "magic"}, "hybrid, dense, sparse"),
-        ({"fusion": "sum"}, "rrf, dbsf"),
-        ({"expand": "book"}, "section, page, document"),
-        ({"k": 0}, "k 0"),
-        ({"fusion": "dbsf", "k": 3}, "belong to the fusion rrf"),
-        ({"fusion": "dbsf", "mode": "dense"}, "hybrid mode"),
-        ({"mode": "dense", "dense_weight": 2.0}, "belong to the fusion rrf"),
-        ({"dense_weight": 0.0}, "above 0"),
-        ({"sparse_weight": float("nan")}, "above 0"),
-        ({"min_score": 0.5}, "a fused score tells"),
-        ({"diversity": 1.5}, "from 0 to 1"),
+        ({"limit": 0}, "limit: 0 is not a whole number from 1 to 10,000"),
+        ({"limit": 10_001}, "limit: 10001 is not"),
+        ({"offset": -1}, "offset: -1 is not"),
+        ({"mode": "magic"}, "mode: 'magic' is not one of hybrid, dense, sparse"),
+        ({"fusion": "sum"}, "not one of rrf, dbsf"),
+        ({"expand": "book"}, "not one of section, page, document"),
+        ({"k": 0}, "k: 0 is not a whole number"),
+        ({"fusion": "dbsf", "k": 3}, "k: has no effect with fusion dbsf"),
+        ({"fusion": "dbsf", "mode": "dense"}, "fusion: has no effect with mode dense"),
+        ({"mode": "dense", "dense_weight": 2.0}, "dense_weight: has no effect with mode dense"),
+        ({"dense_weight": 0.0}, "dense_weight: 0 is not a number from 0.001 to 1,000"),
+        ({"sparse_weight": float("nan")}, "sparse_weight: nan is not a number"),
+        ({"min_score": 0.5}, "min_score: has no effect with mode hybrid"),
+        ({"diversity": 1.5}, "diversity: 1.5 is not a number from 0 to 1"),
         ({"diversity": float("nan")}, "from 0 to 1"),
-        ({"mode": "sparse", "diversity": 0.5}, "compares vectors"),
-        ({"exact": True, "ef": 10}, "ef has no meaning"),
-        ({"group": 0}, "group 0"),
-        ({"context": -1}, "context -1"),
-        ({"oversampling": 0.9}, "oversampling 0.9: a number from 1"),
+        ({"mode": "sparse", "diversity": 0.5}, "diversity: has no effect with mode sparse"),
+        ({"exact": True, "ef": 10}, "ef: has no effect with exact"),
+        ({"group": 0}, "group: 0 is not"),
+        ({"context": -1}, "context: -1 is not"),
+        ({"context": 1, "expand": "page"}, "expand: cannot be combined with context"),
+        ({"oversampling": 0.9}, "oversampling: 0.9 is not a number from 1 to 100"),
         ({"oversampling": float("nan")}, "from 1 to 100"),
         ({"oversampling": 101.0}, "from 1 to 100"),
-        ({"rescore": False, "oversampling": 2.0}, "without rescore"),
-        ({"rescore": False, "mode": "sparse"}, "of vectors"),
-        ({"rescore": False, "exact": True}, "whole vectors"),
+        ({"rescore": False, "oversampling": 2.0}, "oversampling: has no effect without rescore"),
+        ({"rescore": False, "mode": "sparse"}, "rescore: has no effect with mode sparse"),
+        ({"rescore": False, "exact": True}, "rescore: has no effect with exact"),
+        ({"rerank_url": "http://gpu"}, "rerank_url: name the reranker too"),
+        ({"rerank": "tei", "limit": 5, "candidates": 4}, "4 is fewer than the 5 hits"),
+        ({"where": "team>"}, "where: 'team>', at its end: a value is missing"),
     ],
 )
-def test_what_cannot_be_asked(options: dict[str, object], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_invalid_options_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message) as caught:
         SearchOptions(**options)  # type: ignore[arg-type]
+    assert "--" not in str(caught.value)
+
+
+def test_every_option_is_described() -> None:
+    for declared in declared_options():
+        assert declared.spec.help.endswith("."), declared.name
+        assert "[" not in declared.spec.help, "typer reads it as markup"
+        assert declared.kind in (int, float, bool, str, tuple), declared.name
+        assert declared.spec.short or not declared.optional or declared.default is None
+
+
+def test_filters_are_parsed_and_options_are_hashable() -> None:
+    options = SearchOptions(where=["team=ops", Match("page", (3,))])
+    assert options.conditions == (Match("meta.team", ("ops",)), Match("page", (3,)))
+    assert options == SearchOptions(where=options.where)
+    assert len({options, SearchOptions()}) == 2

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from ragctl import chunking
 from ragctl.collection.conditions import AnyOf, Between, Match, Where
-from ragctl.collection.payload import Point
+from ragctl.collection.payload import Payload, Point
 from ragctl.errors import UsageError
 from ragctl.records import Document, Hit
 from ragctl.search import context
-from ragctl.search.ask import Expand
-from ragctl.search.context import _Passage, _Piece, _text
+from ragctl.search.context import _joined_text, _Passage, _Piece
+from ragctl.search.options import Expand
 from ragctl.stores.base import Collection
 from tests.searching import searcher
 from tests.world import World
@@ -122,7 +122,7 @@ def test_pages(world: World) -> None:
 def test_a_document_that_is_too_large_is_cut_around_the_hit(
     filled: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(context, "MOST", 2)
+    monkeypatch.setattr(context, "MAX_PASSAGE_CHUNKS", 2)
     with searcher(filled) as found:
         (hit,) = found.search("charlie", mode="sparse", limit=1, expand="document")
     assert hit.cut
@@ -134,7 +134,7 @@ def test_a_document_that_is_too_large_is_cut_around_the_hit(
 def test_no_more_is_read_than_a_search_may_hold(
     filled: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(context, "TOTAL", 3)
+    monkeypatch.setattr(context, "MAX_CHUNKS_READ", 3)
     with searcher(filled) as found:
         hits = found.search("bravo foxtrot", mode="sparse", limit=2, context=1)
     assert [len(hit.ordinals) for hit in hits] in ([3, 1], [2, 1])
@@ -147,7 +147,7 @@ def test_a_hit_whose_document_has_just_changed_stays_as_it_is(filled: World) -> 
         (hit,) = found.search("charlie", mode="sparse", limit=1)
         filled.write("book.md", book(*reversed(SECTIONS)))
         filled.ingest()
-        (same,) = context.widened(collection, [hit], 1, None)
+        (same,) = context.add_context(collection, [hit], 1, None)
     assert (same.text, same.start, same.end) == (hit.text, hit.start, hit.end)
     assert same.cut
 
@@ -161,7 +161,7 @@ def test_hits_side_by_side_in_a_document_that_changed_are_all_kept(
         assert abs(hits[0].ordinal - hits[1].ordinal) == 1
         filled.write("book.md", book(*reversed(SECTIONS)))
         filled.ingest()
-        same = context.widened(collection, hits, *options)
+        same = context.add_context(collection, hits, *options)
     assert [hit.text for hit in same] == [hit.text for hit in hits]
     assert all(hit.cut for hit in same)
 
@@ -171,10 +171,10 @@ def test_what_lies_beyond_the_budget_is_kept_and_cut(
 ) -> None:
     """A neighbour of a passage that could not be read is no part of it, and not lost."""
     with searcher(filled) as found, closing(filled.open()) as collection:
-        monkeypatch.setattr(context, "TOTAL", 3)
+        monkeypatch.setattr(context, "MAX_CHUNKS_READ", 3)
         first, second = found.search("alpha echo", mode="sparse", limit=2)
         near = replace(second, ordinal=first.ordinal + 2, text="kept", chunks=50)
-        wide, alone = context.widened(collection, [first, near], 1, None)
+        wide, alone = context.add_context(collection, [first, near], 1, None)
     assert not wide.cut
     assert wide.ordinals[-1] == near.ordinal - 1
     assert (alone.text, alone.cut) == ("kept", True)
@@ -194,39 +194,39 @@ class Chunks:
     def scroll(self, where: Where, **_: object) -> Iterator[Point]:
         for hit in self.hits:
             if hit.ordinal not in self._gone:
-                place = {"start": hit.start, "end": hit.end, "ordinal": hit.ordinal}
+                place: Payload = {"start": hit.start, "end": hit.end, "ordinal": hit.ordinal}
                 yield Point("", {"version": "v", "text": hit.text, "heading": [], **place})
 
-    def widened(self, numbers: Sequence[int], count: int) -> list[Hit]:
+    def add_context(self, numbers: Sequence[int], count: int) -> list[Hit]:
         mine: Collection = self  # type: ignore[assignment]
-        return context.widened(mine, [self.hits[number] for number in numbers], count, None)
+        return context.add_context(mine, [self.hits[number] for number in numbers], count, None)
 
 
 def test_a_neighbour_that_is_not_there_is_a_cut() -> None:
     """In the midst of an ingest some chunks have the old version and some the new."""
-    (hit,) = Chunks((0, 10), (10, 20), (20, 30), gone=[2]).widened([1], 1)
+    (hit,) = Chunks((0, 10), (10, 20), (20, 30), gone=[2]).add_context([1], 1)
     assert (hit.ordinals, hit.cut) == ((0, 1), True)
-    (hit,) = Chunks((0, 10), (10, 20), (20, 30)).widened([1], 1)
+    (hit,) = Chunks((0, 10), (10, 20), (20, 30)).add_context([1], 1)
     assert (hit.ordinals, hit.cut) == ((0, 1, 2), False)
 
 
 def test_no_passage_spans_a_desert_of_blanks() -> None:
     chunks = Chunks((0, 10), (10, 20), (5020, 5030), (5030, 5040))
-    one, other = chunks.widened([1, 2], 1)
+    one, other = chunks.add_context([1, 2], 1)
     assert (one.start, one.end, one.ordinals) == (0, 20, (0, 1))
     assert (other.start, other.end, other.ordinals) == (5020, 5040, (2, 3))
 
 
 def test_overlapping_contexts_of_many_hits_say_nothing_twice() -> None:
     chunks = Chunks(*((n * 8, n * 8 + 10) for n in range(12)))
-    joined, alone = chunks.widened([5, 2, 11, 7], 1)  # 11 and 7 are apart until none is between
+    joined, alone = chunks.add_context([5, 2, 11, 7], 1)  # 11 and 7 are apart until none is between
     assert (joined.ordinal, joined.ordinals) == (5, tuple(range(1, 9)))
     assert (joined.start, joined.end, joined.spans) == (8, 74, ((8, 74),))
     assert (alone.ordinal, alone.ordinals) == (11, (10, 11))
 
 
-def test_context_and_expand_are_two_ways(filled: World) -> None:
-    with searcher(filled) as found, pytest.raises(UsageError, match="use one of them"):
+def test_context_and_expand_exclude_each_other(filled: World) -> None:
+    with searcher(filled) as found, pytest.raises(UsageError, match="cannot be combined"):
         found.search("charlie", context=1, expand="section")
 
 
@@ -241,7 +241,7 @@ def test_requests_are_few(filled: World) -> None:
                 return collection.scroll(where, **options)  # type: ignore[arg-type]
 
         counting: Collection = Counting()  # type: ignore[assignment]
-        context.widened(counting, hits, 1, None)
+        context.add_context(counting, hits, 1, None)
     assert len({hit.source for hit in hits}) == 2
     assert len(asked) == 1
 
@@ -260,13 +260,13 @@ def test_neighbours_are_asked_for_as_ranges(filled: World) -> None:
         for at in (1000, 1100, 4990)
     ]
     listening: Collection = Listening()  # type: ignore[assignment]
-    context.widened(listening, far, 0, "document")
+    context.add_context(listening, far, 0, "document")
     ((version, ordinals),) = asked
     assert version == Match("version", ("v",))
     assert ordinals == AnyOf(
         (
-            Between("ordinal", least=1000 - 128, most=1100 + 128),
-            Between("ordinal", least=4990 - 128, most=4999),
+            Between("ordinal", gte=1000 - 128, lte=1100 + 128),
+            Between("ordinal", gte=4990 - 128, lte=4999),
         )
     )
 
@@ -282,7 +282,7 @@ def test_joined_chunks_are_the_text(text: str, sizes: tuple[int, int]) -> None:
     pieces = [_Piece(c.ordinal, c.start, c.end, c.text, None, ()) for c in chunks]
     for first in range(len(pieces)):
         for last in range(first, len(pieces)):
-            joined, spans = _text(pieces[first : last + 1])
+            joined, spans = _joined_text(pieces[first : last + 1])
             start = pieces[first].start
             assert start + len(joined) == pieces[last].end
             assert joined.split() == text[start : pieces[last].end].split()
@@ -295,7 +295,7 @@ def _passages(ranges: Sequence[tuple[int, int]]) -> list[_Passage]:
     pieces = {n: _Piece(n, n, n + 1, "x", None, ()) for n in range(40)}
     for first, last in ranges:
         hit = Hit("a", 1.0, "", 0, 0, None, (), first, {}, version="v")
-        context._add(found, _Passage(hit, pieces, first, last, False))
+        context._merge_into(found, _Passage(hit, pieces, first, last, False))
     return found
 
 

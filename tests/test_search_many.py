@@ -1,4 +1,4 @@
-"""Many questions: what is read, what is written, and that one bad line ends nothing."""
+"""Many questions: what is read, what is output_file, and that one bad line ends nothing."""
 
 import io
 import json
@@ -15,9 +15,16 @@ import pytest
 
 from ragctl.errors import BackendError
 from ragctl.records import Hit
-from ragctl.search import SearchOptions
+from ragctl.search.batch import (
+    Question,
+    answer_all,
+    hit_to_json,
+    output_file,
+    read_questions,
+    trec_lines,
+)
 from ragctl.search.library import Searcher
-from ragctl.search.many import Question, answer_all, hit_json, read_questions, trec_lines, written
+from ragctl.search.options import SearchOptions
 from tests.command import call
 from tests.searching import searcher
 from tests.servers import faults
@@ -45,15 +52,15 @@ def test_lines_are_json_or_text() -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (b'{"query": "a"', "line 2: it is not valid JSON"),
-        (b'{"query": 3}', "no text under"),
-        (b'{"question": "a"}', "no text under"),
-        (b'{"id": null, "query": "a"}', "its id is no text"),
-        (b'{"id": true, "query": "a"}', "its id is no text"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b'{"query": "a"', "line 2: not valid JSON"),
+        (b'{"query": 3}', "missing or not a text"),
+        (b'{"question": "a"}', "missing or not a text"),
+        (b'{"id": null, "query": "a"}', "is not a text or a number"),
+        (b'{"id": true, "query": "a"}', "is not a text or a number"),
+        (b"\xff\xfe", "not valid UTF-8"),
         (b"x" * (1 << 20) + b"yz", "longer than"),
         (b'{"a":' * 5000, "not valid JSON"),
-        (b'{"id": "1", "query": "again"}', "the id was there before"),
+        (b'{"id": "1", "query": "again"}', "its id was used before"),
     ],
 )
 def test_a_line_that_is_no_question(line: bytes, problem: str) -> None:
@@ -89,8 +96,8 @@ def test_answers_come_in_order_and_bad_questions_are_named(
         SearchOptions(limit=2),
         out=out,
         trec=trec,
-        failed=lambda name, reason: told.append((name, reason)),
-        done=done.append,
+        on_failure=lambda name, reason: told.append((name, reason)),
+        on_progress=done.append,
     )
     rows = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [row["id"] for row in rows] == [question.id for question in questions]
@@ -100,7 +107,7 @@ def test_answers_come_in_order_and_bad_questions_are_named(
         ("mute", "the question has no letters or digits; ask with words"),
     ]
     assert "error" in rows[70]
-    assert rows[1]["hits"] == [hit_json(hit) for hit in opened.search("pump", limit=2)]
+    assert rows[1]["hits"] == [hit_to_json(hit) for hit in opened.search("pump", limit=2)]
     assert sum(done) == 150
     assert len(world.server.requests) == len(done) + 1  # one a batch, and the last search
     ranks = [line.split(" ") for line in trec.getvalue().splitlines()]
@@ -160,18 +167,18 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     file.write_text("before")
 
     def fail() -> None:
-        with written(file) as out:
+        with output_file(file) as out:
             out.write("half")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
     assert file.read_text() == "before"
-    with written(file) as out:
+    with output_file(file) as out:
         out.write("all")
     assert file.read_text() == "all"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.jsonl"]
-    with written(Path("/dev/null")) as out:
+    with output_file(Path("/dev/null")) as out:
         out.write("gone")
     assert not Path("/dev/null").is_file()
 

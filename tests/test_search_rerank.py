@@ -13,8 +13,8 @@ from ragctl.pipeline import read_pipeline
 from ragctl.records import Hit
 from ragctl.rerank.reranker import Reranker, connect_reranker, rerank_hits
 from ragctl.rerank.wire_registry import rerankers
-from ragctl.search.ask import SearchOptions
 from ragctl.search.library import open_collection
+from ragctl.search.options import SearchOptions
 from tests.servers import faults
 from tests.servers.rerank import (
     SERVERS,

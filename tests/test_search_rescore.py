@@ -116,7 +116,9 @@ def test_whole_vectors_have_no_use_for_it(world: World, options: dict[str, objec
     world.ingest()
     with searcher(world) as found:
         world.forget()
-        with pytest.raises(UsageError, match="no quantized vectors: rescore and oversampling"):
+        with pytest.raises(
+            UsageError, match=r"(rescore|oversampling): the collection is not quantised"
+        ):
             found.search("pump", **options)  # type: ignore[arg-type]
         assert not world.server.requests
         assert isinstance(found.search("pump")[0], Hit)
@@ -129,6 +131,6 @@ def test_whole_vectors_have_no_use_for_the_flag(tmp_path: Path) -> None:
     for words in (("pump",), ("--queries", "-", "--out", "r.jsonl")):
         done = command(tmp_path, "search", *words, "--no-rescore", data=b"pump\n")
         assert done.returncode == 2
-        assert done.stderr.startswith("ragctl: the collection has no quantized vectors: ")
+        assert done.stderr.startswith("ragctl: --rescore: the collection is not quantised")
         assert done.stderr.count("\n") == 1
         assert not (tmp_path / "r.jsonl").exists()

@@ -21,7 +21,7 @@ from ragctl.collection.conditions import (
     Prefix,
 )
 from ragctl.errors import UsageError
-from ragctl.search.where import parse_where, undeclared
+from ragctl.search.where import parse_where, undeclared_fields
 
 Payload = dict[str, Any]
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -54,10 +54,10 @@ def same(value: Any, wanted: Any) -> bool:
 
 def within(value: Any, bounds: Between) -> bool:
     for bound, holds in (
-        (bounds.least, COMPARE[">="]),
-        (bounds.above, COMPARE[">"]),
-        (bounds.most, COMPARE["<="]),
-        (bounds.below, COMPARE["<"]),
+        (bounds.gte, COMPARE[">="]),
+        (bounds.gt, COMPARE[">"]),
+        (bounds.lte, COMPARE["<="]),
+        (bounds.lt, COMPARE["<"]),
     ):
         if bound is None:
             continue
@@ -217,9 +217,7 @@ def test_quotes_mean_the_text_alone() -> None:
 
 def test_broken_numbers_match_numbers_too() -> None:
     (found,) = parse_where("ratio=0.5")
-    assert found == AnyOf(
-        (Match("meta.ratio", ("0.5",)), Between("meta.ratio", least=0.5, most=0.5))
-    )
+    assert found == AnyOf((Match("meta.ratio", ("0.5",)), Between("meta.ratio", gte=0.5, lte=0.5)))
 
 
 @pytest.mark.parametrize(
@@ -233,9 +231,9 @@ def test_broken_numbers_match_numbers_too() -> None:
         ("(team=ops))", "character 11", "no parenthesis is open"),
         ("year in 2024", "character 9", "write in"),
         ("year in (1 2)", "character 12", "a comma or a closing"),
-        ("title>abc", "character 7", "no number and no date"),
-        ("x>1e999", "character 3", "no number"),
-        ("d<=9999-12-31", "character 4", "no date"),
+        ("title>abc", "character 7", "'abc' is not a number or a date, which > needs"),
+        ("x>1e999", "character 3", "not a number"),
+        ("d<=9999-12-31", "character 4", "not a number or a date"),
         ('t="abc', "character 3", "the quote does not end"),
         ("has(team", "at its end", "after has("),
         ("team=a b and year=2", "character 8", "in double quotes"),
@@ -260,5 +258,5 @@ def test_rubbish_is_refused_or_read(text: str) -> None:
 
 def test_fields_that_nobody_declared() -> None:
     where = parse_where(["team=ops", "year>=2024 or not has(meta.city)", "source^=en/"])
-    assert undeclared(where, {"year": "integer"}) == ["city", "team"]
-    assert undeclared(where, {"team": "keyword", "year": "integer", "city": "keyword"}) == []
+    assert undeclared_fields(where, {"year": "integer"}) == ["city", "team"]
+    assert undeclared_fields(where, {"team": "keyword", "year": "integer", "city": "keyword"}) == []

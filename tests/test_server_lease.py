@@ -255,8 +255,8 @@ def test_every_kind_of_write_asks(facade: QdrantFacade, host: Hosts, clock: list
         with other.lock("docs", waiting=lambda _: clock.__setitem__(0, 2 * LONG)):
             writes: list[Callable[[], object]] = [
                 lambda: docs.apply(Batch(upserts=[point(1)])),
-                lambda: docs.apply(Batch(merges=[((Match("source", ("d1",)),), {"a": 1})])),
-                lambda: docs.note({"billed": 1}),
+                lambda: docs.apply(Batch(merges=[((Match("source", ("d1",)),), {"ordinal": 1})])),
+                lambda: docs.note({"billed": {"jina": 1}}),
                 lambda: one.drop("docs"),
             ]
             for write in writes:
@@ -276,7 +276,7 @@ def test_each_try_of_a_request_asks(
         docs, first = opened(store), kept(facade)["lease"]
         facade.inject(Fault("cut-before", BATCH))
         monkeypatch.setattr(
-            "ragctl.stores.server_wire.time.sleep", lambda _: clock.__setitem__(0, LONG)
+            "ragctl.stores.server_connection.time.sleep", lambda _: clock.__setitem__(0, LONG)
         )
         docs.apply(Batch(upserts=[point(1)]))
         assert kept(facade)["lease"] != first
@@ -503,7 +503,7 @@ def test_the_lease_is_seen_by_no_read_and_touched_by_no_write(
         assert list(made.scroll()) == []
         assert made.retrieve([HIDDEN]) == []
         made.apply(Batch(upserts=[point(1)], merges=[((), {"size": 3})]))
-        made.note({"billed": 1})
+        made.note({"billed": {"jina": 1}})
         assert made.count() == made.count((Match("size", (3,)),)) == 1
         assert [p.id for p in made.scroll()] == [ident(1)]
         assert made.facet("source") == {"d1": 1}
@@ -557,7 +557,7 @@ def test_rubbish_in_place_of_a_lease_is_watched_like_one(
 
     def tell(line: str) -> None:
         told.append(line)
-        clock[0] = lease.SECONDS
+        clock[0] = lease.DEFAULT_LEASE_SECONDS
 
     with store.lock("docs", waiting=tell):
         assert not is_free(facade)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from ragctl.collection.conditions import Match
 from ragctl.collection.payload import Payload, Point, SparseVector
 from ragctl.stores.base import Batch
-from ragctl.stores.server_points import MAX_POINTS, filter_of, write_requests
-from tests.store_contract import ident
+from ragctl.stores.server_points import MAX_REQUEST_POINTS, filter_of, write_requests
+from tests.store_contract import any_payload, ident
 
-payloads: st.SearchStrategy[Payload] = st.fixed_dictionaries(
-    {"text": st.text(max_size=80), "n": st.integers(-(2**63), 2**63 - 1)}
+payloads: st.SearchStrategy[Payload] = st.builds(
+    any_payload, text=st.text(max_size=80), n=st.integers(-(2**63), 2**63 - 1)
 )
 
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -30,11 +30,11 @@ def batches(draw: st.DrawFn) -> Batch:
             weights = draw(st.lists(st.floats(0, 100), max_size=9))
             sparse = SparseVector([2**32 - 1 - n for n in range(len(weights))], weights)
             vector = np.array(values, dtype=np.float32)
-            found.append(Point(ident(number), dict(draw(payloads)), vector, sparse))
+            found.append(Point(ident(number), draw(payloads), vector, sparse))
         return found
 
     def pairs() -> list[tuple[str, Payload]]:
-        return [(ident(n), dict(draw(payloads))) for n in range(draw(st.integers(0, 8)))]
+        return [(ident(n), draw(payloads)) for n in range(draw(st.integers(0, 8)))]
 
     return Batch(
         upserts=points(),
@@ -87,11 +87,11 @@ def test_split_into_requests_nothing_changes(batch: Batch, upsert_limit: int) ->
 
 def test_a_request_holds_so_many_points() -> None:
     batch = Batch(
-        overwrites=[(ident(n), {}) for n in range(MAX_POINTS + 1)],
-        deletes=[ident(n) for n in range(2 * MAX_POINTS)],
+        overwrites=[(ident(n), {}) for n in range(MAX_REQUEST_POINTS + 1)],
+        deletes=[ident(n) for n in range(2 * MAX_REQUEST_POINTS)],
     )
     sizes = [len(r) for r in write_requests(batch, upsert_limit=9, hidden=None)]
-    assert sizes == [MAX_POINTS, 1, 1, 1]
+    assert sizes == [MAX_REQUEST_POINTS, 1, 1, 1]
 
 
 def test_filters() -> None:

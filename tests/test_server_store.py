@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -26,7 +26,17 @@ from ragctl.stores.edge import EdgeStore
 from ragctl.stores.server import ServerStore
 from tests.search_contract import SearchContract, equals, searches_quantised, typed
 from tests.servers.qdrant import Fault, QdrantFacade
-from tests.store_contract import DIM, SETTINGS, StoreContract, axis, collection, ident, point
+from tests.store_contract import (
+    DIM,
+    SETTINGS,
+    StoreContract,
+    any_payload,
+    axis,
+    collection,
+    ident,
+    point,
+    sized,
+)
 
 __all__ = ["collection", "equals", "typed"]
 
@@ -157,7 +167,7 @@ def test_a_creation_cut_short_on_an_old_server_is_begun_again(tmp_path: Path, di
             store.create("docs", SETTINGS)
         assert store.names() == []
         assert store.open("docs") is None
-        settings = type(SETTINGS)(dim, SETTINGS.identity, SETTINGS.sparse)
+        settings = sized(SETTINGS, dim)
         made = store.create("docs", settings)
         made.apply(Batch(upserts=[Point(ident(1), {"source": "s"}, np.ones(dim, np.float32))]))
         assert made.count() == 1
@@ -220,14 +230,14 @@ def test_a_server_that_can_fuse_is_asked_once(facade: QdrantFacade, store: Store
     """It brings the page's payloads along; one that cannot is asked for them."""
     made = store.create("docs", SETTINGS)
     points = [
-        Point(ident(n), {"n": n}, axis(0, tilt=n / 9), SparseVector([5], [1 + 1 / n]))
+        Point(ident(n), any_payload(n=n), axis(0, tilt=n / 9), SparseVector([5], [1 + 1 / n]))
         for n in range(1, 30)
     ]
     made.apply(Batch(upserts=points))
     both = Query(5, axis(0), SparseVector([5], [1.0]))
     for query, requests in ((both, 1), (replace(both, fusion=Fusion(kind="dbsf")), 0)):
         facade.requests.clear()
-        assert [hit.payload["n"] for hit in made.query(query)] == [1, 2, 3, 4, 5]
+        assert [cast(Any, hit.payload)["n"] for hit in made.query(query)] == [1, 2, 3, 4, 5]
         later = requests if facade.version == "1.15.4" else 0
         assert facade.requests == {
             "POST /collections/{name}/points/query/batch": 1,
@@ -300,7 +310,7 @@ def test_declared_fields_are_indexed_by_type(facade: QdrantFacade, store: Store)
         return {key[5:]: row["data_type"] for key, row in schema.items() if key[:5] == "meta."}
 
     assert indexed() == fields
-    assert made.count((Between("meta.b", least=1), Match("meta.a", ("x",)))) == 0
+    assert made.count((Between("meta.b", gte=1), Match("meta.a", ("x",)))) == 0
     made.declare({"b": "float", "f": "keyword"})
     assert indexed() == {**fields, "b": "float", "f": "keyword"}
     before = facade.requests["PUT /collections/{name}/index"]
@@ -328,7 +338,7 @@ def test_one_request_writes_many_parts(facade: QdrantFacade, store: Store) -> No
 
 def test_requests_stay_under_the_servers_limit(facade: QdrantFacade, tmp_path: Path) -> None:
     store = server(facade, tmp_path)
-    settings = type(SETTINGS)(4096, SETTINGS.identity, SETTINGS.sparse)
+    settings = sized(SETTINGS, 4096)
     made = store.create("docs", settings)
     random = np.random.default_rng(1)
     made.apply(

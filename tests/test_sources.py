@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from ragctl import chunking, loaders
-from ragctl.collection.points import CONTEXT, FileStat, digest
+from ragctl.collection.points import digest
+from ragctl.collection.text import CONTEXT_VERSION
 from ragctl.errors import PruneRefused
+from ragctl.index.prepared import FileStat
 from ragctl.index.recipe import Recipe, SourceOptions, recipe_digests
 from ragctl.index.scan import scan
 from ragctl.loaders import LoadOptions, walk
@@ -71,7 +73,7 @@ def test_a_file_of_two_sources_belongs_to_the_first(tmp_path: Path) -> None:
         Source(tmp_path / "." / "c.txt"),
     )
     found = scan(told(*sources))
-    assert [(file.file, file.origin) for file in found.files] == [
+    assert [(file.file, file.source_number) for file in found.files] == [
         *(("a.md", 0), ("b.md", 1), ("c.txt", 3))
     ]
 
@@ -92,7 +94,7 @@ def test_the_digest_is_that_of_a_pipeline_without_settings_of_sources() -> None:
     recipe = Recipe((SourceOptions(options, meta),) * 2, 300, 30, ("de",))
     whole = {
         "chunks": chunking.recipe(300, 30),
-        "context": CONTEXT,
+        "context": CONTEXT_VERSION,
         "meta": meta,
         "languages": ["de"],
         "loader": loaders.recipe("a.jsonl", options),
@@ -100,7 +102,7 @@ def test_the_digest_is_that_of_a_pipeline_without_settings_of_sources() -> None:
     expected = digest(json.dumps(whole, sort_keys=True).encode())
     names = recipe_digests(recipe)
     assert names(FileStat("a.jsonl", "/r", 1, 1)) == expected
-    assert names(FileStat("b.jsonl", "/r", 1, 1, origin=1)) == expected
+    assert names(FileStat("b.jsonl", "/r", 1, 1, source_number=1)) == expected
     assert names(FileStat("b.md", "/r", 1, 1)) != expected
 
 

@@ -72,7 +72,7 @@ def test_help_of_a_command_imports_its_options_alone(home: Path) -> None:
     found = imported("search", "--help", home=home)
     assert rooms(found) <= {
         *("cli", "environment", "errors", "text", "records"),
-        *("pipeline", "collection", "stores"),
+        *("pipeline", "collection", "stores", "search"),
     }
     assert not found & {*HEAVY, "numpy", "qdrant_edge"}
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from ragctl.collection.payload import Point
+from ragctl.collection.payload import Payload, Point, without_mark
 from ragctl.index.report import Report
 from ragctl.index.verify import Damage, inspect_collection
 from ragctl.pipeline import Source
@@ -51,7 +51,7 @@ def _gone(collection: Collection, chunks: dict[int, Point]) -> None:
 
 
 def _unmarked(collection: Collection, chunks: dict[int, Point]) -> None:
-    row = {key: value for key, value in chunks[0].payload.items() if key != "mark"}
+    row = without_mark(chunks[0].payload)
     collection.apply(Batch(overwrites=[(chunks[0].id, row)]))
 
 
@@ -72,17 +72,17 @@ def _zero(collection: Collection, chunks: dict[int, Point]) -> None:
 
 
 def _other_text(collection: Collection, chunks: dict[int, Point]) -> None:
-    row = {**chunks[1].payload, "text": "something else"}
+    row: Payload = {**chunks[1].payload, "text": "something else"}
     collection.apply(Batch(overwrites=[(chunks[1].id, row)]))
 
 
 def _other_hash(collection: Collection, chunks: dict[int, Point]) -> None:
-    row = {**chunks[1].payload, "text_hash": chunks[3].payload["text_hash"]}
+    row: Payload = {**chunks[1].payload, "text_hash": chunks[3].payload["text_hash"]}
     collection.apply(Batch(overwrites=[(chunks[1].id, row)]))
 
 
 def _leftover(collection: Collection, chunks: dict[int, Point]) -> None:
-    row = {k: v for k, v in chunks[1].payload.items() if k != "mark"} | {"version": "0" * 32}
+    row: Payload = {**without_mark(chunks[1].payload), "version": "0" * 32}
     strange = replace(chunks[1], id="00000000-0000-4000-8000-000000000001", payload=row)
     collection.apply(Batch(upserts=[strange]))
 
@@ -93,7 +93,7 @@ def _double(collection: Collection, chunks: dict[int, Point]) -> None:
 
 
 def _stray(collection: Collection, chunks: dict[int, Point]) -> None:
-    stray = Point("00000000-0000-4000-8000-000000000002", {"note": "x"}, chunks[1].dense)
+    stray = Point("00000000-0000-4000-8000-000000000002", {"title": "x"}, chunks[1].dense)
     collection.apply(Batch(upserts=[stray]))
 
 

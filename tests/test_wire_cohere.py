@@ -64,8 +64,8 @@ def test_request(model: str, dim: int | None, fields: dict[str, Json]) -> None:
     expected = [vector(text, "document", model, native, size) for text in ("раз два", "three")]
     np.testing.assert_allclose(documents, expected, atol=1e-6)
     np.testing.assert_allclose(query, vector("three", "query", model, native, size), atol=1e-6)
-    assert embedder.identity["document"] == "search_document"
-    assert embedder.identity["query"] == "search_query"
+    assert embedder.identity.document == "search_document"
+    assert embedder.identity.query == "search_query"
 
 
 def test_every_model_is_tested_above() -> None:

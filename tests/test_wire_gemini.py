@@ -64,8 +64,8 @@ def test_request(dim: int | None) -> None:
     expected = [vector(text, "document", MODEL, 3072, size) for text in ("раз два", "three")]
     np.testing.assert_allclose(documents, expected, atol=1e-6)
     np.testing.assert_allclose(query, vector("three", "query", MODEL, 3072, size), atol=1e-6)
-    assert embedder.identity["document"] == "RETRIEVAL_DOCUMENT"
-    assert embedder.identity["query"] == "RETRIEVAL_QUERY"
+    assert embedder.identity.document == "RETRIEVAL_DOCUMENT"
+    assert embedder.identity.query == "RETRIEVAL_QUERY"
 
 
 def test_every_model_is_tested_above() -> None:

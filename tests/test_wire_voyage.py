@@ -77,8 +77,8 @@ def test_request(model: str, dim: int | None, fields: dict[str, Json]) -> None:
     expected = [vector(text, "document", model, whole, size) for text in ("раз два", "three")]
     np.testing.assert_allclose(documents, expected, atol=1e-6)
     np.testing.assert_allclose(query, vector("three", "query", model, whole, size), atol=1e-6)
-    assert embedder.identity["dimension"] == size
-    assert (embedder.identity["document"], embedder.identity["query"]) == ("document", "query")
+    assert embedder.identity.dimension == size
+    assert (embedder.identity.document, embedder.identity.query) == ("document", "query")
 
 
 def test_every_model_is_tested_above() -> None:

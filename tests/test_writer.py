@@ -7,6 +7,8 @@ import numpy as np
 from ragctl.collection.payload import Payload, Point
 from ragctl.collection.settings import Settings
 from ragctl.index.writer import Writer
+from ragctl.lexical.bm25 import Bm25Config
+from ragctl.records import Identity
 from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeStore
 from tests.store_contract import ident
@@ -22,7 +24,7 @@ class Seen:
 
     def __init__(self, folder: Path) -> None:
         self.batches: list[Batch] = []
-        settings = Settings(dim=2, identity={"model": "builtin"}, sparse={})
+        settings = Settings(Identity(model="builtin", dimension=2), Bm25Config())
         self.collection = EdgeStore(folder).create("docs", settings)
         self.apply = self.collection.apply
         self.collection.apply = self._apply  # type: ignore[method-assign]

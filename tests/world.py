@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ragctl.catalog import BackendConfig
+from ragctl.collection.payload import Payload
 from ragctl.index.report import Report
 from ragctl.index.run import Run
 from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
-from ragctl.records import Json
 from ragctl.stores import open_store
 from ragctl.stores.base import Collection
 from tests.servers.jina import JinaServer
@@ -24,7 +24,7 @@ _CLOCK = itertools.count(1_700_000_000_000_000_000, 1_000_000_000)
 
 NO_PARSER = Parsing(workers=1, memory_mb=1)  # no parsing process can start under this
 
-State = dict[str, tuple[dict[str, Json], object, object]]
+State = dict[str, tuple[Payload, object, object]]
 
 
 @dataclass

@@ -75,7 +75,7 @@ class BackendConfig:
         if self.base_url is not None and row.in_process:
             raise UsageError(f"the {row.name} backend runs in this process: it has no base URL")
         if self.weights is not None and (not row.in_process or row.is_builtin):
-            raise UsageError(f"the {row.name} backend has no use for a folder of weights")
+            raise UsageError(f"the {row.name} backend takes no folder of weights")
         served = row.models[model]
         if self.price is not None:
             served = replace(served, price=self.price)
@@ -89,7 +89,9 @@ class BackendConfig:
         return replace(
             row,
             limits=limits,
-            base_url=None if row.in_process else address(self.base_url or row.base_url or ""),
+            base_url=None
+            if row.in_process
+            else normalize_base_url(self.base_url or row.base_url or ""),
             key_command=self.key_command or row.key_command,
             concurrency=self.concurrency or row.concurrency,
             rates=self.rates or row.rates,
@@ -98,18 +100,24 @@ class BackendConfig:
         )
 
 
-def address(url: str) -> str:
-    """Return a base URL without a trailing slash or the path of a method. Raises UsageError."""
+def normalize_base_url(url: str) -> str:
+    """Return a base URL without a trailing slash or the path of an embedding method.
+
+    Raises UsageError if `url` is not a plain http or https address.
+    """
     parts = urlsplit(url)
     try:
-        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number, or too large
-        whole = False
-    if not whole:
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # the port is not a number, or too large
+        valid = False
+    if not valid:
         raise UsageError(f"the base URL {url!r} is not an http or https address")
     if parts.username or parts.password or parts.query or parts.fragment:
-        # Not quoted: it may hold a secret.
-        raise UsageError("the base URL must be an address alone; a key belongs in its variable")
+        # Do not quote the URL: it may hold a secret.
+        raise UsageError(
+            "the base URL must be an address without user, password, query or fragment; a key "
+            "belongs in its environment variable"
+        )
     url = url.rstrip("/")
     for method in ("/api/embed", "/api/embeddings", "/embeddings", "/embed"):
         if url.endswith(method):

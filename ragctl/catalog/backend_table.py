@@ -204,7 +204,7 @@ def read_backend(name: str, data: object, source: ConfigSource | str, wires: Kno
     row = Table(source, (name,), data, BACKEND_KEYS)
     keys = row.sequence("keys", str)
     key_required = row.optional("key_required", bool)
-    command = row.words("key_command")
+    command = row.strings("key_command")
     if key_required and not (keys or command):
         raise row.error("key_required", "needs the key's variables in keys")
     models = row.table("models", None)

@@ -135,7 +135,7 @@ def _check_address(backend: Backend, source: ConfigSource | str) -> None:
     if backend.in_process and backend.base_url is not None:
         raise UsageError(f"{key} has no meaning for a wire without a network")
     if not backend.in_process and backend.base_url is None:
-        raise UsageError(f"{key} is missing (a text)")
+        raise UsageError(f"{key} is missing (a string)")
 
 
 def _locations(*keys: tuple[ConfigSource | str | None, KeyPath]) -> str:

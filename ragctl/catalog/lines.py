@@ -1,23 +1,23 @@
-"""Where in a TOML file a key stands. The parser does not say; it is asked only for an error."""
+"""Line numbers of keys in a TOML file, for error messages; the parser does not give them."""
 
 import tomllib
 from collections.abc import Iterator
 
 KeyPath = tuple[str | int, ...]
-"""Names of tables and keys from the top; numbers, from 0, of entries in arrays."""
+"""Path from the top of a file: names of tables and keys, and indexes (from 0) into arrays."""
 
-_ENDS = ("]", "}", '"""', "'''")
-"""One of them is in the last line of a statement that has several."""
+_CLOSING_TOKENS = ("]", "}", '"""', "'''")
+"""The last line of a statement of several lines contains one of these."""
 
 Statement = tuple[int, KeyPath, dict[str, object]]
-"""A line from 1, the table that a statement is in, and its keys; none for a table's header."""
+"""Line number from 1, path of the enclosing table, and the keys set; {} for a table header."""
 
 
 def line_of(text: str, path: KeyPath) -> int | None:
-    """Return the line, from 1, of the statement that has the key at `path`.
+    """Return the line, from 1, of the statement that sets the key at `path`.
 
-    Where there is no such key, that of the nearest table around it; None where
-    there is none. `text` is valid TOML.
+    Without such a key, returns the line of the nearest enclosing table, None if there is
+    none. `text` must be valid TOML.
     """
     deepest, found = 0, None
     for line, table, keys in _statements(text):
@@ -30,14 +30,14 @@ def line_of(text: str, path: KeyPath) -> int | None:
 
 
 def _statements(text: str) -> Iterator[Statement]:
-    """Take a file apart: a statement ends with the first line that makes it valid by itself."""
+    """Yield the statements of a file: one ends at the first line that makes it valid TOML."""
     table: KeyPath = ()
-    last: dict[KeyPath, int] = {}  # of each array of tables
+    last: dict[KeyPath, int] = {}  # array of tables -> index of its last entry so far
     pending: list[str] = []
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         pending.append(line)
-        if len(pending) > 1 and not any(end in line for end in _ENDS):
-            continue  # parsing at every line would take the square of a long list's time
+        if len(pending) > 1 and not any(end in line for end in _CLOSING_TOKENS):
+            continue  # parsing after every line would take quadratic time for a long list
         try:
             keys = tomllib.loads("\n".join(pending))
         except tomllib.TOMLDecodeError:
@@ -52,7 +52,7 @@ def _statements(text: str) -> Iterator[Statement]:
 
 
 def _header(nested: dict[str, object], last: dict[KeyPath, int]) -> KeyPath:
-    """Return the path of [a.b] or [[a.b]], parsed alone, with the numbers of array entries."""
+    """Return the path of a header [a.b] or [[a.b]], parsed alone, with indexes into arrays."""
     path: KeyPath = ()
     node: object = nested
     while isinstance(node, dict) and node:
@@ -66,6 +66,7 @@ def _header(nested: dict[str, object], last: dict[KeyPath, int]) -> KeyPath:
 
 
 def _shared(table: KeyPath, path: KeyPath) -> int:
+    """Return the length of the common prefix of two paths."""
     count = 0
     for one, other in zip(table, path, strict=False):
         if one != other:
@@ -75,7 +76,7 @@ def _shared(table: KeyPath, path: KeyPath) -> int:
 
 
 def _descended(value: object, path: KeyPath) -> int:
-    """Return how many steps of `path` lead into a value."""
+    """Return how many steps of `path` exist inside `value`."""
     for count, step in enumerate(path):
         if isinstance(value, dict) and step in value:
             value = value[step]

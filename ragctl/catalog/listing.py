@@ -1,4 +1,4 @@
-"""The catalogue as tables and as JSON, for `ragctl models`, `ragctl backends` and the README."""
+"""The catalogue as tables and as JSON, for `ragctl models`, `ragctl backends` and the docs."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -13,20 +13,20 @@ from ragctl.records import Json
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A table in words: the names of its columns, and its rows."""
+    """A table of text: the names of its columns, and its rows."""
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
 
     def markdown(self) -> str:
-        """Return it as a Markdown table, each name in the first column as code."""
+        """Return a Markdown table with the first column formatted as code."""
         lines = [self.columns, tuple("---" for _ in self.columns)]
         lines += [(f"`{row[0]}`", *row[1:]) for row in self.rows]
         return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines)
 
 
 def models(catalog: Catalog, names: Iterable[str]) -> Listing:
-    """Return one row a model. The price is the range of the known ones of those who serve it."""
+    """Return one row per model. The price is the range of its backends' known prices."""
     return Listing(
         ("model", "dimensions", "context", "licence", "languages", "$/M tokens", "backends"),
         [_model_row(catalog, catalog.model(name)) for name in names],
@@ -46,9 +46,9 @@ def _model_row(catalog: Catalog, model: Model) -> tuple[str, ...]:
 
 
 def backends(catalog: Catalog, names: Iterable[str]) -> Listing:
-    """Return one row a backend."""
+    """Return one row per backend."""
     return Listing(
-        ("backend", "protocol", "address", "key", "dimensions", "long texts", "models"),
+        ("backend", "wire", "address", "key", "dimensions", "long texts", "models"),
         [_backend_row(catalog.backend(name)) for name in names],
     )
 
@@ -66,40 +66,43 @@ def _backend_row(backend: Backend) -> tuple[str, ...]:
 
 
 def serving(catalog: Catalog, model: Model) -> list[str]:
-    """Return who serves a model, the one that is used when none is named first."""
+    """Return the backends that serve a model, the default one first."""
     others = [name for name in catalog.serving(model.name) if name != model.backend]
     return [model.backend, *others]
 
 
 def licence(model: Model) -> str:
+    """Return the licence, marked if it is non-commercial."""
     return f"{model.licence} (non-commercial)" if model.non_commercial else model.licence
 
 
 def cuts(backend: Backend) -> str:
-    """Say where vectors are cut to fewer dimensions, by the host or here."""
-    some = any(served.dims for served in backend.models.values())
-    return "cut there" if backend.honours_dimensions else "some there" if some else "cut here"
+    """Return what cuts vectors to fewer dimensions: the host or ragctl."""
+    if backend.honours_dimensions:
+        return "cut by host"
+    by_both = any(served.dims for served in backend.models.values())
+    return "cut by host or ragctl" if by_both else "cut by ragctl"
 
 
 def long_texts(backend: Backend) -> str:
-    """Say what happens to a text longer than the context."""
+    """Return what happens to a text longer than the context."""
     if backend.is_builtin:
         return "any length"
-    return "refused" if backend.truncation == "refuses" else "measured here"
+    return "refused" if backend.truncation == "refuses" else "measured by ragctl"
 
 
 def quoted(text: str) -> str:
-    """Return a prompt between quotes, each space to be seen and each line break as \\n."""
+    """Return a prompt in quotes, so that spaces at its ends show, with line breaks as \\n."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def price(amount: float) -> str:
-    """Return dollars with two decimals, or as many as it has: 0.10, 0.002."""
+    """Return dollars with two decimals, or more if needed: 0.10, 0.002."""
     return f"{amount:.2f}" if round(amount, 2) == amount else f"{amount:g}"
 
 
 def _prices(model: str, backends: list[Backend]) -> str:
-    """Return the least and the greatest known price, 0 where nobody asks one, else nothing."""
+    """Return the range of known prices; "0" if all are free, "" if a price is unknown."""
     prices = [backend.models[model].price for backend in backends]
     paid = sorted({amount for amount in prices if amount})
     if not paid:
@@ -108,11 +111,11 @@ def _prices(model: str, backends: list[Backend]) -> str:
 
 
 def model_json(catalog: Catalog, model: Model) -> dict[str, Json]:
-    """Return every key of a model's row, and as `backends` how each backend serves it."""
+    """Return every key of a model's row; `backends` is how each backend serves it."""
     return {
         "model": model.name,
         "dim": model.dim,
-        "dims": _span(model.dims),
+        "dims": _dims_json(model.dims),
         "trained": list(model.trained),
         "context": model.context,
         "normalized": model.normalized,
@@ -123,8 +126,8 @@ def model_json(catalog: Catalog, model: Model) -> dict[str, Json]:
         "licence": model.licence,
         "non_commercial": model.non_commercial,
         "languages": model.languages,
-        **_sides_json(model),
-        "tasks": {name: _sides_json(sides) for name, sides in model.tasks.items()},
+        **_instructions_json(model),
+        "tasks": {name: _instructions_json(pair) for name, pair in model.tasks.items()},
         "late_chunking": model.late_chunking,
         "multi_vector": model.multi_vector,
         "images": model.images,
@@ -140,7 +143,7 @@ def model_json(catalog: Catalog, model: Model) -> dict[str, Json]:
 
 
 def backend_json(backend: Backend) -> dict[str, Json]:
-    """Return every key of a backend's row. A key command is told of, not shown."""
+    """Return every key of a backend's row; of a key command only whether there is one."""
     limits, rates, runtime = backend.limits, backend.rates, backend.runtime
     return {
         "backend": backend.name,
@@ -169,19 +172,19 @@ def backend_json(backend: Backend) -> dict[str, Json]:
     }
 
 
-def _span(dims: Sequence[int]) -> Json:
+def _dims_json(dims: Sequence[int]) -> Json:
     return {"min": dims[0], "max": dims[-1]} if isinstance(dims, range) else list(dims)
 
 
-def _sides_json(sides: Model | Instructions) -> dict[str, Json]:
-    return {"document": _side_json(sides.document), "query": _side_json(sides.query)}
+def _instructions_json(pair: Model | Instructions) -> dict[str, Json]:
+    return {"document": _instruction_json(pair.document), "query": _instruction_json(pair.query)}
 
 
-def _side_json(side: Instruction) -> Json:
-    library = side.library
+def _instruction_json(instruction: Instruction) -> Json:
+    library = instruction.library
     return {
-        "task": side.task,
-        "prompt": side.prompt,
+        "task": instruction.task,
+        "prompt": instruction.prompt,
         "library": {"task": library.task, "prompt_name": library.prompt_name},
     }
 

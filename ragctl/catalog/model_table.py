@@ -1,4 +1,4 @@
-"""Models: what makes the vectors. One table of models.toml each."""
+"""Models: what computes dense vectors. Each is one table of models.toml."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,12 +11,12 @@ Distance = Literal["cosine", "dot", "euclid", "manhattan"]
 DISTANCES: tuple[Distance, ...] = get_args(Distance)
 
 RETRIEVAL = "retrieval"
-"""The task whose sides a model's row gives as its document and query."""
+"""The task that a row's own `document` and `query` instructions are for."""
 
 Pooling = Literal["lexical", "mean", "cls", "last", "clip", "unknown"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
-_KEYS = (
+MODEL_KEYS = (
     "dim",
     "dims",
     "trained",
@@ -44,10 +44,10 @@ _KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """What the model's own `encode` in Python libraries is told, beside or instead of a prompt.
+    """Arguments of the model's own `encode` function in Python libraries.
 
-    `task` and `prompt_name` are the arguments of these names. Without a
-    `prompt_name` the side's prompt is passed as text.
+    `task` and `prompt_name` are the arguments of these names; None: not passed. Without a
+    `prompt_name` the instruction's prompt is passed as text.
     """
 
     task: str | None = None
@@ -56,12 +56,12 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """How a model is told what a text is: a document to be found, or a query.
+    """What a model expects with the texts of one side: a task name or a prompt.
 
-    `task` is the name its own API has for it (None: the API has no such field).
-    `prompt` is the exact text put before each input where no such field exists,
-    spaces included; "" for none, None where the text is not published.
-    `library` is what the model's own Python code is told.
+    `task` is the name in the model's own API (None: the API has no such field). `prompt`
+    is the exact text to put before each input where there is no task field, spaces
+    included; "" for none, None if it is not published. `library` has the arguments for
+    the model's own Python code.
     """
 
     task: str | None
@@ -70,13 +70,13 @@ class Instruction:
 
     @property
     def label(self) -> str | None:
-        """What a collection's identity records, the same through every backend."""
+        """The value that a collection's identity stores; the same for every backend."""
         return self.task or self.prompt or None
 
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
-    """The two sides of one task of a model."""
+    """The instructions of one of a model's tasks, for documents and for queries."""
 
     document: Instruction
     query: Instruction
@@ -86,15 +86,15 @@ class Instructions:
 class Model:
     """An embedding model.
 
-    `dims` are the sizes its vectors may be cut to (Matryoshka), native size
-    included; `trained` those that it was trained at, where they are published.
-    `context` is in tokens of its own tokenizer. `price` is US dollars per
-    million tokens at its maker's API, None where unknown. `backend` is the
-    backend used when none is named. `dense_weight` is the weight of its vectors
-    beside BM25's 1 when both are fused. `layer_norm`: a whole vector passes a
-    layer norm before it is cut. `tasks` are its other tasks by name. `late_chunking`:
-    its API can embed the chunks of a document in each other's context.
-    `multi_vector`: dimensions of each token's vector, where it can answer those.
+    `dims` are the sizes that its vectors may be cut to (Matryoshka), including the native
+    size `dim`; `trained` are the sizes it was trained at, if published. `context` is in
+    tokens of its own tokenizer (None: unlimited or unknown). `document` and `query` are
+    the instructions for retrieval, `tasks` those of its other tasks by name. `price` is
+    US dollars per million tokens at its maker's API, None if unknown. `backend` is the
+    default backend. `dense_weight` is the weight of its vectors in fusion, where BM25 has
+    1. `layer_norm`: vectors pass a layer norm before they are cut. `late_chunking`: its
+    API can embed the chunks of a document in each other's context. `multi_vector` is the
+    dimensions of each token's vector, if the model can return those.
     """
 
     name: str
@@ -123,25 +123,26 @@ class Model:
 
     @property
     def matryoshka(self) -> bool:
+        """Whether its vectors may be cut to smaller sizes."""
         return len(self.dims) > 1
 
     def for_task(self, task: str | None) -> "Model":
-        """Return this model with the sides of another of its tasks (None: itself, retrieval).
+        """Return this model with the instructions of one of its tasks (None: retrieval).
 
-        Raises UsageError, listing its tasks, for one that it does not have.
+        Raises UsageError, listing its tasks, if it has no such task.
         """
         if task is None or task == RETRIEVAL:
             return self
         if task not in self.tasks:
             others = ", ".join([RETRIEVAL, *self.tasks])
             raise UsageError(f"{self.name} has no task {task!r}; it has: {others}")
-        sides = self.tasks[task]
-        return replace(self, document=sides.document, query=sides.query)
+        instructions = self.tasks[task]
+        return replace(self, document=instructions.document, query=instructions.query)
 
     def size(self, dim: int | None) -> int:
-        """Return the vector size to use when `dim` is asked (None: native).
+        """Return the vector size for a requested `dim` (None: the native size).
 
-        Raises UsageError, listing what is allowed, for a size this model cannot have.
+        Raises UsageError, listing the allowed sizes, if the model does not have this one.
         """
         if dim is None:
             return self.dim
@@ -152,20 +153,26 @@ class Model:
         return dim
 
     def sizes(self) -> str:
-        """Return the allowed sizes in words: "32 to 4096", or "64, 128, 256"."""
+        """Return the allowed sizes as text: "32 to 4096", or "64, 128, 256"."""
         if isinstance(self.dims, range):
             return f"{self.dims[0]} to {self.dims[-1]}"
         return ", ".join(str(size) for size in self.dims)
 
 
 def load_models(text: str, source: str) -> dict[str, Model]:
-    """Read models from TOML, one top-level table each. Raises UsageError, naming `source`."""
+    """Return the models of a TOML file, one top-level table each.
+
+    Raises UsageError, naming `source`.
+    """
     return {name: read_model(name, data, source) for name, data in parse(text, source).items()}
 
 
 def read_model(name: str, data: object, source: ConfigSource | str) -> Model:
-    """Read one table. Raises UsageError, naming `source` and what is wrong in it."""
-    row = Table(source, (name,), data, _KEYS)
+    """Return the model that one table describes.
+
+    Raises UsageError, naming `source` and the faulty key.
+    """
+    row = Table(source, (name,), data, MODEL_KEYS)
     dim = row.positive("dim")
     if dim is None:
         raise row.error("dim", "is missing (a whole number)")
@@ -184,11 +191,11 @@ def read_model(name: str, data: object, source: ConfigSource | str) -> Model:
         distance=cast(Distance, row.choice("distance", DISTANCES)),
         licence=row.required("licence", str),
         languages=row.required("languages", str),
-        document=_side(row, "document"),
-        query=_side(row, "query"),
+        document=_instruction(row, "document"),
+        query=_instruction(row, "query"),
         backend=row.required("backend", str),
         price=row.optional("price", float),
-        dense_weight=_weight(row),
+        dense_weight=_dense_weight(row),
         revision=row.optional("revision", str),
         pooling=cast(Pooling, row.choice("pooling", POOLINGS, "unknown")),
         layer_norm=row.optional("layer_norm", bool) or False,
@@ -202,7 +209,7 @@ def read_model(name: str, data: object, source: ConfigSource | str) -> Model:
 
 
 def _dims(row: Table, dim: int) -> Sequence[int]:
-    """Read `dims`: a list of sizes, a table {min, max}, or absent for the native size alone."""
+    """Return `dims`: a list of sizes, a table {min, max}, or only the native size if absent."""
     if not row.has("dims"):
         return (dim,)
     try:
@@ -214,35 +221,35 @@ def _dims(row: Table, dim: int) -> Sequence[int]:
         return sizes
     assert span is not None
     ends = row.table("dims", ("min", "max"))
-    least, most = ends.required("min", int), ends.required("max", int)
-    if not 1 <= least <= dim <= most:
+    smallest, largest = ends.required("min", int), ends.required("max", int)
+    if not 1 <= smallest <= dim <= largest:
         raise row.error("dims", f"must span the native size {dim}, from 1 or more")
-    return range(least, most + 1)
+    return range(smallest, largest + 1)
 
 
 def _tasks(row: Table) -> dict[str, Instructions]:
-    """Read `tasks`: a table from names to the two sides of each."""
+    """Return `tasks`: a table of task names, each with its two instructions."""
     listed = row.table("tasks", None)
     tasks = {}
     for name in listed.names():
         if name == RETRIEVAL:
             raise listed.error(name, "is the row's own document and query")
-        sides = listed.table(name, ("document", "query"))
-        tasks[name] = Instructions(_side(sides, "document"), _side(sides, "query"))
+        pair = listed.table(name, ("document", "query"))
+        tasks[name] = Instructions(_instruction(pair, "document"), _instruction(pair, "query"))
     return tasks
 
 
-def _side(row: Table, key: str) -> Instruction:
-    side = row.table(key, ("task", "prompt", "library"))
-    library = side.table("library", ("task", "prompt_name"))
+def _instruction(row: Table, key: str) -> Instruction:
+    instruction = row.table(key, ("task", "prompt", "library"))
+    library = instruction.table("library", ("task", "prompt_name"))
     return Instruction(
-        task=side.optional("task", str),
-        prompt=side.optional("prompt", str),
+        task=instruction.optional("task", str),
+        prompt=instruction.optional("prompt", str),
         library=Library(library.optional("task", str), library.optional("prompt_name", str)),
     )
 
 
-def _weight(row: Table) -> float:
+def _dense_weight(row: Table) -> float:
     weight = row.optional("dense_weight", float)
     if weight is not None and weight <= 0:
         raise row.error("dense_weight", f"must be above 0, not {weight:g}")

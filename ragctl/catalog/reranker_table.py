@@ -48,7 +48,7 @@ def read_reranker(
     wire = row.choice("wire", wires.names)
     in_process = wires.traits(wire).in_process
     keys = row.sequence("keys", str)
-    command = row.words("key_command")
+    command = row.strings("key_command")
     required = row.optional("key_required", bool)
     if required and not (keys or command):
         raise row.error("key_required", "needs the variables of the key in keys")
@@ -76,7 +76,7 @@ def _base_url(row: Table, in_process: bool) -> str | None:
             raise row.error("base_url", "has no meaning for a model in this process")
         return None
     if url is None:
-        raise row.error("base_url", "is missing (a text)")
+        raise row.error("base_url", "is missing (a string)")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise row.error("base_url", f"must be an http or https address, not {url!r}")

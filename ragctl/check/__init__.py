@@ -23,7 +23,6 @@ from ragctl.check.findings import (
 from ragctl.check.judge import agreed, agreement
 from ragctl.check.place import Target, look
 from ragctl.check.trial import Terms, Trial
-from ragctl.collection import origin
 from ragctl.embedding import Canary, Options, connect
 from ragctl.embedding.canary import CANARY_THRESHOLD
 from ragctl.errors import StoreError, UsageError
@@ -113,7 +112,10 @@ def _fits(place: Target, terms: Terms, backends: Sequence[BackendConfig]) -> boo
 
 def _canary(place: Target) -> Canary | None:
     try:
-        return origin.canary(place.collection) if place.collection is not None else None
+        if place.collection is None:
+            return None
+        settings = place.collection.settings
+        return settings.origin.read_canary(settings.dim)
     except StoreError as error:
         place.add(failed("canary", error))
         return None

@@ -11,7 +11,7 @@ from ragctl.embedding import Embedder
 from ragctl.errors import IdentityMismatch, Locked, StoreError
 from ragctl.index.embedder import check_identity
 from ragctl.pipeline import Pipeline
-from ragctl.stores import open_store
+from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Collection, Store
 
 
@@ -41,8 +41,8 @@ class Target:
             self.add(failed("identity", error))
             return False
         identity = self.collection.settings.identity
-        late = ", late chunking" if identity["late_chunking"] else ""
-        made = f"{identity['model']}, {self.collection.settings.dim} dimensions{late}"
+        late = ", late chunking" if identity.late_chunking else ""
+        made = f"{identity.model}, {self.collection.settings.dim} dimensions{late}"
         self.add(good("identity", f"{made}: as this run wants"))
         return True
 
@@ -75,7 +75,7 @@ def look(pipeline: Pipeline, seconds: float) -> Target:
 
 def _open(place: Target) -> None:
     store = place.store
-    remote = "://" in store.location
+    remote = is_server(store.location)
     if not remote:
         _check_folder(Path(store.location))
     began = time.monotonic()

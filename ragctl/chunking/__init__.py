@@ -1,6 +1,6 @@
-"""Chunks of a document: exact offsets, sizes in o200k_base tokens, edits that stay local.
+"""Chunking: exact offsets, sizes in o200k_base tokens, and edits that change few chunks.
 
-What is heavy (numpy, tiktoken and its ranks) is imported when first used.
+numpy, tiktoken and the ranks of its tokens are imported on first use.
 """
 
 from ragctl.errors import UsageError
@@ -8,11 +8,10 @@ from ragctl.records import Chunk, Document, Json
 
 __all__ = ["DEFAULT_OVERLAP", "DEFAULT_SIZE", "check", "count", "first", "recipe", "split"]
 
-# Raised by every change that can move a boundary: documents are chunked anew.
-VERSION = 1
-DEFAULT_SIZE = 512
-DEFAULT_OVERLAP = 0
-SMALLEST = 16
+VERSION = 1  # raise it with every change that can move a boundary: documents are chunked anew
+DEFAULT_SIZE = 512  # tokens
+DEFAULT_OVERLAP = 0  # tokens
+MIN_SIZE = 16  # tokens
 
 
 def split(
@@ -20,44 +19,44 @@ def split(
 ) -> list[Chunk]:
     """Cut a document into chunks of at most `size` tokens.
 
-    Every character that is not white space lies in a chunk; without overlap in
-    one. No chunk ends with white space or starts with it, but for the
-    indentation of its first line in source code and fenced code. With
-    `overlap`, a chunk also repeats up to that many tokens of the text before
-    it, back to the start of a sentence or a word, but not past a heading.
+    Every character that is not white space is in a chunk, and without overlap in exactly one. No
+    chunk ends with white space, or starts with it, except for the indentation of its first line
+    in source code and fenced code. With `overlap`, a chunk also repeats up to that many tokens of
+    the text before it, from the start of a sentence or word, but not from before a heading.
 
-    Raises UsageError for sizes that cannot work (see `check`).
+    Raises UsageError for sizes that `check` refuses. Most of the time is spent on tokenising the
+    text, once.
     """
     check(size, overlap)
-    from ragctl.chunking.splitter import chunks
+    from ragctl.chunking.splitter import make_chunks
 
-    return chunks(document, size, overlap)
+    return make_chunks(document, size, overlap)
 
 
 def count(text: str) -> int:
-    """Tokens of a text in o200k_base."""
+    """Return the number of o200k_base tokens in a text."""
     from ragctl.chunking.tokens import count
 
     return count(text)
 
 
 def first(text: str, tokens: int) -> str:
-    """The start of a text, of at most so many tokens of o200k_base."""
+    """Return the longest beginning of a text that has at most `tokens` o200k_base tokens."""
     from ragctl.chunking.tokens import first
 
     return first(text, tokens)
 
 
 def recipe(size: int = DEFAULT_SIZE, overlap: int = DEFAULT_OVERLAP) -> dict[str, Json]:
-    """What decides the chunks of a document, beside the document."""
+    """Return what decides the chunks of a document, apart from its content."""
     check(size, overlap)
     return {"chunker": VERSION, "size": size, "overlap": overlap, "tokenizer": "o200k_base"}
 
 
 def check(size: int, overlap: int) -> None:
-    """Raise UsageError unless chunks of `size` with `overlap` tokens can be made."""
-    if size < SMALLEST:
-        raise UsageError(f"chunk size {size} is too small; use at least {SMALLEST} tokens")
+    """Raise UsageError if chunks of `size` tokens with `overlap` tokens cannot be made."""
+    if size < MIN_SIZE:
+        raise UsageError(f"chunk size {size} is too small; use at least {MIN_SIZE} tokens")
     if overlap < 0:
         raise UsageError(f"overlap {overlap} is negative; use 0 for none")
     if overlap >= size // 2:

@@ -1,11 +1,10 @@
-"""Where a text may be cut, by kind, strongest first.
+"""Boundaries: the positions at which a text may be cut, by kind, strongest kind first.
 
-A place is the character at which the later part would begin, never a white
-space. All of it is read off arrays of code points, one pass per question: a
-regular expression per question would cost more than tokenising the text.
+A position is the offset of the character with which the later part would begin, never white
+space. All are read from arrays of code points in a few passes; a regular expression for each
+question would cost more than tokenising the text.
 """
 
-from collections.abc import Callable
 from enum import IntEnum
 from functools import cache, cached_property
 
@@ -21,15 +20,16 @@ from ragctl.chunking.characters import (
     SPACE,
     STOP,
     classes,
-    joined,
-    lower,
+    joined_to_previous,
+    lower_case,
 )
-from ragctl.chunking.lines import Bools, Ints, Lines, among, windows
+from ragctl.chunking.line_boundaries import Fits, LineBoundaries
+from ragctl.chunking.lines import Bools, Ints, Lines, is_one_of, windows
 from ragctl.records import Document
 
 
 class Boundary(IntEnum):
-    """Kinds of places."""
+    """The kinds of boundaries; a smaller number is a stronger kind."""
 
     HEADING_1 = 1  # before a heading, by its level
     HEADING_2 = 2
@@ -38,271 +38,205 @@ class Boundary(IntEnum):
     HEADING_5 = 5
     HEADING_6 = 6
     BLOCK = 7  # paragraph, page, table, fence; top level of source code
-    PART = 8  # item of a list; empty line inside of a fence or a function
-    LINE = 9  # line that is not a wrapped one: row, nested item, statement
+    PART = 8  # list item; blank line within a fence or a function
+    LINE = 9  # a line that is not a wrapped one: nested item, statement, row
     SENTENCE = 10
-    ROW = 11  # line of a table or a fence that would fit a chunk whole
+    ROW = 11  # line of a table or fence that a chunk could hold whole
     CLAUSE = 12
-    ORPHAN = 13  # between a heading and what it heads
+    ORPHAN = 13  # between a heading and its text
     WORD = 14
     CHARACTER = 15
 
 
 HEADINGS = tuple(Boundary)[:6]
 
-_RANKED = 32  # characters from a place on that decide its rank among its kind
-_REACH = {Boundary.WORD: 12, Boundary.CHARACTER: 12}  # fewer characters where places are dense
-_BATCH = 1 << 14  # places ranked at a time
+RANKED_CHARACTERS = 32  # from a position on; they decide its rank among its kind
+DENSE_RANKED_CHARACTERS = 12  # the same for words and characters, which are many
+BATCH_POSITIONS = 1 << 14  # ranked at a time
+
+_DENSE = frozenset({Boundary.WORD, Boundary.CHARACTER})
+_UNDERLINES = "=-~^\"'`#*+_:."  # of headings
 
 
 @cache
 def _weights() -> NDArray[np.uint32]:
+    """Return the weights of the rank's hash: odd numbers, shape (RANKED_CHARACTERS,)."""
     generator = np.random.Generator(np.random.PCG64(200))
-    return generator.integers(0, 1 << 32, _RANKED, dtype=np.uint32) | np.uint32(1)
+    return generator.integers(0, 1 << 32, RANKED_CHARACTERS, dtype=np.uint32) | np.uint32(1)
 
 
-_RULES = "=-~^\"'`#*+_:."  # underline a heading
+def _distinct(positions: Ints) -> Ints:
+    """Return sorted positions without repetitions."""
+    if len(positions) < 2:
+        return positions
+    return positions[np.concatenate(([True], positions[1:] != positions[:-1]))]
 
 
-def _before(values: Bools) -> Bools:
-    """Each line's value replaced by that of the line before it."""
-    before = np.zeros_like(values)
-    before[1:] = values[:-1]
-    return before
+class BoundaryReader:
+    """The boundaries of one document, each kind computed when it is needed.
 
-
-def _distinct(places: Ints) -> Ints:
-    """Each of some sorted places once."""
-    if len(places) < 2:
-        return places
-    return places[np.concatenate(([True], places[1:] != places[:-1]))]
-
-
-class Reader:
-    """Reads the places of one document, each kind when it is asked for.
-
-    `fits(starts, ends)` says which spans of characters a chunk could hold
-    whole: the lines of such a table or fence are `ROW`, of others `LINE`.
+    Arrays of positions (`Ints`) have the shape (positions,) and are sorted.
     """
 
-    def __init__(self, document: Document, fits: Callable[[Ints, Ints], Bools]) -> None:
+    def __init__(self, document: Document, fits: Fits) -> None:
         self.document = document
         self.length = len(document.text)
-        self._fits = fits
-        # The padding lets every look to the right stay inside of the array.
-        padded = document.text + "\0" * _RANKED
+        # With the padding, characters right of a position can be read without bounds checks.
+        padded = document.text + "\0" * RANKED_CHARACTERS
         self._codes = np.frombuffer(padded.encode("utf-32-le"), np.uint32)
-        self._kinds = classes().take(self._codes)
-        self._space: Bools = self._kinds == SPACE
+        self._classes = classes().take(self._codes)
+        self._space: Bools = self._classes == SPACE
         solid = (~self._space[: self.length]).nonzero()[0]
         self._solid = np.concatenate((solid, [self.length]))
         self._lines = Lines(document, self._codes, self._space, self._solid)
+        self._line_boundaries = LineBoundaries(
+            document.kind, self._lines, self._codes, self._classes, fits
+        )
 
-    def rank(self, kind: Boundary, places: Ints) -> NDArray[np.uint32]:
-        """A hash of the text from each place on; the highest is cut first.
+    def rank(self, kind: Boundary, positions: Ints) -> NDArray[np.uint32]:
+        """Return the rank of each position, a hash of the text that follows; the highest is cut.
 
-        It takes up to 32 characters of the place's line (12 where places are
-        dense), so that an edit gives new ranks to the places right before it at
-        most; only of headings, whose titles sections share, it takes what
-        follows too. It knows nothing of what stands before the place, so new
-        text elsewhere leaves the order of the places as it was.
+        The hash covers the first RANKED_CHARACTERS characters, but not beyond the line, so that
+        an edit changes the rank of only those positions that are right before it. The hash of a
+        heading goes beyond its line, since sections share titles. Text before the position does
+        not matter: new text elsewhere leaves the order of the positions as it was.
+
+        Time and memory are linear in the number of positions.
         """
-        reach = _REACH.get(kind, _RANKED)
+        reach = DENSE_RANKED_CHARACTERS if kind in _DENSE else RANKED_CHARACTERS
         rows, weights, column = windows(self._codes, reach), _weights()[:reach], np.arange(reach)
-        ranks = np.empty(len(places), np.uint32)
-        for at in range(0, len(places), _BATCH):
-            some = places[at : at + _BATCH]
-            window = rows[some]
+        ranks = np.empty(len(positions), np.uint32)
+        for at in range(0, len(positions), BATCH_POSITIONS):
+            batch = positions[at : at + BATCH_POSITIONS]
+            window = rows[batch]
             if kind not in HEADINGS:
-                line = self._lines.starts.searchsorted(some, "right") - 1
-                window *= column < (self._lines.ends[line] - some)[:, None]
-            ranks[at : at + _BATCH] = window @ weights
+                line = self._lines.starts.searchsorted(batch, "right") - 1
+                window *= column < (self._lines.ends[line] - batch)[:, None]
+            ranks[at : at + BATCH_POSITIONS] = window @ weights
         ranks ^= ranks >> np.uint32(16)
-        ranks *= np.uint32(0x85EBCA6B)
+        ranks *= np.uint32(0x85EBCA6B)  # from the finalizer of MurmurHash3
         ranks ^= ranks >> np.uint32(13)
         if kind is Boundary.CHARACTER:
-            # Lowest, so that a cluster is cut only where nothing else can be.
-            bound = joined()[self._codes[places]] | (self._codes[places - 1] == JOINER)
-            ranks[bound] = 0
+            # Lowest, so that a grapheme cluster is cut only if there is no other position.
+            joined = joined_to_previous()[self._codes[positions]]
+            joined |= self._codes[positions - 1] == JOINER
+            ranks[joined] = 0
         return ranks
 
-    def indentation(self, place: int) -> int:
-        """Where the line of a first character starts in source code, else the place itself."""
-        if self.document.kind == "text" or not place or self.document.text[place - 1] not in " \t":
-            return place
-        line = int(self._lines.starts.searchsorted(place, "right")) - 1
-        if self._lines.first[line] != place:
-            return place
-        kept = self.document.kind == "code" or self._lines.fence[line]
-        return int(self._lines.starts[line]) if kept else place
+    def indentation(self, position: int) -> int:
+        """Return the start of the line if the position is the first character of a line of code.
 
-    def places(self, kind: Boundary) -> Ints:
-        """The places of a kind in the whole text, but for words and characters."""
+        Else return the position itself.
+        """
+        text = self.document.text
+        if self.document.kind == "text" or not position or text[position - 1] not in " \t":
+            return position
+        line = int(self._lines.starts.searchsorted(position, "right")) - 1
+        if self._lines.first[line] != position:
+            return position
+        kept = self.document.kind == "code" or self._lines.in_fence[line]
+        return int(self._lines.starts[line]) if kept else position
+
+    def positions(self, kind: Boundary) -> Ints:
+        """Return the positions of a kind in the whole text; not for words and characters."""
         if kind in HEADINGS:
             return self._allowed(kind, self._headings(kind))
         if kind is Boundary.ORPHAN:
-            return self._allowed(kind, _distinct(self._headed[1]))
+            return self._allowed(kind, _distinct(self._headings_and_contents[1]))
         if kind is Boundary.SENTENCE:
             return self._allowed(kind, self._sentences())
         if kind is Boundary.CLAUSE:
             return self._allowed(kind, self._clauses())
-        places = self._lines.first[self._block if kind is Boundary.BLOCK else self._inner[kind]]
+        positions = self._lines.first[self._beginning_lines(kind)]
         if kind is Boundary.BLOCK and self.document.pages:
             pages = np.array([page.start for page in self.document.pages], np.int64)
-            places = np.union1d(places, self._onto_text(pages))
-        return self._allowed(kind, places)
+            positions = np.union1d(positions, self._skip_to_text(pages))
+        return self._allowed(kind, positions)
 
     def words(self, start: int, end: int) -> Ints:
-        """First characters of words inside of a span."""
+        """Return the first characters of the words in text[start:end], without the first word."""
         space = self._space[start:end]
         return (space[:-1] & ~space[1:]).nonzero()[0] + (start + 1)
 
     def characters(self, start: int, end: int) -> Ints:
-        """Characters inside of a span that are not white space."""
+        """Return the characters in text[start + 1:end] that are not white space."""
         return (~self._space[start + 1 : end]).nonzero()[0] + (start + 1)
 
-    @cached_property
-    def _block(self) -> Bools:
-        """Lines that begin a block."""
-        lines = self._lines
-        if self.document.kind == "code":
-            block: Bools = lines.gap & (lines.indent == 0) & ~among(lines.lead, ")]}")
-        elif lines.framed:
-            block = (lines.gap & ~self._inside & ~self._nested) | self._edge
-            block &= ~(self._inside & lines.mark)
-        else:
-            block = lines.gap & ~self._nested
-        return block
-
-    @cached_property
-    def _nested(self) -> Bools:
-        """Items of a list, and what belongs to one, behind an empty line."""
-        lines = self._lines
-        deep = lines.indent >= 2
-        nested: Bools = lines.gap & lines.item & _before(lines.item | deep)
-        if self.document.kind == "markdown":
-            nested |= lines.gap & deep & ~self._edge
-        return nested
-
-    @cached_property
-    def _edge(self) -> Bools:
-        """Lines that begin a table or a fence, or follow one."""
-        fence, table = self._lines.fence, self._lines.table
-        if not self._lines.framed:
-            return fence
-        mark = fence & self._lines.mark
-        edge = (mark & ~_before(fence)) | (~fence & _before(fence))
-        edge |= (mark & _before(mark)) | (table != _before(table))
-        return edge
-
-    @cached_property
-    def _inside(self) -> Bools:
-        return (self._lines.fence | self._lines.table) & ~self._edge
-
-    @cached_property
-    def _inner(self) -> dict[Boundary, Bools]:
-        """Lines that begin a part of a block, a line of it, a row of what is held whole."""
-        return self._inner_code() if self.document.kind == "code" else self._inner_prose()
-
-    def _inner_code(self) -> dict[Boundary, Bools]:
-        lines = self._lines
-        closing = among(lines.lead, ")]}")
-        top = (lines.indent == 0) & ~closing
-        part = (lines.gap | (top & _before(lines.indent > 0))) & ~self._block
-        none = np.zeros_like(part)
-        return {
-            Boundary.PART: part,
-            Boundary.LINE: ~closing & ~self._block & ~part,
-            Boundary.ROW: none,
-        }
-
-    def _inner_prose(self) -> dict[Boundary, Bools]:
-        lines, block, edge, inside = self._lines, self._block, self._edge, self._inside
-        gap, item, fence = lines.gap, lines.item, lines.fence
-        kept = inside & self._held_whole() if lines.framed else inside
-        # Right after ``` and right before the ``` that closes it there is nothing to cut.
-        inside = inside & ~lines.mark & ~_before(lines.mark & edge)
-        nested = self._nested & ~inside
-        part = nested | (gap & inside & ~kept) | (item & (lines.indent == 0) & ~block)
-        line = (inside & ~kept) | item | ~(gap | lines.wrapped(self._codes, self._kinds) | fence)
-        line &= ~block & ~part & ~(kept | (fence & ~inside))
-        return {Boundary.PART: part & ~block, Boundary.LINE: line, Boundary.ROW: kept & inside}
-
-    def _held_whole(self) -> Bools:
-        """Lines of tables and fences that a chunk could hold whole."""
-        lines, edge = self._lines, self._edge
-        firsts = np.union1d(edge.nonzero()[0], [0])
-        lasts = np.append(firsts[1:], len(edge)) - 1
-        whole: Bools = self._fits(lines.first[firsts], lines.ends[lasts])
-        held: Bools = np.repeat(whole, lasts - firsts + 1)
-        return held
+    def _beginning_lines(self, kind: Boundary) -> Bools:
+        lines = self._line_boundaries
+        if kind is Boundary.BLOCK:
+            return lines.blocks
+        if kind is Boundary.PART:
+            return lines.parts
+        return lines.lines if kind is Boundary.LINE else lines.rows
 
     def _sentences(self) -> Ints:
-        """Beginnings of sentences, but for the first of a paragraph."""
-        stop = (self._kinds >= STOP).nonzero()[0]
-        own = self._kinds[stop] == FULL_STOP
+        """Return the beginnings of sentences, except the first one of each paragraph."""
+        stop = (self._classes >= STOP).nonzero()[0]
+        without_space = self._classes[stop] == FULL_STOP
         at = stop + 1
         for _ in range(4):
-            at += self._kinds[at] >= CLOSER
+            at += self._classes[at] >= CLOSER
         spaced = self._space[at]
-        self._pass_space(at)
-        # "J. Smith", "e.g. this", "3. May": a point that ends no sentence.
-        short = (self._codes[stop] == ord(".")) & ~self._two_letters(stop)
-        good = (spaced & ~lower()[self._codes[at]] & ~short) | own
-        return _distinct(at[good & ~self._space[at]])
+        self._skip_spaces(at)
+        # "J. Smith", "e.g. this", "3. May": a full stop that ends no sentence.
+        abbreviation = (self._codes[stop] == ord(".")) & ~self._follows_word(stop)
+        begins = spaced & ~lower_case()[self._codes[at]] & ~abbreviation
+        return _distinct(at[(begins | without_space) & ~self._space[at]])
 
     def _clauses(self) -> Ints:
-        """First characters after commas, colons, dashes."""
-        at = ((self._kinds == COMMA) | (self._kinds == FULL_COMMA)).nonzero()[0]
-        own = self._kinds[at] == FULL_COMMA
+        """Return the first characters after commas, colons and dashes."""
+        at = ((self._classes == COMMA) | (self._classes == FULL_COMMA)).nonzero()[0]
+        without_space = self._classes[at] == FULL_COMMA
         at += 1
-        at += self._kinds[at] == CLOSER
+        at += self._classes[at] == CLOSER
         spaced = self._space[at]
-        self._pass_space(at)
-        return _distinct(at[(spaced | own) & ~self._space[at]])
+        self._skip_spaces(at)
+        return _distinct(at[(spaced | without_space) & ~self._space[at]])
 
     def _headings(self, level: Boundary) -> Ints:
-        found = [heading.start for heading in self.document.headings if heading.level == level]
-        return self._onto_text(np.array(found, np.int64))
+        starts = [heading.start for heading in self.document.headings if heading.level == level]
+        return self._skip_to_text(np.array(starts, np.int64))
 
     @cached_property
-    def _headed(self) -> tuple[Ints, Ints]:
-        """First characters of headings, and of what each heads."""
+    def _headings_and_contents(self) -> tuple[Ints, Ints]:
+        """The first characters of all headings, and those of the texts after them."""
         lines = self._lines
-        starts = self._onto_text(
+        starts = self._skip_to_text(
             np.array([heading.start for heading in self.document.headings], np.int64)
         )
         after = lines.starts.searchsorted(starts, "right")
         # The "====" that underlines a heading belongs to it.
         first = np.append(lines.first, self.length)
         codes = self._codes[first[after]]
-        under = among(codes, _RULES) & ~np.append(lines.gap, True)[after]
-        after += under & (codes == self._codes[first[after] + 1])
+        underline = is_one_of(codes, _UNDERLINES) & ~np.append(lines.after_gap, True)[after]
+        after += underline & (codes == self._codes[first[after] + 1])
         return starts, np.maximum.accumulate(first[after])
 
-    def _allowed(self, kind: Boundary, places: Ints) -> Ints:
+    def _allowed(self, kind: Boundary, positions: Ints) -> Ints:
+        """Return the positions that are not within a heading, a fence or a table."""
         lines = self._lines
-        places = places[(places > 0) & (places < self.length)]
+        positions = positions[(positions > 0) & (positions < self.length)]
         if kind is not Boundary.ORPHAN and self.document.headings:
-            starts, contents = self._headed
-            heading = starts.searchsorted(places) - 1  # the last that starts before the place
-            places = places[(heading < 0) | (places > contents[heading])]
-        if kind in (Boundary.SENTENCE, Boundary.CLAUSE) and lines.framed:
-            line = lines.starts.searchsorted(places, "right") - 1
-            places = places[~(lines.fence | lines.table)[line]]
-        return places
+            starts, contents = self._headings_and_contents
+            heading = starts.searchsorted(positions) - 1  # the last that starts before
+            positions = positions[(heading < 0) | (positions > contents[heading])]
+        if kind in (Boundary.SENTENCE, Boundary.CLAUSE) and lines.has_fence_or_table:
+            line = lines.starts.searchsorted(positions, "right") - 1
+            positions = positions[~(lines.in_fence | lines.in_table)[line]]
+        return positions
 
-    def _onto_text(self, places: Ints) -> Ints:
-        """Places moved right, past white space, in order."""
-        return _distinct(np.sort(self._solid[self._solid.searchsorted(places)]))
+    def _skip_to_text(self, positions: Ints) -> Ints:
+        """Return positions moved right past white space, sorted and distinct."""
+        return _distinct(np.sort(self._solid[self._solid.searchsorted(positions)]))
 
-    def _pass_space(self, places: Ints) -> None:
-        """Move places right by up to three spaces; more of them end a paragraph anyway."""
+    def _skip_spaces(self, positions: Ints) -> None:
+        """Move positions right by up to three spaces, in place; more of them end a paragraph."""
         for _ in range(3):
-            places += self._space[places]
+            positions += self._space[positions]
 
-    def _two_letters(self, stops: Ints) -> Bools:
-        """Whether two letters, or three digits, or a closing mark stand before each point."""
+    def _follows_word(self, stops: Ints) -> Bools:
+        """Return which stops follow two letters, three digits or a closing mark."""
         one, two, three = (self._codes[np.maximum(stops - back, 0)] for back in (1, 2, 3))
         digit = [(code >= ord("0")) & (code <= ord("9")) for code in (one, two, three)]
         solid = classes()[two] == 0

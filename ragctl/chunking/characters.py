@@ -1,4 +1,4 @@
-"""Tables of what each character is to the chunker, by code point."""
+"""Lookup tables of character classes: arrays of shape (0x110000,), indexed by code point."""
 
 import unicodedata
 from functools import cache
@@ -6,40 +6,41 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-# Classes of characters, in an order in which one comparison tells a closer or a stop.
+# In this order `>= CLOSER` selects closers and stops, and `>= STOP` stops. 0: any other character.
 SPACE, COMMA, FULL_COMMA, CLOSER, STOP, FULL_STOP = range(1, 7)
-_CHARACTERS = {
-    # ends a sentence when a space follows: Latin, Arabic, Devanagari, Armenian, Ethiopic
+_CHARACTERS_OF = {
+    # end a sentence if a space follows: Latin, Arabic, Devanagari, Armenian, Ethiopic
     STOP: ".!?…؟۔।॥։።",
-    # ends a sentence by itself: Chinese, Japanese, half-width Japanese, Burmese, Khmer, Tibetan
+    # end a sentence by themselves: Chinese, Japanese, half-width Japanese, Burmese, Khmer, Tibetan
     FULL_STOP: "。！？；．｡‼⁇⁈⁉။។།",
     CLOSER: "\"')]}»”’›」』）】》〉*_`",
     COMMA: ",;:—–،؛",
     FULL_COMMA: "，、：､",
 }
-JOINER = 0x200D  # joins the characters on both sides: a family of emoji
+JOINER = 0x200D  # zero-width joiner, as in emoji of families
 
 
 @cache
 def classes() -> NDArray[np.uint8]:
+    """Return the class of each character: SPACE, COMMA … or 0."""
     table = np.zeros(0x110000, np.uint8)
     table[[code for code in range(0x3001) if chr(code).isspace()]] = SPACE
-    for kind, characters in _CHARACTERS.items():
+    for kind, characters in _CHARACTERS_OF.items():
         table[[ord(character) for character in characters]] = kind
     return table
 
 
 @cache
-def lower() -> NDArray[np.bool_]:
-    """Lower-case letters, of the scripts below U+2000 (Latin, Greek, Cyrillic, Armenian…)."""
+def lower_case() -> NDArray[np.bool_]:
+    """Return which characters are lower-case letters, up to U+1FFF (Latin, Greek, Cyrillic …)."""
     table = np.zeros(0x110000, np.bool_)
     table[[code for code in range(0x2000) if chr(code).islower()]] = True
     return table
 
 
 @cache
-def joined() -> NDArray[np.bool_]:
-    """Characters that belong to the one before: marks, variation selectors, joiners, skin tones."""
+def joined_to_previous() -> NDArray[np.bool_]:
+    """Return which characters extend the previous one: marks, joiners, skin tones and so on."""
     table = np.zeros(0x110000, np.bool_)
     table[[code for code in range(0x10000) if unicodedata.category(chr(code))[0] == "M"]] = True
     table[[JOINER, *range(0x1F3FB, 0x1F400), *range(0xE0020, 0xE01F0)]] = True

@@ -1,4 +1,8 @@
-"""The lines of a document: indentation, gaps, fences, tables, items, wrapped lines."""
+"""The lines of a document as numpy arrays: indentation, gaps, fences, tables, list items.
+
+Array types of this package: `Ints` holds character offsets or line numbers, `Bools` one flag a
+line (or a character), `Codes` the code points of the text.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,40 +16,58 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.uint32]
 
-_ALIKE = 6  # first characters that two rows of something share
-_FIRST_WORD = 16  # characters of a line's first word that are measured
-_WRAPPED = 32  # a shorter line is not a wrapped one
-_AROUND = 4  # lines before and after one that say how wide its paragraph is
+MIN_WRAPPED_CHARACTERS = 32  # a shorter line is not followed by the rest of its sentence
+MAX_FIRST_WORD_CHARACTERS = 16  # a longer first word of a line counts as this long
+COMMON_CHARACTERS = 6  # with which two lines begin that are rows of a list or table
+NEIGHBOUR_LINES = 4  # on each side of a line, whose lengths show how wide its paragraph is
 
 _BULLETS = "-*+•"
 _DIGITS = "0123456789"
 
 
-def among(codes: Codes, marks: str) -> Bools:
-    """Which code points are one of some marks below U+2030."""
-    return _table(marks).take(codes, mode="clip")
+def is_one_of(codes: Codes, characters: str) -> Bools:
+    """Return which code points are among `characters`, all of which are below U+2030."""
+    return _table(characters).take(codes, mode="clip")
 
 
 @cache
-def _table(marks: str) -> Bools:
+def _table(characters: str) -> Bools:
     table = np.zeros(0x2031, np.bool_)
-    table[[ord(mark) for mark in marks]] = True
+    table[[ord(character) for character in characters]] = True
     return table
 
 
 def windows(codes: Codes, size: int) -> Codes:
-    """A view: row i is the `size` code points from i on."""
+    """Return a view of shape (characters - size + 1, size): row i is codes[i:i + size]."""
     step = codes.itemsize
     return np.ndarray((len(codes) - size + 1, size), codes.dtype, codes, 0, (step, step))
 
 
 class Lines:
-    """The lines of a document that hold more than white space, as parallel arrays.
+    """The lines of a document that are not blank, as parallel arrays of shape (lines,).
 
-    `solid`: the characters that are not white space, and the text's end.
+    Attributes:
+        starts: offset of each line.
+        ends: offset of its line end.
+        first: offset of its first character that is not white space.
+        indent: number of characters before that.
+        lead: code point of the character at `first`.
+        after_gap: whether a blank line precedes it.
+        in_fence: whether it is in a fenced code block, including the lines of the fence.
+        is_fence: whether it is a line of ``` or ~~~.
+        in_table: whether it is a row of a pipe table.
+        is_item: whether it begins a list item.
     """
 
     def __init__(self, document: Document, codes: Codes, space: Bools, solid: Ints) -> None:
+        """Read the lines, in time linear in the text.
+
+        Args:
+            document: the document.
+            codes: code points of its text, with a padding of zeros, shape (characters + padding,).
+            space: which of them are white space, same shape.
+            solid: offsets of the characters that are not white space, then the text's length.
+        """
         length = len(document.text)
         breaks = (codes[:length] == ord("\n")).nonzero()[0]
         starts = np.concatenate(([0], breaks + 1))
@@ -54,80 +76,85 @@ class Lines:
         kept = (first < ends).nonzero()[0]
         self.starts: Ints = starts[kept]
         self.ends: Ints = ends[kept]
-        self.first: Ints = first[kept]  # first character that is not white space
+        self.first: Ints = first[kept]
         self.indent: Ints = self.first - self.starts
-        self.gap: Bools = np.empty(len(kept), np.bool_)  # an empty line stands before it
-        self.gap[:1] = kept[:1] > 1
-        self.gap[1:] = kept[1:] - kept[:-1] > 1
-        self.lead = codes[self.first]
+        self.after_gap: Bools = np.empty(len(kept), np.bool_)
+        self.after_gap[:1] = kept[:1] > 1
+        self.after_gap[1:] = kept[1:] - kept[:-1] > 1
+        self.lead: Codes = codes[self.first]
         none = np.zeros(len(kept), np.bool_)
-        self.fence: Bools = none  # ``` or ~~~, and what stands between
-        self.mark: Bools = none  # the ``` or ~~~ alone
-        self.table: Bools = none
-        self.item: Bools = none
+        self.in_fence: Bools = none
+        self.is_fence: Bools = none
+        self.in_table: Bools = none
+        self.is_item: Bools = none
         if document.kind == "markdown":
             tick = (self.lead == ord("`")) | (self.lead == ord("~"))
             ticks = (tick & (self.lead == codes[self.first + 1])).nonzero()[0]
             if len(ticks):
-                self.fence, self.mark = none.copy(), none.copy()
-                self._fences(document.text, ticks)
+                self.in_fence, self.is_fence = none.copy(), none.copy()
+                self._find_fences(document.text, ticks)
         if document.kind != "code":
-            self.table = (self.lead == ord("|")) & ~self.fence
-            self.item = self._items(codes, space) & ~self.fence
-        self.framed = bool((self.fence | self.table).any())
+            self.in_table = (self.lead == ord("|")) & ~self.in_fence
+            self.is_item = self._items(codes, space) & ~self.in_fence
+        self.has_fence_or_table = bool((self.in_fence | self.in_table).any())
 
-    def _fences(self, text: str, candidates: Ints) -> None:
+    def _find_fences(self, text: str, candidates: Ints) -> None:
+        """Set `in_fence` and `is_fence`; `candidates` are the lines that begin with two ticks."""
         opened, fence = -1, ""
         for line in candidates.tolist():
             stripped = text[self.first[line] : self.ends[line]].rstrip()
             ticks = len(stripped) - len(stripped.lstrip(stripped[0]))
             rest = stripped[ticks:]
             if opened >= 0 and not rest and stripped.startswith(fence):
-                self.fence[opened : line + 1] = self.mark[line] = True
+                self.in_fence[opened : line + 1] = self.is_fence[line] = True
                 opened = -1
             elif ticks >= 3 and stripped[0] not in rest and (opened < 0 or rest):
-                # "```python" inside of a fence: more likely one before was never closed.
+                # "```python" within a fence: the open fence was most likely never closed.
                 if opened >= 0:
-                    self.mark[opened] = False
-                self.mark[line] = True
+                    self.is_fence[opened] = False
+                self.is_fence[line] = True
                 opened, fence = line, stripped[:ticks]
         if opened >= 0:
-            self.fence[opened:] = True
+            self.in_fence[opened:] = True
 
     def _items(self, codes: Codes, space: Bools) -> Bools:
-        """Lines that begin with a bullet, or with a number of one or two digits."""
-        found = np.zeros(len(self.lead), np.bool_)
-        few = among(self.lead, _BULLETS + _DIGITS).nonzero()[0]
-        if len(few):
-            one = self.first[few]
+        """Return the lines that begin with a bullet, or with a number of one or two digits."""
+        items = np.zeros(len(self.lead), np.bool_)
+        candidates = is_one_of(self.lead, _BULLETS + _DIGITS).nonzero()[0]
+        if len(candidates):
+            one = self.first[candidates]
             two, three = one + 1, one + 2
-            short = among(codes[two], ".)") & space[three]
-            long = among(codes[three], ".)") & space[one + 3]
-            bullet = among(codes[one], _BULLETS)
-            found[few] = np.where(bullet, space[two], short | long)
-        return found
+            one_digit = is_one_of(codes[two], ".)") & space[three]
+            two_digits = is_one_of(codes[three], ".)") & space[one + 3]
+            bullet = is_one_of(codes[one], _BULLETS)
+            items[candidates] = np.where(bullet, space[two], one_digit | two_digits)
+        return items
 
-    def wrapped(self, codes: Codes, kinds: NDArray[np.uint8]) -> Bools:
-        """Lines that go on a paragraph: their first word had no room on the line before.
+    def wrapped(self, codes: Codes, classes: NDArray[np.uint8]) -> Bools:
+        """Return the lines that continue a paragraph: the line before had no room for a word more.
 
-        "No room" is judged by the longest of the lines around. Lines of one
-        length, or with one beginning, are rows of something.
+        The width of the paragraph is that of the longest line around. Lines of one length, or
+        with the same beginning, are rows of a list or table and not wrapped.
         """
         length = self.ends - self.starts
-        widest, narrowest = _around(length, np.maximum), _around(length, np.minimum)
-        # A word ends at any mark, and before Chinese or Japanese.
-        stops = np.append(((kinds != 0) | (codes >= 0x2E80)).nonzero()[0], len(codes))
+        widest = _over_neighbours(length, np.maximum)
+        narrowest = _over_neighbours(length, np.minimum)
+        # A word ends at white space and punctuation, and before Chinese or Japanese.
+        stops = np.append(((classes != 0) | (codes >= 0x2E80)).nonzero()[0], len(codes))
         word = stops[stops.searchsorted(self.first + 1)] - self.first
         previous = np.concatenate(([0], length[:-1]))
-        beginnings = windows(codes, _ALIKE)[self.first]
+        beginnings = windows(codes, COMMON_CHARACTERS)[self.first]
         alike = np.concatenate(([False], (beginnings[1:] == beginnings[:-1]).all(axis=1)))
-        full = (previous + 1 + np.minimum(word, _FIRST_WORD) > widest) & (previous >= _WRAPPED)
-        return full & (widest > narrowest) & ~alike & ~self.gap
+        full = previous + 1 + np.minimum(word, MAX_FIRST_WORD_CHARACTERS) > widest
+        full &= previous >= MIN_WRAPPED_CHARACTERS
+        return full & (widest > narrowest) & ~alike & ~self.after_gap
 
 
-def _around(values: Ints, best: Callable[[Ints, Ints], Ints]) -> Ints:
-    """The best of each value and the four before and after it."""
-    found = np.concatenate((values[:1].repeat(_AROUND), values, values[-1:].repeat(_AROUND)))
-    for step in (1, 2, 4, 1):  # of 2, of 4, of 8, of 9
-        found = best(found[:-step], found[step:])
+def _over_neighbours(values: Ints, choose: Callable[[Ints, Ints], Ints]) -> Ints:
+    """Return, for each line, the maximum or minimum over it and NEIGHBOUR_LINES on each side."""
+    found = np.concatenate(
+        (values[:1].repeat(NEIGHBOUR_LINES), values, values[-1:].repeat(NEIGHBOUR_LINES))
+    )
+    for step in (1, 2, 4, 1):  # over 2 lines, then 4, 8, 9
+        found = choose(found[:-step], found[step:])
     return found

@@ -1,4 +1,4 @@
-"""From a document to its chunks: spans, overlap, page and heading of each."""
+"""Chunks from the spans of a document: overlap, page and heading path of each."""
 
 import re
 from bisect import bisect_right
@@ -7,8 +7,8 @@ from ragctl.chunking.cutting import Cutter
 from ragctl.chunking.tokens import TokenMap
 from ragctl.records import Chunk, Document, Heading
 
-# Where repeated text may begin: behind these, the better ones first.
-_BEGINNINGS = tuple(
+# The overlap begins after a match of the first pattern that has one in reach.
+_OVERLAP_STARTS = tuple(
     re.compile(pattern)
     for pattern in (
         r"[.!?…؟۔।॥][\"')\]»”’*_`]*\s+(?=\S)|[。！？；][」』）”’]*\s*(?=\S)|\n\s*\n\s*(?=\S)",
@@ -19,8 +19,8 @@ _BEGINNINGS = tuple(
 )
 
 
-def chunks(document: Document, size: int, overlap: int) -> list[Chunk]:
-    """The chunks of a document."""
+def make_chunks(document: Document, size: int, overlap: int) -> list[Chunk]:
+    """Return the chunks of a document; see `ragctl.chunking.split`."""
     if not document.text or document.text.isspace():
         return []
     tokens = TokenMap(document.text)
@@ -30,7 +30,10 @@ def chunks(document: Document, size: int, overlap: int) -> list[Chunk]:
         start, exact = span.start, span.tokens
         if overlap and found:
             low = max(context.heading_start(start), found[0].start)
-            start, exact = _repeat(tokens, low, start, span.end, size, overlap) or (start, exact)
+            start, exact = _start_of_overlap(tokens, low, start, span.end, size, overlap) or (
+                start,
+                exact,
+            )
         found.append(
             Chunk(
                 ordinal=len(found),
@@ -45,21 +48,22 @@ def chunks(document: Document, size: int, overlap: int) -> list[Chunk]:
     return found
 
 
-def _repeat(
+def _start_of_overlap(
     tokens: TokenMap, low: int, start: int, end: int, size: int, overlap: int
 ) -> tuple[int, int] | None:
-    """Where the chunk begins when it repeats the end of the text before it, and its tokens.
+    """Return where a chunk begins with its overlap, and its number of tokens then.
 
-    At a sentence if one begins within `overlap` tokens before `start`, else at
-    a clause, a word, a Chinese character; None where none does.
+    That is at a sentence if one begins within `overlap` tokens before `start`, else at a clause,
+    a word, or a Chinese character. None if there is none of them, or the chunk would exceed
+    `size`. The overlap does not begin before `low`.
     """
     text = tokens.text
     low = max(low, int(tokens.starts[max(0, tokens.at(start) - overlap)]))
     if low >= start:
         return None
-    # The first character may itself begin a sentence or a word.
+    # The character at `low` may itself begin a sentence or a word.
     back = max(0, low - 2)
-    for pattern in _BEGINNINGS:
+    for pattern in _OVERLAP_STARTS:
         for match in pattern.finditer(text, back, start):
             begin = match.end()
             if low <= begin < start and tokens.exact(begin, len(text[:start].rstrip())) <= overlap:
@@ -70,7 +74,7 @@ def _repeat(
 
 
 class _Context:
-    """Pages and headings by character offset."""
+    """The pages and headings of a document by character offset, looked up in O(log n)."""
 
     def __init__(self, document: Document) -> None:
         self._headings = sorted(document.headings, key=lambda heading: heading.start)
@@ -86,15 +90,17 @@ class _Context:
         self._page_starts = [page.start for page in self._pages]
 
     def heading_start(self, position: int) -> int:
-        """Start of the heading in force at a character, 0 before the first."""
+        """Return the start of the heading in force at a position, 0 before the first heading."""
         found = bisect_right(self._starts, position)
         return self._starts[found - 1] if found else 0
 
     def heading(self, position: int) -> tuple[str, ...]:
+        """Return the heading path at a position."""
         found = bisect_right(self._starts, position)
         return self._paths[found - 1] if found else ()
 
     def page(self, position: int) -> int | None:
+        """Return the number of the page at a position, None without pages."""
         if not self._pages:
             return None
         return self._pages[max(0, bisect_right(self._page_starts, position) - 1)].number

@@ -1,4 +1,4 @@
-"""`ragctl models` and `ragctl backends`: what the catalogue holds, a user's own rows included."""
+"""`ragctl models` and `ragctl backends`: list the catalogue, including a user's own rows."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -15,7 +15,7 @@ from ragctl.catalog import (
     listing,
 )
 from ragctl.cli import console
-from ragctl.cli.options import AsJson, environ, told_by
+from ragctl.cli.options import AsJson, environ, pipeline_of
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import UsageError
 from ragctl.text import one_line, without_controls
@@ -25,27 +25,30 @@ if TYPE_CHECKING:
     from ragctl.records import Json
 
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")]
-RowsOf = Annotated[
+PipelineRows = Annotated[
     Path | None,
-    typer.Option("--pipeline", "-p", metavar="FILE", help="With the rows that this file has."),
+    typer.Option(
+        "--pipeline", "-p", metavar="FILE", help="Include the rows of this pipeline file."
+    ),
 ]
-_LABEL = 14  # characters of the label before each line of a single row
+LABEL_WIDTH = 14  # characters before the value when one row is shown
 
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="One model, with all that is known.")
+        str | None, typer.Argument(metavar="MODEL", help="Show everything about one model.")
     ] = None,
     backend: Annotated[
-        str | None, typer.Option("--backend", metavar="NAME", help="Only those it serves.")
+        str | None,
+        typer.Option("--backend", metavar="NAME", help="Only models that this backend serves."),
     ] = None,
-    pipeline: RowsOf = None,
+    pipeline: PipelineRows = None,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
 ) -> int:
-    """Embedding models: sizes, context, licence, price, and who runs them."""
+    """List embedding models: dimensions, context, licence, price, backends."""
     catalog = _catalog(pipeline)
-    _one_at_most(name, backend, "--backend")
+    _refuse_both(name, backend, "--backend")
     if name is not None:
         names = [catalog.model(name).name]
     else:
@@ -62,18 +65,19 @@ def models(
 
 def backends(
     name: Annotated[
-        str | None, typer.Argument(metavar="BACKEND", help="One backend, with all it serves.")
+        str | None, typer.Argument(metavar="BACKEND", help="Show everything about one backend.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="Only those that serve it.")
+        str | None,
+        typer.Option("--model", metavar="NAME", help="Only backends that serve this model."),
     ] = None,
-    pipeline: RowsOf = None,
+    pipeline: PipelineRows = None,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
 ) -> int:
-    """Who runs embedding models: protocols, addresses, keys, limits, prices."""
+    """List backends: wires, addresses, API keys, limits, prices."""
     catalog = _catalog(pipeline)
-    _one_at_most(name, model, "--model")
+    _refuse_both(name, model, "--model")
     if name is not None:
         names = [catalog.backend(name).name]
     else:
@@ -89,17 +93,17 @@ def backends(
 
 
 def _catalog(pipeline: Path | None) -> Catalog:
-    told = told_by(pipeline)
+    told = pipeline_of(pipeline)
     return told.catalog if told else user_catalog(environ())
 
 
-def _one_at_most(name: str | None, other: str | None, option: str) -> None:
+def _refuse_both(name: str | None, other: str | None, option: str) -> None:
     if name is not None and other is not None:
         raise UsageError(f"give a name or {option}, not both")
 
 
 def _print(table: "Listing", as_markdown: bool) -> None:
-    """A table for a terminal, aligned text for a pipe, or Markdown."""
+    """Print a table to a terminal, aligned text to a pipe, or Markdown."""
     from rich.cells import cell_len
 
     if as_markdown:
@@ -119,7 +123,7 @@ def _print(table: "Listing", as_markdown: bool) -> None:
 
 
 def _print_rich(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Names on the left, the rest beside them in words: as many columns fit no terminal."""
+    """Print names on the left and all other cells as running text: the columns are too many."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -128,11 +132,12 @@ def _print_rich(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     table.add_column(style="bold cyan", no_wrap=True)
     table.add_column()
     for name, *cells in rows:
-        told = Text()
+        details = Text()
         for column, cell in zip(columns[1:], cells, strict=True):
             if cell:
-                told.append(f" · {column} " if told else f"{column} ", "dim").append(cell)
-        table.add_row(Text(name), told)
+                separator = " · " if details else ""
+                details.append(f"{separator}{column} ", "dim").append(cell)
+        table.add_row(Text(name), details)
     Console(highlight=False).print(table)
 
 
@@ -155,13 +160,13 @@ def _print_model(catalog: Catalog, model: Model) -> None:
         _line("images", "yes (texts only here)")
     if model.revision:
         _line("revision", model.revision)
-    _print_sides("", model)
-    for task, sides in model.tasks.items():
-        _print_sides(task, sides)
+    _print_instructions("", model)
+    for task, instructions in model.tasks.items():
+        _print_instructions(task, instructions)
     for backend in listing.serving(catalog, model):
-        default = " (used when none is named)" if backend == model.backend else ""
+        default = " (default)" if backend == model.backend else ""
         served = catalog.backends[backend].models[model.name]
-        _line("backend", f"{backend}{default}: {_served(served)}")
+        _line("backend", f"{backend}{default}: {_describe_served(served)}")
 
 
 def _licence(catalog: Catalog, model: Model) -> str:
@@ -169,60 +174,66 @@ def _licence(catalog: Catalog, model: Model) -> str:
         return model.licence
     serving = listing.serving(catalog, model)
     licensed = [name for name in serving if catalog.backends[name].licensed]
-    but = f", but for customers of {' and '.join(licensed)}" if licensed else ""
-    return f"{model.licence}: no commercial use of the weights{but}"
+    exception = f", except by customers of {' and '.join(licensed)}" if licensed else ""
+    return f"{model.licence}: no commercial use of the weights{exception}"
 
 
-def _print_sides(task: str, sides: Model | Instructions) -> None:
+def _print_instructions(task: str, instructions: Model | Instructions) -> None:
     if task:
         _line("task", task)
-    for label, side in (("document", sides.document), ("query", sides.query)):
-        _line(f"  {label}" if task else label, _side(side))
+    pairs = (("document", instructions.document), ("query", instructions.query))
+    for label, instruction in pairs:
+        _line(f"  {label}" if task else label, _describe_instruction(instruction))
 
 
-def _side(side: Instruction) -> str:
-    parts = [f"task {side.task}"] if side.task else []
-    if side.prompt is None:
+def _describe_instruction(instruction: Instruction) -> str:
+    parts = [f"task {instruction.task}"] if instruction.task else []
+    if instruction.prompt is None:
         parts.append("prompt unknown")
+    elif instruction.prompt:
+        parts.append(f"prompt {listing.quoted(instruction.prompt)}")
     else:
-        parts.append(f"prompt {listing.quoted(side.prompt)}" if side.prompt else "no prompt")
-    told = [
+        parts.append("no prompt")
+    library = instruction.library
+    arguments = [
         f"{key}={value}"
-        for key, value in (
-            ("task", side.library.task),
-            ("prompt_name", side.library.prompt_name),
-        )
+        for key, value in (("task", library.task), ("prompt_name", library.prompt_name))
         if value
     ]
-    return ", ".join([*parts, *([f"in its library {' '.join(told)}"] if told else [])])
+    if arguments:
+        parts.append(f"library arguments {' '.join(arguments)}")
+    return ", ".join(parts)
 
 
 def _print_backend(backend: Backend) -> None:
     limits, rates = backend.limits, backend.rates
     _line("backend", backend.name)
-    _line("protocol", backend.wire)
+    _line("wire", backend.wire)
     _line("address", backend.base_url or "in this process")
     if not backend.in_process:
         _line("key", _key(backend))
     if backend.prompts == "name":
-        _line("prompts", "sent by their names")
+        _line("prompts", "sent by name")
     _line("dimensions", listing.cuts(backend))
     _line("long texts", listing.long_texts(backend))
     per = [(limits.texts, "texts"), (limits.tokens, "tokens"), (limits.bytes, "bytes")]
-    _line("a request", ", ".join(f"{most:,} {what}" for most, what in per if most))
+    _line("per request", ", ".join(f"{limit:,} {what}" for limit, what in per if limit))
     per = [(rates.requests, "requests"), (rates.tokens, "tokens")]
-    _line("a minute", ", ".join(f"{most:,} {what}" for most, what in per if most) or "no limit set")
+    _line(
+        "per minute",
+        ", ".join(f"{limit:,} {what}" for limit, what in per if limit) or "no limit set",
+    )
     _line("in flight", f"{backend.concurrency} requests")
     if backend.encoding != "unset":
         _line("encoding", backend.encoding)
     if backend.free_tokens:
-        _line("free", f"{backend.free_tokens:,} tokens of a new account")
+        _line("free", f"{backend.free_tokens:,} tokens for a new account")
     if backend.licensed:
         _line("licence", "its customers may use non-commercial weights")
     if backend.extra:
         _line("extra fields", ", ".join(sorted(backend.extra)))
     for name, served in backend.models.items():
-        _line("model", f"{name}: {_served(served)}")
+        _line("model", f"{name}: {_describe_served(served)}")
 
 
 def _key(backend: Backend) -> str:
@@ -231,11 +242,11 @@ def _key(backend: Backend) -> str:
     if not backend.keys:
         return "none"
     names = " or ".join(backend.keys)
-    return names if backend.key_required else f"{names}, if it wants one"
+    return names if backend.key_required else f"{names} (optional)"
 
 
-def _served(served: ServedModel) -> str:
-    """How a model is served, in words."""
+def _describe_served(served: ServedModel) -> str:
+    """Return how a model is served, as text."""
     parts = [served.id]
     if served.dims is not None:
         sizes = ", ".join(map(str, served.dims))
@@ -248,5 +259,5 @@ def _served(served: ServedModel) -> str:
 
 
 def _line(label: str, text: str) -> None:
-    """A label and a text, whose spaces are kept: they count in a prompt."""
-    console.say(f"{label:{_LABEL}}{without_controls(text)}")
+    """Print a label and a value. Spaces are kept: in a prompt they matter."""
+    console.say(f"{label:{LABEL_WIDTH}}{without_controls(text)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import typer
 
-from ragctl.errors import Interrupted, RagctlError
+from ragctl.errors import Interrupted, OptionError, RagctlError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,9 @@ def ended_cleanly() -> Iterator[None]:
 
 
 def ending_of(error: BaseException) -> Ending:
+    if isinstance(error, OptionError):  # the library names parameters, the command its flags
+        flag = f"--{error.option.replace('_', '-')}"
+        return Ending(error.exit_code, f"{flag}: {error.problem}")
     if isinstance(error, RagctlError):
         return Ending(error.exit_code, str(error))
     if isinstance(error, typer.Abort | KeyboardInterrupt):

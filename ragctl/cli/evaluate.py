@@ -20,9 +20,10 @@ from ragctl.cli.options import (
     backends,
     environ,
     opened,
-    told_by,
+    pipeline_of,
 )
 from ragctl.errors import UsageError
+from ragctl.stores import is_server
 from ragctl.text import one_line
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def evaluate(
     """Measure retrieval: nDCG@10, recall, MRR, latency; compare settings, sweep dimensions."""
     from ragctl.pipeline import COLLECTION
 
-    told = told_by(pipeline)
+    told = pipeline_of(pipeline)
     name = collection or (told.collection if told else COLLECTION)
     location = store or (told.store if told else None)
     variables = told.environ if told else environ()
@@ -182,7 +183,7 @@ def _embedder(
     found: "Collection", place: "Store", told: "Pipeline | None", wanted: "tuple[object, ...]"
 ) -> "Embedder":
     from ragctl.embedding.catalogs import user_catalog
-    from ragctl.search import embedder_of
+    from ragctl.search.query import embedder_of
 
     variables = told.environ if told else environ()
     return embedder_of(
@@ -190,7 +191,7 @@ def _embedder(
         backends=wanted or (told.embedding.backends if told else ()),  # type: ignore[arg-type]
         catalog=told.catalog if told else user_catalog(variables),
         environ=variables,
-        remote="://" in place.location,
+        remote=is_server(place.location),
         threshold=told.embedding.canary if told else None,
     )
 

@@ -11,7 +11,7 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.options import Dimension, ModelName, StoreLocation, environ
 from ragctl.errors import UsageError
-from ragctl.pipeline.keys import COLLECTION, MODEL
+from ragctl.pipeline import COLLECTION, MODEL
 from ragctl.text import one_line
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def init(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take defaults.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
 ) -> int:
-    """Write a pipeline file that runs: asks a few questions, or takes flags and asks nothing."""
+    """Write a pipeline file: ask a few questions, or take flags and ask nothing."""
     from ragctl.embedding.catalogs import user_catalog
     from ragctl.pipeline.template import Answers, render
 
@@ -107,9 +107,9 @@ def _name(text: str) -> str:
 
 
 def _exists(path: str) -> str:
-    from ragctl.pipeline.globs import split
+    from ragctl.pipeline.globs import split_pattern
 
-    root, _ = split(os.path.expanduser(path))  # noqa: PTH111 - leaves ~nobody as it is
+    root, _ = split_pattern(os.path.expanduser(path))  # noqa: PTH111 - leaves ~nobody as it is
     if not Path(root).exists():
         raise UsageError(f"{path}: no such folder or file")
     return path

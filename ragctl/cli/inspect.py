@@ -1,98 +1,149 @@
 """`ragctl status`, `collections`, `show` and `delete`."""
 
 import sys
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
-from ragctl.errors import UsageError
+from ragctl.errors import UnreadableCollection, UsageError
 from ragctl.text import one_line, without_controls
 
 if TYPE_CHECKING:
+    from ragctl.collection.payload import PayloadKey
+    from ragctl.collection.settings import Settings
     from ragctl.collection.state import State
     from ragctl.records import Json
-    from ragctl.stores.base import Collection
+    from ragctl.stores.base import Collection, Store
+
+_MAX_LISTED = 5  # documents named in one line
+_LABEL_WIDTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Status:
+    """What `status` shows. `languages`: documents by language code."""
+
+    collection: str
+    store: str
+    settings: "Settings"
+    state: "State"
+    languages: Mapping[str, int]
+
+    @property
+    def chunks(self) -> int:
+        return sum(document.chunks for document in self.state.documents.values())
+
+    @property
+    def incomplete(self) -> list[str]:
+        return sorted(d.source for d in self.state.documents.values() if not d.whole)
+
+    @property
+    def without_text(self) -> list[str]:
+        documents = self.state.documents.values()
+        return sorted(d.source for d in documents if d.whole and not d.chunks)
+
+    @property
+    def roots(self) -> list[str]:
+        return sorted({document.root for document in self.state.documents.values()})
+
+    def to_json(self) -> dict[str, "Json"]:
+        return {
+            "collection": self.collection,
+            "store": self.store,
+            "identity": self.settings.identity.to_json(),
+            "origin": self.settings.origin.to_json(),
+            "documents": len(self.state.documents),
+            "chunks": self.chunks,
+            "incomplete": cast("Json", self.incomplete),
+            "without_text": cast("Json", self.without_text),
+            "languages": cast("Json", dict(sorted(self.languages.items()))),
+            "roots": cast("Json", self.roots),
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the lines of the printed form: label and text."""
+        settings = self.settings
+        languages = ", ".join(f"{code} {n:,}" for code, n in sorted(self.languages.items()))
+        rows = [
+            ("collection", f"{self.collection} in {self.store}"),
+            ("model", f"{settings.identity.model}, {settings.dim} dimensions"),
+            ("backend", ", ".join(config.label for config in settings.origin.backends)),
+            ("documents", f"{len(self.state.documents):,}"),
+            ("chunks", f"{self.chunks:,}"),
+            ("languages", languages or "none yet"),
+            ("folders", ", ".join(self.roots) or "none yet"),
+        ]
+        if self.incomplete:
+            rows.append(("incomplete", _counted(self.incomplete, "run ingest again")))
+        if self.without_text:
+            rows.append(("without text", _counted(self.without_text, "nothing to search")))
+        return rows
+
+
+def _counted(sources: list[str], note: str) -> str:
+    more = " …" if len(sources) > _MAX_LISTED else ""
+    return f"{len(sources)} ({note}): {', '.join(sources[:_MAX_LISTED])}{more}"
 
 
 def status(
     collection: CollectionName = "docs", store: StoreLocation = None, as_json: AsJson = False
 ) -> int:
-    """What a collection holds, and what made it."""
+    """Show what a collection holds and how it was made."""
     from ragctl.collection.state import read_state
 
     with opened(store, collection) as (place, found):
-        state = read_state(found)
-        documents = state.documents.values()
-        result: dict[str, Any] = {
-            "collection": collection,
-            "store": place.location,
-            "identity": dict(found.settings.identity),
-            "origin": dict(found.settings.origin),
-            "documents": len(state.documents),
-            "chunks": sum(document.chunks for document in documents),
-            "incomplete": sorted(d.source for d in documents if not d.whole),
-            "without_text": sorted(d.source for d in documents if d.whole and not d.chunks),
-            "languages": cast("Json", dict(sorted(found.facet("mark").items()))),
-            "roots": sorted({d.root for d in documents}),
-        }
+        result = _Status(
+            collection, place.location, found.settings, read_state(found), found.facet("mark")
+        )
     if as_json:
-        console.print_json(result)
+        console.print_json(result.to_json())
     else:
-        _print_status(result)
+        for label, text in result.rows():
+            console.say(f"{label:{_LABEL_WIDTH}}  {one_line(text)}")
     return 0
-
-
-def _print_status(result: dict[str, Any]) -> None:
-    identity = result["identity"]
-    languages = ", ".join(f"{code} {count:,}" for code, count in result["languages"].items())
-    rows = [
-        ("collection", f"{result['collection']} in {result['store']}"),
-        ("model", f"{identity['model']}, {identity['dimension']} dimensions"),
-        ("backend", result["origin"].get("backend") or "unknown"),
-        ("documents", f"{result['documents']:,}"),
-        ("chunks", f"{result['chunks']:,}"),
-        ("languages", languages if languages else "none yet"),
-        ("folders", ", ".join(result["roots"]) or "none yet"),
-    ]
-    for name, what in (("incomplete", "run ingest again"), ("without_text", "nothing to search")):
-        if result[name]:
-            shown = ", ".join(result[name][:5]) + (" …" if len(result[name]) > 5 else "")
-            rows.append((name.replace("_", " "), f"{len(result[name])} ({what}): {shown}"))
-    for label, text in rows:
-        console.say(f"{label:12}  {one_line(text)}")
 
 
 def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
-    """The collections of a store, with the model and size of each."""
-    rows: list[dict[str, Any]] = []
+    """List the collections of a store, with the model and size of each."""
     with closing(open_store(store)) as place:
-        for name in place.names():
-            found = place.open(name)
-            if found is None:  # dropped just now
-                continue
-            with closing(found):
-                rows.append(
-                    {
-                        "collection": name,
-                        "model": found.settings.identity["model"],
-                        "dimension": found.settings.dim,
-                        "documents": sum(found.facet("mark").values()),
-                        "points": found.count(),
-                    }
-                )
+        rows = [row for name in place.names() if (row := _row(place, name)) is not None]
     if as_json:
-        console.print_json(cast("Json", {"store": place.location, "collections": rows}))
+        console.print_json({"store": place.location, "collections": cast("Json", rows)})
     elif not rows:
         console.warn(f"no collections in {place.location}; make one with: ragctl ingest FOLDER")
     for row in rows if not as_json else ():
-        console.say(
-            f"{row['collection']}  {row['model']} {row['dimension']}d  "
-            f"{row['documents']:,} documents  {row['points']:,} points"
-        )
+        if row["error"] is not None:
+            console.say(one_line(f"{row['collection']} unreadable: {row['error']}"))
+        else:
+            console.say(
+                f"{row['collection']}  {row['model']} {row['dimension']}d  "
+                f"{row['documents']:,} documents  {row['points']:,} points"
+            )
     return 0
+
+
+def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
+    """Return a collection's row; None when it was dropped meanwhile."""
+    row: dict[str, Json] = dict.fromkeys(("model", "dimension", "documents", "points", "error"))
+    try:
+        found = store.open(name)
+    except UnreadableCollection as error:
+        return {"collection": name, **row, "error": str(error)}
+    if found is None:
+        return None
+    with closing(found):
+        row |= {
+            "model": found.settings.identity.model,
+            "dimension": found.settings.dim,
+            "documents": sum(found.facet("mark").values()),
+            "points": found.count(),
+        }
+    return {"collection": name, **row}
 
 
 def show(
@@ -101,33 +152,40 @@ def show(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """A document as it is indexed: its metadata and its chunks in order."""
-    from ragctl.collection.conditions import Match
+    """Show a document as it is indexed: its metadata and its chunks in order."""
+    from ragctl.collection.conditions import own_match
 
     with opened(store, collection) as (_, found):
-        where = (Match("source", (source,)),)
-        points = cast(list[dict[str, Any]], [point.payload for point in found.scroll(where)])
+        points = [point.payload for point in found.scroll((own_match("source", source),))]
         if not points:
-            raise UsageError(f"no document {source!r} in {collection!r}{_near(found, source)}")
+            raise UsageError(f"no document {source!r} in {collection!r}{_similar(found, source)}")
     points.sort(key=lambda payload: payload["ordinal"])
-    first, kept = points[0], ("ordinal", "start", "end", "page", "heading", "tokens", "text")
-    head = {key: first.get(key) for key in ("source", "title", "lang", "root", "size", "meta")}
-    chunks = [{key: point.get(key) for key in kept} for point in points if point["text"]]
+    chunks = [payload for payload in points if payload["text"]]
     if as_json:
-        console.print_json({"collection": collection, **head, "chunks": cast("Json", chunks)})
+        head: tuple[PayloadKey, ...] = ("source", "title", "lang", "root", "size", "meta")
+        body: tuple[PayloadKey, ...] = (
+            *("ordinal", "start", "end", "page", "heading", "tokens", "text"),
+        )
+        console.print_json(
+            {
+                "collection": collection,
+                **{key: cast("Json", points[0].get(key)) for key in head},
+                "chunks": [{key: cast("Json", chunk.get(key)) for key in body} for chunk in chunks],
+            }
+        )
         return 0
-    console.say(one_line(f"{source}: {len(chunks)} chunks, language {first['lang']}"))
+    console.say(one_line(f"{source}: {len(chunks)} chunks, language {points[0]['lang']}"))
     for chunk in chunks:
         page = f", page {chunk['page']}" if chunk["page"] is not None else ""
         heading = f"  [{' > '.join(chunk['heading'])}]" if chunk["heading"] else ""
         title = f"#{chunk['ordinal']}  {chunk['start']}-{chunk['end']}{page}{heading}"
         console.say(f"\n{one_line(title)}")
-        console.say(without_controls(str(chunk["text"])))
+        console.say(without_controls(chunk["text"]))
     return 0
 
 
-def _near(collection: "Collection", source: str) -> str:
-    """How an error about an unknown source ends: the nearest ones there are."""
+def _similar(collection: "Collection", source: str) -> str:
+    """Return the end of an error about an unknown source: similar names in the collection."""
     import difflib
 
     close = difflib.get_close_matches(source, list(collection.facet("source", of_all=True)), n=3)
@@ -137,46 +195,70 @@ def _near(collection: "Collection", source: str) -> str:
 def delete(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE]...", help="Documents, or FOLDER/ for all below it."),
+        typer.Argument(
+            metavar="[SOURCE]...", help="Documents, or FOLDER/ for all documents below it."
+        ),
     ] = None,
     collection: CollectionName = "docs",
     everything: Annotated[
-        bool, typer.Option("--all", help="The whole collection, with its settings.")
+        bool, typer.Option("--all", help="Delete the whole collection, with its settings.")
     ] = False,
     store: StoreLocation = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Remove documents from a collection, or all of it. A later ingest finds them again."""
-    from ragctl.collection.state import read_state
-    from ragctl.index.writer import Writer
+    """Delete documents from a collection, or the whole collection.
 
+    The next ingest indexes documents again whose files still exist.
+    """
     if bool(sources) == everything:
-        raise UsageError("name documents to delete, or --all for the whole collection")
-    with opened(store, collection) as (place, found), place.lock(collection):
-        state = read_state(found)
-        chosen = sorted(state.documents) if everything else _choose(sources or [], state)
-        _confirm(f"delete {len(chosen)} documents from {collection!r}", yes)
-        if everything:
-            deleted = found.count()
-            found.close()
+        raise UsageError("name documents to delete, or use --all for the whole collection")
+    deleted: list[str] = []
+    points: int | None = None
+    try:
+        with opened(store, collection) as (place, found), place.lock(collection):
+            deleted, points = _delete(place, found, sources, yes)
+    except UnreadableCollection:
+        if not everything:
+            raise
+        with closing(open_store(store)) as place, place.lock(collection):
+            _confirm(f"delete collection {collection!r}, which cannot be read", yes)
             place.drop(collection)
-        else:
-            writer = Writer(found)
-            writer.delete_documents(chosen)
-            writer.flush()
-            found.finish()
-            deleted = writer.deleted
     if as_json:
         console.print_json(
-            {"collection": collection, "documents": cast("Json", chosen), "points": deleted}
+            {"collection": collection, "documents": cast("Json", deleted), "points": points}
         )
+    elif points is None:
+        console.say(f"{collection}: deleted")
     else:
-        console.say(f"{collection}: {len(chosen):,} documents deleted ({deleted:,} points)")
+        console.say(f"{collection}: {len(deleted):,} documents deleted ({points:,} points)")
     return 0
 
 
-def _choose(sources: list[str], state: "State") -> list[str]:
+def _delete(
+    store: "Store", collection: "Collection", sources: Iterable[str] | None, yes: bool
+) -> tuple[list[str], int]:
+    """Delete the documents, or with None the collection. Return their names and the points."""
+    from ragctl.collection.state import read_state
+    from ragctl.index.writer import Writer
+
+    state = read_state(collection)
+    chosen = sorted(state.documents) if not sources else _choose(sources, state)
+    _confirm(f"delete {len(chosen)} documents from {collection.name!r}", yes)
+    if not sources:
+        points = collection.count()
+        collection.close()
+        store.drop(collection.name)
+        return chosen, points
+    writer = Writer(collection)
+    writer.delete_documents(chosen)
+    writer.flush()
+    collection.finish()
+    return chosen, writer.deleted
+
+
+def _choose(sources: Iterable[str], state: "State") -> list[str]:
+    """Return the documents that the arguments name. Raises UsageError when one names none."""
     chosen: set[str] = set()
     for source in sources:
         found = {
@@ -191,9 +273,10 @@ def _choose(sources: list[str], state: "State") -> list[str]:
     return sorted(chosen)
 
 
-def _confirm(what: str, yes: bool) -> None:
+def _confirm(action: str, yes: bool) -> None:
+    """Ask on the terminal. Raises UsageError without one, and Abort when the answer is no."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"to {what} without a terminal to ask on, add --yes")
-    typer.confirm(f"{what[0].upper()}{what[1:]}?", abort=True)
+        raise UsageError(f"to {action} without a terminal to ask on, add --yes")
+    typer.confirm(f"{action[0].upper()}{action[1:]}?", abort=True)

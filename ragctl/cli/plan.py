@@ -17,7 +17,7 @@ from ragctl.cli.options import (
     environ,
     open_store,
     opened,
-    told_by,
+    pipeline_of,
 )
 from ragctl.cli.summary import dollars, print_notes, summary
 from ragctl.errors import ChangesPending
@@ -47,7 +47,7 @@ def plan(
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """What a run would do, document by document, and its price; writes and sends nothing."""
+    """Show what a run would do, document by document, and its price; write and send nothing."""
     from dataclasses import replace
 
     from ragctl.cli.progress import Bar
@@ -124,13 +124,13 @@ def failures(
     pipeline: PipelineFile = None,
     as_json: AsJson = False,
 ) -> int:
-    """The documents that the last runs could not index, why, and when they are tried again."""
+    """List the documents that recent runs could not index, why, and when they are retried."""
     from datetime import UTC, datetime
 
     from ragctl.index.failures import read_failures
     from ragctl.records import Json
 
-    told = told_by(pipeline)
+    told = pipeline_of(pipeline)
     name = told.collection if told else collection
     variables = told.environ if told else None
     with opened(told.store if told else store, name, variables) as (_, found):

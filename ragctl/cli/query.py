@@ -3,8 +3,9 @@
 import sys
 import time
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,106 +21,41 @@ from ragctl.cli.options import (
     backends,
     environ,
 )
+from ragctl.cli.search_flags import with_search_flags
 from ragctl.errors import DocumentError, UsageError
+from ragctl.search.options import SearchOptions
 
 if TYPE_CHECKING:
-    from ragctl.search import Reranker, SearchOptions
+    from ragctl.search.batch import Tally
     from ragctl.search.library import Searcher
-    from ragctl.search.many import Tally
 
 
 def _option(name: str, metavar: str, text: str) -> Any:
     return typer.Option(*name.split(), metavar=metavar, help=text)
 
 
-def _flag(name: str, text: str) -> Any:
-    return typer.Option(name, help=text)
-
-
+@with_search_flags
 def search(
-    question: Annotated[
-        str | None, typer.Argument(metavar="[QUERY]", help="What you want to know.")
+    question: Annotated[str | None, typer.Argument(metavar="[QUERY]", help="The question.")] = None,
+    collection: Annotated[
+        str | None, _option("--collection -c", "NAME", "The collection. Default: docs.")
     ] = None,
-    collection: Annotated[str | None, _option("--collection -c", "NAME", "[docs]")] = None,
-    limit: Annotated[int, _option("--limit -n", "N", "Hits; with --group, documents.")] = 5,
-    mode: Annotated[
-        str, _option("--mode", "hybrid|dense|sparse", "Which sides to ask.")
-    ] = "hybrid",
-    where: Annotated[
-        list[str],
-        _option("--where", "CONDITION", 'Only where it holds: "team=ops and year>=2024".'),
-    ] = [],  # noqa: B006 - typer's way to say a repeated option
-    context: Annotated[
-        int, _option("--context", "N", "Neighbouring chunks on either side of a hit.")
-    ] = 0,
-    expand: Annotated[
-        str | None, _option("--expand", "section|page|document", "Show all of what a hit is in.")
+    *,
+    options: SearchOptions,
+    page: Annotated[
+        int | None, _option("--page", "N", "The Nth page of --limit hits, instead of --offset.")
     ] = None,
-    group: Annotated[
-        int | None, _option("--group", "N", "Documents, with their best N chunks each.")
-    ] = None,
-    rerank: Annotated[
-        str | None,
-        _option(
-            "--rerank",
-            "NAME[:MODEL]",
-            "Let a model judge the hits: sentences, cross-encoder, jina, cohere, voyage, tei, "
-            "vllm, llama.cpp, jina-on-prem, or one of your own.",
-        ),
-    ] = None,
-    rerank_url: Annotated[
-        str | None, _option("--rerank-url", "URL", "Where the reranker is, if not where usual.")
-    ] = None,
-    candidates: Annotated[
-        int | None,
-        _option("--candidates", "N", "Hits that the reranker judges [50] and each side offers."),
-    ] = None,
-    fusion: Annotated[
-        str, _option("--fusion", "rrf|dbsf", "Join both sides by ranks, or by scores.")
-    ] = "rrf",
-    k: Annotated[
-        int | None, _option("--k", "N", "Of rrf: how little first ranks stand out [2].")
-    ] = None,
-    dense_weight: Annotated[
-        float | None, _option("--dense-weight", "W", "Of rrf: the weight of meaning [the model's].")
-    ] = None,
-    sparse_weight: Annotated[
-        float | None, _option("--sparse-weight", "W", "Of rrf: the weight of words [1].")
-    ] = None,
-    diversity: Annotated[
-        float | None, _option("--diversity", "0..1", "Variety among the hits of meaning (MMR).")
-    ] = None,
-    min_score: Annotated[
-        float | None, _option("--min-score", "X", "Least score, with --mode dense or sparse.")
-    ] = None,
-    exact: Annotated[bool, _flag("--exact", "Search without an approximate index.")] = False,
-    ef: Annotated[
-        int | None, _option("--ef", "N", "Candidates kept while an approximate index is walked.")
-    ] = None,
-    rescore: Annotated[
-        bool | None,
-        typer.Option(
-            "--rescore/--no-rescore",
-            help="Quantised: score the best again with the whole vectors [yes].",
-        ),
-    ] = None,
-    oversampling: Annotated[
-        float | None,
-        _option("--oversampling", "X", "Quantised: so many times as many are scored again [2]."),
-    ] = None,
-    offset: Annotated[int, _option("--offset", "N", "Leave out the first N hits.")] = 0,
-    page: Annotated[int | None, _option("--page", "N", "The Nth page of --limit hits.")] = None,
     queries: Annotated[
         str | None,
-        _option("--queries", "FILE", "Questions, one a line, as JSONL or text; - is the input."),
+        _option("--queries", "FILE", "Questions, one a line, as JSONL or text; - is stdin."),
     ] = None,
     out: Annotated[
-        Path | None, _option("--out", "FILE", "Where the answers to --queries go, as JSONL.")
+        Path | None, _option("--out", "FILE", "Write the answers to --queries to a file, as JSONL.")
     ] = None,
     trec: Annotated[
-        Path | None, _option("--trec", "FILE", "Also write their rankings as a TREC run.")
+        Path | None, _option("--trec", "FILE", "Also write the rankings as a TREC run.")
     ] = None,
-    backend: BackendOption = [],  # noqa: B006
+    backend: BackendOption = [],  # noqa: B006 - typer's form of a repeatable option
     base_url: BaseUrl = None,
     weights: Weights = None,
     pipeline: PipelineFile = None,
@@ -127,35 +63,13 @@ def search(
     as_json: AsJson = False,
 ) -> int:
     """Search a collection with the model that made it; the best passages come first."""
-    from ragctl import search as room
     from ragctl.search.library import open_collection
 
     if (question is None) == (queries is None):
-        raise UsageError("give a question, or a file of them with --queries")
+        raise UsageError("give a question, or a file of questions with --queries")
     if queries is None and (out or trec):
-        raise UsageError("--out and --trec go with --queries")
-    if rerank is None and rerank_url is not None:
-        raise UsageError("--rerank-url goes with --rerank")
-    ask = room.SearchOptions(
-        limit=limit,
-        mode=cast(room.Mode, mode),
-        where=room.parse_where(where),
-        offset=_offset(offset, page, limit),
-        fusion=cast(room.FusionKind, fusion),
-        k=k,
-        dense_weight=dense_weight,
-        sparse_weight=sparse_weight,
-        exact=exact,
-        ef=ef,
-        diversity=diversity,
-        min_score=min_score,
-        group=group,
-        context=context,
-        expand=cast(room.Expand | None, expand),
-        candidates=candidates,
-        rescore=rescore,
-        oversampling=oversampling,
-    )
+        raise UsageError("--out and --trec need --queries")
+    options = _on_page(options, page)
     with ExitStack() as stack:
         searcher = stack.enter_context(
             open_collection(
@@ -166,81 +80,81 @@ def search(
                 backends=backends(backend, base_url, weights),
             )
         )
-        judge = searcher.reranker(rerank, rerank_url)
         if queries is not None:
-            return _answer(searcher, queries, ask, judge, out=out, trec=trec, as_json=as_json)
+            return _answer_file(searcher, queries, options, out=out, trec=trec, as_json=as_json)
         assert question is not None
-        (found,) = searcher.answers([question], ask, judge)
-    if not isinstance(found, list):
-        raise found
+        (outcome,) = searcher.answers([question], options)
+    if not isinstance(outcome, list):
+        raise outcome
     if as_json:
-        from ragctl.search.many import hit_json
+        from ragctl.search.batch import hit_to_json
 
         console.print_json(
             {
                 "query": question,
                 "collection": searcher.name,
-                "hits": [hit_json(hit) for hit in found],
+                "hits": [hit_to_json(hit) for hit in outcome],
             }
         )
-    elif not found:
+    elif not outcome:
         console.warn("no hits")
     elif console.is_terminal():
-        hits.show(found, question)
+        hits.print_table(outcome, question)
     else:
-        hits.say(found)
+        hits.print_plain(outcome)
     return 0
 
 
-def _offset(offset: int, page: int | None, limit: int) -> int:
+def _on_page(options: SearchOptions, page: int | None) -> SearchOptions:
+    """Return the options with the offset of a page. Raises UsageError."""
     if page is None:
-        return offset
-    if offset:
-        raise UsageError("--page and --offset say the same: use one of them")
+        return options
+    if options.offset:
+        raise UsageError("--page and --offset cannot be combined")
     if page < 1:
-        raise UsageError(f"--page {page}: pages count from 1")
-    return (page - 1) * limit
+        raise UsageError(f"--page {page}: pages are numbered from 1")
+    return replace(options, offset=(page - 1) * options.limit)
 
 
-def _answer(
+def _answer_file(
     searcher: "Searcher",
     queries: str,
-    ask: "SearchOptions",
-    judge: "Reranker | None",
+    options: SearchOptions,
     *,
     out: Path | None,
     trec: Path | None,
     as_json: bool,
 ) -> int:
-    """Many questions: answers to a file or standard output, and one line about them."""
-    from ragctl.search.many import answer_all, read_questions, written
+    """Write the answers to a file or to standard output, then print a summary line."""
+    from ragctl.search.batch import answer_all, output_file, read_questions
 
     if as_json and out is None:
-        raise UsageError("--queries writes JSON lines already; --json is their summary, with --out")
-    _check_apart(("--queries", queries), ("--out", out), ("--trec", trec))
-    since = time.monotonic()
+        raise UsageError("--queries already prints JSON lines; with --out, --json is the summary")
+    _check_different(("--queries", queries), ("--out", out), ("--trec", trec))
+    if options.rerank is not None:
+        searcher.reranker(options.rerank, options.rerank_url)  # fails before a file is opened
+    started = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(ended_cleanly())
-        file = stack.enter_context(_opened(queries))
-        bar = stack.enter_context(_Bar(shown=out is not None and sys.stderr.isatty()))
+        file = stack.enter_context(_open_questions(queries))
+        bar = stack.enter_context(_ProgressBar(shown=out is not None and sys.stderr.isatty()))
         tally = answer_all(
             searcher,
             read_questions(file),
-            ask,
-            reranker=judge,
-            out=sys.stdout if out is None else stack.enter_context(written(out)),
-            trec=None if trec is None else stack.enter_context(written(trec)),
-            failed=lambda name, reason: console.warn(
+            options,
+            out=sys.stdout if out is None else stack.enter_context(output_file(out)),
+            trec=None if trec is None else stack.enter_context(output_file(trec)),
+            on_failure=lambda name, reason: console.warn(
                 f"failed: {name}: {reason}", level="error", event="failed", message=reason
             ),
-            done=bar.update,
+            on_progress=bar.update,
         )
-    _tell(searcher, tally, time.monotonic() - since, out=out, as_json=as_json)
+    _print_summary(searcher, tally, time.monotonic() - started, out=out, as_json=as_json)
     return DocumentError.exit_code if tally.failed else 0
 
 
-def _check_apart(*files: tuple[str, str | Path | None]) -> None:
-    """Raises UsageError where two options name one file, which would be lost."""
+def _check_different(*files: tuple[str, str | Path | None]) -> None:
+    """Raise UsageError if two options name the same file, which would be overwritten."""
     seen: dict[Path, str] = {}
     for option, name in files:
         if name is None or name == "-":
@@ -251,7 +165,7 @@ def _check_apart(*files: tuple[str, str | Path | None]) -> None:
         seen[path] = option
 
 
-def _opened(queries: str) -> Any:
+def _open_questions(queries: str) -> Any:
     if queries == "-":
         return nullcontext(sys.stdin.buffer)
     try:
@@ -260,7 +174,7 @@ def _opened(queries: str) -> Any:
         raise UsageError(f"{queries}: cannot be read ({error.strerror})") from error
 
 
-def _tell(
+def _print_summary(
     searcher: "Searcher", tally: "Tally", seconds: float, *, out: Path | None, as_json: bool
 ) -> None:
     if as_json:
@@ -286,14 +200,14 @@ def _tell(
         console.say(line)
 
 
-class _Bar:
-    """Progress over questions on a terminal; nothing where it is not shown."""
+class _ProgressBar:
+    """Progress over questions on a terminal."""
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
         self._bar: Any = None
 
-    def __enter__(self) -> "_Bar":
+    def __enter__(self) -> "_ProgressBar":
         if self._shown:
             from tqdm import tqdm
 
@@ -301,6 +215,7 @@ class _Bar:
         return self
 
     def update(self, count: int) -> None:
+        """Add `count` answered questions."""
         if self._bar is not None:
             self._bar.update(count)
 

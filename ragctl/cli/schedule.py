@@ -49,7 +49,7 @@ def schedule(
     ] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take it away again.")] = False,
 ) -> int:
-    """Print what runs a pipeline by the clock, or install it: for cron, or for systemd."""
+    """Print the crontab line or systemd units that run a pipeline regularly, or install them."""
     from ragctl.schedule import ScheduledJob, crontab, units
     from ragctl.schedule.job import absolute_path, this_program
 

@@ -1,12 +1,18 @@
 """Conditions on payloads, by which a read or a search selects points."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from ragctl.collection.payload import PayloadKey
+
+MAX_FILTER_VALUES = 256
+"""Values of one Match in a request that ragctl makes by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Payload `key` (dots reach into objects) holds one of `values`.
+    """The field `key` equals one of `values`. Dots in `key` reach into objects.
 
     A field that holds a list matches when any of its elements does.
     """
@@ -17,22 +23,22 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """A payload number, or a time, within bounds; None: open.
+    """The field `key` is a number or a time within bounds; None leaves a side open.
 
-    Bounds that are texts compare times: RFC 3339, or a date alone, which is its midnight;
-    without an offset they are UTC. A stored text that is no time is in no range.
+    Bounds given as text compare times: RFC 3339, or a date alone, which means midnight;
+    without an offset they are UTC. A stored text that is not a time is in no range.
     """
 
     key: str
-    least: float | str | None = None  # value >= least
-    above: float | str | None = None  # value > above
-    most: float | str | None = None  # value <= most
-    below: float | str | None = None  # value < below
+    gte: float | str | None = None
+    gt: float | str | None = None
+    lte: float | str | None = None
+    lt: float | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """A keyword field begins with a text, in the same case."""
+    """The keyword field `key` begins with `text`; case matters."""
 
     key: str
     text: str
@@ -40,29 +46,42 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Has:
-    """A payload field is there, and neither null nor an empty list."""
+    """The field `key` exists and is neither null nor an empty list."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """At least one of the conditions; none of them where there are none."""
+    """At least one of the conditions holds; without conditions nothing matches."""
 
     of: "tuple[Condition, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
+    """All of the conditions hold."""
+
     of: "tuple[Condition, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class NoneOf:
-    """None of the conditions holds; of a field that is not there, none does."""
+    """None of the conditions holds. A condition on a missing field does not hold."""
 
     of: "tuple[Condition, ...]"
 
 
 Condition: TypeAlias = Match | Between | Prefix | Has | AnyOf | AllOf | NoneOf
 Where: TypeAlias = tuple[Condition, ...]  # all of them
+
+
+def own_match(key: PayloadKey, *values: str) -> Match:
+    """Return a match on one of ragctl's own payload fields."""
+    return Match(key, values)
+
+
+def own_matches(key: PayloadKey, values: Sequence[str]) -> Iterator[Where]:
+    """Yield filters that together select every value, MAX_FILTER_VALUES in each."""
+    for first in range(0, len(values), MAX_FILTER_VALUES):
+        yield (own_match(key, *values[first : first + MAX_FILTER_VALUES]),)

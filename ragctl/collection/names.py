@@ -8,13 +8,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def is_name(name: str) -> bool:
+    """Return whether every store accepts this name for a collection."""
     return _NAME.fullmatch(name) is not None
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError unless a collection may be called so, in every store."""
+    """Raise UsageError unless every store accepts this name for a collection."""
     if not is_name(name):
         raise UsageError(
-            f"collection name {name!r}: use letters, digits, '.', '_' and '-', "
-            "128 at most, a letter or digit first"
+            f"collection name {name!r}: use at most 128 letters, digits, '.', '_' and '-', "
+            "with a letter or digit first"
         )

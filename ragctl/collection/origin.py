@@ -1,78 +1,107 @@
-"""What a collection remembers of how it was made, beside its identity."""
+"""How a collection was made, beside its identity: backends, chunk size, canary."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Protocol, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
-from ragctl.catalog import BackendConfig
-from ragctl.collection.settings import Settings
-from ragctl.embedding.canary import Canary
 from ragctl.errors import StoreError
-from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
-from ragctl.lexical.languages import BM25_NAMES
 from ragctl.records import Json
 
-
-class Described(Protocol):
-    """A stored collection: its name and its settings."""
-
-    @property
-    def name(self) -> str:
-        """The name people use."""
-
-    @property
-    def settings(self) -> Settings:
-        """What it was made with."""
+if TYPE_CHECKING:
+    from ragctl.catalog import BackendConfig
+    from ragctl.embedding.canary import Canary, CanaryRecord
 
 
-def backends(collection: Described) -> tuple[BackendConfig, ...]:
-    """The backends that made it, in their order."""
-    listed = cast(Sequence[Mapping[str, Json]], collection.settings.origin.get("backends") or ())
-    return tuple(BackendConfig.from_json(value) for value in listed)
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a run or a search takes from the collection when the user does not say.
 
-
-def canary(collection: Described) -> Canary | None:
-    """The vectors by which its model is known again; None for the built-in model.
-
-    Raises StoreError where they cannot be read.
+    `backends`: those that made it, in their order. `task`: the model's task, None for
+    retrieval. `chunk_size` and `overlap`: in tokens. `canary`: None for the built-in model,
+    whose version identifies it.
     """
-    kept = collection.settings.origin.get("canary")
-    if kept is None:
-        return None
-    try:
-        found = Canary.from_json(cast(dict[str, Any], kept))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(
-            f"{collection.name}: its canary vectors cannot be read ({error})"
-        ) from None
-    if found.documents.shape[1] != collection.settings.dim:
-        raise StoreError(f"{collection.name}: its canary vectors have another dimension")
-    return found
+
+    backends: "tuple[BackendConfig, ...]" = ()
+    task: str | None = None
+    chunk_size: int | None = None
+    overlap: int | None = None
+    canary: "CanaryRecord | None" = None
+
+    def read_canary(self, dim: int) -> "Canary | None":
+        """Return the vectors that a backend must reproduce; None for the built-in model.
+
+        Raises StoreError when they cannot be read or do not have `dim` dimensions.
+        """
+        from ragctl.embedding.canary import Canary
+
+        if self.canary is None:
+            return None
+        try:
+            canary = Canary.from_json(cast(Mapping[str, Json], self.canary))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"the collection's canary vectors cannot be read ({error})") from None
+        stored = canary.documents.shape[1]
+        if stored != dim:
+            raise StoreError(
+                f"the collection's canary vectors have {stored} dimensions, its own have {dim}"
+            )
+        return canary
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the origin as a JSON object."""
+        return {
+            "backends": [config.to_json() for config in self.backends],
+            "task": self.task,
+            "chunk_size": self.chunk_size,
+            "overlap": self.overlap,
+            "canary": cast(Json, self.canary),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Origin":
+        """Read what `to_json` returned. Raises KeyError or TypeError for anything else."""
+        from ragctl.catalog import BackendConfig
+
+        return cls(
+            tuple(BackendConfig.from_json(config) for config in stored["backends"]),
+            stored["task"],
+            stored["chunk_size"],
+            stored["overlap"],
+            stored["canary"],
+        )
 
 
-def merged(
-    wanted: Sequence[BackendConfig], made: Sequence[BackendConfig], remote: bool
-) -> tuple[BackendConfig, ...]:
-    """The backends that a run asks for, with what it leaves out taken from the collection.
+def remembered(config: "BackendConfig") -> "BackendConfig":
+    """Return what a collection stores of a backend: no secret, nothing of one machine."""
+    from ragctl.catalog import BackendConfig
 
-    `remote`: the collection is on a server, so that an address taken from it
-    may be someone else's; a folder of weights, which may hold code, is not taken.
+    return BackendConfig(config.name, config.base_url, config.weights)
+
+
+def fill_in_backends(
+    requested: "Sequence[BackendConfig]", made: "Sequence[BackendConfig]", *, remote: bool
+) -> "tuple[BackendConfig, ...]":
+    """Return the backends of a run: those requested, completed from those that made it.
+
+    `remote`: the collection is on a server, where others may have written the backend's
+    address, so that it is not trusted with a key. Weights are not taken from there at all:
+    they may contain code.
     """
-    own = tuple(_from_afar(config) for config in made) if remote else tuple(made)
-    if not wanted:
-        return own
+    known = tuple(_untrusted(config) for config in made) if remote else tuple(made)
+    if not requested:
+        return known
     result = []
-    for config in wanted:
-        known = next((c for c in own if config.name in (None, c.name)), None)
-        result.append(config if known is None else _filled(config, known))
+    for config in requested:
+        same = next((own for own in known if config.name in (None, own.name)), None)
+        result.append(config if same is None else _completed(config, same))
     return tuple(result)
 
 
-def _from_afar(config: BackendConfig) -> BackendConfig:
+def _untrusted(config: "BackendConfig") -> "BackendConfig":
     return replace(config, weights=None, remote=config.base_url is not None)
 
 
-def _filled(config: BackendConfig, known: BackendConfig) -> BackendConfig:
+def _completed(config: "BackendConfig", known: "BackendConfig") -> "BackendConfig":
     return replace(
         config,
         name=known.name,
@@ -82,31 +111,7 @@ def _filled(config: BackendConfig, known: BackendConfig) -> BackendConfig:
     )
 
 
-def trusted(made: Sequence[BackendConfig]) -> Callable[[BackendConfig], bool]:
-    """Whether a config is one of those that made the collection."""
-    known = {(config.name, config.base_url, config.weights) for config in made}
-    return lambda config: (config.name, config.base_url, config.weights) in known
-
-
-def sparse_of(collection: Described) -> Bm25Encoder:
-    """BM25 as the collection's documents are weighed: each under its own language."""
-    config = Bm25Config.from_json(collection.settings.sparse)
-    return Bm25Encoder(config if config.languages else replace(config, languages=tuple(BM25_NAMES)))
-
-
-def billed(collection: Described) -> dict[str, int]:
-    """Tokens that each backend was sent for this collection so far, by its name.
-
-    At least: a run that was killed could not write down what it sent.
-    """
-    return dict(cast(Mapping[str, int], collection.settings.notes.get("billed") or {}))
-
-
-def billed_with(collection: Described, accounts: Sequence[dict[str, Json]]) -> Json:
-    """The note of `billed` when this run is added; the sums go into the report too."""
-    sums = billed(collection)
-    for account in accounts:
-        name = str(account["backend"])
-        sums[name] = sums.get(name, 0) + cast(int, account["tokens"])
-        account["tokens_so_far"] = sums[name]
-    return cast(Json, sums)
+def is_one_of(made: "Sequence[BackendConfig]") -> "Callable[[BackendConfig], bool]":
+    """Return a predicate: whether a backend is one of those that made the collection."""
+    known = {remembered(config) for config in made}
+    return lambda config: remembered(config) in known

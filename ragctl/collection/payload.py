@@ -2,34 +2,115 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 from ragctl.collection.settings import FieldType
 from ragctl.records import Json
 
-Vector: TypeAlias = np.ndarray  # float32, shape (dim,)
-Payload: TypeAlias = dict[str, Json]
+if TYPE_CHECKING:
+    import numpy as np
+
+    Vector: TypeAlias = np.ndarray  # float32, shape (dim,)
+else:
+    Vector: TypeAlias = Any  # `ragctl search --help` reads this module, and needs no numpy
 
 DENSE = "dense"
+"""Name of a point's dense vector."""
+
 BM25 = "bm25"
+"""Name of a point's sparse vector."""
 
-KEYWORDS = ("source", "version", "text_hash", "mark")
-"""Payload fields with a keyword index: what the index room filters and counts by.
 
-Few, because opening an embedded collection costs 2 to 3 ms for each in each segment.
+class Payload(TypedDict, total=False):
+    """The payload of a point, one point for each chunk.
+
+    A document without text has one point without vectors; its payload has no `start`,
+    `end`, `page`, `line`, `heading` and `tokens`. A read that asks for some fields returns
+    those alone.
+    """
+
+    source: str  # name of the document: path relative to the root, or `file#record`
+    file: str  # path of the file, relative to the root
+    root: str  # folder of the source on disk
+    digest: str  # hash of the document's content and recipe
+    version: str  # hash of `source` and `digest`; the same on all points of the document
+    ordinal: int  # number of the chunk in its document, from 0
+    chunks: int  # chunks of the document
+    text: str  # text of the chunk; "" for a document without text
+    text_hash: str  # hash of the exact text embedded: heading path and chunk
+    start: int  # character offset in the document's text, included
+    end: int  # character offset in the document's text, excluded
+    page: int | None  # page at `start`, from 1; None in formats without pages
+    line: int | None  # line of the file at `start`, from 1; None where lines do not correspond
+    heading: list[str]  # headings in force at `start`, outermost first
+    tokens: int  # o200k_base tokens of `text`
+    title: str | None  # title of the document
+    lang: str  # ISO 639-1 code of the document's language, or "und"
+    mtime_ns: int  # modification time of the file, nanoseconds since 1970
+    size: int  # size of the file, in bytes
+    recipe: str  # hash of the versions and settings of loader and chunker
+    parts: int  # documents in the file; 0 until all records of a JSONL file are written
+    meta: dict[str, Json]  # the user's fields, from the file and from the pipeline
+    mark: str  # on the first point of a complete document only: its `lang`
+
+
+PayloadKey = Literal[
+    "source",
+    "file",
+    "root",
+    "digest",
+    "version",
+    "ordinal",
+    "chunks",
+    "text",
+    "text_hash",
+    "start",
+    "end",
+    "page",
+    "line",
+    "heading",
+    "tokens",
+    "title",
+    "lang",
+    "mtime_ns",
+    "size",
+    "recipe",
+    "parts",
+    "meta",
+    "mark",
+]
+"""The keys of `Payload`, for parameters that name one. A test compares the two."""
+
+IndexedKey = Literal["source", "version", "text_hash", "mark"]
+"""The keys with a keyword index in every store: ingest filters and counts by them."""
+
+KEYWORD_INDEXES: tuple[IndexedKey, ...] = get_args(IndexedKey)
+"""The same as a tuple. They are few: opening an embedded collection costs 2 to 3 ms for
+each index in each segment.
 """
 
-OWN: Mapping[str, FieldType] = {
-    **dict.fromkeys(("source", "file", "title", "lang", "text_hash", "digest"), "keyword"),
-    **dict.fromkeys(("page", "ordinal"), "integer"),
+_KEYWORD_FIELDS: tuple[PayloadKey, ...] = (
+    "source",
+    "file",
+    "title",
+    "lang",
+    "text_hash",
+    "digest",
+)
+_INTEGER_FIELDS: tuple[PayloadKey, ...] = ("page", "ordinal")
+
+FILTERABLE_FIELDS: Mapping[str, FieldType] = {
+    **dict.fromkeys(_KEYWORD_FIELDS, "keyword"),
+    **dict.fromkeys(_INTEGER_FIELDS, "integer"),
 }
-"""Payload fields of ragctl's own that a search filters by. On a server each has an index."""
+"""The keys that a search may filter by, beside the user's own fields under `meta`.
+
+On a server each has an index of this type.
+"""
 
 
 class SparseVector(NamedTuple):
-    """Indices (uint32, ascending) and their weights, of equal length."""
+    """Token ids (uint32, ascending) and their weights, of equal length."""
 
     indices: list[int]
     values: list[float]
@@ -37,9 +118,16 @@ class SparseVector(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point. Vectors are None where absent, or where a read did not ask for them."""
+    """One point. A vector is None where it does not exist or was not asked for."""
 
     id: str
     payload: Payload
     dense: Vector | None = None
     sparse: SparseVector | None = None
+
+
+def without_mark(payload: Payload) -> Payload:
+    """Return a copy without the mark, for the first point of an incomplete document."""
+    copy = payload.copy()
+    copy.pop("mark", None)
+    return copy

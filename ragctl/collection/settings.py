@@ -1,22 +1,29 @@
-"""What a collection is made with."""
+"""The settings of a collection: what it was made with, and the notes of its runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from ragctl.errors import StoreError
-from ragctl.records import Json
+from ragctl.collection.notes import Notes
+from ragctl.collection.origin import Origin
+from ragctl.errors import UnreadableCollection, UsageError
+from ragctl.records import Identity, Json
 
-FORMAT = 1  # of the settings and payloads kept in a collection
+if TYPE_CHECKING:
+    from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
+
+FORMAT = 2
+"""Version of the stored settings and payloads. Collections of another one are refused."""
 
 FieldType = Literal["keyword", "integer", "float", "bool", "datetime"]
 FIELD_TYPES: tuple[FieldType, ...] = ("keyword", "integer", "float", "bool", "datetime")
 
-META = "meta."  # before the name of a user's field in a payload
+META_PREFIX = "meta."
+"""Put before the name of a user's field to get its key in a payload."""
 
 QUANTIZATIONS = ("scalar", "binary", "binary2", "turbo1", "turbo2", "turbo4")
 """How the engine keeps a small copy of the dense vectors: one byte a component (scalar),
-one or two bits (binary, binary2), or one, two or four of a rotated vector (turbo).
+one or two bits (binary, binary2), or one, two or four bits of a rotated vector (turbo).
 """
 
 
@@ -24,74 +31,102 @@ one or two bits (binary, binary2), or one, two or four of a rotated vector (turb
 class Settings:
     """What a collection was made with, fixed for its life, and what runs note in it.
 
-    `identity`: everything that decides whether two vectors may be compared.
-    `sparse`: the BM25 configuration, as the embedding room wrote it.
-    `origin`: which backends made it, so that a search needs no flags.
-    `notes`: what runs wrote down with `Collection.note`.
-    `fields`: the declared types of fields under `meta`, each with an index; they change
-    with `Collection.declare`. Ranges see only values of the declared type.
-    `quantization`: one of QUANTIZATIONS, or None.
-    `made`: unlike that of any other collection, of this name too; stores set it.
+    `sparse`: the BM25 configuration. `notes`: change with `Collection.note`. `fields`: the
+    declared types of the user's fields, by name without META_PREFIX; each has an index, and
+    ranges see only values of the declared type. They change with `Collection.declare`.
+    `quantization`: one of QUANTIZATIONS, or None. `made`: a random id that stores set, so
+    that a collection made again under the same name can be told from the first.
     """
 
-    dim: int
-    identity: Mapping[str, Json]
-    sparse: Mapping[str, Json]
-    origin: Mapping[str, Json] = field(default_factory=dict)
-    distance: Literal["Cosine"] = "Cosine"
-    notes: Mapping[str, Json] = field(default_factory=dict)
+    identity: Identity
+    sparse: "Bm25Config"
+    origin: Origin = field(default_factory=Origin)
+    notes: Notes = field(default_factory=Notes)
     fields: Mapping[str, str] = field(default_factory=dict)
     quantization: str | None = None
     made: str = field(default="", compare=False)
 
     @property
+    def dim(self) -> int:
+        """Dimension of the dense vectors."""
+        return self.identity.dimension
+
+    @property
     def indexed(self) -> dict[str, str]:
-        """The declared fields by their names in a payload, with their types."""
-        return {f"{META}{name}": kind for name, kind in self.fields.items()}
+        """The types of the declared fields, by payload key."""
+        return {f"{META_PREFIX}{name}": kind for name, kind in self.fields.items()}
+
+    def document_bm25(self) -> "Bm25Encoder":
+        """Return the BM25 of documents, each weighed by the rules of its own language."""
+        from ragctl.lexical.bm25 import Bm25Encoder
+        from ragctl.lexical.languages import BM25_NAMES
+
+        config = self.sparse
+        return Bm25Encoder(
+            config if config.languages else replace(config, languages=tuple(BM25_NAMES))
+        )
 
     def to_json(self) -> dict[str, Json]:
+        """Return the settings as stored."""
         return {
             "format": FORMAT,
-            "dim": self.dim,
-            "distance": self.distance,
-            "identity": dict(self.identity),
-            "sparse": dict(self.sparse),
-            "origin": dict(self.origin),
-            "notes": dict(self.notes),
+            "identity": self.identity.to_json(),
+            "sparse": self.sparse.to_json(),
+            "origin": self.origin.to_json(),
+            "notes": cast(Json, dict(self.notes)),
             "fields": dict(self.fields),
             "quantization": self.quantization,
             "made": self.made,
         }
 
 
-def read_settings(raw: Any, where: str) -> Settings:
-    """Settings from what `to_json` gave; raises StoreError naming `where`."""
+def read_settings(stored: Any, collection: str, place: str) -> Settings:
+    """Read what `Settings.to_json` returned.
+
+    Raises UnreadableCollection, which names `place` (a file or an address), when the
+    settings are damaged or of another format.
+    """
+    from ragctl.lexical.bm25 import Bm25Config
+
     try:
-        if raw["format"] != FORMAT:
-            raise StoreError(
-                f"{where}: collection format {raw['format']}, this ragctl reads {FORMAT}; "
-                "use the ragctl that made it"
+        if stored["format"] != FORMAT:
+            raise UnreadableCollection(
+                f"{place}: collection {collection!r} has format {stored['format']}, and this "
+                f"version of ragctl reads format {FORMAT}; {how_to_recover(collection)}"
             )
         return Settings(
-            raw["dim"],
-            raw["identity"],
-            raw["sparse"],
-            raw["origin"],
-            raw["distance"],
-            raw["notes"],
-            _known(raw.get("fields", {}), where),  # older collections lack these three
-            raw.get("quantization"),
-            raw.get("made", ""),
+            identity=_identity(stored["identity"]),
+            sparse=Bm25Config.from_json(stored["sparse"]),
+            origin=Origin.from_json(stored["origin"]),
+            notes=stored["notes"],
+            fields=_checked_types(stored["fields"]),
+            quantization=stored["quantization"],
+            made=stored["made"],
         )
-    except (AttributeError, KeyError, TypeError) as error:
-        raise StoreError(f"{where}: not the settings of a ragctl collection ({error!r})") from error
+    except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
+        raise UnreadableCollection(
+            f"{place}: the settings of collection {collection!r} are damaged ({error!r}); "
+            f"{how_to_recover(collection)}"
+        ) from error
 
 
-def _known(fields: Mapping[str, str], where: str) -> dict[str, str]:
+def how_to_recover(collection: str) -> str:
+    """Return the advice that ends an error about settings that cannot be read."""
+    return (
+        f"`ragctl collections` lists it; remove it with `ragctl delete --all -c {collection}` "
+        "and ingest again"
+    )
+
+
+def _identity(stored: Mapping[str, Any]) -> Identity:
+    names = {each.name for each in fields(Identity)}
+    if set(stored) != names:
+        raise ValueError(f"the identity has keys {sorted(stored)}, not {sorted(names)}")
+    return Identity(**stored)
+
+
+def _checked_types(fields: Mapping[str, str]) -> dict[str, str]:
     for name, kind in fields.items():
         if kind not in FIELD_TYPES:
-            raise StoreError(
-                f"{where}: field {name!r} is of the unknown type {kind!r}; "
-                "use the ragctl that declared it"
-            )
+            raise ValueError(f"field {name!r} has the unknown type {kind!r}")
     return dict(fields)

@@ -1,18 +1,18 @@
 """What a collection holds, document by document, read from its marks.
 
-Two reads tell all: the marked points (one a document) and the number of points
-of each version. A document whose version has not exactly the points its mark
-promises was left half written, or half removed, by a run that was killed.
+Two reads are enough: the marked points (one for each document) and the number of points of
+each version. A document is whole when its version has as many points as its mark says.
+Otherwise a run was killed while it wrote or removed the document.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
-from ragctl.collection.conditions import Match, Where
-from ragctl.collection.payload import Point
+from ragctl.collection.conditions import Where, own_match, own_matches
+from ragctl.collection.payload import IndexedKey, PayloadKey, Point
 
-_MARK_FIELDS = (
+_MARK_FIELDS: tuple[PayloadKey, ...] = (
     "source",
     "file",
     "root",
@@ -24,19 +24,18 @@ _MARK_FIELDS = (
     "size",
     "mtime_ns",
 )
-_SOME = 500  # values in one filter
 
 
 class PointReader(Protocol):
     """The reads of a stored collection that its state is made from."""
 
-    def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
-        """Exact number of points for each value of a keyword field."""
+    def facet(self, key: IndexedKey, *, of_all: bool = False) -> dict[str, int]:
+        """Return the number of points for each value; see stores.base.Collection."""
 
     def scroll(
-        self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
+        self, where: Where = (), *, fields: Sequence[PayloadKey] | None = None
     ) -> Iterator[Point]:
-        """Every point that matches."""
+        """Yield every point that matches; see stores.base.Collection."""
 
 
 class Stored(NamedTuple):
@@ -45,7 +44,7 @@ class Stored(NamedTuple):
     source: str
     file: str
     root: str
-    digest: str
+    digest: str  # "" for a document without a mark
     recipe: str
     parts: int
     size: int
@@ -63,27 +62,26 @@ class State:
 
 
 def read_state(collection: PointReader) -> State:
-    """The documents of `collection`; also those whose mark was never written."""
+    """Return the documents of `collection`, with those whose mark was never written."""
     counts = collection.facet("version", of_all=True)
     documents: dict[str, Stored] = {}
-    alike: dict[str, str] = {}  # of equal strings in many documents one is kept
-    marks = Match("mark", tuple(collection.facet("mark")))
-    for point in collection.scroll((marks,), fields=_MARK_FIELDS):
-        mark = cast(dict[str, str], point.payload)
-        numbers = cast(dict[str, int], point.payload)
-        source = mark["source"]
-        whole = counts.pop(mark["version"], 0) == max(1, numbers["chunks"])
+    shared: dict[str, str] = {}  # one object for equal strings of many documents
+    marked = own_match("mark", *collection.facet("mark"))
+    for point in collection.scroll((marked,), fields=_MARK_FIELDS):
+        mark = point.payload
+        source, file, root, recipe = mark["source"], mark["file"], mark["root"], mark["recipe"]
+        whole = counts.pop(mark["version"], 0) == max(1, mark["chunks"])
         documents[source] = Stored(
             source=source,
-            file=source if mark["file"] == source else alike.setdefault(mark["file"], mark["file"]),
-            root=alike.setdefault(mark["root"], mark["root"]),
+            file=source if file == source else shared.setdefault(file, file),
+            root=shared.setdefault(root, root),
             digest=mark["digest"],
-            recipe=alike.setdefault(mark["recipe"], mark["recipe"]),
-            parts=numbers["parts"],
-            size=numbers["size"],
-            mtime_ns=numbers["mtime_ns"],
-            chunks=numbers["chunks"],
-            # two marks: a run was killed between writing the new and removing the old
+            recipe=shared.setdefault(recipe, recipe),
+            parts=mark["parts"],
+            size=mark["size"],
+            mtime_ns=mark["mtime_ns"],
+            chunks=mark["chunks"],
+            # Two marks: a run was killed after it wrote the new one and before it removed the old.
             whole=whole and source not in documents,
         )
     for source, file, root in _unmarked(collection, list(counts)):
@@ -104,7 +102,7 @@ def read_state(collection: PointReader) -> State:
 
 
 def as_incomplete(state: State, sources: frozenset[str]) -> State:
-    """The state in which these documents are not whole."""
+    """Return the state with these documents counted as not whole."""
     if not sources:
         return state
     documents = {
@@ -114,18 +112,19 @@ def as_incomplete(state: State, sources: frozenset[str]) -> State:
     return State(documents, by_file(documents.values()))
 
 
-def _unmarked(collection: PointReader, versions: list[str]) -> set[tuple[str, str, str]]:
-    found: set[tuple[str, str, str]] = set()
-    for first in range(0, len(versions), _SOME):
-        where = (Match("version", tuple(versions[first : first + _SOME])),)
-        for point in collection.scroll(where, fields=("source", "file", "root")):
-            payload = cast(dict[str, str], point.payload)
-            found.add((payload["source"], payload["file"], payload["root"]))
-    return found
-
-
 def by_file(documents: Iterable[Stored]) -> dict[str, tuple[Stored, ...]]:
+    """Return the documents grouped by their file."""
     files: dict[str, list[Stored]] = {}
     for document in documents:
         files.setdefault(document.file, []).append(document)
     return {file: tuple(found) for file, found in files.items()}
+
+
+def _unmarked(collection: PointReader, versions: list[str]) -> set[tuple[str, str, str]]:
+    """Return (source, file, root) of the points of these versions."""
+    found: set[tuple[str, str, str]] = set()
+    for where in own_matches("version", versions):
+        for point in collection.scroll(where, fields=("source", "file", "root")):
+            payload = point.payload
+            found.add((payload["source"], payload["file"], payload["root"]))
+    return found

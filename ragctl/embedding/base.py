@@ -21,7 +21,7 @@ from ragctl.errors import DocumentError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.service import Service
 from ragctl.hosts.usage import UsageTotals
-from ragctl.records import Json
+from ragctl.records import Identity
 
 if TYPE_CHECKING:
     from ragctl.embedding.canary import Canary
@@ -111,17 +111,17 @@ class Embedder:
         self.limits = limits
         self.concurrency = concurrency
         self.options = options
-        self.identity: dict[str, Json] = {
-            "model": model.name,
-            "revision": revision or model.revision,
-            "dimension": dim,
-            "document": model.document.label,
-            "query": model.query.label,
-            "normalized": model.normalized,
-            "distance": model.distance,
-            "late_chunking": options.late_chunking,
-            "element": "float32",
-        }
+        self.identity = Identity(
+            model=model.name,
+            revision=revision or model.revision,
+            dimension=dim,
+            document=model.document.label,
+            query=model.query.label,
+            normalized=model.normalized,
+            distance=model.distance,
+            late_chunking=options.late_chunking,
+            element="float32",
+        )
         self._service = service
 
     @property

@@ -8,6 +8,7 @@ import base64
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -31,6 +32,13 @@ below.
 """
 
 
+class CanaryRecord(TypedDict):
+    """A canary as a collection stores it: base64 of little-endian float16 vectors."""
+
+    documents: list[str]
+    query: str
+
+
 @dataclass(frozen=True)
 class Canary:
     """Unit vectors of the canary texts: `documents` of shape (3, dim), `query` (1, dim)."""
@@ -48,8 +56,8 @@ class Canary:
             return 0.0
         return float(np.min(np.sum(own.astype(np.float64) * vectors, axis=1)))
 
-    def to_json(self) -> dict[str, Json]:
-        """Return what a collection stores: base64 of little-endian float16, exact enough here."""
+    def to_json(self) -> CanaryRecord:
+        """Return what a collection stores: float16 is exact enough for a comparison."""
         return {
             "documents": [_encode(row) for row in self.documents],
             "query": _encode(self.query[0]),

@@ -2,13 +2,12 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, cast
 
 import numpy as np
 
 from ragctl.catalog import Model
 from ragctl.collection.payload import Payload
-from ragctl.collection.points import context_of
+from ragctl.collection.text import embedded_text
 from ragctl.embedding import answers
 from ragctl.embedding.base import Vectors
 from ragctl.errors import UsageError
@@ -78,5 +77,4 @@ def _builtin(texts: Sequence[str], dim: int) -> Vectors:
 
 
 def _sent(payload: Payload) -> str:
-    row = cast(dict[str, Any], payload)
-    return context_of(row["text"], row.get("heading") or ()) + str(row["text"])
+    return embedded_text(payload["text"], payload.get("heading") or ())

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal
 
-from ragctl.collection.conditions import Match
-from ragctl.collection.points import context_of
+from ragctl.collection.conditions import own_match
+from ragctl.collection.payload import PayloadKey
+from ragctl.collection.text import embedded_text
 from ragctl.errors import UsageError
 from ragctl.evaluate.questions import Judgement, Question, Questions
 from ragctl.stores.base import Collection
@@ -16,7 +17,7 @@ By = Literal["document", "chunk"]
 Qrels = Mapping[str, Mapping[str, int]]  # question → unit → grade
 
 _SOURCES = 50  # read at a time
-_FIELDS = ("source", "text", "heading", "start", "end")
+_FIELDS: tuple[PayloadKey, ...] = ("source", "text", "heading", "start", "end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +142,13 @@ def _chunks(
 
 def _documents(collection: Collection, sources: list[str]) -> "dict[str, _Document]":
     rows: dict[str, list[_Chunk]] = {}
-    where = (Match("source", tuple(sources)),)
+    where = (own_match("source", *sources),)
     for point in collection.scroll(where, fields=_FIELDS):
-        payload = cast(dict[str, Any], point.payload)
+        payload = point.payload
         if "start" not in payload:  # a document without text
             continue
         text = payload["text"]
-        sent = context_of(text, payload.get("heading") or ()) + text
+        sent = embedded_text(text, payload.get("heading") or ())
         chunk = _Chunk(point.id, payload["start"], payload["end"], text, _squeezed(sent))
         rows.setdefault(payload["source"], []).append(chunk)
     return {source: _Document(chunks) for source, chunks in rows.items()}

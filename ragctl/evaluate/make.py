@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from ragctl import files
+from ragctl.collection.payload import PayloadKey
 from ragctl.errors import UsageError
 from ragctl.evaluate import phrases
 from ragctl.evaluate.phrases import Words
@@ -36,7 +37,7 @@ CANNOT = (
 _SAMPLE = 4_000  # passages that questions may be drafted from
 _MOST = 2_000  # questions
 _DOCUMENTS = 5  # that may answer one question; more say too little
-_FIELDS = ("source", "lang", "text", "heading", "start", "end", "ordinal")
+_FIELDS: tuple[PayloadKey, ...] = ("source", "lang", "text", "heading", "start", "end", "ordinal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def make(collection: Collection, count: int, seed: int = 1) -> list[dict[str, Js
 
 def _passages(collection: Collection) -> Iterator[Passage]:
     for point in collection.scroll(fields=_FIELDS):
-        row = cast(dict[str, Any], point.payload)
+        row = point.payload
         if row.get("text"):
             heading = tuple(row.get("heading") or ())
             place = row["start"], row["end"], row["ordinal"]
@@ -222,6 +223,6 @@ def write(rows: Iterable[Mapping[str, Json]], path: Path) -> None:
     """One question a line. Raises UsageError."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     try:
-        files.put(path, text.encode("utf-8", "replace"))
+        files.replace_file(path, text.encode("utf-8", "replace"))
     except OSError as error:
         raise UsageError(f"--out {path}: cannot be written ({error})") from error

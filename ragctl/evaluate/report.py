@@ -58,7 +58,7 @@ def to_json(
     judged = evaluation.judged
     return {
         "collection": collection.name,
-        "model": collection.settings.identity["model"],
+        "model": collection.settings.identity.model,
         "dimension": collection.settings.dim,
         "judged_by": judged.by,
         "questions": questions,
@@ -133,7 +133,7 @@ def tables(evaluation: Evaluation) -> list[Rows]:
 
 def title(evaluation: Evaluation, collection: Collection) -> str:
     count, unit = len(evaluation.judged.questions), evaluation.judged.by
-    model = collection.settings.identity["model"]
+    model = collection.settings.identity.model
     return f"{collection.name}: {model}, {count:,} questions, judged by {unit}"
 
 

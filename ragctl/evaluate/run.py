@@ -15,8 +15,8 @@ from ragctl.errors import DocumentError, UsageError
 from ragctl.evaluate.judging import By
 from ragctl.evaluate.questions import Question
 from ragctl.evaluate.setting import Setting
-from ragctl.search import Mode, SearchOptions
-from ragctl.search.find import sparse_side, terms
+from ragctl.search.options import Mode, SearchOptions
+from ragctl.search.query import bm25_encoder, sparse_vector
 from ragctl.stores.base import Collection, Fusion, Query, Scored
 
 _TIMED = 50  # questions embedded one by one, as a search does; the others go in batches
@@ -73,7 +73,7 @@ def ask(collection: Collection, questions: Sequence[Question], embedder: Embedde
 
 def _fusion(embedder: Embedder | None) -> Fusion:
     """How a search fuses where nobody says: by the model's own weight."""
-    return SearchOptions().fused(embedder.model.dense_weight if embedder is not None else 1.0)
+    return SearchOptions().fusion_for(embedder.model.dense_weight if embedder is not None else 1.0)
 
 
 def _embedded(
@@ -113,8 +113,8 @@ def _terms(
     collection: Collection, questions: Sequence[Question]
 ) -> tuple[SparseVector | None, ...]:
     """The questions' terms, under the languages that the collection's documents have."""
-    sparse = sparse_side(collection)
-    return tuple(terms(sparse, question.text) for question in questions)
+    sparse = bm25_encoder(collection)
+    return tuple(sparse_vector(sparse, question.text) for question in questions)
 
 
 def run(
@@ -153,4 +153,4 @@ def run(
 def _units(found: Sequence[Scored], by: By) -> list[str]:
     if by == "chunk":
         return [point.id for point in found]
-    return list(dict.fromkeys(str(point.payload["source"]) for point in found))
+    return list(dict.fromkeys(point.payload["source"] for point in found))

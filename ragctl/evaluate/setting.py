@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ragctl.collection.settings import QUANTIZATIONS
 from ragctl.errors import UsageError
 from ragctl.records import Json
-from ragctl.search import MODES, Mode
+from ragctl.search.options import Mode
 from ragctl.stores.base import Fusion, Rescore
 
 _MOST = 64  # settings of one sweep
@@ -66,7 +66,7 @@ class Setting:
 
     def rescored(self) -> Rescore | None:
         """How quantised vectors are searched; None: as the store does by itself."""
-        return Rescore.said(self.rescore, self.oversampling)
+        return Rescore.from_options(self.rescore, self.oversampling)
 
     def fused(self, fusion: Fusion) -> Fusion:
         """The collection's fusion, changed where this setting says so."""
@@ -93,7 +93,7 @@ def _word(value: Json) -> str:
 
 _SIZES = {"dim": (1, 65_536), "k": (1, 10_000), "prefetch": (1, 10_000)}
 _WORDS: Mapping[str, tuple[str, ...]] = {
-    "mode": MODES,
+    "mode": get_args(Mode),
     "fusion": ("rrf", "dbsf"),
     "quantization": ("none", *QUANTIZATIONS),
     "rescore": ("true", "false"),

@@ -163,7 +163,7 @@ def _notes(
 ) -> list[str]:
     """What a reader of the figures must know."""
     notes = []
-    if collection.settings.identity["model"] == BUILTIN and any(s.dim for s in settings):
+    if collection.settings.identity.model == BUILTIN and any(s.dim for s in settings):
         notes.append(
             "the built-in model's vectors cannot be cut (it hashes words into dimensions): its "
             "texts were embedded anew in this process, which costs nothing"

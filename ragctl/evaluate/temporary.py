@@ -22,13 +22,12 @@ from ragctl.embedding.base import Vectors
 from ragctl.errors import Locked
 from ragctl.evaluate.cutting import documents_at
 from ragctl.evaluate.setting import Setting
-from ragctl.stores import open_store
+from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Batch, Collection, Store
 
 _POINTS = 256  # written at a time
 _NAME = 80  # characters of the collection's name in that of a temporary one
 _MARK = ".eval-"
-_NOTE = "evaluation"
 
 
 @contextmanager
@@ -37,7 +36,7 @@ def temporary(
 ) -> Iterator[Mapping[Setting, Collection]]:
     """A collection for each shape (`Setting.stored`), filled in one pass over the points."""
     with ExitStack() as stack:
-        remote = "://" in store.location
+        remote = is_server(store.location)
         if remote:
             _remove_left(store, collection.name)
         else:
@@ -72,16 +71,16 @@ def _is_temporary(store: Store, name: str) -> bool:
     if found is None:
         return False
     with closing(found):
-        return found.settings.notes.get(_NOTE) is True
+        return found.settings.notes.get("evaluation") is True
 
 
 def _settings(settings: Settings, shape: Setting) -> Settings:
     dim = shape.dim or settings.dim
-    identity = {**settings.identity, "dimension": dim}
+    identity = replace(settings.identity, dimension=dim)
     kept = settings.quantization if shape.quantization is None else shape.quantization
     quantization = None if kept == "none" else kept
     return replace(
-        settings, dim=dim, identity=identity, notes={_NOTE: True}, quantization=quantization
+        settings, identity=identity, notes={"evaluation": True}, quantization=quantization
     )
 
 

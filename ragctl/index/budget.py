@@ -10,15 +10,13 @@ run that is killed cannot spend more than is recorded.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
 
-from ragctl.collection import origin
+from ragctl.collection.notes import DaySpending
 from ragctl.embedding import canary
 from ragctl.embedding.context_guard import TOKEN_RATIO
 from ragctl.errors import BudgetReached, UsageError
 from ragctl.hosts.usage import UsageTotals
 from ragctl.pipeline import Budget
-from ragctl.records import Json
 from ragctl.stores.base import Collection
 
 KEPT_DAYS = 62
@@ -73,7 +71,7 @@ def spending_by_day(collection: Collection | None) -> dict[str, Spending]:
     """Return what the runs of each of the last KEPT_DAYS days spent on a collection."""
     if collection is None:
         return {}
-    kept = cast(Mapping[str, Any], collection.settings.notes.get("spent") or {})
+    kept = collection.settings.notes.get("spent", {})
     return {day: Spending(row["tokens"], row["cost"]) for day, row in kept.items()}
 
 
@@ -103,7 +101,7 @@ class BudgetTracker:
         self._collection = collection
         self._billed_for_new_canary = usage.tokens
         self._canary_tokens = 0  # upper bound of what checking the stored canary will bill
-        if collection is not None and origin.canary(collection) is not None:
+        if collection is not None and collection.settings.origin.canary is not None:
             self._canary_tokens = sum(len(text.encode()) for text in canary.DOCUMENTS)
         self._counted = 0  # o200k_base tokens of the documents accepted by `reserve`
         self._reserved = Spending()
@@ -118,7 +116,7 @@ class BudgetTracker:
         """Whether the notes contain a reservation of this run."""
         return self._reserved != Spending()
 
-    def note(self) -> Json:
+    def note(self) -> dict[str, DaySpending]:
         """Return the note `spent` at the end of this run: the spending of all runs by day."""
         spent = Spending(self._usage.tokens, self._usage.cost or 0.0)
         return _spent_note(self._before, self._day, spent)
@@ -233,7 +231,9 @@ def _period(limit: _Limit) -> str:
     return limit.name.rpartition("_")[2] if limit.spans_runs else "run"
 
 
-def _spent_note(before: Mapping[str, Spending], day: str, spent: Spending) -> dict[str, Json]:
+def _spent_note(
+    before: Mapping[str, Spending], day: str, spent: Spending
+) -> dict[str, DaySpending]:
     sums = {**before, day: before.get(day, Spending()) + spent}
     kept = sorted(sums)[-KEPT_DAYS:]
     return {d: {"tokens": sums[d].tokens, "cost": round(sums[d].cost, 8)} for d in kept}

@@ -3,11 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import cast
 
 from ragctl import chunking
 from ragctl.catalog import BackendConfig
-from ragctl.collection import origin
+from ragctl.collection.origin import Origin, fill_in_backends, remembered
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.canary import CANARY_THRESHOLD
@@ -16,6 +15,7 @@ from ragctl.errors import IdentityMismatch
 from ragctl.lexical.bm25 import Bm25Config
 from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline
 from ragctl.records import Json
+from ragctl.stores import is_server
 from ragctl.stores.base import Collection
 
 HEADING_TOKENS = 64
@@ -44,7 +44,9 @@ def connect_for(
         environ=environ,
         patience=Patience(total=embedding.patience) if embedding.patience is not None else None,
         options=Options(truncate=embedding.truncate, late_chunking=bool(embedding.late_chunking)),
-        canary=origin.canary(existing) if existing is not None else None,
+        canary=existing.settings.origin.read_canary(existing.settings.dim)
+        if existing is not None
+        else None,
         threshold=CANARY_THRESHOLD if embedding.canary is None else embedding.canary,
         dry_run=dry,
     )
@@ -66,23 +68,25 @@ def effective_embedding(pipeline: Pipeline, existing: Collection | None) -> Embe
     if existing is None:
         return embedding
     identity = existing.settings.identity
-    if embedding.model not in (None, identity["model"]):
+    if embedding.model not in (None, identity.model):
         return embedding
     late = embedding.late_chunking
-    stored_backends = origin.backends(existing)
+    stored = existing.settings.origin
     return replace(
         embedding,
-        model=str(identity["model"]),
+        model=identity.model,
         dim=embedding.dim or existing.settings.dim,
-        task=embedding.task or cast(str | None, existing.settings.origin.get("task")),
-        late_chunking=bool(identity["late_chunking"]) if late is None else late,
-        backends=origin.merged(embedding.backends, stored_backends, remote="://" in pipeline.store),
+        task=embedding.task or stored.task,
+        late_chunking=identity.late_chunking if late is None else late,
+        backends=fill_in_backends(
+            embedding.backends, stored.backends, remote=is_server(pipeline.store)
+        ),
     )
 
 
 def check_identity(collection: Collection, embedder: Embedder) -> None:
     """Raise IdentityMismatch, naming both values of every difference, if the two differ."""
-    stored, current = collection.settings.identity, embedder.identity
+    stored, current = collection.settings.identity.to_json(), embedder.identity.to_json()
     differences = [
         f"{key} {_show(stored.get(key))} ≠ {_show(current.get(key))}"
         for key in {**stored, **current}
@@ -104,17 +108,16 @@ def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
     """Return the settings of a new collection, without its canary (see `add_canary`)."""
     backends = pipeline.embedding.backends or (BackendConfig(),)
     return Settings(
-        dim=embedder.dim,
         identity=embedder.identity,
-        sparse=Bm25Config(languages=pipeline.languages).to_json(),
-        origin={
-            "backends": [
-                config.with_default_name(embedder.model.backend).to_json() for config in backends
-            ],
-            "task": pipeline.embedding.task,
-            "chunk_size": pipeline.chunk_size or default_chunk_size(pipeline, embedder),
-            "overlap": OVERLAP if pipeline.overlap is None else pipeline.overlap,
-        },
+        sparse=Bm25Config(languages=pipeline.languages),
+        origin=Origin(
+            backends=tuple(
+                remembered(config.with_default_name(embedder.model.backend)) for config in backends
+            ),
+            task=pipeline.embedding.task,
+            chunk_size=pipeline.chunk_size or default_chunk_size(pipeline, embedder),
+            overlap=OVERLAP if pipeline.overlap is None else pipeline.overlap,
+        ),
         fields=pipeline.fields,
         quantization=pipeline.quantization,
     )
@@ -125,7 +128,7 @@ def add_canary(settings: Settings, embedder: Embedder) -> Settings:
     canary = embedder.canary()
     if canary is None:
         return settings
-    return replace(settings, origin={**settings.origin, "canary": canary.to_json()})
+    return replace(settings, origin=replace(settings.origin, canary=canary.to_json()))
 
 
 def model_warnings(pipeline: Pipeline, embedder: Embedder) -> list[str]:
@@ -154,7 +157,7 @@ def default_chunk_size(pipeline: Pipeline, embedder: Embedder) -> int:
         return CHUNK_SIZE
     prompt = chunking.count(embedder.model.document.prompt or "")
     return max(
-        chunking.SMALLEST, min(CHUNK_SIZE, int(context / TOKEN_RATIO) - prompt - HEADING_TOKENS)
+        chunking.MIN_SIZE, min(CHUNK_SIZE, int(context / TOKEN_RATIO) - prompt - HEADING_TOKENS)
     )
 
 

@@ -9,12 +9,11 @@ other settings that can make it fail, have changed.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, cast
 
+from ragctl.collection.notes import FailedFileNote, Notes
 from ragctl.collection.points import digest
 from ragctl.index.plan import Plan, WorkItem
 from ragctl.index.report import DocumentFailure
-from ragctl.records import Json
 from ragctl.stores.base import Collection
 
 DAY_SECONDS = 86_400.0
@@ -62,7 +61,7 @@ class FailedFile:
         current = (stat.root, stat.size, stat.mtime_ns, _cause_digest(work, run_digest))
         return current == (self.root, self.size, self.mtime_ns, self.cause_digest)
 
-    def to_json(self) -> dict[str, Json]:
+    def to_json(self) -> FailedFileNote:
         """Return the row of this file in the note `failures`."""
         return {
             "root": self.root,
@@ -80,7 +79,7 @@ def read_failures(collection: Collection | None) -> dict[str, FailedFile]:
     """Return the recorded failed files of a collection, by file."""
     if collection is None:
         return {}
-    kept = cast(Mapping[str, Any], collection.settings.notes.get("failures") or {})
+    kept = collection.settings.notes.get("failures", {})
     return {
         file: FailedFile(
             file,
@@ -146,7 +145,7 @@ def failures_note(
     in_scope: Callable[[FailedFile], bool],
     completed: bool,
     now: float,
-) -> dict[str, Json]:
+) -> Notes:
     """Return the note `failures` at the end of a run; empty if nothing changed.
 
     It contains the files that failed in this run, the `postponed` ones, and earlier

@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
+from ragctl.collection.conditions import MAX_FILTER_VALUES
 from ragctl.collection.payload import Payload, Vector
-from ragctl.collection.points import PreparedDocument, namespace, payloads, point_ids
+from ragctl.collection.points import namespace, point_ids
 from ragctl.embedding.base import Vectors
 from ragctl.embedding.stream import DocumentStream
 from ragctl.errors import BudgetReached, DocumentError
@@ -17,8 +18,9 @@ from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.pending import PendingDocument, PendingFile
 from ragctl.index.plan import WorkItem
+from ragctl.index.prepared import PreparedDocument, payloads
 from ragctl.index.report import Progress, Report
-from ragctl.index.stored_points import MAX_FILTER_VALUES, StoredPoints
+from ragctl.index.stored_points import StoredPoints
 from ragctl.index.verify import Damage
 from ragctl.index.writer import Writer
 from ragctl.stores.base import Collection

@@ -6,8 +6,7 @@ One thread runs this loop; parsing happens in worker processes and embedding req
 the stream's threads, so all three overlap.
 """
 
-from ragctl.collection.conditions import Match
-from ragctl.collection.points import PreparedDocument
+from ragctl.collection.conditions import own_matches
 from ragctl.collection.state import State, Stored
 from ragctl.embedding.base import Embedder
 from ragctl.embedding.stream import DocumentStream
@@ -18,9 +17,9 @@ from ragctl.index.indexer import DocumentIndexer
 from ragctl.index.pending import PendingFile
 from ragctl.index.plan import Plan, WorkItem, check_removal, count_renames
 from ragctl.index.prepare import FileEnd, ParseResult, UnchangedDocument
+from ragctl.index.prepared import PreparedDocument
 from ragctl.index.recipe import Recipe
 from ragctl.index.report import Progress, Report
-from ragctl.index.stored_points import MAX_FILTER_VALUES
 from ragctl.index.verify import Damage
 from ragctl.index.writer import Writer
 from ragctl.stores.base import Collection
@@ -166,8 +165,7 @@ class Ingest:
         # A file with a failed document is not sealed: the next run must read it again.
         if file.seal and not file.outstanding and not file.failed:
             sources = sorted(file.seen)
-            for first in range(0, len(sources), MAX_FILTER_VALUES):
-                where = (Match("source", tuple(sources[first : first + MAX_FILTER_VALUES])),)
+            for where in own_matches("source", sources):
                 self._writer.merge(where, file.seal)
 
     def _count_if_done(self, file: PendingFile) -> None:

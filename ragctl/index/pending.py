@@ -3,10 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ragctl.collection.payload import Payload, Point, Vector
-from ragctl.collection.points import PreparedDocument
+from ragctl.collection.payload import Payload, Point, Vector, without_mark
+from ragctl.index.prepared import PreparedDocument
 from ragctl.index.writer import Writer
-from ragctl.records import Json
 
 
 @dataclass(slots=True)
@@ -21,7 +20,7 @@ class PendingFile:
     """
 
     file: str
-    seal: dict[str, Json] | None = None
+    seal: Payload | None = None
     restat: bool = False
     failed: bool = False
     ended: bool = False
@@ -40,7 +39,7 @@ class PendingDocument:
         self,
         document: PreparedDocument,
         file: PendingFile,
-        payloads: Sequence[dict[str, Json]],
+        payloads: Sequence[Payload],
         ids: Sequence[str],
         stored: Mapping[str, Payload],
         damaged: Collection[str],
@@ -86,8 +85,7 @@ class PendingDocument:
         if ordinal > 0:
             writer.put(point)
         elif self.missing:  # too early to mark the document, but the vector was paid for
-            unmarked = {key: value for key, value in point.payload.items() if key != "mark"}
-            writer.put_first(replace(point, payload=unmarked))
+            writer.put_first(replace(point, payload=without_mark(point.payload)))
         else:
             self._marked_point = point
 

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ragctl.collection.points import FileStat
 from ragctl.collection.state import State, Stored
 from ragctl.errors import PruneRefused
+from ragctl.index.prepared import FileStat
 
 ALWAYS_REMOVABLE_DOCUMENTS = 10
 """So many documents may be removed without confirmation, whatever their share."""

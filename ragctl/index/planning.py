@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragctl.collection.points import FileStat, digest
+from ragctl.collection.points import digest
 from ragctl.collection.settings import Settings
 from ragctl.collection.state import State, as_incomplete, read_state
 from ragctl.embedding import Embedder
@@ -13,6 +13,7 @@ from ragctl.errors import UsageError
 from ragctl.index.embedder import model_warnings, new_settings
 from ragctl.index.failures import FailedFile, postpone, read_failures
 from ragctl.index.plan import Plan, check_prune, make_plan
+from ragctl.index.prepared import FileStat
 from ragctl.index.recipe import Recipe, make_recipe, recipe_digests
 from ragctl.index.scan import Scan
 from ragctl.loaders import matcher

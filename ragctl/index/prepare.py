@@ -10,16 +10,11 @@ from pathlib import Path
 from ragctl import chunking
 from ragctl.chunking import split
 from ragctl.collection.payload import SparseVector
-from ragctl.collection.points import (
-    PreparedChunk,
-    PreparedDocument,
-    context_of,
-    digest,
-    embedded_text,
-    text_hash,
-)
+from ragctl.collection.points import digest
+from ragctl.collection.text import context_of, embedded_text, text_hash
 from ragctl.errors import DocumentError
 from ragctl.index.plan import WorkItem
+from ragctl.index.prepared import PreparedChunk, PreparedDocument
 from ragctl.index.windows import split_into_windows
 from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.lexical.languages import detect

@@ -4,17 +4,18 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from ragctl import chunking, loaders
-from ragctl.collection.points import CONTEXT, FileStat, digest
+from ragctl.collection.points import digest
 from ragctl.collection.settings import Settings
+from ragctl.collection.text import CONTEXT_VERSION
 from ragctl.embedding import Embedder
 from ragctl.embedding.context_guard import TOKEN_RATIO
 from ragctl.errors import IdentityMismatch
 from ragctl.index.embedder import context_limit, default_chunk_size
 from ragctl.index.plan import WorkItem
 from ragctl.index.prepare import Job
+from ragctl.index.prepared import FileStat
 from ragctl.lexical.bm25 import Bm25Config
 from ragctl.loaders import LoadOptions, format_of
 from ragctl.pipeline import CHUNK_SIZE, OVERLAP, Pipeline, Source
@@ -49,7 +50,7 @@ class Recipe:
     def job(self, work: WorkItem) -> Job:
         """Return the parsing job of one file of the plan."""
         file_format = format_of(work.stat.file)
-        source = self.sources[work.stat.origin]
+        source = self.sources[work.stat.source_number]
         return Job(
             path=Path(work.stat.path),
             file=work.stat.file,
@@ -73,16 +74,15 @@ def make_recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> R
     Raises IdentityMismatch for other BM25 languages than the collection's, UsageError
     for chunk settings that are invalid or do not fit the model.
     """
-    stored = cast(dict[str, Any], settings.origin)
-    languages = Bm25Config.from_json(settings.sparse).languages
+    stored, languages = settings.origin, settings.sparse.languages
     if pipeline.languages and tuple(pipeline.languages) != languages:
         raise IdentityMismatch(
             f"the collection's BM25 languages are {', '.join(languages) or 'detected'}, "
             f"this run says {', '.join(pipeline.languages)}; leave them out, or use another "
             "--collection"
         )
-    size = pipeline.chunk_size or stored.get("chunk_size") or CHUNK_SIZE
-    overlap = pipeline.overlap if pipeline.overlap is not None else stored.get("overlap", OVERLAP)
+    size = pipeline.chunk_size or stored.chunk_size or CHUNK_SIZE
+    overlap = next(n for n in (pipeline.overlap, stored.overlap, OVERLAP) if n is not None)
     chunking.recipe(size, overlap)  # refuses wrong sizes before anything is read
     context = context_limit(pipeline, embedder)
     if context is not None and size > context and not pipeline.embedding.truncate:
@@ -129,7 +129,7 @@ def recipe_digests(recipe: Recipe) -> Callable[[FileStat], str]:
     """
     common: dict[str, Json] = {
         "chunks": chunking.recipe(recipe.size, recipe.overlap),
-        "context": CONTEXT,
+        "context": CONTEXT_VERSION,
         "languages": list(recipe.languages),
     }
     if recipe.window is not None:
@@ -137,10 +137,10 @@ def recipe_digests(recipe: Recipe) -> Callable[[FileStat], str]:
     cache: dict[tuple[int, str], str] = {}
 
     def of_file(stat: FileStat) -> str:
-        file, source = stat.file, recipe.sources[stat.origin]
+        file, source = stat.file, recipe.sources[stat.source_number]
         name = file[file.rfind("/") + 1 :]
         dot = name.rfind(".")
-        kind = (stat.origin, name[dot:].lower() if dot > 0 else name)
+        kind = (stat.source_number, name[dot:].lower() if dot > 0 else name)
         if kind not in cache:
             loader = loaders.recipe(file, source.options)
             whole = {**common, "meta": dict(source.meta), "loader": loader}

@@ -1,12 +1,12 @@
 """The report of a run or a plan: what was done, in numbers and names."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from ragctl.hosts.usage import UsageTotals
-from ragctl.records import Json
+from ragctl.records import Identity, Json
 from ragctl.stores.size import Size
 
 
@@ -95,7 +95,7 @@ class Report:
     """
 
     collection: str
-    identity: Mapping[str, Json]
+    identity: Identity
     documents: DocumentCounts = field(default_factory=DocumentCounts)
     chunks: ChunkCounts = field(default_factory=ChunkCounts)
     tokens: int = 0
@@ -151,7 +151,7 @@ class Report:
         """Return the report as JSON; `reporting/report.schema.json` describes each key."""
         whole: dict[str, Json] = {
             "collection": self.collection,
-            "identity": dict(self.identity),
+            "identity": self.identity.to_json(),
             "documents": dict(asdict(self.documents)),
             "chunks": dict(asdict(self.chunks)),
             "tokens": self.tokens,

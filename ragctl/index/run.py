@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from ragctl.catalog import BackendConfig
-from ragctl.collection import origin
+from ragctl.collection.notes import add_billed
 from ragctl.embedding.base import Embedder
 from ragctl.errors import BudgetReached, IdentityMismatch
 from ragctl.index.budget import BudgetTracker
@@ -40,6 +40,7 @@ from ragctl.index.scan import Scan, scan
 from ragctl.index.verify import Damage, inspect_collection
 from ragctl.pipeline import Pipeline
 from ragctl.records import Notify, ignore
+from ragctl.stores import is_server
 from ragctl.stores.base import Collection, Store
 from ragctl.workers import Pool
 
@@ -159,7 +160,7 @@ class Run:
                     collection, run_plan, report, why_new="a new model" if mismatch else ""
                 )
                 dry_run.read(self._limits(), self.progress, self.cancellation)
-                report.size = dry_run.size(server="://" in pipeline.store)
+                report.size = dry_run.size(server=is_server(pipeline.store))
             self._estimate(report, collection, embedder, now)
             report.seconds = time.monotonic() - started
         if mismatch is not None:
@@ -188,7 +189,7 @@ class Run:
         for failed in run_plan.postponed:
             report.add_failures(postponed_failures(failed))
         for warning in run_plan.warnings:
-            report.add_warning(str(report.identity["model"]), warning)
+            report.add_warning(report.identity.model, warning)
         report.skipped = scanned.unknown
         report.documents.unchanged = run_plan.plan.unchanged
         report.elsewhere = run_plan.plan.elsewhere
@@ -212,7 +213,7 @@ class Run:
         Ingest(
             collection,
             embedder,
-            replace(run_plan.recipe, sparse=origin.sparse_of(collection).config),
+            replace(run_plan.recipe, sparse=collection.settings.document_bm25().config),
             report,
             budget=budget,
             cancellation=self.cancellation,
@@ -259,7 +260,7 @@ class Run:
             now=now,
         )
         if report.backends:
-            notes["billed"] = origin.billed_with(collection, report.backends)
+            notes["billed"] = add_billed(collection.settings.notes, report.backends)
         if report.backends or budget.has_reservation:
             notes["spent"] = budget.note()
         if notes:

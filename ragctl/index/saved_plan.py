@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ragctl.collection.points import digest
 from ragctl.errors import UsageError
-from ragctl.files import put
+from ragctl.files import replace_file
 from ragctl.index.planning import RunPlan
 from ragctl.index.report import Report
 from ragctl.pipeline import Pipeline
@@ -46,7 +46,7 @@ class SavedPlan:
             made,
             list(pipeline.only),
             pipeline.retry_failed,
-            dict(report.identity),
+            report.identity.to_json(),
             _state(run_plan),
             _tasks(run_plan),
             _removed(run_plan),
@@ -59,7 +59,7 @@ class SavedPlan:
             differences.append(
                 f"it is for collection {self.collection!r}, not {report.collection!r}"
             )
-        if self.identity != dict(report.identity):
+        if self.identity != report.identity.to_json():
             differences.append("the model or its settings differ")
         tasks = _tasks(run_plan)
         differences += [
@@ -94,7 +94,7 @@ class SavedPlan:
             "report": report.to_json(),
         }
         try:
-            put(path, json.dumps(whole, ensure_ascii=False, indent=1).encode() + b"\n")
+            replace_file(path, json.dumps(whole, ensure_ascii=False, indent=1).encode() + b"\n")
         except OSError as error:
             raise UsageError(
                 f"{path}: cannot write the plan ({error.strerror or error})"

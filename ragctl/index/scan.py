@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ragctl.collection.points import FileStat
 from ragctl.errors import PruneRefused, UsageError
+from ragctl.index.prepared import FileStat
 from ragctl.loaders import format_of, walk
 from ragctl.pipeline import Pipeline, Source
 

@@ -3,11 +3,9 @@
 from collections.abc import Collection as Values
 from collections.abc import Iterator, Sequence
 
-from ragctl.collection.conditions import Match
-from ragctl.collection.payload import Payload, Point, Vector
+from ragctl.collection.conditions import own_matches
+from ragctl.collection.payload import IndexedKey, Payload, PayloadKey, Point, Vector
 from ragctl.stores.base import Collection
-
-MAX_FILTER_VALUES = 256
 
 
 class StoredPoints:
@@ -21,13 +19,13 @@ class StoredPoints:
         """Return the payloads of each document's points: source → id → payload."""
         payloads: dict[str, dict[str, Payload]] = {source: {} for source in sources}
         for point in self._scroll("source", sources):
-            payloads[str(point.payload["source"])][point.id] = point.payload
+            payloads[point.payload["source"]][point.id] = point.payload
         return payloads
 
     def embedded(self, hashes: Values[str]) -> set[str]:
         """Return those of the text hashes whose vectors are stored."""
         return {
-            str(point.payload["text_hash"])
+            point.payload["text_hash"]
             for point in self._scroll("text_hash", sorted(hashes), ("text_hash",))
             if point.id not in self._distrusted
         }
@@ -36,19 +34,18 @@ class StoredPoints:
         """Return the stored dense vectors by text hash."""
         points = self._scroll("text_hash", sorted(hashes), ("text_hash",), vectors=True)
         return {
-            str(point.payload["text_hash"]): point.dense
+            point.payload["text_hash"]: point.dense
             for point in points
             if point.dense is not None and point.id not in self._distrusted
         }
 
     def _scroll(
         self,
-        key: str,
+        key: IndexedKey,
         values: Sequence[str],
-        fields: tuple[str, ...] | None = None,
+        fields: tuple[PayloadKey, ...] | None = None,
         *,
         vectors: bool = False,
     ) -> Iterator[Point]:
-        for first in range(0, len(values), MAX_FILTER_VALUES):
-            where = (Match(key, tuple(values[first : first + MAX_FILTER_VALUES])),)
+        for where in own_matches(key, values):
             yield from self._collection.scroll(where, fields=fields, vectors=vectors)

@@ -10,16 +10,15 @@ and embeds only texts whose vectors are missing or not trusted.
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import numpy as np
 
-from ragctl.collection.origin import sparse_of
-from ragctl.collection.payload import Point
-from ragctl.collection.points import embedded_text, text_hash, version
+from ragctl.collection.payload import Payload, Point
+from ragctl.collection.points import version
 from ragctl.collection.state import Stored, read_state
+from ragctl.collection.text import embedded_text, text_hash
 from ragctl.records import Json
 from ragctl.stores.base import Collection
 
@@ -82,15 +81,15 @@ class _Inspection:
         self._documents = read_state(collection).documents
         self._dim = collection.settings.dim
         # In late chunking the text hash covers the window, which is not stored with a point.
-        self._hashes_text = not collection.settings.identity["late_chunking"]
-        self._sparse = sparse_of(collection)
+        self._hashes_text = not collection.settings.identity.late_chunking
+        self._sparse = collection.settings.document_bm25()
         self._ordinals: dict[str, array[int]] = {}  # of the chunks seen so far, by version
         self._leftover: Counter[str] = Counter()  # by source
         self._damage = Damage()
 
     def check(self, point: Point) -> None:
         self._damage.points += 1
-        payload = cast(dict[str, Any], point.payload)
+        payload = point.payload
         source, stored_version = payload.get("source"), payload.get("version")
         known = self._documents.get(source) if isinstance(source, str) else None
         if known is None or not isinstance(stored_version, str):
@@ -134,7 +133,7 @@ class _Inspection:
         elif not document.whole and document.source not in self._leftover:
             self._damage.add("unmarked", document.source, "more than one mark")
 
-    def _check_point(self, point: Point, payload: Mapping[str, Any], source: str) -> None:
+    def _check_point(self, point: Point, payload: Payload, source: str) -> None:
         chunk = f"chunk {payload.get('ordinal')}"
         for kind, problem, trusted in self._problems(point, payload):
             self._damage.rewrite.add(point.id)
@@ -142,9 +141,7 @@ class _Inspection:
                 self._damage.distrusted.add(point.id)
             self._damage.add(kind, source, f"{chunk}: {problem}")
 
-    def _problems(
-        self, point: Point, payload: Mapping[str, Any]
-    ) -> Iterator[tuple[str, str, bool]]:
+    def _problems(self, point: Point, payload: Payload) -> Iterator[tuple[str, str, bool]]:
         """Yield the faults of a single point: kind, description, whether its vector is trusted."""
         text, value = payload.get("text"), payload.get("text_hash")
         if not isinstance(text, str) or not isinstance(value, str):

@@ -9,15 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ragctl.collection.conditions import Match, Where
+from ragctl.collection.conditions import Where, own_matches
 from ragctl.collection.payload import Payload, Point, Vector
-from ragctl.records import Json
 from ragctl.stores.base import Batch, Collection
 
 MAX_BATCH_WRITES = 256
 MAX_BATCH_AGE_SECONDS = 1.0
 """A kill loses the vectors of at most so many seconds."""
-MAX_FILTER_VALUES = 500
 
 
 class Writer:
@@ -68,7 +66,7 @@ class Writer:
             self._batch.mark_overwrites.append((point_id, payload))
             self._count()
 
-    def merge(self, where: Where, values: dict[str, Json]) -> None:
+    def merge(self, where: Where, values: Payload) -> None:
         """Set payload fields of all points that match."""
         self._batch.merges.append((where, values))
         self._count()
@@ -88,8 +86,7 @@ class Writer:
 
     def delete_documents(self, sources: Sequence[str]) -> None:
         """Delete every point of these documents."""
-        for first in range(0, len(sources), MAX_FILTER_VALUES):
-            where = (Match("source", tuple(sources[first : first + MAX_FILTER_VALUES])),)
+        for where in own_matches("source", sources):
             self.delete([point.id for point in self._collection.scroll(where, fields=("source",))])
             self.flush_if_due()
 
@@ -114,7 +111,7 @@ class Writer:
 
     def _remember(self, point: Point) -> None:
         if point.dense is not None:
-            self.recent[str(point.payload["text_hash"])] = point.dense
+            self.recent[point.payload["text_hash"]] = point.dense
 
     def _count(self, writes: int = 1) -> None:
         if self._writes == 0:

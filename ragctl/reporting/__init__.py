@@ -5,7 +5,7 @@ A failure to publish does not change how the run ended: it is a warning.
 
 from collections.abc import Callable
 
-from ragctl.files import put
+from ragctl.files import replace_file
 from ragctl.pipeline import Reporting
 from ragctl.reporting.outcome import RunOutcome
 
@@ -16,7 +16,7 @@ def publish(outcome: RunOutcome, reporting: Reporting, warn: Callable[[str], Non
     """Write the files and call the webhook that `reporting` sets; `warn` of each failure."""
     if reporting.report_file is not None:
         try:
-            put(reporting.report_file, outcome.report_json())
+            replace_file(reporting.report_file, outcome.report_json())
         except OSError as error:
             warn(f"the report was not written: {reporting.report_file}: {error.strerror or error}")
     if reporting.metrics_file is not None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ragctl.files import put
+from ragctl.files import replace_file
 from ragctl.reporting.outcome import RunOutcome
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def write_metrics(path: Path, outcome: RunOutcome) -> None:
 
     collection = _label(outcome.collection)
     last_success = outcome.ended if outcome.succeeded else _last_success(path, collection)
-    put(path, generate_latest(_registry(outcome, collection, last_success)), FILE_MODE)
+    replace_file(path, generate_latest(_registry(outcome, collection, last_success)), FILE_MODE)
 
 
 def _registry(outcome: RunOutcome, collection: str, last_success: float) -> "CollectorRegistry":

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ragctl.index.report import Report
-from ragctl.records import Json
+from ragctl.records import Identity, Json
 
 MAX_WEBHOOK_ITEMS = 100  # failures, and warnings; receivers limit the size of a message
+
+_NO_IDENTITY = Identity(model="", dimension=0)  # the run ended before it was known
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class RunOutcome:
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON report, always with all keys; `report.schema.json` describes each."""
-        report = self.report or Report(self.collection, {})
+        report = self.report or Report(self.collection, _NO_IDENTITY)
         body = report.to_json()
         return {
             **body,

@@ -9,8 +9,8 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from ragctl.catalog import RerankerRow, reranker
-from ragctl.catalog.backend_config import address
-from ragctl.collection.points import embedded_text
+from ragctl.catalog.backend_config import normalize_base_url
+from ragctl.collection.text import embedded_text
 from ragctl.errors import UsageError
 from ragctl.hosts.keys import Environment, find_key
 from ragctl.hosts.rate_limits import Limited, shared_limiter
@@ -102,7 +102,7 @@ def connect_reranker(
         local = wire_class.connect(RerankConnection(row, chosen, "", None, usage, patience))
         return Reranker(label, local, local.max_passages, usage)
     key = find_key(row, Environment(environ))
-    url = address((base_url or row.base_url or "").rstrip("/").removesuffix("/rerank"))
+    url = normalize_base_url((base_url or row.base_url or "").rstrip("/").removesuffix("/rerank"))
     wire = wire_class.connect(RerankConnection(row, chosen, url, key, usage, patience))
     limiter = shared_limiter(urlsplit(url).netloc, key, row.rates, row.concurrency)
     service = Retrying(Limited(wire, limiter, usage, patience.total), patience)

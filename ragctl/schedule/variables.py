@@ -14,6 +14,7 @@ from ragctl.environment import PATH, PDF_PASSWORD, SERVER_KEYS, VARIABLES, Varia
 from ragctl.errors import UsageError
 from ragctl.pipeline import MODEL, Pipeline, read_pipeline, with_env_file
 from ragctl.schedule.job import absolute_path
+from ragctl.stores import is_server
 
 CRON_PATH = "/usr/bin:/bin"  # the PATH that cron sets
 
@@ -31,7 +32,7 @@ def _absolute_value(variable: Variable, value: str) -> str:
     if variable.kind == "paths":
         parts = (part for part in value.split(os.pathsep) if part)
         return os.pathsep.join(str(absolute_path(Path(part))) for part in parts)
-    if variable.kind == "path" or (variable.kind == "location" and "://" not in value):
+    if variable.kind == "path" or (variable.kind == "location" and not is_server(value)):
         return str(absolute_path(Path(value)))
     return value
 
@@ -69,7 +70,7 @@ def _secrets(pipeline: Pipeline) -> list[Sequence[str]]:
     secrets: list[Sequence[str]] = [
         backend.keys for backend in _backends(pipeline) if not backend.key_command
     ]
-    if "://" in pipeline.store:
+    if is_server(pipeline.store):
         secrets.append([variable.name for variable in SERVER_KEYS])
     return [*secrets, [PDF_PASSWORD.name]]
 

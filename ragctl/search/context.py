@@ -1,25 +1,29 @@
-"""Around a hit: neighbouring chunks, or the whole section, page or document, joined.
+"""Passages: hits joined with neighbouring chunks, or with their section, page or document.
 
-Chunks may repeat text of the one before (overlap) and leave out blanks between them.
-A passage says no text twice, and is exactly as long as the span it names.
+A chunk may repeat text of the one before (overlap), and white space between chunks is not stored.
+A passage repeats no text, and is exactly as long as the span it names.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
-from ragctl.collection.conditions import AnyOf, Between, Condition, Match
-from ragctl.errors import UsageError
+from ragctl.collection.conditions import AnyOf, Between, Condition, own_match
+from ragctl.collection.payload import Payload, PayloadKey
 from ragctl.records import Hit
-from ragctl.search.ask import Expand
+from ragctl.search.options import Expand
 from ragctl.stores.base import Collection
 
-MOST = 256  # chunks of one passage, the hit in their middle
-TOTAL = 4096  # chunks read for one question
-_BLANKS = 2000  # characters between two chunks, above which they are not joined
-_FIELDS = ("version", "ordinal", "start", "end", "text", "page", "heading")
-_TOGETHER = 20  # documents whose neighbours are read by one request, of which some are others'
-_FEW = 3  # neighbours up to which that pays
+MAX_PASSAGE_CHUNKS = 256  # with the hit in the middle
+MAX_CHUNKS_READ = 4096  # for one question
+MAX_GAP_CHARS = 2000  # white space between two chunks of a passage
+ORDINAL: PayloadKey = "ordinal"
+PAYLOAD_FIELDS: tuple[PayloadKey, ...] = (
+    *("version", "start", "end", "text", "page", "heading"),
+    ORDINAL,
+)
+# Reading several documents in one request also reads some chunks in vain; it pays off for few.
+DOCUMENTS_PER_READ = 20
+MAX_SHARED_CONTEXT = 3  # neighbours on either side up to which documents share a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,79 +38,78 @@ class _Piece:
     heading: tuple[str, ...]
 
 
-_Pieces = Mapping[int, _Piece]  # of one document, by ordinal
+_Pieces = Mapping[int, _Piece]
+"""Chunks of one document, by ordinal."""
 
 
-def widened(
+def add_context(
     collection: Collection, hits: Sequence[Hit], context: int, expand: Expand | None
 ) -> list[Hit]:
-    """The hits as passages, in the order of their best hits.
+    """Return the hits as passages, in the order of their best hits.
 
-    With neither `context` nor `expand` the hits as they are. Passages of one document
-    that touch or overlap are one. The chunks of a document that changed just now are
-    gone: such a hit stays as it is.
+    Without `context` and `expand` the hits are returned unchanged. Passages of one document that
+    touch or overlap are merged. A hit whose document has just been indexed again stays as it is,
+    since its neighbours are gone.
     """
-    if context and expand:
-        raise UsageError("context counts chunks and expand goes by structure: use one of them")
     if (not context and expand is None) or not hits:
         return list(hits)
-    read = _around(collection, hits, context, expand)
+    pieces_by_version = _read_neighbours(collection, hits, context, expand)
     passages: list[_Passage] = []
     for hit in hits:
-        pieces = read.get(hit.version, {})
-        first, last, cut = _reach(hit, pieces, context, expand)
-        _add(passages, _Passage(hit, pieces, first, last, cut))
-    return [passage.joined() for passage in passages]
+        pieces = pieces_by_version.get(hit.version, {})
+        first, last, cut = _passage_range(hit, pieces, context, expand)
+        _merge_into(passages, _Passage(hit, pieces, first, last, cut))
+    return [passage.to_hit() for passage in passages]
 
 
-def _around(
+def _read_neighbours(
     collection: Collection, hits: Sequence[Hit], context: int, expand: Expand | None
 ) -> dict[str, dict[int, _Piece]]:
-    """The chunks that may be needed, by version of a document and by ordinal."""
-    wanted: dict[str, set[int]] = {}
-    budget = TOTAL
+    """Return the chunks that passages may need, by document version and ordinal."""
+    needed: dict[str, set[int]] = {}
+    budget = MAX_CHUNKS_READ
     for hit in hits:
-        reach = context if expand is None else MOST // 2
+        reach = context if expand is None else MAX_PASSAGE_CHUNKS // 2
         near = range(max(0, hit.ordinal - reach), min(hit.chunks, hit.ordinal + reach + 1))
-        new = set(near) - wanted.get(hit.version, set())
+        new = set(near) - needed.get(hit.version, set())
         if hit.version and len(new) <= budget:
             budget -= len(new)
-            wanted.setdefault(hit.version, set()).update(new)
-    read: dict[str, dict[int, _Piece]] = {version: {} for version in wanted}
-    for versions in _batches(wanted, _TOGETHER if 0 < context <= _FEW else 1):
-        ordinals = sorted(set().union(*(wanted[version] for version in versions)))
-        where: list[Condition] = [Match("version", tuple(versions))]
-        if not _is_whole(hits, versions, ordinals):
-            where.append(AnyOf(tuple(_runs(ordinals))))
-        for point in collection.scroll(tuple(where), fields=_FIELDS):
-            piece = _piece(cast(dict[str, Any], point.payload))
-            if piece is not None and piece.ordinal in wanted[str(point.payload["version"])]:
-                read[str(point.payload["version"])][piece.ordinal] = piece
+            needed.setdefault(hit.version, set()).update(new)
+    read: dict[str, dict[int, _Piece]] = {version: {} for version in needed}
+    batch = DOCUMENTS_PER_READ if 0 < context <= MAX_SHARED_CONTEXT else 1
+    for versions in _batches(list(needed), batch):
+        ordinals = sorted(set().union(*(needed[version] for version in versions)))
+        where: list[Condition] = [own_match("version", *versions)]
+        if not _are_all_chunks(hits, versions, ordinals):
+            where.append(AnyOf(tuple(_ordinal_ranges(ordinals))))
+        for point in collection.scroll(tuple(where), fields=PAYLOAD_FIELDS):
+            piece = _piece(point.payload)
+            if piece is not None and piece.ordinal in needed[point.payload["version"]]:
+                read[point.payload["version"]][piece.ordinal] = piece
     return read
 
 
-def _is_whole(hits: Sequence[Hit], versions: Sequence[str], ordinals: Sequence[int]) -> bool:
-    """Whether these are all chunks of one document, so that its version alone selects them."""
+def _are_all_chunks(hits: Sequence[Hit], versions: Sequence[str], ordinals: Sequence[int]) -> bool:
+    """Return whether these are all chunks of one document, which its version alone selects."""
     return len(versions) == 1 and any(
         hit.version == versions[0] and hit.chunks == len(ordinals) for hit in hits
     )
 
 
-def _runs(ordinals: Sequence[int]) -> Iterator[Between]:
-    """Ascending ordinals as ranges, which an engine looks up many times faster than numbers."""
+def _ordinal_ranges(ordinals: Sequence[int]) -> Iterator[Between]:
+    """Yield ascending ordinals as ranges, which engines look up far faster than single values."""
     first = 0
     for at, ordinal in enumerate(ordinals, 1):
         if at == len(ordinals) or ordinals[at] > ordinal + 1:
-            yield Between("ordinal", least=ordinals[first], most=ordinal)
+            yield Between(ORDINAL, gte=ordinals[first], lte=ordinal)
             first = at
 
 
-def _batches(wanted: Mapping[str, set[int]], size: int) -> Iterable[list[str]]:
-    versions = list(wanted)
+def _batches(versions: Sequence[str], size: int) -> Iterable[Sequence[str]]:
     return (versions[first : first + size] for first in range(0, len(versions), size))
 
 
-def _piece(payload: Mapping[str, Any]) -> _Piece | None:
+def _piece(payload: Payload) -> _Piece | None:
     if not payload.get("text"):
         return None
     return _Piece(
@@ -119,8 +122,10 @@ def _piece(payload: Mapping[str, Any]) -> _Piece | None:
     )
 
 
-def _reach(hit: Hit, pieces: _Pieces, context: int, expand: Expand | None) -> tuple[int, int, bool]:
-    """The first and last chunk of a hit's passage, and whether it should go further."""
+def _passage_range(
+    hit: Hit, pieces: _Pieces, context: int, expand: Expand | None
+) -> tuple[int, int, bool]:
+    """Return the first and last ordinal of a hit's passage, and whether it was cut short."""
     if hit.ordinal not in pieces:
         return hit.ordinal, hit.ordinal, True
     ends = []
@@ -132,16 +137,17 @@ def _reach(hit: Hit, pieces: _Pieces, context: int, expand: Expand | None) -> tu
             if expand is None and abs(at + step - hit.ordinal) > context:
                 break
             if following is None:
-                cut = True  # beyond what one passage may hold, or it is changing just now
+                cut = True  # beyond the limit of a passage, or the document is being indexed again
                 break
-            if not _belongs(hit, following, expand) or _apart(pieces[at], following):
+            if not _in_same_part(hit, following, expand) or _are_far_apart(pieces[at], following):
                 break
             at += step
         ends.append(at)
     return ends[0], ends[1], cut
 
 
-def _belongs(hit: Hit, piece: _Piece, expand: Expand | None) -> bool:
+def _in_same_part(hit: Hit, piece: _Piece, expand: Expand | None) -> bool:
+    """Return whether a chunk is in the section, page or document that `hit` is expanded to."""
     if expand == "page":
         return piece.page == hit.page
     if expand == "section":
@@ -149,14 +155,14 @@ def _belongs(hit: Hit, piece: _Piece, expand: Expand | None) -> bool:
     return True
 
 
-def _apart(one: _Piece, other: _Piece) -> bool:
-    """Whether so many blanks stand between two chunks that a passage should not hold them."""
-    return max(one.start, other.start) - min(one.end, other.end) > _BLANKS
+def _are_far_apart(one: _Piece, other: _Piece) -> bool:
+    """Return whether there is too much white space between two chunks to join them."""
+    return max(one.start, other.start) - min(one.end, other.end) > MAX_GAP_CHARS
 
 
 @dataclass(slots=True)
 class _Passage:
-    """Chunks `first` to `last` of the document of `hit`, the best one in it."""
+    """Chunks `first` to `last` of a document; `hit` is the best of them."""
 
     hit: Hit
     pieces: _Pieces
@@ -166,11 +172,11 @@ class _Passage:
 
     @property
     def is_read(self) -> bool:
-        """Whether its chunks are known; else it is its hit alone."""
+        """Whether its chunks were read; if not, the passage is the hit alone."""
         return self.hit.ordinal in self.pieces
 
     def touches(self, other: "_Passage") -> bool:
-        """Whether no chunk stands between the two, nor so many blanks that it might."""
+        """Return whether the two overlap or are adjacent, without much white space between."""
         if self.hit.version != other.hit.version or self.hit.source != other.hit.source:
             return False
         if not (self.is_read and other.is_read):
@@ -179,19 +185,21 @@ class _Passage:
         if after.first <= before.last:
             return True
         adjacent = after.first == before.last + 1
-        return adjacent and not _apart(self.pieces[before.last], self.pieces[after.first])
+        return adjacent and not _are_far_apart(self.pieces[before.last], self.pieces[after.first])
 
-    def take(self, other: "_Passage") -> None:
+    def extend(self, other: "_Passage") -> None:
+        """Extend this passage to the chunks of another."""
         self.first = min(self.first, other.first)
         self.last = max(self.last, other.last)
         self.cut = self.cut or other.cut
 
-    def joined(self) -> Hit:
+    def to_hit(self) -> Hit:
+        """Return the hit with the text of the passage."""
         if not self.is_read:
             return replace(self.hit, cut=self.cut)
         ordinals = range(self.first, self.last + 1)
         parts = [self.pieces[ordinal] for ordinal in ordinals]
-        text, spans = _text(parts)
+        text, spans = _joined_text(parts)
         return replace(
             self.hit,
             text=text,
@@ -203,21 +211,24 @@ class _Passage:
         )
 
 
-def _add(passages: list[_Passage], new: _Passage) -> None:
-    """Put a passage at the end, or into the best one that it touches; that may join others."""
+def _merge_into(passages: list[_Passage], new: _Passage) -> None:
+    """Append a passage, or merge it into the best one it touches, which may then touch others."""
     touched = [passage for passage in passages if passage.touches(new)]
     if not touched:
         passages.append(new)
         return
     best, *others = touched
-    best.take(new)
+    best.extend(new)
     for other in others:
-        best.take(other)
+        best.extend(other)
         passages.remove(other)
 
 
-def _text(parts: Sequence[_Piece]) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The text from the first chunk's start to the last one's end, and the parts known of it."""
+def _joined_text(parts: Sequence[_Piece]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Return the text from the first chunk's start to the last one's end, and its known spans.
+
+    A span (start, end) in the document is text of a chunk; the rest is filled in.
+    """
     texts: list[str] = []
     spans: list[tuple[int, int]] = []
     at = parts[0].start
@@ -225,7 +236,7 @@ def _text(parts: Sequence[_Piece]) -> tuple[str, tuple[tuple[int, int], ...]]:
         if part.end <= at:
             continue
         if part.start > at:
-            texts.append(_blanks(part.start - at))
+            texts.append(_filler(part.start - at))
         begin = max(at, part.start)
         texts.append(part.text[begin - part.start :])
         if spans and spans[-1][1] == begin:
@@ -236,6 +247,6 @@ def _text(parts: Sequence[_Piece]) -> tuple[str, tuple[tuple[int, int], ...]]:
     return "".join(texts), tuple(spans)
 
 
-def _blanks(count: int) -> str:
-    """What stands for blanks that no chunk keeps: as long as they were, with a line's end."""
+def _filler(count: int) -> str:
+    """Return `count` characters in place of white space that is not stored: lines and blanks."""
     return "\n" if count == 1 else "\n" + " " * (count - 2) + "\n"

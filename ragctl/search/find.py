@@ -1,69 +1,29 @@
-"""Questions → hits: embed them with the query side, ask the collection, read the payloads.
+"""Questions to hits: embed them with the query side, query the collection, refine the hits.
 
-    texts ─► vectors and terms ─► collection.query ─► rerank ─► group ─► cut ─► context
+    texts ─► vectors ─► collection.query ─► rerank ─► group ─► skip, limit ─► context
 
-The collection is asked for more than is shown where something after it chooses.
+More points are fetched than are returned where a later step selects among them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import islice
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 
-from ragctl.catalog import BackendConfig, Catalog
-from ragctl.collection import origin
-from ragctl.collection.conditions import Where
 from ragctl.collection.payload import SparseVector, Vector
-from ragctl.embedding import Embedder, Options, connect
-from ragctl.embedding.canary import CANARY_THRESHOLD
+from ragctl.embedding import Embedder
 from ragctl.errors import DocumentError, UsageError
-from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
-from ragctl.lexical.languages import BM25_NAMES
 from ragctl.records import Hit
 from ragctl.rerank.reranker import Reranker, rerank_hits
-from ragctl.search.ask import CANDIDATES, MOST, Mode, SearchOptions
-from ragctl.search.context import widened
-from ragctl.search.group import documents_in, grouped
-from ragctl.stores.base import Collection, Fusion, Query, Scored
+from ragctl.search.context import add_context
+from ragctl.search.group import count_documents, group_by_document
+from ragctl.search.options import MAX_HITS, SearchOptions
+from ragctl.search.query import bm25_encoder, build_query, hit_from_point, sparse_vector
+from ragctl.stores.base import Collection
 
 SearchOutcome: TypeAlias = list[Hit] | UsageError | DocumentError
 
-BATCH = 64  # questions embedded and searched together
-_AT_ONCE = 4  # requests to a server
-
-
-def embedder_of(
-    collection: Collection,
-    *,
-    environ: Mapping[str, str],
-    backends: Sequence[BackendConfig] = (),
-    catalog: Catalog | None = None,
-    remote: bool = False,
-    threshold: float | None = None,
-) -> Embedder:
-    """The model that made the collection, through the backends that made it or others.
-
-    Another backend's first query must agree with the collection's canary.
-    `remote`: the collection is on a server, where others may have written the
-    backend's address. Raises UsageError or BackendError when it cannot be
-    reached with these settings.
-    """
-    settings = collection.settings
-    made = origin.backends(collection)
-    return connect(
-        str(settings.identity["model"]),
-        dim=settings.dim,
-        task=cast(str | None, settings.origin.get("task")),
-        backends=origin.merged(backends, made, remote),
-        catalog=catalog,
-        environ=environ,
-        # Chunks of documents are embedded together, a question never is; its wire is the same.
-        options=Options(late_chunking=bool(settings.identity["late_chunking"])),
-        canary=origin.canary(collection),
-        threshold=CANARY_THRESHOLD if threshold is None else threshold,
-        trusted=origin.trusted(made),
-    )
+QUESTION_BATCH = 64  # questions embedded and searched together
 
 
 def search(
@@ -71,22 +31,21 @@ def search(
     text: str,
     *,
     embedder: Embedder | None,
-    limit: int = 10,
-    mode: Mode = "hybrid",
-    where: Where = (),
-    ask: SearchOptions | None = None,
+    options: SearchOptions | None = None,
     reranker: Reranker | None = None,
 ) -> list[Hit]:
-    """Hits for a question, best first. `embedder` may be None in sparse mode.
+    """Return the hits for a question, best first.
 
-    `ask` says all of how, instead of `limit`, `mode` and `where`. Raises UsageError for
-    a question without a single letter or digit, or one that cannot be embedded.
+    `embedder` may be None in sparse mode. `reranker`: the connected `options.rerank`. Raises
+    UsageError for a question without letters and digits, or one that cannot be embedded;
+    BackendError, StoreError.
     """
-    ask = ask or SearchOptions(limit=limit, mode=mode, where=where)
-    (found,) = search_many(collection, [text], embedder=embedder, ask=ask, reranker=reranker)
-    if not isinstance(found, list):
-        raise found
-    return found
+    (outcome,) = search_many(
+        collection, [text], embedder=embedder, options=options, reranker=reranker
+    )
+    if not isinstance(outcome, list):
+        raise outcome
+    return outcome
 
 
 def search_many(
@@ -94,176 +53,122 @@ def search_many(
     texts: Sequence[str],
     *,
     embedder: Embedder | None,
-    ask: SearchOptions | None = None,
+    options: SearchOptions | None = None,
     reranker: Reranker | None = None,
-    batch: int = BATCH,
-    at_once: int = 1,
+    batch: int = QUESTION_BATCH,
+    parallel: int = 1,
 ) -> Iterator[SearchOutcome]:
-    """For each question in order its hits, or why it cannot be answered.
+    """Yield, for each question in order, its hits or the error that explains why it has none.
 
-    Questions are embedded and searched `batch` at a time, so that memory does not grow
-    with them; `at_once` searches run side by side, which pays on a server. Raises what
-    ends all of it: BackendError, StoreError.
+    Questions are embedded and searched `batch` at a time, so that memory does not grow with
+    their number; `parallel` searches run at once, which pays off on a server. Raises the errors
+    that end all searches: BackendError, StoreError.
     """
-    ask = ask or SearchOptions()
-    if ask.mode != "sparse" and embedder is None:
+    options = options or SearchOptions()
+    if options.mode != "sparse" and embedder is None:
         raise AssertionError("dense search needs an embedder")
-    ask.check(collection.settings.quantization)
-    waiting = iter(texts)
-    while some := list(islice(waiting, batch)):
-        yield from _Round(collection, embedder, ask, reranker, some).outcomes(at_once)
+    options.check_quantization(collection.settings.quantization)
+    remaining = iter(texts)
+    while chosen := list(islice(remaining, batch)):
+        yield from _Batch(collection, embedder, options, reranker, chosen).outcomes(parallel)
 
 
-class _Round:
-    """Questions that are embedded together, and answered under the same languages."""
+class _Batch:
+    """Questions that are embedded together and answered under the same languages."""
 
     def __init__(
         self,
         collection: Collection,
         embedder: Embedder | None,
-        ask: SearchOptions,
+        options: SearchOptions,
         reranker: Reranker | None,
         texts: Sequence[str],
     ) -> None:
         self._collection = collection
-        self._ask = ask
+        self._options = options
         self._reranker = reranker
         self._texts = texts
-        self._fusion = ask.fused(embedder.model.dense_weight if embedder is not None else 1.0)
-        self._refused: dict[int, UsageError | DocumentError] = {
+        self._dense_weight = embedder.model.dense_weight if embedder is not None else 1.0
+        self._errors: dict[int, UsageError | DocumentError] = {
             number: UsageError("the question has no letters or digits; ask with words")
             for number, text in enumerate(texts)
             if not any(character.isalnum() for character in text)
         }
-        self._dense = self._embedded(embedder) if ask.mode != "sparse" else {}
-        self._sparse = (
-            sparse_side(collection)
-            if ask.mode != "dense" and len(self._refused) < len(texts)
-            else None
-        )
+        self._dense: dict[int, Vector] = {}
+        if embedder is not None and options.mode != "sparse":
+            self._dense = self._embed(embedder)
+        self._encoder = None
+        if options.mode != "dense" and len(self._errors) < len(texts):
+            self._encoder = bm25_encoder(collection)
 
-    def _embedded(self, embedder: Embedder | None) -> dict[int, Vector]:
-        assert embedder is not None
-        asked = [number for number in range(len(self._texts)) if number not in self._refused]
+    def _embed(self, embedder: Embedder) -> dict[int, Vector]:
+        numbers = [number for number in range(len(self._texts)) if number not in self._errors]
         vectors: dict[int, Vector] = {}
-        outcomes = embedder.queries([self._texts[number] for number in asked])
-        for number, outcome in zip(asked, outcomes, strict=True):
+        outcomes = embedder.queries([self._texts[number] for number in numbers])
+        for number, outcome in zip(numbers, outcomes, strict=True):
             if isinstance(outcome, UsageError):
-                self._refused[number] = outcome
+                self._errors[number] = outcome
             else:
                 vectors[number] = outcome
         return vectors
 
-    def outcomes(self, at_once: int) -> Iterator[SearchOutcome]:
+    def outcomes(self, parallel: int) -> Iterator[SearchOutcome]:
+        """Yield the outcome of each question, in order."""
         numbers = range(len(self._texts))
-        if at_once == 1 or len(numbers) == 1:
+        if parallel == 1 or len(numbers) == 1:
             yield from map(self._outcome, numbers)
             return
-        with ThreadPoolExecutor(min(at_once, len(numbers)), "search") as pool:
+        with ThreadPoolExecutor(min(parallel, len(numbers)), "search") as pool:
             yield from pool.map(self._outcome, numbers)
 
     def _outcome(self, number: int) -> SearchOutcome:
-        if number in self._refused:
-            return self._refused[number]
-        return self._hits(self._texts[number], self._dense.get(number))
-
-    def _hits(self, text: str, dense: Vector | None) -> list[Hit]:
-        sparse = None if self._sparse is None else terms(self._sparse, text)
+        if number in self._errors:
+            return self._errors[number]
+        text, dense = self._texts[number], self._dense.get(number)
+        sparse = None if self._encoder is None else sparse_vector(self._encoder, text)
         if dense is None and sparse is None:
-            return []  # words alone, and all of them stop words
-        ask = self._ask
-        query = _query(ask, dense, sparse, self._fusion)
+            return []  # sparse mode, and the question has only stop words
+        options = self._options
+        hits = self._select(text, dense, sparse)
+        return add_context(self._collection, hits, options.context, options.expand)
+
+    def _select(self, text: str, dense: Vector | None, sparse: SparseVector | None) -> list[Hit]:
+        """Return the hits of the wanted page, reranked and grouped."""
+        options = self._options
         if self._reranker is not None:
-            hits = rerank_hits(self._reranker, text, self._asked(query, _first(ask)))
-        elif ask.group is not None:
-            hits = self._of_documents(query)
+            candidates = self._query(dense, sparse, limit=options.rerank_depth())
+            hits = rerank_hits(self._reranker, text, candidates)
+        elif options.group is not None:
+            hits = self._query_for_documents(options.group, dense, sparse)
         else:
-            hits = self._asked(replace(query, offset=ask.offset), ask.limit)
-            return widened(self._collection, hits, ask.context, ask.expand)
-        if ask.group is not None:
-            hits = grouped(hits, ask.group, ask.offset, ask.limit)
-        else:
-            hits = hits[ask.offset : ask.offset + ask.limit]
-        return widened(self._collection, hits, ask.context, ask.expand)
+            return self._query(dense, sparse, limit=options.limit, offset=options.offset)
+        if options.group is not None:
+            return group_by_document(hits, options.group, options.offset, options.limit)
+        return hits[options.offset : options.offset + options.limit]
 
-    def _asked(self, query: Query, limit: int) -> list[Hit]:
-        found = self._collection.query(replace(query, limit=limit))
-        return [as_hit(point) for point in found]
+    def _query(
+        self, dense: Vector | None, sparse: SparseVector | None, *, limit: int, offset: int = 0
+    ) -> list[Hit]:
+        query = build_query(
+            self._options,
+            dense,
+            sparse,
+            dense_weight=self._dense_weight,
+            limit=limit,
+            offset=offset,
+        )
+        return [hit_from_point(point) for point in self._collection.query(query)]
 
-    def _of_documents(self, query: Query) -> list[Hit]:
-        """The best chunks, as many as it takes to see enough documents among them."""
-        assert self._ask.group is not None
-        wanted = self._ask.offset + self._ask.limit
-        depth = max(query.fusion.prefetch, 2 * wanted * self._ask.group)
+    def _query_for_documents(
+        self, group: int, dense: Vector | None, sparse: SparseVector | None
+    ) -> list[Hit]:
+        """Return the best chunks, as many as it takes to have enough documents among them."""
+        documents = self._options.offset + self._options.limit
+        prefetch = self._options.fusion_for(self._dense_weight).prefetch
+        depth = max(prefetch, 2 * documents * group)
         while True:
-            depth = min(depth, MOST)
-            hits = self._asked(query, depth)
-            if len(hits) < depth or depth == MOST or documents_in(hits) >= wanted:
+            depth = min(depth, MAX_HITS)
+            hits = self._query(dense, sparse, limit=depth)
+            if len(hits) < depth or depth == MAX_HITS or count_documents(hits) >= documents:
                 return hits
             depth *= 4
-
-
-def _query(
-    ask: SearchOptions, dense: Vector | None, sparse: SparseVector | None, fusion: Fusion
-) -> Query:
-    return Query(
-        ask.limit,
-        dense,
-        sparse,
-        ask.where,
-        fusion,
-        exact=ask.exact,
-        ef=ask.ef,
-        diversity=ask.diversity,
-        min_score=ask.min_score,
-        rescore=ask.rescored,
-    )
-
-
-def _first(ask: SearchOptions) -> int:
-    """How many hits a reranker is given."""
-    wanted = (ask.offset + ask.limit) * (ask.group or 1)
-    if ask.candidates is None:
-        return min(MOST, max(CANDIDATES, wanted))
-    if ask.candidates < ask.offset + ask.limit:
-        raise UsageError(
-            f"candidates {ask.candidates}: fewer than the {ask.offset + ask.limit} hits asked for"
-        )
-    return ask.candidates
-
-
-def sparse_side(collection: Collection) -> Bm25Encoder:
-    """BM25 of questions, under the languages that the collection's documents have by now."""
-    config = Bm25Config.from_json(collection.settings.sparse)
-    if not config.languages:
-        present = sorted(BM25_NAMES.keys() & collection.facet("mark"))
-        config = replace(config, languages=tuple(present))
-    return Bm25Encoder(config)
-
-
-def terms(sparse: Bm25Encoder, text: str) -> SparseVector | None:
-    """A question's terms; None where it has none, such as a question of stop words alone."""
-    indices, values = sparse.query(text)
-    return SparseVector(indices, values) if indices else None
-
-
-def as_hit(point: Scored) -> Hit:
-    payload = cast(dict[str, Any], point.payload)
-    return Hit(
-        source=payload["source"],
-        score=point.score,
-        text=payload["text"],
-        start=payload["start"],
-        end=payload["end"],
-        page=payload.get("page"),
-        heading=tuple(payload.get("heading") or ()),
-        ordinal=payload["ordinal"],
-        meta=payload.get("meta") or {},
-        line=payload.get("line"),
-        title=payload.get("title"),
-        spans=((payload["start"], payload["end"]),),
-        ordinals=(payload["ordinal"],),
-        chunks=payload["chunks"],
-        version=payload["version"],
-        id=point.id,
-    )

@@ -1,22 +1,23 @@
-"""Hits by document: the best chunks of each together."""
+"""Group hits by document: the best chunks of each together."""
 
 from collections.abc import Sequence
 
 from ragctl.records import Hit
 
 
-def documents_in(hits: Sequence[Hit]) -> int:
+def count_documents(hits: Sequence[Hit]) -> int:
+    """Return how many documents the hits are from."""
     return len({hit.source for hit in hits})
 
 
-def grouped(hits: Sequence[Hit], most: int, offset: int, limit: int) -> list[Hit]:
-    """Of ranked hits the best `most` of each document, documents by their best hit.
+def group_by_document(hits: Sequence[Hit], size: int, offset: int, limit: int) -> list[Hit]:
+    """Return the best `size` hits of each document, documents ordered by their best hit.
 
-    `offset` documents are left out, then `limit` are taken. Nothing but the order of
-    `hits` decides, so that every store groups alike.
+    `offset` documents are skipped, then `limit` are taken. Only the order of `hits` decides, so
+    every store groups alike.
     """
-    of: dict[str, list[Hit]] = {}
+    by_source: dict[str, list[Hit]] = {}
     for hit in hits:
-        of.setdefault(hit.source, []).append(hit)
-    chosen = list(of.values())[offset : offset + limit]
-    return [hit for found in chosen for hit in found[:most]]
+        by_source.setdefault(hit.source, []).append(hit)
+    groups = list(by_source.values())[offset : offset + limit]
+    return [hit for group in groups for hit in group[:size]]

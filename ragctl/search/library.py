@@ -1,4 +1,4 @@
-"""A collection kept open for questions: what a service imports, and the command too.
+"""The Python interface: a collection opened for questions.
 
 from ragctl import open_collection
 
@@ -15,27 +15,24 @@ from itertools import islice
 from os import PathLike
 from os import environ as os_environ
 from pathlib import Path
-from typing import Any
 
 from ragctl.catalog import BackendConfig, Catalog, RerankerRow
-from ragctl.collection.conditions import Condition, Where
+from ragctl.collection.conditions import Where
 from ragctl.embedding import Embedder
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import StoreError, UsageError
 from ragctl.pipeline import COLLECTION, default_store, read_pipeline
 from ragctl.records import Hit
 from ragctl.rerank.reranker import Reranker, connect_reranker
-from ragctl.search.ask import Expand, FusionKind, Mode, SearchOptions
-from ragctl.search.find import BATCH, SearchOutcome, embedder_of, search_many
-from ragctl.search.opened import Opened
-from ragctl.search.where import parse_where, undeclared
-from ragctl.stores import open_store
+from ragctl.search.find import QUESTION_BATCH, SearchOutcome, search_many
+from ragctl.search.options import SearchOptions, takes_options
+from ragctl.search.query import embedder_of
+from ragctl.search.shared import SharedCollection
+from ragctl.search.where import undeclared_fields
+from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Collection, Store
 
-Filter = str | Condition | Sequence[str | Condition]
-"""Conditions as `--where` has them, or as values of ragctl.stores.base; all must hold."""
-
-_AT_ONCE = 4  # searches of many, side by side on a server
+PARALLEL_SEARCHES = 4  # of a batch, on a server
 
 
 def open_collection(
@@ -50,54 +47,57 @@ def open_collection(
 ) -> "Searcher":
     """Open a collection for questions; the model is the one that made it.
 
-    name       "docs", or the pipeline's own
-    store      a folder, or the URL of a Qdrant server; else the pipeline's, $RAGCTL_HOME,
-               or the platform's folder for application data
-    pipeline   a pipeline file to take store, collection, backends and rows from
-    backend, base_url    who runs the model, instead of who made the collection;
-               `backends`: several, in order
-    environ    variables with keys; else those of this process
+    Args:
+        name: The collection; the pipeline's if not given, "docs" without a pipeline.
+        store: A folder, or the URL of a Qdrant server; if not given, the pipeline's,
+            $RAGCTL_HOME, or the user's folder for application data.
+        pipeline: A pipeline file to take store, collection, backends and catalog rows from.
+        backend: Runs the model instead of the backend that made the collection.
+        base_url: The address of that backend.
+        environ: Variables with API keys and settings; those of this process if not given.
+        backends: Several backends, tried in this order.
 
-    Raises UsageError when there is no such collection, StoreError when the store cannot
-    be reached. The embedding backend is connected with the first question that needs it.
+    Raises:
+        UsageError: There is no such collection.
+        StoreError: The store cannot be reached.
+
+    The embedding backend is connected by the first question that needs it.
     """
     variables = os_environ if environ is None else environ
-    told = read_pipeline(Path(pipeline), variables) if pipeline is not None else None
-    if told is not None:
-        variables = told.environ
+    settings = read_pipeline(Path(pipeline), variables) if pipeline is not None else None
+    if settings is not None:
+        variables = settings.environ
     location = str(store) if store is not None else None
-    place = open_store(
-        location or (told.store if told else default_store(variables)), environ=variables
+    opened = open_store(
+        location or (settings.store if settings else default_store(variables)), environ=variables
     )
-    chosen = tuple(backends) or (
-        (BackendConfig(backend, base_url),)
-        if backend or base_url
-        else told.embedding.backends
-        if told
-        else ()
-    )
+    chosen = tuple(backends)
+    if not chosen and (backend or base_url):
+        chosen = (BackendConfig(backend, base_url),)
+    if not chosen and settings is not None:
+        chosen = tuple(settings.embedding.backends)
     try:
         return Searcher(
-            place,
-            name or (told.collection if told else COLLECTION),
+            opened,
+            name or (settings.collection if settings else COLLECTION),
             environ=variables,
             backends=chosen,
-            catalog=told.catalog if told else None,
-            threshold=told.embedding.canary if told else None,
-            rerankers=told.rerankers if told else None,
+            catalog=settings.catalog if settings else None,
+            threshold=settings.embedding.canary if settings else None,
+            rerankers=settings.rerankers if settings else None,
         )
     except BaseException:
-        place.close()
+        opened.close()
         raise
 
 
 class Searcher:
-    """An open collection. Threads may share it; close it, or use it in a `with`.
+    """An open collection. Threads may share it; close it, or use it in a `with` statement.
 
-    Other processes may index into the collection meanwhile: each search finds what is
-    there by then. Before each search it is looked whether the collection was dropped
-    and made anew, with another model perhaps: then the new one is searched, and while
-    there is none, UsageError says so.
+    Other processes may index into the collection meanwhile; each search sees what is stored by
+    then. Before each search the settings are read again: a collection that was dropped and
+    recreated, perhaps with another model, is reopened; while it does not exist, UsageError is
+    raised.
     """
 
     def __init__(
@@ -111,163 +111,108 @@ class Searcher:
         threshold: float | None = None,
         rerankers: Mapping[str, RerankerRow] | None = None,
     ) -> None:
-        """Takes `store` over. Raises as `open_collection`."""
+        """Take ownership of `store` and open the collection. Raises as `open_collection`."""
         self.name = name
         self._store = store
         self._environ = environ
-        self._choices = backends
+        self._backends = backends
         self._catalog = catalog
         self._threshold = threshold
-        self._rows = rerankers
+        self._reranker_rows = rerankers
         self._change = threading.RLock()
-        self._open: Opened | None = None
+        self._shared: SharedCollection | None = None
         self._rerankers: dict[tuple[str, str | None], Reranker] = {}
         self._warned: set[str] = set()
         self._closed = False
-        with self._used():
+        with self._in_use():
             pass
 
     @property
     def location(self) -> str:
-        """Where the store is: a folder, or a URL."""
+        """The folder or URL of the store."""
         return self._store.location
 
-    def search(
-        self,
-        text: str,
-        *,
-        limit: int = 10,
-        mode: Mode = "hybrid",
-        where: Filter = (),
-        offset: int = 0,
-        fusion: FusionKind = "rrf",
-        k: int | None = None,
-        dense_weight: float | None = None,
-        sparse_weight: float | None = None,
-        exact: bool = False,
-        ef: int | None = None,
-        diversity: float | None = None,
-        min_score: float | None = None,
-        group: int | None = None,
-        context: int = 0,
-        expand: Expand | None = None,
-        rerank: str | None = None,
-        rerank_url: str | None = None,
-        candidates: int | None = None,
-        rescore: bool | None = None,
-        oversampling: float | None = None,
-    ) -> list[Hit]:
-        """The best passages for a question, the best first.
+    @takes_options
+    def search(self, text: str, options: SearchOptions) -> list[Hit]:
+        """Return the best hits for a question, best first.
 
-        limit, offset   how many hits (with `group`: documents), after how many left out
-        mode            "hybrid" (both fused), "dense" (meaning), "sparse" (words)
-        where           conditions: "team=ops and year>=2024", as of `--where`
-        fusion          "rrf" with `k`, `dense_weight`, `sparse_weight` (None: the model's
-                        own); or "dbsf"
-        exact, ef       without an approximate index; or candidates kept while walking it
-        diversity       0 to 1, variety among the dense hits
-        min_score       least score of a hit, in dense or sparse mode
-        group           at most so many chunks of a document, documents by their best chunk
-        context         neighbouring chunks on either side of a hit; or `expand` to its
-                        "section", "page" or "document"
-        rerank          NAME or NAME:MODEL of a reranker, at `rerank_url` if given, which
-                        judges the best `candidates` (50)
-        rescore         of a quantised collection: whether the best are scored again with
-                        the whole vectors, `oversampling` (2) times as many as are wanted
+        The keyword arguments are the fields of `SearchOptions`, which are also the flags of
+        `ragctl search`: `limit`, `mode`, `where` ("team=ops and year>=2024"), `rerank` and so on.
 
-        Raises UsageError for a question or an option that cannot be, BackendError where
-        the embedding backend or the reranker fails, StoreError where the store does.
+        Raises UsageError for a question that cannot be embedded or searched and (OptionError) for
+        a wrong option; BackendError if the embedding backend or the reranker fails; StoreError
+        if the store does.
         """
-        ask = self._ask(
-            limit=limit,
-            mode=mode,
-            where=where,
-            offset=offset,
-            fusion=fusion,
-            k=k,
-            dense_weight=dense_weight,
-            sparse_weight=sparse_weight,
-            exact=exact,
-            ef=ef,
-            diversity=diversity,
-            min_score=min_score,
-            group=group,
-            context=context,
-            expand=expand,
-            candidates=candidates,
-            rescore=rescore,
-            oversampling=oversampling,
-        )
-        (found,) = self.answers([text], ask, self.reranker(rerank, rerank_url))
-        if not isinstance(found, list):
-            raise found
-        return found
+        (outcome,) = self.answers([text], options)
+        if not isinstance(outcome, list):
+            raise outcome
+        return outcome
 
-    def search_many(
-        self,
-        texts: Iterable[str],
-        *,
-        rerank: str | None = None,
-        rerank_url: str | None = None,
-        **options: Any,
-    ) -> Iterator[SearchOutcome]:
-        """For each question in order its hits, or the error that says why it has none.
+    @takes_options
+    def search_many(self, texts: Iterable[str], options: SearchOptions) -> Iterator[SearchOutcome]:
+        """Yield, for each question in order, its hits or the error that explains why it has none.
 
-        `options` are those of `search`. Questions are embedded and searched in batches,
-        and taken from `texts` as they are needed: memory does not grow with them. Raises
-        what ends them all: BackendError, StoreError; UsageError for an option.
+        The keyword arguments are those of `search`. Questions are taken from `texts` as they are
+        needed, and embedded and searched in batches: memory does not grow with their number.
+
+        Raises OptionError for a wrong option, and the errors that end all searches:
+        BackendError, StoreError.
         """
-        return self.answers(texts, self._ask(**options), self.reranker(rerank, rerank_url))
+        return self.answers(texts, options)
 
     def answers(
-        self, texts: Iterable[str], ask: SearchOptions, reranker: Reranker | None = None
+        self, texts: Iterable[str], options: SearchOptions, reranker: Reranker | None = None
     ) -> Iterator[SearchOutcome]:
-        """As `search_many`, told by an SearchOptions."""
-        waiting = iter(texts)
-        while some := list(islice(waiting, BATCH)):
-            with self._used() as found:
-                self._warn_of_fields(found.collection, ask.where)
-                embedder = found.embedder() if ask.mode != "sparse" else None
+        """Do the same as `search_many`, with the options in one value.
+
+        `reranker` is used instead of the one that `options.rerank` names.
+        """
+        if reranker is None and options.rerank is not None:
+            reranker = self.reranker(options.rerank, options.rerank_url)
+        return self._answers(iter(texts), options, reranker)
+
+    def _answers(
+        self, texts: Iterator[str], options: SearchOptions, reranker: Reranker | None
+    ) -> Iterator[SearchOutcome]:
+        while batch := list(islice(texts, QUESTION_BATCH)):
+            with self._in_use() as shared:
+                self._warn_of_undeclared_fields(shared.collection, options.conditions)
                 outcomes = list(
                     search_many(
-                        found.collection,
-                        some,
-                        embedder=embedder,
-                        ask=ask,
+                        shared.collection,
+                        batch,
+                        embedder=shared.embedder() if options.mode != "sparse" else None,
+                        options=options,
                         reranker=reranker,
-                        at_once=_AT_ONCE if self._remote else 1,
+                        parallel=PARALLEL_SEARCHES if self._is_remote else 1,
                     )
                 )
             yield from outcomes
 
-    def reranker(self, name: str | None, base_url: str | None = None) -> Reranker | None:
-        """The reranker NAME or NAME:MODEL, for `answers`; it is kept open, and closed with this.
+    def reranker(self, name: str, base_url: str | None = None) -> Reranker:
+        """Return the reranker NAME or NAME:MODEL, connected once and closed with this searcher.
 
-        Raises UsageError for a name that nobody knows, BackendError where its key is missing.
+        Raises UsageError for an unknown name, BackendError if its API key is missing.
         """
-        if name is None:
-            if base_url is not None:
-                raise UsageError("a rerank URL goes with a reranker: name it with rerank")
-            return None
         with self._change:
             self._check_open()
             known = self._rerankers.get((name, base_url))
             if known is None:
                 known = connect_reranker(
-                    name, environ=self._environ, base_url=base_url, rows=self._rows
+                    name, environ=self._environ, base_url=base_url, rows=self._reranker_rows
                 )
                 self._rerankers[name, base_url] = known
             return known
 
     def close(self) -> None:
-        """Close the store and all connections; searches under way end first where they can."""
+        """Close the store and all connections; searches in progress finish first if they can."""
         with self._change:
             self._closed = True
-            if self._open is not None:
-                self._open.retire()
-                self._open = None
-            for judge in self._rerankers.values():
-                judge.close()
+            if self._shared is not None:
+                self._shared.retire()
+                self._shared = None
+            for reranker in self._rerankers.values():
+                reranker.close()
             self._rerankers.clear()
             self._store.close()
 
@@ -281,20 +226,17 @@ class Searcher:
         return f"Searcher({self.name!r} in {self._store.location!r})"
 
     @property
-    def _remote(self) -> bool:
-        return "://" in self._store.location
-
-    def _ask(self, **options: Any) -> SearchOptions:
-        return SearchOptions(**{**options, "where": conditions(options.get("where", ()))})
+    def _is_remote(self) -> bool:
+        return is_server(self._store.location)
 
     @contextmanager
-    def _used(self) -> Iterator[Opened]:
-        """The collection as it is now, open for the length of the `with`."""
+    def _in_use(self) -> Iterator[SharedCollection]:
+        """Keep the collection open, in its present state, while the `with` block runs."""
         with self._change:
             self._check_open()
-        found = self._store.open(self.name)  # a request, for which no thread waits for another
+        found = self._store.open(self.name)  # a request; outside the lock, so threads do not wait
         with self._change:
-            current = self._current(found)
+            current = self._update(found)
             current.users += 1
         try:
             yield current
@@ -305,43 +247,43 @@ class Searcher:
         if self._closed:
             raise StoreError(f"the collection {self.name!r} was closed")
 
-    def _current(self, found: Collection | None) -> Opened:
-        """The open collection, which becomes `found` where that is another by now."""
+    def _update(self, found: Collection | None) -> SharedCollection:
+        """Return the open collection, replaced by `found` if that is another one."""
         if self._closed and found is not None:
             found.close()
         self._check_open()
         if found is None:
-            if self._open is not None:
-                self._open.retire()
-                self._open = None
+            if self._shared is not None:
+                self._shared.retire()
+                self._shared = None
                 raise UsageError(
-                    f"the collection {self.name!r} in {self._store.location} was dropped since it "
-                    "was opened; it can be searched again when it is made anew"
+                    f"the collection {self.name!r} in {self._store.location} was dropped after it "
+                    "was opened; search again once it has been recreated"
                 )
-            raise missing(self._store, self.name)
-        if self._open is not None and self._open.is_same(found):
+            raise no_collection(self._store, self.name)
+        if self._shared is not None and self._shared.is_same(found):
             found.close()
-            return self._open
-        if self._open is not None:
-            self._open.retire()
-        self._open = Opened(found, self._connected)
-        return self._open
+            return self._shared
+        if self._shared is not None:
+            self._shared.retire()
+        self._shared = SharedCollection(found, self._connect)
+        return self._shared
 
-    def _connected(self, collection: Collection) -> Embedder:
+    def _connect(self, collection: Collection) -> Embedder:
         return embedder_of(
             collection,
-            backends=self._choices,
+            backends=self._backends,
             catalog=self._catalog or user_catalog(self._environ),
             environ=self._environ,
-            remote=self._remote,
+            remote=self._is_remote,
             threshold=self._threshold,
         )
 
-    def _warn_of_fields(self, collection: Collection, where: Where) -> None:
-        """Say once of each field that a filter on it reads every point."""
+    def _warn_of_undeclared_fields(self, collection: Collection, where: Where) -> None:
+        """Warn, once for each field, that a filter on it reads every point."""
         if not where:
             return
-        for name in undeclared(where, collection.settings.fields):
+        for name in undeclared_fields(where, collection.settings.fields):
             if name not in self._warned:
                 self._warned.add(name)
                 warnings.warn(
@@ -350,17 +292,10 @@ class Searcher:
                 )
 
 
-def missing(store: Store, name: str) -> UsageError:
-    """The error for a collection that there is not; it names those that there are."""
+def no_collection(store: Store, name: str) -> UsageError:
+    """Return the error for a collection that does not exist; it lists those that do."""
     names = store.names()
     there = f"there are: {', '.join(names)}" if names else "it is empty"
     return UsageError(
         f"no collection {name!r} in {store.location} ({there}); make one with: ragctl ingest FOLDER"
     )
-
-
-def conditions(where: Filter) -> Where:
-    """Conditions from text or values. Raises UsageError for text that cannot be read."""
-    given = (where,) if isinstance(where, str | Condition) else tuple(where)
-    texts = [part for part in given if isinstance(part, str)]
-    return (*parse_where(texts), *(part for part in given if not isinstance(part, str)))

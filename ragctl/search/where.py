@@ -1,16 +1,17 @@
-"""`--where`: conditions on the payload, as text.
+r"""Filters as text: the syntax of `where` and of the command's flag, parsed to conditions.
 
-    team=ops                        equal; without quotes a number or true/false is that as well
-    team!=ops                       not equal, or not there
-    year>=2024  date<2025-01-31     numbers; dates and times (RFC 3339). A day is the whole day
+    team=ops                        equal; unquoted 7 or true matches the number or boolean too
+    team!=ops                       not equal, or missing
+    year>=2024  date<2025-01-31     numbers; dates and times (RFC 3339). A date is the whole day
     year in (2024, 2025)            one of them;  year not in (…)
-    source^=en/                     begins with
-    has(team)                       there, and neither null nor empty
+    source^=en/                     starts with
+    has(team)                       present, and neither null nor empty
     not …   … and …   … or …   ( … )
 
-A key is a user's field (under `meta`), or one of ragctl's own (stores.base.OWN). A text of several
-words, or with one of ( ) , " in it, stands in quotes: title="A and B", where \\" is a quote.
-A condition that is key=value alone takes all that follows as its value.
+A key is a field of the user's metadata (under `meta`) or one of ragctl's own
+(`FILTERABLE_FIELDS`). A value of several words, or with one of ( ) , " in it, is quoted:
+title="A and B", with \" for a quote. A condition that is nothing but key=value takes the rest of
+the text as its value.
 """
 
 import math
@@ -31,8 +32,9 @@ from ragctl.collection.conditions import (
     Prefix,
     Where,
 )
-from ragctl.collection.payload import OWN
-from ragctl.errors import UsageError
+from ragctl.collection.payload import FILTERABLE_FIELDS
+from ragctl.collection.settings import META_PREFIX
+from ragctl.errors import OptionError
 
 Value = str | int | bool
 
@@ -41,7 +43,7 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _KEY = r"[\w.-]+"
 _PLAIN = re.compile(rf"\s*({_KEY})\s*=(?!\s*\")(.*)", re.DOTALL)
-_ONWARD = re.compile(  # the beginning of another condition
+_NEXT_CONDITION = re.compile(  # "and" or "or", followed by the start of another condition
     rf"\s(?:and|or)\s*(?:$|\s(?:not\s+|\(\s*)*"
     rf"(?:has\s*\(|{_KEY}\s*(?:!=|\^=|[<>]=?|=)|{_KEY}\s+(?:not\s+)?in\s*\())"
 )
@@ -54,52 +56,52 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_DEPTH = 50  # of parentheses and nots
+MAX_DEPTH = 50  # nested parentheses and nots
 
 
 def parse_where(conditions: str | Sequence[str]) -> Where:
-    """Conditions as text, all of which must hold. Raises UsageError with the place.
+    """Parse conditions, all of which must hold. Raises OptionError with the position.
 
-    Several of the plain form key=value on one key are alternatives.
+    Several conditions of the plain form key=value on one key are alternatives.
     """
     if isinstance(conditions, str):
         conditions = [conditions]
     plain: dict[str, list[Value]] = {}
     others: list[Condition] = []
     for condition in conditions:
-        found = _PLAIN.fullmatch(condition)
-        if found and not _ONWARD.search(found[2]):
-            plain.setdefault(payload_key(found[1]), []).extend(_readings(found[2]))
+        match = _PLAIN.fullmatch(condition)
+        if match and not _NEXT_CONDITION.search(match[2]):
+            plain.setdefault(payload_key(match[1]), []).extend(_possible_values(match[2]))
         else:
-            others.append(_Parser(condition).whole())
+            others.append(_Parser(condition).parse())
     return (*(_equal(key, values) for key, values in plain.items()), *others)
 
 
 def payload_key(name: str) -> str:
-    """Where a field that a condition names stands in the payload."""
-    return name if name in OWN or name.startswith("meta.") else f"meta.{name}"
+    """Return the payload key of a field that a condition names."""
+    own = name in FILTERABLE_FIELDS or name.startswith(META_PREFIX)
+    return name if own else f"{META_PREFIX}{name}"
 
 
-def keys(where: Iterable[Condition]) -> set[str]:
-    """The payload fields that conditions read."""
-    found: set[str] = set()
+def _payload_keys(where: Iterable[Condition]) -> set[str]:
+    keys: set[str] = set()
     for condition in where:
         if isinstance(condition, AnyOf | AllOf | NoneOf):
-            found |= keys(condition.of)
+            keys |= _payload_keys(condition.of)
         else:
-            found.add(condition.key)
-    return found
+            keys.add(condition.key)
+    return keys
 
 
-def undeclared(where: Iterable[Condition], fields: Iterable[str]) -> list[str]:
-    """A user's fields that conditions read and the collection has no index for."""
+def undeclared_fields(where: Iterable[Condition], fields: Iterable[str]) -> list[str]:
+    """Return the user's fields that conditions read and the collection has no index for."""
     declared = {payload_key(name) for name in fields}
-    read = {key for key in keys(where) if key.startswith("meta.")}
-    return sorted(key.removeprefix("meta.") for key in read - declared)
+    read = {key for key in _payload_keys(where) if key.startswith(META_PREFIX)}
+    return sorted(key.removeprefix(META_PREFIX) for key in read - declared)
 
 
-def _readings(text: str) -> list[Value]:
-    """What an unquoted value may be in the payload: fields of JSONL keep their types."""
+def _possible_values(text: str) -> list[Value]:
+    """Return what an unquoted value may be in the payload: fields of JSONL keep their types."""
     values: list[Value] = [text]
     if _INTEGER.fullmatch(text):
         values.append(int(text))
@@ -109,67 +111,66 @@ def _readings(text: str) -> list[Value]:
 
 
 def _equal(key: str, values: Sequence[Value]) -> Condition:
-    """Equal to one of these; a text that reads as a broken number matches that number too."""
-    match = Match(key, tuple(dict.fromkeys(values)) if _simple(values) else tuple(values))
-    broken = [
+    """Return "equal to one of these"; text such as "0.5" matches the number too."""
+    # Not with booleans: True equals 1, and would be lost as a duplicate.
+    has_booleans = any(isinstance(value, bool) for value in values)
+    match = Match(key, tuple(values) if has_booleans else tuple(dict.fromkeys(values)))
+    fractions = [
         float(value)
         for value in values
         if isinstance(value, str) and _NUMBER.fullmatch(value) and not _INTEGER.fullmatch(value)
     ]
-    if not broken:
+    if not fractions:
         return match
-    return AnyOf((match, *(Between(key, least=number, most=number) for number in broken)))
-
-
-def _simple(values: Sequence[Value]) -> bool:
-    """Whether equality tells them apart: True equals 1."""
-    return not any(isinstance(value, bool) for value in values)
+    return AnyOf((match, *(Between(key, gte=number, lte=number) for number in fractions)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
     kind: str  # a group of _TOKEN, or "end"
     text: str
-    at: int
+    position: int  # of the first character
 
     @property
     def value(self) -> str:
-        """A quoted text without its quotes."""
+        """The text of a quoted value."""
         return re.sub(r"\\(.)", r"\1", self.text[1:-1], flags=re.DOTALL)
 
 
 class _Parser:
-    """One expression, by recursive descent: or, and, not, and what stands alone."""
+    """Recursive-descent parser of one expression: or, and, not, comparison."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._tokens = list(self._cut())
+        self._tokens = list(self._tokenize())
         self._next = 0
         self._depth = 0
 
-    def whole(self) -> Condition:
-        found = self._any()
+    def parse(self) -> Condition:
+        """Return the condition. Raises OptionError."""
+        condition = self._or()
         if self._token.kind == "close":
-            self._wrong("no parenthesis is open here")
+            self._fail("no parenthesis is open here")
         if self._token.kind != "end":
-            self._wrong(
-                f"{self._token.text!r} was not expected; write and, or, or put a text of several "
-                "words in double quotes"
+            self._fail(
+                f"unexpected {self._token.text!r}; write and, or, or put a value of several words "
+                "in double quotes"
             )
-        return found
+        return condition
 
-    def _cut(self) -> Iterable[_Token]:
-        at = 0
+    def _tokenize(self) -> Iterable[_Token]:
+        position = 0
         end = len(self._text.rstrip())
-        while at < end:
-            found = _TOKEN.match(self._text, at)
-            if found is None:
-                at += len(self._text[at:]) - len(self._text[at:].lstrip())
-                what = "the quote does not end" if self._text[at] == '"' else "not understood"
-                raise self._error(at, what)
-            kind = str(found.lastgroup)
-            yield _Token(kind, found[kind], found.start(kind))
-            at = found.end()
+        while position < end:
+            match = _TOKEN.match(self._text, position)
+            if match is None:
+                rest = self._text[position:]
+                position += len(rest) - len(rest.lstrip())
+                quoted = self._text[position] == '"'
+                raise self._error(position, "the quote does not end" if quoted else "syntax error")
+            kind = str(match.lastgroup)
+            yield _Token(kind, match[kind], match.start(kind))
+            position = match.end()
         yield _Token("end", "", end)
 
     @property
@@ -181,104 +182,102 @@ class _Parser:
         self._next += token.kind != "end"
         return token
 
-    def _is(self, word: str, ahead: int = 0) -> bool:
-        """Whether a word that joins conditions comes next."""
-        at = min(self._next + ahead, len(self._tokens) - 1)
-        token = self._tokens[at]
+    def _is_word(self, word: str, ahead: int = 0) -> bool:
+        """Return whether the next token (or the one `ahead` of it) is this word, in any case."""
+        token = self._peek(ahead)
         return token.kind == "word" and token.text.lower() == word
 
-    def _any(self) -> Condition:
-        of = [self._all()]
-        while self._is("or"):
-            self._take()
-            of.append(self._all())
-        return of[0] if len(of) == 1 else AnyOf(tuple(of))
+    def _peek(self, ahead: int) -> _Token:
+        return self._tokens[min(self._next + ahead, len(self._tokens) - 1)]
 
-    def _all(self) -> Condition:
-        of = [self._one()]
-        while self._is("and"):
+    def _or(self) -> Condition:
+        parts = [self._and()]
+        while self._is_word("or"):
             self._take()
-            of.append(self._one())
-        return of[0] if len(of) == 1 else AllOf(tuple(of))
+            parts.append(self._and())
+        return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
 
-    def _one(self) -> Condition:
+    def _and(self) -> Condition:
+        parts = [self._not()]
+        while self._is_word("and"):
+            self._take()
+            parts.append(self._not())
+        return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
+
+    def _not(self) -> Condition:
         self._depth += 1
-        if self._depth > _DEPTH:
-            self._wrong(f"nested deeper than {_DEPTH}")
+        if self._depth > MAX_DEPTH:
+            self._fail(f"nested deeper than {MAX_DEPTH}")
         try:
-            if self._is("not") and not self._compares():
+            if self._is_word("not") and self._peek(1).kind != "op":  # else a field named "not"
                 self._take()
-                return NoneOf((self._one(),))
+                return NoneOf((self._not(),))
             if self._token.kind == "open":
                 self._take()
-                found = self._any()
+                condition = self._or()
                 self._expect("close", "a closing parenthesis is missing")
-                return found
-            return self._alone()
+                return condition
+            return self._comparison()
         finally:
             self._depth -= 1
 
-    def _compares(self) -> bool:
-        """Whether the word that comes next is a key."""
-        return self._tokens[min(self._next + 1, len(self._tokens) - 1)].kind == "op"
-
-    def _alone(self) -> Condition:
-        if self._is("has") and self._tokens[self._next + 1].kind == "open":
+    def _comparison(self) -> Condition:
+        if self._is_word("has") and self._peek(1).kind == "open":
             self._take()
             self._take()
             key = self._key()
             self._expect("close", "a closing parenthesis is missing after has(")
             return Has(key)
         key = self._key()
-        if self._is("not") and self._is("in", 1):
+        if self._is_word("not") and self._is_word("in", 1):
             self._take()
             self._take()
-            return NoneOf((self._among(key),))
-        if self._is("in"):
+            return NoneOf((self._one_of(key),))
+        if self._is_word("in"):
             self._take()
-            return self._among(key)
+            return self._one_of(key)
         if self._token.kind != "op":
-            self._wrong("a comparison is missing: =, !=, <, <=, >, >=, ^=, in (…)")
-        return self._compared(key, self._take().text)
+            self._fail("a comparison is missing: =, !=, <, <=, >, >=, ^=, in (…)")
+        return self._operation(key, self._take().text)
 
     def _key(self) -> str:
         token = self._token
         if token.kind != "word":
-            self._wrong("a field's name is missing")
+            self._fail("a field name is missing")
         if not re.fullmatch(_KEY, token.text):
-            self._wrong(f"{token.text!r}: a field's name has letters, digits, '.', '_', '-'")
+            self._fail(f"{token.text!r}: a field name has letters, digits, '.', '_', '-'")
         return payload_key(self._take().text)
 
-    def _among(self, key: str) -> Condition:
+    def _one_of(self, key: str) -> Condition:
         self._expect("open", "write in (first, second)")
-        values = self._value_readings()
+        values = self._equal_values()
         while self._token.kind == "comma":
             self._take()
-            values += self._value_readings()
+            values += self._equal_values()
         self._expect("close", "a comma or a closing parenthesis is missing")
         return _equal(key, values)
 
-    def _value_readings(self) -> list[Value]:
+    def _equal_values(self) -> list[Value]:
         token = self._value()
-        return [token.value] if token.kind == "text" else _readings(token.text)
+        return [token.value] if token.kind == "text" else _possible_values(token.text)
 
     def _value(self) -> _Token:
         if self._token.kind not in ("word", "text"):
-            self._wrong("a value is missing")
+            self._fail("a value is missing")
         token = self._take()
-        return token if token.kind == "text" else self._glued(token)
+        return token if token.kind == "text" else self._to_next_blank(token)
 
-    def _glued(self, first: _Token) -> _Token:
-        """A value with all that follows without a blank: url=http://host?a=b."""
-        end = first.at + len(first.text)
-        while self._token.kind in ("op", "word") and self._token.at == end:
+    def _to_next_blank(self, first: _Token) -> _Token:
+        """Return a value with everything up to the next blank: url=http://host?a=b."""
+        end = first.position + len(first.text)
+        while self._token.kind in ("op", "word") and self._token.position == end:
             end += len(self._take().text)
-        return _Token("word", self._text[first.at : end], first.at)
+        return _Token("word", self._text[first.position : end], first.position)
 
-    def _compared(self, key: str, operator: str) -> Condition:
+    def _operation(self, key: str, operator: str) -> Condition:
         token = self._token
         if operator in ("=", "!="):
-            equal = _equal(key, self._value_readings())
+            equal = _equal(key, self._equal_values())
             return equal if operator == "=" else NoneOf((equal,))
         value = self._value()
         text = value.value if value.kind == "text" else value.text
@@ -288,37 +287,38 @@ class _Parser:
         if math.isfinite(number):
             return _range(key, operator, number)
         try:
-            return _times(key, operator, text)
+            return _time_range(key, operator, text)
         except (ValueError, OverflowError):
             raise self._error(
-                token.at, f"{text!r} is no number and no date; {operator} compares those"
+                token.position, f"{text!r} is not a number or a date, which {operator} needs"
             ) from None
 
     def _expect(self, kind: str, missing: str) -> None:
         if self._token.kind != kind:
-            self._wrong(missing)
+            self._fail(missing)
         self._take()
 
-    def _wrong(self, problem: str) -> NoReturn:
-        raise self._error(self._token.at, problem)
+    def _fail(self, problem: str) -> NoReturn:
+        raise self._error(self._token.position, problem)
 
-    def _error(self, at: int, problem: str) -> UsageError:
-        where = "at its end" if at >= len(self._text.rstrip()) else f"character {at + 1}"
-        return UsageError(f"--where {self._text!r}, {where}: {problem}")
+    def _error(self, position: int, problem: str) -> OptionError:
+        at_end = position >= len(self._text.rstrip())
+        place = "at its end" if at_end else f"character {position + 1}"
+        return OptionError("where", f"{self._text!r}, {place}: {problem}")
 
 
-_BOUND = {">=": "least", ">": "above", "<=": "most", "<": "below"}
+_BOUND = {">=": "gte", ">": "gt", "<=": "lte", "<": "lt"}
 
 
 def _range(key: str, operator: str, value: float | str) -> Between:
     return Between(key, **{_BOUND[operator]: value})
 
 
-def _times(key: str, operator: str, text: str) -> Between:
-    """A comparison with a moment or a whole day; without a zone: UTC. Raises ValueError."""
+def _time_range(key: str, operator: str, text: str) -> Between:
+    """Compare with a time or a whole day, in UTC if it has no zone. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if _DAY.fullmatch(text) and operator in ("<=", ">"):
-        # Of a day all of it: what is later begins with the next one.
+        # The whole day: later times begin with the next day.
         operator, moment = ("<" if operator == "<=" else ">="), moment + timedelta(days=1)
     return _range(key, operator, moment.isoformat().replace("+00:00", "Z"))

@@ -12,7 +12,7 @@ from ragctl.errors import UsageError
 if TYPE_CHECKING:
     from ragctl.stores.base import Store
 
-__all__ = ["LEFT_OPEN", "leave_open", "open_store"]
+__all__ = ["LEFT_OPEN", "is_server", "leave_open", "open_store"]
 
 LEFT_OPEN = False
 
@@ -27,6 +27,11 @@ def leave_open() -> None:
     """
     global LEFT_OPEN
     LEFT_OPEN = True
+
+
+def is_server(location: str) -> bool:
+    """Return whether a store's location is an address (`http://…`), not a folder."""
+    return "://" in location
 
 
 def open_store(
@@ -59,7 +64,7 @@ def open_store(
         if patience is None:
             return connect()
         return connect(timeout=max(1, round(patience)), patience=patience)
-    if "://" in location:
+    if is_server(location):
         raise UsageError(f"store {location!r}: write http://… or https://… for a Qdrant server")
     if re.fullmatch(r"[\w.-]+:\d+", location):
         raise UsageError(f"store {location!r}: write http://{location} for a Qdrant server")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ragctl.collection.conditions import Match
-from ragctl.collection.payload import KEYWORDS
+from ragctl.collection.payload import KEYWORD_INDEXES
 from ragctl.errors import StoreError
 from ragctl.stores.base import Batch, Collection, Query
 from ragctl.stores.server import ServerStore
@@ -97,7 +97,7 @@ def test_a_fault_at_every_write_changes_nothing_in_the_end(
     assert len(expected) == 5
     due = FAULTS[fault]
     writes = sum(n for route, n in (facade.requests - before).items() if due.hits(route))
-    assert writes >= len(KEYWORDS) + 2  # its indexes, and two batches
+    assert writes >= len(KEYWORD_INDEXES) + 2  # its indexes, and two batches
     for _ in range(writes):
         facade.inject(replace(due), Fault("pass", due.route))  # the second try of each passes
     assert ingest(store) == expected
@@ -207,7 +207,7 @@ def test_a_page_instead_of_qdrant(
     facade: QdrantFacade, connect: Callable[..., ServerStore]
 ) -> None:
     facade.inject(Fault("html", "GET /", times=99))
-    with pytest.raises(StoreError, match="not Qdrant's"):
+    with pytest.raises(StoreError, match="not from Qdrant"):
         connect(patience=60.0).names()
     assert facade.requests["GET /"] == 3
 
@@ -257,7 +257,7 @@ def test_a_key_is_shown_nowhere(facade: QdrantFacade, connect: Callable[..., Ser
             shown = "".join(traceback.format_exception(caught.value, chain=True))
             assert KEY not in shown
             assert "***" in str(caught.value)
-    assert KEY not in f"{store!r} {made!r} {made._wire!r}"
+    assert KEY not in f"{store!r} {made!r} {made._connection!r}"
     facade.faults = []
     assert made.count() == 0
 

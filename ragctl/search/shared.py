@@ -1,4 +1,4 @@
-"""A collection that searches use while it may be replaced by another."""
+"""An open collection that several threads search while it may be replaced by another."""
 
 import threading
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from ragctl.embedding import Embedder
 from ragctl.stores.base import Collection
 
 
-class Opened:
-    """A collection and its model, closed when it is retired and nobody uses it."""
+class SharedCollection:
+    """A collection and its embedder, closed once it is retired and has no users."""
 
     def __init__(self, collection: Collection, connect: Callable[[Collection], Embedder]) -> None:
         self.collection = collection
@@ -20,17 +20,19 @@ class Opened:
         self._retired = False
 
     def embedder(self) -> Embedder:
+        """Return the embedder, connected at the first call."""
         with self._lock:
             if self._embedder is None:
                 self._embedder = self._connect(self.collection)
             return self._embedder
 
     def is_same(self, other: Collection) -> bool:
-        """Whether that is this collection still, as far as questions are concerned."""
+        """Return whether `other` is still this collection: not recreated, same settings."""
         own, new = self.collection.settings, other.settings
         return own.made == new.made and replace(own, notes={}) == replace(new, notes={})
 
     def retire(self) -> None:
+        """Close the collection as soon as it has no users."""
         with self._lock:
             self._retired = True
             idle = self.users == 0
@@ -38,6 +40,7 @@ class Opened:
             self._close()
 
     def release(self) -> None:
+        """Remove one user."""
         with self._lock:
             self.users -= 1
             last = self.users == 0 and self._retired

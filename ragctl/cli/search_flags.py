@@ -1,0 +1,60 @@
+"""The flags of `ragctl search`, one for each search option (`search/options.py`)."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from ragctl.search.options import DeclaredOption, SearchOptions, declared_options
+
+
+def with_search_flags(command: Callable[..., int]) -> Callable[..., int]:
+    """Decorate a command: replace its parameter `options: SearchOptions` by the flags."""
+    signature = inspect.signature(command)
+    parameters = [
+        parameter
+        for own in signature.parameters.values()
+        for parameter in (_flags() if own.name == "options" else [own])
+    ]
+
+    @wraps(command)
+    def run(**values: Any) -> int:
+        names = [declared.name for declared in declared_options()]
+        options = SearchOptions(**{name: values.pop(name) for name in names})
+        return command(**values, options=options)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+def _flags() -> list[inspect.Parameter]:
+    return [_flag(declared) for declared in declared_options()]
+
+
+def _flag(declared: DeclaredOption) -> inspect.Parameter:
+    """Return the parameter from which typer makes the flag of an option."""
+    spec, default, kind = declared.spec, declared.default, declared.kind
+    if spec.command_default is not None:
+        default = spec.command_default
+    name = f"--{declared.name.replace('_', '-')}"
+    if kind is bool and declared.optional:
+        name = f"{name}/--no-{declared.name.replace('_', '-')}"
+    value_type: Any = kind | None if declared.optional else kind
+    if kind is tuple:  # a filter: conditions as text, in a flag that can be repeated
+        value_type, default = list[str], []
+    shown = spec.default_text or ("" if default in (None, []) or kind is bool else str(default))
+    flag = typer.Option(
+        *filter(None, (name, spec.short)),
+        metavar=spec.metavar or "|".join(declared.choices) or None,
+        help=f"{spec.help} Default: {shown}." if shown else spec.help,
+        show_default=False,
+    )
+    return inspect.Parameter(
+        declared.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[value_type, flag],
+    )

@@ -1,0 +1,49 @@
+"""What runs write down in a collection for later runs."""
+
+from collections.abc import Sequence
+from typing import TypedDict, cast
+
+from ragctl.records import Json
+
+
+class DaySpending(TypedDict):
+    """What all runs of one day spent on a collection."""
+
+    tokens: int
+    cost: float  # US dollars at list price
+
+
+class FailedFileNote(TypedDict):
+    """A file that could not be indexed, as it was when it failed last."""
+
+    root: str
+    size: int  # bytes
+    mtime_ns: int  # nanoseconds since 1970
+    cause_digest: str  # hash of everything else that the failure may depend on
+    tries: int  # consecutive runs that read it and failed
+    first: int  # time of the first failure, seconds since 1970
+    last: int  # time of the last failure, seconds since 1970
+    errors: list[list[str]]  # [source, reason], the first few
+
+
+class Notes(TypedDict, total=False):
+    """The notes of a collection. `Collection.note` replaces the keys it is given."""
+
+    billed: dict[str, int]  # tokens billed so far, by backend
+    spent: dict[str, DaySpending]  # by day (UTC, ISO 8601)
+    failures: dict[str, FailedFileNote]  # by file
+    evaluation: bool  # True: a temporary collection of `ragctl eval`
+
+
+def add_billed(notes: Notes, accounts: Sequence[dict[str, Json]]) -> dict[str, int]:
+    """Return `billed` with the tokens of this run added.
+
+    `accounts` are the `backends` of the run's report; each gets `tokens_so_far`. The sums
+    are lower bounds: a run that was killed could not write down what it sent.
+    """
+    sums = dict(notes.get("billed", {}))
+    for account in accounts:
+        name = str(account["backend"])
+        sums[name] = sums.get(name, 0) + cast(int, account["tokens"])
+        account["tokens_so_far"] = sums[name]
+    return sums

@@ -1,0 +1,121 @@
+"""A document between its file and the store: loaded, chunked and hashed, not yet embedded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ragctl.collection.payload import Payload, SparseVector
+from ragctl.collection.points import version
+from ragctl.collection.text import embedded_text
+from ragctl.records import Json
+
+_NO_TERMS = SparseVector([], [])
+
+
+class FileStat(NamedTuple):
+    """A file as the scan found it.
+
+    `file` is its path relative to `root`, in Unicode NFC; `path` is its path on disk, whose
+    name need not be. `size` is in bytes, `mtime_ns` in nanoseconds since 1970.
+    `source_number` counts the pipeline's sources from 0.
+    """
+
+    file: str
+    root: str
+    size: int
+    mtime_ns: int
+    path: str = ""
+    source_number: int = 0
+
+
+class PreparedChunk(NamedTuple):
+    """A chunk with everything that its point needs, except the dense vector.
+
+    `start` and `end` are character offsets. `hash` is its text hash. `tokens` are those of
+    `text`, `context` those of the heading path put before it. `window` is the number of the
+    window that it is embedded with in late chunking; None when it is embedded alone.
+    `terms` is its BM25 vector.
+    """
+
+    start: int
+    end: int
+    text: str
+    hash: str
+    page: int | None
+    line: int | None
+    heading: tuple[str, ...]
+    tokens: int
+    window: int | None = None
+    context: int = 0
+    terms: SparseVector = _NO_TERMS
+
+    @property
+    def sent_tokens(self) -> int:
+        """Tokens of `sent`."""
+        return self.tokens + self.context
+
+    @property
+    def sent(self) -> str:
+        """The text that is embedded; in late chunking the chunk without its heading path."""
+        return self.text if self.window is not None else self.words
+
+    @property
+    def words(self) -> str:
+        """The text whose words BM25 counts."""
+        return embedded_text(self.text, self.heading)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedDocument:
+    """A document loaded, chunked and hashed. `digest`: hash of its content and recipe."""
+
+    source: str
+    digest: str
+    title: str | None
+    lang: str
+    meta: Mapping[str, Json]
+    warnings: tuple[str, ...]
+    chunks: tuple[PreparedChunk, ...]
+
+
+def payloads(
+    document: PreparedDocument, stat: FileStat, *, recipe: str, parts: int
+) -> list[Payload]:
+    """Return the payloads of a document's points, in order.
+
+    A document without text has one point, without vectors. The first payload has the mark;
+    its value is the language, so that one facet counts the documents of each language.
+    `parts`: how many documents the file has.
+    """
+    common: Payload = {
+        "source": document.source,
+        "file": stat.file,
+        "root": stat.root,
+        "digest": document.digest,
+        "version": version(document.source, document.digest),
+        "chunks": len(document.chunks),
+        "title": document.title,
+        "lang": document.lang,
+        "mtime_ns": stat.mtime_ns,
+        "size": stat.size,
+        "recipe": recipe,
+        "parts": parts,
+        "meta": dict(document.meta),
+    }
+    rows: list[Payload] = [
+        {
+            **common,
+            "ordinal": ordinal,
+            "text": chunk.text,
+            "text_hash": chunk.hash,
+            "start": chunk.start,
+            "end": chunk.end,
+            "page": chunk.page,
+            "line": chunk.line,
+            "heading": list(chunk.heading),
+            "tokens": chunk.tokens,
+        }
+        for ordinal, chunk in enumerate(document.chunks)
+    ] or [{**common, "ordinal": 0, "text": "", "text_hash": ""}]
+    rows[0]["mark"] = document.lang
+    return rows
