@@ -13,7 +13,7 @@ from ragctl.text import one_line
 if TYPE_CHECKING:
     from ragctl.check import Finding
 
-_WORDS = {"ok": "ok", "fail": "FAIL", "note": "note"}
+STATUS_WORDS = {"ok": "ok", "fail": "FAIL", "note": "note"}
 
 
 def validate(
@@ -23,9 +23,9 @@ def validate(
     as_json: AsJson = False,
 ) -> int:
     """Check pipeline files without touching anything: no network, no store, nothing written."""
-    from ragctl.check.written import validate as look
+    from ragctl.check.validate import validate_file
 
-    found = [(file, look(file, environ())) for file in files]
+    found = [(file, validate_file(file, environ())) for file in files]
     failures = sum(finding.status == "fail" for _, findings in found for finding in findings)
     if as_json:
         console.print_json(
@@ -47,9 +47,9 @@ def validate(
 
 
 def _print(file: Path, findings: "list[Finding]") -> None:
-    """A line for each finding."""
+    """Print a line per finding."""
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
-        status, what = _WORDS[finding.status].ljust(4), finding.what.ljust(width)
+        status, what = STATUS_WORDS[finding.status].ljust(4), finding.what.ljust(width)
         name, text = one_line(str(file)), one_line(finding.text)
         console.say(f"{name}  {status}  {what}  {text}")
