@@ -1,8 +1,8 @@
 """Simulated nights of a collection that cron keeps in sync with a changing folder.
 
 A model of the folder says what the collection must contain: every document is a list of
-sections, every section one chunk. After each night the collection must hold exactly the model's sections, and
-what was embedded must be exactly the sections that the collection did not have.
+sections, every section one chunk. After each night the collection must hold exactly the
+model's sections, and exactly the sections that it did not have must have been embedded.
 """
 
 import os
