@@ -1,10 +1,17 @@
 """Ids, hashes and payloads of points."""
 
 import uuid
+from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragctl.collection.payload import (
+    FILTERABLE_FIELDS,
+    KEYWORD_INDEXES,
+    Payload,
+    PayloadKey,
+)
 from ragctl.collection.points import digest, namespace, point_ids, version
 from ragctl.collection.text import embedded_text
 from ragctl.index import prepare
@@ -17,7 +24,7 @@ HASHES = st.lists(st.sampled_from("abcdef"), max_size=30)
 
 
 @given(HASHES, HASHES)
-def test_a_text_keeps_its_ids_wherever_it_moves(before: list[str], inserted: list[str]) -> None:
+def test_a_text_keeps_its_id_when_it_moves(before: list[str], inserted: list[str]) -> None:
     fresh = [f"new-{value}" for value in inserted]
     middle = len(before) // 2
     ids = point_ids(SPACE, "a.md", before)
@@ -49,7 +56,14 @@ def test_digest_keeps_its_parts_apart(one: list[bytes], two: list[bytes]) -> Non
     assert (digest(*one) == digest(*two)) == (one == two)
 
 
-def test_headings_stand_before_the_text_once() -> None:
+def test_the_keys_of_a_payload_are_listed_once_each() -> None:
+    keys = get_args(PayloadKey)
+    assert len(set(keys)) == len(keys)
+    assert set(keys) == Payload.__annotations__.keys()
+    assert {*KEYWORD_INDEXES, *FILTERABLE_FIELDS} <= set(keys)
+
+
+def test_headings_are_put_before_the_text_once() -> None:
     assert embedded_text("Body.", ()) == "Body."
     assert embedded_text("Body.", ("Guide", "Limits")) == "Guide > Limits\n\nBody."
     own = "## Limits\n\nBody."
@@ -79,7 +93,7 @@ def test_a_document_without_text_still_has_its_mark() -> None:
     assert row["text"] == ""
 
 
-def test_small_files_start_no_more_processes_than_they_are_worth() -> None:
+def test_small_files_start_few_processes() -> None:
     limits = ProcessLimits(4, 60.0, 1 << 30)
 
     def workers(*sizes: int) -> int:
