@@ -1,4 +1,4 @@
-"""Confirms a refusal: is it the text that the backend refuses, or any request?"""
+"""Confirms a refusal: tells a refused text from a host that refuses any request."""
 
 import threading
 from dataclasses import replace
