@@ -5,8 +5,9 @@ tests/test_environment.py checks that the page has them.
 
 from pathlib import Path
 
-from ragctl.catalog import builtin, rerankers
+from ragctl.embedding.catalogs import package_catalog
 from ragctl.environment import CONFIG, VARIABLES, Variable
+from ragctl.rerank.wire_registry import rerankers
 
 PAGE = Path(__file__).with_name("environment.md")
 START, END = "<!-- generated -->", "<!-- end of generated -->"
@@ -21,7 +22,7 @@ def _scheduled(variable: Variable) -> str:
 
 def tables() -> str:
     """Return the generated part of the page."""
-    backends = {**builtin().backends, **rerankers({CONFIG.name: "none"})}
+    backends = {**package_catalog().backends, **rerankers({CONFIG.name: "none"})}
     rows = [
         "| variable | what it does | `ragctl schedule` |",
         "|---|---|---|",

@@ -1,4 +1,4 @@
-"""Documents made for the chunker's tests: kinds of units, and documents joined from them."""
+"""Generated documents for the tests of the chunker, joined from units of several kinds."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ def _row(g: random.Random) -> str:
 
 @dataclass(frozen=True)
 class Texts:
-    """A kind of document: how a unit of it is made, and how units are joined."""
+    """A kind of document: how a unit is generated, and how units are joined."""
 
     unit: Callable[[random.Random], str]
     joint: str = "\n\n"
@@ -165,7 +165,7 @@ z. B. für den Boten. Ab dem 3. Mai gilt: Wir zahlen bei Schäden. „Ohne Frage
 
 
 def markdown(text: str, source: str = "made") -> Document:
-    """A Markdown document with its `#` headings read."""
+    """Return a Markdown document with its `#` headings."""
     headings, at, fenced = [], 0, False
     for line in text.splitlines(keepends=True):
         fenced ^= line.startswith("```")
@@ -177,7 +177,7 @@ def markdown(text: str, source: str = "made") -> Document:
 
 
 def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The characters of each text that is encoded from now on, remembered edges among them."""
+    """Return a list that gets the length of each text encoded from now on, cached edges too."""
     seen: list[int] = []
     encode, count_edge = tokens.encode, tokens.count_edge
 

@@ -80,17 +80,13 @@ def copy(tmp_path: Path) -> Path:
     assert text.count("\n    limit: int = option(") == 1
     options.write_text(text.replace("\n    limit: int = option(", FIELD), encoding="utf-8")
     (tmp_path / "a.md").write_text("# Pump\n\nThe pump ran dry.\n", encoding="utf-8")
-    done = run_python(
-        made, "from ragctl.cli.main import main; main(['ingest', 'a.md'])", cwd=tmp_path
-    )
+    done = command(made, "ingest", "a.md")
     assert done.returncode == 0, done.stderr
     return made
 
 
 def test_the_command_the_library_and_eval_take_a_new_option(copy: Path, tmp_path: Path) -> None:
-    shown = run_python(
-        copy, "from ragctl.cli.main import main; main(['search', '-h'])", cwd=tmp_path
-    )
+    shown = command(copy, "search", "-h")
     assert "--boost" in shown.stdout
     assert "Boost recent" in shown.stdout
     keys = command(copy, "eval", "--help")

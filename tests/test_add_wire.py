@@ -32,10 +32,10 @@ class Acme(RestWire):
         return "/vectors"
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
-        task = self.side(request).task
+        task = self.instruction(request).task
         return {"model": self.served.id, "task": task, "inputs": [*request.texts]}
 
-    def read(self, answer: object, texts: int) -> Embeddings:
+    def parse(self, answer: object, texts: int) -> Embeddings:
         rows = json_object(answer, self.client.host)["rows"]
         return answers.from_list(rows, texts, 0, self.model, self.dim, self.client.host)
 '''

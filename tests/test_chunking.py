@@ -13,7 +13,7 @@ from tests.chunking_texts import KINDS, LATIN, REAL, counting, markdown
 
 
 def check(document: Document, size: int, overlap: int = 0) -> list[Chunk]:
-    """What holds for the chunks of any document."""
+    """Check and return the chunks of a document: properties that hold for any document."""
     chunks = split(document, size=size, overlap=overlap)
     text, covered = document.text, 0
     for ordinal, chunk in enumerate(chunks):
@@ -115,7 +115,7 @@ def test_real_text(language: str, size: int, overlap: int) -> None:
 
 @pytest.mark.parametrize("overlap", [0, 40])
 @pytest.mark.parametrize("name", KINDS)
-def test_made_text(name: str, overlap: int) -> None:
+def test_generated_text(name: str, overlap: int) -> None:
     texts = KINDS[name]
     document = texts.document(texts.units(400, seed=5))
     chunks = check(document, 128, overlap)
@@ -128,7 +128,7 @@ def test_made_text(name: str, overlap: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n \n\t\u3000"])
-def test_nothing_makes_no_chunk(text: str) -> None:
+def test_blank_text_has_no_chunk(text: str) -> None:
     assert split(Document("none", text)) == []
 
 
@@ -155,7 +155,7 @@ def test_abbreviations_and_dates_do_not_end_a_sentence() -> None:
             assert not chunk.text.endswith((" 3.", " J.", " R.", "z.", "B.", "e.g."))
 
 
-def test_no_heading_is_left_alone() -> None:
+def test_no_heading_is_separated_from_its_text() -> None:
     texts = KINDS["sections"]
     document = texts.document(texts.units(600, seed=9))
     for chunk in split(document, size=100):
@@ -185,7 +185,7 @@ def test_short_sections_are_cut_at_headings() -> None:
 def test_fence_and_table_are_kept_whole_when_they_fit() -> None:
     parts = []
     for n in range(60):
-        # So short that no cut beside it leaves the margin that cuts keep elsewhere.
+        # So short that a cut next to it leaves less than the usual share on one side.
         parts.append(f"In case {n}:")
         code = "\n\n".join(f"    call_{n}_{k}(value)" for k in range(10))
         parts.append(f"```python\n{code}\n```")
@@ -273,7 +273,7 @@ def test_each_text_is_encoded_about_once(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     "run", ["a", "\n", "中", "- ", "#\n", "row,1\n", "```\n", "e\u0301", "'s", "👨‍👩‍👧"]
 )
-def test_hostile_runs(run: str) -> None:
+def test_hostile_texts(run: str) -> None:
     text = run * (100_000 // len(run))
     kind: Kind = "markdown"
     chunks = check(Document("d", text, kind), 512)
@@ -281,7 +281,7 @@ def test_hostile_runs(run: str) -> None:
         assert sum(chunk.tokens for chunk in chunks) / len(chunks) > 0.8 * 512
 
 
-def test_clusters_of_characters_are_not_cut() -> None:
+def test_grapheme_clusters_are_not_cut() -> None:
     clusters = ["e\u0301\u0323", "👨\u200d👩\u200d👧", "👍🏽", "❤\ufe0f", "कि"]
     generator = random.Random(2)
     chosen = generator.choices(clusters, k=2000)
@@ -321,7 +321,7 @@ def test_recipe_names_what_decides_the_chunks() -> None:
 
 
 def test_indented_lines_of_a_long_fence_are_cut_and_it_ends() -> None:
-    """The indentation of a span's own first line is no place to cut it."""
+    """A span is not cut within the indentation of its first line."""
     generator = random.Random(0)
     lines = [
         " " * generator.randrange(12)

@@ -1,4 +1,4 @@
-"""An edit of one paragraph, at every place of a document, changes few chunks.
+"""An edit of one paragraph, at any position of a document, changes few chunks.
 
 Counted are the texts that the document's chunks did not have before the edit:
 what would have to be embedded. Ranks are hashes, so the bound is one of chance:
@@ -20,7 +20,7 @@ SIZE = 64
 
 
 def changes(texts: Texts, units: list[str], edit: str, overlap: int = 0) -> Counter[int]:
-    """How many edits, one at each unit, change so many chunks."""
+    """Count the edits, one at each unit, by the number of chunks that they change."""
 
     def chunk_texts(units: list[str]) -> set[str]:
         chunks = split(texts.document(units), size=SIZE + overlap, overlap=overlap)
@@ -36,26 +36,26 @@ def changes(texts: Texts, units: list[str], edit: str, overlap: int = 0) -> Coun
     return found
 
 
-def some_units(texts: Texts, chunks: int) -> list[str]:
-    """As many units as make about so many chunks."""
+def make_units(texts: Texts, chunks: int) -> list[str]:
+    """Return units that make about `chunks` chunks."""
     sample = len(split(texts.document(texts.units(100)), size=SIZE))
     return texts.units(100 * chunks // sample, seed=1)
 
 
 @pytest.mark.parametrize("edit", ["insert", "replace", "delete"])
 @pytest.mark.parametrize("name", KINDS)
-def test_edit_at_every_place(name: str, edit: str) -> None:
+def test_edit_at_every_position(name: str, edit: str) -> None:
     texts = KINDS[name]
-    found = changes(texts, some_units(texts, 80), edit)
+    found = changes(texts, make_units(texts, 80), edit)
     # A replaced unit is one deleted and one inserted.
     assert max(found) <= (5 if edit == "replace" else 4), found
     assert sum(k * n for k, n in found.items()) / found.total() < 2.5
 
 
 @pytest.mark.parametrize("name", ["short paragraphs", "one chinese paragraph", "sections"])
-def test_edit_at_every_place_with_overlap(name: str) -> None:
+def test_edit_at_every_position_with_overlap(name: str) -> None:
     texts = KINDS[name]
-    found = changes(texts, some_units(texts, 80), "insert", overlap=16)
+    found = changes(texts, make_units(texts, 80), "insert", overlap=16)
     assert max(found) <= 5, found
 
 

@@ -198,5 +198,5 @@ def test_moments() -> None:
     assert moment(" 2026-01-31T01:30:00+03:00 ") == "2026-01-30T22:30:00Z"
     assert moment("2026-01-31 12:00:00.5") == "2026-01-31T12:00:00.500000Z"
     for wrong in ("", "2026-02-30", "tomorrow", "0001-01-01T00:00:00+23:00", "\x1b[31m"):
-        with pytest.raises(UsageError, match="no date or time; write 2026-01-31"):
+        with pytest.raises(UsageError, match="not a date or time; write 2026-01-31"):
             moment(wrong)

@@ -39,5 +39,5 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, size: str) -> Non
     codes = [line for line in done.stdout.splitlines() if line.isdecimal()]
     assert codes == ["5", "0"]
     assert "1 added" in done.stdout.splitlines()[-2]
-    assert "MiB are free there" in done.stderr
+    assert "MiB of disk are free" in done.stderr
     assert done.stderr.count("\n") == 1

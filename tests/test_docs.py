@@ -31,7 +31,7 @@ from ragctl.embedding.wire_registry import WIRES
 from ragctl.errors import UsageError
 from ragctl.loaders.registry import FORMATS
 from ragctl.pipeline import Pipeline, read_pipeline
-from ragctl.pipeline.keys import every
+from ragctl.pipeline.pipeline import by_path
 from ragctl.rerank.wire_registry import RERANK_WIRES
 
 ROOT = Path(__file__).parents[1]
@@ -110,7 +110,7 @@ def parsed(command: Command) -> dict[str, object]:
 
 def options(words: tuple[str, ...]) -> set[str]:
     """The options that a command has, its own and those of all."""
-    own = [table.command(word) for word in words if word in table.COMMANDS][:1]
+    own = [table.load_command(word) for word in words if word in table.COMMANDS][:1]
     params = [*group().params, *(param for found in own for param in found.params)]
     names = {name for param in params for name in (*param.opts, *param.secondary_opts)}
     return names | {"--help", "-h"}
@@ -238,7 +238,7 @@ def test_every_key_of_a_pipeline_file_is_documented() -> None:
     said = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
     named = set(re.findall(r"[\w.]+", " ".join(re.findall(r"`([^`\n]+)`", said))))
     keys = {
-        *(key.name for _, key in every()),
+        *(key.name for _, key in by_path().items()),
         *model_table.MODEL_KEYS,
         *backend_table.BACKEND_KEYS,
         *backend_table.SERVED_MODEL_KEYS,
@@ -269,7 +269,9 @@ def test_the_page_of_pipelines_states_the_real_defaults(tmp_path: Path) -> None:
     file.write_text(SOURCES, encoding="utf-8")
     least = read_pipeline(file, {"RAGCTL_HOME": str(tmp_path)})
     assert least == Pipeline(sources=least.sources, store=str(tmp_path))
-    stated = [(key.name, key.shown) for _, key in every() if key.default is not None]
+    stated = [
+        (key.name, key.shown_default) for _, key in by_path().items() if key.default is not None
+    ]
     assert len(stated) >= 11
     for key, value in (
         *((name, f'"?{shown}"?') for name, shown in stated),

@@ -587,7 +587,6 @@ def test_what_was_ingested_is_found(world: World) -> None:
                 hits = search(collection, question, embedder=embedder)
                 assert hits[0].source == source
     assert collection.settings.dim == DIM
-    assert isinstance(collection.settings.identity, dict)
     assert {text.side for text in world.server.texts} == {"document", "query"}
 
 

@@ -66,7 +66,7 @@ def test_flags_say_it_all_and_paths_are_relative_to_the_file(folder: Path) -> No
 def test_it_says_which_key_is_needed(folder: Path) -> None:
     made = call(folder, "init", "--model", "voyage-3.5")
     assert "export VOYAGE_API_KEY=…" in made.stdout
-    assert "its key is read from VOYAGE_API_KEY" in (folder / "ragctl.toml").read_text()
+    assert "its API key is read from VOYAGE_API_KEY" in (folder / "ragctl.toml").read_text()
 
 
 def test_a_file_that_exists_is_left_alone(folder: Path) -> None:

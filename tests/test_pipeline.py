@@ -18,7 +18,7 @@ from ragctl.pipeline import (
     from_flags,
     read_pipeline,
 )
-from ragctl.pipeline.keys import every, key_at
+from ragctl.pipeline.pipeline import by_path, key_at
 
 ROOT = Path(__file__).parents[1]
 HOME = {"RAGCTL_HOME": "/somewhere"}
@@ -223,7 +223,7 @@ def test_flags_lie_over_a_file_and_are_named(tmp_path: Path) -> None:
 
 
 def test_each_flag_stands_for_one_key() -> None:
-    flags = [key.flag for path, key in every() if key.flag and "backends" not in path]
+    flags = [key.flag for path, key in by_path().items() if key.flag and "backends" not in path]
     assert len(set(flags)) == len(flags)
     assert key_at("chunking.size").flag == "--chunk-size"
 
@@ -242,7 +242,7 @@ S = "[[sources]]\npath = '.'\n"
     ("text", "message"),
     [
         ("", r"p\.toml: sources is missing"),
-        ("sources = []", "line 1: no documents named"),
+        ("sources = []", "line 1: no documents given"),
         ("sources = [5]", "line 1: sources 1 must be a table, not a whole number"),
         ("[embeding]\n" + S, "line 1: unknown key 'embeding'; did you mean embedding"),
         (
@@ -251,7 +251,7 @@ S = "[[sources]]\npath = '.'\n"
         ),
         (S + "[[sources]]", r"line 3, table \[sources 2\]: path is missing"),
         ("[[sources]]\npath = ''", "line 2.*path must not be empty"),
-        ('[[sources]]\npath = "a\\u0000b"', "line 2.*path holds a NUL"),
+        ('[[sources]]\npath = "a\\u0000b"', "line 2.*path contains a NUL"),
         ("[[sources]]\npath = '~nobody-here/x'", "line 2.*names a user"),
         ("[[sources]]\npath = 'a/*/../b'", r"line 2.*has a \.\. after a wildcard"),
         (S + "include = ['!']", r"line 3, table \[sources 1\]: Invalid git pattern"),
@@ -277,7 +277,7 @@ S = "[[sources]]\npath = '.'\n"
         ),
         (
             S + "[embedding]\nbackend = 'jina'\n[[embedding.backends]]\nbackend = 'jina'",
-            r"line 4.*backend stands beside \[\[embedding.backends\]\]",
+            r"line 4.*backend cannot be combined with \[\[embedding.backends\]\]",
         ),
         (
             S + "[[embedding.backends]]\nbackend = 'jina'\n[[embedding.backends]]\nprice = 1",

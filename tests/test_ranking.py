@@ -8,7 +8,7 @@ import pytest
 import qdrant_edge as qe
 
 from ragctl.stores.base import Fusion
-from ragctl.stores.ranking import Ranking, fused, ranked, varied
+from ragctl.stores.ranking import Ranking, diversify, fuse, rank
 from tests.store_contract import ident
 
 DIM = 16
@@ -69,8 +69,8 @@ def test_fused_as_by_the_engine(shard: qe.EdgeShard, fusion: Fusion) -> None:
     if fusion.kind == "rrf":
         how = qe.Fusion.Rrf(k=fusion.k, weights=[fusion.dense, fusion.sparse])
     request = qe.QueryRequest(limit=2 * depth, prefetches=sides, query=how)  # type: ignore[arg-type]
-    engines = ranked((str(hit.id), round(hit.score, 5)) for hit in shard.query(request))
-    ours = fused(asked(shard, DENSE, depth), asked(shard, SPARSE, depth), fusion)
+    engines = rank((str(hit.id), round(hit.score, 5)) for hit in shard.query(request))
+    ours = fuse(asked(shard, DENSE, depth), asked(shard, SPARSE, depth), fusion)
     assert [(i, round(score, 5)) for i, score in ours[:3]] == engines[:3]
     assert {i: pytest.approx(score, abs=1e-5) for i, score in ours} == dict(engines)
 
@@ -81,7 +81,7 @@ def test_varied_as_by_the_engine(shard: qe.EdgeShard, diversity: float) -> None:
     mmr = qe.Mmr(vector, 1.0 - diversity, 60, "dense")
     engines = asked(shard, mmr, 20)
     nearest = asked(shard, qe.Query.Nearest(vector, "dense"), 60)
-    ours = varied(nearest, VECTORS, diversity, 20)
+    ours = diversify(nearest, VECTORS, diversity, 20)
     assert [i for i, _ in ours] == [i for i, _ in engines]
     assert [s for _, s in ours] == pytest.approx([s for _, s in engines], abs=1e-5)
 
@@ -90,22 +90,22 @@ def test_variety_changes_the_order_and_puts_copies_last() -> None:
     same, near, far = np.array([1.0, 0.0]), np.array([0.9, 0.1]), np.array([0.0, 1.0])
     vectors = {"a": same, "b": same, "c": near, "d": far}
     ranking = [("a", 1.0), ("b", 1.0), ("c", 0.9), ("d", 0.5)]
-    assert varied(ranking, vectors, 0.0, 4) == ranking
-    assert [i for i, _ in varied(ranking, vectors, 0.6, 4)] == ["a", "d", "b", "c"]
-    assert [i for i, _ in varied(ranking, vectors, 1.0, 2)] == ["a", "d"]
-    assert varied([], {}, 0.5, 3) == []
-    assert [i for i, _ in varied([("a", 1.0), ("x", 0.4)], {"a": same}, 0.5, 9)] == ["a", "x"]
+    assert diversify(ranking, vectors, 0.0, 4) == ranking
+    assert [i for i, _ in diversify(ranking, vectors, 0.6, 4)] == ["a", "d", "b", "c"]
+    assert [i for i, _ in diversify(ranking, vectors, 1.0, 2)] == ["a", "d"]
+    assert diversify([], {}, 0.5, 3) == []
+    assert [i for i, _ in diversify([("a", 1.0), ("x", 0.4)], {"a": same}, 0.5, 9)] == ["a", "x"]
 
 
 def test_equal_scores_stand_in_order_of_id() -> None:
     side = [("c", 2.0), ("a", 2.0), ("b", 3.0)]
-    assert ranked(side) == [("b", 3.0), ("a", 2.0), ("c", 2.0)]
-    assert fused([("b", 5.0)], [("a", 7.0)], Fusion()) == [("a", 0.5), ("b", 0.5)]
-    assert fused(side, [], Fusion(kind="dbsf"))[0][0] == "b"
-    assert fused([("b", 1.0), ("a", 1.0)], [], Fusion(kind="dbsf")) == [("a", 0.5), ("b", 0.5)]
+    assert rank(side) == [("b", 3.0), ("a", 2.0), ("c", 2.0)]
+    assert fuse([("b", 5.0)], [("a", 7.0)], Fusion()) == [("a", 0.5), ("b", 0.5)]
+    assert fuse(side, [], Fusion(kind="dbsf"))[0][0] == "b"
+    assert fuse([("b", 1.0), ("a", 1.0)], [], Fusion(kind="dbsf")) == [("a", 0.5), ("b", 0.5)]
 
 
 def test_a_side_without_weight_only_adds_candidates() -> None:
     hits = [("a", 9.0), ("b", 8.0)]
-    got = fused(hits, hits[::-1], Fusion(k=1, dense=0.0, sparse=1.0))
+    got = fuse(hits, hits[::-1], Fusion(k=1, dense=0.0, sparse=1.0))
     assert got == [("b", 1.0), ("a", 0.5)]

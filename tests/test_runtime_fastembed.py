@@ -198,9 +198,9 @@ def test_ingest_and_search(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
         ({"output": "embedding"}, "cannot be loaded from .*'embedding' not found in the model"),
         (
             {"output": "last_hidden_state"},
-            r"told prompt 'Document: ' \(fastembed .*pooling",
+            r"called with prompt 'Document: ' \(fastembed .*pooling",
         ),
-        ({"file": "model.onnx"}, "has no model.onnx, which is read for jina-embeddings-v5"),
+        ({"file": "model.onnx"}, "has no model.onnx, which jina-embeddings-v5"),
     ],
     ids=["no such output", "token vectors, not pooled", "no such file"],
 )

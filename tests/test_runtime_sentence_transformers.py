@@ -418,7 +418,7 @@ def test_no_memory_at_all(tmp_path: Path) -> None:
     runtime_models.need("sentence_transformers")
     with (
         local("jina-embeddings-v5-text-small", small(tmp_path / "model", 0)) as embedder,
-        pytest.raises(BackendError, match="no memory to run jina-embeddings-v5-text-small in"),
+        pytest.raises(BackendError, match="not enough memory to run jina-embeddings-v5-text-small"),
     ):
         embedder.query("text")
 
@@ -440,14 +440,14 @@ def broken(folder: Path, **changes: object) -> Path:
     [
         (
             {"prompts": {}},
-            r"jina-embeddings-v3 from .* told task='retrieval.passage', "
+            r"jina-embeddings-v3 from .* called with task='retrieval.passage', "
             r"prompt_name='retrieval.passage' \(sentence-transformers \d.*\): ValueError: Prompt",
         ),
         (
             {"tasks": ("retrieval.passage", "separation")},
-            r"told task='retrieval.query', .*Unsupported task 'retrieval.query'",
+            r"called with task='retrieval.query', .*Unsupported task 'retrieval.query'",
         ),
-        ({"kwargs": ()}, r"does nothing with a task, and jina-embeddings-v3 is told task='retr"),
+        ({"kwargs": ()}, r"ignores the task, and jina-embeddings-v3 is called with task='retr"),
     ],
     ids=["no prompts", "no such task", "task dropped"],
 )

@@ -11,18 +11,18 @@ from ragctl import catalog
 from ragctl.catalog import backend_table, model_table, reranker_table
 from ragctl.errors import UsageError
 from ragctl.pipeline import read_pipeline, rows
-from ragctl.pipeline.keys import every
-from ragctl.pipeline.schema import FILE, schema
+from ragctl.pipeline.pipeline import by_path
+from ragctl.pipeline.schema import FILE, pipeline_schema
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(catalog.__file__).parent
 LEAST = "[[sources]]\npath = '.'\n"
-CHECK = jsonschema.Draft7Validator(schema())
+CHECK = jsonschema.Draft7Validator(pipeline_schema())
 
 
 def test_it_is_a_schema_and_the_file_is_it() -> None:
-    jsonschema.Draft7Validator.check_schema(schema())
-    assert json.loads(FILE.read_text(encoding="utf-8")) == schema(), (
+    jsonschema.Draft7Validator.check_schema(pipeline_schema())
+    assert json.loads(FILE.read_text(encoding="utf-8")) == pipeline_schema(), (
         "write it anew: python -m ragctl schema > ragctl/pipeline/schema.json"
     )
 
@@ -52,7 +52,7 @@ def test_rows_have_the_keys_of_their_readers() -> None:
 
 
 def test_every_key_says_what_it_is() -> None:
-    for path, key in every():
+    for path, key in by_path().items():
         assert key.help, path
         assert not key.help.endswith("."), path
 

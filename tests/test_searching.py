@@ -8,7 +8,7 @@ import pytest
 
 from ragctl.collection.payload import Point, SparseVector
 from ragctl.stores.base import Query, Scored
-from ragctl.stores.searching import Side, answer
+from ragctl.stores.searching import VectorName, answer
 
 QUERY = Query(2, dense=np.ones(2, dtype=np.float32), sparse=SparseVector([1], [1.0]))
 THEIRS = [("x", 0.9), ("y", 0.8)]  # which no formula here gives
@@ -21,11 +21,11 @@ class Fusing:
     dense: list[tuple[str, float]]
     sparse: list[tuple[str, float]]
     page: list[tuple[str, float]]
-    most: int = 100
+    max_hits: int = 100
     fetched: list[str] = field(default_factory=list)
 
-    def sides(
-        self, query: Query, sides: Sequence[Side], limit: int, *, payload: bool
+    def rankings(
+        self, query: Query, sides: Sequence[VectorName], limit: int, *, payload: bool
     ) -> list[list[Scored]]:
         found = {"dense": self.dense, "sparse": self.sparse}
         answers = [[Scored(i, s, {}) for i, s in found[side][:limit]] for side in sides]

@@ -221,7 +221,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that stands, for one store in this process: its number is the seconds."""
     seconds = [0.0]
     monkeypatch.setattr(lease, "_now", lambda: seconds[0])
-    monkeypatch.setattr(lease, "_LOOK", 0.01)
+    monkeypatch.setattr(lease, "MAX_READ_INTERVAL_SECONDS", 0.01)
     return seconds
 
 
@@ -276,7 +276,7 @@ def test_each_try_of_a_request_asks(
         docs, first = opened(store), kept(facade)["lease"]
         facade.inject(Fault("cut-before", BATCH))
         monkeypatch.setattr(
-            "ragctl.stores.server_wire.time.sleep", lambda _: clock.__setitem__(0, LONG)
+            "ragctl.stores.server_connection.time.sleep", lambda _: clock.__setitem__(0, LONG)
         )
         docs.apply(Batch(upserts=[point(1)]))
         assert kept(facade)["lease"] != first
@@ -557,7 +557,7 @@ def test_rubbish_in_place_of_a_lease_is_watched_like_one(
 
     def tell(line: str) -> None:
         told.append(line)
-        clock[0] = lease.SECONDS
+        clock[0] = lease.DEFAULT_LEASE_SECONDS
 
     with store.lock("docs", waiting=tell):
         assert not is_free(facade)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ragctl.collection.conditions import Match
 from ragctl.collection.payload import Payload, Point, SparseVector
 from ragctl.stores.base import Batch
-from ragctl.stores.server_points import MAX_POINTS, filter_of, write_requests
+from ragctl.stores.server_points import MAX_REQUEST_POINTS, filter_of, write_requests
 from tests.store_contract import any_payload, ident
 
 payloads: st.SearchStrategy[Payload] = st.builds(
@@ -87,11 +87,11 @@ def test_split_into_requests_nothing_changes(batch: Batch, upsert_limit: int) ->
 
 def test_a_request_holds_so_many_points() -> None:
     batch = Batch(
-        overwrites=[(ident(n), {}) for n in range(MAX_POINTS + 1)],
-        deletes=[ident(n) for n in range(2 * MAX_POINTS)],
+        overwrites=[(ident(n), {}) for n in range(MAX_REQUEST_POINTS + 1)],
+        deletes=[ident(n) for n in range(2 * MAX_REQUEST_POINTS)],
     )
     sizes = [len(r) for r in write_requests(batch, upsert_limit=9, hidden=None)]
-    assert sizes == [MAX_POINTS, 1, 1, 1]
+    assert sizes == [MAX_REQUEST_POINTS, 1, 1, 1]
 
 
 def test_filters() -> None:

@@ -11,7 +11,7 @@ from ragctl.collection.payload import Payload, Point, SparseVector
 from ragctl.collection.settings import QUANTIZATIONS
 from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeStore
-from ragctl.stores.size import foretell
+from ragctl.stores.size import estimate_size
 from tests.store_contract import SETTINGS, ident, sized
 from tests.world import World, paragraphs
 
@@ -58,14 +58,16 @@ def test_an_embedded_collection_is_about_as_large_as_foretold(disk: Path) -> Non
     made.finish()
     made.close()
     text_bytes = sum(sizes) / len(sizes)
-    size = foretell(COUNT, DIM, text_bytes=text_bytes, quantization=None, server=False)
+    size = estimate_size(COUNT, DIM, text_bytes=text_bytes, quantization=None, server=False)
     assert size.disk_bytes == pytest.approx(on_disk(disk / "collections"), rel=0.25)
 
 
 @pytest.mark.parametrize("server", [False, True])
 def test_copies_save_memory_and_cost_disk(server: bool) -> None:
     def size(quantization: str | None, points: int = 100_000) -> tuple[int, int]:
-        found = foretell(points, 1024, text_bytes=1000, quantization=quantization, server=server)
+        found = estimate_size(
+            points, 1024, text_bytes=1000, quantization=quantization, server=server
+        )
         return found.memory_bytes, found.disk_bytes
 
     memory, disk = size(None)

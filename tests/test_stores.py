@@ -8,7 +8,7 @@ from ragctl.collection.payload import Point
 from ragctl.errors import Locked, StoreError
 from ragctl.stores.base import Batch, Store
 from ragctl.stores.edge import EdgeStore
-from ragctl.stores.locks import Turn
+from ragctl.stores.locks import FairLock
 from tests.search_contract import SearchContract, equals, searches_quantised, typed
 from tests.store_contract import SETTINGS, StoreContract, collection, ident, point
 
@@ -48,11 +48,11 @@ def test_every_page_of_some_fields_is_read(tmp_path: Path) -> None:
 def test_a_held_shard_is_waited_for_and_then_named(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path, patience=0.05)
     one = store.create("docs", SETTINGS)
-    holder = Turn(store.lock_path("docs", "shard"), "held by the test", patience=0)
-    holder.take()
+    holder = FairLock(store.lock_path("docs", "shard"), "held by the test", patience=0)
+    holder.acquire()
     with pytest.raises(Locked, match=r"'docs' stayed busy"):
         one.count()
-    holder.give()
+    holder.release()
     holder.close()
     assert one.count() == 0
     one.close()
@@ -61,8 +61,8 @@ def test_a_held_shard_is_waited_for_and_then_named(tmp_path: Path) -> None:
 def test_nothing_is_dropped_from_under_who_has_it_open(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path, patience=0.05)
     store.create("docs", SETTINGS).close()
-    holder = Turn(store.lock_path("docs", "shard"), "held by the test", patience=0)
-    holder.take()
+    holder = FairLock(store.lock_path("docs", "shard"), "held by the test", patience=0)
+    holder.acquire()
     with pytest.raises(Locked, match=r"'docs' stayed busy"):
         store.drop("docs")
     assert store.names() == ["docs"]

@@ -40,7 +40,7 @@ def test_packaged_ranks_are_the_published_ones() -> None:
     assert gzip.decompress(tokens.pack(tokens.vocabulary())) == gzip.decompress(packed)
 
 
-def test_encoding_equals_tiktokens_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoding_equals_that_of_tiktoken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
     # tiktoken looks for a download here, by the hash of its address, and checks its content.
     (tmp_path / hashlib.sha1(url.encode()).hexdigest()).write_bytes(ranks())
@@ -59,7 +59,7 @@ def test_encoding_is_loaded_once() -> None:
     assert tokens.encoding() is tokens.encoding()
 
 
-def test_importing_the_room_is_cheap() -> None:
+def test_importing_the_package_is_cheap() -> None:
     code = "import sys, ragctl.chunking; print(*sorted({'numpy', 'tiktoken'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
@@ -70,7 +70,7 @@ def test_text_of_special_tokens_is_ordinary_text() -> None:
     assert not set(encode("a <|endoftext|> b").tolist()) & set(tokens.SPECIAL_TOKENS.values())
 
 
-def test_count_of_nothing_and_of_long_text() -> None:
+def test_count_of_empty_and_of_long_text() -> None:
     assert count("") == 0
     long = MIXED * 900
     assert len(long) > 3 * MAX_PIECE_CHARACTERS
@@ -78,13 +78,13 @@ def test_count_of_nothing_and_of_long_text() -> None:
 
 
 @pytest.mark.parametrize("run", ["a", " ", "\n", "中", "1", "-", "\u0301"])
-def test_a_run_without_seams_costs_at_most_a_token_a_piece(run: str) -> None:
+def test_a_text_without_seams_has_at_most_one_more_token_a_piece(run: str) -> None:
     text = run * (MAX_PIECE_CHARACTERS + 1000)
     true = len(tokens.encoding().encode_ordinary(text))
     assert true <= count(text) <= true + 2
 
 
-def test_pieces_tile_the_text_and_end_at_seams() -> None:
+def test_pieces_cover_the_text_and_end_at_seams() -> None:
     text = MIXED * 900
     spans = list(pieces(text))
     assert [start for start, _, _ in spans] == [0, *(end for _, end, _ in spans[:-1])]
@@ -92,7 +92,7 @@ def test_pieces_tile_the_text_and_end_at_seams() -> None:
     assert all(at_seam and end - start <= MAX_PIECE_CHARACTERS for start, end, at_seam in spans)
 
 
-def test_token_map_places_every_token() -> None:
+def test_token_map_knows_where_every_token_starts() -> None:
     whole = TokenMap(MIXED)
     assert whole.total == len(encode(MIXED)) == len(whole.starts)
     positions = np.arange(len(MIXED) + 1)

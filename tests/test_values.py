@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.core import TyperCommand
 
-from ragctl.cli.commands import COMMANDS, command
+from ragctl.cli.commands import COMMANDS, load_command
 from ragctl.cli.main import app, common
 from ragctl.cli.values import Command, Group
 
@@ -49,7 +49,7 @@ def same(own: Any, typers: Any) -> int:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_parameter_of_every_command(name: str) -> None:
-    own = command(name)
+    own = load_command(name)
     assert isinstance(own, Command)
     assert same(own, usual(name)) >= (0 if name == "schema" else len(GIVEN))
 

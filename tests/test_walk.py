@@ -37,7 +37,7 @@ def test_files_in_order_with_size_and_time(tmp_path: Path) -> None:
     assert [file.source for file in walk(tmp_path)] == names
 
 
-def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_skipped(tmp_path: Path) -> None:
     tree(tmp_path, ".hidden.md", ".git/a.md", "a/.b/c.md", "a/d.md")
     assert sources(tmp_path) == ["a/d.md"]
 
@@ -63,35 +63,35 @@ def test_a_missing_root_is_refused_at_once(tmp_path: Path) -> None:
         walk(tmp_path / "gone")
 
 
-def test_an_empty_root_is_the_callers_to_judge(tmp_path: Path) -> None:
+def test_an_empty_root_is_no_error(tmp_path: Path) -> None:
     assert sources(tmp_path) == []
 
 
 # Rules
 
 
-def test_a_ragctlignore_rules_its_folder_and_below(tmp_path: Path) -> None:
+def test_a_ragctlignore_applies_to_its_folder_and_below(tmp_path: Path) -> None:
     names = ["a.txt", "a.log", "keep.log", "build/x.md", "sub/build/y.md", "sub/a.log", "sub/b.md"]
     tree(tmp_path, *names)
     (tmp_path / ".ragctlignore").write_text("# comment\n*.log\n!keep.log\n/build/\n")
     assert sources(tmp_path) == ["a.txt", "keep.log", "sub/b.md", "sub/build/y.md"]
 
 
-def test_a_nested_ragctlignore_has_the_last_word(tmp_path: Path) -> None:
+def test_a_nested_ragctlignore_overrides(tmp_path: Path) -> None:
     tree(tmp_path, "a.log", "sub/a.log", "sub/b.md", "sub/deep/b.md", "other/b.md")
     (tmp_path / ".ragctlignore").write_text("*.log\n")
     (tmp_path / "sub/.ragctlignore").write_text("!a.log\n/b.md\n")
     assert sources(tmp_path) == ["other/b.md", "sub/a.log", "sub/deep/b.md"]
 
 
-def test_nothing_below_an_ignored_folder_comes_back(tmp_path: Path) -> None:
+def test_nothing_below_an_ignored_folder_is_included_again(tmp_path: Path) -> None:
     tree(tmp_path, "out/a.md", "b.md")
     (tmp_path / ".ragctlignore").write_text("out/\n!out/a.md\n")
     (tmp_path / "out/.ragctlignore").write_text("!a.md\n")
     assert sources(tmp_path) == ["b.md"]
 
 
-def test_exclude_overrules_and_include_limits(tmp_path: Path) -> None:
+def test_exclude_overrides_and_include_limits(tmp_path: Path) -> None:
     tree(tmp_path, "a.md", "a.txt", "docs/b.md", "docs/b.txt", "docs/old/c.md", "x.log")
     (tmp_path / ".ragctlignore").write_text("*.log\n!a.md\n")
     assert sources(tmp_path, exclude=("a.md", "old/")) == ["a.txt", "docs/b.md", "docs/b.txt"]
@@ -104,7 +104,7 @@ def test_exclude_overrules_and_include_limits(tmp_path: Path) -> None:
     assert sources(tmp_path, include=("*.log",), exclude=("!*.log",)) == ["x.log"]
 
 
-def test_a_bad_pattern_is_an_error_of_usage(tmp_path: Path) -> None:
+def test_an_invalid_pattern_is_a_usage_error(tmp_path: Path) -> None:
     tree(tmp_path, "a.md")
     with pytest.raises(UsageError, match="--exclude: "):
         walk(tmp_path, exclude=["!"])
@@ -136,7 +136,7 @@ def test_links(tmp_path: Path) -> None:
     assert [file.source for file in walk(tmp_path / "link")] == names
 
 
-def test_a_root_whose_name_begins_another(tmp_path: Path) -> None:
+def test_a_root_whose_name_is_a_prefix_of_another(tmp_path: Path) -> None:
     root = tree(tmp_path / "docs", "a.md")
     tree(tmp_path / "docs-private", "secret.md")
     (root / "s.md").symlink_to(tmp_path / "docs-private/secret.md")
@@ -155,7 +155,7 @@ def test_only_regular_files(tmp_path: Path) -> None:
 # Names
 
 
-def test_sources_are_composed_and_collisions_named(tmp_path: Path) -> None:
+def test_sources_are_in_nfc_and_collisions_are_failures(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "é.md") for form in ("NFC", "NFD"))
     folder = unicodedata.normalize("NFD", "Übung")
     tree(tmp_path, decomposed, f"{folder}/a.md")
@@ -168,7 +168,7 @@ def test_sources_are_composed_and_collisions_named(tmp_path: Path) -> None:
     assert found.complete
 
 
-def test_names_that_are_not_utf8_are_named_failures(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_failures(tmp_path: Path) -> None:
     tree(tmp_path, "a.md")
     raw = os.fsencode(tmp_path)
     os.mkdir(raw + b"/d\xff")  # noqa: PTH102
@@ -187,7 +187,7 @@ def test_names_that_are_not_utf8_are_named_failures(tmp_path: Path) -> None:
 # Folders that cannot be read
 
 
-def test_a_folder_that_vanishes_leaves_the_walk_incomplete(tmp_path: Path) -> None:
+def test_a_folder_that_disappears_leaves_the_walk_incomplete(tmp_path: Path) -> None:
     tree(tmp_path, "a/x.md", "b/y.md", "c.md")
     found = walk(tmp_path)
     assert next(found).source == "a/x.md"

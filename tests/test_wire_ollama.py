@@ -237,7 +237,7 @@ def test_options_of_a_row_are_merged_with_ours(tmp_path: Path) -> None:
         (
             {"own": {"backend": "ollama", "dim": 4}},
             {"models": {"own": "own"}},
-            "the context of own is not known, and Ollama would cut",
+            "the context of own is not known, and Ollama would truncate",
         ),
         ({}, {"extra": {"options": 4096}}, "extra.options must be a table"),
     ],

@@ -230,8 +230,8 @@ def test_a_request_has_as_many_texts_as_the_server_takes(
             r"127.* runs BAAI/bge-m3, not Qwen/Qwen3-Embedding-0.6B; .*--served-model-name Qwen/Qw",
         ),
         ({"model": "Qwen/Qwen3-Embedding-4B"}, "runs Qwen/Qwen3-Embedding-4B, not Qwen/Qwen3-Emb"),
-        ({"kind": "reranker"}, "is of type reranker: no embedding model"),
-        ({"kind": "classifier"}, "is of type classifier: no embedding model"),
+        ({"kind": "reranker"}, "is of type reranker: not an embedding model"),
+        ({"kind": "classifier"}, "is of type classifier: not an embedding model"),
         ({"pooling": "mean"}, "pools by mean, and .* trained with last_token: .*--pooling last-to"),
     ],
     ids=["model", "size", "reranker", "classifier", "pooling"],
@@ -266,7 +266,7 @@ def test_names_that_do_not_tell_are_taken(started: dict[str, Any]) -> None:
 def test_what_is_no_such_server(server: TeiServer) -> None:
     server.info = {}
     with connected(server) as embedder:
-        with pytest.raises(BackendError, match="is of type None: no embedding model"):
+        with pytest.raises(BackendError, match="is of type None: not an embedding model"):
             embedder.query("one")
         server.info = {"model_type": {"embedding": {}}}  # it is asked again, and says little
         assert embedder.query("one").shape == (64,)

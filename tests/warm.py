@@ -1,8 +1,8 @@
-"""Parsing processes that outlive a run and serve the next one of the same limits.
+"""Parsing processes that outlive a run and serve the next run with the same limits.
 
-Each run starts its own: a fresh interpreter that loads the tokenizer, half a second of
-computing, which the hundreds of runs here would spend again and again. The processes, the pipes
-and the limits are the real ones; what is not tested here is in test_limited.py.
+Outside the tests each run starts its own: a new interpreter that loads the tokenizer, which takes
+half a second of processor time, too much for the hundreds of runs here. Processes, pipes and
+limits are the real ones; how they start and end is tested in test_workers.py.
 """
 
 import threading
@@ -10,49 +10,49 @@ from collections.abc import Generator, Iterable
 from typing import Any
 
 from ragctl.workers import Pool
-from ragctl.workers.pool import _Crew
-from ragctl.workers.process import Spec
+from ragctl.workers.pool import _WorkerThreads
+from ragctl.workers.process import WorkerSpec
 from ragctl.workers.reply import Reply
 
-_KEPT = 4  # crews; each child takes some 80 MB
-_idle: list[tuple[tuple[Spec, int], _Crew]] = []
+MAX_IDLE = 4  # sets of threads; each of their children takes about 80 MB
+_idle: list[tuple[tuple[WorkerSpec, int], _WorkerThreads]] = []
 _lock = threading.Lock()
 
 
 class WarmPool(Pool):
-    """A Pool whose crew is that of an earlier one, and is kept for a later one if it is idle."""
+    """A Pool that takes over the threads of an earlier one, and keeps them for a later one."""
 
     def __init__(self, function: str, *, workers: int, seconds: float, memory: int) -> None:
         super().__init__(function, workers=workers, seconds=seconds, memory=memory)
-        self._at_work = False
+        self._active = False
         with _lock:
-            for place, (key, crew) in enumerate(_idle):
+            for index, (key, threads) in enumerate(_idle):
                 if key == (self._spec, workers):
-                    self._crew = crew
-                    del _idle[place]
+                    self._threads = threads
+                    del _idle[index]
                     break
 
     def close(self) -> None:
-        if self._crew is not None and not self._at_work:
+        if self._threads is not None and not self._active:
             with _lock:
-                _idle.append(((self._spec, self.workers), self._crew))
-                spare = _idle[:-_KEPT]
-                del _idle[:-_KEPT]
-            self._crew = None
-            for _, crew in spare:
-                crew.close()
+                _idle.append(((self._spec, self.workers), self._threads))
+                spare = _idle[:-MAX_IDLE]
+                del _idle[:-MAX_IDLE]
+            self._threads = None
+            for _, threads in spare:
+                threads.close()
         super().close()
 
     def _replies(self, jobs: Iterable[Any]) -> Generator[Reply, None, None]:
-        self._at_work = True  # and so it stays where it is left early
+        self._active = True  # stays true if the caller stops early
         yield from super()._replies(jobs)
-        self._at_work = False
+        self._active = False
 
 
 def end() -> None:
-    """End the processes that are kept."""
+    """End the idle processes."""
     with _lock:
-        crews = [crew for _, crew in _idle]
+        idle = [threads for _, threads in _idle]
         _idle.clear()
-    for crew in crews:
-        crew.close()
+    for threads in idle:
+        threads.close()

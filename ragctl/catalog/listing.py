@@ -77,18 +77,18 @@ def licence(model: Model) -> str:
 
 
 def cuts(backend: Backend) -> str:
-    """Return where vectors are cut to fewer dimensions: by the host, or here."""
+    """Return what cuts vectors to fewer dimensions: the host or ragctl."""
     if backend.honours_dimensions:
-        return "cut there"
-    some = any(served.dims for served in backend.models.values())
-    return "some there" if some else "cut here"
+        return "cut by host"
+    by_both = any(served.dims for served in backend.models.values())
+    return "cut by host or ragctl" if by_both else "cut by ragctl"
 
 
 def long_texts(backend: Backend) -> str:
     """Return what happens to a text longer than the context."""
     if backend.is_builtin:
         return "any length"
-    return "refused" if backend.truncation == "refuses" else "measured here"
+    return "refused" if backend.truncation == "refuses" else "measured by ragctl"
 
 
 def quoted(text: str) -> str:

@@ -39,7 +39,7 @@ def _wrong(what: str, error: RagctlError | str) -> Finding:
 
 def _sources(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
     for number, source in enumerate(pipeline.sources):
-        spot = pipeline.origin.location(("sources", number, "path"))
+        spot = pipeline.config_source.location(("sources", number, "path"))
         try:
             files = scan_source(source, number, found)
         except (PruneRefused, UsageError) as error:

@@ -15,7 +15,7 @@ from ragctl.catalog import (
     listing,
 )
 from ragctl.cli import console
-from ragctl.cli.options import AsJson, environ, told_by
+from ragctl.cli.options import AsJson, environ, pipeline_of
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import UsageError
 from ragctl.text import one_line, without_controls
@@ -93,7 +93,7 @@ def backends(
 
 
 def _catalog(pipeline: Path | None) -> Catalog:
-    told = told_by(pipeline)
+    told = pipeline_of(pipeline)
     return told.catalog if told else user_catalog(environ())
 
 

@@ -1,24 +1,14 @@
 """`ragctl check`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ragctl.cli import console
-from ragctl.cli.options import (
-    AsJson,
-    BackendOption,
-    BaseUrl,
-    Dimension,
-    ModelName,
-    StoreLocation,
-    Task,
-    Weights,
-    environ,
-    told_by,
-)
-from ragctl.cli.settings import tables
+from ragctl.cli.flags import pipeline_flags
+from ragctl.cli.options import AsJson, environ, pipeline_of
 from ragctl.errors import UsageError
 from ragctl.text import one_line
 
@@ -28,44 +18,41 @@ if TYPE_CHECKING:
 _WORDS = {"ok": "ok", "fail": "FAIL", "note": "note"}
 
 
+@pipeline_flags(
+    *("collection", "store", "embedding.model", "embedding.dimension", "embedding.task"),
+    *("embedding.backend", "embedding.base_url", "embedding.weights"),
+)
 def check(
-    context: typer.Context,
+    flags: Mapping[str, Any],
     file: Annotated[
-        Path | None, typer.Argument(metavar="[PIPELINE.toml]", help="Instead of flags.")
+        Path | None,
+        typer.Argument(metavar="PIPELINE.toml", help="A pipeline file, instead of flags."),
     ] = None,
-    collection: Annotated[
-        str | None, typer.Option("--collection", "-c", metavar="NAME", help="[docs]")
-    ] = None,
-    model: ModelName = None,
-    dim: Dimension = None,
-    backend: BackendOption = [],  # noqa: B006 - typer's way to say a repeated option
-    base_url: BaseUrl = None,
-    weights: Weights = None,
-    task: Task = None,
-    store: StoreLocation = None,
     seconds: Annotated[
-        float, typer.Option("--seconds", metavar="N", help="For the store, and for each backend.")
+        float,
+        typer.Option(
+            "--seconds", metavar="N", help="Time limit for the store and for each backend."
+        ),
     ] = 20.0,
     as_json: AsJson = False,
 ) -> int:
-    """Try the store and each backend with a text or two; write nothing.
+    """Test the store and each backend with a text or two; write nothing.
 
-    What is left out is taken from the collection, if it exists. The exit code is
-    that of the worst failure.
+    What is left out is taken from the collection, if it exists. The exit code is that of the
+    worst failure.
     """
-    from ragctl import check as room
+    from ragctl.check import check as check_pipeline
     from ragctl.pipeline import from_flags
 
     if seconds <= 0:
         raise UsageError(f"--seconds {seconds:g}: more than 0")
-    flags = (collection, model, dim, base_url, weights, task, store)
-    pipeline = told_by(file)
+    pipeline = pipeline_of(file)
     if pipeline is None:
-        # A check reads no documents.
-        pipeline = from_flags({"sources": [{"path": "."}], **tables(context.params)}, environ())
-    elif backend or any(flag is not None for flag in flags):
-        raise UsageError("give a pipeline file or flags, not both: the file says it all")
-    checked = room.check(pipeline, seconds=seconds)
+        # A check reads no documents, but a pipeline has to name some.
+        pipeline = from_flags({"sources": [{"path": "."}], **flags}, environ())
+    elif flags:
+        raise UsageError("give a pipeline file or flags, not both: the file has all settings")
+    checked = check_pipeline(pipeline, seconds=seconds)
     if as_json:
         console.print_json(checked.to_json())
     else:

@@ -1,6 +1,7 @@
-"""Every command: where it stands, and its line in the help.
+"""Every command: the module that has it, and its line in the help.
 
-A command's module, and all that it imports, is imported when the command is called.
+The module of a command, with everything it imports, is imported only when the command is called;
+`ragctl --help` imports none of them.
 """
 
 from functools import cache
@@ -14,7 +15,7 @@ from ragctl.cli.values import Command
 
 
 class CommandEntry(NamedTuple):
-    """A function of a module of this package, and the first paragraph of its docstring."""
+    """A command: a function of a module in this package, and the start of its docstring."""
 
     module: str
     function: str
@@ -25,30 +26,32 @@ COMMANDS = {
     "ingest": CommandEntry(
         "ingest",
         "ingest",
-        "Make a collection true to folders of documents: embed what changed, drop what is gone.",
+        "Sync a collection with folders of documents: embed what changed, remove what is gone.",
     ),
     "run": CommandEntry(
-        "ingest", "run", "Carry out a pipeline file: the settings of `ingest`, written down once."
+        "ingest",
+        "run",
+        "Run a pipeline file: the settings of `ingest` in a file.",
     ),
     "plan": CommandEntry(
         "plan",
         "plan",
-        "What a run would do, document by document, and its price; writes and sends nothing.",
+        "Show what a run would do, document by document, and its cost; write and send nothing.",
     ),
     "failures": CommandEntry(
         "plan",
         "failures",
-        "The documents that the last runs could not index, why, and when they are tried again.",
+        "List the documents that recent runs could not index, why, and when they are retried.",
     ),
     "verify": CommandEntry(
         "verify",
         "verify",
-        "Compare a collection with its marks, point by point, and with the sources of a pipeline.",
+        "Check a collection point by point, and compare it with the sources of a pipeline.",
     ),
     "init": CommandEntry(
         "init",
         "init",
-        "Write a pipeline file that runs: asks a few questions, or takes flags and asks nothing.",
+        "Write a pipeline file: ask a few questions, or take flags and ask nothing.",
     ),
     "validate": CommandEntry(
         "validate",
@@ -58,7 +61,7 @@ COMMANDS = {
     "schema": CommandEntry(
         "schema",
         "schema",
-        "Print the JSON Schema of pipeline files, by which editors complete and check them.",
+        "Print the JSON Schema of pipeline files, with which editors complete and check them.",
     ),
     "search": CommandEntry(
         "query",
@@ -71,7 +74,9 @@ COMMANDS = {
         "Measure retrieval: nDCG@10, recall, MRR, latency; compare variants, sweep dimensions.",
     ),
     "status": CommandEntry(
-        "inspect", "status", "Show what a collection holds and how it was made."
+        "inspect",
+        "status",
+        "Show what a collection holds and how it was made.",
     ),
     "collections": CommandEntry(
         "inspect",
@@ -79,7 +84,9 @@ COMMANDS = {
         "List the collections of a store, with the model and size of each.",
     ),
     "show": CommandEntry(
-        "inspect", "show", "Show a document as it is indexed: its metadata and its chunks in order."
+        "inspect",
+        "show",
+        "Show a document as it is indexed: its metadata and its chunks in order.",
     ),
     "delete": CommandEntry(
         "inspect",
@@ -97,34 +104,37 @@ COMMANDS = {
         "List backends: wires, addresses, API keys, limits, prices.",
     ),
     "check": CommandEntry(
-        "check", "check", "Try the store and each backend with a text or two; write nothing."
+        "check",
+        "check",
+        "Test the store and each backend with a text or two; write nothing.",
     ),
     "schedule": CommandEntry(
         "schedule",
         "schedule",
-        "Print what runs a pipeline by the clock, or install it: for cron, or for systemd.",
+        "Print the crontab line or systemd units that run a pipeline regularly, or install them.",
     ),
 }
 
 
-class Later(TyperCommand):
-    """A command before it is called: its name and its line."""
+class LazyCommand(TyperCommand):
+    """A command whose module is not imported yet: it has a name and a line of help."""
 
-    def make_context(self, *given: Any, **extra: Any) -> Any:
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Import the command and let it parse its arguments."""
         assert self.name is not None
-        return command(self.name).make_context(*given, **extra)
+        return load_command(self.name).make_context(*arguments, **options)
 
 
 @cache
-def command(name: str) -> TyperCommand:
-    """The command itself, with its options."""
+def load_command(name: str) -> TyperCommand:
+    """Import a command and return it with its options."""
     module, function, _ = COMMANDS[name]
-    alone = typer.Typer(add_completion=False)
-    alone.command(name, cls=Command)(getattr(import_module(f"ragctl.cli.{module}"), function))
-    made = typer.main.get_command(alone)
-    assert isinstance(made, TyperCommand)
-    return made
+    app = typer.Typer(add_completion=False)
+    app.command(name, cls=Command)(getattr(import_module(f"ragctl.cli.{module}"), function))
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperCommand)
+    return command
 
 
-def unread() -> None:
-    """Stands for a command that is not imported yet; it is never called."""
+def placeholder() -> None:
+    """Fill the place of a command that is not imported yet. Never called."""

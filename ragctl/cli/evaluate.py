@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragctl.cli import console
-from ragctl.cli.ending import ended_cleanly
+from ragctl.cli.ending import sigterm_as_interrupt
 from ragctl.cli.options import (
     AsJson,
     BackendOption,
@@ -20,7 +20,7 @@ from ragctl.cli.options import (
     backends,
     environ,
     opened,
-    told_by,
+    pipeline_of,
 )
 from ragctl.errors import UsageError
 from ragctl.evaluate.variant import variant_keys
@@ -130,7 +130,7 @@ def evaluate(
     """Measure retrieval: nDCG@10, recall, MRR, latency; compare variants, sweep dimensions."""
     from ragctl.pipeline import COLLECTION
 
-    settings = told_by(pipeline)
+    settings = pipeline_of(pipeline)
     name = collection or (settings.collection if settings else COLLECTION)
     location = store or (settings.store if settings else None)
     variables = settings.environ if settings else environ()
@@ -142,7 +142,7 @@ def evaluate(
     if out is not None:
         raise UsageError("--out needs --make; --plot FILE writes a plot")
     with ExitStack() as stack:
-        stack.enter_context(ended_cleanly())
+        stack.enter_context(sigterm_as_interrupt())
         asked, variants, recall_cuts, unit = _parse(
             questions, qrels, mode, against, sweep, cuts, by
         )

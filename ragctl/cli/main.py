@@ -1,4 +1,4 @@
-"""The commands, their common options, and the one place where an error ends the program."""
+"""The command line: common options, and the one place where an error ends the program."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from typing import Annotated, TextIO
 import typer
 
 from ragctl.cli import console
-from ragctl.cli.commands import COMMANDS, Later, unread
+from ragctl.cli.commands import COMMANDS, LazyCommand, placeholder
 from ragctl.cli.ending import ending_of
 from ragctl.cli.values import Group
 from ragctl.environment import LOG_FORMAT
@@ -19,18 +19,18 @@ from ragctl.errors import UsageError
 app = typer.Typer(
     name="ragctl",
     cls=Group,
-    help="Keep a Qdrant collection true to a folder of documents, and search it.",
+    help="Index documents into Qdrant, keep the index in sync, and search it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _name, _place in COMMANDS.items():
-    app.command(_name, cls=Later, help=_place.line)(unread)
+for _name, _entry in COMMANDS.items():
+    app.command(_name, cls=LazyCommand, help=_entry.line)(placeholder)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from ragctl import __version__
 
         console.say(f"ragctl {__version__}")
@@ -44,21 +44,28 @@ def common(
     ] = False,
     env_file: Annotated[
         Path | None,
-        typer.Option("--env-file", metavar="FILE", help="Read further variables from a .env file."),
+        typer.Option(
+            "--env-file",
+            metavar="FILE",
+            help="Read further environment variables from a .env file.",
+        ),
     ] = None,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error (any position).")
+        bool,
+        typer.Option(
+            "--debug", help="Show the traceback of an error (any position in the command)."
+        ),
     ] = False,
     log_format: Annotated[
         str,
         typer.Option(
             "--log-format",
             metavar="text|json",
-            help="Lines on standard error as text, or as JSON objects (any position).",
+            help="Format of lines on standard error (any position in the command).",
         ),
     ] = "text",
 ) -> None:
-    """Options of every command; --debug and --log-format were taken out by `main`."""
+    """Declare the options of every command; `main` has already applied --debug and --log-format."""
     from ragctl.cli.options import read_env_file
 
     read_env_file(env_file)
@@ -73,18 +80,18 @@ def _run(arguments: list[str]) -> int:
     warnings.showwarning = _show_warning
     debug, result = False, 0
     try:
-        arguments, debug = _anywhere(arguments)
+        arguments, debug = _take_global_options(arguments)
         result = app(arguments, prog_name="ragctl", standalone_mode=False)
     except typer.TyperException as error:
-        return _usage(error)
+        return _print_usage_error(error)
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: one line
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one handler: one line
         ending = ending_of(error)
         if debug:
             _show_traceback()
-        text = f"{ending.message}{'' if ending.foreseen else ' (--debug shows where)'}"
+        text = f"{ending.message}{'' if ending.expected else ' (--debug shows where)'}"
         console.warn(
             f"ragctl: {text}",
             level="error",
@@ -96,25 +103,28 @@ def _run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _anywhere(arguments: list[str]) -> tuple[list[str], bool]:
-    """The options that may stand anywhere, taken out. Raises UsageError."""
-    form, debug = LOG_FORMAT.value(os.environ) or "text", False
+def _take_global_options(arguments: list[str]) -> tuple[list[str], bool]:
+    """Apply the options that may be in any position, and return the other arguments and --debug.
+
+    Raises UsageError.
+    """
+    log_format, debug = LOG_FORMAT.value(os.environ) or "text", False
     console.log_as("text")
-    left = []
+    remaining = []
     words = iter(arguments)
     for word in words:
         if word == "--":
-            left.append(word)
+            remaining.append(word)
             break
         option, equals, value = word.partition("=")
         if word == "--debug":
             debug = True
         elif option == "--log-format":
-            form = value if equals else next(words, "")
+            log_format = value if equals else next(words, "")
         else:
-            left.append(word)
-    console.log_as(form)
-    return [*left, *words], debug
+            remaining.append(word)
+    console.log_as(log_format)
+    return [*remaining, *words], debug
 
 
 def _show_traceback() -> None:
@@ -136,8 +146,8 @@ def _show_warning(
     console.warn(f"warning: {message}", message=str(message))
 
 
-def _usage(error: typer.TyperException) -> int:
-    """A wrong option or argument: one line, as for every error of ours."""
+def _print_usage_error(error: typer.TyperException) -> int:
+    """Print a wrong option or argument as one line and return the exit code."""
     message = error.format_message()
     if message.strip():  # none when the help itself was shown
         text = f"{message} (see ragctl --help)"

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what they open."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragctl.cli.settings import setting
+from ragctl.cli.flags import flag_option
 from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,56 +17,54 @@ if TYPE_CHECKING:
     from ragctl.stores.base import Collection, Store
 
 CollectionName = Annotated[
-    str, typer.Option("--collection", "-c", metavar="NAME", help="The collection.")
+    str, typer.Option("--collection", "-c", metavar="NAME", help="Name of the collection.")
 ]
-StoreLocation = Annotated[str | None, setting("store", "PATH|URL")]
-ModelName = Annotated[str | None, setting("embedding.model", "NAME")]
-Dimension = Annotated[int | None, setting("embedding.dimension", "N")]
-Task = Annotated[str | None, setting("embedding.task", "NAME")]
-BackendOption = Annotated[
-    list[str],
-    typer.Option(
-        "--backend",
-        metavar="NAME",
-        help="Who runs the embedding model; more than one: tried in this order.",
-    ),
-]
-Weights = Annotated[Path | None, setting("embedding.weights", "FOLDER")]
+StoreLocation = Annotated[str | None, flag_option("store")]
+ModelName = Annotated[str | None, flag_option("embedding.model")]
+Dimension = Annotated[int | None, flag_option("embedding.dimension")]
+Task = Annotated[str | None, flag_option("embedding.task")]
+BackendOption = Annotated[list[str], flag_option("embedding.backend")]
+Weights = Annotated[Path | None, flag_option("embedding.weights")]
+BaseUrl = Annotated[str | None, flag_option("embedding.base_url")]
 PipelineFile = Annotated[
     Path | None,
-    typer.Option("--pipeline", "-p", metavar="FILE", help="Take store and backends from a file."),
+    typer.Option(
+        "--pipeline",
+        "-p",
+        metavar="FILE",
+        help="Take the store and the backends from a pipeline file.",
+    ),
 ]
-BaseUrl = Annotated[str | None, setting("embedding.base_url", "URL")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
-_environ: dict[str, str] = {}
+_from_env_file: dict[str, str] = {}
 _env_file: Path | None = None
 
 
 def environ() -> Mapping[str, str]:
-    """The environment, with what the file of --env-file has beside it."""
-    return {**_environ, **os.environ}
+    """Return the environment, with the variables of --env-file added."""
+    return {**_from_env_file, **os.environ}
 
 
 def read_env_file(path: Path | None) -> None:
-    """Take an environment file in. Raises UsageError."""
+    """Read the file of --env-file for `environ`. Raises UsageError."""
     global _env_file
-    _environ.clear()
+    _from_env_file.clear()
     _env_file = path
     if path is not None:
         from ragctl.pipeline import with_env_file
 
-        _environ.update(with_env_file({}, path))
+        _from_env_file.update(with_env_file({}, path))
 
 
 def env_file_named() -> Path | None:
-    """The file of --env-file."""
+    """Return the path given with --env-file."""
     return _env_file
 
 
-def told_by(path: Path | None) -> "Pipeline | None":
-    """The pipeline in a file, where one was named. Raises UsageError."""
+def pipeline_of(path: Path | None) -> "Pipeline | None":
+    """Return the pipeline in a file, None without a file. Raises UsageError."""
     from ragctl.pipeline import read_pipeline
 
     return read_pipeline(path, environ()) if path is not None else None
@@ -75,11 +73,11 @@ def told_by(path: Path | None) -> "Pipeline | None":
 def backends(
     backends: Sequence[str], base_url: str | None, weights: Path | None = None
 ) -> tuple["BackendConfig", ...]:
-    """The backends that flags name, in order. Raises UsageError."""
+    """Return the backends that flags name, in their order. Raises UsageError."""
     from ragctl.catalog import BackendConfig
 
     if len(backends) > 1 and (base_url or weights):
-        raise UsageError("--base-url and --weights go with one --backend; use a pipeline file")
+        raise UsageError("--base-url and --weights need exactly one --backend; use a pipeline file")
     folder = str(weights.absolute()) if weights else None
     if not backends and not base_url and not folder:
         return ()
@@ -89,7 +87,10 @@ def backends(
 
 
 def open_store(location: str | None, variables: Mapping[str, str] | None = None) -> "Store":
-    """The store at a location, or the default one; `variables` instead of the environment."""
+    """Return the store at `location`, or the default store.
+
+    `variables` replaces the environment. Raises UsageError.
+    """
     from ragctl.pipeline import default_store
     from ragctl.stores import open_store as connect
 
@@ -101,15 +102,18 @@ def open_store(location: str | None, variables: Mapping[str, str] | None = None)
 def opened(
     location: str | None, name: str, variables: Mapping[str, str] | None = None
 ) -> Iterator[tuple["Store", "Collection"]]:
-    """A store and a collection in it; UsageError names those that there are."""
+    """Open a store and a collection in it.
+
+    Raises UsageError, which lists the collections of the store, if `name` is not among them.
+    """
     with closing(open_store(location, variables)) as store:
         collection = store.open(name)
         if collection is None:
             names = store.names()
-            there = f"there are: {', '.join(names)}" if names else "it is empty"
+            known = f"it has: {', '.join(names)}" if names else "it is empty"
             raise UsageError(
-                f"no collection {name!r} in {store.location} ({there}); "
-                "make one with: ragctl ingest FOLDER"
+                f"no collection {name!r} in {store.location} ({known}); "
+                "create it with: ragctl ingest FOLDER"
             )
         with closing(collection):
             yield store, collection

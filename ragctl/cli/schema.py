@@ -4,8 +4,8 @@ from ragctl.cli import console
 
 
 def schema() -> int:
-    """Print the JSON Schema of pipeline files, by which editors complete and check them."""
-    from ragctl.pipeline.schema import schema as made
+    """Print the JSON Schema of pipeline files, with which editors complete and check them."""
+    from ragctl.pipeline.schema import pipeline_schema
 
-    console.print_json(made())
+    console.print_json(pipeline_schema())
     return 0

@@ -1,4 +1,4 @@
-"""What the wires over HTTP share: one POST of JSON, one answer."""
+"""Base of the wires over HTTP: one POST of JSON per request."""
 
 from abc import abstractmethod
 from typing import ClassVar, Self
@@ -15,12 +15,12 @@ from ragctl.records import Json
 
 
 class RestWire(BackendWire):
-    """A Wire to one API. A protocol states its `body`, and what differs of the rest."""
+    """A wire to one HTTP API. A subclass gives the `body`, and overrides what else differs."""
 
     traits: ClassVar[WireTraits] = WireTraits()
     error_rules: ClassVar[ErrorRules]
     auth: ClassVar[tuple[str, str]] = ("Authorization", "Bearer ")
-    """Name of the header that carries the key, and what stands before the key in it."""
+    """Name of the header with the API key, and the prefix of the key in it."""
 
     def __init__(
         self, client: HostClient, model: Model, backend: Backend, dim: int, options: Options
@@ -52,24 +52,24 @@ class RestWire(BackendWire):
 
     @classmethod
     def address(cls, url: str, key: ApiKey | None) -> str:
-        """Return where requests with this key go, for a backend whose base URL is `url`."""
+        """Return the base URL for requests with `key`; by default the backend's own, `url`."""
         return url
 
     @abstractmethod
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
-        """Return the request's JSON. Each field that would change vectors is stated."""
+        """Return the request's JSON. Every field that affects the vectors is set explicitly."""
 
     def path(self) -> str:
-        """Return the method's path, after the base URL."""
+        """Return the path of the embedding method, relative to the base URL."""
         return "/embeddings"
 
-    def read(self, answer: object, texts: int) -> Embeddings:
-        """Return what the API's JSON holds. Raises BackendError for what is wrong in it."""
+    def parse(self, answer: object, texts: int) -> Embeddings:
+        """Return the vectors in the API's JSON answer to `texts` texts. Raises BackendError."""
         return answers.from_data(answer, texts, self.model, self.dim, self.client.host)
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         answer = self.client.post(self.path(), self.body(request) | dict(self.backend.extra))
-        return self.read(answer, len(request.texts))
+        return self.parse(answer, len(request.texts))
 
     def close(self) -> None:
         self.client.close()
@@ -79,13 +79,14 @@ class RestWire(BackendWire):
 
     @property
     def served(self) -> ServedModel:
+        """The model as this backend serves it."""
         return self.backend.models[self.model.name]
 
     @property
     def asks_dimensions(self) -> bool:
-        """Whether the host is asked to cut its vectors; else they are cut here.
+        """Whether the host is asked to cut its vectors; otherwise they are cut here.
 
-        No host here knows of a layer norm before the cut, whatever its row says.
+        No host applies the layer norm that some models need before the cut.
         """
         return (
             self.model.matryoshka
@@ -93,11 +94,12 @@ class RestWire(BackendWire):
             and self.backend.cuts_to(self.model.name, self.dim)
         )
 
-    def side(self, request: EmbeddingRequest) -> Instruction:
+    def instruction(self, request: EmbeddingRequest) -> Instruction:
+        """Return the model's instruction for the side of the request's texts."""
         return self.model.document if request.side == "document" else self.model.query
 
-    def prompted(self, request: EmbeddingRequest) -> list[str]:
-        """Return the texts, each after the exact prompt of its side."""
-        prompt = self.side(request).prompt
+    def with_prompt(self, request: EmbeddingRequest) -> list[str]:
+        """Return the texts, each with the prompt of its side in front."""
+        prompt = self.instruction(request).prompt
         assert prompt is not None, "the catalogue serves no model without prompts on this wire"
         return [prompt + text for text in request.texts]

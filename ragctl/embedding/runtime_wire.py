@@ -1,4 +1,4 @@
-"""What the models that run in this process share: one load, exact lengths, batches by tokens."""
+"""Base of the wires to models in this process: load once, count tokens, batch by tokens."""
 
 import threading
 from abc import abstractmethod
@@ -19,32 +19,33 @@ from ragctl.hosts.usage import Usage
 from ragctl.installation import install_command
 from ragctl.text import describe_exception
 
-_MOST = 256  # texts a forward pass, however short they are
-WORD = "text"  # what a model is tried with
+MAX_TEXTS_PER_PASS = 256
+TRIAL_TEXT = "text"
+"""Embedded once per side after loading, to detect a wrong model at once."""
 
 
 class RuntimeWire(BackendWire):
-    """A Wire to a model in this process. A runtime states how to load it, count for it, run it.
+    """A wire to a model in this process. A subclass loads the model, counts tokens and runs it.
 
-    The model is loaded and tried at the first request, under a lock that lets one
-    request pass at a time. Every text is counted with the model's own tokenizer,
-    prompt included, so that none is cut in silence and what is billed is exact.
+    The model is loaded and tried at the first request, under a lock that admits one
+    request at a time. Every text is counted with the model's own tokenizer, prompt
+    included, so that none is truncated silently and usage is exact.
     """
 
     truncates = True
     package: ClassVar[str]
-    """What must be importable; the extra that brings it has the wire's name."""
-    note: ClassVar[str] = ""
-    """What to know before installing it."""
+    """The package that must be importable. The extra that installs it has the wire's name."""
+    install_note: ClassVar[str] = ""
+    """Added to the message that names the missing extra."""
 
     def __init__(
         self, model: Model, backend: Backend, dim: int, usage: Usage, options: Options
     ) -> None:
-        """Raise UsageError where the extra, or the folder of weights, is missing. Loads nothing."""
+        """Raise UsageError if the extra or the folder of weights is missing. Loads nothing."""
         if find_spec(self.package) is None:
             raise UsageError(
                 f"the {backend.name} backend needs its extra: "
-                f"{install_command(backend.wire)}{self.note}"
+                f"{install_command(backend.wire)}{self.install_note}"
             )
         self.model = model
         self.backend = backend
@@ -52,10 +53,10 @@ class RuntimeWire(BackendWire):
         self.usage = usage
         self.options = options
         self.runtime = backend.runtime
-        self.budget: int | None = None
-        """Tokens a forward pass, padding included; None: no bound but the number of texts."""
+        self.tokens_per_pass: int | None = None
+        """Tokens per forward pass, padding included; None: only the number of texts is limited."""
         self.devices = 1
-        """How many devices share a request."""
+        """Number of devices that share a request."""
         self._lock = threading.Lock()
         self._loaded = False
         self._failure: RagctlError | None = None
@@ -76,55 +77,60 @@ class RuntimeWire(BackendWire):
 
     @abstractmethod
     def load(self) -> int | None:
-        """Load the model. Return how many tokens of a text it reads, None if it does not say."""
+        """Load the model. Return the tokens of a text that it reads, None if it does not say."""
 
     @abstractmethod
-    def cut_at(self, tokens: int) -> None:
-        """Have the model read that many tokens of each text and leave out the rest."""
+    def truncate_at(self, tokens: int) -> None:
+        """Make the model read only that many tokens of each text."""
 
     @abstractmethod
-    def count(self, side: Instruction, texts: Sequence[str]) -> list[int]:
-        """Return the tokens of each text, with its prompt and all that the tokenizer adds."""
+    def count(self, instruction: Instruction, texts: Sequence[str]) -> list[int]:
+        """Return the token count of each text, with its prompt and the tokenizer's own tokens."""
 
     @abstractmethod
-    def run(self, side: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
-        """Return one row per text: the `whole` native vector, or one cut by the runtime itself.
+    def run(self, instruction: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
+        """Return one vector per text, shape (texts, native size or `dim`).
 
-        Raises MemoryError when a smaller batch might pass. Whatever else it raises
-        becomes a BackendError.
+        `whole`: return native vectors; otherwise the runtime may cut them itself. Raises
+        MemoryError if a smaller batch might pass; the caller turns any other exception
+        into a BackendError.
         """
 
     @abstractmethod
-    def told(self, side: Instruction) -> str:
-        """Return in words what the model is told of a side, and by what version of the runtime."""
+    def describe_call(self, instruction: Instruction) -> str:
+        """Return, for messages, the arguments of a call and the version of the runtime."""
 
-    def examine(self, side: Instruction, rows: Vectors) -> None:
-        """Raise BackendError where what came of the first word on a side cannot be right."""
+    def check_trial(self, instruction: Instruction, rows: Vectors) -> None:
+        """Raise BackendError if the vectors of TRIAL_TEXT, shape (1, size), cannot be right."""
 
     @abstractmethod
-    def unload(self) -> None: ...
+    def unload(self) -> None:
+        """Free the model."""
 
     @property
     def served(self) -> ServedModel:
+        """The model as this backend serves it."""
         return self.backend.models[self.model.name]
 
     @property
     def weights(self) -> Path | None:
+        """The local folder to load the model from, if there is one."""
         return None if self.served.weights is None else Path(self.served.weights)
 
     @property
-    def origin(self) -> str:
-        """Where the model comes from: a folder, or its name on the hub."""
+    def location(self) -> str:
+        """Where the model is loaded from: a folder, or its name on the hub."""
         return self.served.weights or self.served.id
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         with self._lock:
             self._ready()
             self.usage.sent()
-            side = self.model.document if request.side == "document" else self.model.query
-            counts = self.count(side, request.texts)
+            document = request.side == "document"
+            instruction = self.model.document if document else self.model.query
+            counts = self.count(instruction, request.texts)
             self._check(counts)
-            rows = self._rows(side, request, counts)
+            rows = self._rows(instruction, request, counts)
         limit = self._limit
         read = sum(count if limit is None else min(count, limit) for count in counts)
         return answers.from_vectors(rows, read, self.model, self.dim, self.backend.name)
@@ -136,7 +142,7 @@ class RuntimeWire(BackendWire):
                 self.unload()
 
     def _ready(self) -> None:
-        """Load the model once, and try each side with a word: what is wrong must show at once."""
+        """Load the model once and embed TRIAL_TEXT on each side, so that errors show at once."""
         if self._failure is not None:
             raise self._failure
         if self._loaded:
@@ -144,8 +150,8 @@ class RuntimeWire(BackendWire):
         try:
             self._load()
             self._loaded = True
-            for side in (self.model.document, self.model.query):
-                self._try(side)
+            for instruction in (self.model.document, self.model.query):
+                self._try(instruction)
         except RagctlError as error:
             self._failure = error
             raise
@@ -156,40 +162,40 @@ class RuntimeWire(BackendWire):
             limits = (own, self.model.context, self.served.context)
             self._limit = min((limit for limit in limits if limit), default=None)
             if self.options.truncate and self._limit is not None:
-                self.cut_at(self._limit)
+                self.truncate_at(self._limit)
         except RagctlError:
             raise
         except Exception as error:  # a repository's own code may raise anything
             raise BackendError(
-                f"{self.model.name} cannot be loaded from {self.origin}: "
+                f"{self.model.name} cannot be loaded from {self.location}: "
                 f"{describe_exception(error)}"
             ) from error
 
-    def _try(self, side: Instruction) -> None:
+    def _try(self, instruction: Instruction) -> None:
         try:
-            rows = self._run(side, [WORD], whole=True)
+            rows = self._run(instruction, [TRIAL_TEXT], whole=True)
         except MemoryError as error:
-            raise BackendError(f"there is no memory to run {self.model.name} in") from error
+            raise BackendError(f"there is not enough memory to run {self.model.name}") from error
         if rows.shape != (1, self.model.dim):
             raise BackendError(
-                f"{self.origin} makes vectors of {rows.shape[-1]} dimensions, and "
+                f"{self.location} makes vectors of {rows.shape[-1]} dimensions, and "
                 f"{self.model.name} has {self.model.dim}: these are other weights"
             )
-        self.examine(side, rows)
+        self.check_trial(instruction, rows)
 
-    def _run(self, side: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
+    def _run(self, instruction: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
         try:
-            return self.run(side, texts, whole=whole)
+            return self.run(instruction, texts, whole=whole)
         except (RagctlError, MemoryError):
             raise
-        except Exception as error:  # as above
+        except Exception as error:  # the same
             raise BackendError(
-                f"{self.model.name} from {self.origin} failed, told {self.told(side)}: "
-                f"{describe_exception(error)}"
+                f"{self.model.name} from {self.location} failed, called with "
+                f"{self.describe_call(instruction)}: {describe_exception(error)}"
             ) from error
 
     def _check(self, counts: list[int]) -> None:
-        """Refuse what the model would cut, or count it where that is asked for."""
+        """Raise Refused if a text is too long; if truncation is allowed, count those texts."""
         limit = self._limit
         if limit is None or max(counts) <= limit:
             return
@@ -204,10 +210,12 @@ class RuntimeWire(BackendWire):
             if count > limit:
                 self.usage.cut_one()
 
-    def _rows(self, side: Instruction, request: EmbeddingRequest, counts: list[int]) -> Vectors:
-        """Return the vectors of the texts in their order, run longest first.
+    def _rows(
+        self, instruction: Instruction, request: EmbeddingRequest, counts: list[int]
+    ) -> Vectors:
+        """Return the vectors of the texts in their order.
 
-        Texts of one length stand together, so that little is padding.
+        The texts run sorted by length, longest first, so that batches need little padding.
         """
         order = sorted(range(len(counts)), key=lambda position: -counts[position])
         parts: list[Vectors] = []
@@ -218,29 +226,29 @@ class RuntimeWire(BackendWire):
             longest = counts[order[done]]
             part = order[done : done + self._size(longest)]
             try:
-                parts.append(self._run(side, [request.texts[position] for position in part]))
+                parts.append(self._run(instruction, [request.texts[position] for position in part]))
             except MemoryError as error:
                 self._shrink(len(part), longest, error)
                 continue
             done += len(part)
         rows = np.concatenate(parts)
-        back = np.empty_like(rows)
-        back[order] = rows
-        return back
+        in_order = np.empty_like(rows)
+        in_order[order] = rows
+        return in_order
 
     def _size(self, longest: int) -> int:
-        """Return how many texts go in one pass, when the longest has that many tokens."""
-        size = self.runtime.batch or _MOST
-        if self.budget is not None:
-            size = min(size, max(1, self.budget // longest))
+        """Return the texts per pass if the longest has `longest` tokens."""
+        size = self.runtime.batch or MAX_TEXTS_PER_PASS
+        if self.tokens_per_pass is not None:
+            size = min(size, max(1, self.tokens_per_pass // longest))
         return size * self.devices
 
     def _shrink(self, size: int, longest: int, error: MemoryError) -> None:
-        """Make batches half as large from now on. Raises Refused when one text is too much."""
-        each = -(-size // self.devices)
-        if each == 1:
+        """Halve the batches from now on. Raises Refused if a single text is too large."""
+        per_device = -(-size // self.devices)
+        if per_device == 1:
             raise Refused(
                 f"a text of {longest:,} tokens needs more memory than there is for "
                 f"{self.model.name}; use a smaller --chunk-size"
             ) from error
-        self.budget = longest * (each // 2)
+        self.tokens_per_pass = longest * (per_device // 2)

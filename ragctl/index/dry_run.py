@@ -13,7 +13,7 @@ from ragctl.index.prepared import PreparedDocument
 from ragctl.index.report import Change, Progress, Report
 from ragctl.index.stored_points import StoredPoints
 from ragctl.stores.base import Collection
-from ragctl.stores.size import Size, foretell
+from ragctl.stores.size import Size, estimate_size
 from ragctl.workers import Ended
 
 _WHAT = {"new": "added", "changed": "updated", "recipe": "rechunked", "incomplete": "repaired"}
@@ -79,7 +79,7 @@ class DryRun:
         if not sizes and self._collection is not None:
             sample = islice(self._collection.scroll(fields=["text"]), SAMPLED_POINTS)
             sizes = [len(str(point.payload.get("text", "")).encode()) for point in sample]
-        return foretell(
+        return estimate_size(
             self._points,
             self._settings.dim,
             text_bytes=sum(sizes) / len(sizes) if sizes else 0.0,

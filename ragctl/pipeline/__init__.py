@@ -1,25 +1,24 @@
-"""What a run is told: the flags of `ingest` and a pipeline file make the same object.
+"""The settings of a run: flags of `ingest` and a pipeline file make the same Pipeline.
 
-keys.py ── every key, once ──► values.py ──► read.py ──► Pipeline
-                          └──► schema.py ──► schema.json, for editors
+sections.py, pipeline.py ── every key, a dataclass field ──► read.py ──► Pipeline
+                                                        ├──► cli/flags.py, the flags of commands
+                                                        └──► schema.py ──► schema.json, for editors
 """
 
 from typing import TYPE_CHECKING, Any
 
-from ragctl.pipeline.keys import CHUNK_SIZE, COLLECTION, MODEL, OVERLAP, PRUNE_LIMIT
+from ragctl.pipeline.pipeline import (
+    CHUNK_SIZE,
+    COLLECTION,
+    OVERLAP,
+    PRUNE_LIMIT,
+    Pipeline,
+)
+from ragctl.pipeline.sections import MODEL, Budget, Embedding, Parsing, Reporting, Source
+from ragctl.pipeline.variables import default_store, with_env_file
 
 if TYPE_CHECKING:
     from ragctl.pipeline.file import from_flags, read_pipeline
-    from ragctl.pipeline.pipeline import (
-        Budget,
-        Embedding,
-        Parsing,
-        Pipeline,
-        Reporting,
-        Source,
-        default_store,
-        with_env_file,
-    )
 
 __all__ = [
     "CHUNK_SIZE",
@@ -41,10 +40,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is not a key when it is first used: the help of a command needs keys alone."""
-    if name not in __all__:
+    """Import the readers on first use: the help of a command needs the declarations only."""
+    if name not in ("from_flags", "read_pipeline"):
         raise AttributeError(f"module 'ragctl.pipeline' has no attribute {name!r}")
-    from importlib import import_module
+    from ragctl.pipeline import file
 
-    place = "file" if name in ("from_flags", "read_pipeline") else "pipeline"
-    return getattr(import_module(f"ragctl.pipeline.{place}"), name)
+    return getattr(file, name)

@@ -1,4 +1,4 @@
-"""A pipeline file, and what flags of the command line lay over it."""
+"""A pipeline file, and flags of the command line that override it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +7,11 @@ from typing import Any
 from ragctl.catalog.lines import KeyPath
 from ragctl.catalog.strict import ConfigSource, parse
 from ragctl.errors import UsageError
-from ragctl.pipeline.keys import by_path
-from ragctl.pipeline.pipeline import Pipeline
-from ragctl.pipeline.read import read
+from ragctl.pipeline.pipeline import Pipeline, by_path
+from ragctl.pipeline.read import pipeline_from_tables
 
 Tables = Mapping[str, Any]
-"""What a TOML file with the same content would give."""
+"""Nested tables, as a TOML file with the same content gives them."""
 
 
 class Flags(ConfigSource):
@@ -22,41 +21,49 @@ class Flags(ConfigSource):
         super().__init__("the flags")
 
     def child(self, *path: str | int) -> ConfigSource:
+        """Return itself: flags have no nested tables."""
         return self
 
     def location(self, path: KeyPath) -> str:
+        """Return the flag that stands for the key at `path`."""
         key = by_path().get(tuple(step for step in path if isinstance(step, str)))
         return (key and key.flag) or self.name
 
     def table_location(self, path: KeyPath) -> str:
+        """Return the flag that stands for the key at `path`."""
         return self.location(path)
 
     def describe_key(self, path: KeyPath) -> str:
+        """Return the flag that stands for the key at `path`."""
         return self.location(path)
 
 
 class Overlaid(ConfigSource):
-    """A file with flags laid over it: each error names where its value came from."""
+    """A file overridden by flags: an error names where its value came from."""
 
-    def __init__(self, file: ConfigSource, over: Tables) -> None:
+    def __init__(self, file: ConfigSource, flags: Tables) -> None:
         super().__init__(file.name)
         self._file = file
-        self._over = over
+        self._flags = flags
 
     def child(self, *path: str | int) -> ConfigSource:
+        """Return the source of tables at `path` of the file."""
         return self._file.child(*path)
 
     def location(self, path: KeyPath) -> str:
-        return self._of(path).location(path)
+        """Return the flag, or the file and line, of the key at `path`."""
+        return self._source_of(path).location(path)
 
     def table_location(self, path: KeyPath) -> str:
-        return self._of(path).table_location(path)
+        """Return the flag, or the file, line and table, of the key at `path`."""
+        return self._source_of(path).table_location(path)
 
     def describe_key(self, path: KeyPath) -> str:
-        return self._of(path).describe_key(path)
+        """Return how a sentence about the key at `path` begins."""
+        return self._source_of(path).describe_key(path)
 
-    def _of(self, path: KeyPath) -> ConfigSource:
-        value: Any = self._over
+    def _source_of(self, path: KeyPath) -> ConfigSource:
+        value: Any = self._flags
         for step in path:
             if not isinstance(value, Mapping) or step not in value:
                 return self._file
@@ -64,10 +71,11 @@ class Overlaid(ConfigSource):
         return Flags()
 
 
-def read_pipeline(path: Path, environ: Mapping[str, str], over: Tables | None = None) -> Pipeline:
-    """The pipeline in a TOML file, `over` laid over it; its paths are relative to the file.
+def read_pipeline(path: Path, environ: Mapping[str, str], flags: Tables | None = None) -> Pipeline:
+    """Return the pipeline in a TOML file, overridden by `flags`.
 
-    Raises UsageError naming file, line, table and key for what is wrong in it.
+    Relative paths start from the folder of the file. Raises UsageError that names file, line,
+    table and key of a mistake.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -75,23 +83,23 @@ def read_pipeline(path: Path, environ: Mapping[str, str], over: Tables | None = 
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{path}: cannot read the pipeline ({reason})") from error
     data = parse(text, str(path))
-    origin = ConfigSource(str(path), text)
-    if over:
-        data, origin = _laid(data, over), Overlaid(origin, over)
-    return read(data, origin, base=path.absolute().parent, environ=environ)
+    source = ConfigSource(str(path), text)
+    if flags:
+        data, source = _merged(data, flags), Overlaid(source, flags)
+    return pipeline_from_tables(data, source, base=path.absolute().parent, environ=environ)
 
 
 def from_flags(tables: Tables, environ: Mapping[str, str]) -> Pipeline:
-    """The pipeline that flags describe, as the tables of a file would. Raises UsageError."""
-    return read(tables, Flags(), base=Path(), environ=environ, variables=False)
+    """Return the pipeline that flags describe, given as the tables of a file. Raises UsageError."""
+    return pipeline_from_tables(tables, Flags(), base=Path(), environ=environ, variables=False)
 
 
-def _laid(under: Mapping[str, Any], over: Tables) -> dict[str, Any]:
-    laid = dict(under)
-    for name, value in over.items():
-        below = laid.get(name)
+def _merged(file: Mapping[str, Any], flags: Tables) -> dict[str, Any]:
+    merged = dict(file)
+    for name, value in flags.items():
+        below = merged.get(name)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            laid[name] = _laid(below, value)
-        elif not (isinstance(value, Mapping) and below is not None):  # else refused by the reader
-            laid[name] = value
-    return laid
+            merged[name] = _merged(below, value)
+        elif below is None or not isinstance(value, Mapping):  # else the reader refuses `below`
+            merged[name] = value
+    return merged

@@ -1,4 +1,4 @@
-"""A source's path that is a pattern: its root, and what below it is meant."""
+"""The path of a source that is a pattern: its root folder and the pattern below it."""
 
 import os
 import re
@@ -7,17 +7,16 @@ import unicodedata
 _WILDCARD = re.compile(r"[*?]|\[[^\]]+\]")
 
 
-def split(path: str) -> tuple[str, str | None]:
+def split_pattern(path: str) -> tuple[str, str | None]:
     """Return the part before the first name with a wildcard, and the rest as a pattern.
 
-    The pattern is in gitignore syntax and begins with "/", at the root; None
-    where there is no wildcard. What exists under its name, such as a folder
-    "notes [old]", is no wildcard.
+    The pattern is in gitignore syntax and begins with "/", the root; it is None if there is no
+    wildcard. A name that exists, such as a folder "notes [old]", is no wildcard.
     """
     parts = path.split("/")
     for at, part in enumerate(parts):
         if _WILDCARD.search(part) and not os.path.lexists("/".join(parts[: at + 1])):
             root = "/".join(parts[:at]) or ("/" if path.startswith("/") else ".")
-            # Sources are in NFC, see the walk.
+            # The walk lists names in NFC, so the pattern has to be in NFC too.
             return root, unicodedata.normalize("NFC", "/" + "/".join(parts[at:]).rstrip("/"))
     return path, None

@@ -1,351 +1,251 @@
-"""Every key of a pipeline file, once: what it is, and the flag of `ingest` that says the same.
+"""How a key of a pipeline file is declared: once, as a field of the dataclass that it fills.
 
-The reader, the JSON Schema, the flags' help and defaults, and the checks of the
-documentation all go by this list. A key is added here, and in `pipeline.py` as the
-field that it fills.
+A field made with `key`, `section` or `computed` carries a KeySpec. The reader, the flags of
+`ingest`, the JSON Schema and the checks of the documentation are derived from those fields, so a
+key cannot exist without a field, and a declared field cannot be left unread: see `fill`.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from ragctl import environment
-from ragctl.collection.settings import FIELD_TYPES, QUANTIZATIONS
+from ragctl.errors import UsageError
 from ragctl.records import Json
 
+T = TypeVar("T")
+
 Kind = Literal[
-    "text",
+    "string",
     "path",  # relative to the file
-    "address",  # may hold ${NAME}
-    "whole",
+    "address",  # may contain ${NAME}
+    "integer",
     "number",
-    "switch",
-    "texts",  # without repeats
-    "words",  # with repeats
-    "fields",  # a table of the user's own: texts, numbers, true or false
-    "types",  # a table of the user's own names, each one of the choices
+    "boolean",
+    "strings",  # without repeats
+    "arguments",  # a program and its arguments: strings, repeats allowed
+    "scalars",  # a table with the user's own names: strings, numbers, booleans
+    "choices",  # a table with the user's own names, each value one of `choices`
     "table",
-    "tables",
-    "rows",  # of the catalogue, which has a reader of its own
+    "tables",  # an array of tables
+    "rows",  # of the catalogue, which has its own reader
 ]
 
-COLLECTION = "docs"
-MODEL = "builtin"
-CHUNK_SIZE = 512
-OVERLAP = 0
-PRUNE_LIMIT = 30.0
+KeyNames = tuple[str, ...]
+"""The names that lead to a key: ("chunking", "size"). A table of an array adds no number."""
+
+_METADATA = "ragctl"
 
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
-    """A key. `default` is what it is when absent; `otherwise` says so where that is no value.
+    """A key of a pipeline file.
 
-    `least` and `most` bound a number, `above` without being one itself. `choices`: the
-    only texts. `keys` are those of a table, or of each table of an array.
+    Attributes:
+        name: the name in the file.
+        kind: the type of the value.
+        help: what it does; a phrase that starts in lower case and has no full stop.
+        default: the value if the key is absent; None if there is no fixed one.
+        default_text: describes the default where it is not a fixed value.
+        options: the flag of `ingest` with the same meaning, as typer takes it: "--overlap",
+            "--prune/--no-prune"; or "PATH", an argument. Empty: only in files.
+        metavar: the placeholder of the flag's value in the help.
+        required: the key must be there.
+        minimum: the smallest number allowed.
+        maximum: the largest number allowed.
+        above: the number must be greater than this.
+        choices: the only strings allowed.
+        literal: ${NAME} in the value is refused as a mistake. Always so for paths.
+        keys: the keys of a table, or of each table of an array.
     """
 
     name: str
     kind: Kind
     help: str
     default: Json = None
-    otherwise: str = ""
-    flag: str | None = None
+    default_text: str = ""
+    options: tuple[str, ...] = ()
+    metavar: str = ""
     required: bool = False
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
     above: float | None = None
     choices: Sequence[str] = ()
+    literal: bool = False
     keys: tuple["KeySpec", ...] = ()
 
     @property
-    def shown(self) -> str:
-        """The default, for people; "" where there is none."""
-        if self.otherwise or self.default is None:
-            return self.otherwise
+    def flag(self) -> str | None:
+        """The name of the flag, "--prune" of "--prune/--no-prune"; None without one."""
+        return self.options[0].partition("/")[0] if self.options else None
+
+    @property
+    def shown_default(self) -> str:
+        """The default as people read it; "" if there is none."""
+        if self.default_text or self.default is None:
+            return self.default_text
         if isinstance(self.default, bool):
             return "true" if self.default else "false"
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
+    @property
+    def sentence(self) -> str:
+        """The help as a sentence."""
+        return f"{self.help[0].upper()}{self.help[1:]}."
 
-def _whole(
-    name: str, text: str, otherwise: str = "", flag: str | None = None, least: int = 1
-) -> KeySpec:
-    return KeySpec(name, "whole", text, otherwise=otherwise, flag=flag, least=least)
+    def check_bounds(self, name: str, value: float) -> None:
+        """Raise UsageError, which calls the value `name`, unless it is within the bounds."""
+        if not self.allows(value):
+            raise UsageError(f"{name} must be {self.bounds}, not {value:g}")
 
+    def allows(self, value: float) -> bool:
+        """Return whether a number is within the bounds."""
+        return (
+            (self.minimum is None or value >= self.minimum)
+            and (self.above is None or value > self.above)
+            and (self.maximum is None or value <= self.maximum)
+        )
 
-RATES = (_whole("requests", "requests a minute"), _whole("tokens", "tokens a minute"))
-RUNTIME = (
-    KeySpec("device", "text", "cpu, cuda, cuda:1, mps", otherwise="chosen by the machine"),
-    KeySpec("dtype", "text", "of the numbers", choices=("float32", "bfloat16", "float16")),
-    _whole("batch", "texts a forward pass"),
-    _whole("threads", "of the CPU"),
-)
-CHOICE = (
-    KeySpec(
-        "backend",
-        "text",
-        "who runs the embedding model: a row of ragctl backends",
-        otherwise="the model's first one",
-        flag="--backend",
-    ),
-    KeySpec(
-        "base_url",
-        "address",
-        "the backend's address, instead of its own",
-        otherwise="the backend's own",
-        flag="--base-url",
-    ),
-    KeySpec(
-        "weights",
-        "path",
-        "the model's files, for a backend in this process",
-        otherwise="from the Hugging Face hub",
-        flag="--weights",
-    ),
-    KeySpec("key_command", "words", "a program and its arguments that print the key"),
-    _whole("concurrency", "requests in flight, at most", "the backend's own"),
-    KeySpec("rates", "table", "what your account may send in a minute", keys=RATES),
-    KeySpec(
-        "price", "number", "US dollars per million tokens", otherwise="the catalogue's", least=0
-    ),
-    KeySpec("runtime", "table", "how a model runs in this process", keys=RUNTIME),
-)
-EMBEDDING = (
-    KeySpec(
-        "model",
-        "text",
-        "the embedding model: a row of ragctl models",
-        otherwise="the collection's, else builtin",
-        flag="--model",
-    ),
-    _whole("dimension", "dimension of the vectors", "the model's own", "--dim"),
-    KeySpec("task", "text", "one of the model's other tasks", otherwise="retrieval", flag="--task"),
-    KeySpec(
-        "late_chunking",
-        "switch",
-        "embed the chunks of a document in each other's context",
-        otherwise="false",
-        flag="--late-chunking",
-    ),
-    KeySpec(
-        "truncate",
-        "switch",
-        "cut texts that are too long for the model",
-        default=False,
-        flag="--truncate",
-    ),
-    KeySpec(
-        "canary",
-        "number",
-        "the least cosine at which vectors of two backends may meet",
-        otherwise="0.99",
-        above=0,
-        most=1,
-    ),
-    KeySpec("patience", "number", "seconds that one request may fail", otherwise="120", least=0),
-    *CHOICE,
-    KeySpec(
-        "backends",
-        "tables",
-        "several backends of the model, in the order in which they are tried",
-        keys=(replace(CHOICE[0], required=True, otherwise=""), *CHOICE[1:]),
-    ),
-)
-LOADING = (
-    KeySpec("encoding", "text", "encoding of text files", otherwise="detected", flag="--encoding"),
-    KeySpec("jsonl_text", "text", "field with a JSONL record's text", "text", flag="--jsonl-text"),
-    KeySpec("jsonl_id", "text", "field with a JSONL record's id", "id", flag="--jsonl-id"),
-    KeySpec(
-        "jsonl_metadata",
-        "texts",
-        "fields of a JSONL record that are kept as metadata",
-        otherwise="all others",
-        flag="--jsonl-meta",
-    ),
-)
-SOURCE = (
-    KeySpec(
-        "path",
-        "path",
-        "a folder, a file, or a pattern such as docs/*/handbook or docs/**/*.md",
-        flag="PATH",
-        required=True,
-    ),
-    KeySpec("include", "texts", "only files like this (gitignore syntax)", flag="--include"),
-    KeySpec("exclude", "texts", "no files like this (gitignore syntax)", flag="--exclude"),
-    KeySpec("meta", "fields", "metadata of these documents, over [meta]"),
-    *(replace(key, default=None, otherwise="as in [parsing]", flag=None) for key in LOADING),
-)
-BUDGET = (
-    _whole("max_tokens", "stop before a run sends more tokens than this", "", "--max-tokens"),
-    KeySpec(
-        "max_cost",
-        "number",
-        "stop before a run costs more US dollars than this, at list price",
-        above=0,
-        flag="--max-cost",
-    ),
-    _whole("max_tokens_per_day", "the same for all runs into the collection in a day (UTC)"),
-    KeySpec("max_cost_per_day", "number", "the same for a day (UTC)", above=0),
-    _whole("max_tokens_per_month", "the same for a month (UTC)"),
-    KeySpec("max_cost_per_month", "number", "the same for a month (UTC)", above=0),
-)
-PARSING = (
-    _whole("workers", "parsing processes", "cores, max 4", "--workers"),
-    KeySpec("timeout", "number", "seconds for one file", 60.0, flag="--parse-timeout", above=0),
-    KeySpec(
-        "memory_mb", "whole", "MB of each parsing process", 2048, flag="--parse-memory", least=1
-    ),
-    KeySpec(
-        "max_file_mb", "whole", "larger files (MB) are not read", 200, flag="--max-file", least=1
-    ),
-    *LOADING,
-)
-KEYS = (
-    KeySpec("collection", "text", "the collection", COLLECTION, flag="--collection"),
-    KeySpec(
-        "store",
-        "address",
-        "a folder for embedded collections, or http://host:6333 of a Qdrant server",
-        otherwise=f"${environment.HOME.name}, else this user's data folder",
-        flag="--store",
-    ),
-    KeySpec("env_file", "path", "a .env file with further variables"),
-    KeySpec(
-        "quantization",
-        "text",
-        "keep small copies of the vectors to search in; fixed when the collection is made",
-        otherwise="the collection's, else none",
-        flag="--quantization",
-        choices=QUANTIZATIONS,
-    ),
-    KeySpec(
-        "sources", "tables", "the documents: a table for each folder", required=True, keys=SOURCE
-    ),
-    KeySpec("embedding", "table", "which model, at which dimension, run by whom", keys=EMBEDDING),
-    KeySpec(
-        "chunking",
-        "table",
-        "how documents are cut",
-        keys=(
-            _whole("size", "tokens a chunk, at most", "512, or what fits", "--chunk-size", 16),
-            _whole("overlap", "tokens repeated from the text before", "0", "--overlap", 0),
-        ),
-    ),
-    KeySpec(
-        "bm25",
-        "table",
-        "the index of words",
-        keys=(
-            KeySpec(
-                "languages",
-                "texts",
-                "whose stems and stop words are used: ru, de …",
-                otherwise="detected",
-                flag="--language",
-            ),
-        ),
-    ),
-    KeySpec("meta", "fields", "metadata for every document", flag="--meta"),
-    KeySpec(
-        "fields",
-        "types",
-        "types of metadata fields, which get an index and can be filtered by",
-        choices=FIELD_TYPES,
-    ),
-    KeySpec(
-        "prune",
-        "table",
-        "what happens to documents whose files are gone",
-        keys=(
-            KeySpec(
-                "enabled",
-                "switch",
-                "remove documents whose files are gone",
-                default=True,
-                flag="--prune",
-            ),
-            KeySpec(
-                "limit",
-                "number",
-                "refuse to remove more of the collection's documents than this (per cent)",
-                default=PRUNE_LIMIT,
-                flag="--prune-limit",
-                least=0,
-                most=100,
-            ),
-        ),
-    ),
-    KeySpec("budget", "table", "what runs may spend", keys=BUDGET),
-    KeySpec(
-        "policy",
-        "table",
-        "how a run goes about failures and other runs",
-        keys=(
-            KeySpec(
-                "fail_on",
-                "number",
-                "exit with 3 only when more of the documents than this fail (per cent)",
-                default=0.0,
-                flag="--fail-on",
-                least=0,
-                most=100,
-            ),
-            KeySpec(
-                "wait",
-                "switch",
-                "wait for another run on the collection to end",
-                default=False,
-                flag="--wait",
-            ),
-        ),
-    ),
-    KeySpec(
-        "report",
-        "table",
-        "where a run tells how it ended",
-        keys=(
-            KeySpec(
-                "report_file", "path", "write the JSON report to this file", flag="--report-file"
-            ),
-            KeySpec(
-                "metrics_file",
-                "path",
-                "write metrics for Prometheus to this file",
-                flag="--metrics-file",
-            ),
-            KeySpec("on_success", "address", "a URL that is told of success"),
-            KeySpec("on_failure", "address", "a URL that is told of failure"),
-        ),
-    ),
-    KeySpec("parsing", "table", "how files are read", keys=PARSING),
-    KeySpec("models", "rows", "models of your own, or other keys for known ones"),
-    KeySpec("backends", "rows", "backends of your own, or other keys for known ones"),
-    KeySpec("rerankers", "rows", "rerankers of your own, or other keys for known ones"),
-)
-
-Named = tuple[str, ...]
-"""The path of a key: ("chunking", "size"). A table of an array has no number in it."""
+    @property
+    def bounds(self) -> str:
+        """The bounds in words, for an error."""
+        if self.above is not None:
+            upper = f", at most {self.maximum:g}" if self.maximum is not None else ""
+            return f"above {self.above:g}{upper}"
+        if self.maximum is not None:
+            return f"from {self.minimum:g} to {self.maximum:g}"
+        return f"{self.minimum:g} or more"
 
 
-def every(keys: Sequence[KeySpec] = KEYS, above: Named = ()) -> Iterator[tuple[Named, KeySpec]]:
+class Declaration(NamedTuple):
+    """What a dataclass field says about the file: its keys, each with the tables above it.
+
+    `section` is the dataclass of a table. `computed`: the reader supplies the value itself.
+    """
+
+    keys: tuple[tuple[KeyNames, KeySpec], ...]
+    section: type | None = None
+    computed: bool = False
+
+
+def key(
+    path: str,
+    kind: Kind,
+    text: str,
+    *,
+    default: Any = None,
+    default_factory: Any = MISSING,
+    secret: bool = False,
+    **details: Any,
+) -> Any:
+    """Declare a dataclass field that the key at `path` fills, such as "chunking.size".
+
+    `text` is the help. The default holds for the field and for the key. `secret`: repr() does not
+    show the value.
+    `details` are further attributes of the KeySpec.
+    """
+    *above, name = path.split(".")
+    fixed = default if default not in (None, (), {}) else None
+    spec = KeySpec(name, kind, text, default=fixed, **details)
+    if spec.required or default_factory is not MISSING:
+        default = MISSING
+    metadata = {_METADATA: Declaration(((tuple(above), spec),))}
+    return field(
+        default=default, default_factory=default_factory, metadata=metadata, repr=not secret
+    )
+
+
+def section(name: str, cls: type, text: str, *, many: bool = False) -> Any:
+    """Declare a field for a table whose keys are the fields of `cls`.
+
+    `many`: for an array of such tables, which is required and which the reader builds.
+    """
+    spec = KeySpec(name, "tables" if many else "table", text, required=many, keys=key_tree(cls))
+    metadata = {_METADATA: Declaration((((), spec),), cls, computed=many)}
+    return field(metadata=metadata) if many else field(default_factory=cls, metadata=metadata)
+
+
+def computed(*specs: KeySpec, **arguments: Any) -> Any:
+    """Declare a field whose value the reader computes from these keys.
+
+    `arguments` are those of dataclasses.field.
+    """
+    declaration = Declaration(tuple(((), spec) for spec in specs), computed=True)
+    return field(metadata={_METADATA: declaration}, **arguments)
+
+
+def variant(cls: type, name: str, **changes: Any) -> Any:
+    """Declare an optional field like the key `name` of `cls`, without default and flag."""
+    spec = next(spec for spec in key_tree(cls) if spec.name == name)
+    cleared = replace(spec, default=None, options=(), **changes)
+    return field(default=None, metadata={_METADATA: Declaration((((), cleared),))})
+
+
+def declarations(cls: type) -> Iterator[tuple[str, Declaration]]:
+    """Yield the fields of a dataclass that keys fill: name and declaration."""
+    for each in fields(cls):
+        if _METADATA in each.metadata:
+            yield each.name, each.metadata[_METADATA]
+
+
+def key_tree(cls: type, tables: Mapping[str, str] | None = None) -> tuple[KeySpec, ...]:
+    """Return the keys that fill a dataclass, nested as in the file.
+
+    `tables` has the help of each table that is no dataclass of its own.
+    """
+    tree: dict[str, KeySpec] = {}
+    for _, declaration in declarations(cls):
+        for above, spec in declaration.keys:
+            if not above:
+                tree[spec.name] = spec
+                continue
+            (name,) = above
+            table = tree.get(name) or KeySpec(name, "table", (tables or {})[name])
+            tree[name] = replace(table, keys=(*table.keys, spec))
+    return tuple(tree.values())
+
+
+def fill(cls: type[T], values: Mapping[str, Any], **given: Any) -> T:
+    """Return a dataclass filled with the values of its keys; an absent key keeps the default.
+
+    Args:
+        cls: the dataclass.
+        values: values by key name, nested as in the file; None for an absent key.
+        given: fields that the caller has computed. Every `computed` field must be among them.
+    """
+    arguments = dict(given)
+    for name, declaration in declarations(cls):
+        if name in given:
+            continue
+        assert not declaration.computed, f"{cls.__name__}.{name} has to be computed by the reader"
+        ((above, spec),) = declaration.keys
+        table = values
+        for step in above:
+            table = table[step]
+        value = table[spec.name]
+        if declaration.section is not None:
+            value = fill(declaration.section, value)
+        if value is not None:
+            arguments[name] = value
+    return cls(**arguments)
+
+
+def check_bounds(instance: Any) -> None:
+    """Raise UsageError unless every number of a dataclass is within the bounds of its key."""
+    for name, declaration in declarations(type(instance)):
+        value = getattr(instance, name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            ((above, spec),) = declaration.keys
+            spec.check_bounds(".".join((*above, spec.name)), value)
+
+
+def walk(keys: Sequence[KeySpec], above: KeyNames = ()) -> Iterator[tuple[KeyNames, KeySpec]]:
     """Yield each key with its path, tables before their keys."""
-    for key in keys:
-        path = (*above, key.name)
-        yield path, key
-        yield from every(key.keys, path)
-
-
-@cache
-def by_path() -> dict[Named, KeySpec]:
-    return dict(every())
-
-
-def key_at(dotted: str) -> KeySpec:
-    """Return the key of a path such as "chunking.size"."""
-    return by_path()[tuple(dotted.split("."))]
+    for each in keys:
+        path = (*above, each.name)
+        yield path, each
+        yield from walk(each.keys, path)
 
 
 def names(keys: Sequence[KeySpec]) -> tuple[str, ...]:
-    return tuple(key.name for key in keys)
+    """Return the names of keys."""
+    return tuple(each.name for each in keys)

@@ -1,193 +1,237 @@
-"""The object that a run is told.
+"""The settings of a run, and the top level of a pipeline file.
 
-A value left out (None) is taken from the collection, if it exists, so that a
-collection need be described only once; else it is the default in `keys.py`.
+Each key is a field here or in sections.py: its type, default, help, bounds, and the flag of
+`ingest` that means the same. A value of None is taken from the collection if it exists, so a
+collection is described only once; otherwise the default holds.
 """
 
-import os
+# ruff: noqa: RUF009 - key(), section() and computed() return dataclasses.field()
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import cast
+from functools import cache
+from typing import TYPE_CHECKING
 
-from ragctl.catalog import BackendConfig, Catalog, RerankerRow
-from ragctl.catalog.strict import ConfigSource
-from ragctl.embedding.catalogs import package_catalog
-from ragctl.environment import HOME
+from ragctl import environment
+from ragctl.collection.settings import FIELD_TYPES, QUANTIZATIONS
 from ragctl.errors import UsageError
-from ragctl.pipeline.keys import COLLECTION, PRUNE_LIMIT, key_at
+from ragctl.pipeline.keys import (
+    KeyNames,
+    KeySpec,
+    check_bounds,
+    computed,
+    key,
+    key_tree,
+    section,
+    walk,
+)
+from ragctl.pipeline.sections import Budget, Embedding, Parsing, Reporting, Source
 from ragctl.records import Json
 
+if TYPE_CHECKING:
+    from ragctl.catalog import Catalog, RerankerRow
+    from ragctl.catalog.strict import ConfigSource
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Files to index: a folder, or one file. Patterns are in gitignore syntax.
-
-    `within`: of a folder only this; a pattern that begins at it. `meta` lies over the
-    pipeline's; what is None stays as its parsing has it.
-    """
-
-    path: Path
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    within: str | None = None
-    meta: Mapping[str, Json] = field(default_factory=dict)
-    encoding: str | None = None
-    jsonl_text: str | None = None
-    jsonl_id: str | None = None
-    jsonl_metadata: tuple[str, ...] | None = None
-
-    @property
-    def place(self) -> str:
-        """Where it is, in words: its path, with the pattern below it."""
-        return f"{self.path}{self.within or ''}"
+COLLECTION = "docs"
+CHUNK_SIZE = 512  # tokens
+OVERLAP = 0  # tokens
+PRUNE_LIMIT = 30.0  # per cent of the collection's documents
 
 
-@dataclass(frozen=True, slots=True)
-class Embedding:
-    """Which model at which dimension, run by whom. None: the collection's own, or the default.
+def _package_catalog() -> "Catalog":
+    from ragctl.embedding.catalogs import package_catalog
 
-    `backends` in the order in which they are tried; none: the collection's.
-    `canary` is the least cosine at which vectors of two backends may meet,
-    `patience` the seconds that one request may take with all its tries.
-    """
-
-    model: str | None = None
-    dim: int | None = None
-    backends: tuple[BackendConfig, ...] = ()
-    task: str | None = None
-    late_chunking: bool | None = None
-    truncate: bool = False
-    canary: float | None = None
-    patience: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.canary is not None and not 0 < self.canary <= 1:
-            raise UsageError(f"canary {self.canary:g}: a cosine above 0, at most 1")
-        if self.patience is not None and self.patience < 0:
-            raise UsageError(f"patience {self.patience:g}: seconds, 0 or more")
+    return package_catalog()
 
 
-@dataclass(frozen=True, slots=True)
-class Parsing:
-    """Limits on reading one file, and the fields of JSONL records."""
+def _no_file() -> "ConfigSource":
+    from ragctl.catalog.strict import ConfigSource
 
-    workers: int = field(default_factory=lambda: max(1, min(4, os.cpu_count() or 1)))
-    timeout: float = cast(float, key_at("parsing.timeout").default)  # seconds a file
-    memory_mb: int = cast(int, key_at("parsing.memory_mb").default)  # of each worker process
-    max_file_mb: int = cast(int, key_at("parsing.max_file_mb").default)
-    encoding: str | None = None
-    jsonl_text: str = cast(str, key_at("parsing.jsonl_text").default)
-    jsonl_id: str = cast(str, key_at("parsing.jsonl_id").default)
-    jsonl_metadata: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What runs may spend: tokens, and US dollars at list price. None: no limit.
-
-    Of one run; and of all runs into the collection in one day and in one month (UTC).
-    """
-
-    max_tokens: int | None = None
-    max_cost: float | None = None
-    max_tokens_per_day: int | None = None
-    max_cost_per_day: float | None = None
-    max_tokens_per_month: int | None = None
-    max_cost_per_month: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"budget: {name} must be above 0, not {value:g}")
-
-
-@dataclass(frozen=True, slots=True)
-class Reporting:
-    """Where a run tells how it ended. The addresses may hold a secret: never shown."""
-
-    report_file: Path | None = None  # the JSON report
-    metrics_file: Path | None = None  # Prometheus text format
-    on_success: str | None = field(default=None, repr=False)  # URLs
-    on_failure: str | None = field(default=None, repr=False)
+    return ConfigSource("the pipeline")
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Which documents, through which model, into which collection, by which policy.
+    """The settings of a run: documents, model, collection, policy.
 
-    `only`: patterns of files (gitignore syntax); all others are left alone. `fail_on`:
-    the share of documents, in per cent, above which failures decide the exit code.
-    `wait`: for another run on the collection to end. `retry_failed`: also what failed
-    before and is not due yet. `fields`: types of fields under `meta`, by their names.
-    `quantization`: of a new collection; of one that is there it must be the same.
-    `rerankers`: None where the file has no rows of its own, and the user's stand.
+    Attributes:
+        store: a folder, or the URL of a Qdrant server.
+        quantization: of a new collection; an existing collection must have the same.
+        fields: types of fields under `meta`, by their names.
+        rerankers: None if the file has no rows of its own; the user's rows hold then.
+        only: patterns of files (gitignore syntax); the run leaves all other files alone.
+        retry_failed: also try documents that failed before and are not due yet.
+        environ: environment variables, those of `env_file` included.
+        config_source: the file or the flags, which errors name.
     """
 
-    sources: tuple[Source, ...]
-    store: str
-    collection: str = COLLECTION
-    embedding: Embedding = Embedding()
-    chunk_size: int | None = None
-    overlap: int | None = None
-    languages: tuple[str, ...] = ()  # of BM25; none: detected document by document
-    meta: Mapping[str, Json] = field(default_factory=dict)
-    fields: Mapping[str, str] = field(default_factory=dict)
-    quantization: str | None = None
-    prune: bool = True
-    prune_limit: float = PRUNE_LIMIT  # per cent of the collection's documents
+    sources: tuple[Source, ...] = section(
+        "sources", Source, "the documents: a table for each folder", many=True
+    )
+    store: str = computed(
+        KeySpec(
+            "store",
+            "address",
+            "a folder for embedded collections, or http://host:6333 of a Qdrant server",
+            default_text=f"${environment.HOME.name}, else the user's data folder",
+            options=("--store",),
+            metavar="PATH|URL",
+        )
+    )
+    collection: str = key(
+        "collection",
+        "string",
+        "name of the collection",
+        default=COLLECTION,
+        options=("--collection", "-c"),
+        metavar="NAME",
+        literal=True,
+    )
+    embedding: Embedding = section("embedding", Embedding, "the model, its dimension and backends")
+    chunk_size: int | None = key(
+        "chunking.size",
+        "integer",
+        "maximum tokens per chunk",
+        default_text=f"{CHUNK_SIZE}, or what fits",
+        options=("--chunk-size",),
+        metavar="N",
+        minimum=16,
+    )
+    overlap: int | None = key(
+        "chunking.overlap",
+        "integer",
+        "tokens repeated from the end of the previous chunk",
+        default_text=str(OVERLAP),
+        options=("--overlap",),
+        metavar="N",
+        minimum=0,
+    )
+    languages: tuple[str, ...] = key(
+        "bm25.languages",
+        "strings",
+        "languages whose stems and stop words are used: ru, de …",
+        default=(),
+        default_text="detected for each document",
+        options=("--language",),
+        metavar="CODE",
+    )
+    meta: Mapping[str, Json] = key(
+        "meta",
+        "scalars",
+        "metadata for every document",
+        default_factory=dict,
+        options=("--meta",),
+        metavar="K=V",
+    )
+    fields: Mapping[str, str] = key(
+        "fields",
+        "choices",
+        "types of metadata fields; a typed field is indexed and can be filtered on",
+        default_factory=dict,
+        choices=FIELD_TYPES,
+    )
+    quantization: str | None = key(
+        "quantization",
+        "string",
+        "search in small copies of the vectors; fixed when the collection is created",
+        default_text="the collection's, else none",
+        options=("--quantization",),
+        metavar="KIND",
+        choices=QUANTIZATIONS,
+    )
+    prune: bool = key(
+        "prune.enabled",
+        "boolean",
+        "remove documents whose files are gone",
+        default=True,
+        options=("--prune/--no-prune",),
+    )
+    prune_limit: float = key(
+        "prune.limit",
+        "number",
+        "refuse to remove more than this percentage of the collection's documents",
+        default=PRUNE_LIMIT,
+        options=("--prune-limit",),
+        metavar="PERCENT",
+        minimum=0,
+        maximum=100,
+    )
     only: tuple[str, ...] = ()
-    fail_on: float = 0.0
-    wait: bool = False
+    fail_on: float = key(
+        "policy.fail_on",
+        "number",
+        "exit with 3 only if more than this percentage of the documents fail",
+        default=0.0,
+        options=("--fail-on",),
+        metavar="PERCENT",
+        minimum=0,
+        maximum=100,
+    )
+    wait: bool = key(
+        "policy.wait",
+        "boolean",
+        "wait until another run on the collection has ended",
+        default=False,
+        options=("--wait",),
+    )
     retry_failed: bool = False
-    budget: Budget = Budget()
-    reporting: Reporting = Reporting()
-    parsing: Parsing = field(default_factory=Parsing)
+    budget: Budget = section("budget", Budget, "limits on what runs may spend")
+    reporting: Reporting = section("report", Reporting, "where the outcome of a run is reported")
+    parsing: Parsing = section("parsing", Parsing, "how files are parsed")
     pdf_password: str | None = field(default=None, repr=False)
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    catalog: Catalog = field(default_factory=package_catalog, repr=False, compare=False)
-    rerankers: Mapping[str, RerankerRow] | None = field(default=None, repr=False, compare=False)
-    origin: ConfigSource = field(default=ConfigSource("the pipeline"), repr=False, compare=False)
+    environ: Mapping[str, str] = computed(
+        KeySpec("env_file", "path", "a .env file with further variables"),
+        default_factory=dict,
+        repr=False,
+        compare=False,
+    )
+    catalog: "Catalog" = computed(
+        KeySpec("models", "rows", "models of your own, or changed values of known ones"),
+        KeySpec("backends", "rows", "backends of your own, or changed values of known ones"),
+        default_factory=_package_catalog,
+        repr=False,
+        compare=False,
+    )
+    rerankers: "Mapping[str, RerankerRow] | None" = computed(
+        KeySpec("rerankers", "rows", "rerankers of your own, or changed values of known ones"),
+        default=None,
+        repr=False,
+        compare=False,
+    )
+    config_source: "ConfigSource" = field(default_factory=_no_file, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        """Check the bounds and that there are sources. Raises UsageError."""
         if not self.sources:
-            raise UsageError("no documents named; give a folder or a file")
-        if not 0 <= self.prune_limit <= 100:
-            raise UsageError(f"prune limit {self.prune_limit:g}: a percentage from 0 to 100")
-        if not 0 <= self.fail_on <= 100:
-            raise UsageError(f"fail on {self.fail_on:g}: a percentage from 0 to 100")
-        if self.parsing.workers < 1 or self.parsing.timeout <= 0:
-            raise UsageError("parsing needs at least one worker and a time above zero")
+            raise UsageError("no documents given; name a folder or a file")
+        check_bounds(self)
 
     def wrong(self, dotted: str, sentence: str) -> UsageError:
-        """Return the error that a sentence states, at the place of a key such as "chunking.size".
+        """Return an error about the key `dotted`, such as "chunking.size", at its place.
 
-        For what shows only beside a collection, a model or the documents.
+        For mistakes that show only together with a collection, a model or the documents.
         """
-        return UsageError(f"{self.origin.location(tuple(dotted.split('.')))}: {sentence}")
+        return UsageError(f"{self.config_source.location(tuple(dotted.split('.')))}: {sentence}")
 
 
-def default_store(environ: Mapping[str, str]) -> str:
-    """RAGCTL_HOME, else the platform's folder for a user's application data."""
-    if home := HOME.value(environ):
-        return home
-    from platformdirs import user_data_path
+TABLES = {
+    "chunking": "how documents are split",
+    "bm25": "the BM25 index",
+    "prune": "removal of documents whose files are gone",
+    "policy": "how a run handles failures and other runs",
+}
+"""The help of tables whose keys are fields of Pipeline itself."""
 
-    return str(user_data_path("ragctl", appauthor=False))
+KEYS = key_tree(Pipeline, TABLES)
+"""Every key of a pipeline file, nested as in the file."""
 
 
-def with_env_file(environ: Mapping[str, str], path: Path) -> dict[str, str]:
-    """`environ` and what a .env file has beside it; what is set already stands.
+@cache
+def by_path() -> dict[KeyNames, KeySpec]:
+    """Return every key by its path."""
+    return dict(walk(KEYS))
 
-    Raises UsageError for a file that cannot be read.
-    """
-    from dotenv import dotenv_values
 
-    try:
-        with path.open(encoding="utf-8") as file:
-            values = dotenv_values(stream=file, interpolate=False)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(f"{path}: cannot read the environment file ({reason})") from None
-    return {**{key: value for key, value in values.items() if value is not None}, **environ}
+def key_at(dotted: str) -> KeySpec:
+    """Return the key of a path such as "chunking.size"."""
+    return by_path()[tuple(dotted.split("."))]

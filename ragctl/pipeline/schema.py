@@ -1,22 +1,23 @@
-"""The JSON Schema of a pipeline file, made from its list of keys, for editors.
+"""The JSON Schema of a pipeline file, made from its keys, for editors.
 
-`schema.json` beside this file is what it gives, shipped so that an editor finds it;
-`python -m ragctl schema > ragctl/pipeline/schema.json` writes it anew.
+`schema.json` beside this module is its output, shipped so that an editor finds it;
+`python -m ragctl schema > ragctl/pipeline/schema.json` writes it again.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from ragctl.lexical.languages import BM25_NAMES
-from ragctl.pipeline.keys import KEYS, KeySpec
+from ragctl.pipeline.keys import KeySpec
+from ragctl.pipeline.pipeline import KEYS
 from ragctl.pipeline.rows import ROWS, Schema
 from ragctl.records import Json
 
 FILE = Path(__file__).with_name("schema.json")
 
 
-def schema() -> Schema:
-    """What a pipeline file may hold, as JSON Schema draft 7."""
+def pipeline_schema() -> Schema:
+    """Return the JSON Schema (draft 7) of a pipeline file."""
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "ragctl pipeline",
@@ -25,50 +26,50 @@ def schema() -> Schema:
 
 
 def _table(keys: Sequence[KeySpec]) -> Schema:
-    required = [key.name for key in keys if key.required]
-    made: Schema = {
+    required: list[Json] = [key.name for key in keys if key.required]
+    table: Schema = {
         "type": "object",
         "additionalProperties": False,
         "properties": {key.name: _described(key) for key in keys},
     }
-    return {**made, "required": [*required]} if required else made
+    return {**table, "required": required} if required else table
 
 
 def _described(key: KeySpec) -> Schema:
-    text = f"{key.help[0].upper()}{key.help[1:]}."
-    if key.otherwise:
-        text += f" Default: {key.otherwise}."
+    text = key.sentence
+    if key.default_text:
+        text += f" Default: {key.default_text}."
     if key.kind == "address":
-        text += " ${NAME} takes an environment variable."
-    made: Schema = {"description": text, **_kind(key)}
-    return made if key.default is None else {**made, "default": key.default}
+        text += " ${NAME} is replaced by an environment variable."
+    schema: Schema = {"description": text, **_type(key)}
+    return schema if key.default is None else {**schema, "default": key.default}
 
 
-def _kind(key: KeySpec) -> Schema:
+def _type(key: KeySpec) -> Schema:
     match key.kind:
-        case "text" | "path" | "address":
+        case "string" | "path" | "address":
             if key.choices:
                 return {"enum": list(key.choices)}
             return {"type": "string", "pattern": r"\S"}
-        case "whole":
+        case "integer":
             return {"type": "integer", **_bounds(key)}
         case "number":
             return {"type": "number", **_bounds(key)}
-        case "switch":
+        case "boolean":
             return {"type": "boolean"}
-        case "texts":
-            texts: Schema = {"type": "string"}
-            if key.name == "languages":
+        case "strings":
+            items: Schema = {"type": "string"}
+            if key.name == "languages":  # not in the key: importing the list takes time
                 codes: list[Json] = [*sorted(BM25_NAMES)]
-                texts = {"enum": codes}
-            return {"type": "array", "items": texts, "uniqueItems": True}
-        case "words":
+                items = {"enum": codes}
+            return {"type": "array", "items": items, "uniqueItems": True}
+        case "arguments":
             return {"type": "array", "items": {"type": "string"}}
-        case "fields":
-            kinds: list[Json] = ["string", "number", "boolean"]
-            scalar: Schema = {"type": kinds}
+        case "scalars":
+            types: list[Json] = ["string", "number", "boolean"]
+            scalar: Schema = {"type": types}
             return {"type": "object", "additionalProperties": scalar}
-        case "types":
+        case "choices":
             return {"type": "object", "additionalProperties": {"enum": list(key.choices)}}
         case "table":
             return _table(key.keys)
@@ -79,5 +80,9 @@ def _kind(key: KeySpec) -> Schema:
 
 
 def _bounds(key: KeySpec) -> Schema:
-    named = {"minimum": key.least, "maximum": key.most, "exclusiveMinimum": key.above}
-    return {name: bound for name, bound in named.items() if bound is not None}
+    bounds = {
+        "minimum": key.minimum,
+        "maximum": key.maximum,
+        "exclusiveMinimum": key.above,
+    }
+    return {name: bound for name, bound in bounds.items() if bound is not None}

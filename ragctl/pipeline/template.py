@@ -1,4 +1,4 @@
-"""A first pipeline file, with comments: what `ragctl init` writes."""
+"""The commented pipeline file that `ragctl init` writes."""
 
 import json
 import os
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragctl.catalog import Catalog
-from ragctl.pipeline.globs import split
+from ragctl.pipeline.globs import split_pattern
+from ragctl.pipeline.pipeline import PRUNE_LIMIT
 from ragctl.pipeline.schema import FILE
 from ragctl.stores import is_server
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a file is made from; paths as they are meant in the working folder. None: left out."""
+    """The content of a new pipeline file. Paths start from the working folder; None: left out."""
 
     sources: tuple[str, ...]
     collection: str
@@ -26,17 +27,17 @@ class Answers:
 
 
 def render(file: Path, answers: Answers, catalog: Catalog) -> str:
-    """The text of a pipeline file that is to stand at `file`: its paths are relative to it."""
+    """Return the text of a new pipeline file at `file`; paths in it are relative to its folder."""
     return "\n".join(
         (
             *_head(file, answers),
             *(line for source in answers.sources for line in _source(file, source, answers.store)),
             *_embedding(answers, catalog),
             "# [prune]",
-            "# limit = 30 # per cent of the documents that one run may remove",
+            f"# limit = {PRUNE_LIMIT:g} # per cent of the documents that one run may remove",
             "",
             "# [budget]",
-            "# max_tokens = 1_000_000 # a run stops before it sends more",
+            "# max_tokens = 1_000_000 # stop before a run sends more",
             "",
         )
     )
@@ -48,7 +49,7 @@ def _head(file: Path, answers: Answers) -> Sequence[str]:
         store = _relative(file, store)
     return (
         f"#:schema {FILE.as_uri()}",
-        "# Which documents go through which model into which collection:",
+        "# Settings of a run: sources, model, collection. Commands for this file:",
         f"#     ragctl validate {file.name}",
         f"#     ragctl run {file.name}",
         f'#     ragctl search -p {file.name} "a question"',
@@ -63,12 +64,12 @@ def _head(file: Path, answers: Answers) -> Sequence[str]:
 
 
 def _source(file: Path, source: str, store: str | None) -> Sequence[str]:
-    root = Path(split(source)[0])
-    own = [file] if store is None or is_server(store) else [file, Path(store)]
-    # The pipeline and the store are no documents of their own.
+    root = Path(split_pattern(source)[0])
+    excluded = [file] if store is None or is_server(store) else [file, Path(store)]
+    # Do not index the pipeline file and the store themselves.
     inside = [
         re.sub(r"([\\*?\[\]!# ])", r"\\\1", f"/{path.absolute().relative_to(root.absolute())}")
-        for path in own
+        for path in excluded
         if path.absolute().is_relative_to(root.absolute())
     ]
     return (
@@ -90,18 +91,18 @@ def _embedding(answers: Answers, catalog: Catalog) -> Sequence[str]:
         lines.append(f"dimension = {answers.dim or model.dim} # may be {model.sizes()}")
     if backend.name != "builtin":
         optional = "" if backend.key_required else ", if it needs one,"
-        key = f" # its key{optional} is read from {backend.keys[0]}" if backend.keys else ""
+        key = f" # its API key{optional} is read from {backend.keys[0]}" if backend.keys else ""
         lines.append(f"backend = {_quoted(backend.name)}{key}")
     return (*lines, "")
 
 
 def _relative(file: Path, path: str) -> str:
-    """A path of the working folder as it is seen from the file's."""
+    """Return a path of the working folder as seen from the folder of `file`."""
     if path.startswith("~"):
         return path
     return Path(os.path.relpath(path, file.absolute().parent)).as_posix()
 
 
 def _quoted(text: str) -> str:
-    """A TOML string: JSON's, but for one character."""
+    """Return a TOML string: JSON's, except that TOML also escapes DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""A table read by the list of its keys: every type right, every bound kept, paths resolved."""
+"""Values of a table, read by its keys: types and bounds checked, paths resolved."""
 
 import math
 import re
@@ -14,100 +14,96 @@ from ragctl.pipeline.variables import Unresolved, expand, has_variables
 from ragctl.records import Json
 
 N = TypeVar("N", int, float)
-_FIELD = re.compile(r"[\w-]+(\.[\w-]+)*")
+_FIELD_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """`base`: the folder of relative paths. `variables`: whether ${NAME} is looked at at all."""
+class ValueReader:
+    """Reads values of tables.
+
+    Attributes:
+        base: folder that relative paths start from.
+        environ: environment variables.
+        variables: whether ${NAME} has a meaning; it has none in flags.
+    """
 
     base: Path
     environ: Mapping[str, str]
     variables: bool
 
-    def read(self, table: Table, keys: Sequence[KeySpec]) -> dict[str, Any]:
-        """Every key's value by name, its default where it is absent. Raises UsageError.
+    def read_table(self, table: Table, keys: Sequence[KeySpec]) -> dict[str, Any]:
+        """Return the value of each key by name, None for an absent key.
 
-        A table gives a dict; an array of tables the Tables, for the caller to read.
+        A table gives a dict; an array of tables gives its Tables, for the caller to read. Raises
+        UsageError that names the place of a wrong value.
         """
         return {key.name: self._value(table, key) for key in keys}
 
     def _value(self, table: Table, key: KeySpec) -> Any:
         name = key.name
         if key.kind == "table":
-            return self.read(table.table(name, names(key.keys)), key.keys)
-        if key.kind == "fields":
-            fields = table.table(name, None)
-            return {field: _scalar(fields, field) for field in fields.names()}
-        if key.kind == "types":
-            declared = table.table(name, None)
-            return {field: _type(declared, field, key) for field in declared.names()}
+            return self.read_table(table.table(name, names(key.keys)), key.keys)
         if not table.has(name):
             if key.required:
                 raise table.error(name, "is missing")
-            return key.default
+            return None
         match key.kind:
-            case "text" | "path" | "address":
-                return self._text(table, key)
-            case "whole":
+            case "string" | "address":
+                return self._string(table, key)
+            case "path":
+                return self.resolve_path(table, name, self._string(table, key))
+            case "integer":
                 return _bounded(table, key, table.required(name, int))
             case "number":
                 return _bounded(table, key, table.required(name, float))
-            case "switch":
+            case "boolean":
                 return table.required(name, bool)
-            case "texts":
+            case "strings":
                 return table.sequence(name, str)
-            case "words":
+            case "arguments":
                 return table.strings(name)
+            case "scalars":
+                values = table.table(name, None)
+                return {field: _scalar(values, field) for field in values.names()}
+            case "choices":
+                values = table.table(name, None)
+                return {field: _choice(values, field, key) for field in values.names()}
             case "tables":
                 return table.tables(name, names(key.keys))
             case "rows":
                 return table.required(name, dict)
 
-    def _text(self, table: Table, key: KeySpec) -> str:
+    def _string(self, table: Table, key: KeySpec) -> str:
         text = table.required(key.name, str)
-        if not text.strip() or "\0" in text:
-            raise table.error(key.name, "must not be empty" if "\0" not in text else "holds a NUL")
+        if "\0" in text:
+            raise table.error(key.name, "contains a NUL character")
+        if not text.strip():
+            raise table.error(key.name, "must not be empty")
         if key.choices:
             table.choice(key.name, key.choices)
         if self.variables and key.kind == "address":
             try:
-                text = expand(text, self.environ)
+                return expand(text, self.environ)
             except Unresolved as problem:
                 raise table.error(key.name, str(problem)) from None
-        elif self.variables and has_variables(text) and _fixed(key):
+        if self.variables and has_variables(text) and (key.literal or key.kind == "path"):
             raise table.error(
-                key.name, "takes no ${…}: variables go where hosts and secrets belong, see docs"
+                key.name, "takes no ${…}: variables are for addresses and secrets, see docs"
             )
-        return self.resolved(table, key.name, text) if key.kind == "path" else text
+        return text
 
-    def resolved(self, table: Table, name: str, text: str) -> str:
-        """A path relative to the file, or in the home folder of whom it names."""
+    def resolve_path(self, table: Table, name: str, text: str) -> Path:
+        """Return a path relative to `base`, "~" replaced by the home folder. Raises UsageError."""
         try:
-            return str(self.base / Path(text).expanduser())
+            return self.base / Path(text).expanduser()
         except RuntimeError:
             raise table.error(name, "names a user who has no home folder here") from None
 
 
-def _fixed(key: KeySpec) -> bool:
-    """Whether ${…} in a value would be a mistake, rather than text of the user's own."""
-    return key.kind == "path" or key.name in ("collection", "backend", "model", "task")
-
-
 def _bounded(table: Table, key: KeySpec, value: N) -> N:
-    low = value >= key.least if key.least is not None else True
-    low = low and (value > key.above if key.above is not None else True)
-    if low and (key.most is None or value <= key.most):
-        return value
-    raise table.error(key.name, f"must be {_bounds(key)}, not {value:g}")
-
-
-def _bounds(key: KeySpec) -> str:
-    if key.above is not None:
-        return f"above {key.above:g}" + (f", at most {key.most:g}" if key.most is not None else "")
-    if key.most is not None:
-        return f"from {key.least:g} to {key.most:g}"
-    return f"{key.least:g} or more"
+    if not key.allows(value):
+        raise table.error(key.name, f"must be {key.bounds}, not {value:g}")
+    return value
 
 
 def _scalar(table: Table, name: str) -> Json:
@@ -121,14 +117,14 @@ def _scalar(table: Table, name: str) -> Json:
     return value
 
 
-def _type(table: Table, name: str, key: KeySpec) -> str:
-    if not _FIELD.fullmatch(name):
+def _choice(table: Table, name: str, key: KeySpec) -> str:
+    if not _FIELD_NAME.fullmatch(name):
         raise table.error(name, "must have letters, digits, '_' and '-', with dots between names")
     return table.choice(name, key.choices)
 
 
 def checked(table: Table, name: str, check: Any, *arguments: Any) -> Any:
-    """What `check` returns; what it raises is told with the place of a key."""
+    """Return what `check` returns; a UsageError it raises gets the place of the key `name`."""
     try:
         return check(*arguments)
     except UsageError as error:

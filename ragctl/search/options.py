@@ -266,7 +266,7 @@ class SearchOptions:
     @property
     def rescoring(self) -> Rescore | None:
         """How a quantised collection is searched; None: as the store does by default."""
-        return Rescore.said(self.rescore, self.oversampling)
+        return Rescore.from_options(self.rescore, self.oversampling)
 
     def check_quantization(self, quantization: str | None) -> None:
         """Raise OptionError for a rescoring option if the collection is not quantised."""

@@ -1,20 +1,20 @@
-"""The contract that every vector store fulfils, and the values that cross it.
+"""The contract of every vector store, and the values that cross it.
 
-A store holds collections; a collection holds points. A point has an id (UUID
-text), a payload, and up to two vectors: `dense` (float32, the collection's
-dimension, Cosine) and `bm25` (sparse, IDF applied by the engine). A point may
-have no vectors at all: no search returns it then.
+A store holds collections; a collection holds points. A point has an id (a UUID as text), a
+payload, and up to two vectors: `dense` (float32, the collection's dimension, cosine) and
+`bm25` (sparse; the engine applies IDF). A point without a vector is not found by searches
+with that vector.
 
 Obligations of an implementation (tests/store_contract.py checks each):
-- Overwriting a point that does not exist raises StoreError.
+
 - Every write is idempotent, and visible to the next read when it returns.
-- `upsert` replaces the whole point; `overwrite` replaces the whole payload and
-  keeps the vectors (of a point that exists); `merge` sets the given keys and
-  keeps the others.
-- `apply` does the parts of a `Batch` in the order of its fields. A batch cut
-  off anywhere may be applied again from its start.
-- A read during another process's run answers from what is stored by then.
-- What the engine or the wire raises comes out as StoreError, one line.
+- `upsert` replaces the whole point. `overwrite` replaces the whole payload, keeps the
+  vectors, and raises StoreError if the point does not exist. `merge` sets the given keys
+  and keeps the others.
+- `apply` writes the parts of a `Batch` in the order of its fields. A batch that was cut off
+  anywhere may be applied again from its start.
+- A read during another process's run returns what is stored at that moment.
+- Every error of the engine or of the connection is raised as StoreError, in one line.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ from ragctl.records import Notify, ignore
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A point that a query returned, best first, with the engine's score."""
+    """A point that a query returned, with its score."""
 
     id: str
     score: float
@@ -40,18 +40,23 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """How two sides become one ranking.
+    """How the dense and the sparse ranking become one.
 
-    "rrf": weighted reciprocal ranks, as the engine computes them: over the sides, the
-    sum of 1 / ((rank + 1) / weight + k - 1), ranks from 0. "dbsf": scores of each side
-    normalised by their distribution, and added; it has no weights and no k.
-    `prefetch`: how many candidates each side gives to the fusion; ten times as many where
-    the page lies beyond them, and so on, so that the pages between two such steps are
-    of one ranking.
+    Attributes:
+        kind: "rrf" (weighted reciprocal rank fusion): the score of a point is the sum over
+            both rankings of 1 / ((rank + 1) / weight + k - 1), with ranks from 0, as Qdrant
+            computes it. "dbsf" (distribution-based score fusion): the sum of both scores,
+            each normalised by the distribution of its ranking; it uses no weights and no k.
+        k: constant of RRF; larger values flatten the ranking. Qdrant's own default is 2.
+        dense: weight of the dense ranking in RRF.
+        sparse: weight of the sparse ranking in RRF.
+        prefetch: candidates that each ranking contributes. For a page beyond them it is
+            multiplied by 10 until the page fits, so pages of one such step belong to one
+            ranking.
     """
 
     kind: Literal["rrf", "dbsf"] = "rrf"
-    k: int = 2  # the engine's own default
+    k: int = 2
     dense: float = 1.0
     sparse: float = 1.0
     prefetch: int = 100
@@ -59,35 +64,46 @@ class Fusion:
 
 @dataclass(frozen=True, slots=True)
 class Rescore:
-    """Search over quantised vectors, said explicitly: `oversampling` times as many candidates
-    are scored again with the whole vectors, or (`rescore` false) none is.
+    """How a quantised collection is searched.
+
+    Attributes:
+        rescore: score the candidates again with the whole vectors.
+        oversampling: candidates per requested hit, when they are rescored.
     """
 
     rescore: bool = True
     oversampling: float = 2.0
 
     @classmethod
-    def said(cls, rescore: bool | None, oversampling: float | None) -> "Rescore | None":
-        """What is said, the rest as usual; None where nothing is."""
+    def from_options(cls, rescore: bool | None, oversampling: float | None) -> "Rescore | None":
+        """Return the options with defaults for those that are None; None if both are."""
         if rescore is None and oversampling is None:
             return None
-        usual = cls()
+        default = cls()
         return cls(
-            usual.rescore if rescore is None else rescore,
-            usual.oversampling if oversampling is None else oversampling,
+            default.rescore if rescore is None else rescore,
+            default.oversampling if oversampling is None else oversampling,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search. Both vectors: fused by `fusion`. One: that side alone.
+    """A search. With both vectors their rankings are fused; with one that ranking is the answer.
 
-    `exact`: without an approximate index, and from the whole vectors. `ef`: candidates
-    kept while walking an index. `diversity`: 0 to 1, how much a hit's likeness to those
-    before it counts against it (maximal marginal relevance, by the dense vectors, over
-    the first `fusion.prefetch` hits); 1 looks for variety alone; None: hits by score.
-    `min_score`: of one side alone, the least score of a hit. `rescore`: where the
-    collection is quantised; None: as Rescore() says.
+    Attributes:
+        limit: most hits to return.
+        dense: the query's dense vector, shape (dim,).
+        sparse: the query's BM25 vector.
+        where: conditions that every hit meets.
+        fusion: how the rankings of both vectors are fused.
+        offset: hits to skip.
+        exact: compare with every vector, without the approximate index and quantisation.
+        ef: candidates kept while walking the HNSW graph; None: the store's default.
+        diversity: weight of maximal marginal relevance by the dense vectors, among the first
+            `fusion.prefetch` hits: from 0 (scores alone) to 1 (dissimilarity alone). None:
+            order by score.
+        min_score: lowest score of a hit; only for a query with one vector.
+        rescore: how a quantised collection is searched; None: as Rescore().
     """
 
     limit: int
@@ -105,7 +121,16 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Writes that belong together, done in the order of these fields."""
+    """Writes that belong together, applied in the order of these fields.
+
+    Attributes:
+        upserts: new points that are not the first of their document.
+        overwrites: (id, payload) of kept points that are not the first of their document.
+        marks: first points, which complete their documents.
+        mark_overwrites: (id, payload) of kept first points.
+        merges: (filter, values) to set on every point that matches.
+        deletes: ids of points to delete.
+    """
 
     upserts: list[Point] = field(default_factory=list)
     overwrites: list[tuple[str, Payload]] = field(default_factory=list)
@@ -116,13 +141,13 @@ class Batch:
 
 
 class Collection(Protocol):
-    """One collection, made by ragctl or adopted."""
+    """One collection made by ragctl."""
 
     name: str
     settings: Settings
 
     def apply(self, batch: Batch) -> None:
-        """Write `batch`, its parts in order."""
+        """Write the batch, its parts in order."""
 
     def scroll(
         self,
@@ -131,80 +156,84 @@ class Collection(Protocol):
         fields: Sequence[PayloadKey] | None = None,
         vectors: bool = False,
     ) -> Iterator[Point]:
-        """Every point that matches, in no promised order, read page by page.
+        """Yield every point that matches, in no particular order, reading page by page.
 
-        `fields`: payload fields to read; None reads all.
+        `fields`: payload keys to read; None reads all.
         """
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
-        """Those of the points that exist."""
+        """Return the points with these ids that exist, in no particular order."""
 
     def facet(self, key: IndexedKey, *, of_all: bool = False) -> dict[str, int]:
-        """Exact number of points for each value of a keyword field.
+        """Return the exact number of points for each value of a keyword field.
 
-        `of_all`: every point has one value of it, and there are many values. An exact
-        facet of Qdrant's searches for each: of 100,000 values that takes 40 times as
-        long as reading the index's own counts, which may still hold points that are
-        gone. So those are taken where they are as many as there are points.
+        `of_all`: every point has one value of this field, and there are many values. An
+        exact facet of Qdrant runs a search for each value: with 100,000 values that takes
+        40 times as long as reading the counts of the index. The index may still count
+        deleted points, so its counts are used only if their sum is the number of points.
         """
 
     def count(self, where: Where = ()) -> int:
-        """Exact number of points that match."""
+        """Return the exact number of points that match."""
 
     def query(self, query: Query) -> list[Scored]:
-        """Best first; equal scores in order of id."""
+        """Return the hits, best first; equal scores in order of id."""
 
     def note(self, notes: Notes) -> None:
-        """Set these keys of the settings' notes, and keep the others."""
+        """Set these keys of the notes in the settings, and keep the others."""
 
     def declare(self, fields: Mapping[str, str]) -> None:
-        """Add types (FIELD_TYPES) of fields under `meta`, and make the indexes that are missing.
+        """Declare types (FIELD_TYPES) of the user's fields and make the missing indexes.
 
-        A field that has another type so far gets this one.
+        A new type replaces the declared one; other declared fields stay.
         """
 
     def lock(
         self, *, patience: float = 0.0, waiting: Notify = ignore
     ) -> AbstractContextManager[None]:
-        """The right to write, for one run at a time.
+        """Hold the right to write, which one run has at a time.
 
-        While another run has it, waits `patience` seconds (math.inf: for ever), says so
-        to `waiting` in one line, once, and raises Locked in the end. A run that died
-        does not have it; to find that out may take longer than `patience`. A run that
-        lost the right, as it stood still for long, gets Locked from its next write.
+        While another run holds it, wait up to `patience` seconds (math.inf: without limit),
+        report that to `waiting` in one line, once, and finally raise Locked. A run that died
+        does not hold it; finding that out may take longer than `patience`. A run that lost
+        the right because it stood still for too long gets Locked from its next write.
         """
 
     def finish(self) -> None:
-        """End of a run: make durable, and compact where it pays."""
+        """End a run: make its writes durable, and compact the collection if that pays."""
 
     def close(self) -> None:
-        """Release what is held. A closed collection is not used again."""
+        """Release what is held. A closed collection must not be used again."""
 
 
 class Store(Protocol):
-    """A place that holds collections."""
+    """A place that holds collections. `location`: a folder, or a server's URL."""
 
     location: str
 
     def names(self) -> list[str]:
-        """Collections here, sorted; those that ragctl did not make are left out."""
+        """Return the names of ragctl's collections, sorted; other collections are left out."""
 
     def open(self, name: str) -> Collection | None:
-        """The collection, or None when there is none of that name.
+        """Return the collection, or None if there is none of that name.
 
-        Raises StoreError for one that ragctl did not make.
+        Raises StoreError if ragctl did not make it, UnreadableCollection if its settings
+        are damaged or of another format.
         """
 
     def create(self, name: str, settings: Settings) -> Collection:
-        """Make it, with its indexes. Raises StoreError if the name is taken."""
+        """Make a collection with its indexes. Raises StoreError if the name is taken."""
 
     def drop(self, name: str) -> None:
-        """Remove it and all it holds. Nothing happens if it does not exist."""
+        """Delete the collection, readable or not; do nothing if it does not exist.
+
+        Raises StoreError if ragctl did not make it.
+        """
 
     def lock(
         self, name: str, *, patience: float = 0.0, waiting: Notify = ignore
     ) -> AbstractContextManager[None]:
-        """As Collection.lock, also before the collection exists."""
+        """Hold the right to write a collection that need not exist yet; see Collection.lock."""
 
     def close(self) -> None:
         """Release connections."""

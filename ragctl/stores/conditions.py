@@ -1,4 +1,4 @@
-"""Conditions made ready for an engine: checked, and without what it cannot be asked."""
+"""Conditions prepared for an engine: checked, and without what the engine cannot answer."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -17,53 +17,61 @@ from ragctl.collection.conditions import (
 )
 from ragctl.errors import UsageError
 
-Beginning = Callable[[Prefix], Iterable[str]]
-"""The stored values of a field that begin with a text."""
-
+ValuesWithPrefix = Callable[[Prefix], Iterable[str]]
+"""Returns the stored values of a field that begin with a text."""
 
 NOTHING = AnyOf(())
 
 
-def settled(
+def prepare(
     where: Where,
     fields: Mapping[str, str],
-    beginning: Beginning | None = None,
+    values_with_prefix: ValuesWithPrefix | None = None,
     *,
-    held: bool = False,
+    indexed_only: bool = False,
 ) -> Where:
-    """`where` as an engine may be asked for it. Raises UsageError for bounds that are none.
+    """Return `where` in a form that the engine answers correctly.
 
-    `fields`: the types of indexed fields. An index of numbers answers a question for times
-    with numbers, and the other way round: such a range is one that nothing is in.
-    `beginning`: for an engine that knows no prefixes. `held`: a value is asked for only
-    where the field's index may hold it; an engine that filters by indexes alone refuses
-    all of a condition otherwise.
+    `fields`: the types of the indexed fields. A range of another type than its field's
+    matches nothing; an index of numbers would answer a question for times with numbers.
+    `values_with_prefix`: for engines without prefix conditions. `indexed_only`: leave out
+    values that the field's index cannot hold; an engine that filters by indexes alone
+    would refuse the whole condition. Raises UsageError for invalid bounds.
     """
-    return tuple(_settled(condition, fields, beginning, held) for condition in where)
+    return tuple(
+        _prepared(condition, fields, values_with_prefix, indexed_only) for condition in where
+    )
 
 
-def _settled(
-    condition: Condition, fields: Mapping[str, str], beginning: Beginning | None, held: bool
+def _prepared(
+    condition: Condition,
+    fields: Mapping[str, str],
+    values_with_prefix: ValuesWithPrefix | None,
+    indexed_only: bool,
 ) -> Condition:
     match condition:
         case Between():
             times, _ = bounds(condition)
             kind = fields.get(condition.key)
-            other = kind in ("integer", "float") if times else kind == "datetime"
-            return NOTHING if other else condition
-        case Match() if held and condition.key in fields:
-            return _held(condition, fields[condition.key])
-        case Prefix() if beginning is not None:
-            values = tuple(sorted(beginning(condition)))
+            other_type = kind in ("integer", "float") if times else kind == "datetime"
+            return NOTHING if other_type else condition
+        case Match() if indexed_only and condition.key in fields:
+            return _values_of_type(condition, fields[condition.key])
+        case Prefix() if values_with_prefix is not None:
+            values = tuple(sorted(values_with_prefix(condition)))
             return Match(condition.key, values) if values else NOTHING
         case AnyOf() | AllOf() | NoneOf():
-            return replace(condition, of=settled(condition.of, fields, beginning, held=held))
+            of = prepare(condition.of, fields, values_with_prefix, indexed_only=indexed_only)
+            return replace(condition, of=of)
         case _:
             return condition
 
 
-def _held(match: Match, kind: str) -> Condition:
-    """What of a match an index of this kind may hold; equal numbers and times as ranges."""
+def _values_of_type(match: Match, kind: str) -> Condition:
+    """Return the match with the values that an index of this type can hold.
+
+    Equal numbers and times become ranges.
+    """
     key = match.key
     if kind == "float":
         numbers = [value for value in match.values if type(value) is int]
@@ -71,15 +79,16 @@ def _held(match: Match, kind: str) -> Condition:
     if kind == "datetime":
         times = [value for value in match.values if isinstance(value, str) and _is_time(value)]
         return AnyOf(tuple(Between(key, gte=time, lte=time) for time in times))
-    wanted = {"integer": int, "bool": bool}.get(kind, str)
-    values = tuple(value for value in match.values if type(value) is wanted)
+    python_type = {"integer": int, "bool": bool}.get(kind, str)
+    values = tuple(value for value in match.values if type(value) is python_type)
     return Match(key, values) if values else NOTHING
 
 
 def bounds(between: Between) -> tuple[bool, dict[str, float | str]]:
-    """Whether they are times, and the bounds there are, by the engine's names.
+    """Return whether the bounds are times, and those given, by the engine's names.
 
-    Times come as RFC 3339 in UTC. Raises UsageError.
+    Times come as RFC 3339 in UTC. Raises UsageError for bounds that are invalid, missing,
+    or of both kinds.
     """
     named = {"gte": between.gte, "gt": between.gt, "lte": between.lte, "lt": between.lt}
     given = {name: bound for name, bound in named.items() if bound is not None}
@@ -102,12 +111,12 @@ def _is_time(text: str) -> bool:
 
 
 def moment(text: str) -> str:
-    """A time in RFC 3339, in UTC. Raises UsageError."""
+    """Return a date or time as RFC 3339 in UTC. Raises UsageError for other text."""
     try:
         time = datetime.fromisoformat(text.strip())
         time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (OverflowError, ValueError):
         raise UsageError(
-            f"{text!r} is no date or time; write 2026-01-31 or 2026-01-31T12:00:00Z"
+            f"{text!r} is not a date or time; write 2026-01-31 or 2026-01-31T12:00:00Z"
         ) from None
     return time.isoformat().replace("+00:00", "Z")

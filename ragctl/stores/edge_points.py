@@ -1,4 +1,4 @@
-"""Between the store contract's values and those of the embedded engine."""
+"""Conversion between the values of the store contract and those of the embedded engine."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -20,13 +20,17 @@ from ragctl.collection.conditions import (
 from ragctl.collection.payload import BM25, DENSE, Payload, Point, SparseVector
 from ragctl.stores.base import Batch, Query, Rescore
 from ragctl.stores.conditions import bounds
-from ragctl.stores.searching import Side, just_below
+from ragctl.stores.searching import VectorName, threshold_for
 
-_TERM_BYTES = 24  # of a sparse vector's entry, in the segment in memory
-_FIELD_BYTES = 2048  # of a point's payload but its text, and what indexes it
+BYTES_PER_TERM = 24
+"""Size of a sparse vector's entry in the segment in memory."""
+
+BYTES_PER_PAYLOAD = 2048
+"""Size of a payload without its text, and of its index entries, in the segment in memory."""
 
 
 def operations(batch: Batch) -> Iterator[qe.UpdateOperation]:
+    """Yield the writes of a batch, in order."""
     op = qe.UpdateOperation
     if batch.upserts:
         yield op.upsert_points([_edge_point(point) for point in batch.upserts])
@@ -42,16 +46,22 @@ def operations(batch: Batch) -> Iterator[qe.UpdateOperation]:
         yield op.delete_points(list(batch.deletes))
 
 
-def weight(point: Point) -> int:
+def estimated_bytes(point: Point) -> int:
+    """Return the approximate size of a point in the segment in memory."""
     dense = 0 if point.dense is None else point.dense.nbytes
     terms = 0 if point.sparse is None else len(point.sparse.indices)
-    return dense + _TERM_BYTES * terms + 2 * len(str(point.payload.get("text", ""))) + _FIELD_BYTES
+    return (
+        dense
+        + BYTES_PER_TERM * terms
+        + 2 * len(str(point.payload.get("text", "")))
+        + BYTES_PER_PAYLOAD
+    )
 
 
 def _edge_point(point: Point) -> qe.Point:
     vector: dict[str, Any] = {}
     if point.dense is not None:
-        vector[DENSE] = point.dense.data  # an array itself is read far slower
+        vector[DENSE] = point.dense.data  # the engine reads an array itself far slower
     if point.sparse is not None:
         vector[BM25] = qe.SparseVector(point.sparse.indices, point.sparse.values)
     return qe.Point(point.id, vector, _json(point.payload))
@@ -62,6 +72,7 @@ def _json(payload: Payload) -> dict[str, Any]:
 
 
 def read_point(record: qe.Record) -> Point:
+    """Return the point of an engine record."""
     vector = cast(Mapping[str, Any], record.vector or {})
     dense, sparse = vector.get(DENSE), vector.get(BM25)
     return Point(
@@ -73,7 +84,7 @@ def read_point(record: qe.Record) -> Point:
 
 
 def filter_of(where: Where) -> qe.Filter | None:
-    """`where` as a filter; None where all match."""
+    """Return `where` as a filter; None if it matches every point."""
     return qe.Filter(must=[_condition(condition) for condition in where]) if where else None
 
 
@@ -88,7 +99,7 @@ def _condition(condition: Condition) -> Any:
         case Has(key):
             return qe.Filter(must_not=[qe.IsEmptyCondition(key)])
         case AnyOf(of):
-            # The engine would take an empty filter for no filter.
+            # To the engine an empty filter matches everything.
             return qe.Filter(should=_conditions(of)) if of else _NOTHING
         case AllOf(of):
             return qe.Filter(must=_conditions(of))
@@ -119,39 +130,39 @@ def _match(key: str, values: tuple[str | int | bool, ...]) -> Any:
 
 
 def _match_value(value: str | int | bool) -> qe.MatchValue:
-    # The binding takes Python's True for the integer 1; numpy's it takes for a bool.
+    # The binding converts Python's True to the integer 1, but numpy's to a bool.
     return qe.MatchValue(cast(bool, np.bool_(value)) if isinstance(value, bool) else value)
 
 
 def requests(
-    query: Query, sides: Sequence[Side], limit: int, *, payload: bool, quantized: bool
+    query: Query, names: Sequence[VectorName], limit: int, *, payload: bool, quantized: bool
 ) -> list[qe.QueryRequest]:
-    """The search of each side. `quantized`: there are small copies of the dense vectors."""
+    """Return one search for each of the vectors. `quantized`: the collection is quantised."""
     where = filter_of(query.where)
-    least = None if query.min_score is None else just_below(query.min_score)
+    threshold = None if query.min_score is None else threshold_for(query.min_score)
     return [
         qe.QueryRequest(
             limit=limit,
-            query=_nearest(query, side),
+            query=_nearest(query, name),
             filter=where,
             with_payload=payload,
-            score_threshold=least,
-            params=_params(query, quantized=quantized) if side == "dense" else None,
+            score_threshold=threshold,
+            params=_params(query, quantized=quantized) if name == "dense" else None,
         )
-        for side in sides
+        for name in names
     ]
 
 
-def _nearest(query: Query, side: Side) -> qe.Query:
-    if side == "dense" and query.dense is not None:
+def _nearest(query: Query, name: VectorName) -> qe.Query:
+    if name == "dense" and query.dense is not None:
         return qe.Query.Nearest(query.dense.tolist(), DENSE)
     if query.sparse is None:
-        raise AssertionError(f"a query without a {side} side")
+        raise AssertionError(f"the query has no {name} vector")
     return qe.Query.Nearest(qe.SparseVector(query.sparse.indices, query.sparse.values), BM25)
 
 
 def _params(query: Query, *, quantized: bool) -> qe.SearchParams:
-    """An exact search reads the whole vectors; there is no graph, so it misses nothing."""
+    """Return how dense vectors are searched. There is no graph: every search is exhaustive."""
     if query.exact or not quantized:
         return qe.SearchParams(exact=True, hnsw_ef=query.ef)
     rescore = query.rescore or Rescore()
@@ -164,7 +175,7 @@ def _params(query: Query, *, quantized: bool) -> qe.SearchParams:
 
 
 def field_index(kind: str) -> Any:
-    """The payload index for a declared type of field."""
+    """Return the payload index for a field type (FIELD_TYPES)."""
     cold = qe.Memory.Cold
     match kind:
         case "integer":
@@ -180,8 +191,10 @@ def field_index(kind: str) -> Any:
 
 
 def quantization(name: str | None) -> Any:
-    """The engine's setting for one of QUANTIZATIONS. The small copies are read from the disk's
-    cache, like all else: a process that searches once would load them for one scan.
+    """Return the engine's configuration for one of QUANTIZATIONS, or None.
+
+    The small copies stay on disk behind the page cache, like everything else: a process that
+    searches once would load them for a single scan.
     """
     cold = qe.Memory.Cold
     match name:

@@ -1,24 +1,25 @@
-"""The right to write to a collection on a server, kept in the collection itself.
+"""The lease on a collection of a server: the right to write, stored in the collection itself.
 
-A server has no locks, and hosts do not share files. So the hidden point of a
-collection says who writes to it. Its payload, beside the settings of an old server:
+A server has no locks, and hosts share no files. So the payload of a collection's hidden point
+says which run writes to it, beside the settings of an old server:
 
-lease    HOLDER:BEAT, no two ever equal; HOLDER:free when its run has ended
-host     the lock files that HOLDER's run holds; whoever holds the same knows it dead
-who      for people
-seconds  how long the lease lives without a beat
+lease    HOLDER:BEAT, where no value ever repeats; HOLDER:free after its run has ended
+host     the file locks that the holder's run holds; a run that holds the same ones knows that
+         the holder is dead
+who      the holder's process, for people
+seconds  the life of the lease without a heartbeat
 
-Everything is compare-and-set: a write whose filter wants the `lease` that was read,
-and a read of what came of it. A server applies one write after another, and no
-`lease` comes twice, so that a request which arrives late, or twice, changes nothing.
+Every change is a compare-and-set: a write whose filter requires the `lease` value that was
+read, followed by a read of the result. A server applies writes one after another, and no value
+repeats, so a request that arrives late or twice changes nothing.
 
-Clocks of two hosts are never compared. The holder raises BEAT again and again; who
-wants the lease watches, and takes it when no beat came for `seconds` of its own
-clock. The holder counts from before it sent a beat, the watcher from after it read
-it: when one may take, `seconds` have passed for the other. So the holder writes only
-within half of them, and what a server gets is late by at most the other half. Left
-open is a write that is on its way for longer than that, or a process that stands
-still for so long just between its look at the clock and its write.
+Clocks of two hosts are never compared. The holder raises BEAT regularly. A waiting run watches
+it and takes the lease when there was no beat for `seconds` of its own clock. The holder counts
+from before it sent a beat and the waiting run from after it read it, so when the lease may be
+taken, `seconds` have passed for the holder too. The holder writes only in the first half of
+them, so a write has the other half to reach the server. What remains is a write that travels
+for longer than that, or a process that stands still for as long between its check of the clock
+and its write.
 """
 
 import contextlib
@@ -35,20 +36,32 @@ from typing import Any
 from qdrant_client import QdrantClient, models
 
 from ragctl.errors import Locked, StoreError
-from ragctl.stores.locks import Wait
+from ragctl.stores.locks import LockWait
+from ragctl.stores.server_connection import (
+    Refusal,
+    ServerConnection,
+    collection_label,
+    require_applied,
+)
 from ragctl.stores.server_points import HIDDEN
-from ragctl.stores.server_wire import Refusal, ServerConnection, applied, what
 from ragctl.text import one_line
 
-SECONDS = 45.0  # that a lease lives without a beat
-LONGEST = 3600.0
-LEASE = "lease"
-_BEATS = 4.5  # in the life of a lease
-_LOOKS = 20  # of a watcher in that time, at least
-_LOOK = 2.0  # seconds between two of them, at most
-_FAREWELL = 5.0  # seconds for the last request
+DEFAULT_LEASE_SECONDS = 45.0
+"""Life of a lease without a heartbeat."""
+
+MAX_LEASE_SECONDS = 3600.0
+
+LEASE_KEY = "lease"
+"""Payload key of the lease on the hidden point."""
+
+BEATS_PER_LEASE = 4.5
+MIN_READS_PER_LEASE = 20
+"""Reads of a waiting run in the life of the lease that it waits for."""
+
+MAX_READ_INTERVAL_SECONDS = 2.0
+MAX_RELEASE_SECONDS = 5.0
 _FREE = "free"
-# One that goes on while the machine sleeps: on Linux the first, on macOS the second.
+# A clock that also counts while the machine sleeps: the first on Linux, the second on macOS.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 
@@ -57,109 +70,113 @@ def _now() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """The lease as it was read. `token` None: never taken; `point`: whether its point is there."""
+class LeaseState:
+    """A lease as it was read. `token` None: never taken. `point`: whether the point exists."""
 
     point: bool
     token: str | None = None
     host: str = ""
     who: str = "unknown"
-    seconds: float = SECONDS
+    seconds: float = DEFAULT_LEASE_SECONDS
 
     @property
     def free(self) -> bool:
+        """Whether no run holds the lease."""
         return self.token is None or self.token.endswith(f":{_FREE}")
 
 
 class Lease:
     """One run's lease on one collection. Thread-safe; `release` ends it.
 
-    host: the same for two runs only if one file lock keeps them apart; we hold it.
-    wire: its own, as a request must not wait for an answer as long as a write may.
+    `host`: the same for two runs only if one file lock, which this run holds, excludes the
+    other. `connection`: one of its own, with a shorter timeout than that of writes.
     """
 
-    def __init__(self, wire: ServerConnection, name: str, *, host: str, seconds: float) -> None:
-        self._wire = wire
+    def __init__(
+        self, connection: ServerConnection, name: str, *, host: str, seconds: float
+    ) -> None:
+        self._connection = connection
         self._name = name
-        self._what = f"{what(name)} at {wire.url}"
+        self._label = f"{collection_label(name)} at {connection.url}"
         self._host = host
         self._seconds = seconds
         self._holder = uuid.uuid4().hex
         self._beat = 0
-        self._claimed = False  # the lease is ours, or may be
+        self._claimed = False  # this run holds the lease, or may hold it
         self._lost: str | None = None
         self._confirmed = -math.inf
-        self._turn = threading.Lock()  # one request changes the lease at a time
+        self._lock = threading.Lock()  # for one change of the lease at a time
         self._end = threading.Event()
 
-    def look(self) -> Seen | None:
-        """Who has the lease; None where there is no such collection. Raises StoreError."""
+    def read(self) -> LeaseState | None:
+        """Return the lease as stored; None without such a collection. Raises StoreError."""
         found = self._read(None)
         if isinstance(found, Refusal):
             if found.status == 404:
                 return None
-            raise self._wire.error(what(self._name), found)
+            raise self._connection.error(collection_label(self._name), found)
         return found
 
-    def take(self, seen: Seen | None, wait: Wait) -> None:
-        """Have the lease, last `seen` just now; raises Locked as `wait` says, and StoreError.
+    def acquire(self, state: LeaseState | None, wait: LockWait) -> None:
+        """Acquire the lease, given its state as read just now; do nothing with None.
 
-        A lease of a run that is dead is taken: at once where its host is ours, else
-        when it did not beat for its whole life. Does nothing where there is no
-        collection.
+        The lease of a dead run is taken: immediately if its host is this one, else after its
+        whole life without a beat. Raises Locked as `wait` says, and StoreError.
         """
         since = _now()
-        while seen is not None:
-            if seen.free or seen.host == self._host or _now() - since >= seen.seconds:
+        while state is not None:
+            if state.free or state.host == self._host or _now() - since >= state.seconds:
                 began = _now()
-                found = self._claim(seen)
+                found = self._claim(state)
                 if found is not None and found.token == self._token(self._beat):
-                    self._begin(began)
+                    self._start_heartbeat(began)
                     return
-                if found == seen:
-                    raise StoreError(f"{self._what}: its lease {seen.token!r} cannot be taken")
+                if found == state:
+                    raise StoreError(f"{self._label}: its lease {state.token!r} cannot be taken")
             else:
-                wait.tell(
-                    f"{self._what} is held by a run elsewhere ({seen.who}); "
-                    "waiting for it to end, or to be found dead"
+                wait.report(
+                    f"{self._label} is held by a run on another machine ({state.who}); "
+                    "waiting for it to end or to time out"
                 )
-                time.sleep(min(_LOOK, seen.seconds / _LOOKS))
-                found = self.look()
-            if found is not None and found.token != seen.token:
+                time.sleep(min(MAX_READ_INTERVAL_SECONDS, state.seconds / MIN_READS_PER_LEASE))
+                found = self.read()
+            if found is not None and found.token != state.token:
                 if not found.free:
-                    wait.check(self._what, found.who)
+                    wait.check(self._label, found.who)
                 since = _now()
-            seen = found
+            state = found
 
     def check(self) -> None:
-        """To be called before each write. Raises Locked when another run has the lease.
+        """Raise Locked if another run has taken the lease; call this before each write.
 
-        When the last beat was long ago, because this process stood still or the server
-        did not answer, asks first.
+        Asks the server first if the last beat was long ago, because this process stood still
+        or the server did not answer.
         """
         if not self._claimed or self._fresh():
             return
-        with self._turn:
+        with self._lock:
             if not self._fresh():
                 self._renew(None)
 
     def release(self) -> None:
-        """Let the next run begin. What fails here, the lease's end makes good."""
+        """Release the lease for the next run. If that fails, the lease times out."""
         self._end.set()
-        with self._turn:
+        with self._lock:
             if not self._claimed or self._lost:
                 return
             self._claimed = False
             with contextlib.suppress(StoreError):
-                # A beat may have arrived though its answer did not.
+                # A beat may have arrived although its answer did not.
                 ours = [self._token(self._beat), self._token(self._beat + 1)]
-                freed = {LEASE: f"{self._holder}:{_FREE}"}
-                self._swap(ours, freed, min(_FAREWELL, self._seconds / _BEATS))
+                freed = {LEASE_KEY: f"{self._holder}:{_FREE}"}
+                self._compare_and_set(
+                    ours, freed, min(MAX_RELEASE_SECONDS, self._seconds / BEATS_PER_LEASE)
+                )
 
     def forget(self) -> None:
-        """The collection is gone, and the lease with it."""
+        """Forget the lease of a collection that was deleted."""
         self._end.set()
-        with self._turn:
+        with self._lock:
             self._claimed = False
 
     def _token(self, beat: int) -> str:
@@ -170,80 +187,84 @@ class Lease:
             raise Locked(self._lost)
         return _now() - self._confirmed < self._seconds / 2
 
-    def _begin(self, confirmed: float) -> None:
+    def _start_heartbeat(self, confirmed: float) -> None:
         self._confirmed = confirmed
-        self._end.set()  # of the lease on a collection that is gone
+        self._end.set()  # of the lease on a deleted collection
         self._end = threading.Event()
-        threading.Thread(target=self._go_on, args=(self._end,), name="lease", daemon=True).start()
+        threading.Thread(
+            target=self._heartbeat, args=(self._end,), name="lease", daemon=True
+        ).start()
 
-    def _go_on(self, end: threading.Event) -> None:
-        """Beat until the end; a beat that failed is tried again soon."""
-        pause = self._seconds / _BEATS
+    def _heartbeat(self, end: threading.Event) -> None:
+        """Renew the lease until `end` is set; retry a failed beat soon."""
+        pause = self._seconds / BEATS_PER_LEASE
         while not end.wait(pause):
-            pause = self._seconds / _BEATS
+            pause = self._seconds / BEATS_PER_LEASE
             try:
-                with self._turn:
+                with self._lock:
                     if end.is_set():
                         return
                     self._renew(0.0)
             except Locked:
-                return  # the next write says so
+                return  # the next write raises it
             except StoreError:
                 pause /= 4
 
     def _renew(self, patience: float | None) -> None:
         began = _now()
         following = self._token(self._beat + 1)
-        self._swap([self._token(self._beat)], {LEASE: following}, patience)
+        self._compare_and_set([self._token(self._beat)], {LEASE_KEY: following}, patience)
         found = self._read(patience)
         if isinstance(found, Refusal):
-            raise self._wire.error(what(self._name), found)
+            raise self._connection.error(collection_label(self._name), found)
         if found.token == self._token(self._beat):
-            raise StoreError(f"{self._what}: the server did not keep the lease's beat")
+            raise StoreError(f"{self._label}: the server did not keep the lease's beat")
         if found.token != following:
             self._lost = (
-                f"another run ({found.who}) took over {self._what} while this one stood still; "
+                f"another run ({found.who}) took over {self._label} while this one was suspended; "
                 "nothing further is written"
             )
             raise Locked(self._lost)
         self._beat += 1
         self._confirmed = began
 
-    def _claim(self, seen: Seen) -> Seen | None:
-        """Put ourselves in place of what was seen, and read what came of it."""
-        self._beat += 1  # a token that no earlier claim had
+    def _claim(self, state: LeaseState) -> LeaseState | None:
+        """Replace the lease that was read by this run's, and return the result."""
+        self._beat += 1  # a value that no earlier claim had
         payload = {
-            LEASE: self._token(self._beat),
+            LEASE_KEY: self._token(self._beat),
             "host": self._host,
             "who": f"process {os.getpid()} on {platform.node()}",
             "seconds": self._seconds,
         }
         self._claimed = True
-        if seen.point:
-            self._swap([] if seen.token is None else [seen.token], payload, None)
+        if state.point:
+            self._compare_and_set([] if state.token is None else [state.token], payload, None)
         else:
             self._insert(payload)
-        found = self.look()
+        found = self.read()
         self._claimed = found is not None and found.token == self._token(self._beat)
         return found
 
-    def _swap(self, wanted: list[str], payload: Mapping[str, Any], patience: float | None) -> None:
-        """Write where the lease is one of `wanted` (empty: where there is none)."""
+    def _compare_and_set(
+        self, expected: list[str], payload: Mapping[str, Any], patience: float | None
+    ) -> None:
+        """Set the payload if the lease is one of `expected` (empty: if there is none)."""
         condition = (
-            models.FieldCondition(key=LEASE, match=models.MatchAny(any=wanted))
-            if wanted
-            else models.IsEmptyCondition(is_empty=models.PayloadField(key=LEASE))
+            models.FieldCondition(key=LEASE_KEY, match=models.MatchAny(any=expected))
+            if expected
+            else models.IsEmptyCondition(is_empty=models.PayloadField(key=LEASE_KEY))
         )
         chosen = models.Filter(must=[models.HasIdCondition(has_id=[HIDDEN]), condition])
         body = models.SetPayload(payload=dict(payload), filter=chosen)
         self._write(models.SetPayloadOperation(set_payload=body), patience)
 
     def _insert(self, payload: dict[str, Any]) -> None:
-        """Make the point unless it is there; to be asked only of servers that know the filter."""
-        mine = models.MatchValue(value=payload[LEASE])
+        """Create the hidden point unless it exists; for servers with `update_filter` only."""
+        mine = models.MatchValue(value=payload[LEASE_KEY])
         points = models.PointsList(
             points=[models.PointStruct(id=HIDDEN, vector={}, payload=payload)],
-            update_filter=models.Filter(must=[models.FieldCondition(key=LEASE, match=mine)]),
+            update_filter=models.Filter(must=[models.FieldCondition(key=LEASE_KEY, match=mine)]),
         )
         self._write(models.UpsertOperation(upsert=points), None)
 
@@ -253,37 +274,37 @@ class Lease:
                 self._name, [operation], wait=True, ordering=models.WriteOrdering.STRONG
             )
             for result in results:
-                applied(result)
+                require_applied(result)
 
-        refused = self._wire.attempt(what(self._name), write, patience=patience)
+        refused = self._connection.attempt(collection_label(self._name), write, patience=patience)
         if isinstance(refused, Refusal):
-            raise self._wire.error(what(self._name), refused)
+            raise self._connection.error(collection_label(self._name), refused)
 
-    def _read(self, patience: float | None) -> Seen | Refusal:
-        found = self._wire.attempt(
-            what(self._name),
+    def _read(self, patience: float | None) -> LeaseState | Refusal:
+        found = self._connection.attempt(
+            collection_label(self._name),
             lambda client: client.retrieve(
                 self._name,
                 [HIDDEN],
-                with_payload=[LEASE, "host", "who", "seconds"],
+                with_payload=[LEASE_KEY, "host", "who", "seconds"],
                 consistency=models.ReadConsistencyType.MAJORITY,
             ),
             patience=patience,
         )
         if isinstance(found, Refusal):
             return found
-        return _seen(found[0].payload or {}) if found else Seen(point=False)
+        return _lease_state(found[0].payload or {}) if found else LeaseState(point=False)
 
 
-def _seen(payload: Mapping[str, Any]) -> Seen:
-    token, seconds = payload.get(LEASE), payload.get("seconds")
+def _lease_state(payload: Mapping[str, Any]) -> LeaseState:
+    token, seconds = payload.get(LEASE_KEY), payload.get("seconds")
     if token is None:
-        return Seen(point=True)
-    usable = isinstance(seconds, int | float) and 0 < seconds <= LONGEST
-    return Seen(
+        return LeaseState(point=True)
+    usable = isinstance(seconds, int | float) and 0 < seconds <= MAX_LEASE_SECONDS
+    return LeaseState(
         point=True,
         token=str(token),
         host=str(payload.get("host")),
         who=one_line(str(payload.get("who")), limit=100, printable_only=True),
-        seconds=float(seconds) if usable else SECONDS,  # type: ignore[arg-type]
+        seconds=float(seconds) if usable else DEFAULT_LEASE_SECONDS,  # type: ignore[arg-type]
     )

@@ -1,9 +1,9 @@
-"""File locks between processes; the operating system drops them when a process dies."""
+"""File locks between processes. The operating system releases them when a process dies."""
 
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -11,13 +11,17 @@ from typing import IO
 import portalocker
 
 from ragctl.errors import Locked, StoreError
+from ragctl.records import Notify
 
-_POLL = 0.005  # seconds between attempts at a lock that is taken
-_RUN_POLL = 0.1  # the same, where a whole run is waited for
+POLL_SECONDS = 0.005
+"""Interval between attempts at a lock that is held for one batch or search."""
+
+RUN_POLL_SECONDS = 0.1
+"""Interval between attempts at a lock that is held for a whole run."""
 
 
 def try_lock(file: IO[str], *, shared: bool = False) -> bool:
-    """Take the lock on an open file if it is free."""
+    """Take the lock on an open file if it is free, and return whether it was."""
     flag = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
     try:
         portalocker.lock(file, flag | portalocker.LockFlags.NON_BLOCKING)
@@ -27,39 +31,41 @@ def try_lock(file: IO[str], *, shared: bool = False) -> bool:
 
 
 def unlock(file: IO[str]) -> None:
+    """Release the lock on an open file."""
     portalocker.unlock(file)
 
 
-class Wait:
-    """How long another run may be waited for, and who is told of it, once."""
+class LockWait:
+    """The wait for another run: at most `patience` seconds, reported to `notify` once."""
 
-    def __init__(self, patience: float, tell: Callable[[str], None]) -> None:
-        self._end = time.monotonic() + patience
-        self._tell = tell
-        self._told = False
+    def __init__(self, patience: float, notify: Notify) -> None:
+        self._deadline = time.monotonic() + patience
+        self._notify = notify
+        self._notified = False
 
     def check(self, what: str, holder: str) -> None:
-        """Go on waiting for `holder`, a run that is alive; raises Locked after the end."""
+        """Report that `holder`, a live run, is waited for. Raises Locked after the deadline."""
         line = f"{what} is being written by another run ({holder})"
-        if time.monotonic() >= self._end:
+        if time.monotonic() >= self._deadline:
             raise Locked(f"{line}; wait for it to end, then run again")
-        self.tell(f"{line}; waiting for it to end")
+        self.report(f"{line}; waiting for it to end")
 
-    def tell(self, line: str) -> None:
-        if not self._told:
-            self._told = True
-            self._tell(line)
+    def report(self, line: str) -> None:
+        """Send a line to `notify`, unless one was sent before."""
+        if not self._notified:
+            self._notified = True
+            self._notify(line)
 
 
 @contextmanager
-def run_lock(path: Path, what: str, wait: Wait) -> Iterator[None]:
-    """The right to write `what`; raises Locked, naming the holder's process."""
+def run_lock(path: Path, what: str, wait: LockWait) -> Iterator[None]:
+    """Hold the right to write `what`. Raises Locked, which names the holder's process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         while not try_lock(file):
             file.seek(0)
             wait.check(what, f"process {file.read().strip() or 'unknown'}")
-            time.sleep(_RUN_POLL)
+            time.sleep(RUN_POLL_SECONDS)
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))
@@ -72,36 +78,35 @@ def run_lock(path: Path, what: str, wait: Wait) -> Iterator[None]:
             unlock(file)
 
 
-class Turn:
-    """An exclusive turn that its holder can see others waiting for.
+class FairLock:
+    """An exclusive lock whose holder can see that other processes wait for it.
 
-    Waiters hold a shared lock on a second file while they wait; the holder
-    looks whether that lock can be had exclusively. Nothing is left behind by a
-    process that dies.
+    While a process waits, it holds a shared lock on a second file; the holder tests whether
+    an exclusive lock on that file is available. A process that dies leaves nothing behind.
     """
 
     def __init__(self, path: Path, what: str, *, patience: float) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._what = what
         self._patience = patience
-        self._turn = path.open("a+", encoding="utf-8")
+        self._lock = path.open("a+", encoding="utf-8")
         self._queue = path.with_suffix(".queue").open("a+", encoding="utf-8")
 
-    def take(self) -> None:
-        """Wait for the turn, at most `patience` seconds; raises Locked after that."""
-        # Whoever comes back while others wait goes behind them.
-        if not self.wanted() and try_lock(self._turn):
+    def acquire(self) -> None:
+        """Wait for the lock. Raises Locked after `patience` seconds."""
+        # A process that comes back while others wait queues behind them.
+        if not self.has_waiters() and try_lock(self._lock):
             return
-        end = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._patience
         queued = False
         try:
             while True:
-                # Not to be had while somebody looks whether anyone waits.
+                # Fails while another process tests for waiters.
                 queued = queued or try_lock(self._queue, shared=True)
-                time.sleep(_POLL)
-                if try_lock(self._turn):
+                time.sleep(POLL_SECONDS)
+                if try_lock(self._lock):
                     return
-                if time.monotonic() > end:
+                if time.monotonic() > deadline:
                     raise Locked(
                         f"{self._what} stayed busy for {self._patience:g} s; "
                         "another process holds it; try again"
@@ -110,48 +115,50 @@ class Turn:
             if queued:
                 unlock(self._queue)
 
-    def give(self) -> None:
-        unlock(self._turn)
+    def release(self) -> None:
+        """Release the lock."""
+        unlock(self._lock)
 
-    def wanted(self) -> bool:
-        """Whether somebody else waits."""
+    def has_waiters(self) -> bool:
+        """Return whether another process waits for the lock."""
         if not try_lock(self._queue):
             return True
         unlock(self._queue)
         return False
 
     def close(self) -> None:
-        self._turn.close()
+        """Close the lock's files, which also releases it."""
+        self._lock.close()
         self._queue.close()
 
 
 @contextmanager
-def taken(path: Path, what: str, patience: float) -> Iterator[None]:
-    """A turn for the length of the `with`."""
-    turn = Turn(path, what, patience=patience)
+def fair_lock(path: Path, what: str, patience: float) -> Iterator[None]:
+    """Hold a FairLock for the length of the `with` block."""
+    lock = FairLock(path, what, patience=patience)
     try:
-        turn.take()
+        lock.acquire()
         yield
     finally:
-        turn.close()
+        lock.close()
 
 
-def own_mark(path: Path) -> str:
-    """A random name kept in a file: made by whoever asks first, the same for all."""
+def shared_id(path: Path) -> str:
+    """Return a random id kept in a file. The first caller creates it; all get the same."""
     with path.open("a+", encoding="utf-8") as file:
         while not try_lock(file):
-            time.sleep(_POLL)
+            time.sleep(POLL_SECONDS)
         file.seek(0)
-        mark = file.read().strip()
-        if not mark:
-            mark = uuid.uuid4().hex
-            file.write(mark)
+        value = file.read().strip()
+        if not value:
+            value = uuid.uuid4().hex
+            file.write(value)
             file.flush()
-        return mark
+        return value
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that only this user can read."""
+    """Make a folder that only this user can read, and return it. Raises StoreError."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

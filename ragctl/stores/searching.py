@@ -1,10 +1,10 @@
-"""A query answered in the same order by every store.
+"""Queries answered in the same order by every store.
 
-An engine puts points of equal score in the order of its own storage, and adds up fused
-scores in 32 bits. So that two stores of the same points answer alike, and that no page
-repeats or loses a hit, the equals at the end of what is asked for are read too, and
-put in order of id; and of two sides a server's own fusion counts only where it met no
-equals, which would make ranks, and so its sums, a matter of chance.
+An engine orders points of equal score by their position in storage, and sums fused scores
+in 32 bits. Here ties are ordered by id instead, so that two stores of the same points give
+the same answer and pages neither repeat nor lose a hit. For that, ties at the end of the
+requested range are read whole. A server's own fusion is used only if it met no ties: with
+ties the ranks, and so the fused scores, would depend on chance.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,124 +14,136 @@ import numpy as np
 
 from ragctl.collection.payload import Payload, Point
 from ragctl.stores.base import Query, Scored
-from ragctl.stores.ranking import Ranking, fused, has_equals, is_cut, ranked, varied
+from ragctl.stores.ranking import Ranking, diversify, ends_within_tie, fuse, has_ties, rank
 
-Side: TypeAlias = Literal["dense", "sparse"]
+VectorName: TypeAlias = Literal["dense", "sparse"]
 
-_FUSED_DIGITS = 6  # of the engine's fused scores: it adds up 32 bits
-_EQUALS = 10_000  # more points of one score are left in the engine's order
+SERVER_SCORE_DIGITS = 6
+"""Decimal places of a server's fused scores, which it sums in 32 bits."""
+
+MAX_TIES = 10_000
+"""Points of one score that are read to order them; larger ties keep the engine's order."""
 
 
 class Engine(Protocol):
-    """What a store does for a query; each call is one request."""
+    """The requests that answering a query needs from a store; each call is one request."""
 
     @property
-    def most(self) -> int:
-        """Hits that one answer may have."""
+    def max_hits(self) -> int:
+        """The most hits that one answer can have."""
 
-    def sides(
-        self, query: Query, sides: Sequence[Side], limit: int, *, payload: bool
+    def rankings(
+        self, query: Query, names: Sequence[VectorName], limit: int, *, payload: bool
     ) -> list[list[Scored]]:
-        """The best of each side. The page as the engine fuses it may follow, with payloads."""
+        """Return the best hits by each of the vectors.
 
-    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]: ...
+        When both are asked for, one more list may follow: the page of the engine's own
+        fusion, with payloads.
+        """
+
+    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
+        """Return the points that exist; see Collection.retrieve."""
 
 
-def just_below(score: float) -> float:
-    """The threshold for hits of at least `score`; an engine drops what equals its threshold."""
+def threshold_for(score: float) -> float:
+    """Return the engine's threshold for hits of at least `score`: the next float32 below.
+
+    An engine leaves out hits whose score equals its threshold.
+    """
     return float(np.nextafter(np.float32(score), np.float32(-np.inf)))
 
 
 def answer(query: Query, engine: Engine) -> list[Scored]:
-    """The hits of a query."""
+    """Return the hits of a query, best first, equal scores in order of id."""
     return _Search(query, engine).hits()
 
 
 class _Search:
-    """One query. `_payloads`: those that came along so far. `_page`: as the engine fused it."""
+    """One query. `_payloads`: those read so far. `_page`: the page of the engine's fusion."""
 
     def __init__(self, query: Query, engine: Engine) -> None:
         self._query = query
         self._engine = engine
-        self._wanted = query.offset + query.limit
+        self._end = query.offset + query.limit
         self._payloads: dict[str, Payload] = {}
         self._page: Ranking | None = None
-        self._sides: list[Side] = []
+        self._names: list[VectorName] = []
         if query.dense is not None:
-            self._sides.append("dense")
+            self._names.append("dense")
         if query.sparse is not None:
-            self._sides.append("sparse")
+            self._names.append("sparse")
 
     def hits(self) -> list[Scored]:
         query = self._query
-        if len(self._sides) > 1:
+        if len(self._names) > 1:
             dense, sparse = self._read(self._depth(), payload=False)
-            ranking = fused(dense, sparse, query.fusion)
-            if self._page is not None and self._is_certain(ranking):
+            ranking = fuse(dense, sparse, query.fusion)
+            if self._page is not None and self._is_page_certain(ranking):
                 ranking = [*ranking[: query.offset], *self._page]
         else:
-            whole = query.diversity is not None
-            count = self._depth() if whole else self._wanted
-            (ranking,) = self._read(count, payload=not whole)
+            diversified = query.diversity is not None
+            count = self._depth() if diversified else self._end
+            (ranking,) = self._read(count, payload=not diversified)
             if query.min_score is not None:
                 ranking = [hit for hit in ranking if hit[1] >= query.min_score]
         if query.diversity is not None:
-            ranking = self._varied(ranking[: self._depth()], query.diversity)
-        return self._filled(ranking[query.offset : self._wanted])
+            ranking = self._diversified(ranking[: self._depth()], query.diversity)
+        return self._with_payloads(ranking[query.offset : self._end])
 
-    def _is_certain(self, ranking: Ranking) -> bool:
-        """Whether no equals stand on both sides of an end of the page."""
-        ends = (self._query.offset, self._wanted)
-        return not any(is_cut(ranking[: end + 1], end) for end in ends if end)
+    def _is_page_certain(self, ranking: Ranking) -> bool:
+        """Return whether no tie of the fused ranking crosses the page's start or end."""
+        ends = (self._query.offset, self._end)
+        return not any(ends_within_tie(ranking[: end + 1], end) for end in ends if end)
 
     def _depth(self) -> int:
-        """Candidates of each side, the same for all pages between two powers of ten."""
-        deep = max(1, self._query.fusion.prefetch)
-        while deep < self._wanted:
-            deep *= 10
-        # Beyond what is allowed the engine is asked all the same, to say so itself.
-        return max(self._wanted, min(deep, self._engine.most))
+        """Return the candidates by each vector; the same for all pages within a power of ten."""
+        depth = max(1, self._query.fusion.prefetch)
+        while depth < self._end:
+            depth *= 10
+        # A page beyond the engine's limit is requested all the same: the engine refuses it.
+        return max(self._end, min(depth, self._engine.max_hits))
 
     def _read(self, count: int, *, payload: bool) -> list[Ranking]:
-        """The best `count` of each side, chosen by id among the equals of the last."""
-        limit = max(count, min(count + 1, self._engine.most))
-        answers = self._engine.sides(self._query, self._sides, limit, payload=payload)
+        """Return the best `count` by each vector; a tie at the end is decided by id."""
+        limit = max(count, min(count + 1, self._engine.max_hits))
+        answers = self._engine.rankings(self._query, self._names, limit, payload=payload)
         for answer in answers:
             self._payloads.update((hit.id, hit.payload) for hit in answer if hit.payload)
-        whole, page = answers[: len(self._sides)], answers[len(self._sides) :]
-        if page and not any(has_equals(_ranking(side)) for side in whole):
-            self._page = ranked((hit.id, round(hit.score, _FUSED_DIGITS)) for hit in page[0])
+        rankings, page = answers[: len(self._names)], answers[len(self._names) :]
+        if page and not any(has_ties(_ranking(found)) for found in rankings):
+            self._page = rank((hit.id, round(hit.score, SERVER_SCORE_DIGITS)) for hit in page[0])
         return [
-            self._whole(side, found, count)[:count]
-            for side, found in zip(self._sides, whole, strict=True)
+            self._with_whole_tie(name, found, count)[:count]
+            for name, found in zip(self._names, rankings, strict=True)
         ]
 
-    def _whole(self, side: Side, found: list[Scored], count: int) -> Ranking:
+    def _with_whole_tie(self, name: VectorName, found: list[Scored], count: int) -> Ranking:
+        """Return the ranking, read further until the tie at `count` is whole."""
         ranking, limit = _ranking(found), count + 1
-        most = min(self._engine.most, count + _EQUALS)
-        while len(ranking) >= limit and is_cut(ranking, count) and limit < most:
-            limit = min(limit * 8, most)
-            (found,) = self._engine.sides(self._query, [side], limit, payload=False)
+        max_limit = min(self._engine.max_hits, count + MAX_TIES)
+        while len(ranking) >= limit and ends_within_tie(ranking, count) and limit < max_limit:
+            limit = min(limit * 8, max_limit)
+            (found,) = self._engine.rankings(self._query, [name], limit, payload=False)
             ranking = _ranking(found)
         return ranking
 
-    def _varied(self, ranking: Ranking, diversity: float) -> Ranking:
-        """The ranking by variety. But for cosines, scores are relevance as parts of the best."""
+    def _diversified(self, ranking: Ranking, diversity: float) -> Ranking:
+        """Return the ranking diversified. Scores other than cosines are divided by the best."""
         points = self._engine.retrieve([point_id for point_id, _ in ranking], vectors=True)
         self._payloads.update((point.id, point.payload) for point in points)
         vectors = {point.id: point.dense for point in points if point.dense is not None}
         scores = dict(ranking)
-        best = 1.0 if self._sides == ["dense"] else max(scores.values(), default=1.0)
-        parts = [(point_id, score / (best or 1.0)) for point_id, score in ranking]
-        chosen = varied(parts, vectors, diversity, self._wanted)
+        best = 1.0 if self._names == ["dense"] else max(scores.values(), default=1.0)
+        relative = [(point_id, score / (best or 1.0)) for point_id, score in ranking]
+        chosen = diversify(relative, vectors, diversity, self._end)
         return [(point_id, scores[point_id]) for point_id, _ in chosen]
 
-    def _filled(self, ranking: Ranking) -> list[Scored]:
+    def _with_payloads(self, ranking: Ranking) -> list[Scored]:
         missing = [point_id for point_id, _ in ranking if point_id not in self._payloads]
         if missing:
             points = self._engine.retrieve(missing)
             self._payloads.update((point.id, point.payload) for point in points)
-        # One that is not there any more was deleted between two requests.
+        # A point that is still missing was deleted between two requests.
         return [
             Scored(point_id, score, self._payloads[point_id])
             for point_id, score in ranking
@@ -140,4 +152,4 @@ class _Search:
 
 
 def _ranking(found: Iterable[Scored]) -> Ranking:
-    return ranked((hit.id, hit.score) for hit in found)
+    return rank((hit.id, hit.score) for hit in found)

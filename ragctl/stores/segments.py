@@ -1,8 +1,8 @@
-"""How large the embedded engine's segments are, and the joining of small ones.
+"""The size of the embedded engine's segments, and the joining of small ones.
 
-New points go to a segment that the engine keeps in memory. When it has grown to about
-SEAL_BYTES it is sealed: rewritten as files that memory only maps. To open a segment takes
-10 to 20 ms, so sealed ones are joined, JOINED into one.
+New points go to a segment in memory. When it has about SEAL_BYTES it is sealed: rewritten
+as files that are mapped into memory. Opening a segment takes 10 to 20 ms, so
+SEALS_PER_JOINED sealed segments are joined into one.
 """
 
 from pathlib import Path
@@ -15,30 +15,42 @@ from ragctl.errors import RagctlError
 from ragctl.stores.edge_points import quantization
 
 SEAL_BYTES = 32 << 20
-JOINED = 8  # so that joining takes about 3 s, in which nobody searches
-LOOSE = 8  # segments beside joined ones that an ingest leaves so; its end leaves
-LEFT = 6
-JOINING = 2 * JOINED * SEAL_BYTES  # bytes of disk that must be free for it
 
-_POINT_BYTES = 8192  # of a usual point beside its vector, in the segment in memory
-_SECONDS = 30.0  # that joining may take: half of what others wait for the shard
-_ANY = 1 << 46  # bytes of address space: files are mapped, not held
+SEALS_PER_JOINED = 8
+"""Joining them takes about 3 s, in which no process can search."""
+
+MAX_SMALL_SEGMENTS = 8
+"""Small segments tolerated before they are joined during an ingest."""
+
+MAX_SMALL_SEGMENTS_AT_END = 6
+"""Small segments tolerated at the end of an ingest."""
+
+JOIN_FREE_BYTES = 2 * SEALS_PER_JOINED * SEAL_BYTES
+"""Disk space that must be free for joining."""
+
+TYPICAL_POINT_BYTES = 8192
+"""Size of a typical point in memory, without its dense vector."""
+
+JOIN_TIMEOUT_SECONDS = 30.0
+"""Half of the time that other processes wait for the shard."""
+
+UNLIMITED_ADDRESS_BYTES = 1 << 46
+"""Address space of the joining process: it maps files instead of reading them."""
 
 
 def joined(points: int, settings: Settings) -> int:
-    """Segments that so many points need at most when all that can be is joined.
+    """Return the most segments that these points take when all possible ones are joined.
 
-    Joined ones are four fifths full, or fuller.
+    A joined segment is at least four fifths full.
     """
-    return points * 5 // (4 * _points(settings.dim, JOINED))
+    return points * 5 // (4 * _points(settings.dim, SEALS_PER_JOINED))
 
 
 def config(settings: Settings, sealed_kb: int | None = None, seals: int = 1) -> qe.EdgeConfig:
-    """Data on disk behind the page cache, so that memory does not grow with it.
+    """Return the engine's configuration: data on disk, read through the page cache.
 
-    `sealed_kb`: of vectors in a sealed segment, by which the engine measures; else as usual.
-    Segments are joined while they are no larger than `seals` sealed ones, and left unsealed
-    while much smaller than one.
+    `sealed_kb`: kilobytes of vectors in a sealed segment; None: the usual size. Segments are
+    joined up to the size of `seals` sealed ones. Much smaller ones stay unsealed.
     """
     kb = sealed_kb or _sealed_kb(settings)
     return qe.EdgeConfig(
@@ -53,7 +65,7 @@ def config(settings: Settings, sealed_kb: int | None = None, seals: int = 1) -> 
         quantization_config=quantization(settings.quantization),
         payload_memory=qe.Memory.Cold,
         id_tracker_memory=qe.Memory.Cold,
-        # No graph: search is exact. What remains of the index is the sealing.
+        # No graph: search is exact. The indexing threshold only controls sealing.
         hnsw_config=qe.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10_000),
         optimizers=qe.EdgeOptimizersConfig(
             default_segment_number=1,
@@ -64,36 +76,41 @@ def config(settings: Settings, sealed_kb: int | None = None, seals: int = 1) -> 
 
 
 def join(folder: Path, settings: Settings) -> bool:
-    """Join the sealed segments of a shard that nobody has open, in a process of its own.
+    """Join the sealed segments of a closed shard, in a child process; return whether it worked.
 
-    It maps all that it joins, and the engine lets no other thread of its process run.
-    False where it failed or took too long: nothing depends on it, and nothing is lost.
+    A child process, because the engine maps all segments that it joins and blocks the other
+    threads. After a failure or a timeout the shard is as it was, with small segments.
     """
     from ragctl.workers import Pool
 
     job = (str(folder), settings, _sealed_kb(settings))
     try:
-        with Pool(f"{__name__}:joining", workers=1, seconds=_SECONDS, memory=_ANY) as pool:
+        with Pool(
+            f"{__name__}:joining",
+            workers=1,
+            seconds=JOIN_TIMEOUT_SECONDS,
+            memory=UNLIMITED_ADDRESS_BYTES,
+        ) as pool:
             ((_, outcome),) = pool.run([job])
     except RagctlError as error:
         outcome = error
-    # The shard keeps the settings it was opened under: what is sealed later is not to be joined.
+    # The shard keeps the settings of its last opening; restore those that do not join.
     qe.EdgeShard.load(str(folder), config(settings)).close()
     return not isinstance(outcome, RagctlError)
 
 
 def joining(job: tuple[str, Settings, int]) -> None:
-    """The work of `join`'s process."""
+    """Join segments; runs in the child process of `join`."""
     folder, settings, kb = job
-    shard = qe.EdgeShard.load(folder, config(settings, kb, JOINED))
+    shard = qe.EdgeShard.load(folder, config(settings, kb, SEALS_PER_JOINED))
     shard.optimize()
     shard.flush()
     shard.close()
 
 
 def _points(dim: int, seals: int) -> int:
-    """How many points a segment has into which so many are joined, about."""
-    return max(1, seals * SEAL_BYTES // (4 * dim + _POINT_BYTES))
+    """Return the approximate points of a segment joined from this many sealed ones."""
+    return max(1, seals * SEAL_BYTES // (4 * dim + TYPICAL_POINT_BYTES))
 
 
 def _sealed_kb(settings: Settings) -> int:

@@ -14,27 +14,38 @@ from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Point
 from ragctl.collection.settings import META_PREFIX, Settings
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Batch, Query, Scored
-from ragctl.stores.conditions import settled
-from ragctl.stores.searching import Side, answer
+from ragctl.stores.conditions import prepare
+from ragctl.stores.searching import VectorName, answer
+from ragctl.stores.server_connection import ServerConnection, collection_label, require_applied
 from ragctl.stores.server_points import (
     HIDDEN,
+    dense_search_params,
     filter_of,
     fused_request,
     read_hits,
     read_point,
     requests,
-    search_params,
     write_requests,
 )
-from ragctl.stores.server_wire import ServerConnection, applied, what
+from ragctl.stores.server_schema import PREFIX_VERSION
 
 T = TypeVar("T")
 
-_PAGE = 1000  # points read at a time; with vectors a tenth of it
-_FACETS = 10_000  # values asked for at first; the server sets aside memory for all of them
-_SEARCH_WIDTH = 256  # hnsw_ef; the server's default of 100 loses recall
-_WEIGHTED_RRF = (1, 17)
-_PREFIXES = (1, 19)
+PAGE_POINTS = 1000
+"""Points read at a time; with vectors a tenth."""
+
+FIRST_FACET_VALUES = 10_000
+"""Values asked for at first; the server allocates memory for all that are asked for."""
+
+DEFAULT_EF = 256
+"""hnsw_ef: candidates kept while walking the graph. The server's default of 100 loses recall."""
+
+WEIGHTED_RRF_VERSION = (1, 17)
+"""First server version whose fusion has weights."""
+
+SETTINGS_KEY = "ragctl"
+"""Key of the settings in the collection's metadata, or in the hidden point's payload."""
+
 _UNLIMITED = 2**31
 
 
@@ -45,10 +56,11 @@ class BatchLimits:
     upsert: int = _UNLIMITED  # points
     query: int = _UNLIMITED  # results
     width: int = _UNLIMITED  # hnsw_ef
-    unindexed: bool = True  # filters that no index answers
+    unindexed: bool = True  # filters on fields without an index
 
     @classmethod
     def of(cls, info: models.CollectionInfo) -> "BatchLimits":
+        """Return the limits of a collection."""
         strict = info.config.strict_mode_config
         if strict is None or not strict.enabled:
             return cls()
@@ -60,32 +72,31 @@ class BatchLimits:
         )
 
 
-class Locking(Protocol):
-    """The store, as far as a collection needs it."""
+class CollectionOwner(Protocol):
+    """The methods of the store that a collection uses."""
 
-    def lock(
-        self, name: str, *, patience: float, waiting: Notify
-    ) -> AbstractContextManager[None]: ...
+    def lock(self, name: str, *, patience: float, waiting: Notify) -> AbstractContextManager[None]:
+        """See Store.lock."""
 
-    def check_lock(self, name: str) -> None: ...
+    def check_lock(self, name: str) -> None:
+        """Raise Locked if the store locked the collection and has lost the lock."""
 
-    def index(self, name: str, fields: Mapping[str, str]) -> None: ...
-
-
-MARK = "ragctl"  # the key of our settings in metadata, or in the hidden point's payload
+    def index(self, name: str, fields: Mapping[str, str]) -> None:
+        """Make payload indexes: type by payload key."""
 
 
 class ServerCollection:
-    """One collection of a ServerStore. `metadata`: its settings are there, not in the point.
+    """One collection of a ServerStore.
 
-    Every write asks first whether the run still has the collection, if it locked it,
-    and asks again before each new try of a request.
+    `metadata`: its settings are in the collection's metadata, not in the hidden point. If
+    the run locked the collection, every try of a write first checks that it still holds
+    the lock.
     """
 
     def __init__(
         self,
-        store: Locking,
-        wire: ServerConnection,
+        store: CollectionOwner,
+        connection: ServerConnection,
         name: str,
         settings: Settings,
         limits: BatchLimits,
@@ -95,22 +106,23 @@ class ServerCollection:
         self.name = name
         self.settings = settings
         self._store = store
-        self._wire = wire
+        self._connection = connection
         self._limits = limits
-        self._metadata = metadata
+        self._in_metadata = metadata
 
     def apply(self, batch: Batch) -> None:
-        merges = [(self._settled(where), payload) for where, payload in batch.merges]
-        settled_batch = replace(batch, merges=merges)
-        for operations in write_requests(
-            settled_batch, upsert_limit=self._limits.upsert, hidden=HIDDEN
-        ):
+        """See Collection.apply."""
+        merges = [(self._prepared(where), payload) for where, payload in batch.merges]
+        prepared = replace(batch, merges=merges)
+        limit = self._limits.upsert
+        for operations in write_requests(prepared, upsert_limit=limit, hidden=HIDDEN):
             self._write(operations)
 
     def scroll(
         self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[Point]:
-        condition = filter_of(self._settled(where), HIDDEN)
+        """See Collection.scroll."""
+        condition = filter_of(self._prepared(where), HIDDEN)
         offset: Any = None
         while True:
             records, offset = self._page(condition, offset, fields, vectors)
@@ -119,96 +131,108 @@ class ServerCollection:
                 return
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
-        page = _PAGE // 10 if vectors else _PAGE
-        wanted = [point_id for point_id in ids if point_id != HIDDEN]
+        """See Collection.retrieve."""
+        page = PAGE_POINTS // 10 if vectors else PAGE_POINTS
+        visible = [point_id for point_id in ids if point_id != HIDDEN]
         found: list[Point] = []
-        for first in range(0, len(wanted), page):
-            found += self._retrieve(wanted[first : first + page], vectors)
+        for first in range(0, len(visible), page):
+            found += self._retrieve(visible[first : first + page], vectors)
         return found
 
     def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
+        """See Collection.facet."""
         counts = self._facet(key, exact=not of_all)
         if of_all and counts is not None and self.count() != sum(counts.values()):
             counts = self._facet(key, exact=True)
-        return self._counted(key) if counts is None else counts
+        return self._counted_by_scroll(key) if counts is None else counts
 
     def count(self, where: Where = ()) -> int:
-        condition = filter_of(self._settled(where), HIDDEN)
+        """See Collection.count."""
+        condition = filter_of(self._prepared(where), HIDDEN)
         return self._do(
             lambda client: client.count(self.name, count_filter=condition, exact=True)
         ).count
 
     def query(self, query: Query) -> list[Scored]:
-        return answer(replace(query, where=self._settled(query.where)), self)
+        """See Collection.query."""
+        return answer(replace(query, where=self._prepared(query.where)), self)
 
     @property
-    def most(self) -> int:
-        """Hits that one answer may have."""
+    def max_hits(self) -> int:
+        """The most hits that one answer can have."""
         return self._limits.query
 
-    def sides(
-        self, query: Query, sides: Sequence[Side], limit: int, *, payload: bool
+    def rankings(
+        self, query: Query, names: Sequence[VectorName], limit: int, *, payload: bool
     ) -> list[list[Scored]]:
-        """The best of each side; of both together also the page of the server's own fusion."""
-        width = min(query.ef or max(_SEARCH_WIDTH, limit), self._limits.width)
+        """Return the best hits by each of the vectors.
+
+        With both vectors the page of the server's own fusion follows, if the server has it.
+        """
+        width = min(query.ef or max(DEFAULT_EF, limit), self._limits.width)
         quantized = self.settings.quantization is not None
-        params = search_params(query, width=width, quantized=quantized)
-        asked = requests(query, sides, limit, payload=payload, params=params)
-        fuses = query.fusion.kind == "dbsf" or self._wire.version >= _WEIGHTED_RRF
-        if len(sides) > 1 and query.diversity is None and fuses:
-            asked.append(fused_request(query, asked, self.most))
-        answers = self._do(lambda client: client.query_batch_points(self.name, asked))
+        params = dense_search_params(query, width=width, quantized=quantized)
+        searches = requests(query, names, limit, payload=payload, params=params)
+        can_fuse = query.fusion.kind == "dbsf" or self._connection.version >= WEIGHTED_RRF_VERSION
+        if len(names) > 1 and query.diversity is None and can_fuse:
+            searches.append(fused_request(query, searches, self.max_hits))
+        answers = self._do(lambda client: client.query_batch_points(self.name, searches))
         return [read_hits(found.points) for found in answers]
 
-    def _settled(self, where: Where) -> Where:
-        """`where` as this server may be asked for it."""
-        there = self._wire.version >= _PREFIXES
-        return settled(
+    def _prepared(self, where: Where) -> Where:
+        """Return `where` in a form that this server answers."""
+        has_prefixes = self._connection.version >= PREFIX_VERSION
+        return prepare(
             where,
             {**FILTERABLE_FIELDS, **self.settings.indexed},
-            None if there else self._beginning,
-            held=not self._limits.unindexed,
+            None if has_prefixes else self._values_with_prefix,
+            indexed_only=not self._limits.unindexed,
         )
 
-    def _beginning(self, prefix: Prefix) -> list[str]:
+    def _values_with_prefix(self, prefix: Prefix) -> list[str]:
         key = prefix.key
         indexed = key in KEYWORD_INDEXES or self.settings.indexed.get(key) == "keyword"
-        counts = self.facet(key) if indexed else self._counted(key)
+        counts = self.facet(key) if indexed else self._counted_by_scroll(key)
         return [value for value in counts if value.startswith(prefix.text)]
 
     def lock(
         self, *, patience: float = 0.0, waiting: Notify = ignore
     ) -> AbstractContextManager[None]:
+        """See Collection.lock."""
         return self._store.lock(self.name, patience=patience, waiting=waiting)
 
     def finish(self) -> None:
-        """Every write was durable when it returned; the server compacts by itself."""
+        """Do nothing: writes are durable when they return, and the server compacts by itself."""
 
     def close(self) -> None:
-        """The connection belongs to the store."""
+        """Do nothing: the connection belongs to the store."""
 
     def _do(self, request: Callable[[QdrantClient], T]) -> T:
-        return self._wire.call(what(self.name), request)
+        return self._connection.call(collection_label(self.name), request)
 
     def _write(self, operations: list[models.UpdateOperation]) -> None:
         def write(client: QdrantClient) -> None:
             self._store.check_lock(self.name)
             for result in client.batch_update_points(self.name, operations, wait=True):
-                applied(result)
+                require_applied(result)
 
         self._do(write)
 
     def _page(
-        self, condition: models.Filter | None, offset: Any, fields: Sequence[str] | None, full: bool
+        self,
+        condition: models.Filter | None,
+        offset: Any,
+        fields: Sequence[str] | None,
+        vectors: bool,
     ) -> tuple[list[models.Record], Any]:
         return self._do(
             lambda client: client.scroll(
                 self.name,
                 scroll_filter=condition,
-                limit=min(_PAGE // 10 if full else _PAGE, self._limits.query),
+                limit=min(PAGE_POINTS // 10 if vectors else PAGE_POINTS, self._limits.query),
                 offset=offset,
                 with_payload=True if fields is None else list(fields),
-                with_vectors=full,
+                with_vectors=vectors,
             )
         )
 
@@ -219,9 +243,9 @@ class ServerCollection:
         return [read_point(record) for record in records]
 
     def _facet(self, key: str, *, exact: bool) -> dict[str, int] | None:
-        """None where there are more values than the server tells."""
+        """Return None if there are more values than the server returns."""
         # The hidden point has none of the indexed fields.
-        limit = min(_FACETS, self._limits.query)
+        limit = min(FIRST_FACET_VALUES, self._limits.query)
         while True:
             hits = self._do(partial(_hits, self.name, key, limit, exact))
             if len(hits) < limit:
@@ -230,40 +254,42 @@ class ServerCollection:
                 return None
             limit = min(limit * 10, self._limits.query)
 
-    def _counted(self, key: str) -> dict[str, int]:
-        """A facet by reading every point: of a field without index, or past the server's limits."""
+    def _counted_by_scroll(self, key: str) -> dict[str, int]:
+        """Return a facet by reading every point: without an index, or beyond a limit."""
         counts: dict[str, int] = {}
         for point in self.scroll(fields=[key]):
-            held = cast(Json, point.payload)
+            value = cast(Json, point.payload)
             for name in key.split("."):
-                held = held.get(name) if isinstance(held, dict) else None
-            listed = held if isinstance(held, list) else [held]
-            for value in {text for text in listed if isinstance(text, str)}:
-                counts[value] = counts.get(value, 0) + 1
+                value = value.get(name) if isinstance(value, dict) else None
+            values = value if isinstance(value, list) else [value]
+            for text in {text for text in values if isinstance(text, str)}:
+                counts[text] = counts.get(text, 0) + 1
         return counts
 
     def note(self, notes: Notes) -> None:
-        self._keep(replace(self.settings, notes={**self.settings.notes, **notes}))
+        """See Collection.note."""
+        self._save(replace(self.settings, notes={**self.settings.notes, **notes}))
 
     def declare(self, fields: Mapping[str, str]) -> None:
+        """See Collection.declare."""
         old = self.settings.fields
         new = {name: kind for name, kind in fields.items() if old.get(name) != kind}
         if not new:
             return
         self._store.check_lock(self.name)
         self._store.index(self.name, {f"{META_PREFIX}{name}": kind for name, kind in new.items()})
-        self._keep(replace(self.settings, fields={**old, **new}))
+        self._save(replace(self.settings, fields={**old, **new}))
 
-    def _keep(self, settings: Settings) -> None:
-        mark: dict[str, Any] = {MARK: settings.to_json()}
-        if self._metadata:
-            self._describe(mark)
+    def _save(self, settings: Settings) -> None:
+        stored: dict[str, Any] = {SETTINGS_KEY: settings.to_json()}
+        if self._in_metadata:
+            self._set_metadata(stored)
         else:  # beside the lease
-            body = models.SetPayload(payload=mark, points=[HIDDEN])
+            body = models.SetPayload(payload=stored, points=[HIDDEN])
             self._write([models.SetPayloadOperation(set_payload=body)])
         self.settings = settings
 
-    def _describe(self, metadata: dict[str, Any]) -> None:
+    def _set_metadata(self, metadata: dict[str, Any]) -> None:
         def write(client: QdrantClient) -> None:
             self._store.check_lock(self.name)
             client.update_collection(self.name, metadata=metadata)

@@ -1,4 +1,4 @@
-"""Between the store contract's values and the Qdrant client's models."""
+"""Conversion between the values of the store contract and the Qdrant client's models."""
 
 import json
 import uuid
@@ -22,32 +22,32 @@ from ragctl.collection.conditions import (
 from ragctl.collection.payload import BM25, DENSE, Payload, Point, SparseVector
 from ragctl.stores.base import Batch, Query, Rescore, Scored
 from ragctl.stores.conditions import bounds
-from ragctl.stores.searching import Side, just_below
+from ragctl.stores.searching import VectorName, threshold_for
 
 T = TypeVar("T")
 
 HIDDEN = str(uuid.uuid5(uuid.NAMESPACE_URL, "https://ragctl.invalid/settings-point"))
-"""The one point that is ours, not a document's: the lease, and the settings on old servers."""
+"""Id of the hidden point, which holds the lease and, on old servers, the settings."""
 
-MAX_POINTS = 512  # in one request
-MAX_BYTES = 25_000_000  # of JSON in one request; the server's default limit is 32 MiB
-_COMPONENT_BYTES = 25  # at most: a double in JSON and its comma; mostly 21
-_SPARSE_BYTES = 36  # an index and its weight
-_FRAME_BYTES = 200  # a point's id and field names
+MAX_REQUEST_POINTS = 512
+MAX_REQUEST_BYTES = 25_000_000  # of JSON; the server's default limit is 32 MiB
+JSON_BYTES_PER_COMPONENT = 25  # upper bound for a double and its comma; mostly 21
+JSON_BYTES_PER_TERM = 36  # an index and its weight
+JSON_BYTES_PER_POINT = 200  # id and field names
 
 
 def write_requests(
-    batch: Batch, *, upsert_limit: int, hidden: str | None, max_bytes: int = MAX_BYTES
+    batch: Batch, *, upsert_limit: int, hidden: str | None, max_bytes: int = MAX_REQUEST_BYTES
 ) -> Iterator[list[models.UpdateOperation]]:
-    """The batch, in order, as lists of operations that each fit one request.
+    """Yield the writes of a batch, in order, as lists of operations that each fit one request.
 
-    `upsert_limit`: points allowed in one upsert. `hidden`: the id of a point that
-    no write by filter may touch.
+    `upsert_limit`: points allowed in one upsert. `hidden`: id of a point that writes by
+    filter leave alone.
     """
     request: list[models.UpdateOperation] = []
     points = size = 0
     for count, length, operation in _operations(batch, upsert_limit, hidden, max_bytes):
-        if request and (points + count > MAX_POINTS or size + length > max_bytes):
+        if request and (points + count > MAX_REQUEST_POINTS or size + length > max_bytes):
             yield request
             request, points, size = [], 0, 0
         request.append(operation)
@@ -60,7 +60,7 @@ def write_requests(
 def _operations(
     batch: Batch, upsert_limit: int, hidden: str | None, max_bytes: int
 ) -> Iterator[tuple[int, int, models.UpdateOperation]]:
-    """Each with the number of points it writes and an upper bound of its JSON's bytes."""
+    """Yield (points written, upper bound of the JSON's bytes, operation)."""
     yield from _upserts(batch.upserts, upsert_limit, max_bytes)
     yield from _overwrites(batch.overwrites)
     yield from _upserts(batch.marks, upsert_limit, max_bytes)
@@ -68,7 +68,9 @@ def _operations(
     for where, payload in batch.merges:
         merge = models.SetPayload(payload=cast(Any, payload), filter=filter_of(where, hidden))
         yield 1, _json_bytes(payload), models.SetPayloadOperation(set_payload=merge)
-    for ids, size in _groups(batch.deletes, lambda _: _FRAME_BYTES, MAX_POINTS, max_bytes):
+    for ids, size in _groups(
+        batch.deletes, lambda _: JSON_BYTES_PER_POINT, MAX_REQUEST_POINTS, max_bytes
+    ):
         listed = models.PointIdsList(points=list(ids))
         yield len(ids), size, models.DeleteOperation(delete=listed)
 
@@ -76,7 +78,7 @@ def _operations(
 def _upserts(
     points: Sequence[Point], limit: int, max_bytes: int
 ) -> Iterator[tuple[int, int, models.UpdateOperation]]:
-    for group, size in _groups(points, _point_bytes, min(limit, MAX_POINTS), max_bytes):
+    for group, size in _groups(points, _point_bytes, min(limit, MAX_REQUEST_POINTS), max_bytes):
         structs = models.PointsList(points=[point_struct(point) for point in group])
         yield len(group), size, models.UpsertOperation(upsert=structs)
 
@@ -86,18 +88,21 @@ def _overwrites(
 ) -> Iterator[tuple[int, int, models.UpdateOperation]]:
     for point_id, payload in overwrites:
         body = models.SetPayload(payload=cast(Any, payload), points=[point_id])
-        size = _FRAME_BYTES + _json_bytes(payload)
+        size = JSON_BYTES_PER_POINT + _json_bytes(payload)
         yield 1, size, models.OverwritePayloadOperation(overwrite_payload=body)
 
 
 def _groups(
-    items: Sequence[T], weigh: Callable[[T], int], limit: int, max_bytes: int
+    items: Sequence[T], size_of: Callable[[T], int], limit: int, max_bytes: int
 ) -> Iterator[tuple[list[T], int]]:
-    """Consecutive items, at most `limit` and (but for one alone) `max_bytes` together."""
+    """Yield groups of consecutive items with their size.
+
+    A group has at most `limit` items and, unless it is a single item, `max_bytes`.
+    """
     group: list[T] = []
     size = 0
     for item in items:
-        length = weigh(item)
+        length = size_of(item)
         if group and (len(group) >= limit or size + length > max_bytes):
             yield group, size
             group, size = [], 0
@@ -108,30 +113,33 @@ def _groups(
 
 
 def _point_bytes(point: Point) -> int:
-    dense = 0 if point.dense is None else point.dense.size * _COMPONENT_BYTES
-    sparse = 0 if point.sparse is None else len(point.sparse.indices) * _SPARSE_BYTES
-    return _FRAME_BYTES + dense + sparse + _json_bytes(point.payload)
+    dense = 0 if point.dense is None else point.dense.size * JSON_BYTES_PER_COMPONENT
+    sparse = 0 if point.sparse is None else len(point.sparse.indices) * JSON_BYTES_PER_TERM
+    return JSON_BYTES_PER_POINT + dense + sparse + _json_bytes(point.payload)
 
 
 def _json_bytes(payload: Mapping[str, Any]) -> int:
-    # Escaped to ASCII it is never shorter than the UTF-8 that is sent.
+    # JSON escaped to ASCII is never shorter than the UTF-8 that is sent.
     return len(json.dumps(payload))
 
 
 def point_struct(point: Point) -> models.PointStruct:
+    """Return the point as the client's model."""
     vector: dict[str, Any] = {}
     if point.dense is not None:
-        vector[DENSE] = point.dense.tolist()  # the client checks an array element by element
+        vector[DENSE] = point.dense.tolist()  # the client validates an array element by element
     if point.sparse is not None:
         vector[BM25] = sparse_vector(point.sparse)
     return models.PointStruct(id=point.id, vector=vector, payload=cast(Any, point.payload))
 
 
 def sparse_vector(sparse: SparseVector) -> models.SparseVector:
+    """Return a sparse vector as the client's model."""
     return models.SparseVector(indices=sparse.indices, values=sparse.values)
 
 
 def read_point(record: models.Record) -> Point:
+    """Return the point of a record."""
     vector = record.vector if isinstance(record.vector, dict) else {}
     dense, sparse = vector.get(DENSE), vector.get(BM25)
     return Point(
@@ -145,11 +153,12 @@ def read_point(record: models.Record) -> Point:
 
 
 def read_hits(points: Sequence[models.ScoredPoint]) -> list[Scored]:
+    """Return the hits of an answer, in its order."""
     return [Scored(str(p.id), p.score, cast(Payload, p.payload or {})) for p in points]
 
 
 def filter_of(where: Where, hidden: str | None = None) -> models.Filter | None:
-    """`where` as a filter, less the point with the id `hidden`; None where all match."""
+    """Return `where` as a filter that excludes the point `hidden`; None if all points match."""
     if not where and hidden is None:
         return None
     return models.Filter(
@@ -174,7 +183,7 @@ def _condition(condition: Condition) -> Any:
             empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
             return models.Filter(must_not=[empty])
         case AnyOf(of):
-            # A server takes an empty filter for no filter.
+            # To a server an empty filter matches everything.
             return models.Filter(should=_conditions(of)) if of else models.HasIdCondition(has_id=[])
         case AllOf(of):
             return models.Filter(must=_conditions(of))
@@ -198,37 +207,44 @@ def _match(key: str, values: tuple[str | int | bool, ...]) -> Any:
 
 
 def requests(
-    query: Query, sides: Sequence[Side], limit: int, *, payload: bool, params: models.SearchParams
+    query: Query,
+    names: Sequence[VectorName],
+    limit: int,
+    *,
+    payload: bool,
+    params: models.SearchParams,
 ) -> list[models.QueryRequest]:
-    """The search of each side. `params`: of the dense one."""
-    least = None if query.min_score is None else just_below(query.min_score)
+    """Return one search for each of the vectors. `params`: those of the dense search."""
+    threshold = None if query.min_score is None else threshold_for(query.min_score)
     return [
         models.QueryRequest(
-            query=_nearest(query, side),
-            using=DENSE if side == "dense" else BM25,
+            query=_nearest(query, name),
+            using=DENSE if name == "dense" else BM25,
             filter=filter_of(query.where),
-            params=params if side == "dense" else None,
-            score_threshold=least,
+            params=params if name == "dense" else None,
+            score_threshold=threshold,
             limit=limit,
             with_payload=payload,
         )
-        for side in sides
+        for name in names
     ]
 
 
-def _nearest(query: Query, side: Side) -> Any:
-    if side == "dense" and query.dense is not None:
+def _nearest(query: Query, name: VectorName) -> Any:
+    if name == "dense" and query.dense is not None:
         return query.dense.tolist()
     if query.sparse is None:
-        raise AssertionError(f"a query without a {side} side")
+        raise AssertionError(f"the query has no {name} vector")
     return sparse_vector(query.sparse)
 
 
 def fused_request(
-    query: Query, searches: Sequence[models.QueryRequest], most: int
+    query: Query, searches: Sequence[models.QueryRequest], max_hits: int
 ) -> models.QueryRequest:
-    """The page that the server's own fusion gives, with payloads, of the searches' candidates:
-    all but their last, which is read to see whether its equals are cut off.
+    """Return the request for the page of the server's own fusion, with payloads.
+
+    It fuses the candidates of `searches` without the last one of each, which is read only
+    to see whether a tie was cut off.
     """
     fusion: Any = models.FusionQuery(fusion=models.Fusion.DBSF)
     if query.fusion.kind == "rrf":
@@ -247,14 +263,14 @@ def fused_request(
     return models.QueryRequest(
         prefetch=prefetch,
         query=fusion,
-        limit=min(query.limit, most),
+        limit=min(query.limit, max_hits),
         offset=query.offset,
         with_payload=True,
     )
 
 
-def search_params(query: Query, *, width: int, quantized: bool) -> models.SearchParams:
-    """How the dense side is searched: `width` candidates are kept while walking the graph."""
+def dense_search_params(query: Query, *, width: int, quantized: bool) -> models.SearchParams:
+    """Return how dense vectors are searched. `width`: candidates kept while walking the graph."""
     if query.exact:
         return models.SearchParams(exact=True)
     rescore = query.rescore or Rescore()

@@ -1,4 +1,4 @@
-"""What a collection on a server is made of: vectors, their small copies, payload indexes."""
+"""The configuration of a collection on a server: vectors, quantisation, payload indexes."""
 
 from typing import Any
 
@@ -7,20 +7,24 @@ from qdrant_client import models
 from ragctl.collection.payload import BM25, DENSE
 from ragctl.collection.settings import Settings
 
-_PREFIXES = (1, 19)  # first version whose keyword indexes serve prefixes
-_TWO_BITS = (1, 15)
-_TURBO = (1, 18)
+# The first server versions with a feature.
+PREFIX_VERSION = (1, 19)  # keyword indexes that answer prefix conditions
+TWO_BITS_VERSION = (1, 15)  # binary quantisation in two bits
+TURBO_VERSION = (1, 18)  # quantisation of rotated vectors
 
 
-def needed(quantization: str | None) -> tuple[int, int]:
-    """First version of a server that has it; (0, 0) for one that all have."""
+def first_version_with(quantization: str | None) -> tuple[int, int]:
+    """Return the first server version with this quantisation; (0, 0) if all have it."""
     if quantization == "binary2":
-        return _TWO_BITS
-    return _TURBO if (quantization or "").startswith("turbo") else (0, 0)
+        return TWO_BITS_VERSION
+    return TURBO_VERSION if (quantization or "").startswith("turbo") else (0, 0)
 
 
 def collection_config(settings: Settings) -> dict[str, Any]:
-    """Vectors, payloads and indexes on disk; small copies of the vectors in memory."""
+    """Return the arguments of `create_collection`.
+
+    Vectors, payloads and indexes are on disk, quantised copies of the vectors in memory.
+    """
     return {
         "vectors_config": {
             DENSE: models.VectorParams(
@@ -64,7 +68,7 @@ def _quantization(name: str | None) -> Any:
 
 
 def index_schema(kind: str, version: tuple[int, int]) -> Any:
-    """The payload index for a type of field, kept on disk where the server can."""
+    """Return the payload index for a field type, on disk if the server supports that."""
     match kind:
         case "integer":
             return models.IntegerIndexParams(
@@ -73,12 +77,12 @@ def index_schema(kind: str, version: tuple[int, int]) -> Any:
         case "float":
             return models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=True)
         case "bool":
-            return models.BoolIndexParams(type=models.BoolIndexType.BOOL)  # on_disk is of 1.14
+            return models.BoolIndexParams(type=models.BoolIndexType.BOOL)  # on_disk came with 1.14
         case "datetime":
             return models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, on_disk=True)
         case _:
             return models.KeywordIndexParams(
                 type=models.KeywordIndexType.KEYWORD,
                 on_disk=True,
-                prefix=True if version >= _PREFIXES else None,
+                prefix=True if version >= PREFIX_VERSION else None,
             )

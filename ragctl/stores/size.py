@@ -1,56 +1,67 @@
-"""How many bytes a collection will take, foretold without making it.
+"""An estimate of the bytes that a collection will take, before it is made.
 
-Where the numbers come from:
+Sources of the figures:
 
-- Embedded, measured on collections of 1,000 x 256, 6,000 x 256 and 12,000 x 768 in
-  engine 0.9: vectors 4 bytes a component; payloads their text and some 600 bytes; sparse
-  vectors and their index 20.5 bytes a term; payload indexes 300 bytes a point, ids 42; what
-  stands in the write-ahead log, up to 40 MB. A process that searches grows by 42 MB, the
-  vectors that it scans, and that log. For those collections it foretells 2 to 9 per cent
-  too much disk; memory within 8 per cent, with copies up to 19 too little, as rescoring
-  reads whole vectors too (`tests/test_size.py` measures the disk of one again).
-- Server, by its documentation and defaults, not measured: the graph has up to 32 links of
-  4 bytes at its lowest level and few above, 200 bytes a point with its lists; ids take 64;
-  quantised copies are kept in memory, all else on disk behind the page cache, which the
-  figure leaves out; the log takes two files of 32 MB. Its six further payload indexes are
-  reckoned like the embedded store's, 75 bytes a point each.
-- Terms: one for 10.5 bytes of text, as in this project's sample documents in four
-  languages (7 in Chinese to 19 in Russian).
-- Quantised copies, measured: one, a half, a quarter or an eighth of a byte a component,
-  and some 16 bytes a point.
+- Embedded, measured with engine 0.9 on collections of 1,000 x 256, 6,000 x 256 and
+  12,000 x 768: vectors 4 bytes a component; payloads the text and about 600 bytes; sparse
+  vectors with their index 20.5 bytes a term; payload indexes 300 bytes a point; ids 42 bytes;
+  the write-ahead log up to 40 MB. A process that searches grows by 42 MB, the vectors that it
+  scans, and the log. For those collections the estimate of the disk is 2 to 9 per cent too
+  high, and that of memory within 8 per cent; with quantised copies up to 19 per cent too low,
+  because rescoring reads whole vectors too. `tests/test_size.py` measures one of them again.
+- Server, from its documentation and defaults, not measured: the HNSW graph has up to 32 links
+  of 4 bytes at its lowest level and few above, 200 bytes a point with its lists; ids take 64
+  bytes; quantised copies are kept in memory, everything else on disk behind the page cache,
+  which the estimate leaves out; the log has two files of 32 MB. The six further payload
+  indexes are taken to cost what the embedded store's cost, 75 bytes a point each.
+- Terms: one in 10.5 bytes of text, as in this project's sample documents in four languages
+  (from 7 in Chinese to 19 in Russian).
+- Quantised copies, measured: one, a half, a quarter or an eighth of a byte a component, and
+  about 16 bytes a point.
 """
 
 from dataclasses import dataclass
 
 from ragctl.records import Json
 
-_COMPONENT = 4
-_COPY = {"scalar": 8, "turbo4": 4, "turbo2": 2, "binary2": 2, "turbo1": 1, "binary": 1}  # bits
-_COPY_FRAME = 16
-_FIELDS = 600  # of a payload, but its text
-_TERM = 20.5
-_TEXT_OF_TERM = 10.5
-_INDEXES = 300
+BYTES_PER_COMPONENT = 4
+BITS_PER_COPIED_COMPONENT = {
+    "scalar": 8,
+    "turbo4": 4,
+    "turbo2": 2,
+    "binary2": 2,
+    "turbo1": 1,
+    "binary": 1,
+}
+COPY_BYTES_PER_POINT = 16
+PAYLOAD_BYTES_PER_POINT = 600  # without the text
+BYTES_PER_TERM = 20.5
+TEXT_BYTES_PER_TERM = 10.5
+INDEX_BYTES_PER_POINT = 300
 
-_EDGE_IDS = 42
-_EDGE_LOG = 40e6
-_EDGE_PROCESS = 42e6
+EDGE_ID_BYTES_PER_POINT = 42
+EDGE_MAX_LOG_BYTES = 40e6
+EDGE_PROCESS_BYTES = 42e6
 
-_SERVER_INDEXES = 450
-_SERVER_IDS = 64
-_SERVER_GRAPH = 200
-_SERVER_LOG = 64e6
+SERVER_INDEX_BYTES_PER_POINT = 450
+SERVER_ID_BYTES_PER_POINT = 64
+SERVER_GRAPH_BYTES_PER_POINT = 200
+SERVER_LOG_BYTES = 64e6
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Bytes. In memory: of a process that searches, or of the server for this collection."""
+    """The size of a collection in bytes.
+
+    `memory_bytes`: of a process that searches it, or of the server for this collection.
+    """
 
     points: int
     memory_bytes: int
     disk_bytes: int
 
     def to_json(self) -> dict[str, Json]:
+        """Return the size as a JSON object."""
         return {
             "points": self.points,
             "memory_bytes": self.memory_bytes,
@@ -58,20 +69,26 @@ class Size:
         }
 
 
-def foretell(
+def estimate_size(
     points: int, dim: int, *, text_bytes: float, quantization: str | None, server: bool
 ) -> Size:
-    """The size of a collection. `text_bytes`: of a chunk's text in UTF-8, on average."""
-    whole = _COMPONENT * dim
-    copy = _COPY[quantization] * dim / 8 + _COPY_FRAME if quantization else 0.0
-    payload = text_bytes + _FIELDS
-    terms = text_bytes / _TEXT_OF_TERM
-    on_disk = whole + copy + payload + _TERM * terms + _INDEXES
+    """Return the estimated size of a collection.
+
+    `text_bytes`: average length of a chunk's text in UTF-8.
+    """
+    whole = BYTES_PER_COMPONENT * dim
+    copy = 0.0
+    if quantization:
+        copy = BITS_PER_COPIED_COMPONENT[quantization] * dim / 8 + COPY_BYTES_PER_POINT
+    payload = text_bytes + PAYLOAD_BYTES_PER_POINT
+    terms = text_bytes / TEXT_BYTES_PER_TERM
+    on_disk = whole + copy + payload + BYTES_PER_TERM * terms + INDEX_BYTES_PER_POINT
     if server:
-        memory = points * (copy + _SERVER_IDS + _SERVER_GRAPH)
-        disk = points * (on_disk + _SERVER_INDEXES + _SERVER_IDS + _SERVER_GRAPH) + _SERVER_LOG
+        resident = SERVER_ID_BYTES_PER_POINT + SERVER_GRAPH_BYTES_PER_POINT
+        memory = points * (copy + resident)
+        disk = points * (on_disk + SERVER_INDEX_BYTES_PER_POINT + resident) + SERVER_LOG_BYTES
     else:
-        log = min(_EDGE_LOG, points * (whole + payload + 8 * terms))
-        memory = _EDGE_PROCESS + points * (copy or whole) + log
-        disk = points * (on_disk + _EDGE_IDS) + log
+        log = min(EDGE_MAX_LOG_BYTES, points * (whole + payload + 8 * terms))
+        memory = EDGE_PROCESS_BYTES + points * (copy or whole) + log
+        disk = points * (on_disk + EDGE_ID_BYTES_PER_POINT) + log
     return Size(points, round(memory), round(disk))

@@ -1,11 +1,15 @@
-"""A pool of child processes with hard limits on time and memory.
+"""A pool of child processes with limits on time and memory.
 
-A function runs on jobs in children that no hang, crash or memory bomb can outlive. Each child is
-a fresh interpreter, fed and read by a thread of its own over two pipes, so that a slow child
-blocks nobody; it serves many jobs.
+A function runs on jobs in child processes, so that a hang, a crash or a lack of memory ends one
+job and not the run. Each child is a new interpreter that serves many jobs. A thread of its own
+sends them and reads the replies through two pipes, so that a slow child delays no other.
 
-No child outlives the parent: an idle one ends when its pipe closes; a busy one is killed by the
-kernel with its parent (Linux), or by its own alarm soon after its job's time is up (elsewhere).
+No child outlives its parent. An idle child ends when its pipe is closed; a busy one is killed by
+the kernel together with the parent (Linux), or by its own alarm soon after its time limit
+(elsewhere).
+
+`pool.py` is the pool and its threads, `process.py` a child as seen by the parent, `serve.py` the
+child itself, `frames.py` what passes through the pipes, `reply.py` what the pool yields.
 """
 
 from ragctl.workers.pool import Pool

@@ -1,4 +1,4 @@
-"""The pool, and the threads that keep its children at work."""
+"""The pool, and the threads that feed its child processes."""
 
 import pickle
 import queue
@@ -8,29 +8,37 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ragctl.errors import RagctlError
-from ragctl.workers.process import Child, Spec
+from ragctl.workers.process import Child, WorkerSpec
 from ragctl.workers.reply import Ended, Job, Reply
 
 J = TypeVar("J")
 
-_AHEAD = 2  # jobs taken ahead, and replies kept waiting, per worker
+JOBS_AHEAD = 2  # per worker: jobs taken from the caller, and replies waiting for it
 
 
 class Pool:
-    """Runs `function` ("package.module:name", one picklable argument) in limited children.
+    """A pool that runs a function on jobs in child processes.
 
-    `seconds` bounds one job's time; `memory` (bytes) bounds a child's address space, where the
-    system has RLIMIT_AS. Children start with the first work, or with `warm`, and only as many as
-    there is work for; where the function's module has a function `warm`, each calls it once.
-    One `run` or `stream` at a time. Raises RagctlError where no child can start.
+    Children start with the first job, or by `warm`, and never more than there are jobs. If the
+    module of the function has a function `warm`, each child calls it once. Only one `run` or
+    `stream` may be active at a time.
+
+    Args:
+        function: "package.module:name" of a function that takes one picklable argument.
+        workers: the largest number of children.
+        seconds: time limit of one job.
+        memory: limit on the address space of a child in bytes, on systems with RLIMIT_AS.
+
+    Raises:
+        RagctlError: by `run` and `stream`, if no child can start.
     """
 
     def __init__(self, function: str, *, workers: int, seconds: float, memory: int) -> None:
         if workers < 1 or seconds <= 0 or memory < 1:
             raise ValueError("workers, seconds and memory must be above zero")
         self.workers = workers
-        self._spec = Spec(function, seconds, memory)
-        self._crew: _Crew | None = None
+        self._spec = WorkerSpec(function, seconds, memory)
+        self._threads: _WorkerThreads | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -44,93 +52,96 @@ class Pool:
         self.close()
 
     def warm(self, jobs: int) -> None:
-        """Start the children for so many jobs now; they get ready while the caller goes on."""
-        if self._crew is None:
-            self._crew = _Crew(self._spec, self.workers)
-        self._crew.warm(jobs)
+        """Start the children for a number of jobs now, without waiting until they are ready."""
+        if self._threads is None:
+            self._threads = _WorkerThreads(self._spec, self.workers)
+        self._threads.warm(jobs)
 
     def run(self, jobs: Iterable[J]) -> Iterator[tuple[J, Any]]:
-        """Yields (job, what the function returned) as jobs complete.
+        """Yield (job, what the function returned) as jobs complete.
 
-        In place of a result stands the RagctlError that the job raised, or a DocumentError if
-        it failed otherwise, hung, crashed or outgrew its memory; the other jobs go on. `jobs`
-        is read lazily, at most two per worker ahead.
+        The result of a failed job is the RagctlError that it raised, or a DocumentError if it
+        raised another error, exceeded its time or memory, or crashed; the other jobs go on. Jobs
+        are taken from `jobs` as they are needed, at most JOBS_AHEAD per worker in advance.
         """
         for reply in self._replies(jobs):
             value = reply.value()
-            yield reply.job, value.error if isinstance(value, Ended) else value
+            yield reply.argument, value.error if isinstance(value, Ended) else value
 
     def stream(self, jobs: Iterable[J]) -> Iterator[tuple[J, Any]]:
-        """Like `run`, for a function that returns an iterator: items come as they are made.
+        """Yield (job, item) for every item of the iterators that the function returns.
 
-        Yields (job, item) for every item, in order within a job, then (job, Ended(error)). A
-        job's time stands still while its items wait for the caller.
+        Items of a job are yielded in order as they are made, then (job, Ended(error)). The time
+        that an item waits for the caller does not count towards the limit of its job.
         """
         for reply in self._replies(jobs):
-            yield reply.job, reply.value()
+            yield reply.argument, reply.value()
 
     def close(self) -> None:
-        """Kills the children at once and waits for their end. The pool may be used again."""
-        if self._crew is not None:
-            self._crew.close()
-            self._crew = None
+        """Kill the children and wait for their end. The pool can be used again."""
+        if self._threads is not None:
+            self._threads.close()
+            self._threads = None
 
     def _replies(self, jobs: Iterable[Any]) -> Generator[Reply, None, None]:
-        if self._crew is None:
-            self._crew = _Crew(self._spec, self.workers)
-        crew = self._crew
+        if self._threads is None:
+            self._threads = _WorkerThreads(self._spec, self.workers)
+        threads = self._threads
         source = iter(jobs)
         pending = 0
         more = True
         try:
             while True:
-                while more and pending < _AHEAD * self.workers:
+                while more and pending < JOBS_AHEAD * self.workers:
                     try:
                         job = next(source)
                     except StopIteration:
                         more = False
                         break
                     pending += 1
-                    crew.add(Job(job, pickle.dumps(job, pickle.HIGHEST_PROTOCOL)), pending)
+                    threads.add(Job(job, pickle.dumps(job, pickle.HIGHEST_PROTOCOL)), pending)
                 if not pending:
                     return
-                reply = crew.next_reply()
+                reply = threads.next_reply()
                 pending -= reply.last
                 yield reply
         finally:
-            if pending:  # left early: nobody will take the other replies
-                crew.close()
-                if self._crew is crew:
-                    self._crew = None
+            if pending:  # the caller has stopped, so the other replies are not needed
+                threads.close()
+                if self._threads is threads:
+                    self._threads = None
 
 
-class _Crew:
-    """The threads, each with its child, and the queues between them and the caller."""
+class _WorkerThreads:
+    """Up to `limit` threads with a child each, one that enforces time limits, and their queues."""
 
-    def __init__(self, spec: Spec, workers: int) -> None:
+    def __init__(self, spec: WorkerSpec, limit: int) -> None:
         self._spec = spec
-        self._workers = workers
-        self._tasks: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._limit = limit
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[Reply | RagctlError] = queue.SimpleQueue()
-        self._slots = threading.Semaphore(_AHEAD * workers)  # replies that may wait
-        self._feeders: list[threading.Thread] = []
+        self._slots = threading.Semaphore(JOBS_AHEAD * limit)  # free places for replies
+        self._threads: list[threading.Thread] = []
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._closing = threading.Event()
-        self._lock = threading.Lock()  # of _children, and of starting one while closing
+        self._lock = threading.Lock()  # guards _children, and starting a child while closing
         self._children: set[Child] = set()
 
-    def add(self, task: Job, pending: int) -> None:
-        self._tasks.put(task)
+    def add(self, job: Job, pending: int) -> None:
+        """Add a job; `pending` jobs, this one included, have not ended."""
+        self._jobs.put(job)
         self.warm(pending)
 
     def warm(self, jobs: int) -> None:
-        while len(self._feeders) < min(self._workers, jobs):
-            if not self._feeders:
+        """Start the threads for a number of jobs."""
+        while len(self._threads) < min(self._limit, jobs):
+            if not self._threads:
                 self._watcher.start()
-            self._feeders.append(threading.Thread(target=self._feed, daemon=True))
-            self._feeders[-1].start()
+            self._threads.append(threading.Thread(target=self._serve_jobs, daemon=True))
+            self._threads[-1].start()
 
     def next_reply(self) -> Reply:
+        """Wait for a reply. Raises RagctlError if no child can start."""
         reply = self._replies.get()
         self._slots.release()
         if isinstance(reply, RagctlError):
@@ -138,75 +149,79 @@ class _Crew:
         return reply
 
     def close(self) -> None:
+        """Kill the children and wait until all threads have ended."""
         with self._lock:
             self._closing.set()
             for child in self._children:
                 child.kill()
-        for _ in self._feeders:
-            self._tasks.put(None)
+        for _ in self._threads:
+            self._jobs.put(None)
             self._slots.release()
-        for thread in self._feeders:
+        for thread in self._threads:
             thread.join()
-        if self._feeders:
+        if self._threads:
             self._watcher.join()
 
     def _watch(self) -> None:
-        """Kills every child whose job is past its time."""
+        """Kill every child whose job has exceeded its time, until the pool closes."""
         tick = min(0.1, self._spec.seconds / 10)
         while not self._closing.wait(tick):
             with self._lock:
                 for child in self._children:
                     child.check_time()
 
-    def _feed(self) -> None:
-        """One thread: hands tasks to its child, replaces the child when it is spent.
+    def _serve_jobs(self) -> None:
+        """Send jobs to a child until the pool closes, and replace the child if it is unusable.
 
-        The child lives no longer than this thread, because on Linux a child that asked to die
-        with its parent dies with the thread that started it.
+        This is the body of a thread. The child must not outlive it: on Linux, a child that asks
+        to be killed with its parent is killed when the thread that started it ends (prctl(2),
+        PR_SET_PDEATHSIG).
         """
         child: Child | None = None
         try:
             child = self._start()
-            while (task := self._tasks.get()) is not None and not self._closing.is_set():
-                child = self._work(task, child)
+            while (job := self._jobs.get()) is not None and not self._closing.is_set():
+                child = self._do_job(job, child)
         except RagctlError as error:
-            self._put(error)
+            self._put_reply(error)
         except OSError as error:
-            self._put(RagctlError(f"a worker process does not start: {error.strerror}"))
+            self._put_reply(RagctlError(f"a worker process does not start: {error.strerror}"))
         finally:
-            self._retire(child)
+            self._end_child(child)
 
-    def _work(self, task: Job, child: "Child | None") -> "Child | None":
-        """Does one task; returns the child if it can serve another."""
+    def _do_job(self, job: Job, child: "Child | None") -> "Child | None":
+        """Do one job and return the child, or None if it cannot serve another."""
         while True:
             if child is None:
                 child = self._start()
             used = child.served > 0
             sent = 0
-            for frame in child.ask(task.payload):
-                reply = Reply(task.job, frame)
+            for frame in child.ask(job.payload):
+                reply = Reply(job.argument, frame)
                 if not reply.last:
-                    self._put(reply)
+                    self._put_reply(reply)
                     sent += 1
-            if child.spent:
+            if child.unusable:
                 expired = child.expired
-                self._retire(child)
+                self._end_child(child)
                 child = None
-                # What a child did before must not decide a job's fate: a used one that crashed
-                # or ran out of memory gives way to a fresh one, once.
+                # Earlier jobs must not make a job fail: if a used child crashed or ran out of
+                # memory, the job is tried once more in a new one.
                 if used and not sent and not expired and not self._closing.is_set():
                     continue
-            self._put(reply)
+            self._put_reply(reply)
             return child
 
-    def _put(self, reply: Reply | RagctlError) -> None:
-        if self._closing.is_set():  # close() frees one slot a feeder, no more
+    def _put_reply(self, reply: Reply | RagctlError) -> None:
+        """Hand a reply to the caller, after waiting for a free place; drop it on closing."""
+        if self._closing.is_set():  # close() frees only one place for each thread
             return
         self._slots.acquire()
         if not self._closing.is_set():
             self._replies.put(reply)
 
     def _start(self) -> "Child":
+        """Start a child and wait until it is ready. Raises RagctlError."""
         with self._lock:
             if self._closing.is_set():
                 raise RagctlError("the pool is closed")
@@ -215,11 +230,11 @@ class _Crew:
         try:
             child.await_ready()
         except RagctlError:
-            self._retire(child)
+            self._end_child(child)
             raise
         return child
 
-    def _retire(self, child: "Child | None") -> None:
+    def _end_child(self, child: "Child | None") -> None:
         if child is not None:
             with self._lock:
                 self._children.discard(child)

@@ -1,4 +1,4 @@
-"""A child's answers as the caller's thread meets them."""
+"""Jobs and replies as they pass between the caller and the threads of a pool."""
 
 import pickle
 from dataclasses import dataclass
@@ -10,30 +10,36 @@ from ragctl.workers.frames import END, ERROR, ITEM, Frame
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of one job of `Pool.stream`; `error` is None where every item came."""
+    """The end of one job of `Pool.stream`; `error` is None if all its items were yielded."""
 
     error: RagctlError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    job: Any
+    """One job: what the caller gave, and the same pickled for the child."""
+
+    argument: Any
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer to a job: a child's frame, still pickled, or how the job ended without one."""
+    """One reply to a job: a frame of the child, or how the job ended without one."""
 
-    job: Any
+    argument: Any
     frame: Frame | Ended
 
     @property
     def last(self) -> bool:
+        """Whether no other reply to this job follows."""
         return isinstance(self.frame, Ended) or self.frame[0] != ITEM
 
     def value(self) -> Any:
-        """Opened in the caller's thread, so that what does not unpickle is raised there."""
+        """Return the result, the item, or Ended.
+
+        It is unpickled here, in the caller's thread, so that an error is raised there.
+        """
         if isinstance(self.frame, Ended):
             return self.frame
         kind, payload = self.frame

@@ -1,4 +1,4 @@
-"""The child's side: one job after the other until the parent closes the pipe."""
+"""The main loop of a child process."""
 
 import contextlib
 import importlib
@@ -25,18 +25,22 @@ from ragctl.workers.frames import (
 )
 
 MAX_REASON_CHARACTERS = 300  # of an exception that a parser raised
-_ORPHAN_SECONDS = 5.0  # how much longer than its job's time an orphan may spin
+_ORPHAN_SECONDS = 5.0  # after its time limit, until a child without a parent ends itself
 
 
-def serve(settings: str) -> NoReturn:
-    """The child's life: one job after the other until the parent closes the pipe."""
-    given = json.loads(settings)
+def serve(settings_json: str) -> NoReturn:
+    """Serve one job after the other until the parent closes the pipe, then exit.
+
+    `settings_json` is an object with `function`, `seconds`, `memory` (see `Pool`) and `parent`,
+    the parent's process id.
+    """
+    settings = json.loads(settings_json)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jobs, replies = _take_pipes()
-    _die_with(given["parent"])
+    _end_with_parent(settings["parent"])
     try:
-        _limit_memory(given["memory"])
-        name, _, attribute = given["function"].partition(":")
+        _limit_memory(settings["memory"])
+        name, _, attribute = settings["function"].partition(":")
         module = importlib.import_module(name)
         function = getattr(module, attribute)
     except (ImportError, AttributeError, MemoryError) as error:
@@ -44,23 +48,25 @@ def serve(settings: str) -> NoReturn:
         os._exit(1)
     write_frame(replies, READY)
     if (warm := getattr(module, "warm", None)) is not None:
-        with contextlib.suppress(MemoryError):  # a job will meet it, and be told of
+        with contextlib.suppress(MemoryError):  # the first job will report it
             warm()
-    alarm = _Alarm(given["seconds"] + _ORPHAN_SECONDS)
+    alarm = _Alarm(settings["seconds"] + _ORPHAN_SECONDS)
     while (frame := read_frame(jobs)) is not None:
-        if not _do(function, frame[1], replies, alarm):
+        if not _do_job(function, frame[1], replies, alarm):
             break
-    os._exit(0)  # no exit handlers: a parser's must not hang us
+    os._exit(0)  # without exit handlers: those of a parser may hang
 
 
-def _do(function: Callable[[Any], Any], payload: bytes, replies: BinaryIO, alarm: "_Alarm") -> bool:
-    """Does one job; False if this child should take no other."""
+def _do_job(
+    function: Callable[[Any], Any], payload: bytes, replies: BinaryIO, alarm: "_Alarm"
+) -> bool:
+    """Do one job; return False if this child must not take another."""
     try:
         alarm.set()
         result = function(pickle.loads(payload))  # noqa: S301 - from our own parent
         if isinstance(result, Iterator):
             for item in result:
-                alarm.clear()  # the parent may leave us waiting
+                alarm.clear()  # waiting for the parent does not count
                 _send(replies, ITEM, item)
                 alarm.set()
             alarm.clear()
@@ -75,8 +81,8 @@ def _do(function: Callable[[Any], Any], payload: bytes, replies: BinaryIO, alarm
     except RagctlError as error:
         alarm.clear()
         _send(replies, ERROR, error)
-    # The one place where everything is caught: parsers raise anything on hostile input, and
-    # whatever it is, it is the failure of one job, to be named and survived.
+    # The only place that catches every error: parsers raise anything on hostile input, and it is
+    # the failure of one job.
     except Exception as error:  # noqa: BLE001
         alarm.clear()
         reason = one_line(describe_exception(error), limit=MAX_REASON_CHARACTERS)
@@ -93,7 +99,10 @@ def _send(replies: BinaryIO, kind: int, value: Any) -> None:
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """The two pipes, moved away from descriptors 0 and 1, where libraries read and print."""
+    """Return the pipes for jobs and replies; move them from descriptors 0 and 1.
+
+    Libraries that read standard input or print get the null device.
+    """
     jobs = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -103,8 +112,8 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
     return jobs, replies
 
 
-def _die_with(parent: int) -> None:
-    """Asks the kernel to kill us with the parent, and to spare the parent when memory is out."""
+def _end_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process with the parent, and before it when memory runs out."""
     if sys.platform != "linux":
         return
     import ctypes
@@ -118,6 +127,7 @@ def _die_with(parent: int) -> None:
 
 
 def _limit_memory(memory: int) -> None:
+    """Limit the address space to `memory` bytes, and write no core files."""
     if sys.platform == "win32":
         return
     import resource
@@ -125,12 +135,14 @@ def _limit_memory(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
-    with contextlib.suppress(ValueError, OSError):  # macOS has the name but not the limit
+    with contextlib.suppress(
+        ValueError, OSError
+    ):  # macOS defines the limit but does not support it
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 class _Alarm:
-    """Ends this process by the kernel's hand if a job goes on long after its time."""
+    """A timer of the kernel (SIGALRM) that kills this process after a number of seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -1,4 +1,4 @@
-"""The built-in lexical model, in process."""
+"""The built-in lexical model, in this process."""
 
 from ragctl.catalog import WireTraits
 from ragctl.embedding import answers
@@ -9,7 +9,7 @@ from ragctl.lexical import builtin
 
 
 class Builtin(BackendWire):
-    """A Wire to `ragctl.lexical.builtin`. It has no sides and bills no tokens."""
+    """A wire to `ragctl.lexical.builtin`, which has no instructions and bills no tokens."""
 
     traits = WireTraits(in_process=True)
 

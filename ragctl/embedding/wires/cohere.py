@@ -9,10 +9,10 @@ from ragctl.records import Json
 
 
 class Cohere(RestWire):
-    """Cohere's own protocol: the side of a text is its required `input_type`.
+    """Cohere's own protocol, in which the task is the required field `input_type`.
 
-    Vectors come keyed by their encoding and without an index, in the order of
-    the texts. Its errors are a message alone, with no code.
+    Vectors are keyed by their encoding and have no index: they are in the order of the
+    texts. Errors have a message but no code.
     """
 
     traits = WireTraits(task="required")
@@ -31,30 +31,30 @@ class Cohere(RestWire):
         body: dict[str, Json] = {
             "model": self.served.id,
             "texts": list(request.texts),
-            "input_type": self.side(request).task,
+            "input_type": self.instruction(request).task,
             "embedding_types": [self._encoding],
-            # The host's own default is END: it would cut in silence.
+            # The host's default is END, which truncates silently.
             "truncate": "END" if self.options.truncate else "NONE",
         }
         if self.asks_dimensions:
             body["output_dimension"] = self.dim
         return body
 
-    def read(self, answer: object, texts: int) -> Embeddings:
+    def parse(self, answer: object, texts: int) -> Embeddings:
         host = self.client.host
         found = json_object(answer, host)
         kinds = found.get("embeddings")
         listed = kinds.get(self._encoding) if isinstance(kinds, dict) else None
-        return answers.from_list(listed, texts, _billed(found), self.model, self.dim, host)
+        return answers.from_list(listed, texts, _billed_tokens(found), self.model, self.dim, host)
 
     @property
     def _encoding(self) -> str:
         return "base64" if self.backend.encoding == "base64" else "float"
 
 
-def _billed(found: dict[str, object]) -> int:
-    """Return the input tokens billed; 0 where the answer does not say."""
-    meta = found.get("meta")
+def _billed_tokens(answer: dict[str, object]) -> int:
+    """Return the input tokens billed; 0 if the answer does not say."""
+    meta = answer.get("meta")
     units = meta.get("billed_units") if isinstance(meta, dict) else None
     tokens = units.get("input_tokens") if isinstance(units, dict) else None
     return int(tokens) if isinstance(tokens, int | float) and tokens > 0 else 0

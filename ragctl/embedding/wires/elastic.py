@@ -1,7 +1,7 @@
 """Elasticsearch's inference API: POST /_inference/text_embedding/<endpoint>.
 
-From its specification (stack 9.x). The shapes of errors and of the key's header are
-common knowledge rather than part of it.
+From its specification (stack 9.x). The format of errors and of the key's header is not
+part of that; it is common knowledge.
 """
 
 from urllib.parse import quote
@@ -16,24 +16,24 @@ from ragctl.hosts.http import HostClient
 from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
-SECONDS = 60
-"""How long the cluster waits for the service behind it; by itself, 30."""
+TIMEOUT_SECONDS = 60
+"""How long the cluster waits for its inference service. Its own default is 30."""
 
-_SIDES = {"document": "ingest", "query": "search"}
-_RETRIEVAL = (None, "retrieval.passage", "retrieval.query", "search_document", "search_query")
-_OTHERS = {
+_RETRIEVAL_INPUT_TYPES = {"document": "ingest", "query": "search"}
+_RETRIEVAL_TASKS = (None, "retrieval.passage", "retrieval.query", "search_document", "search_query")
+_INPUT_TYPES = {
     "classification": "classification",
     "clustering": "clustering",
     "separation": "clustering",
 }
-"""The tasks of models, by the names of their own APIs -> input_type."""
+"""Task in a model's own API -> Elasticsearch's input_type, for tasks other than retrieval."""
 
 
 class Elastic(RestWire):
     """An inference endpoint, whose name is the model's id in the backend's row.
 
-    Its dimensions were decided when it was made: none are asked here, and whole
-    vectors are cut here. It answers neither indexes nor a bill.
+    The endpoint's dimensions were fixed when it was created, so none are requested; whole
+    vectors are cut here. Answers have no indexes and no token count.
     """
 
     error_rules = ErrorRules()
@@ -43,23 +43,23 @@ class Elastic(RestWire):
     def __init__(
         self, client: HostClient, model: Model, backend: Backend, dim: int, options: Options
     ) -> None:
-        """Raises UsageError for a task that has no input_type."""
+        """Raise UsageError for a task that has no input_type."""
         super().__init__(client, model, backend, dim, options)
-        for side in (model.document, model.query):
-            if side.task not in (*_RETRIEVAL, *_OTHERS):
+        for instruction in (model.document, model.query):
+            if instruction.task not in (*_RETRIEVAL_TASKS, *_INPUT_TYPES):
                 raise UsageError(
-                    f"backend {backend.name} cannot ask {model.name} for {side.task}: it knows "
-                    "retrieval, classification and clustering"
+                    f"backend {backend.name} cannot ask {model.name} for {instruction.task}: "
+                    "it knows retrieval, classification and clustering"
                 )
 
     def path(self) -> str:
         endpoint = quote(self.served.id, safe="")
-        return f"/_inference/text_embedding/{endpoint}?timeout={SECONDS}s"
+        return f"/_inference/text_embedding/{endpoint}?timeout={TIMEOUT_SECONDS}s"
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
-        task = self.side(request).task
-        kind = _OTHERS.get(task or "", _SIDES[request.side])
-        return {"input": list(request.texts), "input_type": kind}
+        task = self.instruction(request).task
+        input_type = _INPUT_TYPES.get(task or "", _RETRIEVAL_INPUT_TYPES[request.side])
+        return {"input": list(request.texts), "input_type": input_type}
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         try:
@@ -70,12 +70,12 @@ class Elastic(RestWire):
             if "endpoint not found" not in str(error).lower():
                 raise
             raise BackendError(
-                f"{self.client.host} has no inference endpoint {self.served.id}; make it with PUT "
-                f"_inference/text_embedding/{self.served.id}, or give yours as the model's id in "
-                "a row of your own"
+                f"{self.client.host} has no inference endpoint {self.served.id}; create it with "
+                f"PUT _inference/text_embedding/{self.served.id}, or give the id of yours in a row "
+                "of your own"
             ) from error
 
-    def read(self, answer: object, texts: int) -> Embeddings:
+    def parse(self, answer: object, texts: int) -> Embeddings:
         found = json_object(answer, self.client.host)
         for form in ("text_embedding_bytes", "text_embedding_bits"):
             if form in found:

@@ -1,7 +1,7 @@
 """fastembed: a model's ONNX export, run in this process.
 
-Prompts are added and vectors normalised here: fastembed adds no prompts to any
-model, and normalises only some.
+Prompts are added and vectors normalised here: fastembed adds no prompts, and normalises
+the vectors of only some models.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from ragctl.hosts.usage import Usage
 if TYPE_CHECKING:
     from fastembed import TextEmbedding
 
-_BUDGET = 2048  # tokens a forward pass, padding included
-_POOLING = {"none": "DISABLED", "cls": "CLS", "mean": "MEAN", "last": "LAST_TOKEN"}
-_registering = threading.Lock()
+TOKENS_PER_PASS = 2048  # padding included
+_POOLING_NAMES = {"none": "DISABLED", "cls": "CLS", "mean": "MEAN", "last": "LAST_TOKEN"}
+_registry_lock = threading.Lock()
 
 
 class FastEmbed(RuntimeWire):
-    """A Wire to a TextEmbedding: one that fastembed knows, or the export that the row describes."""
+    """A wire to a TextEmbedding: a model that fastembed knows, or the export in the row."""
 
     traits = WireTraits(in_process=True, onnx=True)
     package = "fastembed"
@@ -41,9 +41,9 @@ class FastEmbed(RuntimeWire):
         super().__init__(model, backend, dim, usage, options)
         if self.runtime.dtype is not None:
             raise UsageError(
-                f"the {backend.name} backend has no dtype to choose: an ONNX file has its own"
+                f"the {backend.name} backend has no dtype to choose: it is fixed in the ONNX file"
             )
-        self._place = _place(self.runtime.device, backend.name)
+        self._device_arguments = _device_arguments(self.runtime.device, backend.name)
 
     def load(self) -> int | None:
         from fastembed import TextEmbedding
@@ -52,46 +52,48 @@ class FastEmbed(RuntimeWire):
         name, file = self._name(TextEmbedding)
         folder = self.weights
         if folder is not None and not (folder / file).is_file():
-            raise BackendError(f"{folder} has no {file}, which is read for {self.model.name}")
+            raise BackendError(f"{folder} has no {file}, which {self.model.name} is loaded from")
         self._embedding: TextEmbedding = TextEmbedding(
             name,
             cache_dir=str(folder or cache_folder(os.environ)),
             threads=self.runtime.threads,
             specific_model_path=None if folder is None else str(folder),
             local_files_only=folder is not None,
-            **self._place,
+            **self._device_arguments,
         )
-        self._reading: Tokenizer = self._embedding.model.tokenizer
-        self._counting: Tokenizer = Tokenizer.from_str(self._reading.to_str())
-        self._counting.no_truncation()
-        self._counting.no_padding()
-        self.budget = None if self.runtime.batch else _BUDGET
-        cut = self._reading.truncation
-        return None if cut is None else int(cut["max_length"])
+        self._tokenizer: Tokenizer = self._embedding.model.tokenizer
+        self._untruncated_tokenizer: Tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
+        self._untruncated_tokenizer.no_truncation()
+        self._untruncated_tokenizer.no_padding()
+        self.tokens_per_pass = None if self.runtime.batch else TOKENS_PER_PASS
+        truncation = self._tokenizer.truncation
+        return None if truncation is None else int(truncation["max_length"])
 
-    def cut_at(self, tokens: int) -> None:
-        cut = self._reading.truncation or {}
-        self._reading.enable_truncation(tokens, direction=cut.get("direction", "right"))
+    def truncate_at(self, tokens: int) -> None:
+        truncation = self._tokenizer.truncation or {}
+        self._tokenizer.enable_truncation(tokens, direction=truncation.get("direction", "right"))
 
-    def count(self, side: Instruction, texts: Sequence[str]) -> list[int]:
-        encoded = self._counting.encode_batch([(side.prompt or "") + text for text in texts])
+    def count(self, instruction: Instruction, texts: Sequence[str]) -> list[int]:
+        encoded = self._untruncated_tokenizer.encode_batch(
+            [(instruction.prompt or "") + text for text in texts]
+        )
         return [len(text.ids) for text in encoded]
 
-    def run(self, side: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
-        prompted = [(side.prompt or "") + text for text in texts]
-        rows = self._embedding.embed(prompted, batch_size=len(texts), **self._task(side))
+    def run(self, instruction: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
+        prompted = [(instruction.prompt or "") + text for text in texts]
+        rows = self._embedding.embed(prompted, batch_size=len(texts), **self._task(instruction))
         return np.stack([np.asarray(row, dtype=np.float32) for row in rows])
 
-    def told(self, side: Instruction) -> str:
-        prompt = f"prompt {side.prompt or ''!r}"
-        task = f", task {side.task!r}" if self._tasks else ""
+    def describe_call(self, instruction: Instruction) -> str:
+        prompt = f"prompt {instruction.prompt or ''!r}"
+        task = f", task {instruction.task!r}" if self._tasks else ""
         return f"{prompt}{task} (fastembed {version('fastembed')})"
 
     def unload(self) -> None:
         del self._embedding
 
     def _name(self, embedding: "type[TextEmbedding]") -> tuple[str, str]:
-        """Return the model's name in fastembed, and the file that is read of it."""
+        """Return the model's name in fastembed, and the file that it is loaded from."""
         self._tasks: Mapping[str, int] = {}
         if self.served.onnx is not None:
             return _registered(embedding, self.served.id, self.model.dim, self.served.onnx)
@@ -105,24 +107,24 @@ class FastEmbed(RuntimeWire):
         self._tasks = row["tasks"] or {}
         return row["model"], row["model_file"]
 
-    def _task(self, side: Instruction) -> dict[str, int]:
-        """Return the number of a side's adapter, where the export holds several (jina v3)."""
+    def _task(self, instruction: Instruction) -> dict[str, int]:
+        """Return the number of the task's adapter, if the export has several (jina v3)."""
         if not self._tasks:
             return {}
-        number = self._tasks.get(side.task or "")
+        number = self._tasks.get(instruction.task or "")
         if number is None:
             raise BackendError(
-                f"{self.served.id} in fastembed has no task {side.task!r}; it has: "
+                f"{self.served.id} in fastembed has no task {instruction.task!r}; it has: "
                 + ", ".join(self._tasks)
             )
         return {"task_id": number}
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Return where models are kept: FASTEMBED_CACHE_PATH, else the user's cache.
+    """Return the folder for downloaded models: FASTEMBED_CACHE_PATH, else the user's cache.
 
-    fastembed's own choice is the system's folder for temporary files, which is
-    emptied: a model of gigabytes would be fetched anew.
+    fastembed's own default is the folder for temporary files, which is emptied regularly,
+    so that models of gigabytes would be downloaded again.
     """
     if configured := FASTEMBED_CACHE_PATH.value(environ):
         return Path(configured)
@@ -134,16 +136,19 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 def _registered(
     embedding: "type[TextEmbedding]", repository: str, dim: int, onnx: Onnx
 ) -> tuple[str, str]:
-    """Make an export known to fastembed, once in a process, under a name that says all of it."""
+    """Register an export with fastembed, once per process; return its name and its file.
+
+    The name is a hash of the whole description.
+    """
     from fastembed.common.model_description import ModelSource, PoolingType
 
-    described = repr((repository, dim, onnx)).encode()
-    name = f"ragctl/{hashlib.sha256(described).hexdigest()[:16]}"
-    with _registering:
+    description = repr((repository, dim, onnx)).encode()
+    name = f"ragctl/{hashlib.sha256(description).hexdigest()[:16]}"
+    with _registry_lock:
         if all(row["model"] != name for row in embedding.list_supported_models()):
             embedding.add_custom_model(
                 name,
-                pooling=PoolingType[_POOLING[onnx.pooling]],
+                pooling=PoolingType[_POOLING_NAMES[onnx.pooling]],
                 normalization=False,
                 sources=ModelSource(hf=repository),
                 dim=dim,
@@ -154,8 +159,8 @@ def _registered(
     return name, onnx.file
 
 
-def _place(device: str | None, host: str) -> dict[str, Any]:
-    """Return fastembed's arguments for a device as torch names it."""
+def _device_arguments(device: str | None, host: str) -> dict[str, Any]:
+    """Return fastembed's arguments for a device, given by torch's name. Raises UsageError."""
     if device is None:
         return {}
     kind, _, index = device.partition(":")

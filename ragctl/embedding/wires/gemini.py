@@ -1,7 +1,7 @@
 """Gemini: POST /v1beta/models/{model}:batchEmbedContents (its API reference of 2026).
 
-What is said here of its errors was seen in public reports of them: a wrong key
-is a 400, and how long to wait after a 429 stands in the body alone.
+Its errors are described here as in public reports: a wrong key is a 400, and the time to
+wait after a 429 is in the body only.
 """
 
 from ragctl.catalog import WireTraits
@@ -13,25 +13,23 @@ from ragctl.records import Json
 
 
 class Gemini(RestWire):
-    """The Gemini API's own protocol: one request a text, all of one model, in one batch.
+    """The Gemini API's own protocol: a batch of one request per text.
 
-    It has no field against cutting: a text beyond the context is cut without a
-    word (general knowledge), so it is measured before it is sent. Nothing is
-    said of tokens billed. Vectors are unit length at 3072 dimensions only; all
-    are made so here.
+    It has no field to refuse truncation: a text longer than the context is truncated
+    silently (general knowledge), so texts are measured before they are sent. Answers do not
+    give the tokens billed. Vectors have unit length only at 3,072 dimensions; all are
+    normalised here.
     """
 
     traits = WireTraits(task="required")
     auth = ("x-goog-api-key", "")
     error_rules = ErrorRules(
-        fatal_codes=frozenset(
-            {"FAILED_PRECONDITION"}
-        ),  # the country, or billing (general knowledge)
+        # The country is not served, or there is no billing account (general knowledge).
+        fatal_codes=frozenset({"FAILED_PRECONDITION"}),
         text_phrases=frozenset({"token count", "exceeds the maximum number of tokens"}),
         key_codes=frozenset({"API_KEY_INVALID"}),
-        quota_phrases=frozenset(
-            {"perday"}
-        ),  # in the quota's name; the wait it asks for is of no use
+        # Part of the quota's name; the wait that such an error suggests is too short.
+        quota_phrases=frozenset({"perday"}),
     )
 
     def path(self) -> str:
@@ -40,7 +38,7 @@ class Gemini(RestWire):
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         common: dict[str, Json] = {
             "model": f"models/{self.served.id}",
-            "taskType": self.side(request).task,
+            "taskType": self.instruction(request).task,
         }
         if self.asks_dimensions:
             common["outputDimensionality"] = self.dim
@@ -50,7 +48,7 @@ class Gemini(RestWire):
             ]
         }
 
-    def read(self, answer: object, texts: int) -> Embeddings:
+    def parse(self, answer: object, texts: int) -> Embeddings:
         host = self.client.host
         listed = json_object(answer, host).get("embeddings")
         if isinstance(listed, list):

@@ -8,7 +8,7 @@ from ragctl.records import Json
 
 
 class Jina(RestWire):
-    """Jina's own protocol, where each side of a model has a task."""
+    """Jina's own protocol, in which each side of a model has a task."""
 
     traits = WireTraits(task="optional")
     truncates = True
@@ -19,11 +19,11 @@ class Jina(RestWire):
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         body: dict[str, Json] = {"model": self.served.id, "input": list(request.texts)}
-        # Never cut in silence: a text beyond the context is refused by name, unless told otherwise.
+        # Without truncation the host names and refuses a text that is too long.
         body["truncate"] = self.options.truncate
         if self.backend.encoding != "unset":
             body["embedding_type"] = self.backend.encoding
-        task = self.side(request).task
+        task = self.instruction(request).task
         if task is not None:
             body["task"] = task
         if self.asks_dimensions:

@@ -1,7 +1,7 @@
-"""Ollama's own API: POST /api/embed, and on request the older POST /api/embeddings.
+"""Ollama's own API: POST /api/embed.
 
-From its source (v0.33). Its /v1/embeddings is not spoken: it cannot be told not to
-cut long texts.
+From its source (v0.33). Its /v1/embeddings is not used, because it always truncates long
+texts.
 """
 
 import re
@@ -16,8 +16,8 @@ from ragctl.hosts.http import HostClient
 from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
-_ABSENT = re.compile(r"""404 model ['"].*['"] not found""")
-_TOO_LONG = frozenset(
+_MODEL_NOT_FOUND = re.compile(r"""404 model ['"].*['"] not found""")
+_TOO_LONG_PHRASES = frozenset(
     {
         "exceeds the context length",
         "exceeds maximum context length",
@@ -25,25 +25,25 @@ _TOO_LONG = frozenset(
         "is too large to process",
     }
 )
-"""What Ollama, and the llama.cpp server within it, say of a text longer than the context."""
+"""Errors of Ollama, and of its llama.cpp server, about a text longer than the context."""
 
 
 class Ollama(RestWire):
     """POST /api/embed.
 
-    Left to itself it cuts texts without a word, twice: at num_ctx, which depends
-    on the machine's memory, and at num_batch, 2,048 tokens or less. So both are
-    stated, as the context of the model or the smaller one that the backend's
-    row gives. A row's own `extra.options` come before that.
+    By default it truncates texts silently at two limits: num_ctx, which depends on the
+    machine's memory, and num_batch, 2,048 tokens or less. Requests therefore set both to
+    the context of the model, or to the smaller one in the backend's row. A row's own
+    `extra.options` take precedence.
     """
 
-    error_rules = ErrorRules(text_phrases=_TOO_LONG)
+    error_rules = ErrorRules(text_phrases=_TOO_LONG_PHRASES)
     truncates = True
 
     def __init__(
         self, client: HostClient, model: Model, backend: Backend, dim: int, options: Options
     ) -> None:
-        """Raises UsageError where nobody says how long a context is wanted."""
+        """Raise UsageError if no row gives the context."""
         super().__init__(client, model, backend, dim, options)
         own = backend.extra.get("options", {})
         if not isinstance(own, dict):
@@ -53,9 +53,9 @@ class Ollama(RestWire):
         if context is None:
             raise UsageError(
                 f"backend {backend.name}: the context of {model.name} is not known, and Ollama "
-                "would cut longer texts without a word; give context in the model's row"
+                "would truncate longer texts silently; give context in the model's row"
             )
-        self._runner: dict[str, Json] = {"num_ctx": context, "num_batch": context, **own}
+        self._runner_options: dict[str, Json] = {"num_ctx": context, "num_batch": context, **own}
 
     def path(self) -> str:
         return "/api/embed"
@@ -63,7 +63,7 @@ class Ollama(RestWire):
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         body: dict[str, Json] = {
             "model": self.served.id,
-            "input": [*self.prompted(request)],
+            "input": [*self.with_prompt(request)],
             "truncate": self.options.truncate,
         }
         if self.asks_dimensions:
@@ -71,9 +71,9 @@ class Ollama(RestWire):
         return body
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
-        return self.read(self.post(self.body(request)), len(request.texts))
+        return self.parse(self.post(self.body(request)), len(request.texts))
 
-    def read(self, answer: object, texts: int) -> Embeddings:
+    def parse(self, answer: object, texts: int) -> Embeddings:
         found = json_object(answer, self.client.host)
         count = found.get("prompt_eval_count")
         billed = count if isinstance(count, int) and count > 0 else 0
@@ -83,13 +83,13 @@ class Ollama(RestWire):
 
     def post(self, body: dict[str, Json]) -> object:
         """Send `body` with the fields of the row. Raises as HostClient.post, with advice."""
-        body = body | dict(self.backend.extra) | {"options": self._runner}
+        body = body | dict(self.backend.extra) | {"options": self._runner_options}
         try:
             return self.client.post(self.path(), body)
         except (Refused, Transient):
             raise
         except BackendError as error:
-            if not _ABSENT.search(str(error)):
+            if not _MODEL_NOT_FOUND.search(str(error)):
                 raise
             raise BackendError(
                 f"{self.client.host} has no model {self.served.id}; on that machine: "

@@ -8,7 +8,7 @@ from ragctl.records import Json
 
 
 class OllamaLegacy(Ollama):
-    """POST /api/embeddings: one text a request, no word on cutting, vectors of any length."""
+    """POST /api/embeddings: one text per request, no truncation field, vectors not normalised."""
 
     truncates = False
 
@@ -16,7 +16,7 @@ class OllamaLegacy(Ollama):
         return "/api/embeddings"
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
-        (text,) = self.prompted(request)
+        (text,) = self.with_prompt(request)
         return {"model": self.served.id, "prompt": text}
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
@@ -26,4 +26,4 @@ class OllamaLegacy(Ollama):
                 raise Interrupted("stopped between two texts")
             answer = self.post(self.body(request.part(start, start + 1)))
             rows.append(json_object(answer, self.client.host).get("embedding"))
-        return self.read({"embeddings": rows}, len(rows))
+        return self.parse({"embeddings": rows}, len(rows))

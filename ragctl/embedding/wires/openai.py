@@ -1,4 +1,4 @@
-"""The OpenAI protocol, as its API and the many servers that speak it have it."""
+"""The OpenAI protocol: POST /embeddings, as spoken by its API and many other servers."""
 
 from ragctl.embedding.base import EmbeddingRequest
 from ragctl.embedding.rest_wire import RestWire
@@ -7,9 +7,9 @@ from ragctl.records import Json
 
 
 class OpenAI(RestWire):
-    """The OpenAI protocol. It has no field for the side of a text: prompts go before the texts.
+    """The OpenAI protocol. It has no task field, so prompts go in front of the texts.
 
-    What each host takes beside that is in its row of backends.toml.
+    Which optional fields a host accepts is in its row of backends.toml.
     """
 
     error_rules = ErrorRules(
@@ -19,7 +19,7 @@ class OpenAI(RestWire):
     )
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
-        body: dict[str, Json] = {"model": self.served.id, "input": [*self.prompted(request)]}
+        body: dict[str, Json] = {"model": self.served.id, "input": [*self.with_prompt(request)]}
         if self.backend.encoding != "unset":
             body["encoding_format"] = self.backend.encoding
         if self.asks_dimensions:

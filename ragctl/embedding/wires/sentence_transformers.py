@@ -1,8 +1,7 @@
 """sentence-transformers: a model's PyTorch weights, run in this process.
 
-Plain `encode` is called, with the task and prompt of the side. `encode_query` and
-`encode_document` give the model the tasks "query" and "document", which the Jina
-models do not know.
+Vectors come from plain `encode`, with the task and prompt of the side: `encode_query` and
+`encode_document` pass the tasks "query" and "document", which the Jina models do not know.
 """
 
 import math
@@ -15,32 +14,31 @@ import numpy as np
 
 from ragctl.catalog import Instruction, WireTraits
 from ragctl.embedding.base import Vectors
-from ragctl.embedding.runtime_wire import WORD, RuntimeWire
+from ragctl.embedding.runtime_wire import TRIAL_TEXT, RuntimeWire
 from ragctl.errors import BackendError
 
 if TYPE_CHECKING:
     import torch
 
-_BUDGETS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
-"""Tokens a forward pass. Measured on a CPU, where more are slower; a choice on the others."""
-_SHARED = 32  # texts from which it pays to start a process for each device
-_NO_TASK = "no-such-task"
+TOKENS_PER_PASS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
+"""Device -> tokens per forward pass. Measured for CPUs, where more is slower; else chosen."""
+MIN_TEXTS_TO_SHARE = 32  # texts from which a process per device pays off
+UNKNOWN_TASK = "no-such-task"
 
 
 class SentenceTransformers(RuntimeWire):
-    """A Wire to a SentenceTransformer.
+    """A wire to a SentenceTransformer.
 
-    On CUDA it runs in bfloat16 (from compute capability 8 on), elsewhere in
-    float32. Where there are several CUDA devices and the row names none, or it
-    names several ("cuda:0,cuda:2"), each gets a process of its own.
+    On CUDA it runs in bfloat16 (compute capability 8 or higher), elsewhere in float32. With
+    several CUDA devices, or several named in the row ("cuda:0,cuda:2"), each device gets
+    its own process.
     """
 
-    # Sorting more texts by length leaves less padding per batch on a GPU.
+    # With more texts to sort by length, batches on a GPU need less padding.
     traits = WireTraits(in_process=True, library=True, cuda_texts=4)
     package = "sentence_transformers"
-    note = (
-        " (it brings torch, and with it gigabytes for CUDA; "
-        "install the torch build that you want before it)"
+    install_note = (
+        " (it installs torch with gigabytes for CUDA; install the torch build that you want first)"
     )
 
     def load(self) -> int | None:
@@ -55,31 +53,31 @@ class SentenceTransformers(RuntimeWire):
             torch.set_num_threads(self.runtime.threads)
         local = self.weights is not None
         model = SentenceTransformer(
-            self.origin,
+            self.location,
             device=self._devices[0],
             trust_remote_code="trust_remote_code" in self.served.fields,
             local_files_only=local,
             revision=None if local else self.model.revision,
             model_kwargs={"dtype": dtype},
         )
-        if model.dtype != dtype:  # a module of the repository's own that does not pass it on
+        if model.dtype != dtype:  # the repository's own module does not pass it on
             model.to(dtype)
         self._model: SentenceTransformer = model
         self._tokenizer = _tokenizer(model)
         self._pool: dict[str, Any] | None = None
         self._cuts = not self.model.layer_norm and self.backend.cuts_to(self.model.name, self.dim)
         self.devices = len(self._devices)
-        self.budget = None if self.runtime.batch else _BUDGETS.get(kind)
+        self.tokens_per_pass = None if self.runtime.batch else TOKENS_PER_PASS.get(kind)
         own = model.max_seq_length
         return int(own) if own is not None and math.isfinite(own) else None
 
-    def cut_at(self, tokens: int) -> None:
+    def truncate_at(self, tokens: int) -> None:
         own = self._model.max_seq_length
         if own is None or own > tokens:
             self._model.max_seq_length = tokens
 
-    def count(self, side: Instruction, texts: Sequence[str]) -> list[int]:
-        prompt = self._prompt(side)
+    def count(self, instruction: Instruction, texts: Sequence[str]) -> list[int]:
+        prompt = self._prompt(instruction)
         return [
             len(ids)
             for ids in self._tokenizer(
@@ -88,29 +86,29 @@ class SentenceTransformers(RuntimeWire):
                 padding=False,
                 return_attention_mask=False,
                 return_token_type_ids=False,
-                verbose=False,  # else it warns of what is refused here in clearer words
+                verbose=False,  # no warning: a text that is too long is refused later
             )["input_ids"]
         ]
 
-    def run(self, side: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
+    def run(self, instruction: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
         import torch
 
         share = math.ceil(len(texts) / self.devices)
         shared: dict[str, Any] = {}
-        if self.devices > 1 and (self._pool is not None or len(texts) >= _SHARED):
+        if self.devices > 1 and (self._pool is not None or len(texts) >= MIN_TEXTS_TO_SHARE):
             if self._pool is None:
                 self._pool = self._model.start_multi_process_pool(self._devices)
             shared = {"pool": self._pool, "chunk_size": share}
         try:
             rows = self._model.encode(
-                texts,  # by position: its name differs between versions
+                texts,  # positional: the parameter's name differs between versions
                 batch_size=share,
                 show_progress_bar=False,
                 convert_to_numpy=True,
-                normalize_embeddings=True,  # after the cut too, which is not done otherwise
+                normalize_embeddings=True,  # also after the cut
                 truncate_dim=self.dim if self._cuts and not whole else None,
                 **shared,
-                **arguments(side),
+                **arguments(instruction),
             )
         except torch.OutOfMemoryError as error:
             if torch.cuda.is_available():
@@ -118,30 +116,31 @@ class SentenceTransformers(RuntimeWire):
             raise MemoryError(str(error)) from error
         return np.asarray(rows, dtype=np.float32)
 
-    def told(self, side: Instruction) -> str:
-        said = ", ".join(f"{name}={value!r}" for name, value in arguments(side).items())
-        return f"{said} (sentence-transformers {version('sentence-transformers')})"
+    def describe_call(self, instruction: Instruction) -> str:
+        values = (f"{name}={value!r}" for name, value in arguments(instruction).items())
+        return f"{', '.join(values)} (sentence-transformers {version('sentence-transformers')})"
 
-    def examine(self, side: Instruction, rows: Vectors) -> None:
-        """Refuse a model that takes a task and does nothing with it.
+    def check_trial(self, instruction: Instruction, rows: Vectors) -> None:
+        """Raise BackendError if the model ignores its task.
 
-        encode accepts a task for every model, and drops it where no module asks for one.
+        `encode` accepts a task for every model, and drops it if no module uses one.
         """
-        if side.library.task is None or "task" in self._model.get_model_kwargs():
+        if instruction.library.task is None or "task" in self._model.get_model_kwargs():
             return
         try:
             other = self._model.encode(
-                [WORD],
+                [TRIAL_TEXT],
                 show_progress_bar=False,
                 normalize_embeddings=True,
-                **(arguments(side) | {"task": _NO_TASK}),
+                **(arguments(instruction) | {"task": UNKNOWN_TASK}),
             )
         except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError):
-            return  # it knows its tasks
+            return  # the model refuses an unknown task, so it uses tasks
         if np.array_equal(np.asarray(other, dtype=np.float32), rows):
             raise BackendError(
-                f"{self.origin} does nothing with a task, and {self.model.name} is told "
-                f"{self.told(side)}: the module that takes it is missing from modules.json"
+                f"{self.location} ignores the task, and {self.model.name} is called with "
+                f"{self.describe_call(instruction)}: the module that uses it is missing from "
+                "modules.json"
             )
 
     def unload(self) -> None:
@@ -149,29 +148,29 @@ class SentenceTransformers(RuntimeWire):
             self._model.stop_multi_process_pool(self._pool)
         del self._model, self._pool
 
-    def _prompt(self, side: Instruction) -> str:
-        """Return the text that encode puts before each input of a side."""
-        if side.library.prompt_name is None:
-            return side.prompt or ""
-        # An unknown name is what the model is tried for: encode says it in its own words.
-        return self._model.prompts.get(side.library.prompt_name) or ""
+    def _prompt(self, instruction: Instruction) -> str:
+        """Return the text that `encode` puts in front of each input."""
+        if instruction.library.prompt_name is None:
+            return instruction.prompt or ""
+        # If the name is unknown, the trial after loading fails with encode's own message.
+        return self._model.prompts.get(instruction.library.prompt_name) or ""
 
 
-def arguments(side: Instruction) -> dict[str, str]:
-    """Return what encode is told of a side.
+def arguments(instruction: Instruction) -> dict[str, str]:
+    """Return the arguments of `encode` for an instruction.
 
-    A prompt is given even where it is empty: else a default prompt of the
-    repository's would come before the texts.
+    A prompt is passed even if it is empty; otherwise the repository's default prompt would
+    be put in front of the texts.
     """
-    library = side.library
-    told = {} if library.task is None else {"task": library.task}
+    library = instruction.library
+    task = {} if library.task is None else {"task": library.task}
     if library.prompt_name is not None:
-        return told | {"prompt_name": library.prompt_name}
-    return told | {"prompt": side.prompt or ""}
+        return task | {"prompt_name": library.prompt_name}
+    return task | {"prompt": instruction.prompt or ""}
 
 
 def _devices(torch: Any, named: str | None) -> list[str]:
-    """Return torch's names of the devices to use, the first of them for small requests."""
+    """Return torch's names of the devices to use; small requests use only the first."""
     if named is not None:
         return [name.strip() for name in named.split(",")]
     if torch.cuda.is_available():
@@ -189,18 +188,21 @@ def _dtype(torch: Any, kind: str, named: str | None) -> "torch.dtype":
 
 
 def _tokenizer(model: Any) -> Any:
-    """Return what counts a model's tokens. A module of a repository's own may hide it."""
+    """Return the model's tokenizer, which a repository's own module may wrap.
+
+    Raises BackendError if there is none.
+    """
     first = model[0]
     found = getattr(first, "tokenizer", None)
     if found is None:
         found = getattr(getattr(first, "processor", None), "tokenizer", None)
     if not callable(found):
-        raise BackendError("it has no tokenizer of transformers, which is needed to count tokens")
+        raise BackendError("it has no transformers tokenizer, which is needed to count tokens")
     return found
 
 
 def _quiet_without_terminal() -> None:
-    """Show bars and notes of downloads and loading only to someone who looks."""
+    """Turn off progress bars and notes of downloads and loading without a terminal."""
     if not sys.stderr.isatty():
         from huggingface_hub.utils import disable_progress_bars
         from transformers.utils import logging

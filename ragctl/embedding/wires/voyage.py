@@ -10,11 +10,11 @@ from ragctl.records import Json
 
 
 class Voyage(RestWire):
-    """Voyage's own protocol: OpenAI's answer, fields of its own. It puts the prompts itself."""
+    """Voyage's own protocol: answers as OpenAI's, own request fields; the host adds prompts."""
 
     traits = WireTraits(task="required")
     truncates = True
-    # A text beyond the context, or a batch beyond the tokens of a request, which halving cures.
+    # A text is longer than the context, or a batch is over the token limit; both end in halving.
     error_rules = ErrorRules(
         text_phrases=frozenset({"context window", "max allowed tokens per submitted batch"}),
     )
@@ -28,12 +28,12 @@ class Voyage(RestWire):
         body: dict[str, Json] = {
             "model": self.served.id,
             "input": list(request.texts),
-            "input_type": self.side(request).task,
-            # The host's own default is true: it would cut in silence.
+            "input_type": self.instruction(request).task,
+            # The host's default is true, which truncates silently.
             "truncation": self.options.truncate,
         }
         if self.asks_dimensions:
             body["output_dimension"] = self.dim
-        if self.backend.encoding == "base64":  # a list of numbers has no name here
+        if self.backend.encoding == "base64":  # lists of numbers are the default and have no name
             body["encoding_format"] = "base64"
         return body

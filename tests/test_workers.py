@@ -1,4 +1,4 @@
-"""The pool against jobs that hang, crash, eat memory, and parents that die."""
+"""The pool with jobs that hang, crash or use up the memory, and with parents that are killed."""
 
 import itertools
 import os
@@ -17,7 +17,7 @@ from ragctl.workers import Ended, Pool
 from tests.waiting import until
 
 MIB = 2**20
-JOBS = "tests.limited_jobs:misbehave"
+JOBS = "tests.worker_jobs:misbehave"
 
 
 def pool(function: str = JOBS, workers: int = 2, seconds: float = 20.0, mib: int = 512) -> Pool:
@@ -47,7 +47,7 @@ def test_no_jobs_start_no_process() -> None:
         assert list(idle.run([])) == []
 
 
-def test_children_serve_many_jobs_and_no_more_start_than_there_is_work_for() -> None:
+def test_children_serve_many_jobs_and_no_more_start_than_there_are_jobs() -> None:
     with pool(workers=8) as eight:
         first = one(eight, "pid")
         pids = {one(eight, "pid") for _ in range(20)}
@@ -62,7 +62,7 @@ def test_children_are_warm_before_there_is_work() -> None:
         assert one(warmed, "warmed") == [True]
     with pool() as warmed:
         warmed.warm(5)
-        crew = warmed._crew
+        crew = warmed._threads
         assert crew is not None
         until(lambda: len(crew._children) == 2)
 
@@ -90,7 +90,7 @@ def test_a_hung_job_is_killed_and_the_others_go_on(how: str) -> None:
     assert replies == {("echo", n): n for n in range(20)}
 
 
-def test_one_worker_survives_a_row_of_hung_and_crashed_jobs() -> None:
+def test_one_worker_survives_several_hung_and_crashed_jobs() -> None:
     jobs = [("spin", 1), ("segfault", 2), ("echo", 3), ("exit", 4), ("spin", 5), ("echo", 6)]
     with pool(workers=1, seconds=0.3) as quick:
         replies = [result for _, result in quick.run(jobs)]
@@ -101,34 +101,36 @@ def test_one_worker_survives_a_row_of_hung_and_crashed_jobs() -> None:
     ("what", "message"),
     [
         ("segfault", "parsing crashed: signal SIGSEGV"),
-        ("killed", "parsing was killed by the system, most likely for want of memory"),
+        ("killed", "parsing was killed by the system, most likely because memory ran out"),
         ("exit", "parsing crashed: exit code 7"),
         ("sys.exit", "parsing crashed: exit code 1"),
         ("raise", "cannot be parsed: KeyError: 'no such\\nthing as None'"),
         ("recurse", "cannot be parsed: RecursionError: maximum recursion depth exceeded"),
     ],
 )
-def test_a_failure_says_what_it_was(shared: Pool, what: str, message: str) -> None:
+def test_a_failure_names_its_reason(shared: Pool, what: str, message: str) -> None:
     error = one(shared, what)
     assert isinstance(error, DocumentError)
     assert str(error).startswith(message)
     assert "\n" not in str(error)
 
 
-def test_a_memory_bomb_is_one_named_failure(shared: Pool) -> None:
+def test_a_memory_bomb_is_one_failure(shared: Pool) -> None:
     error = one(shared, "allocate", 2**40)
     assert isinstance(error, DocumentError)
     assert str(error) == "needs more than 512 MiB of memory to parse; raise --parse-memory"
 
 
-def test_memory_that_earlier_jobs_kept_fails_no_later_job() -> None:
+def test_memory_kept_by_earlier_jobs_fails_no_later_job() -> None:
     with pool(workers=1, mib=400) as small:
         held = [one(small, "hold", 100 * MIB) for _ in range(8)]
     assert not [h for h in held if isinstance(h, Exception)]
-    assert max(h for h in held if isinstance(h, int)) < 5  # the limit was met, a child replaced
+    assert (
+        max(h for h in held if isinstance(h, int)) < 5
+    )  # the limit was reached and a child replaced
 
 
-def test_our_own_errors_come_back_as_they_are(shared: Pool) -> None:
+def test_ragctl_errors_are_returned_unchanged(shared: Pool) -> None:
     error = one(shared, "raise ours", "disk full")
     assert type(error) is StoreError
     assert str(error) == "disk full"
@@ -168,7 +170,7 @@ def test_jobs_are_taken_lazily() -> None:
         assert one(two, "echo", "after") == "after"
 
 
-def test_an_error_in_the_jobs_themselves_reaches_the_caller() -> None:
+def test_an_error_of_the_iterator_of_jobs_reaches_the_caller() -> None:
     def broken() -> Iterator[tuple[str, object]]:
         yield ("echo", 1)
         raise OSError("the walk failed")
@@ -182,8 +184,8 @@ def test_an_error_in_the_jobs_themselves_reaches_the_caller() -> None:
     [
         ("no_such_module:f", "ModuleNotFoundError: No module named 'no_such_module'"),
         (
-            "tests.limited_jobs:nothing",
-            "AttributeError: module 'tests.limited_jobs' has no attribute",
+            "tests.worker_jobs:nothing",
+            "AttributeError: module 'tests.worker_jobs' has no attribute",
         ),
     ],
 )
@@ -193,8 +195,8 @@ def test_a_child_that_cannot_start_is_an_error_not_a_hang(function: str, message
     assert not isinstance(caught.value, DocumentError)
 
 
-def test_streamed_items_come_in_order_and_end_with_a_mark() -> None:
-    with pool("tests.limited_jobs:count", seconds=1.0) as counting:
+def test_streamed_items_come_in_order_and_end_with_ended() -> None:
+    with pool("tests.worker_jobs:count", seconds=1.0) as counting:
         jobs = [(3, ""), (0, ""), (4, "raise"), (2, "exit"), (500, ""), (1, "spin")]
         items: dict[tuple[int, str], list[object]] = {job: [] for job in jobs}
         for job, item in counting.stream(jobs):
@@ -214,8 +216,8 @@ def test_streamed_items_come_in_order_and_end_with_a_mark() -> None:
         assert str(ended.error) == message
 
 
-def test_a_slow_caller_costs_a_job_no_time() -> None:
-    with pool("tests.limited_jobs:count", workers=1, seconds=0.3) as counting, pool() as other:
+def test_waiting_for_the_caller_does_not_count_towards_the_time() -> None:
+    with pool("tests.worker_jobs:count", workers=1, seconds=0.3) as counting, pool() as other:
         replies = counting.stream([(20_000, "")])
         next(replies)
         pause_until = time.monotonic() + 1.0
@@ -228,7 +230,7 @@ def test_a_slow_caller_costs_a_job_no_time() -> None:
 LEAVER = """
 import sys
 from ragctl.workers import Pool
-with Pool("tests.limited_jobs:count", workers=2, seconds=20.0, memory=2**29) as counting:
+with Pool("tests.worker_jobs:count", workers=2, seconds=20.0, memory=2**29) as counting:
     for number in range(int(sys.argv[1])):
         for _ in counting.stream([(5000, ""), (5000, "")]):
             if (number := number - 1) < 0:
@@ -236,8 +238,8 @@ with Pool("tests.limited_jobs:count", workers=2, seconds=20.0, memory=2**29) as 
 """
 
 
-def test_a_caller_may_leave_a_stream_while_items_come_in() -> None:
-    """In a process of its own: what failed here once was a close() that never returned."""
+def test_a_caller_may_stop_a_stream_while_items_arrive() -> None:
+    """In a process of its own, since the failure was a close() that never returned."""
     root = Path(__file__).parents[1]
     subprocess.run([sys.executable, "-c", LEAVER, "30"], cwd=root, timeout=60, check=True)
 
@@ -254,7 +256,7 @@ with Pool({function!r}, workers=1, seconds=100, memory=2**29) as pool:
 
 
 def start_parent(function: str, path: Path, how: str, then: str = "pass") -> subprocess.Popen[str]:
-    """A parent process whose child writes its process id to `path`."""
+    """Start a parent process whose child writes its process id to `path`."""
     code = textwrap.dedent(PARENT).format(function=function, path=str(path), then=then)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     arguments = {"-c": ["-c", code], "stdin": ["-"], "script": [str(path.with_suffix(".py"))]}
@@ -276,8 +278,8 @@ def start_parent(function: str, path: Path, how: str, then: str = "pass") -> sub
 
 
 @pytest.mark.parametrize("how", ["-c", "stdin", "script"])
-def test_it_works_whatever_the_parent_was_started_from(how: str, tmp_path: Path) -> None:
-    with start_parent("tests.limited_jobs:report_and_return", tmp_path / "pid", how) as parent:
+def test_it_works_however_the_parent_was_started(how: str, tmp_path: Path) -> None:
+    with start_parent("tests.worker_jobs:report_and_return", tmp_path / "pid", how) as parent:
         output = parent.stdout.read() if parent.stdout else ""
         assert (parent.wait(), output) == (0, "")
     assert int((tmp_path / "pid").read_text()) > 0
@@ -285,12 +287,12 @@ def test_it_works_whatever_the_parent_was_started_from(how: str, tmp_path: Path)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs pidfd")
 @pytest.mark.parametrize("function", ["report_and_return", "report_and_spin"])
-def test_children_die_with_a_killed_parent(function: str, tmp_path: Path) -> None:
+def test_children_are_killed_with_the_parent(function: str, tmp_path: Path) -> None:
     path = tmp_path / "pid"
     stay = "sys.stdin.read()"  # an idle child, its parent busy elsewhere
-    with start_parent(f"tests.limited_jobs:{function}", path, "-c", then=stay) as parent:
+    with start_parent(f"tests.worker_jobs:{function}", path, "-c", then=stay) as parent:
         try:
-            with pool("tests.limited_jobs:wait_for", workers=1) as waiting:
+            with pool("tests.worker_jobs:wait_for", workers=1) as waiting:
                 [(_, pid)] = waiting.run([str(path)])
             child = os.pidfd_open(pid)
         finally:

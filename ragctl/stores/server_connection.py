@@ -1,8 +1,8 @@
 """The connection to a Qdrant server: retries, and every failure as one clear line.
 
-Failures come from four layers, each with its own exceptions: httpx (wrapped by
-the client in ResponseHandlingException), the client's models (a body that does
-not validate, or JSON that does not end), HTTP statuses, and gRPC.
+Failures come from four layers, each with exceptions of its own: httpx (wrapped by the client
+in ResponseHandlingException), the client's models (a body that is invalid or cut off), HTTP
+statuses, and gRPC.
 """
 
 import json
@@ -28,16 +28,21 @@ from qdrant_client.http.exceptions import (
 
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import StoreError, UsageError
+from ragctl.hosts.retry import retry
 from ragctl.text import one_line
 
 T = TypeVar("T")
 
-MAX_REASON_CHARACTERS = 300  # of an error message that a server sent
+MAX_REASON_CHARACTERS = 300
+"""Longest part of a server's error message that is shown."""
+
 _DEFAULT_PORT = 6333  # Qdrant's own convention, for https too
-_OLDEST = (1, 12)  # facet counts; the query API is older
-_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
-_LONGEST_PAUSE = 15.0  # seconds
-_FEW = 3  # tries where more would only keep a person waiting
+OLDEST_VERSION = (1, 12)  # the first with facets
+TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+MAX_PAUSE_SECONDS = 15.0
+MAX_HOPELESS_TRIES = 3
+"""Tries at what hardly ever passes, such as an address that has never answered."""
+
 _STATUS_OF = {
     grpc.StatusCode.UNAUTHENTICATED: 401,
     grpc.StatusCode.PERMISSION_DENIED: 403,
@@ -50,11 +55,8 @@ _STATUS_OF = {
 }
 
 
-class NotYetError(Exception):
-    """The server took a write but has not applied it; the same request asks again."""
-
-
-_FAILURES = (ApiException, QdrantException, grpc.RpcError, NotYetError, ValueError, AssertionError)
+class WriteNotAppliedError(Exception):
+    """A write that the server accepted but has not applied; the same request is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,36 @@ class Refusal:
     reason: str
 
 
+class _RefusedError(Exception):
+    """A refusal that ends the retries."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+_FAILURES: tuple[type[Exception], ...] = (
+    ApiException,
+    QdrantException,
+    grpc.RpcError,
+    WriteNotAppliedError,
+    ValueError,
+    AssertionError,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """One failed try. `status` is None where no answer came; `tries` bounds repetition."""
+    """One failed try.
+
+    `status`: of the answer, None if none came. `again`: a retry may help, at most `tries`
+    times. `after`: seconds that the server asks to wait. `unreachable`: no connection.
+    """
 
     reason: str
     status: int | None = None
     again: bool = True
-    after: float = 0.0  # seconds the server asked us to wait
+    after: float = 0.0
     tries: int | None = None
     unreachable: bool = False
 
@@ -99,7 +123,7 @@ class ServerConnection:
         self._backoff = backoff
         self._reached = False
         with warnings.catch_warnings():
-            # A key over plain http is the user's choice, made with the URL.
+            # A key over plain http is the user's choice: it is in the URL.
             warnings.filterwarnings("ignore", message="Api key is used with an insecure")
             self._client = QdrantClient(
                 url=self.url,
@@ -107,7 +131,7 @@ class ServerConnection:
                 prefer_grpc=grpc_port is not None,
                 grpc_port=grpc_port or 6334,
                 timeout=timeout,
-                check_compatibility=False,  # it warns from a thread; we gate features ourselves
+                check_compatibility=False,  # it warns from a thread; `check` does this
                 **_transport(self.url),
             )
 
@@ -125,13 +149,13 @@ class ServerConnection:
         return major, minor
 
     def check(self) -> None:
-        """Raise StoreError unless a Qdrant answers that is new enough. Asks once."""
-        if self.version < _OLDEST:
+        """Raise StoreError unless a Qdrant of a supported version answers. Asks once."""
+        if self.version < OLDEST_VERSION:
             found = ".".join(map(str, self.version))
             raise StoreError(f"Qdrant {found} at {self.url} is too old; ragctl needs 1.12 or newer")
 
     def call(self, what: str, request: Callable[[QdrantClient], T]) -> T:
-        """As `attempt`, but a refusal raises StoreError too. `what` begins its line."""
+        """Return the answer to `request` like `attempt`, but raise StoreError for a refusal."""
         outcome = self.attempt(what, request)
         if isinstance(outcome, Refusal):
             raise self.error(what, outcome)
@@ -140,36 +164,35 @@ class ServerConnection:
     def attempt(
         self, what: str, request: Callable[[QdrantClient], T], *, patience: float | None = None
     ) -> T | Refusal:
-        """The answer to `request`, or the server's refusal; repeated on what may pass.
+        """Return the answer to `request`, or the server's final refusal.
 
-        Lost connections, timeouts, 408, 429 and 5xx are repeated with growing pauses, or
-        as Retry-After says, until `patience` seconds (None: the wire's own) are over; the
-        last try may run its own timeout beyond that. Raises StoreError then. What
-        `request` raises of our own errors goes through.
+        Lost connections, timeouts, 408, 429 and 5xx are retried with growing pauses, or as
+        Retry-After says, for `patience` seconds (None: the connection's own); the last try
+        may take its own timeout beyond that. Raises StoreError when they do not end. Other
+        errors that `request` raises pass through. `what` begins the error message.
         """
         patience = self._patience if patience is None else patience
         begin = time.monotonic()
-        tries = 0
-        while True:
-            tries += 1
-            try:
-                answer = request(self._client)
-            except _FAILURES as error:
-                failure = _failure(error)
-            else:
-                self._reached = True
-                return answer
+
+        def pause(error: Exception, tries: int, _: float) -> float:
+            failure = _failure(error)
             self._reached = self._reached or not failure.unreachable
             if not failure.again and failure.status is not None:
-                return Refusal(failure.status, failure.reason)
-            pause = self._pause(tries, failure)
-            spent = time.monotonic() - begin
-            if self._is_last(tries, failure) or spent + pause > patience:
+                raise _RefusedError(Refusal(failure.status, failure.reason)) from None
+            wait, spent = self._pause(tries, failure), time.monotonic() - begin
+            if self._is_last(tries, failure) or spent + wait > patience:
                 raise self._gave_up(what, failure, tries, spent) from None
-            time.sleep(pause)
+            return wait
+
+        try:
+            answer = retry(lambda: request(self._client), _FAILURES, pause, sleep=time.sleep)
+        except _RefusedError as refused:
+            return refused.refusal
+        self._reached = True
+        return answer
 
     def error(self, what: str, refusal: Refusal) -> StoreError:
-        """A refusal as one line that says what to do."""
+        """Return a refusal as an error of one line that says what to do."""
         place = f"{what} at {self.url}" if what else self.url
         if refusal.status in (401, 403):
             advice = "set it to a key with that right" if self._key else "set it"
@@ -184,16 +207,18 @@ class ServerConnection:
         return StoreError(self._scrub(f"{place}: {refusal.reason} (HTTP {refusal.status})"))
 
     def close(self) -> None:
+        """Close the client."""
         self._client.close()
 
     def _pause(self, tries: int, failure: _Failure) -> float:
-        grown = min(self._backoff * 2.0 ** min(tries - 1, 16), _LONGEST_PAUSE)
-        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, guards nothing
+        grown = min(self._backoff * 2.0 ** min(tries - 1, 16), MAX_PAUSE_SECONDS)
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - not for security
         return max(failure.after, grown * jitter)
 
     def _is_last(self, tries: int, failure: _Failure) -> bool:
         if failure.unreachable and not self._reached:
-            return tries >= _FEW  # more likely a wrong address than a server restarting
+            # More likely a wrong address than a server that restarts.
+            return tries >= MAX_HOPELESS_TRIES
         return not failure.again or (failure.tries is not None and tries >= failure.tries)
 
     def _gave_up(self, what: str, failure: _Failure, tries: int, spent: float) -> StoreError:
@@ -212,7 +237,7 @@ class ServerConnection:
         )
 
     def _scrub(self, line: str) -> str:
-        """A server or proxy may send back what it was sent."""
+        """Remove the key, which a server or proxy may have sent back."""
         return line.replace(self._key, "***") if self._key else line
 
 
@@ -221,7 +246,7 @@ def _failure(error: Exception) -> _Failure:
         return _transport_failure(error.source)
     if isinstance(error, UnexpectedResponse):
         status = error.status_code or 0
-        return _Failure(_reason(error), status, again=status in _TRANSIENT)
+        return _Failure(_reason(error), status, again=status in TRANSIENT_STATUSES)
     if isinstance(error, ResourceExhaustedResponse):
         after = max(0.0, float(error.retry_after_s))
         return _Failure(f"429: {_one_line(str(error))}", 429, after=after)
@@ -229,7 +254,7 @@ def _failure(error: Exception) -> _Failure:
         return _Failure(f"429: {_one_line(str(error))}", 429)
     if isinstance(error, grpc.RpcError):
         return _grpc_failure(error)
-    if isinstance(error, NotYetError):
+    if isinstance(error, WriteNotAppliedError):
         return _Failure(str(error))
     return _transport_failure(error)
 
@@ -244,7 +269,7 @@ def _transport_failure(source: Exception) -> _Failure:
         return _Failure("no answer in time")
     if isinstance(source, httpx.TransportError):
         return _Failure(f"connection lost ({reason})")
-    return _Failure(f"an answer that is not Qdrant's ({reason[:120]})", tries=_FEW)
+    return _Failure(f"an answer that is not from Qdrant ({reason[:120]})", tries=MAX_HOPELESS_TRIES)
 
 
 def _grpc_failure(error: grpc.RpcError) -> _Failure:
@@ -254,11 +279,11 @@ def _grpc_failure(error: grpc.RpcError) -> _Failure:
     if code is grpc.StatusCode.UNAVAILABLE:
         return _Failure(reason, 503, unreachable=True)
     status = 400 if code is None else _STATUS_OF.get(code, 400)
-    return _Failure(reason, status, again=status in _TRANSIENT)
+    return _Failure(reason, status, again=status in TRANSIENT_STATUSES)
 
 
 def _reason(error: UnexpectedResponse) -> str:
-    """The server's own words: `status.error` of its JSON, else the body's first line."""
+    """Return the server's message: `status.error` of its JSON, else the body."""
     text = error.content.decode("utf-8", "replace")
     try:
         text = json.loads(text)["status"]["error"]
@@ -290,7 +315,7 @@ def _normal_url(url: str) -> str:
 
 
 def _transport(url: str) -> dict[str, Any]:
-    """Over plain http, trust no certificate at all: reading the system's takes 0.1 s."""
+    """Return transport options; plain http gets no certificates, whose loading takes 0.1 s."""
     return {} if url.startswith("https:") else {"verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
 
 
@@ -301,12 +326,12 @@ def _checked_key(key: str | None, variable: str) -> str | None:
     return key or None
 
 
-def what(name: str) -> str:
-    """How error lines name a collection."""
+def collection_label(name: str) -> str:
+    """Return how errors name a collection."""
     return f"collection {name!r}"
 
 
-def applied(result: models.UpdateResult) -> None:
-    """A write that waits is completed, or only queued when the server lost patience."""
+def require_applied(result: models.UpdateResult) -> None:
+    """Raise WriteNotAppliedError if a write is only queued because the server timed out."""
     if result.status != models.UpdateStatus.COMPLETED:
-        raise NotYetError(f"a write is still queued on the server ({result.status.value})")
+        raise WriteNotAppliedError(f"a write is still queued on the server ({result.status.value})")

@@ -207,7 +207,7 @@ def test_a_page_instead_of_qdrant(
     facade: QdrantFacade, connect: Callable[..., ServerStore]
 ) -> None:
     facade.inject(Fault("html", "GET /", times=99))
-    with pytest.raises(StoreError, match="not Qdrant's"):
+    with pytest.raises(StoreError, match="not from Qdrant"):
         connect(patience=60.0).names()
     assert facade.requests["GET /"] == 3
 
@@ -257,7 +257,7 @@ def test_a_key_is_shown_nowhere(facade: QdrantFacade, connect: Callable[..., Ser
             shown = "".join(traceback.format_exception(caught.value, chain=True))
             assert KEY not in shown
             assert "***" in str(caught.value)
-    assert KEY not in f"{store!r} {made!r} {made._wire!r}"
+    assert KEY not in f"{store!r} {made!r} {made._connection!r}"
     facade.faults = []
     assert made.count() == 0
 

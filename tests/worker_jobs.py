@@ -1,4 +1,4 @@
-"""Jobs for the tests of the pool: the good, the slow, and the deadly. Imports nothing heavy."""
+"""Jobs for the tests of the pool, among them slow and crashing ones."""
 
 import ctypes
 import os
@@ -15,12 +15,12 @@ WARMED: list[bool] = []
 
 
 def warm() -> None:
-    """Called by each child, once."""
+    """Note that it was called; each child calls it once."""
     WARMED.append(True)
 
 
 def misbehave(job: tuple[str, object]) -> object:
-    """Does what the job says: (what, argument)."""
+    """Do what the job (what, argument) says."""
     what, argument = job
     match what:
         case "echo":
@@ -70,7 +70,7 @@ def misbehave(job: tuple[str, object]) -> object:
 
 
 def count(job: tuple[int, str]) -> Iterator[int]:
-    """Yields 0 … n - 1, then ends as told."""
+    """Yield 0 … n - 1, then end as `job[1]` says."""
     n, end = job
     yield from range(n)
     if end == "raise":
@@ -83,7 +83,7 @@ def count(job: tuple[int, str]) -> Iterator[int]:
 
 
 def report_and_spin(path: str) -> None:
-    """Writes the child's process id, then never ends, in C, without the GIL released."""
+    """Write the child's process id, then run forever in C without releasing the GIL."""
     Path(path).write_text(str(os.getpid()))
     ctypes.PyDLL(None).sleep(1000)
 
@@ -93,7 +93,7 @@ def report_and_return(path: str) -> None:
 
 
 def wait_for(path: str) -> int:
-    """Returns the number in the file once it is there."""
+    """Wait for a file and return the number in it."""
     while not (Path(path).exists() and (text := Path(path).read_text())):
         time.sleep(0.005)
     return int(text)

@@ -1,5 +1,6 @@
 """The flags of `ingest` and a pipeline file make the same object, through the same parser."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,11 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
+from ragctl.cli.flags import pipeline_flags
 from ragctl.cli.main import app
-from ragctl.cli.settings import sources, tables
 from ragctl.errors import UsageError
 from ragctl.pipeline import Pipeline, from_flags, read_pipeline
-from ragctl.pipeline.keys import every
+from ragctl.pipeline.pipeline import by_path
 
 ENVIRON = {"RAGCTL_HOME": "/home", "RAGCTL_CONFIG": "/nowhere"}
 
@@ -22,21 +23,42 @@ def parsed(command: str, *words: str) -> dict[str, Any]:
     return dict(group.commands[command].make_context(command, list(words)).params)
 
 
-def told(*words: str) -> Pipeline:
-    given = parsed("ingest", *words)
-    return from_flags({"sources": sources(given, given["paths"]), **tables(given)}, ENVIRON)
+@pipeline_flags()
+def capture(flags: Mapping[str, Any]) -> int:
+    """Read the flags of `ingest` as a pipeline."""
+    captured.append(from_flags(flags, ENVIRON))
+    return 0
+
+
+captured: list[Pipeline] = []
+
+
+def from_words(*words: str) -> Pipeline:
+    """Return the pipeline that `ingest` makes of these arguments."""
+    alone = typer.Typer(add_completion=False)
+    alone.command()(capture)
+    typer.main.get_command(alone).main(list(words), standalone_mode=False)
+    return captured.pop()
 
 
 def test_every_flag_of_a_key_is_one_of_ingest_and_has_no_default_of_its_own() -> None:
     given = parsed("ingest", "docs")
-    for path, key in every():
-        if key.flag and key.flag.startswith("--"):
-            name = key.flag.removeprefix("--").replace("-", "_")
-            assert given[name] in (None, []), path
+    flags = [key.flag for path, key in by_path().items() if key.flag and "backends" not in path]
+    assert len(flags) > 30
+    for flag in flags:
+        if flag.startswith("--"):
+            assert given.pop(flag.removeprefix("--").replace("-", "_")) in (None, []), flag
+    assert set(given) == {"path", "only", "retry_failed", "dry_run", "quiet", "as_json"}
+
+
+def test_a_run_has_the_flags_of_its_tables_only() -> None:
+    given = parsed("run", "p.toml")
+    assert {"prune", "prune_limit", "max_cost", "fail_on", "wait", "report_file"} <= set(given)
+    assert "model" not in given
 
 
 def test_flags_and_a_file_make_the_same(tmp_path: Path) -> None:
-    flags = told(
+    flags = from_words(
         *("/docs", "/more", "-c", "kb", "--store", "/data"),
         *("--model", "jina-embeddings-v3", "--dim", "256", "--task", "text-matching"),
         *("--backend", "jina", "--base-url", "http://127.0.0.1:1", "--truncate"),
@@ -86,7 +108,7 @@ def test_flags_and_a_file_make_the_same(tmp_path: Path) -> None:
 
 
 def test_several_backends_are_tried_in_order() -> None:
-    many = told("docs", "--model", "bge-m3", "--backend", "tei", "--backend", "ollama")
+    many = from_words("docs", "--model", "bge-m3", "--backend", "tei", "--backend", "ollama")
     assert [choice.name for choice in many.embedding.backends] == ["tei", "ollama"]
 
 
@@ -101,20 +123,20 @@ def test_several_backends_are_tried_in_order() -> None:
         (("--parse-timeout", "0"), "--parse-timeout must be above 0"),
         (("--include", "!"), "--include: Invalid git pattern"),
         (("--language", "xx"), "--language: language 'xx'"),
-        (("--encoding", "x-99"), "--encoding cannot be 'x-99'"),
+        (("--encoding", "x-99"), "--encoding cannot be 'x-99': no such encoding"),
         (("--base-url", "host"), "--base-url: the base URL 'host' is not"),
         (("--backend", "jinna"), "--backend: no backend is called 'jinna'; did you mean jina"),
         (("--backend", "tei", "--backend", "x"), "--backend: no backend is called 'x'"),
-        (("--backend", "tei", "--backend", "jina", "--weights", "x"), "go with one --backend"),
+        (("--backend", "tei", "--backend", "jina", "--weights", "x"), "need exactly one --backend"),
         (("--meta", "team"), "--meta 'team': write key=value"),
         (("--store", "host:6333"), "--store must begin with http://"),
     ],
 )
 def test_a_wrong_flag_is_named(words: tuple[str, ...], error: str) -> None:
     with pytest.raises(UsageError) as info:
-        told("docs", *words)
+        from_words("docs", *words)
     assert error in str(info.value)
 
 
 def test_a_dollar_in_a_flag_is_the_shells_to_see_to() -> None:
-    assert told("a${b}", "--store", "/x/${y}").store == "/x/${y}"
+    assert from_words("a${b}", "--store", "/x/${y}").store == "/x/${y}"

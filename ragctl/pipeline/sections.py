@@ -1,0 +1,311 @@
+"""The tables of a pipeline file, each a dataclass whose fields declare its keys.
+
+To add a key, add a field; see keys.py.
+"""
+
+# ruff: noqa: RUF009 - key(), variant() and computed() return dataclasses.field()
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragctl.pipeline.backend_keys import BACKEND, LISTED_BACKEND
+from ragctl.pipeline.keys import KeySpec, check_bounds, computed, key, variant
+from ragctl.records import Json
+
+if TYPE_CHECKING:
+    from ragctl.catalog import BackendConfig
+
+MODEL = "builtin"
+MAX_DEFAULT_WORKERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Parsing:
+    """Limits on parsing one file, and the fields of JSONL records."""
+
+    workers: int = key(
+        "workers",
+        "integer",
+        "number of parser processes",
+        default_factory=lambda: max(1, min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1)),
+        default_text=f"CPU cores, at most {MAX_DEFAULT_WORKERS}",
+        options=("--workers",),
+        metavar="N",
+        minimum=1,
+    )
+    timeout: float = key(
+        "timeout",
+        "number",
+        "time limit for parsing one file, in seconds",
+        default=60.0,
+        options=("--parse-timeout",),
+        metavar="SECONDS",
+        above=0,
+    )
+    memory_mb: int = key(
+        "memory_mb",
+        "integer",
+        "memory limit of each parser process, in MB",
+        default=2048,
+        options=("--parse-memory",),
+        metavar="MB",
+        minimum=1,
+    )
+    max_file_mb: int = key(
+        "max_file_mb",
+        "integer",
+        "skip files larger than this many MB",
+        default=200,
+        options=("--max-file",),
+        metavar="MB",
+        minimum=1,
+    )
+    encoding: str | None = key(
+        "encoding",
+        "string",
+        "encoding of text files",
+        default_text="detected",
+        options=("--encoding",),
+        metavar="NAME",
+    )
+    jsonl_text: str = key(
+        "jsonl_text",
+        "string",
+        "field with the text of a JSONL record",
+        default="text",
+        options=("--jsonl-text",),
+        metavar="FIELD",
+    )
+    jsonl_id: str = key(
+        "jsonl_id",
+        "string",
+        "field with the id of a JSONL record",
+        default="id",
+        options=("--jsonl-id",),
+        metavar="FIELD",
+    )
+    jsonl_metadata: tuple[str, ...] | None = key(
+        "jsonl_metadata",
+        "strings",
+        "fields of a JSONL record to keep as metadata",
+        default_text="all others",
+        options=("--jsonl-meta",),
+        metavar="FIELD",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the bounds. Raises UsageError."""
+        check_bounds(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Files to index: a folder, or one file. Patterns are in gitignore syntax.
+
+    Attributes:
+        within: a pattern that starts at `path`; only matching files of the folder belong to the
+            source.
+        meta: metadata that takes precedence over the pipeline's. None in the other fields: the
+            value of the pipeline's Parsing.
+    """
+
+    path: Path = key(
+        "path",
+        "path",
+        "a folder, a file, or a pattern such as docs/*/handbook or docs/**/*.md",
+        options=("PATH",),
+        metavar="PATH...",
+        required=True,
+    )
+    include: tuple[str, ...] = key(
+        "include",
+        "strings",
+        "index only files that match (gitignore syntax)",
+        default=(),
+        options=("--include",),
+        metavar="PATTERN",
+    )
+    exclude: tuple[str, ...] = key(
+        "exclude",
+        "strings",
+        "skip files that match (gitignore syntax)",
+        default=(),
+        options=("--exclude",),
+        metavar="PATTERN",
+    )
+    within: str | None = None
+    meta: Mapping[str, Json] = key(
+        "meta",
+        "scalars",
+        "metadata for the documents of this source; takes precedence over [meta]",
+        default_factory=dict,
+    )
+    encoding: str | None = variant(Parsing, "encoding", default_text="as in [parsing]")
+    jsonl_text: str | None = variant(Parsing, "jsonl_text", default_text="as in [parsing]")
+    jsonl_id: str | None = variant(Parsing, "jsonl_id", default_text="as in [parsing]")
+    jsonl_metadata: tuple[str, ...] | None = variant(
+        Parsing, "jsonl_metadata", default_text="as in [parsing]"
+    )
+
+    @property
+    def place(self) -> str:
+        """The path, with the pattern below it, for messages."""
+        return f"{self.path}{self.within or ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """The model, its dimension and its backends. None: the collection's, or the default."""
+
+    model: str | None = key(
+        "model",
+        "string",
+        "embedding model: a row of ragctl models",
+        default_text=f"the collection's, else {MODEL}",
+        options=("--model",),
+        metavar="NAME",
+        literal=True,
+    )
+    dim: int | None = key(
+        "dimension",
+        "integer",
+        "dimension of the vectors",
+        default_text="the model's own",
+        options=("--dim",),
+        metavar="N",
+        minimum=1,
+    )
+    backends: tuple["BackendConfig", ...] = computed(
+        *BACKEND,
+        KeySpec(
+            "backends",
+            "tables",
+            "several backends for the model, in the order in which they are tried",
+            keys=LISTED_BACKEND,
+        ),
+        default=(),
+    )
+    task: str | None = key(
+        "task",
+        "string",
+        "task of the model, if it has several",
+        default_text="retrieval",
+        options=("--task",),
+        metavar="NAME",
+        literal=True,
+    )
+    late_chunking: bool | None = key(
+        "late_chunking",
+        "boolean",
+        "embed the chunks of a document together, each in the context of the others",
+        default_text="false",
+        options=("--late-chunking/--no-late-chunking",),
+    )
+    truncate: bool = key(
+        "truncate",
+        "boolean",
+        "cut texts that are too long for the model",
+        default=False,
+        options=("--truncate",),
+    )
+    canary: float | None = key(
+        "canary",
+        "number",
+        "smallest cosine at which another backend reproduces a canary",
+        default_text="0.99",
+        above=0,
+        maximum=1,
+    )
+    patience: float | None = key(
+        "patience",
+        "number",
+        "time limit of one request with all its retries, in seconds",
+        default_text="120",
+        minimum=0,
+    )
+
+    def __post_init__(self) -> None:
+        """Check the bounds. Raises UsageError."""
+        check_bounds(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits on tokens and on US dollars at list price. None: no limit.
+
+    For one run, and for all runs into the collection in one day and one month (UTC).
+    """
+
+    max_tokens: int | None = key(
+        "max_tokens",
+        "integer",
+        "stop before a run sends more tokens than this",
+        options=("--max-tokens",),
+        metavar="N",
+        minimum=1,
+    )
+    max_cost: float | None = key(
+        "max_cost",
+        "number",
+        "stop before a run costs more US dollars than this, at list price",
+        options=("--max-cost",),
+        metavar="DOLLARS",
+        above=0,
+    )
+    max_tokens_per_day: int | None = key(
+        "max_tokens_per_day",
+        "integer",
+        "token limit for all runs into the collection in one day (UTC)",
+        minimum=1,
+    )
+    max_cost_per_day: float | None = key(
+        "max_cost_per_day",
+        "number",
+        "cost limit for all runs into the collection in one day (UTC)",
+        above=0,
+    )
+    max_tokens_per_month: int | None = key(
+        "max_tokens_per_month",
+        "integer",
+        "token limit for all runs into the collection in one month (UTC)",
+        minimum=1,
+    )
+    max_cost_per_month: float | None = key(
+        "max_cost_per_month",
+        "number",
+        "cost limit for all runs into the collection in one month (UTC)",
+        above=0,
+    )
+
+    def __post_init__(self) -> None:
+        """Check the bounds. Raises UsageError."""
+        check_bounds(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """Where the outcome of a run is reported. The addresses may contain a secret: never shown."""
+
+    report_file: Path | None = key(
+        "report_file",
+        "path",
+        "write the JSON report to this file",
+        options=("--report-file",),
+        metavar="FILE",
+    )
+    metrics_file: Path | None = key(
+        "metrics_file",
+        "path",
+        "write Prometheus metrics to this file",
+        options=("--metrics-file",),
+        metavar="FILE",
+    )
+    on_success: str | None = key(
+        "on_success", "address", "URL to notify when a run succeeds", secret=True
+    )
+    on_failure: str | None = key(
+        "on_failure", "address", "URL to notify when a run fails", secret=True
+    )
