@@ -33,4 +33,3 @@ class Builtin(BackendWire):
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
-        pass

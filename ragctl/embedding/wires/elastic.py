@@ -64,7 +64,7 @@ class Elastic(RestWire):
         return {"input": list(request.texts), "input_type": input_type}
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
-        """Return the vectors; a missing inference endpoint gets a message that says how to create it."""
+        """Return the vectors. If the endpoint is missing, the error says how to create it."""
         try:
             return super().call(request)
         except (Transient, Refused):
