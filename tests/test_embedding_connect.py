@@ -52,7 +52,11 @@ def reached(
         ({"model": "jina-embeddings-v3", "base_url": "x:1"}, UsageError, "not an http or https"),
         ({"model": "jina-embeddings-v3", "base_url": "http://x:0"}, UsageError, "not an http or"),
         ({"model": "jina-embeddings-v3", "base_url": "http://x:abc"}, UsageError, "not an http or"),
-        ({"model": "jina-embeddings-v3", "base_url": "http://k:s@x"}, UsageError, "address without user"),
+        (
+            {"model": "jina-embeddings-v3", "base_url": "http://k:s@x"},
+            UsageError,
+            "address without user",
+        ),
         ({"model": "jina-embeddings-v3", "concurrency": 0}, UsageError, "1 or more"),
         (
             {"model": "jina-embeddings-v3", "environ": {}},
