@@ -1,18 +1,20 @@
-"""Every error ragctl raises on purpose, and the exit code it ends the command with.
+"""The errors that ragctl raises, with the exit codes of the command.
+
+The first line of each docstring is its row in the README's table of exit codes.
 
 RagctlError                 1
 ├── UsageError              2   usage or configuration
 │   └── OptionError         2   a search or evaluation option is wrong
-├── DocumentError           3   one document cannot be read; the rest goes on
-├── BackendError            4   embedding backend: auth, credit, down, rubbish
+├── DocumentError           3   one document failed; the others are indexed
+├── BackendError            4   embedding backend: key, credit, outage, wrong answer
 ├── StoreError              5   vector store
 │   └── UnreadableCollection    settings damaged or of another format
-├── IdentityMismatch        6   vectors of two identities would meet
-├── PruneRefused            7   a prune too large, or a root missing or empty
-├── BudgetReached           8   budget spent; the next run goes on
-├── Locked                  9   another run holds the collection
-├── ChangesPending         10   a plan has work; asked for with --exit-code
-└── Interrupted           130   Ctrl-C; the next run goes on
+├── IdentityMismatch        6   vectors of two identities cannot be compared
+├── PruneRefused            7   a run would remove too much
+├── BudgetReached           8   budget spent; the next run continues
+├── Locked                  9   another run is writing
+├── ChangesPending         10   a plan has work to do
+└── Interrupted           130   Ctrl-C; the next run continues
 """
 
 
@@ -63,36 +65,36 @@ class UnreadableCollection(StoreError):
 
 
 class IdentityMismatch(RagctlError):
-    """The collection holds vectors of another identity; refused."""
+    """The run was refused: the collection holds vectors of another identity."""
 
     exit_code = 6
 
 
 class PruneRefused(RagctlError):
-    """Too many documents would be removed, or a root is missing or empty; refused."""
+    """The run was refused: it would remove too many documents, or a root is missing or empty."""
 
     exit_code = 7
 
 
 class BudgetReached(RagctlError):
-    """The budget is spent; the next run goes on."""
+    """The budget is spent; the next run continues."""
 
     exit_code = 8
 
 
 class Locked(RagctlError):
-    """Another run holds the collection."""
+    """Another run is writing to the collection."""
 
     exit_code = 9
 
 
 class ChangesPending(RagctlError):
-    """Something is to be done (only where `--exit-code` asks)."""
+    """The plan has work to do (only `ragctl plan --exit-code`)."""
 
     exit_code = 10
 
 
 class Interrupted(RagctlError):
-    """Interrupted; the next run goes on."""
+    """Interrupted; the next run continues."""
 
     exit_code = 130

@@ -1,4 +1,4 @@
-"""The values that travel between rooms: frozen, without behaviour of their own."""
+"""Values that several packages exchange: frozen, and with no behaviour."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,19 +24,19 @@ class Heading:
 class Page:
     """A page's span in a document's text, in characters: text[start:end]."""
 
-    number: int  # physical, from 1
+    number: int  # its position in the file, from 1
     start: int
     end: int
-    label: str | None = None  # as printed ("iv"), where the format has it
+    label: str | None = None  # as printed ("iv"), if the format has it
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One source item after loading.
+    """One document after loading.
 
-    `source` is the path relative to its root with `/`, plus `#record` for one
-    record of a file that holds many. `text` is valid Unicode (no lone
-    surrogates) with `\\n` line ends. `kind` tells the chunker how to read it.
+    `source` is the path relative to its root with `/`, plus `#record` for a record of a file
+    with many. `text` is valid Unicode (no lone surrogates) whose lines end with a line feed.
+    `kind` selects the rules of the chunker.
     """
 
     source: str
@@ -68,19 +68,19 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer to a search: a chunk, or the passage around one; the best first.
+    """One hit of a search: a chunk, or the passage around one.
 
-    `score` is the engine's: cosine similarity (dense), BM25 (sparse) or the fused rank
-    score (hybrid); or the reranker's, where one was asked. Comparable within one search.
+    `score` is the store's: cosine similarity (dense), BM25 (sparse) or fused score (hybrid);
+    or the reranker's, if there is one. Scores of one search are comparable.
 
-    `text` is the document's from `start` to `end`, as long as that: where a passage was
-    joined from chunks, what stood between two of them (blanks, that no chunk keeps) is
-    blanks here too. `spans` are the parts that are the document's own, letter by letter.
+    `text` is the document's text from `start` to `end`, and as long as that span. In a passage
+    joined from chunks, white space between two chunks is not stored, so blanks replace it.
+    `spans` are the parts that are the document's exact text.
 
-    `ordinal`, `page`, `heading` and `line` (counted from 1 where the document's text is
-    the file's own) are those of the best chunk in it. `ordinals`: all chunks it is joined
-    from. `cut`: the section, page or document goes on beyond what a passage may hold.
-    `version` names the state of the document; `id` the point of the best chunk.
+    `ordinal`, `page`, `heading` and `line` are those of the best chunk in it; `line` counts
+    from 1, where the document's text is that of the file. `ordinals` are all chunks that it is
+    joined from. `cut`: the section, page or document continues beyond the longest passage.
+    `version` names the state of the document, `id` the point of the best chunk.
     """
 
     source: str
@@ -97,7 +97,7 @@ class Hit:
     spans: tuple[tuple[int, int], ...] = ()
     ordinals: tuple[int, ...] = ()
     cut: bool = False
-    chunks: int = 1  # of the document
+    chunks: int = 1  # chunks of the document
     version: str = ""
     id: str = ""
 
@@ -127,4 +127,4 @@ class Identity:
 
 
 def ignore(line: str) -> None:
-    """Discard a line: the default `Notify`."""
+    """Discard a line; the default `Notify`."""

@@ -181,7 +181,7 @@ def test_status_collections_show_delete(shell: Shell) -> None:
 def test_dry_run_writes_nothing(shell: Shell) -> None:
     done = shell("ingest", "docs", "--dry-run")
     assert done.returncode == 0
-    assert "would be: 2 added; 2 chunks to embed" in done.stdout
+    assert "planned: 2 added; 2 chunks to embed" in done.stdout
     assert shell.json("collections")["collections"] == []
 
 

@@ -182,7 +182,7 @@ WAYS: dict[int, tuple[Way, str]] = {
     8: (_budget, "the budget of 300 tokens a run has no room for"),
     9: (_locked, "is being written by another run"),
     10: (_pending, ""),
-    130: (_interrupted, "interrupted; run again to go on from here"),
+    130: (_interrupted, "interrupted; run again to continue from here"),
 }
 
 

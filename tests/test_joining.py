@@ -21,7 +21,7 @@ from ragctl.collection.payload import Point, SparseVector
 from ragctl.collection.settings import Settings
 from ragctl.lexical.bm25 import Bm25Config
 from ragctl.records import Identity
-from ragctl.stores import segments as room
+from ragctl.stores import segments as sizes
 from ragctl.stores.base import Batch, Query
 from ragctl.stores.edge import EdgeCollection, EdgeStore
 
@@ -65,7 +65,7 @@ def fill(collection: EdgeCollection, first: int, count: int) -> None:
 
 
 def joined(batches: int) -> int:
-    return room.joined(batches * BATCH, SETTINGS)
+    return sizes.joined(batches * BATCH, SETTINGS)
 
 
 def opened(store: Path) -> EdgeCollection:
@@ -104,24 +104,24 @@ def found(collection: EdgeCollection) -> list[list[tuple[str, float]]]:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "SEAL_BYTES", SEAL)
+    monkeypatch.setattr(sizes, "SEAL_BYTES", SEAL)
 
 
 def test_the_end_of_an_ingest_leaves_few_and_searches_find_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "MAX_SMALL_SEGMENTS", 1000)
+    monkeypatch.setattr(sizes, "MAX_SMALL_SEGMENTS", 1000)
     with closing(EdgeStore(tmp_path).create("docs", SETTINGS)) as collection:
         fill(collection, 0, MANY)
         before, hits = stored(collection), found(collection)
         assert len(before) == MANY * BATCH
         with monkeypatch.context() as patch:
-            patch.setattr(room, "JOINING", shutil.disk_usage(tmp_path).free)
+            patch.setattr(sizes, "JOIN_FREE_BYTES", shutil.disk_usage(tmp_path).free)
             collection.finish()
             assert segments(collection) >= MANY, "the disk had no room to join them"
         sealing = kept(tmp_path)
         collection.finish()
-        assert segments(collection) <= joined(MANY) + room.MAX_SMALL_SEGMENTS_AT_END
+        assert segments(collection) <= joined(MANY) + sizes.MAX_SMALL_SEGMENTS_AT_END
         assert stored(collection) == before
         assert found(collection) == hits
     assert kept(tmp_path) == sealing, "what is sealed later would be joined at once"
@@ -131,14 +131,14 @@ def test_what_cannot_be_joined_stays_and_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends = []
-    join = room.join
+    join = sizes.join
 
     def noted(folder: Path, settings: Settings) -> bool:
         ends.append(join(folder, settings))
         return ends[-1]
 
-    monkeypatch.setattr(room, "join", noted)
-    monkeypatch.setattr(room, "_SECONDS", 0.001)
+    monkeypatch.setattr(sizes, "join", noted)
+    monkeypatch.setattr(sizes, "JOIN_TIMEOUT_SECONDS", 0.001)
     with closing(EdgeStore(tmp_path).create("docs", SETTINGS)) as collection:
         fill(collection, 0, MANY)
         collection.finish()
@@ -146,23 +146,23 @@ def test_what_cannot_be_joined_stays_and_is_not_tried_again(
         assert segments(collection) >= MANY
         assert len(stored(collection)) == MANY * BATCH
     monkeypatch.undo()
-    monkeypatch.setattr(room, "SEAL_BYTES", SEAL)
+    monkeypatch.setattr(sizes, "SEAL_BYTES", SEAL)
     with closing(opened(tmp_path)) as collection:
         collection.finish()
-        assert segments(collection) <= joined(MANY) + room.MAX_SMALL_SEGMENTS_AT_END
+        assert segments(collection) <= joined(MANY) + sizes.MAX_SMALL_SEGMENTS_AT_END
         assert len(stored(collection)) == MANY * BATCH
 
 
 def test_segments_are_joined_while_an_ingest_is_running(tmp_path: Path) -> None:
     with closing(EdgeStore(tmp_path).create("docs", SETTINGS)) as collection:
         fill(collection, 0, MANY)
-        assert segments(collection) <= joined(MANY) + room.MAX_SMALL_SEGMENTS < MANY
+        assert segments(collection) <= joined(MANY) + sizes.MAX_SMALL_SEGMENTS < MANY
 
 
 def test_a_kill_while_segments_are_joined_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "MAX_SMALL_SEGMENTS", 1000)
+    monkeypatch.setattr(sizes, "MAX_SMALL_SEGMENTS", 1000)
     dice, length, ends = random.Random(7), 0.5, Counter[int]()
     EdgeStore(tmp_path).create("docs", SETTINGS).close()
     while ends[-signal.SIGKILL] < KILLS:
@@ -179,7 +179,7 @@ def test_a_kill_while_segments_are_joined_loses_nothing(
     with closing(opened(tmp_path)) as collection:
         collection.finish()
         assert stored(collection) == before
-        assert segments(collection) <= joined(5 * ends.total()) + room.MAX_SMALL_SEGMENTS_AT_END
+        assert segments(collection) <= joined(5 * ends.total()) + sizes.MAX_SMALL_SEGMENTS_AT_END
 
 
 def _finish(store: Path, after: float, length: float) -> tuple[int, float]:

@@ -126,7 +126,7 @@ def test_ctrl_c_keeps_what_was_paid_for_and_exits_130(world: World) -> None:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "ended early" in out
+    assert "stopped early" in out
     paid = {text_hash(text) for text in world.embedded()}
     assert paid
     assert paid == hashes(world) - {""}

@@ -122,7 +122,8 @@ def test_an_error_is_one_object(shell: Shell, words: list[str], code: int) -> No
 def test_the_format_may_stand_anywhere_before_the_words_end(shell: Shell) -> None:
     assert shell("status", "--log-format", "xml").stderr.startswith("ragctl: --log-format 'xml'")
     assert shell("status", RAGCTL_LOG_FORMAT="xml").returncode == 2
-    assert shell("status", "--log-format").stderr == "ragctl: --log-format '': one of text, json\n"
+    empty = shell("status", "--log-format")
+    assert empty.stderr == "ragctl: --log-format '': must be text or json\n"
     asked = shell("search", "--", "--log-format")
     assert asked.stderr.startswith("ragctl: no collection 'docs'")
     (error,) = lines(shell("search", "x y", "--log-format=json", "--debug").stderr)[-1:]
@@ -266,7 +267,7 @@ def test_a_run_that_is_interrupted_tells_of_it(shell: Shell) -> None:
     assert process.returncode == 130
     assert hooks.paths == ["/ill"]
     assert json.loads((shell.home / "r.json").read_text())["exit_code"] == 130
-    assert said.splitlines()[-1] == "ragctl: interrupted; run again to go on from here"
+    assert said.splitlines()[-1] == "ragctl: interrupted; run again to continue from here"
 
 
 def test_a_reader_who_left_does_not_hide_how_the_run_ended(shell: Shell) -> None:

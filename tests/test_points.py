@@ -1,10 +1,17 @@
 """Ids, hashes and payloads of points."""
 
 import uuid
+from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragctl.collection.payload import (
+    FILTERABLE_FIELDS,
+    KEYWORD_INDEXES,
+    Payload,
+    PayloadKey,
+)
 from ragctl.collection.points import digest, namespace, point_ids, version
 from ragctl.collection.text import embedded_text
 from ragctl.index import prepare
@@ -47,6 +54,13 @@ def test_ids_never_change_between_releases() -> None:
 @given(st.lists(st.binary(max_size=4), max_size=4), st.lists(st.binary(max_size=4), max_size=4))
 def test_digest_keeps_its_parts_apart(one: list[bytes], two: list[bytes]) -> None:
     assert (digest(*one) == digest(*two)) == (one == two)
+
+
+def test_the_keys_of_a_payload_are_listed_once_each() -> None:
+    keys = get_args(PayloadKey)
+    assert len(set(keys)) == len(keys)
+    assert set(keys) == Payload.__annotations__.keys()
+    assert {*KEYWORD_INDEXES, *FILTERABLE_FIELDS} <= set(keys)
 
 
 def test_headings_stand_before_the_text_once() -> None:

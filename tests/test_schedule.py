@@ -11,7 +11,7 @@ import pytest
 
 import ragctl
 from ragctl.errors import UsageError
-from ragctl.schedule import ScheduledJob, crontab, every, of_calendar, of_cron, units
+from ragctl.schedule import ScheduledJob, crontab, every, from_calendar, from_cron, units
 from tests.servers.jina import JinaServer
 from tests.world import KEY
 
@@ -50,8 +50,8 @@ def job(path: str = "/srv/p.toml", **changes: object) -> ScheduledJob:
 def test_periods(period: str, at: str | None, cron: str, systemd: str) -> None:
     found = every(period, at)
     assert (found.cron, found.systemd) == (cron, systemd)
-    assert of_cron(cron).cron == cron
-    assert of_calendar(systemd).systemd == systemd
+    assert from_cron(cron).cron == cron
+    assert from_calendar(systemd).systemd == systemd
     if shutil.which("systemd-analyze"):
         ran = subprocess.run(
             ["systemd-analyze", "calendar", systemd], capture_output=True, check=False
@@ -94,7 +94,7 @@ def test_periods_that_are_none(period: str, at: str | None) -> None:
     ],
 )
 def test_expressions_of_cron(expression: str) -> None:
-    assert of_cron(f"  {expression} ").cron == expression
+    assert from_cron(f"  {expression} ").cron == expression
 
 
 @pytest.mark.parametrize(
@@ -107,13 +107,13 @@ def test_expressions_of_cron(expression: str) -> None:
 )
 def test_expressions_that_are_none(expression: str) -> None:
     with pytest.raises(UsageError, match="--calendar"):
-        of_cron(expression)
+        from_cron(expression)
 
 
 def test_calendars_that_are_none() -> None:
     for expression in ("", " ", "daily\nExecStart=x", "%h"):
         with pytest.raises(UsageError, match="--calendar"):
-            of_calendar(expression)
+            from_calendar(expression)
 
 
 # The crontab

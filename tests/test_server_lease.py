@@ -221,7 +221,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that stands, for one store in this process: its number is the seconds."""
     seconds = [0.0]
     monkeypatch.setattr(lease, "_now", lambda: seconds[0])
-    monkeypatch.setattr(lease, "_LOOK", 0.01)
+    monkeypatch.setattr(lease, "MAX_READ_INTERVAL_SECONDS", 0.01)
     return seconds
 
 

@@ -1,8 +1,8 @@
-"""The command line: parses, prints, exits. Nothing imports it."""
+"""The command line: it parses, prints and exits. No other package imports it."""
 
 
 def main() -> None:
-    """Entry point of the `ragctl` command."""
+    """Run the `ragctl` command: the entry point of the distribution."""
     from ragctl.cli.main import main as run
     from ragctl.stores import leave_open
 

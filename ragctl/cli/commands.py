@@ -36,7 +36,7 @@ COMMANDS = {
     "plan": CommandEntry(
         "plan",
         "plan",
-        "Show what a run would do, document by document, and its price; write and send nothing.",
+        "Show what a run would do, document by document, and its cost; write and send nothing.",
     ),
     "failures": CommandEntry(
         "plan",
@@ -46,7 +46,7 @@ COMMANDS = {
     "verify": CommandEntry(
         "verify",
         "verify",
-        "Compare a collection with its marks, point by point, and with the sources of a pipeline.",
+        "Check a collection point by point, and compare it with the sources of a pipeline.",
     ),
     "init": CommandEntry(
         "init",

@@ -1,7 +1,8 @@
-"""Printing: people on a terminal, plain text in pipes, one JSON document where asked.
+"""Output: tables and colour on a terminal, plain text in a pipe, JSON on request.
 
-Document text is hostile: nothing reaches a terminal before `clean`. What goes to standard
-error is lines of text, or with `--log-format json` one JSON object a line.
+Document text may contain terminal escape sequences, so every line goes through `text.one_line`
+or `text.without_controls`. Standard error gets lines of text, or with `--log-format json` one JSON
+object per line.
 """
 
 import json
@@ -20,26 +21,26 @@ if TYPE_CHECKING:
 
     from ragctl.records import Json
 
-_FIGURE = re.compile(r"[-+<]?[\d,./]*")
+_NUMBER = re.compile(r"[-+<]?[\d,./]*")
 
 LOG_FORMATS = ("text", "json")
 _format = "text"
-_about: "dict[str, Json]" = {}
+_common_fields: "dict[str, Json]" = {}
 
 
-def log_as(form: str) -> None:
-    """Choose how lines on standard error look, one of LOG_FORMATS. Raises UsageError."""
+def log_as(log_format: str) -> None:
+    """Set the format of lines on standard error, one of LOG_FORMATS. Raises UsageError."""
     global _format
-    if form not in LOG_FORMATS:
-        raise UsageError(f"--log-format {form!r}: one of {', '.join(LOG_FORMATS)}")
-    _format = form
-    _about.clear()
+    if log_format not in LOG_FORMATS:
+        raise UsageError(f"--log-format {log_format!r}: must be {' or '.join(LOG_FORMATS)}")
+    _format = log_format
+    _common_fields.clear()
     if logs_json():
-        _take_libraries_in()
+        _log_libraries()
 
 
-def _take_libraries_in() -> None:
-    """Let the warnings that libraries log be objects as well."""
+def _log_libraries() -> None:
+    """Print the warnings that libraries log as JSON objects too."""
     import logging
 
     class Lines(logging.Handler):
@@ -51,44 +52,46 @@ def _take_libraries_in() -> None:
 
 
 def logs_json() -> bool:
+    """Return whether lines on standard error are JSON objects."""
     return _format == "json"
 
 
 def about(**fields: "Json") -> None:
-    """Fields that every line of JSON has from now on."""
-    _about.update(fields)
+    """Add fields to every JSON line from now on."""
+    _common_fields.update(fields)
 
 
 def out() -> "Console":
-    """Standard output; rich leaves out colours where it is not a terminal."""
+    """Return a rich console for standard output; without a terminal it prints no colours."""
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=True)
 
 
 def is_terminal() -> bool:
+    """Return whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
 def say(text: str) -> None:
-    """A line of plain text on standard output."""
+    """Print a line of plain text on standard output."""
     sys.stdout.write(text + "\n")
 
 
 def table(rows: Sequence[Sequence[str]]) -> None:
-    """Rows under a head: with styles on a terminal, columns of plain text in a pipe.
+    """Print rows, the first a head: with styles on a terminal, as plain columns in a pipe.
 
-    Columns are aligned to the right where all cells under the head are figures.
+    A column is aligned to the right if all its cells below the head are numbers.
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
     columns = list(zip(*cells, strict=True))
-    figures = [all(_FIGURE.fullmatch(cell) for cell in column[1:]) for column in columns]
+    numeric = [all(_NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns]
     if is_terminal():
         from rich.table import Table
         from rich.text import Text
 
         shown = Table(box=None, padding=(0, 2, 0, 0))
-        for head, right in zip(cells[0], figures, strict=True):
+        for head, right in zip(cells[0], numeric, strict=True):
             shown.add_column(Text(head), justify="right" if right else "left", no_wrap=right)
         for row in cells[1:]:
             shown.add_row(*map(Text, row))
@@ -100,7 +103,7 @@ def table(rows: Sequence[Sequence[str]]) -> None:
     for row in cells:
         padded = [
             gap + cell if right else cell + gap
-            for cell, width, right in zip(row, widths, figures, strict=True)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
             for gap in (" " * (width - cell_len(cell)),)
         ]
         say("  ".join(padded).rstrip())
@@ -114,16 +117,19 @@ def warn(
     message: str | None = None,
     **fields: "Json",
 ) -> None:
-    """A line on standard error: `text`, or an object with `message` (else `text`) and `fields`."""
+    """Print a line on standard error: `text`, or a JSON object with `fields`.
+
+    `message` replaces `text` in the object.
+    """
     if logs_json():
-        said = {"time": _now(), "level": level, "event": event, **_about, **fields}
-        line = json.dumps(_cleaned({**said, "message": message or text}), ensure_ascii=False)
+        entry = {"time": _now(), "level": level, "event": event, **_common_fields, **fields}
+        line = json.dumps(_cleaned({**entry, "message": message or text}), ensure_ascii=False)
     else:
         line = one_line(text)
     try:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
-    except RuntimeError:  # of a signal's handler, in the middle of another line
+    except RuntimeError:  # a signal handler interrupted another write
         os.write(sys.stderr.fileno(), f"{line}\n".encode(errors="replace"))
 
 
@@ -132,7 +138,7 @@ def _now() -> str:
 
 
 def _cleaned(value: "Json") -> "Json":
-    """A JSON value whose texts are one line each, as they are in text."""
+    """Return a JSON value in which each string is one safe line."""
     if isinstance(value, str):
         return one_line(value)
     if isinstance(value, list):
@@ -143,6 +149,6 @@ def _cleaned(value: "Json") -> "Json":
 
 
 def print_json(value: "Json") -> None:
-    """The one JSON document of a command: UTF-8, the keys in their documented order."""
+    """Print the JSON document of a command in UTF-8; lone surrogates become "?"."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
     sys.stdout.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")

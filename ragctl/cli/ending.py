@@ -1,4 +1,4 @@
-"""What an error means for the program: its exit code, and the line that says it."""
+"""How an error ends the program: its exit code and its message."""
 
 import signal
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ from ragctl.errors import Interrupted, OptionError, RagctlError
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """`foreseen`: an error of ours, or the user's wish."""
+    """The exit code and message of an error. `expected`: it is one of ours, or Ctrl-C."""
 
     exit_code: int
     message: str
-    foreseen: bool = True
+    expected: bool = True
 
 
 @contextmanager
-def ended_cleanly() -> Iterator[None]:
-    """SIGTERM ends it as Ctrl-C does, so that what is temporary is removed."""
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt, so that temporary files are removed."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -30,12 +30,13 @@ def ended_cleanly() -> Iterator[None]:
 
 
 def ending_of(error: BaseException) -> Ending:
+    """Return how `error` ends the program."""
     if isinstance(error, OptionError):  # the library names parameters, the command its flags
         flag = f"--{error.option.replace('_', '-')}"
         return Ending(error.exit_code, f"{flag}: {error.problem}")
     if isinstance(error, RagctlError):
         return Ending(error.exit_code, str(error))
     if isinstance(error, typer.Abort | KeyboardInterrupt):
-        return Ending(Interrupted.exit_code, "interrupted; run again to go on from here")
+        return Ending(Interrupted.exit_code, "interrupted; run again to continue from here")
     text = f"unexpected failure: {type(error).__name__}: {error}"
-    return Ending(RagctlError.exit_code, text, foreseen=False)
+    return Ending(RagctlError.exit_code, text, expected=False)

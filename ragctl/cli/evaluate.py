@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragctl.cli import console
-from ragctl.cli.ending import ended_cleanly
+from ragctl.cli.ending import sigterm_as_interrupt
 from ragctl.cli.options import (
     AsJson,
     BackendOption,
@@ -114,7 +114,7 @@ def evaluate(
     if out is not None:
         raise UsageError("--out goes with --make; --plot FILE writes a picture")
     with ExitStack() as stack:
-        stack.enter_context(ended_cleanly())
+        stack.enter_context(sigterm_as_interrupt())
         asked, settings, recall, unit = _wanted(questions, qrels, mode, against, sweep, cuts, by)
         if plot is not None:
             from ragctl.evaluate.plot import check_file

@@ -9,7 +9,7 @@ import typer
 
 from ragctl.cli.flags import pipeline_flags
 from ragctl.cli.options import AsJson, environ
-from ragctl.cli.running import carry_out
+from ragctl.cli.running import run_pipeline
 from ragctl.errors import UsageError
 
 Only = Annotated[
@@ -50,7 +50,7 @@ def ingest(
 
     pipeline = from_flags(flags, environ())
     pipeline = replace(pipeline, only=tuple(only), retry_failed=retry_failed)
-    return carry_out(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json)
+    return run_pipeline(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json)
 
 
 @pipeline_flags("prune", "budget", "policy", "report")
@@ -82,4 +82,4 @@ def run(
         saved = read_plan(plan)
         only, retry_failed = saved.only, saved.retry_failed
     pipeline = replace(pipeline, only=tuple(only), retry_failed=retry_failed)
-    return carry_out(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json, saved=saved)
+    return run_pipeline(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json, saved=saved)

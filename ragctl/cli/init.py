@@ -1,4 +1,4 @@
-"""`ragctl init`: a first pipeline file."""
+"""`ragctl init`: write a first pipeline file."""
 
 import os
 import sys
@@ -20,37 +20,48 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+DEFAULT_STORE_ANSWER = "the user's data folder"
+
 
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Pipeline file to write.")] = Path(
         "ragctl.toml"
     ),
     source: Annotated[
-        list[str], typer.Option("--source", metavar="PATH", help="Folders or files to index.")
-    ] = [],  # noqa: B006 - typer's way to say a repeated option
+        list[str],
+        typer.Option(
+            "--source", metavar="PATH", help="Folder or file to index. Repeat the flag for several."
+        ),
+    ] = [],  # noqa: B006 - typer's way to declare a repeated option
     collection: Annotated[
-        str | None, typer.Option("--collection", "-c", metavar="NAME", help="The collection.")
+        str | None,
+        typer.Option("--collection", "-c", metavar="NAME", help="Name of the collection."),
     ] = None,
     model: ModelName = None,
     dim: Dimension = None,
     backend: Annotated[
-        str | None, typer.Option("--backend", metavar="NAME", help="Who runs the model.")
+        str | None,
+        typer.Option(
+            "--backend", metavar="NAME", help="What runs the model: a row of ragctl backends."
+        ),
     ] = None,
     store: StoreLocation = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take defaults.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ask nothing; use the defaults.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> int:
     """Write a pipeline file: ask a few questions, or take flags and ask nothing."""
     from ragctl.embedding.catalogs import user_catalog
     from ragctl.pipeline.template import Answers, render
 
     if not file.name.isprintable():
-        raise UsageError(f"{str(file)!r}: not a name for a file of settings")
+        raise UsageError(f"{str(file)!r}: not a suitable name for a pipeline file")
     if file.exists() and not force:
-        raise UsageError(f"{file} exists; --force writes over it, another name leaves it")
+        raise UsageError(f"{file} exists; --force overwrites it, or choose another name")
     catalog = user_catalog(environ())
-    told = (*source, collection, model, dim, backend, store)
-    if not yes and sys.stdin.isatty() and not any(told):
+    flags = (*source, collection, model, dim, backend, store)
+    if not yes and sys.stdin.isatty() and not any(flags):
         answers = _asked(catalog)
     else:
         answers = Answers(
@@ -63,7 +74,7 @@ def init(
         )
     _check(answers)
     _write(file, render(file, answers, catalog), force=force)
-    _next(file, answers, catalog)
+    _print_next_steps(file, answers, catalog)
     return 0
 
 
@@ -79,15 +90,15 @@ def _asked(catalog: "Catalog") -> "Answers":
     serving = catalog.serving(model.name)
     if len(serving) > 1:
         backend = _ask(
-            f"BackendOption ({', '.join(serving)})", model.backend, lambda t: _one_of(t, serving)
+            f"Backend ({', '.join(serving)})", model.backend, lambda t: _one_of(t, serving)
         )
-    place = _ask("Store (a folder, or a Qdrant server's address)", "this user's data folder", str)
-    store = None if place == "this user's data folder" else place
+    location = _ask("Store (a folder, or a Qdrant server's address)", DEFAULT_STORE_ANSWER, str)
+    store = None if location == DEFAULT_STORE_ANSWER else location
     return Answers((source,), name, model.name, dim, backend, store)
 
 
 def _ask(question: str, default: str, check: Callable[[str], T]) -> T:
-    """Ask until the answer is right."""
+    """Ask until `check` accepts the answer, and return what it made of it."""
     while True:
         try:
             return check(typer.prompt(question, default=default).strip())
@@ -109,7 +120,7 @@ def _name(text: str) -> str:
 def _exists(path: str) -> str:
     from ragctl.pipeline.globs import split_pattern
 
-    root, _ = split_pattern(os.path.expanduser(path))  # noqa: PTH111 - leaves ~nobody as it is
+    root, _ = split_pattern(os.path.expanduser(path))  # noqa: PTH111 - keeps an unknown ~user
     if not Path(root).exists():
         raise UsageError(f"{path}: no such folder or file")
     return path
@@ -117,7 +128,7 @@ def _exists(path: str) -> str:
 
 def _number(text: str) -> int:
     if not text.isdecimal():
-        raise UsageError(f"{text!r}: write a whole number")
+        raise UsageError(f"{text!r}: write an integer")
     return int(text)
 
 
@@ -125,12 +136,12 @@ def _one_of(text: str, known: list[str]) -> str:
     from ragctl.catalog import nearest
 
     if text not in known:
-        raise UsageError(f"{text!r} does not serve it; {nearest(text, known)}")
+        raise UsageError(f"{text!r} does not run the model; {nearest(text, known)}")
     return text
 
 
 def _check(answers: "Answers") -> None:
-    """Raise UsageError, naming flags, for what no pipeline can be made from."""
+    """Raise UsageError, which names the flag, unless the answers make a pipeline."""
     from ragctl.pipeline import from_flags
 
     for source in answers.sources:
@@ -150,7 +161,10 @@ def _check(answers: "Answers") -> None:
 
 
 def _write(file: Path, text: str, *, force: bool) -> None:
-    """All of the file or nothing of it; nothing over a file that came meanwhile."""
+    """Write the file completely or not at all.
+
+    Without `force` a file that appeared in the meantime is not overwritten. Raises UsageError.
+    """
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         try:
@@ -160,7 +174,7 @@ def _write(file: Path, text: str, *, force: bool) -> None:
         finally:
             partial.unlink(missing_ok=True)
     except FileExistsError:
-        raise UsageError(f"{file} exists; --force writes over it") from None
+        raise UsageError(f"{file} exists; --force overwrites it") from None
     except UnicodeEncodeError:
         raise UsageError(f"{file}: a name in it is not valid UTF-8; rename the folder") from None
     except OSError as error:
@@ -168,7 +182,10 @@ def _write(file: Path, text: str, *, force: bool) -> None:
 
 
 def _linked(file: Path, partial: Path) -> bool:
-    """Give a file its name unless one has it; False where the file system has no links."""
+    """Link `partial` to the name `file`. Return False if the file system has no links.
+
+    Raises FileExistsError if the name is taken.
+    """
     try:
         file.hardlink_to(partial)
     except FileExistsError:
@@ -178,7 +195,7 @@ def _linked(file: Path, partial: Path) -> bool:
     return True
 
 
-def _next(file: Path, answers: "Answers", catalog: "Catalog") -> None:
+def _print_next_steps(file: Path, answers: "Answers", catalog: "Catalog") -> None:
     console.say(f"wrote {one_line(str(file))}; next:")
     row = catalog.backend(answers.backend or catalog.model(answers.model).backend)
     if row.key_required and row.keys and not environ().get(row.keys[0]):

@@ -91,7 +91,7 @@ def _run(arguments: list[str]) -> int:
         ending = ending_of(error)
         if debug:
             _show_traceback()
-        text = f"{ending.message}{'' if ending.foreseen else ' (--debug shows where)'}"
+        text = f"{ending.message}{'' if ending.expected else ' (--debug shows where)'}"
         console.warn(
             f"ragctl: {text}",
             level="error",

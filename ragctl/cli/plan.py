@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ragctl.index.report import Change, Report
     from ragctl.stores.size import Size
 
-_SHOWN = 100  # changes
+MAX_SHOWN_CHANGES = 100
 
 
 def plan(
@@ -37,35 +37,41 @@ def plan(
         typer.Option("--out", metavar="FILE", help="Save the plan, for `ragctl run --plan FILE`."),
     ] = None,
     only: Annotated[
-        list[str], typer.Option("--only", metavar="PATTERN", help="Leave all other files alone.")
-    ] = [],  # noqa: B006 - typer's way to say a repeated option
+        list[str],
+        typer.Option(
+            "--only", metavar="PATTERN", help="Only files that match; leave all others alone."
+        ),
+    ] = [],  # noqa: B006 - a repeated option of typer
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also what failed before and is not due yet.")
+        bool,
+        typer.Option(
+            "--retry-failed", help="Retry failed files now, even if they are not due yet."
+        ),
     ] = False,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit with 10 when something is to be done.")
+        bool, typer.Option("--exit-code", help="Exit with 10 if the plan contains changes.")
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Show what a run would do, document by document, and its price; write and send nothing."""
+    """Show what a run would do, document by document, and its cost; write and send nothing."""
     from dataclasses import replace
 
-    from ragctl.cli.progress import Bar
+    from ragctl.cli.progress import ProgressBar
     from ragctl.cli.running import signals
     from ragctl.index.run import Run
     from ragctl.pipeline import read_pipeline
 
     pipeline = replace(read_pipeline(file, environ()), only=tuple(only), retry_failed=retry_failed)
-    bar = Bar(shown=sys.stderr.isatty() and not as_json)
+    bar = ProgressBar(shown=sys.stderr.isatty() and not as_json)
     with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
-        job = Run(pipeline, store, pipeline.environ, progress=bar, on_plan=bar.planned)
+        run = Run(pipeline, store, pipeline.environ, progress=bar, on_plan=bar.start)
         try:
-            with signals(job.cancellation):
-                report, saved = job.plan()
+            with signals(run.cancellation):
+                report, saved = run.plan()
         except BaseException:
             bar.close()
-            if job.report is not None and job.report.changes is not None:
-                _print(job.report, as_json=as_json)
+            if run.report is not None and run.report.changes is not None:
+                _print(run.report, as_json=as_json)
             raise
     if out is not None:
         saved.write(out, report)
@@ -81,10 +87,10 @@ def _print(report: "Report", *, as_json: bool) -> None:
         console.print_json(report.to_json())
         return
     changes = report.changes or []
-    for change in changes[:_SHOWN]:
+    for change in changes[:MAX_SHOWN_CHANGES]:
         console.say(one_line(_row(change)))
-    if len(changes) > _SHOWN:
-        console.say(f"… and {len(changes) - _SHOWN:,} more (--json lists all)")
+    if len(changes) > MAX_SHOWN_CHANGES:
+        console.say(f"… and {len(changes) - MAX_SHOWN_CHANGES:,} more (--json lists all)")
     console.say(summary(report, dry_run=True))
     for line in _prices(report):
         console.say(one_line(line))
@@ -93,7 +99,7 @@ def _print(report: "Report", *, as_json: bool) -> None:
 
 
 def _prices(report: "Report") -> Iterator[str]:
-    """What each backend would ask for, and how long it would take at least."""
+    """Yield each backend's requests, cost, and minimum time."""
     if not report.tokens:
         return
     for row in report.backends:
@@ -105,7 +111,7 @@ def _prices(report: "Report") -> Iterator[str]:
 
 def _size(size: "Size") -> str:
     memory, disk = (f"{count / 1e6:,.0f} MB" for count in (size.memory_bytes, size.disk_bytes))
-    return f"the collection then: {size.points:,} points, about {memory} in memory, {disk} on disk"
+    return f"collection afterwards: {size.points:,} points, about {memory} RAM, {disk} on disk"
 
 
 def _row(change: "Change") -> str:
@@ -130,13 +136,13 @@ def failures(
     from ragctl.index.failures import read_failures
     from ragctl.records import Json
 
-    told = pipeline_of(pipeline)
-    name = told.collection if told else collection
-    variables = told.environ if told else None
-    with opened(told.store if told else store, name, variables) as (_, found):
+    settings = pipeline_of(pipeline)
+    name = settings.collection if settings else collection
+    variables = settings.environ if settings else None
+    with opened(settings.store if settings else store, name, variables) as (_, found):
         failed = sorted(read_failures(found).values(), key=lambda failure: failure.file)
 
-    def moment(seconds: float) -> str:
+    def timestamp(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     rows: list[dict[str, Json]] = [
@@ -144,9 +150,9 @@ def failures(
             "file": failure.file,
             "errors": [{"source": s, "error": reason} for s, reason in failure.errors],
             "tries": failure.tries,
-            "first": moment(failure.first),
-            "last": moment(failure.last),
-            "next": moment(failure.due) if failure.tries > 1 else None,
+            "first": timestamp(failure.first),
+            "last": timestamp(failure.last),
+            "next": timestamp(failure.due) if failure.tries > 1 else None,
         }
         for failure in failed
     ]
@@ -154,10 +160,10 @@ def failures(
         console.print_json({"collection": name, "failures": cast(Json, rows)})
         return 0
     for failure, row in zip(failed, rows, strict=True):
-        when = f"after {row['next']}" if row["next"] else "by the next run"
+        when = f"after {row['next']}" if row["next"] else "in the next run"
         tries = "once" if failure.tries == 1 else f"{failure.tries} times since {row['first']}"
         for source, reason in failure.errors:
-            console.say(one_line(f"{source}: {reason} (failed {tries}; tried again {when})"))
+            console.say(one_line(f"{source}: {reason} (failed {tries}; next try {when})"))
     if not failed:
         console.say(f"{name}: no document failed")
     return 0

@@ -1,4 +1,4 @@
-"""Progress on a terminal: documents, tokens, their rate, and the time left."""
+"""A progress bar on a terminal: files, tokens, their rate, and the time left."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from ragctl.index.scan import Scan
 
 
-class Bar(Progress):
-    """A tqdm bar over the files of a plan; nothing where it is not shown."""
+class ProgressBar(Progress):
+    """A tqdm bar over the files of a plan. Prints nothing unless `shown`."""
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
@@ -19,8 +19,8 @@ class Bar(Progress):
         self._tokens = 0
         self._since = time.monotonic()
 
-    def planned(self, plan: "Plan", found: "Scan") -> None:
-        """The number of files is known: begin."""
+    def start(self, plan: "Plan", scanned: "Scan") -> None:
+        """Show the bar, now that the number of files is known."""
         if self._shown and plan.work_items:
             from tqdm import tqdm
 
@@ -30,16 +30,19 @@ class Bar(Progress):
             self._since = time.monotonic()
 
     def file(self, size: int) -> None:
+        """Advance by one file."""
         if self._bar is not None:
             self._bar.update(1)
 
     def tokens(self, count: int) -> None:
+        """Add `count` embedded tokens, and show their rate."""
         self._tokens += count
         if self._bar is not None:
             rate = self._tokens / max(time.monotonic() - self._since, 0.001)
             self._bar.set_postfix_str(f"{self._tokens:,} tokens, {rate:,.0f}/s", refresh=False)
 
     def close(self) -> None:
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

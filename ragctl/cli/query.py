@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragctl.cli import console, hits
-from ragctl.cli.ending import ended_cleanly
+from ragctl.cli.ending import sigterm_as_interrupt
 from ragctl.cli.options import (
     AsJson,
     BackendOption,
@@ -135,7 +135,7 @@ def _answer_file(
         searcher.reranker(options.rerank, options.rerank_url)  # fails before a file is opened
     started = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(ended_cleanly())
+        stack.enter_context(sigterm_as_interrupt())
         file = stack.enter_context(_open_questions(queries))
         bar = stack.enter_context(_ProgressBar(shown=out is not None and sys.stderr.isatty()))
         tally = answer_all(

@@ -1,4 +1,4 @@
-"""A run from the command line: signals, how it ended, and who is told."""
+"""A run from the command line: signals, output, exit code, and the publishing of its report."""
 
 import logging
 import os
@@ -17,14 +17,14 @@ from ragctl.cli.summary import print_outcome
 from ragctl.errors import DocumentError
 
 if TYPE_CHECKING:
-    from ragctl.cli.progress import Bar
+    from ragctl.cli.progress import ProgressBar
     from ragctl.index.cancellation import Cancellation
     from ragctl.index.saved_plan import SavedPlan
     from ragctl.pipeline import Pipeline
     from ragctl.reporting import RunOutcome
 
 
-def carry_out(
+def run_pipeline(
     pipeline: "Pipeline",
     *,
     dry_run: bool,
@@ -32,96 +32,101 @@ def carry_out(
     as_json: bool,
     saved: "SavedPlan | None" = None,
 ) -> int:
-    """Carry a pipeline out, print and tell how it ended, and return its exit code."""
-    from ragctl.cli.progress import Bar
+    """Run a pipeline, print and publish how it ended, and return the exit code.
+
+    Raises the error that ended the run, after printing and publishing.
+    """
+    from ragctl.cli.progress import ProgressBar
     from ragctl.index.cancellation import Cancellation
 
     console.about(collection=pipeline.collection)
     if quiet:
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)  # of libraries
-    bar = Bar(shown=sys.stderr.isatty() and not (as_json or quiet or console.logs_json()))
+    bar = ProgressBar(shown=sys.stderr.isatty() and not (as_json or quiet or console.logs_json()))
     cancellation = Cancellation()
     with signals(cancellation):
-        outcome, error = _ended(pipeline, cancellation, bar, saved, dry_run=dry_run, quiet=quiet)
+        outcome, error = _run(pipeline, cancellation, bar, saved, dry_run=dry_run, quiet=quiet)
         try:
             print_outcome(outcome, dry_run=dry_run, quiet=quiet, as_json=as_json)
             sys.stdout.flush()
-        except BrokenPipeError:  # nobody reads it; how the run ended stands
+        except BrokenPipeError:  # the reader is gone; that does not change how the run ended
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the program ends
         if not dry_run:
-            _tell(outcome, pipeline)
+            _publish(outcome, pipeline)
     if error is not None:
         raise error
     return outcome.exit_code
 
 
-def _ended(
+def _run(
     pipeline: "Pipeline",
     cancellation: "Cancellation",
-    bar: "Bar",
+    bar: "ProgressBar",
     saved: "SavedPlan | None",
     *,
     dry_run: bool,
     quiet: bool,
 ) -> tuple["RunOutcome", BaseException | None]:
-    """Carry a pipeline out; how it ended, and the error that ended it."""
+    """Run a pipeline; return its outcome, and the error that ended it."""
     from ragctl.index.run import Run
     from ragctl.records import ignore
     from ragctl.reporting import RunOutcome
 
-    job, error, code, message = None, None, 0, None
+    run, error, exit_code, message = None, None, 0, None
     started, clock = time.time(), time.monotonic()
     try:
         with cancellation.interruptible():
             opened = open_store(pipeline.store, pipeline.environ)
         with closing(opened) as store, closing(bar):
-            job = Run(
+            run = Run(
                 pipeline,
                 store,
                 pipeline.environ,
                 cancellation=cancellation,
                 progress=bar,
-                on_plan=bar.planned,
-                on_wait=ignore if quiet else _waits,
+                on_plan=bar.start,
+                on_wait=ignore if quiet else _print_wait,
                 saved=saved,
             )
-            report = job.dry_run() if dry_run else job.ingest()
+            report = run.dry_run() if dry_run else run.ingest()
         if report.failed_more_than(pipeline.fail_on):
-            code = DocumentError.exit_code
+            exit_code = DocumentError.exit_code
     except (Exception, KeyboardInterrupt) as failure:  # noqa: BLE001 - raised again by the caller
         ending = ending_of(failure)
-        error, code, message = failure, ending.exit_code, ending.message
+        error, exit_code, message = failure, ending.exit_code, ending.message
     seconds = time.monotonic() - clock
-    told = job.report if job else None
-    return RunOutcome(pipeline.collection, started, seconds, code, message, told), error
+    outcome = RunOutcome(
+        pipeline.collection, started, seconds, exit_code, message, run.report if run else None
+    )
+    return outcome, error
 
 
-def _waits(text: str) -> None:
+def _print_wait(text: str) -> None:
     console.warn(text, level="info", event="waiting")
 
 
-def _tell(outcome: "RunOutcome", pipeline: "Pipeline") -> None:
-    """Tell whatever watches the run. Ctrl-C leaves off: it cannot change how the run ended."""
+def _publish(outcome: "RunOutcome", pipeline: "Pipeline") -> None:
+    """Publish the outcome. Ctrl-C ends the publishing, but does not change the exit code."""
     from ragctl.reporting import publish
 
     def warn(text: str) -> None:
-        console.warn(f"warning: {text}", event="untold", message=text)
+        console.warn(f"warning: {text}", event="undelivered", message=text)
 
     try:
         publish(outcome, pipeline.reporting, warn)
     except KeyboardInterrupt:
-        warn("interrupted while telling how the run ended")
+        warn("interrupted while the report was being published")
 
 
 @contextmanager
 def signals(cancellation: "Cancellation") -> Iterator[None]:
-    """First Ctrl-C (or SIGTERM): finish what is in flight. Second: at once."""
+    """Cancel the run at the first Ctrl-C or SIGTERM; raise KeyboardInterrupt at the second."""
 
     def handle(number: int, frame: object) -> None:
         if cancellation.requested:
             raise KeyboardInterrupt
-        console.warn("finishing what is in flight; once more to drop it", event="stopping")
+        console.warn("finishing requests in flight; press Ctrl-C again to abort", event="stopping")
         cancellation.cancel()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

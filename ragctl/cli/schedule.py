@@ -12,42 +12,54 @@ from ragctl.environment import PATH
 from ragctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ragctl.schedule import ScheduledJob, When
+    from ragctl.schedule import Schedule, ScheduledJob
 
 
 def schedule(
     file: Annotated[Path, typer.Argument(metavar="PIPELINE.toml", help="The pipeline file.")],
     systemd: Annotated[
         bool,
-        typer.Option("--systemd/--cron", help="A service and a timer, or a crontab line."),
+        typer.Option(
+            "--systemd/--cron", help="Use a systemd service and timer, or a crontab line."
+        ),
     ] = False,
     every: Annotated[
         str | None,
         typer.Option(
             "--every",
             metavar="PERIOD",
-            help="day, weekday, monday …, hour, '6 hours', '15 minutes'. [day]",
+            help="day, weekday, monday …, hour, '6 hours', '15 minutes'. Default: day.",
         ),
     ] = None,
     at: Annotated[
-        str | None, typer.Option("--at", metavar="HH:MM", help="Local time; :MM for hours. [03:15]")
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="HH:MM",
+            help="Local time of the run; :MM for periods of hours. Default: 03:15.",
+        ),
     ] = None,
     calendar: Annotated[
         str | None,
         typer.Option(
-            "--calendar", metavar="EXPR", help="Five fields of cron, or systemd's OnCalendar."
+            "--calendar",
+            metavar="EXPR",
+            help="A cron expression of five fields, or a systemd calendar event.",
         ),
     ] = None,
     wait: Annotated[
         bool,
         typer.Option(
-            "--wait", help="A run waits for another on the collection, instead of exit 9."
+            "--wait", help="Wait for another run on the collection, instead of exiting with 9."
         ),
     ] = False,
     install: Annotated[
-        bool, typer.Option("--install", help="Install it for this user, in place of an older one.")
+        bool,
+        typer.Option("--install", help="Install for the current user, replacing an older version."),
     ] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Take it away again.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove what --install has installed.")
+    ] = False,
 ) -> int:
     """Print the crontab line or systemd units that run a pipeline regularly, or install them."""
     from ragctl.schedule import ScheduledJob, crontab, units
@@ -56,40 +68,48 @@ def schedule(
     if install and remove:
         raise UsageError("give --install or --remove, not both")
     path = absolute_path(file)
+    folder = units.user_folder(os.environ)
     if remove:
         job = ScheduledJob(this_program(), path, "")
-        gone = units.remove(job, units.folder(os.environ)) if systemd else crontab.remove(job)
-        console.say(f"removed: {path}" if gone else f"nothing was installed for {path}")
+        removed = units.remove(job, folder) if systemd else crontab.remove(job)
+        console.say(f"removed: {path}" if removed else f"nothing was installed for {path}")
         return 0
-    when = _when(every, at, calendar, systemd=systemd)
-    job = _job(path, systemd=systemd, wait=wait)
+    times = _schedule(every, at, calendar, systemd=systemd)
+    job = _job(path, wait=wait)
     if install and systemd:
-        units.install(job, when, units.folder(os.environ))
+        units.install(job, times, folder)
         console.say(f"installed: {units.name(job)}.timer")
-        console.warn("note: it runs while you are logged in; always: loginctl enable-linger")
+        console.warn(
+            "note: it runs only while you are logged in, unless you run: loginctl enable-linger"
+        )
     elif install:
-        crontab.install(job, when)
-        console.say(f"installed: {crontab.line(job, when)}")
+        crontab.install(job, times)
+        console.say(f"installed: {crontab.line(job, times)}")
     elif systemd:
-        for name, text in units.units(job, when).items():
-            console.say(f"# {units.folder(os.environ) / name}\n{text}")
+        for name, text in units.units(job, times).items():
+            console.say(f"# {folder / name}\n{text}")
     else:
-        console.say(crontab.line(job, when))
+        console.say(crontab.line(job, times))
     return 0
 
 
-def _when(every: str | None, at: str | None, calendar: str | None, *, systemd: bool) -> "When":
-    from ragctl import schedule as room
+def _schedule(
+    period: str | None, at: str | None, calendar: str | None, *, systemd: bool
+) -> "Schedule":
+    from ragctl.schedule import every, from_calendar, from_cron
 
     if calendar is None:
-        return room.every(every or "day", at)
-    if every is not None or at is not None:
-        raise UsageError("give --calendar, or --every and --at")
-    return room.of_calendar(calendar) if systemd else room.of_cron(calendar)
+        return every(period or "day", at)
+    if period is not None or at is not None:
+        raise UsageError("give --calendar, or --every and --at, not both")
+    return from_calendar(calendar) if systemd else from_cron(calendar)
 
 
-def _job(path: Path, *, systemd: bool, wait: bool) -> "ScheduledJob":
-    """The job, its pipeline found right both here and with what cron will know."""
+def _job(path: Path, *, wait: bool) -> "ScheduledJob":
+    """Return the job, after reading the pipeline as this shell and as the job will read it.
+
+    Raises UsageError for a pipeline that either cannot read.
+    """
     from ragctl.pipeline import read_pipeline
     from ragctl.schedule import ScheduledJob, variables
     from ragctl.schedule.job import absolute_path, this_program

@@ -1,4 +1,4 @@
-"""What people see of a run: what failed, what to know of, and one line that sums it up."""
+"""What a run prints: its failures, its warnings, and a summary line."""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,38 +9,38 @@ if TYPE_CHECKING:
     from ragctl.index.report import Report
     from ragctl.reporting import RunOutcome
 
-_FAILURES_SHOWN = 20
-_LONG = ("collection", "identity", "failures", "warnings")  # not in the log's summary
+MAX_SHOWN_FAILURES = 20
+KEYS_NOT_LOGGED = ("collection", "identity", "failures", "warnings")
+"""Keys left out of the log's summary: they are in other lines, or long."""
 
 
 def print_outcome(outcome: "RunOutcome", *, dry_run: bool, quiet: bool, as_json: bool) -> None:
-    """What people see of a run. Quiet: only what is wrong, and then on standard error."""
+    """Print the outcome of a run. Quiet: only if something is wrong, on standard error."""
     report = outcome.report
-    wrong = outcome.exit_code != 0
-    if report is not None and (wrong or not quiet):
+    failed = outcome.exit_code != 0
+    if report is not None and (failed or not quiet):
         print_notes(report, quiet=quiet)
     if as_json:
         console.print_json(outcome.to_json())
     elif report is not None:
-        ended = outcome.error is None
-        line = summary(report, dry_run=dry_run, ended=ended)
-        if quiet and not wrong:
+        line = summary(report, dry_run=dry_run, completed=outcome.error is None)
+        if quiet and not failed:
             return
         if console.logs_json():
             body = outcome.to_json()
-            told: Any = {key: value for key, value in body.items() if key not in _LONG}
-            console.warn(line, level="error" if wrong else "info", event="summary", **told)
+            logged: Any = {key: body[key] for key in body if key not in KEYS_NOT_LOGGED}
+            console.warn(line, level="error" if failed else "info", event="summary", **logged)
         elif quiet:
             console.warn(line)
         else:
             console.say(line)
-            for account in accounts(report):
-                console.say(account)
+            for usage in usage_lines(report):
+                console.say(usage)
 
 
 def print_notes(report: "Report", *, quiet: bool = False) -> None:
-    """Its failures and, unless quiet, its warnings, on standard error."""
-    shown = len(report.failures) if console.logs_json() else _FAILURES_SHOWN
+    """Print failures and, unless quiet, warnings on standard error."""
+    shown = len(report.failures) if console.logs_json() else MAX_SHOWN_FAILURES
     for failure in report.failures[:shown]:
         console.warn(
             f"failed: {failure.source}: {failure.error}",
@@ -59,19 +59,19 @@ def print_notes(report: "Report", *, quiet: bool = False) -> None:
         )
 
 
-def accounts(report: "Report") -> list[str]:
-    """Who embedded how much: told where there is a choice of backends, or a free quota."""
+def usage_lines(report: "Report") -> list[str]:
+    """Return a line on each backend's usage, if there are several or one has a free quota."""
     lines = []
-    for account in report.backends:
-        free, so_far = account["free_tokens"], account.get("tokens_so_far")
+    for usage in report.backends:
+        free, so_far = usage["free_tokens"], usage.get("tokens_so_far")
         if len(report.backends) < 2 and free is None:
             continue
         line = (
-            f"  {account['backend']}: {account['texts']:,} texts, "
-            f"{'about ' if account['tokens_estimated'] else ''}{account['tokens']:,} tokens"
+            f"  {usage['backend']}: {usage['texts']:,} texts, "
+            f"{'about ' if usage['tokens_estimated'] else ''}{usage['tokens']:,} tokens"
         )
-        if account["cost"] is not None:
-            line += f", {dollars(cast(float, account['cost']))} at list price"
+        if usage["cost"] is not None:
+            line += f", {dollars(cast(float, usage['cost']))} at list price"
         if free is not None and so_far is not None:
             line += f"; {so_far:,} so far of {free:,} free with a new account"
         lines.append(one_line(line))
@@ -79,20 +79,25 @@ def accounts(report: "Report") -> list[str]:
 
 
 def dollars(amount: float) -> str:
-    """An amount as people read it, small ones too."""
+    """Return an amount with cents, or with up to six decimals below a dollar."""
     return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}".rstrip("0").rstrip(".")
 
 
-def summary(report: "Report", *, dry_run: bool = False, ended: bool = True) -> str:
-    """The one line."""
+def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) -> str:
+    """Return the summary line of a run, or of a dry run."""
     documents, chunks = report.documents, report.chunks
-    counts = [
+    counts = ", ".join(
         f"{count:,} {name}"
         for name in ("added", "updated", "renamed", "unchanged", "removed", "failed")
         if (count := getattr(documents, name))
-    ]
+    )
+    if not completed and not counts:
+        left = f": {report.left:,} files left" if report.left else ""
+        return (
+            f"{report.collection}: stopped before anything was done{left}; {report.seconds:.1f} s"
+        )
     parts = [
-        f"{', '.join(counts) or 'nothing to do'}",
+        counts or "nothing to do",
         f"{chunks.embedded:,} chunks {'to embed' if dry_run else 'embedded'} "
         f"({report.tokens:,} tokens"
         + (f", {report.requests:,} requests" if report.requests else "")
@@ -108,7 +113,7 @@ def summary(report: "Report", *, dry_run: bool = False, ended: bool = True) -> s
         parts.append(f"{report.skipped:,} files of unknown type skipped")
     if report.elsewhere:
         parts.append(f"{report.elsewhere:,} documents of other folders kept")
-    head = f"{report.collection}: " + ("" if ended else "ended early: ")
+    head = f"{report.collection}: " + ("" if completed else "stopped early: ")
     if dry_run:
-        head += "would be: "
+        head += "planned: "
     return f"{head}{'; '.join(parts)}; {report.seconds:.1f} s"

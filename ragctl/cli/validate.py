@@ -13,20 +13,20 @@ from ragctl.text import one_line
 if TYPE_CHECKING:
     from ragctl.check import Finding
 
-_WORDS = {"ok": "ok", "fail": "FAIL", "note": "note"}
+_STATUS_TEXT = {"ok": "ok", "fail": "FAIL", "note": "note"}
 
 
 def validate(
     files: Annotated[
-        list[Path], typer.Argument(metavar="PIPELINE.toml...", help="The pipeline files.")
+        list[Path], typer.Argument(metavar="PIPELINE.toml...", help="Pipeline files.")
     ],
     as_json: AsJson = False,
 ) -> int:
     """Check pipeline files without touching anything: no network, no store, nothing written."""
-    from ragctl.check.written import validate as look
+    from ragctl.check.written import validate as validate_file
 
-    found = [(file, look(file, environ())) for file in files]
-    failures = sum(finding.status == "fail" for _, findings in found for finding in findings)
+    checked = [(file, validate_file(file, environ())) for file in files]
+    failures = sum(finding.status == "fail" for _, findings in checked for finding in findings)
     if as_json:
         console.print_json(
             {
@@ -36,20 +36,20 @@ def validate(
                         "file": str(file),
                         "findings": [finding.to_json() for finding in findings],
                     }
-                    for file, findings in found
+                    for file, findings in checked
                 ],
             }
         )
     else:
-        for file, findings in found:
+        for file, findings in checked:
             _print(file, findings)
     return UsageError.exit_code if failures else 0
 
 
 def _print(file: Path, findings: "list[Finding]") -> None:
-    """A line for each finding."""
+    """Print a line for each finding of a file."""
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
-        status, what = _WORDS[finding.status].ljust(4), finding.what.ljust(width)
+        status, what = _STATUS_TEXT[finding.status].ljust(4), finding.what.ljust(width)
         name, text = one_line(str(file)), one_line(finding.text)
         console.say(f"{name}  {status}  {what}  {text}")

@@ -20,23 +20,27 @@ if TYPE_CHECKING:
     from ragctl.pipeline import Pipeline
     from ragctl.records import Json
 
-_SHOWN = 50  # faults
+MAX_SHOWN_DIFFERENCES = 50
 
 
 def verify(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[PIPELINE.toml]", help="Compare with its sources too.")
+        Path | None,
+        typer.Argument(
+            metavar="[PIPELINE.toml]", help="Also compare with the sources of this pipeline."
+        ),
     ] = None,
     collection: CollectionName = "docs",
     store: StoreLocation = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Embed what is missing, remove what is too much.")
+        bool,
+        typer.Option("--repair", help="Repair: embed what is missing, delete what is obsolete."),
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Compare a collection with its marks, point by point, and with the sources of a pipeline.
+    """Check a collection point by point, and compare it with the sources of a pipeline.
 
-    Exit code 3 where the two differ (with --repair: where they still do).
+    Exits with 3 if something is wrong (with --repair: if something still is).
     """
     from ragctl.index.verify import inspect_collection
     from ragctl.pipeline import read_pipeline
@@ -51,7 +55,7 @@ def verify(
         pipeline = replace(read_pipeline(file, environ()), retry_failed=True)
         collection = pipeline.collection
         report = _repair(pipeline) if repair else None
-        damage, pending = _look(pipeline)
+        damage, pending = _inspect(pipeline)
     if as_json:
         console.print_json(_json(collection, damage, pending, report))
     else:
@@ -61,19 +65,19 @@ def verify(
 
 
 def _repair(pipeline: "Pipeline") -> "Report":
-    from ragctl.cli.progress import Bar
+    from ragctl.cli.progress import ProgressBar
     from ragctl.cli.running import signals
     from ragctl.index.run import Run
 
-    bar = Bar(shown=sys.stderr.isatty())
+    bar = ProgressBar(shown=sys.stderr.isatty())
     with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
-        job = Run(pipeline, store, pipeline.environ, progress=bar, on_plan=bar.planned, repair=True)
-        with signals(job.cancellation):
-            return job.ingest()
+        run = Run(pipeline, store, pipeline.environ, progress=bar, on_plan=bar.start, repair=True)
+        with signals(run.cancellation):
+            return run.ingest()
 
 
-def _look(pipeline: "Pipeline") -> "tuple[Damage, Report]":
-    """What is wrong inside the collection, and what a run would still do to it."""
+def _inspect(pipeline: "Pipeline") -> "tuple[Damage, Report]":
+    """Return what is wrong in the collection, and what a run would still change in it."""
     from ragctl.index.run import Run
     from ragctl.index.verify import Damage, inspect_collection
 
@@ -89,7 +93,7 @@ def _look(pipeline: "Pipeline") -> "tuple[Damage, Report]":
 def _json(
     collection: str, damage: "Damage", pending: "Report | None", report: "Report | None"
 ) -> "dict[str, Json]":
-    """`changes` and `failures` are null where no sources were named."""
+    """Return the JSON document; `changes` and `failures` are null without a pipeline."""
     body = pending.to_json() if pending else {}
     return {
         "collection": collection,
@@ -108,21 +112,21 @@ def _print(
         print_notes(report)
         console.say(summary(report))
     lines = [f"{fault.kind}: {fault.source or '-'}: {fault.what}" for fault in damage.faults]
-    found = f"{collection}: {damage.points:,} points looked at"
+    result = f"{collection}: {damage.points:,} points checked"
     if pending is not None:
         lines += [
-            f"not as its source: {change.source}: {change.why}"
+            f"differs from its source: {change.source}: {change.why}"
             for change in pending.changes or []
             if change.source not in damage.documents
         ]
         lines += [f"failed: {failure.source}: {failure.error}" for failure in pending.failures]
-        found += f"; {pending.documents.unchanged:,} documents stand"
-    for line in lines[:_SHOWN]:
+        result += f"; {pending.documents.unchanged:,} documents up to date"
+    for line in lines[:MAX_SHOWN_DIFFERENCES]:
         console.say(one_line(line))
-    if len(lines) > _SHOWN:
-        console.say(f"… and {len(lines) - _SHOWN:,} more (--json lists all)")
+    if len(lines) > MAX_SHOWN_DIFFERENCES:
+        console.say(f"… and {len(lines) - MAX_SHOWN_DIFFERENCES:,} more (--json lists all)")
     if not lines:
-        console.say(f"{found}; all is as it should be")
+        console.say(f"{result}; no problems found")
         return
-    advice = "" if report is not None else "; --repair embeds what is missing"
-    console.say(f"{found}; {len(lines):,} difference{'' if len(lines) == 1 else 's'}{advice}")
+    advice = "" if report is not None else "; repair with: ragctl verify PIPELINE.toml --repair"
+    console.say(f"{result}; {len(lines):,} problem{'' if len(lines) == 1 else 's'} found{advice}")

@@ -1,10 +1,10 @@
-"""Running a pipeline by the clock: the texts that cron and systemd read, and their installation.
+"""Scheduled runs of a pipeline: the text for cron and systemd, and its installation.
 
-The texts are made of a ScheduledJob (what to start) and a When; `crontab` and `units` write them,
-and install or remove them for the user.
+A ScheduledJob says what to start, a Schedule when. `crontab` and `units` make text of the two, and
+install or remove it for the user.
 """
 
 from ragctl.schedule.job import ScheduledJob
-from ragctl.schedule.when import When, every, of_calendar, of_cron
+from ragctl.schedule.when import Schedule, every, from_calendar, from_cron
 
-__all__ = ["ScheduledJob", "When", "every", "of_calendar", "of_cron"]
+__all__ = ["Schedule", "ScheduledJob", "every", "from_calendar", "from_cron"]

@@ -1,4 +1,4 @@
-"""A line of a crontab, and its place among the lines of others."""
+"""The crontab line of a job, and its installation between the other lines of a crontab."""
 
 import os
 import re
@@ -8,60 +8,62 @@ import subprocess
 
 from ragctl.errors import UsageError
 from ragctl.schedule.job import ScheduledJob
-from ragctl.schedule.when import When
+from ragctl.schedule.when import Schedule
 
-_MARK = "# ragctl schedule "
-_LONGEST = 998  # bytes of a command that Debian's cron takes
-_HAVE_CRON = "install cron (Debian: apt-get install cron), or use --systemd"
+MARK_PREFIX = "# ragctl schedule "
+MAX_COMMAND_BYTES = 998  # Debian's cron refuses longer commands
+_CRON_ADVICE = "install cron (Debian: apt-get install cron), or use --systemd"
 
 
-def line(job: ScheduledJob, when: When) -> str:
-    """The crontab line, without its newline. The pipeline's path at its end marks it as ours.
+def line(job: ScheduledJob, schedule: Schedule) -> str:
+    """Return the crontab line, without a newline. The comment at its end marks it as ours.
 
-    Raises UsageError for a command that cron does not take.
+    Raises UsageError for a command that cron cannot run.
     """
     variables = [f"{name}={shlex.quote(value)}" for name, value in sorted(job.variables.items())]
     command = " ".join([*variables, *map(shlex.quote, job.words)])
     if "\\" in command:
-        raise UsageError("crons differ in how they read a backslash; rename it, or use --systemd")
-    command = f"{command} {_mark(job)}".replace("%", r"\%")  # a bare % is a newline to cron
-    if len(os.fsencode(command)) > _LONGEST:
         raise UsageError(
-            f"the command is longer than the {_LONGEST} bytes that cron takes; "
+            "cron programs treat a backslash differently; rename the file, or use --systemd"
+        )
+    command = f"{command} {_mark(job)}".replace("%", r"\%")  # a bare % is a newline to cron
+    if len(os.fsencode(command)) > MAX_COMMAND_BYTES:
+        raise UsageError(
+            f"the command is longer than the {MAX_COMMAND_BYTES} bytes that cron allows; "
             "use shorter paths, or --systemd"
         )
-    return f"{when.cron} {command}"
+    return f"{schedule.cron} {command}"
 
 
 def _mark(job: ScheduledJob) -> str:
-    return f"{_MARK}{job.pipeline}"
+    return f"{MARK_PREFIX}{job.pipeline}"
 
 
-def without(table: bytes, job: ScheduledJob) -> bytes:
-    """A crontab without the line of this pipeline; all others stay byte for byte."""
+def without(crontab: bytes, job: ScheduledJob) -> bytes:
+    """Return a crontab without the line of this pipeline; all other bytes stay as they are."""
     mark = os.fsencode(" " + _mark(job).replace("%", r"\%"))
-    rows = re.split(rb"(?<=\n)", table)
+    rows = re.split(rb"(?<=\n)", crontab)
     return b"".join(row for row in rows if not row.rstrip(b"\n").endswith(mark))
 
 
-def with_line(table: bytes, job: ScheduledJob, when: When) -> bytes:
-    """A crontab with the line of this pipeline at its end, and no other of it."""
-    rest = without(table, job)
+def with_line(crontab: bytes, job: ScheduledJob, schedule: Schedule) -> bytes:
+    """Return a crontab with the line of this pipeline at its end, an older line removed."""
+    rest = without(crontab, job)
     if rest and not rest.endswith(b"\n"):
         rest += b"\n"
-    return rest + os.fsencode(line(job, when)) + b"\n"
+    return rest + os.fsencode(line(job, schedule)) + b"\n"
 
 
-def install(job: ScheduledJob, when: When) -> None:
-    """Put the line into this user's crontab, in place of an older one. Raises UsageError."""
-    _write(with_line(_read(), job, when))
+def install(job: ScheduledJob, schedule: Schedule) -> None:
+    """Add the line to the user's crontab; it replaces an older one. Raises UsageError."""
+    _write(with_line(_read(), job, schedule))
 
 
 def remove(job: ScheduledJob) -> bool:
-    """Take the line out again; False where there was none. Raises UsageError."""
-    table = _read()
-    rest = without(table, job)
-    if rest == table:
+    """Remove the line from the user's crontab. Return whether there was one. Raises UsageError."""
+    crontab = _read()
+    rest = without(crontab, job)
+    if rest == crontab:
         return False
     _write(rest)
     return True
@@ -71,26 +73,26 @@ def _read() -> bytes:
     ran = _crontab("-l")
     if ran.returncode == 0:
         return ran.stdout
-    # Anything else must not pass for an empty crontab, which would be written over.
+    # Any other failure is not an empty crontab: writing would destroy it.
     if b"no crontab for" in ran.stderr:
         return b""
-    raise UsageError(f"cannot read this user's crontab: {_words(ran)}")
+    raise UsageError(f"cannot read this user's crontab: {_failure(ran)}")
 
 
-def _write(table: bytes) -> None:
-    ran = _crontab("-", table)
+def _write(crontab: bytes) -> None:
+    ran = _crontab("-", crontab)
     if ran.returncode != 0:
-        raise UsageError(f"cannot write this user's crontab: {_words(ran)}")
+        raise UsageError(f"cannot write this user's crontab: {_failure(ran)}")
 
 
-def _crontab(word: str, given: bytes | None = None) -> "subprocess.CompletedProcess[bytes]":
+def _crontab(argument: str, stdin: bytes | None = None) -> "subprocess.CompletedProcess[bytes]":
     program = shutil.which("crontab")
     if program is None:
-        raise UsageError(f"there is no crontab command here; {_HAVE_CRON}")
+        raise UsageError(f"no crontab command found; {_CRON_ADVICE}")
     try:
-        return subprocess.run(  # noqa: S603 - a fixed word to a fixed program
-            [program, word],
-            input=given or b"",
+        return subprocess.run(  # noqa: S603 - a fixed argument to a fixed program
+            [program, argument],
+            input=stdin or b"",
             capture_output=True,
             env={**os.environ, "LC_ALL": "C"},
             check=False,
@@ -99,6 +101,7 @@ def _crontab(word: str, given: bytes | None = None) -> "subprocess.CompletedProc
         raise UsageError(f"cannot run {program}: {error.strerror}") from error
 
 
-def _words(ran: "subprocess.CompletedProcess[bytes]") -> str:
-    said = ran.stderr.decode("utf-8", "replace").strip()
-    return said or f"crontab ended with status {ran.returncode}"
+def _failure(ran: "subprocess.CompletedProcess[bytes]") -> str:
+    """Return what the crontab command reported."""
+    message = ran.stderr.decode("utf-8", "replace").strip()
+    return message or f"crontab ended with status {ran.returncode}"

@@ -1,4 +1,4 @@
-"""A service and a timer of systemd for a job, and their place among the user's units."""
+"""The systemd service and timer of a job, and their installation as units of the user."""
 
 import hashlib
 import os
@@ -11,24 +11,31 @@ from pathlib import Path
 from ragctl.environment import XDG_CONFIG_HOME
 from ragctl.errors import UsageError
 from ragctl.schedule.job import ScheduledJob
-from ragctl.schedule.when import When
+from ragctl.schedule.when import Schedule
 
-_MARK = "# ragctl schedule "
-_UNSAFE = "$\"'\\"
+MARK_PREFIX = "# ragctl schedule "
+_UNSAFE_CHARACTERS = "$\"'\\"  # systemd starts no program with one of them in its path
+MAX_SLUG_CHARACTERS = 60
 
 
 def name(job: ScheduledJob) -> str:
-    """The units' name without its ending, one for each pipeline file."""
+    """Return the name of the units without suffix; it is different for each pipeline file."""
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", job.pipeline.stem).strip("-.") or "pipeline"
     digest = hashlib.sha256(os.fsencode(job.pipeline)).hexdigest()[:8]
-    return f"ragctl-{slug[:60]}-{digest}"
+    return f"ragctl-{slug[:MAX_SLUG_CHARACTERS]}-{digest}"
 
 
-def units(job: ScheduledJob, when: When) -> dict[str, str]:
-    """The text of each unit by its file name. Raises UsageError for what no unit can start."""
-    if any(character in job.program[0] for character in _UNSAFE):
-        raise UsageError(f"{job.program[0]}: systemd starts no program with one of {_UNSAFE} in it")
-    what = f"{_MARK}{job.pipeline}"
+def units(job: ScheduledJob, schedule: Schedule) -> dict[str, str]:
+    """Return the text of each unit by file name.
+
+    Raises UsageError for a program path that systemd does not accept.
+    """
+    if any(character in job.program[0] for character in _UNSAFE_CHARACTERS):
+        raise UsageError(
+            f"{job.program[0]}: systemd starts no program with one of "
+            f"{_UNSAFE_CHARACTERS} in its path"
+        )
+    mark = f"{MARK_PREFIX}{job.pipeline}"
     title = _literal(f"ragctl: collection {job.collection}")
     own = name(job)
     program, *words = job.words
@@ -36,7 +43,7 @@ def units(job: ScheduledJob, when: When) -> dict[str, str]:
     variables = "".join(
         f"Environment={_quoted(f'{key}={value}')}\n" for key, value in sorted(job.variables.items())
     )
-    service = f"""{what}
+    service = f"""{mark}
 [Unit]
 Description={title}
 
@@ -47,12 +54,12 @@ Nice=10
 IOSchedulingClass=best-effort
 IOSchedulingPriority=7
 """
-    timer = f"""{what}
+    timer = f"""{mark}
 [Unit]
-Description={title}, by the clock
+Description={title}, scheduled
 
 [Timer]
-OnCalendar={when.systemd}
+OnCalendar={schedule.systemd}
 Persistent=true
 
 [Install]
@@ -66,85 +73,85 @@ def _literal(text: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word as systemd.syntax(7) has it: quoted, its specifiers taken literally."""
+    """Return a word quoted as in systemd.syntax(7), with % specifiers escaped."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{_literal(escaped)}"'
 
 
-def folder(environ: Mapping[str, str]) -> Path:
-    """Where a user's own units are."""
+def user_folder(environ: Mapping[str, str]) -> Path:
+    """Return the folder of the user's own units."""
     config = XDG_CONFIG_HOME.value(environ)
     base = Path(config) if config.startswith("/") else Path.home() / ".config"
     return base / "systemd" / "user"
 
 
-def install(job: ScheduledJob, when: When, place: Path) -> None:
-    """Write the units, and start the timer. Raises UsageError."""
-    texts = units(job, when)
+def install(job: ScheduledJob, schedule: Schedule, folder: Path) -> None:
+    """Write the units to `folder` and start the timer. Raises UsageError."""
+    texts = units(job, schedule)
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for file, text in texts.items():
-            _check_own(place / file, job)
-            (place / file).write_text(text, encoding="utf-8")
+            _check_own(folder / file, job)
+            (folder / file).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot write the units to {place}: {error.strerror}") from error
+        raise UsageError(f"cannot write the units to {folder}: {error.strerror}") from error
     timer = f"{name(job)}.timer"
-    _systemctl(f"the units are in {place}", ["daemon-reload"], ["enable", "--now", timer])
+    _systemctl(f"the units are in {folder}", ["daemon-reload"], ["enable", "--now", timer])
 
 
-def remove(job: ScheduledJob, place: Path) -> bool:
-    """Stop the timer and take the units away; False where there were none. Raises UsageError."""
-    files = [place / f"{name(job)}{ending}" for ending in (".timer", ".service")]
-    there = [file for file in files if file.exists()]
-    if not there:
+def remove(job: ScheduledJob, folder: Path) -> bool:
+    """Stop the timer and delete the units. Return whether there were any. Raises UsageError."""
+    files = [folder / f"{name(job)}{ending}" for ending in (".timer", ".service")]
+    existing = [file for file in files if file.exists()]
+    if not existing:
         return False
     try:
-        for file in there:
+        for file in existing:
             _check_own(file, job)
     except OSError as error:
-        raise UsageError(f"cannot read the units in {place}: {error.strerror}") from error
+        raise UsageError(f"cannot read the units in {folder}: {error.strerror}") from error
     if shutil.which("systemctl") is not None:
-        # Where no manager of the user runs there is nothing to stop.
+        # It fails if no user manager runs; then there is no timer to stop.
         _run(["disable", "--now", files[0].name])
     try:
-        for file in there:
+        for file in existing:
             file.unlink()
-        (place / "timers.target.wants" / files[0].name).unlink(missing_ok=True)
+        (folder / "timers.target.wants" / files[0].name).unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot remove the units from {place}: {error.strerror}") from error
+        raise UsageError(f"cannot remove the units from {folder}: {error.strerror}") from error
     if shutil.which("systemctl") is not None:
         _run(["daemon-reload"])
     return True
 
 
 def _check_own(file: Path, job: ScheduledJob) -> None:
-    """Refuse to touch a unit that somebody else wrote."""
+    """Raise UsageError for a unit that `ragctl schedule` did not write for this pipeline."""
     if not file.exists():
         return
     first = file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    if first != f"{_MARK}{job.pipeline}":
+    if first != f"{MARK_PREFIX}{job.pipeline}":
         raise UsageError(f"{file} was not written by ragctl schedule; move it away first")
 
 
 def _systemctl(done: str, *commands: list[str]) -> None:
-    """Carry the commands out. Raises UsageError that says them, where one fails."""
-    by_hand = " && ".join(" ".join(("systemctl", "--user", *words)) for words in commands)
+    """Run `systemctl --user` commands. Raises UsageError, which lists them, if one fails."""
+    commands_text = " && ".join(" ".join(("systemctl", "--user", *words)) for words in commands)
     if shutil.which("systemctl") is None:
-        raise UsageError(f"{done}, but there is no systemctl here; on the host run: {by_hand}")
+        raise UsageError(f"{done}, but systemctl was not found; on the host run: {commands_text}")
     for words in commands:
         failure = _run(words)
         if failure is not None:
             raise UsageError(
                 f"{done}, but systemctl --user {words[0]} failed ({failure}); "
-                f"as the user, logged in, run: {by_hand}"
+                f"log in as the user and run: {commands_text}"
             )
 
 
 def _run(words: list[str]) -> str | None:
-    """Why `systemctl --user` failed with these words; None where it did not."""
+    """Run `systemctl --user` with `words`. Return why it failed, None if it succeeded."""
     try:
-        ran = subprocess.run(  # noqa: S603 - words of our own
-            ["systemctl", "--user", *words],  # noqa: S607 - wherever the system has it
+        ran = subprocess.run(  # noqa: S603 - fixed words
+            ["systemctl", "--user", *words],  # noqa: S607 - found on PATH
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
@@ -153,5 +160,5 @@ def _run(words: list[str]) -> str | None:
         return error.strerror or str(error)
     if ran.returncode == 0:
         return None
-    said = ran.stderr.decode("utf-8", "replace").strip()
-    return said or f"status {ran.returncode}"
+    message = ran.stderr.decode("utf-8", "replace").strip()
+    return message or f"status {ran.returncode}"

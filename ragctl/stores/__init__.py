@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LEFT_OPEN", "is_server", "leave_open", "open_store"]
 
-LEFT_OPEN = False
+LEFT_OPEN = False  # see `leave_open`
 
 
 def leave_open() -> None:
-    """From now on embedded collections that are closed stay open until this process ends.
+    """Leave embedded collections open after `close`, until this process ends.
 
-    For one that ends with its one command. The engine, when it closes a shard, throws its files
-    out of the system's page cache (qdrant-edge-py 0.9.0): the next process would read all of it
-    from the disk again, 400 MB for a search of 100,000 vectors of 1,024. Others get the
-    collection meanwhile as soon as they ask, and the end of the process releases it.
+    For a process that ends with its one command. When the engine closes a shard, it drops the
+    shard's files from the system's page cache (qdrant-edge-py 0.9.0), so the next process would
+    read all of them from disk again: 400 MB for a search of 100,000 vectors of 1,024. Another
+    process that asks for the shard still gets it.
     """
     global LEFT_OPEN
     LEFT_OPEN = True
@@ -37,14 +37,13 @@ def is_server(location: str) -> bool:
 def open_store(
     location: str, *, environ: Mapping[str, str], patience: float | None = None
 ) -> "Store":
-    """The store at `location`: an http(s) URL names a Qdrant server, anything else a folder.
+    """Return the store at a location: an http(s) URL is a Qdrant server, anything else a folder.
 
-    From `environ`: the server's key in RAGCTL_QDRANT_API_KEY, else QDRANT_API_KEY;
-    RAGCTL_QDRANT_GRPC_PORT (usually 6334) speaks gRPC on that port instead of REST;
-    RAGCTL_LEASE_SECONDS, after which a run on another host that gives no sign is dead.
-    `patience`: seconds for an answer to come, or for another process to make way; None:
-    the store's own. Nothing is contacted yet. Raises UsageError for a location or key that
-    cannot be one.
+    Nothing is contacted yet. `environ` may hold the server's key (RAGCTL_QDRANT_API_KEY, else
+    QDRANT_API_KEY), RAGCTL_QDRANT_GRPC_PORT (usually 6334; use gRPC instead of REST) and
+    RAGCTL_LEASE_SECONDS (a run on another host is dead after so long without a heartbeat).
+    `patience`: seconds to wait for an answer, or for another process; None: the store's
+    default. Raises UsageError for an invalid location, key, port or lease.
     """
     if re.match(r"https?://", location, re.IGNORECASE):
         from ragctl.stores.server import ServerStore
@@ -82,6 +81,6 @@ def _lease_seconds(environ: Mapping[str, str]) -> float | None:
         seconds = float(given)
     except ValueError:
         seconds = 0.0
-    if not 1 <= seconds <= 3600:  # also what is no number
+    if not 1 <= seconds <= 3600:  # also when it is not a number
         raise UsageError(f"{environment.LEASE_SECONDS.name}={given}: seconds, from 1 to 3600")
     return seconds

@@ -222,7 +222,7 @@ class Lease:
         if found.token != following:
             self._lost = (
                 f"another run ({found.who}) took over {self._label} while this one was suspended; "
-                "nothing more is written"
+                "nothing further is written"
             )
             raise Locked(self._lost)
         self._beat += 1
