@@ -21,7 +21,7 @@ CODE = """
 import json
 from pathlib import Path
 from ragctl.cli import ingest
-from ragctl.check.written import validate
+from ragctl.check.validate import validate_file
 from ragctl.cli.commands import load_command
 from ragctl.pipeline import read_pipeline
 from ragctl.pipeline.schema import pipeline_schema
@@ -36,8 +36,8 @@ print(json.dumps({
     "default": read_pipeline(Path("plain.toml"), environ).colour,
     "flag": flags,
     "schema": pipeline_schema()["properties"]["chunking"]["properties"]["colour"],
-    "right": [finding.status for finding in validate(Path("right.toml"), environ)],
-    "wrong": [finding.text for finding in validate(Path("wrong.toml"), environ)],
+    "right": [finding.status for finding in validate_file(Path("right.toml"), environ)],
+    "wrong": [finding.text for finding in validate_file(Path("wrong.toml"), environ)],
 }))
 """
 HELP = "from ragctl.cli.main import main; main(['ingest', '--help'])"
