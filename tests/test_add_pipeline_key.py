@@ -29,7 +29,7 @@ from ragctl.pipeline.schema import pipeline_schema
 environ = {"RAGCTL_HOME": "home"}
 command = load_command("ingest")
 flags = []
-ingest.carry_out = lambda pipeline, **options: flags.append(pipeline.colour) or 0
+ingest.run_pipeline = lambda pipeline, **options: flags.append(pipeline.colour) or 0
 command.main(["docs", "--chunk-colour", "blue"], standalone_mode=False)
 print(json.dumps({
     "file": read_pipeline(Path("right.toml"), environ).colour,

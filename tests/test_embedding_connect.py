@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from ragctl.catalog import BackendConfig
 from ragctl.embedding import Embedder, connect
 from ragctl.errors import BackendError, RagctlError, UsageError
 from ragctl.lexical.builtin import VERSION
@@ -25,10 +26,8 @@ def reached(
     return connect(
         model,
         dim=dim,
-        backend=backend,
-        base_url=base_url,
+        backends=[BackendConfig(backend, base_url, concurrency=concurrency)],
         environ=environ if environ is not None else {"JINA_API_KEY": "k"},
-        concurrency=concurrency,
     )
 
 

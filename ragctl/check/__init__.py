@@ -24,7 +24,7 @@ from ragctl.check.findings import (
 from ragctl.check.target import Target, open_target
 from ragctl.check.trial import Trial, TrialSettings
 from ragctl.embedding import Canary, Options, connect
-from ragctl.embedding.canary import THRESHOLD
+from ragctl.embedding.canary import CANARY_THRESHOLD
 from ragctl.errors import StoreError, UsageError
 from ragctl.index.embedder import effective_embedding
 from ragctl.pipeline import MODEL, Pipeline
@@ -77,7 +77,7 @@ def _check(pipeline: Pipeline, target: Target, seconds: float) -> CheckReport:
         catalog=pipeline.catalog,
         environ=pipeline.environ,
         canary=None,
-        threshold=THRESHOLD if embedding.canary is None else embedding.canary,
+        threshold=CANARY_THRESHOLD if embedding.canary is None else embedding.canary,
         compare=len(backends) > 1,
         seconds=seconds,
     )
@@ -110,7 +110,7 @@ def _fits(target: Target, settings: TrialSettings, backends: Sequence[BackendCon
                 catalog=settings.catalog,
                 environ=settings.environ,
                 options=settings.options,
-                dry=True,
+                dry_run=True,
             )
         except UsageError:
             continue  # becomes a finding when this backend is tested

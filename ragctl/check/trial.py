@@ -106,7 +106,7 @@ class Trial:
         notes = [note("warning", str(warning.message)) for warning in caught]
         self._add(*(finding for finding in notes if finding not in self._report.findings))
         with embedder:
-            yield embedder.backends[0].wire
+            yield embedder.backends[0].service
 
     def _add_key(self, row: Backend) -> None:
         if row.in_process:
