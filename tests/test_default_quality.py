@@ -22,7 +22,8 @@ from ragctl.collection.text import embedded_text
 from ragctl.embedding.catalogs import package_catalog
 from ragctl.evaluate.judgements import ResolvedJudgements, resolve_judgements
 from ragctl.evaluate.measures import NDCG, mean, measure
-from ragctl.evaluate.questions import Questions, read_questions
+from ragctl.evaluate.question_files import read_questions
+from ragctl.evaluate.questions import Questions
 from ragctl.evaluate.sweep import Evaluation, evaluate
 from ragctl.evaluate.variant import Variant
 from ragctl.index.run import Run

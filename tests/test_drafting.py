@@ -13,7 +13,7 @@ from ragctl.errors import UsageError
 from ragctl.evaluate import phrases
 from ragctl.evaluate.drafting import draft_questions, write_questions
 from ragctl.evaluate.judgements import resolve_judgements
-from ragctl.evaluate.questions import read_questions
+from ragctl.evaluate.question_files import read_questions
 from ragctl.index.run import Run
 from ragctl.pipeline import Pipeline, Source
 from ragctl.stores import open_store

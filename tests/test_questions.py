@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ragctl.errors import UsageError
-from ragctl.evaluate.questions import Judgement, Question, Questions, read_questions
+from ragctl.evaluate.question_files import read_questions
+from ragctl.evaluate.questions import Judgement, Question, Questions
 
 
 def put(path: Path, text: str) -> Path:

@@ -182,7 +182,7 @@ def _parse(
 ) -> "tuple[Questions, list[Variant], tuple[int, ...], Unit | None]":
     """Check the arguments before anything is opened. Raises UsageError."""
     from ragctl.evaluate.measures import check_extra
-    from ragctl.evaluate.questions import read_questions
+    from ragctl.evaluate.question_files import read_questions
     from ragctl.evaluate.variant import Variant, expand_sweeps, parse_variant
 
     check_extra()

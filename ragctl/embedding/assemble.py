@@ -5,10 +5,11 @@ from urllib.parse import urlsplit
 
 from ragctl.catalog import Backend, BackendConfig, Catalog, Model, RequestLimits
 from ragctl.embedding.backend_wire import Connection
-from ragctl.embedding.base import Embedder, EmbeddingRequest, Embeddings, EmbeddingService, Options
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Options
 from ragctl.embedding.canary import CANARY_THRESHOLD, Canary
 from ragctl.embedding.catalogs import package_catalog
 from ragctl.embedding.context_guard import ContextGuard
+from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.failover import ConnectedBackend, Failover
 from ragctl.embedding.refusal_check import RefusalCheck
 from ragctl.embedding.wire_registry import wire_class

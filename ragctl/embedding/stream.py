@@ -4,17 +4,29 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from ragctl.embedding.base import Embedder, EmbeddingRequest, Vectors, text_problem
+from ragctl.catalog import Model, RequestLimits
+from ragctl.embedding.base import EmbeddingRequest, Vectors, text_problem
 from ragctl.errors import DocumentError, Interrupted
 
 K = TypeVar("K", bound=Hashable)
 
 ENVELOPE_BYTES = 512  # of a request besides its texts: more than any wire here needs
 SPECIAL_TOKENS = 8  # what a tokenizer may add to a text
+
+
+class BatchEmbedder(Protocol):
+    """What a stream needs of an Embedder."""
+
+    model: Model
+    limits: RequestLimits
+    concurrency: int
+
+    def embed(self, request: EmbeddingRequest) -> Iterator[tuple[int, Vectors | DocumentError]]:
+        """Yield the position of a text in the request, and its vectors or its error."""
 
 
 class _Batch(Generic[K]):
@@ -50,7 +62,7 @@ class DocumentStream(Generic[K]):
     nothing more and does not wait.
     """
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: BatchEmbedder) -> None:
         self._embedder = embedder
         self._limits = embedder.limits
         self._prompt = len((embedder.model.document.prompt or "").encode())

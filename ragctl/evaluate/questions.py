@@ -1,4 +1,4 @@
-"""Read a set of questions, each with the documents that answer it.
+"""Questions, each with the documents that answer it; and their own format.
 
 JSON Lines, one question a line (an unknown key is refused):
 
@@ -8,7 +8,7 @@ JSON Lines, one question a line (an unknown key is refused):
     {"query": "…", "source": "en/guide.md", "answer": "hourly averages for three years"}
 
 An answer is located in its document by `start` and `end` (characters of its text) or by its words.
-`beir.py` and `trec.py` read other formats.
+`question_files.py` reads this and other formats.
 """
 
 import json
@@ -78,24 +78,8 @@ class Questions:
         return all(j.is_located for question in self.questions for j in question.judgements)
 
 
-def read_questions(path: Path, qrels: Path | None = None) -> Questions:
-    """Read the questions in a file or a BEIR folder; `qrels`: a separate file of judgements.
-
-    Raises UsageError with file and line.
-    """
-    from ragctl.evaluate.beir import is_beir_queries, read_beir
-    from ragctl.evaluate.trec import read_trec
-
-    if path.is_dir():
-        return read_beir(path, qrels)
-    if not path.is_file():
-        raise UsageError(f"no questions at {path}: no such file")
-    if path.suffix.lower() not in (".jsonl", ".ndjson", ".json"):
-        if qrels is None:
-            raise UsageError(f"{path}: TREC topics need their judgements: --qrels FILE")
-        return read_trec(path, qrels)
-    if qrels is not None or is_beir_queries(path):
-        return read_beir(path, qrels)
+def read_json_questions(path: Path) -> Questions:
+    """Read the questions in a JSON Lines file. Raises UsageError with file and line."""
     questions = tuple(_question(*line) for line in read_json_lines(path))
     return Questions(with_unique_ids(questions, path))
 
