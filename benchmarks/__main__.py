@@ -14,7 +14,7 @@ import importlib
 import sys
 from types import ModuleType
 
-from benchmarks.measure import Wrong
+from benchmarks.measure import WrongResult
 from benchmarks.table import PAGE, write
 
 NAMES = (
@@ -40,7 +40,7 @@ def main() -> int:
             continue
         try:
             section = module.run(wanted.runs)
-        except Wrong as wrong:
+        except WrongResult as wrong:
             print(f"{name}: {wrong}; no time of a wrong result is shown", file=sys.stderr)
             return 1
         print(section.text())

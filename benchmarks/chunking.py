@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import corpus
-from benchmarks.measure import Sample, Side, Wrong, call, cpus, interleave
+from benchmarks.measure import Sample, Subject, WrongResult, call, cpus, interleave
 from benchmarks.peers import environment
 from benchmarks.table import Section, versions
 from ragctl.chunking import DEFAULT_SIZE, count, split
 from ragctl.chunking.tokens import count_edge, encode
 from ragctl.records import Document
 
-_BYTES = 2_000_000
-_LARGE = 50_000  # bytes of a document that several files are joined to
+MAX_LANGUAGE_BYTES = 2_000_000
+JOINED_BYTES = 50_000  # bytes of a document that several files are joined to
 _LANGUAGES = ("en", "de", "fr", "ru", "ja", "zh")
 _PEERS = {
     "semantic-text-splitter": "semantic",
@@ -34,13 +34,16 @@ _SHOWN = ("semantic-text-splitter", "llama-index-core", "langchain-text-splitter
 
 
 def run(runs: int) -> Section:
-    limit = int(os.environ.get("RAGCTL_BENCHMARK_BYTES", _BYTES))
+    limit = int(os.environ.get("RAGCTL_BENCHMARK_BYTES", MAX_LANGUAGE_BYTES))
     with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder, _chunkers() as ask:
         work = Path(folder)
-        real = corpus.real(work / "real")
+        real = corpus.write_real(work / "real")
         rows: list[list[str]] = []
         told: dict[str, list[str]] = {}
-        for title, size in (("files as they are", 0), (f"joined to {_LARGE // 1000} KB", _LARGE)):
+        for title, size in (
+            ("files as they are", 0),
+            (f"joined to {JOINED_BYTES // 1000} KB", JOINED_BYTES),
+        ):
             cells: dict[str, list[str]] = {}
             for language in _LANGUAGES:
                 laid = _lay(real / language, work / str(size) / language, limit, size)
@@ -80,7 +83,7 @@ def _chunkers() -> Iterator[Callable[..., float]]:
             into.write(json.dumps(words) + "\n")
             into.flush()
             if not (line := out.readline()):
-                raise Wrong(f"{words[0]} ended: its own message stands above")
+                raise WrongResult(f"{words[0]} ended: its own message stands above")
             return float(json.loads(line))
 
         yield ask
@@ -109,20 +112,20 @@ def _measure(
     texts = [path.read_bytes().decode("utf-8", "replace") for path in corpus.files(folder)]
     documents = [Document(str(number), text) for number, text in enumerate(texts)]
     if said := _wrong(texts, [[chunk.text for chunk in split(each)] for each in documents]):
-        raise Wrong(f"ragctl, {title}: {said}")
+        raise WrongResult(f"ragctl, {title}: {said}")
     for name, peer in _PEERS.items():
         dump = folder.with_suffix(".json")
         ask(peer, str(folder), str(dump))
         if said := _wrong(texts, json.loads(dump.read_text("utf-8"))):
             told.setdefault(name, []).append(f"{title}: {said}")
     sides = [
-        Side("tiktoken alone", lambda: call(lambda: [encode(text) for text in texts])),
-        Side(
+        Subject("tiktoken alone", lambda: call(lambda: [encode(text) for text in texts])),
+        Subject(
             "ragctl",
             lambda: call(lambda: [split(each) for each in documents]),
             prepare=count_edge.cache_clear,
         ),
-        *(Side(name, _asking(ask, peer, folder)) for name, peer in _PEERS.items()),
+        *(Subject(name, _asking(ask, peer, folder)) for name, peer in _PEERS.items()),
     ]
     print(title, file=sys.stderr, flush=True)
     found = interleave(sides, runs)

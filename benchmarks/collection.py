@@ -29,8 +29,8 @@ from ragctl.stores.edge import EdgeCollection, EdgeStore
 
 NAME = "docs"
 LANGUAGE = "en"
-_BATCH = 256  # points written at once, as an ingest does
-_CHUNKS = 20  # of a document
+BATCH_POINTS = 256  # points written at once, as an ingest does
+DOCUMENT_CHUNKS = 20  # of a document
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Made:
                 Point(point_id, payload, vector, SparseVector(*sparse))
                 for (point_id, payload), vector, sparse in zip(rows, vectors, terms, strict=True)
             ]
-            for first in range(0, len(points), _BATCH):
-                yield points[first : first + _BATCH]
+            for first in range(0, len(points), BATCH_POINTS):
+                yield points[first : first + BATCH_POINTS]
 
     def _vectors(self, texts: list[str], number: int) -> np.ndarray:
         if not self.random:
@@ -103,7 +103,7 @@ def opened(store: Path) -> Iterator[EdgeCollection]:
 
 @contextmanager
 def peer(made: Made) -> Iterator[Callable[[str, Any], Sequence[object]]]:
-    """Ask QdrantClient(path=…), local mode, over the same points: by a mode and an `Asked`."""
+    """Open the same points in QdrantClient(path=…); yield a function of mode and question."""
     from qdrant_client import QdrantClient, models
 
     folder = home() / f"peer-{made.count}x{made.dim}"
@@ -146,7 +146,7 @@ def _fill_peer(client: Any, collection: EdgeCollection) -> None:
         sparse_vectors_config={BM25: models.SparseVectorParams(modifier=models.Modifier.IDF)},
     )
     points = collection.scroll(vectors=True)
-    while some := list(islice(points, _BATCH)):
+    while some := list(islice(points, BATCH_POINTS)):
         client.upsert(NAME, [_of_peer(point) for point in some])
 
 
@@ -174,10 +174,10 @@ def _begin(store: EdgeStore, dim: int) -> None:
 
 
 def _rows(block: int, texts: list[str]) -> Iterator[tuple[str, Payload]]:
-    """Ids and payloads of documents of _CHUNKS passages each."""
-    for first in range(0, len(texts), _CHUNKS):
-        source = f"{block:04}/{first // _CHUNKS:03}.md"
-        some = texts[first : first + _CHUNKS]
+    """Ids and payloads of documents of DOCUMENT_CHUNKS passages each."""
+    for first in range(0, len(texts), DOCUMENT_CHUNKS):
+        source = f"{block:04}/{first // DOCUMENT_CHUNKS:03}.md"
+        some = texts[first : first + DOCUMENT_CHUNKS]
         chunks = [
             PreparedChunk(n * 2000, n * 2000 + len(text), text, text_hash(text), None, n, (), 300)
             for n, text in enumerate(some)

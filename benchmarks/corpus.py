@@ -1,9 +1,9 @@
-"""The documents: prose in six languages that packages carry, and seeded made-up ones for scale.
+"""The corpus: prose in six languages from packages, and generated documents for scale.
 
-`real(folder)` lays 1,201 files, 10.5 MB. English (8.5 MB) is the documentation of Django, Sphinx,
-Nikola and Mercurial as it stands; most Chinese and some Russian that of rqalpha and pymorphy2.
-German, French, Japanese and the other Russian are translations of Mercurial's help and messages,
-joined in their order: few packages carry whole pages in any language but English.
+`write_real` writes 1,201 files, 10.5 MB. The English text (8.5 MB) is the documentation of Django,
+Sphinx, Nikola and Mercurial; most of the Chinese and some of the Russian text is that of
+rqalpha and pymorphy2. German, French, Japanese and the other Russian text is translations of
+Mercurial's help and messages in their order, since few packages contain pages in other languages.
 """
 
 import hashlib
@@ -34,13 +34,14 @@ _PAGES = {
 }
 _CATALOGUE = re.compile(r"i18n/(\w+)\.po")
 _ENTRY = re.compile(r'^msgstr(?:\[0\])? ((?:".*"\n?)+)', re.MULTILINE)
-_PART = 5_500  # bytes of a document made of translated messages
-_LEAST = 200  # bytes; shorter files are mostly lists of other files
+PART_BYTES = 5_500  # bytes of a document made of translated messages
+MIN_FILE_BYTES = 200  # shorter files are mostly lists of other files
 
 
-def real(folder: Path) -> Path:
-    """Lay the documents under `folder`, which must not exist. Raises RuntimeError if they differ
-    from those that the figures are about.
+def write_real(folder: Path) -> Path:
+    """Write the documents to `folder`, which must not exist, and return it.
+
+    Raises RuntimeError if they are not those for which the figures were measured.
     """
     for name, text in sorted(_documents()):
         path = folder / name
@@ -52,7 +53,7 @@ def real(folder: Path) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 of the names and contents of all files."""
+    """Return the SHA-256 of the names and contents of all files."""
     whole = hashlib.sha256()
     for path in files(folder):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -73,7 +74,7 @@ def _documents() -> Iterator[tuple[str, bytes]]:
                 inner = member.name.partition("/")[2]
                 if not member.isfile() or not (source := archive.extractfile(member)):
                     continue
-                if (found := page.fullmatch(inner)) and member.size >= _LEAST:
+                if (found := page.fullmatch(inner)) and member.size >= MIN_FILE_BYTES:
                     yield f"{language}/{name}/{found[1]}", source.read()
                 elif (found := _CATALOGUE.fullmatch(inner)) and found[1] in LANGUAGES:
                     folder = f"{LANGUAGES[found[1]]}/{name}/{found[1]}"
@@ -83,16 +84,16 @@ def _documents() -> Iterator[tuple[str, bytes]]:
 
 def _archive(package: str) -> Path:
     folder = CACHE / "archives"
-    wanted = package.replace("==", "-") + ".tar.gz"
-    if not (folder / wanted).exists():
+    archive = package.replace("==", "-") + ".tar.gz"
+    if not (folder / archive).exists():
         name = package.partition("==")[0]
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         subprocess.run([*pip, "--no-binary", name, "--dest", str(folder), package], check=True)
-    return folder / wanted
+    return folder / archive
 
 
 def _translated(catalogue: str) -> Iterator[str]:
-    """The translations of a gettext catalogue in order, in parts of about `_PART` bytes."""
+    """Yield the translations of a gettext catalogue in order, in parts of about PART_BYTES."""
     part: list[str] = []
     size = 0
     for entry in list(_ENTRY.finditer(catalogue))[1:]:  # the first is the catalogue's header
@@ -102,7 +103,7 @@ def _translated(catalogue: str) -> Iterator[str]:
             continue
         part.append(text.strip("\n"))
         size += len(text.encode())
-        if size > _PART:
+        if size > PART_BYTES:
             yield "\n\n".join(part) + "\n"
             part, size = [], 0
     if part:
@@ -112,8 +113,8 @@ def _translated(catalogue: str) -> Iterator[str]:
 _STEMS = ("ka", "lo", "mi", "ter", "ven", "dis", "pro", "sta", "gra", "phi", "num", "or", "est")
 
 
-def made(folder: Path, count: int, *, words: int = 40, seed: int = 0) -> Path:
-    """Lay `count` small made-up files, a thousand to a folder. No text is twice."""
+def write_generated(folder: Path, count: int, *, words: int = 40, seed: int = 0) -> Path:
+    """Write `count` small generated files, a thousand to a folder, all different."""
     chance = random.Random(seed)
     vocabulary = ["".join(chance.choices(_STEMS, k=chance.randint(1, 4))) for _ in range(5000)]
     for number in range(count):
@@ -124,8 +125,8 @@ def made(folder: Path, count: int, *, words: int = 40, seed: int = 0) -> Path:
     return folder
 
 
-def enlarged(source: Path, folder: Path, times: int) -> Path:
-    """Lay `times` copies of the documents, each with words of its own: no paragraph is the same."""
+def write_enlarged(source: Path, folder: Path, times: int) -> Path:
+    """Write `times` copies of the documents, in which no two paragraphs are equal."""
     for path in files(source):
         paragraphs = path.read_text("utf-8", errors="replace").split("\n\n")
         for copy in range(times):
@@ -138,7 +139,7 @@ def enlarged(source: Path, folder: Path, times: int) -> Path:
 
 @dataclass(frozen=True)
 class Changes:
-    """What `change` did, by the documents' names."""
+    """What `change` did, by names of documents."""
 
     edited: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
@@ -175,7 +176,7 @@ def change(folder: Path, *, share: float = 0.01, seed: int = 1) -> Changes:
     return Changes(edited, new, deleted, moved)
 
 
-def copied(source: Path, folder: Path) -> Path:
-    """The same files with the same times, in place of what `folder` held."""
+def copy_files(source: Path, folder: Path) -> Path:
+    """Replace `folder` with a copy of `source`, modification times included."""
     shutil.rmtree(folder, ignore_errors=True)
     return Path(shutil.copytree(source, folder))

@@ -1,8 +1,8 @@
 """A local embedding server: OpenAI's protocol, strict, in a process of its own.
 
-An answer takes 50 ms and half a microsecond a token, however many are asked for side by side. Its
-vectors are rows of a fixed table, chosen by the text's hash and written once: the server takes
-little of the processors that it shares with what is measured. `GET /record` has what it was sent.
+An answer takes 50 ms plus half a microsecond a token, also for concurrent requests. The vectors are
+rows of a fixed table, chosen by the text's hash and serialised once, so that the server takes
+little processor time. `GET /record` returns what it was sent.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ from typing import Any
 MODEL, DIM, ROWS = "benchmark-embedding", 1024, 1024
 PER_REQUEST, PER_TOKEN = 0.050, 0.5e-6
 _FIELDS = {"model", "input", "encoding_format", "dimensions", "user"}
-_MOST = 2048
+MAX_TEXTS = 2048
 
 
 def text_hash(text: str) -> str:
-    """Of a text that was sent; the same function as that of ragctl's payload `text_hash`."""
+    """Return the hash of a text, as in the payload key `text_hash` of ragctl."""
     data = text.encode()
     return hashlib.blake2b(len(data).to_bytes(8, "big") + data, digest_size=16).hexdigest()
 
 
 def row_of(value: str) -> int:
-    """The row of the table that a text of this hash gets."""
+    """Return the row of the table for a text with this hash."""
     return int(value[:8], 16) % ROWS
 
 
 @cache
 def table() -> "list[array[float]]":
-    """Unit vectors, the same everywhere."""
+    """Return the unit vectors, which are the same in every process."""
     chance = random.Random(7)
     rows = []
     for _ in range(ROWS):
@@ -53,11 +53,11 @@ def table() -> "list[array[float]]":
 
 @dataclass(frozen=True)
 class Record:
-    """What the server was sent since the last reset, and the processor time that it took."""
+    """What the server was sent since the last reset, and its processor seconds."""
 
     texts: list[str]  # their hashes, in order
     sizes: list[int]  # texts of each request
-    most_in_flight: int
+    max_in_flight: int
     cpu: float
 
 
@@ -74,7 +74,7 @@ class _Server:
     def reset(self) -> None:
         self.texts: list[str] = []
         self.sizes: list[int] = []
-        self.flying = self.most = 0
+        self.in_flight = self.most = 0
         self.since = _cpu()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -99,8 +99,8 @@ class _Server:
             return "200 OK", b"{}"
         if asked != "POST /v1/embeddings":
             return "404 Not Found", b'{"error": {"message": "no such method"}}'
-        self.flying += 1
-        self.most = max(self.most, self.flying)
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
         try:
             began = asyncio.get_running_loop().time()
             tokens, answer = self.embed(json.loads(body))
@@ -110,11 +110,11 @@ class _Server:
             error = {"message": str(refused), "type": "invalid_request_error"}
             return "400 Bad Request", json.dumps({"error": error}).encode()
         finally:
-            self.flying -= 1
+            self.in_flight -= 1
         return "200 OK", answer
 
     def embed(self, body: Any) -> tuple[int, bytes]:
-        """Tokens are reckoned: four bytes each."""
+        """Return the number of tokens, estimated at four bytes each, and the answer."""
         texts = read(body)
         hashes = [text_hash(text) for text in texts]
         self.texts += hashes
@@ -135,7 +135,7 @@ class _Server:
 
 
 def read(body: Any) -> list[str]:
-    """The texts of a request. Raises Refusal for whatever the protocol does not know."""
+    """Return the texts of a request. Raises Refusal for what the protocol does not allow."""
     if not isinstance(body, dict) or body.keys() - _FIELDS:
         raise Refusal(f"unknown fields: {sorted(body.keys() - _FIELDS)}")
     if body.get("model") != MODEL:
@@ -147,8 +147,8 @@ def read(body: Any) -> list[str]:
         raise Refusal("dimensions or encoding_format are not supported")
     given = body.get("input")
     texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, list) or not 0 < len(texts) <= _MOST:
-        raise Refusal(f"input must be 1 to {_MOST} texts")
+    if not isinstance(texts, list) or not 0 < len(texts) <= MAX_TEXTS:
+        raise Refusal(f"input must be 1 to {MAX_TEXTS} texts")
     if not all(isinstance(text, str) and text for text in texts):
         raise Refusal("each input must be a text that is not empty")
     return texts
@@ -160,7 +160,7 @@ def _cpu() -> float:
 
 
 @dataclass(frozen=True)
-class Running:
+class EmbeddingServer:
     """A server that was started; `url` is the base address."""
 
     url: str
@@ -177,13 +177,13 @@ class Running:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Running]:
+def start_server() -> Iterator[EmbeddingServer]:
     """Start the server in a process; it ends with the block, or with this process."""
     command = [sys.executable, "-m", "benchmarks.embedding_server"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
-            yield Running(process.stdout.readline().decode().strip())
+            yield EmbeddingServer(process.stdout.readline().decode().strip())
         finally:
             process.terminate()
 
@@ -191,7 +191,7 @@ def running() -> Iterator[Running]:
 async def main() -> None:
     server = await asyncio.start_server(_Server().serve, "127.0.0.1", 0, limit=1 << 24)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
-    await asyncio.to_thread(sys.stdin.read)  # until whoever started it is gone
+    await asyncio.to_thread(sys.stdin.read)  # until the parent has ended
     os._exit(0)
 
 

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-BATCH, FLYING, CHUNK = 64, 8, 512
-_FILES = 16  # read at a time
+BATCH, IN_FLIGHT, CHUNK = 64, 8, 512
+FILES_AT_A_TIME = 16  # read at a time
 MODEL, DIM = "benchmark-embedding", 1024
 _SPACE = uuid.UUID(int=0)
 
@@ -92,21 +92,21 @@ class _Run:
     async def _work(self, folder: Path, changed: list[str]) -> None:
         import httpx
 
-        queue: asyncio.Queue[list[Chunk] | None] = asyncio.Queue(FLYING)
+        queue: asyncio.Queue[list[Chunk] | None] = asyncio.Queue(IN_FLIGHT)
         writing = asyncio.Lock()
         known = {value for entry in self.old.values() for value in entry[2]}
-        limits = httpx.Limits(max_connections=FLYING)
+        limits = httpx.Limits(max_connections=IN_FLIGHT)
         async with (
             httpx.AsyncClient(limits=limits, timeout=60, trust_env=False) as client,
             asyncio.TaskGroup() as group,
         ):
-            for _ in range(FLYING):
+            for _ in range(IN_FLIGHT):
                 group.create_task(self._embed(queue, client, writing))
             batch: list[Chunk] = []
             splitter = await asyncio.to_thread(_Splitter) if changed else None
-            for start in range(0, len(changed), _FILES):
+            for start in range(0, len(changed), FILES_AT_A_TIME):
                 assert splitter is not None
-                names = changed[start : start + _FILES]
+                names = changed[start : start + FILES_AT_A_TIME]
                 for chunk in await asyncio.to_thread(splitter.split_all, folder, names):
                     self.new[chunk[0]][2].append(chunk[1])
                     if chunk[1] not in known:
@@ -116,7 +116,7 @@ class _Run:
                         batch = []
             if batch:
                 await queue.put(batch)
-            for _ in range(FLYING):
+            for _ in range(IN_FLIGHT):
                 await queue.put(None)
 
     async def _embed(

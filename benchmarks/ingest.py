@@ -1,6 +1,6 @@
-"""A cold ingest, one of nothing changed, and one of 1 % changed: ragctl, a bare ideal, peers.
+"""Ingests: cold, with nothing changed, and with 1 % changed; ragctl, a bare ideal, peers.
 
-RAGCTL_BENCHMARK_PEERS=none leaves the peers out.
+RAGCTL_BENCHMARK_PEERS=none leaves out the peers.
 """
 
 import os
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import corpus
-from benchmarks.checks import Sent, check, check_sent
-from benchmarks.embedding_server import Running, running
+from benchmarks.checks import SentTexts, check, check_sent
+from benchmarks.embedding_server import EmbeddingServer, start_server
 from benchmarks.ideal import BATCH
-from benchmarks.measure import Sample, Side, Wrong, cpus, interleave, peaks, ratio, walls
+from benchmarks.ingesters import Ideal, Ingester, Peer, all_ingesters
+from benchmarks.measure import Sample, Subject, WrongResult, cpus, interleave, peaks, ratio, walls
 from benchmarks.peers import environment
-from benchmarks.sides import Ideal, Peer, Who, everyone
 from benchmarks.table import Section, versions
 
 HEADER = (
@@ -27,99 +27,108 @@ HEADER = (
 
 
 @dataclass
-class Found:
-    """What is known of one side: samples of each kind of run, or why there are none."""
+class Results:
+    """The results of one system: samples by kind of run, or why there are none."""
 
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     wrong: dict[str, str] = field(default_factory=dict)
     points: int = 0
-    sent: Sent | None = None
+    sent: SentTexts | None = None
 
 
 class Trial:
-    """Folders as they were and as they are changed, and what each side makes of them."""
+    """The folder before and after the changes, and the results of each system."""
 
-    def __init__(self, work: Path, server: Running, documents: Path, *, peers: bool) -> None:
+    def __init__(
+        self, work: Path, server: EmbeddingServer, documents: Path, *, peers: bool
+    ) -> None:
         self.server = server
         self._folder = work / "documents"
-        self._states = {"before": documents, "after": corpus.copied(documents, work / "after")}
+        self._states = {"before": documents, "after": corpus.copy_files(documents, work / "after")}
         corpus.change(self._states["after"])
-        self.sides = everyone(self._folder, work / "stores", server.url, peers=peers)
-        self.found = {who.name: Found() for who in self.sides}
+        self.sides = all_ingesters(self._folder, work / "stores", server.url, peers=peers)
+        self.found = {ingester.name: Results() for ingester in self.sides}
         self._needed: dict[str, set[str]] = {}
 
     def measure(self, runs: int) -> None:
         self._lay("before")
         self._round("cold", runs, self._empty)
-        for who in self.sides:
-            _copy(who.store, _kept(who))
-        self._round("unchanged", runs, lambda who: None)
+        for ingester in self.sides:
+            _copy(ingester.store, _kept(ingester))
+        self._round("unchanged", runs, lambda ingester: None)
         self._learn_needed()
         self._lay("after")
-        self._round("changed", runs, lambda who: _copy(_kept(who), who.store))
+        self._round("changed", runs, lambda ingester: _copy(_kept(ingester), ingester.store))
 
-    def _round(self, kind: str, runs: int, prepare: Callable[[Who], None]) -> None:
-        def side(who: Who) -> Side:
+    def _round(self, kind: str, runs: int, prepare: Callable[[Ingester], None]) -> None:
+        def side(ingester: Ingester) -> Subject:
             def ready() -> None:
-                prepare(who)
+                prepare(ingester)
                 self.server.reset()
 
-            return Side(who.name, who.run, ready, lambda: self._check(kind, who))
+            return Subject(ingester.name, ingester.run, ready, lambda: self._check(kind, ingester))
 
-        sides = [side(who) for who in self.sides if kind not in self.found[who.name].wrong]
-        for name, samples in interleave(sides, runs, telling=_tell).items():
+        sides = [
+            side(ingester) for ingester in self.sides if kind not in self.found[ingester.name].wrong
+        ]
+        for name, samples in interleave(sides, runs, notify=_print_progress).items():
             self.found[name].samples[kind] = samples
 
-    def _check(self, kind: str, who: Who) -> None:
-        """A peer that is wrong is said to be so, in place of a time; anyone else ends it all."""
-        found, record = self.found[who.name], self.server.record()
+    def _check(self, kind: str, ingester: Ingester) -> None:
+        """Check a result: a peer's error is reported in place of its time, any other raises."""
+        found, record = self.found[ingester.name], self.server.record()
         try:
-            points = check(self._folder, who.points())
+            points = check(self._folder, ingester.points())
             if kind == "cold":
                 found.points = points
             elif kind == "unchanged":
-                if record.texts and not isinstance(who, Peer):
-                    raise Wrong(f"{len(record.texts)} texts were sent though nothing had changed")
+                if record.texts and not isinstance(ingester, Peer):
+                    raise WrongResult(
+                        f"{len(record.texts)} texts were sent though nothing had changed"
+                    )
             else:
-                needed = self._needed[who.name]
+                needed = self._needed[ingester.name]
                 found.sent = check_sent(record.texts, record.sizes, needed, BATCH)
-        except Wrong as wrong:
-            if not isinstance(who, Peer):
-                raise Wrong(f"{who.name}, {kind}: {wrong}") from None
+        except WrongResult as wrong:
+            if not isinstance(ingester, Peer):
+                raise WrongResult(f"{ingester.name}, {kind}: {wrong}") from None
             found.wrong[kind] = str(wrong)
 
     def _learn_needed(self) -> None:
-        """The texts of a cold ingest of the changed folder that were not in one before."""
-        for who in self.sides:
+        """Find the texts that only a cold ingest of the changed folder sends."""
+        for ingester in self.sides:
             known: dict[str, set[str]] = {}
             for state in ("before", "after"):
                 self._lay(state)
-                self._empty(who)
+                self._empty(ingester)
                 self.server.reset()
-                who.run()
+                ingester.run()
                 known[state] = set(self.server.record().texts)
-            self._needed[who.name] = known["after"] - known["before"]
+            self._needed[ingester.name] = known["after"] - known["before"]
 
     def _lay(self, state: str) -> None:
-        corpus.copied(self._states[state], self._folder)
+        corpus.copy_files(self._states[state], self._folder)
 
-    def _empty(self, who: Who) -> None:
-        shutil.rmtree(who.store, ignore_errors=True)
+    def _empty(self, ingester: Ingester) -> None:
+        shutil.rmtree(ingester.store, ignore_errors=True)
 
 
 def run(runs: int) -> Section:
     peers = os.environ.get("RAGCTL_BENCHMARK_PEERS") != "none"
-    with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder, running() as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder,
+        start_server() as server,
+    ):
         work = Path(folder)
-        documents = corpus.real(work / "corpus")
+        documents = corpus.write_real(work / "corpus")
         trial = Trial(work, server, documents, peers=peers)
         trial.measure(runs)
         names = corpus.files(documents)
         size = sum(path.stat().st_size for path in names) / 1e6
-    said = f"medians of {runs} runs" if runs >= 5 else f"a quick look, {runs} of each"
+    method = f"medians of {runs} runs" if runs >= 5 else f"only {runs} of each"
     about = (
         f"{len(names):,} files, {size:.1f} MB; chunks of 512 tokens, requests of 64 texts, "
-        f"eight in flight, vectors of 1,024; whole processes, {said} "
+        f"eight in flight, vectors of 1,024; whole processes, {method} "
         "(least–greatest); CPU with all ended children, peak of the greatest process."
     )
     used = versions("ragctl", "qdrant-edge-py", "tiktoken")
@@ -132,12 +141,12 @@ def run(runs: int) -> Section:
     )
 
 
-def rows(sides: Iterable[Who], found: dict[str, Found]) -> list[list[str]]:
-    ideal = next(found[who.name] for who in sides if isinstance(who, Ideal))
+def rows(sides: Iterable[Ingester], found: dict[str, Results]) -> list[list[str]]:
+    ideal = next(found[ingester.name] for ingester in sides if isinstance(ingester, Ideal))
     return [_row(name, one, ideal) for name, one in found.items()]
 
 
-def _row(name: str, found: Found, ideal: Found) -> list[str]:
+def _row(name: str, found: Results, ideal: Results) -> list[str]:
     cold = found.samples.get("cold", [])
     sent = found.sent
     return [
@@ -152,8 +161,8 @@ def _row(name: str, found: Found, ideal: Found) -> list[str]:
     ]
 
 
-def _times(kind: str, found: Found, ideal: Found) -> list[str]:
-    """Seconds, their ratio to the ideal's, seconds of processor."""
+def _times(kind: str, found: Results, ideal: Results) -> list[str]:
+    """Return wall time, its ratio to the ideal's, and processor time, as text."""
     if kind in found.wrong or kind not in found.samples:
         return ["wrong", "", ""]
     own, base = found.samples[kind], ideal.samples[kind]
@@ -161,18 +170,18 @@ def _times(kind: str, found: Found, ideal: Found) -> list[str]:
     return [f"{walls(own):.2f}", f"{ratios:.2f}", f"{cpus(own).median:.2f}"]
 
 
-def notes(found: dict[str, Found]) -> list[str]:
-    """Why a time is not shown."""
-    told = {"cold": "Cold", "unchanged": "Unchanged", "changed": "1 % changed"}
+def notes(found: dict[str, Results]) -> list[str]:
+    """Return why times are not shown."""
+    titles = {"cold": "Cold", "unchanged": "Unchanged", "changed": "1 % changed"}
     return [
-        f"{told[kind]}, {name}: no time, for {wrong}."
+        f"{titles[kind]}, {name}: no time, for {wrong}."
         for name, one in found.items()
         for kind, wrong in one.wrong.items()
     ]
 
 
-def _kept(who: Who) -> Path:
-    return who.store.with_name(f"{who.store.name}.cold")
+def _kept(ingester: Ingester) -> Path:
+    return ingester.store.with_name(f"{ingester.store.name}.cold")
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -180,5 +189,5 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target)
 
 
-def _tell(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -1,10 +1,10 @@
-"""Start a program, wait for it, and print what it took as JSON on the last line.
+"""Start a program, wait for it, and print its measurements as JSON on the last line.
 
     python -I -S launch.py PROGRAM [ARGUMENT…]
 
-A process of its own, and a small one: Linux counts the memory of the process that forks towards the
-peak of the one it starts, so whoever measures must be smaller than what is measured. Processor time
-and peak are the program's with its ended children: the peak is that of the greatest one of them.
+This is a small process of its own, since Linux counts the memory of the forking process towards the
+peak of the one that it starts. Processor time and peak memory include ended children: the peak is
+that of the largest process.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Runs of several sides in turn, and what may be said of them: medians, spreads, ratios.
+"""Interleaved runs of several subjects, and their statistics: medians, spreads, ratios.
 
-Sides are interleaved, in another order each round, so that what else the machine does falls on all
-of them alike. A side's result is checked before its time counts.
+The order changes each round, so that other load on the machine affects all subjects alike. A
+subject's result is checked before its time counts.
 """
 
 import json
@@ -16,19 +16,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_LAUNCH = Path(__file__).with_name("launch.py")
+_LAUNCHER = Path(__file__).with_name("launch.py")
 
-# As for a user: modules are compiled once, not at every start, and output is buffered.
-_USUAL = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONUNBUFFERED": ""}
+# As on a user's machine: compiled modules are kept, and output is buffered.
+_DEFAULT_VARIABLES = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONUNBUFFERED": ""}
 
 
-class Wrong(Exception):
-    """A side did not do what it was timed for."""
+class WrongResult(Exception):
+    """A subject did not do what it was timed for."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run took: seconds, seconds of processor time, and bytes at the peak."""
+    """One run: wall time and processor time in seconds, peak memory in bytes."""
 
     wall: float
     cpu: float
@@ -39,13 +39,13 @@ def nothing() -> None:
     """Prepare or check nothing."""
 
 
-def quiet(line: str) -> None:
-    """Tell nobody."""
+def ignore(line: str) -> None:
+    """Discard a line."""
 
 
 @dataclass(frozen=True)
-class Side:
-    """Who is measured: `prepare` and `check` are not timed; `check` raises Wrong."""
+class Subject:
+    """What is measured. `prepare` and `check` are not timed; `check` raises WrongResult."""
 
     name: str
     run: Callable[[], Sample]
@@ -55,23 +55,24 @@ class Side:
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of numbers, the least and the greatest of them."""
+    """Median, minimum and maximum of numbers."""
 
     median: float
     least: float
     greatest: float
 
     def __format__(self, spec: str) -> str:
-        """Median (least–greatest), each by `spec`."""
+        """Return "median (minimum–maximum)", each formatted by `spec`."""
         low, high = format(self.least, spec), format(self.greatest, spec)
         return f"{self.median:{spec}} ({low}–{high})"
 
 
 def interleave(
-    sides: Sequence[Side], runs: int, *, telling: Callable[[str], None] = quiet
+    sides: Sequence[Subject], runs: int, *, notify: Callable[[str], None] = ignore
 ) -> dict[str, list[Sample]]:
-    """Run each side `runs` times, and once before that, which does not count. A single run is a
-    quick look, and has none before it.
+    """Run each subject `runs` times after a warm-up run, and return the samples by name.
+
+    With `runs` 1 there is no warm-up run.
     """
     warm = 1 if runs > 1 else 0
     samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
@@ -81,7 +82,7 @@ def interleave(
             side.prepare()
             sample = side.run()
             side.check()
-            telling(f"{side.name}: {sample.wall:.2f} s, {sample.peak >> 20} MiB")
+            notify(f"{side.name}: {sample.wall:.2f} s, {sample.peak >> 20} MiB")
             if turn >= warm:
                 samples[side.name].append(sample)
     return samples
@@ -94,16 +95,17 @@ def process(
     cwd: Path | None = None,
     limit: float = 3600,
 ) -> Sample:
-    """A program in a fresh process, from its start to its end. Wrong if it fails or takes too long.
+    """Run a program in a new process and return the sample of its whole life.
 
-    `env` lies over this process's own environment.
+    `env` is added to this process's environment. Raises WrongResult if it fails or exceeds `limit`
+    seconds.
     """
     started = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_LAUNCH), *command],
+        [sys.executable, "-I", "-S", str(_LAUNCHER), *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **_USUAL, **(env or {})},
+        env={**os.environ, **_DEFAULT_VARIABLES, **(env or {})},
         cwd=cwd,
         text=True,
         start_new_session=True,
@@ -114,19 +116,19 @@ def process(
         os.killpg(started.pid, signal.SIGKILL)
         started.communicate()
         if isinstance(ended, subprocess.TimeoutExpired):
-            raise Wrong(f"{command[0]} took more than {limit:.0f} s") from None
+            raise WrongResult(f"{command[0]} took more than {limit:.0f} s") from None
         raise
     if started.returncode:
-        raise Wrong(f"{command[0]} did not start: {err.strip()[-500:]}")
+        raise WrongResult(f"{command[0]} did not start: {err.strip()[-500:]}")
     taken = json.loads(out.rstrip().rpartition("\n")[2])
     if taken["code"]:
-        told = (err.strip() or out.strip())[-2000:]
-        raise Wrong(f"{' '.join(command)} ended with {taken['code']}: {told}")
+        output = (err.strip() or out.strip())[-2000:]
+        raise WrongResult(f"{' '.join(command)} ended with {taken['code']}: {output}")
     return Sample(taken["wall"], taken["cpu"], taken["peak"])
 
 
 def call(function: Callable[[], object]) -> Sample:
-    """A call in this process; the peak is the process's own so far."""
+    """Call a function in this process; the peak is that of the process so far."""
     before, began = time.process_time(), time.perf_counter()
     function()
     wall, cpu = time.perf_counter() - began, time.process_time() - before
@@ -134,23 +136,26 @@ def call(function: Callable[[], object]) -> Sample:
 
 
 def spread(numbers: Sequence[float]) -> Spread:
+    """Return median, minimum and maximum."""
     return Spread(statistics.median(numbers), min(numbers), max(numbers))
 
 
 def walls(samples: Sequence[Sample]) -> Spread:
+    """Return the spread of the wall times in seconds."""
     return spread([sample.wall for sample in samples])
 
 
 def cpus(samples: Sequence[Sample]) -> Spread:
+    """Return the spread of the processor times in seconds."""
     return spread([sample.cpu for sample in samples])
 
 
 def peaks(samples: Sequence[Sample]) -> Spread:
-    """In MB of a million bytes."""
+    """Return the spread of the peaks in MB (1,000,000 bytes)."""
     return spread([sample.peak / 1e6 for sample in samples])
 
 
 def ratio(numbers: Sequence[float], base: Sequence[float]) -> Spread:
-    """The ratio of the medians; the spread is that of the ratios round by round."""
+    """Return the ratio of the medians; minimum and maximum are of the ratios of each round."""
     each = [one / other for one, other in zip(numbers, base, strict=True)]
     return Spread(statistics.median(numbers) / statistics.median(base), min(each), max(each))

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 SAMPLES = Path(__file__).parent.parent / "sample_docs"
-_TOPIC = 40  # words of a topic
-_PASSAGE = 180  # words of a passage, on average
-_OWN = 0.45  # of a passage's words, those of its topic
-_BLOCK = 1000  # passages made at once
+TOPIC_WORDS = 40  # words of a topic
+PASSAGE_WORDS = 180  # words of a passage, on average
+TOPIC_SHARE = 0.45  # of a passage's words, those of its topic
+BLOCK_PASSAGES = 1000  # passages made at once
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class Passages:
     seed: int = 7
 
     def blocks(self) -> Iterator[list[str]]:
-        for first in range(0, self.count, _BLOCK):
+        for first in range(0, self.count, BLOCK_PASSAGES):
             dice = np.random.default_rng([self.seed, first])
-            yield [self._passage(dice) for _ in range(min(_BLOCK, self.count - first))]
+            yield [self._passage(dice) for _ in range(min(BLOCK_PASSAGES, self.count - first))]
 
     def questions(self, count: int) -> list[str]:
         dice = np.random.default_rng([self.seed, 1 << 40])
         return [" ".join([*self._of_topic(dice, 6), *self._common(dice, 2)]) for _ in range(count)]
 
     def _passage(self, dice: np.random.Generator) -> str:
-        size = int(dice.integers(_PASSAGE // 2, _PASSAGE * 3 // 2))
-        own = int(size * _OWN)
+        size = int(dice.integers(PASSAGE_WORDS // 2, PASSAGE_WORDS * 3 // 2))
+        own = int(size * TOPIC_SHARE)
         words = [*self._of_topic(dice, own), *self._common(dice, size - own)]
         dice.shuffle(words)
         sentences = [" ".join(words[n : n + 12]).capitalize() for n in range(0, size, 12)]
@@ -48,8 +48,8 @@ class Passages:
     def _of_topic(self, dice: np.random.Generator, count: int) -> list[str]:
         words = vocabulary()
         topic = int(dice.integers(self.topics))
-        own = np.random.default_rng([self.seed, topic, 1]).integers(len(words), size=_TOPIC)
-        return [words[own[n]] for n in _ranks(dice, _TOPIC, count)]
+        own = np.random.default_rng([self.seed, topic, 1]).integers(len(words), size=TOPIC_WORDS)
+        return [words[own[n]] for n in _ranks(dice, TOPIC_WORDS, count)]
 
     def _common(self, dice: np.random.Generator, count: int) -> list[str]:
         words = vocabulary()

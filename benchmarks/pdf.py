@@ -1,4 +1,4 @@
-"""Pages a second of PDFs: ragctl in one and two limited processes, beside pypdf alone.
+"""Pages a second of PDFs: ragctl with one and two worker processes, compared with pypdf.
 
 RAGCTL_BENCHMARK_PAGES sets how many pages are made (320). It needs reportlab: the extra `test`.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import corpus
-from benchmarks.measure import Sample, Side, Spread, Wrong, call, interleave, spread
+from benchmarks.measure import Sample, Spread, Subject, WrongResult, call, interleave, spread
 from benchmarks.table import Section, versions
 from ragctl.errors import DocumentError
 from ragctl.loaders import LoadOptions, load
@@ -23,7 +23,7 @@ from ragctl.pipeline import Parsing
 from ragctl.records import Document
 from ragctl.workers import Pool
 
-_PAGES, _A_FILE = 320, 40
+_PAGES, PAGES_PER_FILE = 320, 40
 _LINES, _COLUMNS, _POINTS = 48, 80, 7.5  # of a page; so that no line runs over its edge
 
 Draw = Callable[[Any, Sequence[str], bool], None]
@@ -39,7 +39,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Read:
-    """What came of a file in a worker, and the processor time that it took there."""
+    """What a worker returned for a file, and the processor seconds that it took."""
 
     document: Document
     cpu: float
@@ -51,7 +51,7 @@ def run(runs: int) -> Section:
     rows: list[list[str]] = []
     wrongs: list[str] = []
     with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder:
-        source = corpus.real(Path(folder) / "real") / "en"
+        source = corpus.write_real(Path(folder) / "real") / "en"
         for name, draw in (("a string a line", _draw_plain), ("kerned", _draw_kerned)):
             files = _make(Path(folder) / name, source, wanted, draw)
             rows += [[name, *row] for row in _rows(_measure(files, runs), wanted)]
@@ -62,12 +62,13 @@ def run(runs: int) -> Section:
         ("text", "", "pages a second", "÷ pypdf", "pages a processor second", "÷ pypdf"),
         rows,
         before=[
-            f"{wanted} pages in files of {_A_FILE}, {_LINES} lines each, with outlines; once each "
-            "line is one string, every other file in an embedded font; once words are set letter "
-            f"by letter with kerns and gaps, as typesetters do. Medians of {runs} runs "
-            "(least–greatest). ragctl reads them in processes that have started, with its limits "
-            "of time and memory, and gets whole documents back; pypdf extracts the text of each "
-            "page in one process, and nothing else.",
+            f"{wanted} pages in files of {PAGES_PER_FILE}, {_LINES} lines each, with outlines; "
+            "once with each line as one string, in every other file in an embedded font; once with "
+            "words set letter by letter with kerning, as by typesetting programs. Medians of "
+            f"{runs} runs "
+            "(least–greatest). ragctl reads them in processes that are already running, with "
+            "its limits of time and memory, and returns whole documents; pypdf only extracts the "
+            "text of each page, in one process.",
         ],
         after=wrongs,
         versions=versions("ragctl", "pypdfium2", "pypdf", "reportlab"),
@@ -77,8 +78,8 @@ def run(runs: int) -> Section:
 def _measure(files: Sequence[Made], runs: int) -> dict[str, list[Sample]]:
     workers = [_Workers(files, count) for count in (1, 2)]
     sides = [
-        Side("pypdf alone", lambda: call(lambda: [_pypdf(made.path) for made in files])),
-        *(Side(each.name, each.run, check=each.check) for each in workers),
+        Subject("pypdf alone", lambda: call(lambda: [_pypdf(made.path) for made in files])),
+        *(Subject(each.name, each.run, check=each.check) for each in workers),
     ]
     try:
         return interleave(sides, runs)
@@ -88,7 +89,7 @@ def _measure(files: Sequence[Made], runs: int) -> dict[str, list[Sample]]:
 
 
 def read(path: str) -> Read:
-    """One file, in a worker."""
+    """Load one file; called in a worker."""
     began = time.process_time()
     (document,) = load(Path(path), Path(path).name, LoadOptions())
     if isinstance(document, DocumentError):
@@ -97,7 +98,7 @@ def read(path: str) -> Read:
 
 
 class _Workers:
-    """ragctl's loader in `count` limited processes, kept from run to run."""
+    """ragctl's loader in `count` worker processes, which are kept between runs."""
 
     def __init__(self, files: Sequence[Made], count: int) -> None:
         self.name = f"ragctl, {count} process{'es' if count > 1 else ''}"
@@ -122,13 +123,13 @@ class _Workers:
         for path, made in self._files.items():
             found = self._found[path]
             if not isinstance(found, Read):
-                raise Wrong(f"{self.name}: {found}")
+                raise WrongResult(f"{self.name}: {found}")
             document = found.document
             texts = [document.text[page.start : page.end] for page in document.pages]
             if differ := _differs(made.pages, texts):
-                raise Wrong(f"{self.name}: {differ} pages do not read as they were written")
+                raise WrongResult(f"{self.name}: {differ} pages do not read as they were written")
             if len(document.headings) != len(made.pages) // 10:
-                raise Wrong(f"{self.name}: {len(document.headings)} headings in the outline")
+                raise WrongResult(f"{self.name}: {len(document.headings)} headings in the outline")
 
 
 def _pypdf(path: Path) -> list[str]:
@@ -138,7 +139,7 @@ def _pypdf(path: Path) -> list[str]:
 
 
 def _differs(pages: Sequence[Sequence[str]], texts: Sequence[str]) -> int:
-    """How many pages differ from what was written, hyphens and white space apart."""
+    """Return how many pages differ from what was written, ignoring hyphens and white space."""
     if len(pages) != len(texts):
         return len(pages)
     return sum(
@@ -168,26 +169,26 @@ def _cells(rate: Spread, base: Spread) -> list[str]:
 
 
 def _make(folder: Path, source: Path, wanted: int, draw: Draw) -> list[Made]:
-    """PDFs of running English; each tenth page begins a chapter."""
+    """Write PDFs of English prose in which each tenth page begins a chapter."""
     from reportlab.lib.pagesizes import A4
     from reportlab.pdfbase import pdfmetrics
     from reportlab.pdfbase.ttfonts import TTFont
     from reportlab.pdfgen.canvas import Canvas
 
-    pdfmetrics.registerFont(TTFont("Vera", "Vera.ttf"))  # reportlab brings it
+    pdfmetrics.registerFont(TTFont("Vera", "Vera.ttf"))  # part of reportlab
     folder.mkdir()
     lines = _lines(source)
     files = []
-    for start in range(0, wanted, _A_FILE):
+    for start in range(0, wanted, PAGES_PER_FILE):
         path = folder / f"{start:06}.pdf"
         canvas = Canvas(str(path), pagesize=A4, invariant=True)
         pages = []
-        for number in range(start, min(start + _A_FILE, wanted)):
+        for number in range(start, min(start + PAGES_PER_FILE, wanted)):
             pages.append([next(lines) for _ in range(_LINES)] + [f"Page {number}"])
             if number % 10 == 0:
                 canvas.bookmarkPage(str(number))
                 canvas.addOutlineEntry(f"Chapter {number // 10 + 1}", str(number))
-            draw(canvas, pages[-1], start // _A_FILE % 2 == 1)
+            draw(canvas, pages[-1], start // PAGES_PER_FILE % 2 == 1)
             canvas.showPage()
         canvas.save()
         files.append(Made(path, pages))
@@ -209,13 +210,13 @@ def _draw_plain(canvas: Any, lines: Sequence[str], odd: bool) -> None:
 
 
 def _draw_kerned(canvas: Any, lines: Sequence[str], odd: bool) -> None:
-    """Gaps in place of spaces, and a kern behind each third letter or so."""
+    """Draw gaps in place of spaces, and kerning after every few letters."""
     text = canvas.beginText(60, 790)
     text.setFont("Times-Roman" if odd else "Helvetica", _POINTS)
     chance = random.Random(lines[0])
     for line in lines:
         words = [_kerned(word, chance) for word in line.split()]
-        text._code += [f"[{' -333 '.join(words)}] TJ", "0 -15 Td"]  # what textOut cannot write
+        text._code += [f"[{' -333 '.join(words)}] TJ", "0 -15 Td"]  # textOut cannot write it
     canvas.drawText(text)
 
 

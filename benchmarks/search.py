@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.collection import LANGUAGE, Made, opened, peer
-from benchmarks.measure import Side, Wrong, cpus, interleave, process, walls
+from benchmarks.measure import Subject, WrongResult, cpus, interleave, process, walls
 from benchmarks.table import Section, versions
 from ragctl.collection.payload import SparseVector, Vector
 from ragctl.lexical import builtin
@@ -30,12 +30,12 @@ _COUNT = int(os.environ.get("RAGCTL_BENCH_POINTS", "100000"))
 _PEER = int(os.environ.get("RAGCTL_BENCH_PEER", _COUNT))
 _MODES = ("hybrid", "dense", "sparse")
 _QUESTIONS = 100
-_OF_PEER = 20  # questions that the peer is asked: it takes seconds for some
+PEER_QUESTIONS = 20  # questions that the peer is asked: it takes seconds for some
 _RAGCTL = str(Path(sys.executable).with_name("ragctl"))
 
 
 @dataclass(frozen=True)
-class Asked:
+class EncodedQuestion:
     """A question as a store gets it."""
 
     dense: Vector
@@ -73,7 +73,7 @@ def _one_shot(made: Made, runs: int) -> Iterator[tuple[str, ...]]:
     question = made.passages.questions(1)[0]
     command = [_RAGCTL, "search", question, "--store", str(made.make()), "--json", "--mode"]
     for name, prepare in (("warm", lambda: None), ("cold", partial(_drop, made.store))):
-        sides = [Side(mode, partial(process, [*command, mode]), prepare) for mode in _MODES]
+        sides = [Subject(mode, partial(process, [*command, mode]), prepare) for mode in _MODES]
         found = interleave(sides, runs)
         yield (f"one-shot, {name}, s", *(f"{walls(found[mode]):.2f}" for mode in _MODES))
         yield (f"of processor time, {name}, s", *(f"{cpus(found[mode]):.2f}" for mode in _MODES))
@@ -90,22 +90,22 @@ def _within(made: Made) -> Iterator[tuple[str, ...]]:
     of = f" at {_PEER:,}" if _PEER != _COUNT else ""
     own = _own(smaller, asked) if of else own
     with peer(smaller) as ask:
-        theirs = {m: _times(partial(ask, m), asked[:_OF_PEER]) for m in _MODES}
+        theirs = {m: _times(partial(ask, m), asked[:PEER_QUESTIONS]) for m in _MODES}
     yield (f"`QdrantClient(path=…)`{of}, p50, ms", *(f"{_at(theirs[m], 50):.0f}" for m in _MODES))
     parts = (f"1/{_at(theirs[m], 50) / _at(own[m], 50):.0f}" for m in _MODES)
     yield (f"ragctl's part of that{of}", *parts)
 
 
-def _own(made: Made, asked: Sequence[Asked]) -> dict[str, list[float]]:
+def _own(made: Made, asked: Sequence[EncodedQuestion]) -> dict[str, list[float]]:
     with opened(made.make()) as collection:
 
-        def ask(mode: str, one: Asked) -> object:
+        def ask(mode: str, one: EncodedQuestion) -> object:
             return collection.query(one.query(mode))
 
         return {mode: _times(partial(ask, mode), asked) for mode in _MODES}
 
 
-def _asked(made: Made) -> list[Asked]:
+def _asked(made: Made) -> list[EncodedQuestion]:
     texts = made.passages.questions(_QUESTIONS)
     words = Bm25Encoder(Bm25Config(languages=(LANGUAGE,)))
     vectors = builtin.embed(texts, made.dim)
@@ -113,19 +113,21 @@ def _asked(made: Made) -> list[Asked]:
         vectors = np.random.default_rng(5).standard_normal(vectors.shape, dtype=np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return [
-        Asked(vector, SparseVector(*words.query(text)))
+        EncodedQuestion(vector, SparseVector(*words.query(text)))
         for text, vector in zip(texts, vectors, strict=True)
     ]
 
 
-def _times(ask: Callable[[Asked], object], asked: Sequence[Asked]) -> list[float]:
+def _times(
+    ask: Callable[[EncodedQuestion], object], asked: Sequence[EncodedQuestion]
+) -> list[float]:
     """Milliseconds of each question, after one that does not count."""
     ask(asked[0])
     times = []
     for one in asked:
         began = time.perf_counter()
         if not ask(one):
-            raise Wrong("a question found nothing")
+            raise WrongResult("a question found nothing")
         times.append(1000 * (time.perf_counter() - began))
     return times
 

@@ -1,8 +1,8 @@
 """Start-up: help and one-shot searches, beside the help of a typer program without any code.
 
-Whole processes, from start to end. The program beside has as many commands as ragctl, each with one
-option and nothing to do. Searches are of the sample documents, in 450 chunks at 1,024 dimensions,
-embedded, and on a server of this machine that answers by qdrant-client's own engine in memory.
+Whole processes, from start to end. The empty program has as many commands as ragctl, each with one
+option and no code. Searches are of the sample documents, in 450 chunks at 1,024 dimensions,
+embedded, and on a test server of this machine that uses qdrant-client's engine in memory.
 """
 
 import sys
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import Side, cpus, interleave, process, ratio, walls
+from benchmarks.measure import Subject, cpus, interleave, process, ratio, walls
 from benchmarks.passages import SAMPLES
 from benchmarks.table import Section, versions
 from ragctl.cli.commands import COMMANDS
@@ -19,7 +19,7 @@ from tests.servers.qdrant import QdrantFacade
 
 _QUESTION = "how long is hourly data kept?"
 _RAGCTL = str(Path(sys.executable).with_name("ragctl"))
-_LEAST = 15  # rounds: they are short
+MIN_ROUNDS = 15  # rounds: they are short
 
 
 def run(runs: int) -> Section:
@@ -41,7 +41,7 @@ def run(runs: int) -> Section:
             _side("import qdrant_client", [sys.executable, "-c", "import qdrant_client"]),
             _side("ragctl search, server", [*search, stores[1]]),
         ]
-        found = interleave(sides, max(runs, _LEAST))
+        found = interleave(sides, max(runs, MIN_ROUNDS))
     base = [sample.cpu for sample in found["empty --help"]]
     rows = [
         (
@@ -60,8 +60,8 @@ def run(runs: int) -> Section:
     )
 
 
-def _side(name: str, command: Sequence[str]) -> Side:
-    return Side(name, partial(process, command))
+def _side(name: str, command: Sequence[str]) -> Subject:
+    return Subject(name, partial(process, command))
 
 
 def _empty() -> str:

@@ -14,7 +14,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 @dataclass(frozen=True)
 class Section:
-    """What a benchmark found: rows under a header, sentences before and after, versions used."""
+    """The result of a benchmark: a table, sentences before and after it, versions used."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -23,20 +23,20 @@ class Section:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
-        """Markdown."""
+        """Return the section as Markdown."""
         parts = [*self.before, _table(self.header, self.rows), *self.after, self._ran_on()]
         return "\n\n".join(parts)
 
     def _ran_on(self) -> str:
         used = ", ".join(f"{name} {number}" for name, number in self.versions.items())
-        load = f"load {os.getloadavg()[2]:.1f}"  # of a quarter of an hour: 1 or 2 is our own
+        load = f"load {os.getloadavg()[2]:.1f}"  # over 15 minutes; 1 to 2 is the benchmark
         return f"{datetime.now(UTC):%Y-%m-%d}; {machine()}, {load}" + (
             f"; {used}." if used else "."
         )
 
 
 def write(page: Path, name: str, section: Section) -> None:
-    """Replace what stands between `<!-- NAME -->` and `<!-- end -->`, or add it at the end."""
+    """Replace the text between `<!-- NAME -->` and `<!-- end -->`, or add it at the end."""
     old = page.read_text("utf-8") if page.exists() else "# Benchmarks\n"
     body = f"<!-- {name} -->\n{section.text()}\n<!-- end -->"
     marked = re.compile(rf"<!-- {re.escape(name)} -->\n.*?<!-- end -->", re.DOTALL)
@@ -45,12 +45,12 @@ def write(page: Path, name: str, section: Section) -> None:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Versions of packages installed beside this one."""
+    """Return the versions of installed packages."""
     return {name: version(name) for name in packages}
 
 
 def machine() -> str:
-    """The processor, cores, memory, kernel and Python that this runs on."""
+    """Describe processor, cores, memory, kernel and Python version."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     system = f"{platform.system()} {platform.release()}"

@@ -11,21 +11,24 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import corpus
-from benchmarks.embedding_server import Running, running
-from benchmarks.measure import Side, Wrong, cpus, interleave, peaks, process, ratio, walls
-from benchmarks.sides import Ragctl
+from benchmarks.embedding_server import EmbeddingServer, start_server
+from benchmarks.ingesters import Ragctl
+from benchmarks.measure import Subject, WrongResult, cpus, interleave, peaks, process, ratio, walls
 from benchmarks.table import Section, versions
 
 HEADER = ("files", "", "wall, s", "CPU, s", "÷ git status", "peak, MB", "files opened")
-_MANY = 100_000
+DEFAULT_FILES = 100_000
 _NO_SETTINGS = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
 
 def run(runs: int) -> Section:
-    many = int(os.environ.get("RAGCTL_BENCHMARK_FILES", _MANY))
-    with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder, running() as server:
+    many = int(os.environ.get("RAGCTL_BENCHMARK_FILES", DEFAULT_FILES))
+    with (
+        tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder,
+        start_server() as server,
+    ):
         work = Path(folder)
-        folders = [corpus.real(work / "few"), corpus.made(work / "many", many)]
+        folders = [corpus.write_real(work / "few"), corpus.write_generated(work / "many", many)]
         rows = [row for documents in folders for row in _measure(documents, server, runs)]
     git = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True)
     return Section(
@@ -33,36 +36,38 @@ def run(runs: int) -> Section:
         rows,
         before=[
             f"Nothing has changed since the last run; whole processes, medians of {runs} runs "
-            "(least–greatest), files in the page cache. `git status` looks at the same folder, all "
-            "of whose files are committed, with default settings. Files opened: in that folder, "
-            "as strace saw it once (where it is installed).",
+            "(least–greatest), files in the page cache. `git status` runs in the same folder, "
+            "with all files committed and default settings. Files opened: in that folder, counted "
+            "once by strace, if it is installed.",
         ],
         versions={**versions("ragctl", "qdrant-edge-py"), "git": git.stdout.split()[-1]},
     )
 
 
-def _measure(documents: Path, server: Running, runs: int) -> list[list[str]]:
+def _measure(documents: Path, server: EmbeddingServer, runs: int) -> list[list[str]]:
     """ragctl and git on one folder, in turns."""
     repository = documents.with_name(f"{documents.name}.git")
     _commit(documents, repository)
-    who = Ragctl("ragctl", documents, documents.with_name(f"{documents.name}-store"), server.url)
+    ingester = Ragctl(
+        "ragctl", documents, documents.with_name(f"{documents.name}-store"), server.url
+    )
     count = len(corpus.files(documents))
     print(f"{count:,} files: first ingest", file=sys.stderr, flush=True)
-    who.run()
+    ingester.run()
 
     def check() -> None:
         if texts := server.record().texts:
-            raise Wrong(f"ragctl: {len(texts)} texts were sent though nothing had changed")
+            raise WrongResult(f"ragctl: {len(texts)} texts were sent though nothing had changed")
 
     git = _git(documents, repository, "status", "--porcelain")
     sides = [
-        Side("ragctl", who.run, server.reset, check),
-        Side("git status", lambda: process(git, env=_NO_SETTINGS)),
+        Subject("ragctl", ingester.run, server.reset, check),
+        Subject("git status", lambda: process(git, env=_NO_SETTINGS)),
     ]
-    found = interleave(sides, runs, telling=lambda line: print(line, file=sys.stderr, flush=True))
-    opened = _opened(who, documents)
+    found = interleave(sides, runs, notify=lambda line: print(line, file=sys.stderr, flush=True))
+    opened = _opened(ingester, documents)
     if opened:
-        raise Wrong(f"ragctl: {opened} files were opened though nothing had changed")
+        raise WrongResult(f"ragctl: {opened} files were opened though nothing had changed")
     base = [sample.wall for sample in found["git status"]]
     return [
         [
@@ -89,15 +94,15 @@ def _commit(documents: Path, repository: Path) -> None:
         subprocess.run(command, env={**os.environ, **_NO_SETTINGS}, check=True)
 
 
-def _opened(who: Ragctl, documents: Path) -> int | None:
+def _opened(ingester: Ragctl, documents: Path) -> int | None:
     """How many files of the folder a run opens; None where there is no strace."""
     if not (strace := shutil.which("strace")):
         return None
     log = documents.with_name("strace.log")
     traced = [strace, "-f", "-q", "-y", "-e", "trace=open,openat,openat2", "-o", str(log)]
     subprocess.run(
-        [*traced, *who.command()],
-        env={**os.environ, **who.env()},
+        [*traced, *ingester.command()],
+        env={**os.environ, **ingester.env()},
         stdout=subprocess.DEVNULL,
         check=True,
     )

@@ -58,7 +58,7 @@ def typed(store: Store, request: pytest.FixtureRequest) -> Iterator[Collection]:
 
 @pytest.fixture
 def equals(store: Store) -> Iterator[Collection]:
-    """Forty points of one score on both sides, written in no order, and one better one."""
+    """Forty points of equal scores for both vectors, written in random order, and a better one."""
     made = store.create("equals", SETTINGS)
     order = np.random.default_rng(3).permutation(np.arange(2, 42)).tolist()
     sparse = SparseVector([5], [1.0])
@@ -90,7 +90,7 @@ def searches_quantised(store: Store, kind: str) -> None:
 class SearchContract:
     """Subclass with a `store` fixture."""
 
-    def test_numbers_lie_in_ranges(self, typed: Collection) -> None:
+    def test_ranges_of_numbers(self, typed: Collection) -> None:
         assert numbers(typed, Between("meta.year", gte=2024)) == [2, 3]
         assert numbers(typed, Between("meta.year", gt=2020, lt=2025)) == [2]
         assert numbers(typed, Between("meta.year", lte=2020)) == [1, 3]
@@ -98,7 +98,7 @@ class SearchContract:
         assert numbers(typed, Between("meta.score", gt=0.5)) == [6]
         assert numbers(typed, Between("meta.day", gte=0)) == []
 
-    def test_times_lie_in_ranges(self, typed: Collection) -> None:
+    def test_ranges_of_times(self, typed: Collection) -> None:
         assert numbers(typed, Between("meta.day", gte="2024-01-31")) == [1, 2, 4]
         assert numbers(typed, Between("meta.day", gt="2024-01-31")) == [2, 4]
         assert numbers(typed, Between("meta.day", lt="2024-01-31T21:00:00Z")) == [1, 4]
@@ -116,12 +116,12 @@ class SearchContract:
             Between("meta.year"),
         ],
     )
-    def test_ranges_that_are_none_are_refused(self, typed: Collection, wrong: Between) -> None:
+    def test_invalid_ranges_are_refused(self, typed: Collection, wrong: Between) -> None:
         for where in ((wrong,), (NoneOf((AnyOf((wrong,)),)),)):
             with pytest.raises(UsageError, match=r"meta\.year|not a date or time"):
                 typed.count(where)
 
-    def test_prefixes_know_case_and_take_nothing_for_a_pattern(self, typed: Collection) -> None:
+    def test_prefixes_are_literal_and_case_sensitive(self, typed: Collection) -> None:
         assert numbers(typed, Prefix("source", "docs/")) == [1, 2]
         assert numbers(typed, Prefix("source", "docs")) == [1, 2, 4]
         assert numbers(typed, Prefix("source", "doc*")) == [5]
@@ -130,13 +130,13 @@ class SearchContract:
         assert numbers(typed, Prefix("meta.day", "2024-01-31T")) == [2, 4]
         assert numbers(typed, NoneOf((Prefix("source", "docs"),)), Prefix("source", "d")) == [5, 6]
 
-    def test_a_field_is_there_unless_null_or_empty(self, typed: Collection) -> None:
+    def test_a_field_exists_unless_null_or_empty(self, typed: Collection) -> None:
         assert numbers(typed, Has("meta.year")) == [1, 2, 3, 4]
         assert numbers(typed, Has("meta.lang")) == [6]
         assert numbers(typed, Has("meta.tag")) == [6]
         assert numbers(typed, NoneOf((Has("meta.score"),))) == [1, 2, 4, 5]
 
-    def test_conditions_are_put_together(self, typed: Collection) -> None:
+    def test_conditions_are_combined(self, typed: Collection) -> None:
         new, old = Between("meta.year", gte=2024), Match("meta.year", (2020,))
         assert numbers(typed, AnyOf((new, old))) == [1, 2, 3]
         assert numbers(typed, AnyOf(()), AllOf(())) == []
@@ -148,7 +148,7 @@ class SearchContract:
         typed.apply(Batch(merges=[merge]))  # type: ignore[list-item]
         assert numbers(typed, Match("size", (7,))) == [1, 3]
 
-    def test_every_search_keeps_to_conditions(self, typed: Collection) -> None:
+    def test_every_kind_of_search_applies_conditions(self, typed: Collection) -> None:
         where = (AnyOf((Prefix("source", "docs/"), Between("meta.score", gte=2))),)
         query = Query(9, axis(2, tilt=0.5), SparseVector([1_000_000], [1.0]), where)
         for asked in (
@@ -184,7 +184,7 @@ class SearchContract:
     @pytest.mark.parametrize("kind", ["rrf", "dbsf"])
     @pytest.mark.parametrize("sides", ["dense", "sparse", "both"])
     @pytest.mark.parametrize("diversity", [None, 0.3])
-    def test_pages_neither_lose_nor_repeat_equals(
+    def test_pages_neither_lose_nor_repeat_ties(
         self, equals: Collection, sides: str, kind: str, diversity: float | None
     ) -> None:
         query = Query(
@@ -198,11 +198,11 @@ class SearchContract:
         assert [n for page in pages for n in page] == [99, *range(2, 42)]
         assert [len(page) for page in pages] == [7, 7, 7, 7, 7, 6, 0]
 
-    def test_candidates_of_a_fusion_are_chosen_among_equals_by_id(self, equals: Collection) -> None:
+    def test_candidates_of_a_fusion_are_chosen_among_ties_by_id(self, equals: Collection) -> None:
         query = Query(9, axis(0), SparseVector([5], [1.0]), fusion=Fusion(prefetch=4))
         assert ids(equals, replace(query, limit=4)) == [99, 2, 3, 4]
 
-    def test_min_score_of_one_side(self, equals: Collection) -> None:
+    def test_min_score_with_one_vector(self, equals: Collection) -> None:
         dense, sparse = Query(50, dense=axis(0)), Query(50, sparse=SparseVector([5], [1.0]))
         for query in (dense, sparse):
             best, other = sorted({hit.score for hit in equals.query(query)}, reverse=True)
@@ -212,7 +212,7 @@ class SearchContract:
             assert ids(equals, replace(query, min_score=(best + other) / 2)) == [99]
             assert ids(equals, replace(query, min_score=best + 0.01)) == []
 
-    def test_variety_passes_over_copies(self, store: Store) -> None:
+    def test_diversity_skips_copies(self, store: Store) -> None:
         made = store.create("copies", SETTINGS)
         tilts = [(1, 0.0), (2, 0.0), (3, 0.001), (4, 0.8)]
         sparse = SparseVector([5], [1.0])
@@ -236,7 +236,7 @@ class SearchContract:
         assert ids(made, words) == [1, 9, 4]
         made.close()
 
-    def test_width_and_exactness_change_no_small_result(self, equals: Collection) -> None:
+    def test_ef_and_exact_change_no_small_result(self, equals: Collection) -> None:
         query = Query(12, axis(0), SparseVector([5], [1.0]), offset=3)
         plain = ids(equals, query)
         for asked in (replace(query, ef=8), replace(query, exact=True), replace(query, ef=500)):

@@ -1,4 +1,4 @@
-"""What every store must do, whoever it is; tests/test_stores.py runs it on each."""
+"""The contract of every store; test_stores.py and test_server_store.py run it on each."""
 
 import math
 import os
@@ -40,7 +40,7 @@ def ident(number: int) -> str:
 
 
 def axis(number: int, *, tilt: float = 0.0) -> np.ndarray:
-    """A unit-ish vector along one axis, leaning to the next."""
+    """Return a vector along one axis, tilted towards the next."""
     vector = np.zeros(DIM, dtype=np.float32)
     vector[number % DIM] = 1.0
     vector[(number + 1) % DIM] += tilt
@@ -153,7 +153,7 @@ class StoreContract:
             assert two.payload == {"source": "d2", "text": "text 2", "size": 9}
             assert four.payload["mark"] == "whole"
 
-    def test_the_parts_of_a_batch_are_done_in_order(self, collection: Collection) -> None:
+    def test_the_parts_of_a_batch_are_written_in_order(self, collection: Collection) -> None:
         """Each part undoes what the one before did; only the last in the order is seen."""
         parts: dict[str, list[Any]] = {
             "upserts": [point(1, step="upserts")],
@@ -183,7 +183,7 @@ class StoreContract:
             collection.apply(Batch(overwrites=[(ident(9), {"source": "ghost"})]))
         assert collection.count() == 0
 
-    def test_deleting_a_missing_point_is_nothing(self, collection: Collection) -> None:
+    def test_deleting_a_missing_point_does_nothing(self, collection: Collection) -> None:
         collection.apply(Batch(upserts=[point(1)], deletes=[ident(8)]))
         assert collection.count() == 1
 
@@ -221,7 +221,7 @@ class StoreContract:
         assert collection.facet("version", of_all=True) == counts
         assert collection.count((Match("version", ("v0",)),)) == 2
 
-    def test_match_knows_types(self, collection: Collection) -> None:
+    def test_match_distinguishes_types(self, collection: Collection) -> None:
         collection.apply(
             Batch(
                 upserts=[
@@ -304,7 +304,7 @@ class StoreContract:
         for hit in hits:
             assert hit.score == pytest.approx(expected[hit.id], rel=1e-4)
 
-    def test_filter_holds_on_every_side(self, collection: Collection) -> None:
+    def test_a_filter_applies_to_both_vectors(self, collection: Collection) -> None:
         collection.apply(
             Batch(
                 upserts=[
@@ -344,7 +344,7 @@ class StoreContract:
         with store.lock("docs"):
             pass
 
-    def test_a_second_writer_waits_and_says_so_once(
+    def test_a_second_writer_waits_and_reports_it_once(
         self, store: Store, collection: Collection
     ) -> None:
         told: list[str] = []

@@ -21,7 +21,7 @@ CODE = """
 import json
 from pathlib import Path
 from ragctl.cli import ingest
-from ragctl.check.written import validate
+from ragctl.check.validate import validate_file
 from ragctl.cli.commands import load_command
 from ragctl.pipeline import read_pipeline
 from ragctl.pipeline.schema import pipeline_schema
@@ -29,15 +29,15 @@ from ragctl.pipeline.schema import pipeline_schema
 environ = {"RAGCTL_HOME": "home"}
 command = load_command("ingest")
 flags = []
-ingest.carry_out = lambda pipeline, **options: flags.append(pipeline.colour) or 0
+ingest.run_pipeline = lambda pipeline, **options: flags.append(pipeline.colour) or 0
 command.main(["docs", "--chunk-colour", "blue"], standalone_mode=False)
 print(json.dumps({
     "file": read_pipeline(Path("right.toml"), environ).colour,
     "default": read_pipeline(Path("plain.toml"), environ).colour,
     "flag": flags,
     "schema": pipeline_schema()["properties"]["chunking"]["properties"]["colour"],
-    "right": [finding.status for finding in validate(Path("right.toml"), environ)],
-    "wrong": [finding.text for finding in validate(Path("wrong.toml"), environ)],
+    "right": [finding.status for finding in validate_file(Path("right.toml"), environ)],
+    "wrong": [finding.text for finding in validate_file(Path("wrong.toml"), environ)],
 }))
 """
 HELP = "from ragctl.cli.main import main; main(['ingest', '--help'])"

@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks import chunking, corpus, embedding_server, memory, pdf, scale
 from benchmarks.checks import Stored, check, check_sent
-from benchmarks.embedding_server import DIM, MODEL, Running, running, table
-from benchmarks.measure import Sample, Side, Wrong, interleave, process, ratio, spread
-from benchmarks.sides import Ideal, Ragctl
+from benchmarks.embedding_server import DIM, MODEL, EmbeddingServer, start_server, table
+from benchmarks.ingesters import Ideal, Ragctl
+from benchmarks.measure import Sample, Subject, WrongResult, interleave, process, ratio, spread
 from benchmarks.table import Section, write
 from ragctl.collection.text import text_hash
 
@@ -31,21 +31,21 @@ def test_a_ratio_is_of_medians_and_its_spread_of_the_rounds() -> None:
 def test_sides_run_in_turns_and_a_wrong_one_ends_it() -> None:
     order: list[str] = []
 
-    def side(name: str) -> Side:
+    def side(name: str) -> Subject:
         def took() -> Sample:
             order.append(name)
             return Sample(len(order), 0, 0)
 
-        return Side(name, took)
+        return Subject(name, took)
 
     samples = interleave([side("a"), side("b")], 2)
     assert order == ["a", "b", "b", "a", "a", "b"]
     assert [sample.wall for sample in samples["a"]] == [4, 5]
 
     def refuse() -> None:
-        raise Wrong("no")
+        raise WrongResult("no")
 
-    with pytest.raises(Wrong):
+    with pytest.raises(WrongResult):
         interleave([replace(side("c"), check=refuse)], 1)
 
 
@@ -86,24 +86,24 @@ def test_memory_of_its_own_is_seen_in_the_process_of_a_process(tmp_path: Path) -
 
 
 def test_scale_is_measured_and_its_results_are_looked_at(
-    tmp_path: Path, server: Running, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scale, "_SOME", 3)
+    monkeypatch.setattr(scale, "CHANGED_DOCUMENTS", 3)
     monkeypatch.setenv("RAGCTL_BENCHMARK_SIZES", "40")
     monkeypatch.setenv("RAGCTL_BENCHMARK_SERVER_SIZES", "")
     (row,) = scale._rows(tmp_path, server, 1)
     assert row[:2] == ["embedded", "40"]
     assert len(row) == len(scale.HEADER)
-    who = scale._who(tmp_path, server, corpus.made(tmp_path / "small", 2), "")
-    who.run()
-    with pytest.raises(Wrong, match="2 points of 3 documents"):
-        scale._check(who, 3)
+    ingester = scale._ingester(tmp_path, server, corpus.write_generated(tmp_path / "small", 2), "")
+    ingester.run()
+    with pytest.raises(WrongResult, match="2 points of 3 documents"):
+        scale._check(ingester, 3)
 
 
 def test_a_process_that_fails_or_hangs_is_wrong() -> None:
-    with pytest.raises(Wrong, match=r"ended with 3: .*why"):
+    with pytest.raises(WrongResult, match=r"ended with 3: .*why"):
         process([sys.executable, "-c", "import sys; print('why', file=sys.stderr); sys.exit(3)"])
-    with pytest.raises(Wrong, match="more than 0 s"):
+    with pytest.raises(WrongResult, match="more than 0 s"):
         process([sys.executable, "-c", "input() or open('/dev/tty')", "x"], limit=0.01)
 
 
@@ -123,12 +123,12 @@ def test_a_section_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Running]:
-    with running() as started:
+def server() -> Iterator[EmbeddingServer]:
+    with start_server() as started:
         yield started
 
 
-def test_the_server_speaks_the_protocol_and_keeps_a_record(server: Running) -> None:
+def test_the_server_speaks_the_protocol_and_keeps_a_record(server: EmbeddingServer) -> None:
     server.reset()
     body = {"model": MODEL, "input": ["one", "two"], "dimensions": DIM}
     answer = httpx.post(f"{server.url}/embeddings", json=body).json()
@@ -139,28 +139,28 @@ def test_the_server_speaks_the_protocol_and_keeps_a_record(server: Running) -> N
         assert httpx.post(f"{server.url}/embeddings", json=body | wrong).status_code == 400
     record = server.record()
     assert record.texts == [text_hash("one"), text_hash("two")]
-    assert (record.sizes, record.most_in_flight) == ([2], 1)
+    assert (record.sizes, record.max_in_flight) == ([2], 1)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    documents = corpus.made(tmp_path_factory.mktemp("made") / "documents", 20, words=400)
+    documents = corpus.write_generated(tmp_path_factory.mktemp("made") / "documents", 20, words=400)
     (documents / "same.md").write_text("Twice.\n\n" * 3)
     return documents
 
 
 @pytest.fixture(scope="module")
-def stored(folder: Path, server: Running) -> list[Stored]:
-    who = Ideal("bare ideal", folder, folder.parent / "ideal", server.url)
-    who.run()
-    return list(who.points())
+def stored(folder: Path, server: EmbeddingServer) -> list[Stored]:
+    ingester = Ideal("bare ideal", folder, folder.parent / "ideal", server.url)
+    ingester.run()
+    return list(ingester.points())
 
 
-def test_right_results_pass(folder: Path, stored: list[Stored], server: Running) -> None:
+def test_right_results_pass(folder: Path, stored: list[Stored], server: EmbeddingServer) -> None:
     assert check(folder, stored) == len(stored) > 21
-    who = Ragctl("ragctl", folder, folder.parent / "ragctl", server.url)
-    who.run()
-    assert check(folder, who.points()) >= 21
+    ingester = Ragctl("ragctl", folder, folder.parent / "ragctl", server.url)
+    ingester.run()
+    assert check(folder, ingester.points()) >= 21
 
 
 @pytest.mark.parametrize(
@@ -176,21 +176,21 @@ def test_right_results_pass(folder: Path, stored: list[Stored], server: Running)
 def test_wrong_results_are_seen(
     spoil: object, said: str, folder: Path, stored: list[Stored]
 ) -> None:
-    with pytest.raises(Wrong, match=said):
+    with pytest.raises(WrongResult, match=said):
         check(folder, spoil(stored))  # type: ignore[operator]
 
 
 def test_what_was_sent_is_compared_with_what_is_new() -> None:
     sent = check_sent(["a", "b", "b"], [2, 1], {"a", "b"}, 64)
     assert (sent.texts, sent.needed, sent.requests, sent.fewest) == (3, 2, 2, 1)
-    with pytest.raises(Wrong, match="1 texts"):
+    with pytest.raises(WrongResult, match="1 texts"):
         check_sent(["a"], [1], {"a", "b"}, 64)
 
 
 def test_changes_are_the_same_every_time_and_of_all_kinds(tmp_path: Path) -> None:
     prints = set()
     for name in ("one", "two"):
-        changed = corpus.change(corpus.made(tmp_path / name, 120), share=0.1)
+        changed = corpus.change(corpus.write_generated(tmp_path / name, 120), share=0.1)
         assert (len(changed.edited), len(changed.deleted), len(changed.renamed)) == (8, 2, 1)
         prints.add(corpus.fingerprint(tmp_path / name))
     assert len(prints) == 1
@@ -211,7 +211,7 @@ def test_lost_text_and_chunks_above_the_budget_are_seen() -> None:
 
 @pytest.mark.parametrize("draw", [pdf._draw_plain, pdf._draw_kerned])
 def test_a_made_pdf_reads_as_it_was_written(draw: pdf.Draw, tmp_path: Path) -> None:
-    source = corpus.made(tmp_path / "made", 50, words=90)
+    source = corpus.write_generated(tmp_path / "made", 50, words=90)
     (made,) = pdf._make(tmp_path / "pdf", source, 11, draw)
     document = pdf.read(str(made.path)).document
     texts = [document.text[page.start : page.end] for page in document.pages]

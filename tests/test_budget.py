@@ -1,4 +1,4 @@
-"""Budgets: of a run, a day and a month; nothing is sent beyond them, and the next run goes on."""
+"""Budgets: of a run, a day and a month; nothing is sent beyond them, and the next run continues."""
 
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ NOON = 1_800_000_000.0 // DAY * DAY + DAY / 2  # 2027-01-15
 @dataclass
 class Done:
     report: Report
-    over: str | None  # what was said of the budget
+    over: str | None  # the message of BudgetReached
 
 
 def run(world: World, *, at: float = NOON, **changes: Any) -> Done:
@@ -47,7 +47,7 @@ def corpus(world: World, documents: int = 12, sections: int = 4) -> None:
         world.write(f"{n:02}.md", paragraphs(*(f"text {n} {k}" for k in range(sections))))
 
 
-def test_a_run_ends_between_documents_and_the_next_goes_on(world: World) -> None:
+def test_a_run_ends_between_documents_and_the_next_continues(world: World) -> None:
     corpus(world)
     whole = run(world, collection="whole").report.tokens
     wanted = {text_hash(text) for text in world.embedded()}
@@ -103,8 +103,8 @@ def test_what_needs_no_embedding_needs_no_budget(edge_world: World) -> None:
     assert (done.report.documents.renamed, done.report.documents.removed) == (1, 1)
 
 
-def test_a_budget_that_ends_a_run_removes_nothing(edge_world: World) -> None:
-    """What is gone goes last, when all that is new is there."""
+def test_a_run_that_reaches_its_budget_removes_nothing(edge_world: World) -> None:
+    """Removals come last, after everything new was written."""
     world = edge_world
     corpus(world, 3)
     world.ingest()
@@ -114,7 +114,7 @@ def test_a_budget_that_ends_a_run_removes_nothing(edge_world: World) -> None:
     assert world.sources() == {"00.md": 4, "01.md": 4, "02.md": 4}
 
 
-def test_cost_is_limited_by_the_price(edge_world: World) -> None:
+def test_a_cost_limit_is_applied(edge_world: World) -> None:
     world = edge_world
     corpus(world)
     dear = Embedding(
@@ -129,7 +129,7 @@ def test_cost_is_limited_by_the_price(edge_world: World) -> None:
     assert 0 < done.report.cost <= whole / 2
 
 
-def test_a_limit_of_cost_needs_prices(edge_world: World) -> None:
+def test_a_cost_limit_requires_known_prices(edge_world: World) -> None:
     world = edge_world
     corpus(world, 1)
     with OpenAIServer(like="infinity") as server:
@@ -154,13 +154,13 @@ def test_a_limit_of_cost_needs_prices(edge_world: World) -> None:
 @pytest.mark.parametrize(
     ("name", "later"), [("max_tokens_per_day", DAY), ("max_tokens_per_month", 17 * DAY)]
 )
-def test_limits_across_runs(world: World, name: str, later: float) -> None:
+def test_daily_and_monthly_limits(world: World, name: str, later: float) -> None:
     corpus(world)
     whole = run(world, collection="whole").report.tokens
     budget = Budget(**{name: whole // 2})
     first = run(world, budget=budget)
     assert first.over is not None
-    # Up to the last document that fits: what is under way is waited for, not guessed.
+    # Up to the last document that fits: answers in flight are waited for, not estimated.
     assert whole // 2 - 200 < first.report.tokens <= whole // 2
     assert first.report.documents.added == len(world.sources())
     second = run(world, budget=budget, at=NOON + 3600)
@@ -174,7 +174,7 @@ def test_limits_across_runs(world: World, name: str, later: float) -> None:
     assert len(days) == 2
 
 
-def test_a_budget_of_the_day_counts_runs_without_one(edge_world: World) -> None:
+def test_a_daily_budget_counts_runs_without_a_budget(edge_world: World) -> None:
     world = edge_world
     corpus(world, 4)
     before = run(world).report.tokens
@@ -184,8 +184,8 @@ def test_a_budget_of_the_day_counts_runs_without_one(edge_world: World) -> None:
     assert done.report.requests == 0
 
 
-def test_a_spent_budget_makes_no_collection(edge_world: World) -> None:
-    """Not even the canary texts are paid for where nothing may be spent."""
+def test_a_used_up_budget_creates_no_collection(edge_world: World) -> None:
+    """Not even the canary texts are sent if nothing may be spent."""
     world = edge_world
     corpus(world, 1)
     done = run(world, budget=Budget(max_tokens_per_day=1))
@@ -195,10 +195,10 @@ def test_a_spent_budget_makes_no_collection(edge_world: World) -> None:
     assert again.report.requests == 0
 
 
-def test_what_a_killed_run_may_have_spent_counts(
+def test_the_reservation_of_a_killed_run_counts_as_spent(
     edge_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is set aside before it is sent; only an ending run knows better."""
+    """Tokens are reserved before they are sent; the end of a run corrects the record."""
     world = edge_world
     corpus(world)
     whole = run(world, collection="whole").report.tokens
@@ -232,7 +232,7 @@ def test_a_plan_reserves_nothing(edge_world: World) -> None:
     assert spent(world) == before
 
 
-def test_an_outage_is_billed_to_the_day(edge_world: World) -> None:
+def test_tokens_billed_before_an_outage_count_for_the_day(edge_world: World) -> None:
     world = edge_world
     corpus(world)
     world.server.credit = 20

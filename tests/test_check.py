@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from ragctl.catalog import BackendConfig, Layer, Rates
-from ragctl.check import Checked, check, judge
+from ragctl.check import CheckReport, assess, check_pipeline
 from ragctl.check.findings import worst
-from ragctl.check.trial import TEXT
+from ragctl.check.trial import TRIAL_TEXT
 from ragctl.embedding import canary
 from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.errors import UsageError
@@ -56,14 +56,14 @@ def pipeline(
     )
 
 
-def lines(checked: Checked, status: str) -> dict[str, str]:
+def lines(checked: CheckReport, status: str) -> dict[str, str]:
     """The findings of a status: who and what -> text. Two of one name would be a defect here."""
     found = [(f"{who} {f.what}", f.text) for who, f in checked.findings if f.status == status]
     assert len(dict(found)) == len(found)
     return dict(found)
 
 
-def only_failure(checked: Checked) -> tuple[str, str]:
+def only_failure(checked: CheckReport) -> tuple[str, str]:
     ((where, text),) = lines(checked, "fail").items()
     return where, text
 
@@ -83,14 +83,14 @@ def make(told: Pipeline) -> None:
 
 def test_a_good_backend(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
-        checked = check(pipeline(tmp_path / "s", V3, 256, BackendConfig("jina", host.url)))
+        checked = check_pipeline(pipeline(tmp_path / "s", V3, 256, BackendConfig("jina", host.url)))
     assert lines(checked, "fail") == {}
     assert checked.exit_code == 0
     assert [request.body["task"] for request in host.requests] == [
         *("retrieval.passage", "retrieval.query", "retrieval.passage"),
     ]
     assert [request.body["dimensions"] for request in host.requests] == [256, 256, 1024]
-    assert {text for _, text in host.texts} == {TEXT}
+    assert {text for _, text in host.texts} == {TRIAL_TEXT}
     (backend,) = checked.backends
     assert (backend.key, backend.model) == ("JINA_API_KEY", V3)
     assert backend.document is not None
@@ -111,7 +111,7 @@ def test_a_good_backend(tmp_path: Path) -> None:
 
 
 def test_the_builtin_model_needs_nothing(tmp_path: Path) -> None:
-    checked = check(pipeline(tmp_path / "s", environ={}))
+    checked = check_pipeline(pipeline(tmp_path / "s", environ={}))
     assert (checked.exit_code, checked.failures) == (0, 0)
     assert (checked.model, checked.dim) == ("builtin", package_catalog().model("builtin").dim)
     assert "builtin sides" in lines(checked, "ok")
@@ -128,28 +128,28 @@ def test_several_backends_that_agree(tmp_path: Path) -> None:
         backends = [
             BackendConfig(name, host.url, price=1) for name, host in zip(names, hosts, strict=True)
         ]
-        checked = check(pipeline(tmp_path, QWEN, 512, *backends))
+        checked = check_pipeline(pipeline(tmp_path, QWEN, 512, *backends))
     assert checked.exit_code == 0
     good, notes = lines_of_pairs(checked), lines(replace(checked, agreements=()), "note")
     assert good == [("deepinfra", "siliconflow"), ("deepinfra", "vllm"), ("siliconflow", "vllm")]
     told = lines(replace(checked, agreements=()), "ok")
     assert told["vllm dimensions"] == "512 of 1024, cut here"
     assert told["vllm key"] == "none, and none is required"
-    assert notes["vllm norm"] == "2 and 2 as answered; normalised here"
-    assert "it is not known what deepinfra does" in notes["deepinfra long texts"]
+    assert notes["vllm norm"] == "2 and 2 as received; normalised here"
+    assert "it is unknown what deepinfra does" in notes["deepinfra long texts"]
     assert "price" not in str(notes)
     for pair in checked.agreements:
         assert pair.cosines == pytest.approx((1, 1), abs=1e-5)
 
 
-def lines_of_pairs(checked: Checked) -> list[tuple[str, str]]:
+def lines_of_pairs(checked: CheckReport) -> list[tuple[str, str]]:
     return [pair.names for pair in checked.agreements if pair.finding.status == "ok"]
 
 
 def test_late_chunking_is_asked_for(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
         told = pipeline(tmp_path, V3, None, BackendConfig("jina", host.url), late_chunking=True)
-        checked = check(told)
+        checked = check_pipeline(told)
     assert checked.exit_code == 0
     asked = [request.body.get("late_chunking") for request in host.requests]
     assert asked == [True, None]
@@ -160,10 +160,10 @@ def test_a_collection_is_compared_with_and_fills_in_what_is_left_out(
     place: str, host: JinaServer
 ) -> None:
     make(pipeline(place, V3, 64, BackendConfig("jina", host.url)))
-    checked = check(pipeline(place))
+    checked = check_pipeline(pipeline(place))
     assert lines(checked, "fail") == {}
     good = lines(checked, "ok")
-    assert good["store identity"] == f"{V3}, 64 dimensions: as this run wants"
+    assert good["store identity"] == f"{V3}, 64 dimensions: matches the pipeline"
     assert good["store collection"] == "docs: 0 points"
     assert good["jina canary"].startswith("the same vectors as the collection: cosine 1.0000")
     (backend,) = checked.backends
@@ -176,10 +176,10 @@ def test_a_collection_is_compared_with_and_fills_in_what_is_left_out(
 def test_nothing_is_written_to_a_server(host: JinaServer) -> None:
     with QdrantFacade() as facade:
         told = pipeline(facade.url, V3, 64, BackendConfig("jina", host.url))
-        assert check(told).exit_code == 0
+        assert check_pipeline(told).exit_code == 0
         make(told)
         facade.requests.clear()
-        assert check(told).exit_code == 0
+        assert check_pipeline(told).exit_code == 0
     assert set(facade.requests) == {
         *("GET /", "GET /collections", "GET /collections/{name}"),
         "POST /collections/{name}/points/count",
@@ -218,7 +218,7 @@ class Another(OpenAIServer):
 
 def test_a_host_that_ignores_the_side(tmp_path: Path) -> None:
     with OneSided(KEY) as host:
-        checked = check(pipeline(tmp_path, V3, None, BackendConfig("jina", host.url)))
+        checked = check_pipeline(pipeline(tmp_path, V3, None, BackendConfig("jina", host.url)))
     where, text = only_failure(checked)
     assert where == "jina sides"
     assert "the host ignores the task" in text
@@ -229,11 +229,15 @@ def test_a_host_that_ignores_the_side(tmp_path: Path) -> None:
 def test_a_host_that_has_sides_of_its_own(tmp_path: Path) -> None:
     """bge-m3 has none: one text twice must be one vector."""
     with Unsteady(KEY, like="siliconflow") as host:
-        checked = check(pipeline(tmp_path, "bge-m3", None, BackendConfig("siliconflow", host.url)))
+        checked = check_pipeline(
+            pipeline(tmp_path, "bge-m3", None, BackendConfig("siliconflow", host.url))
+        )
     assert only_failure(checked)[0] == "siliconflow sides"
     with OpenAIServer(KEY, like="siliconflow") as host:
-        checked = check(pipeline(tmp_path, "bge-m3", None, BackendConfig("siliconflow", host.url)))
-    assert "the same, as bge-m3 has it" in lines(checked, "ok")["siliconflow sides"]
+        checked = check_pipeline(
+            pipeline(tmp_path, "bge-m3", None, BackendConfig("siliconflow", host.url))
+        )
+    assert "the same, as expected of bge-m3" in lines(checked, "ok")["siliconflow sides"]
     assert checked.exit_code == 0
 
 
@@ -241,7 +245,9 @@ def test_a_host_that_has_sides_of_its_own(tmp_path: Path) -> None:
 def test_a_host_that_fills_up_with_zeros(tmp_path: Path, zeros: int) -> None:
     with OpenAIServer(KEY, like="deepinfra") as host:
         host.faults.extend([spoiled(lambda vector: np.where(last(vector, zeros), 0, vector))] * 9)
-        checked = check(pipeline(tmp_path, QWEN, 1024, BackendConfig("deepinfra", host.url)))
+        checked = check_pipeline(
+            pipeline(tmp_path, QWEN, 1024, BackendConfig("deepinfra", host.url))
+        )
     where, text = only_failure(checked)
     assert where.startswith("deepinfra d")
     assert "zeros" in text
@@ -259,18 +265,20 @@ def spoiled(change: Any) -> Fault:
 def test_a_host_that_drops_dimensions_is_noted(tmp_path: Path) -> None:
     """Its whole vectors are cut here, so that nothing is wrong with them."""
     with OpenAIServer(KEY, like="openrouter") as host:
-        checked = check(
+        checked = check_pipeline(
             pipeline(tmp_path, QWEN, 256, BackendConfig("deepinfra", host.url, price=1))
         )
     assert (checked.exit_code, checked.failures) == (0, 0)
     text = lines(checked, "note")["deepinfra dimensions"]
-    assert text.startswith("not honoured by the host: 1024 for the 256 that were asked")
+    assert text.startswith("not honoured by the host: 1024 instead of 256")
 
 
 def test_a_host_that_cuts_elsewhere(tmp_path: Path) -> None:
     with OpenAIServer(KEY, like="deepinfra") as host:
         host.faults.extend([spoiled(lambda vector: np.roll(vector, 7))] * 2)
-        checked = check(pipeline(tmp_path, QWEN, 256, BackendConfig("deepinfra", host.url)))
+        checked = check_pipeline(
+            pipeline(tmp_path, QWEN, 256, BackendConfig("deepinfra", host.url))
+        )
     where, text = only_failure(checked)
     assert where == "deepinfra dimensions"
     assert "the 256 numbers are not the first of the 1024" in text
@@ -289,7 +297,7 @@ def test_a_backend_of_another_model(tmp_path: Path) -> None:
             BackendConfig("siliconflow", second.url),
             BackendConfig("deepinfra", third.url),
         )
-        checked = check(pipeline(tmp_path, QWEN, None, *backends))
+        checked = check_pipeline(pipeline(tmp_path, QWEN, None, *backends))
     assert [backend.name for backend in checked.backends] == [
         *("deepinfra 1", "siliconflow", "deepinfra 2"),
     ]
@@ -297,7 +305,7 @@ def test_a_backend_of_another_model(tmp_path: Path) -> None:
     assert checked.failures == 2
     assert checked.exit_code == 6
     assert max(checked.agreements[1].cosines) < 0.99
-    assert "other vectors than deepinfra 2" in checked.agreements[1].finding.text
+    assert "different vectors than deepinfra 2" in checked.agreements[1].finding.text
 
 
 def test_a_backend_that_does_not_agree_with_the_collection(
@@ -305,7 +313,7 @@ def test_a_backend_that_does_not_agree_with_the_collection(
 ) -> None:
     make(pipeline(tmp_path, V3, 64, BackendConfig("jina", host.url)))
     with OneSided(KEY) as other:
-        checked = check(pipeline(tmp_path, None, None, BackendConfig("jina", other.url)))
+        checked = check_pipeline(pipeline(tmp_path, None, None, BackendConfig("jina", other.url)))
     failures = lines(checked, "fail")
     assert set(failures) == {"jina sides", "jina canary"}
     assert "cosine 1.0000 for documents" in failures["jina canary"]
@@ -317,13 +325,15 @@ def test_a_backend_that_does_not_agree_with_the_collection(
 def test_a_wrong_key_and_the_next_one_goes_on(tmp_path: Path) -> None:
     with JinaServer("jina_" + "o" * 60) as host, JinaServer() as other:
         backends = (BackendConfig("jina", host.url), BackendConfig("jina-on-prem", other.url))
-        checked = check(pipeline(tmp_path, V3, None, *backends))
+        checked = check_pipeline(pipeline(tmp_path, V3, None, *backends))
     where, text = only_failure(checked)
     assert where == "jina document"
     assert "refused the key in JINA_API_KEY: 401" in text
     assert "jina-on-prem canary" not in lines(checked, "ok")  # nobody to compare with
     assert "jina-on-prem sides" in lines(checked, "ok")
-    assert "customers of jina or elastic may" in lines(checked, "note")["jina-on-prem licence"]
+    assert (
+        "except by customers of jina or elastic" in lines(checked, "note")["jina-on-prem licence"]
+    )
     assert checked.exit_code == 4
     assert KEY not in json.dumps(checked.to_json()) + repr(checked)
 
@@ -332,13 +342,13 @@ def test_no_key_and_no_such_offer(tmp_path: Path) -> None:
     told = pipeline(
         tmp_path, V3, 100, BackendConfig("jina"), BackendConfig("deepinfra"), environ={}
     )
-    checked = check(told)
+    checked = check_pipeline(told)
     failures = lines(checked, "fail")
     assert failures["jina key"] == "jina needs a key: set JINA_API_KEY"
     assert "does not serve jina-embeddings-v3" in failures["deepinfra backend"]
     assert checked.exit_code == 4
     assert "not at 100" in lines(checked, "note")["model dimensions"]
-    alone = check(pipeline(tmp_path, V3, None, BackendConfig("deepinfra")))
+    alone = check_pipeline(pipeline(tmp_path, V3, None, BackendConfig("deepinfra")))
     assert alone.exit_code == 2
 
 
@@ -347,7 +357,7 @@ def test_nobody_answers(tmp_path: Path) -> None:
         silent.faults.extend([faults.hang()] * 9)
         began = time.monotonic()
         backends = (BackendConfig("jina", DEAD + "/v1"), BackendConfig("jina-on-prem", silent.url))
-        checked = check(pipeline(tmp_path, V3, None, *backends), seconds=SHORT)
+        checked = check_pipeline(pipeline(tmp_path, V3, None, *backends), seconds=SHORT)
         assert time.monotonic() - began < 4
     failures = lines(checked, "fail")
     assert "Connection refused" in failures["jina document"]
@@ -358,16 +368,16 @@ def test_nobody_answers(tmp_path: Path) -> None:
 def test_time_is_up_while_waiting_for_a_turn(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
         slow = BackendConfig("jina", host.url, rates=Rates(requests=1))
-        checked = check(pipeline(tmp_path, V3, None, slow), seconds=1)
+        checked = check_pipeline(pipeline(tmp_path, V3, None, slow), seconds=1)
     assert only_failure(checked) == (
         "jina query",
-        "not done within 1 s; more time with --seconds",
+        "not done within 1 s; allow more time with --seconds",
     )
 
 
 def test_a_key_over_plain_http_is_noted(tmp_path: Path) -> None:
     far = BackendConfig("jina", "http://nowhere.invalid/v1")
-    checked = check(pipeline(tmp_path, V3, None, far), seconds=SHORT)
+    checked = check_pipeline(pipeline(tmp_path, V3, None, far), seconds=SHORT)
     assert "is sent to nowhere.invalid over plain http" in lines(checked, "note")["jina warning"]
     assert only_failure(checked)[0] == "jina document"
 
@@ -377,21 +387,21 @@ def test_a_key_over_plain_http_is_noted(tmp_path: Path) -> None:
 
 def test_the_store_is_down(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
-        checked = check(pipeline(DEAD, V3, None, BackendConfig("jina", host.url)))
+        checked = check_pipeline(pipeline(DEAD, V3, None, BackendConfig("jina", host.url)))
     where, text = only_failure(checked)
     assert where == "store store"
     assert text.startswith(f"no Qdrant at {DEAD}")
     assert checked.exit_code == 5
     assert "jina sides" in lines(checked, "ok")
-    unnamed = check(pipeline(DEAD))
+    unnamed = check_pipeline(pipeline(DEAD))
     assert (unnamed.exit_code, unnamed.backends, unnamed.model) == (5, (), None)
-    assert "none is named" in lines(unnamed, "note")["store model"]
+    assert "no model is named" in lines(unnamed, "note")["store model"]
 
 
 def test_a_server_that_wants_another_key() -> None:
     with QdrantFacade(api_key="q" * 30) as facade:
         told = pipeline(facade.url, "builtin", environ={"QDRANT_API_KEY": "w" * 30})
-        checked = check(told, seconds=SHORT)
+        checked = check_pipeline(told, seconds=SHORT)
     assert "refused the key in QDRANT_API_KEY" in only_failure(checked)[1]
     assert checked.exit_code == 5
     assert "w" * 30 not in json.dumps(checked.to_json())
@@ -401,7 +411,7 @@ def test_a_server_that_does_not_answer() -> None:
     with QdrantFacade() as facade:
         facade.inject(Stall("slow", route="GET /", times=9, seconds=30))
         began = time.monotonic()
-        checked = check(pipeline(facade.url, "builtin"), seconds=SHORT)
+        checked = check_pipeline(pipeline(facade.url, "builtin"), seconds=SHORT)
         assert time.monotonic() - began < 5
     assert "no answer in time" in only_failure(checked)[1]
     assert checked.exit_code == 5
@@ -409,17 +419,17 @@ def test_a_server_that_does_not_answer() -> None:
 
 def test_a_store_that_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    checked = check(pipeline(tmp_path / "file/store", "builtin"))
+    checked = check_pipeline(pipeline(tmp_path / "file/store", "builtin"))
     assert only_failure(checked) == (
         "store store",
-        f"{tmp_path / 'file'} is no folder; give another with --store",
+        f"{tmp_path / 'file'} is not a folder; give another with --store",
     )
 
 
 def test_a_collection_of_another_identity(tmp_path: Path, host: JinaServer) -> None:
     chosen = BackendConfig("jina", host.url)
     make(pipeline(tmp_path, V3, 64, chosen))
-    checked = check(pipeline(tmp_path, V3, 128, chosen))
+    checked = check_pipeline(pipeline(tmp_path, V3, 128, chosen))
     where, text = only_failure(checked)
     assert where == "store identity"
     assert "dimension 64 ≠ 128" in text
@@ -437,7 +447,7 @@ def test_what_cannot_be_tried_is_a_usage_error(tmp_path: Path) -> None:
         replace(pipeline(tmp_path), collection="../up"),
     ):
         with pytest.raises(UsageError):
-            check(told)
+            check_pipeline(told)
 
 
 # Judgements
@@ -453,31 +463,37 @@ def test_the_worst_class_decides() -> None:
 
 def test_a_cut_without_the_layer_norm_is_a_note() -> None:
     nomic, qwen = (package_catalog().model(name) for name in ("nomic-embed-text-v1.5", QWEN))
-    assert judge.cut(0.98, 256, nomic).status == "note"
-    assert judge.cut(0.98, 256, qwen).status == "fail"
-    assert judge.cut(0.9995, 256, nomic).status == judge.cut(0.9995, 256, qwen).status == "ok"
+    assert assess.cut(0.98, 256, nomic).status == "note"
+    assert assess.cut(0.98, 256, qwen).status == "fail"
+    assert assess.cut(0.9995, 256, nomic).status == assess.cut(0.9995, 256, qwen).status == "ok"
 
 
 def test_doubts_of_the_catalogue() -> None:
     rows = {"deepinfra": {"truncation": "cuts", "price": 1, "models": {V3: "jina-v3"}}}
     catalog = user_catalog({"RAGCTL_CONFIG": "none"}, Layer("models", {}, "rows", rows))
-    found = judge.doubts(catalog.backend("deepinfra"), catalog.model(V3), catalog)
+    found = assess.catalog_notes(catalog.backend("deepinfra"), catalog.model(V3), catalog)
     assert [finding.what for finding in found] == ["long texts", "licence"]
     rows["deepinfra"]["licensed"] = True
     catalog = user_catalog({"RAGCTL_CONFIG": "none"}, Layer("models", {}, "rows", rows))
-    assert len(list(judge.doubts(catalog.backend("deepinfra"), catalog.model(V3), catalog))) == 1
+    assert (
+        len(list(assess.catalog_notes(catalog.backend("deepinfra"), catalog.model(V3), catalog)))
+        == 1
+    )
     qwen = catalog.model("qwen3-embedding-4b")
     unpriced = replace(
         catalog.backend("deepinfra"),
         models={qwen.name: replace(catalog.backend("deepinfra").models[qwen.name], price=None)},
     )
-    assert [each.what for each in judge.doubts(unpriced, qwen, catalog)] == ["long texts", "price"]
+    assert [each.what for each in assess.catalog_notes(unpriced, qwen, catalog)] == [
+        "long texts",
+        "price",
+    ]
 
 
 def test_agreement_is_the_least_of_both_sides() -> None:
     for cosines, status in (((0.99, 0.99), "ok"), ((1, 0.98), "fail"), ((0.98, 1), "fail")):
-        assert judge.agreed("canary", "it", cosines, 0.99).status == status
-    assert TEXT not in (*canary.DOCUMENTS, canary.QUERY)
+        assert assess.agreement("canary", "it", cosines, 0.99).status == status
+    assert TRIAL_TEXT not in (*canary.DOCUMENTS, canary.QUERY)
 
 
 # The command

@@ -105,7 +105,7 @@ def time(text: object) -> datetime | None:
 
 
 def number(value: Any, kind: str | None) -> int | float | None:
-    """A value as a number; of a field that is declared as integer only whole ones are."""
+    """Return a value as a number; in a field declared as integer only whole numbers count."""
     if kind == "integer" and isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 2**63 else None
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,4 +1,4 @@
-"""A signal may come while a line is being written: its handler's line comes too."""
+"""A signal handler can print while another line is being printed."""
 
 import io
 import os
@@ -23,7 +23,7 @@ class Interrupted(io.FileIO):
         return super().write(data)  # type: ignore[arg-type]
 
 
-def test_a_handler_may_tell_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_handler_can_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGINT, lambda *_: console.warn("from the handler"))
     path = tmp_path / "log"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

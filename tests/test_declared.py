@@ -1,4 +1,4 @@
-"""What a pipeline declares of its collection reaches it, when it is made and later."""
+"""The declarations of a pipeline reach its collection, when it is made and later."""
 
 from contextlib import closing
 

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from ragctl.collection.text import embedded_text
 from ragctl.embedding.catalogs import package_catalog
-from ragctl.evaluate.judging import Judged, judged
+from ragctl.evaluate.judgements import ResolvedJudgements, resolve_judgements
 from ragctl.evaluate.measures import NDCG, mean, measure
-from ragctl.evaluate.questions import Questions, read_questions
-from ragctl.evaluate.setting import Setting
+from ragctl.evaluate.question_files import read_questions
+from ragctl.evaluate.questions import Questions
 from ragctl.evaluate.sweep import Evaluation, evaluate
+from ragctl.evaluate.variant import Variant
 from ragctl.index.run import Run
 from ragctl.lexical.builtin import embed
 from ragctl.lexical.languages import collection_languages
@@ -35,7 +36,7 @@ from ragctl.stores import open_store
 ROOT = Path(__file__).parents[1]
 QUESTIONS = ROOT / "benchmarks" / "questions.jsonl"
 LANGUAGES = ("en", "ru", "zh", "de")
-MODES = (Setting("hybrid"), Setting("dense"), Setting("sparse"))
+MODES = tuple(Variant.of(mode=mode) for mode in ("hybrid", "dense", "sparse"))
 
 Vectors = NDArray[np.float32]
 Scores = Mapping[str, float]  # by language, and "all"
@@ -66,9 +67,9 @@ def measured(store: str, questions: Questions) -> Mapping[str, Scores]:
         embedder_of(collection, environ={}) as embedder,
     ):
         found = evaluate(place, collection, questions, MODES, embedder=embedder)
-    assert found.judged.by == "chunk"
+    assert found.judgements.unit == "chunk"
     return {
-        result.setting.mode: by_group(found, index) for index, result in enumerate(found.results)
+        result.variant.mode: by_group(found, index) for index, result in enumerate(found.results)
     }
 
 
@@ -83,7 +84,7 @@ class Passages:
 
     ids: Sequence[str]
     texts: Sequence[str]
-    judged: Judged
+    judged: ResolvedJudgements
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,9 @@ def passages(store: str, questions: Questions) -> Passages:
         texts = [
             embedded_text(str(point.payload["text"]), point.payload["heading"]) for point in points
         ]
-        return Passages([point.id for point in points], texts, judged(collection, questions))
+        return Passages(
+            [point.id for point in points], texts, resolve_judgements(collection, questions)
+        )
 
 
 def by_cosine(passages: Passages, model: Callable[[Sequence[str], int], Vectors]) -> Scores:
@@ -134,10 +137,10 @@ def naive(texts: Sequence[str], dim: int) -> Vectors:
 def test_there_are_questions_enough_and_all_have_answers(
     questions: Questions, passages: Passages
 ) -> None:
-    assert len(questions.asked) >= 180
-    assert passages.judged.questions == questions.asked
+    assert len(questions.questions) >= 180
+    assert passages.judged.questions == questions.questions
     assert not passages.judged.missing
-    groups = Counter(question.group for question in questions.asked)
+    groups = Counter(question.group for question in questions.questions)
     assert all(groups[language] >= 40 for language in LANGUAGES), groups
 
 

@@ -1,4 +1,4 @@
-"""A disk that is nearly full: one clear line, and the next run goes on from there."""
+"""A disk that is nearly full: one clear line, and the next run continues."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from tests.world import paragraphs
 
 
 def _fit() -> bool:
-    """Whether a file system of our own can be mounted here, which nobody else sees."""
+    """Return whether a private file system can be mounted here."""
     if os.geteuid() != 0:
         return False
     asked = ["unshare", "-m", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]
@@ -23,7 +23,7 @@ def _fit() -> bool:
 
 @pytest.mark.skipif(not _fit(), reason="no file system can be mounted here")
 @pytest.mark.parametrize("size", ["4m", "100m"])
-def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, size: str) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, size: str) -> None:
     docs, store = tmp_path / "docs", tmp_path / "store"
     docs.mkdir()
     store.mkdir()

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from ragctl.embedding import Canary
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Vectors
 from ragctl.embedding.canary import (
+    CANARY_THRESHOLD,
     DOCUMENTS,
     QUERY,
-    THRESHOLD,
     canary_texts,
     embed_canary,
     make_canary,
@@ -58,7 +58,7 @@ def test_the_worst_text_decides() -> None:
     made = random(1, 64)
     documents = made.documents.copy()
     documents[2] = random(2, 64).documents[2]
-    assert made.agreement("document", documents) < 0.6 < THRESHOLD
+    assert made.agreement("document", documents) < 0.6 < CANARY_THRESHOLD
     assert made.agreement("document", made.documents) > 0.9999
 
 
@@ -69,7 +69,7 @@ def test_another_shape_does_not_agree(shape: tuple[int, int]) -> None:
 
 def test_nan_does_not_agree() -> None:
     made = random(1, 64)
-    assert not made.agreement("document", made.documents * np.float32("nan")) >= THRESHOLD
+    assert not made.agreement("document", made.documents * np.float32("nan")) >= CANARY_THRESHOLD
 
 
 def written(*numbers: float) -> str:
@@ -86,7 +86,7 @@ GOOD = written(1, 2)
         ({"documents": [GOOD] * 3}, "it must have 3 documents and a query"),
         ({"documents": [GOOD] * 2, "query": GOOD}, "it must have 3 documents and a query"),
         ({"documents": GOOD, "query": GOOD}, "it must have 3 documents and a query"),
-        ({"documents": [GOOD, GOOD, 5], "query": GOOD}, "a vector is no text"),
+        ({"documents": [GOOD, GOOD, 5], "query": GOOD}, "a vector is not a text"),
         ({"documents": [GOOD] * 3, "query": "%%%"}, "not base64 of float16"),
         ({"documents": [GOOD] * 3, "query": "ключ"}, "not base64 of float16"),
         ({"documents": [GOOD] * 3, "query": "AAA="}, "a vector has no finite length"),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from ragctl.catalog import BackendConfig
 from ragctl.embedding import Embedder, connect
 from ragctl.errors import BackendError, RagctlError, UsageError
 from ragctl.lexical.builtin import VERSION
@@ -25,10 +26,8 @@ def reached(
     return connect(
         model,
         dim=dim,
-        backend=backend,
-        base_url=base_url,
+        backends=[BackendConfig(backend, base_url, concurrency=concurrency)],
         environ=environ if environ is not None else {"JINA_API_KEY": "k"},
-        concurrency=concurrency,
     )
 
 
@@ -53,7 +52,11 @@ def reached(
         ({"model": "jina-embeddings-v3", "base_url": "x:1"}, UsageError, "not an http or https"),
         ({"model": "jina-embeddings-v3", "base_url": "http://x:0"}, UsageError, "not an http or"),
         ({"model": "jina-embeddings-v3", "base_url": "http://x:abc"}, UsageError, "not an http or"),
-        ({"model": "jina-embeddings-v3", "base_url": "http://k:s@x"}, UsageError, "address alone"),
+        (
+            {"model": "jina-embeddings-v3", "base_url": "http://k:s@x"},
+            UsageError,
+            "address without user",
+        ),
         ({"model": "jina-embeddings-v3", "concurrency": 0}, UsageError, "1 or more"),
         (
             {"model": "jina-embeddings-v3", "environ": {}},

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragctl import chunking
-from ragctl.catalog import Backend, Model
+from ragctl.catalog import Backend, BackendConfig, Model
 from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.embedding.catalogs import package_catalog
-from ragctl.embedding.context_guard import RATIO, ContextGuard
+from ragctl.embedding.context_guard import TOKEN_RATIO, ContextGuard
 from ragctl.errors import DocumentError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
@@ -31,8 +31,7 @@ def connected(
 ) -> Embedder:
     return connect(
         model,
-        backend=backend,
-        base_url=server.url,
+        backends=[BackendConfig(backend, server.url)],
         environ={"JINA_API_KEY": "k"},
         patience=Patience(total=0.5, first=0.001, read=10),
         options=Options(truncate=truncate),
@@ -57,7 +56,7 @@ def test_a_host_that_would_cut_is_not_sent_what_is_too_long() -> None:
         tokens = chunking.count(LONG)
         assert str(found[1]) == (
             f"about {tokens:,} tokens may be more than the 512 that {E5} takes, and infinity would "
-            "cut the text without a word; use a smaller --chunk-size, or --truncate"
+            "truncate the text without a message; use a smaller --chunk-size, or --truncate"
         )
         assert not any(isinstance(found[n], DocumentError) for n in (0, 2))
         with pytest.raises(UsageError, match=r"the query: about [\d,]+ tokens may be more than"):
@@ -78,7 +77,7 @@ def test_on_request_it_is_cut_here(backend: str, like: str) -> None:
         assert embedder.usage.usages[0].to_json()["cut"] == 1
     assert (first, last, side) == ("short", "also short", "document")
     assert LONG.startswith(cut)
-    assert 300 < chunking.count(cut) <= 512 / RATIO
+    assert 300 < chunking.count(cut) <= 512 / TOKEN_RATIO
 
 
 def test_a_host_that_refuses_is_left_to_count() -> None:
@@ -134,7 +133,7 @@ def request(*texts: str, together: bool = False) -> EmbeddingRequest:
     return EmbeddingRequest("document", texts, threading.Event(), tokens=9, together=together)
 
 
-ROOM = int((64 - 8) / RATIO) - chunking.count("passage: ")
+ROOM = int((64 - 8) / TOKEN_RATIO) - chunking.count("passage: ")
 
 
 def test_the_room_is_what_the_prompt_leaves() -> None:
@@ -180,7 +179,7 @@ def test_no_character_is_ever_split_and_no_text_changes_but_at_its_end(texts: li
 
 def test_what_belongs_together_is_one_text_to_the_model() -> None:
     wire, seen = guarded()
-    most = int(64 / RATIO)
+    most = int(64 / TOKEN_RATIO)
     half = " ".join(["word"] * (most // 2))
     wire.call(request(half, half, together=True))
     assert len(seen.requests) == 1

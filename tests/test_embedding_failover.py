@@ -255,7 +255,7 @@ def test_another_model_of_the_same_size_takes_nothing_over() -> None:
         assert caught.value.exit_code == 6
         assert f"scaleway at {first.url}: " in str(caught.value)
         assert f"siliconflow at {second.url} makes other vectors of documents" in str(caught.value)
-        assert "at least 0.99 is asked" in str(caught.value)
+        assert "and 0.99 is the minimum" in str(caught.value)
 
 
 def test_the_one_after_it_does() -> None:
@@ -490,7 +490,7 @@ def test_stop_ends_the_wait_for_an_introduction(canary: Canary) -> None:
         JinaServer() as server,
         connect(
             "jina-embeddings-v3",
-            base_url=server.url,
+            backends=[BackendConfig(base_url=server.url)],
             environ={"JINA_API_KEY": "k"},
             patience=patient,
             canary=canary,
@@ -509,7 +509,7 @@ def test_stop_ends_the_wait_for_an_introduction(canary: Canary) -> None:
         stopped.set()
         fresh = connect(
             "jina-embeddings-v3",
-            base_url=server.url,
+            backends=[BackendConfig(base_url=server.url)],
             environ={"JINA_API_KEY": "k"},
             patience=patient,
         )

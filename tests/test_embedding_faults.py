@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from ragctl.catalog import Catalog, Layer
+from ragctl.catalog import BackendConfig, Catalog, Layer
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.embedding.wire_registry import WIRES as KNOWN_WIRES
@@ -90,8 +90,7 @@ def connected(
     return connect(
         WIRES[wire].model,
         dim=DIM,
-        backend=wire,
-        base_url=server.url,
+        backends=[BackendConfig(wire, server.url)],
         catalog=with_row(wire, **row) if row else keyed(wire),
         environ={VARIABLE: key},
         patience=patience,
@@ -435,8 +434,7 @@ def test_a_refused_parameter_is_not_blamed_on_the_texts() -> None:
         connect(
             "qwen3-embedding-8b",
             dim=1536,
-            backend="siliconflow-cn",
-            base_url=server.url,
+            backends=[BackendConfig("siliconflow-cn", server.url)],
             environ={"SILICONFLOW_API_KEY": KEY},
             patience=PATIENCE,
         ) as embedder,
@@ -451,7 +449,7 @@ def test_a_parameter_refused_by_name_ends_the_run() -> None:
         OpenAIServer(KEY, like="scaleway") as server,
         connect(
             "text-embedding-3-small",
-            base_url=server.url,
+            backends=[BackendConfig(base_url=server.url)],
             environ={"OPENAI_API_KEY": KEY},
             patience=PATIENCE,
         ) as embedder,
@@ -464,7 +462,7 @@ def test_a_parameter_refused_by_name_ends_the_run() -> None:
 def test_a_host_that_wants_a_key_where_none_is_set() -> None:
     with (
         OpenAIServer(KEY, like="vllm") as server,
-        connect("bge-m3", backend="vllm", base_url=server.url, environ={}) as embedder,
+        connect("bge-m3", backends=[BackendConfig("vllm", server.url)], environ={}) as embedder,
         pytest.raises(BackendError, match=r"without a key \(set VLLM_API_KEY\): 401"),
     ):
         embedder.documents(TEXTS)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ragctl.catalog import RequestLimits
+from ragctl.catalog import BackendConfig, RequestLimits
 from ragctl.embedding import DocumentStream, Embedder, Options, Patience, connect
 from ragctl.errors import BackendError, DocumentError
 from tests.servers import faults
@@ -30,9 +30,8 @@ def connected(server: OpenAIServer, texts: int = 64) -> Embedder:
     embedder = connect(
         "text-embedding-3-small",
         dim=64,
-        base_url=server.url,
+        backends=[BackendConfig(base_url=server.url, concurrency=1)],
         environ={"OPENAI_API_KEY": "k"},
-        concurrency=1,
         patience=PATIENCE,
     )
     embedder.limits = RequestLimits(texts=texts)
@@ -99,7 +98,10 @@ def test_a_host_that_names_the_text_needs_no_proof() -> None:
     with (
         JinaServer(context=20) as server,
         connect(
-            "jina-embeddings-v3", dim=32, base_url=server.url, environ={"JINA_API_KEY": "k"}
+            "jina-embeddings-v3",
+            dim=32,
+            backends=[BackendConfig(base_url=server.url)],
+            environ={"JINA_API_KEY": "k"},
         ) as embedder,
     ):
         assert blamed(outcomes(embedder, [BAD])) == {0}
@@ -124,7 +126,7 @@ def test_texts_that_belong_together_are_proved_together() -> None:
         connect(
             "jina-embeddings-v3",
             dim=32,
-            base_url=server.url,
+            backends=[BackendConfig(base_url=server.url)],
             environ={"JINA_API_KEY": "k"},
             patience=PATIENCE,
             options=Options(late_chunking=True),

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ragctl.catalog import RequestLimits
+from ragctl.catalog import BackendConfig, RequestLimits
 from ragctl.embedding import DocumentStream, Embedder, Options, Patience, connect
 from ragctl.errors import BackendError, DocumentError, Interrupted
 from tests.servers import faults
@@ -24,9 +24,8 @@ def connected(
     embedder = connect(
         "jina-embeddings-v3",
         dim=32,
-        base_url=server.url,
+        backends=[BackendConfig(base_url=server.url, concurrency=concurrency)],
         environ={"JINA_API_KEY": "k"},
-        concurrency=concurrency,
         patience=Patience(total=total, first=0.001, read=10),
     )
     embedder.limits = limits
@@ -248,9 +247,8 @@ def late(server: JinaServer, limits: RequestLimits, concurrency: int = 1) -> Emb
     embedder = connect(
         "jina-embeddings-v3",
         dim=32,
-        base_url=server.url,
+        backends=[BackendConfig(base_url=server.url, concurrency=concurrency)],
         environ={"JINA_API_KEY": "k"},
-        concurrency=concurrency,
         patience=Patience(total=0.05, first=0.001, read=10),
         options=Options(late_chunking=True),
     )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ragctl.catalog import BackendConfig
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.catalogs import package_catalog
 from ragctl.embedding.wire_registry import WIRES
@@ -61,8 +62,7 @@ def connected(
     return connect(
         model,
         dim=dim,
-        backend=backend,
-        base_url=server.url,
+        backends=[BackendConfig(backend, server.url)],
         environ=environ,
         patience=Patience(total=0.2, first=0.001, read=5),
     )
@@ -182,7 +182,10 @@ def test_another_task_of_a_jina_model(model: str, task: str, sides: tuple[str, s
     with (
         JinaServer(key="secret") as server,
         connect(
-            model, task=task, base_url=server.url, environ={"JINA_API_KEY": "secret"}
+            model,
+            task=task,
+            backends=[BackendConfig(base_url=server.url)],
+            environ={"JINA_API_KEY": "secret"},
         ) as embedder,
     ):
         embedder.documents(["one"])
@@ -197,8 +200,7 @@ def test_another_task_by_its_prompts() -> None:
         connect(
             "jina-code-embeddings-0.5b",
             task="qa",
-            backend="vllm",
-            base_url=server.url,
+            backends=[BackendConfig("vllm", server.url)],
             environ={"VLLM_API_KEY": "secret"},
         ) as embedder,
     ):
@@ -212,7 +214,12 @@ def test_another_task_by_its_prompts() -> None:
 
 def test_a_host_of_one_task_is_not_told_another() -> None:
     with pytest.raises(UsageError, match=r"vllm serves .*, but for retrieval: clustering needs ot"):
-        connect("jina-embeddings-v5-text-small", task="clustering", backend="vllm", environ={})
+        connect(
+            "jina-embeddings-v5-text-small",
+            task="clustering",
+            backends=[BackendConfig("vllm")],
+            environ={},
+        )
 
 
 def test_one_vector_space_through_every_backend() -> None:

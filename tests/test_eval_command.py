@@ -31,7 +31,7 @@ def fails(shell: Shell, *words: str) -> str:
     return done.stderr
 
 
-def test_one_setting_is_a_table_by_language(shell: Shell) -> None:
+def test_one_variant_is_a_table_by_language(shell: Shell) -> None:
     done = shell("eval", QUESTIONS)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -57,7 +57,7 @@ def test_a_sweep_prints_a_table_and_a_plot_and_draws_it(shell: Shell) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert "its texts were embedded anew" in lines[3]
+    assert "its texts were embedded again" in lines[3]
     table = [line.split()[:3] for line in lines[5:9]]
     assert [row[0] for row in table[1:]] == ["a", "b", "c"]
     assert [row[2] for row in table[2:]] == ["dim=64", "dim=512"]
@@ -71,10 +71,10 @@ def test_json_is_as_documented(shell: Shell) -> None:
     page = (ROOT / "docs" / "eval.md").read_text(encoding="utf-8")
     example = json.loads(page.split("```json\n")[1].split("```")[0].replace("…", ""))
     assert shape(found, 2) == shape(example, 2)
-    hybrid, sparse = found["settings"]
-    assert shape(dict(sparse, per_question={}), 3) == shape(example["settings"][1], 3)
+    hybrid, sparse = found["variants"]
+    assert shape(dict(sparse, per_question={}), 3) == shape(example["variants"][1], 3)
     assert hybrid["against_first"] is None
-    assert hybrid["setting"] == {"mode": "hybrid"}
+    assert hybrid["variant"] == {"mode": "hybrid"}
     assert set(hybrid["groups"]["all"]) == {
         *("questions", "nDCG@10", "recall@3", "recall@20", "MRR@20")
     }
@@ -113,7 +113,7 @@ def test_questions_are_made_and_what_they_cannot_tell_is_said(shell: Shell) -> N
     done = shell("eval", "--make", "24", "--out", "made.jsonl")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("24 questions in made.jsonl: de 6, en 6, ru 6, zh 6\n")
-    assert "They do not tell" in done.stdout
+    assert "They do not show" in done.stdout
     assert shell("eval", "made.jsonl", "--mode", "sparse").returncode == 0
     told = shell.json("eval", "--make", "8", "--out", "made.jsonl", "--seed", "2")
     assert told["questions"] == 8
@@ -126,15 +126,15 @@ def test_questions_are_made_and_what_they_cannot_tell_is_said(shell: Shell) -> N
         ([], "name a file of questions"),
         (["none.jsonl"], "no such file"),
         ([QUESTIONS, "-c", "nothing"], "no collection 'nothing'"),
-        ([QUESTIONS, "--mode", "both"], "one of hybrid"),
+        ([QUESTIONS, "--mode", "both"], "--mode: 'both' is not one of hybrid"),
         ([QUESTIONS, "--k", "0"], "whole numbers from 1"),
         ([QUESTIONS, "--k", "5,,"], "whole numbers from 1"),
         ([QUESTIONS, "--by", "page"], "document or chunk"),
         ([QUESTIONS, "--against", "mode=hybrid"], "nothing to compare"),
         ([QUESTIONS, "--against", "k=3", "--sweep", "k=3"], "not both"),
         ([QUESTIONS, "--sweep", "dim=8"], "has no vectors of 8 dimensions"),
-        ([QUESTIONS, "--plot", "plot.jpg"], "ends in .png"),
-        ([QUESTIONS, "--out", "q.jsonl"], "goes with --make"),
+        ([QUESTIONS, "--plot", "plot.jpg"], "does not end in .png"),
+        ([QUESTIONS, "--out", "q.jsonl"], "--out needs --make"),
         (["--make", "5"], "needs --out"),
         (["--make", "5", "--out", "none/q.jsonl"], "cannot be written"),
         ([QUESTIONS, "--make", "5", "--out", "q.jsonl"], "evaluates nothing"),

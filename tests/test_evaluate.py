@@ -1,4 +1,4 @@
-"""Settings tried on real collections: nothing is embedded again, nothing is left behind."""
+"""Variants on real collections: nothing is embedded again, nothing is left behind."""
 
 import os
 import signal
@@ -17,10 +17,10 @@ from ragctl.embedding import answers
 from ragctl.embedding.catalogs import package_catalog
 from ragctl.errors import StoreError, UsageError
 from ragctl.evaluate import temporary
-from ragctl.evaluate.cutting import check_size, cut
 from ragctl.evaluate.questions import Judgement, Question, Questions
-from ragctl.evaluate.setting import Setting
 from ragctl.evaluate.sweep import Evaluation, evaluate
+from ragctl.evaluate.truncation import check_dimension, truncate
+from ragctl.evaluate.variant import Variant
 from ragctl.lexical.builtin import embed
 from ragctl.pipeline import Embedding
 from ragctl.search.query import embedder_of
@@ -41,6 +41,9 @@ QUESTIONS = Questions(
     )
 )
 
+
+DENSE, SPARSE = Variant.of(mode="dense"), Variant.of(mode="sparse")
+DENSE_32 = Variant.of(mode="dense", dim=32)
 
 ON_EDGE = pytest.mark.parametrize("ingested", ["edge"], indirect=True)
 ON_SERVER = pytest.mark.parametrize("ingested", ["server"], indirect=True)
@@ -85,12 +88,12 @@ def opened(world: World) -> Iterator[tuple[Store, Collection]]:
             yield store, collection
 
 
-def measure(world: World, *settings: Setting) -> Evaluation:
+def measure(world: World, *variants: Variant) -> Evaluation:
     with (
         opened(world) as (store, collection),
         embedder_of(collection, environ=world.environ) as embedder,
     ):
-        return evaluate(store, collection, QUESTIONS, settings, embedder=embedder)
+        return evaluate(store, collection, QUESTIONS, variants, embedder=embedder)
 
 
 def left_in(world: World) -> list[str]:
@@ -109,25 +112,30 @@ def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_sweep_embeds_the_questions_once_and_no_document(filled: World) -> None:
-    settings = Setting(), Setting("dense", 32), Setting("sparse"), Setting("dense", 64)
-    found = measure(filled, *settings)
+    variants = (
+        Variant(),
+        DENSE_32,
+        SPARSE,
+        Variant.of(mode="dense", dim=64),
+    )
+    found = measure(filled, *variants)
     assert filled.embedded() == []
     sent = [text.text for text in filled.server.texts if text.side == "query"]
-    assert sorted(sent) == sorted(question.text for question in QUESTIONS.asked)
-    assert [result.size for result in found.results] == [256, 128, None, 256]
+    assert sorted(sent) == sorted(question.text for question in QUESTIONS.questions)
+    assert [result.vector_bytes for result in found.results] == [256, 128, None, 256]
     assert left_in(filled) == ["docs"]
     assert {group: len(ids) for group, ids in found.groups.items()} == {"a": 6, "b": 6, "all": 12}
     assert min(found.results[0].scores["recall@5"].values()) == 1.0
 
 
 def test_a_cut_collection_ranks_as_one_that_was_embedded_so(filled: World) -> None:
-    (whole, cut) = measure(filled, Setting("dense"), Setting("dense", 32)).results
+    (whole, cut) = measure(filled, DENSE, DENSE_32).results
     small = replace(filled, collection="small")
     model = filled.pipeline().embedding
     small.ingest(embedding=Embedding(model.model, 32, model.backends))
-    (direct,) = measure(small, Setting("dense")).results
-    assert cut.ranked.rankings == direct.ranked.rankings
-    assert cut.ranked.rankings != whole.ranked.rankings
+    (direct,) = measure(small, DENSE).results
+    assert cut.ranking.units == direct.ranking.units
+    assert cut.ranking.units != whole.ranking.units
 
 
 @ON_EDGE
@@ -135,16 +143,16 @@ def test_the_builtin_model_is_hashed_anew(filled: World) -> None:
     """A part of its vectors is no vector of its own."""
     own = replace(filled, collection="own")
     own.ingest(embedding=Embedding("builtin", 512))
-    found = measure(own, Setting("dense"), Setting("dense", 64))
+    found = measure(own, DENSE, Variant.of(mode="dense", dim=64))
     assert "cannot be cut" in found.notes[0]
     small = replace(own, collection="small")
     small.ingest(embedding=Embedding("builtin", 64))
-    (direct,) = measure(small, Setting("dense")).results
-    assert found.results[1].ranked.rankings == direct.ranked.rankings
+    (direct,) = measure(small, DENSE).results
+    assert found.results[1].ranking.units == direct.ranking.units
     whole = embed(["the second door"], 512)
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(
-            cut(whole, 64, package_catalog().model("jina-embeddings-v3")),
+            truncate(whole, 64, package_catalog().model("jina-embeddings-v3")),
             embed(["the second door"], 64),
             atol=0.01,
         )
@@ -152,22 +160,29 @@ def test_the_builtin_model_is_hashed_anew(filled: World) -> None:
 
 @ON_EDGE
 def test_quantised_vectors_are_kept_beside_the_whole(filled: World) -> None:
-    kinds = [Setting("dense", quantization=name, rescore=False) for name in ("turbo1", "scalar")]
-    found = measure(filled, Setting("dense"), *kinds)
-    assert [result.size for result in found.results] == [256, 8, 64]
-    whole, turbo, scalar = (result.ranked.rankings for result in found.results)
+    kinds = [
+        Variant.of(mode="dense", quantization=name, rescore=False) for name in ("turbo1", "scalar")
+    ]
+    found = measure(filled, DENSE, *kinds)
+    assert [result.vector_bytes for result in found.results] == [256, 8, 64]
+    whole, turbo, scalar = (result.ranking.units for result in found.results)
     assert turbo != whole
     assert scalar == whole  # in a segment this small there are no small copies
     assert left_in(filled) == ["docs"]
     assert ["scalar" in note for note in found.notes] == [True]
 
 
-def test_the_fusion_of_a_setting_is_asked(filled: World) -> None:
-    heavy, light = Setting(weight=50.0, k=1), Setting(weight=0.02, k=1)
+def test_the_fusion_of_a_variant_is_used(filled: World) -> None:
+    heavy, light = Variant.of(dense_weight=50.0, k=1), Variant.of(dense_weight=0.02, k=1)
     found = measure(
-        filled, heavy, light, Setting("dense"), Setting("sparse"), Setting(fusion="dbsf")
+        filled,
+        heavy,
+        light,
+        DENSE,
+        SPARSE,
+        Variant.of(fusion="dbsf"),
     )
-    ranked = [result.ranked.rankings for result in found.results]
+    ranked = [result.ranking.units for result in found.results]
     assert ranked[0] != ranked[1]
     assert {q: list(r)[:1] for q, r in ranked[1].items()} == {
         q: list(r)[:1] for q, r in ranked[3].items()
@@ -177,17 +192,17 @@ def test_the_fusion_of_a_setting_is_asked(filled: World) -> None:
 
 @ON_EDGE
 def test_sizes_that_cannot_be_had_are_refused_before_anything_is_sent(filled: World) -> None:
-    for dim, why in ((128, "more cannot be made of fewer"), (2000, "has no vectors of 2000")):
+    for dim, why in ((128, "which cannot be extended"), (2000, "has no vectors of 2000")):
         with pytest.raises(UsageError, match=why):
-            measure(filled, Setting(dim=dim))
+            measure(filled, Variant.of(dim=dim))
     assert not filled.server.requests
 
 
 def test_a_size_that_was_not_trained_is_warned_of() -> None:
     model = package_catalog().model("jina-embeddings-v3")
     with pytest.warns(UserWarning, match=r"was trained at .*, not at 100"):
-        check_size(model, 1024, 100)
-    check_size(model, 1024, 256)  # without a warning, which would be an error here
+        check_dimension(model, 1024, 100)
+    check_dimension(model, 1024, 256)  # without a warning, which would be an error here
 
 
 def test_a_layer_norm_goes_before_the_cut_of_a_whole_vector_alone() -> None:
@@ -201,7 +216,7 @@ def test_a_layer_norm_goes_before_the_cut_of_a_whole_vector_alone() -> None:
         )
 
     for stored in (model.dim, 512):
-        np.testing.assert_allclose(cut(direct(stored), 256, model), direct(256), atol=1e-5)
+        np.testing.assert_allclose(truncate(direct(stored), 256, model), direct(256), atol=1e-5)
 
 
 def test_an_error_leaves_nothing_behind(filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +225,7 @@ def test_an_error_leaves_nothing_behind(filled: World, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(temporary, "_fill", fails)
     with pytest.raises(StoreError, match="disk is full"):
-        measure(filled, Setting(), Setting("dense", 32))
+        measure(filled, Variant(), DENSE_32)
     assert left_in(filled) == ["docs"]
 
 
@@ -222,7 +237,7 @@ def test_what_a_killed_run_left_on_a_server_is_removed_and_nothing_else(filled: 
         store.create("docs.eval-0123abcd-0", marked).close()
         store.create("docs.eval-0123abcd-1", settings).close()  # a user's own
         store.create("docs.eval-mine", marked).close()
-    measure(filled, Setting("dense", 32))
+    measure(filled, DENSE_32)
     assert left_in(filled) == ["docs", "docs.eval-0123abcd-1", "docs.eval-mine"]
 
 
@@ -230,14 +245,14 @@ def test_a_terminated_command_removes_its_collections(filled: World, tmp_path: P
     """SIGTERM while temporary collections stand: a search of the sweep is being waited for."""
     lines = [
         f'{{"query": "{question.text}", "relevant": ["{question.judgements[0].source}"]}}'
-        for question in QUESTIONS.asked
+        for question in QUESTIONS.questions
     ]
     (tmp_path / "q.jsonl").write_text("\n".join(lines), encoding="utf-8")
     code = (
         "import os, signal, ragctl.evaluate.sweep as s\n"
         "from ragctl.cli.main import main\n"
         "def stop(*a, **k): os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
-        "s.run = stop\n"
+        "s.rank = stop\n"
         "main()\n"
     )
     command = [

@@ -1,4 +1,4 @@
-"""Failed documents: kept, named, tried again at growing distances, never lost."""
+"""Failed files: recorded, reported, and retried at growing intervals."""
 
 from contextlib import closing
 from pathlib import Path
@@ -29,14 +29,14 @@ def kept(world: World) -> dict[str, FailedFile]:
         return failures.read_failures(collection)
 
 
-def test_a_failed_file_is_tried_at_growing_distances(world: World) -> None:
+def test_a_failed_file_is_retried_at_growing_intervals(world: World) -> None:
     """Nightly runs: the first two nights, then one is skipped, two, four, eight, sixteen."""
     world.write("good.md", paragraphs("one"))
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
     tried = []
     for night in range(24):
         report = run(world, NOON + night * DAY_SECONDS)
-        assert report.documents.failed == 1  # told every night, tried or not
+        assert report.documents.failed == 1  # reported every night, retried or not
         (failure,) = report.failures
         assert failure.source == "bad.pdf"
         if not failure.postponed:
@@ -61,7 +61,7 @@ def test_nothing_is_written_while_a_file_waits(world: World) -> None:
     assert not run(world, NOON + 60, parsing=parsing).failures[0].postponed
 
 
-def test_the_settings_are_not_written_for_nothing(edge_world: World) -> None:
+def test_unchanged_failures_do_not_rewrite_the_settings(edge_world: World) -> None:
     world = edge_world
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
     for _ in range(2):
@@ -72,7 +72,7 @@ def test_the_settings_are_not_written_for_nothing(edge_world: World) -> None:
     assert settings.stat().st_mtime_ns == before
 
 
-def test_a_changed_file_is_tried_at_once_and_forgotten_when_it_is_good(world: World) -> None:
+def test_a_changed_file_is_retried_at_once_and_forgotten_when_it_succeeds(world: World) -> None:
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
     for _ in range(2):
         run(world, NOON)
@@ -86,7 +86,7 @@ def test_a_changed_file_is_tried_at_once_and_forgotten_when_it_is_good(world: Wo
     assert kept(world) == {}
 
 
-def test_retry_failed_tries_now(world: World) -> None:
+def test_retry_failed_retries_now(world: World) -> None:
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
     for _ in range(3):
         run(world, NOON)
@@ -95,7 +95,7 @@ def test_retry_failed_tries_now(world: World) -> None:
     assert kept(world)["bad.pdf"].tries == 3
 
 
-def test_a_clock_that_was_set_back_retries(edge_world: World) -> None:
+def test_a_clock_that_was_set_back_causes_a_retry(edge_world: World) -> None:
     world = edge_world
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
     for _ in range(2):
@@ -113,7 +113,7 @@ def test_a_waiting_file_keeps_its_old_chunks(world: World) -> None:
         assert world.sources() == before
 
 
-def test_what_the_backend_refuses_waits_too(edge_world: World) -> None:
+def test_a_document_refused_by_the_backend_waits_too(edge_world: World) -> None:
     world = edge_world
     world.chunk_size, world.server.context = 32, 30
     world.write("bad.md", "x " * 45)
@@ -126,7 +126,7 @@ def test_what_the_backend_refuses_waits_too(edge_world: World) -> None:
     assert "characters 0-" in kept(world)["bad.md"].errors[0][1]
 
 
-def test_a_bad_record_holds_its_file_and_the_others_stand(world: World) -> None:
+def test_a_bad_record_fails_its_file_but_the_others_stay_indexed(world: World) -> None:
     world.write("rows.jsonl", '{"id": "a", "text": "one"}\nrubbish\n{"id": "b", "text": "two"}\n')
     for _ in range(2):
         report = run(world, NOON)
@@ -136,7 +136,7 @@ def test_a_bad_record_holds_its_file_and_the_others_stand(world: World) -> None:
     assert kept(world)["rows.jsonl"].errors[0][0].startswith("rows.jsonl")
 
 
-def test_another_folder_and_only_leave_what_they_did_not_look_at(
+def test_runs_of_another_folder_or_with_only_keep_other_failures(
     edge_world: World, tmp_path: Path
 ) -> None:
     world = edge_world
@@ -155,7 +155,7 @@ def test_another_folder_and_only_leave_what_they_did_not_look_at(
     assert kept(world).keys() == {"bad.pdf"}
 
 
-def test_a_run_that_breaks_off_remembers(edge_world: World) -> None:
+def test_an_interrupted_run_keeps_earlier_failures(edge_world: World) -> None:
     world = edge_world
     world.write("a.pdf", b"%PDF-1.7 rubbish")
     run(world, NOON)

@@ -15,7 +15,7 @@ from ragctl.hosts.keys import ApiKey
 from ragctl.hosts.responses import retry_after
 from tests.servers import faults
 from tests.servers.jina import JinaServer
-from tests.waiting import until
+from tests.waiting import until, within
 
 NOON = 1_704_110_400.0  # Mon, 01 Jan 2024 12:00:00 GMT
 
@@ -105,9 +105,8 @@ def connected(url: str, patience: Patience | None = None, concurrency: int = 1) 
     return connect(
         "jina-embeddings-v3",
         dim=32,
-        base_url=url,
+        backends=[BackendConfig(base_url=url, concurrency=concurrency)],
         environ={"JINA_API_KEY": "k"},
-        concurrency=concurrency,
         patience=patience or Patience(total=1, first=0.001, longest=0.01, read=10),
     )
 
@@ -161,7 +160,7 @@ def test_a_head_that_trickles_in_ends_with_its_try(slow: str) -> None:
 
 def test_a_late_try_takes_no_other_with_it() -> None:
     """While one answer trickles beyond its time, another on the same client comes through."""
-    patience = Patience(total=5, first=0.001, read=10, attempt=0.3)
+    patience = Patience(total=within(5), first=0.001, read=30, attempt=within(0.3))
     with JinaServer() as server, connected(server.url, patience, concurrency=2) as embedder:
         server.faults.append(faults.trickle())
         late = threading.Thread(target=embedder.query, args=("late",))

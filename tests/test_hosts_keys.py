@@ -143,7 +143,10 @@ def test_what_holds_a_key_does_not_print_it() -> None:
     with JinaServer(SECRET) as server:
         environ = {"JINA_API_KEY": SECRET}
         with connect(
-            "jina-embeddings-v3", dim=32, base_url=server.url, environ=environ
+            "jina-embeddings-v3",
+            dim=32,
+            backends=[BackendConfig(base_url=server.url)],
+            environ=environ,
         ) as embedder:
             embedder.query("text")
             printed = [key, config, by_command(SECRET), Environment(environ), embedder.usage]

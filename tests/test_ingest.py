@@ -25,6 +25,7 @@ from tests.servers import faults
 from tests.servers.faults import Fault
 from tests.servers.host import CANARIES
 from tests.servers.openai import OpenAIServer
+from tests.waiting import PROCESS_SECONDS
 from tests.world import DIM, NO_PARSER, World, counts, paragraphs
 
 # I3: nothing changed, nothing done
@@ -46,7 +47,7 @@ def test_nothing_changed_asks_nothing_writes_nothing_reads_nothing(world: World)
     assert world.state() == before
 
 
-def test_a_client_is_made_early_where_there_are_files_to_read(
+def test_a_client_is_created_early_if_there_are_files_to_read(
     edge_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = edge_world.write("a.md", "# One\n\nFirst words.\n")
@@ -63,7 +64,7 @@ def test_a_client_is_made_early_where_there_are_files_to_read(
     assert not made.is_set()
     path.touch()  # to be read, though nothing of it will be sent
     edge_world.ingest()
-    assert made.wait(10)
+    assert made.wait(PROCESS_SECONDS)
 
 
 def test_a_touched_file_is_read_but_not_embedded_or_rewritten(world: World) -> None:
@@ -139,7 +140,7 @@ def test_repeated_paragraphs_within_a_document_are_points_of_their_own(world: Wo
     assert len(world.embedded()) == 2
 
 
-def test_a_deleted_file_goes_and_comes_back_embedded_again(world: World) -> None:
+def test_a_deleted_file_is_removed_and_embedded_again_when_it_returns(world: World) -> None:
     text = paragraphs("one")
     path = world.write("a.md", text)
     world.write("b.md", paragraphs("two"))
@@ -153,7 +154,7 @@ def test_a_deleted_file_goes_and_comes_back_embedded_again(world: World) -> None
     assert counts(world.ingest()) == {"added": 1, "unchanged": 1}
 
 
-def test_no_prune_keeps_what_is_gone(world: World) -> None:
+def test_no_prune_keeps_documents_whose_files_are_gone(world: World) -> None:
     path = world.write("a.md", paragraphs("one"))
     world.write("b.md", paragraphs("two"))
     world.ingest()
@@ -276,7 +277,7 @@ def test_a_refused_edit_keeps_the_old_document_whole(edge_world: World) -> None:
     }
 
 
-def test_a_scan_is_warned_of_and_not_read_again(edge_world: World) -> None:
+def test_a_scanned_pdf_causes_a_warning_and_is_not_read_again(edge_world: World) -> None:
     world = edge_world
     world.write("empty.md", "")
     world.write("a.md", paragraphs("one"))
@@ -416,7 +417,7 @@ def test_a_wrong_answer_is_never_stored(edge_world: World, spoil: Callable[[], F
 # Identity (exit 6), lock (I11), I1
 
 
-def test_another_model_or_dimension_is_refused_with_both_sides(world: World) -> None:
+def test_another_model_or_dimension_is_refused_naming_both_values(world: World) -> None:
     world.write("a.md", paragraphs("one"))
     world.ingest()
     before = world.state()
@@ -431,7 +432,7 @@ def test_another_model_or_dimension_is_refused_with_both_sides(world: World) -> 
     assert counts(world.ingest(embedding=unsaid)) == {"unchanged": 1}
 
 
-def test_a_second_run_is_kept_out(world: World) -> None:
+def test_a_second_run_is_locked_out(world: World) -> None:
     world.write("a.md", paragraphs("one"))
     with (
         closing(open_store(world.store, environ={})) as store,
@@ -528,7 +529,7 @@ def test_at_every_write_each_document_has_its_old_or_its_new_chunks(edge_world: 
 # The report, the dry run
 
 
-def test_a_dry_run_says_what_a_run_then_does(world: World) -> None:
+def test_a_dry_run_reports_what_the_run_then_does(world: World) -> None:
     world.write("a.md", paragraphs("one", "two"))
     world.write("b.md", paragraphs("two", "three"))
     with closing((run := world.run()).store):
@@ -572,7 +573,7 @@ def test_hashes_are_of_the_text_that_was_sent(edge_world: World) -> None:
     assert sent == stored
 
 
-def test_what_was_ingested_is_found(world: World) -> None:
+def test_ingested_documents_are_found(world: World) -> None:
     world = replace(world, languages=())
     world.write("ru.md", "# Отпуск\n\nСотрудники получают двадцать восемь дней отпуска.")
     world.write("zh.md", "# 假期\n\n员工每年有二十八天的带薪假期。")
@@ -590,7 +591,7 @@ def test_what_was_ingested_is_found(world: World) -> None:
     assert {text.side for text in world.server.texts} == {"document", "query"}
 
 
-def test_what_a_user_should_know_of_a_model_is_said_when_its_collection_is_made(
+def test_warnings_about_a_model_are_given_when_its_collection_is_created(
     edge_world: World,
 ) -> None:
     world = edge_world
@@ -622,7 +623,7 @@ def test_chunks_fit_a_short_context_and_a_text_too_long_is_named_or_cut(edge_wor
         tight = world.ingest(embedding=e5, chunk_size=500, collection="tight")
         assert counts(tight) == {"added": 1, "failed": 1}
         assert tight.failures[0].source == "long.md"
-        assert "would cut the text without a word" in tight.failures[0].error
+        assert "would truncate the text without a message" in tight.failures[0].error
         cutting = replace(e5, truncate=True)
         cut = world.ingest(embedding=cutting, chunk_size=500, collection="tight")
         assert counts(cut) == {"added": 1, "unchanged": 1}
@@ -630,7 +631,7 @@ def test_chunks_fit_a_short_context_and_a_text_too_long_is_named_or_cut(edge_wor
         assert re.fullmatch(r"\d+ texts were cut to the model's context", warning.error)
 
 
-def test_a_dry_run_foretells_the_tokens(edge_world: World) -> None:
+def test_a_dry_run_predicts_the_tokens(edge_world: World) -> None:
     world = edge_world
     world.write("a.md", "# Guide\n\n" + paragraphs("one", "two", words=150))
     world.write("b.md", paragraphs("three"))
@@ -645,7 +646,7 @@ def test_a_dry_run_foretells_the_tokens(edge_world: World) -> None:
     assert done.tokens > own
 
 
-def test_what_a_failed_run_sent_is_on_its_bill(edge_world: World) -> None:
+def test_the_usage_of_a_failed_run_is_reported(edge_world: World) -> None:
     world = edge_world
     world.write("a.md", paragraphs("one"))
     world.server.faults.extend([Fault(), faults.nan()])  # one side of the canaries comes back

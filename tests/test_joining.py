@@ -59,7 +59,7 @@ def points(first: int, count: int) -> list[Point]:
 
 
 def fill(collection: EdgeCollection, first: int, count: int) -> None:
-    """Write batches, of which each becomes a segment."""
+    """Write batches, each of which becomes a segment."""
     for number in range(first, first + count):
         collection.apply(Batch(upserts=points(number * BATCH, BATCH)))
 
@@ -75,7 +75,7 @@ def opened(store: Path) -> EdgeCollection:
 
 
 def kept(store: Path) -> str:
-    """The settings that the shard keeps."""
+    """Return the configuration stored with the shard."""
     return (store / "collections" / "docs" / "shard" / "edge_config.json").read_text()
 
 
@@ -107,7 +107,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizes, "SEAL_BYTES", SEAL)
 
 
-def test_the_end_of_an_ingest_leaves_few_and_searches_find_the_same(
+def test_an_ingest_ends_with_few_segments_and_the_same_hits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sizes, "MAX_SMALL_SEGMENTS", 1000)
@@ -127,7 +127,7 @@ def test_the_end_of_an_ingest_leaves_few_and_searches_find_the_same(
     assert kept(tmp_path) == sealing, "what is sealed later would be joined at once"
 
 
-def test_what_cannot_be_joined_stays_and_is_not_tried_again(
+def test_segments_that_cannot_be_joined_stay_and_are_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends = []
@@ -183,7 +183,7 @@ def test_a_kill_while_segments_are_joined_loses_nothing(
 
 
 def _finish(store: Path, after: float, length: float) -> tuple[int, float]:
-    """Finish in a process of its own, killed after some seconds; its end, and how long it takes."""
+    """Finish in another process, killed after some seconds; return its exit code and duration."""
     command = [sys.executable, "-c", _FINISH, str(store), str(SEAL)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Runs that end anywhere: SIGKILL, Ctrl-C, an outage. The next run makes all of it good (I2)."""
+"""Runs that end at any point: SIGKILL, Ctrl-C, an outage. The next run completes the work (I2)."""
 
 import os
 import random
@@ -16,6 +16,7 @@ from ragctl.collection.text import text_hash
 from ragctl.stores import is_server
 from tests.servers import faults
 from tests.servers.qdrant import QdrantFacade
+from tests.waiting import PROCESS_SECONDS, until, within
 from tests.world import DIM, NO_PARSER, World, counts, paragraphs
 
 ROUNDS = 6
@@ -53,7 +54,7 @@ def hashes(world: World) -> set[str]:
 
 
 def change(world: World, dice: random.Random, number: int) -> None:
-    """Edit, rename, delete, add: what a day does to a folder."""
+    """Edit, rename, delete and add documents."""
     files = sorted(world.root.glob("**/*.md"))
     for path in dice.sample(files, 8):
         text = path.read_text()
@@ -68,7 +69,7 @@ def change(world: World, dice: random.Random, number: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_random_points_ends_as_if_never_killed(
+def test_runs_killed_at_random_points_reach_the_state_of_an_uninterrupted_run(
     world: World, tmp_path: Path, seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -121,9 +122,9 @@ def test_ctrl_c_keeps_what_was_paid_for_and_exits_130(world: World) -> None:
     for n in range(60):
         world.write(f"{n}.md", paragraphs(*(f"section {n} {k}" for k in range(20))))
     with running(world) as process:
-        _wait(lambda: len(world.server.texts) >= 256)
+        until(lambda: len(world.server.texts) >= 256)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PROCESS_SECONDS)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "stopped early" in out
@@ -136,7 +137,7 @@ def test_ctrl_c_keeps_what_was_paid_for_and_exits_130(world: World) -> None:
     assert len(world.sources()) == 60
 
 
-def test_ctrl_c_while_the_first_answer_is_awaited_ends_at_once(edge_world: World) -> None:
+def test_ctrl_c_during_the_first_request_ends_at_once(edge_world: World) -> None:
     world = edge_world
     world.write("a.md", paragraphs("one"))
     world.server.gate.clear()
@@ -145,7 +146,7 @@ def test_ctrl_c_while_the_first_answer_is_awaited_ends_at_once(edge_world: World
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        assert process.wait(5) == 130
+        assert process.wait(within(5)) == 130
     world.server.gate.set()
     assert not _exists(world)
     assert counts(world.ingest()) == {"added": 1}
@@ -174,7 +175,7 @@ def test_an_outage_midway_keeps_what_came_before(edge_world: World) -> None:
     assert len(world.embedded()) == 800 - len(paid)
 
 
-def test_passing_faults_of_the_backend_lose_nothing(edge_world: World) -> None:
+def test_transient_faults_of_the_backend_lose_nothing(edge_world: World) -> None:
     world = edge_world
     for n in range(10):
         world.write(f"{n}.md", paragraphs(*(f"section {n} {k}" for k in range(5))))
@@ -192,8 +193,8 @@ def test_search_answers_while_an_ingest_is_running(edge_world: World) -> None:
         world.write(f"{n}.md", paragraphs(*(f"other {n} {k}" for k in range(20))))
     world.forget()
     with running(world) as process:
-        _wait(lambda: len(world.server.texts) > 0)
-        world.server.gate.clear()  # the host thinks for long; the ingest waits
+        until(lambda: len(world.server.texts) > 0)
+        world.server.gate.clear()  # the host delays its answer; the ingest waits
         began = time.monotonic()
         found = subprocess.run(
             [
@@ -204,21 +205,13 @@ def test_search_answers_while_an_ingest_is_running(edge_world: World) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PROCESS_SECONDS,
         )
         took = time.monotonic() - began
         assert found.returncode == 0, found.stderr
         assert "section 7" in found.stdout
         assert process.poll() is None, "the ingest ended before the search"
         world.server.gate.set()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PROCESS_SECONDS)
     assert process.returncode == 0
-    assert took < 20
-
-
-def _wait(condition: object) -> None:
-    assert callable(condition)
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "waited for too long"
-        time.sleep(0.005)
+    assert took < within(20)

@@ -1,4 +1,4 @@
-"""Embedded collections stay open to the end of a process, and hinder nobody."""
+"""Embedded collections stay open to the end of a process, and block no other process."""
 
 import ctypes
 import mmap
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def resident(path: Path) -> float:
-    """The part of a file, from 0 to 1, that is in the system's page cache."""
+    """Return the share of a file, from 0 to 1, that is in the system's page cache."""
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
         pages = -(-len(mapped) // mmap.PAGESIZE)
         found = (ctypes.c_ubyte * pages)()
@@ -41,7 +41,7 @@ def drop(path: Path) -> None:
 
 @pytest.fixture
 def disk() -> Iterator[Path]:
-    """A folder on a disk: what is in memory anyway has no cache."""
+    """A folder on a disk: a file system in memory has no page cache."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         trial = Path(folder, "trial")
         trial.write_bytes(bytes(1 << 20))
@@ -78,7 +78,7 @@ def _left_open(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_left_open")
-def test_what_is_left_open_is_there_for_whoever_asks(tmp_path: Path) -> None:
+def test_another_process_gets_a_collection_that_was_left_open(tmp_path: Path) -> None:
     first = EdgeStore(tmp_path).create("docs", SETTINGS)
     first.apply(Batch(upserts=[point(1)]))
     first.close()
@@ -94,7 +94,7 @@ def test_what_is_left_open_is_there_for_whoever_asks(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_left_open")
-def test_what_was_written_is_in_the_files_when_it_is_left_open(tmp_path: Path) -> None:
+def test_writes_are_flushed_when_a_collection_is_left_open(tmp_path: Path) -> None:
     made = EdgeStore(tmp_path).create("docs", SETTINGS)
     made.apply(Batch(upserts=[point(1)]))
     folder = tmp_path / "collections" / "docs" / "shard"

@@ -29,7 +29,7 @@ sys.exit(code)
 
 
 def corpus(folder: Path, documents: int, paragraphs: int) -> Path:
-    """Documents of invented words, all different."""
+    """Write documents of invented words, all different."""
     dice = random.Random(documents)
     words = [
         "".join(dice.choices("aeioubcdfglmnprst", k=dice.randrange(2, 9))) for _ in range(5000)
@@ -42,7 +42,7 @@ def corpus(folder: Path, documents: int, paragraphs: int) -> Path:
 
 
 def peak(folder: Path, store: str, *flags: str) -> int:
-    """Kilobytes that ingesting `folder` took at most."""
+    """Return the peak memory of ingesting `folder`, in kilobytes."""
     done = subprocess.run(
         [
             *(sys.executable, "-c", _RUN, "ingest", str(folder), "--store", store, "--json"),
@@ -57,8 +57,8 @@ def peak(folder: Path, store: str, *flags: str) -> int:
     return int(done.stderr.split()[-1])
 
 
-def test_the_run_itself_is_flat(tmp_path: Path) -> None:
-    """Into a server, so that nothing of the data stays in this process."""
+def test_memory_of_a_run_does_not_grow(tmp_path: Path) -> None:
+    """With a server as the store, so that no data stays in this process."""
     few, many = corpus(tmp_path / "few", 120, 2), corpus(tmp_path / "many", 1200, 2)
     with QdrantFacade() as one, QdrantFacade() as two:
         small = peak(few, one.url, "--dim", "64")
@@ -67,7 +67,7 @@ def test_the_run_itself_is_flat(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_with_the_engine_in_the_process_it_is_flat_too(tmp_path: Path) -> None:
+def test_memory_with_the_embedded_engine_does_not_grow(tmp_path: Path) -> None:
     # Few enough would not yet fill what the engine always keeps mapped (its log, a segment), nor
     # have segments joined, which maps some 250 MB for a moment.
     few, many = corpus(tmp_path / "few", 3000, 10), corpus(tmp_path / "many", 12_000, 10)

@@ -6,7 +6,7 @@ from ragctl.errors import PruneRefused, UsageError
 from tests.world import World, counts, paragraphs
 
 
-def test_only_what_is_named_is_read_and_pruned(world: World) -> None:
+def test_only_matching_files_are_read_and_pruned(world: World) -> None:
     for name in ("en/a.md", "en/b.md", "de/a.md", "de/b.md"):
         world.write(name, paragraphs(name, "two"))
     world.ingest()
@@ -23,7 +23,7 @@ def test_only_what_is_named_is_read_and_pruned(world: World) -> None:
     assert counts(world.ingest()) == {"added": 1, "updated": 1, "unchanged": 2, "removed": 1}
 
 
-def test_a_pattern_that_names_nothing_is_refused(edge_world: World) -> None:
+def test_a_pattern_that_matches_nothing_is_refused(edge_world: World) -> None:
     edge_world.write("a.md", paragraphs("one"))
     edge_world.ingest()
     with pytest.raises(UsageError, match=r"--only b\.md matches no file and no indexed document"):
@@ -33,7 +33,7 @@ def test_a_pattern_that_names_nothing_is_refused(edge_world: World) -> None:
     assert counts(edge_world.ingest(only=("a.md",))) == {"removed": 1}
 
 
-def test_the_share_limit_holds_for_it_too(edge_world: World) -> None:
+def test_the_prune_limit_applies_too(edge_world: World) -> None:
     for n in range(20):
         edge_world.write(f"en/{n}.md", paragraphs(f"text {n}"))
     edge_world.write("de/a.md", paragraphs("one"))

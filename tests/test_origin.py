@@ -1,4 +1,4 @@
-"""What a collection remembers of its backends, and how far that is believed."""
+"""The backends stored with a collection, and how far they are trusted."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ THERE = BackendConfig("openai", "http://elsewhere.test/v1")
 WEIGHTS = BackendConfig("fastembed", weights="/models/e5")
 
 
-def test_what_a_run_leaves_out_is_the_collection_s() -> None:
+def test_backends_are_completed_from_the_collection() -> None:
     made = (THERE, HERE)
     assert fill_in_backends((), made, remote=False) == made
     assert fill_in_backends((BackendConfig("vllm"),), made, remote=False) == (HERE,)
@@ -53,7 +53,7 @@ def test_a_folder_of_weights_in_a_collection_on_a_server_is_not_taken(tmp_path: 
     )
 
 
-def test_canaries_that_cannot_be_read_are_a_named_failure(edge_world: World) -> None:
+def test_unreadable_canaries_are_a_clear_error(edge_world: World) -> None:
     world = edge_world
     world.write("a.md", paragraphs("one"))
     world.ingest()

@@ -46,7 +46,7 @@ def plan(found: list[FileStat], known: State, **options: object):  # type: ignor
     return make_plan(found, known, lambda file: "r", **options)  # type: ignore[arg-type]
 
 
-def test_what_stands_is_not_read() -> None:
+def test_unchanged_files_are_not_read() -> None:
     made = plan([stat("a.md")], state(stored("a.md")))
     assert made.is_empty
     assert made.unchanged == 1
@@ -69,7 +69,7 @@ def test_why_a_file_is_read(known: Stored, why: str) -> None:
     assert {work.stat.file: work.why for work in made.work_items}["a.md"] == why
 
 
-def test_only_whole_documents_of_the_same_recipe_may_stand_by_content() -> None:
+def test_only_complete_documents_of_the_same_recipe_are_compared_by_content() -> None:
     known = state(
         stored("a.jsonl#1", mtime=2, parts=3),
         stored("a.jsonl#2", mtime=2, parts=3, whole=False),
@@ -79,13 +79,13 @@ def test_only_whole_documents_of_the_same_recipe_may_stand_by_content() -> None:
     assert work.known == {"a.jsonl#1": "d"}
 
 
-def test_records_of_a_file_stand_together() -> None:
+def test_records_of_a_file_are_up_to_date_together() -> None:
     records = [stored(f"a.jsonl#{n}", parts=3) for n in range(3)]
     assert plan([stat("a.jsonl")], state(*records)).unchanged == 3
     assert plan([stat("a.jsonl")], state(*records[:2])).work_items[0].why == "incomplete"
 
 
-def test_only_roots_that_were_looked_at_lose_documents() -> None:
+def test_only_listed_roots_lose_documents() -> None:
     known = state(stored("a.md"), stored("b.md", root="/other"), stored("c.md"))
     made = plan([stat("a.md")], known)
     assert [d.source for d in made.removed] == ["c.md"]
@@ -108,7 +108,7 @@ def test_a_large_prune_is_refused_and_says_how_to_allow_it() -> None:
     check_prune(plan(found, known), known, 0.3)
 
 
-def test_a_few_documents_may_always_go() -> None:
+def test_a_few_documents_may_always_be_removed() -> None:
     known = state(*many(ALWAYS_REMOVABLE_DOCUMENTS))
     check_prune(plan([], known), known, 0.0)
     known = state(*many(ALWAYS_REMOVABLE_DOCUMENTS + 1))
@@ -146,7 +146,7 @@ STATS = st.dictionaries(NAMES, st.tuples(st.integers(0, 2), st.integers(0, 2)))
 
 
 @given(STATS, STATS, st.sets(NAMES))
-def test_every_document_has_exactly_one_fate(
+def test_every_document_is_read_removed_or_unchanged(
     disk: dict[str, tuple[int, int]], store: dict[str, tuple[int, int]], broken: set[str]
 ) -> None:
     found = [stat(name, size=size, mtime=mtime) for name, (size, mtime) in disk.items()]
@@ -160,9 +160,9 @@ def test_every_document_has_exactly_one_fate(
     read = {work.stat.file for work in made.work_items}
     removed = {document.source for document in made.removed}
     assert removed == store.keys() - disk.keys()
-    stands = {n for n in disk if store.get(n) == disk[n] and n not in broken}
-    assert read == disk.keys() - stands
-    assert made.unchanged == len(stands)
+    unchanged = {n for n in disk if store.get(n) == disk[n] and n not in broken}
+    assert read == disk.keys() - unchanged
+    assert made.unchanged == len(unchanged)
 
 
 @given(st.integers(0, 500), st.integers(1, 500), st.floats(0, 1))

@@ -24,7 +24,7 @@ HASHES = st.lists(st.sampled_from("abcdef"), max_size=30)
 
 
 @given(HASHES, HASHES)
-def test_a_text_keeps_its_ids_wherever_it_moves(before: list[str], inserted: list[str]) -> None:
+def test_a_text_keeps_its_id_when_it_moves(before: list[str], inserted: list[str]) -> None:
     fresh = [f"new-{value}" for value in inserted]
     middle = len(before) // 2
     ids = point_ids(SPACE, "a.md", before)
@@ -63,7 +63,7 @@ def test_the_keys_of_a_payload_are_listed_once_each() -> None:
     assert {*KEYWORD_INDEXES, *FILTERABLE_FIELDS} <= set(keys)
 
 
-def test_headings_stand_before_the_text_once() -> None:
+def test_headings_are_put_before_the_text_once() -> None:
     assert embedded_text("Body.", ()) == "Body."
     assert embedded_text("Body.", ("Guide", "Limits")) == "Guide > Limits\n\nBody."
     own = "## Limits\n\nBody."
@@ -93,7 +93,7 @@ def test_a_document_without_text_still_has_its_mark() -> None:
     assert row["text"] == ""
 
 
-def test_small_files_start_no_more_processes_than_they_are_worth() -> None:
+def test_small_files_start_few_processes() -> None:
     limits = ProcessLimits(4, 60.0, 1 << 30)
 
     def workers(*sizes: int) -> int:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ragctl.errors import UsageError
-from ragctl.evaluate.questions import Judgement, Question, Questions, read_questions
+from ragctl.evaluate.question_files import read_questions
+from ragctl.evaluate.questions import Judgement, Question, Questions
 
 
 def put(path: Path, text: str) -> Path:
@@ -24,13 +25,13 @@ def test_json_lines_in_every_shape(tmp_path: Path) -> None:
         '{"id": 7, "query": "x", "relevant": [{"source": "s", "start": 3, "end": 9, "grade": 3}]}\n'
         '{"id": "c", "lang": "ru", "cross": true, "query": "y", "source": "s", "answer": "z z"}\n',
     )
-    assert read_questions(file).asked == (
+    assert read_questions(file).questions == (
         Question("a", "how much?", (Judgement("one.md"), Judgement("two.md")), "en"),
         Question("3", "wie viel", (Judgement("one.md", 2), Judgement("two.md", 0))),
         Question("7", "x", (Judgement("s", 3, (3, 9)),)),
         Question("c", "y", (Judgement("s", answer="z z"),), "cross"),
     )
-    assert not read_questions(file).placed
+    assert not read_questions(file).are_located
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_rubbish_is_one_line_with_its_place(tmp_path: Path, line: str, why: str)
 def test_what_is_no_set_at_all(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read_questions(tmp_path / "none.jsonl")
-    with pytest.raises(UsageError, match="no questions in it"):
+    with pytest.raises(UsageError, match="it has no questions"):
         read_questions(put(tmp_path / "empty.jsonl", "\n"))
     twice = '{"id": "a", "query": "x", "relevant": ["s"]}\n'
     with pytest.raises(UsageError, match="the id 'a'"):
@@ -111,7 +112,7 @@ def test_beir(tmp_path: Path) -> None:
     assert read_questions(folder) == expected
     assert read_questions(folder / "queries.jsonl") == expected
     other = put(folder / "qrels" / "dev.tsv", "q3\td9\t1\n")
-    assert [q.id for q in read_questions(folder, other).asked] == ["q3"]
+    assert [q.id for q in read_questions(folder, other).questions] == ["q3"]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_trec(tmp_path: Path, topics: str) -> None:
         ("1\tx\n1\ty\n", "1 0 a 1\n", "two topics have the number"),
         ("1\tx\n", "1 0 my file.md 1\n", "has no spaces here"),
         ("1\tx\n", "1 0 a b\n", "grade 'b'"),
-        ("", "1 0 a 1\n", "no topics in it"),
+        ("", "1 0 a 1\n", "it has no topics"),
     ],
 )
 def test_rubbish_in_trec(tmp_path: Path, topics: str, qrels: str, why: str) -> None:

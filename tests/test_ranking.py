@@ -1,4 +1,4 @@
-"""Rankings computed here are those that the engine computes, but for its choice among equals."""
+"""Rankings computed here are the engine's, except for the order of ties."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_fused_as_by_the_engine(shard: qe.EdgeShard, fusion: Fusion) -> None:
 
 
 @pytest.mark.parametrize("diversity", [0.0, 0.1, 0.5, 0.8, 1.0])
-def test_varied_as_by_the_engine(shard: qe.EdgeShard, diversity: float) -> None:
+def test_diversified_as_by_the_engine(shard: qe.EdgeShard, diversity: float) -> None:
     vector = (RANDOM.normal(size=DIM) + 1.0).tolist()
     mmr = qe.Mmr(vector, 1.0 - diversity, 60, "dense")
     engines = asked(shard, mmr, 20)
@@ -86,7 +86,7 @@ def test_varied_as_by_the_engine(shard: qe.EdgeShard, diversity: float) -> None:
     assert [s for _, s in ours] == pytest.approx([s for _, s in engines], abs=1e-5)
 
 
-def test_variety_changes_the_order_and_puts_copies_last() -> None:
+def test_diversity_changes_the_order_and_puts_copies_last() -> None:
     same, near, far = np.array([1.0, 0.0]), np.array([0.9, 0.1]), np.array([0.0, 1.0])
     vectors = {"a": same, "b": same, "c": near, "d": far}
     ranking = [("a", 1.0), ("b", 1.0), ("c", 0.9), ("d", 0.5)]
@@ -97,7 +97,7 @@ def test_variety_changes_the_order_and_puts_copies_last() -> None:
     assert [i for i, _ in diversify([("a", 1.0), ("x", 0.4)], {"a": same}, 0.5, 9)] == ["a", "x"]
 
 
-def test_equal_scores_stand_in_order_of_id() -> None:
+def test_equal_scores_are_ordered_by_id() -> None:
     side = [("c", 2.0), ("a", 2.0), ("b", 3.0)]
     assert rank(side) == [("b", 3.0), ("a", 2.0), ("c", 2.0)]
     assert fuse([("b", 5.0)], [("a", 7.0)], Fusion()) == [("a", 0.5), ("b", 0.5)]
@@ -105,7 +105,7 @@ def test_equal_scores_stand_in_order_of_id() -> None:
     assert fuse([("b", 1.0), ("a", 1.0)], [], Fusion(kind="dbsf")) == [("a", 0.5), ("b", 0.5)]
 
 
-def test_a_side_without_weight_only_adds_candidates() -> None:
+def test_a_ranking_without_weight_only_adds_candidates() -> None:
     hits = [("a", 9.0), ("b", 8.0)]
     got = fuse(hits, hits[::-1], Fusion(k=1, dense=0.0, sparse=1.0))
     assert got == [("b", 1.0), ("a", 0.5)]

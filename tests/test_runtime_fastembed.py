@@ -266,14 +266,15 @@ def test_settings_that_it_has_not(runtime: Runtime, said: str, v5: Path) -> None
 def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fastembed", None)
     with pytest.raises(UsageError, match=r"pip install '\S*\[fastembed\]'$"):
-        connect("multilingual-e5-large", backend="fastembed", environ={})
+        connect("multilingual-e5-large", backends=[BackendConfig("fastembed")], environ={})
 
 
 def test_nothing_is_loaded_before_the_first_text() -> None:
     runtime_models.need("fastembed")
     code = (
-        "import sys; from ragctl.embedding import connect; "
-        "connect('multilingual-e5-large', backend='fastembed', environ={}); "
+        "import sys; from ragctl.catalog import BackendConfig; "
+        "from ragctl.embedding import connect; "
+        "connect('multilingual-e5-large', backends=[BackendConfig('fastembed')], environ={}); "
         "print({'fastembed', 'onnxruntime'} & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -497,14 +497,16 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(UsageError, match=r"pip install '\S*\[sentence-transformers\]'.*torch"):
-        connect("all-minilm-l6-v2", backend="sentence-transformers", environ={})
+        connect("all-minilm-l6-v2", backends=[BackendConfig("sentence-transformers")], environ={})
 
 
 def test_nothing_is_loaded_before_the_first_text() -> None:
     runtime_models.need("sentence_transformers")
     code = (
-        "import sys; from ragctl.embedding import connect; "
-        "connect('jina-embeddings-v3', backend='sentence-transformers', environ={}); "
+        "import sys; from ragctl.catalog import BackendConfig; "
+        "from ragctl.embedding import connect; "
+        "here = [BackendConfig('sentence-transformers')]; "
+        "connect('jina-embeddings-v3', backends=here, environ={}); "
         "print({'torch', 'transformers', 'sentence_transformers'} & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -31,12 +31,12 @@ def apply(world: World, saved: SavedPlan, **changes: Any) -> Report:
         return job.ingest()
 
 
-def told(report: Report) -> dict[str, tuple[str, int]]:
+def changes_of(report: Report) -> dict[str, tuple[str, int]]:
     return {c.source: (c.what, c.embedded) for c in report.changes or []}
 
 
 def some_changes(world: World) -> None:
-    """A document of each fate."""
+    """Make a change of each kind."""
     for name in "abcde":
         world.write(f"{name}.md", paragraphs(name, f"{name} too"))
     world.ingest()
@@ -48,11 +48,11 @@ def some_changes(world: World) -> None:
     world.forget()
 
 
-def test_a_plan_names_every_change_and_its_price(world: World) -> None:
+def test_a_plan_reports_every_change_and_its_cost(world: World) -> None:
     some_changes(world)
     before = world.state()
     report, _ = plan(world)
-    assert told(report) == {
+    assert changes_of(report) == {
         "a.md": ("updated", 1),
         "renamed.md": ("renamed", 0),
         "c.md": ("removed", 0),
@@ -75,21 +75,21 @@ def test_a_plan_names_every_change_and_its_price(world: World) -> None:
     assert nothing.changes == []
 
 
-def test_another_recipe_and_an_unfinished_document_are_told(world: World) -> None:
+def test_a_changed_recipe_and_an_incomplete_document_are_reported(world: World) -> None:
     world.write("a.md", paragraphs("one", "two", "three"))
     world.ingest()
     report, _ = plan(world, meta={"team": "ops"})
-    assert told(report) == {"a.md": ("rechunked", 0)}
+    assert changes_of(report) == {"a.md": ("rechunked", 0)}
     with closing(world.open()) as collection:
         from ragctl.stores.base import Batch
 
         (point,) = [p for p in collection.scroll() if p.payload["ordinal"] == 1]
         collection.apply(Batch(deletes=[point.id]))
     report, _ = plan(world)
-    assert told(report) == {"a.md": ("repaired", 1)}
+    assert changes_of(report) == {"a.md": ("repaired", 1)}
 
 
-def test_another_model_is_priced_and_refused(edge_world: World) -> None:
+def test_another_model_is_estimated_and_refused(edge_world: World) -> None:
     world = edge_world
     world.write("a.md", paragraphs("one", "two"))
     world.ingest()
@@ -103,7 +103,7 @@ def test_another_model_is_priced_and_refused(edge_world: World) -> None:
     assert job.report.cost
 
 
-def test_a_plan_says_when_the_budget_has_no_room(edge_world: World) -> None:
+def test_a_plan_over_budget_has_a_warning(edge_world: World) -> None:
     edge_world.write("a.md", paragraphs("one", "two"))
     report, _ = plan(edge_world, budget=Budget(max_tokens=10))
     assert [w.source for w in report.warnings] == ["budget"]
@@ -158,7 +158,7 @@ def _another_folder(world: World) -> None:
         (_run, "new.md"),
     ],
 )
-def test_a_plan_is_refused_when_the_world_moved(
+def test_an_outdated_plan_is_refused(
     edge_world: World, move: Callable[[World], None], names: str
 ) -> None:
     world = edge_world
@@ -183,7 +183,7 @@ def test_a_plan_of_other_settings_is_refused(edge_world: World) -> None:
         apply(world, saved, collection="other")
 
 
-def test_what_was_due_for_the_plan_is_due_for_its_run(edge_world: World) -> None:
+def test_a_plan_is_applied_with_the_retries_of_its_own_time(edge_world: World) -> None:
     world = edge_world
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
 
@@ -206,7 +206,7 @@ def test_what_was_due_for_the_plan_is_due_for_its_run(edge_world: World) -> None
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}', "null", "rubbish"])
-def test_what_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_plan_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "plan.json"
     path.write_text(text)
     with pytest.raises(UsageError, match="not a plan"):
@@ -218,7 +218,7 @@ def test_what_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
         read_plan(path)
 
 
-def test_two_equal_documents_become_one_under_a_new_name(world: World) -> None:
+def test_of_two_equal_removed_documents_one_is_renamed(world: World) -> None:
     for name in ("a.md", "b.md"):
         world.write(name, paragraphs("same"))
     world.write("c.md", paragraphs("other"))
@@ -226,5 +226,5 @@ def test_two_equal_documents_become_one_under_a_new_name(world: World) -> None:
     (world.root / "a.md").rename(world.root / "new.md")
     (world.root / "b.md").unlink()
     report, _ = plan(world)
-    assert sorted(what for what, _ in told(report).values()) == ["removed", "renamed"]
+    assert sorted(what for what, _ in changes_of(report).values()) == ["removed", "renamed"]
     assert counts(report) == counts(world.ingest()) == {"renamed": 1, "removed": 1, "unchanged": 1}

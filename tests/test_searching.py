@@ -1,4 +1,4 @@
-"""Where a server's own fusion counts, and where it does not."""
+"""When a server's own fusion is used, and when not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from ragctl.stores.base import Query, Scored
 from ragctl.stores.searching import VectorName, answer
 
 QUERY = Query(2, dense=np.ones(2, dtype=np.float32), sparse=SparseVector([1], [1.0]))
-THEIRS = [("x", 0.9), ("y", 0.8)]  # which no formula here gives
+THEIRS = [("x", 0.9), ("y", 0.8)]  # scores that the formulas of ragctl do not give
 
 
 @dataclass
 class Fusing:
-    """An engine that found these, and fuses them in its own way."""
+    """An engine with these rankings and this fused page."""
 
     dense: list[tuple[str, float]]
     sparse: list[tuple[str, float]]
@@ -25,10 +25,10 @@ class Fusing:
     fetched: list[str] = field(default_factory=list)
 
     def rankings(
-        self, query: Query, sides: Sequence[VectorName], limit: int, *, payload: bool
+        self, query: Query, names: Sequence[VectorName], limit: int, *, payload: bool
     ) -> list[list[Scored]]:
         found = {"dense": self.dense, "sparse": self.sparse}
-        answers = [[Scored(i, s, {}) for i, s in found[side][:limit]] for side in sides]
+        answers = [[Scored(i, s, {}) for i, s in found[name][:limit]] for name in names]
         return [*answers, [Scored(i, s, {"source": i}) for i, s in self.page]]
 
     def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
@@ -36,7 +36,7 @@ class Fusing:
         return [Point(i, {"source": i}) for i in ids]
 
 
-def test_the_servers_own_fusion_is_the_answer_where_no_scores_are_equal() -> None:
+def test_without_ties_the_servers_own_fusion_is_the_answer() -> None:
     engine = Fusing([("x", 3.0), ("y", 2.0)], [("y", 7.0), ("x", 6.0), ("z", 5.0)], THEIRS)
     hits = answer(QUERY, engine)
     assert [(hit.id, hit.score, hit.payload) for hit in hits] == [
@@ -53,7 +53,7 @@ def test_the_servers_own_fusion_is_the_answer_where_no_scores_are_equal() -> Non
         ([("x", 3.0), ("v", 2.0)], [("y", 7.0), ("w", 6.0)]),  # v or w is the third
     ],
 )
-def test_equals_are_put_in_order_of_id(
+def test_ties_are_ordered_by_id(
     dense: list[tuple[str, float]], sparse: list[tuple[str, float]]
 ) -> None:
     query = Query(3, dense=QUERY.dense, sparse=QUERY.sparse)
@@ -64,7 +64,7 @@ def test_equals_are_put_in_order_of_id(
     assert 0.9 not in [hit.score for hit in hits]
 
 
-def test_equals_of_the_servers_fusion_stand_in_order_of_id() -> None:
+def test_ties_of_the_servers_fusion_are_ordered_by_id() -> None:
     page = [("y", 0.5000001), ("x", 0.5)]
     hits = answer(QUERY, Fusing([("x", 3.0)], [("y", 7.0)], page))
     assert [hit.id for hit in hits] == ["x", "y"]

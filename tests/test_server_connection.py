@@ -87,7 +87,7 @@ def ingest(store: ServerStore) -> dict[str, Any]:
 
 @pytest.mark.parametrize("facade", ["1.15.4", "1.17.0"], indirect=True)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_at_every_write_changes_nothing_in_the_end(
+def test_a_fault_at_every_write_does_not_change_the_result(
     facade: QdrantFacade, connect: Callable[..., ServerStore], fault: str
 ) -> None:
     store = connect()
@@ -128,7 +128,7 @@ def test_retry_after_is_waited_for(
 
 
 @pytest.mark.parametrize("kind", ["status", "cut-before", "cut-after", "queued"])
-def test_giving_up_is_one_line_within_the_bound(
+def test_giving_up_is_one_line_within_the_patience(
     facade: QdrantFacade, connect: Callable[..., ServerStore], kind: Any
 ) -> None:
     made = connect(patience=0.3).create("docs", SETTINGS)
@@ -141,7 +141,7 @@ def test_giving_up_is_one_line_within_the_bound(
     assert facade.requests["POST /collections/{name}/points/batch"] > 3
 
 
-def test_a_wait_beyond_the_bound_is_not_begun(
+def test_a_wait_beyond_the_patience_does_not_start(
     facade: QdrantFacade, connect: Callable[..., ServerStore]
 ) -> None:
     made = connect().create("docs", SETTINGS)
@@ -181,7 +181,7 @@ def closed_port() -> int:
 
 
 @pytest.mark.parametrize("over_grpc", [False, True])
-def test_no_server_is_said_at_once(
+def test_a_missing_server_is_reported_quickly(
     connect: Callable[..., ServerStore], closed_port: int, over_grpc: bool
 ) -> None:
     grpc_port = closed_port if over_grpc else None
@@ -234,7 +234,7 @@ def test_a_server_too_old(connect: Callable[..., ServerStore]) -> None:
         (KEY, "refused the key in QDRANT_API_KEY; set it to a key with that right"),
     ],
 )
-def test_a_key_is_asked_for(
+def test_a_missing_key_is_reported(
     facade: QdrantFacade, connect: Callable[..., ServerStore], key: str | None, message: str
 ) -> None:
     facade.api_key = "another"

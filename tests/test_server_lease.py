@@ -1,6 +1,6 @@
-"""One run at a time on a server's collection, whichever hosts the runs are on.
+"""One run at a time writes to a collection on a server, on whatever host it runs.
 
-A host is a folder for lock files here; two stores with different ones share no file lock.
+Here a host is a folder for lock files; stores with different folders share no file lock.
 """
 
 import math
@@ -65,7 +65,7 @@ def host(facade: QdrantFacade, tmp_path: Path) -> Iterator[Hosts]:
 
 
 def kept(facade: QdrantFacade) -> dict[str, Any]:
-    """The lease as the server has it; nothing where there is none. No request is made."""
+    """Return the lease as stored, empty if there is none. Sends no request."""
     with facade.lock:
         found = facade.engine._local.retrieve("docs", [HIDDEN])
     payload = found[0].payload or {} if found else {}
@@ -86,7 +86,7 @@ def opened(store: ServerStore) -> Collection:
 
 
 @OLD_AND_NEW
-def test_a_run_on_another_host_is_kept_out_while_one_lives(
+def test_a_run_on_another_host_is_excluded_while_the_first_lives(
     facade: QdrantFacade, host: Hosts
 ) -> None:
     one, other = host("a"), host("b")
@@ -117,7 +117,7 @@ def test_a_lock_costs_three_requests_and_one(facade: QdrantFacade, host: Hosts) 
     assert facade.requests - before == {BATCH: 1}
 
 
-def test_a_run_elsewhere_is_waited_for(facade: QdrantFacade, host: Hosts) -> None:
+def test_a_run_waits_for_one_on_another_host(facade: QdrantFacade, host: Hosts) -> None:
     one, other = host("a"), host("b")
     one.create("docs", SETTINGS)
     told: list[str] = []
@@ -142,7 +142,7 @@ def test_a_run_elsewhere_is_waited_for(facade: QdrantFacade, host: Hosts) -> Non
 
 
 def test_one_server_by_two_names_is_one_server(facade: QdrantFacade, host: Hosts) -> None:
-    """Their lock files differ: that one host holds a lease does not say that it is dead."""
+    """Their lock files differ: a lease of the same host may be of a live run."""
     one = host("a")
     other = host("a", url=facade.url.replace("127.0.0.1", "localhost"))
     one.create("docs", SETTINGS)
@@ -156,7 +156,7 @@ def test_one_server_by_two_names_is_one_server(facade: QdrantFacade, host: Hosts
 
 
 @OLD_AND_NEW
-def test_a_run_killed_elsewhere_is_taken_over_when_its_lease_ends(
+def test_the_lease_of_a_run_killed_on_another_host_is_taken_when_it_ends(
     facade: QdrantFacade, host: Hosts, tmp_path: Path
 ) -> None:
     other = host("b", lease=LONG)  # the holder's own word counts
@@ -176,7 +176,7 @@ def test_a_run_killed_elsewhere_is_taken_over_when_its_lease_ends(
 
 
 @OLD_AND_NEW
-def test_a_run_killed_on_the_same_host_is_taken_over_at_once(
+def test_the_lease_of_a_run_killed_on_the_same_host_is_taken_at_once(
     facade: QdrantFacade, host: Hosts, tmp_path: Path
 ) -> None:
     store = host("a")
@@ -193,7 +193,7 @@ def test_a_run_killed_on_the_same_host_is_taken_over_at_once(
 
 
 @OLD_AND_NEW
-def test_a_run_that_stood_still_writes_nothing_after_another_took_over(
+def test_a_suspended_run_writes_nothing_after_another_took_over(
     facade: QdrantFacade, host: Hosts, tmp_path: Path
 ) -> None:
     other = host("b")
@@ -218,7 +218,7 @@ def test_a_run_that_stood_still_writes_nothing_after_another_took_over(
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that stands, for one store in this process: its number is the seconds."""
+    """A clock that the test sets, in seconds, for one store in this process."""
     seconds = [0.0]
     monkeypatch.setattr(lease, "_now", lambda: seconds[0])
     monkeypatch.setattr(lease, "MAX_READ_INTERVAL_SECONDS", 0.01)
@@ -226,7 +226,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @ALL
-def test_a_run_that_stood_still_goes_on_if_nobody_came(
+def test_a_suspended_run_continues_if_no_other_took_over(
     facade: QdrantFacade, host: Hosts, clock: list[float]
 ) -> None:
     store = host("a", lease=LONG)
@@ -246,7 +246,9 @@ def test_a_run_that_stood_still_goes_on_if_nobody_came(
 
 
 @ALL
-def test_every_kind_of_write_asks(facade: QdrantFacade, host: Hosts, clock: list[float]) -> None:
+def test_every_write_checks_the_lease(
+    facade: QdrantFacade, host: Hosts, clock: list[float]
+) -> None:
     one, other = host("a", lease=LONG), host("b", lease=LONG)
     one.create("docs", SETTINGS)
     with one.lock("docs"):
@@ -266,10 +268,10 @@ def test_every_kind_of_write_asks(facade: QdrantFacade, host: Hosts, clock: list
     assert opened(other).settings == SETTINGS
 
 
-def test_each_try_of_a_request_asks(
+def test_each_try_of_a_request_checks_the_lease(
     facade: QdrantFacade, host: Hosts, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was allowed once may be sent again much later."""
+    """A request that was allowed may be sent again much later."""
     store = host("a", lease=LONG)
     store.create("docs", SETTINGS)
     with store.lock("docs"):
@@ -299,7 +301,7 @@ def test_each_try_of_a_request_asks(
     ],
     ids=lambda fault: f"{fault.kind} {fault.status} {fault.route.rsplit('/')[-1]}",
 )
-def test_passing_faults_cost_no_lease(facade: QdrantFacade, host: Hosts, fault: Fault) -> None:
+def test_a_temporary_fault_keeps_the_lease(facade: QdrantFacade, host: Hosts, fault: Fault) -> None:
     store = host("a", lease=2.0)
     store.create("docs", SETTINGS)
     facade.inject(Fault(**vars(fault)))  # one of the requests that take it
@@ -329,7 +331,7 @@ def test_while_the_server_does_not_answer_nothing_is_written(
     assert [p.id for p in docs.scroll()] == [ident(2)]
 
 
-def test_a_lease_that_could_not_be_given_back_keeps_nobody_out_here(
+def test_a_lease_that_could_not_be_released_does_not_block_this_host(
     facade: QdrantFacade, host: Hosts
 ) -> None:
     store = host("a", lease=LONG)
@@ -365,7 +367,7 @@ def forget_lease(facade: QdrantFacade) -> None:
 
 @ALL
 @pytest.mark.parametrize("lacking", [False, True])
-def test_of_many_that_come_at_once_one_gets_it(
+def test_one_of_many_simultaneous_runs_gets_the_lease(
     facade: QdrantFacade, host: Hosts, lacking: bool
 ) -> None:
     stores = [host(f"{n}") for n in range(4)]
@@ -449,7 +451,7 @@ def test_a_new_collection_is_held_by_the_run_that_made_it(
         assert opened(other).count() == 0
 
 
-def test_who_comes_before_the_maker_has_its_lease_keeps_it(
+def test_a_run_that_locks_before_the_creator_keeps_the_lease(
     facade: QdrantFacade, host: Hosts
 ) -> None:
     one, other = host("a"), host("b")
@@ -466,7 +468,7 @@ def test_who_comes_before_the_maker_has_its_lease_keeps_it(
         opened(other).apply(Batch(upserts=[point(1)]))
 
 
-def test_a_creation_killed_on_an_old_server_is_begun_again_when_a_lease_has_passed(
+def test_a_creation_killed_on_an_old_server_is_repeated_after_a_lease(
     tmp_path: Path,
 ) -> None:
     with QdrantFacade(version="1.15.4") as facade:
@@ -491,9 +493,7 @@ def test_a_lock_leaves_foreign_collections_alone(facade: QdrantFacade, host: Hos
 
 
 @ALL
-def test_the_lease_is_seen_by_no_read_and_touched_by_no_write(
-    facade: QdrantFacade, host: Hosts
-) -> None:
+def test_the_lease_is_in_no_read_and_changed_by_no_write(facade: QdrantFacade, host: Hosts) -> None:
     store = host("a", lease=LONG)
     made = store.create("docs", SETTINGS)
     with store.lock("docs"):
@@ -534,7 +534,7 @@ def test_strict_mode_allows_it(facade: QdrantFacade, host: Hosts, lacking: bool)
 
 
 @pytest.mark.parametrize("said", ["soon", "0", "0.5", "-3", "nan", "inf", "3601"])
-def test_a_life_that_no_lease_has_is_refused(said: str) -> None:
+def test_an_invalid_lease_duration_is_refused(said: str) -> None:
     with pytest.raises(UsageError, match=f"RAGCTL_LEASE_SECONDS={said}: seconds, from 1 to 3600"):
         open_store("http://127.0.0.1:1", environ={"RAGCTL_LEASE_SECONDS": said})
 
@@ -545,7 +545,7 @@ def spoil(facade: QdrantFacade, token: object) -> None:
     httpx.post(f"{facade.url}/collections/docs/points/batch", json=body).raise_for_status()
 
 
-def test_rubbish_in_place_of_a_lease_is_watched_like_one(
+def test_an_invalid_lease_is_waited_for_like_a_valid_one(
     facade: QdrantFacade, host: Hosts, clock: list[float]
 ) -> None:
     store = host("a", lease=LONG)
@@ -608,7 +608,7 @@ def began(world: World, state: Path, seconds: float) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize("facade", ["1.15.4", "1.17.0"], indirect=True)
-def test_an_ingest_killed_elsewhere_is_finished_here(
+def test_an_ingest_killed_on_another_host_is_finished_here(
     server_world: World, tmp_path: Path, facade: QdrantFacade
 ) -> None:
     process = began(server_world, tmp_path / "a", SHORT)
@@ -628,7 +628,7 @@ def test_an_ingest_killed_elsewhere_is_finished_here(
     assert counts(server_world.ingest()) == {"unchanged": 3}
 
 
-def test_an_ingest_that_stood_still_ends_with_9_and_writes_nothing(
+def test_a_suspended_ingest_ends_with_9_and_writes_nothing(
     server_world: World, tmp_path: Path, facade: QdrantFacade
 ) -> None:
     process = began(server_world, tmp_path / "a", SHORT)
@@ -652,7 +652,7 @@ def test_an_ingest_that_stood_still_ends_with_9_and_writes_nothing(
     assert server_world.state() == state
 
 
-def test_a_second_ingest_elsewhere_ends_with_9(
+def test_a_second_ingest_on_another_host_ends_with_9(
     server_world: World, tmp_path: Path, facade: QdrantFacade
 ) -> None:
     process = began(server_world, tmp_path / "a", ALIVE)

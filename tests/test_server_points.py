@@ -1,4 +1,4 @@
-"""Requests hold what they may, in order, whatever the batch."""
+"""A batch becomes requests within the limits, in order."""
 
 import json
 from typing import Any
@@ -58,7 +58,7 @@ def flat(operations: list[dict[str, Any]]) -> list[tuple[str, Any]]:
 
 @settings(max_examples=40)
 @given(batch=batches(), upsert_limit=st.integers(1, 9))
-def test_split_into_requests_nothing_changes(batch: Batch, upsert_limit: int) -> None:
+def test_a_batch_split_into_requests_is_the_same_batch(batch: Batch, upsert_limit: int) -> None:
     max_bytes = 4000
 
     def sent(**limits: int) -> list[bytes]:
@@ -85,7 +85,7 @@ def test_split_into_requests_nothing_changes(batch: Batch, upsert_limit: int) ->
         assert len(operation.get("upsert", {"points": []})["points"]) <= upsert_limit
 
 
-def test_a_request_holds_so_many_points() -> None:
+def test_the_points_of_a_request_are_limited() -> None:
     batch = Batch(
         overwrites=[(ident(n), {}) for n in range(MAX_REQUEST_POINTS + 1)],
         deletes=[ident(n) for n in range(2 * MAX_REQUEST_POINTS)],

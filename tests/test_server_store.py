@@ -124,7 +124,7 @@ def test_a_foreign_collection_is_left_alone(
 
 
 @pytest.mark.parametrize("facade", ["1.12.0", "1.15.4"], indirect=True)
-def test_the_settings_point_is_seen_by_nobody(facade: QdrantFacade, store: Store) -> None:
+def test_the_hidden_point_is_in_no_result(facade: QdrantFacade, store: Store) -> None:
     made = store.create("docs", SETTINGS)
     raw = httpx.post(f"{facade.url}/collections/docs/points/scroll", json={}).json()
     (hidden,) = raw["result"]["points"]
@@ -143,7 +143,7 @@ def test_the_settings_point_is_seen_by_nobody(facade: QdrantFacade, store: Store
     assert again.settings == SETTINGS
 
 
-def test_a_collection_of_an_old_server_outlives_its_upgrade(tmp_path: Path) -> None:
+def test_a_collection_of_an_old_server_works_after_its_upgrade(tmp_path: Path) -> None:
     with QdrantFacade(version="1.15.4") as facade:
         store = server(facade, tmp_path)
         store.create("docs", SETTINGS).apply(Batch(upserts=[point(1)]))
@@ -159,7 +159,7 @@ def test_a_collection_of_an_old_server_outlives_its_upgrade(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("dim", [DIM, 2 * DIM])
-def test_a_creation_cut_short_on_an_old_server_is_begun_again(tmp_path: Path, dim: int) -> None:
+def test_an_interrupted_creation_on_an_old_server_is_repeated(tmp_path: Path, dim: int) -> None:
     with QdrantFacade(version="1.15.4") as facade:
         facade.inject(Fault("status", "PUT */points", status=403))
         store = server(facade, tmp_path)
@@ -226,8 +226,8 @@ def test_all_versions_fuse_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("facade", ["1.15.4", "1.17.0"], indirect=True)
-def test_a_server_that_can_fuse_is_asked_once(facade: QdrantFacade, store: Store) -> None:
-    """It brings the page's payloads along; one that cannot is asked for them."""
+def test_a_server_that_can_fuse_gets_one_request(facade: QdrantFacade, store: Store) -> None:
+    """Its answer has the page's payloads; from other servers they are requested."""
     made = store.create("docs", SETTINGS)
     points = [
         Point(ident(n), any_payload(n=n), axis(0, tilt=n / 9), SparseVector([5], [1 + 1 / n]))
@@ -248,7 +248,7 @@ def test_a_server_that_can_fuse_is_asked_once(facade: QdrantFacade, store: Store
 # Settings of a search
 
 
-def test_a_search_says_how_the_dense_side_is_walked(facade: QdrantFacade, store: Store) -> None:
+def test_a_search_sets_ef_and_rescoring(facade: QdrantFacade, store: Store) -> None:
     made = store.create("docs", replace(SETTINGS, quantization="scalar"))
     made.apply(Batch(upserts=[point(1)]))
     query = Query(3, dense=axis(1))
@@ -362,7 +362,7 @@ def test_a_point_too_large_is_one_clear_error(facade: QdrantFacade, store: Store
     assert made.count() == 0
 
 
-def test_strict_mode_is_kept_to(facade: QdrantFacade, store: Store) -> None:
+def test_the_limits_of_strict_mode_are_kept(facade: QdrantFacade, store: Store) -> None:
     facade.engine.strict_mode = {
         "enabled": True,
         "upsert_max_batchsize": 100,
@@ -383,7 +383,7 @@ def test_strict_mode_is_kept_to(facade: QdrantFacade, store: Store) -> None:
         made.count((Match("meta.lang", ("ru",)),))
 
 
-def test_a_facet_larger_than_the_first_guess(facade: QdrantFacade, store: Store) -> None:
+def test_a_facet_with_more_values_than_first_asked_for(facade: QdrantFacade, store: Store) -> None:
     made = store.create("docs", SETTINGS)
     made.apply(Batch(upserts=[Point(ident(n), {"source": f"d{n}"}) for n in range(10_001)]))
     assert len(made.facet("source", of_all=True)) == 10_001
@@ -411,7 +411,7 @@ def test_a_lock_is_for_one_server_and_one_collection(tmp_path: Path) -> None:
 # open_store
 
 
-def test_open_store_reads_what_a_location_is(tmp_path: Path) -> None:
+def test_open_store_distinguishes_folders_and_addresses(tmp_path: Path) -> None:
     assert isinstance(open_store(str(tmp_path), environ={}), EdgeStore)
     opened = open_store("HTTPS://qdrant.example/db/", environ={})
     assert isinstance(opened, ServerStore)

@@ -1,4 +1,4 @@
-"""A foretold size is near the size that is measured, and grows with what it depends on."""
+"""An estimated size is near the measured one, and grows with what it depends on."""
 
 import tempfile
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ COUNT, DIM = 1500, 256
 
 
 def on_disk(folder: Path) -> int:
-    """Bytes of blocks: the engine's files are longer than what is in them."""
+    """Return the bytes of the blocks in use: the engine's files are sparse."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.fixture
 def disk() -> Iterator[Path]:
-    """A folder on a disk: in memory the engine's files have other blocks."""
+    """A folder on a disk: in a file system in memory the files use other blocks."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         yield Path(folder)
 
 
-def test_an_embedded_collection_is_about_as_large_as_foretold(disk: Path) -> None:
+def test_an_embedded_collection_is_about_as_large_as_estimated(disk: Path) -> None:
     random = np.random.default_rng(5)
     made = EdgeStore(disk).create("docs", sized(SETTINGS, DIM))
     words = [f"{number:05}" for number in range(100_000)]
@@ -80,7 +80,7 @@ def test_copies_save_memory_and_cost_disk(server: bool) -> None:
     assert size(None, 0)[1] <= 64e6
 
 
-def test_a_plan_foretells_the_points(world: World) -> None:
+def test_a_plan_estimates_the_points(world: World) -> None:
     world.write("a.md", paragraphs("one", "two", "three"))
     world.write("b.md", paragraphs("four"))
     world.write("empty.md", "\n")

@@ -83,7 +83,15 @@ def test_an_embedded_search_imports_nothing_heavy(
 ) -> None:
     found = imported("search", "how long is hourly data kept?", "--mode", mode, home=home)
     assert not found & HEAVY
-    assert not rooms(found) & {"loaders", "limited", "telling", "schedule", "check", "evaluate"}
+    assert not rooms(found) & {
+        "loaders",
+        "workers",
+        "notify",
+        "reporting",
+        "schedule",
+        "check",
+        "evaluate",
+    }
 
 
 def test_an_ingest_of_markdown_imports_no_client_and_no_pdf_reader(ingested: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""The store contract on the embedded engine, and what is its own."""
+"""The store contract on the embedded engine, and the tests of its own features."""
 
 from pathlib import Path
 
@@ -38,14 +38,14 @@ def test_two_handles_take_turns(tmp_path: Path) -> None:
     second.close()
 
 
-def test_every_page_of_some_fields_is_read(tmp_path: Path) -> None:
+def test_a_scroll_of_one_field_reads_every_page(tmp_path: Path) -> None:
     made = EdgeStore(tmp_path).create("docs", SETTINGS)
     made.apply(Batch(upserts=[Point(ident(n), {"source": f"d{n % 7}"}) for n in range(12_000)]))
     assert len({found.id for found in made.scroll(fields=["source"])}) == 12_000
     made.close()
 
 
-def test_a_held_shard_is_waited_for_and_then_named(tmp_path: Path) -> None:
+def test_a_busy_shard_is_an_error_that_names_it_after_the_wait(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path, patience=0.05)
     one = store.create("docs", SETTINGS)
     holder = FairLock(store.lock_path("docs", "shard"), "held by the test", patience=0)
@@ -58,7 +58,7 @@ def test_a_held_shard_is_waited_for_and_then_named(tmp_path: Path) -> None:
     one.close()
 
 
-def test_nothing_is_dropped_from_under_who_has_it_open(tmp_path: Path) -> None:
+def test_a_collection_in_use_is_not_dropped(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path, patience=0.05)
     store.create("docs", SETTINGS).close()
     holder = FairLock(store.lock_path("docs", "shard"), "held by the test", patience=0)
@@ -71,7 +71,7 @@ def test_nothing_is_dropped_from_under_who_has_it_open(tmp_path: Path) -> None:
     assert store.names() == []
 
 
-def test_what_a_killed_creation_left_is_cleared_away(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_creation_are_removed(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path)
     left = tmp_path / "collections" / ".docs.12345.new" / "shard"
     left.mkdir(parents=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ragctl.check import Finding
-from ragctl.check.written import validate
+from ragctl.check.validate import validate_file
 
 ROOT = Path(__file__).parents[1]
 SOURCES = "[[sources]]\npath = 'docs'\n"
@@ -29,7 +29,7 @@ def environ(folder: Path) -> dict[str, str]:
 def look(folder: Path, text: str) -> list[Finding]:
     (folder / "p.toml").write_text(text)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    found = validate(folder / "p.toml", environ(folder))
+    found = validate_file(folder / "p.toml", environ(folder))
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     return found
 
@@ -110,7 +110,7 @@ def test_a_file_without_a_model_leaves_it_to_the_collection(folder: Path) -> Non
     found = look(folder, SOURCES + "[embedding]\nbackend = 'jina'\n[budget]\nmax_cost = 1\n")
     assert of(found, "fail") == []
     assert of(found, "note") == [
-        "model: none is named: that of the collection, or builtin for a new one"
+        "model: none is named: the collection's is used, or builtin for a new one"
     ]
 
 

@@ -1,4 +1,4 @@
-"""A collection damaged by hand in every way: found, named, and repaired at the least price."""
+"""Damage of every kind is found, named, and repaired with as few embeddings as possible."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -114,7 +114,7 @@ BREAKS: list[tuple[Break, str, int]] = [
 ]
 
 
-def test_a_whole_collection_has_no_fault(world: World) -> None:
+def test_an_intact_collection_has_no_fault(world: World) -> None:
     corpus(world)
     found = damage(world)
     assert found.faults == []
@@ -142,7 +142,7 @@ def test_damage_is_found_named_and_repaired(
     assert world.state() == before
 
 
-def test_all_of_it_at_once(edge_world: World) -> None:
+def test_several_kinds_of_damage_at_once(edge_world: World) -> None:
     world = edge_world
     corpus(world)
     before = world.state()
@@ -166,14 +166,16 @@ def test_late_chunking_and_metadata_are_no_damage(edge_world: World) -> None:
     assert damage(world).faults == []
 
 
-def test_what_no_word_can_be_counted_of_is_no_damage(edge_world: World) -> None:
+def test_a_text_without_bm25_terms_is_no_damage(edge_world: World) -> None:
     edge_world.write("a.md", "!!! ??? ---\n")
     edge_world.write("b.md", "the and of\n")
     edge_world.ingest()
     assert damage(edge_world).faults == []
 
 
-def test_a_document_of_another_folder_is_told_and_left(edge_world: World, tmp_path: Path) -> None:
+def test_damage_in_a_document_of_another_folder_is_reported_but_not_repaired(
+    edge_world: World, tmp_path: Path
+) -> None:
     """Its source is not there to read it from."""
     world = edge_world
     corpus(world)

@@ -1,4 +1,4 @@
-"""Windows of late chunking: every chunk in one, in order, cut where sections begin."""
+"""Windows of late chunking: every chunk is in one, in order; windows begin at sections."""
 
 from itertools import pairwise
 

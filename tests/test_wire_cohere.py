@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ragctl.catalog import Layer
+from ragctl.catalog import BackendConfig, Layer
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.base import Options
 from ragctl.embedding.catalogs import package_catalog, user_catalog
@@ -39,7 +39,7 @@ def connected(
         model,
         dim=dim,
         task=task,
-        base_url=server.url,
+        backends=[BackendConfig(base_url=server.url)],
         catalog=user_catalog({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", rows)),
         environ={variable: "secret"},
         patience=PATIENCE,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import Layer
+from ragctl.catalog import BackendConfig, Layer
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.errors import BackendError, DocumentError, UsageError
@@ -40,8 +40,7 @@ def connected(
         model,
         dim=dim,
         task=task,
-        backend="elastic",
-        base_url=server.url,
+        backends=[BackendConfig("elastic", server.url)],
         catalog=rows,
         environ={"ELASTIC_API_KEY": key} if key else {},
         patience=Patience(total=0.2, first=0.001, longest=0.01, read=5),

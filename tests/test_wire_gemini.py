@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from ragctl.catalog import BackendConfig
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.base import Options
 from ragctl.embedding.catalogs import package_catalog
@@ -28,7 +29,7 @@ def connected(
     return connect(
         MODEL,
         dim=dim,
-        base_url=server.url,
+        backends=[BackendConfig(base_url=server.url)],
         environ={"GEMINI_API_KEY": key},
         patience=patience,
         options=Options(truncate=truncate),

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ragctl import catalog
-from ragctl.catalog import Layer
+from ragctl.catalog import BackendConfig, Layer
 from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.errors import BackendError, DocumentError, UsageError
@@ -52,8 +52,11 @@ def connected(
     return connect(
         model,
         dim=dim,
-        backend="ollama-legacy" if isinstance(server, OllamaLegacyServer) else "ollama",
-        base_url=server.url,
+        backends=[
+            BackendConfig(
+                "ollama-legacy" if isinstance(server, OllamaLegacyServer) else "ollama", server.url
+            )
+        ],
         catalog=rows,
         environ={},
         patience=PATIENCE,
@@ -344,8 +347,7 @@ def test_a_key_that_a_proxy_asks_for(tmp_path: Path) -> None:
             embedder.query("text")
         with connect(
             "bge-m3",
-            backend="ollama",
-            base_url=server.url,
+            backends=[BackendConfig("ollama", server.url)],
             catalog=own,
             environ={"OLLAMA_API_KEY": "secret"},
         ) as embedder:

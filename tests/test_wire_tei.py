@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ragctl import catalog
-from ragctl.catalog import Layer
+from ragctl.catalog import BackendConfig, Layer
 from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.catalogs import package_catalog, user_catalog
 from ragctl.errors import BackendError, DocumentError, UsageError
@@ -76,8 +76,7 @@ def connected(
         model,
         dim=dim,
         task=task,
-        backend="tei",
-        base_url=server.url,
+        backends=[BackendConfig("tei", server.url)],
         catalog=rows,
         environ={"TEI_API_KEY": key} if key else {},
         patience=Patience(total=0.2, first=0.001, longest=0.01, read=5),

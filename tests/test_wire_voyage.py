@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from ragctl.catalog import Layer
+from ragctl.catalog import BackendConfig, Layer
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.embedding.base import Options
 from ragctl.embedding.catalogs import package_catalog, user_catalog
@@ -53,7 +53,7 @@ def connected(
     return connect(
         model,
         dim=dim,
-        base_url=server.url,
+        backends=[BackendConfig(base_url=server.url)],
         catalog=user_catalog({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", rows)),
         environ={"VOYAGE_API_KEY": "secret"},
         patience=PATIENCE,
@@ -102,7 +102,7 @@ def test_a_short_key_that_stands_in_an_answer_by_chance_spoils_nothing() -> None
         VoyageServer(key) as server,
         connect(
             "voyage-3.5",
-            base_url=server.url,
+            backends=[BackendConfig(base_url=server.url)],
             environ={"VOYAGE_API_KEY": key},
             patience=PATIENCE,
         ) as embedder,

@@ -43,7 +43,7 @@ def made(folder: Path) -> tuple[Writer, Seen]:
     return Writer(seen.collection), seen
 
 
-def test_a_first_point_whose_document_is_whole_in_time_is_written_once(tmp_path: Path) -> None:
+def test_a_first_point_marked_before_the_flush_is_written_once(tmp_path: Path) -> None:
     writer, seen = made(tmp_path)
     writer.put_first(Point(FIRST, BARE, VECTOR))
     writer.put(Point(SECOND, BARE, VECTOR))
@@ -57,7 +57,7 @@ def test_a_first_point_whose_document_is_whole_in_time_is_written_once(tmp_path:
     seen.collection.close()
 
 
-def test_one_that_was_written_before_gets_its_mark_by_itself(tmp_path: Path) -> None:
+def test_a_first_point_already_written_is_marked_by_a_payload_update(tmp_path: Path) -> None:
     writer, seen = made(tmp_path)
     writer.put_first(Point(FIRST, BARE, VECTOR))
     assert "h" in writer.recent
@@ -70,7 +70,7 @@ def test_one_that_was_written_before_gets_its_mark_by_itself(tmp_path: Path) -> 
     seen.collection.close()
 
 
-def test_one_that_is_taken_back_is_not_there(tmp_path: Path) -> None:
+def test_a_first_point_taken_back_is_not_written(tmp_path: Path) -> None:
     writer, seen = made(tmp_path)
     writer.put_first(Point(FIRST, BARE, VECTOR))
     writer.take_back([FIRST])

@@ -24,7 +24,7 @@ def _year(world: World, tmp_path: Path, seed: int) -> Year:
 
 
 def test_a_short_year(world: World, tmp_path: Path) -> None:
-    """Each kind of night twice, in an order of chance."""
+    """Each kind of night twice, in random order."""
     seed = int(os.environ.get("RAGCTL_TEST_SEED", "1"))
     year = _year(world, tmp_path, seed)
     nights = [name for name in NIGHTS for _ in range(2)] + _COMMON

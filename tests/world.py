@@ -1,4 +1,4 @@
-"""A folder, a store and an embedding host, to run ingests in and look at what they did."""
+"""A folder, a store and an embedding host: run ingests and inspect the results."""
 
 import itertools
 import os
@@ -29,7 +29,7 @@ State = dict[str, tuple[Payload, object, object]]
 
 @dataclass
 class World:
-    """`store` is a location: a folder, or a facade's URL."""
+    """The surroundings of a run. `store`: a folder, or the URL of a facade."""
 
     root: Path
     store: str
@@ -41,7 +41,7 @@ class World:
     environ: dict[str, str] = field(default_factory=lambda: {"JINA_API_KEY": KEY})
 
     def write(self, name: str, text: str | bytes) -> Path:
-        """A file, changed at a time of its own."""
+        """Write a file with a modification time that no other file has."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode("utf-8") if isinstance(text, str) else text)
@@ -76,13 +76,13 @@ class World:
             return run.ingest()
 
     def open(self) -> Collection:
-        """The collection; close it."""
+        """Return the collection, to be closed by the caller."""
         opened = open_store(self.store, environ={}).open(self.collection)
         assert opened is not None
         return opened
 
     def state(self) -> State:
-        """Every point: payload, vectors to 5 digits. Equal for equal collections."""
+        """Return every point by id: payload, and vectors rounded. Equal for equal collections."""
         with closing(self.open()) as collection:
             points = list(collection.scroll(vectors=True))
         assert len({point.id for point in points}) == len(points)
@@ -100,12 +100,12 @@ class World:
         }
 
     def sources(self) -> dict[str, int]:
-        """Number of points of each document."""
+        """Return the number of points of each document."""
         with closing(self.open()) as collection:
             return collection.facet("source")
 
     def embedded(self) -> list[str]:
-        """The texts that were sent as documents so far."""
+        """Return the document texts that were sent so far."""
         return [text.text for text in self.server.texts if text.side == "document"]
 
     def forget(self) -> None:
@@ -113,7 +113,7 @@ class World:
         self.server.requests.clear()
 
     def elsewhere(self, store: str) -> "World":
-        """The same folder and host, into another store."""
+        """Return the same world with another store."""
         return replace(self, store=store)
 
 
@@ -121,13 +121,13 @@ _BODY = ("the", "valve", "was", "found", "open", "and", "the", "pump", "had", "r
 
 
 def paragraphs(*names: str, words: int = 40) -> str:
-    """A Markdown document with one section a name, each one chunk of 64 tokens (32: words=16)."""
+    """Return Markdown with one section per name, each one chunk of 64 tokens (32: words=16)."""
     body = " ".join(itertools.islice(itertools.cycle(_BODY), words))
     return "\n\n".join(f"## {name}\n\n{body}." for name in names)
 
 
 def counts(report: Report) -> Mapping[str, int]:
-    """The document counts that are not zero."""
+    """Return the document counts that are not zero."""
     found = report.to_json()["documents"]
     assert isinstance(found, dict)
     return {name: count for name, count in found.items() if count}  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A run in a process of its own, to be killed, stopped and woken, and told to write.
+"""A run in a process of its own, which a test kills, suspends, resumes and lets write.
 
 python -m tests.writer_process URL STATE SECONDS    # prints "held" when it has the lock
 Then each line of standard input is a number: a point with it is written, and "written"
@@ -18,27 +18,27 @@ from ragctl.stores.server import ServerStore
 
 
 class WriterProcess:
-    """The process, as a test sees it."""
+    """The process, seen from a test."""
 
     def __init__(self, url: str, state: Path, seconds: float) -> None:
         command = [sys.executable, "-m", "tests.writer_process", url, str(state), str(seconds)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        assert self.said() == "held"
+        assert self.answer() == "held"
 
-    def said(self) -> str:
+    def answer(self) -> str:
         return str(_pipe(self.process.stdout).readline()).strip()
 
     def write(self, number: int) -> str:
-        """What came of writing a point."""
+        """Write a point and return the answer."""
         stdin = _pipe(self.process.stdin)
         stdin.write(f"{number}\n")
         stdin.flush()
-        return self.said()
+        return self.answer()
 
     def end(self) -> int:
-        """Let it end cleanly, and give its exit code."""
+        """End the process normally and return its exit code."""
         _pipe(self.process.stdin).close()
         return self.process.wait(30)
 

@@ -1,8 +1,8 @@
-"""Nights of a collection that cron keeps: a tree that changes, and a model of what it should hold.
+"""Simulated nights of a collection that cron keeps in sync with a changing folder.
 
-The model is the tree: every document is a list of sections, every section one
-chunk. After each night the collection must hold exactly the model's sections, and
-what was embedded must be exactly the sections that the collection did not have.
+A model of the folder says what the collection must contain: every document is a list of
+sections, every section one chunk. After each night the collection must hold exactly the
+model's sections, and exactly the sections that it did not have must have been embedded.
 """
 
 import os
@@ -24,6 +24,7 @@ from ragctl.errors import BackendError, BudgetReached, PruneRefused
 from ragctl.index.report import Report
 from ragctl.pipeline import Budget
 from tests.servers.host import Text
+from tests.waiting import PROCESS_SECONDS
 from tests.world import World, paragraphs
 
 DAY = 86_400.0
@@ -31,8 +32,10 @@ DAY = 86_400.0
 
 @dataclass
 class Year:
-    """`model`: the sections of each document. `stored`: the sections that were ever kept there
-    and still are, so that they need not be embedded again."""
+    """A folder and its collection. `model`: the sections of each document in the folder.
+
+    `stored`: texts of the sections that are in the collection, and so need no embedding.
+    """
 
     world: World
     dice: random.Random
@@ -51,7 +54,7 @@ class Year:
             self._write(f"{'sub/' * (n % 3)}{n}.md", self._sections(self.dice.randrange(1, 6)))
 
     def day(self) -> None:
-        """What people do to a folder in a day."""
+        """Change the folder as people do in a day."""
         for _ in range(self.dice.randrange(0, 4)):
             change = self.dice.choice(
                 [self._edit, self._edit, self._add, self._rename, self._copy, self._delete]
@@ -120,7 +123,7 @@ class Year:
             return job.ingest()
 
     def command(self, host: int) -> tuple[list[str], dict[str, str]]:
-        """A run of a machine of its own, as far as a server can see."""
+        """Return the command and environment of a run that looks like another machine's."""
         world = self.world
         words = [
             *(sys.executable, "-m", "ragctl", "ingest", str(world.root), "--store", world.store),
@@ -131,12 +134,12 @@ class Year:
         return words, {**os.environ, **world.environ, **own}
 
     def quiet(self) -> None:
-        """A night like most."""
+        """Run without incident."""
         self.run()
         self.check()
 
     def unmounted(self) -> None:
-        """The root is not there, or empty: nothing may be removed, nothing written."""
+        """Run while the root is missing or empty: refused, and nothing is written."""
         root = self.world.root
         away = root.with_name("away")
         before = self.world.state()
@@ -152,7 +155,7 @@ class Year:
         self.quiet()
 
     def emptied(self) -> None:
-        """Most of the tree is gone: refused, and nothing is lost when it comes back."""
+        """Run while most documents are missing: refused, and nothing is lost when they return."""
         if len(self.model) < 16:
             self.quiet()
             return
@@ -173,7 +176,7 @@ class Year:
         self.quiet()
 
     def outage(self) -> None:
-        """The backend is down from some text on; the next night goes on from there."""
+        """Run while the backend fails midway; the next run continues from there."""
         self._write(f"outage-{self.night}.md", self._sections(5))
         self.world.server.credit = self.dice.randrange(0, 5)
         with pytest.raises(BackendError):
@@ -182,7 +185,7 @@ class Year:
         self.quiet()
 
     def poor(self) -> None:
-        """The budget of a run has room for some documents."""
+        """Run with a budget for some of the documents only."""
         for n in range(4):
             self._write(f"poor-{self.night}-{n}.md", self._sections(4))
         try:
@@ -192,7 +195,7 @@ class Year:
         self.quiet()
 
     def killed(self) -> None:
-        """SIGKILL at any moment: only what was in flight is paid for twice."""
+        """Kill a run at any moment: only requests in flight are paid for twice."""
         self._write(f"kill-{self.night}.md", self._sections(self.dice.randrange(5, 30)))
         words, environ = self.command(self.dice.randrange(2))
         wanted = self.dice.randrange(0, 6)
@@ -222,7 +225,7 @@ class Year:
         self.check()
 
     def broken(self) -> None:
-        """A file that cannot be read is named every night, and costs no other document."""
+        """Run with an unreadable file: it is reported, and all others are indexed."""
         self.world.write("broken.pdf", b"%PDF-1.7 rubbish")
         report = self.run()
         assert [failure.source for failure in report.failures] == ["broken.pdf"]
@@ -230,7 +233,7 @@ class Year:
         (self.world.root / "broken.pdf").unlink()
 
     def clock_change(self) -> None:
-        """The machine's clock jumps, and files come from the future and the past."""
+        """Run after a jump of the clock, with files of the far future and past."""
         self.clock += self.dice.choice([-400, 400]) * DAY
         for seconds in (0, 4_000_000_000):
             name = self._any()
@@ -238,7 +241,7 @@ class Year:
         self.quiet()
 
     def two_at_once(self) -> None:
-        """Two hosts (two processes, on an embedded store) at the same moment."""
+        """Start two runs at the same moment, as if on two machines."""
         self._write(f"two-{self.night}.md", self._sections(8))
         processes = []
         for host in (0, 1):
@@ -254,7 +257,7 @@ class Year:
             )
         codes = []
         for process in processes:
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=PROCESS_SECONDS)
             codes.append(process.returncode)
             assert process.returncode in (0, 9), out
         assert 0 in codes
@@ -267,7 +270,7 @@ class Year:
         return [text.strip() for text in self.world.embedded()]
 
     def check(self) -> None:
-        """The collection is the tree; the bill is the changed text."""
+        """Compare collection and bill with the model; run again without work."""
         rows = sorted(
             (str(row["source"]), int(str(row["ordinal"])), str(row["text"]).strip())
             for row, _, _ in self.world.state().values()
@@ -280,7 +283,7 @@ class Year:
         assert rows == wanted
         now = {text for _, _, text in wanted}
         sent = Counter(self._sent())
-        assert sent == Counter(now - self.stored), "the bill is not the changed text"
+        assert sent == Counter(now - self.stored), "the texts sent are not exactly the new ones"
         self.stored = now
         self.world.forget()
         again = self.run()

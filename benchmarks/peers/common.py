@@ -1,4 +1,4 @@
-"""What the peers' scripts share. It runs in their environment, so it imports nothing of ours."""
+"""Functions shared by the peers' scripts; they run without ragctl installed."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-MODEL, DIM, BATCH, FLYING, CHUNK = "benchmark-embedding", 1024, 64, 8, 512
+MODEL, DIM, BATCH, IN_FLIGHT, CHUNK = "benchmark-embedding", 1024, 64, 8, 512
 
 Vectors = list[list[float]]
 
@@ -20,12 +20,13 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
             yield path.relative_to(folder).as_posix(), path.read_bytes().decode("utf-8", "replace")
 
 
-def side_by_side(embed: Callable[[list[str]], Vectors], given: Sequence[str]) -> Vectors:
-    """`embed` of 64 texts at a time, eight requests in flight: none of the peers does that itself
-    in its synchronous pipeline.
+def embed_concurrently(embed: Callable[[list[str]], Vectors], given: Sequence[str]) -> Vectors:
+    """Embed 64 texts a request with eight requests in flight.
+
+    No peer does that in its synchronous pipeline.
     """
     parts = [list(given[start : start + BATCH]) for start in range(0, len(given), BATCH)]
-    with ThreadPoolExecutor(FLYING) as pool:
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
         return [vector for vectors in pool.map(embed, parts) for vector in vectors]
 
 

@@ -20,7 +20,7 @@ _ADDRESS = b"https://openaipublic.blob.core.windows.net/encodings/o200k_base.tik
 
 @cache
 def python() -> Path:
-    """The interpreter; the environment is made anew when the requirements have changed."""
+    """Return the interpreter; recreate the environment if the requirements have changed."""
     wanted = REQUIREMENTS.read_bytes()
     folder = CACHE / f"peers-{hashlib.sha256(wanted).hexdigest()[:12]}"
     found = folder / "bin" / "python"
@@ -35,7 +35,7 @@ def python() -> Path:
 
 @cache
 def variables() -> dict[str, str]:
-    """No telemetry, a key that nobody looks at, and the ranks of o200k_base without a download."""
+    """Return variables: no telemetry, a dummy key, and ranks of o200k_base without a download."""
     ranks = CACHE / "tiktoken"
     ranks.mkdir(parents=True, exist_ok=True)
     kept = ranks / hashlib.sha1(_ADDRESS).hexdigest()
@@ -53,7 +53,7 @@ def variables() -> dict[str, str]:
 
 @cache
 def versions(shown: Sequence[str] = SHOWN) -> dict[str, str]:
-    """Of the packages that a table names."""
+    """Return the versions of the packages that a table names."""
     code = "import sys, importlib.metadata as m; print(*map(m.version, sys.argv[1:]))"
     done = subprocess.run(
         [str(python()), "-c", code, *shown], capture_output=True, text=True, check=True

@@ -7,7 +7,7 @@ altered or deleted stay.
 from pathlib import Path
 from typing import Any
 
-from common import BATCH, CHUNK, DIM, MODEL, dump, main, side_by_side, texts
+from common import BATCH, CHUNK, DIM, MODEL, dump, embed_concurrently, main, texts
 from haystack import Document, Pipeline
 from haystack.components.embedders import OpenAIDocumentEmbedder
 from haystack.components.preprocessors import RecursiveDocumentSplitter
@@ -25,7 +25,7 @@ class Embedder(OpenAIDocumentEmbedder):
             answer = self.client.embeddings.create(model=self.model, input=part)
             return [item.embedding for item in answer.data]
 
-        vectors = side_by_side(embed, list(texts_to_embed.values()))
+        vectors = embed_concurrently(embed, list(texts_to_embed.values()))
         return dict(zip(ids, vectors, strict=True)), {}
 
 

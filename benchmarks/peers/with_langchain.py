@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from common import BATCH, CHUNK, DIM, MODEL, Vectors, dump, main, side_by_side, texts
+from common import BATCH, CHUNK, DIM, MODEL, Vectors, dump, embed_concurrently, main, texts
 from langchain_classic.indexes import SQLRecordManager
 from langchain_core.documents import Document
 from langchain_core.indexing import index
@@ -17,7 +17,7 @@ AT_ONCE = 2048  # documents of one step; measured: 100 (the default) takes longe
 
 class Embeddings(OpenAIEmbeddings):
     def embed_documents(self, texts: list[str], *given: Any, **more: Any) -> Vectors:
-        return side_by_side(super().embed_documents, texts)
+        return embed_concurrently(super().embed_documents, texts)
 
 
 def ingest(folder: Path, store: Path, url: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import tiktoken
-from common import BATCH, CHUNK, MODEL, Vectors, dump, main, side_by_side, texts
+from common import BATCH, CHUNK, MODEL, Vectors, dump, embed_concurrently, main, texts
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import Document
@@ -19,7 +19,7 @@ class Embeddings(OpenAIEmbedding):
     def get_text_embedding_batch(
         self, texts: list[str], show_progress: bool = False, **more: Any
     ) -> Vectors:
-        return side_by_side(self._get_text_embeddings, texts)
+        return embed_concurrently(self._get_text_embeddings, texts)
 
 
 def ingest(folder: Path, store: Path, url: str) -> None:

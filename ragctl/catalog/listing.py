@@ -92,7 +92,7 @@ def long_texts(backend: Backend) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a prompt in quotes, so that spaces at its ends show, with line breaks as \\n."""
+    r"""Return a prompt in quotes, so that spaces at its ends show, with line breaks as \n."""
     return json.dumps(text, ensure_ascii=False)
 
 

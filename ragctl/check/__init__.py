@@ -1,7 +1,7 @@
-"""Will a pipeline work? Its store, and each of its backends alone, tried with a few texts.
+"""Test a pipeline's store, and each of its backends on its own, with a few texts.
 
-Nothing is written and no collection is made. Every backend is asked for one text as a
-document and as a query, and where there is something to compare, for the canary texts.
+Nothing is written and no collection is created. Every backend embeds one text as a document
+and as a query and, if there is something to compare with, the canary texts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,119 +10,129 @@ from dataclasses import replace
 from itertools import combinations
 
 from ragctl.catalog import BackendConfig
+from ragctl.check import assess
 from ragctl.check.findings import (
     Agreement,
     BackendReport,
-    Checked,
+    CheckReport,
     Finding,
     Reply,
     StoreReport,
     failed,
     note,
 )
-from ragctl.check.judge import agreed, agreement
-from ragctl.check.place import Target, look
-from ragctl.check.trial import Terms, Trial
+from ragctl.check.target import Target, open_target
+from ragctl.check.trial import Trial, TrialSettings
 from ragctl.embedding import Canary, Options, connect
-from ragctl.embedding.canary import THRESHOLD
+from ragctl.embedding.canary import CANARY_THRESHOLD
 from ragctl.errors import StoreError, UsageError
 from ragctl.index.embedder import effective_embedding
 from ragctl.pipeline import MODEL, Pipeline
 
-__all__ = ["Agreement", "BackendReport", "Checked", "Finding", "Reply", "StoreReport", "check"]
+__all__ = [
+    "Agreement",
+    "BackendReport",
+    "CheckReport",
+    "Finding",
+    "Reply",
+    "StoreReport",
+    "check_pipeline",
+]
 
-SECONDS = 20.0
+DEFAULT_TIMEOUT_SECONDS = 20.0
 
 
-def check(pipeline: Pipeline, *, seconds: float = SECONDS) -> Checked:
-    """Try the store and every backend of a pipeline. Its sources are not looked at.
+def check_pipeline(pipeline: Pipeline, *, seconds: float = DEFAULT_TIMEOUT_SECONDS) -> CheckReport:
+    """Test the store and every backend of a pipeline, but not its sources.
 
-    `seconds`: about how long each of them may take; a model that runs in this
-    process may take any time. What fails is a Finding. Raises UsageError for
-    what cannot be tried at all, such as a model that nobody knows.
+    `seconds` is the approximate time limit for each of them; loading a model into this
+    process is not limited. A failure is a Finding. Raises UsageError for what cannot be
+    tested at all, such as an unknown model.
     """
-    with closing(look(pipeline, seconds)) as place:
-        return _checked(pipeline, place, seconds)
+    with closing(open_target(pipeline, seconds)) as target:
+        return _check(pipeline, target, seconds)
 
 
-def _checked(pipeline: Pipeline, place: Target, seconds: float) -> Checked:
-    if place.failed and pipeline.embedding.model is None:
-        place.add(
+def _check(pipeline: Pipeline, target: Target, seconds: float) -> CheckReport:
+    if target.failed and pipeline.embedding.model is None:
+        target.add(
             note(
                 "model",
-                "none is named, and the collection that may say which cannot be read: "
-                "no backend was asked",
+                "no model is named, and the collection that may name one cannot be read: "
+                "no backend was tested",
             )
         )
-        return Checked(None, None, None, place.report)
-    wanted = effective_embedding(pipeline, place.collection)
-    model = pipeline.catalog.model(wanted.model or MODEL)
+        return CheckReport(None, None, None, target.report)
+    embedding = effective_embedding(pipeline, target.collection)
+    model = pipeline.catalog.model(embedding.model or MODEL)
     backends = [
-        config.with_default_name(model.backend) for config in wanted.backends or (BackendConfig(),)
+        config.with_default_name(model.backend)
+        for config in embedding.backends or (BackendConfig(),)
     ]
-    terms = Terms(
-        model=model.for_task(wanted.task),
-        dim=model.size(wanted.dim),
-        task=wanted.task,
-        options=Options(truncate=wanted.truncate, late_chunking=bool(wanted.late_chunking)),
+    settings = TrialSettings(
+        model=model.for_task(embedding.task),
+        dim=model.size(embedding.dim),
+        task=embedding.task,
+        options=Options(truncate=embedding.truncate, late_chunking=bool(embedding.late_chunking)),
         catalog=pipeline.catalog,
         environ=pipeline.environ,
         canary=None,
-        threshold=THRESHOLD if wanted.canary is None else wanted.canary,
-        several=len(backends) > 1,
+        threshold=CANARY_THRESHOLD if embedding.canary is None else embedding.canary,
+        compare=len(backends) > 1,
         seconds=seconds,
     )
-    if _fits(place, terms, backends):
-        terms = replace(terms, canary=_canary(place))
+    if _fits(target, settings, backends):
+        settings = replace(settings, canary=_canary(target))
     names = _names(backends)
     reports = [
-        Trial(terms, name, config).run() for name, config in zip(names, backends, strict=True)
+        Trial(settings, name, config).run() for name, config in zip(names, backends, strict=True)
     ]
-    return Checked(
+    return CheckReport(
         model.name,
-        terms.dim,
-        terms.task,
-        place.report,
+        settings.dim,
+        settings.task,
+        target.report,
         tuple(reports),
-        tuple(_pairs(reports, terms.threshold)),
-        tuple(_size(terms)),
+        tuple(_pairs(reports, settings.threshold)),
+        tuple(_size(settings)),
     )
 
 
-def _fits(place: Target, terms: Terms, backends: Sequence[BackendConfig]) -> bool:
-    """Find whether the collection is of this model. The backend is no part of that."""
+def _fits(target: Target, settings: TrialSettings, backends: Sequence[BackendConfig]) -> bool:
+    """Return whether the collection has this model's identity, whatever the backend."""
     for config in backends:
         try:
             embedder = connect(
-                terms.model.name,
-                dim=terms.dim,
-                task=terms.task,
+                settings.model.name,
+                dim=settings.dim,
+                task=settings.task,
                 backends=[config],
-                catalog=terms.catalog,
-                environ=terms.environ,
-                options=terms.options,
-                dry=True,
+                catalog=settings.catalog,
+                environ=settings.environ,
+                options=settings.options,
+                dry_run=True,
             )
         except UsageError:
-            continue  # it is told when its turn comes
+            continue  # becomes a finding when this backend is tested
         with embedder:
-            return place.compare(embedder)
+            return target.compare(embedder)
     return False
 
 
-def _canary(place: Target) -> Canary | None:
+def _canary(target: Target) -> Canary | None:
+    """Return the canary stored with the collection, None if there is none."""
     try:
-        if place.collection is None:
+        if target.collection is None:
             return None
-        settings = place.collection.settings
-        return settings.origin.read_canary(settings.dim)
+        stored = target.collection.settings
+        return stored.origin.read_canary(stored.dim)
     except StoreError as error:
-        place.add(failed("canary", error))
+        target.add(failed("canary", error))
         return None
 
 
 def _names(backends: Sequence[BackendConfig]) -> list[str]:
-    """Return a short name for each: its backend, numbered where there are several of it."""
+    """Return a short name for each: its backend, numbered if it occurs more than once."""
     names = [config.name or "" for config in backends]
     return [
         name if names.count(name) == 1 else f"{name} {names[: position + 1].count(name)}"
@@ -134,13 +144,14 @@ def _pairs(reports: Sequence[BackendReport], threshold: float) -> Iterator[Agree
     """Compare every two backends that answered the canary texts."""
     for one, other in combinations(reports, 2):
         if one.canary is not None and other.canary is not None:
-            cosines = agreement(one.canary, other.canary)
-            finding = agreed("canary", other.name, cosines, threshold)
+            cosines = assess.min_cosines(one.canary, other.canary)
+            finding = assess.agreement("canary", other.name, cosines, threshold)
             yield Agreement((one.name, other.name), cosines, finding)
 
 
-def _size(terms: Terms) -> Iterator[Finding]:
-    model, dim = terms.model, terms.dim
+def _size(settings: TrialSettings) -> Iterator[Finding]:
+    """Yield a note if the model was not trained at this dimension."""
+    model, dim = settings.model, settings.dim
     if model.trained and dim not in model.trained:
         trained = ", ".join(map(str, model.trained))
         yield note("dimensions", f"{model.name} was trained at {trained}, not at {dim}")

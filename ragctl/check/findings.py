@@ -1,4 +1,4 @@
-"""What a check found: a Finding for each thing that was looked at, and the figures behind it."""
+"""The results of a check: a Finding for each thing tested, and the figures behind it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,16 +10,16 @@ from ragctl.records import Json
 
 Status = Literal["ok", "fail", "note"]
 
-_WORST = (StoreError, IdentityMismatch, BackendError, UsageError)
-"""The classes of failures, the one that ends the command first."""
+EXIT_PRIORITY = (StoreError, IdentityMismatch, BackendError, UsageError)
+"""Classes of failures; the first one that occurred decides the exit code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: `what` in a word, `text` in a sentence.
+    """The result of one test: `what` was tested, in a word or two, and `text`, a sentence.
 
-    A note is no failure, but good to know. `code` is the exit code that a
-    failure stands for, 0 for all else.
+    A note is not a failure, but worth knowing. `code` is the exit code of a failure, 0
+    otherwise.
     """
 
     status: Status
@@ -28,27 +28,31 @@ class Finding:
     code: int = 0
 
     def to_json(self) -> Json:
+        """Return the JSON object for `--json`."""
         return {"status": self.status, "what": self.what, "text": self.text}
 
 
 def good(what: str, text: str) -> Finding:
+    """Return the finding of a passed test."""
     return Finding("ok", what, text)
 
 
 def note(what: str, text: str) -> Finding:
+    """Return a finding that is worth knowing, but not a failure."""
     return Finding("note", what, text)
 
 
 def failed(what: str, error: RagctlError) -> Finding:
+    """Return the finding of a failed test, with the error's message and exit code."""
     return Finding("fail", what, str(error), error.exit_code)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreReport:
-    """The store and the pipeline's collection in it. None: not known.
+    """The store, and the pipeline's collection in it. None: unknown.
 
-    `milliseconds` is the time to open the store, list its collections (`names`) and open the
-    one that is wanted; `version` that of a server; `points` are those of the collection.
+    `milliseconds` is the time to open the store, list its collections (`names`) and open
+    the pipeline's one. `version` is the server's; `points` is the collection's count.
     """
 
     location: str
@@ -61,6 +65,7 @@ class StoreReport:
     points: int | None = None
 
     def to_json(self) -> dict[str, Json]:
+        """Return the JSON object for `--json`."""
         return {
             "location": self.location,
             "version": self.version,
@@ -77,8 +82,9 @@ class StoreReport:
 class Reply:
     """A backend's answer to one text.
 
-    `tokens` are those billed, 0 where it does not say; `length` is how many numbers the vector
-    had, and `norm` its length, before anything was cut or normalised here.
+    `tokens` are those billed, 0 if the backend does not say. `length` is the number of
+    dimensions and `norm` the Euclidean length of the vector as received, before it was cut
+    or normalised here.
     """
 
     milliseconds: float
@@ -87,6 +93,7 @@ class Reply:
     norm: float
 
     def to_json(self) -> Json:
+        """Return the JSON object for `--json`."""
         return {
             "milliseconds": _rounded(self.milliseconds, 1),
             "tokens": self.tokens or None,
@@ -97,13 +104,13 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class BackendReport:
-    """One backend, asked alone. None: not known, or not asked for want of a reason.
+    """One backend, tested on its own. None: unknown, or not checked.
 
-    `name` is short and its own among the backends of a check, `place` says its address too.
-    `model` is the model's name there; `key` where the key came from. `cosine` is that of one
-    text as a document and as a query, `cut` that of the vector which the host cut and of its
-    whole one, cut here. `canary` are its vectors of the canary texts, `agreement` their least
-    cosines (documents, queries) to those that the collection keeps.
+    `name` is short and unique among the backends of a check; `place` includes the address.
+    `model` is the model's name at the backend, `key` the source of the API key. `cosine` is
+    between one text as a document and as a query; `cut` is between the vector cut by the
+    host and its whole vector cut here. `canary` has its vectors of the canary texts, and
+    `agreement` their smallest cosines (documents, queries) to the collection's.
     """
 
     name: str
@@ -119,6 +126,7 @@ class BackendReport:
     agreement: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Json]:
+        """Return the JSON object for `--json`."""
         return {
             "backend": self.name,
             "place": self.place,
@@ -128,32 +136,33 @@ class BackendReport:
             "query": self.query.to_json() if self.query else None,
             "cosine": _rounded(self.cosine, 6),
             "cut": _rounded(self.cut, 6),
-            "canary": _sides(self.agreement),
+            "canary": _cosines_json(self.agreement),
             "findings": [finding.to_json() for finding in self.findings],
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Two backends of one run: the least cosines (documents, queries) of their canaries."""
+    """Two backends of one run: the smallest cosines (documents, queries) of their canaries."""
 
     names: tuple[str, str]
     cosines: tuple[float, float]
     finding: Finding
 
     def to_json(self) -> dict[str, Json]:
+        """Return the JSON object for `--json`."""
         return {
             "backends": list(self.names),
-            "canary": _sides(self.cosines),
+            "canary": _cosines_json(self.cosines),
             "findings": [self.finding.to_json()],
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """All that a check found. `model` and `dim` are None where nobody could say them.
+class CheckReport:
+    """The results of a check. `model` and `dim` are None if they could not be determined.
 
-    `notes` are about the model, whoever runs it.
+    `notes` are about the model, independent of the backend.
     """
 
     model: str | None
@@ -166,7 +175,7 @@ class Checked:
 
     @property
     def findings(self) -> list[tuple[str, Finding]]:
-        """Every finding and whom it is about, in the order in which they were made."""
+        """Every finding in order, each with its subject: the store, the model or a backend."""
         found = [("store", finding) for finding in self.store.findings]
         found += [("model", finding) for finding in self.notes]
         for backend in self.backends:
@@ -175,14 +184,16 @@ class Checked:
 
     @property
     def failures(self) -> int:
+        """The number of failed tests."""
         return sum(finding.status == "fail" for _, finding in self.findings)
 
     @property
     def exit_code(self) -> int:
-        """The code of the worst class of failures, 0 where there is none."""
+        """The code of the worst class of failures, 0 without failures."""
         return worst(finding.code for _, finding in self.findings)
 
     def to_json(self) -> dict[str, Json]:
+        """Return the JSON object for `--json`."""
         return {
             "model": self.model,
             "dimension": self.dim,
@@ -198,12 +209,12 @@ class Checked:
 
 def worst(codes: Iterable[int]) -> int:
     """Return the exit code for several failures: store, identity, backend, then usage."""
-    found = set(codes)
-    known = [kind.exit_code for kind in _WORST]
-    return next((code for code in known if code in found), max(found, default=0))
+    occurred = set(codes)
+    ranked = [kind.exit_code for kind in EXIT_PRIORITY]
+    return next((code for code in ranked if code in occurred), max(occurred, default=0))
 
 
-def _sides(cosines: tuple[float, float] | None) -> Json:
+def _cosines_json(cosines: tuple[float, float] | None) -> Json:
     if cosines is None:
         return None
     return {"documents": _rounded(cosines[0], 6), "queries": _rounded(cosines[1], 6)}

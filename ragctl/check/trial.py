@@ -1,4 +1,4 @@
-"""One backend on its own: what does it answer to one text as a document, and as a query?"""
+"""Test of one backend on its own, with one text as a document and as a query."""
 
 import threading
 import time
@@ -10,22 +10,21 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ragctl.catalog import Backend, BackendConfig, Catalog, Model
-from ragctl.check import judge
+from ragctl.check import assess
 from ragctl.check.findings import BackendReport, Finding, Reply, failed, good, note
 from ragctl.embedding import Canary, Options, Patience, answers, canary, connect
-from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Vectors
-from ragctl.embedding.base import Side as SideName
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Side, Vectors
 from ragctl.errors import BackendError, Interrupted, UsageError
 
-TEXT = "Invoices are kept for ten years after the end of the business year."
+TRIAL_TEXT = "Invoices are kept for ten years after the end of the business year."
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What every backend of a check is asked for.
+class TrialSettings:
+    """The settings that every backend of a check is tested with.
 
-    `model` has the sides of the `task`. `canary` is what the collection keeps, if it
-    does; `several`: there are other backends to compare with. `seconds` are for each.
+    `model` has the instructions of `task`. `canary` is the collection's, if it has one.
+    `compare`: there are other backends to compare with. `seconds` is the time limit of each.
     """
 
     model: Model
@@ -36,34 +35,34 @@ class Terms:
     environ: Mapping[str, str] = field(repr=False)
     canary: Canary | None
     threshold: float
-    several: bool
+    compare: bool
     seconds: float
 
 
 class Trial:
-    """Asks a backend step by step, until a step fails. For one use."""
+    """Tests a backend step by step until a step fails. For a single use."""
 
-    def __init__(self, terms: Terms, name: str, config: BackendConfig) -> None:
-        self._terms = terms
+    def __init__(self, settings: TrialSettings, name: str, config: BackendConfig) -> None:
+        self._settings = settings
         self._config = config
         self._report = BackendReport(name, config.label, ())
         self._stopped = threading.Event()
         self._step = "backend"
 
     def run(self) -> BackendReport:
-        """Ask, and return what came of it. Errors of the backend are findings."""
-        terms = self._terms
+        """Run the test and return its report. Errors of the backend become findings."""
+        settings = self._settings
         try:
-            row = self._config.resolve(terms.catalog, terms.model.name, terms.task)
-            self._add(*judge.doubts(row, terms.model, terms.catalog))
-            self._report = replace(self._report, model=row.models[terms.model.name].id)
-            with self._limited(row), self._connected(terms.dim) as wire:
+            row = self._config.resolve(settings.catalog, settings.model.name, settings.task)
+            self._add(*assess.catalog_notes(row, settings.model, settings.catalog))
+            self._report = replace(self._report, model=row.models[settings.model.name].id)
+            with self._limited(row), self._connected(settings.dim) as wire:
                 self._add_key(row)
                 self._ask_both(row, wire)
-                if not row.is_builtin and (terms.several or terms.canary is not None):
+                if not row.is_builtin and (settings.compare or settings.canary is not None):
                     self._ask_canary(wire)
         except Interrupted:
-            late = f"not done within {terms.seconds:g} s; more time with --seconds"
+            late = f"not done within {settings.seconds:g} s; allow more time with --seconds"
             self._add(failed(self._step, BackendError(late)))
         except (BackendError, UsageError) as error:
             self._add(failed(self._step, error))
@@ -74,8 +73,8 @@ class Trial:
 
     @contextmanager
     def _limited(self, row: Backend) -> Iterator[None]:
-        """Stop asking when time is up. A model may take its time to load into this process."""
-        timer = threading.Timer(self._terms.seconds, self._stopped.set)
+        """Stop when the time is up. Loading a model into this process is not limited."""
+        timer = threading.Timer(self._settings.seconds, self._stopped.set)
         timer.daemon = True
         if not row.in_process:
             timer.start()
@@ -86,42 +85,42 @@ class Trial:
 
     @contextmanager
     def _connected(self, dim: int) -> Iterator[EmbeddingService]:
-        """Connect this backend alone; what would be a warning is a note."""
-        terms = self._terms
-        with warnings.catch_warnings(record=True) as told:
+        """Connect only this backend; warnings become notes."""
+        settings = self._settings
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 embedder = connect(
-                    terms.model.name,
+                    settings.model.name,
                     dim=dim,
-                    task=terms.task,
+                    task=settings.task,
                     backends=[self._config],
-                    catalog=terms.catalog,
-                    environ=terms.environ,
-                    patience=_patience(terms.seconds),
-                    options=terms.options,
+                    catalog=settings.catalog,
+                    environ=settings.environ,
+                    patience=_patience(settings.seconds),
+                    options=settings.options,
                 )
             except BackendError:
                 self._step = "key"
                 raise
-        notes = [note("warning", str(warning.message)) for warning in told]
-        self._add(*(said for said in notes if said not in self._report.findings))
+        notes = [note("warning", str(warning.message)) for warning in caught]
+        self._add(*(finding for finding in notes if finding not in self._report.findings))
         with embedder:
-            yield embedder.backends[0].wire
+            yield embedder.backends[0].service
 
     def _add_key(self, row: Backend) -> None:
         if row.in_process:
             return
-        set_ = (name for name in row.keys if self._terms.environ.get(name, "").strip())
-        found = f"the command {row.key_command[0]!r}" if row.key_command else next(set_, None)
+        variables = (name for name in row.keys if self._settings.environ.get(name, "").strip())
+        found = f"the command {row.key_command[0]!r}" if row.key_command else next(variables, None)
         self._report = replace(self._report, key=found)
         self._add(good("key", f"from {found}" if found else "none, and none is required"))
 
-    def _ask(self, wire: EmbeddingService, side: SideName, step: str) -> tuple[Embeddings, Reply]:
+    def _ask(self, wire: EmbeddingService, side: Side, step: str) -> tuple[Embeddings, Reply]:
         self._begin(step)
-        together = self._terms.options.late_chunking and side == "document"
+        together = self._settings.options.late_chunking and side == "document"
         began = time.monotonic()
-        answer = wire.call(EmbeddingRequest(side, (TEXT,), self._stopped, together=together))
+        answer = wire.call(EmbeddingRequest(side, (TRIAL_TEXT,), self._stopped, together=together))
         spent = (time.monotonic() - began) * 1000
         length = answer.length or answer.vectors.shape[1]
         return answer, Reply(spent, answer.tokens, length, answer.norms[0])
@@ -136,23 +135,23 @@ class Trial:
         other, query = self._ask(wire, "query", "query")
         cosine = _cosine(answer.vectors[0], other.vectors[0])
         self._report = replace(self._report, document=document, query=query, cosine=cosine)
-        self._add(judge.speed(document, query, row), judge.norm(document, query))
-        self._add(judge.sides(cosine, self._terms.model, row))
-        model, dim = self._terms.model, self._terms.dim
+        self._add(assess.timing(document, query, row), assess.norm(document, query))
+        self._add(assess.sides(cosine, self._settings.model, row))
+        model, dim = self._settings.model, self._settings.dim
         asked = model.matryoshka and row.cuts_to(model.name, dim)
-        if not row.is_builtin and judge.padded(np.stack((answer.vectors, other.vectors))):
-            self._add(judge.filled_up(document.length))
+        if not row.is_builtin and assess.ends_in_zeros(np.stack((answer.vectors, other.vectors))):
+            self._add(assess.zero_padding(document.length))
         elif asked and document.length == dim < model.dim and not row.in_process:
             self._compare_cut(answer.vectors[0])
         else:
-            self._add(judge.dimensions(document.length, dim, model, row, asked))
+            self._add(assess.dimensions(document.length, dim, model, row, asked))
 
     def _compare_cut(self, vector: Vectors) -> None:
-        """Compare what the host cut with its whole vector, cut here."""
-        model, dim = self._terms.model, self._terms.dim
+        """Compare the vector that the host cut with its whole vector, cut here."""
+        model, dim = self._settings.model, self._settings.dim
         with self._connected(model.dim) as wire:
             whole, _ = self._ask(wire, "document", "dimensions")
-        (mine,) = answers.to_unit_vectors(
+        (cut_here,) = answers.to_unit_vectors(
             whole.vectors,
             dim,
             native=model.dim,
@@ -160,26 +159,26 @@ class Trial:
             layer_norm=model.layer_norm,
             host=self._report.place,
         )
-        cosine = _cosine(vector, mine)
+        cosine = _cosine(vector, cut_here)
         self._report = replace(self._report, cut=cosine)
-        self._add(judge.cut(cosine, dim, model))
+        self._add(assess.cut(cosine, dim, model))
 
     def _ask_canary(self, wire: EmbeddingService) -> None:
-        terms = self._terms
+        settings = self._settings
         self._begin("canary")
         documents = canary.embed_canary(wire, "document", self._stopped).vectors
         self._begin("canary")
-        made = Canary(documents, canary.embed_canary(wire, "query", self._stopped).vectors)
-        self._report = replace(self._report, canary=made)
-        if terms.canary is not None:
-            cosines = judge.agreement(terms.canary, made)
+        vectors = Canary(documents, canary.embed_canary(wire, "query", self._stopped).vectors)
+        self._report = replace(self._report, canary=vectors)
+        if settings.canary is not None:
+            cosines = assess.min_cosines(settings.canary, vectors)
             self._report = replace(self._report, agreement=cosines)
-            self._add(judge.agreed("canary", "the collection", cosines, terms.threshold))
+            self._add(assess.agreement("canary", "the collection", cosines, settings.threshold))
 
 
 def _patience(seconds: float) -> Patience:
-    """Return how long to wait where everything together has so many seconds."""
-    half = seconds / 2  # a second try is always made
+    """Return time limits for a test that may take `seconds` in all."""
+    half = seconds / 2  # there is always time for a retry
     return Patience(
         total=half,
         unanswered=min(3.0, half),

@@ -13,9 +13,9 @@ from ragctl.errors import UsageError
 from ragctl.text import one_line
 
 if TYPE_CHECKING:
-    from ragctl.check import Checked
+    from ragctl.check import CheckReport
 
-_WORDS = {"ok": "ok", "fail": "FAIL", "note": "note"}
+STATUS_WORDS = {"ok": "ok", "fail": "FAIL", "note": "note"}
 
 
 @pipeline_flags(
@@ -41,7 +41,7 @@ def check(
     What is left out is taken from the collection, if it exists. The exit code is that of the
     worst failure.
     """
-    from ragctl.check import check as check_pipeline
+    from ragctl.check import check_pipeline
     from ragctl.pipeline import from_flags
 
     if seconds <= 0:
@@ -60,11 +60,11 @@ def check(
     return checked.exit_code
 
 
-def _print(checked: "Checked") -> None:
-    """A line for each finding in four columns, and one that sums them up."""
+def _print(checked: "CheckReport") -> None:
+    """Print a line per finding, in four columns, and a summary line."""
     rows = [
-        (_WORDS[finding.status], who, finding.what, one_line(finding.text))
-        for who, finding in checked.findings
+        (STATUS_WORDS[finding.status], subject, finding.what, one_line(finding.text))
+        for subject, finding in checked.findings
     ]
     widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:3]]
     for *cells, text in rows:

@@ -71,7 +71,7 @@ COMMANDS = {
     "eval": CommandEntry(
         "evaluate",
         "evaluate",
-        "Measure retrieval: nDCG@10, recall, MRR, latency; compare settings, sweep dimensions.",
+        "Measure retrieval: nDCG@10, recall, MRR, latency; compare variants, sweep dimensions.",
     ),
     "status": CommandEntry(
         "inspect",

@@ -23,19 +23,20 @@ from ragctl.cli.options import (
     pipeline_of,
 )
 from ragctl.errors import UsageError
+from ragctl.evaluate.variant import variant_keys
 from ragctl.stores import is_server
 from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.embedding import Embedder
-    from ragctl.evaluate.judging import By
+    from ragctl.evaluate.judgements import Unit
     from ragctl.evaluate.questions import Questions
-    from ragctl.evaluate.setting import Setting
     from ragctl.evaluate.sweep import Evaluation
+    from ragctl.evaluate.variant import Variant
     from ragctl.pipeline import Pipeline
     from ragctl.stores.base import Collection, Store
 
-_SHOWN = 5  # missing answers
+MAX_MISSING_SHOWN = 5  # missing answers
 
 
 def evaluate(
@@ -48,50 +49,77 @@ def evaluate(
         ),
     ] = None,
     collection: Annotated[
-        str | None, typer.Option("--collection", "-c", metavar="NAME", help="[docs]")
+        str | None,
+        typer.Option("--collection", "-c", metavar="NAME", help="Collection. Default: docs."),
     ] = None,
     qrels: Annotated[
         Path | None,
         typer.Option("--qrels", metavar="FILE", help="Judgements of BEIR or TREC questions."),
     ] = None,
     mode: Annotated[
-        str, typer.Option("--mode", metavar="hybrid|dense|sparse", help="Which sides to ask.")
+        str,
+        typer.Option(
+            "--mode",
+            metavar="hybrid|dense|sparse",
+            help="Search dense vectors, BM25 (sparse), or both. Default: hybrid.",
+            show_default=False,
+        ),
     ] = "hybrid",
     against: Annotated[
         list[str],
         typer.Option(
-            "--against", metavar="K=V,…", help="A setting to compare with: mode=sparse,k=60."
+            "--against",
+            metavar="K=V,…",
+            help="A variant to compare with, such as mode=sparse or k=60,fusion=rrf.",
         ),
-    ] = [],  # noqa: B006 - typer's way to say a repeated option
+    ] = [],  # noqa: B006 - typer's form of a repeatable option
     sweep: Annotated[
         list[str],
         typer.Option(
             "--sweep",
             metavar="K=V,V,…",
-            help="Values to try, as dim=64,128; several: all combinations. Keys: dim, mode, "
-            "fusion, weight, k, prefetch, quantization, rescore, oversampling.",
+            help="Values to try, such as dim=64,128; repeated: all combinations. Keys: "
+            f"{', '.join(variant_keys())}.",
         ),
     ] = [],  # noqa: B006
-    cuts: Annotated[str, typer.Option("--k", metavar="N,N", help="Where recall is cut.")] = "5,10",
+    cuts: Annotated[
+        str,
+        typer.Option(
+            "--k",
+            metavar="N,N",
+            help="Ranks at which recall is measured. Default: 5,10.",
+            show_default=False,
+        ),
+    ] = "5,10",
     by: Annotated[
         str | None,
         typer.Option(
             "--by",
             metavar="document|chunk",
-            help="What counts as found. Default: chunk where the questions name places.",
+            help="What must be found. Default: chunk if every answer is located, else document.",
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="A picture (.png, .svg, .pdf).")
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw a plot (.png, .svg, .pdf).")
     ] = None,
     make: Annotated[
         int | None,
-        typer.Option("--make", metavar="N", help="Draft N questions from the collection instead."),
+        typer.Option(
+            "--make",
+            metavar="N",
+            help="Draft N questions from the collection instead.",
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where --make writes them.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="File for the questions of --make."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of --make.")] = 1,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", metavar="N", help="Random seed of --make. Default: 1.", show_default=False
+        ),
+    ] = 1,
     backend: BackendOption = [],  # noqa: B006
     base_url: BaseUrl = None,
     weights: Weights = None,
@@ -99,31 +127,33 @@ def evaluate(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Measure retrieval: nDCG@10, recall, MRR, latency; compare settings, sweep dimensions."""
+    """Measure retrieval: nDCG@10, recall, MRR, latency; compare variants, sweep dimensions."""
     from ragctl.pipeline import COLLECTION
 
-    told = pipeline_of(pipeline)
-    name = collection or (told.collection if told else COLLECTION)
-    location = store or (told.store if told else None)
-    variables = told.environ if told else environ()
+    settings = pipeline_of(pipeline)
+    name = collection or (settings.collection if settings else COLLECTION)
+    location = store or (settings.store if settings else None)
+    variables = settings.environ if settings else environ()
     if make is not None:
         if questions is not None or sweep or against or plot:
-            raise UsageError("--make drafts questions and evaluates nothing; give --out alone")
+            raise UsageError("--make drafts questions and evaluates nothing; give only --out")
         with opened(location, name, variables) as (_, found):
             return _make(found, make, out, seed, as_json=as_json)
     if out is not None:
-        raise UsageError("--out goes with --make; --plot FILE writes a picture")
+        raise UsageError("--out needs --make; --plot FILE writes a plot")
     with ExitStack() as stack:
         stack.enter_context(sigterm_as_interrupt())
-        asked, settings, recall, unit = _wanted(questions, qrels, mode, against, sweep, cuts, by)
+        asked, variants, recall_cuts, unit = _parse(
+            questions, qrels, mode, against, sweep, cuts, by
+        )
         if plot is not None:
             from ragctl.evaluate.plot import check_file
 
             check_file(plot)
         place, found = stack.enter_context(opened(location, name, variables))
         embedder = None
-        if any(setting.mode != "sparse" for setting in settings):
-            embedder = _embedder(found, place, told, backends(backend, base_url, weights))
+        if any(variant.mode != "sparse" for variant in variants):
+            embedder = _embedder(found, place, settings, backends(backend, base_url, weights))
             stack.callback(embedder.close)
         from ragctl.evaluate.sweep import evaluate as measure
 
@@ -131,17 +161,17 @@ def evaluate(
             place,
             found,
             asked,
-            settings,
+            variants,
             embedder=embedder,
-            by=unit,
-            cuts=recall,
-            told=_tell if sys.stderr.isatty() and not as_json else lambda _: None,
+            unit=unit,
+            cuts=recall_cuts,
+            notify=_notify if sys.stderr.isatty() and not as_json else lambda _: None,
         )
         _show(evaluation, found, asked, embedder, plot, swept=bool(sweep), as_json=as_json)
     return 0
 
 
-def _wanted(
+def _parse(
     questions: Path | None,
     qrels: Path | None,
     mode: str,
@@ -149,11 +179,11 @@ def _wanted(
     sweep: list[str],
     cuts: str,
     by: str | None,
-) -> "tuple[Questions, list[Setting], tuple[int, ...], By | None]":
-    """What the flags say, checked before anything is opened. Raises UsageError."""
+) -> "tuple[Questions, list[Variant], tuple[int, ...], Unit | None]":
+    """Check the arguments before anything is opened. Raises UsageError."""
     from ragctl.evaluate.measures import check_extra
-    from ragctl.evaluate.questions import read_questions
-    from ragctl.evaluate.setting import Setting, parse, swept
+    from ragctl.evaluate.question_files import read_questions
+    from ragctl.evaluate.variant import Variant, expand_sweeps, parse_variant
 
     check_extra()
     if questions is None:
@@ -162,41 +192,41 @@ def _wanted(
         raise UsageError("give --against or --sweep, not both")
     if by not in (None, "document", "chunk"):
         raise UsageError(f"--by {by!r}: document or chunk")
-    base = parse(f"mode={mode}", Setting(), "--mode").plain()
-    settings = swept(sweep, base) if sweep else [base]
+    base = Variant.of(mode=mode)
+    variants = expand_sweeps(sweep, base) if sweep else [base]
     for text in against:
-        setting = parse(text, base, "--against").plain()
-        if setting in settings:
-            raise UsageError(f"--against {text}: the same as {setting}; nothing to compare")
-        settings.append(setting)
-    return read_questions(questions, qrels), settings, _cuts(cuts), by  # type: ignore[return-value]
+        variant = parse_variant(text, base, "against")
+        if variant in variants:
+            raise UsageError(f"--against {text}: the same as {variant}; nothing to compare")
+        variants.append(variant)
+    return read_questions(questions, qrels), variants, _parse_cuts(cuts), by  # type: ignore[return-value]
 
 
-def _cuts(text: str) -> tuple[int, ...]:
+def _parse_cuts(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch(r"[1-9][0-9]{0,2}|1000", part) for part in parts):
-        raise UsageError(f"--k {text}: whole numbers from 1 to 1000, with commas between")
+        raise UsageError(f"--k {text}: write whole numbers from 1 to 1000, separated by commas")
     return tuple(sorted({int(part) for part in parts}))
 
 
 def _embedder(
-    found: "Collection", place: "Store", told: "Pipeline | None", wanted: "tuple[object, ...]"
+    found: "Collection", place: "Store", settings: "Pipeline | None", wanted: "tuple[object, ...]"
 ) -> "Embedder":
     from ragctl.embedding.catalogs import user_catalog
     from ragctl.search.query import embedder_of
 
-    variables = told.environ if told else environ()
+    variables = settings.environ if settings else environ()
     return embedder_of(
         found,
-        backends=wanted or (told.embedding.backends if told else ()),  # type: ignore[arg-type]
-        catalog=told.catalog if told else user_catalog(variables),
+        backends=wanted or (settings.embedding.backends if settings else ()),  # type: ignore[arg-type]
+        catalog=settings.catalog if settings else user_catalog(variables),
         environ=variables,
         remote=is_server(place.location),
-        threshold=told.embedding.canary if told else None,
+        threshold=settings.embedding.canary if settings else None,
     )
 
 
-def _tell(text: str) -> None:
+def _notify(text: str) -> None:
     console.warn(text, level="info", event="evaluating")
 
 
@@ -210,35 +240,37 @@ def _show(
     swept: bool,
     as_json: bool,
 ) -> None:
+    from ragctl.evaluate import output
     from ragctl.evaluate import plot as plots
-    from ragctl.evaluate import report
 
     bill = embedder.usage if embedder else None
     if plot is not None:
-        plots.draw(plots.spots(evaluation), plot, report.title(evaluation, found))
-    _warn_of_missing(evaluation, len(asked.asked), asked.unjudged)
+        plots.draw_plot(plots.plot_points(evaluation), plot, output.title(evaluation, found))
+    _warn_of_missing(evaluation, len(asked.questions), asked.unjudged)
     if as_json:
-        total = len(asked.asked)
-        console.print_json(report.to_json(evaluation, found, questions=total, bill=bill))
+        total = len(asked.questions)
+        console.print_json(output.to_json(evaluation, found, questions=total, bill=bill))
     else:
-        for line in report.head(evaluation, found, bill):
+        for line in output.header_lines(evaluation, found, bill):
             console.say(one_line(line))
-        for rows in report.tables(evaluation):
+        for rows in output.tables(evaluation):
             console.say("")
             console.table(rows)
         if swept:
-            console.say("\n" + plots.as_text(plots.spots(evaluation)))
+            console.say("\n" + plots.as_text(plots.plot_points(evaluation)))
         if plot is not None:
             console.say(f"\nplot: {plot}")
 
 
 def _warn_of_missing(evaluation: "Evaluation", total: int, unjudged: int) -> None:
-    missing = evaluation.judged.missing
-    for each in missing[:_SHOWN]:
+    missing = evaluation.judgements.missing
+    for each in missing[:MAX_MISSING_SHOWN]:
         console.warn(f"question {each.question}: {each.source}: {each.why}", event="missing")
-    if len(missing) > _SHOWN:
-        console.warn(f"… and {len(missing) - _SHOWN:,} more (--json lists all)", event="missing")
-    lost = len(evaluation.judged.unanswerable)
+    if len(missing) > MAX_MISSING_SHOWN:
+        console.warn(
+            f"… and {len(missing) - MAX_MISSING_SHOWN:,} more (--json lists all)", event="missing"
+        )
+    lost = len(evaluation.judgements.unanswerable)
     if lost:
         console.warn(
             f"{lost:,} of {total:,} questions have no answer in this collection and are left out "
@@ -246,16 +278,18 @@ def _warn_of_missing(evaluation: "Evaluation", total: int, unjudged: int) -> Non
             event="missing",
         )
     if unjudged:
-        console.warn(f"{unjudged:,} questions without judgements are not asked", event="unjudged")
+        console.warn(
+            f"{unjudged:,} questions have no judgements and are left out", event="unjudged"
+        )
 
 
 def _make(found: "Collection", count: int, out: Path | None, seed: int, *, as_json: bool) -> int:
-    from ragctl.evaluate import make
+    from ragctl.evaluate import drafting
 
     if out is None:
-        raise UsageError("--make needs --out FILE, where the questions are written")
-    rows = make.make(found, count, seed)
-    make.write(rows, out)
+        raise UsageError("--make needs --out FILE")
+    rows = drafting.draft_questions(found, count, seed)
+    drafting.write_questions(rows, out)
     languages: dict[str, int] = {}
     for row in rows:
         languages[str(row["lang"])] = languages.get(str(row["lang"]), 0) + 1
@@ -265,13 +299,13 @@ def _make(found: "Collection", count: int, out: Path | None, seed: int, *, as_js
                 "file": str(out),
                 "questions": len(rows),
                 "languages": dict(languages),
-                "says": make.CAN,
-                "does_not_say": make.CANNOT,
+                "says": drafting.SHOW,
+                "does_not_say": drafting.DO_NOT_SHOW,
             }
         )
         return 0
-    told = ", ".join(f"{language} {number:,}" for language, number in languages.items())
+    counts = ", ".join(f"{language} {number:,}" for language, number in languages.items())
     fewer = f" (the collection has no more than these of {count:,})" if len(rows) < count else ""
-    console.say(f"{len(rows):,} questions in {out}{fewer}: {told}")
-    console.say(f"\n{make.CAN}\n\n{make.CANNOT}")
+    console.say(f"{len(rows):,} questions in {out}{fewer}: {counts}")
+    console.say(f"\n{drafting.SHOW}\n\n{drafting.DO_NOT_SHOW}")
     return 0

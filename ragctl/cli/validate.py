@@ -23,7 +23,7 @@ def validate(
     as_json: AsJson = False,
 ) -> int:
     """Check pipeline files without touching anything: no network, no store, nothing written."""
-    from ragctl.check.written import validate as validate_file
+    from ragctl.check.validate import validate_file
 
     checked = [(file, validate_file(file, environ())) for file in files]
     failures = sum(finding.status == "fail" for _, findings in checked for finding in findings)

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ragctl.embedding.assemble import connect
-    from ragctl.embedding.base import Embedder, Options
+    from ragctl.embedding.base import Options
     from ragctl.embedding.canary import Canary
+    from ragctl.embedding.embedder import Embedder
     from ragctl.embedding.stream import DocumentStream
     from ragctl.hosts.retry import Patience
     from ragctl.hosts.usage import Usage, UsageTotals
@@ -24,7 +25,7 @@ __all__ = [
 _MODULES = {
     "Canary": "ragctl.embedding.canary",
     "DocumentStream": "ragctl.embedding.stream",
-    "Embedder": "ragctl.embedding.base",
+    "Embedder": "ragctl.embedding.embedder",
     "Options": "ragctl.embedding.base",
     "Patience": "ragctl.hosts.retry",
     "Usage": "ragctl.hosts.usage",

@@ -1,7 +1,7 @@
-"""What came back from a host, checked before anything else sees it.
+"""From a host's JSON to checked unit vectors.
 
-A wrong count, order, length, a NaN or a vector of no length raises BackendError
-that says what came back and from whom.
+A wrong count, order or length, NaN, infinity or a zero vector raises a BackendError that says
+what the host answered.
 """
 
 import base64
@@ -15,21 +15,25 @@ from ragctl.embedding.base import Embeddings, Vectors
 from ragctl.errors import BackendError
 from ragctl.hosts.responses import json_object
 
-_SHORTEST = 64  # dimensions from which padding is looked for: an eighth of them is no chance
+MIN_PADDED_DIMENSIONS = 64
+"""Vectors from this size on are checked for padding: an eighth of their numbers is zero.
+
+In a shorter vector so few zeros may be chance.
+"""
 
 
 def from_data(body: object, texts: int, model: Model, dim: int, host: str) -> Embeddings:
-    """Return the Answer in an object of OpenAI's shape: {"data": [{"index", "embedding"}], …}."""
-    found = json_object(body, host)
-    items = items_in_order(found.get("data"), texts, host)
+    """Return the vectors in OpenAI's format: {"data": [{"index", "embedding"}], …}."""
+    answer = json_object(body, host)
+    items = items_in_order(answer.get("data"), texts, host)
     rows = decode_vectors([item.get("embedding") for item in items], host)
-    return from_vectors(rows, tokens(found), model, dim, host)
+    return from_vectors(rows, billed_tokens(answer), model, dim, host)
 
 
 def from_list(
     embeddings: object, texts: int, billed: int, model: Model, dim: int, host: str
 ) -> Embeddings:
-    """Return the Answer in a bare list of vectors, which come in the order of the texts."""
+    """Return the vectors in a bare list, which has the order of the texts."""
     if not isinstance(embeddings, list):
         raise BackendError(f"{host} answered no list of embeddings")
     if len(embeddings) != texts:
@@ -38,7 +42,7 @@ def from_list(
 
 
 def from_vectors(rows: Vectors, billed: int, model: Model, dim: int, host: str) -> Embeddings:
-    """Return the Answer made of vectors as a host gave them, checked, cut and normalised."""
+    """Check, cut and normalise a host's vectors of shape (texts, length)."""
     vectors = to_unit_vectors(
         rows,
         dim,
@@ -53,7 +57,7 @@ def from_vectors(rows: Vectors, billed: int, model: Model, dim: int, host: str) 
 
 
 def joined(parts: Sequence[Embeddings]) -> Embeddings:
-    """Return the answers to consecutive parts of one request (one or more) as its answer."""
+    """Join the answers to consecutive parts of one request. There is at least one."""
     if len(parts) == 1:
         return parts[0]
     return Embeddings(
@@ -67,7 +71,7 @@ def joined(parts: Sequence[Embeddings]) -> Embeddings:
 def items_in_order(items: object, count: int, host: str) -> list[dict[str, object]]:
     """Return the items of an answer in the order of the texts, by their `index`.
 
-    An answer in which no item has an index is taken as it is ordered.
+    If no item has an index, their own order is kept.
     """
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise BackendError(f'{host} answered no list of embeddings under "data"')
@@ -88,11 +92,12 @@ def items_in_order(items: object, count: int, host: str) -> list[dict[str, objec
 
 
 def decode_vectors(embeddings: Sequence[object], host: str) -> Vectors:
-    """Return embeddings (lists of numbers, or base64 of little-endian float32) as one array.
+    """Return embeddings as an array of shape (len(embeddings), their common length).
 
-    Shape (len(embeddings), their common length); nothing else is checked yet.
+    An embedding is a list of numbers, or base64 of little-endian float32. Values are not
+    checked yet.
     """
-    rows = [_row(embedding, host) for embedding in embeddings]
+    rows = [_decode(embedding, host) for embedding in embeddings]
     lengths = {len(row) for row in rows}
     if len(lengths) > 1:
         raise BackendError(f"{host} answered vectors of different lengths: {sorted(lengths)}")
@@ -102,11 +107,11 @@ def decode_vectors(embeddings: Sequence[object], host: str) -> Vectors:
 def to_unit_vectors(
     rows: Vectors, dim: int, *, native: int, cut: bool, host: str, layer_norm: bool = False
 ) -> Vectors:
-    """Return vectors of length `dim` and norm 1, from those that a host answered.
+    """Return vectors of length `dim` and norm 1, from those of a host.
 
-    A host that answers the model's `native` length, whether it was not asked for
-    less or ignored it, has its vectors cut here where `cut` allows (Matryoshka),
-    through a layer norm first where the model was trained with one.
+    Vectors of the model's `native` length are cut here if `cut` allows it (Matryoshka): the
+    host was not asked to cut them, or did not. If the model was trained with one, a
+    `layer_norm` comes before the cut.
     """
     length = rows.shape[1]
     if not np.isfinite(rows).all():
@@ -116,9 +121,10 @@ def to_unit_vectors(
         if not (cut and length == native and dim < native):
             raise BackendError(f"{host} answered vectors of {length} dimensions, not {dim}")
         if layer_norm:
-            # Scale does not matter to it, so a vector that was normalised already is as good.
-            spread = wide.std(axis=1, keepdims=True)
-            wide = (wide - wide.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
+            # It ignores scale, so the host may have normalised the vector before.
+            deviation = wide.std(axis=1, keepdims=True)
+            centred = wide - wide.mean(axis=1, keepdims=True)
+            wide = centred / np.where(deviation > 0, deviation, 1)
         wide = wide[:, :dim]
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
     if not (norms > 0).all():
@@ -126,8 +132,8 @@ def to_unit_vectors(
     return np.ascontiguousarray(wide / norms, dtype=np.float32)
 
 
-def tokens(body: dict[str, object]) -> int:
-    """Return the tokens that an answer says it billed; 0 if it does not say."""
+def billed_tokens(body: dict[str, object]) -> int:
+    """Return the tokens that an answer says were billed; 0 if it does not say."""
     usage = body.get("usage")
     if not isinstance(usage, dict):
         return 0
@@ -139,30 +145,32 @@ def tokens(body: dict[str, object]) -> int:
 
 
 def _check_padding(rows: Vectors, host: str) -> None:
-    """Refuse vectors that end in zeros: a shorter one, filled up to the length that was asked.
+    """Raise BackendError if the last eighth of a vector is zero: it is a shorter one, padded.
 
-    Some hosts do so without a word. Numbers of a trained model are zero by chance,
-    and not so many in a row.
+    Some hosts pad silently when they are asked for a larger dimension. A trained model does
+    not produce so many zeros in a row.
     """
     length = rows.shape[1]
-    if length < _SHORTEST:
+    if length < MIN_PADDED_DIMENSIONS:
         return
     ends = rows[:, -(length // 8) :]
     if (rows.any(axis=1) & ~ends.any(axis=1)).any():
         raise BackendError(
-            f"{host} answered a vector padded with zeros to {length} dimensions, not of them"
+            f"{host} answered a vector padded with zeros to {length} dimensions: the model has "
+            "fewer"
         )
 
 
-def _row(embedding: object, host: str) -> Vectors:
+def _decode(embedding: object, host: str) -> Vectors:
+    """Return one embedding as an array."""
     if isinstance(embedding, str):
         try:
             return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
         except (binascii.Error, ValueError) as error:
-            raise BackendError(f"{host} answered base64 that is no float32 vector") from error
+            raise BackendError(f"{host} answered base64 that is not a float32 vector") from error
     if not isinstance(embedding, list):
         raise BackendError(f"{host} answered an item without an embedding")
     if not {*map(type, embedding)} <= {float, int}:
-        raise BackendError(f"{host} answered a vector that holds something else than numbers")
-    with np.errstate(over="ignore"):  # beyond float32 is infinity, which to_unit_vectors() refuses
+        raise BackendError(f"{host} answered a vector that holds something other than numbers")
+    with np.errstate(over="ignore"):  # beyond float32 it is infinity, which is refused later
         return np.array(embedding, dtype=np.float64).astype(np.float32)

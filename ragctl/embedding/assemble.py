@@ -1,14 +1,15 @@
-"""From a model's name to an Embedder: the one place where its parts are stacked."""
+"""Makes an Embedder from a model's name: the one place where wires and wrappers are stacked."""
 
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from ragctl.catalog import Backend, BackendConfig, Catalog, Model, RequestLimits
 from ragctl.embedding.backend_wire import Connection
-from ragctl.embedding.base import Embedder, EmbeddingRequest, Embeddings, EmbeddingService, Options
-from ragctl.embedding.canary import THRESHOLD, Canary
+from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Options
+from ragctl.embedding.canary import CANARY_THRESHOLD, Canary
 from ragctl.embedding.catalogs import package_catalog
 from ragctl.embedding.context_guard import ContextGuard
+from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.failover import ConnectedBackend, Failover
 from ragctl.embedding.refusal_check import RefusalCheck
 from ragctl.embedding.wire_registry import wire_class
@@ -25,28 +26,34 @@ def connect(
     *,
     dim: int | None = None,
     task: str | None = None,
-    backend: str | None = None,
-    base_url: str | None = None,
     backends: Sequence[BackendConfig] = (),
     catalog: Catalog | None = None,
     environ: Mapping[str, str],
-    concurrency: int | None = None,
     patience: Patience | None = None,
     options: Options | None = None,
     canary: Canary | None = None,
-    threshold: float = THRESHOLD,
+    threshold: float = CANARY_THRESHOLD,
     trusted: Callable[[BackendConfig], bool] = lambda config: False,
-    dry: bool = False,
+    dry_run: bool = False,
 ) -> Embedder:
-    """Return an Embedder for `model` at `dim` dimensions (None: its native size).
+    """Return an Embedder for `model`. Sends nothing.
 
-    `backends` are the backends in order; without them `backend` (a row of the
-    catalogue; None: the model's own) at `base_url` is the only one. `task` is
-    one of the model's other tasks. `canary` is what the collection keeps;
-    `trusted` says whose queries need not be compared with it. `dry`: nobody will
-    be asked, so that neither key nor library is needed. Keys come from
-    `environ` or a key command. Nothing is sent. Raises UsageError for what does
-    not fit together, BackendError when a backend needs a key and there is none.
+    Args:
+        model: A row of models.toml.
+        dim: The size of the vectors; None: the model's native size.
+        task: One of the model's other tasks; None: retrieval.
+        backends: The backends in order of preference; none: the model's default backend.
+        catalog: The catalogue; None: the package's own.
+        environ: Environment variables, which hold the API keys.
+        patience: The time limits of a request.
+        options: What applies to every backend.
+        canary: The canary of the collection.
+        threshold: The cosine from which two vectors of a canary text count as equal.
+        trusted: Whether a backend's queries need not be compared with the canary.
+        dry_run: Return an Embedder that must not be called; it needs no key and no library.
+
+    Raises UsageError for settings that do not fit together, BackendError when a backend
+    needs a key and there is none.
     """
     environ = Environment(environ)
     catalog = catalog or package_catalog()
@@ -54,17 +61,17 @@ def connect(
     size = row.size(dim)
     row = row.for_task(task)
     options = options or Options()
-    if not backends:
-        backends = (BackendConfig(backend or row.backend, base_url, concurrency=concurrency),)
     patience = patience or Patience()
-    configs = [config.with_default_name(row.backend) for config in backends]
+    configs = [config.with_default_name(row.backend) for config in backends or (BackendConfig(),)]
     rows = [config.resolve(catalog, model, task) for config in configs]
     if options.late_chunking:
         _check_late_chunking(row, rows)
     connected = [
-        _unasked(config, backend, row)
-        if dry
-        else _backend(config, backend, row, size, environ, patience, options, trusted(config))
+        ConnectedBackend(config.label, DryRunService(), _usage(config, backend, row))
+        if dry_run
+        else _connect_backend(
+            config, backend, row, size, environ, patience, options, trusted(config)
+        )
         for config, backend in zip(configs, rows, strict=True)
     ]
     builtin = any(backend.is_builtin for backend in rows)
@@ -77,34 +84,30 @@ def connect(
         Failover(connected, canary=canary, threshold=threshold, check=not builtin),
         row,
         dim=size,
-        limits=_tightest([backend.limits for backend in rows]),
+        limits=_lowest_limits([backend.limits for backend in rows]),
         concurrency=rows[0].concurrency,
         options=options,
         revision=revision,
     )
 
 
-def _unasked(config: BackendConfig, backend: Backend, model: Model) -> ConnectedBackend:
-    """A backend that is only planned with."""
-    return ConnectedBackend(config.label, DryRunService(), _account(config, backend, model))
-
-
 class DryRunService:
-    """The Wire of a dry run."""
+    """Placeholder backend for dry runs; must not be called."""
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
-        raise AssertionError("a dry run asks nobody")
+        """Raise AssertionError."""
+        raise AssertionError("a dry run sends no request")
 
     def close(self) -> None:
-        pass
+        """Do nothing."""
 
 
-def _account(config: BackendConfig, backend: Backend, model: Model) -> Usage:
+def _usage(config: BackendConfig, backend: Backend, model: Model) -> Usage:
     served = backend.models[model.name]
     return Usage(config.label, model=served.id, price=served.price, free_tokens=backend.free_tokens)
 
 
-def _backend(
+def _connect_backend(
     config: BackendConfig,
     backend: Backend,
     model: Model,
@@ -114,8 +117,8 @@ def _backend(
     options: Options,
     trusted: bool,
 ) -> ConnectedBackend:
-    """Stack what surrounds one backend, innermost first."""
-    usage = _account(config, backend, model)
+    """Connect one backend and stack the wrappers around its wire, innermost first."""
+    usage = _usage(config, backend, model)
     key = None if backend.in_process else find_key(backend, environ)
     if config.remote and key is not None:
         _check_remote(config, backend, key)
@@ -140,15 +143,19 @@ def _backend(
 
 
 def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:
-    """A collection on a server must not be able to have a key sent to whom it likes."""
+    """Raise UsageError if a collection on a server names another host than this one.
+
+    Somebody else may have written that address to obtain the key.
+    """
     if not is_loopback(backend.base_url or ""):
         raise UsageError(
             f"the collection says that {backend.name} is at {config.base_url}; to send the key in "
-            f"{key.variable} there, say so with --base-url or in a pipeline file"
+            f"{key.variable} there, name the address with --base-url or in a pipeline file"
         )
 
 
 def _check_late_chunking(model: Model, backends: Sequence[Backend]) -> None:
+    """Raise UsageError unless every backend offers late chunking for the model."""
     for backend in backends:
         if not (model.late_chunking and "late_chunking" in backend.models[model.name].fields):
             raise UsageError(
@@ -157,7 +164,7 @@ def _check_late_chunking(model: Model, backends: Sequence[Backend]) -> None:
             )
 
 
-def _tightest(limits: Sequence[RequestLimits]) -> RequestLimits:
+def _lowest_limits(limits: Sequence[RequestLimits]) -> RequestLimits:
     """Return limits that every backend accepts."""
     return RequestLimits(
         min(limit.texts for limit in limits),

@@ -1,7 +1,7 @@
 """Canaries: fixed texts that show whether two backends make the same vectors.
 
-A collection keeps their vectors from when it was made. Whoever is to write into
-it, or to embed its queries, must come back with nearly the same.
+A collection stores their vectors when it is made. A backend must reproduce them, nearly,
+before it may write to the collection or embed queries for it.
 """
 
 import base64
@@ -24,9 +24,12 @@ DOCUMENTS = (
 )
 QUERY = "Wie lange müssen Rechnungen aufbewahrt werden?"
 
-THRESHOLD = 0.99
-"""Least cosine at which vectors of two backends may meet. Quantised weights of the same
-model stay above it; another model, another prompt or another cut are far below."""
+CANARY_THRESHOLD = 0.99
+"""The cosine from which two backends' vectors of a canary text count as equal.
+
+Quantised weights of the same model stay above it; another model, prompt or truncation is far
+below.
+"""
 
 
 class CanaryRecord(TypedDict):
@@ -44,56 +47,62 @@ class Canary:
     query: Vectors
 
     def agreement(self, side: Side, vectors: Vectors) -> float:
-        """Return the least cosine between these vectors and the given ones of the same texts."""
+        """Return the lowest cosine between this canary's vectors and those of a backend.
+
+        `vectors` are those of the texts of `side`. Of another shape: 0.
+        """
         own = self.documents if side == "document" else self.query
         if own.shape != vectors.shape:
             return 0.0
         return float(np.min(np.sum(own.astype(np.float64) * vectors, axis=1)))
 
     def to_json(self) -> CanaryRecord:
-        """As a collection keeps it: base64 of little-endian float16, enough for a comparison."""
+        """Return what a collection stores: float16 is exact enough for a comparison."""
         return {
-            "documents": [_written(row) for row in self.documents],
-            "query": _written(self.query[0]),
+            "documents": [_encode(row) for row in self.documents],
+            "query": _encode(self.query[0]),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> "Canary":
-        """Read what `to_json` wrote. Raises ValueError that says what is wrong with it."""
-        listed, query = value.get("documents"), value.get("query")
-        if not isinstance(listed, list) or len(listed) != len(DOCUMENTS) or query is None:
+        """Read what `to_json` returned. Raises ValueError if it is damaged."""
+        documents, query = value.get("documents"), value.get("query")
+        if not isinstance(documents, list) or len(documents) != len(DOCUMENTS) or query is None:
             raise ValueError(f"it must have {len(DOCUMENTS)} documents and a query")
-        rows = [_read(row) for row in (*listed, query)]
+        rows = [_decode(text) for text in (*documents, query)]
         if len({len(row) for row in rows}) > 1:
             raise ValueError("its vectors differ in length")
         return cls(np.stack(rows[:-1]), rows[-1][None, :])
 
 
 def canary_texts(side: Side) -> tuple[str, ...]:
+    """Return the canary texts of one side."""
     return DOCUMENTS if side == "document" else (QUERY,)
 
 
-def embed_canary(wire: EmbeddingService, side: Side, stopped: threading.Event) -> Embeddings:
+def embed_canary(service: EmbeddingService, side: Side, stopped: threading.Event) -> Embeddings:
     """Return a backend's answer to the canary texts of one side. Raises BackendError."""
     try:
-        return wire.call(EmbeddingRequest(side, canary_texts(side), stopped))
+        return service.call(EmbeddingRequest(side, canary_texts(side), stopped))
     except Refused as refusal:
         raise BackendError(f"the canary texts are {refusal}") from refusal
 
 
-def make_canary(wire: EmbeddingService, stopped: threading.Event) -> Canary:
-    """Return the canary by which the vectors of this wire are known again."""
-    documents = embed_canary(wire, "document", stopped).vectors
-    return Canary(documents, embed_canary(wire, "query", stopped).vectors)
+def make_canary(service: EmbeddingService, stopped: threading.Event) -> Canary:
+    """Return the canary of a backend, for a new collection. Raises BackendError."""
+    documents = embed_canary(service, "document", stopped).vectors
+    return Canary(documents, embed_canary(service, "query", stopped).vectors)
 
 
-def _written(row: Vectors) -> str:
+def _encode(row: Vectors) -> str:
+    """Return a vector as base64 of little-endian float16."""
     return base64.b64encode(row.astype("<f2").tobytes()).decode("ascii")
 
 
-def _read(text: object) -> Vectors:
+def _decode(text: object) -> Vectors:
+    """Return the unit vector that `_encode` encoded. Raises ValueError."""
     if not isinstance(text, str):
-        raise ValueError("a vector is no text")
+        raise ValueError("a vector is not a text")
     try:
         row = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f2").astype(np.float64)
     except ValueError as error:

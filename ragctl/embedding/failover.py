@@ -1,13 +1,18 @@
-"""Several backends of one model in order: the next takes over only when its vectors agree."""
+"""Several backends of one model in order; the next takes over only if its vectors agree."""
 
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
-from ragctl.embedding import canary as canaries
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Side, Vectors
-from ragctl.embedding.canary import THRESHOLD, Canary
+from ragctl.embedding.canary import (
+    CANARY_THRESHOLD,
+    Canary,
+    canary_texts,
+    embed_canary,
+    make_canary,
+)
 from ragctl.errors import BackendError, IdentityMismatch
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
@@ -16,41 +21,51 @@ T = TypeVar("T")
 BackendFailure: TypeAlias = BackendError | IdentityMismatch
 
 
-def nothing() -> None:
-    """What a backend in this process has to load is the model itself, and waits for a text."""
+def no_warm_up() -> None:
+    """Do nothing: a model in this process is loaded with its first text."""
 
 
 @dataclass(eq=False)
 class ConnectedBackend:
-    """A backend in the row: its stack of wrappers and its account.
+    """A backend of a run: its wire in its wrappers, its usage, and its state.
 
-    `warm` loads what its first request needs. `trusted`: its query side made this
-    collection's searches before, and need not be compared again.
+    Attributes:
+        name: The backend, as reports name it.
+        service: The wire and the wrappers around it.
+        usage: What was sent to it.
+        warm: Loads what its first request needs.
+        trusted: Its queries need not be compared: it made the collection.
+        documents_checked: Its vectors of documents agree with the canary.
+        queries_checked: Its vectors of queries do.
+        skipped: It failed for good, and is not asked again by this stream.
+        failure: Its latest failure.
+        failure_count: How often it has failed.
+        lock: Held while its documents are compared with the canary.
     """
 
     name: str
-    wire: EmbeddingService
+    service: EmbeddingService
     usage: Usage
-    warm: Callable[[], None] = nothing
+    warm: Callable[[], None] = no_warm_up
     trusted: bool = False
-    admitted: bool = False  # its documents agree with the canary
-    queried: bool = False  # and its queries
-    passed_over: bool = False
-    failure: BackendFailure | None = None  # the latest
-    failed: int = 0  # how often
+    documents_checked: bool = False
+    queries_checked: bool = False
+    skipped: bool = False
+    failure: BackendFailure | None = None
+    failure_count: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Failover:
-    """A Wire over backends of one model. The first that works answers, until it fails for good.
+    """A service over backends of one model. The first that works answers until it fails for good.
 
-    Before a backend's first document goes out, the canary's texts must come
-    back with a cosine of `threshold` or more to the canary of the collection
-    (or, where there is none, of the backend that was first to answer). One that
-    does not agree is never used. With `check` false nothing is compared: for a
-    model that runs in this very program. When all have failed, the request fails
-    with the reasons of each, and all others of its stream with it; the next
-    stream, or query, begins with the first backend again.
+    Before a backend's first document is sent, its vectors of the canary texts are compared
+    with the collection's canary, or, if there is none yet, with those of the first backend
+    that answered. A backend whose cosine is below `threshold` is never used. With `check`
+    false nothing is compared: the model is part of this program.
+
+    When all backends have failed, the request and the rest of its stream fail with the
+    reasons of each. The next stream or query starts with the first backend again.
     """
 
     def __init__(
@@ -58,7 +73,7 @@ class Failover:
         backends: Sequence[ConnectedBackend],
         *,
         canary: Canary | None = None,
-        threshold: float = THRESHOLD,
+        threshold: float = CANARY_THRESHOLD,
         check: bool = True,
     ) -> None:
         self._backends = backends
@@ -67,132 +82,142 @@ class Failover:
         self._canary = canary
         self._canary_lock = threading.Lock()
         self._change = threading.Lock()
-        self._over: tuple[threading.Event, BackendFailure] | None = (
-            None  # a stream that none can serve
-        )
+        # The stream that no backend can serve, by its stop event, and the error for its requests.
+        self._failed_stream: tuple[threading.Event, BackendFailure] | None = None
 
     @property
     def backends(self) -> Sequence[ConnectedBackend]:
+        """The backends, in order of preference."""
         return self._backends
 
     @property
     def failures(self) -> list[str]:
-        """Who failed in this run and why, one line each."""
+        """The backends that failed in this run, each with its reason, one line each."""
         with self._change:
-            return [f"{m.name}: {m.failure}" for m in self._backends if m.failure is not None]
+            return [f"{b.name}: {b.failure}" for b in self._backends if b.failure is not None]
 
     def canary(self, stopped: threading.Event) -> Canary | None:
         """Return the canary, made by the first backend that works if there is none yet."""
         if self._check and self._canary is None:
-            self._each(lambda backend: self._admit(backend, stopped), stopped)
+            self._first_working(lambda backend: self._check_documents(backend, stopped), stopped)
         return self._canary
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
+        """Answer one request, with the first backend that works.
+
+        Raises Refused if a backend refuses the texts, IdentityMismatch if no backend is left
+        and one made other vectors, else BackendError.
+        """
+
         def ask(backend: ConnectedBackend) -> Embeddings:
             if request.side == "query":
-                return self._query(backend, request)
+                return self._embed_queries(backend, request)
             if self._check and (self._canary is not None or len(self._backends) > 1):
-                self._admit(backend, request.stopped)
-            return backend.wire.call(request)
+                self._check_documents(backend, request.stopped)
+            return backend.service.call(request)
 
-        return self._each(ask, request.stopped)
+        return self._first_working(ask, request.stopped)
 
-    def _each(self, ask: Callable[[ConnectedBackend], T], stopped: threading.Event) -> T:
-        """Return what the first backend says that has not failed. `stopped` is the stream's."""
-        self._check_over(stopped)
+    def _first_working(self, ask: Callable[[ConnectedBackend], T], stopped: threading.Event) -> T:
+        """Return the answer of the first backend that does not fail. `stopped` is the stream's."""
+        self._check_stream(stopped)
         for backend in self._backends:
-            if backend.passed_over:
+            if backend.skipped:
                 continue
             try:
                 return ask(backend)
             except Refused:
                 raise
             except (BackendError, IdentityMismatch) as error:
-                self._pass_over(backend, error, stopped)
+                self._record_failure(backend, error, stopped)
                 if len(self._backends) == 1:
                     raise
         raise self._none_left(stopped)
 
-    def _check_over(self, stopped: threading.Event) -> None:
-        over = self._over
-        if over is not None and over[0] is stopped:
-            raise over[1]
+    def _check_stream(self, stopped: threading.Event) -> None:
+        """Raise the error that ended this stream, if one did."""
+        failed = self._failed_stream
+        if failed is not None and failed[0] is stopped:
+            raise failed[1]
 
-    def _pass_over(
+    def _record_failure(
         self, backend: ConnectedBackend, error: BackendFailure, stopped: threading.Event
     ) -> None:
         with self._change:
             if len(self._backends) == 1:
-                self._over = (stopped, error)
+                self._failed_stream = (stopped, error)
             else:
-                backend.passed_over = True
+                backend.skipped = True
             if backend.failure is not error:
                 backend.failure = error
-                backend.failed += 1  # last: whoever sees it sees the rest
+                backend.failure_count += 1  # last: a thread that sees it sees the failure too
 
     def _none_left(self, stopped: threading.Event) -> BackendFailure:
-        """Return the error for all of them, and let others than this stream begin anew."""
-        said = "; ".join(self.failures)
+        """Return the error that names all failures, and let other streams start anew."""
+        reasons = "; ".join(self.failures)
         with self._change:
-            mixed = any(isinstance(backend.failure, IdentityMismatch) for backend in self._backends)
-            kind = IdentityMismatch if mixed else BackendError
-            error = kind(f"no backend is left: {said}")
-            self._over = (stopped, error)
+            mismatch = any(isinstance(b.failure, IdentityMismatch) for b in self._backends)
+            kind = IdentityMismatch if mismatch else BackendError
+            error = kind(f"no backend is left: {reasons}")
+            self._failed_stream = (stopped, error)
             for backend in self._backends:
-                backend.passed_over = False
+                backend.skipped = False
         return error
 
-    def _admit(self, backend: ConnectedBackend, stopped: threading.Event) -> None:
-        """Let a backend's documents in only if its canaries agree."""
-        before = backend.failed
-        self._check_over(stopped)
-        if backend.passed_over and backend.failure is not None:
+    def _check_documents(self, backend: ConnectedBackend, stopped: threading.Event) -> None:
+        """Compare a backend's documents with the canary, once. Raises its failure."""
+        count = backend.failure_count
+        self._check_stream(stopped)
+        if backend.skipped and backend.failure is not None:
             raise backend.failure
         with backend.lock:
-            if backend.admitted:
+            if backend.documents_checked:
                 return
-            if backend.failed > before and backend.failure is not None:
+            if backend.failure_count > count and backend.failure is not None:
                 raise backend.failure  # another thread has just tried
             try:
-                self._introduce(backend, stopped)
+                self._compare_documents(backend, stopped)
             except (BackendError, IdentityMismatch) as error:
-                self._pass_over(backend, error, stopped)
+                self._record_failure(backend, error, stopped)
                 raise
-            backend.admitted = True
+            backend.documents_checked = True
 
-    def _introduce(self, backend: ConnectedBackend, stopped: threading.Event) -> None:
+    def _compare_documents(self, backend: ConnectedBackend, stopped: threading.Event) -> None:
         with self._canary_lock:
             if self._canary is None:
-                self._canary = canaries.make_canary(backend.wire, stopped)
-                backend.queried = True
+                self._canary = make_canary(backend.service, stopped)
+                backend.queries_checked = True
                 return
-        answer = canaries.embed_canary(backend.wire, "document", stopped)
+        answer = embed_canary(backend.service, "document", stopped)
         self._compare(backend, self._canary, "document", answer.vectors)
 
-    def _query(self, backend: ConnectedBackend, request: EmbeddingRequest) -> Embeddings:
-        """Embed queries; a backend's first ones go together with the canary's."""
-        if not self._check or self._canary is None or backend.trusted or backend.queried:
-            return backend.wire.call(request)
-        extra = canaries.canary_texts("query")
-        answer = backend.wire.call(replace(request, texts=(*extra, *request.texts)))
+    def _embed_queries(self, backend: ConnectedBackend, request: EmbeddingRequest) -> Embeddings:
+        """Embed queries; a backend's first ones are sent together with the canary's."""
+        checked = backend.trusted or backend.queries_checked
+        if not self._check or self._canary is None or checked:
+            return backend.service.call(request)
+        extra = canary_texts("query")
+        answer = backend.service.call(replace(request, texts=(*extra, *request.texts)))
         count = len(extra)
         self._compare(backend, self._canary, "query", answer.vectors[:count])
-        backend.queried = True
+        backend.queries_checked = True
         return replace(answer, vectors=answer.vectors[count:])
 
     def _compare(
         self, backend: ConnectedBackend, canary: Canary, side: Side, vectors: Vectors
     ) -> None:
-        agreement = canary.agreement(side, vectors)
-        if not agreement >= self._threshold:
+        """Raise IdentityMismatch unless vectors of the canary texts agree with the canary."""
+        cosine = canary.agreement(side, vectors)
+        if not cosine >= self._threshold:
             what = "documents" if side == "document" else "queries"
             raise IdentityMismatch(
-                f"{backend.name} makes other vectors of {what} than this collection has: cosine "
-                f"{agreement:.4f} for the canary texts, at least {self._threshold:g} is asked. It "
-                "serves another model, or the same in another way; use the collection's own "
-                "backend, or another --collection"
+                f"{backend.name} makes other vectors of {what} than this collection has: the "
+                f"canary texts have a cosine of {cosine:.4f}, and {self._threshold:g} is the "
+                "minimum. It serves another model, or the same one in another way; use the "
+                "collection's own backend, or another --collection"
             )
 
     def close(self) -> None:
+        """Close every backend."""
         for backend in self._backends:
-            backend.wire.close()
+            backend.service.close()

@@ -68,13 +68,16 @@ class RestWire(BackendWire):
         return answers.from_data(answer, texts, self.model, self.dim, self.client.host)
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
+        """Return the vectors: one POST, one answer."""
         answer = self.client.post(self.path(), self.body(request) | dict(self.backend.extra))
         return self.parse(answer, len(request.texts))
 
     def close(self) -> None:
+        """Close the HTTP connections."""
         self.client.close()
 
     def warm(self) -> None:
+        """Open a connection in the background."""
         self.client.warm()
 
     @property

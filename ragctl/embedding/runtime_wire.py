@@ -123,6 +123,7 @@ class RuntimeWire(BackendWire):
         return self.served.weights or self.served.id
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
+        """Return the vectors, after loading the model at the first request."""
         with self._lock:
             self._ready()
             self.usage.sent()
@@ -136,6 +137,7 @@ class RuntimeWire(BackendWire):
         return answers.from_vectors(rows, read, self.model, self.dim, self.backend.name)
 
     def close(self) -> None:
+        """Unload the model, if it was loaded."""
         with self._lock:
             if self._loaded:
                 self._loaded = False

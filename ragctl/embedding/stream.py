@@ -1,52 +1,68 @@
-"""A stream of document texts into vectors: batches filled, sent side by side, handed back."""
+"""Streams document texts into vectors: fills batches, sends them in parallel, returns results."""
 
 import json
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from ragctl.embedding.base import Embedder, EmbeddingRequest, Vectors, unsendable
+from ragctl.catalog import Model, RequestLimits
+from ragctl.embedding.base import EmbeddingRequest, Vectors, text_problem
 from ragctl.errors import DocumentError, Interrupted
 
 K = TypeVar("K", bound=Hashable)
 
-_ENVELOPE = 512  # bytes of a request beside its texts, more than any wire here needs
+ENVELOPE_BYTES = 512  # of a request besides its texts: more than any wire here needs
+SPECIAL_TOKENS = 8  # what a tokenizer may add to a text
+
+
+class BatchEmbedder(Protocol):
+    """What a stream needs of an Embedder."""
+
+    model: Model
+    limits: RequestLimits
+    concurrency: int
+
+    def embed(self, request: EmbeddingRequest) -> Iterator[tuple[int, Vectors | DocumentError]]:
+        """Yield the position of a text in the request, and its vectors or its error."""
 
 
 class _Batch(Generic[K]):
+    """The texts of one request, with their keys and sizes."""
+
     def __init__(self) -> None:
         self.keys: list[K] = []
         self.texts: list[str] = []
-        self.tokens = 0  # at most
-        self.own = 0  # as the caller counted them
-        self.bytes = _ENVELOPE
+        self.max_tokens = 0
+        self.counted_tokens = 0  # by the caller
+        self.bytes = ENVELOPE_BYTES
         self.together = False
 
-    def add(self, key: K, text: str, most: int, size: int, tokens: int) -> None:
+    def add(self, key: K, text: str, max_tokens: int, size: int, tokens: int) -> None:
+        """Add a text of at most `max_tokens` tokens, `size` bytes and `tokens` counted tokens."""
         self.keys.append(key)
         self.texts.append(text)
-        self.tokens += most
-        self.own += tokens
+        self.max_tokens += max_tokens
+        self.counted_tokens += tokens
         self.bytes += size
 
 
 class DocumentStream(Generic[K]):
     """Embeds texts as they are added; results come back batch by batch, in any order.
 
-    Call `completed` regularly while adding: results wait in memory until then.
-    At most `concurrency` requests are in flight and as many full batches wait;
-    `add` blocks beyond that. Made for one calling thread; `stop` may be called
-    from any thread and from a signal handler.
+    Call `completed` regularly while adding: results stay in memory until then. At most
+    `concurrency` requests are in flight, and as many full batches wait; beyond that `add`
+    blocks. One thread adds and collects; `stop` may be called from any thread and from a
+    signal handler.
 
-    When a batch fails for good, nothing new is sent. `completed` first hands
-    over what the requests in flight still bring, then raises the BackendError.
-    Leaving the context starts nothing new and waits for nothing.
+    When a batch fails for good, nothing more is sent. `completed` first returns the results
+    of the requests in flight, then raises the BackendError. Leaving the context sends
+    nothing more and does not wait.
     """
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: BatchEmbedder) -> None:
         self._embedder = embedder
         self._limits = embedder.limits
         self._prompt = len((embedder.model.document.prompt or "").encode())
@@ -56,128 +72,129 @@ class DocumentStream(Generic[K]):
         self._waiting: deque[_Batch[K]] = deque()
         self._done: deque[tuple[K, Vectors | DocumentError]] = deque()
         self._threads = 0
-        self._flying = 0  # batches
-        self._busy = 0.0
-        self._took_off = 0.0
-        self._flying_texts = 0
-        self._lost = 0  # texts of a failed batch, and those never to be sent after it
+        self._in_flight = 0  # batches
+        self._busy_seconds = 0.0
+        self._busy_since = 0.0
+        self._texts_in_flight = 0
+        self._lost = 0  # texts of the failed batch and of those that are not sent after it
         self._failure: BaseException | None = None
         self._stopped = threading.Event()
 
     @property
     def pending(self) -> int:
-        """Texts added whose results `completed` has not handed over yet.
+        """How many added texts have no result from `completed` yet.
 
         Texts lost to a failure count until `completed` has raised it.
         """
         with self._change:
             unsent = sum(len(batch.keys) for batch in self._waiting) + len(self._filling.keys)
-            return unsent + self._flying_texts + len(self._done) + self._lost
+            return unsent + self._texts_in_flight + len(self._done) + self._lost
 
     @property
     def seconds(self) -> float:
-        """How long requests were under way, one or many at a time."""
+        """For how long at least one request was in flight."""
         with self._change:
-            return self._busy + (time.monotonic() - self._took_off if self._flying else 0.0)
+            return self._busy_seconds + (
+                time.monotonic() - self._busy_since if self._in_flight else 0.0
+            )
 
     def add(self, key: K, text: str, tokens: int = 0) -> None:
-        """Take a text in; a batch that is full is sent. `key` comes back with the result.
+        """Add a text; a full batch is sent. `key` comes back with the result.
 
-        `tokens` is the caller's own count, for limits and the bill. Raises
-        BackendError as `completed` does, Interrupted after `stop`.
+        `tokens`: the caller's count, for rate limits and costs. Raises BackendError as
+        `completed` does, Interrupted after `stop`.
         """
-        problem = unsendable(text)
+        problem = text_problem(text)
         if problem:
             with self._change:
                 self._done.append((key, DocumentError(f"the text {problem}")))
             return
-        most, size = self._sizes(text)
+        max_tokens, size = self._sizes(text)
         with self._change:
             self._check()
             batch = self._filling
             limits = self._limits
             if batch.keys and (
-                (limits.tokens is not None and batch.tokens + most > limits.tokens)
+                (limits.tokens is not None and batch.max_tokens + max_tokens > limits.tokens)
                 or (limits.bytes is not None and batch.bytes + size > limits.bytes)
             ):
                 self._send()
                 batch = self._filling
-            batch.add(key, text, most, size, tokens)
+            batch.add(key, text, max_tokens, size, tokens)
             if len(batch.keys) >= limits.texts:
                 self._send()
 
     def add_together(self, texts: Sequence[tuple[K, str, int]]) -> None:
-        """Take in the chunks of one document, in order: (key, text, tokens) each.
+        """Add consecutive chunks of one document for late chunking: (key, text, tokens) each.
 
-        They are sent in one request of their own, where each is embedded in the
-        context of all (late chunking); so all are refused when one cannot be
-        embedded, or when they are more than one request carries. Raises as `add`
-        does.
+        They are sent in a request of their own, where each is embedded in the context of all.
+        So all are refused if one cannot be embedded, or if one request cannot have them all.
+        Raises as `add` does.
         """
-        problem = self._inseparable([text for _, text, _ in texts])
+        problem = self._together_problem([text for _, text, _ in texts])
         if problem:
             with self._change:
                 self._done.extend((key, DocumentError(problem)) for key, _, _ in texts)
             return
-        whole = _Batch[K]()
-        whole.together = True
+        window = _Batch[K]()
+        window.together = True
         for key, text, tokens in texts:
-            whole.add(key, text, *self._sizes(text), tokens)
+            window.add(key, text, *self._sizes(text), tokens)
         with self._change:
             self._check()
             if self._filling.keys:
                 self._send()
-            self._filling = whole
-            if whole.keys:
+            self._filling = window
+            if window.keys:
                 self._send()
 
-    def _inseparable(self, texts: Sequence[str]) -> str | None:
-        """Return why texts cannot be embedded together, None if they may."""
-        most = self._limits.texts
-        if len(texts) > most:
+    def _together_problem(self, texts: Sequence[str]) -> str | None:
+        """Return why texts cannot be embedded together, or None."""
+        limit = self._limits.texts
+        if len(texts) > limit:
             return (
-                f"its {len(texts)} chunks are more than the {most} of one request: make them larger"
+                f"its {len(texts)} chunks are more than the {limit} of one request: make them "
+                "larger"
             )
-        problems = (unsendable(text) for text in texts)
+        problems = (text_problem(text) for text in texts)
         return next((f"the text {problem}" for problem in problems if problem), None)
 
     def _sizes(self, text: str) -> tuple[int, int]:
-        """Return the most tokens and bytes of JSON that a text can be, its prompt included."""
-        # One token is at least one byte of UTF-8 in every tokenizer of the catalogue, so bytes
-        # bound tokens from above (about fourfold for English); 8 more for special tokens.
-        most = self._prompt + len(text.encode()) + 8
-        return most, self._prompt + len(json.dumps(text, ensure_ascii=False).encode()) + 1
+        """Return the largest possible number of tokens, and the bytes of JSON, with the prompt."""
+        # A token is at least one byte of UTF-8 in every tokenizer of the catalogue, so bytes
+        # bound tokens from above (English has about four bytes per token).
+        max_tokens = self._prompt + len(text.encode()) + SPECIAL_TOKENS
+        return max_tokens, self._prompt + len(json.dumps(text, ensure_ascii=False).encode()) + 1
 
     def flush(self) -> None:
-        """Send the batch that is being filled."""
+        """Send the batch that is being filled, if it has texts."""
         with self._change:
             if self._filling.keys:
                 self._send()
 
     def completed(self, block: bool) -> list[tuple[K, Vectors | DocumentError]]:
-        """Return what has come back since the last call: vectors of shape (dim,), or refusals.
+        """Return the results since the last call: vectors of shape (dim,), or refusals.
 
-        With `block`, waits for at least one result if anything is pending, and
-        sends the batch being filled when nothing else is under way. Raises the
-        BackendError that ended the stream, once nothing is in flight and all
-        results have been handed over.
+        With `block`, wait for at least one result if any is pending, and send the batch that
+        is being filled if nothing else is in flight. Raises the BackendError that ended the
+        stream, after all results have been returned and nothing is in flight.
         """
         with self._change:
             if block:
-                if not (self._done or self._waiting or self._flying):
+                if not (self._done or self._waiting or self._in_flight):
                     self.flush()
                 self._change.wait_for(lambda: bool(self._done) or self._idle())
             results = list(self._done)
             self._done.clear()
-            if not results and self._failure is not None and not self._flying:
+            if not results and self._failure is not None and not self._in_flight:
                 self._lost = 0
                 raise self._failure
             return results
 
     def stop(self) -> None:
-        """Start nothing new; let what is in flight finish. `completed` hands that over.
+        """Send nothing more. Requests in flight finish; `completed` returns their results.
 
-        Texts not sent yet are forgotten, and waits between tries end at once.
+        Texts not sent yet are dropped, and waits between tries end at once.
         """
         self._stopped.set()
         with self._change:
@@ -199,61 +216,66 @@ class DocumentStream(Generic[K]):
             raise self._failure
 
     def _idle(self) -> bool:
-        return not self._flying and not self._waiting
+        return not self._in_flight and not self._waiting
 
     def _check(self) -> None:
-        """Refuse more texts after stop() or a failure, holding the lock."""
+        """Raise Interrupted after stop(), or the failure of the stream. Needs the lock."""
         if self._stopped.is_set():
             raise Interrupted("stopped: no further text is embedded")
         if self._failure is None:
             return
-        # Results that were paid for go first: completed() hands them over, then raises.
-        self._change.wait_for(lambda: not self._flying)
+        # Results that were paid for come first: completed() returns them, then raises.
+        self._change.wait_for(lambda: not self._in_flight)
         if not self._done:
             self._lost = 0
             raise self._failure
 
     def _send(self) -> None:
-        """Queue the batch being filled, waiting while too many wait. Holds the lock."""
+        """Queue the batch being filled; wait while too many are queued. Needs the lock."""
         concurrency = self._embedder.concurrency
-        self._change.wait_for(lambda: len(self._waiting) < concurrency or self._over())
+        self._change.wait_for(lambda: len(self._waiting) < concurrency or self._ended())
         batch, self._filling = self._filling, _Batch()
-        if self._over():
+        if self._ended():
             if self._failure is not None:
                 self._lost += len(batch.keys)
             return
         self._waiting.append(batch)
         if self._threads < concurrency:
             self._threads += 1
-            # Daemons: a second Ctrl-C must not wait for a host that hangs.
+            # Daemon threads: a second Ctrl-C must not wait for a host that hangs.
             threading.Thread(target=self._work, name="embedding", daemon=True).start()
         self._change.notify_all()
 
-    def _over(self) -> bool:
+    def _ended(self) -> bool:
         return self._stopped.is_set() or self._failure is not None
 
     def _work(self) -> None:
-        """Send batches until the stream is over. Runs in each worker thread."""
+        """Send batches until the stream ends. Runs in each worker thread."""
         while True:
             with self._change:
-                self._change.wait_for(lambda: bool(self._waiting) or self._over())
-                if self._over():
+                self._change.wait_for(lambda: bool(self._waiting) or self._ended())
+                if self._ended():
                     return
                 batch = self._waiting.popleft()
-                if not self._flying:
-                    self._took_off = time.monotonic()
-                self._flying += 1
-                self._flying_texts += len(batch.keys)
+                if not self._in_flight:
+                    self._busy_since = time.monotonic()
+                self._in_flight += 1
+                self._texts_in_flight += len(batch.keys)
                 self._change.notify_all()
-            self._fly(batch)
+            self._embed(batch)
 
-    def _fly(self, batch: _Batch[K]) -> None:
+    def _embed(self, batch: _Batch[K]) -> None:
+        """Send one batch, and queue its results or its failure for `completed`."""
         left = len(batch.keys)
         failure: BaseException | None = None
         try:
             for start, outcome in self._embedder.embed(
                 EmbeddingRequest(
-                    "document", tuple(batch.texts), self._stopped, batch.own, batch.together
+                    "document",
+                    tuple(batch.texts),
+                    self._stopped,
+                    batch.counted_tokens,
+                    batch.together,
                 )
             ):
                 results = (
@@ -263,18 +285,18 @@ class DocumentStream(Generic[K]):
                 )
                 left -= len(results)
                 with self._change:
-                    self._flying_texts -= len(results)
+                    self._texts_in_flight -= len(results)
                     self._done.extend(results)
                     self._change.notify_all()
         except Interrupted:
-            pass  # between two tries after stop(): this batch is simply not sent
+            pass  # stopped between two tries: this batch is dropped
         except BaseException as error:  # noqa: BLE001 - re-raised by completed(), in the caller
             failure = error
         with self._change:
-            self._flying -= 1
-            if not self._flying:
-                self._busy += time.monotonic() - self._took_off
-            self._flying_texts -= left
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._busy_seconds += time.monotonic() - self._busy_since
+            self._texts_in_flight -= left
             if failure is not None:
                 if self._failure is None:
                     self._failure = failure

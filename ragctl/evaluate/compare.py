@@ -1,8 +1,8 @@
-"""Whether two settings differ by more than the choice of questions explains.
+"""Test whether two variants differ by more than the choice of questions explains.
 
-Fisher's randomisation test on the paired differences (Smucker, Allan and Carterette,
-CIKM 2007: of the usual tests the one to prefer), Holm's correction where several
-settings are compared with one.
+Fisher's randomisation test on the paired differences, which Smucker, Allan and Carterette (CIKM
+2007) recommend over the other usual tests; Holm's correction if several variants are compared with
+one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_RESAMPLES = 9_999
-_SEED = 20_070_611
-_NUMBERS = 2_000_000  # in memory at once
-_EQUAL = 1e-9  # differences below this are none
+RESAMPLES = 9_999
+SEED = 20_070_611
+MAX_NUMBERS_IN_MEMORY = 2_000_000
+MIN_DIFFERENCE = 1e-9  # smaller ones count as ties
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`difference`: mean of the second less the first; won, lost, tied: questions, by the second.
+    """The second of two variants against the first.
 
-    `p`: how often signs drawn at random make as large a difference; `p_holm`: corrected.
+    `first`, `second`: means over the questions; `difference`: second minus first. `won`, `lost`,
+    `tied`: questions, from the view of the second. `p`: share of random sign flips that give as
+    large a difference; `p_holm`: after Holm's correction.
     """
 
     first: float
@@ -34,46 +36,46 @@ class Difference:
 
 
 def compare(first: Mapping[str, float], others: Sequence[Mapping[str, float]]) -> list[Difference]:
-    """Each of `others` (question → value) with `first`, over the same questions."""
+    """Compare each of `others` (question → value) with `first`, over the same questions."""
     names = list(first)
     base = np.array([first[name] for name in names])
     rows = [np.array([other[name] for name in names]) for other in others]
-    chances = [_chance(row - base) for row in rows]
-    corrected = holm(chances)
-    found = []
-    for row, p, p_holm in zip(rows, chances, corrected, strict=True):
-        apart = row - base
-        won, lost = int((apart > _EQUAL).sum()), int((apart < -_EQUAL).sum())
+    p_values = [_p_value(row - base) for row in rows]
+    corrected = holm(p_values)
+    differences = []
+    for row, p, p_holm in zip(rows, p_values, corrected, strict=True):
+        change = row - base
+        won, lost = int((change > MIN_DIFFERENCE).sum()), int((change < -MIN_DIFFERENCE).sum())
         tied = len(names) - won - lost
         means = float(base.mean()), float(row.mean())
-        found.append(Difference(*means, float(apart.mean()), p, p_holm, won, lost, tied))
-    return found
+        differences.append(Difference(*means, float(change.mean()), p, p_holm, won, lost, tied))
+    return differences
 
 
-def _chance(apart: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
-    """The two-sided p of a mean difference, under signs drawn at random."""
+def _p_value(changes: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
+    """Return the two-sided p of a mean difference, under signs drawn at random."""
     from scipy.stats import permutation_test
 
-    apart = apart[np.abs(apart) > _EQUAL]
-    if len(apart) < 2:  # one alone is as large under either sign
+    changes = changes[np.abs(changes) > MIN_DIFFERENCE]
+    if len(changes) < 2:  # a single one is as large under either sign
         return 1.0
     result = permutation_test(
-        (apart,),
+        (changes,),
         lambda x, axis: np.mean(x, axis=axis),
         permutation_type="samples",
-        n_resamples=_RESAMPLES,
-        rng=np.random.default_rng(_SEED),
-        batch=max(1, _NUMBERS // len(apart)),
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(SEED),
+        batch=max(1, MAX_NUMBERS_IN_MEMORY // len(changes)),
         vectorized=True,
     )
     return float(result.pvalue)
 
 
-def holm(chances: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979), in the order given."""
-    order = sorted(range(len(chances)), key=lambda index: chances[index])
-    corrected, least = [1.0] * len(chances), 0.0
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values after Holm's step-down correction (1979), in the order given."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected, largest = [1.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
-        least = max(least, min(1.0, chances[index] * (len(chances) - rank)))
-        corrected[index] = least
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        corrected[index] = largest
     return corrected

@@ -1,7 +1,7 @@
-"""Words and phrases of a text, for questions drafted from it.
+"""Words and phrases of a text, for drafting questions.
 
-A unit is a word, or one character of Chinese, Japanese or Korean, where nothing says
-where a word ends: so those have no rare words, only clauses.
+A unit is a word, or one character of Chinese, Japanese or Korean, where words are not separated.
+So these languages have no rare words, only clauses.
 """
 
 import re
@@ -17,19 +17,21 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 _NUMBERING = re.compile(r"^[\d.)\s§-]+")
 _NO_PROSE = ("#", "|", "=", "```", "<")
 
-_COMMON = 0.05  # of passages that have a word: too many for it to tell anything
-_LONGEST = 30  # characters of what is a word
-_PHRASE = (3, 4)  # words
-_CLAUSE_LENGTH = (4, 10)  # ideographs
-_KEPT = (3, 5)  # rare words of a sentence
+MAX_RARE_SHARE = 0.05  # of the passages may contain a rare word
+MIN_RARE_PASSAGES = 3  # that may contain it in any case
+MAX_WORD_CHARS = 30
+PHRASE_WORDS = (3, 4)
+CLAUSE_IDEOGRAPHS = (4, 10)  # from, to
+RARE_WORDS = (3, 5)  # of a sentence: from, to
 
 
 def units(text: str) -> list[str]:
+    """Return the words and ideographs of a text, in lower case."""
     return _UNIT.findall(text.casefold())
 
 
 def clauses(text: str) -> Iterator[Words]:
-    """The units between punctuation marks and line ends."""
+    """Yield the units between punctuation marks and line ends."""
     for clause in _CLAUSE.split(text):
         found = units(clause)
         if found:
@@ -37,12 +39,12 @@ def clauses(text: str) -> Iterator[Words]:
 
 
 def words(text: str) -> set[str]:
-    """What is counted: units but ideographs."""
+    """Return the words of a text, without ideographs."""
     return {unit for unit in units(text) if not _IDEOGRAPHS.fullmatch(unit)}
 
 
-def grams(text: str, lengths: Sequence[int]) -> set[Words]:
-    """Every run of as many units that no mark parts."""
+def ngrams(text: str, lengths: Sequence[int]) -> set[Words]:
+    """Return every run of units of these lengths within a clause."""
     return {
         clause[start : start + length]
         for clause in clauses(text)
@@ -51,63 +53,65 @@ def grams(text: str, lengths: Sequence[int]) -> set[Words]:
     }
 
 
-def joined(chosen: Sequence[str]) -> str:
-    """Units as they are written: ideographs without spaces between."""
+def join_units(chosen: Sequence[str]) -> str:
+    """Return units as text: ideographs without spaces between them."""
     text = " ".join(chosen)
     return re.sub(rf"(?<=[{_IDEOGRAPH}]) (?=[{_IDEOGRAPH}])", "", text)
 
 
-def heading(path: Sequence[str]) -> str:
-    """A heading with the one above it as a question; "" where they say too little."""
+def heading_question(path: Sequence[str]) -> str:
+    """Return a heading with the one above it as a question; "" if they are too short."""
     last = [_NUMBERING.sub("", title).strip() for title in path[-2:]]
     query = " ".join(dict.fromkeys(title for title in last if title))
-    return query if len(last) > 1 and len(units(query)) >= _PHRASE[0] else ""
+    return query if len(last) > 1 and len(units(query)) >= PHRASE_WORDS[0] else ""
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of running text; "" where a passage has none."""
+    """Return the first sentence of running text; "" if a passage has none."""
     for line in text.splitlines():
         if line.lstrip().startswith(_NO_PROSE):
             continue
         for sentence in _SENTENCE.split(line.strip()):
-            if len(units(sentence)) >= 2 * _PHRASE[0]:
+            if len(units(sentence)) >= 2 * PHRASE_WORDS[0]:
                 return sentence
     return ""
 
 
 class Vocabulary:
-    """How many of a collection's passages have each word."""
+    """The words of a collection, with the number of passages that contain each."""
 
     def __init__(self, frequency: Mapping[str, int], passages: int) -> None:
         self._frequency = frequency
-        self._common = max(3, int(_COMMON * passages))
+        self._max_passages = max(MIN_RARE_PASSAGES, int(MAX_RARE_SHARE * passages))
 
     def is_rare(self, word: str) -> bool:
-        return 2 <= len(word) <= _LONGEST and 0 < self._frequency.get(word, 0) <= self._common
+        """Return whether few passages contain a word."""
+        passages = self._frequency.get(word, 0)
+        return 2 <= len(word) <= MAX_WORD_CHARS and 0 < passages <= self._max_passages
 
     def rare(self, sentence: str) -> Words:
-        """The rarest words of a sentence in their order; () where it has too few."""
+        """Return the rarest words of a sentence, in order; () if it has too few."""
         ordered = [word for word in dict.fromkeys(units(sentence)) if self.is_rare(word)]
-        least, most = _KEPT
+        least, most = RARE_WORDS
         by_rarity = sorted(ordered, key=lambda word: (self._frequency.get(word, 0), word))
         kept = set(by_rarity[:most])
         return tuple(w for w in ordered if w in kept) if len(kept) >= least else ()
 
     def phrases(self, text: str) -> list[Words]:
-        """Runs of words that begin and end with a rare one; of ideographs, whole clauses."""
-        found: dict[Words, None] = {}
+        """Return runs of words with a rare one at both ends; of ideographs, whole clauses."""
+        runs: dict[Words, None] = {}
         for clause in clauses(text):
-            least, most = _CLAUSE_LENGTH
+            least, most = CLAUSE_IDEOGRAPHS
             if _IDEOGRAPHS.fullmatch("".join(clause)):
                 if least <= len(clause) <= most:
-                    found[clause] = None
+                    runs[clause] = None
                 continue
-            for length in _PHRASE:
+            for length in PHRASE_WORDS:
                 for start in range(len(clause) - length + 1):
                     run = clause[start : start + length]
                     if self.is_rare(run[0]) and self.is_rare(run[-1]) and _has_letters(run):
-                        found[run] = None
-        return list(found)
+                        runs[run] = None
+        return list(runs)
 
 
 def _has_letters(run: Words) -> bool:

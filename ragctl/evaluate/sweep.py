@@ -1,58 +1,65 @@
-"""Settings tried on one collection with one set of questions, each embedded once."""
+"""Measure variants of searching one collection with one set of questions, embedded once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder
 from ragctl.errors import UsageError
 from ragctl.evaluate import measures
 from ragctl.evaluate.compare import Difference, compare
-from ragctl.evaluate.cutting import BUILTIN, check_size, questions_at
-from ragctl.evaluate.judging import By, Judged, judged
+from ragctl.evaluate.judgements import ResolvedJudgements, Unit, resolve_judgements
 from ragctl.evaluate.measures import Scores
 from ragctl.evaluate.questions import Questions
-from ragctl.evaluate.run import Asked, Ranked, ask, run
-from ragctl.evaluate.setting import Setting
-from ragctl.evaluate.temporary import temporary
-from ragctl.records import ignore
+from ragctl.evaluate.ranking import PreparedQuestions, Ranking, prepare_questions, rank
+from ragctl.evaluate.temporary import temporary_collections
+from ragctl.evaluate.truncation import BUILTIN, check_dimension, questions_at
+from ragctl.evaluate.variant import WHOLE_VECTORS, Variant
+from ragctl.records import Notify, ignore
 from ragctl.stores.base import Collection, Store
 
 ALL = "all"
-_BITS = {
-    "none": 32,
+"""The group of all questions."""
+
+BITS_PER_NUMBER = {
+    WHOLE_VECTORS: 32,
     "scalar": 8,
     "binary": 1,
     "binary2": 2,
     "turbo1": 1,
     "turbo2": 2,
     "turbo4": 4,
-}  # of a number
+}
+"""Of a vector, by quantisation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One setting. `size`: bytes of a dense vector as it is searched, None where none is.
+    """What was measured of one variant.
 
-    `differences`: by measure, from the first setting; None for that one itself.
+    `vector_bytes`: size of a dense vector as it is searched; None in sparse mode. `differences`:
+    from the first variant, by measure; None for the first one itself.
     """
 
-    setting: Setting
+    variant: Variant
     scores: Scores
-    ranked: Ranked
-    size: int | None
+    ranking: Ranking
+    vector_bytes: int | None
     differences: "dict[str, Difference] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """`groups`: ids of the questions of each language, and "all"."""
+    """The results of all variants.
 
-    judged: Judged
+    `cuts`: where recall is cut. `groups`: ids of the questions of each language, and ALL.
+    """
+
+    judgements: ResolvedJudgements
     cuts: tuple[int, ...]
     groups: dict[str, tuple[str, ...]]
-    asked: Asked
+    prepared: PreparedQuestions
     results: tuple[Result, ...]
     notes: tuple[str, ...]
 
@@ -61,120 +68,127 @@ def evaluate(
     store: Store,
     collection: Collection,
     questions: Questions,
-    settings: Sequence[Setting],
+    variants: Sequence[Variant],
     *,
     embedder: Embedder | None,
-    by: By | None = None,
+    unit: Unit | None = None,
     cuts: Sequence[int] = (5, 10),
-    told: Callable[[str], None] = ignore,
+    notify: Notify = ignore,
 ) -> Evaluation:
-    """Try every setting. `embedder` may be None where all are sparse.
+    """Measure every variant. `embedder` may be None if all are sparse.
 
-    Raises UsageError for a setting that this collection cannot have, before anything is
-    embedded; StoreError, BackendError.
+    Raises UsageError for a variant that this collection cannot have, before anything is embedded;
+    StoreError, BackendError.
     """
     measures.check_extra()
     own = collection.settings
-    settings = list(dict.fromkeys(s.beside(own.dim, own.quantization) for s in settings))
-    for setting in settings:
-        _check(setting, collection, embedder)
-    known = judged(collection, questions, by)
-    told(f"embedding {len(known.questions):,} questions")
-    asked = ask(collection, known.questions, embedder)
-    shapes = [shape for shape in dict.fromkeys(s.stored for s in settings) if shape != Setting()]
-    told(f"filling {len(shapes)} temporary collections" if shapes else "searching")
-    ranked = []
+    variants = list(dict.fromkeys(v.relative_to(own.dim, own.quantization) for v in variants))
+    for variant in variants:
+        _check(variant, collection, embedder)
+    judgements = resolve_judgements(collection, questions, unit)
+    notify(f"embedding {len(judgements.questions):,} questions")
+    prepared = prepare_questions(collection, judgements.questions, embedder)
+    forms = [form for form in dict.fromkeys(v.stored_form for v in variants) if form != Variant()]
+    notify(f"filling {len(forms)} temporary collections" if forms else "searching")
+    rankings = []
     model = embedder.model if embedder is not None else None
     with ExitStack() as stack:
-        made: Mapping[Setting, Collection] = {}
-        if shapes and model is not None:
-            made = stack.enter_context(temporary(store, collection, shapes, model))
-        for setting in settings:
-            told(f"searching: {setting}")
-            dense = asked.dense
-            if setting.dim is not None and dense is not None and model is not None:
-                texts = [question.text for question in asked.questions]
-                dense = questions_at(dense, texts, setting.dim, model)
-            place = made.get(setting.stored, collection)
-            ranks = measures.depth(cuts)
-            ranked.append(run(place, asked, dense, setting, by=known.by, ranks=ranks))
+        temporary: Mapping[Variant, Collection] = {}
+        if forms and model is not None:
+            temporary = stack.enter_context(temporary_collections(store, collection, forms, model))
+        for variant in variants:
+            notify(f"searching: {variant}")
+            dense = prepared.dense
+            if variant.dim is not None and dense is not None and model is not None:
+                texts = [question.text for question in prepared.questions]
+                dense = questions_at(dense, texts, variant.dim, model)
+            searched = temporary.get(variant.stored_form, collection)
+            depth = measures.depth(cuts)
+            rankings.append(
+                rank(searched, prepared, dense, variant, unit=judgements.unit, depth=depth)
+            )
     return Evaluation(
-        known,
+        judgements,
         tuple(sorted(set(cuts))),
-        _groups(known),
-        asked,
-        tuple(_results(collection, known, cuts, settings, ranked)),
-        tuple(_notes(collection, settings, ranked)),
+        _groups(judgements),
+        prepared,
+        tuple(_results(collection, judgements, cuts, variants, rankings)),
+        tuple(_notes(collection, variants, rankings)),
     )
 
 
-def _check(setting: Setting, collection: Collection, embedder: Embedder | None) -> None:
-    if setting.mode == "sparse":
+def _check(variant: Variant, collection: Collection, embedder: Embedder | None) -> None:
+    """Raise UsageError for a variant that this collection cannot have."""
+    if variant.mode == "sparse":
         return
     if embedder is None:
-        raise UsageError(f"{setting}: the dense side needs the model")
-    if setting.dim is not None:
-        check_size(embedder.model, collection.settings.dim, setting.dim)
+        raise UsageError(f"{variant}: dense search needs the model")
+    if variant.dim is not None:
+        check_dimension(embedder.model, collection.settings.dim, variant.dim)
 
 
-def _groups(known: Judged) -> dict[str, tuple[str, ...]]:
+def _groups(judgements: ResolvedJudgements) -> dict[str, tuple[str, ...]]:
     groups: dict[str, list[str]] = {}
-    for question in known.questions:
+    for question in judgements.questions:
         if question.group is not None:
             groups.setdefault(question.group, []).append(question.id)
-    found = {name: tuple(groups[name]) for name in sorted(groups)}
-    return {**found, ALL: tuple(question.id for question in known.questions)}
+    by_name = {name: tuple(groups[name]) for name in sorted(groups)}
+    return {**by_name, ALL: tuple(question.id for question in judgements.questions)}
 
 
 def _results(
     collection: Collection,
-    known: Judged,
+    judgements: ResolvedJudgements,
     cuts: Sequence[int],
-    settings: Sequence[Setting],
-    ranked: Sequence[Ranked],
+    variants: Sequence[Variant],
+    rankings: Sequence[Ranking],
 ) -> list[Result]:
-    scores = [measures.measure(known.qrels, each.rankings, cuts) for each in ranked]
-    apart: dict[str, list[Difference]] = {
+    scores = [measures.measure(judgements.qrels, each.units, cuts) for each in rankings]
+    differences: dict[str, list[Difference]] = {
         name: compare(scores[0][name], [other[name] for other in scores[1:]])
         for name in measures.names(cuts)
     }
     return [
         Result(
-            setting,
+            variant,
             scores[index],
-            ranked[index],
-            size_of(setting, collection.settings),
-            {name: found[index - 1] for name, found in apart.items()} if index else None,
+            rankings[index],
+            vector_bytes(variant, collection.settings),
+            {name: each[index - 1] for name, each in differences.items()} if index else None,
         )
-        for index, setting in enumerate(settings)
+        for index, variant in enumerate(variants)
     ]
 
 
-def size_of(setting: Setting, made: Settings) -> int | None:
-    """Bytes of one dense vector as it is searched; beside it a quantised one is kept whole."""
-    if setting.mode == "sparse":
+def vector_bytes(variant: Variant, settings: Settings) -> int | None:
+    """Return the size of a dense vector as it is searched, in bytes; None in sparse mode.
+
+    A quantised vector is stored in addition to the whole one.
+    """
+    if variant.mode == "sparse":
         return None
-    bits = _BITS[setting.quantization or made.quantization or "none"]
-    return -(-(setting.dim or made.dim) * bits // 8)
+    bits = BITS_PER_NUMBER[variant.quantization or settings.quantization or WHOLE_VECTORS]
+    return -(-(variant.dim or settings.dim) * bits // 8)
 
 
 def _notes(
-    collection: Collection, settings: Sequence[Setting], ranked: Sequence[Ranked]
+    collection: Collection, variants: Sequence[Variant], rankings: Sequence[Ranking]
 ) -> list[str]:
-    """What a reader of the figures must know."""
+    """Return what a reader of the figures must know."""
     notes = []
-    if collection.settings.identity.model == BUILTIN and any(s.dim for s in settings):
+    if collection.settings.identity.model == BUILTIN and any(v.dim for v in variants):
         notes.append(
             "the built-in model's vectors cannot be cut (it hashes words into dimensions): its "
-            "texts were embedded anew in this process, which costs nothing"
+            "texts were embedded again in this process, at no cost"
         )
-    by_setting = dict(zip(settings, ranked, strict=True))
-    for setting, found in by_setting.items():
-        whole = by_setting.get(replace(setting, quantization=None, rescore=None))
-        coarse = setting.quantization not in (None, "none") and setting.rescore is False
-        if coarse and whole is not None and found.rankings == whole.rankings:
+    by_variant = dict(zip(variants, rankings, strict=True))
+    for variant, ranking in by_variant.items():
+        whole = by_variant.get(variant.changed(quantization=None, rescore=None))
+        coarse = variant.quantization not in (None, WHOLE_VECTORS)
+        coarse = coarse and variant.options.rescore is False
+        if coarse and whole is not None and ranking.units == whole.units:
             notes.append(
-                f"{setting}: every ranking is that of whole vectors; the engine quantises "
-                "only large segments, so that a collection this small may have none"
+                f"{variant}: every ranking equals that of whole vectors; the engine quantises only "
+                "large segments, so a collection this small may have no quantised vectors"
             )
     return notes

@@ -1,13 +1,14 @@
-"""Failures of one request, from which retry and failover decide what comes next."""
+"""The errors of one request, by which retry and failover decide what to do next."""
 
 from ragctl.errors import BackendError
 
 
 class Transient(BackendError):
-    """A failure that may pass: worth another try. `retry_after` is in seconds, if the host said.
+    """A failure that may pass: another try may succeed.
 
-    `throttled`: the host has too much to do, of ours or of others. `answered`:
-    it was the host that said so; false where nothing came back from the address.
+    `retry_after`: how many seconds the host asks to wait, None if it does not say.
+    `throttled`: the host is overloaded or a rate limit is reached. `answered`: whether the
+    host answered at all.
     """
 
     def __init__(
@@ -24,10 +25,9 @@ class Transient(BackendError):
 
 
 class Refused(BackendError):
-    """The host took the request and refused what it held (400, 413, 422).
+    """The host refused the content of the request (400, 413, 422).
 
-    `certain` is true when it is known that the texts are the reason. Else it
-    may as well be a parameter that the host does not like.
+    `certain`: the texts are known to be the reason; otherwise it may be a parameter.
     """
 
     def __init__(self, message: str, certain: bool = False) -> None:

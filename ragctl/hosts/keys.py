@@ -1,7 +1,7 @@
-"""Keys: from the environment or from a program that prints them; never from a file of settings.
+"""API keys: from the environment or from a program that prints them, never from a settings file.
 
-An error's traceback may be shown with the variables of every frame in it. So a
-secret is a local variable only where nothing is raised.
+A traceback may be shown with the variables of every frame in it. So a secret is a local
+variable only in functions that raise nothing.
 """
 
 import hashlib
@@ -12,57 +12,65 @@ from typing import Protocol
 
 from ragctl.errors import BackendError
 
-_SECONDS = 60.0  # for a key command, which may ask its user something
+KEY_COMMAND_SECONDS = 60.0  # such a program may ask its user something
 _SALT = secrets.token_bytes(16)
 
 
-class Keyed(Protocol):
-    """Whose key is looked for: a row of a catalogue."""
+class KeySettings(Protocol):
+    """The keys of a catalogue row that say where its API key comes from."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name of the row."""
+
     @property
-    def keys(self) -> tuple[str, ...]: ...
+    def keys(self) -> tuple[str, ...]:
+        """Environment variables that may hold the key, in order of preference."""
+
     @property
-    def key_required(self) -> bool: ...
+    def key_required(self) -> bool:
+        """Whether the host refuses requests without a key."""
+
     @property
-    def key_command(self) -> tuple[str, ...]: ...
+    def key_command(self) -> tuple[str, ...]:
+        """A program and its arguments that print the key; empty: none."""
 
 
 class ApiKey:
-    """A secret. Prints as the name of where it came from only."""
+    """A secret. Its repr is the name of where it came from, never the secret."""
 
     __slots__ = ("_secret", "variable")
 
     def __init__(self, variable: str, secret: str) -> None:
-        """`variable` is the environment variable, or the name of the program, it came from.
+        """`variable` is the environment variable, or the program, that the key came from.
 
-        Raises BackendError for what cannot be sent as a key.
+        Raises BackendError if `secret` cannot be sent in a header.
         """
         self.variable = variable
         self._secret = secret.strip()
         del secret
-        if not _is_key(self._secret):
-            # Notify apart here: further down the error would quote the whole header.
+        if not _is_sendable(self._secret):
+            # Checked here, because the HTTP client's error would quote the whole header.
             raise BackendError(f"the value of {variable} has characters that no key has")
 
     def reveal(self) -> str:
+        """Return the secret."""
         return self._secret
 
     @property
     def digest(self) -> str:
-        """What tells it from other keys, in this process alone."""
+        """A hash that identifies the key within this process."""
         return hashlib.blake2b(self._secret.encode(), key=_SALT).hexdigest()
 
     def __repr__(self) -> str:
         return f"<key from {self.variable}>"
 
     def __reduce__(self) -> str:
-        raise TypeError("a key is not written anywhere")
+        raise TypeError("an API key cannot be pickled")
 
 
 class Environment(Mapping[str, str]):
-    """Variables of the environment, the keys among them. Prints as their number only."""
+    """Environment variables, keys among them. Its repr shows only how many there are."""
 
     __slots__ = ("_variables",)
 
@@ -71,7 +79,7 @@ class Environment(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         if name not in self._variables:
-            raise KeyError(name)  # from a frame of ours: others may hold all the variables
+            raise KeyError(name)  # in a frame of ours: another may hold all the variables
         return self._variables[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -85,31 +93,31 @@ class Environment(Mapping[str, str]):
 
 
 def find_key(
-    backend: Keyed, environ: Mapping[str, str], *, seconds: float = _SECONDS
+    row: KeySettings, environ: Mapping[str, str], *, seconds: float = KEY_COMMAND_SECONDS
 ) -> ApiKey | None:
-    """Return the backend's key: its command's first, else that of its first variable that is set.
+    """Return a row's API key: from its command, else from its first variable that is set.
 
-    A command has so many `seconds`. Raises BackendError where a key is needed
-    and there is none, or the command fails.
+    `seconds` limits the command. Raises BackendError if a key is required and there is none,
+    or if the command fails.
     """
     environ = Environment(environ)
-    if backend.key_command:
-        printed = _printed(backend.key_command, environ, seconds)
-        if isinstance(printed, str):
-            raise BackendError(f"the key command {backend.key_command[0]!r} {printed}")
-        return printed
-    for variable in backend.keys:
+    if row.key_command:
+        key = _run_key_command(row.key_command, environ, seconds)
+        if isinstance(key, str):
+            raise BackendError(f"the key command {row.key_command[0]!r} {key}")
+        return key
+    for variable in row.keys:
         if environ.get(variable, "").strip():
             return ApiKey(variable, environ[variable])
-    if backend.key_required:
-        raise BackendError(f"{backend.name} needs a key: set {backend.keys[0]}")
+    if row.key_required:
+        raise BackendError(f"{row.name} needs a key: set {row.keys[0]}")
     return None
 
 
-def _printed(command: Sequence[str], environ: Environment, seconds: float) -> ApiKey | str:
-    """Return the first line that a program prints, or what went wrong with it.
+def _run_key_command(command: Sequence[str], environ: Environment, seconds: float) -> ApiKey | str:
+    """Return the first line that a program prints, or what went wrong with the program.
 
-    Nothing it prints is ever shown.
+    What it prints is never shown.
     """
     try:
         ran = subprocess.run(  # noqa: S603 - the user's own command, without a shell
@@ -128,10 +136,11 @@ def _printed(command: Sequence[str], environ: Environment, seconds: float) -> Ap
     line = ran.stdout.strip().partition(b"\n")[0].decode("utf-8", "replace").strip()
     if not line:
         return "printed no key; run it by hand to see why"
-    if not _is_key(line):
+    if not _is_sendable(line):
         return "printed characters that no key has"
     return ApiKey(f"the key command {command[0]!r}", line)
 
 
-def _is_key(secret: str) -> bool:
+def _is_sendable(secret: str) -> bool:
+    """Return whether a header can carry `secret`: visible ASCII without spaces."""
     return secret.isascii() and secret.isprintable() and " " not in secret

@@ -1,7 +1,7 @@
-"""One limiter a key: requests in flight, and requests and tokens a minute.
+"""Rate limits, one limiter per API key: requests in flight, and requests and tokens per minute.
 
-How many requests may be in flight adapts: halved when a host says that it has
-too much to do, one more after as many answers in a row as are allowed at once.
+The number of requests in flight adapts: it is halved when the host throttles, and raised
+by one after as many successes in a row as are allowed at once.
 """
 
 import math
@@ -22,26 +22,26 @@ from ragctl.hosts.retry import Sleep, sleep
 from ragctl.hosts.service import AnswerT, RequestT, Service
 from ragctl.hosts.usage import Usage
 
-_MINUTE = 60.0
-_PART = 10  # a minute's limit is spread over so many parts, not spent in one burst
-_AFTER = 0.001  # seconds: what began a minute ago to the instant still counts
-_LOOK = 0.1  # seconds between looks at `stopped` while all turns are taken
-_AGAIN = 1.0  # seconds until the rates are reckoned again: a bill may come to less than expected
+WINDOW_SECONDS = 60.0
+BURST_PARTS = 10  # each tenth of a minute gets a tenth of the limit: no burst uses up a minute
+WINDOW_MARGIN_SECONDS = 0.001  # a request that began exactly a minute ago still counts
+STOP_POLL_SECONDS = 0.1  # between checks of `stopped` while all turns are taken
+MAX_SLEEP_SECONDS = 1.0  # then the wait is computed anew: a bill may be lower than estimated
 
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """A request that was let through: when it began, and the tokens it counts for."""
+    """A request that was admitted: when it began, and how many tokens it counts for."""
 
     began: float
     tokens: int
 
 
 class Limiter:
-    """Lets requests through as one key's limits allow. Threads share it.
+    """Admits requests within the limits of one key. Threads share it.
 
-    In no 60 seconds does it let through more requests or tokens than `rates`
-    says; a request that is larger than the limit goes alone.
+    In any 60 seconds it admits no more requests and tokens than `rates`; a request larger
+    than the limit is admitted alone. `allowed` is how many may be in flight now.
     """
 
     def __init__(
@@ -56,114 +56,120 @@ class Limiter:
         self._clock = clock
         self._sleep = sleep
         self._rates = rates
-        self._most = concurrency
+        self._concurrency = concurrency
         self.allowed = concurrency
-        self._flying = 0
-        self._good = 0  # answers since `allowed` last changed
-        self._halved = -math.inf
-        self._pause = -math.inf  # nothing goes before
-        self._reason = ""
+        self._in_flight = 0
+        self._successes = 0  # since `allowed` last changed
+        self._halved_at = -math.inf
+        self._paused_until = -math.inf
+        self._pause_reason = ""
         self._recent: deque[Turn] = deque()  # of the last minute, oldest first
 
     def enter(self, tokens: int, stopped: threading.Event, longest: float = math.inf) -> Turn:
-        """Wait for a turn. Raises Interrupted once `stopped` is set.
+        """Wait until a request of `tokens` tokens is admitted.
 
-        Raises Transient, at once, when the host has asked for a pause of more
-        than `longest` seconds.
+        Raises Interrupted once `stopped` is set, and Transient at once if the host has asked
+        for a pause longer than `longest` seconds.
         """
         while True:
             with self._change:
                 if stopped.is_set():
                     raise Interrupted("stopped while waiting for a turn")
                 now = self._clock()
-                pause = self._pause - now
+                pause = self._paused_until - now
                 if pause > longest:
-                    raise Transient(self._reason, retry_after=pause, throttled=True)
+                    raise Transient(self._pause_reason, retry_after=pause, throttled=True)
                 delay = max(pause, self._delay(tokens, now))
                 if delay <= 0:
-                    if self._flying < self.allowed:
+                    if self._in_flight < self.allowed:
                         turn = Turn(now, tokens)
                         self._recent.append(turn)
-                        self._flying += 1
+                        self._in_flight += 1
                         return turn
-                    self._change.wait(_LOOK)
+                    self._change.wait(STOP_POLL_SECONDS)
                     continue
-            self._sleep(min(delay, _AGAIN), stopped)
+            self._sleep(min(delay, MAX_SLEEP_SECONDS), stopped)
 
     def leave(self, turn: Turn, failure: Transient | None = None, spent: int = 0) -> None:
-        """End a turn, with the tokens that the host billed, where it says so."""
+        """End a turn. `spent`: tokens billed; 0: the host does not say."""
         with self._change:
-            self._flying -= 1
+            self._in_flight -= 1
             turn.tokens = spent or turn.tokens
             if failure is None:
-                self._good += 1
-                if self._good >= self.allowed and self.allowed < self._most:
-                    self.allowed, self._good = self.allowed + 1, 0
+                self._successes += 1
+                if self._successes >= self.allowed and self.allowed < self._concurrency:
+                    self.allowed, self._successes = self.allowed + 1, 0
             elif failure.throttled:
-                turn.tokens = 0  # sent back unread
+                turn.tokens = 0  # refused without being read
                 self._throttle(turn, failure)
             self._change.notify_all()
 
     def tighten(self, rates: Rates, concurrency: int) -> None:
-        """Keep within these limits as well."""
+        """Lower the limits to these where they are lower."""
         with self._change:
             own = self._rates
             self._rates = Rates(
-                _least(own.requests, rates.requests), _least(own.tokens, rates.tokens)
+                _lower(own.requests, rates.requests), _lower(own.tokens, rates.tokens)
             )
-            self._most = min(self._most, concurrency)
-            self.allowed = min(self.allowed, self._most)
+            self._concurrency = min(self._concurrency, concurrency)
+            self.allowed = min(self.allowed, self._concurrency)
 
     def _throttle(self, turn: Turn, failure: Transient) -> None:
         now = self._clock()
-        self._good = 0
-        # Requests that set out together fail together: they count once.
-        if turn.began >= self._halved:
-            self.allowed, self._halved = max(1, self.allowed // 2), now
+        self._successes = 0
+        # Requests sent together fail together, and count once.
+        if turn.began >= self._halved_at:
+            self.allowed, self._halved_at = max(1, self.allowed // 2), now
         if failure.retry_after is not None:
-            self._pause = max(self._pause, now + failure.retry_after)
-            self._reason = str(failure)
+            self._paused_until = max(self._paused_until, now + failure.retry_after)
+            self._pause_reason = str(failure)
 
     def _delay(self, tokens: int, now: float) -> float:
-        """Return the seconds until the rates let a request of so many tokens go."""
+        """Return the seconds until the rates admit a request of `tokens` tokens."""
         recent, rates = self._recent, self._rates
-        while recent and recent[0].began < now - _MINUTE:
+        while recent and recent[0].began < now - WINDOW_SECONDS:
             recent.popleft()
         delay = 0.0
         if rates.requests is not None:
             spent = [(turn.began, 1) for turn in recent]
-            delay = _until(spent, 1, rates.requests, now)
+            delay = _seconds_until_allowed(spent, 1, rates.requests, now)
         if rates.tokens is not None:
             spent = [(turn.began, turn.tokens) for turn in recent]
-            delay = max(delay, _until(spent, tokens, rates.tokens, now))
+            delay = max(delay, _seconds_until_allowed(spent, tokens, rates.tokens, now))
         return delay
 
 
-def _until(spent: list[tuple[float, int]], amount: int, limit: int, now: float) -> float:
-    """Return the seconds until `amount` more is within a limit a minute.
+def _seconds_until_allowed(
+    spent: list[tuple[float, int]], amount: int, limit: int, now: float
+) -> float:
+    """Return the seconds until `amount` more is within `limit` per minute.
 
-    `spent` is how much at which time in the last minute, oldest first.
+    `spent` has the time and the amount of each request of the last minute, oldest first.
     """
-    start = bisect_left(spent, (now - _MINUTE / _PART,))
+    start = bisect_left(spent, (now - WINDOW_SECONDS / BURST_PARTS,))
     return max(
-        _room(spent, limit - amount, _MINUTE, now),
-        _room(spent[start:], limit / _PART - 1, _MINUTE / _PART, now),
+        _seconds_until_at_most(spent, limit - amount, WINDOW_SECONDS, now),
+        _seconds_until_at_most(
+            spent[start:], limit / BURST_PARTS - 1, WINDOW_SECONDS / BURST_PARTS, now
+        ),
     )
 
 
-def _room(spent: list[tuple[float, int]], most: float, seconds: float, now: float) -> float:
-    """Return the seconds until what was spent within so many is at most `most`, or nothing was."""
-    excess = sum(amount for _, amount in spent) - most
+def _seconds_until_at_most(
+    spent: list[tuple[float, int]], limit: float, window: float, now: float
+) -> float:
+    """Return the seconds until at most `limit`, or nothing, was spent in the last `window`."""
+    excess = sum(amount for _, amount in spent) - limit
     delay = 0.0
     for began, amount in spent:
         if excess <= 0:
             break
         excess -= amount
-        delay = began + seconds - now + _AFTER
+        delay = began + window - now + WINDOW_MARGIN_SECONDS
     return delay
 
 
-def _least(one: int | None, other: int | None) -> int | None:
+def _lower(one: int | None, other: int | None) -> int | None:
     return min((limit for limit in (one, other) if limit is not None), default=None)
 
 
@@ -172,24 +178,24 @@ _shared_lock = threading.Lock()
 
 
 def shared_limiter(host: str, key: ApiKey | None, rates: Rates, concurrency: int) -> Limiter:
-    """Return the limiter of a key at a host, the same for everyone in this process.
+    """Return the limiter of `key` at `host`, one for all callers in this process.
 
-    Those who state different limits share the tightest.
+    If callers give different limits, the lowest apply.
     """
-    whose = (host, key.digest if key else "")
+    owner = (host, key.digest if key else "")
     with _shared_lock:
-        found = _shared.get(whose)
-        if found is None:
-            found = _shared[whose] = Limiter(rates, concurrency)
+        limiter = _shared.get(owner)
+        if limiter is None:
+            limiter = _shared[owner] = Limiter(rates, concurrency)
         else:
-            found.tighten(rates, concurrency)
-        return found
+            limiter.tighten(rates, concurrency)
+        return limiter
 
 
 class Limited(Generic[RequestT, AnswerT]):
-    """A Service that takes its turn at a Limiter before each request, and counts what came back.
+    """A Service that waits for a Limiter before each request, and counts the answers.
 
-    `longest` is how many seconds a pause that the host asks for may last.
+    `longest`: the longest pause in seconds that a host may ask for.
     """
 
     def __init__(
@@ -205,7 +211,8 @@ class Limited(Generic[RequestT, AnswerT]):
         self._longest = longest
 
     def call(self, request: RequestT) -> AnswerT:
-        # Four bytes a token is about right for English; the rest is settled by the bill.
+        """Answer one request when its turn comes."""
+        # Four bytes per token is about right for English; the bill corrects it.
         tokens = request.tokens or sum(len(text.encode()) // 4 + 1 for text in request.texts)
         turn = self._limiter.enter(tokens, request.stopped, self._longest)
         failure: Transient | None = None
@@ -222,4 +229,5 @@ class Limited(Generic[RequestT, AnswerT]):
         return answer
 
     def close(self) -> None:
+        """Close the wrapped service."""
         self._service.close()

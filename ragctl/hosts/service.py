@@ -1,7 +1,7 @@
 """The interface that a wire and every wrapper around one has: one request, one answer.
 
-A wrapper (retry, rate limit, guard, failover) takes a Service and is one, so that they
-stack in any order. They know nothing of what is embedded, reranked or sent.
+A wrapper (retry, rate limit, context check, failover) takes a Service and is one, so they
+can be stacked in any order. They do not know what is embedded, reranked or sent.
 """
 
 import threading

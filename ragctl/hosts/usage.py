@@ -1,4 +1,4 @@
-"""What was sent to each backend, and what it costs."""
+"""Requests, tokens and cost of each backend in a run."""
 
 import threading
 from collections.abc import Sequence
@@ -7,14 +7,19 @@ from ragctl.records import Json
 
 
 class Usage:
-    """The account of one backend in one run. Safe to read and add to from any thread.
+    """The usage of one backend in one run. Safe to read and update from any thread.
 
-    `requests` counts what was sent, tries that failed too; `texts` and
-    `tokens` what came back. Where a host does not say what it billed, the
-    tokens of the texts as o200k_base counts them stand in, and `estimated` is
-    true. `counted` is the sum of the estimates, so that `tokens` can be foretold from
-    it. `cut` counts texts that were cut here. `price` is US dollars per million
-    tokens, None where unknown.
+    Attributes:
+        name: The backend, as reports name it.
+        model: The model's name at the backend.
+        price: US dollars per million tokens; None: unknown.
+        free_tokens: Tokens that a new account has for free; None: none.
+        requests: Requests sent, failed tries included.
+        texts: Texts that were answered.
+        tokens: Tokens billed for them. If a host does not say, their o200k_base tokens are
+            used and `estimated` is true.
+        counted: Their o200k_base tokens, from which `tokens` can be predicted.
+        cut: Texts that were truncated on this side.
     """
 
     def __init__(
@@ -38,11 +43,12 @@ class Usage:
         self.cut = 0
 
     def sent(self) -> None:
+        """Count a request."""
         with self._lock:
             self.requests += 1
 
     def answered(self, texts: int, tokens: int, estimate: int = 0) -> None:
-        """Count an answer: `tokens` as billed, or 0 and an `estimate` where the host is silent."""
+        """Count an answer: `tokens` billed, 0 if the host does not say, and an `estimate`."""
         with self._lock:
             self.texts += texts
             self.tokens += tokens or estimate
@@ -50,15 +56,17 @@ class Usage:
             self.estimated |= not tokens and estimate > 0
 
     def cut_one(self) -> None:
+        """Count a text that was truncated."""
         with self._lock:
             self.cut += 1
 
     @property
     def cost(self) -> float | None:
-        """US dollars at list price, free quotas not deducted; None where no price is known."""
+        """US dollars at list price, free tokens not deducted; None if the price is unknown."""
         return None if self.price is None else self.tokens * self.price / 1e6
 
     def to_json(self) -> dict[str, Json]:
+        """Return the entry of the JSON report under `backends`."""
         return {
             "backend": self.name,
             "model": self.model,
@@ -84,23 +92,27 @@ class UsageTotals:
 
     @property
     def requests(self) -> int:
+        """Requests sent, failed tries included."""
         return sum(usage.requests for usage in self.usages)
 
     @property
     def texts(self) -> int:
+        """Texts that were answered."""
         return sum(usage.texts for usage in self.usages)
 
     @property
     def tokens(self) -> int:
+        """Tokens billed, or estimated."""
         return sum(usage.tokens for usage in self.usages)
 
     @property
     def counted(self) -> int:
+        """Tokens as o200k_base counts them."""
         return sum(usage.counted for usage in self.usages)
 
     @property
     def cost(self) -> float | None:
-        """What all of it costs; None where anyone embedded something at a price unknown."""
+        """US dollars in all; None if a backend that answered texts has no known price."""
         costs = [usage.cost for usage in self.usages if usage.texts]
         known = [cost for cost in costs if cost is not None]
         return sum(known) if known and len(known) == len(costs) else None

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from ragctl.collection.notes import DaySpending
 from ragctl.embedding import canary
-from ragctl.embedding.context_guard import RATIO
+from ragctl.embedding.context_guard import TOKEN_RATIO
 from ragctl.errors import BudgetReached, UsageError
 from ragctl.hosts.usage import UsageTotals
 from ragctl.pipeline import Budget
@@ -157,7 +157,7 @@ class BudgetTracker:
         """Return this run's spending when `counted` tokens of documents have been answered."""
         answered = self._usage.counted
         billed = self._usage.tokens - self._billed_for_new_canary
-        ratio = billed / answered if answered else RATIO
+        ratio = billed / answered if answered else TOKEN_RATIO
         canary_tokens = 0 if self._usage.tokens else self._canary_tokens
         tokens = round(self._usage.tokens + canary_tokens + max(0, counted - answered) * ratio)
         pending = tokens - self._usage.tokens

@@ -9,8 +9,8 @@ from ragctl.catalog import BackendConfig
 from ragctl.collection.origin import Origin, fill_in_backends, remembered
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder, Options, Patience, connect
-from ragctl.embedding.canary import THRESHOLD
-from ragctl.embedding.context_guard import RATIO
+from ragctl.embedding.canary import CANARY_THRESHOLD
+from ragctl.embedding.context_guard import TOKEN_RATIO
 from ragctl.errors import IdentityMismatch
 from ragctl.lexical.bm25 import Bm25Config
 from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline
@@ -47,8 +47,8 @@ def connect_for(
         canary=existing.settings.origin.read_canary(existing.settings.dim)
         if existing is not None
         else None,
-        threshold=THRESHOLD if embedding.canary is None else embedding.canary,
-        dry=dry,
+        threshold=CANARY_THRESHOLD if embedding.canary is None else embedding.canary,
+        dry_run=dry,
     )
     if existing is not None:
         try:
@@ -156,7 +156,9 @@ def default_chunk_size(pipeline: Pipeline, embedder: Embedder) -> int:
     if context is None:
         return CHUNK_SIZE
     prompt = chunking.count(embedder.model.document.prompt or "")
-    return max(chunking.MIN_SIZE, min(CHUNK_SIZE, int(context / RATIO) - prompt - HEADING_TOKENS))
+    return max(
+        chunking.MIN_SIZE, min(CHUNK_SIZE, int(context / TOKEN_RATIO) - prompt - HEADING_TOKENS)
+    )
 
 
 def context_limit(pipeline: Pipeline, embedder: Embedder) -> int | None:

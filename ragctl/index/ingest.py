@@ -8,7 +8,7 @@ the stream's threads, so all three overlap.
 
 from ragctl.collection.conditions import own_matches
 from ragctl.collection.state import State, Stored
-from ragctl.embedding.base import Embedder
+from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.stream import DocumentStream
 from ragctl.errors import DocumentError, Interrupted
 from ragctl.index.budget import BudgetTracker

@@ -10,7 +10,7 @@ from ragctl.collection.points import digest
 from ragctl.collection.settings import Settings
 from ragctl.collection.text import CONTEXT_VERSION
 from ragctl.embedding import Embedder
-from ragctl.embedding.context_guard import RATIO
+from ragctl.embedding.context_guard import TOKEN_RATIO
 from ragctl.errors import IdentityMismatch
 from ragctl.index.embedder import context_limit, default_chunk_size
 from ragctl.index.plan import WorkItem
@@ -98,7 +98,7 @@ def make_recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> R
                 "chunking.overlap",
                 "late chunking takes no overlap: each chunk is embedded in its document's context",
             )
-        window = int((context or CHUNK_SIZE) / RATIO)
+        window = int((context or CHUNK_SIZE) / TOKEN_RATIO)
     return Recipe(
         sources=tuple(_source_options(pipeline, source) for source in pipeline.sources),
         size=size,

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from ragctl.catalog import BackendConfig
 from ragctl.collection.notes import add_billed
-from ragctl.embedding.base import Embedder
+from ragctl.embedding.embedder import Embedder
 from ragctl.errors import BudgetReached, IdentityMismatch
 from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation

@@ -7,7 +7,7 @@ from ragctl.catalog import BackendConfig, Catalog
 from ragctl.collection.origin import fill_in_backends, is_one_of
 from ragctl.collection.payload import SparseVector, Vector
 from ragctl.embedding import Embedder, Options, connect
-from ragctl.embedding.canary import THRESHOLD
+from ragctl.embedding.canary import CANARY_THRESHOLD
 from ragctl.lexical.bm25 import Bm25Encoder
 from ragctl.lexical.languages import BM25_NAMES
 from ragctl.records import Hit
@@ -43,7 +43,7 @@ def embedder_of(
         # Late chunking concerns documents only; questions use the same wire.
         options=Options(late_chunking=settings.identity.late_chunking),
         canary=origin.read_canary(settings.dim),
-        threshold=THRESHOLD if threshold is None else threshold,
+        threshold=CANARY_THRESHOLD if threshold is None else threshold,
         trusted=is_one_of(origin.backends),
     )
 

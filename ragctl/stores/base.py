@@ -196,7 +196,7 @@ class Collection(Protocol):
         While another run holds it, wait up to `patience` seconds (math.inf: without limit),
         report that to `waiting` in one line, once, and finally raise Locked. A run that died
         does not hold it; finding that out may take longer than `patience`. A run that lost
-        the right because it stood still for too long gets Locked from its next write.
+        the right because it was suspended for too long gets Locked from its next write.
         """
 
     def finish(self) -> None:

@@ -18,7 +18,7 @@ it and takes the lease when there was no beat for `seconds` of its own clock. Th
 from before it sent a beat and the waiting run from after it read it, so when the lease may be
 taken, `seconds` have passed for the holder too. The holder writes only in the first half of
 them, so a write has the other half to reach the server. What remains is a write that travels
-for longer than that, or a process that stands still for as long between its check of the clock
+for longer than that, or a process that is suspended for as long between its check of the clock
 and its write.
 """
 
@@ -149,7 +149,7 @@ class Lease:
     def check(self) -> None:
         """Raise Locked if another run has taken the lease; call this before each write.
 
-        Asks the server first if the last beat was long ago, because this process stood still
+        Asks the server first if the last beat was long ago, because this process was suspended
         or the server did not answer.
         """
         if not self._claimed or self._fresh():

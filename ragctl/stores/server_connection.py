@@ -1,11 +1,5 @@
-"""The connection to a Qdrant server: retries, and every failure as one clear line.
+"""The connection to a Qdrant server: retries, and every failure as one clear line."""
 
-Failures come from four layers, each with exceptions of its own: httpx (wrapped by the client
-in ResponseHandlingException), the client's models (a body that is invalid or cut off), HTTP
-statuses, and gRPC.
-"""
-
-import json
 import random
 import ssl
 import time
@@ -16,47 +10,24 @@ from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import grpc  # type: ignore[import-untyped]
-import httpx
 from qdrant_client import QdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import (
-    ApiException,
-    ResponseHandlingException,
-    UnexpectedResponse,
-)
 
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import StoreError, UsageError
 from ragctl.hosts.retry import retry
-from ragctl.text import one_line
+from ragctl.stores.server_failures import (
+    MAX_HOPELESS_TRIES,
+    REQUEST_ERRORS,
+    Failure,
+    WriteNotAppliedError,
+    describe_failure,
+)
 
 T = TypeVar("T")
 
-MAX_REASON_CHARACTERS = 300
-"""Longest part of a server's error message that is shown."""
-
 _DEFAULT_PORT = 6333  # Qdrant's own convention, for https too
 OLDEST_VERSION = (1, 12)  # the first with facets
-TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 MAX_PAUSE_SECONDS = 15.0
-MAX_HOPELESS_TRIES = 3
-"""Tries at what hardly ever passes, such as an address that has never answered."""
-
-_STATUS_OF = {
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.ALREADY_EXISTS: 409,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.INTERNAL: 500,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-}
-
-
-class WriteNotAppliedError(Exception):
-    """A write that the server accepted but has not applied; the same request is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +44,6 @@ class _RefusedError(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.reason)
         self.refusal = refusal
-
-
-_FAILURES: tuple[type[Exception], ...] = (
-    ApiException,
-    QdrantException,
-    grpc.RpcError,
-    WriteNotAppliedError,
-    ValueError,
-    AssertionError,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """One failed try.
-
-    `status`: of the answer, None if none came. `again`: a retry may help, at most `tries`
-    times. `after`: seconds that the server asks to wait. `unreachable`: no connection.
-    """
-
-    reason: str
-    status: int | None = None
-    again: bool = True
-    after: float = 0.0
-    tries: int | None = None
-    unreachable: bool = False
 
 
 class ServerConnection:
@@ -175,7 +120,7 @@ class ServerConnection:
         begin = time.monotonic()
 
         def pause(error: Exception, tries: int, _: float) -> float:
-            failure = _failure(error)
+            failure = describe_failure(error)
             self._reached = self._reached or not failure.unreachable
             if not failure.again and failure.status is not None:
                 raise _RefusedError(Refusal(failure.status, failure.reason)) from None
@@ -185,7 +130,7 @@ class ServerConnection:
             return wait
 
         try:
-            answer = retry(lambda: request(self._client), _FAILURES, pause, sleep=time.sleep)
+            answer = retry(lambda: request(self._client), REQUEST_ERRORS, pause, sleep=time.sleep)
         except _RefusedError as refused:
             return refused.refusal
         self._reached = True
@@ -210,18 +155,18 @@ class ServerConnection:
         """Close the client."""
         self._client.close()
 
-    def _pause(self, tries: int, failure: _Failure) -> float:
+    def _pause(self, tries: int, failure: Failure) -> float:
         grown = min(self._backoff * 2.0 ** min(tries - 1, 16), MAX_PAUSE_SECONDS)
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - not for security
         return max(failure.after, grown * jitter)
 
-    def _is_last(self, tries: int, failure: _Failure) -> bool:
+    def _is_last(self, tries: int, failure: Failure) -> bool:
         if failure.unreachable and not self._reached:
             # More likely a wrong address than a server that restarts.
             return tries >= MAX_HOPELESS_TRIES
         return not failure.again or (failure.tries is not None and tries >= failure.tries)
 
-    def _gave_up(self, what: str, failure: _Failure, tries: int, spent: float) -> StoreError:
+    def _gave_up(self, what: str, failure: Failure, tries: int, spent: float) -> StoreError:
         if failure.unreachable and not self._reached:
             return StoreError(
                 self._scrub(
@@ -239,61 +184,6 @@ class ServerConnection:
     def _scrub(self, line: str) -> str:
         """Remove the key, which a server or proxy may have sent back."""
         return line.replace(self._key, "***") if self._key else line
-
-
-def _failure(error: Exception) -> _Failure:
-    if isinstance(error, ResponseHandlingException):
-        return _transport_failure(error.source)
-    if isinstance(error, UnexpectedResponse):
-        status = error.status_code or 0
-        return _Failure(_reason(error), status, again=status in TRANSIENT_STATUSES)
-    if isinstance(error, ResourceExhaustedResponse):
-        after = max(0.0, float(error.retry_after_s))
-        return _Failure(f"429: {_one_line(str(error))}", 429, after=after)
-    if isinstance(error, QdrantException):  # a Retry-After that is no number
-        return _Failure(f"429: {_one_line(str(error))}", 429)
-    if isinstance(error, grpc.RpcError):
-        return _grpc_failure(error)
-    if isinstance(error, WriteNotAppliedError):
-        return _Failure(str(error))
-    return _transport_failure(error)
-
-
-def _transport_failure(source: Exception) -> _Failure:
-    reason = _one_line(str(source)) or type(source).__name__
-    if isinstance(source, httpx.ConnectError | httpx.ConnectTimeout):
-        return _Failure(reason, unreachable=True)
-    if isinstance(source, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
-        return _Failure(reason, again=False)
-    if isinstance(source, httpx.TimeoutException):
-        return _Failure("no answer in time")
-    if isinstance(source, httpx.TransportError):
-        return _Failure(f"connection lost ({reason})")
-    return _Failure(f"an answer that is not from Qdrant ({reason[:120]})", tries=MAX_HOPELESS_TRIES)
-
-
-def _grpc_failure(error: grpc.RpcError) -> _Failure:
-    # Errors of calls carry code() and details(); the bare class does not promise them.
-    code = error.code() if isinstance(error, grpc.Call) else None
-    reason = _one_line((error.details() if isinstance(error, grpc.Call) else "") or str(error))
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return _Failure(reason, 503, unreachable=True)
-    status = 400 if code is None else _STATUS_OF.get(code, 400)
-    return _Failure(reason, status, again=status in TRANSIENT_STATUSES)
-
-
-def _reason(error: UnexpectedResponse) -> str:
-    """Return the server's message: `status.error` of its JSON, else the body."""
-    text = error.content.decode("utf-8", "replace")
-    try:
-        text = json.loads(text)["status"]["error"]
-    except (ValueError, KeyError, TypeError):
-        text = text or error.reason_phrase
-    return _one_line(str(text)) or f"HTTP {error.status_code}"
-
-
-def _one_line(text: str) -> str:
-    return one_line(text, limit=MAX_REASON_CHARACTERS, printable_only=True)
 
 
 def _normal_url(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Makes `searches.jsonl`: what is asked of both stores, which must answer alike.
+"""Make `searches.jsonl`: the questions that both stores must answer alike.
 
     python -m tests.data.make_searches
 
@@ -25,7 +25,7 @@ _WORD = re.compile(r"\w{5,}|[\u4e00-\u9fff]{2,4}")
 
 
 def asked() -> list[str]:
-    """The texts of all searches, without repeats."""
+    """Return the texts of all searches, without duplicates."""
     rows = QUESTIONS.read_text(encoding="utf-8").splitlines()
     texts = dict.fromkeys(json.loads(row)["query"] for row in rows)
     further = sorted(set(_of_documents()), key=lambda text: (zlib.crc32(text.encode()), text))

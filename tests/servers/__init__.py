@@ -4,7 +4,8 @@
     from tests.servers.jina import JinaServer
 
     with JinaServer(key="secret") as server:
-        connect("jina-embeddings-v3", base_url=server.url, environ={"JINA_API_KEY": "secret"})
+        here = BackendConfig(base_url=server.url)
+        connect("jina-embeddings-v3", backends=[here], environ={"JINA_API_KEY": "secret"})
         server.faults.append(faults.busy(retry_after=0.01))   # for the next request
         server.requests, server.texts, server.peak            # what came in
 

@@ -32,7 +32,7 @@ Kind = Literal[
 
 @dataclass
 class Fault:
-    """What happens to the next `times` requests whose route matches, after `skip` of them.
+    """A fault of the next `times` requests whose route matches, after the first `skip`.
 
     status: that status, nothing done (`retry_after`: the header). slow: done, answered
     `seconds` late. cut-before, cut-after: the connection ends without an answer, before
@@ -55,7 +55,7 @@ class Fault:
 
 
 class QdrantFacade:
-    """One server on a free port of 127.0.0.1 (`port` 0), alone with its data."""
+    """A server with its own data, on a free port of 127.0.0.1 (`port` 0)."""
 
     def __init__(
         self, *, api_key: str | None = None, version: str = "1.17.0", port: int = 0

@@ -397,7 +397,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Route:
-    """One REST call: its path, what it takes, and what carries it out."""
+    """One REST call: its path, its parameters and the function that answers it."""
 
     method: str
     path: str
@@ -483,7 +483,7 @@ def _dump(model: BaseModel) -> Json:
 
 
 def _nearest(query: Any) -> Any:
-    """A bare vector means its nearest neighbours."""
+    """Return the query of a bare vector: its nearest neighbours."""
     bare = isinstance(query, list | models.SparseVector)
     return models.NearestQuery(nearest=query) if bare else query
 
@@ -505,7 +505,7 @@ def _is_of_integers(match: Any) -> bool:
 
 
 def _holds_whole(payload: Json, condition: models.FieldCondition) -> bool:
-    """Whether a whole number of the field is what the condition wants."""
+    """Return whether an integer of the field meets the condition."""
     for value in value_by_key(payload or {}, condition.key) or []:
         if type(value) is float and value.is_integer() and abs(value) < 2**63:
             value = int(value)
@@ -520,7 +520,7 @@ def _holds_whole(payload: Json, condition: models.FieldCondition) -> bool:
 
 
 def _indexes_for(condition: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Payload fields that a filter looks at, each with the kinds of index that would answer."""
+    """Return the payload fields of a filter, each with the index types that can answer it."""
     if isinstance(condition, models.FieldCondition):
         yield condition.key, _kinds(condition)
     elif isinstance(condition, models.IsEmptyCondition):

@@ -23,6 +23,7 @@ class Builtin(BackendWire):
         self._usage = usage
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
+        """Return the vectors of the request."""
         self._usage.sent()
         rows = builtin.embed(request.texts, self._dim)
         vectors = answers.to_unit_vectors(
@@ -31,4 +32,4 @@ class Builtin(BackendWire):
         return Embeddings(vectors, tokens=0)
 
     def close(self) -> None:
-        pass
+        """Do nothing: there is nothing to close."""

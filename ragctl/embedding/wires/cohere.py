@@ -25,9 +25,11 @@ class Cohere(RestWire):
     )
 
     def path(self) -> str:
+        """Return the path of the embedding method."""
         return "/embed"
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
+        """Return the request's JSON."""
         body: dict[str, Json] = {
             "model": self.served.id,
             "texts": list(request.texts),
@@ -41,6 +43,7 @@ class Cohere(RestWire):
         return body
 
     def parse(self, answer: object, texts: int) -> Embeddings:
+        """Return the vectors in the API's answer."""
         host = self.client.host
         found = json_object(answer, host)
         kinds = found.get("embeddings")

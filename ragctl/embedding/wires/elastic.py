@@ -53,15 +53,18 @@ class Elastic(RestWire):
                 )
 
     def path(self) -> str:
+        """Return the path of the embedding method."""
         endpoint = quote(self.served.id, safe="")
         return f"/_inference/text_embedding/{endpoint}?timeout={TIMEOUT_SECONDS}s"
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
+        """Return the request's JSON."""
         task = self.instruction(request).task
         input_type = _INPUT_TYPES.get(task or "", _RETRIEVAL_INPUT_TYPES[request.side])
         return {"input": list(request.texts), "input_type": input_type}
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
+        """Return the vectors. If the endpoint is missing, the error says how to create it."""
         try:
             return super().call(request)
         except (Transient, Refused):
@@ -76,6 +79,7 @@ class Elastic(RestWire):
             ) from error
 
     def parse(self, answer: object, texts: int) -> Embeddings:
+        """Return the vectors in the API's answer."""
         found = json_object(answer, self.client.host)
         for form in ("text_embedding_bytes", "text_embedding_bits"):
             if form in found:

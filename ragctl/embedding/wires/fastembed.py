@@ -46,6 +46,7 @@ class FastEmbed(RuntimeWire):
         self._device_arguments = _device_arguments(self.runtime.device, backend.name)
 
     def load(self) -> int | None:
+        """Load the model; return its limit in tokens, if known."""
         from fastembed import TextEmbedding
         from tokenizers import Tokenizer
 
@@ -70,26 +71,31 @@ class FastEmbed(RuntimeWire):
         return None if truncation is None else int(truncation["max_length"])
 
     def truncate_at(self, tokens: int) -> None:
+        """Make the model read only that many tokens of each text."""
         truncation = self._tokenizer.truncation or {}
         self._tokenizer.enable_truncation(tokens, direction=truncation.get("direction", "right"))
 
     def count(self, instruction: Instruction, texts: Sequence[str]) -> list[int]:
+        """Return the token count of each text, prompt included."""
         encoded = self._untruncated_tokenizer.encode_batch(
             [(instruction.prompt or "") + text for text in texts]
         )
         return [len(text.ids) for text in encoded]
 
     def run(self, instruction: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
+        """Return one vector per text."""
         prompted = [(instruction.prompt or "") + text for text in texts]
         rows = self._embedding.embed(prompted, batch_size=len(texts), **self._task(instruction))
         return np.stack([np.asarray(row, dtype=np.float32) for row in rows])
 
     def describe_call(self, instruction: Instruction) -> str:
+        """Return the arguments of a call, and the version of the runtime."""
         prompt = f"prompt {instruction.prompt or ''!r}"
         task = f", task {instruction.task!r}" if self._tasks else ""
         return f"{prompt}{task} (fastembed {version('fastembed')})"
 
     def unload(self) -> None:
+        """Free the model."""
         del self._embedding
 
     def _name(self, embedding: "type[TextEmbedding]") -> tuple[str, str]:

@@ -33,9 +33,11 @@ class Gemini(RestWire):
     )
 
     def path(self) -> str:
+        """Return the path of the embedding method."""
         return f"/models/{self.served.id}:batchEmbedContents"
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
+        """Return the request's JSON."""
         common: dict[str, Json] = {
             "model": f"models/{self.served.id}",
             "taskType": self.instruction(request).task,
@@ -49,6 +51,7 @@ class Gemini(RestWire):
         }
 
     def parse(self, answer: object, texts: int) -> Embeddings:
+        """Return the vectors in the API's answer."""
         host = self.client.host
         listed = json_object(answer, host).get("embeddings")
         if isinstance(listed, list):

@@ -18,6 +18,7 @@ class Jina(RestWire):
     )
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
+        """Return the request's JSON."""
         body: dict[str, Json] = {"model": self.served.id, "input": list(request.texts)}
         # Without truncation the host names and refuses a text that is too long.
         body["truncate"] = self.options.truncate

@@ -58,9 +58,11 @@ class Ollama(RestWire):
         self._runner_options: dict[str, Json] = {"num_ctx": context, "num_batch": context, **own}
 
     def path(self) -> str:
+        """Return the path of the embedding method."""
         return "/api/embed"
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
+        """Return the request's JSON."""
         body: dict[str, Json] = {
             "model": self.served.id,
             "input": [*self.with_prompt(request)],
@@ -71,9 +73,11 @@ class Ollama(RestWire):
         return body
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
+        """Return the vectors of the request."""
         return self.parse(self.post(self.body(request)), len(request.texts))
 
     def parse(self, answer: object, texts: int) -> Embeddings:
+        """Return the vectors in the API's answer."""
         found = json_object(answer, self.client.host)
         count = found.get("prompt_eval_count")
         billed = count if isinstance(count, int) and count > 0 else 0

@@ -13,13 +13,16 @@ class OllamaLegacy(Ollama):
     truncates = False
 
     def path(self) -> str:
+        """Return the path of the embedding method."""
         return "/api/embeddings"
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
+        """Return the request's JSON."""
         (text,) = self.with_prompt(request)
         return {"model": self.served.id, "prompt": text}
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
+        """Return the vectors, one request per text."""
         rows: list[object] = []
         for start in range(len(request.texts)):
             if request.stopped.is_set():

@@ -19,6 +19,7 @@ class OpenAI(RestWire):
     )
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
+        """Return the request's JSON."""
         body: dict[str, Json] = {"model": self.served.id, "input": [*self.with_prompt(request)]}
         if self.backend.encoding != "unset":
             body["encoding_format"] = self.backend.encoding

@@ -42,6 +42,7 @@ class SentenceTransformers(RuntimeWire):
     )
 
     def load(self) -> int | None:
+        """Load the model; return its limit in tokens, if known."""
         import torch
         from sentence_transformers import SentenceTransformer
 
@@ -72,11 +73,13 @@ class SentenceTransformers(RuntimeWire):
         return int(own) if own is not None and math.isfinite(own) else None
 
     def truncate_at(self, tokens: int) -> None:
+        """Make the model read only that many tokens of each text."""
         own = self._model.max_seq_length
         if own is None or own > tokens:
             self._model.max_seq_length = tokens
 
     def count(self, instruction: Instruction, texts: Sequence[str]) -> list[int]:
+        """Return the token count of each text, prompt included."""
         prompt = self._prompt(instruction)
         return [
             len(ids)
@@ -91,6 +94,7 @@ class SentenceTransformers(RuntimeWire):
         ]
 
     def run(self, instruction: Instruction, texts: list[str], *, whole: bool = False) -> Vectors:
+        """Return one vector per text."""
         import torch
 
         share = math.ceil(len(texts) / self.devices)
@@ -117,6 +121,7 @@ class SentenceTransformers(RuntimeWire):
         return np.asarray(rows, dtype=np.float32)
 
     def describe_call(self, instruction: Instruction) -> str:
+        """Return the arguments of a call, and the version of the runtime."""
         values = (f"{name}={value!r}" for name, value in arguments(instruction).items())
         return f"{', '.join(values)} (sentence-transformers {version('sentence-transformers')})"
 
@@ -144,6 +149,7 @@ class SentenceTransformers(RuntimeWire):
             )
 
     def unload(self) -> None:
+        """Free the model."""
         if self._pool is not None:
             self._model.stop_multi_process_pool(self._pool)
         del self._model, self._pool

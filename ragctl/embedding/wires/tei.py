@@ -60,9 +60,11 @@ class Tei(RestWire):
                     )
 
     def path(self) -> str:
+        """Return the path of the embedding method."""
         return "/embed"
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
+        """Return the request's JSON."""
         body: dict[str, Json] = {"normalize": True, "truncate": self.options.truncate}
         if self.backend.prompts == "name":
             body["inputs"] = list(request.texts)
@@ -76,6 +78,7 @@ class Tei(RestWire):
         return body
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
+        """Return the vectors, in as many requests as the server's own limit asks for."""
         server = self._limits()
         parts = []
         for start in range(0, len(request.texts), server.texts):
@@ -86,6 +89,7 @@ class Tei(RestWire):
         return answers.joined(parts)
 
     def parse(self, answer: object, texts: int) -> Embeddings:
+        """Return the vectors in the API's answer."""
         return answers.from_list(answer, texts, 0, self.model, self.dim, self.client.host)
 
     def _embed(self, request: EmbeddingRequest, server: _ServerLimits) -> Embeddings:

@@ -25,6 +25,7 @@ class Voyage(RestWire):
         return address_for_key(url, key)
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
+        """Return the request's JSON."""
         body: dict[str, Json] = {
             "model": self.served.id,
             "input": list(request.texts),

@@ -1,8 +1,8 @@
-"""Questions drafted from a collection, without a language model.
+"""Draft questions from a collection, without a language model.
 
-Three kinds, all known-item: a heading with the one above it; the rare words of a
-passage's first sentence, in their order; a phrase that few documents have. Each names
-all documents that hold the same. What such questions cannot tell is in `CANNOT`.
+There are three kinds, all known-item: a heading with the one above it; the rare words of a
+passage's first sentence, in order; a phrase that few documents contain. Each question names all
+documents that contain it. `DO_NOT_SHOW` says what such questions cannot measure.
 """
 
 import json
@@ -16,32 +16,42 @@ from typing import cast
 
 from ragctl import files
 from ragctl.collection.payload import PayloadKey
-from ragctl.errors import UsageError
+from ragctl.errors import OptionError, UsageError
 from ragctl.evaluate import phrases
 from ragctl.evaluate.phrases import Words
 from ragctl.records import Json
 from ragctl.stores.base import Collection
 
 KINDS = ("heading", "words", "phrase")
-CAN = (
-    "These questions are made of the documents' own words. They tell whether documents are found "
-    "by their words at all, whether a change lost some, and what a dimension or a quantisation "
-    "costs beside the same vectors whole."
+SHOW = (
+    "These questions consist of the documents' own words. They show whether documents are found by "
+    "their words at all, whether a change lost some, and what a smaller dimension or a "
+    "quantisation costs compared with the whole vectors."
 )
-CANNOT = (
-    "They do not tell how well questions in other words are answered: they favour BM25 and any "
-    "lexical side, and so say nothing of hybrid against dense, or of one model against another. "
-    "For that, write questions as people ask them."
+DO_NOT_SHOW = (
+    "They do not show how well questions in other words are answered: they favour BM25 and lexical "
+    "models, so they cannot compare hybrid with dense search, or one model with another. For that, "
+    "write questions as people ask them."
 )
 
-_SAMPLE = 4_000  # passages that questions may be drafted from
-_MOST = 2_000  # questions
-_DOCUMENTS = 5  # that may answer one question; more say too little
-_FIELDS: tuple[PayloadKey, ...] = ("source", "lang", "text", "heading", "start", "end", "ordinal")
+SAMPLE_PASSAGES = 4_000  # from which questions are drafted
+MAX_QUESTIONS = 2_000
+MAX_ANSWERING_DOCUMENTS = 5  # of one question; with more it is too vague
+PAYLOAD_FIELDS: tuple[PayloadKey, ...] = (
+    "source",
+    "lang",
+    "text",
+    "heading",
+    "start",
+    "end",
+    "ordinal",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
+    """The parts of a chunk that questions are drafted from."""
+
     source: str
     lang: str
     text: str
@@ -53,7 +63,10 @@ class Passage:
 
 @dataclass(slots=True)
 class Draft:
-    """A question, and where its answer was found so far: source → spans."""
+    """A drafted question. `found`: spans of the passages that contain its answer, by source.
+
+    `key`: what a passage must contain: a heading, a set of words or a phrase.
+    """
 
     kind: str
     lang: str
@@ -63,94 +76,95 @@ class Draft:
     found: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
 
-def make(collection: Collection, count: int, seed: int = 1) -> list[dict[str, Json]]:
-    """Rows for JSON Lines, at most `count`: fewer where the collection has no more to ask.
+def draft_questions(collection: Collection, count: int, seed: int = 1) -> list[dict[str, Json]]:
+    """Return at most `count` rows for JSON Lines; fewer if the collection has no more.
 
-    The same collection and seed give the same questions. Languages, kinds and documents
-    have their turns. Reads the collection twice; keeps a sample of it in memory.
+    The same collection and seed give the same questions. Languages, kinds and documents alternate.
+    Reads the collection twice and keeps a sample of it in memory. Raises UsageError.
     """
-    if not 1 <= count <= _MOST:
-        raise UsageError(f"--make {count}: from 1 to {_MOST:,} questions")
-    dice = random.Random(seed)  # noqa: S311 - a sample, no secret
+    if not 1 <= count <= MAX_QUESTIONS:
+        raise OptionError("make", f"{count} is not a whole number from 1 to {MAX_QUESTIONS:,}")
+    dice = random.Random(seed)  # noqa: S311 - a sample, not a secret
     frequency, total, sample = _survey(collection, dice)
     if not sample:
         raise UsageError("the collection has no text to draft questions from")
     drafts = list(_drafts(sample, frequency, total, dice))
-    chosen = _in_turns(drafts, 2 * count)  # some will turn out to be everywhere
+    chosen = _alternate(drafts, 2 * count)  # some will be in too many documents
     _locate(collection, chosen)
-    usable = [draft for draft in chosen if 0 < len(draft.found) <= _DOCUMENTS]
-    return _rows(_in_turns(usable, count))
+    usable = [draft for draft in chosen if 0 < len(draft.found) <= MAX_ANSWERING_DOCUMENTS]
+    return _rows(_alternate(usable, count))
 
 
-def _passages(collection: Collection) -> Iterator[Passage]:
-    for point in collection.scroll(fields=_FIELDS):
+def _read_passages(collection: Collection) -> Iterator[Passage]:
+    for point in collection.scroll(fields=PAYLOAD_FIELDS):
         row = point.payload
         if row.get("text"):
             heading = tuple(row.get("heading") or ())
-            place = row["start"], row["end"], row["ordinal"]
-            yield Passage(row["source"], row["lang"], row["text"], heading, *place)
+            position = row["start"], row["end"], row["ordinal"]
+            yield Passage(row["source"], row["lang"], row["text"], heading, *position)
 
 
 def _survey(collection: Collection, dice: random.Random) -> tuple[Counter[str], int, list[Passage]]:
-    """In how many passages each word is, how many there are, and a sample in a fixed order.
+    """Return the number of passages with each word, the number of passages, and a sample.
 
-    What the sample is does not depend on the order in which the store gives its points.
+    The sample and its order do not depend on the order in which the store returns points.
     """
     frequency: Counter[str] = Counter()
     total = 0
     salt = dice.random()
     drawn: list[tuple[float, str, int, Passage]] = []
-    for passage in _passages(collection):
+    for passage in _read_passages(collection):
         total += 1
         frequency.update(phrases.words(passage.text))
         lot = random.Random(f"{salt} {passage.source} {passage.ordinal}").random()  # noqa: S311
         drawn.append((lot, passage.source, passage.ordinal, passage))
-        if len(drawn) >= 2 * _SAMPLE:
-            drawn = sorted(drawn, key=lambda each: each[:3])[:_SAMPLE]
-    drawn = sorted(drawn, key=lambda each: each[:3])[:_SAMPLE]
+        if len(drawn) >= 2 * SAMPLE_PASSAGES:
+            drawn = sorted(drawn, key=lambda each: each[:3])[:SAMPLE_PASSAGES]
+    drawn = sorted(drawn, key=lambda each: each[:3])[:SAMPLE_PASSAGES]
     return frequency, total, [passage for *_, passage in drawn]
 
 
 def _drafts(
     sample: Sequence[Passage], frequency: Mapping[str, int], total: int, dice: random.Random
 ) -> Iterator[Draft]:
-    known = phrases.Vocabulary(frequency, total)
-    asked = set()
+    vocabulary = phrases.Vocabulary(frequency, total)
+    used = set()
     for passage in sample:
         for kind, query, key in (
-            _of_heading(passage),
-            _of_words(passage, known),
-            _of_phrase(passage, known, dice),
+            _heading_draft(passage),
+            _words_draft(passage, vocabulary),
+            _phrase_draft(passage, vocabulary, dice),
         ):
-            if query and query.casefold() not in asked:
-                asked.add(query.casefold())
+            if query and query.casefold() not in used:
+                used.add(query.casefold())
                 yield Draft(kind, passage.lang, query, passage.source, key)
 
 
-def _of_heading(passage: Passage) -> tuple[str, str, object]:
-    """The last two headings; one alone says too little ("Overview")."""
-    query = phrases.heading(passage.heading)
+def _heading_draft(passage: Passage) -> tuple[str, str, object]:
+    """Return kind, question and key: the last two headings; one ("Overview") is too vague."""
+    query = phrases.heading_question(passage.heading)
     return "heading", query, query.casefold()
 
 
-def _of_words(passage: Passage, known: phrases.Vocabulary) -> tuple[str, str, object]:
-    """The rare words of the first sentence, common ones between them left out."""
-    chosen = known.rare(phrases.first_sentence(passage.text))
+def _words_draft(passage: Passage, vocabulary: phrases.Vocabulary) -> tuple[str, str, object]:
+    """Return kind, question and key: the rare words of the first sentence, without the others."""
+    chosen = vocabulary.rare(phrases.first_sentence(passage.text))
     return "words", " ".join(chosen), frozenset(chosen)
 
 
-def _of_phrase(
-    passage: Passage, known: phrases.Vocabulary, dice: random.Random
+def _phrase_draft(
+    passage: Passage, vocabulary: phrases.Vocabulary, dice: random.Random
 ) -> tuple[str, str, object]:
-    found = known.phrases(passage.text)
-    chosen = dice.choice(found) if found else ()
-    return "phrase", phrases.joined(chosen), chosen
+    """Return kind, question and key: one of the rare phrases."""
+    candidates = vocabulary.phrases(passage.text)
+    chosen = dice.choice(candidates) if candidates else ()
+    return "phrase", phrases.join_units(chosen), chosen
 
 
-def _in_turns(drafts: Iterable[Draft], count: int) -> list[Draft]:
-    """Drafts of one language after another, in each of one kind after another.
+def _alternate(drafts: Iterable[Draft], count: int) -> list[Draft]:
+    """Return `count` drafts, alternating between languages, and between kinds in each.
 
-    Of those in turn, one of the document that was asked about least.
+    Of the candidates for a turn, a draft of the least used document is taken.
     """
     queues: dict[str, dict[str, list[Draft]]] = {}
     for draft in drafts:
@@ -173,7 +187,7 @@ def _in_turns(drafts: Iterable[Draft], count: int) -> list[Draft]:
 
 
 def _locate(collection: Collection, drafts: Sequence[Draft]) -> None:
-    """Find every passage that answers a draft: one pass over the collection."""
+    """Find every passage that answers a draft, in one pass over the collection."""
     by_key: dict[object, list[Draft]] = {}  # of headings and phrases
     by_words: dict[str, list[tuple[frozenset[str], Draft]]] = {}
     lengths = set()
@@ -185,12 +199,13 @@ def _locate(collection: Collection, drafts: Sequence[Draft]) -> None:
         by_key.setdefault((draft.kind, draft.key), []).append(draft)
         if draft.kind == "phrase":
             lengths.add(len(cast(Words, draft.key)))
-    for passage in _passages(collection):
+    for passage in _read_passages(collection):
         inside = phrases.words(passage.text)
         keys: set[object] = {
-            ("heading", phrases.heading(pair).casefold()) for pair in pairwise(passage.heading)
+            ("heading", phrases.heading_question(pair).casefold())
+            for pair in pairwise(passage.heading)
         }
-        keys |= {("phrase", gram) for gram in phrases.grams(passage.text, sorted(lengths))}
+        keys |= {("phrase", gram) for gram in phrases.ngrams(passage.text, sorted(lengths))}
         hits = [draft for key in keys for draft in by_key.get(key, ())]
         hits += (d for word in inside for words, d in by_words.get(word, ()) if words <= inside)
         for draft in hits:
@@ -198,6 +213,7 @@ def _locate(collection: Collection, drafts: Sequence[Draft]) -> None:
 
 
 def _rows(drafts: Sequence[Draft]) -> list[dict[str, Json]]:
+    """Return the rows of JSON Lines, ordered by language and kind."""
     numbers: Counter[tuple[str, str]] = Counter()
     rows: list[dict[str, Json]] = []
     for draft in sorted(drafts, key=lambda each: (each.lang, KINDS.index(each.kind))):
@@ -219,10 +235,10 @@ def _rows(drafts: Sequence[Draft]) -> list[dict[str, Json]]:
     return rows
 
 
-def write(rows: Iterable[Mapping[str, Json]], path: Path) -> None:
-    """One question a line. Raises UsageError."""
+def write_questions(rows: Iterable[Mapping[str, Json]], path: Path) -> None:
+    """Write one question a line. Raises UsageError."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     try:
         files.replace_file(path, text.encode("utf-8", "replace"))
     except OSError as error:
-        raise UsageError(f"--out {path}: cannot be written ({error})") from error
+        raise OptionError("out", f"{path} cannot be written ({error})") from error

@@ -11,9 +11,9 @@ import pytest
 
 from ragctl.errors import UsageError
 from ragctl.evaluate import phrases
-from ragctl.evaluate.judging import judged
-from ragctl.evaluate.make import make, write
-from ragctl.evaluate.questions import read_questions
+from ragctl.evaluate.drafting import draft_questions, write_questions
+from ragctl.evaluate.judgements import resolve_judgements
+from ragctl.evaluate.question_files import read_questions
 from ragctl.index.run import Run
 from ragctl.pipeline import Pipeline, Source
 from ragctl.stores import open_store
@@ -40,7 +40,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
 
 @pytest.fixture(scope="module")
 def rows(collection: Collection) -> list[dict[str, Any]]:
-    return make(collection, 80)
+    return draft_questions(collection, 80)
 
 
 def test_languages_have_equal_shares_and_kinds_are_mixed(rows: list[dict[str, Any]]) -> None:
@@ -53,10 +53,10 @@ def test_languages_have_equal_shares_and_kinds_are_mixed(rows: list[dict[str, An
 def test_the_set_is_read_and_every_place_is_found(
     rows: list[dict[str, Any]], collection: Collection, tmp_path: Path
 ) -> None:
-    write(rows, tmp_path / "q.jsonl")
+    write_questions(rows, tmp_path / "q.jsonl")
     questions = read_questions(tmp_path / "q.jsonl")
-    found = judged(collection, questions)
-    assert found.by == "chunk"
+    found = resolve_judgements(collection, questions)
+    assert found.unit == "chunk"
     assert len(found.questions) == len(rows) == 80
     assert not found.missing
 
@@ -64,8 +64,8 @@ def test_the_set_is_read_and_every_place_is_found(
 def test_a_seed_gives_the_same_and_another_another(
     rows: list[dict[str, Any]], collection: Collection
 ) -> None:
-    assert make(collection, 80) == rows
-    assert make(collection, 80, seed=2) != rows
+    assert draft_questions(collection, 80) == rows
+    assert draft_questions(collection, 80, seed=2) != rows
 
 
 def test_every_document_with_the_words_is_relevant(
@@ -80,7 +80,7 @@ def test_every_document_with_the_words_is_relevant(
         holding = {
             source
             for source, chunks in texts.items()
-            if any(words in phrases.grams(text, [len(words)]) for text in chunks)
+            if any(words in phrases.ngrams(text, [len(words)]) for text in chunks)
         }
         assert {each["source"] for each in row["relevant"]} == holding, row
     both = [r for r in rows if {"copy.txt"} < {each["source"] for each in r["relevant"]}]
@@ -97,19 +97,19 @@ def test_a_heading_is_the_same_under_another_number(edge_world: World) -> None:
         edge_world.write(name, "\n\n".join(f"{title}\n\n{body}" for title in titles))
     edge_world.ingest()
     with closing(edge_world.open()) as collection:
-        found = [row for row in make(collection, 20) if row["kind"] == "heading"]
+        found = [row for row in draft_questions(collection, 20) if row["kind"] == "heading"]
     (row,) = found
     assert str(row["query"]).casefold() == "pump safety valve checks"
     assert [each["source"] for each in cast(Any, row["relevant"])] == ["a.md", "b.md"]
 
 
 def test_no_question_is_a_whole_passage(rows: list[dict[str, Any]], collection: Collection) -> None:
-    texts = {phrases.joined(phrases.units(str(p.payload["text"]))) for p in collection.scroll()}
+    texts = {phrases.join_units(phrases.units(str(p.payload["text"]))) for p in collection.scroll()}
     assert not texts & {row["query"].casefold() for row in rows}
 
 
 def test_a_collection_that_has_not_so_many_says_what_it_has(collection: Collection) -> None:
-    found = make(collection, 2000)
+    found = draft_questions(collection, 2000)
     assert 150 < len(found) < 2000
     assert len({row["query"] for row in found}) == len(found)
 
@@ -117,16 +117,16 @@ def test_a_collection_that_has_not_so_many_says_what_it_has(collection: Collecti
 @pytest.mark.parametrize("count", [0, -1, 2001])
 def test_how_many_is_bounded(collection: Collection, count: int) -> None:
     with pytest.raises(UsageError, match="from 1 to 2,000"):
-        make(collection, count)
+        draft_questions(collection, count)
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
-        write([], tmp_path / "none" / "q.jsonl")
+        write_questions([], tmp_path / "none" / "q.jsonl")
 
 
 def test_lines_are_json_in_utf8(tmp_path: Path) -> None:
-    write([{"query": "保修期"}], tmp_path / "q.jsonl")
+    write_questions([{"query": "保修期"}], tmp_path / "q.jsonl")
     line = (tmp_path / "q.jsonl").read_text(encoding="utf-8")
     assert "保修期" in line
     assert json.loads(line) == {"query": "保修期"}
@@ -140,16 +140,16 @@ def test_phrases_stay_between_marks() -> None:
         ("建", "议", "清", "洗"),
         ("再", "装"),
     ]
-    assert phrases.grams("a b c, d", [2]) == {("a", "b"), ("b", "c")}
-    assert phrases.joined(["建", "议", "v4", "清"]) == "建议 v4 清"
+    assert phrases.ngrams("a b c, d", [2]) == {("a", "b"), ("b", "c")}
+    assert phrases.join_units(["建", "议", "v4", "清"]) == "建议 v4 清"
 
 
 def test_headings_say_enough_or_nothing() -> None:
-    assert phrases.heading(["Guide", "3.2 Data retention", "4. Hourly data"]) == (
+    assert phrases.heading_question(["Guide", "3.2 Data retention", "4. Hourly data"]) == (
         "Data retention Hourly data"
     )
-    assert phrases.heading(["Overview"]) == ""
-    assert phrases.heading(["A", "B"]) == ""
+    assert phrases.heading_question(["Overview"]) == ""
+    assert phrases.heading_question(["A", "B"]) == ""
 
 
 def test_the_first_sentence_is_prose() -> None:

@@ -1,4 +1,4 @@
-"""Who is measured: how each is started, where it stores, and what it stored."""
+"""The systems that ingest a folder: how each is started, and what it has stored."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import ideal
 from benchmarks.checks import Stored
-from benchmarks.measure import Sample, Wrong, process
+from benchmarks.measure import Sample, WrongResult, process
 from benchmarks.peers import environment
 
 _PIPELINE = Path(__file__).with_name("pipeline.toml")
@@ -23,8 +23,8 @@ _ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
-class Who(ABC):
-    """One who ingests `folder` into `store`, sending to the server at `url`."""
+class Ingester(ABC):
+    """A system that ingests `folder` into `store` with the embedding server at `url`."""
 
     name: str
     folder: Path
@@ -33,17 +33,19 @@ class Who(ABC):
 
     @abstractmethod
     def run(self) -> Sample:
-        """Ingest, in a process of its own."""
+        """Ingest in a process of its own."""
 
     @abstractmethod
     def points(self) -> Iterator[Stored]:
-        """What is in the store."""
+        """Yield all points of the store."""
 
 
 @dataclass(frozen=True)
-class Ragctl(Who):
-    """`python -m ragctl run`, as cron calls it. `extra`: lines for the pipeline file. `server`:
-    the address of one, instead of the folder `store`.
+class Ragctl(Ingester):
+    """`python -m ragctl run`, as cron starts it.
+
+    `extra` is added to the pipeline file. `server` is the address of a Qdrant server that is used
+    instead of the folder `store`.
     """
 
     extra: str = ""
@@ -56,15 +58,15 @@ class Ragctl(Who):
         return [sys.executable, "-m", "ragctl", "run", str(self.pipeline())]
 
     def env(self) -> dict[str, str]:
-        """No settings of whoever runs this."""
+        """Return variables that hide the user's own settings."""
         return {"RAGCTL_CONFIG": str(self.store.with_suffix(".none")), "PYTHONPATH": str(_ROOT)}
 
-    def place(self) -> str:
+    def location(self) -> str:
         return self.server or str(self.store)
 
     def pipeline(self) -> Path:
         text = _PIPELINE.read_text("utf-8") + self.extra
-        values = {"STORE": self.place(), "FOLDER": str(self.folder), "URL": self.url}
+        values = {"STORE": self.location(), "FOLDER": str(self.folder), "URL": self.url}
         for word, value in values.items():
             text = text.replace(f'"{word}"', json.dumps(value))
         self.store.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +77,7 @@ class Ragctl(Who):
     def points(self) -> Iterator[Stored]:
         from ragctl.stores import open_store
 
-        with closing(open_store(self.place(), environ={})) as store:
+        with closing(open_store(self.location(), environ={})) as store:
             collection = store.open("docs")
             assert collection is not None
             with closing(collection):
@@ -87,7 +89,7 @@ class Ragctl(Who):
 
 
 @dataclass(frozen=True)
-class Ideal(Who):
+class Ideal(Ingester):
     def run(self) -> Sample:
         self.store.mkdir(parents=True, exist_ok=True)
         paths = [str(self.folder), str(self.store)]
@@ -100,8 +102,8 @@ class Ideal(Who):
 
 
 @dataclass(frozen=True)
-class Peer(Who):
-    """A script of `peers/`, in the peers' own environment."""
+class Peer(Ingester):
+    """A script of `peers/`, run in the environment of the peers."""
 
     script: str = ""
 
@@ -120,7 +122,7 @@ class Peer(Who):
             for line in dumping.stdout:
                 yield _stored(json.loads(line))
         if dumping.returncode:
-            raise Wrong(f"{self.name}: its store cannot be read")
+            raise WrongResult(f"{self.name}: its store cannot be read")
 
     def _command(self, action: str) -> Sequence[str]:
         script = Path(__file__).parent / "peers" / self.script
@@ -139,9 +141,9 @@ PEERS = {
 }
 
 
-def everyone(folder: Path, stores: Path, url: str, *, peers: bool = True) -> list[Who]:
-    """ragctl, the ideal, and the peers."""
-    sides: list[Who] = [
+def all_ingesters(folder: Path, stores: Path, url: str, *, peers: bool = True) -> list[Ingester]:
+    """Return ragctl, the ideal, and the peers."""
+    sides: list[Ingester] = [
         Ragctl("ragctl", folder, stores / "ragctl", url),
         Ideal("bare ideal", folder, stores / "ideal", url),
     ]

@@ -1,4 +1,4 @@
-"""An evaluation as figures: JSON, and the rows of its tables."""
+"""The results of an evaluation as JSON and as tables."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,64 +11,64 @@ from ragctl.hosts.usage import UsageTotals
 from ragctl.records import Json
 from ragctl.stores.base import Collection
 
+PLOT_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@&"
+"""One for each variant of a sweep (at most MAX_VARIANTS)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds; None where nothing was timed."""
+    """Percentiles in milliseconds; None if nothing was timed."""
 
     p50: float | None
     p95: float | None
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> "Latency":
+        """Return the percentiles of these times."""
         if not seconds:
             return cls(None, None)
         ordered = sorted(seconds)
-        late = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-        return cls(1000 * statistics.median(ordered), 1000 * late)
+        p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+        return cls(1000 * statistics.median(ordered), 1000 * p95)
 
     def to_json(self) -> dict[str, Json]:
+        """Return the JSON of the report."""
         return {"p50_ms": _rounded(self.p50, 3), "p95_ms": _rounded(self.p95, 3)}
 
 
 def search_latency(result: Result) -> Latency:
-    """Of the store alone."""
-    return Latency.of(list(result.ranked.seconds.values()))
+    """Return the latency of the store alone."""
+    return Latency.of(list(result.ranking.seconds.values()))
 
 
-def whole_latency(evaluation: Evaluation, result: Result) -> Latency:
-    """With the question's embedding, of those that were embedded one by one."""
-    waited = [
-        (evaluation.asked.waited(question, result.setting.mode), search)
-        for question, search in result.ranked.seconds.items()
+def total_latency(evaluation: Evaluation, result: Result) -> Latency:
+    """Return the latency including the embedding, of questions that were embedded one by one."""
+    mode = result.variant.mode
+    times = [
+        (evaluation.prepared.embedding_seconds(question, mode), search)
+        for question, search in result.ranking.seconds.items()
     ]
-    return Latency.of([before + search for before, search in waited if before is not None])
-
-
-def name_of(result: Result) -> str:
-    """A setting in words."""
-    mode, *rest = str(result.setting).split(", ")
-    return " ".join([mode.removeprefix("mode="), *rest])
+    return Latency.of([embedding + search for embedding, search in times if embedding is not None])
 
 
 def to_json(
     evaluation: Evaluation, collection: Collection, *, questions: int, bill: UsageTotals | None
 ) -> dict[str, Json]:
-    """The document of `--json`. `questions`: how many the set has."""
-    judged = evaluation.judged
+    """Return the JSON document of the command. `questions`: how many the set has."""
+    judgements = evaluation.judgements
     return {
         "collection": collection.name,
         "model": collection.settings.identity.model,
         "dimension": collection.settings.dim,
-        "judged_by": judged.by,
+        "judged_by": judgements.unit,
         "questions": questions,
-        "asked": len(judged.questions),
-        "unanswerable": list(judged.unanswerable),
+        "asked": len(judgements.questions),
+        "unanswerable": list(judgements.unanswerable),
         "missing": [
             {"question": each.question, "source": each.source, "why": each.why}
-            for each in judged.missing
+            for each in judgements.missing
         ],
-        "settings": [_result(evaluation, result) for result in evaluation.results],
+        "variants": [_result(evaluation, result) for result in evaluation.results],
         "embedding": {
             "requests": bill.requests if bill else 0,
             "tokens": bill.tokens if bill else 0,
@@ -80,16 +80,16 @@ def to_json(
 
 def _result(evaluation: Evaluation, result: Result) -> dict[str, Json]:
     return {
-        "name": name_of(result),
-        "setting": result.setting.to_json(),
-        "bytes_per_vector": result.size,
+        "name": result.variant.name,
+        "variant": result.variant.to_json(),
+        "bytes_per_vector": result.vector_bytes,
         "groups": {
             group: {"questions": len(ids), **means(evaluation, result, ids)}
             for group, ids in evaluation.groups.items()
         },
         "latency": {
             "search": search_latency(result).to_json(),
-            "with_embedding": whole_latency(evaluation, result).to_json(),
+            "with_embedding": total_latency(evaluation, result).to_json(),
         },
         "against_first": None
         if result.differences is None
@@ -102,17 +102,18 @@ def _result(evaluation: Evaluation, result: Result) -> dict[str, Json]:
 
 
 def means(evaluation: Evaluation, result: Result, ids: Sequence[str]) -> dict[str, Json]:
+    """Return the mean of each measure over some questions."""
     return {name: _rounded(mean(result.scores[name], ids), 6) for name in names(evaluation.cuts)}
 
 
-def _difference(found: Difference) -> dict[str, Json]:
+def _difference(difference: Difference) -> dict[str, Json]:
     return {
-        "difference": _rounded(found.difference, 6),
-        "p": _rounded(found.p, 6),
-        "p_holm": _rounded(found.p_holm, 6),
-        "won": found.won,
-        "lost": found.lost,
-        "tied": found.tied,
+        "difference": _rounded(difference.difference, 6),
+        "p": _rounded(difference.p, 6),
+        "p_holm": _rounded(difference.p_holm, 6),
+        "won": difference.won,
+        "lost": difference.lost,
+        "tied": difference.tied,
     }
 
 
@@ -121,66 +122,70 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 Rows = list[tuple[str, ...]]
+"""A table: its header, then a row for each line."""
 
 
 def tables(evaluation: Evaluation) -> list[Rows]:
-    """What is printed: the settings where there are several, then the languages."""
+    """Return the tables to print: the variants, if there are several, then the languages."""
     if len(evaluation.results) == 1:
         return [groups_table(evaluation)]
-    found = [settings_table(evaluation)]
-    return [*found, groups_table(evaluation)] if len(evaluation.groups) > 1 else found
+    table = variants_table(evaluation)
+    return [table, groups_table(evaluation)] if len(evaluation.groups) > 1 else [table]
 
 
 def title(evaluation: Evaluation, collection: Collection) -> str:
-    count, unit = len(evaluation.judged.questions), evaluation.judged.by
+    """Return one line: the collection, its model, and how many questions were judged how."""
+    count, unit = len(evaluation.judgements.questions), evaluation.judgements.unit
     model = collection.settings.identity.model
     return f"{collection.name}: {model}, {count:,} questions, judged by {unit}"
 
 
-def head(evaluation: Evaluation, collection: Collection, bill: UsageTotals | None) -> list[str]:
-    """What is said above the tables."""
+def header_lines(
+    evaluation: Evaluation, collection: Collection, bill: UsageTotals | None
+) -> list[str]:
+    """Return the lines above the tables."""
     lines = [title(evaluation, collection)]
     if len(evaluation.results) == 1:
         only = evaluation.results[0]
-        search, whole = search_latency(only), whole_latency(evaluation, only)
-        lines[0] += f", {name_of(only)}"
+        search, total = search_latency(only), total_latency(evaluation, only)
+        lines[0] += f", {only.variant.name}"
         lines.append(
             f"search p50 {_ms(search.p50)} ms, p95 {_ms(search.p95)} ms; "
-            f"with embedding p50 {_ms(whole.p50)} ms, p95 {_ms(whole.p95)} ms"
+            f"with embedding p50 {_ms(total.p50)} ms, p95 {_ms(total.p95)} ms"
         )
     else:
         lines.append(
-            f"differences are of {NDCG} from the first setting; p by a paired randomisation "
-            "test, after Holm"
+            f"difference: {NDCG} against the first variant; p: paired randomisation test, after "
+            "Holm's correction"
         )
     if bill is not None and bill.tokens:
-        cost = "at a price unknown" if bill.cost is None else f"${bill.cost:.4f}"
+        cost = "price unknown" if bill.cost is None else f"${bill.cost:.4f}"
         lines.append(f"questions embedded once: {bill.tokens:,} tokens, {cost}")
     return [*lines, *(f"note: {note}" for note in evaluation.notes)]
 
 
-def settings_table(evaluation: Evaluation) -> Rows:
-    """A row a setting, with a letter by which the plot knows it; the first row is the head."""
+def variants_table(evaluation: Evaluation) -> Rows:
+    """Return a row for each variant, with its letter in the plot."""
     measured = names(evaluation.cuts)
-    rows: Rows = [("", "setting", *measured, "bytes", "p50 ms", "difference", "p", "won/lost")]
-    for letter, result in zip(letters(), evaluation.results, strict=False):
+    rows: Rows = [("", "variant", *measured, "bytes", "p50 ms", "difference", "p", "won/lost")]
+    for letter, result in zip(PLOT_LETTERS, evaluation.results, strict=False):
         scores = [f"{mean(result.scores[name], evaluation.groups[ALL]):.3f}" for name in measured]
-        size = "-" if result.size is None else f"{result.size:,}"
+        size = "-" if result.vector_bytes is None else f"{result.vector_bytes:,}"
         rows.append(
             (
                 letter,
-                name_of(result),
+                result.variant.name,
                 *scores,
                 size,
                 _ms(search_latency(result).p50),
-                *_apart(result),
+                *_against_first(result),
             )
         )
     return rows
 
 
 def groups_table(evaluation: Evaluation) -> Rows:
-    """A row a language: of one setting every measure, of several their nDCG@10."""
+    """Return a row for each language with every measure; of several variants, their nDCG@10."""
     if len(evaluation.results) == 1:
         measured = names(evaluation.cuts)
         only = evaluation.results[0]
@@ -192,22 +197,17 @@ def groups_table(evaluation: Evaluation) -> Rows:
     rows = [(NDCG, *(f"{group} ({len(ids):,})" for group, ids in evaluation.groups.items()))]
     for result in evaluation.results:
         values = (f"{mean(result.scores[NDCG], ids):.3f}" for ids in evaluation.groups.values())
-        rows.append((name_of(result), *values))
+        rows.append((result.variant.name, *values))
     return rows
 
 
-def letters() -> Sequence[str]:
-    """Names of points in a plot: a to z, A to Z, 0 to 9, and two more."""
-    return "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@&"
-
-
-def _apart(result: Result) -> tuple[str, str, str]:
-    """The nDCG@10 against the first setting's, and the corrected p of that."""
+def _against_first(result: Result) -> tuple[str, str, str]:
+    """Return the difference in nDCG@10 from the first variant, its corrected p, and won/lost."""
     if result.differences is None:
         return "", "", ""
-    found = result.differences[NDCG]
-    p = "<0.001" if found.p_holm < 0.001 else f"{found.p_holm:.3f}"
-    return f"{found.difference:+.3f}", p, f"{found.won}/{found.lost}"
+    ndcg = result.differences[NDCG]
+    p = "<0.001" if ndcg.p_holm < 0.001 else f"{ndcg.p_holm:.3f}"
+    return f"{ndcg.difference:+.3f}", p, f"{ndcg.won}/{ndcg.lost}"
 
 
 def _ms(value: float | None) -> str:

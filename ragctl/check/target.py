@@ -1,4 +1,4 @@
-"""The store: does it answer, and does the collection fit what the pipeline says?"""
+"""Test of the store: whether it answers, and whether the collection fits the pipeline."""
 
 import os
 import time
@@ -17,9 +17,9 @@ from ragctl.stores.base import Collection, Store
 
 @dataclass(slots=True)
 class Target:
-    """A pipeline's store, as far as it could be opened. Close it.
+    """The store and collection of a pipeline, as far as they could be opened. Close it.
 
-    Nothing is written: a collection that does not exist is not made.
+    Nothing is written: a collection that does not exist is not created.
     """
 
     store: Store
@@ -28,11 +28,11 @@ class Target:
 
     @property
     def failed(self) -> bool:
-        """Whether it is unknown what is stored."""
+        """Whether the store could not be read, so that its content is unknown."""
         return self.report.exists is None
 
     def compare(self, embedder: Embedder) -> bool:
-        """Find whether the collection, where there is one, is of this model. Return if it is."""
+        """Return whether the collection, if it exists, has this model's identity; add a finding."""
         if self.collection is None:
             return True
         try:
@@ -42,71 +42,73 @@ class Target:
             return False
         identity = self.collection.settings.identity
         late = ", late chunking" if identity.late_chunking else ""
-        made = f"{identity.model}, {self.collection.settings.dim} dimensions{late}"
-        self.add(good("identity", f"{made}: as this run wants"))
+        identity_text = f"{identity.model}, {self.collection.settings.dim} dimensions{late}"
+        self.add(good("identity", f"{identity_text}: matches the pipeline"))
         return True
 
     def add(self, finding: Finding) -> None:
+        """Add a finding to the report."""
         self.report = replace(self.report, findings=(*self.report.findings, finding))
 
     def close(self) -> None:
+        """Close the collection and the store."""
         if self.collection is not None:
             self.collection.close()
         self.store.close()
 
 
-def look(pipeline: Pipeline, seconds: float) -> Target:
-    """Open the pipeline's store and its collection; what fails is in the report.
+def open_target(pipeline: Pipeline, seconds: float) -> Target:
+    """Open the pipeline's store and its collection; failures become findings.
 
-    `seconds`: about how long it may take. Raises UsageError for a location, key or
-    name that cannot be one.
+    `seconds` is the approximate time limit. Raises UsageError for an invalid location, API
+    key or collection name.
     """
     store = open_store(pipeline.store, environ=pipeline.environ, patience=seconds / 2)
-    place = Target(store, StoreReport(store.location, pipeline.collection, ()))
+    target = Target(store, StoreReport(store.location, pipeline.collection, ()))
     try:
-        _open(place)
+        _open(target)
     except StoreError as error:
-        place.add(failed("store", error))
+        target.add(failed("store", error))
     except BaseException:
-        place.close()
+        target.close()
         raise
-    return place
+    return target
 
 
-def _open(place: Target) -> None:
-    store = place.store
+def _open(target: Target) -> None:
+    store = target.store
     remote = is_server(store.location)
     if not remote:
         _check_folder(Path(store.location))
     began = time.monotonic()
     names = store.names()
-    name = place.report.collection
-    place.collection = found = store.open(name)
+    name = target.report.collection
+    target.collection = found = store.open(name)
     spent = (time.monotonic() - began) * 1000
     version = _version(store) if remote else None
-    place.report = replace(
-        place.report,
+    target.report = replace(
+        target.report,
         milliseconds=spent,
         version=version,
         names=tuple(names),
         exists=found is not None,
     )
     kind = f"Qdrant {version}, " if version else ""
-    count = _counted(len(names), "collection")
-    place.add(good("store", f"{store.location}: {kind}{count}, {spent:.0f} ms"))
+    count = _plural(len(names), "collection")
+    target.add(good("store", f"{store.location}: {kind}{count}, {spent:.0f} ms"))
     if found is None:
-        place.add(note("collection", f"{name} does not exist yet; the first ingest makes it"))
+        target.add(note("collection", f"{name} does not exist yet; the first ingest creates it"))
         return
     try:
         points = found.count()
     except Locked as error:
-        place.add(note("collection", f"{name} cannot be counted now: {error}"))
+        target.add(note("collection", f"{name} cannot be counted now: {error}"))
         return
-    place.report = replace(place.report, points=points)
-    place.add(good("collection", f"{name}: {_counted(points, 'point')}"))
+    target.report = replace(target.report, points=points)
+    target.add(good("collection", f"{name}: {_plural(points, 'point')}"))
 
 
-def _counted(count: int, noun: str) -> str:
+def _plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
@@ -118,16 +120,17 @@ def _version(store: Store) -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise StoreError where an ingest could not make or write the store's files."""
-    there = next((path for path in (folder, *folder.parents) if _is(path.exists)), Path("/"))
-    if not _is(there.is_dir):
-        raise StoreError(f"{there} is no folder; give another with --store")
-    if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
-        raise StoreError(f"the folder {there} cannot be written to; give another with --store")
+    """Raise StoreError if an ingest could not create or write the store's files."""
+    existing = next((path for path in (folder, *folder.parents) if _holds(path.exists)), Path("/"))
+    if not _holds(existing.is_dir):
+        raise StoreError(f"{existing} is not a folder; give another with --store")
+    if not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
+        raise StoreError(f"the folder {existing} cannot be written to; give another with --store")
 
 
-def _is(question: Callable[[], bool]) -> bool:
+def _holds(question: Callable[[], bool]) -> bool:
+    """Return the answer to a question about a path, False if it may not be read."""
     try:
         return question()
-    except OSError:  # nobody may look there
+    except OSError:
         return False

@@ -1,4 +1,4 @@
-"""Is a pipeline file right? Found out without touching anything: no network, no store, no write."""
+"""Validation of a pipeline file, offline: no network, no store, nothing written."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -14,73 +14,73 @@ from ragctl.index.planning import plan_run
 from ragctl.index.scan import Scan, refuse_collisions, scan_source
 from ragctl.pipeline import MODEL, Pipeline, Source, read_pipeline
 
-_COSTS = ("max_cost", "max_cost_per_day", "max_cost_per_month")
+_COST_LIMITS = ("max_cost", "max_cost_per_day", "max_cost_per_month")
 
 
-def validate(path: Path, environ: Mapping[str, str]) -> list[Finding]:
-    """Everything that can be said of a file without its collection and its backends.
+def validate_file(path: Path, environ: Mapping[str, str]) -> list[Finding]:
+    """Return the findings about a file that need neither its collection nor its backends.
 
-    A folder of documents is only listed, no key command is run. What is wrong is a
-    Finding that fails with the code of a UsageError.
+    Folders of documents are only listed, and no key command is run. Each error is a failed
+    Finding with the exit code of UsageError.
     """
     try:
         pipeline = read_pipeline(path, environ)
     except UsageError as error:
         return [_wrong("file", error)]
-    found = Scan()
+    scan = Scan()
     findings = [good("file", f"{path} is a pipeline file")]
-    findings += _sources(pipeline, found)
-    return findings + list(_model(pipeline, found)) + list(_places(pipeline))
+    findings += _sources(pipeline, scan)
+    return findings + list(_model(pipeline, scan)) + list(_outputs(pipeline))
 
 
 def _wrong(what: str, error: RagctlError | str) -> Finding:
     return Finding("fail", what, str(error), UsageError.exit_code)
 
 
-def _sources(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
+def _sources(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:
     for number, source in enumerate(pipeline.sources):
-        spot = pipeline.config_source.location(("sources", number, "path"))
+        location = pipeline.config_source.location(("sources", number, "path"))
         try:
-            files = scan_source(source, number, found)
+            files = scan_source(source, number, scan)
         except (PruneRefused, UsageError) as error:
-            said = str(error).removesuffix("; nothing was changed")
-            yield _wrong("sources", f"{spot}: {said}")
+            problem = str(error).removesuffix("; nothing was changed")
+            yield _wrong("sources", f"{location}: {problem}")
             continue
-        found.files += files
-        yield _counted(source, len(files), spot)
-    for name, reason in dict.fromkeys(found.failures):
+        scan.files += files
+        yield _counted(source, len(files), location)
+    for name, reason in dict.fromkeys(scan.failures):
         yield note("sources", f"{name}: {reason}")
     try:
-        refuse_collisions(found.files)
+        refuse_collisions(scan.files)
     except UsageError as error:
         yield _wrong("sources", error)
 
 
-def _counted(source: Source, count: int, spot: str) -> Finding:
+def _counted(source: Source, count: int, location: str) -> Finding:
     if not count:
-        return _wrong("sources", f"{spot}: {source.place}: no documents found there")
+        return _wrong("sources", f"{location}: {source.place}: no documents found there")
     return good("sources", f"{source.place}: {count:,} file{'' if count == 1 else 's'}")
 
 
-def _model(pipeline: Pipeline, found: Scan) -> Iterator[Finding]:
-    """The model, its size and its chunks; who runs it, with which key and at which price."""
-    wanted = pipeline.embedding
-    if wanted.model is None:
-        yield note("model", f"none is named: that of the collection, or {MODEL} for a new one")
-        if wanted.backends:
-            return  # whether they serve it shows only then
+def _model(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:
+    """Yield findings on the model, its dimension, chunks, backends, keys and prices."""
+    embedding = pipeline.embedding
+    if embedding.model is None:
+        yield note("model", f"none is named: the collection's is used, or {MODEL} for a new one")
+        if embedding.backends:
+            return  # whether they serve the model is known only then
     try:
         with connect_for(pipeline, None, pipeline.environ, dry=True) as embedder:
-            advice = plan_run(pipeline, Scan(found.files), None, embedder, now=0.0).warnings
+            advice = plan_run(pipeline, Scan(scan.files), None, embedder, now=0.0).warnings
             yield good("model", f"{embedder.model.name} at {embedder.dim} dimensions")
     except RagctlError as error:
         yield _wrong("model", error)
         return
-    for said in advice:
-        yield note("model", said)
-    backends = wanted.backends or (BackendConfig(),)
-    name = wanted.model or MODEL
-    rows = [config.resolve(pipeline.catalog, name, wanted.task) for config in backends]
+    for warning in advice:
+        yield note("model", warning)
+    backends = embedding.backends or (BackendConfig(),)
+    name = embedding.model or MODEL
+    rows = [config.resolve(pipeline.catalog, name, embedding.task) for config in backends]
     for row in rows:
         yield from _key(row, pipeline.environ)
     yield from _budget(pipeline, rows, name)
@@ -96,7 +96,9 @@ def _key(row: Backend, environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _budget(pipeline: Pipeline, rows: list[Backend], model: str) -> Iterator[Finding]:
-    limit = next((name for name in _COSTS if getattr(pipeline.budget, name) is not None), None)
+    limit = next(
+        (name for name in _COST_LIMITS if getattr(pipeline.budget, name) is not None), None
+    )
     unknown = [row.name for row in rows if row.models[model].price is None]
     if limit is not None and unknown:
         error = pipeline.wrong(
@@ -107,8 +109,8 @@ def _budget(pipeline: Pipeline, rows: list[Backend], model: str) -> Iterator[Fin
         yield _wrong("budget", error)
 
 
-def _places(pipeline: Pipeline) -> Iterator[Finding]:
-    """The store's location, which is not opened, and the folders of files to be written."""
+def _outputs(pipeline: Pipeline) -> Iterator[Finding]:
+    """Yield findings on the store's location, which is not opened, and on output folders."""
     from ragctl.stores import open_store
 
     try:

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from ragctl.errors import UsageError
-from ragctl.evaluate.judging import judged
+from ragctl.evaluate.judgements import resolve_judgements
 from ragctl.evaluate.questions import Judgement, Question, Questions
 from ragctl.stores.base import Collection
 from tests.servers.jina import JinaServer
@@ -40,14 +40,16 @@ def headings(collection: Collection, ids: object) -> set[str]:
 
 
 def test_documents_by_source_and_records_by_their_id(collection: Collection) -> None:
-    found = judged(collection, ask(Judgement("a.md", 2), Judgement("x"), Judgement("b.md", 0)))
-    assert found.by == "document"
+    found = resolve_judgements(
+        collection, ask(Judgement("a.md", 2), Judgement("x"), Judgement("b.md", 0))
+    )
+    assert found.unit == "document"
     assert found.qrels == {"q": {"a.md": 2, "r.jsonl#x": 1, "b.md": 0}}
     assert not found.missing
 
 
 def test_an_id_of_two_records_names_neither(collection: Collection) -> None:
-    found = judged(collection, ask(Judgement("y"), Judgement("r.jsonl#y")))
+    found = resolve_judgements(collection, ask(Judgement("y"), Judgement("r.jsonl#y")))
     assert found.qrels["q"]["r.jsonl#y"] == 1
     assert [(each.source, each.why) for each in found.missing] == [("y", "no such document")]
 
@@ -57,15 +59,17 @@ def test_chunks_by_words_and_by_place(collection: Collection) -> None:
     start = point.payload["start"]
     assert isinstance(start, int)
     for place in (Judgement("a.md", answer="## two"), Judgement("a.md", 1, (start, start + 5))):
-        found = judged(collection, ask(place))
-        assert found.by == "chunk"
+        found = resolve_judgements(collection, ask(place))
+        assert found.unit == "chunk"
         assert headings(collection, found.qrels["q"]) == {"two"}
 
 
 def test_words_that_a_cut_parts_are_in_both_chunks(collection: Collection) -> None:
     (first,) = (p for p in collection.scroll() if p.payload.get("heading") == ["one"])
     end = " ".join(str(first.payload["text"]).split()[-3:])
-    found = judged(collection, ask(Judgement("a.md", answer=f"{end}\n## two the valve")))
+    found = resolve_judgements(
+        collection, ask(Judgement("a.md", answer=f"{end}\n## two the valve"))
+    )
     assert headings(collection, found.qrels["q"]) == {"one", "two"}
 
 
@@ -77,7 +81,7 @@ def test_what_the_collection_lacks_is_named_and_counted(collection: Collection) 
             Question("fine", "x", (Judgement("b.md"),)),
         )
     )
-    found = judged(collection, questions)
+    found = resolve_judgements(collection, questions)
     assert [question.id for question in found.questions] == ["half", "fine"]
     assert found.unanswerable == ("lost",)
     assert [(each.question, each.source) for each in found.missing] == [
@@ -91,15 +95,15 @@ def test_an_answer_that_is_not_in_its_document(collection: Collection) -> None:
     lost = Question("lost", "x", (Judgement("a.md", answer="no such words"),))
     empty = Question("empty", "x", (Judgement("empty.md", answer="anything"),))
     fine = Question("fine", "x", (Judgement("a.md", answer="## two"),))
-    found = judged(collection, Questions((lost, empty, fine)))
+    found = resolve_judgements(collection, Questions((lost, empty, fine)))
     assert found.unanswerable == ("lost", "empty")
     assert {each.why for each in found.missing} == {"its answer is not in the document"}
 
 
 def test_no_answer_at_all_is_refused(collection: Collection) -> None:
     with pytest.raises(UsageError, match=r"'gone\.md': no such document"):
-        judged(collection, ask(Judgement("gone.md")))
-    with pytest.raises(UsageError, match="needs the place of every answer"):
-        judged(collection, ask(Judgement("a.md")), "chunk")
+        resolve_judgements(collection, ask(Judgement("gone.md")))
+    with pytest.raises(UsageError, match="needs the position of every answer"):
+        resolve_judgements(collection, ask(Judgement("a.md")), "chunk")
     placed = ask(Judgement("a.md", answer="## two"))
-    assert judged(collection, placed, "document").qrels == {"q": {"a.md": 1}}
+    assert resolve_judgements(collection, placed, "document").qrels == {"q": {"a.md": 1}}

@@ -1,4 +1,4 @@
-"""Stored vectors at another dimension, without embedding again."""
+"""Cut stored vectors to a smaller dimension, without embedding again."""
 
 import warnings
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from ragctl.errors import UsageError
 BUILTIN = "builtin"
 
 
-def check_size(model: Model, stored: int, dim: int) -> None:
-    """Raise UsageError for a dimension that cannot be had from what is stored.
+def check_dimension(model: Model, stored: int, dim: int) -> None:
+    """Raise UsageError for a dimension that cannot be cut from stored vectors; `stored`: theirs.
 
-    Warns of one that the model was not trained at.
+    Warn of a dimension that the model was not trained at.
     """
     model.size(dim)
     if dim > stored and model.name != BUILTIN:
         raise UsageError(
-            f"dim={dim}: the collection has vectors of {stored} dimensions, and more cannot be "
-            f"made of fewer; ingest with --dim {dim} into another collection"
+            f"dim={dim}: the collection has vectors of {stored} dimensions, which cannot be "
+            f"extended; ingest another collection at dimension {dim}"
         )
     if model.trained and dim not in model.trained:
         trained = ", ".join(map(str, sorted(model.trained)))
@@ -33,11 +33,11 @@ def check_size(model: Model, stored: int, dim: int) -> None:
         )
 
 
-def cut(vectors: Vectors, dim: int, model: Model) -> Vectors:
-    """Unit vectors of shape (n, dim) from unit vectors of the model as they are stored (n, more).
+def truncate(vectors: Vectors, dim: int, model: Model) -> Vectors:
+    """Cut unit vectors as stored, of shape (n, stored dimension), to unit vectors (n, dim).
 
-    The first numbers of each, normalised again; through a layer norm first where the
-    model has one and the vectors are whole (stored shorter they have passed it).
+    Keeps the first numbers of each and normalises them. If the model has a layer norm, it is
+    applied first, unless the stored vectors are already cut: those went through it.
     """
     stored = vectors.shape[1]
     if dim == stored:
@@ -53,21 +53,21 @@ def cut(vectors: Vectors, dim: int, model: Model) -> Vectors:
 
 
 def questions_at(vectors: Vectors, texts: Sequence[str], dim: int, model: Model) -> Vectors:
-    """Question vectors at a dimension, made as `documents_at` makes the documents'."""
+    """Return question vectors at a dimension, as `documents_at` does for documents."""
     if model.name == BUILTIN and dim != vectors.shape[1]:
         return _builtin(texts, dim)
-    return cut(vectors, dim, model)
+    return truncate(vectors, dim, model)
 
 
 def documents_at(vectors: Vectors, payloads: Sequence[Payload], dim: int, model: Model) -> Vectors:
-    """Stored document vectors, with their payloads, at a dimension.
+    """Return stored document vectors at a dimension.
 
-    The built-in model hashes words into its dimensions, so that a part of a vector is
-    not a shorter vector: its texts are embedded anew, here and at no cost.
+    The built-in model hashes words into its dimensions, so its vectors cannot be cut: the texts
+    in `payloads` are embedded again, in this process and at no cost.
     """
     if model.name == BUILTIN and dim != vectors.shape[1]:
-        return _builtin([_sent(payload) for payload in payloads], dim)
-    return cut(vectors, dim, model)
+        return _builtin([_embedded_text(payload) for payload in payloads], dim)
+    return truncate(vectors, dim, model)
 
 
 def _builtin(texts: Sequence[str], dim: int) -> Vectors:
@@ -76,5 +76,5 @@ def _builtin(texts: Sequence[str], dim: int) -> Vectors:
     return embed(texts, dim) if texts else np.empty((0, dim), np.float32)
 
 
-def _sent(payload: Payload) -> str:
+def _embedded_text(payload: Payload) -> str:
     return embedded_text(payload["text"], payload.get("heading") or ())
