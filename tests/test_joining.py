@@ -80,8 +80,7 @@ def kept(store: Path) -> str:
 
 
 def segments(collection: EdgeCollection) -> int:
-    with collection._shard.use() as shard:
-        return shard.info().segments_count
+    return int(collection._process.call("info")[0])
 
 
 def stored(collection: EdgeCollection) -> dict[str, tuple[object, ...]]:
@@ -130,19 +129,20 @@ def test_an_ingest_ends_with_few_segments_and_the_same_hits(
 def test_segments_that_cannot_be_joined_stay_and_are_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends = []
-    join = sizes.join
+    calls = []
+    join = EdgeCollection._join
 
-    def noted(folder: Path, settings: Settings) -> bool:
-        ends.append(join(folder, settings))
-        return ends[-1]
+    def counted(collection: EdgeCollection) -> None:
+        calls.append(collection.name)
+        join(collection)
 
-    monkeypatch.setattr(sizes, "join", noted)
+    monkeypatch.setattr(EdgeCollection, "_join", counted)
     monkeypatch.setattr(sizes, "JOIN_TIMEOUT_SECONDS", 0.001)
     with closing(EdgeStore(tmp_path).create("docs", SETTINGS)) as collection:
         fill(collection, 0, MANY)
         collection.finish()
-        assert ends == [False]
+        collection.finish()
+        assert calls == ["docs"]
         assert segments(collection) >= MANY
         assert len(stored(collection)) == MANY * BATCH
     monkeypatch.undo()

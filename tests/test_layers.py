@@ -113,6 +113,10 @@ def test_every_package_is_in_the_order() -> None:
     assert {package(name) for name in LAYERED} <= set(ORDER)
 
 
+def test_no_import_cycles() -> None:
+    assert import_cycle(MODULES) == []
+
+
 def test_a_cycle_inside_a_package_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "ragctl" / "part"
     folder.mkdir(parents=True)

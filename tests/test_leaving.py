@@ -1,4 +1,4 @@
-"""Embedded collections stay open to the end of a process, and block no other process."""
+"""An embedded collection that is closed stays in the system's page cache, and is released."""
 
 import ctypes
 import mmap
@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import qdrant_edge as qe
 
-from ragctl import stores
 from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeStore
 from tests.store_contract import SETTINGS, ident, point
@@ -63,7 +62,7 @@ def test_a_command_leaves_the_collection_in_the_page_cache(disk: Path) -> None:
     files = [*shard.glob("segments/*/vector_storage-dense/**/chunk_0.mmap")]
     files += shard.glob("segments/*/payload_storage/page_0.dat")
     assert len(files) == 2
-    qe.EdgeShard.load(str(shard)).close()  # if this leaves them there, nothing need be left open
+    qe.EdgeShard.load(str(shard)).close()  # closing drops them: the reason for not closing
     assert max(map(resident, files)) < 0.5
     for path in files:
         path.read_bytes()
@@ -72,13 +71,7 @@ def test_a_command_leaves_the_collection_in_the_page_cache(disk: Path) -> None:
         assert min(map(resident, files)) > 0.9, words
 
 
-@pytest.fixture
-def _left_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "LEFT_OPEN", True)
-
-
-@pytest.mark.usefixtures("_left_open")
-def test_another_process_gets_a_collection_that_was_left_open(tmp_path: Path) -> None:
+def test_a_closed_collection_is_free_for_another_process(tmp_path: Path) -> None:
     first = EdgeStore(tmp_path).create("docs", SETTINGS)
     first.apply(Batch(upserts=[point(1)]))
     first.close()
@@ -93,15 +86,14 @@ def test_another_process_gets_a_collection_that_was_left_open(tmp_path: Path) ->
     again.close()
 
 
-@pytest.mark.usefixtures("_left_open")
-def test_writes_are_flushed_when_a_collection_is_left_open(tmp_path: Path) -> None:
+def test_closing_flushes_what_was_written(tmp_path: Path) -> None:
     made = EdgeStore(tmp_path).create("docs", SETTINGS)
     made.apply(Batch(upserts=[point(1)]))
     folder = tmp_path / "collections" / "docs" / "shard"
 
-    def sizes() -> list[int]:
+    def times() -> list[int]:
         return sorted(p.stat().st_mtime_ns for p in folder.glob("segments/*/segment.json"))
 
-    before = sizes()
+    before = times()
     made.close()
-    assert sizes() != before
+    assert times() != before

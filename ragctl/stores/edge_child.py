@@ -90,6 +90,7 @@ class SharedShard:
 
     @property
     def is_open(self) -> bool:
+        """Whether this process has the shard open."""
         return self._shard is not None
 
     def run(self, method: str, arguments: tuple[Any, ...], parent: int) -> Any:

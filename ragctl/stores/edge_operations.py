@@ -77,8 +77,13 @@ def seal(shard: qe.EdgeShard) -> tuple[int, int]:
     """Seal what was written and make it durable; return the counts of segments and points."""
     shard.optimize()
     shard.flush()
-    info = shard.info()
-    return info.segments_count, info.points_count
+    return info(shard)
+
+
+def info(shard: qe.EdgeShard) -> tuple[int, int]:
+    """Return the counts of segments and points."""
+    found = shard.info()
+    return found.segments_count, found.points_count
 
 
 def create_indexes(shard: qe.EdgeShard, indexes: dict[str, str]) -> None:
@@ -321,6 +326,7 @@ OPERATIONS: Final = {
     "configure": Operation(configure, on_folder=True),
     "apply": Operation(apply, writes=True),
     "seal": Operation(seal),
+    "info": Operation(info),
     "create_indexes": Operation(create_indexes),
     "scroll": Operation(scroll),
     "retrieve": Operation(retrieve),
