@@ -61,7 +61,7 @@ class StoreError(RagctlError):
 
 
 class UnreadableCollection(StoreError):
-    """The settings of a collection are damaged or of another format."""
+    """The stored files of a collection are damaged, or of another format."""
 
 
 class IdentityMismatch(RagctlError):

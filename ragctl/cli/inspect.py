@@ -137,12 +137,11 @@ def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
     if found is None:
         return None
     with closing(found):
-        row |= {
-            "model": found.settings.identity.model,
-            "dimension": found.settings.dim,
-            "documents": sum(found.facet("mark").values()),
-            "points": found.count(),
-        }
+        row |= {"model": found.settings.identity.model, "dimension": found.settings.dim}
+        try:
+            row |= {"documents": sum(found.facet("mark").values()), "points": found.count()}
+        except UnreadableCollection as error:
+            row["error"] = str(error)
     return {"collection": name, **row}
 
 

@@ -7,6 +7,7 @@ ROOT/locks/NAME.{run,shard}.lock        held by the run that writes, by the proc
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ from ragctl.stores.edge_values import (
     plain_searches,
     read_point,
 )
-from ragctl.stores.locks import LockWait, fair_lock, private_folder, run_lock
+from ragctl.stores.locks import LockWait, fair_lock, is_running, private_folder, run_lock
 from ragctl.stores.searching import VectorName, answer
 
 PAGE_POINTS = 1000
@@ -82,8 +83,7 @@ class EdgeStore:
         folder = self._folder(name)
         private_folder(folder.parent)
         _check_free_space(folder.parent)
-        for leftover in folder.parent.glob(f".{name}.*"):  # of a process that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
+        _remove_leftovers(folder)
         settings = replace(settings, made=uuid.uuid4().hex)
         unfinished = folder.with_name(f".{name}.{os.getpid()}.new")
         (unfinished / "shard").mkdir(parents=True)
@@ -124,7 +124,7 @@ class EdgeStore:
         return ShardProcess(
             self._folder(name) / "shard",
             self.lock_path(name, "shard"),
-            f"collection {name!r}",
+            name,
             patience=self._patience,
         )
 
@@ -272,6 +272,19 @@ class EdgeCollection:
     def close(self) -> None:
         """See Collection.close."""
         self._process.close()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left of creating or dropping this very collection.
+
+    A name may begin with another one and a dot, so the whole file name is compared; and the
+    process in it must be dead.
+    """
+    pattern = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)\.(?:new|dropped)")
+    for path in folder.parent.iterdir():
+        found = pattern.fullmatch(path.name)
+        if found and not is_running(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _check_free_space(folder: Path) -> None:

@@ -10,14 +10,15 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import qdrant_edge as qe
 
-from ragctl.errors import Locked
+from ragctl.errors import Locked, UnreadableCollection
 from ragctl.stores import edge_operations
 from ragctl.stores.edge_frames import read_frame, write_frame
 from ragctl.stores.locks import FairLock
@@ -65,6 +66,8 @@ def _answer(answers: IO[bytes], operation: Callable[[], Any]) -> None:
         answer: tuple[str, Any] = ("result", operation())
     except Locked as error:
         answer = ("locked", str(error))
+    except UnreadableCollection as error:
+        answer = ("unreadable", str(error))
     # The binding raises plain Exception and ValueError for what the engine refuses, and a
     # PanicException, which is no Exception, when the engine meets a state it does not expect.
     except BaseException as error:  # noqa: BLE001
@@ -108,7 +111,8 @@ class SharedShard:
         try:
             self._check_parent(parent)
             self._unflushed |= operation.writes
-            return operation.function(shard, *arguments)
+            with damage() if operation.reads else nullcontext():
+                return operation.function(shard, *arguments)
         finally:
             self._last_use = time.monotonic()
             if self._lock.has_waiters():
@@ -142,7 +146,8 @@ class SharedShard:
     def _open(self) -> qe.EdgeShard:
         self._acquire()
         try:
-            self._shard = qe.EdgeShard.load(str(self._folder))
+            with damage():
+                self._shard = qe.EdgeShard.load(str(self._folder))
         except BaseException:
             self._release()
             raise
@@ -165,3 +170,14 @@ class SharedShard:
     def _release(self) -> None:
         self._yield_until = time.monotonic() + YIELD_SECONDS
         self._lock.release()
+
+
+@contextmanager
+def damage() -> Iterator[None]:
+    """Report what the engine cannot read as UnreadableCollection."""
+    try:
+        yield
+    except Exception as error:
+        raise UnreadableCollection(
+            one_line(str(error), limit=MAX_MESSAGE_CHARACTERS) or type(error).__name__
+        ) from error

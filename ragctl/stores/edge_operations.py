@@ -313,11 +313,17 @@ def _engine_config(config: ShardConfig) -> qe.EdgeConfig:
 
 
 class Operation(NamedTuple):
-    """One operation. `on_folder`: it gets the shard's folder, closed, instead of the shard."""
+    """One operation.
+
+    `writes`: it leaves something to flush. `on_folder`: it gets the shard's folder, closed,
+    instead of the shard. `reads`: it depends on the stored files alone, so that an error means
+    that they are damaged.
+    """
 
     function: Callable[..., Any]
     writes: bool = False
     on_folder: bool = False
+    reads: bool = False
 
 
 OPERATIONS: Final = {
@@ -325,13 +331,13 @@ OPERATIONS: Final = {
     "join": Operation(join, on_folder=True),
     "configure": Operation(configure, on_folder=True),
     "apply": Operation(apply, writes=True),
-    "seal": Operation(seal),
-    "info": Operation(info),
+    "seal": Operation(seal, reads=True),
+    "info": Operation(info, reads=True),
     "create_indexes": Operation(create_indexes),
-    "scroll": Operation(scroll),
-    "retrieve": Operation(retrieve),
-    "facet": Operation(facet),
-    "count": Operation(count),
+    "scroll": Operation(scroll, reads=True),
+    "retrieve": Operation(retrieve, reads=True),
+    "facet": Operation(facet, reads=True),
+    "count": Operation(count, reads=True),
     "search": Operation(search),
 }
 """By the name that a request gives."""

@@ -20,7 +20,8 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from ragctl.errors import Locked, StoreError
+from ragctl.collection.settings import how_to_recover
+from ragctl.errors import Locked, StoreError, UnreadableCollection
 from ragctl.stores.edge_frames import read_frame, write_frame
 from ragctl.text import one_line
 
@@ -41,18 +42,19 @@ class ShardProcess:
     the next call.
     """
 
-    def __init__(self, folder: Path, lock: Path, what: str, *, patience: float) -> None:
-        """Take the shard's folder, its lock file, and a name for messages.
+    def __init__(self, folder: Path, lock: Path, name: str, *, patience: float) -> None:
+        """Take the shard's folder, its lock file, and the collection's name for messages.
 
         `patience`: seconds to wait for another process's turn.
         """
         self._settings = {
             "folder": str(folder),
             "lock": str(lock),
-            "what": what,
+            "what": f"collection {name!r}",
             "patience": patience,
         }
-        self._what = what
+        self._name = name
+        self._what = f"collection {name!r}"
         self._mutex = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
@@ -65,8 +67,9 @@ class ShardProcess:
     def call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
         """Run one operation of `edge_child.Shard` and return its result.
 
-        Raises Locked when another process keeps the shard, StoreError for what the engine
-        raises, for a panic, for the end of its process, and after `timeout` seconds.
+        Raises Locked when another process keeps the shard, UnreadableCollection when the stored
+        files cannot be read, when the engine panics or its process ends, and after `timeout`
+        seconds; StoreError for everything else that the engine refuses.
         """
         with self._mutex:
             process = self._running()
@@ -82,7 +85,7 @@ class ShardProcess:
                 if timer is not None:
                     timer.cancel()
             if answer is None:
-                raise StoreError(f"{self._what}: {self._end_of(process)}")
+                raise self._damaged(self._end_of(process))
             kind, value = answer
             if kind == "result":
                 return value
@@ -90,6 +93,8 @@ class ShardProcess:
                 raise Locked(value)
             if kind == "panic":
                 self._discard()
+            if kind in ("panic", "unreadable"):
+                raise self._damaged(str(value))
             raise StoreError(f"{self._what}: {value}")
 
     def close(self) -> None:
@@ -129,6 +134,10 @@ class ShardProcess:
             # Out of the terminal's foreground group: Ctrl-C and Ctrl-Z are for the parent.
             start_new_session=os.name == "posix",
         )
+
+    def _damaged(self, reason: str) -> UnreadableCollection:
+        advice = how_to_recover(self._name)
+        return UnreadableCollection(f"{self._what} cannot be read or written: {reason}; {advice}")
 
     def _end_of(self, process: "subprocess.Popen[bytes]") -> str:
         """Say in one line how the child ended."""

@@ -166,3 +166,14 @@ def private_folder(path: Path) -> Path:
             f"{path}: cannot make the store folder ({error.strerror}); give another with --store"
         ) from error
     return path
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process with this id runs on this machine, this one included."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; no id at all
+        return True
+    return True

@@ -1,0 +1,179 @@
+"""The engine's process: what happens when it panics, dies, or outlives its run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ragctl.errors import UnreadableCollection
+from ragctl.stores import edge_child
+from ragctl.stores.base import Batch
+from ragctl.stores.edge import EdgeCollection, EdgeStore
+from ragctl.stores.locks import is_running
+from tests.store_contract import SETTINGS, ident, point
+from tests.waiting import PROCESS_SECONDS, until
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from ragctl.stores.edge import EdgeStore
+collection = EdgeStore(Path(sys.argv[1])).open("docs")
+print(collection.count(), collection._process._process.pid, flush=True)
+time.sleep(600)
+"""
+"""A run that has the shard open and does nothing more."""
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Iterator[EdgeCollection]:
+    with closing(EdgeStore(tmp_path, patience=20.0).create("docs", SETTINGS)) as made:
+        made.apply(Batch(upserts=[point(1)]))
+        yield made
+
+
+@pytest.fixture
+def other_run(
+    collection: EdgeCollection, tmp_path: Path
+) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Another process with the shard open, and the process id of its engine."""
+    collection.close()
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        count, engine = process.stdout.readline().split()
+        assert count == "1"
+        try:
+            yield process, int(engine)
+        finally:
+            process.kill()
+
+
+def only(pattern: str, folder: Path) -> Path:
+    return next(iter((folder / "collections" / "docs" / "shard").glob(pattern)))
+
+
+def test_a_panic_is_one_error_that_says_what_to_do(
+    collection: EdgeCollection, tmp_path: Path
+) -> None:
+    collection.close()
+    path = only("segments/*/vector_storage-dense/deleted/status.dat", tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    with pytest.raises(UnreadableCollection) as error:
+        collection.count()
+    assert "\n" not in str(error.value)
+    assert "index out of bounds" in str(error.value)
+    assert "ragctl delete --all -c docs" in str(error.value)
+    path.write_bytes(content)
+    assert collection.count() == 1, "the next call starts another process"
+
+
+def test_an_engine_that_is_killed_is_one_error_and_is_started_again(
+    collection: EdgeCollection,
+) -> None:
+    process = collection._process._process
+    assert process is not None
+    process.kill()
+    process.wait()
+    assert collection.count() == 1, "it was seen to be dead before the call"
+    process = collection._process._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)  # so that it dies with a request under way
+    with pytest.raises(UnreadableCollection, match="ended by SIGKILL"):
+        collection._process.call("count", (), timeout=0.2)
+    assert [stored.id for stored in collection.scroll()] == [ident(1)]
+
+
+def test_a_refused_operation_leaves_the_process_running(collection: EdgeCollection) -> None:
+    before = collection._process._process
+    with pytest.raises(Exception, match="collection 'docs'"):
+        collection._process.call("apply", "no batch")
+    assert collection.count() == 1
+    assert collection._process._process is before
+
+
+def test_a_suspended_run_does_not_keep_the_shard(
+    other_run: tuple["subprocess.Popen[str]", int], tmp_path: Path
+) -> None:
+    process, _ = other_run
+    process.send_signal(signal.SIGSTOP)
+    try:
+        reader = EdgeStore(tmp_path, patience=20.0).open("docs")
+        assert reader is not None
+        with closing(reader):
+            assert reader.count() == 1
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def test_the_engine_of_a_killed_run_ends_and_releases_the_shard(
+    other_run: tuple["subprocess.Popen[str]", int], tmp_path: Path
+) -> None:
+    process, engine = other_run
+    process.kill()
+    process.wait()
+    until(lambda: not is_running(engine) or _is_zombie(engine))
+    reader = EdgeStore(tmp_path, patience=20.0).open("docs")
+    assert reader is not None
+    with closing(reader):
+        assert reader.count() == 1
+
+
+def _is_zombie(process: int) -> bool:
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_an_operation_of_a_dead_run_is_not_done(collection: EdgeCollection, tmp_path: Path) -> None:
+    """A write that waited for the shard must not come after another run has begun to read."""
+    collection.close()
+    folder = tmp_path / "collections" / "docs" / "shard"
+    lock = tmp_path / "locks" / "docs.shard.lock"
+    code = (
+        "from pathlib import Path; from ragctl.stores import edge_child\n"
+        f"shard = edge_child.SharedShard(Path({str(folder)!r}), Path({str(lock)!r}), 'x',"
+        " patience=5.0)\n"
+        "shard.run('count', ((),), 1)\n"
+        "print('done')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PROCESS_SECONDS
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_an_idle_shard_is_released(collection: EdgeCollection, tmp_path: Path) -> None:
+    assert collection.count() == 1
+    time.sleep(edge_child.IDLE_SECONDS)
+    began = time.monotonic()
+    reader = EdgeStore(tmp_path, patience=20.0).open("docs")
+    assert reader is not None
+    with closing(reader):
+        assert reader.count() == 1
+    assert time.monotonic() - began < 15
+
+
+def test_creating_a_collection_removes_only_its_own_leftovers(tmp_path: Path) -> None:
+    folder = tmp_path / "collections"
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
+    process = int(dead.stdout)
+    names = {
+        f".docs.{process}.new": False,
+        f".docs.{process}.dropped": False,
+        f".docs.{os.getppid()}.new": True,  # of a live process
+        f".docs.v2.{process}.new": True,  # of another collection
+        f".docs.5.{process}.new": True,
+        ".docs.notes": True,
+    }
+    for name in names:
+        (folder / name).mkdir(parents=True)
+    EdgeStore(tmp_path).create("docs", SETTINGS).close()
+    assert {name: (folder / name).exists() for name in names} == names
