@@ -276,8 +276,8 @@ def test_the_page_of_pipelines_states_the_real_defaults(tmp_path: Path) -> None:
     for key, value in (
         *((name, f'"?{shown}"?') for name, shown in stated),
         ("model", f'"{pipelines.MODEL}"'),
-        ("overlap", str(pipelines.OVERLAP)),
-        ("size", str(pipelines.CHUNK_SIZE)),
+        ("overlap", str(pipelines.DEFAULT_OVERLAP)),
+        ("size", str(pipelines.DEFAULT_CHUNK_SIZE)),
     ):
         assert re.search(rf"^\| `{key}` \| [^|]+\| `?{value}`?[ ,]", said, re.MULTILINE), key
 

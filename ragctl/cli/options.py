@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they open."""
+"""Options that several commands share, and functions that open what they name."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -109,11 +109,8 @@ def opened(
     with closing(open_store(location, variables)) as store:
         collection = store.open(name)
         if collection is None:
-            names = store.names()
-            known = f"it has: {', '.join(names)}" if names else "it is empty"
-            raise UsageError(
-                f"no collection {name!r} in {store.location} ({known}); "
-                "create it with: ragctl ingest FOLDER"
-            )
+            from ragctl.search.library import no_collection
+
+            raise no_collection(store, name)
         with closing(collection):
             yield store, collection

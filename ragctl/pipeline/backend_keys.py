@@ -1,7 +1,7 @@
 """The keys of one backend in a pipeline file.
 
-The dataclasses that they fill are the catalogue's: BackendConfig, Rates and Runtime. The keys are
-apart from them because the help of a command needs keys but not the catalogue;
+They fill dataclasses of the catalogue: BackendConfig, Rates and Runtime. They are declared here,
+not there, because the help of a command needs the keys but not the catalogue;
 tests/test_pipeline_keys.py checks that each key has a field and each field a key.
 """
 
