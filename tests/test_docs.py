@@ -275,7 +275,7 @@ def test_the_page_of_pipelines_states_the_real_defaults(tmp_path: Path) -> None:
     assert len(stated) >= 11
     for key, value in (
         *((name, f'"?{shown}"?') for name, shown in stated),
-        ("model", f'"{pipelines.MODEL}"'),
+        ("model", f'"{pipelines.DEFAULT_MODEL}"'),
         ("overlap", str(pipelines.DEFAULT_OVERLAP)),
         ("size", str(pipelines.DEFAULT_CHUNK_SIZE)),
     ):
