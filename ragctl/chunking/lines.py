@@ -131,7 +131,7 @@ class Lines:
         return items
 
     def wrapped(self, codes: Codes, classes: NDArray[np.uint8]) -> Bools:
-        """Return the lines that continue a paragraph: the first word did not fit on the line before.
+        """Return the lines that continue a paragraph: their first word did not fit before.
 
         The width of the paragraph is that of the longest line around. Lines of one length, or
         with the same beginning, are rows of a list or table and not wrapped.
