@@ -109,7 +109,8 @@ class SearchOptions:
     )
     where: Filter = option(
         (),
-        'Filter, such as "team=ops and year>=2024"; repeated filters must all hold.',
+        'Filter, such as "team=ops and year>=2024"; repeated filters must all hold, '
+        "except that FIELD=VALUE filters on the same field are alternatives.",
         metavar="CONDITION",
     )
     context: int = option(
