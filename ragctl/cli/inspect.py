@@ -115,7 +115,7 @@ def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
     if as_json:
         console.print_json({"store": place.location, "collections": cast("Json", rows)})
     elif not rows:
-        console.warn(f"no collections in {place.location}; make one with: ragctl ingest FOLDER")
+        console.warn(f"no collections in {place.location}; create one with: ragctl ingest FOLDER")
     for row in rows if not as_json else ():
         if row["error"] is not None:
             console.say(one_line(f"{row['collection']} unreadable: {row['error']}"))
@@ -147,7 +147,9 @@ def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
 
 
 def show(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As search names it.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Name of the document, as search prints it.")
+    ],
     collection: CollectionName = "docs",
     store: StoreLocation = None,
     as_json: AsJson = False,
@@ -278,5 +280,5 @@ def _confirm(action: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"to {action} without a terminal to ask on, add --yes")
+        raise UsageError(f"to {action} without confirmation on a terminal, add --yes")
     typer.confirm(f"{action[0].upper()}{action[1:]}?", abort=True)

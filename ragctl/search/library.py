@@ -295,7 +295,8 @@ class Searcher:
 def no_collection(store: Store, name: str) -> UsageError:
     """Return the error for a collection that does not exist; it lists those that do."""
     names = store.names()
-    there = f"there are: {', '.join(names)}" if names else "it is empty"
+    there = f"it has: {', '.join(names)}" if names else "it is empty"
     return UsageError(
-        f"no collection {name!r} in {store.location} ({there}); make one with: ragctl ingest FOLDER"
+        f"no collection {name!r} in {store.location} ({there}); "
+        "create it with: ragctl ingest FOLDER"
     )
