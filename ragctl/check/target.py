@@ -43,7 +43,7 @@ class Target:
         identity = self.collection.settings.identity
         late = ", late chunking" if identity.late_chunking else ""
         identity_text = f"{identity.model}, {self.collection.settings.dim} dimensions{late}"
-        self.add(good("identity", f"{identity_text}: matches the pipeline"))
+        self.add(good("identity", f"{identity_text}: matches these settings"))
         return True
 
     def add(self, finding: Finding) -> None:

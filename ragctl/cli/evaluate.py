@@ -54,7 +54,11 @@ def evaluate(
     ] = None,
     qrels: Annotated[
         Path | None,
-        typer.Option("--qrels", metavar="FILE", help="Judgements of BEIR or TREC questions."),
+        typer.Option(
+            "--qrels",
+            metavar="FILE",
+            help="File with the relevance judgements of BEIR or TREC questions.",
+        ),
     ] = None,
     mode: Annotated[
         str,
@@ -96,7 +100,8 @@ def evaluate(
         typer.Option(
             "--by",
             metavar="document|chunk",
-            help="What must be found. Default: chunk if every answer is located, else document.",
+            help="Judge by document or by chunk. Default: chunk if every answer is located, "
+            "else document.",
         ),
     ] = None,
     plot: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from ragctl.cli import console
-from ragctl.cli.options import Dimension, ModelName, StoreLocation, environ
+from ragctl.cli.options import Dimension, StoreLocation, environ
 from ragctl.errors import UsageError
 from ragctl.pipeline import DEFAULT_COLLECTION, DEFAULT_MODEL
 from ragctl.text import one_line
@@ -37,7 +37,14 @@ def init(
         str | None,
         typer.Option("--collection", "-c", metavar="NAME", help="Name of the collection."),
     ] = None,
-    model: ModelName = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help=f"Embedding model: a row of ragctl models. Default: {MODEL}.",
+        ),
+    ] = None,
     dim: Dimension = None,
     backend: Annotated[
         str | None,

@@ -155,7 +155,9 @@ def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
 
 
 def show(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As search names it.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Name of the document, as search prints it.")
+    ],
     collection: CollectionName = "docs",
     store: StoreLocation = None,
     as_json: AsJson = False,
@@ -286,5 +288,5 @@ def _confirm(action: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"to {action} without a terminal to ask on, add --yes")
+        raise UsageError(f"to {action} without confirmation on a terminal, add --yes")
     typer.confirm(f"{action[0].upper()}{action[1:]}?", abort=True)

@@ -20,7 +20,6 @@ CollectionName = Annotated[
     str, typer.Option("--collection", "-c", metavar="NAME", help="Name of the collection.")
 ]
 StoreLocation = Annotated[str | None, flag_option("store")]
-ModelName = Annotated[str | None, flag_option("embedding.model")]
 Dimension = Annotated[int | None, flag_option("embedding.dimension")]
 Task = Annotated[str | None, flag_option("embedding.task")]
 BackendOption = Annotated[list[str], flag_option("embedding.backend")]

@@ -46,7 +46,7 @@ BACKEND = (
     KeySpec(
         "base_url",
         "address",
-        "address of the backend, in place of the catalogue's",
+        "address of the backend",
         default_text="the catalogue's",
         options=("--base-url",),
         metavar="URL",

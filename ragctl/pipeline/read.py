@@ -110,9 +110,9 @@ def _source(table: Table, reader: ValueReader) -> Source:
         raise table.error("path", "has a .. after a wildcard")
     for name in ("include", "exclude"):
         if values[name]:
-            from ragctl.loaders.ignore import check
+            from ragctl.loaders.ignore import check_patterns
 
-            checked(table, name, check, values[name])
+            checked(table, name, check_patterns, values[name])
     _check_encoding(table, values["encoding"])
     return fill(Source, values, path=Path(path), within=within)
 

@@ -57,7 +57,7 @@ class Parsing:
     max_file_mb: int = key(
         "max_file_mb",
         "integer",
-        "skip files larger than this many MB",
+        "fail files larger than this many MB",
         default=200,
         options=("--max-file",),
         metavar="MB",

@@ -6,8 +6,9 @@ A field of `SearchOptions` is at the same time
 - a flag of `ragctl search` (`cli/search_flags.py`),
 - if `tunable`, a key of `ragctl eval --sweep` and `--against` (`evaluate/variant.py`).
 
-To add an option, add a field here and use it where it takes effect, usually in `build_query`
-(`query.py`).
+To add an option, add a field here and use it where it takes effect: in `build_query` (`query.py`)
+if the store applies it, in `_Batch` (`find.py`) if it selects among the hits of the store. One
+that drops hits must ask the store for more of them, as grouping does.
 """
 
 # ruff: noqa: RUF009 - `option` declares a field, as `dataclasses.field` does
@@ -109,7 +110,8 @@ class SearchOptions:
     )
     where: Filter = option(
         (),
-        'Filter, such as "team=ops and year>=2024"; repeated filters must all hold.',
+        'Filter, such as "team=ops and year>=2024"; repeated filters must all hold, '
+        "except that FIELD=VALUE filters on the same field are alternatives.",
         metavar="CONDITION",
     )
     context: int = option(
