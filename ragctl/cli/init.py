@@ -42,7 +42,7 @@ def init(
         typer.Option(
             "--model",
             metavar="NAME",
-            help=f"Embedding model: a row of ragctl models. Default: {MODEL}.",
+            help=f"Embedding model: a row of ragctl models. Default: {DEFAULT_MODEL}.",
         ),
     ] = None,
     dim: Dimension = None,
