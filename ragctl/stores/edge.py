@@ -84,7 +84,7 @@ class EdgeStore:
         private_folder(folder.parent)
         _check_free_space(folder.parent)
         _remove_leftovers(folder)
-        settings = replace(settings, made=uuid.uuid4().hex)
+        settings = replace(settings, creation_id=uuid.uuid4().hex)
         unfinished = folder.with_name(f".{name}.{os.getpid()}.new")
         (unfinished / "shard").mkdir(parents=True)
         process = self.process(name)
