@@ -73,13 +73,13 @@ sys.exit(_run({words!r}))
 
 
 class AcmeReranker(RerankServer):
-    """The server of the new protocol, as strict as those of the known ones."""
+    """A server with the new protocol, as strict as the other test servers."""
 
     fields = ("model", "query", "documents", "keep", "quiet")
     models = ("acme-rank",)
-    score = "points"
-    listed = "ranking"
-    top = "keep"
+    score_key = "points"
+    results_key = "ranking"
+    top_key = "keep"
 
 
 def run(copy: Path, *words: str) -> "subprocess.CompletedProcess[str]":

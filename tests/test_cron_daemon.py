@@ -11,10 +11,10 @@ import pytest
 
 import ragctl
 from tests.command import call
-from tests.servers.cron import Cron, unfit
+from tests.servers.cron import Cron, unavailable
 
 REQUIRED = "RAGCTL_TEST_CRON" in os.environ  # set where a skip must not pass for a success
-_REASON = unfit()
+_REASON = unavailable()
 
 pytestmark = pytest.mark.skipif(_REASON is not None and not REQUIRED, reason=str(_REASON))
 

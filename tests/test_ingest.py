@@ -397,7 +397,9 @@ def test_a_single_file_removes_nothing(edge_world: World) -> None:
 # I9: rubbish from a backend never reaches the store
 
 
-@pytest.mark.parametrize("spoil", [faults.nan, faults.zero, faults.wrong_dim, faults.one_less])
+@pytest.mark.parametrize(
+    "spoil", [faults.nan, faults.zero, faults.wrong_dim, faults.one_item_missing]
+)
 def test_a_wrong_answer_is_never_stored(edge_world: World, spoil: Callable[[], Fault]) -> None:
     world = edge_world
     world.write("a.md", paragraphs("one", "two"))

@@ -1,4 +1,4 @@
-"""Language detection by script and by statistics; "und" rather than a guess."""
+"""Language detection by script and by statistics; "und" if undetermined."""
 
 import subprocess
 import sys
@@ -38,11 +38,11 @@ def test_one_sentence_is_enough(language: str) -> None:
     "text",
     ["", "12345 67.8 %", "OK", "Server", "насос", "泵", "x = y + z", "import os, sys; os.environ"],
 )
-def test_too_little_is_undetermined(text: str) -> None:
+def test_too_short_text_is_undetermined(text: str) -> None:
     assert detect(text) == "und"
 
 
-def test_half_of_each_script_is_undetermined() -> None:
+def test_equally_mixed_scripts_are_undetermined() -> None:
     latin, cyrillic, greek = "lorem " * 40, "насос " * 40, "αντλία " * 40
     assert detect(latin + cyrillic + greek) == "und"
 
@@ -53,7 +53,7 @@ def test_foreign_terms_do_not_change_the_language() -> None:
     assert detect("型号 A8（カタログ番号）室外机结冰时热泵会停止运行，请联系售后服务中心。") == "zh"
 
 
-def test_only_the_start_and_the_middle_are_read() -> None:
+def test_only_start_and_middle_of_a_text_are_used() -> None:
     german = SENTENCES["de"] + " "
     tail = SENTENCES["ru"] * 40
     long = german * 400
@@ -69,7 +69,7 @@ def test_fasttext_is_not_loaded_if_the_script_decides() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_the_code_that_downloads_models_is_not_imported() -> None:
+def test_model_download_code_is_not_imported() -> None:
     program = (
         "import sys; from ragctl.lexical.languages import detect;"
         f"assert detect({SENTENCES['de']!r}) == 'de';"
@@ -88,6 +88,6 @@ def test_languages_without_rules_are_left_out() -> None:
     assert collection_languages([SENTENCES["uk"], SENTENCES["zh"], SENTENCES["ko"]]) == ("zh",)
 
 
-def test_a_collection_of_unknown_language_has_none() -> None:
+def test_collection_of_unknown_language_has_no_languages() -> None:
     assert collection_languages(["1", ""]) == ()
     assert collection_languages([]) == ()

@@ -284,7 +284,7 @@ def test_a_closed_twin_says_so(filled: World) -> None:
 
 def test_a_failing_backend_ends_one_search(filled: World) -> None:
     with searcher(filled) as found:
-        filled.server.faults.append(faults.one_less())
+        filled.server.faults.append(faults.one_item_missing())
         with pytest.raises(BackendError):
             found.search("pump")
         assert found.search("pump")

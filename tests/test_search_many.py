@@ -117,7 +117,7 @@ def test_answers_come_in_order_and_bad_questions_are_named(
 
 def test_a_backend_that_fails_ends_them_all(found: tuple[World, Searcher]) -> None:
     world, opened = found
-    world.server.faults.append(faults.one_less())
+    world.server.faults.append(faults.one_item_missing())
     with pytest.raises(BackendError):
         answer_all(
             opened,

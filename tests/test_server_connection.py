@@ -96,7 +96,7 @@ def test_a_fault_at_every_write_does_not_change_the_result(
     expected = ingest(store)
     assert len(expected) == 5
     due = FAULTS[fault]
-    writes = sum(n for route, n in (facade.requests - before).items() if due.hits(route))
+    writes = sum(n for route, n in (facade.requests - before).items() if due.matches(route))
     assert writes >= len(KEYWORD_INDEXES) + 2  # its indexes, and two batches
     for _ in range(writes):
         facade.inject(replace(due), Fault("pass", due.route))  # the second try of each passes
