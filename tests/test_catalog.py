@@ -333,19 +333,19 @@ def test_inconsistent_tables_are_refused(model: str, backend: str, error: str) -
 
 @pytest.mark.parametrize("word", ["key", "api_key", "token", "secret", "password"])
 def test_secret_in_a_row_is_refused_and_not_quoted(word: str) -> None:
-    resolve = BACKEND.replace("[p]", f'[p]\n{word} = "sk-hidden"')
+    row = BACKEND.replace("[p]", f'[p]\n{word} = "sk-hidden"')
     with pytest.raises(UsageError, match=f"a key does not belong in a file .found {word}.") as info:
-        load_backends(resolve, "p.toml")
+        load_backends(row, "p.toml")
     assert "sk-hidden" not in str(info.value)
 
 
 def test_backend_price_applies_to_models_without_a_price() -> None:
-    resolve = BACKEND.replace("dimensions = true", "dimensions = true\nprice = 0.5")
-    assert load_backends(resolve, "p.toml")["p"].models["m"].price == 0.5
-    shipped = resolve.replace('"M"', '{ id = "M", price = 0 }')
-    assert load_backends(shipped, "p.toml")["p"].models["m"].price == 0
-    named = resolve.replace('"M"', '{ id = "M" }')
-    assert load_backends(named, "p.toml")["p"].models["m"].price == 0.5
+    row = BACKEND.replace("dimensions = true", "dimensions = true\nprice = 0.5")
+    assert load_backends(row, "p.toml")["p"].models["m"].price == 0.5
+    priced = row.replace('"M"', '{ id = "M", price = 0 }')
+    assert load_backends(priced, "p.toml")["p"].models["m"].price == 0
+    unpriced = row.replace('"M"', '{ id = "M" }')
+    assert load_backends(unpriced, "p.toml")["p"].models["m"].price == 0.5
 
 
 def test_other_task_on_a_single_task_backend_is_refused() -> None:

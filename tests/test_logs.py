@@ -52,8 +52,8 @@ class Shell:
     def write_report_section(self, url: str, report: str, metrics: str) -> None:
         file = self.home / "p.toml"
         text = file.read_text(encoding="utf-8").partition("\n[report]")[0]
-        report = REPORT.format(url=url, report=report, metrics=metrics)
-        file.write_text(text + report, encoding="utf-8")
+        section = REPORT.format(url=url, report=report, metrics=metrics)
+        file.write_text(text + section, encoding="utf-8")
 
 
 @pytest.fixture

@@ -179,14 +179,14 @@ def test_ingest_and_search(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     flags = ["--model", "all-minilm-l6-v2", "--backend", "fastembed"]
     with pytest.raises(SystemExit) as ended:
         main(["ingest", str(docs), *flags, "--weights", str(weights), *where])
-    message = capfd.readouterr()
-    assert (ended.value.code, message.err) == (0, "")
-    assert json.loads(message.out)["documents"]["added"] == 3
+    output = capfd.readouterr()
+    assert (ended.value.code, output.err) == (0, "")
+    assert json.loads(output.out)["documents"]["added"] == 3
     with pytest.raises(SystemExit) as ended:  # the collection stores its model and folder
         main(["search", "cold milk", "--mode", "dense", *where])
-    message = capfd.readouterr()
-    assert (ended.value.code, message.err) == (0, "")
-    assert json.loads(message.out)["hits"][0]["source"] == "cold milk.txt"
+    output = capfd.readouterr()
+    assert (ended.value.code, output.err) == (0, "")
+    assert json.loads(output.out)["hits"][0]["source"] == "cold milk.txt"
 
 
 # ---- Errors

@@ -280,9 +280,9 @@ def test_ingest_and_search(minilm: Path, tmp_path: Path, capfd: pytest.CaptureFi
     store, query = str(tmp_path / "store"), [*TOPICS.values()][1]
     with pytest.raises(SystemExit) as ended:
         main(["search", query, "--store", store, "--mode", "dense", "--json"])
-    message = capfd.readouterr()
-    assert (ended.value.code, message.err) == (0, "")
-    assert json.loads(message.out)["hits"][0]["source"] == "1.txt"
+    output = capfd.readouterr()
+    assert (ended.value.code, output.err) == (0, "")
+    assert json.loads(output.out)["hits"][0]["source"] == "1.txt"
 
 
 # ---- Arguments of each side

@@ -46,8 +46,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[RerankServer]:
 @pytest.fixture
 def reranker(server: RerankServer) -> Iterator[Reranker]:
     (name,) = (spec for server_class, spec in SERVERS.values() if isinstance(server, server_class))
-    with connect_reranker(name, environ=KEYS, base_url=server.url, patience=QUICK) as opened:
-        yield opened
+    with connect_reranker(name, environ=KEYS, base_url=server.url, patience=QUICK) as reranker:
+        yield reranker
 
 
 def hit(text: str, ordinal: int) -> Hit:
@@ -64,9 +64,9 @@ def test_scores_are_in_passage_order(server: RerankServer, reranker: Reranker) -
 
 
 def test_equal_scores_keep_their_order(reranker: Reranker) -> None:
-    opened = rerank_hits(reranker, QUESTION, [hit(text, n) for n, text in enumerate(PASSAGES)])
-    assert [each.ordinal for each in opened] == [1, 2, 4, 0, 3]
-    assert opened[0].score == pytest.approx(1.0)
+    reranked = rerank_hits(reranker, QUESTION, [hit(text, n) for n, text in enumerate(PASSAGES)])
+    assert [each.ordinal for each in reranked] == [1, 2, 4, 0, 3]
+    assert reranked[0].score == pytest.approx(1.0)
     assert rerank_hits(reranker, QUESTION, []) == []
 
 
@@ -113,10 +113,10 @@ def test_wrong_key_raises_and_is_not_shown(server: RerankServer) -> None:
     wrong = dict.fromkeys(KEYS, "other-secret-0123456789")
     (name,) = (spec for server_class, spec in SERVERS.values() if isinstance(server, server_class))
     with (
-        connect_reranker(name, environ=wrong, base_url=server.url, patience=QUICK) as opened,
+        connect_reranker(name, environ=wrong, base_url=server.url, patience=QUICK) as reranker,
         pytest.raises(BackendError, match="_API_KEY") as caught,
     ):
-        opened.scores(QUESTION, PASSAGES)
+        reranker.scores(QUESTION, PASSAGES)
     assert "other-secret" not in str(caught.value)
     assert len(server.requests) <= 1
 
@@ -124,10 +124,10 @@ def test_wrong_key_raises_and_is_not_shown(server: RerankServer) -> None:
 def test_tei_info_is_retried_while_it_starts() -> None:
     with (
         TeiReranker() as server,
-        connect_reranker("tei", environ={}, base_url=server.url, patience=QUICK) as opened,
+        connect_reranker("tei", environ={}, base_url=server.url, patience=QUICK) as reranker,
     ):
         server.starting = 2
-        assert opened.scores(QUESTION, PASSAGES) == [word_overlap(QUESTION, p) for p in PASSAGES]
+        assert reranker.scores(QUESTION, PASSAGES) == [word_overlap(QUESTION, p) for p in PASSAGES]
         assert server.starting == 0
 
 
@@ -150,9 +150,9 @@ def test_unreachable_reranker_exits_with_4(world: World, tmp_path: Path) -> None
 def test_empty_hits_send_no_request() -> None:
     with VllmReranker() as server:
         name = f"vllm:{VllmReranker.models[0]}"
-        with connect_reranker(name, environ={}, base_url=server.url) as opened:
-            assert rerank_hits(opened, QUESTION, []) == []
-            assert opened.scores(QUESTION, []) == []
+        with connect_reranker(name, environ={}, base_url=server.url) as reranker:
+            assert rerank_hits(reranker, QUESTION, []) == []
+            assert reranker.scores(QUESTION, []) == []
         assert not server.requests
 
 
@@ -176,33 +176,33 @@ def test_invalid_names_are_refused(tmp_path: Path) -> None:
 def test_base_url_may_include_the_path() -> None:
     with (
         JinaReranker(KEY) as server,
-        connect_reranker("jina", environ=KEYS, base_url=f"{server.url}/rerank/") as opened,
+        connect_reranker("jina", environ=KEYS, base_url=f"{server.url}/rerank/") as reranker,
     ):
-        assert opened.scores(QUESTION, ["open valve dry"]) == [1.0]
+        assert reranker.scores(QUESTION, ["open valve dry"]) == [1.0]
 
 
 def test_tei_with_another_model_is_refused() -> None:
     with (
         TeiReranker(kind="embedding") as server,
-        connect_reranker("tei", environ={}, base_url=server.url) as opened,
+        connect_reranker("tei", environ={}, base_url=server.url) as reranker,
         pytest.raises(BackendError, match="type embedding: no reranker"),
     ):
-        opened.scores(QUESTION, PASSAGES)
+        reranker.scores(QUESTION, PASSAGES)
     with (
         TeiReranker() as server,
-        connect_reranker("tei:other/model", environ={}, base_url=server.url) as opened,
+        connect_reranker("tei:other/model", environ={}, base_url=server.url) as reranker,
         pytest.raises(BackendError, match="not other/model"),
     ):
-        opened.scores(QUESTION, PASSAGES)
+        reranker.scores(QUESTION, PASSAGES)
 
 
 def test_missing_model_raises() -> None:
     with (
         VllmReranker() as server,
-        connect_reranker("vllm:none", environ={}, base_url=server.url) as opened,
+        connect_reranker("vllm:none", environ={}, base_url=server.url) as reranker,
         pytest.raises(BackendError, match="no such model"),
     ):
-        opened.scores(QUESTION, PASSAGES)
+        reranker.scores(QUESTION, PASSAGES)
 
 
 def test_pipeline_rows_override_user_rows(tmp_path: Path) -> None:
