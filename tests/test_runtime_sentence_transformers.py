@@ -117,7 +117,7 @@ def v5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "card", "texts"),
+    ("runtime", "nvidia_driver", "texts"),
     [
         (Runtime(), False, 256),
         (Runtime(), True, 1024),

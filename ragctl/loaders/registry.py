@@ -1,7 +1,7 @@
 """The formats that ragctl reads: one row of FORMATS each.
 
-To add a format, write its loader in a file of this package and add its row here; nothing else
-lists formats.
+To add a format, write its loader in a file of this package, add its row here and its suffixes to
+docs/documents.md; no other code lists formats.
 """
 
 from collections.abc import Callable, Iterator

@@ -6,8 +6,9 @@ A field of `SearchOptions` is at the same time
 - a flag of `ragctl search` (`cli/search_flags.py`),
 - if `tunable`, a key of `ragctl eval --sweep` and `--against` (`evaluate/variant.py`).
 
-To add an option, add a field here and use it where it takes effect, usually in `build_query`
-(`query.py`).
+To add an option, add a field here and use it where it takes effect: in `build_query` (`query.py`)
+if the store applies it, in `_Batch` (`find.py`) if it selects among the hits of the store. One
+that drops hits must ask the store for more of them, as grouping does.
 """
 
 # ruff: noqa: RUF009 - `option` declares a field, as `dataclasses.field` does

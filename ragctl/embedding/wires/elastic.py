@@ -13,7 +13,7 @@ from ragctl.embedding.rest_wire import RestWire
 from ragctl.errors import BackendError, UsageError
 from ragctl.hosts.errors import Refused, Transient
 from ragctl.hosts.http import HostClient
-from ragctl.hosts.responses import ErrorRules, json_object
+from ragctl.hosts.responses import json_object
 from ragctl.records import Json
 
 TIMEOUT_SECONDS = 60
@@ -36,7 +36,6 @@ class Elastic(RestWire):
     vectors are cut here. Answers have no indexes and no token count.
     """
 
-    error_rules = ErrorRules()
     traits = WireTraits(task="optional")
     auth = ("Authorization", "ApiKey ")
 
