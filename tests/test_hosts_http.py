@@ -51,7 +51,7 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
         (ErrorRules(text_fields=frozenset({"passages"})), "width", False),
     ],
 )
-def test_an_error_about_the_field_of_the_texts_refuses_a_text(
+def test_error_about_the_text_field_refuses_a_text(
     rules: ErrorRules, field: str, about_text: bool
 ) -> None:
     body = f'{{"detail": [{{"loc": ["body", "{field}", 0], "msg": "wrong"}}]}}'
