@@ -297,9 +297,9 @@ def test_the_page_of_pipelines_states_the_real_defaults(tmp_path: Path) -> None:
     assert len(stated) >= 11
     for key, value in (
         *((name, f'"?{shown}"?') for name, shown in stated),
-        ("model", f'"{pipelines.MODEL}"'),
-        ("overlap", str(pipelines.OVERLAP)),
-        ("size", str(pipelines.CHUNK_SIZE)),
+        ("model", f'"{pipelines.DEFAULT_MODEL}"'),
+        ("overlap", str(pipelines.DEFAULT_OVERLAP)),
+        ("size", str(pipelines.DEFAULT_CHUNK_SIZE)),
     ):
         assert re.search(rf"^\| `{key}` \| [^|]+\| `?{value}`?[ ,]", said, re.MULTILINE), key
 

@@ -157,9 +157,9 @@ def test_pause_beyond_the_longest_wait_raises_at_once() -> None:
     limits.leave(limits.enter(1, NEVER), Transient("host: 429 quota", 3_600, throttled=True))
     before = clock.now
     with pytest.raises(Transient, match="host: 429 quota") as caught:
-        limits.enter(1, NEVER, longest=120)
+        limits.enter(1, NEVER, max_pause=120)
     assert (caught.value.retry_after, clock.now) == (3_600, before)
-    limits.enter(1, NEVER, longest=3_600)
+    limits.enter(1, NEVER, max_pause=3_600)
     assert clock.now >= before + 3_600
 
 

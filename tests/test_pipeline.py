@@ -230,9 +230,9 @@ def test_each_flag_stands_for_one_key() -> None:
 
 def test_errors_made_later_name_the_place(tmp_path: Path) -> None:
     told = read(tmp_path, "\n[chunking]\nsize = 99\n[[sources]]\npath = '.'\n")
-    assert str(told.wrong("chunking.size", "too many")).endswith("p.toml, line 3: too many")
+    assert str(told.error("chunking.size", "too many")).endswith("p.toml, line 3: too many")
     flags = from_flags({"sources": [{"path": "."}]}, HOME)
-    assert str(flags.wrong("chunking.size", "too many")) == "--chunk-size: too many"
+    assert str(flags.error("chunking.size", "too many")) == "--chunk-size: too many"
 
 
 S = "[[sources]]\npath = '.'\n"

@@ -100,10 +100,10 @@ def test_one_made_anew_with_the_same_settings_is_another(filled: World) -> None:
         assert found.search("pump", mode="sparse") == []
         with closing(filled.open()) as new:
             assert new.settings == settings
-            assert new.settings.made not in ("", settings.made)
+            assert new.settings.creation_id not in ("", settings.creation_id)
             new.note({"billed": {"jina": 1}})
         with closing(filled.open()) as again:
-            assert again.settings.made == new.settings.made  # and writing keeps it
+            assert again.settings.creation_id == new.settings.creation_id  # and writing keeps it
         filled.ingest()
         assert found.search("pump", mode="sparse")
 
