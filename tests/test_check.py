@@ -157,10 +157,10 @@ def test_late_chunking_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_collection_is_compared_with_and_fills_in_what_is_left_out(
-    place: str, host: JinaServer
+    store_location: str, host: JinaServer
 ) -> None:
-    make(pipeline(place, V3, 64, BackendConfig("jina", host.url)))
-    checked = check_pipeline(pipeline(place))
+    make(pipeline(store_location, V3, 64, BackendConfig("jina", host.url)))
+    checked = check_pipeline(pipeline(store_location))
     assert lines(checked, "fail") == {}
     good = lines(checked, "ok")
     assert good["store identity"] == f"{V3}, 64 dimensions: matches the pipeline"
@@ -168,7 +168,7 @@ def test_a_collection_is_compared_with_and_fills_in_what_is_left_out(
     assert good["jina canary"].startswith("the same vectors as the collection: cosine 1.0000")
     (backend,) = checked.backends
     assert backend.agreement == pytest.approx((1, 1), abs=1e-3)
-    if is_server(place):
+    if is_server(store_location):
         assert ": Qdrant 1.17, 1 collection, " in good["store store"]
         assert checked.store.version == "1.17"
 
