@@ -23,7 +23,9 @@ soak *tests:
 # Write the generated parts of the documentation anew and check the rest.
 docs:
     python -m ragctl schema > ragctl/pipeline/schema.json
-    pytest -q tests/test_docs.py tests/test_readme.py tests/test_schema.py
+    python docs/generate_catalog.py
+    python docs/generate_environment.py
+    pytest -q tests/test_docs.py tests/test_readme.py tests/test_schema.py tests/test_catalog_commands.py tests/test_environment.py
 
 # Compare ragctl with a bare ideal and with its peers: `just bench ingest --runs 5`.
 bench *arguments:

@@ -5,8 +5,8 @@
     python -m benchmarks --list
 
 A benchmark is a module named in NAMES: its docstring's first line says what it measures, and its
-`run(runs)` returns the Section to be written. Further settings of one, such as its sizes, are
-variables of the environment that its docstring names.
+`run(runs)` returns the Section to be written. Further settings, such as sizes, are environment
+variables named in its docstring.
 """
 
 import argparse
@@ -24,27 +24,31 @@ NAMES = (
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=_first(__doc__))
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which; all of them if none")
-    parser.add_argument("--runs", type=int, default=5, help="rounds that count (default 5)")
-    parser.add_argument("--list", action="store_true", help="name them and stop")
-    parser.add_argument("--dry", action="store_true", help=f"print, and leave {PAGE.name} alone")
-    wanted = parser.parse_args()
-    if unknown := set(wanted.names) - set(NAMES):
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; default: all")
+    parser.add_argument(
+        "--runs", type=int, default=5, help="measured rounds after the warm-up (default 5)"
+    )
+    parser.add_argument("--list", action="store_true", help="list the benchmarks and exit")
+    parser.add_argument(
+        "--dry", action="store_true", help=f"print the tables without writing {PAGE.name}"
+    )
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; --list names them")
-    if wanted.runs < 1:
+    if arguments.runs < 1:
         parser.error("--runs must be 1 or more")
-    for name in wanted.names or NAMES:
+    for name in arguments.names or NAMES:
         module = _load(name)
-        if wanted.list:
+        if arguments.list:
             print(f"{name:12} {_first(module.__doc__)}")
             continue
         try:
-            section = module.run(wanted.runs)
+            section = module.run(arguments.runs)
         except WrongResult as wrong:
-            print(f"{name}: {wrong}; no time of a wrong result is shown", file=sys.stderr)
+            print(f"{name}: {wrong}; times of a wrong result are not shown", file=sys.stderr)
             return 1
         print(section.text())
-        if not wanted.dry:
+        if not arguments.dry:
             write(PAGE, name, section)
     return 0
 

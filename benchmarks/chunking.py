@@ -1,6 +1,6 @@
-"""MB a second of chunking on one core: ragctl, tiktoken alone, and peers that count tokens.
+"""Chunking speed on one core, in MB/s: ragctl, tiktoken alone, and peers that count tokens.
 
-RAGCTL_BENCHMARK_BYTES bounds the text of one language (2,000,000).
+RAGCTL_BENCHMARK_BYTES: maximum bytes of text per language (default 2,000,000).
 """
 
 import json
@@ -21,7 +21,7 @@ from ragctl.chunking.tokens import count_edge, encode
 from ragctl.records import Document
 
 MAX_LANGUAGE_BYTES = 2_000_000
-JOINED_BYTES = 50_000  # bytes of a document that several files are joined to
+JOINED_BYTES = 50_000  # size of a document joined from several files
 _LANGUAGES = ("en", "de", "fr", "ru", "ja", "zh")
 _PEERS = {
     "semantic-text-splitter": "semantic",
@@ -39,34 +39,38 @@ def run(runs: int) -> Section:
         work = Path(folder)
         real = corpus.write_real(work / "real")
         rows: list[list[str]] = []
-        told: dict[str, list[str]] = {}
+        faults: dict[str, list[str]] = {}
         for title, size in (
             ("files as they are", 0),
             (f"joined to {JOINED_BYTES // 1000} KB", JOINED_BYTES),
         ):
             cells: dict[str, list[str]] = {}
             for language in _LANGUAGES:
-                laid = _lay(real / language, work / str(size) / language, limit, size)
-                for name, cell in _measure(laid, ask, runs, told, f"{language}, {title}").items():
+                prepared = _write_documents(
+                    real / language, work / str(size) / language, limit, size
+                )
+                for name, cell in _measure(
+                    prepared, ask, runs, faults, f"{language}, {title}"
+                ).items():
                     cells.setdefault(name, []).append(cell)
             rows += [[title, name, *each] for name, each in cells.items()]
-    wrongs = [f"{name}: {'; '.join(said)}." for name, said in told.items()]
+    notes = [f"{name}: {'; '.join(messages)}." for name, messages in faults.items()]
     return Section(
         ("documents", "", *_LANGUAGES),
         rows,
         before=[
-            f"MB of UTF-8 a processor second, and the ratio to tiktoken's; chunks of "
-            f"{DEFAULT_SIZE} tokens of o200k_base without overlap; texts in memory, everything "
-            f"loaded; in turns, medians of {runs} runs."
+            f"MB of UTF-8 per CPU second, and the ratio to tiktoken; chunks of "
+            f"{DEFAULT_SIZE} tokens of o200k_base without overlap; texts and libraries in "
+            f"memory; interleaved, medians of {runs} runs."
         ],
-        after=wrongs,
+        after=notes,
         versions={**versions("ragctl", "tiktoken"), **environment.versions(_SHOWN)},
     )
 
 
 @contextmanager
 def _chunkers() -> Iterator[Callable[..., float]]:
-    """Ask the peers' process to cut a folder: seconds of processor time."""
+    """Start the peers' process; yield a function that chunks a folder and returns CPU seconds."""
     script = Path(__file__).parent / "peers" / "chunkers.py"
     with subprocess.Popen(
         [str(environment.python()), str(script)],
@@ -83,41 +87,44 @@ def _chunkers() -> Iterator[Callable[..., float]]:
             into.write(json.dumps(words) + "\n")
             into.flush()
             if not (line := out.readline()):
-                raise WrongResult(f"{words[0]} ended: its own message stands above")
+                raise WrongResult(f"{words[0]} ended; see its message above")
             return float(json.loads(line))
 
         yield ask
 
 
-def _lay(source: Path, folder: Path, limit: int, size: int) -> Path:
-    """Files of `source` up to a limit, evenly picked; joined to documents of `size` bytes."""
+def _write_documents(source: Path, folder: Path, limit: int, size: int) -> Path:
+    """Write documents of about `size` bytes from an even selection of files, `limit` bytes in all.
+
+    With `size` 0 each file is a document of its own.
+    """
     found = [path.read_bytes() for path in corpus.files(source)]
     step = max(1, -(-sum(map(len, found)) // limit))
     folder.mkdir(parents=True)
     part: list[bytes] = []
-    laid = 0
+    written = 0
     picked = found[::step]
     for number, text in enumerate(picked, 1):
         part.append(text)
         if sum(map(len, part)) >= size or number == len(picked):
-            (folder / f"{laid:05}.txt").write_bytes(b"\n\n".join(part))
-            part, laid = [], laid + 1
+            (folder / f"{written:05}.txt").write_bytes(b"\n\n".join(part))
+            part, written = [], written + 1
     return folder
 
 
 def _measure(
-    folder: Path, ask: Callable[..., float], runs: int, told: dict[str, list[str]], title: str
+    folder: Path, ask: Callable[..., float], runs: int, faults: dict[str, list[str]], title: str
 ) -> dict[str, str]:
-    """MB a second of each side, as shown. What peers do wrong is added to `told`."""
+    """Return the speed of each system in MB/s, as table cells; collect peers' faults."""
     texts = [path.read_bytes().decode("utf-8", "replace") for path in corpus.files(folder)]
     documents = [Document(str(number), text) for number, text in enumerate(texts)]
-    if said := _wrong(texts, [[chunk.text for chunk in split(each)] for each in documents]):
-        raise WrongResult(f"ragctl, {title}: {said}")
+    if fault := _find_faults(texts, [[chunk.text for chunk in split(each)] for each in documents]):
+        raise WrongResult(f"ragctl, {title}: {fault}")
     for name, peer in _PEERS.items():
         dump = folder.with_suffix(".json")
         ask(peer, str(folder), str(dump))
-        if said := _wrong(texts, json.loads(dump.read_text("utf-8"))):
-            told.setdefault(name, []).append(f"{title}: {said}")
+        if fault := _find_faults(texts, json.loads(dump.read_text("utf-8"))):
+            faults.setdefault(name, []).append(f"{title}: {fault}")
     sides = [
         Subject("tiktoken alone", lambda: call(lambda: [encode(text) for text in texts])),
         Subject(
@@ -143,17 +150,17 @@ def _asking(ask: Callable[..., float], peer: str, folder: Path) -> Callable[[], 
     return run
 
 
-def _wrong(texts: Sequence[str], cut: Sequence[Sequence[str]]) -> str:
-    """What is lost of the texts, white space apart, and which chunks are too large."""
+def _find_faults(texts: Sequence[str], cut: Sequence[Sequence[str]]) -> str:
+    """Describe lost text (ignoring white space) and chunks that are too large; "" if none."""
     lost = sum(
         "".join(text.split()) != "".join("".join(chunks).split())
         for text, chunks in zip(texts, cut, strict=True)
     )
     sizes = [count(chunk) for chunks in cut for chunk in chunks]
     over = [size for size in sizes if size > DEFAULT_SIZE]
-    said = []
+    faults = []
     if lost:
-        said.append(f"{lost} of {len(texts)} texts are not whole")
+        faults.append(f"{lost} of {len(texts)} texts are incomplete")
     if over:
-        said.append(f"{len(over)} of {len(sizes)} chunks too large, up to {max(over)} tokens")
-    return ", ".join(said)
+        faults.append(f"{len(over)} of {len(sizes)} chunks too large, up to {max(over)} tokens")
+    return ", ".join(faults)

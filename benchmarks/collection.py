@@ -1,6 +1,6 @@
-"""Embedded collections of made-up passages, made once and kept: what the search benchmarks search.
+"""Embedded collections of synthetic passages for the search benchmarks, built once and kept.
 
-They stand in $RAGCTL_BENCHMARKS, or a folder of that name where temporary files go.
+They are kept in $RAGCTL_BENCHMARKS, by default the folder `ragctl-bench` for temporary files.
 """
 
 import os
@@ -29,13 +29,13 @@ from ragctl.stores.edge import EdgeCollection, EdgeStore
 
 NAME = "docs"
 LANGUAGE = "en"
-BATCH_POINTS = 256  # points written at once, as an ingest does
-DOCUMENT_CHUNKS = 20  # of a document
+BATCH_POINTS = 256  # points per write, as in an ingest
+DOCUMENT_CHUNKS = 20  # chunks per document
 
 
 @dataclass(frozen=True)
-class Made:
-    """A collection of `count` passages at `dim`; `random`: vectors without any likeness."""
+class SyntheticCollection:
+    """A collection of `count` passages at `dim` dimensions; `random`: random unit vectors."""
 
     count: int
     dim: int
@@ -50,28 +50,28 @@ class Made:
     def passages(self) -> Passages:
         return Passages(self.count)
 
-    def make(self) -> Path:
-        """The folder of its store; made if it is not there."""
+    def build(self) -> Path:
+        """Return the folder of its store, built if it does not exist."""
         if not self.store.is_dir():
-            half = self.store.with_suffix(".half")
-            shutil.rmtree(half, ignore_errors=True)
-            self._fill(EdgeStore(half))
-            half.rename(self.store)
+            partial = self.store.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            self._fill(EdgeStore(partial))
+            partial.rename(self.store)
         return self.store
 
     def _fill(self, store: EdgeStore) -> None:
-        _begin(store, self.dim)
+        _create(store, self.dim)
         with opened(Path(store.location)) as collection:
             for points in self.points(collection):
                 collection.apply(Batch(marks=points))
             collection.finish()
 
     def points(self, collection: Collection) -> Iterator[list[Point]]:
-        """Batches of points, as an ingest would make them."""
-        words = Bm25Encoder(collection.settings.sparse)
+        """Yield batches of points as an ingest writes them."""
+        encoder = Bm25Encoder(collection.settings.sparse)
         for number, texts in enumerate(self.passages.blocks()):
             vectors = self._vectors(texts, number)
-            terms = words.documents(texts, [LANGUAGE] * len(texts))
+            terms = encoder.documents(texts, [LANGUAGE] * len(texts))
             rows = _rows(number, texts)
             points = [
                 Point(point_id, payload, vector, SparseVector(*sparse))
@@ -83,18 +83,19 @@ class Made:
     def _vectors(self, texts: list[str], number: int) -> np.ndarray:
         if not self.random:
             return builtin.embed(texts, self.dim)
-        dice = np.random.default_rng([3, number])
-        rows = dice.standard_normal((len(texts), self.dim), dtype=np.float32)
+        rng = np.random.default_rng([3, number])
+        rows = rng.standard_normal((len(texts), self.dim), dtype=np.float32)
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
 def home() -> Path:
-    """Where collections are kept between runs."""
+    """Return the folder where collections are kept between runs."""
     return Path(os.environ.get("RAGCTL_BENCHMARKS") or Path(tempfile.gettempdir(), "ragctl-bench"))
 
 
 @contextmanager
 def opened(store: Path) -> Iterator[EdgeCollection]:
+    """Open the collection in a store's folder."""
     collection = EdgeStore(store).open(NAME)
     assert collection is not None
     with closing(collection):
@@ -102,21 +103,24 @@ def opened(store: Path) -> Iterator[EdgeCollection]:
 
 
 @contextmanager
-def peer(made: Made) -> Iterator[Callable[[str, Any], Sequence[object]]]:
+def peer(synthetic: SyntheticCollection) -> Iterator[Callable[[str, Any], Sequence[object]]]:
     """Open the same points in QdrantClient(path=…); yield a function of mode and question."""
     from qdrant_client import QdrantClient, models
 
-    folder = home() / f"peer-{made.count}x{made.dim}"
+    folder = home() / f"peer-{synthetic.count}x{synthetic.dim}"
     if not folder.is_dir():
-        half = folder.with_suffix(".half")
-        shutil.rmtree(half, ignore_errors=True)
-        with closing(QdrantClient(path=str(half))) as client, opened(made.make()) as collection:
+        partial = folder.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        with (
+            closing(QdrantClient(path=str(partial))) as client,
+            opened(synthetic.build()) as collection,
+        ):
             _fill_peer(client, collection)
-        half.rename(folder)
+        partial.rename(folder)
 
-    def ask(mode: str, asked: Any) -> Sequence[object]:
-        words = models.SparseVector(indices=asked.sparse.indices, values=asked.sparse.values)
-        sides = {"dense": asked.dense.tolist(), "sparse": words}
+    def ask(mode: str, question: Any) -> Sequence[object]:
+        words = models.SparseVector(indices=question.sparse.indices, values=question.sparse.values)
+        sides = {"dense": question.dense.tolist(), "sparse": words}
         names = {"dense": DENSE, "sparse": BM25}
         if mode in sides:
             found = client.query_points(NAME, query=sides[mode], using=names[mode], limit=10)
@@ -146,11 +150,11 @@ def _fill_peer(client: Any, collection: EdgeCollection) -> None:
         sparse_vectors_config={BM25: models.SparseVectorParams(modifier=models.Modifier.IDF)},
     )
     points = collection.scroll(vectors=True)
-    while some := list(islice(points, BATCH_POINTS)):
-        client.upsert(NAME, [_of_peer(point) for point in some])
+    while batch := list(islice(points, BATCH_POINTS)):
+        client.upsert(NAME, [_peer_point(point) for point in batch])
 
 
-def _of_peer(point: Point) -> Any:
+def _peer_point(point: Point) -> Any:
     from qdrant_client import models
 
     assert point.dense is not None
@@ -160,8 +164,8 @@ def _of_peer(point: Point) -> Any:
     return models.PointStruct(id=point.id, vector=vector, payload=cast(Any, point.payload))
 
 
-def _begin(store: EdgeStore, dim: int) -> None:
-    """Make the collection with one document, by a run of its own."""
+def _create(store: EdgeStore, dim: int) -> None:
+    """Create the collection by ingesting one document."""
     pipeline = Pipeline(
         sources=(Source(SAMPLES / "en" / "link-api-handbook.md"),),
         store=store.location,
@@ -174,16 +178,16 @@ def _begin(store: EdgeStore, dim: int) -> None:
 
 
 def _rows(block: int, texts: list[str]) -> Iterator[tuple[str, Payload]]:
-    """Ids and payloads of documents of DOCUMENT_CHUNKS passages each."""
+    """Yield ids and payloads of documents of DOCUMENT_CHUNKS passages each."""
     for first in range(0, len(texts), DOCUMENT_CHUNKS):
         source = f"{block:04}/{first // DOCUMENT_CHUNKS:03}.md"
-        some = texts[first : first + DOCUMENT_CHUNKS]
+        passages = texts[first : first + DOCUMENT_CHUNKS]
         chunks = [
             PreparedChunk(n * 2000, n * 2000 + len(text), text, text_hash(text), None, n, (), 300)
-            for n, text in enumerate(some)
+            for n, text in enumerate(passages)
         ]
-        content = digest(*(text.encode() for text in some))
+        content = digest(*(text.encode() for text in passages))
         document = PreparedDocument(source, content, source, LANGUAGE, {}, (), tuple(chunks))
-        stat = FileStat(source, "/made", sum(map(len, some)), 1_700_000_000_000_000_000)
+        stat = FileStat(source, "/made", sum(map(len, passages)), 1_700_000_000_000_000_000)
         ids = point_ids(namespace(NAME), source, [chunk.hash for chunk in chunks])
         yield from zip(ids, payloads(document, stat, recipe="made", parts=1), strict=True)

@@ -1,13 +1,13 @@
-"""The bare ideal: files, chunks of 512 tokens, vectors and an embedded Qdrant, written by hand.
+"""The bare ideal: a minimal hand-written ingest into the embedded engine, without extras.
 
     python -m benchmarks.ideal ingest FOLDER STORE URL
     python -m benchmarks.ideal dump STORE
 
-It does what a cold ingest and an incremental one cannot do without, and nothing else: one
-asyncio loop, eight requests in flight, 64 texts in each, dense vectors only, a JSON manifest of
-sizes, times and points beside the store. What ragctl does besides: BM25 vectors and the languages
-for them, payload indexes, headings, pages and lines, chunks cut at paragraphs, marks that survive
-a kill, locks, checks of what a backend answers, limits on parsers, a report.
+It does only what a cold and an incremental ingest require: one asyncio loop, chunks of 512 tokens,
+eight requests in flight with 64 texts each, dense vectors only, and a JSON manifest of sizes,
+times and points in the store's folder. ragctl also has: BM25 vectors and language detection,
+payload indexes, headings, pages and lines, chunks cut at paragraphs, recovery after a kill, locks,
+checks of the backend's answers, limits on parsers, a report.
 """
 
 import asyncio
@@ -21,16 +21,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-BATCH, IN_FLIGHT, CHUNK = 64, 8, 512
-FILES_AT_A_TIME = 16  # read at a time
+BATCH = 64  # texts per request
+IN_FLIGHT = 8  # concurrent requests
+CHUNK_TOKENS = 512
+FILES_PER_READ = 16
 MODEL, DIM = "benchmark-embedding", 1024
-_SPACE = uuid.UUID(int=0)
+_ID_NAMESPACE = uuid.UUID(int=0)
 
 Chunk = tuple[str, str, str]  # source, point id, text
 Manifest = dict[str, tuple[int, int, list[str]]]  # size, time, ids
 
 
 def ingest(folder: Path, store: Path, url: str) -> None:
+    """Ingest what changed in the folder since the last call."""
     manifest = store / "manifest.json"
     old: Manifest = json.loads(manifest.read_text()) if manifest.exists() else {}
     seen = {path: Path(path).stat() for path in _walk(str(folder))}
@@ -104,9 +107,9 @@ class _Run:
                 group.create_task(self._embed(queue, client, writing))
             batch: list[Chunk] = []
             splitter = await asyncio.to_thread(_Splitter) if changed else None
-            for start in range(0, len(changed), FILES_AT_A_TIME):
+            for start in range(0, len(changed), FILES_PER_READ):
                 assert splitter is not None
-                names = changed[start : start + FILES_AT_A_TIME]
+                names = changed[start : start + FILES_PER_READ]
                 for chunk in await asyncio.to_thread(splitter.split_all, folder, names):
                     self.new[chunk[0]][2].append(chunk[1])
                     if chunk[1] not in known:
@@ -142,10 +145,10 @@ class _Run:
 
 
 class _Splitter:
-    """Every 512 tokens of o200k_base, whose ranks lie in ragctl's package."""
+    """Cuts texts every 512 tokens of o200k_base, with the vocabulary in ragctl's package."""
 
     def __init__(self) -> None:
-        from ragctl.chunking import tokens  # where the encoding lies, as published
+        from ragctl.chunking import tokens
 
         self.encoding, self.lengths = tokens.encoding(), tokens.byte_lengths()
 
@@ -161,22 +164,22 @@ class _Splitter:
         start = 0
         seen: dict[bytes, int] = {}
         while start < len(data):
-            last = int(ends.searchsorted(start, "right")) + CHUNK - 1
+            last = int(ends.searchsorted(start, "right")) + CHUNK_TOKENS - 1
             end = int(ends[min(last, len(ends) - 1)])
             while end < len(data) and data[end] & 0xC0 == 0x80:
-                end -= 1  # no character is cut in two
+                end -= 1  # do not cut inside a character
             part = data[start:end]
             start = end
             if part.strip():
                 seen[part] = seen.get(part, 0) + 1
-                key = hashlib.sha1(part).hexdigest()  # its text and which of the same it is
-                value = uuid.uuid5(_SPACE, f"{name}\0{key}\0{seen[part]}")
+                key = hashlib.sha1(part).hexdigest()  # the id: text and occurrence number
+                value = uuid.uuid5(_ID_NAMESPACE, f"{name}\0{key}\0{seen[part]}")
                 chunks.append((name, str(value), part.decode()))
         return chunks
 
 
 def dump(store: Path) -> Iterator[dict[str, Any]]:
-    """Every point: source, text, the hash of the text that was sent, vector."""
+    """Yield every point: source, text, hash of the embedded text, vector."""
     import qdrant_edge as qe
 
     from benchmarks.embedding_server import text_hash

@@ -129,7 +129,7 @@ def run(runs: int) -> Section:
     about = (
         f"{len(names):,} files, {size:.1f} MB; chunks of 512 tokens, requests of 64 texts, "
         f"eight in flight, vectors of 1,024; whole processes, {method} "
-        "(least–greatest); CPU with all ended children, peak of the greatest process."
+        "(minimum–maximum); CPU includes all child processes; peak of the largest process."
     )
     used = versions("ragctl", "qdrant-edge-py", "tiktoken")
     return Section(

@@ -18,7 +18,7 @@ from benchmarks.table import Section, versions
 
 HEADER = (
     *("prose", "", "files", "points", "cold, s"),
-    *("peak, MB", "÷ a tenth of it", "of its own, MB", "÷ a tenth of it"),
+    *("peak, MB", "÷ peak of ×1", "private, MB", "÷ private of ×1"),
 )
 COPIES = 10
 SAMPLING_SECONDS = 0.05  # between two samples of the memory
@@ -35,7 +35,7 @@ def run(runs: int) -> Section:
     ):
         work = Path(folder)
         real = corpus.write_real(work / "real")
-        small = _measure("as it is", real, server, runs, {})
+        small = _measure("×1", real, server, runs, {})
         more = corpus.write_enlarged(real, work / "more", COPIES)
         large = _measure(f"×{COPIES}", more, server, 1, small)
         for measured in (small, large):
@@ -45,10 +45,10 @@ def run(runs: int) -> Section:
         rows,
         before=[
             "Cold ingests into the embedded store, whole processes. The peak is that of the "
-            "greatest process, with the parts of files that it maps, which the system can reclaim; "
-            "its own memory (RssAnon, sampled every "
-            f"{1000 * SAMPLING_SECONDS:.0f} ms) is what it needs. ×{COPIES} is the prose of the "
-            f"other tables, every paragraph of each copy altered. Medians of {runs} runs; "
+            "largest process, including memory-mapped parts of files, which the system can "
+            f"reclaim; private memory (RssAnon, sampled every {1000 * SAMPLING_SECONDS:.0f} ms) "
+            "is what the process needs. ×1 is the prose of the other tables; in "
+            f"×{COPIES} every paragraph of each copy is altered. Medians of {runs} runs; "
             f"×{COPIES} once."
         ],
         versions=versions("ragctl", "qdrant-edge-py"),
@@ -108,11 +108,11 @@ class _Watched:
     def _run(self) -> Sample:
         others = frozenset(_descendants())
         ended = threading.Event()
-        greatest = [0]
+        largest = [0]
 
         def sample_memory() -> None:
             while not ended.wait(SAMPLING_SECONDS):
-                greatest[0] = max(0, greatest[0], *_descendants(others).values())
+                largest[0] = max(0, largest[0], *_descendants(others).values())
 
         watching = threading.Thread(target=sample_memory)
         watching.start()
@@ -121,7 +121,7 @@ class _Watched:
         finally:
             ended.set()
             watching.join()
-            self.own.append(greatest[0] / 1e6)
+            self.own.append(largest[0] / 1e6)
 
     def _empty(self) -> None:
         shutil.rmtree(self.ingester.store, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Pages a second of PDFs: ragctl with one and two worker processes, compared with pypdf.
+"""Pages per second of PDFs: ragctl with one and two worker processes, compared with pypdf.
 
 RAGCTL_BENCHMARK_PAGES sets how many pages are made (320). It needs reportlab: the extra `test`.
 """
@@ -30,7 +30,7 @@ Draw = Callable[[Any, Sequence[str], bool], None]
 
 
 @dataclass(frozen=True)
-class Made:
+class GeneratedPdf:
     """A PDF, and the lines of each of its pages."""
 
     path: Path
@@ -47,35 +47,35 @@ class Read:
 
 def run(runs: int) -> Section:
     logging.getLogger("pypdf").setLevel(logging.ERROR)
-    wanted = int(os.environ.get("RAGCTL_BENCHMARK_PAGES", _PAGES))
+    page_count = int(os.environ.get("RAGCTL_BENCHMARK_PAGES", _PAGES))
     rows: list[list[str]] = []
-    wrongs: list[str] = []
+    faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder:
         source = corpus.write_real(Path(folder) / "real") / "en"
         for name, draw in (("a string a line", _draw_plain), ("kerned", _draw_kerned)):
-            files = _make(Path(folder) / name, source, wanted, draw)
-            rows += [[name, *row] for row in _rows(_measure(files, runs), wanted)]
+            files = _make(Path(folder) / name, source, page_count, draw)
+            rows += [[name, *row] for row in _rows(_measure(files, runs), page_count)]
             wrong = sum(_differs(made.pages, _pypdf(made.path)) for made in files)
             if wrong:
-                wrongs.append(f"pypdf: {wrong} pages ({name}) do not read as they were written.")
+                faults.append(f"pypdf: {wrong} pages ({name}) do not read as they were written.")
     return Section(
-        ("text", "", "pages a second", "÷ pypdf", "pages a processor second", "÷ pypdf"),
+        ("text", "", "pages per second", "÷ pypdf", "pages per CPU second", "÷ pypdf"),
         rows,
         before=[
-            f"{wanted} pages in files of {PAGES_PER_FILE}, {_LINES} lines each, with outlines; "
+            f"{page_count} pages in files of {PAGES_PER_FILE}, {_LINES} lines each, with outlines; "
             "once with each line as one string, in every other file in an embedded font; once with "
             "words set letter by letter with kerning, as by typesetting programs. Medians of "
             f"{runs} runs "
-            "(least–greatest). ragctl reads them in processes that are already running, with "
+            "(minimum–maximum). ragctl reads them in processes that are already running, with "
             "its limits of time and memory, and returns whole documents; pypdf only extracts the "
             "text of each page, in one process.",
         ],
-        after=wrongs,
+        after=faults,
         versions=versions("ragctl", "pypdfium2", "pypdf", "reportlab"),
     )
 
 
-def _measure(files: Sequence[Made], runs: int) -> dict[str, list[Sample]]:
+def _measure(files: Sequence[GeneratedPdf], runs: int) -> dict[str, list[Sample]]:
     workers = [_Workers(files, count) for count in (1, 2)]
     sides = [
         Subject("pypdf alone", lambda: call(lambda: [_pypdf(made.path) for made in files])),
@@ -100,7 +100,7 @@ def read(path: str) -> Read:
 class _Workers:
     """ragctl's loader in `count` worker processes, which are kept between runs."""
 
-    def __init__(self, files: Sequence[Made], count: int) -> None:
+    def __init__(self, files: Sequence[GeneratedPdf], count: int) -> None:
         self.name = f"ragctl, {count} process{'es' if count > 1 else ''}"
         limits = Parsing()
         self.pool = Pool(
@@ -168,7 +168,7 @@ def _cells(rate: Spread, base: Spread) -> list[str]:
     return [f"{rate:.0f}", f"{rate.median / base.median:.1f}"]
 
 
-def _make(folder: Path, source: Path, wanted: int, draw: Draw) -> list[Made]:
+def _make(folder: Path, source: Path, page_count: int, draw: Draw) -> list[GeneratedPdf]:
     """Write PDFs of English prose in which each tenth page begins a chapter."""
     from reportlab.lib.pagesizes import A4
     from reportlab.pdfbase import pdfmetrics
@@ -179,11 +179,11 @@ def _make(folder: Path, source: Path, wanted: int, draw: Draw) -> list[Made]:
     folder.mkdir()
     lines = _lines(source)
     files = []
-    for start in range(0, wanted, PAGES_PER_FILE):
+    for start in range(0, page_count, PAGES_PER_FILE):
         path = folder / f"{start:06}.pdf"
         canvas = Canvas(str(path), pagesize=A4, invariant=True)
         pages = []
-        for number in range(start, min(start + PAGES_PER_FILE, wanted)):
+        for number in range(start, min(start + PAGES_PER_FILE, page_count)):
             pages.append([next(lines) for _ in range(_LINES)] + [f"Page {number}"])
             if number % 10 == 0:
                 canvas.bookmarkPage(str(number))
@@ -191,7 +191,7 @@ def _make(folder: Path, source: Path, wanted: int, draw: Draw) -> list[Made]:
             draw(canvas, pages[-1], start // PAGES_PER_FILE % 2 == 1)
             canvas.showPage()
         canvas.save()
-        files.append(Made(path, pages))
+        files.append(GeneratedPdf(path, pages))
     return files
 
 

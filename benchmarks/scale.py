@@ -44,14 +44,13 @@ def run(runs: int) -> Section:
         HEADER,
         rows,
         before=[
-            "Generated documents of 40 words, a point each, vectors of 1,024; whole processes of "
-            "`ragctl run`, processor time with all ended children. Of a document: without the "
-            "start, which is a run over a single one, unchanged. Whatever their number, "
-            f"{CHANGED_DOCUMENTS} documents are edited, then as many deleted: processor time "
-            "beyond that of a run of nothing changed. Runs of nothing changed: medians of "
-            f"{runs}; others once. The "
-            "server is a test façade on this machine over qdrant-client's engine in memory, whose "
-            "time grows with the square of the number of points; it is not part of the processor "
+            "Generated documents of 40 words, one point each, 1,024 dimensions; whole processes of "
+            "`ragctl run`; CPU includes all child processes. Figures per document exclude the "
+            "start-up, measured as a run over one unchanged document. At every size "
+            f"{CHANGED_DOCUMENTS} documents are edited, then {CHANGED_DOCUMENTS} deleted: CPU time "
+            f"beyond that of an unchanged run. Unchanged runs: medians of {runs}; others once. The "
+            "server is a test façade on this machine over qdrant-client's in-memory engine, whose "
+            "time grows with the square of the number of points; it is not included in the CPU "
             "time."
         ],
         versions=versions("ragctl", "qdrant-edge-py", "qdrant-client"),

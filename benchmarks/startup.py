@@ -1,8 +1,8 @@
-"""Start-up: help and one-shot searches, beside the help of a typer program without any code.
+"""Start-up: help and one-shot searches, compared with the help of an empty typer program.
 
-Whole processes, from start to end. The empty program has as many commands as ragctl, each with one
+Whole processes. The empty program has as many commands as ragctl, each with one
 option and no code. Searches are of the sample documents, in 450 chunks at 1,024 dimensions,
-embedded, and on a test server of this machine that uses qdrant-client's engine in memory.
+embedded, and on a local test server that uses qdrant-client's in-memory engine.
 """
 
 import sys
@@ -19,7 +19,7 @@ from tests.servers.qdrant import QdrantFacade
 
 _QUESTION = "how long is hourly data kept?"
 _RAGCTL = str(Path(sys.executable).with_name("ragctl"))
-MIN_ROUNDS = 15  # rounds: they are short
+MIN_ROUNDS = 15  # the runs are short
 
 
 def run(runs: int) -> Section:
@@ -53,9 +53,9 @@ def run(runs: int) -> Section:
         for name, samples in found.items()
     ]
     return Section(
-        ("", "seconds", "of processor time", "the same, to `empty --help`"),
+        ("", "wall, s", "CPU, s", "CPU ÷ `empty --help`"),
         rows,
-        before=[_told(__doc__)],
+        before=[_method(__doc__)],
         versions=versions("typer", "rich", "qdrant-client", "qdrant-edge-py"),
     )
 
@@ -73,6 +73,6 @@ def _empty() -> str:
     return f"import typer\n\napp = typer.Typer()\n\n{commands}\n\napp()\n"
 
 
-def _told(docstring: str | None) -> str:
-    """What a docstring says after its first line, as one paragraph."""
+def _method(docstring: str | None) -> str:
+    """Return the text of a docstring after its first paragraph, as one paragraph."""
     return " ".join((docstring or "").partition("\n\n")[2].split())

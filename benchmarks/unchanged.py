@@ -1,6 +1,6 @@
-"""A run with nothing to do: ragctl on 1,200 files and on 100,000, beside `git status`.
+"""A run with nothing to do: ragctl on 1,200 and 100,000 files, compared with `git status`.
 
-RAGCTL_BENCHMARK_FILES sets the greater number.
+RAGCTL_BENCHMARK_FILES: the larger number of files (default 100,000).
 """
 
 import os
@@ -18,7 +18,7 @@ from benchmarks.table import Section, versions
 
 HEADER = ("files", "", "wall, s", "CPU, s", "÷ git status", "peak, MB", "files opened")
 DEFAULT_FILES = 100_000
-_NO_SETTINGS = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+_DEFAULT_GIT_SETTINGS = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
 
 def run(runs: int) -> Section:
@@ -36,16 +36,16 @@ def run(runs: int) -> Section:
         rows,
         before=[
             f"Nothing has changed since the last run; whole processes, medians of {runs} runs "
-            "(least–greatest), files in the page cache. `git status` runs in the same folder, "
+            "(minimum–maximum), files in the page cache. `git status` runs in the same folder, "
             "with all files committed and default settings. Files opened: in that folder, counted "
-            "once by strace, if it is installed.",
+            "once with strace, if it is installed.",
         ],
         versions={**versions("ragctl", "qdrant-edge-py"), "git": git.stdout.split()[-1]},
     )
 
 
 def _measure(documents: Path, server: EmbeddingServer, runs: int) -> list[list[str]]:
-    """ragctl and git on one folder, in turns."""
+    """Measure ragctl and git on one folder, interleaved."""
     repository = documents.with_name(f"{documents.name}.git")
     _commit(documents, repository)
     ingester = Ragctl(
@@ -62,10 +62,10 @@ def _measure(documents: Path, server: EmbeddingServer, runs: int) -> list[list[s
     git = _git(documents, repository, "status", "--porcelain")
     sides = [
         Subject("ragctl", ingester.run, server.reset, check),
-        Subject("git status", lambda: process(git, env=_NO_SETTINGS)),
+        Subject("git status", lambda: process(git, env=_DEFAULT_GIT_SETTINGS)),
     ]
     found = interleave(sides, runs, notify=lambda line: print(line, file=sys.stderr, flush=True))
-    opened = _opened(ingester, documents)
+    opened = _count_opened_files(ingester, documents)
     if opened:
         raise WrongResult(f"ragctl: {opened} files were opened though nothing had changed")
     base = [sample.wall for sample in found["git status"]]
@@ -77,7 +77,7 @@ def _measure(documents: Path, server: EmbeddingServer, runs: int) -> list[list[s
             f"{cpus(samples).median:.2f}",
             f"{ratio([sample.wall for sample in samples], base):.2f}",
             f"{peaks(samples).median:.0f}",
-            ("not looked at" if opened is None else str(opened)) if name == "ragctl" else "",
+            ("not measured" if opened is None else str(opened)) if name == "ragctl" else "",
         ]
         for name, samples in found.items()
     ]
@@ -89,13 +89,13 @@ def _git(documents: Path, repository: Path, *words: str) -> list[str]:
 
 def _commit(documents: Path, repository: Path) -> None:
     me = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost"]
-    for words in (["init", "-q"], ["add", "-A"], [*me, "commit", "-q", "-m", "all of it"]):
+    for words in (["init", "-q"], ["add", "-A"], [*me, "commit", "-q", "-m", "all files"]):
         command = _git(documents, repository, *words)
-        subprocess.run(command, env={**os.environ, **_NO_SETTINGS}, check=True)
+        subprocess.run(command, env={**os.environ, **_DEFAULT_GIT_SETTINGS}, check=True)
 
 
-def _opened(ingester: Ragctl, documents: Path) -> int | None:
-    """How many files of the folder a run opens; None where there is no strace."""
+def _count_opened_files(ingester: Ragctl, documents: Path) -> int | None:
+    """Return how many files of the folder a run opens; None if strace is not installed."""
     if not (strace := shutil.which("strace")):
         return None
     log = documents.with_name("strace.log")

@@ -1,4 +1,4 @@
-"""Answers a question over the sample documents: python docs/answer.py "how long …?"."""
+"""Find passages of the sample documents for a question: python docs/answer.py "how long …?"."""
 
 import subprocess
 import sys
@@ -12,4 +12,4 @@ QUESTION = " ".join(sys.argv[1:]) or "сколько дней отпуска?"
 subprocess.run([sys.executable, "-m", "ragctl", "ingest", SAMPLES, "-c", "samples"], check=True)
 with open_collection("samples") as docs:
     for hit in docs.search(QUESTION, limit=3, rerank="sentences"):
-        print(f"\n[{hit.source}, {' > '.join(hit.heading)}]\n{hit.text}")
+        print(f"\n[{' > '.join((hit.source, *hit.heading))}]\n{hit.text}")

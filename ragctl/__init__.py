@@ -1,4 +1,4 @@
-"""Keeps a Qdrant collection true to a folder of documents, and searches it.
+"""Index documents into Qdrant, keep the index in sync, and search it.
 
 from ragctl import open_collection
 
@@ -24,7 +24,7 @@ __all__ = [
     "open_collection_async",
 ]
 
-_PLACES = {
+_MODULES = {
     "AsyncSearcher": "ragctl.search.aio",
     "Hit": "ragctl.records",
     "RagctlError": "ragctl.errors",
@@ -35,10 +35,10 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is named when it is first used: the import of the package costs nothing."""
-    place = _PLACES.get(name)
-    if place is None:
+    """Import a public name on first use, so that importing the package is fast."""
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module 'ragctl' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(place), name)
+    return getattr(import_module(module), name)

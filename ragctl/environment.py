@@ -1,8 +1,8 @@
 """Every environment variable that ragctl or one of its libraries reads, declared once.
 
-Whatever reads a variable takes its name from here. `ragctl schedule` goes through VARIABLES to
-decide what a job needs, and docs/environment.md lists them. The variables of API keys are facts
-about backends and stand in the catalogue (`keys` in backends.toml and rerankers.toml).
+Code that reads a variable takes its name from here. `ragctl schedule` goes through VARIABLES to
+decide what a job needs, and docs/environment.md lists them. The variables that hold API keys of
+backends and rerankers are in the catalogue (`keys` in backends.toml and rerankers.toml).
 """
 
 from collections.abc import Mapping

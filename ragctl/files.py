@@ -17,7 +17,7 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
 def replacing(path: Path, *, mode: int | None = None, text: bool = False) -> Iterator[IO[Any]]:
     """Open a hidden file that replaces `path` when the `with` block ends without an error.
 
-    Until then `path` stays as it was; links are followed. `mode`: the file's permissions,
+    Until then `path` stays as it was; symbolic links are followed. `mode`: the file's permissions,
     None for those of new files. `text`: write UTF-8 text instead of bytes. Raises OSError,
     also when `path` exists and is not a regular file: replacing /dev/stdout would remove it
     for other processes.
@@ -26,7 +26,7 @@ def replacing(path: Path, *, mode: int | None = None, text: bool = False) -> Ite
         path = path.resolve()
         if path.exists() and not path.is_file():
             raise OSError("it is a folder" if path.is_dir() else "it is not a regular file")
-    except (RuntimeError, ValueError) as error:  # a circle of links; a NUL in the name
+    except (RuntimeError, ValueError) as error:  # a loop of symbolic links; a NUL in the name
         raise OSError(str(error)) from error
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

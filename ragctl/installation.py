@@ -8,8 +8,8 @@ from shlex import quote
 from urllib.parse import unquote, urlsplit
 
 DISTRIBUTION = "ragctl-qdrant"
-"""The name in package indexes. `ragctl` there is another project; only the package and the
-command are called so."""
+"""The name in package indexes, where `ragctl` is another project. The import package and the
+command are named `ragctl`."""
 
 
 def install_command(extra: str) -> str:

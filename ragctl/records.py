@@ -34,9 +34,9 @@ class Page:
 class Document:
     """One document after loading.
 
-    `source` is the path relative to its root with `/`, plus `#record` for a record of a file
-    with many. `text` is valid Unicode (no lone surrogates) whose lines end with a line feed.
-    `kind` selects the rules of the chunker.
+    `source` is the path relative to its root, with `/`; for one record of a JSONL file,
+    `#record` follows. `text` is valid Unicode (no lone surrogates) whose lines end with a line
+    feed. `kind` selects the rules of the chunker.
     """
 
     source: str
@@ -77,10 +77,11 @@ class Hit:
     joined from chunks, white space between two chunks is not stored, so blanks replace it.
     `spans` are the parts that are the document's exact text.
 
-    `ordinal`, `page`, `heading` and `line` are those of the best chunk in it; `line` counts
-    from 1, where the document's text is that of the file. `ordinals` are all chunks that it is
-    joined from. `cut`: the section, page or document continues beyond the longest passage.
-    `version` names the state of the document, `id` the point of the best chunk.
+    `ordinal`, `page`, `heading` and `line` are those of the best chunk in it. `line` counts from
+    1; it is None if the lines of the document's text are not those of the file. `ordinals` are
+    the chunks that a passage is joined from. `cut`: the passage reached its maximum length before
+    the end of the section, page or document. `version` names the state of the document, `id` the
+    point of the best chunk.
     """
 
     source: str
@@ -104,7 +105,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Everything that decides whether two vectors may be compared. The backend does not.
+    """Everything that decides whether two vectors may be compared; the backend is not part of it.
 
     `document` and `query`: the task or prompt sent with the texts of each side, None for
     none. `normalized`: whether the model's vectors have unit length. `element`: the number

@@ -1,4 +1,4 @@
-"""Text from elsewhere made safe to print: documents, file names, answers of servers."""
+"""Make foreign text safe to print: documents, file names, answers of servers."""
 
 import re
 
@@ -41,7 +41,7 @@ def one_line(text: str, *, limit: int | None = None, printable_only: bool = Fals
 
 
 def collapse_whitespace(text: str) -> str:
-    """Return `text` with every run of white space made one space, and none at the ends."""
+    """Return `text` with each run of white space replaced by one space, and none at the ends."""
     return " ".join(text.split())
 
 

@@ -1,4 +1,7 @@
-"""Adding a search option takes one field of `SearchOptions`, and nothing else."""
+"""One field of `SearchOptions` declares a search option for the command, the library and eval.
+
+What the option does is written where it takes effect, which is not shown here.
+"""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Adding a wire takes one file and a table in backends.toml: shown in a copy of the package."""
+"""A wire works with one file and a table in backends.toml: shown in a copy of the package."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ from ragctl.catalog import WireTraits
 from ragctl.embedding import answers
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.embedding.rest_wire import RestWire
-from ragctl.hosts.responses import ErrorRules, json_object
+from ragctl.hosts.responses import json_object
 from ragctl.records import Json
 
 
@@ -26,7 +26,6 @@ class Acme(RestWire):
     """Requests name the task; answers are a list of vectors."""
 
     traits = WireTraits(task="required")
-    error_rules = ErrorRules()
 
     def path(self) -> str:
         return "/vectors"

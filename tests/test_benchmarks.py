@@ -204,9 +204,10 @@ def test_the_benchmarks_are_listed() -> None:
 
 def test_lost_text_and_chunks_above_the_budget_are_seen() -> None:
     word = "word " * 600
-    assert chunking._wrong(["One two."], [["One ", "two."]]) == ""
-    assert chunking._wrong(["One two.", "x"], [["One "], ["x"]]) == "1 of 2 texts are not whole"
-    assert "1 of 1 chunks too large, up to" in chunking._wrong([word], [[word]])
+    assert chunking._find_faults(["One two."], [["One ", "two."]]) == ""
+    lost = chunking._find_faults(["One two.", "x"], [["One "], ["x"]])
+    assert lost == "1 of 2 texts are incomplete"
+    assert "1 of 1 chunks too large, up to" in chunking._find_faults([word], [[word]])
 
 
 @pytest.mark.parametrize("draw", [pdf._draw_plain, pdf._draw_kerned])

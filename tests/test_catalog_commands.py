@@ -82,7 +82,7 @@ def ragctl(
     ],
 )
 def test_the_documentation_shows_the_catalogue(name: str, table: listing.Listing) -> None:
-    """To update a page, paste the output of `RAGCTL_CONFIG=/ ragctl NAME --markdown`."""
+    """To update the pages, run `just docs`."""
     page = (DOCS / f"{name}.md").read_text("utf-8")
     found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", page, re.DOTALL)
     assert found is not None

@@ -163,7 +163,7 @@ def test_a_collection_is_compared_with_and_fills_in_what_is_left_out(
     checked = check_pipeline(pipeline(store_location))
     assert lines(checked, "fail") == {}
     good = lines(checked, "ok")
-    assert good["store identity"] == f"{V3}, 64 dimensions: matches the pipeline"
+    assert good["store identity"] == f"{V3}, 64 dimensions: matches these settings"
     assert good["store collection"] == "docs: 0 points"
     assert good["jina canary"].startswith("the same vectors as the collection: cosine 1.0000")
     (backend,) = checked.backends

@@ -33,10 +33,12 @@ from ragctl.loaders.registry import FORMATS
 from ragctl.pipeline import Pipeline, read_pipeline
 from ragctl.pipeline.pipeline import by_path
 from ragctl.rerank.wire_registry import RERANK_WIRES
+from ragctl.search.options import declared_options
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-LINKING = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+LINKING = [ROOT / "README.md", ROOT / "CHANGELOG.md", CONTRIBUTING, *PAGES]
 SHELL = ("sh", "bash", "console")
 OPERATORS = ("&&", "||", ";", "|", "&", ">", ">>")
 SOURCES = "[[sources]]\npath = '.'\n"
@@ -212,6 +214,18 @@ def anchors(page: Path) -> set[str]:
     return found
 
 
+def test_the_files_that_contributing_names_exist() -> None:
+    code = [token.content for token in tokens(CONTRIBUTING) if token.type == "code_inline"]
+    words = {word for text in code for word in text.split()}
+    files = {
+        word
+        for word in words
+        if re.match(r"(ragctl|tests|docs|pipelines)/", word) and "*" not in word
+    }
+    assert len(files) > 30
+    assert {file for file in files if not (ROOT / file).exists()} == set()
+
+
 def test_every_page_is_in_the_index() -> None:
     index = ROOT / "docs" / "README.md"
     links = {str(t.attrs["href"]) for t in tokens(index) if t.type == "link_open"}
@@ -224,7 +238,8 @@ def test_every_page_is_in_the_index() -> None:
 def test_every_backend_has_a_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([^`\n]+)`", index.split("## Ready")[0]))
-    assert package_catalog().backends.keys() - named == set()
+    missing = package_catalog().backends.keys() - named
+    assert missing == set(), "link their pages in docs/README.md"
 
 
 def test_the_page_of_documents_lists_every_suffix() -> None:
@@ -232,6 +247,13 @@ def test_the_page_of_documents_lists_every_suffix() -> None:
     table = page.split("## Formats")[1].split("\n\n")[1]
     listed = re.findall(r"`(\.\w+)`", table)
     assert sorted(listed) == sorted(suffix for each in FORMATS for suffix in each.suffixes)
+
+
+def test_the_page_of_searching_lists_every_option() -> None:
+    page = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"--(?:no-)?([a-z][a-z-]*)", page))
+    names = {each.name.replace("_", "-") for each in declared_options()}
+    assert names - listed == set()
 
 
 def test_every_key_of_a_pipeline_file_is_documented() -> None:
@@ -260,7 +282,7 @@ def test_figures_of_models_are_those_of_the_catalogue() -> None:
     table = {row[0].strip(" `"): [cell.strip() for cell in row[1:]] for row in cells}
     known = package_catalog()
     for name, *figures, _ in listing.models(known, known.models).rows:
-        assert table.get(name) == figures, name
+        assert table.get(name) == figures, f"{name} in the table of its family"
 
 
 def test_the_page_of_pipelines_states_the_real_defaults(tmp_path: Path) -> None:
@@ -275,9 +297,9 @@ def test_the_page_of_pipelines_states_the_real_defaults(tmp_path: Path) -> None:
     assert len(stated) >= 11
     for key, value in (
         *((name, f'"?{shown}"?') for name, shown in stated),
-        ("model", f'"{pipelines.MODEL}"'),
-        ("overlap", str(pipelines.OVERLAP)),
-        ("size", str(pipelines.CHUNK_SIZE)),
+        ("model", f'"{pipelines.DEFAULT_MODEL}"'),
+        ("overlap", str(pipelines.DEFAULT_OVERLAP)),
+        ("size", str(pipelines.DEFAULT_CHUNK_SIZE)),
     ):
         assert re.search(rf"^\| `{key}` \| [^|]+\| `?{value}`?[ ,]", said, re.MULTILINE), key
 

@@ -86,7 +86,7 @@ GOOD = written(1, 2)
         ({"documents": [GOOD] * 3}, "it must have 3 documents and a query"),
         ({"documents": [GOOD] * 2, "query": GOOD}, "it must have 3 documents and a query"),
         ({"documents": GOOD, "query": GOOD}, "it must have 3 documents and a query"),
-        ({"documents": [GOOD, GOOD, 5], "query": GOOD}, "a vector is not a text"),
+        ({"documents": [GOOD, GOOD, 5], "query": GOOD}, "a vector is not a string"),
         ({"documents": [GOOD] * 3, "query": "%%%"}, "not base64 of float16"),
         ({"documents": [GOOD] * 3, "query": "ключ"}, "not base64 of float16"),
         ({"documents": [GOOD] * 3, "query": "AAA="}, "a vector has no finite length"),

@@ -39,7 +39,7 @@ SERVERS: dict[str, Callable[[str], EmbeddingServer]] = {
     "ollama-legacy": lambda there: OllamaLegacyServer(),
     "tei": lambda there: TeiServer("secret", model=there),
 }
-"""Other wires. Their exact requests are tested in files of their own."""
+"""A server for each other wire, given the model's id there. Exact requests: test_wire_*.py."""
 
 
 def rows(*wires: str) -> list[Any]:
@@ -140,21 +140,23 @@ def test_openai_request(backend: str, model: str, dim: int) -> None:
 @pytest.mark.parametrize(("backend", "model", "dim"), rows(*SERVERS))
 def test_right_vectors_on_every_other_wire(backend: str, model: str, dim: int) -> None:
     there = package_catalog().backend(backend).models[model].id
-    with SERVERS[backend](there) as server, connected(server, model, backend, dim) as embedder:
+    with (
+        SERVERS[package_catalog().backend(backend).wire](there) as server,
+        connected(server, model, backend, dim) as embedder,
+    ):
         check_vectors(embedder, model, dim)
 
 
 def test_every_row_of_the_catalogue_is_tested_above() -> None:
     hosts = {name for name in WIRES.names if not WIRES.traits(name).in_process}
-    assert hosts == {"jina", "openai", *SERVERS}
+    assert hosts == {"jina", "openai", *SERVERS}, "SERVERS must have a server for each wire"
     for backend in package_catalog().backends.values():
         if backend.wire == "openai":
             assert OPENAI[backend.name][1] == {name: row.id for name, row in backend.models.items()}
         elif backend.wire == "jina":
             assert all(name == row.id for name, row in backend.models.items())
-        elif not backend.in_process:
-            assert backend.name == backend.wire
-    assert set(FACTS) == set(package_catalog().models) - {"builtin"}
+    models = set(package_catalog().models) - {"builtin"}
+    assert set(FACTS) == models, "tests/facts.py must have the facts of each model"
 
 
 @pytest.mark.parametrize(("dim", "asked"), [(1536, False), (2560, False), (2048, True)])

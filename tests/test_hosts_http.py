@@ -11,8 +11,9 @@ import pytest
 from ragctl.catalog import BackendConfig, RequestLimits
 from ragctl.embedding import Embedder, Patience, connect
 from ragctl.errors import BackendError
+from ragctl.hosts.errors import Refused
 from ragctl.hosts.keys import ApiKey
-from ragctl.hosts.responses import retry_after
+from ragctl.hosts.responses import ErrorRules, Response, ResponseParser, retry_after
 from tests.servers import faults
 from tests.servers.jina import JinaServer
 from tests.waiting import until, within
@@ -39,6 +40,25 @@ NOON = 1_704_110_400.0  # Mon, 01 Jan 2024 12:00:00 GMT
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, NOON) == seconds
+
+
+@pytest.mark.parametrize(
+    ("rules", "field", "about_text"),
+    [
+        (ErrorRules(), "input", True),
+        (ErrorRules(), "passages", False),
+        (ErrorRules(text_fields=frozenset({"passages"})), "passages", True),
+        (ErrorRules(text_fields=frozenset({"passages"})), "width", False),
+    ],
+)
+def test_an_error_about_the_field_of_the_texts_refuses_a_text(
+    rules: ErrorRules, field: str, about_text: bool
+) -> None:
+    body = f'{{"detail": [{{"loc": ["body", "{field}", 0], "msg": "wrong"}}]}}'
+    parser = ResponseParser("host", rules, None, None)
+    with pytest.raises(BackendError, match="wrong") as caught:
+        parser.parse(Response(422, {}, body.encode()))
+    assert isinstance(caught.value, Refused) == about_text
 
 
 def test_what_hinders_warming_is_said_by_the_first_request(

@@ -157,9 +157,9 @@ def test_a_pause_longer_than_anyone_waits_is_told_at_once() -> None:
     own.leave(own.enter(1, NEVER), Transient("host: 429 quota", 3_600, throttled=True))
     before = clock.now
     with pytest.raises(Transient, match="host: 429 quota") as caught:
-        own.enter(1, NEVER, longest=120)
+        own.enter(1, NEVER, max_pause=120)
     assert (caught.value.retry_after, clock.now) == (3_600, before)
-    own.enter(1, NEVER, longest=3_600)
+    own.enter(1, NEVER, max_pause=3_600)
     assert clock.now >= before + 3_600
 
 

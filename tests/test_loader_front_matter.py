@@ -164,7 +164,7 @@ BROKEN = {
     "a: !secret x": "line 2: could not determine a constructor for the tag '!secret'",
     "a: !!python/object/apply:os.system [exit]": "line 2: could not determine a constructor",
     "a: !!int x": "a value does not fit its tag",
-    "a: 1\nb: &b [*b]": "line 3: an alias stands within its own value",
+    "a: 1\nb: &b [*b]": "line 3: an alias is within its own value",
     "a: " + "[" * 5000: "line 2: ",
     "a: " + "[" * 300 + "]" * 300: "it is nested too deep",
 }

@@ -114,7 +114,7 @@ def test_files_that_cannot_be_read_are_failures(tmp_path: Path) -> None:
     assert failure(tmp_path / "gone.md") == "gone.md: cannot be read: No such file or directory"
     (tmp_path / "folder.md").mkdir()
     assert failure(tmp_path / "folder.md") == "folder.md: cannot be read: Is a directory"
-    assert failure(tmp_path / "a.exe") == "a.exe: is of no format that can be read"
+    assert failure(tmp_path / "a.exe") == "a.exe: is not in a supported format"
 
 
 # Real files

@@ -230,9 +230,9 @@ def test_each_flag_sets_one_key() -> None:
 
 def test_later_errors_name_the_line_or_flag(tmp_path: Path) -> None:
     pipeline = read(tmp_path, "\n[chunking]\nsize = 99\n[[sources]]\npath = '.'\n")
-    assert str(pipeline.wrong("chunking.size", "too many")).endswith("p.toml, line 3: too many")
+    assert str(pipeline.error("chunking.size", "too many")).endswith("p.toml, line 3: too many")
     flags = from_flags({"sources": [{"path": "."}]}, HOME)
-    assert str(flags.wrong("chunking.size", "too many")) == "--chunk-size: too many"
+    assert str(flags.error("chunking.size", "too many")) == "--chunk-size: too many"
 
 
 SOURCES = "[[sources]]\npath = '.'\n"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragctl.collection.state import State, Stored, by_file
+from ragctl.collection.state import State, StoredDocument, by_file
 from ragctl.errors import PruneRefused
 from ragctl.index.plan import (
     ALWAYS_REMOVABLE_DOCUMENTS,
@@ -31,13 +31,13 @@ def stored(
     mtime: int = 1,
     root: str = ROOT,
     parts: int = 1,
-    whole: bool = True,
-) -> Stored:
+    complete: bool = True,
+) -> StoredDocument:
     file = source.split("#")[0]
-    return Stored(source, file, root, digest, recipe, parts, size, mtime, 3, whole)
+    return StoredDocument(source, file, root, digest, recipe, parts, size, mtime, 3, complete)
 
 
-def state(*documents: Stored) -> State:
+def state(*documents: StoredDocument) -> State:
     return State({d.source: d for d in documents}, by_file(documents))
 
 
@@ -59,12 +59,12 @@ def test_unchanged_files_are_not_read() -> None:
         (stored("a.md", mtime=2), "changed"),
         (stored("a.md", root="/elsewhere"), "changed"),
         (stored("a.md", recipe="old"), "recipe"),
-        (stored("a.md", whole=False), "incomplete"),
+        (stored("a.md", complete=False), "incomplete"),
         (stored("a.md", parts=2), "incomplete"),
         (stored("b.md"), "new"),
     ],
 )
-def test_the_plan_gives_the_reason_for_reading_a_file(known: Stored, why: str) -> None:
+def test_the_plan_gives_the_reason_for_reading_a_file(known: StoredDocument, why: str) -> None:
     made = plan([stat("a.md"), stat("b.md")], state(known))
     assert {work.stat.file: work.why for work in made.work_items}["a.md"] == why
 
@@ -72,7 +72,7 @@ def test_the_plan_gives_the_reason_for_reading_a_file(known: Stored, why: str) -
 def test_only_complete_documents_of_the_same_recipe_are_compared_by_content() -> None:
     known = state(
         stored("a.jsonl#1", mtime=2, parts=3),
-        stored("a.jsonl#2", mtime=2, parts=3, whole=False),
+        stored("a.jsonl#2", mtime=2, parts=3, complete=False),
         stored("a.jsonl#3", mtime=2, parts=3, recipe="old", digest="x"),
     )
     (work,) = plan([stat("a.jsonl")], known).work_items
@@ -94,7 +94,7 @@ def test_only_documents_of_scanned_roots_are_removed() -> None:
     assert plan([stat("a.md")], known, keep={"c.md"}.__contains__).removed == ()
 
 
-def many(count: int, *, size: int = 1) -> list[Stored]:
+def many(count: int, *, size: int = 1) -> list[StoredDocument]:
     return [stored(f"{n}.md", size=size, mtime=n) for n in range(count)]
 
 
@@ -152,7 +152,7 @@ def test_every_document_is_read_removed_or_unchanged(
     found = [stat(name, size=size, mtime=mtime) for name, (size, mtime) in disk.items()]
     known = state(
         *(
-            stored(name, size=size, mtime=mtime, whole=name not in broken)
+            stored(name, size=size, mtime=mtime, complete=name not in broken)
             for name, (size, mtime) in store.items()
         )
     )

@@ -100,10 +100,10 @@ def test_a_collection_recreated_with_the_same_settings_is_noticed(indexed: World
         assert found.search("pump", mode="sparse") == []
         with closing(indexed.open()) as new:
             assert new.settings == settings
-            assert new.settings.made not in ("", settings.made)
+            assert new.settings.creation_id not in ("", settings.creation_id)
             new.note({"billed": {"jina": 1}})
         with closing(indexed.open()) as again:
-            assert again.settings.made == new.settings.made  # a write keeps it
+            assert again.settings.creation_id == new.settings.creation_id  # a write keeps it
         indexed.ingest()
         assert found.search("pump", mode="sparse")
 

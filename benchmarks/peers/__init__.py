@@ -1,1 +1,1 @@
-"""Other libraries that keep a vector store true to documents, each as well tuned as we know how."""
+"""Other libraries that sync a vector store with documents, each tuned as well as we can."""

@@ -1,7 +1,7 @@
-"""The peers' chunkers, in their environment: cuts the documents of a folder, again and again.
+"""A process in the peers' environment that runs their chunkers on request.
 
-Reads lines `NAME FOLDER [FILE]`; answers each with the processor seconds that it took, and writes
-the chunks of each document to FILE where one is named.
+Reads JSON lines [NAME, FOLDER] or [NAME, FOLDER, FILE]: chunks the documents of FOLDER, answers
+with the CPU seconds taken and, if FILE is given, writes the chunks of each document to it.
 """
 
 import json
@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import tiktoken
-from common import CHUNK, texts
+from common import CHUNK_TOKENS, texts
 
 Cut = Callable[[str], list[str]]
 
@@ -20,7 +20,7 @@ Cut = Callable[[str], list[str]]
 def semantic() -> Cut:
     from semantic_text_splitter import TextSplitter
 
-    cut: Cut = TextSplitter.from_tiktoken_model("gpt-4o", CHUNK).chunks  # o200k_base
+    cut: Cut = TextSplitter.from_tiktoken_model("gpt-4o", CHUNK_TOKENS).chunks  # o200k_base
     return cut
 
 
@@ -29,7 +29,7 @@ def llama_index() -> Cut:
 
     encoding = tiktoken.get_encoding("o200k_base")
     cut: Cut = SentenceSplitter(
-        chunk_size=CHUNK,
+        chunk_size=CHUNK_TOKENS,
         chunk_overlap=0,
         tokenizer=lambda text: encoding.encode(text, disallowed_special=()),
     ).split_text
@@ -40,7 +40,7 @@ def langchain_recursive() -> Cut:
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
     cut: Cut = RecursiveCharacterTextSplitter.from_tiktoken_encoder(
-        "o200k_base", chunk_size=CHUNK, chunk_overlap=0, disallowed_special=()
+        "o200k_base", chunk_size=CHUNK_TOKENS, chunk_overlap=0, disallowed_special=()
     ).split_text
     return cut
 
@@ -49,7 +49,7 @@ def langchain_token() -> Cut:
     from langchain_text_splitters import TokenTextSplitter
 
     cut: Cut = TokenTextSplitter(
-        "o200k_base", chunk_size=CHUNK, chunk_overlap=0, disallowed_special=()
+        "o200k_base", chunk_size=CHUNK_TOKENS, chunk_overlap=0, disallowed_special=()
     ).split_text
     return cut
 
@@ -57,27 +57,27 @@ def langchain_token() -> Cut:
 def chonkie() -> Cut:
     from chonkie import RecursiveChunker
 
-    chunker = RecursiveChunker(tiktoken.get_encoding("o200k_base"), CHUNK)
+    chunker = RecursiveChunker(tiktoken.get_encoding("o200k_base"), CHUNK_TOKENS)
     return lambda text: [chunk.text for chunk in chunker.chunk(text)]
 
 
 CUTS = {
-    made.__name__: made
-    for made in (semantic, llama_index, langchain_recursive, langchain_token, chonkie)
+    chunker.__name__: chunker
+    for chunker in (semantic, llama_index, langchain_recursive, langchain_token, chonkie)
 }
-read = cache(lambda folder: [text for _, text in texts(Path(folder))])
+read_texts = cache(lambda folder: [text for _, text in texts(Path(folder))])
 
 
 def main() -> None:
     for line in sys.stdin:
-        name, folder, *into = json.loads(line)
-        cut, documents = CUTS[name](), read(folder)  # a new one: some remember what they counted
+        name, folder, *files = json.loads(line)
+        cut, documents = CUTS[name](), read_texts(folder)  # a new chunker: some cache counts
         began = time.process_time()
         chunks = [cut(text) for text in documents]
-        taken = time.process_time() - began
-        if into:
-            Path(into[0]).write_text(json.dumps(chunks), "utf-8")
-        print(json.dumps(taken), flush=True)
+        seconds = time.process_time() - began
+        if files:
+            Path(files[0]).write_text(json.dumps(chunks), "utf-8")
+        print(json.dumps(seconds), flush=True)
 
 
 if __name__ == "__main__":

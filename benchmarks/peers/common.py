@@ -8,24 +8,27 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-MODEL, DIM, BATCH, IN_FLIGHT, CHUNK = "benchmark-embedding", 1024, 64, 8, 512
+MODEL, DIM = "benchmark-embedding", 1024
+BATCH = 64  # texts per request
+IN_FLIGHT = 8  # concurrent requests
+CHUNK_TOKENS = 512
 
 Vectors = list[list[float]]
 
 
 def texts(folder: Path) -> Iterator[tuple[str, str]]:
-    """Name and text of every file."""
+    """Yield name and text of every file."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             yield path.relative_to(folder).as_posix(), path.read_bytes().decode("utf-8", "replace")
 
 
-def embed_concurrently(embed: Callable[[list[str]], Vectors], given: Sequence[str]) -> Vectors:
-    """Embed 64 texts a request with eight requests in flight.
+def embed_concurrently(embed: Callable[[list[str]], Vectors], texts: Sequence[str]) -> Vectors:
+    """Embed 64 texts per request with eight concurrent requests.
 
     No peer does that in its synchronous pipeline.
     """
-    parts = [list(given[start : start + BATCH]) for start in range(0, len(given), BATCH)]
+    parts = [list(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
         return [vector for vectors in pool.map(embed, parts) for vector in vectors]
 
@@ -41,8 +44,9 @@ def dump(
     read: Callable[[Any], tuple[str, str]],
     sent: Callable[[str], str] = lambda text: text,
 ) -> None:
-    """Print every point of a Qdrant collection; `read` takes source and text from a payload, and
-    `sent` says what was sent for a text.
+    """Print every point of a Qdrant collection.
+
+    `read` returns source and text of a payload, `sent` the embedded form of a text.
     """
     offset = None
     while True:
@@ -54,14 +58,14 @@ def dump(
             vector = point.vector
             if isinstance(vector, dict):
                 vector = next(iter(vector.values()))
-            found = {"source": source, "text": text, "sent": text_hash(sent(text))}
-            print(json.dumps({**found, "vector": vector}))
+            row = {"source": source, "text": text, "sent": text_hash(sent(text))}
+            print(json.dumps({**row, "vector": vector}))
         if offset is None:
             return
 
 
 def main(ingest: Callable[[Path, Path, str], None], dump_all: Callable[[Path], None]) -> None:
-    """ACTION FOLDER STORE URL."""
+    """Run the command line: ACTION FOLDER STORE URL."""
     action, folder, store, url = sys.argv[1:]
     if action == "ingest":
         ingest(Path(folder), Path(store), url)

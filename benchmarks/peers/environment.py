@@ -1,4 +1,4 @@
-"""The peers' own environment: made once, from pinned versions, in the cache folder."""
+"""The peers' own virtual environment, created once from pinned versions in the cache folder."""
 
 import base64
 import hashlib
@@ -14,15 +14,15 @@ from ragctl.chunking.tokens import vocabulary
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 SHOWN = ("langchain-core", "llama-index-core", "haystack-ai", "qdrant-client")
 
-# tiktoken keeps an encoding under the SHA-1 of the address that it would fetch it from.
+# tiktoken caches an encoding under the SHA-1 of its download address.
 _ADDRESS = b"https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
 
 
 @cache
 def python() -> Path:
     """Return the interpreter; recreate the environment if the requirements have changed."""
-    wanted = REQUIREMENTS.read_bytes()
-    folder = CACHE / f"peers-{hashlib.sha256(wanted).hexdigest()[:12]}"
+    requirements = REQUIREMENTS.read_bytes()
+    folder = CACHE / f"peers-{hashlib.sha256(requirements).hexdigest()[:12]}"
     found = folder / "bin" / "python"
     done = folder / "done"
     if not done.exists():

@@ -1,13 +1,13 @@
 """Haystack: splitter, embedder and writer in a Pipeline, into a local Qdrant.
 
-It has no incremental run: each one splits, embeds and overwrites all, and points of text that was
-altered or deleted stay.
+It has no incremental run: each run splits, embeds and overwrites everything, and points of changed
+or deleted text stay.
 """
 
 from pathlib import Path
 from typing import Any
 
-from common import BATCH, CHUNK, DIM, MODEL, dump, embed_concurrently, main, texts
+from common import BATCH, CHUNK_TOKENS, DIM, MODEL, dump, embed_concurrently, main, texts
 from haystack import Document, Pipeline
 from haystack.components.embedders import OpenAIDocumentEmbedder
 from haystack.components.preprocessors import RecursiveDocumentSplitter
@@ -31,16 +31,21 @@ class Embedder(OpenAIDocumentEmbedder):
 
 def ingest(folder: Path, store: Path, url: str) -> None:
     documents = [Document(content=text, meta={"source": name}) for name, text in texts(folder)]
-    place = QdrantDocumentStore(
+    document_store = QdrantDocumentStore(
         path=str(store / "qdrant"), index="docs", embedding_dim=DIM, similarity="cosine"
     )
     splitter = RecursiveDocumentSplitter(
-        split_length=CHUNK, split_overlap=0, split_unit="token", separators=["\n\n", "\n", " "]
+        split_length=CHUNK_TOKENS,
+        split_overlap=0,
+        split_unit="token",
+        separators=["\n\n", "\n", " "],
     )
     pipeline = Pipeline()
     pipeline.add_component("split", splitter)
     pipeline.add_component("embed", Embedder(model=MODEL, api_base_url=url, batch_size=BATCH))
-    pipeline.add_component("write", DocumentWriter(place, policy=DuplicatePolicy.OVERWRITE))
+    pipeline.add_component(
+        "write", DocumentWriter(document_store, policy=DuplicatePolicy.OVERWRITE)
+    )
     pipeline.connect("split", "embed")
     pipeline.connect("embed", "write")
     pipeline.run({"split": {"documents": documents}})

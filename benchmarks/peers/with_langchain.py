@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from common import BATCH, CHUNK, DIM, MODEL, Vectors, dump, embed_concurrently, main, texts
+from common import BATCH, CHUNK_TOKENS, DIM, MODEL, Vectors, dump, embed_concurrently, main, texts
 from langchain_classic.indexes import SQLRecordManager
 from langchain_core.documents import Document
 from langchain_core.indexing import index
@@ -12,17 +12,17 @@ from langchain_qdrant import QdrantVectorStore
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 from qdrant_client import QdrantClient, models
 
-AT_ONCE = 2048  # documents of one step; measured: 100 (the default) takes longer
+DOCUMENTS_PER_BATCH = 2048  # the default, 100, was measured to be slower
 
 
 class Embeddings(OpenAIEmbeddings):
-    def embed_documents(self, texts: list[str], *given: Any, **more: Any) -> Vectors:
+    def embed_documents(self, texts: list[str], *args: Any, **kwargs: Any) -> Vectors:
         return embed_concurrently(super().embed_documents, texts)
 
 
 def ingest(folder: Path, store: Path, url: str) -> None:
     splitter = RecursiveCharacterTextSplitter.from_tiktoken_encoder(
-        "o200k_base", chunk_size=CHUNK, chunk_overlap=0, disallowed_special=()
+        "o200k_base", chunk_size=CHUNK_TOKENS, chunk_overlap=0, disallowed_special=()
     )
     documents = splitter.split_documents(
         [Document(text, metadata={"source": name}) for name, text in texts(folder)]
@@ -40,7 +40,7 @@ def ingest(folder: Path, store: Path, url: str) -> None:
         documents,
         records,
         QdrantVectorStore(client, "docs", embeddings, validate_collection_config=False),
-        batch_size=AT_ONCE,
+        batch_size=DOCUMENTS_PER_BATCH,
         cleanup="full",
         source_id_key="source",
         key_encoder="sha1",

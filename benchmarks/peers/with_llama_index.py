@@ -1,11 +1,11 @@
-"""LlamaIndex: IngestionPipeline, docstore with upserts and deletions, into a local Qdrant."""
+"""LlamaIndex: IngestionPipeline, with a docstore for upserts and deletions, into a local Qdrant."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import tiktoken
-from common import BATCH, CHUNK, MODEL, Vectors, dump, embed_concurrently, main, texts
+from common import BATCH, CHUNK_TOKENS, MODEL, Vectors, dump, embed_concurrently, main, texts
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import Document
@@ -17,7 +17,7 @@ from qdrant_client import QdrantClient
 
 class Embeddings(OpenAIEmbedding):
     def get_text_embedding_batch(
-        self, texts: list[str], show_progress: bool = False, **more: Any
+        self, texts: list[str], show_progress: bool = False, **kwargs: Any
     ) -> Vectors:
         return embed_concurrently(self._get_text_embeddings, texts)
 
@@ -25,7 +25,7 @@ class Embeddings(OpenAIEmbedding):
 def ingest(folder: Path, store: Path, url: str) -> None:
     encoding = tiktoken.get_encoding("o200k_base")
     splitter = SentenceSplitter(
-        chunk_size=CHUNK,
+        chunk_size=CHUNK_TOKENS,
         chunk_overlap=0,
         include_metadata=False,
         tokenizer=lambda text: encoding.encode(text, disallowed_special=()),

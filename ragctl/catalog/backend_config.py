@@ -1,4 +1,4 @@
-"""A backend as a run names it: a row of the catalogue and this run's own settings for it."""
+"""A backend chosen for a run: a row of the catalogue and this run's own settings for it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,8 +17,8 @@ class BackendConfig:
 
     `name` is a row of `backends.toml`, None for the model's default backend. `weights` is
     the folder of a model that runs in this process, `price` US dollars per million tokens.
-    `remote`: the address was read from a collection on a server, where somebody else may
-    have written it.
+    `remote`: the address was read from a collection on a server, so another user may have
+    written it.
     """
 
     name: str | None = None
@@ -39,7 +39,7 @@ class BackendConfig:
     def label(self) -> str:
         """The name for reports and messages, with the run's own address or folder if it has one."""
         own = self.base_url or self.weights
-        name = self.name or "its own backend"
+        name = self.name or "the default backend"
         return f"{name} at {own}" if own else name
 
     def with_default_name(self, name: str) -> "BackendConfig":

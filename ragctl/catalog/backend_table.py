@@ -20,7 +20,7 @@ TRUNCATIONS: tuple[Truncation, ...] = get_args(Truncation)
 Prompts = Literal["text", "name"]
 PROMPTS: tuple[Prompts, ...] = get_args(Prompts)
 
-FIELDS = ("normalized", "late_chunking", "trust_remote_code")
+OPTIONAL_FIELDS = ("normalized", "late_chunking", "trust_remote_code")
 """Optional request fields, or runtime arguments, that only some models accept."""
 
 SECRET_KEYS = ("key", "api_key", "token", "secret", "password")
@@ -115,7 +115,7 @@ class ServedModel:
     `id` is the model's name at the backend. `dims` are the sizes that the host itself
     cuts vectors to (None: as the backend's `honours_dimensions` says). `context` is the
     host's own limit in tokens, if smaller than the model's. `price` is US dollars per
-    million tokens. `fields` are the optional request fields it accepts (see FIELDS).
+    million tokens. `fields` are the optional request fields it accepts (see OPTIONAL_FIELDS).
     `weights` is a local folder to load the model from instead of the Hugging Face hub.
     """
 
@@ -200,20 +200,16 @@ def read_backend(name: str, data: object, source: ConfigSource | str, wires: Kno
     Raises UsageError, naming `source` and the faulty key. Whether the row fits its wire
     and its models is checked by `catalog.check_rows`.
     """
-    no_secret(name, data, source)
+    check_no_secret(name, data, source)
     row = Table(source, (name,), data, BACKEND_KEYS)
-    keys = row.sequence("keys", str)
-    key_required = row.optional("key_required", bool)
-    command = row.strings("key_command")
-    if key_required and not (keys or command):
-        raise row.error("key_required", "needs the key's variables in keys")
+    keys, key_required, command = read_key_settings(row)
     models = row.table("models", None)
     return Backend(
         name=name,
         wire=row.choice("wire", wires.names),
-        base_url=_base_url(row),
+        base_url=read_base_url(row),
         keys=keys,
-        key_required=bool(keys) if key_required is None else key_required,
+        key_required=key_required,
         key_command=command,
         models={
             model: _served(models, model, row.optional("price", float)) for model in models.names()
@@ -234,7 +230,7 @@ def read_backend(name: str, data: object, source: ConfigSource | str, wires: Kno
 
 
 def read_rates(row: Table) -> Rates:
-    """Return the table `rates` of a backend, or of a pipeline, which may know its account's."""
+    """Return the table `rates` of a backend or of a pipeline."""
     rates = row.table("rates", ("requests", "tokens"))
     return Rates(rates.positive("requests"), rates.positive("tokens"))
 
@@ -261,7 +257,21 @@ def _limits(row: Table) -> RequestLimits:
     return RequestLimits(texts, limits.positive("tokens"), limits.positive("bytes"))
 
 
-def _base_url(row: Table) -> str | None:
+def read_key_settings(row: Table) -> tuple[tuple[str, ...], bool, tuple[str, ...]]:
+    """Return the keys `keys`, `key_required` and `key_command` of a backend or reranker.
+
+    A key is required by default if `keys` names a variable.
+    """
+    keys = row.sequence("keys", str)
+    required = row.optional("key_required", bool)
+    command = row.strings("key_command")
+    if required and not (keys or command):
+        raise row.error("key_required", "needs the key's variables in keys")
+    return keys, bool(keys) if required is None else required, command
+
+
+def read_base_url(row: Table) -> str | None:
+    """Return the key `base_url` of a backend or reranker; None if absent."""
     url = row.optional("base_url", str)
     if url is None:
         return None
@@ -272,7 +282,7 @@ def _base_url(row: Table) -> str | None:
 
 
 def _served(models: Table, model: str, price: float | None) -> ServedModel:
-    """Return how a model is served: given as its name at the backend, or as a table.
+    """Return how a model is served; the row gives its name at the backend, or a table.
 
     `price` is the backend's, used for models without one of their own.
     """
@@ -282,7 +292,7 @@ def _served(models: Table, model: str, price: float | None) -> ServedModel:
         row = models.table(model, SERVED_MODEL_KEYS)
         fields = row.sequence("fields", str)
         for known in fields:
-            if known not in FIELDS:
+            if known not in OPTIONAL_FIELDS:
                 raise row.error("fields", f"cannot hold {known!r}") from None
         return ServedModel(
             id=row.required("id", str),
@@ -306,8 +316,8 @@ def _onnx(row: Table) -> Onnx:
     )
 
 
-def no_secret(name: str, data: object, source: ConfigSource | str) -> None:
-    """Raise UsageError if the row holds a key, before any other message can quote it."""
+def check_no_secret(name: str, data: object, source: ConfigSource | str) -> None:
+    """Raise UsageError if the row holds a secret, before any other message can quote it."""
     if isinstance(data, dict):
         for key in SECRET_KEYS:
             if key in data:

@@ -7,7 +7,7 @@ KeyPath = tuple[str | int, ...]
 """Path from the top of a file: names of tables and keys, and indexes (from 0) into arrays."""
 
 _CLOSING_TOKENS = ("]", "}", '"""', "'''")
-"""The last line of a statement of several lines contains one of these."""
+"""The last line of a multi-line statement contains one of these."""
 
 Statement = tuple[int, KeyPath, dict[str, object]]
 """Line number from 1, path of the enclosing table, and the keys set; {} for a table header."""
@@ -21,16 +21,16 @@ def line_of(text: str, path: KeyPath) -> int | None:
     """
     deepest, found = 0, None
     for line, table, keys in _statements(text):
-        depth = _shared(table, path)
+        depth = _common_prefix_length(table, path)
         if keys:
-            depth = depth + _descended(keys, path[depth:]) if depth == len(table) else 0
+            depth = depth + _existing_steps(keys, path[depth:]) if depth == len(table) else 0
         if depth > deepest:
             deepest, found = depth, line
     return found
 
 
 def _statements(text: str) -> Iterator[Statement]:
-    """Yield the statements of a file: one ends at the first line that makes it valid TOML."""
+    """Yield the statements of a file; one ends at the first line that makes it valid TOML."""
     table: KeyPath = ()
     last: dict[KeyPath, int] = {}  # array of tables -> index of its last entry so far
     pending: list[str] = []
@@ -65,7 +65,7 @@ def _header(nested: dict[str, object], last: dict[KeyPath, int]) -> KeyPath:
     return path
 
 
-def _shared(table: KeyPath, path: KeyPath) -> int:
+def _common_prefix_length(table: KeyPath, path: KeyPath) -> int:
     """Return the length of the common prefix of two paths."""
     count = 0
     for one, other in zip(table, path, strict=False):
@@ -75,7 +75,7 @@ def _shared(table: KeyPath, path: KeyPath) -> int:
     return count
 
 
-def _descended(value: object, path: KeyPath) -> int:
+def _existing_steps(value: object, path: KeyPath) -> int:
     """Return how many steps of `path` exist inside `value`."""
     for count, step in enumerate(path):
         if isinstance(value, dict) and step in value:

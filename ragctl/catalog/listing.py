@@ -143,7 +143,7 @@ def model_json(catalog: Catalog, model: Model) -> dict[str, Json]:
 
 
 def backend_json(backend: Backend) -> dict[str, Json]:
-    """Return every key of a backend's row; of a key command only whether there is one."""
+    """Return every key of a backend's row; `key_command` only says whether there is one."""
     limits, rates, runtime = backend.limits, backend.rates, backend.runtime
     return {
         "backend": backend.name,

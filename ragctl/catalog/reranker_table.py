@@ -2,14 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-from ragctl.catalog.backend_table import Rates, no_secret, read_rates
+from ragctl.catalog.backend_table import (
+    Rates,
+    check_no_secret,
+    read_base_url,
+    read_key_settings,
+    read_rates,
+)
 from ragctl.catalog.strict import ConfigSource, Table, nearest
 from ragctl.catalog.wires import KnownWires
 from ragctl.errors import UsageError
 
-_UNLIMITED = Rates()
+NO_RATES = Rates()
 
 _KEYS = (
     *("wire", "base_url", "keys", "key_required", "key_command"),
@@ -35,7 +40,7 @@ class RerankerRow:
     models: tuple[str, ...]
     documents: int
     concurrency: int
-    rates: Rates = _UNLIMITED
+    rates: Rates = NO_RATES
     key_command: tuple[str, ...] = field(default=(), repr=False)
 
 
@@ -43,22 +48,18 @@ def read_reranker(
     name: str, data: object, source: ConfigSource | str, wires: KnownWires
 ) -> RerankerRow:
     """Read one table. Raises UsageError, naming `source` and the faulty key."""
-    no_secret(name, data, source)
+    check_no_secret(name, data, source)
     row = Table(source, (name,), data, _KEYS)
     wire = row.choice("wire", wires.names)
     in_process = wires.traits(wire).in_process
-    keys = row.sequence("keys", str)
-    command = row.strings("key_command")
-    required = row.optional("key_required", bool)
-    if required and not (keys or command):
-        raise row.error("key_required", "needs the variables of the key in keys")
+    keys, required, command = read_key_settings(row)
     return RerankerRow(
         name=name,
         wire=wire,
         in_process=in_process,
         base_url=_base_url(row, in_process),
         keys=keys,
-        key_required=bool(keys) if required is None else required,
+        key_required=required,
         key_command=command,
         model=row.optional("model", str),
         model_required=row.optional("model_required", bool) or False,
@@ -70,17 +71,12 @@ def read_reranker(
 
 
 def _base_url(row: Table, in_process: bool) -> str | None:
-    url = row.optional("base_url", str)
-    if in_process:
-        if url is not None:
-            raise row.error("base_url", "has no meaning for a model in this process")
-        return None
-    if url is None:
+    if in_process and row.has("base_url"):
+        raise row.error("base_url", "has no meaning for a model in this process")
+    url = read_base_url(row)
+    if url is None and not in_process:
         raise row.error("base_url", "is missing (a string)")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise row.error("base_url", f"must be an http or https address, not {url!r}")
-    return url.rstrip("/")
+    return url
 
 
 def reranker(rows: Mapping[str, RerankerRow], name: str) -> RerankerRow:

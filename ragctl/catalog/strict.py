@@ -14,6 +14,7 @@ T = TypeVar("T")
 
 MAX_INTEGER = 2**63 - 1
 """The largest integer that every store can hold."""
+MAX_SUGGESTIONS = 3  # names in one "did you mean …?"
 _TOML_ERROR_POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -44,7 +45,7 @@ def nearest(name: str, known: Iterable[str], fallback: str | None = None) -> str
     # "qwen3-8b" is similar to no name as a string, but one name contains all of its parts.
     parts = re.split(r"[^a-z0-9]+", name.lower())
     close = [known for known in names if all(part in known.lower() for part in parts)]
-    close = close[:3] or difflib.get_close_matches(name, names, n=3)
+    close = close[:MAX_SUGGESTIONS] or difflib.get_close_matches(name, names, n=MAX_SUGGESTIONS)
     if close:
         return f"did you mean {' or '.join(close)}?"
     if fallback is not None:
@@ -157,11 +158,11 @@ class Table:
         return value
 
     def raw_value(self, key: str) -> object:
-        """Return the value of `key` of whatever type; None if absent."""
+        """Return the value of `key`, of any type; None if absent."""
         return self._data.get(key)
 
     def required(self, key: str, kind: type[T]) -> T:
-        """Return the value of `key`, which must be there."""
+        """Return the value of `key`. Raises UsageError if it is absent."""
         value = self.optional(key, kind)
         if value is None:
             raise self.error(key, f"is missing ({_TYPE_NAMES[kind]})")

@@ -27,7 +27,7 @@ from ragctl.embedding import Canary, Options, connect
 from ragctl.embedding.canary import CANARY_THRESHOLD
 from ragctl.errors import StoreError, UsageError
 from ragctl.index.embedder import effective_embedding
-from ragctl.pipeline import MODEL, Pipeline
+from ragctl.pipeline import DEFAULT_MODEL, Pipeline
 
 __all__ = [
     "Agreement",
@@ -64,7 +64,7 @@ def _check(pipeline: Pipeline, target: Target, seconds: float) -> CheckReport:
         )
         return CheckReport(None, None, None, target.report)
     embedding = effective_embedding(pipeline, target.collection)
-    model = pipeline.catalog.model(embedding.model or MODEL)
+    model = pipeline.catalog.model(embedding.model or DEFAULT_MODEL)
     backends = [
         config.with_default_name(model.backend)
         for config in embedding.backends or (BackendConfig(),)

@@ -8,10 +8,10 @@ from ragctl.embedding import Canary
 from ragctl.embedding.base import Vectors
 from ragctl.errors import BackendError, IdentityMismatch
 
-MIN_SAME_COSINE = 0.999  # of two answers to the same request, on any hardware
+MIN_SAME_COSINE = 0.999  # between two answers to the same request, on any hardware
 MAX_DIFFERENT_COSINE = 0.9999  # instructions move a vector well below this
 UNIT_NORM_TOLERANCE = 0.001
-PADDING_ZEROS = 8  # as many zeros at the end of a vector are no coincidence, even in 8 bits
+PADDING_ZEROS = 8  # this many trailing zeros are not a coincidence, even in 8 bits
 
 
 def min_cosines(one: Canary, other: Canary) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The results of a check: a Finding for each thing tested, and the figures behind it."""
+"""The results of a check: a Finding for each test, and the measured figures."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ EXIT_PRIORITY = (StoreError, IdentityMismatch, BackendError, UsageError)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one test: `what` was tested, in a word or two, and `text`, a sentence.
+    """The result of one test. `what`: the subject, in a word or two; `text`: a sentence.
 
-    A note is not a failure, but worth knowing. `code` is the exit code of a failure, 0
+    A note is information, not a failure. `code` is the exit code of a failure, 0
     otherwise.
     """
 
@@ -38,7 +38,7 @@ def good(what: str, text: str) -> Finding:
 
 
 def note(what: str, text: str) -> Finding:
-    """Return a finding that is worth knowing, but not a failure."""
+    """Return a finding that is information, not a failure."""
     return Finding("note", what, text)
 
 
@@ -52,7 +52,7 @@ class StoreReport:
     """The store, and the pipeline's collection in it. None: unknown.
 
     `milliseconds` is the time to open the store, list its collections (`names`) and open
-    the pipeline's one. `version` is the server's; `points` is the collection's count.
+    the pipeline's. `version` is the server's; `points` is the collection's count.
     """
 
     location: str
@@ -106,7 +106,7 @@ class Reply:
 class BackendReport:
     """One backend, tested on its own. None: unknown, or not checked.
 
-    `name` is short and unique among the backends of a check; `place` includes the address.
+    `name` is short and unique among the backends of a check; `label` includes the address.
     `model` is the model's name at the backend, `key` the source of the API key. `cosine` is
     between one text as a document and as a query; `cut` is between the vector cut by the
     host and its whole vector cut here. `canary` has its vectors of the canary texts, and
@@ -114,7 +114,7 @@ class BackendReport:
     """
 
     name: str
-    place: str
+    label: str
     findings: tuple[Finding, ...]
     model: str | None = None
     key: str | None = None
@@ -129,7 +129,7 @@ class BackendReport:
         """Return the JSON object for `--json`."""
         return {
             "backend": self.name,
-            "place": self.place,
+            "place": self.label,
             "model": self.model,
             "key": self.key,
             "document": self.document.to_json() if self.document else None,

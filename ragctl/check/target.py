@@ -43,7 +43,7 @@ class Target:
         identity = self.collection.settings.identity
         late = ", late chunking" if identity.late_chunking else ""
         identity_text = f"{identity.model}, {self.collection.settings.dim} dimensions{late}"
-        self.add(good("identity", f"{identity_text}: matches the pipeline"))
+        self.add(good("identity", f"{identity_text}: matches these settings"))
         return True
 
     def add(self, finding: Finding) -> None:
@@ -128,9 +128,9 @@ def _check_folder(folder: Path) -> None:
         raise StoreError(f"the folder {existing} cannot be written to; give another with --store")
 
 
-def _holds(question: Callable[[], bool]) -> bool:
-    """Return the answer to a question about a path, False if it may not be read."""
+def _holds(test: Callable[[], bool]) -> bool:
+    """Return the result of a test of a path; False if access is denied."""
     try:
-        return question()
+        return test()
     except OSError:
         return False

@@ -157,7 +157,7 @@ class Trial:
             native=model.dim,
             cut=True,
             layer_norm=model.layer_norm,
-            host=self._report.place,
+            host=self._report.label,
         )
         cosine = _cosine(vector, cut_here)
         self._report = replace(self._report, cut=cosine)

@@ -12,7 +12,7 @@ from ragctl.errors import PruneRefused, RagctlError, UsageError
 from ragctl.index.embedder import connect_for
 from ragctl.index.planning import plan_run
 from ragctl.index.scan import Scan, refuse_collisions, scan_source
-from ragctl.pipeline import MODEL, Pipeline, Source, read_pipeline
+from ragctl.pipeline import DEFAULT_MODEL, Pipeline, Source, read_pipeline
 
 _COST_LIMITS = ("max_cost", "max_cost_per_day", "max_cost_per_month")
 
@@ -26,14 +26,14 @@ def validate_file(path: Path, environ: Mapping[str, str]) -> list[Finding]:
     try:
         pipeline = read_pipeline(path, environ)
     except UsageError as error:
-        return [_wrong("file", error)]
+        return [_failed("file", error)]
     scan = Scan()
     findings = [good("file", f"{path} is a pipeline file")]
     findings += _sources(pipeline, scan)
     return findings + list(_model(pipeline, scan)) + list(_outputs(pipeline))
 
 
-def _wrong(what: str, error: RagctlError | str) -> Finding:
+def _failed(what: str, error: RagctlError | str) -> Finding:
     return Finding("fail", what, str(error), UsageError.exit_code)
 
 
@@ -44,7 +44,7 @@ def _sources(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:
             files = scan_source(source, number, scan)
         except (PruneRefused, UsageError) as error:
             problem = str(error).removesuffix("; nothing was changed")
-            yield _wrong("sources", f"{location}: {problem}")
+            yield _failed("sources", f"{location}: {problem}")
             continue
         scan.files += files
         yield _counted(source, len(files), location)
@@ -53,20 +53,22 @@ def _sources(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:
     try:
         refuse_collisions(scan.files)
     except UsageError as error:
-        yield _wrong("sources", error)
+        yield _failed("sources", error)
 
 
 def _counted(source: Source, count: int, location: str) -> Finding:
     if not count:
-        return _wrong("sources", f"{location}: {source.place}: no documents found there")
-    return good("sources", f"{source.place}: {count:,} file{'' if count == 1 else 's'}")
+        return _failed("sources", f"{location}: {source.location}: no documents found there")
+    return good("sources", f"{source.location}: {count:,} file{'' if count == 1 else 's'}")
 
 
 def _model(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:
     """Yield findings on the model, its dimension, chunks, backends, keys and prices."""
     embedding = pipeline.embedding
     if embedding.model is None:
-        yield note("model", f"none is named: the collection's is used, or {MODEL} for a new one")
+        yield note(
+            "model", f"none is named: the collection's is used, or {DEFAULT_MODEL} for a new one"
+        )
         if embedding.backends:
             return  # whether they serve the model is known only then
     try:
@@ -74,12 +76,12 @@ def _model(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:
             advice = plan_run(pipeline, Scan(scan.files), None, embedder, now=0.0).warnings
             yield good("model", f"{embedder.model.name} at {embedder.dim} dimensions")
     except RagctlError as error:
-        yield _wrong("model", error)
+        yield _failed("model", error)
         return
     for warning in advice:
         yield note("model", warning)
     backends = embedding.backends or (BackendConfig(),)
-    name = embedding.model or MODEL
+    name = embedding.model or DEFAULT_MODEL
     rows = [config.resolve(pipeline.catalog, name, embedding.task) for config in backends]
     for row in rows:
         yield from _key(row, pipeline.environ)
@@ -101,12 +103,12 @@ def _budget(pipeline: Pipeline, rows: list[Backend], model: str) -> Iterator[Fin
     )
     unknown = [row.name for row in rows if row.models[model].price is None]
     if limit is not None and unknown:
-        error = pipeline.wrong(
+        error = pipeline.error(
             f"budget.{limit}",
             f"{limit} cannot be kept: no price of {model} at {', '.join(unknown)} is known; "
             "give it as price in [embedding]",
         )
-        yield _wrong("budget", error)
+        yield _failed("budget", error)
 
 
 def _outputs(pipeline: Pipeline) -> Iterator[Finding]:
@@ -117,10 +119,10 @@ def _outputs(pipeline: Pipeline) -> Iterator[Finding]:
         with closing(open_store(pipeline.store, environ=pipeline.environ)) as store:
             yield good("store", f"{pipeline.collection} in {store.location}")
     except UsageError as error:
-        yield _wrong("store", pipeline.wrong("store", str(error)))
+        yield _failed("store", pipeline.error("store", str(error)))
     for name in ("report_file", "metrics_file"):
         file: Path | None = getattr(pipeline.reporting, name)
         if file is not None and not file.parent.is_dir():
-            yield _wrong(
-                "report", pipeline.wrong(f"report.{name}", f"{file.parent}: no such folder")
+            yield _failed(
+                "report", pipeline.error(f"report.{name}", f"{file.parent}: no such folder")
             )

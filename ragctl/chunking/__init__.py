@@ -6,9 +6,9 @@ numpy, tiktoken and the ranks of its tokens are imported on first use.
 from ragctl.errors import UsageError
 from ragctl.records import Chunk, Document, Json
 
-__all__ = ["DEFAULT_OVERLAP", "DEFAULT_SIZE", "check", "count", "first", "recipe", "split"]
+__all__ = ["DEFAULT_OVERLAP", "DEFAULT_SIZE", "check", "count", "recipe", "split", "truncate"]
 
-VERSION = 1  # raise it with every change that can move a boundary: documents are chunked anew
+VERSION = 1  # increase it with every change that can move a boundary; documents are chunked again
 DEFAULT_SIZE = 512  # tokens
 DEFAULT_OVERLAP = 0  # tokens
 MIN_SIZE = 16  # tokens
@@ -40,11 +40,11 @@ def count(text: str) -> int:
     return count(text)
 
 
-def first(text: str, tokens: int) -> str:
+def truncate(text: str, tokens: int) -> str:
     """Return the longest beginning of a text that has at most `tokens` o200k_base tokens."""
-    from ragctl.chunking.tokens import first
+    from ragctl.chunking.tokens import truncate
 
-    return first(text, tokens)
+    return truncate(text, tokens)
 
 
 def recipe(size: int = DEFAULT_SIZE, overlap: int = DEFAULT_OVERLAP) -> dict[str, Json]:

@@ -1,8 +1,8 @@
 """Boundaries: the positions at which a text may be cut, by kind, strongest kind first.
 
 A position is the offset of the character with which the later part would begin, never white
-space. All are read from arrays of code points in a few passes; a regular expression for each
-question would cost more than tokenising the text.
+space. All are read from arrays of code points in a few passes; a regular expression for each kind
+would cost more than tokenising the text.
 """
 
 from enum import IntEnum
@@ -50,8 +50,8 @@ class Boundary(IntEnum):
 
 HEADINGS = tuple(Boundary)[:6]
 
-RANKED_CHARACTERS = 32  # from a position on; they decide its rank among its kind
-DENSE_RANKED_CHARACTERS = 12  # the same for words and characters, which are many
+RANKED_CHARACTERS = 32  # after a position; they decide its rank among positions of its kind
+DENSE_RANKED_CHARACTERS = 12  # the same for words and characters, whose positions are many
 BATCH_POSITIONS = 1 << 14  # ranked at a time
 
 _DENSE = frozenset({Boundary.WORD, Boundary.CHARACTER})
@@ -94,7 +94,7 @@ class BoundaryReader:
         )
 
     def rank(self, kind: Boundary, positions: Ints) -> NDArray[np.uint32]:
-        """Return the rank of each position, a hash of the text that follows; the highest is cut.
+        """Return each position's rank, a hash of the text that follows; cuts are at the highest.
 
         The hash covers the first RANKED_CHARACTERS characters, but not beyond the line, so that
         an edit changes the rank of only those positions that are right before it. The hash of a
@@ -126,7 +126,7 @@ class BoundaryReader:
     def indentation(self, position: int) -> int:
         """Return the start of the line if the position is the first character of a line of code.
 
-        Else return the position itself.
+        Otherwise return the position itself.
         """
         text = self.document.text
         if self.document.kind == "text" or not position or text[position - 1] not in " \t":

@@ -2,7 +2,7 @@
 
 A span that fits is left whole. Any other is cut at one position into two parts, which are treated
 the same way. Among the positions of the strongest kind that are far enough from both ends, the one
-of the highest rank is taken; its rank is a hash of the text that follows. So the cuts form a treap
+of the highest rank is chosen; its rank is a hash of the text that follows. So the cuts form a treap
 whose priorities depend on the text there, not on its distance from the beginning: new text adds
 positions of its own and leaves the order of the others as it was, and every span without the edit
 is cut as before. Then small spans are joined to a neighbour if both fit into one chunk, across
@@ -30,8 +30,8 @@ from ragctl.chunking.lines import Bools, Ints
 from ragctl.chunking.tokens import TokenMap
 from ragctl.records import Document
 
-# Shares of the chunk size: the least that a cut leaves on either side, and the size below which a
-# span is joined to a neighbour. Chosen by simulating edits: joining larger spans fills chunks
+# Shares of the chunk size: the minimum that a cut leaves on either side, and the size below which
+# a span is joined to a neighbour. Chosen by simulating edits: joining larger spans fills chunks
 # better, but lets an edit change more of them. With these values none of 90,000 simulated edits
 # changed more than four chunks (with 0.2 and 0.34, one in some thousands changed five), and chunks
 # are 0.6 full on average.
@@ -40,7 +40,7 @@ SMALL_SHARE = 0.25
 HEADING_MIN_PART_SHARE = 1 / 8  # lower, so that short sections stay chunks of their own
 HEADING_SMALL_SHARE = 1 / 8
 
-# Kinds in the order in which they are tried, with the share left on either side (0: one token).
+# Kinds in the order in which they are tried, with the minimum share on either side (0: one token).
 ORDER: tuple[tuple[Boundary, float], ...] = (
     *((heading, HEADING_MIN_PART_SHARE) for heading in HEADINGS),
     (Boundary.BLOCK, MIN_PART_SHARE),
@@ -95,8 +95,8 @@ class Candidates:
     def highest(self, kind: Boundary, after: int, low: int, high: int, full: int) -> Cut | None:
         """Return the position of the highest rank, or None without a position in range.
 
-        It is behind the character `after` and begins with one of the tokens `low` … `high`. Among
-        equal ranks the last one up to token `full` is taken, so that chunks are filled.
+        The position is after the character `after`, at one of the tokens `low` to `high`. Among
+        equal ranks the last one up to token `full` is chosen, so that chunks are filled.
         """
         left = max(bisect_right(self._positions, after), bisect_left(self._tokens, low))
         right = bisect_right(self._tokens, high)
@@ -119,9 +119,8 @@ class Cutter:
         self._map = tokens
         self._size = size
         self._candidates_by_kind: dict[Boundary, Candidates] = {}
-        self._covered_spans: dict[
-            Boundary, tuple[int, int]
-        ] = {}  # (start, end) for which words and characters are known
+        # The (start, end) for which words and characters are known.
+        self._covered_spans: dict[Boundary, tuple[int, int]] = {}
 
     def spans(self) -> list[Span]:
         """Return the spans of the document's chunks, in order."""

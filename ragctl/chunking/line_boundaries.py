@@ -10,7 +10,7 @@ from ragctl.chunking.lines import Bools, Codes, Ints, Lines, is_one_of
 from ragctl.records import Kind
 
 Fits = Callable[[Ints, Ints], Bools]
-"""Says which spans text[starts[i]:ends[i]] a chunk could hold whole; arrays of shape (spans,)."""
+"""Returns which spans text[starts[i]:ends[i]] fit into one chunk; arrays of shape (spans,)."""
 
 _CLOSING = ")]}"  # a line of code that begins so ends a statement
 
@@ -51,7 +51,7 @@ class LineBoundaries:
 
     @property
     def lines(self) -> Bools:
-        """Lines that are neither of these nor wrapped ones: nested items, statements, rows."""
+        """Other lines that do not continue a wrapped one: nested items, statements, rows."""
         return self._inner[1]
 
     @property

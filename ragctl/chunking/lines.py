@@ -1,7 +1,7 @@
 """The lines of a document as numpy arrays: indentation, gaps, fences, tables, list items.
 
-Array types of this package: `Ints` holds character offsets or line numbers, `Bools` one flag a
-line (or a character), `Codes` the code points of the text.
+Array types of this package: `Ints` holds character offsets or line numbers, `Bools` one flag per
+line or character, `Codes` the code points of the text.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.uint32]
 
-MIN_WRAPPED_CHARACTERS = 32  # a shorter line is not followed by the rest of its sentence
+MIN_WRAPPED_CHARACTERS = 32  # the line after a shorter one does not continue it
 MAX_FIRST_WORD_CHARACTERS = 16  # a longer first word of a line counts as this long
-COMMON_CHARACTERS = 6  # with which two lines begin that are rows of a list or table
-NEIGHBOUR_LINES = 4  # on each side of a line, whose lengths show how wide its paragraph is
+COMMON_PREFIX_CHARACTERS = 6  # two lines that share as many are rows of a list or table
+NEIGHBOUR_LINES = 4  # on each side of a line; the longest gives the width of its paragraph
 
 _BULLETS = "-*+•"
 _DIGITS = "0123456789"
@@ -131,7 +131,7 @@ class Lines:
         return items
 
     def wrapped(self, codes: Codes, classes: NDArray[np.uint8]) -> Bools:
-        """Return the lines that continue a paragraph: the line before had no room for a word more.
+        """Return the lines that continue a paragraph: their first word did not fit before.
 
         The width of the paragraph is that of the longest line around. Lines of one length, or
         with the same beginning, are rows of a list or table and not wrapped.
@@ -143,7 +143,7 @@ class Lines:
         stops = np.append(((classes != 0) | (codes >= 0x2E80)).nonzero()[0], len(codes))
         word = stops[stops.searchsorted(self.first + 1)] - self.first
         previous = np.concatenate(([0], length[:-1]))
-        beginnings = windows(codes, COMMON_CHARACTERS)[self.first]
+        beginnings = windows(codes, COMMON_PREFIX_CHARACTERS)[self.first]
         alike = np.concatenate(([False], (beginnings[1:] == beginnings[:-1]).all(axis=1)))
         full = previous + 1 + np.minimum(word, MAX_FIRST_WORD_CHARACTERS) > widest
         full &= previous >= MIN_WRAPPED_CHARACTERS
@@ -152,9 +152,9 @@ class Lines:
 
 def _over_neighbours(values: Ints, choose: Callable[[Ints, Ints], Ints]) -> Ints:
     """Return, for each line, the maximum or minimum over it and NEIGHBOUR_LINES on each side."""
-    found = np.concatenate(
+    reduced = np.concatenate(
         (values[:1].repeat(NEIGHBOUR_LINES), values, values[-1:].repeat(NEIGHBOUR_LINES))
     )
     for step in (1, 2, 4, 1):  # over 2 lines, then 4, 8, 9
-        found = choose(found[:-step], found[step:])
-    return found
+        reduced = choose(reduced[:-step], reduced[step:])
+    return reduced

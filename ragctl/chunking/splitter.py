@@ -25,18 +25,18 @@ def make_chunks(document: Document, size: int, overlap: int) -> list[Chunk]:
         return []
     tokens = TokenMap(document.text)
     context = _Context(document)
-    found: list[Chunk] = []
+    chunks: list[Chunk] = []
     for span in Cutter(document, tokens, size - overlap).spans():
         start, exact = span.start, span.tokens
-        if overlap and found:
-            low = max(context.heading_start(start), found[0].start)
+        if overlap and chunks:
+            low = max(context.heading_start(start), chunks[0].start)
             start, exact = _start_of_overlap(tokens, low, start, span.end, size, overlap) or (
                 start,
                 exact,
             )
-        found.append(
+        chunks.append(
             Chunk(
-                ordinal=len(found),
+                ordinal=len(chunks),
                 start=start,
                 end=span.end,
                 text=document.text[start : span.end],
@@ -45,15 +45,15 @@ def make_chunks(document: Document, size: int, overlap: int) -> list[Chunk]:
                 heading=context.heading(start),
             )
         )
-    return found
+    return chunks
 
 
 def _start_of_overlap(
     tokens: TokenMap, low: int, start: int, end: int, size: int, overlap: int
 ) -> tuple[int, int] | None:
-    """Return where a chunk begins with its overlap, and its number of tokens then.
+    """Return where a chunk with overlap begins, and its number of tokens.
 
-    That is at a sentence if one begins within `overlap` tokens before `start`, else at a clause,
+    It begins at a sentence if one begins within `overlap` tokens before `start`, else at a clause,
     a word, or a Chinese character. None if there is none of them, or the chunk would exceed
     `size`. The overlap does not begin before `low`.
     """

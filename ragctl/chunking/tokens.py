@@ -45,8 +45,8 @@ _SEAM = r"(?:\S(?=[ \t])|[^\W_](?=[\n.,;:!?()\[\]…。，、；：！？（）�
 SEAM = re.compile(_SEAM)
 LAST_SEAM = re.compile(f"(?s:.*){_SEAM}")
 
-# tiktoken takes more than linear time in the length of a text, and its regex fails on megabytes
-# of blanks, so longer texts are encoded in pieces.
+# Longer texts are encoded in pieces: tiktoken's time grows faster than the length of a text, and
+# its regex fails on megabytes of blanks.
 MAX_PIECE_CHARACTERS = 1 << 16
 SEAM_REACH_CHARACTERS = 96  # how far from the edge of a span a seam is searched
 
@@ -135,8 +135,8 @@ def count(text: str) -> int:
     return sum(len(encode(text[start:end])) for start, end, _ in pieces(text))
 
 
-def first(text: str, tokens: int) -> str:
-    """Return the beginning of `text` of at most `tokens` tokens and of whole characters."""
+def truncate(text: str, tokens: int) -> str:
+    """Return the longest beginning of `text` with at most `tokens` tokens, in whole characters."""
     left = tokens
     for start, end, _ in pieces(text):
         found = encode(text[start:end])

@@ -93,8 +93,8 @@ def backends(
 
 
 def _catalog(pipeline: Path | None) -> Catalog:
-    told = pipeline_of(pipeline)
-    return told.catalog if told else user_catalog(environ())
+    settings = pipeline_of(pipeline)
+    return settings.catalog if settings else user_catalog(environ())
 
 
 def _refuse_both(name: str | None, other: str | None, option: str) -> None:

@@ -38,8 +38,8 @@ def check(
 ) -> int:
     """Test the store and each backend with a text or two; write nothing.
 
-    What is left out is taken from the collection, if it exists. The exit code is that of the
-    worst failure.
+    Settings that are not given are taken from the collection, if it exists. The exit code is that
+    of the worst failure.
     """
     from ragctl.check import check_pipeline
     from ragctl.pipeline import from_flags

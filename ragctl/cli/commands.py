@@ -1,4 +1,4 @@
-"""Every command: the module that has it, and its line in the help.
+"""Every command: its module, and its line in the help.
 
 The module of a command, with everything it imports, is imported only when the command is called;
 `ragctl --help` imports none of them.
@@ -15,7 +15,7 @@ from ragctl.cli.values import Command
 
 
 class CommandEntry(NamedTuple):
-    """A command: a function of a module in this package, and the start of its docstring."""
+    """A command: a function in a module of this package, and the first line of its docstring."""
 
     module: str
     function: str
@@ -117,7 +117,7 @@ COMMANDS = {
 
 
 class LazyCommand(TyperCommand):
-    """A command whose module is not imported yet: it has a name and a line of help."""
+    """A command with a name and a line of help, whose module is imported when it is called."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Import the command and let it parse its arguments."""
@@ -137,4 +137,4 @@ def load_command(name: str) -> TyperCommand:
 
 
 def placeholder() -> None:
-    """Fill the place of a command that is not imported yet. Never called."""
+    """Stand in for a command that is not imported yet. Never called."""

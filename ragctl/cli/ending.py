@@ -1,4 +1,4 @@
-"""How an error ends the program: its exit code and its message."""
+"""The exit code and the message of an error that ends the program."""
 
 import signal
 from collections.abc import Iterator

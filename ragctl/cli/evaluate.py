@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ragctl.pipeline import Pipeline
     from ragctl.stores.base import Collection, Store
 
-MAX_MISSING_SHOWN = 5  # missing answers
+MAX_MISSING_SHOWN = 5  # missing answers listed
 
 
 def evaluate(
@@ -54,7 +54,11 @@ def evaluate(
     ] = None,
     qrels: Annotated[
         Path | None,
-        typer.Option("--qrels", metavar="FILE", help="Judgements of BEIR or TREC questions."),
+        typer.Option(
+            "--qrels",
+            metavar="FILE",
+            help="File with the relevance judgements of BEIR or TREC questions.",
+        ),
     ] = None,
     mode: Annotated[
         str,
@@ -96,7 +100,8 @@ def evaluate(
         typer.Option(
             "--by",
             metavar="document|chunk",
-            help="What must be found. Default: chunk if every answer is located, else document.",
+            help="Judge by document or by chunk. Default: chunk if every answer is located, "
+            "else document.",
         ),
     ] = None,
     plot: Annotated[
@@ -128,10 +133,10 @@ def evaluate(
     as_json: AsJson = False,
 ) -> int:
     """Measure retrieval: nDCG@10, recall, MRR, latency; compare variants, sweep dimensions."""
-    from ragctl.pipeline import COLLECTION
+    from ragctl.pipeline import DEFAULT_COLLECTION
 
     settings = pipeline_of(pipeline)
-    name = collection or (settings.collection if settings else COLLECTION)
+    name = collection or (settings.collection if settings else DEFAULT_COLLECTION)
     location = store or (settings.store if settings else None)
     variables = settings.environ if settings else environ()
     if make is not None:
@@ -150,15 +155,17 @@ def evaluate(
             from ragctl.evaluate.plot import check_file
 
             check_file(plot)
-        place, found = stack.enter_context(opened(location, name, variables))
+        opened_store, found = stack.enter_context(opened(location, name, variables))
         embedder = None
         if any(variant.mode != "sparse" for variant in variants):
-            embedder = _embedder(found, place, settings, backends(backend, base_url, weights))
+            embedder = _embedder(
+                found, opened_store, settings, backends(backend, base_url, weights)
+            )
             stack.callback(embedder.close)
         from ragctl.evaluate.sweep import evaluate as measure
 
         evaluation = measure(
-            place,
+            opened_store,
             found,
             asked,
             variants,
@@ -210,7 +217,7 @@ def _parse_cuts(text: str) -> tuple[int, ...]:
 
 
 def _embedder(
-    found: "Collection", place: "Store", settings: "Pipeline | None", wanted: "tuple[object, ...]"
+    found: "Collection", store: "Store", settings: "Pipeline | None", chosen: "tuple[object, ...]"
 ) -> "Embedder":
     from ragctl.embedding.catalogs import user_catalog
     from ragctl.search.query import embedder_of
@@ -218,10 +225,10 @@ def _embedder(
     variables = settings.environ if settings else environ()
     return embedder_of(
         found,
-        backends=wanted or (settings.embedding.backends if settings else ()),  # type: ignore[arg-type]
+        backends=chosen or (settings.embedding.backends if settings else ()),  # type: ignore[arg-type]
         catalog=settings.catalog if settings else user_catalog(variables),
         environ=variables,
-        remote=is_server(place.location),
+        remote=is_server(store.location),
         threshold=settings.embedding.canary if settings else None,
     )
 

@@ -1,7 +1,7 @@
 """Flags that stand for keys of a pipeline file, made from the declarations of the keys.
 
-`@pipeline_flags()` gives a command one parameter for each key with a flag, and hands their values
-over as the tables of a pipeline file. A flag exists because its key names it; no command repeats
+`@pipeline_flags()` gives a command one parameter for each key with a flag, and passes their values
+as the tables of a pipeline file. A flag exists because its key names it; no command repeats
 its name.
 """
 
@@ -49,8 +49,8 @@ def flag_option(dotted: str) -> Any:
 def pipeline_flags(*chosen: str) -> Callable[[Command], Command]:
     """Return a decorator that gives a command the flags of keys.
 
-    The command takes a parameter `flags`: a mapping of nested tables, as a pipeline file with the
-    same content gives them, without what was not given.
+    The command takes a parameter `flags`: a mapping of nested tables, as in a pipeline file
+    with the same content; flags that were not given are left out.
 
     Args:
         chosen: dotted paths of keys, or of tables for all their keys; all keys if there is none.
@@ -103,8 +103,8 @@ def _parameter_name(path: KeyNames) -> str:
 def flag_tables(values: Mapping[KeyNames, Any]) -> dict[str, Any]:
     """Return the values of flags, by key, as the tables of a pipeline file.
 
-    None and empty lists, of flags that were not given, are left out. Raises UsageError for what no
-    file could contain.
+    None and empty lists come from flags that were not given, and are left out. Raises UsageError
+    for combinations that no file could contain.
     """
     tables: dict[str, Any] = {}
     for path, value in values.items():

@@ -8,8 +8,8 @@ from ragctl.text import one_line, without_controls
 if TYPE_CHECKING:
     from ragctl.records import Hit
 
-CHUNK_CHARS = 420  # shown of a chunk on a terminal
-PASSAGE_CHARS = 4000  # shown of a passage, which the user asked for
+CHUNK_CHARS = 420  # characters of a chunk shown on a terminal
+PASSAGE_CHARS = 4000  # of a passage, which the user asked for
 
 
 def location(hit: "Hit") -> str:
@@ -20,7 +20,7 @@ def location(hit: "Hit") -> str:
 
 
 def _chunk_range(hit: "Hit") -> str:
-    """Return which chunks a passage was joined from; "" for a single chunk."""
+    """Return the range of chunks in a passage, as text; "" for a single chunk."""
     if len(hit.ordinals) < 2:
         return ""
     more = ", cut" if hit.cut else ""

@@ -44,7 +44,7 @@ def ingest(
 ) -> int:
     """Sync a collection with folders of documents: embed what changed, remove what is gone.
 
-    What is left out is taken from the collection, if it exists: model, backend, chunk size.
+    Settings that are not given are taken from the collection, if it exists.
     """
     from ragctl.pipeline import from_flags
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from ragctl.cli import console
-from ragctl.cli.options import Dimension, ModelName, StoreLocation, environ
+from ragctl.cli.options import Dimension, StoreLocation, environ
 from ragctl.errors import UsageError
-from ragctl.pipeline import COLLECTION, MODEL
+from ragctl.pipeline import DEFAULT_COLLECTION, DEFAULT_MODEL
 from ragctl.text import one_line
 
 if TYPE_CHECKING:
@@ -37,7 +37,14 @@ def init(
         str | None,
         typer.Option("--collection", "-c", metavar="NAME", help="Name of the collection."),
     ] = None,
-    model: ModelName = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help=f"Embedding model: a row of ragctl models. Default: {DEFAULT_MODEL}.",
+        ),
+    ] = None,
     dim: Dimension = None,
     backend: Annotated[
         str | None,
@@ -66,8 +73,8 @@ def init(
     else:
         answers = Answers(
             tuple(source) or (_folder(),),
-            collection or COLLECTION,
-            model or MODEL,
+            collection or DEFAULT_COLLECTION,
+            model or DEFAULT_MODEL,
             dim,
             backend,
             store,
@@ -82,8 +89,10 @@ def _asked(catalog: "Catalog") -> "Answers":
     from ragctl.pipeline.template import Answers
 
     source = _ask("Folder of documents", _folder(), _exists)
-    name = _ask("Collection", COLLECTION, _name)
-    model = catalog.model(_ask("Model (ragctl models)", MODEL, lambda t: catalog.model(t).name))
+    name = _ask("Collection", DEFAULT_COLLECTION, _name)
+    model = catalog.model(
+        _ask("Model (ragctl models)", DEFAULT_MODEL, lambda t: catalog.model(t).name)
+    )
     dim, backend = None, model.backend
     if model.matryoshka:
         dim = _ask(f"Dimension ({model.sizes()})", str(model.dim), lambda t: model.size(_number(t)))
@@ -98,7 +107,7 @@ def _asked(catalog: "Catalog") -> "Answers":
 
 
 def _ask(question: str, default: str, check: Callable[[str], T]) -> T:
-    """Ask until `check` accepts the answer, and return what it made of it."""
+    """Ask until `check` accepts the answer, and return the result of `check`."""
     while True:
         try:
             return check(typer.prompt(question, default=default).strip())

@@ -26,7 +26,7 @@ _LABEL_WIDTH = 12
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """What `status` shows. `languages`: documents by language code."""
+    """The output of `status`. `languages`: documents by language code."""
 
     collection: str
     store: str
@@ -40,12 +40,12 @@ class _Status:
 
     @property
     def incomplete(self) -> list[str]:
-        return sorted(d.source for d in self.state.documents.values() if not d.whole)
+        return sorted(d.source for d in self.state.documents.values() if not d.complete)
 
     @property
     def without_text(self) -> list[str]:
         documents = self.state.documents.values()
-        return sorted(d.source for d in documents if d.whole and not d.chunks)
+        return sorted(d.source for d in documents if d.complete and not d.chunks)
 
     @property
     def roots(self) -> list[str]:
@@ -96,9 +96,13 @@ def status(
     """Show what a collection holds and how it was made."""
     from ragctl.collection.state import read_state
 
-    with opened(store, collection) as (place, found):
+    with opened(store, collection) as (opened_store, found):
         result = _Status(
-            collection, place.location, found.settings, read_state(found), found.facet("mark")
+            collection,
+            opened_store.location,
+            found.settings,
+            read_state(found),
+            found.facet("mark"),
         )
     if as_json:
         console.print_json(result.to_json())
@@ -110,12 +114,16 @@ def status(
 
 def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
     """List the collections of a store, with the model and size of each."""
-    with closing(open_store(store)) as place:
-        rows = [row for name in place.names() if (row := _row(place, name)) is not None]
+    with closing(open_store(store)) as opened_store:
+        rows = [
+            row for name in opened_store.names() if (row := _row(opened_store, name)) is not None
+        ]
     if as_json:
-        console.print_json({"store": place.location, "collections": cast("Json", rows)})
+        console.print_json({"store": opened_store.location, "collections": cast("Json", rows)})
     elif not rows:
-        console.warn(f"no collections in {place.location}; make one with: ragctl ingest FOLDER")
+        console.warn(
+            f"no collections in {opened_store.location}; create one with: ragctl ingest FOLDER"
+        )
     for row in rows if not as_json else ():
         if row["error"] is not None:
             console.say(one_line(f"{row['collection']} unreadable: {row['error']}"))
@@ -128,7 +136,7 @@ def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
 
 
 def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
-    """Return a collection's row; None when it was dropped meanwhile."""
+    """Return a collection's row; None if it has been dropped in the meantime."""
     row: dict[str, Json] = dict.fromkeys(("model", "dimension", "documents", "points", "error"))
     try:
         found = store.open(name)
@@ -147,7 +155,9 @@ def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
 
 
 def show(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As search names it.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Name of the document, as search prints it.")
+    ],
     collection: CollectionName = "docs",
     store: StoreLocation = None,
     as_json: AsJson = False,
@@ -216,14 +226,14 @@ def delete(
     deleted: list[str] = []
     points: int | None = None
     try:
-        with opened(store, collection) as (place, found), place.lock(collection):
-            deleted, points = _delete(place, found, sources, yes)
+        with opened(store, collection) as (opened_store, found), opened_store.lock(collection):
+            deleted, points = _delete(opened_store, found, sources, yes)
     except UnreadableCollection:
         if not everything:
             raise
-        with closing(open_store(store)) as place, place.lock(collection):
+        with closing(open_store(store)) as opened_store, opened_store.lock(collection):
             _confirm(f"delete collection {collection!r}, which cannot be read", yes)
-            place.drop(collection)
+            opened_store.drop(collection)
     if as_json:
         console.print_json(
             {"collection": collection, "documents": cast("Json", deleted), "points": points}
@@ -238,7 +248,7 @@ def delete(
 def _delete(
     store: "Store", collection: "Collection", sources: Iterable[str] | None, yes: bool
 ) -> tuple[list[str], int]:
-    """Delete the documents, or with None the collection. Return their names and the points."""
+    """Delete documents, or the collection if `sources` is None; return names and points."""
     from ragctl.collection.state import read_state
     from ragctl.index.writer import Writer
 
@@ -258,7 +268,7 @@ def _delete(
 
 
 def _choose(sources: Iterable[str], state: "State") -> list[str]:
-    """Return the documents that the arguments name. Raises UsageError when one names none."""
+    """Return the documents that the arguments name. Raises UsageError if one matches nothing."""
     chosen: set[str] = set()
     for source in sources:
         found = {
@@ -278,5 +288,5 @@ def _confirm(action: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"to {action} without a terminal to ask on, add --yes")
+        raise UsageError(f"to {action} without confirmation on a terminal, add --yes")
     typer.confirm(f"{action[0].upper()}{action[1:]}?", abort=True)

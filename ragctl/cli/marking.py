@@ -1,10 +1,10 @@
-"""Find the words of a question in a passage, to highlight them and to choose what to show."""
+"""Find the words of a question in a passage, to highlight them and to choose an excerpt."""
 
 import re
 
 _WORD = re.compile(r"[^\W_]+")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")  # kana and ideographs
-MIN_STEM_CHARS = 4  # that two words must share to match
+MIN_STEM_CHARS = 4  # leading characters that two words must share to match
 
 
 def matching_spans(text: str, question: str) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they open."""
+"""Options that several commands share, and functions that open what they name."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,6 @@ CollectionName = Annotated[
     str, typer.Option("--collection", "-c", metavar="NAME", help="Name of the collection.")
 ]
 StoreLocation = Annotated[str | None, flag_option("store")]
-ModelName = Annotated[str | None, flag_option("embedding.model")]
 Dimension = Annotated[int | None, flag_option("embedding.dimension")]
 Task = Annotated[str | None, flag_option("embedding.task")]
 BackendOption = Annotated[list[str], flag_option("embedding.backend")]
@@ -109,11 +108,8 @@ def opened(
     with closing(open_store(location, variables)) as store:
         collection = store.open(name)
         if collection is None:
-            names = store.names()
-            known = f"it has: {', '.join(names)}" if names else "it is empty"
-            raise UsageError(
-                f"no collection {name!r} in {store.location} ({known}); "
-                "create it with: ragctl ingest FOLDER"
-            )
+            from ragctl.search.library import no_collection
+
+            raise no_collection(store, name)
         with closing(collection):
             yield store, collection

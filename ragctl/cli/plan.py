@@ -39,7 +39,7 @@ def plan(
     only: Annotated[
         list[str],
         typer.Option(
-            "--only", metavar="PATTERN", help="Only files that match; leave all others alone."
+            "--only", metavar="PATTERN", help="Plan only files that match; leave all others alone."
         ),
     ] = [],  # noqa: B006 - a repeated option of typer
     retry_failed: Annotated[

@@ -47,7 +47,11 @@ def search(
     ] = None,
     queries: Annotated[
         str | None,
-        _option("--queries", "FILE", "Questions, one a line, as JSONL or text; - is stdin."),
+        _option(
+            "--queries",
+            "FILE",
+            "File with one question per line, as JSONL or plain text; - is standard input.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, _option("--out", "FILE", "Write the answers to --queries to a file, as JSONL.")

@@ -1,4 +1,4 @@
-"""A run from the command line: signals, output, exit code, and the publishing of its report."""
+"""Run a pipeline from the command line: signals, output, exit code, published report."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ def run_pipeline(
     as_json: bool,
     saved: "SavedPlan | None" = None,
 ) -> int:
-    """Run a pipeline, print and publish how it ended, and return the exit code.
+    """Run a pipeline, print and publish the outcome, and return the exit code.
 
     Raises the error that ended the run, after printing and publishing.
     """
@@ -50,7 +50,7 @@ def run_pipeline(
         try:
             print_outcome(outcome, dry_run=dry_run, quiet=quiet, as_json=as_json)
             sys.stdout.flush()
-        except BrokenPipeError:  # the reader is gone; that does not change how the run ended
+        except BrokenPipeError:  # the reader is gone; the exit code stays
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the program ends
         if not dry_run:
             _publish(outcome, pipeline)

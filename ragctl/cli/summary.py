@@ -1,4 +1,4 @@
-"""What a run prints: its failures, its warnings, and a summary line."""
+"""Print the outcome of a run: failures, warnings, a summary line."""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MAX_SHOWN_FAILURES = 20
 KEYS_NOT_LOGGED = ("collection", "identity", "failures", "warnings")
-"""Keys left out of the log's summary: they are in other lines, or long."""
+"""Keys left out of the logged summary: they are long, or in other lines."""
 
 
 def print_outcome(outcome: "RunOutcome", *, dry_run: bool, quiet: bool, as_json: bool) -> None:

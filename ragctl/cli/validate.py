@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragctl.cli import console
+from ragctl.cli.check import STATUS_WORDS
 from ragctl.cli.options import AsJson, environ
 from ragctl.errors import UsageError
 from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.check import Finding
-
-_STATUS_TEXT = {"ok": "ok", "fail": "FAIL", "note": "note"}
 
 
 def validate(
@@ -50,6 +49,6 @@ def _print(file: Path, findings: "list[Finding]") -> None:
     """Print a line for each finding of a file."""
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
-        status, what = _STATUS_TEXT[finding.status].ljust(4), finding.what.ljust(width)
+        status, what = STATUS_WORDS[finding.status].ljust(4), finding.what.ljust(width)
         name, text = one_line(str(file)), one_line(finding.text)
         console.say(f"{name}  {status}  {what}  {text}")

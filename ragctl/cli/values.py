@@ -1,4 +1,4 @@
-"""Conversion of option values without pydantic, for types that need no check.
+"""Convert option values without pydantic, for types that need no check.
 
 typer converts every value of a command with pydantic, even of options that were not given.
 Importing pydantic takes a fifth of the time of a search, or of a run that finds nothing to do.

@@ -77,7 +77,7 @@ def _repair(pipeline: "Pipeline") -> "Report":
 
 
 def _inspect(pipeline: "Pipeline") -> "tuple[Damage, Report]":
-    """Return what is wrong in the collection, and what a run would still change in it."""
+    """Return the collection's faults, and the report of what a run would still change."""
     from ragctl.index.run import Run
     from ragctl.index.verify import Damage, inspect_collection
 

@@ -1,4 +1,4 @@
-"""Conditions on payloads, by which a read or a search selects points."""
+"""Conditions on payloads, which select the points of a read or a search."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TypeAlias
 from ragctl.collection.payload import PayloadKey
 
 MAX_FILTER_VALUES = 256
-"""Values of one Match in a request that ragctl makes by itself."""
+"""Maximum values of one Match in the filters that ragctl builds itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class NoneOf:
 
 
 Condition: TypeAlias = Match | Between | Prefix | Has | AnyOf | AllOf | NoneOf
-Where: TypeAlias = tuple[Condition, ...]  # all of them
+Where: TypeAlias = tuple[Condition, ...]  # all must hold
 
 
 def own_match(key: PayloadKey, *values: str) -> Match:

@@ -1,4 +1,4 @@
-"""Which names a collection may have."""
+"""Valid names of collections."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What runs write down in a collection for later runs."""
+"""Notes: what runs record in a collection for later runs."""
 
 from collections.abc import Sequence
 from typing import TypedDict, cast
@@ -7,14 +7,14 @@ from ragctl.records import Json
 
 
 class DaySpending(TypedDict):
-    """What all runs of one day spent on a collection."""
+    """The spending of all runs of one day on a collection."""
 
     tokens: int
     cost: float  # US dollars at list price
 
 
 class FailedFileNote(TypedDict):
-    """A file that could not be indexed, as it was when it failed last."""
+    """A file that could not be indexed, as it was at its last failure."""
 
     root: str
     size: int  # bytes
@@ -27,7 +27,7 @@ class FailedFileNote(TypedDict):
 
 
 class Notes(TypedDict, total=False):
-    """The notes of a collection. `Collection.note` replaces the keys it is given."""
+    """The notes of a collection. `Collection.note` replaces only the given keys."""
 
     billed: dict[str, int]  # tokens billed so far, by backend
     spent: dict[str, DaySpending]  # by day (UTC, ISO 8601)
@@ -39,7 +39,7 @@ def add_billed(notes: Notes, accounts: Sequence[dict[str, Json]]) -> dict[str, i
     """Return `billed` with the tokens of this run added.
 
     `accounts` are the `backends` of the run's report; each gets `tokens_so_far`. The sums
-    are lower bounds: a run that was killed could not write down what it sent.
+    are lower bounds: a run that was killed could not record what it sent.
     """
     sums = dict(notes.get("billed", {}))
     for account in accounts:

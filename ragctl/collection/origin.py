@@ -1,4 +1,4 @@
-"""How a collection was made, beside its identity: backends, chunk size, canary."""
+"""The origin of a collection: its backends, chunk size and canary."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a run or a search takes from the collection when the user does not say.
+    """The defaults that a collection provides for later runs and searches.
 
-    `backends`: those that made it, in their order. `task`: the model's task, None for
+    `backends`: the backends that made it, in order. `task`: the model's task, None for
     retrieval. `chunk_size` and `overlap`: in tokens. `canary`: None for the built-in model,
     whose version identifies it.
     """
@@ -71,8 +71,8 @@ class Origin:
         )
 
 
-def remembered(config: "BackendConfig") -> "BackendConfig":
-    """Return what a collection stores of a backend: no secret, nothing of one machine."""
+def stored_config(config: "BackendConfig") -> "BackendConfig":
+    """Return the part of a backend's configuration that is stored: name, address, weights."""
     from ragctl.catalog import BackendConfig
 
     return BackendConfig(config.name, config.base_url, config.weights)
@@ -81,11 +81,11 @@ def remembered(config: "BackendConfig") -> "BackendConfig":
 def fill_in_backends(
     requested: "Sequence[BackendConfig]", made: "Sequence[BackendConfig]", *, remote: bool
 ) -> "tuple[BackendConfig, ...]":
-    """Return the backends of a run: those requested, completed from those that made it.
+    """Return the backends of a run: the requested ones, completed from those in the origin.
 
-    `remote`: the collection is on a server, where others may have written the backend's
-    address, so that it is not trusted with a key. Weights are not taken from there at all:
-    they may contain code.
+    Without requested backends, those of the origin (`made`) are used. `remote`: the collection
+    is on a server, where others may have written a backend's address, so no API key is sent to
+    that address. Weights are never taken from a server: they may contain code.
     """
     known = tuple(_untrusted(config) for config in made) if remote else tuple(made)
     if not requested:
@@ -112,6 +112,6 @@ def _completed(config: "BackendConfig", known: "BackendConfig") -> "BackendConfi
 
 
 def is_one_of(made: "Sequence[BackendConfig]") -> "Callable[[BackendConfig], bool]":
-    """Return a predicate: whether a backend is one of those that made the collection."""
-    known = {remembered(config) for config in made}
-    return lambda config: remembered(config) in known
+    """Return a predicate that is true for the backends that made the collection."""
+    known = {stored_config(config) for config in made}
+    return lambda config: stored_config(config) in known

@@ -25,8 +25,8 @@ class Payload(TypedDict, total=False):
     """The payload of a point, one point for each chunk.
 
     A document without text has one point without vectors; its payload has no `start`,
-    `end`, `page`, `line`, `heading` and `tokens`. A read that asks for some fields returns
-    those alone.
+    `end`, `page`, `line`, `heading` and `tokens`. A read of selected fields returns only
+    those.
     """
 
     source: str  # name of the document: path relative to the root, or `file#record`
@@ -85,8 +85,8 @@ IndexedKey = Literal["source", "version", "text_hash", "mark"]
 """The keys with a keyword index in every store: ingest filters and counts by them."""
 
 KEYWORD_INDEXES: tuple[IndexedKey, ...] = get_args(IndexedKey)
-"""The same as a tuple. They are few: opening an embedded collection costs 2 to 3 ms for
-each index in each segment.
+"""The same as a tuple. There are few: each index adds 2 to 3 ms per segment to opening an
+embedded collection.
 """
 
 _KEYWORD_FIELDS: tuple[PayloadKey, ...] = (
@@ -103,7 +103,7 @@ FILTERABLE_FIELDS: Mapping[str, FieldType] = {
     **dict.fromkeys(_KEYWORD_FIELDS, "keyword"),
     **dict.fromkeys(_INTEGER_FIELDS, "integer"),
 }
-"""The keys that a search may filter by, beside the user's own fields under `meta`.
+"""The keys that a search may filter by, in addition to the user's fields under `meta`.
 
 On a server each has an index of this type.
 """
@@ -118,7 +118,7 @@ class SparseVector(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point. A vector is None where it does not exist or was not asked for."""
+    """One point. A vector is None if it does not exist or was not requested."""
 
     id: str
     payload: Payload

@@ -30,7 +30,7 @@ def point_ids(space: uuid.UUID, source: str, hashes: Sequence[str]) -> list[str]
     """Return the ids of a document's points, given the text hashes of its chunks in order.
 
     A text keeps its id when it moves within the document. Equal texts of one document get
-    different ids: their number of occurrence is part of the id.
+    different ids: the occurrence number is part of the id.
     """
     occurrences: dict[str, int] = {}
     ids = []

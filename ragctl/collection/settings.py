@@ -1,4 +1,4 @@
-"""The settings of a collection: what it was made with, and the notes of its runs."""
+"""The settings of a collection, fixed at its creation, and the notes of its runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 
 FORMAT = 2
-"""Version of the stored settings and payloads. Collections of another one are refused."""
+"""Version of the stored settings and payloads. Collections of another version are refused."""
 
 FieldType = Literal["keyword", "integer", "float", "bool", "datetime"]
 FIELD_TYPES: tuple[FieldType, ...] = ("keyword", "integer", "float", "bool", "datetime")
@@ -22,20 +22,20 @@ META_PREFIX = "meta."
 """Put before the name of a user's field to get its key in a payload."""
 
 QUANTIZATIONS = ("scalar", "binary", "binary2", "turbo1", "turbo2", "turbo4")
-"""How the engine keeps a small copy of the dense vectors: one byte a component (scalar),
-one or two bits (binary, binary2), or one, two or four bits of a rotated vector (turbo).
+"""Quantisations of the dense vectors: one byte per component (scalar), one or two bits
+(binary, binary2), or one, two or four bits of a rotated vector (turbo).
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a collection was made with, fixed for its life, and what runs note in it.
+    """The settings of a collection. Only `notes` and `fields` change after its creation.
 
     `sparse`: the BM25 configuration. `notes`: change with `Collection.note`. `fields`: the
     declared types of the user's fields, by name without META_PREFIX; each has an index, and
     ranges see only values of the declared type. They change with `Collection.declare`.
-    `quantization`: one of QUANTIZATIONS, or None. `made`: a random id that stores set, so
-    that a collection made again under the same name can be told from the first.
+    `quantization`: one of QUANTIZATIONS, or None. `creation_id`: a random id set by
+    the store, which tells a recreated collection from an earlier one of the same name.
     """
 
     identity: Identity
@@ -44,7 +44,7 @@ class Settings:
     notes: Notes = field(default_factory=Notes)
     fields: Mapping[str, str] = field(default_factory=dict)
     quantization: str | None = None
-    made: str = field(default="", compare=False)
+    creation_id: str = field(default="", compare=False)
 
     @property
     def dim(self) -> int:
@@ -57,7 +57,7 @@ class Settings:
         return {f"{META_PREFIX}{name}": kind for name, kind in self.fields.items()}
 
     def document_bm25(self) -> "Bm25Encoder":
-        """Return the BM25 of documents, each weighed by the rules of its own language."""
+        """Return the BM25 encoder of documents; each document is encoded in its own language."""
         from ragctl.lexical.bm25 import Bm25Encoder
         from ragctl.lexical.languages import BM25_NAMES
 
@@ -76,15 +76,15 @@ class Settings:
             "notes": cast(Json, dict(self.notes)),
             "fields": dict(self.fields),
             "quantization": self.quantization,
-            "made": self.made,
+            "made": self.creation_id,
         }
 
 
 def read_settings(stored: Any, collection: str, place: str) -> Settings:
-    """Read what `Settings.to_json` returned.
+    """Return the settings that `Settings.to_json` wrote.
 
-    Raises UnreadableCollection, which names `place` (a file or an address), when the
-    settings are damaged or of another format.
+    Raises UnreadableCollection if the settings are damaged or of another format; the message
+    starts with `place`, a file or an address.
     """
     from ragctl.lexical.bm25 import Bm25Config
 
@@ -101,7 +101,7 @@ def read_settings(stored: Any, collection: str, place: str) -> Settings:
             notes=stored["notes"],
             fields=_checked_types(stored["fields"]),
             quantization=stored["quantization"],
-            made=stored["made"],
+            creation_id=stored["made"],
         )
     except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
         raise UnreadableCollection(
@@ -111,7 +111,7 @@ def read_settings(stored: Any, collection: str, place: str) -> Settings:
 
 
 def how_to_recover(collection: str) -> str:
-    """Return the advice that ends an error about settings that cannot be read."""
+    """Return advice for an error message about settings that cannot be read."""
     return (
         f"`ragctl collections` lists it; remove it with `ragctl delete --all -c {collection}` "
         "and ingest again"

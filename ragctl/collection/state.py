@@ -1,7 +1,7 @@
-"""What a collection holds, document by document, read from its marks.
+"""The state of a collection: its documents, read from their marks.
 
 Two reads are enough: the marked points (one for each document) and the number of points of
-each version. A document is whole when its version has as many points as its mark says.
+each version. A document is complete when its version has as many points as its mark says.
 Otherwise a run was killed while it wrote or removed the document.
 """
 
@@ -27,7 +27,7 @@ _MARK_FIELDS: tuple[PayloadKey, ...] = (
 
 
 class PointReader(Protocol):
-    """The reads of a stored collection that its state is made from."""
+    """The reads of a collection that `read_state` needs."""
 
     def facet(self, key: IndexedKey, *, of_all: bool = False) -> dict[str, int]:
         """Return the number of points for each value; see stores.base.Collection."""
@@ -38,8 +38,8 @@ class PointReader(Protocol):
         """Yield every point that matches; see stores.base.Collection."""
 
 
-class Stored(NamedTuple):
-    """One document in the collection. Not `whole`: its points are not those of one state."""
+class StoredDocument(NamedTuple):
+    """One document in the collection. `complete`: exactly the points of its version are stored."""
 
     source: str
     file: str
@@ -50,28 +50,28 @@ class Stored(NamedTuple):
     size: int
     mtime_ns: int
     chunks: int
-    whole: bool
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """Every document of a collection, by source and by file."""
 
-    documents: Mapping[str, Stored] = field(default_factory=dict)
-    files: Mapping[str, tuple[Stored, ...]] = field(default_factory=dict)
+    documents: Mapping[str, StoredDocument] = field(default_factory=dict)
+    files: Mapping[str, tuple[StoredDocument, ...]] = field(default_factory=dict)
 
 
 def read_state(collection: PointReader) -> State:
-    """Return the documents of `collection`, with those whose mark was never written."""
+    """Return the documents of `collection`, including those without a mark."""
     counts = collection.facet("version", of_all=True)
-    documents: dict[str, Stored] = {}
+    documents: dict[str, StoredDocument] = {}
     shared: dict[str, str] = {}  # one object for equal strings of many documents
     marked = own_match("mark", *collection.facet("mark"))
     for point in collection.scroll((marked,), fields=_MARK_FIELDS):
         mark = point.payload
         source, file, root, recipe = mark["source"], mark["file"], mark["root"], mark["recipe"]
-        whole = counts.pop(mark["version"], 0) == max(1, mark["chunks"])
-        documents[source] = Stored(
+        all_stored = counts.pop(mark["version"], 0) == max(1, mark["chunks"])
+        documents[source] = StoredDocument(
             source=source,
             file=source if file == source else shared.setdefault(file, file),
             root=shared.setdefault(root, root),
@@ -82,11 +82,11 @@ def read_state(collection: PointReader) -> State:
             mtime_ns=mark["mtime_ns"],
             chunks=mark["chunks"],
             # Two marks: a run was killed after it wrote the new one and before it removed the old.
-            whole=whole and source not in documents,
+            complete=all_stored and source not in documents,
         )
     for source, file, root in _unmarked(collection, list(counts)):
         known = documents.get(source)
-        documents[source] = Stored(
+        documents[source] = StoredDocument(
             source=source,
             file=file,
             root=root,
@@ -96,25 +96,25 @@ def read_state(collection: PointReader) -> State:
             size=-1,
             mtime_ns=-1,
             chunks=known.chunks if known else 0,
-            whole=False,
+            complete=False,
         )
     return State(documents, by_file(documents.values()))
 
 
 def as_incomplete(state: State, sources: frozenset[str]) -> State:
-    """Return the state with these documents counted as not whole."""
+    """Return the state with these documents counted as incomplete."""
     if not sources:
         return state
     documents = {
-        source: document._replace(whole=document.whole and source not in sources)
+        source: document._replace(complete=document.complete and source not in sources)
         for source, document in state.documents.items()
     }
     return State(documents, by_file(documents.values()))
 
 
-def by_file(documents: Iterable[Stored]) -> dict[str, tuple[Stored, ...]]:
+def by_file(documents: Iterable[StoredDocument]) -> dict[str, tuple[StoredDocument, ...]]:
     """Return the documents grouped by their file."""
-    files: dict[str, list[Stored]] = {}
+    files: dict[str, list[StoredDocument]] = {}
     for document in documents:
         files.setdefault(document.file, []).append(document)
     return {file: tuple(found) for file, found in files.items()}

@@ -11,13 +11,13 @@ CONTEXT_VERSION = 1
 def embedded_text(text: str, heading: Sequence[str]) -> str:
     """Return the text that is embedded for a chunk: its heading path, then the chunk.
 
-    A heading with which the chunk itself begins is not repeated.
+    A heading that the chunk itself begins with is not repeated.
     """
     return context_of(text, heading) + text
 
 
 def context_of(text: str, heading: Sequence[str]) -> str:
-    """Return what is put before a chunk's text when it is embedded; "" without headings."""
+    """Return the prefix of a chunk's embedded text: its heading path; "" without headings."""
     first = text.split("\n", 1)[0].strip("#= \t")
     path = list(heading)
     if path and path[-1] == first:

@@ -49,7 +49,7 @@ def connect(
         options: What applies to every backend.
         canary: The canary of the collection.
         threshold: The cosine from which two vectors of a canary text count as equal.
-        trusted: Whether a backend's queries need not be compared with the canary.
+        trusted: Returns whether a backend's queries need no comparison with the canary.
         dry_run: Return an Embedder that must not be called; it needs no key and no library.
 
     Raises UsageError for settings that do not fit together, BackendError when a backend
@@ -65,7 +65,7 @@ def connect(
     configs = [config.with_default_name(row.backend) for config in backends or (BackendConfig(),)]
     rows = [config.resolve(catalog, model, task) for config in configs]
     if options.late_chunking:
-        _check_late_chunking(row, rows)
+        _check_late_chunking(catalog, row, rows)
     connected = [
         ConnectedBackend(config.label, DryRunService(), _usage(config, backend, row))
         if dry_run
@@ -145,7 +145,7 @@ def _connect_backend(
 def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:
     """Raise UsageError if a collection on a server names another host than this one.
 
-    Somebody else may have written that address to obtain the key.
+    Another user may have written that address to obtain the key.
     """
     if not is_loopback(backend.base_url or ""):
         raise UsageError(
@@ -154,13 +154,20 @@ def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:
         )
 
 
-def _check_late_chunking(model: Model, backends: Sequence[Backend]) -> None:
+def _check_late_chunking(catalog: Catalog, model: Model, backends: Sequence[Backend]) -> None:
     """Raise UsageError unless every backend offers late chunking for the model."""
+
+    def offers(backend: Backend) -> bool:
+        return model.late_chunking and "late_chunking" in backend.models[model.name].fields
+
     for backend in backends:
-        if not (model.late_chunking and "late_chunking" in backend.models[model.name].fields):
+        if not offers(backend):
+            serving = (catalog.backends[name] for name in catalog.serving(model.name))
+            offering = ", ".join(other.name for other in serving if offers(other))
+            models = ", ".join(row.name for row in catalog.models.values() if row.late_chunking)
+            hint = f"these do: {offering}" if offering else f"models that have it: {models}"
             raise UsageError(
-                f"late chunking of {model.name} is not offered by {backend.name}; "
-                "it is by jina, for jina-embeddings-v3 and -v4"
+                f"late chunking of {model.name} is not offered by {backend.name}; {hint}"
             )
 
 

@@ -1,6 +1,6 @@
 """Canaries: fixed texts that show whether two backends make the same vectors.
 
-A collection stores their vectors when it is made. A backend must reproduce them, nearly,
+A collection stores their vectors when it is made. A backend must closely reproduce them
 before it may write to the collection or embed queries for it.
 """
 
@@ -49,7 +49,7 @@ class Canary:
     def agreement(self, side: Side, vectors: Vectors) -> float:
         """Return the lowest cosine between this canary's vectors and those of a backend.
 
-        `vectors` are those of the texts of `side`. Of another shape: 0.
+        `vectors` are those of the texts of `side`. Returns 0 if the shapes differ.
         """
         own = self.documents if side == "document" else self.query
         if own.shape != vectors.shape:
@@ -102,7 +102,7 @@ def _encode(row: Vectors) -> str:
 def _decode(text: object) -> Vectors:
     """Return the unit vector that `_encode` encoded. Raises ValueError."""
     if not isinstance(text, str):
-        raise ValueError("a vector is not a text")
+        raise ValueError("a vector is not a string")
     try:
         row = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f2").astype(np.float64)
     except ValueError as error:

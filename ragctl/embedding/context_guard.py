@@ -71,7 +71,7 @@ class ContextGuard:
             if tokens > limit:
                 if not self._truncate:
                     raise self._too_long(f"about {tokens:,} tokens", context)
-                text = chunking.first(text, limit)
+                text = chunking.truncate(text, limit)
                 self._usage.cut_one()
             texts.append(text)
         return replace(request, texts=tuple(texts))

@@ -15,10 +15,14 @@ from ragctl.records import Json
 
 
 class RestWire(BackendWire):
-    """A wire to one HTTP API. A subclass gives the `body`, and overrides what else differs."""
+    """A wire to one HTTP API. A subclass gives the `body`, and overrides what else differs.
+
+    That is usually `traits` (has the API a task field?), `error_rules`, `path` and `parse`.
+    """
 
     traits: ClassVar[WireTraits] = WireTraits()
-    error_rules: ClassVar[ErrorRules]
+    error_rules: ClassVar[ErrorRules] = ErrorRules()
+    """How the API's error responses are classified."""
     auth: ClassVar[tuple[str, str]] = ("Authorization", "Bearer ")
     """Name of the header with the API key, and the prefix of the key in it."""
 
@@ -57,7 +61,11 @@ class RestWire(BackendWire):
 
     @abstractmethod
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
-        """Return the request's JSON. Every field that affects the vectors is set explicitly."""
+        """Return the request's JSON. Every field that affects the vectors is set explicitly.
+
+        A wire with a task field sends `instruction(request).task`; one without sends
+        `with_prompt(request)` as the texts.
+        """
 
     def path(self) -> str:
         """Return the path of the embedding method, relative to the base URL."""

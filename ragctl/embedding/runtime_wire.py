@@ -125,12 +125,12 @@ class RuntimeWire(BackendWire):
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Return the vectors, after loading the model at the first request."""
         with self._lock:
-            self._ready()
+            self._load_once()
             self.usage.sent()
             document = request.side == "document"
             instruction = self.model.document if document else self.model.query
             counts = self.count(instruction, request.texts)
-            self._check(counts)
+            self._check_lengths(counts)
             rows = self._rows(instruction, request, counts)
         limit = self._limit
         read = sum(count if limit is None else min(count, limit) for count in counts)
@@ -143,7 +143,7 @@ class RuntimeWire(BackendWire):
                 self._loaded = False
                 self.unload()
 
-    def _ready(self) -> None:
+    def _load_once(self) -> None:
         """Load the model once and embed TRIAL_TEXT on each side, so that errors show at once."""
         if self._failure is not None:
             raise self._failure
@@ -153,7 +153,7 @@ class RuntimeWire(BackendWire):
             self._load()
             self._loaded = True
             for instruction in (self.model.document, self.model.query):
-                self._try(instruction)
+                self._run_trial(instruction)
         except RagctlError as error:
             self._failure = error
             raise
@@ -173,7 +173,7 @@ class RuntimeWire(BackendWire):
                 f"{describe_exception(error)}"
             ) from error
 
-    def _try(self, instruction: Instruction) -> None:
+    def _run_trial(self, instruction: Instruction) -> None:
         try:
             rows = self._run(instruction, [TRIAL_TEXT], whole=True)
         except MemoryError as error:
@@ -190,13 +190,13 @@ class RuntimeWire(BackendWire):
             return self.run(instruction, texts, whole=whole)
         except (RagctlError, MemoryError):
             raise
-        except Exception as error:  # the same
+        except Exception as error:  # a repository's own code may raise anything
             raise BackendError(
                 f"{self.model.name} from {self.location} failed, called with "
                 f"{self.describe_call(instruction)}: {describe_exception(error)}"
             ) from error
 
-    def _check(self, counts: list[int]) -> None:
+    def _check_lengths(self, counts: list[int]) -> None:
         """Raise Refused if a text is too long; if truncation is allowed, count those texts."""
         limit = self._limit
         if limit is None or max(counts) <= limit:
@@ -226,7 +226,7 @@ class RuntimeWire(BackendWire):
             if request.stopped.is_set():
                 raise Interrupted("stopped between two batches")
             longest = counts[order[done]]
-            part = order[done : done + self._size(longest)]
+            part = order[done : done + self._texts_per_pass(longest)]
             try:
                 parts.append(self._run(instruction, [request.texts[position] for position in part]))
             except MemoryError as error:
@@ -238,7 +238,7 @@ class RuntimeWire(BackendWire):
         in_order[order] = rows
         return in_order
 
-    def _size(self, longest: int) -> int:
+    def _texts_per_pass(self, longest: int) -> int:
         """Return the texts per pass if the longest has `longest` tokens."""
         size = self.runtime.batch or MAX_TEXTS_PER_PASS
         if self.tokens_per_pass is not None:

@@ -14,7 +14,7 @@ from ragctl.errors import DocumentError, Interrupted
 
 K = TypeVar("K", bound=Hashable)
 
-ENVELOPE_BYTES = 512  # of a request besides its texts: more than any wire here needs
+ENVELOPE_BYTES = 512  # of a request besides its texts; no wire needs more
 SPECIAL_TOKENS = 8  # what a tokenizer may add to a text
 
 
@@ -111,7 +111,7 @@ class DocumentStream(Generic[K]):
             return
         max_tokens, size = self._sizes(text)
         with self._change:
-            self._check()
+            self._raise_if_ended()
             batch = self._filling
             limits = self._limits
             if batch.keys and (
@@ -128,7 +128,7 @@ class DocumentStream(Generic[K]):
         """Add consecutive chunks of one document for late chunking: (key, text, tokens) each.
 
         They are sent in a request of their own, where each is embedded in the context of all.
-        So all are refused if one cannot be embedded, or if one request cannot have them all.
+        So all are refused if one cannot be embedded, or if they do not fit into one request.
         Raises as `add` does.
         """
         problem = self._together_problem([text for _, text, _ in texts])
@@ -141,7 +141,7 @@ class DocumentStream(Generic[K]):
         for key, text, tokens in texts:
             window.add(key, text, *self._sizes(text), tokens)
         with self._change:
-            self._check()
+            self._raise_if_ended()
             if self._filling.keys:
                 self._send()
             self._filling = window
@@ -218,7 +218,7 @@ class DocumentStream(Generic[K]):
     def _idle(self) -> bool:
         return not self._in_flight and not self._waiting
 
-    def _check(self) -> None:
+    def _raise_if_ended(self) -> None:
         """Raise Interrupted after stop(), or the failure of the stream. Needs the lock."""
         if self._stopped.is_set():
             raise Interrupted("stopped: no further text is embedded")

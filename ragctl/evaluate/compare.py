@@ -13,16 +13,16 @@ import numpy as np
 RESAMPLES = 9_999
 SEED = 20_070_611
 MAX_NUMBERS_IN_MEMORY = 2_000_000
-MIN_DIFFERENCE = 1e-9  # smaller ones count as ties
+MIN_DIFFERENCE = 1e-9  # smaller differences count as ties
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The second of two variants against the first.
+    """The comparison of a second variant with a first.
 
     `first`, `second`: means over the questions; `difference`: second minus first. `won`, `lost`,
-    `tied`: questions, from the view of the second. `p`: share of random sign flips that give as
-    large a difference; `p_holm`: after Holm's correction.
+    `tied`: numbers of questions on which the second is better, worse, equal. `p`: share of
+    random sign flips that give as large a difference; `p_holm`: after Holm's correction.
     """
 
     first: float

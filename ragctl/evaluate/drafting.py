@@ -1,7 +1,7 @@
 """Draft questions from a collection, without a language model.
 
-There are three kinds, all known-item: a heading with the one above it; the rare words of a
-passage's first sentence, in order; a phrase that few documents contain. Each question names all
+There are three kinds, all known-item questions: a heading with the one above it; the rare words of
+a passage's first sentence, in order; a phrase that few documents contain. Each question names all
 documents that contain it. `DO_NOT_SHOW` says what such questions cannot measure.
 """
 

@@ -54,7 +54,7 @@ def resolve_judgements(
     """Resolve the judgements to units of this collection.
 
     `unit` None: chunks if every judgement locates its answer, else documents. Raises UsageError
-    if the collection has none of the answers, or chunks are wanted and answers not located.
+    if the collection has none of the answers, or `unit` is "chunk" and answers are not located.
     """
     if unit == "chunk" and not questions.are_located:
         raise UsageError(
@@ -102,9 +102,9 @@ def _without_unanswerable(
             f"{missing[0].source!r}: {missing[0].why}. Write sources as search shows them"
         )
     grade = {(q.id, j.source): j.grade for q in kept for j in q.judgements}
-    for lost in missing:
-        if lost.question in answerable:
-            qrels[lost.question][f"missing {lost.source}"] = grade[lost.question, lost.source]
+    for each in missing:
+        if each.question in answerable:
+            qrels[each.question][f"missing {each.source}"] = grade[each.question, each.source]
     return ResolvedJudgements(
         unit,
         kept,
@@ -160,7 +160,7 @@ def _read_documents(collection: Collection, sources: list[str]) -> "dict[str, _D
             continue
         text = payload["text"]
         embedded = embedded_text(text, payload.get("heading") or ())
-        chunk = _Chunk(point.id, payload["start"], payload["end"], text, _squeezed(embedded))
+        chunk = _Chunk(point.id, payload["start"], payload["end"], text, _collapsed(embedded))
         rows.setdefault(payload["source"], []).append(chunk)
     return {source: _Document(chunks) for source, chunks in rows.items()}
 
@@ -171,7 +171,7 @@ class _Chunk:
     start: int
     end: int
     text: str
-    squeezed: str  # the text as embedded, with single spaces for white space
+    collapsed: str  # the text as embedded, with single spaces for white space
 
 
 class _Document:
@@ -185,8 +185,8 @@ class _Document:
         span = judgement.span
         if span is None:
             assert judgement.answer is not None
-            words = _squeezed(judgement.answer)
-            whole = [chunk.id for chunk in self._chunks if words in chunk.squeezed]
+            words = _collapsed(judgement.answer)
+            whole = [chunk.id for chunk in self._chunks if words in chunk.collapsed]
             if whole:
                 return whole
             span = self._span(words)
@@ -197,7 +197,7 @@ class _Document:
         return whole or [c.id for c in self._chunks if c.start < end and start < c.end]
 
     def _span(self, words: str) -> tuple[int, int] | None:
-        """Return where words occur that are split between chunks."""
+        """Return the span of words that are split between chunks; None if they do not occur."""
         text = ""
         for chunk in self._chunks:
             text = text[: chunk.start].ljust(chunk.start, "\n") + chunk.text
@@ -206,6 +206,6 @@ class _Document:
         return None if match is None else match.span()
 
 
-def _squeezed(text: str) -> str:
+def _collapsed(text: str) -> str:
     """Return the text with single spaces for white space."""
     return collapse_whitespace(text)

@@ -1,4 +1,4 @@
-"""nDCG, recall and MRR of rankings, by ir_measures, which runs trec_eval's own code."""
+"""nDCG, recall and MRR of rankings, computed by ir_measures with trec_eval's own code."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -57,7 +57,7 @@ def measure(qrels: Qrels, rankings: Mapping[str, Sequence[str]], cuts: Sequence[
 
 
 def _scored(rankings: Mapping[str, Sequence[str]], ranks: int) -> Iterator[tuple[str, str, float]]:
-    """Yield scores that fall by one a rank.
+    """Yield scores that decrease by one per rank.
 
     trec_eval orders by score, and equal scores by name, descending.
     """

@@ -17,8 +17,8 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 _NUMBERING = re.compile(r"^[\d.)\s§-]+")
 _NO_PROSE = ("#", "|", "=", "```", "<")
 
-MAX_RARE_SHARE = 0.05  # of the passages may contain a rare word
-MIN_RARE_PASSAGES = 3  # that may contain it in any case
+MAX_RARE_SHARE = 0.05  # share of the passages that may contain a rare word
+MIN_RARE_PASSAGES = 3  # a word in at most this many passages is always rare
 MAX_WORD_CHARS = 30
 PHRASE_WORDS = (3, 4)
 CLAUSE_IDEOGRAPHS = (4, 10)  # from, to

@@ -1,4 +1,4 @@
-"""Embed the questions once, rank the collection for each under a variant, and time it."""
+"""Embed the questions once, and search the collection for each with a variant, timed."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ from ragctl.search.options import Mode
 from ragctl.search.query import bm25_encoder, build_query, sparse_vector
 from ragctl.stores.base import Collection, Scored
 
-TIMED_QUESTIONS = 50  # embedded one by one, as a search does; the others in batches
+TIMED_QUESTIONS = 50  # embedded one by one, as in a search; the others in batches
 EMBEDDING_BATCH = 64
 CHUNKS_PER_DOCUMENT = 10  # fetched for each document to rank, since the best chunks may share one
 

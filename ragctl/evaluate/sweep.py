@@ -1,4 +1,4 @@
-"""Measure variants of searching one collection with one set of questions, embedded once."""
+"""Measure search variants on one collection with one set of questions, embedded once."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -22,7 +22,7 @@ from ragctl.stores.base import Collection, Store
 ALL = "all"
 """The group of all questions."""
 
-BITS_PER_NUMBER = {
+BITS_PER_COMPONENT = {
     WHOLE_VECTORS: 32,
     "scalar": 8,
     "binary": 1,
@@ -31,12 +31,12 @@ BITS_PER_NUMBER = {
     "turbo2": 2,
     "turbo4": 4,
 }
-"""Of a vector, by quantisation."""
+"""Bits per component of a vector, by quantisation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was measured of one variant.
+    """The measurements of one variant.
 
     `vector_bytes`: size of a dense vector as it is searched; None in sparse mode. `differences`:
     from the first variant, by measure; None for the first one itself.
@@ -53,7 +53,7 @@ class Result:
 class Evaluation:
     """The results of all variants.
 
-    `cuts`: where recall is cut. `groups`: ids of the questions of each language, and ALL.
+    `cuts`: ranks at which recall is measured. `groups`: question ids by language, and ALL.
     """
 
     judgements: ResolvedJudgements
@@ -167,7 +167,7 @@ def vector_bytes(variant: Variant, settings: Settings) -> int | None:
     """
     if variant.mode == "sparse":
         return None
-    bits = BITS_PER_NUMBER[variant.quantization or settings.quantization or WHOLE_VECTORS]
+    bits = BITS_PER_COMPONENT[variant.quantization or settings.quantization or WHOLE_VECTORS]
     return -(-(variant.dim or settings.dim) * bits // 8)
 
 

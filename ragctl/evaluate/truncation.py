@@ -16,7 +16,7 @@ BUILTIN = "builtin"
 
 
 def check_dimension(model: Model, stored: int, dim: int) -> None:
-    """Raise UsageError for a dimension that cannot be cut from stored vectors; `stored`: theirs.
+    """Raise UsageError for a dimension that cannot be cut from the stored dimension.
 
     Warn of a dimension that the model was not trained at.
     """

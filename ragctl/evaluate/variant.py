@@ -1,4 +1,4 @@
-"""Variants of searching one collection, as text: "mode=dense,dim=256,quantization=scalar".
+"""Search variants of one collection, as text: "mode=dense,dim=256,quantization=scalar".
 
 The keys are `dim` and `quantization`, which decide the stored vectors, and every search option that
 is declared `tunable` (`search/options.py`).
@@ -32,7 +32,7 @@ class Variant:
     """One way to search a collection.
 
     `dim`: the vectors cut to this dimension. `quantization`: how they are quantised; "none": not.
-    None: as the collection is.
+    None: as in the collection.
     """
 
     dim: int | None = None
@@ -82,7 +82,7 @@ class Variant:
         return Variant.of(**{**self.values(), **changes})
 
     def relative_to(self, dim: int, quantization: str | None) -> "Variant":
-        """Return the variant for a collection like this, without what the collection has anyway."""
+        """Return the variant without values that equal those of the collection."""
         own = quantization or WHOLE_VECTORS
         changes: dict[str, Any] = {}
         if self.dim == dim:

@@ -79,7 +79,7 @@ class HostClient:
     def warm(self) -> None:
         """Open the HTTP client in advance; importing httpx alone takes 0.1 s.
 
-        Errors are left to the first request, which meets them again.
+        Errors are ignored here: the first request raises them again.
         """
         with contextlib.suppress(BackendError):
             self._open_client()

@@ -37,7 +37,7 @@ class KeySettings(Protocol):
 
 
 class ApiKey:
-    """A secret. Its repr is the name of where it came from, never the secret."""
+    """A secret. Its repr names the variable or program that it came from, never the secret."""
 
     __slots__ = ("_secret", "variable")
 
@@ -79,7 +79,7 @@ class Environment(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         if name not in self._variables:
-            raise KeyError(name)  # in a frame of ours: another may hold all the variables
+            raise KeyError(name)  # raised here, because a deeper frame may hold all variables
         return self._variables[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -115,9 +115,9 @@ def find_key(
 
 
 def _run_key_command(command: Sequence[str], environ: Environment, seconds: float) -> ApiKey | str:
-    """Return the first line that a program prints, or what went wrong with the program.
+    """Return the key that a program prints in its first line, or what went wrong.
 
-    What it prints is never shown.
+    The output is never shown.
     """
     try:
         ran = subprocess.run(  # noqa: S603 - the user's own command, without a shell

@@ -65,11 +65,11 @@ class Limiter:
         self._pause_reason = ""
         self._recent: deque[Turn] = deque()  # of the last minute, oldest first
 
-    def enter(self, tokens: int, stopped: threading.Event, longest: float = math.inf) -> Turn:
+    def enter(self, tokens: int, stopped: threading.Event, max_pause: float = math.inf) -> Turn:
         """Wait until a request of `tokens` tokens is admitted.
 
         Raises Interrupted once `stopped` is set, and Transient at once if the host has asked
-        for a pause longer than `longest` seconds.
+        for a pause longer than `max_pause` seconds.
         """
         while True:
             with self._change:
@@ -77,7 +77,7 @@ class Limiter:
                     raise Interrupted("stopped while waiting for a turn")
                 now = self._clock()
                 pause = self._paused_until - now
-                if pause > longest:
+                if pause > max_pause:
                     raise Transient(self._pause_reason, retry_after=pause, throttled=True)
                 delay = max(pause, self._delay(tokens, now))
                 if delay <= 0:
@@ -195,7 +195,7 @@ def shared_limiter(host: str, key: ApiKey | None, rates: Rates, concurrency: int
 class Limited(Generic[RequestT, AnswerT]):
     """A Service that waits for a Limiter before each request, and counts the answers.
 
-    `longest`: the longest pause in seconds that a host may ask for.
+    `max_pause`: the longest pause, in seconds, that a host may ask for.
     """
 
     def __init__(
@@ -203,18 +203,18 @@ class Limited(Generic[RequestT, AnswerT]):
         service: Service[RequestT, AnswerT],
         limiter: Limiter,
         usage: Usage,
-        longest: float = math.inf,
+        max_pause: float = math.inf,
     ) -> None:
         self._service = service
         self._limiter = limiter
         self._usage = usage
-        self._longest = longest
+        self._max_pause = max_pause
 
     def call(self, request: RequestT) -> AnswerT:
         """Answer one request when its turn comes."""
         # Four bytes per token is about right for English; the bill corrects it.
         tokens = request.tokens or sum(len(text.encode()) // 4 + 1 for text in request.texts)
-        turn = self._limiter.enter(tokens, request.stopped, self._longest)
+        turn = self._limiter.enter(tokens, request.stopped, self._max_pause)
         failure: Transient | None = None
         spent = 0
         try:

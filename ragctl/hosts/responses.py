@@ -14,8 +14,8 @@ from ragctl.hosts.error_messages import ErrorDetails, is_html, parse_error
 from ragctl.hosts.errors import Refused, Transient
 from ragctl.hosts.keys import ApiKey
 
-INPUT_FIELDS = frozenset({"input", "inputs", "texts", "prompt"})
-"""The wires' names for the request field that holds the texts."""
+TEXT_FIELDS = frozenset({"input", "inputs", "texts", "prompt"})
+"""The usual names of the request field that holds the texts."""
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(
@@ -41,6 +41,8 @@ class ErrorRules:
     Phrases are lower case and are searched for in the message.
 
     Attributes:
+        text_fields: Names of the request field that holds the texts. An error about it refuses
+            a text; an error about another field refuses the request.
         text_codes: The text itself is refused.
         text_phrases: The same, by the message.
         fatal_codes: No text would be accepted.
@@ -48,6 +50,7 @@ class ErrorRules:
         quota_phrases: The quota is used up for today; searched for in the codes too.
     """
 
+    text_fields: frozenset[str] = TEXT_FIELDS
     text_codes: frozenset[str] = frozenset()
     text_phrases: frozenset[str] = frozenset()
     fatal_codes: frozenset[str] = frozenset()
@@ -136,11 +139,10 @@ class ResponseParser:
         return Transient(f"{self._host}: {message}", wait, throttled=status in (429, 503))
 
     def _refused(self, status: int, error: ErrorDetails, message: str) -> BackendError:
-        if error.fields and not error.fields & INPUT_FIELDS:
+        about_text = bool(error.fields & self._rules.text_fields)
+        if error.fields and not about_text:
             return BackendError(f"{self._host} refused the request: {message}")
-        certain = (
-            bool(error.fields & INPUT_FIELDS) or status == 413 or self._rules.refuses_text(error)
-        )
+        certain = about_text or status == 413 or self._rules.refuses_text(error)
         return Refused(f"refused by {self._host}: {message}", certain)
 
     @property

@@ -75,8 +75,8 @@ class Retrying(Generic[RequestT, AnswerT]):
     """A Service that repeats requests to another Service while they fail with Transient.
 
     The wait before try n is uniform between 0 and first * 2**(n - 1), at most `longest`
-    (full jitter). If the host says when to come back, the wait is that time. Raises
-    BackendError when the patience is used up, or would be before the host's own time;
+    (full jitter). If the host says how long to wait, that is the wait. Raises BackendError
+    when the patience is used up, or when it is shorter than the wait that the host asks for;
     Interrupted when the request is stopped while waiting.
     """
 

@@ -19,7 +19,7 @@ class Usage:
         tokens: Tokens billed for them. If a host does not say, their o200k_base tokens are
             used and `estimated` is true.
         counted: Their o200k_base tokens, from which `tokens` can be predicted.
-        cut: Texts that were truncated on this side.
+        cut: Texts that ragctl truncated before sending.
     """
 
     def __init__(

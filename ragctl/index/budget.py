@@ -26,7 +26,7 @@ RESERVE_FRACTION = 0.02
 """Share of the tightest daily or monthly limit that is reserved at a time."""
 
 PRICE_RESOLUTION_USD = 1e-9
-"""Sums of dollars that differ by less than this are equal: they are sums of floats."""
+"""Sums of dollars that differ by less than this count as equal, because of rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class Spending:
 class _Limit:
     """A limit of the budget: `name` is its key, such as "max_tokens_per_day".
 
-    `maximum` and `spent_before`, by earlier runs of the same day or month, are in tokens
-    or US dollars.
+    `spent_before`: spending of earlier runs of the same day or month. It and `maximum` are
+    in tokens or US dollars.
     """
 
     name: str
@@ -85,7 +85,7 @@ class BudgetTracker:
     def __init__(
         self, budget: Budget, usage: UsageTotals, collection: Collection | None, now: float
     ) -> None:
-        """Start with the spending recorded in `collection`, which is None if it is yet to be made.
+        """Start with the spending recorded in `collection`; None if it does not exist yet.
 
         `usage` is read as it grows. `now`: seconds since 1970. Raises UsageError for a limit
         in dollars if a backend's price is unknown.
@@ -154,7 +154,7 @@ class BudgetTracker:
         self._write_reservation(self._expected_spending(self._counted))
 
     def _expected_spending(self, counted: int) -> Spending:
-        """Return this run's spending when `counted` tokens of documents have been answered."""
+        """Return this run's expected spending once `counted` document tokens have been answered."""
         answered = self._usage.counted
         billed = self._usage.tokens - self._billed_for_new_canary
         ratio = billed / answered if answered else TOKEN_RATIO
@@ -182,12 +182,12 @@ class BudgetTracker:
         self._collection.note({"spent": note})
 
     def _refusal(self, limit: _Limit, source: str, tokens: int) -> str:
-        whole = limit.maximum * (1e6 / self._highest_price if limit.in_dollars else 1.0)
+        limit_tokens = limit.maximum * (1e6 / self._highest_price if limit.in_dollars else 1.0)
         line = (
             f"{_describe(limit)} has no room for {source} ({tokens:,} tokens); "
             f"{_continuation(limit)}"
         )
-        if tokens > whole:
+        if tokens > limit_tokens:
             line += ", but this document alone exceeds the limit"
         return line
 

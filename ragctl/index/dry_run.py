@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import islice
 
-from ragctl.collection.state import Stored
+from ragctl.collection.state import StoredDocument
 from ragctl.errors import DocumentError
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.plan import WorkItem
@@ -29,12 +29,12 @@ SAMPLED_POINTS = 200
 
 
 class DryRun:
-    """A run that embeds and writes nothing. It completes `report`, with its `changes`."""
+    """A run that embeds and writes nothing. It fills `report`, including `changes`."""
 
     def __init__(
         self, collection: Collection | None, run_plan: RunPlan, report: Report, *, why_new: str = ""
     ) -> None:
-        """`why_new`: reason shown for new documents, if it is not that their files are new."""
+        """Prepare the run. `why_new`: reason shown for new documents; "": their files are new."""
         self._collection = collection
         self._stored_points = None if collection is None else StoredPoints(collection, ())
         self._plan = run_plan.plan
@@ -150,7 +150,7 @@ class DryRun:
                 self._changes.append(Change(document.source, "removed", "its file is gone"))
                 self._report.documents.removed += 1
 
-    def _renamed(self, index: int, document: Stored) -> None:
+    def _renamed(self, index: int, document: StoredDocument) -> None:
         self._changes[index] = replace(
             self._changes[index],
             what="renamed",

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from ragctl import chunking
 from ragctl.catalog import BackendConfig
-from ragctl.collection.origin import Origin, fill_in_backends, remembered
+from ragctl.collection.origin import Origin, fill_in_backends, stored_config
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.canary import CANARY_THRESHOLD
 from ragctl.embedding.context_guard import TOKEN_RATIO
 from ragctl.errors import IdentityMismatch
 from ragctl.lexical.bm25 import Bm25Config
-from ragctl.pipeline import CHUNK_SIZE, MODEL, OVERLAP, Embedding, Pipeline
+from ragctl.pipeline import DEFAULT_CHUNK_SIZE, DEFAULT_MODEL, DEFAULT_OVERLAP, Embedding, Pipeline
 from ragctl.records import Json
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection
@@ -36,7 +36,7 @@ def connect_for(
     """
     embedding = effective_embedding(pipeline, existing)
     embedder = connect(
-        embedding.model or MODEL,
+        embedding.model or DEFAULT_MODEL,
         dim=embedding.dim,
         task=embedding.task,
         backends=embedding.backends,
@@ -112,11 +112,12 @@ def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
         sparse=Bm25Config(languages=pipeline.languages),
         origin=Origin(
             backends=tuple(
-                remembered(config.with_default_name(embedder.model.backend)) for config in backends
+                stored_config(config.with_default_name(embedder.model.backend))
+                for config in backends
             ),
             task=pipeline.embedding.task,
             chunk_size=pipeline.chunk_size or default_chunk_size(pipeline, embedder),
-            overlap=OVERLAP if pipeline.overlap is None else pipeline.overlap,
+            overlap=DEFAULT_OVERLAP if pipeline.overlap is None else pipeline.overlap,
         ),
         fields=pipeline.fields,
         quantization=pipeline.quantization,
@@ -151,13 +152,14 @@ def model_warnings(pipeline: Pipeline, embedder: Embedder) -> list[str]:
 
 
 def default_chunk_size(pipeline: Pipeline, embedder: Embedder) -> int:
-    """Return the default chunk size in tokens: CHUNK_SIZE, or less for a short context."""
+    """Return the default chunk size in tokens: DEFAULT_CHUNK_SIZE, or less for a short context."""
     context = context_limit(pipeline, embedder)
     if context is None:
-        return CHUNK_SIZE
+        return DEFAULT_CHUNK_SIZE
     prompt = chunking.count(embedder.model.document.prompt or "")
     return max(
-        chunking.MIN_SIZE, min(CHUNK_SIZE, int(context / TOKEN_RATIO) - prompt - HEADING_TOKENS)
+        chunking.MIN_SIZE,
+        min(DEFAULT_CHUNK_SIZE, int(context / TOKEN_RATIO) - prompt - HEADING_TOKENS),
     )
 
 

@@ -2,8 +2,8 @@
 
 The next run after the first failure retries a file. After each further failure the wait
 doubles: 1.5 days, 2.5, 4.5, 8.5 and then 16.5 each time; so a nightly run skips one night,
-then two, then four. A file that has changed is retried at once, as is one whose recipe, or
-other settings that can make it fail, have changed.
+then two, then four. A file is retried at once if it has changed, or if its recipe or
+another setting that can make it fail has changed.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from ragctl.stores.base import Collection
 DAY_SECONDS = 86_400.0
 MAX_RETRY_INTERVAL_DAYS = 16.0
 MAX_RECORDED_FILES = 2_000
-"""Failed files beyond this number are not recorded, and so are tried in every run."""
+"""Failed files beyond this number are not recorded and are therefore tried in every run."""
 MAX_ERRORS_PER_FILE = 3
 MAX_ERROR_CHARACTERS = 300
 
@@ -149,9 +149,9 @@ def failures_note(
     """Return the note `failures` at the end of a run; empty if nothing changed.
 
     It contains the files that failed in this run, the `postponed` ones, and earlier
-    failures that this run cannot judge. `in_scope` tells whether the run looked at such
-    a file; one that it looked at and had no work for does not fail any more.
-    `completed`: false if the run broke off, so that files may be untried.
+    failures that this run did not cover. `in_scope` tells whether the run covered a file; a
+    covered file that needed no work no longer fails.
+    `completed`: false if the run stopped early and files may be untried.
     """
     errors_by_file: dict[str, list[tuple[str, str]]] = {}
     for failure in failures:

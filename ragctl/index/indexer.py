@@ -26,9 +26,9 @@ from ragctl.index.writer import Writer
 from ragctl.stores.base import Collection
 
 GROUP_CHUNKS = 128
-"""Documents are compared with the collection in groups of about so many chunks …"""
+"""Documents are compared with the collection in groups of about this many chunks."""
 MAX_GROUP_AGE_SECONDS = 0.2
-"""… or when the first document of a group has waited so long."""
+"""A group is compared at the latest when its first document has waited this long."""
 
 
 class DocumentIndexer:
@@ -86,7 +86,7 @@ class DocumentIndexer:
         self._drain()
 
     def collect(self) -> None:
-        """Write the points whose vectors have come, without waiting for more."""
+        """Write the points whose vectors have arrived, without waiting for more."""
         self._add_vectors(self._stream.completed(block=False))
 
     def collect_in_flight(self) -> None:
@@ -100,8 +100,6 @@ class DocumentIndexer:
         while self._stream.pending:
             self._cancellation.raise_if_cancelled()
             self._add_vectors(self._stream.completed(block=True))
-
-    # Compare with the collection
 
     def _index_group(self) -> None:
         """Compare the group's documents with the collection, then reuse or embed."""
@@ -118,16 +116,16 @@ class DocumentIndexer:
             for work, file, document in group
         ]
         while documents:
-            count, over = self._affordable(documents)
+            count, over_budget = self._affordable(documents)
             self._index(documents[:count])
             documents = documents[count:]
-            if over is None:
+            if over_budget is None:
                 return
             if not self._stream.pending:
                 for pending in documents:
                     self._uncount(pending)
-                raise over
-            self._drain()  # the actual bill may be lower than the estimate, and leave room
+                raise over_budget
+            self._drain()  # the bill may be lower than the estimate: try again
 
     def _pending(
         self,
@@ -171,8 +169,6 @@ class DocumentIndexer:
             known.update(pending.document.chunks[o].hash for o in pending.needed)
         return len(documents), None
 
-    # Reuse or embed
-
     def _index(self, documents: list[PendingDocument]) -> None:
         needed = [(pending, ordinal) for pending in documents for ordinal in pending.needed]
         for pending in documents:
@@ -188,8 +184,8 @@ class DocumentIndexer:
         recent = self._writer.recent
         known = recent | self._stored_points.vectors(hashes - self._waiting.keys() - recent.keys())
         unknown: list[tuple[PendingDocument, int]] = []
-        # Known vectors first, then sending: results that come in while sending may be
-        # written, and then leave both `_waiting` and `recent`.
+        # Use known vectors before sending: results that arrive while sending may be written,
+        # and are then in neither `_waiting` nor `recent`.
         for pending, ordinal in needed:
             text_hash = pending.document.chunks[ordinal].hash
             if text_hash in known:
@@ -218,13 +214,11 @@ class DocumentIndexer:
                 self._stream.add_together([(c.hash, c.sent, c.sent_tokens) for c in window])
             self.collect()
 
-    # Vectors that have come
-
     def _add_vectors(self, results: list[tuple[str, Vectors | DocumentError]]) -> None:
         for text_hash, result in results:
             waiting = self._waiting.pop(text_hash, None)
             if waiting is None:
-                continue  # known before; it was sent only as the context of its window
+                continue  # its vector was known; it was sent only as context of its window
             if isinstance(result, DocumentError):
                 for pending, ordinal in waiting:
                     self._refused(pending, ordinal, result)

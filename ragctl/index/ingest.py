@@ -7,7 +7,7 @@ the stream's threads, so all three overlap.
 """
 
 from ragctl.collection.conditions import own_matches
-from ragctl.collection.state import State, Stored
+from ragctl.collection.state import State, StoredDocument
 from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.stream import DocumentStream
 from ragctl.errors import DocumentError, Interrupted
@@ -50,7 +50,7 @@ class Ingest:
         self._progress = progress
         self._damage = damage
         self._writer = Writer(collection)
-        self._vanished: list[Stored] = []  # records that their file no longer has
+        self._vanished: list[StoredDocument] = []  # records that are gone from their file
 
     def run(self, plan: Plan, state: State, pool: Pool, *, prune_share: float | None) -> None:
         """Apply the plan. `prune_share`: share of documents that may be removed; None: none.
@@ -141,7 +141,7 @@ class Ingest:
         self.report.add_failure(file.file, str(error).removeprefix(f"{file.file}: "), file.file)
 
     def _file_end(self, work: WorkItem, file: PendingFile, end: FileEnd) -> None:
-        """Note the records that are gone; seal the file when its last document is written."""
+        """Collect the records that are gone; seal the file when its last document is written."""
         if file.restat or file.seen != {file.file}:
             stat = work.stat
             file.seal = {

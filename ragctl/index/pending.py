@@ -1,4 +1,4 @@
-"""Files and documents that are being indexed: what each still waits for."""
+"""Files and documents that are being indexed, with what each is still waiting for."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,9 +14,9 @@ class PendingFile:
 
     `seen`: sources of its documents read so far. `outstanding`: number of its documents
     that are neither written nor refused. `ended`: it was read to its end. `restat`: the
-    content of a document is unchanged, but the file's time, size or root is not.
-    `seal`: payload fields to be merged into all its documents once it was read completely
-    and they are all written; None: not needed, or not known yet.
+    content of a document is unchanged, but the file's time, size or root has changed.
+    `seal`: payload fields to be merged into all its documents once it has been read
+    completely and they are all written; None: not needed, or not known yet.
     """
 
     file: str
@@ -32,7 +32,7 @@ class PendingDocument:
     """A document that is being indexed: its points, the stored ones, the missing vectors.
 
     `payloads` and `ids` have one entry for each point. `needed`: ordinals of the chunks whose
-    vectors must be found or embedded; `missing`: how many of these vectors have not come.
+    vectors must be found or embedded; `missing`: how many of these vectors have not arrived.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class PendingDocument:
         return sum(chunk.sent_tokens for chunk in unknown.values())
 
     def add_vector(self, ordinal: int, vector: Vector, writer: Writer) -> None:
-        """Write the point of a chunk whose vector has come."""
+        """Write the point of a chunk whose vector has arrived."""
         terms = self.document.chunks[ordinal].terms
         point = Point(self.ids[ordinal], self.payloads[ordinal], vector, terms)
         self.missing -= 1

@@ -4,31 +4,31 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ragctl.collection.state import State, Stored
+from ragctl.collection.state import State, StoredDocument
 from ragctl.errors import PruneRefused
 from ragctl.index.prepared import FileStat
 
 ALWAYS_REMOVABLE_DOCUMENTS = 10
-"""So many documents may be removed without confirmation, whatever their share."""
+"""Up to this many documents are removed without confirmation, whatever their share."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
     """A file to read, why, and its documents in the collection.
 
-    `recipe`: digest of the recipe that its documents are to have.
+    `recipe`: digest of the current recipe of its documents.
     `why`: "new", "changed", "recipe" (the recipe changed) or "incomplete".
     """
 
     stat: FileStat
     recipe: str
     why: str
-    stored: tuple[Stored, ...]
+    stored: tuple[StoredDocument, ...]
 
     @property
     def known(self) -> dict[str, str]:
         """Digests, by source, of the documents to skip if their content did not change."""
-        return {d.source: d.digest for d in self.stored if d.whole and d.recipe == self.recipe}
+        return {d.source: d.digest for d in self.stored if d.complete and d.recipe == self.recipe}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Plan:
 
     work_items: tuple[WorkItem, ...]
     unchanged: int
-    removed: tuple[Stored, ...]
+    removed: tuple[StoredDocument, ...]
     elsewhere: int
 
     @property
@@ -85,11 +85,11 @@ def make_plan(
     return Plan(tuple(work_items), unchanged, removed, elsewhere=len(absent) - len(removed))
 
 
-def _why(stat: FileStat, recipe: str, stored: tuple[Stored, ...]) -> str | None:
+def _why(stat: FileStat, recipe: str, stored: tuple[StoredDocument, ...]) -> str | None:
     """Return why a file must be read; None if its documents are up to date."""
     if not stored:
         return "new"
-    if not all(d.whole and d.parts == len(stored) for d in stored):
+    if not all(d.complete and d.parts == len(stored) for d in stored):
         return "incomplete"
     if any(d.recipe != recipe for d in stored):
         return "recipe"
@@ -129,7 +129,7 @@ def check_removal(removed: int, total: int, share: float) -> None:
         )
 
 
-def count_renames(removed: Sequence[Stored], added: Mapping[str, int]) -> int:
+def count_renames(removed: Sequence[StoredDocument], added: Mapping[str, int]) -> int:
     """Return how many removed documents were added under another name in this run.
 
     `added`: number of added documents by digest.

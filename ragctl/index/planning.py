@@ -1,4 +1,4 @@
-"""The plan of a run and everything that it was made from. Only reads."""
+"""Make the plan of a run from the scan, the settings and the collection. Only reads."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -31,7 +31,7 @@ class RunPlan:
     (source, error): files and folders that could not be listed. `run_digest`: digest of
     the run's settings that can make a document fail. `failed_before`: the files that
     failed in earlier runs, by name; `postponed`: those of them not tried in this run.
-    `in_scope` tells whether this run looks at such a file at all. `warnings`: about the
+    `in_scope` tells whether this run covers a failed file. `warnings`: about the
     model, if the collection is new.
     """
 
@@ -109,7 +109,7 @@ def plan_run(
 def _check_quantization(pipeline: Pipeline, settings: Settings) -> None:
     asked, stored = pipeline.quantization, settings.quantization
     if asked not in (None, stored):
-        raise pipeline.wrong(
+        raise pipeline.error(
             "quantization",
             f"the collection was made with {stored or 'none'}, this run says {asked}; "
             "leave it out, or use another --collection",
@@ -117,7 +117,7 @@ def _check_quantization(pipeline: Pipeline, settings: Settings) -> None:
 
 
 def _run_digest(pipeline: Pipeline, embedder: Embedder) -> str:
-    """Return a digest of what, beside its content and recipe, can make a document fail."""
+    """Return a digest of the settings outside the recipe that can make a document fail."""
     parsing = pipeline.parsing
     parts: list[Json] = [
         [usage.name for usage in embedder.usage.usages],

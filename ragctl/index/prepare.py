@@ -1,4 +1,4 @@
-"""One file → its documents, chunked and hashed. Runs in the limited worker processes."""
+"""Load, chunk and hash the documents of one file. Runs in the limited worker processes."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from ragctl.workers import Pool
 
 HASH_BLOCK_BYTES = 1 << 20
 BYTES_PER_PROCESS = 500_000
-"""Files of so many bytes take about as long to parse as a process takes to start."""
+"""Parsing this many bytes takes about as long as starting a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class Job:
 
     `recipe`: digest of its recipe. `size` and `overlap`: of chunks, in tokens. `known`:
     source → digest of its documents that are complete in the collection; if their content is
-    unchanged they are not parsed. `languages`: those that a document may be indexed under;
-    empty: any. `lines`: whether lines of a document's text are lines of the file. `many`:
-    whether the file may hold any number of documents. `window`: tokens embedded in one
-    context in late chunking. `sparse`: None: do not compute BM25 vectors.
+    unchanged they are not parsed. `languages`: those that a document may be indexed in;
+    empty: any. `keeps_lines`: whether lines of a document's text are lines of the file.
+    `many_documents`: whether the file may hold any number of documents. `window`: tokens
+    embedded in one context in late chunking. `sparse`: None: do not compute BM25 vectors.
     """
 
     path: Path
@@ -48,8 +48,8 @@ class Job:
     meta: Mapping[str, Json]
     languages: tuple[str, ...]
     known: Mapping[str, str]
-    lines: bool
-    many: bool
+    keeps_lines: bool
+    many_documents: bool
     window: int | None = None
     sparse: Bm25Config | None = None
 
@@ -83,7 +83,7 @@ ParseResult = PreparedDocument | UnchangedDocument | DocumentError | FileEnd
 
 
 def parsers(limits: ProcessLimits, work_items: Sequence[WorkItem]) -> Pool:
-    """Return the pool of parsing processes: no more than their start is worth."""
+    """Return the pool of parsing processes, fewer if there is little to parse."""
     size = sum(work.stat.size for work in work_items)
     return Pool(
         f"{__name__}:prepare",
@@ -94,14 +94,14 @@ def parsers(limits: ProcessLimits, work_items: Sequence[WorkItem]) -> Pool:
 
 
 def warm() -> None:
-    """Load the tokenizer, which nearly every document needs, before there is a job."""
+    """Load the tokenizer before the first job: nearly every document needs it."""
     chunking.count("")
 
 
 def prepare(job: Job) -> Iterator[ParseResult]:
     """Yield every document of the file as it is read, then a FileEnd."""
     documents = failed = 0
-    if job.many:
+    if job.many_documents:
         for item in load(job.path, job.file, job.options):
             documents += 1
             failed += isinstance(item, DocumentError)
@@ -161,11 +161,13 @@ def _prepared(document: Document, content_digest: str, job: Job) -> PreparedDocu
                 text=chunk.text,
                 hash=vector_hash,
                 page=chunk.page,
-                line=line if job.lines else None,
+                line=line if job.keeps_lines else None,
                 heading=chunk.heading,
                 tokens=chunk.tokens,
                 window=window,
-                context=0 if window is not None else count(context_of(chunk.text, chunk.heading)),
+                context_tokens=0
+                if window is not None
+                else count(context_of(chunk.text, chunk.heading)),
             )
         )
     language = _language(document.text, job.languages)
@@ -185,7 +187,7 @@ def _prepared(document: Document, content_digest: str, job: Job) -> PreparedDocu
 def _with_sparse_vectors(
     chunks: Sequence[PreparedChunk], language: str, config: Bm25Config
 ) -> Iterator[PreparedChunk]:
-    texts = [chunk.words for chunk in chunks]
+    texts = [chunk.bm25_text for chunk in chunks]
     weights = Bm25Encoder(config).documents(texts, [language] * len(chunks))
     for chunk, (indices, values) in zip(chunks, weights, strict=True):
         yield chunk._replace(terms=SparseVector(indices, values))

@@ -1,4 +1,4 @@
-"""A document between its file and the store: loaded, chunked and hashed, not yet embedded."""
+"""Documents that are loaded, chunked and hashed, but not yet embedded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ _NO_TERMS = SparseVector([], [])
 class FileStat(NamedTuple):
     """A file as the scan found it.
 
-    `file` is its path relative to `root`, in Unicode NFC; `path` is its path on disk, whose
-    name need not be. `size` is in bytes, `mtime_ns` in nanoseconds since 1970.
+    `file` is its path relative to `root`, in Unicode NFC; `path` is its path on disk, which
+    may be in another form. `size` is in bytes, `mtime_ns` in nanoseconds since 1970.
     `source_number` counts the pipeline's sources from 0.
     """
 
@@ -29,10 +29,10 @@ class FileStat(NamedTuple):
 
 
 class PreparedChunk(NamedTuple):
-    """A chunk with everything that its point needs, except the dense vector.
+    """A chunk with all data of its point except the dense vector.
 
     `start` and `end` are character offsets. `hash` is its text hash. `tokens` are those of
-    `text`, `context` those of the heading path put before it. `window` is the number of the
+    `text`, `context_tokens` those of the heading path put before it. `window` is the number of the
     window that it is embedded with in late chunking; None when it is embedded alone.
     `terms` is its BM25 vector.
     """
@@ -46,21 +46,21 @@ class PreparedChunk(NamedTuple):
     heading: tuple[str, ...]
     tokens: int
     window: int | None = None
-    context: int = 0
+    context_tokens: int = 0
     terms: SparseVector = _NO_TERMS
 
     @property
     def sent_tokens(self) -> int:
         """Tokens of `sent`."""
-        return self.tokens + self.context
+        return self.tokens + self.context_tokens
 
     @property
     def sent(self) -> str:
         """The text that is embedded; in late chunking the chunk without its heading path."""
-        return self.text if self.window is not None else self.words
+        return self.text if self.window is not None else self.bm25_text
 
     @property
-    def words(self) -> str:
+    def bm25_text(self) -> str:
         """The text whose words BM25 counts."""
         return embedded_text(self.text, self.heading)
 

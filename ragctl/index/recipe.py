@@ -18,7 +18,7 @@ from ragctl.index.prepare import Job
 from ragctl.index.prepared import FileStat
 from ragctl.lexical.bm25 import Bm25Config
 from ragctl.loaders import LoadOptions, format_of
-from ragctl.pipeline import CHUNK_SIZE, OVERLAP, Pipeline, Source
+from ragctl.pipeline import DEFAULT_CHUNK_SIZE, DEFAULT_OVERLAP, Pipeline, Source
 from ragctl.records import Json
 
 
@@ -61,8 +61,8 @@ class Recipe:
             meta=source.meta,
             languages=self.languages,
             known=work.known,
-            lines=file_format is not None and file_format.keeps_lines,
-            many=file_format is not None and file_format.many_documents,
+            keeps_lines=file_format is not None and file_format.keeps_lines,
+            many_documents=file_format is not None and file_format.many_documents,
             window=self.window,
             sparse=self.sparse,
         )
@@ -81,12 +81,12 @@ def make_recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> R
             f"this run says {', '.join(pipeline.languages)}; leave them out, or use another "
             "--collection"
         )
-    size = pipeline.chunk_size or stored.chunk_size or CHUNK_SIZE
-    overlap = next(n for n in (pipeline.overlap, stored.overlap, OVERLAP) if n is not None)
-    chunking.recipe(size, overlap)  # refuses wrong sizes before anything is read
+    size = pipeline.chunk_size or stored.chunk_size or DEFAULT_CHUNK_SIZE
+    overlap = next(n for n in (pipeline.overlap, stored.overlap, DEFAULT_OVERLAP) if n is not None)
+    chunking.recipe(size, overlap)  # raises for wrong sizes before anything is read
     context = context_limit(pipeline, embedder)
     if context is not None and size > context and not pipeline.embedding.truncate:
-        raise pipeline.wrong(
+        raise pipeline.error(
             "chunking.size",
             f"chunks of {size} tokens do not fit the {context} of {embedder.model.name}; "
             f"use --chunk-size {default_chunk_size(pipeline, embedder)} or less",
@@ -94,11 +94,11 @@ def make_recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> R
     window = None
     if embedder.options.late_chunking:
         if overlap:
-            raise pipeline.wrong(
+            raise pipeline.error(
                 "chunking.overlap",
                 "late chunking takes no overlap: each chunk is embedded in its document's context",
             )
-        window = int((context or CHUNK_SIZE) / TOKEN_RATIO)
+        window = int((context or DEFAULT_CHUNK_SIZE) / TOKEN_RATIO)
     return Recipe(
         sources=tuple(_source_options(pipeline, source) for source in pipeline.sources),
         size=size,
@@ -123,7 +123,7 @@ def _source_options(pipeline: Pipeline, source: Source) -> SourceOptions:
 
 
 def recipe_digests(recipe: Recipe) -> Callable[[FileStat], str]:
-    """Return a function from a file to the digest of all that decides the file's chunks.
+    """Return a function from a file to the digest of its recipe.
 
     The digest depends only on the file's source and suffix, and is computed once for each.
     """

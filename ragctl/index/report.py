@@ -84,12 +84,12 @@ class Report:
     """What a run did, or what a plan would do.
 
     `identity`: of the collection. `tokens`: billed by the backends; for a backend that
-    does not say, and for a plan, the o200k_base tokens of the texts. `requests`: embedding
-    requests sent, failed ones included. `cost`: US dollars at list price; None if a
-    price is unknown. `backends`: the usage of each backend that was asked. `changes`: of a
+    does not report them, and for a plan, the o200k_base tokens of the texts. `requests`: embedding
+    requests sent, including failed ones. `cost`: US dollars at list price; None if a
+    price is unknown. `backends`: the usage of each backend that was called. `changes`: of a
     plan only, by document. `size`: of a plan only, the collection after it is applied.
     `skipped`: number of files of unknown type. `elsewhere`: number of documents of other
-    roots, left alone. `left`: number of files that a run which ended early did not finish.
+    roots, left alone. `left`: number of files not finished, if the run stopped early.
     `stages`: seconds by stage; reading, embedding and writing overlap. `seconds`: of the
     whole run.
     """
@@ -126,7 +126,7 @@ class Report:
         self.warnings.append(DocumentFailure(source, text))
 
     def failed_more_than(self, percent: float) -> bool:
-        """Return whether more than that share of all documents failed; for 0, whether any did."""
+        """Return whether more than `percent` of all documents failed; for 0, whether any did."""
         counts = self.documents
         indexed = counts.added + counts.updated + counts.renamed + counts.unchanged
         return counts.failed > 0 and 100 * counts.failed > percent * (indexed + counts.failed)
@@ -141,7 +141,7 @@ class Report:
             self.stages[name] = self.stages.get(name, 0.0) + time.monotonic() - began
 
     def set_usage(self, usage: UsageTotals) -> None:
-        """Copy requests, tokens and cost. A backend that was not asked is left out."""
+        """Copy requests, tokens and cost. A backend that was not called is left out."""
         self.requests = usage.requests
         self.tokens = usage.tokens
         self.cost = usage.cost

@@ -130,7 +130,7 @@ class Run:
         """Return what `ingest` would do and send. Writes nothing and calls no backend.
 
         Raises IdentityMismatch if the collection is of another model; `report` then says
-        what embedding all documents anew would take.
+        what embedding all documents again would take.
         """
         return self.plan()[0]
 
@@ -170,7 +170,7 @@ class Run:
     def _make_plan(
         self, scanned: Scan, collection: Collection | None, embedder: Embedder, now: float
     ) -> RunPlan:
-        """Make the plan, of the time of the saved plan if there is one, and check it."""
+        """Make the plan; with a saved plan, as of its time, and check that the two agree."""
         run_plan = plan_run(
             self.pipeline,
             scanned,
@@ -231,7 +231,7 @@ class Run:
     def _report_backends(self, report: Report, embedder: Embedder) -> None:
         """Add warnings for failed backends and truncated texts, which no count shows."""
         usages = embedder.usage.usages
-        if len(usages) > 1:  # the failure of an only backend is the error of the run
+        if len(usages) > 1:  # a single backend's failure is the error of the run
             for failure in embedder.failures:
                 report.add_warning("backend", failure)
         for usage in usages:
@@ -248,7 +248,7 @@ class Run:
         completed: bool,
         now: float,
     ) -> None:
-        """Write into the collection what later runs need: failures, tokens billed, spending."""
+        """Write the notes for later runs: failures, tokens billed, spending."""
         notes = failures_note(
             run_plan.failed_before,
             run_plan.plan.work_items,
@@ -281,8 +281,8 @@ class Run:
         budget = BudgetTracker(self.pipeline.budget, embedder.usage, collection, now)
         try:
             budget.check_fits("the whole plan", report.tokens)
-        except BudgetReached as over:
-            report.add_warning("budget", str(over))
+        except BudgetReached as error:
+            report.add_warning("budget", str(error))
 
     def _limits(self) -> ProcessLimits:
         parsing = self.pipeline.parsing

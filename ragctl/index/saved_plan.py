@@ -21,9 +21,9 @@ MAX_SHOWN_DIFFERENCES = 3
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """What a plan was made from, and what it will do. The fields are the keys of its file.
+    """A plan and what it was made from. The fields are the keys of its file.
 
-    `made`: seconds since 1970; also the time for which due failures were determined.
+    `made`: seconds since 1970; failures due by then are retried.
     `only` and `retry_failed`: the options that the plan was made with. `state`: digest of
     all documents in the collection. `tasks`: root, size, time, recipe and reason of each
     file to read. `removed`: sources of the documents to remove.
@@ -137,5 +137,5 @@ def _removed(run_plan: RunPlan) -> list[str]:
 
 def _state(run_plan: RunPlan) -> str:
     documents = run_plan.state.documents.values()
-    rows = sorted((d.source, d.digest, d.recipe, d.chunks, d.whole) for d in documents)
+    rows = sorted((d.source, d.digest, d.recipe, d.chunks, d.complete) for d in documents)
     return digest(json.dumps(cast(Json, rows)).encode())

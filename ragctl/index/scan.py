@@ -43,8 +43,8 @@ def scan(pipeline: Pipeline) -> Scan:
         _refuse_unread(pipeline, scanned)
         if not files and not (pipeline.prune and pipeline.prune_limit >= 100):
             raise PruneRefused(
-                f"{source.place}: no documents found there; is it the right folder, and mounted? "
-                "If it is meant to be empty, run with --prune-limit 100"
+                f"{source.location}: no documents found there; is it the right folder, and "
+                "mounted? If it is meant to be empty, run with --prune-limit 100"
             )
         scanned.files += files
     # A file that two sources of one root match belongs to the first of them.

@@ -1,4 +1,4 @@
-"""Reads of what a collection already holds: a document's points, and vectors by text hash."""
+"""Read stored points: the payloads of a document, and vectors by text hash."""
 
 from collections.abc import Collection as Values
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ class StoredPoints:
         return payloads
 
     def embedded(self, hashes: Values[str]) -> set[str]:
-        """Return those of the text hashes whose vectors are stored."""
+        """Return the text hashes whose vectors are stored."""
         return {
             point.payload["text_hash"]
             for point in self._scroll("text_hash", sorted(hashes), ("text_hash",))

@@ -17,20 +17,20 @@ import numpy as np
 
 from ragctl.collection.payload import Payload, Point
 from ragctl.collection.points import version
-from ragctl.collection.state import Stored, read_state
+from ragctl.collection.state import StoredDocument, read_state
 from ragctl.collection.text import embedded_text, text_hash
 from ragctl.records import Json
 from ragctl.stores.base import Collection
 
 NORM_TOLERANCE = 1e-3
-"""How far the norm of a stored vector may be from 1."""
+"""Allowed deviation of a stored vector's norm from 1."""
 
 MAX_SHOWN_ORDINALS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong. `source`: its document; None for a point of no document.
+    """One fault. `source`: its document; None for a point of no document.
 
     `kind`: missing (chunks), leftover (points of an earlier version), unmarked, payload,
     vector, or stray. `what` describes it.
@@ -47,7 +47,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Damage:
-    """What is wrong in a collection.
+    """The faults of a collection, and what a repair has to rewrite.
 
     `documents`: sources of damaged documents. `rewrite`: ids of points to be written
     again; `distrusted`: those of them whose vectors must not be reused; `strays`: ids of
@@ -117,7 +117,7 @@ class _Inspection:
         self._damage.faults.sort(key=lambda fault: (fault.source or "", fault.kind, fault.what))
         return self._damage
 
-    def _check_document(self, document: Stored) -> None:
+    def _check_document(self, document: StoredDocument) -> None:
         stored = Counter(self._ordinals.get(version(document.source, document.digest), ()))
         expected = max(1, document.chunks)
         missing = [ordinal for ordinal in range(expected) if not stored[ordinal]]
@@ -130,7 +130,7 @@ class _Inspection:
         elif stored.total() != expected:
             what = f"{stored.total()} points for {expected} chunks"
             self._damage.add("leftover", document.source, what)
-        elif not document.whole and document.source not in self._leftover:
+        elif not document.complete and document.source not in self._leftover:
             self._damage.add("unmarked", document.source, "more than one mark")
 
     def _check_point(self, point: Point, payload: Payload, source: str) -> None:

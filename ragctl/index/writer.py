@@ -15,7 +15,7 @@ from ragctl.stores.base import Batch, Collection
 
 MAX_BATCH_WRITES = 256
 MAX_BATCH_AGE_SECONDS = 1.0
-"""A kill loses the vectors of at most so many seconds."""
+"""A kill loses at most the vectors of this many seconds."""
 
 
 class Writer:
@@ -72,7 +72,7 @@ class Writer:
         self._count()
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Delete points of a document that was marked before, or of none."""
+        """Delete points of a document that has been marked already, or of no document."""
         self._batch.deletes.extend(ids)
         self.deleted += len(ids)
         self._count(len(ids))

@@ -24,7 +24,7 @@ _IDEOGRAPHS = (
 _SYLLABLES = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
 _TOKENS = re.compile(rf"([{_IDEOGRAPHS}]+)|([{_SYLLABLES}]+)|([^\W_{_IDEOGRAPHS}{_SYLLABLES}]+)")
 
-MAX_WORD_CHARACTERS = 40  # anything longer is not a word; the rest of it is ignored
+MAX_WORD_CHARACTERS = 40  # of a word; the rest of a longer one is ignored
 GRAM_WEIGHT = 0.7  # of all n-grams of one size of a word together; the word itself has 1
 GRAM_DECAY = 0.85  # from one n-gram of a word to the next: endings say less than stems
 # n-gram size -> weight, for runs of ideographs and of syllables.
@@ -104,8 +104,8 @@ class Bag:
         yield self._rows, hashes[self._words], repeated * rarity[self._words]
 
         for size in terms.GRAM_SIZES:
-            grams, place, word = self._grams(marked, size)
-            value = GRAM_DECAY**place * terms.weights(grams)[0]
+            grams, offset, word = self._grams(marked, size)
+            value = GRAM_DECAY**offset * terms.weights(grams)[0]
             energy = np.bincount(word, value * value, minlength=len(marked))
             value *= GRAM_WEIGHT * rarity[word] / np.sqrt(energy[word])
             entry, gram = self._occurrences(word)
@@ -116,11 +116,11 @@ class Bag:
         codes = terms.code_points("".join(marked))
         lengths = np.array([len(word) for word in marked])
         owner = np.repeat(np.arange(len(marked)), lengths)
-        place = np.arange(len(codes)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        offset = np.arange(len(codes)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         # Words with digits have no n-grams: 1990 is not similar to 1991, nor E104 to E105.
-        whole = np.array([any(map(str.isdigit, word)) for word in self._vocabulary])
-        at = np.flatnonzero((place + size <= lengths[owner]) & ~whole[owner])
-        return terms.hash_grams(codes, at, size), place[at], owner[at]
+        has_digit = np.array([any(map(str.isdigit, word)) for word in self._vocabulary])
+        at = np.flatnonzero((offset + size <= lengths[owner]) & ~has_digit[owner])
+        return terms.hash_grams(codes, at, size), offset[at], owner[at]
 
     def _occurrences(self, word: Index) -> tuple[Index, Index]:
         """Return pairs of indices: an occurrence (word in text), and an n-gram of its word."""

@@ -94,12 +94,12 @@ _CANDIDATES = {
 _NO_WORDS = re.compile(r"[\W\d_]{2,}|\n")  # markup, tables, rules
 _LABEL_PREFIX = "__label__"
 MAX_RANKED_LANGUAGES = 20  # the likelihoods of further ones are negligible
-# fastText's code -> the code used here, for variants.
-_CODES = {"arz": "ar", "azb": "az", "ckb": "ku", "nn": "no", "pnb": "ur", "sh": "hr"}
+# fastText's code of a variant -> the code used here.
+_VARIANT_CODES = {"arz": "ar", "azb": "az", "ckb": "ku", "nn": "no", "pnb": "ur", "sh": "hr"}
 SAMPLE_CHARACTERS = 768  # from the start of a text, and again from its middle
-MIN_WEIGHTED_LETTERS = 12  # fewer do not tell: "Server neu" could be several languages
-MIN_SCRIPT_SHARE = 0.5
-MIN_CONFIDENCE = 0.5
+MIN_WEIGHTED_LETTERS = 12  # with fewer, "Server neu" could be in several languages
+MIN_SCRIPT_SHARE = 0.5  # of the weighted letters
+MIN_CONFIDENCE = 0.5  # of the likelihoods of the script's languages
 MIN_KANA_SHARE = 0.1  # Japanese prose is about half kana; a Chinese text may quote some
 MIN_COLLECTION_SHARE = 0.03  # of the documents whose language is known
 
@@ -166,7 +166,8 @@ def _ranked(sample: str) -> list[tuple[str, float]]:
     labels, shares = _identifier().predict(line, k=MAX_RANKED_LANGUAGES)
     codes = [label.removeprefix(_LABEL_PREFIX) for label in labels]
     return [
-        (_CODES.get(code, code), float(share)) for code, share in zip(codes, shares, strict=True)
+        (_VARIANT_CODES.get(code, code), float(share))
+        for code, share in zip(codes, shares, strict=True)
     ]
 
 

@@ -52,8 +52,8 @@ def hash_words(words: Sequence[str]) -> Hashes:
     lengths = np.array([len(word) for word in words], dtype=np.intp)
     codes = code_points("".join(words))
     starts = np.cumsum(lengths) - lengths
-    place = np.arange(len(codes)) - np.repeat(starts, lengths)
-    sums = np.add.reduceat(codes * _powers(int(lengths.max()))[place], starts)
+    offset = np.arange(len(codes)) - np.repeat(starts, lengths)
+    sums = np.add.reduceat(codes * _powers(int(lengths.max()))[offset], starts)
     return mix(sums + (lengths.astype(np.uint64) << np.uint64(32)))
 
 
@@ -84,12 +84,12 @@ def _powers(count: int) -> Hashes:
 
 
 def weights(hashes: Hashes) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return each term's weight, from 0.05 to 1, and whether it is in the table."""
+    """Return each term's weight, from 1/15 to 1, and whether it is in the table."""
     keys, levels = _table()
     short = (hashes >> np.uint64(32)).astype(np.uint32)
-    place = np.minimum(np.searchsorted(keys, short), len(keys) - 1)
-    known = keys[place] == short
-    return np.where(known, levels[place], 255) / 255.0, known
+    index = np.minimum(np.searchsorted(keys, short), len(keys) - 1)
+    known = keys[index] == short
+    return np.where(known, levels[index], 255) / 255.0, known
 
 
 @cache
@@ -109,9 +109,9 @@ def build(ranks: Mapping[bytes, int]) -> bytes:
     known: dict[int, float] = {}
     for script, ordered in words.items():
         low, high = _RANK_SPAN.get(script, _DEFAULT_RANK_SPAN)
-        for place, term in enumerate(_hash_terms(ordered)):
-            value = (log2(place + 1) - low) / (high - low)
-            if script not in _UNSPACED or len(ordered[place]) == 1:
+        for rank, term in enumerate(_hash_terms(ordered)):
+            value = (log2(rank + 1) - low) / (high - low)
+            if script not in _UNSPACED or len(ordered[rank]) == 1:
                 known[term >> 32] = min(1.0, max(MIN_TERM_WEIGHT, value))
     for term in _hash_terms(sorted(set(_QUESTION_WORDS.split()))):
         known[term >> 32] = QUESTION_WORD_FACTOR * known.get(term >> 32, 1.0)
@@ -155,12 +155,12 @@ def _gram_weights(words: Mapping[str, Sequence[str]]) -> Iterable[tuple[int, flo
     """Yield the hash and weight of each frequent n-gram of words, given by frequency."""
     for script in ("LATIN", "CYRILLIC"):
         share: dict[str, float] = defaultdict(float)
-        total = sum(1 / (place + 20) for place in range(len(words[script])))
-        for place, word in enumerate(words[script]):
+        total = sum(1 / (rank + 20) for rank in range(len(words[script])))
+        for rank, word in enumerate(words[script]):
             marked = START + word
             for size in GRAM_SIZES:
                 for at in range(len(marked) - size + 1):
-                    share[marked[at : at + size]] += 1 / (place + 20) / total
+                    share[marked[at : at + size]] += 1 / (rank + 20) / total
         highest = log(1 + max(share.values()) / FREQUENT_GRAM_SHARE)
         for gram, value in share.items():
             weight = max(MIN_TERM_WEIGHT, 1 - log(1 + value / FREQUENT_GRAM_SHARE) / highest)

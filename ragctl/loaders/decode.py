@@ -5,7 +5,7 @@ import re
 
 from ragctl.errors import DocumentError
 
-_BOMS = (  # longest first: the mark of UTF-32-LE begins with that of UTF-16-LE
+_BOMS = (  # longest first: the BOM of UTF-32-LE begins with that of UTF-16-LE
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF8, "utf-8"),
@@ -19,13 +19,17 @@ _OTHER_ENCODINGS = (
     *("iso8859_5", "euc_jp", "cp1253", "cp1255", "cp1256"),
 )
 SAMPLE_BYTES = 32_768  # given to the detector
-MAX_CONTROL_SHARE = 0.02  # of a text; with more control characters a file is binary
-MAX_BROKEN_SHARE = 0.02  # of a text with a byte order mark that is still decoded
+MAX_CONTROL_SHARE = 0.02  # of a text; a file with more control characters is binary
+MAX_BROKEN_SHARE = 0.02  # of a text with a byte order mark; with more it is binary
 ALLOWED_CONTROLS = 4  # control characters accepted in however short a text
-GOOD_PER_BROKEN = 20  # valid non-ASCII characters per broken byte that show a text to be UTF-8
+MIN_VALID_PER_BROKEN = 20  # valid non-ASCII characters per broken byte in a damaged UTF-8 text
+CONTROL_SAMPLE_BYTES = 65_536  # searched for control characters
+MIN_HIGH_NUL_SHARE = 0.4  # of the high bytes, in UTF-16 without a byte order mark
+MAX_LOW_NUL_SHARE = 0.01  # of the low bytes, likewise
+MAX_LATIN_RUN_BYTES = 1.6  # mean length of runs of high bytes in a Latin text
 
 _ESCAPE = r"\x1b\[[0-9;?]*[ -/]*[@-~]"  # terminal colours
-_LINE_BREAKS = "\x0b\x0c\x1c\x1d\x1e\x85"  # what other programs read as line ends
+_LINE_BREAKS = "\x0b\x0c\x1c\x1d\x1e\x85"  # that other programs read as line ends
 _UNWANTED = re.compile(f"{_ESCAPE}|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 _ASCII_CONTROLS = {
     **dict.fromkeys([*range(9), *range(11, 32), 127]),
@@ -60,9 +64,9 @@ def decode(data: bytes, encoding: str | None = None) -> tuple[str, tuple[str, ..
     A byte order mark decides the encoding; else `encoding`, if given; else strict UTF-8, then
     detection. Raises DocumentError for bytes that are not text.
     """
-    for mark, name in _BOMS:
-        if data.startswith(mark):
-            return _decode_damaged(data[len(mark) :], name)
+    for bom, name in _BOMS:
+        if data.startswith(bom):
+            return _decode_damaged(data[len(bom) :], name)
     if encoding is not None:
         try:
             return clean(data.decode(encoding)), ()
@@ -72,7 +76,7 @@ def decode(data: bytes, encoding: str | None = None) -> tuple[str, tuple[str, ..
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return _decode_legacy(data)
-    head = data[:65_536]
+    head = data[:CONTROL_SAMPLE_BYTES]
     if (
         len(head) - len(head.translate(None, _CONTROLS))
         > MAX_CONTROL_SHARE * len(head) + ALLOWED_CONTROLS
@@ -86,17 +90,22 @@ def _decode_damaged(data: bytes, encoding: str) -> tuple[str, tuple[str, ...]]:
     text = data.decode(encoding, "replace")
     broken = text.count("\ufffd")
     if broken > MAX_BROKEN_SHARE * len(text):
-        raise DocumentError(f"looks binary, though it begins with the mark of {encoding}")
+        raise DocumentError(
+            f"looks binary, though it begins with the byte order mark of {encoding}"
+        )
     warnings = (f"{broken} characters are not valid {encoding}",) if broken else ()
     return clean(text), warnings
 
 
 def _decode_utf16(data: bytes) -> tuple[str, tuple[str, ...]]:
-    """Decode UTF-16 without a byte order mark, known by a NUL in nearly every other byte."""
+    """Decode UTF-16 without a byte order mark, recognised by a NUL in many high bytes."""
     if len(data) % 2 == 0:
         for start, name in ((1, "utf-16-le"), (0, "utf-16-be")):
             highs, lows = data[start::2], data[1 - start :: 2]
-            if highs.count(0) > 0.4 * len(highs) and lows.count(0) <= 0.01 * len(lows):
+            high_nuls, low_nuls = highs.count(0), lows.count(0)
+            if high_nuls > MIN_HIGH_NUL_SHARE * len(highs) and low_nuls <= MAX_LOW_NUL_SHARE * len(
+                lows
+            ):
                 return _decode_damaged(data, name)
     raise DocumentError("looks binary, not text")
 
@@ -107,7 +116,7 @@ def _decode_legacy(data: bytes) -> tuple[str, tuple[str, ...]]:
         return _decode_utf16(data)
     text = data.decode("utf-8", "replace")
     broken = text.count("\ufffd")
-    if _count_non_ascii(text) >= GOOD_PER_BROKEN * broken:
+    if _count_non_ascii(text) >= MIN_VALID_PER_BROKEN * broken:
         return clean(text), (f"{broken} characters are not valid utf-8",)
     encoding = detect(data)
     if encoding is None:
@@ -137,7 +146,7 @@ def detect(data: bytes) -> str | None:
     sample = b"\n".join(lines)
     runs = re.findall(rb"[\x80-\xff]+", sample)
     # Accented letters are single high bytes among ASCII; words of other scripts are runs of them.
-    latin = sum(map(len, runs)) <= 1.6 * len(runs)
+    latin = sum(map(len, runs)) <= MAX_LATIN_RUN_BYTES * len(runs)
     candidates = _LATIN_ENCODINGS if latin else (*_OTHER_ENCODINGS, *_LATIN_ENCODINGS)
     for end in range(len(sample), len(sample) - 4, -1):  # the sample may end within a character
         matches = from_bytes(

@@ -8,14 +8,15 @@ from typing import Any
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
 from ragctl.loaders.docx_body import Body
+from ragctl.loaders.metadata import MAX_PROPERTY_CHARACTERS, first_title
 from ragctl.loaders.options import LoadOptions, check_size, megabytes
 from ragctl.records import Document, Json
 from ragctl.text import collapse_whitespace
 
 MAX_UNPACKED_BYTES = 1_000_000_000  # of all parts together
-# Unpacked ÷ packed size of a larger part; WordprocessingML reaches 10 to 40.
+# Ratio of unpacked to packed size of a larger part; WordprocessingML reaches 10 to 40.
 MAX_EXPANSION = 200
-SMALL_PART_BYTES = 50_000_000  # may be packed at any ratio
+SMALL_PART_BYTES = 50_000_000  # a part up to this size may be packed at any ratio
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0"
 
 
@@ -34,7 +35,7 @@ def load_docx(path: Path, source: str, options: LoadOptions) -> Iterator[Documen
     body.write()
     headings = tuple(body.writer.headings)
     meta = _properties(package)
-    title = meta.pop("title", None) or next((h.title for h in headings if h.level == 1), None)
+    title = meta.pop("title", None) or first_title(headings)
     yield Document(
         source,
         body.writer.text(),
@@ -56,14 +57,14 @@ def _check_archive(path: Path) -> None:
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise DocumentError(f"is not a DOCX file: {error}") from error
     total = sum(part.file_size for part in parts)
-    grown = any(
+    inflated = any(
         part.file_size > SMALL_PART_BYTES
         and part.file_size > MAX_EXPANSION * max(part.compress_size, 1)
         for part in parts
     )
     if (
         total > MAX_UNPACKED_BYTES
-        or grown
+        or inflated
         or total > SMALL_PART_BYTES + MAX_EXPANSION * path.stat().st_size
     ):
         raise DocumentError(
@@ -91,4 +92,4 @@ def _properties(package: Any) -> dict[str, Json]:
     }
     if found["author"] == "python-docx":  # the author of the template, not of the document
         del found["author"]
-    return {name: value[:1000] for name, value in found.items() if value}
+    return {name: value[:MAX_PROPERTY_CHARACTERS] for name, value in found.items() if value}

@@ -18,8 +18,8 @@ _FOOTNOTES = "http://schemas.openxmlformats.org/officeDocument/2006/relationship
 _P, _TBL = _W + "p", _W + "tbl"
 _BLOCK_TAGS = frozenset({_P, _TBL})
 _TEXT_BOXES = frozenset({_W + "txbxContent"})
-# Text of the file that no page shows: moved away, deleted, or repeated for old programs.
-_HIDDEN = frozenset({_W + "moveFrom", _W + "del", _MC + "Fallback", _W + "instrText"})
+# Text that no page shows: moved away, deleted, or repeated for old programs.
+_HIDDEN_TAGS = frozenset({_W + "moveFrom", _W + "del", _MC + "Fallback", _W + "instrText"})
 _NOT_INLINE = frozenset({_W + "pPr", _P})
 _CHARACTERS = {
     _W + "tab": "\t",
@@ -117,7 +117,7 @@ class Body:
             elif child.tag == _W + "footnoteReference":
                 self._notes.append(child.get(_W + "id", ""))
                 parts.append(f"[{len(self._notes)}]")
-            elif child.tag not in _HIDDEN and child.tag not in _NOT_INLINE:
+            elif child.tag not in _HIDDEN_TAGS and child.tag not in _NOT_INLINE:
                 stack.append(iter(child))
         return clean("".join(parts))
 
@@ -180,8 +180,11 @@ class _Styles:
         return None
 
 
-def _find(container: Any, tags: frozenset[str], around: frozenset[str]) -> Iterator[Any]:
-    """Yield descendants with one of `tags` in document order; search neither them nor `around`."""
+def _find(container: Any, tags: frozenset[str], skipped: frozenset[str]) -> Iterator[Any]:
+    """Yield descendants with one of `tags`, in document order; do not look inside `skipped`.
+
+    Elements that are yielded are not searched either.
+    """
     stack = [iter(container)]
     while stack:
         child = next(stack[-1], None)
@@ -189,13 +192,13 @@ def _find(container: Any, tags: frozenset[str], around: frozenset[str]) -> Itera
             stack.pop()
         elif child.tag in tags:
             yield child
-        elif child.tag not in _HIDDEN and child.tag not in around:
+        elif child.tag not in _HIDDEN_TAGS and child.tag not in skipped:
             stack.append(iter(child))
 
 
 def _blocks(container: Any) -> Iterator[Any]:
     """Yield paragraphs and tables, also those inside content controls and insertions."""
-    return _find(container, _BLOCK_TAGS, _HIDDEN)
+    return _find(container, _BLOCK_TAGS, _HIDDEN_TAGS)
 
 
 def _rows(table: Any) -> list[list[Any]]:

@@ -21,12 +21,12 @@ from ragctl.text import collapse_whitespace
 if TYPE_CHECKING:
     from yaml.nodes import Node
 
-MAX_CHARACTERS = 65_536  # of a block, and of its values with their aliases expanded
+MAX_CHARACTERS = 65_536  # of a block, and of its values with aliases expanded
 
 _BLOCK = re.compile(
     r"(---|\+\+\+)[ \t]*\n(.*?)^(?:\1|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
 )
-# A block whose first line is like this is meant as a mapping, though it does not parse.
+# A block that begins like this is meant as a mapping, even if it does not parse.
 _FIRST_KEY = re.compile(
     r"""(?:[ \t]*(?:\#.*)?\n)*          # blank lines and comments
         (?:\{ | (?![-?][ ])[^\n]*?\S[ \t]*:(?:\s|\Z))""",
@@ -63,7 +63,7 @@ def read_front_matter(text: str) -> FrontMatter:
     """Return the front matter of a Markdown text.
 
     A block that cannot be read gives a warning, which names the line of the file. A block between
-    `---` lines that holds no mapping is no front matter, but text between two thematic breaks.
+    `---` lines that is not a mapping is not front matter but text between two thematic breaks.
     """
     block = _BLOCK.match(text, 0, MAX_CHARACTERS)
     if block is None:
@@ -125,7 +125,7 @@ def _read_yaml(block: str) -> dict[str, Any] | None:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or collapse_whitespace(str(error))
         raise _Unreadable(f"line {mark.line + 2}: {problem}" if mark else problem) from error
-    # What SafeConstructor lets through where a value does not fit its explicit tag.
+    # SafeConstructor raises these if a value does not fit its explicit tag.
     except (ValueError, LookupError, TypeError) as error:
         raise _Unreadable(f"a value does not fit its tag: {error}") from error
     finally:
@@ -134,7 +134,7 @@ def _read_yaml(block: str) -> dict[str, Any] | None:
 
 @cache
 def _yaml_loader() -> Any:
-    """Return a SafeLoader for the core schema; in C, where PyYAML has it, six times as fast."""
+    """Return a SafeLoader for the core schema, in C if PyYAML has it (six times as fast)."""
     import yaml
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -143,7 +143,7 @@ def _yaml_loader() -> Any:
         def construct_date(self, node: "Node") -> str:
             try:
                 return str(self.construct_yaml_timestamp(node).isoformat())
-            except (ValueError, AttributeError):  # no such day; not a date, for all its tag
+            except (ValueError, AttributeError):  # no such day; tagged as a date, but not one
                 return str(node.value)
 
     for name, pattern, first in _SCALARS:
@@ -157,9 +157,9 @@ def _yaml_loader() -> Any:
 
 
 def _check_expansion(root: "Node") -> None:
-    """Raise _Unreadable where aliases repeat more than MAX_CHARACTERS, or one holds itself.
+    """Raise _Unreadable if aliases expand to more than MAX_CHARACTERS, or one contains itself.
 
-    Each node is measured once, so that this takes time linear in the length of the block.
+    Each node is measured once, so this takes time linear in the length of the block.
     """
     import yaml
 
@@ -181,7 +181,7 @@ def _check_expansion(root: "Node") -> None:
                 raise _Unreadable(f"line {line}: aliases repeat over {MAX_CHARACTERS:,} characters")
             sizes[id(node)] = 1 + whole
         elif not sizes[id(node)]:
-            raise _Unreadable(f"line {line}: an alias stands within its own value")
+            raise _Unreadable(f"line {line}: an alias is within its own value")
         return sizes[id(node)]
 
     measure(root)

@@ -1,7 +1,7 @@
 """HTML and XHTML as Markdown: headings, lists, tables, code, paragraphs.
 
 Scripts, styles, templates and drawings are left out, and so is navigation if the page marks its
-main part. Of links the text is kept, not the address.
+main part. Links keep their text and lose their address.
 """
 
 import codecs
@@ -13,6 +13,7 @@ from typing import Any
 
 from ragctl.loaders.decode import clean, decode
 from ragctl.loaders.html_page import HtmlPage
+from ragctl.loaders.metadata import first_title
 from ragctl.loaders.options import LoadOptions, read_bytes
 from ragctl.records import Document
 
@@ -32,7 +33,7 @@ def load_html(path: Path, source: str, options: LoadOptions) -> Iterator[Documen
         _walk_events(text, page)
     page.close()
     headings = tuple(page.writer.headings)
-    title = page.title or next((h.title for h in headings if h.level == 1), None)
+    title = page.title or first_title(headings)
     yield Document(
         source,
         page.writer.text(),
@@ -59,7 +60,7 @@ def _decode(data: bytes, encoding: str | None) -> tuple[str, tuple[str, ...]]:
         except UnicodeDecodeError:
             try:
                 return clean(data.decode(name)), ()
-            except (UnicodeDecodeError, LookupError):  # LookupError: a codec that is not for text
+            except (UnicodeDecodeError, LookupError):  # LookupError: not a text codec
                 pass
     return decode(data, encoding)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from ragctl.loaders.decode import clean
+from ragctl.loaders.metadata import MAX_PROPERTY_CHARACTERS
 from ragctl.loaders.writer import MarkdownWriter
 from ragctl.records import Json
 from ragctl.text import collapse_whitespace
@@ -42,7 +43,7 @@ class HtmlPage:
         self._inline: list[str] = []
         self._heading = 0
         self._title: list[str] | None = None
-        self._lists: list[int] = []  # of each open list the last number; -1: unordered
+        self._lists: list[int] = []  # last number of each open list; -1: unordered
         self._in_item = False
         self._marker = ""  # of the open item; "" after its first text
         self._pre: list[str] | None = None
@@ -51,7 +52,7 @@ class HtmlPage:
         self._cell: list[str] | None = None
 
     def start(self, tag: str, attributes: Mapping[str, str], data_table: bool) -> None:
-        """Open an element. `data_table`: it is a table that is kept as one."""
+        """Open an element. `data_table`: it is a table of data, to be written as a table."""
         if self._dropping:
             self._dropped_depth += tag == self._dropping
         elif tag in _DROPPED_TAGS or (self._has_main and self._is_navigation(tag, attributes)):
@@ -127,7 +128,7 @@ class HtmlPage:
         name = attributes.get("name", "").lower()
         content = collapse_whitespace(clean(attributes.get("content", "")))
         if name in _META_NAMES and content:
-            self.meta.setdefault(name, content[:1000])
+            self.meta.setdefault(name, content[:MAX_PROPERTY_CHARACTERS])
 
     def _start_block(self, tag: str, attributes: Mapping[str, str]) -> None:
         if tag == "br":

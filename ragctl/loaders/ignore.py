@@ -78,7 +78,7 @@ class Rules:
         return (*levels, (len(prefix), _compile(lines, f"{prefix}{IGNORE_FILE}")))
 
 
-def check(patterns: Sequence[str]) -> None:
+def check_patterns(patterns: Sequence[str]) -> None:
     """Raise UsageError for an invalid pattern."""
     from pathspec import GitIgnoreSpec
 

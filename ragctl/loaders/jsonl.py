@@ -18,7 +18,7 @@ from ragctl.loaders.options import LoadOptions, check_size
 from ragctl.records import Document, Json
 from ragctl.text import collapse_whitespace
 
-MAX_ID_CHARACTERS = 512  # characters
+MAX_ID_CHARACTERS = 512
 
 
 def load_jsonl(path: Path, source: str, options: LoadOptions) -> Iterator[Document | DocumentError]:
@@ -114,7 +114,7 @@ def _record_id(record: Mapping[str, Json], options: LoadOptions, seen: set[str])
 
 
 def _metadata(record: Mapping[str, Json], options: LoadOptions) -> dict[str, Json]:
-    """Return the fields to be kept: those that the user names, else all other scalars."""
+    """Return the fields to keep: those that the user names, else all scalars not used above."""
     if options.jsonl_metadata is not None:
         return {name: record[name] for name in options.jsonl_metadata if name in record}
     others = record.keys() - {options.jsonl_text, options.jsonl_id, "title"}

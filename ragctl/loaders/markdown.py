@@ -11,6 +11,7 @@ from pathlib import Path
 from ragctl.loaders.decode import decode
 from ragctl.loaders.front_matter import read_front_matter
 from ragctl.loaders.markdown_headings import find_headings
+from ragctl.loaders.metadata import first_title
 from ragctl.loaders.options import LoadOptions, read_bytes
 from ragctl.records import Document
 
@@ -29,7 +30,7 @@ def load_markdown(path: Path, source: str, options: LoadOptions) -> Iterator[Doc
         source,
         _NOT_LINE_END.sub(" ", text[: front.end]) + text[front.end :],
         "markdown",
-        front.title or next((heading.title for heading in headings if heading.level == 1), None),
+        front.title or first_title(headings),
         headings,
         meta=front.meta,
         warnings=warnings + front.warnings,

@@ -1,7 +1,7 @@
 """The headings of a Markdown text, found in one pass over its lines.
 
-This follows CommonMark 0.31 in all that decides headings: fences, HTML blocks, indented code,
-lists, quotes and lazy continuation. Headings inside list items and quotes are left out, since
+This follows CommonMark 0.31 in everything that decides headings: fences, HTML blocks, indented
+code, lists, quotes and lazy continuation. Headings inside list items and quotes are left out, since
 they do not divide the document.
 """
 
@@ -41,10 +41,12 @@ _HTML_BLOCKS: tuple[tuple[re.Pattern[str], re.Pattern[str] | None], ...] = (
         None,
     ),
 )
-_HTML_TAG_ALONE = re.compile(  # start condition 7, which cannot interrupt a paragraph
-    r"(?:<[a-zA-Z][a-zA-Z0-9-]*"
-    r"(?:\s+[a-zA-Z_:][\w:.-]*(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'=<>`]+))?)*\s*/?>"
-    r"|</[a-zA-Z][a-zA-Z0-9-]*\s*>)[ \t]*$"
+_HTML_TAG_ALONE = (
+    re.compile(  # start condition 7 of section 4.6, which cannot interrupt a paragraph
+        r"(?:<[a-zA-Z][a-zA-Z0-9-]*"
+        r"(?:\s+[a-zA-Z_:][\w:.-]*(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'=<>`]+))?)*\s*/?>"
+        r"|</[a-zA-Z][a-zA-Z0-9-]*\s*>)[ \t]*$"
+    )
 )
 _INLINE_MARKUP = (
     (re.compile(r"!?\[([^\[\]]*)\]\([^()]*(?:\([^()]*\)[^()]*)*\)"), r"\1"),

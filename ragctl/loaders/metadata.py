@@ -1,14 +1,15 @@
-"""Metadata from files, as JSON that every store accepts."""
+"""Titles and metadata of files; metadata is JSON that every store accepts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
-from ragctl.records import Json
+from ragctl.records import Heading, Json
 
 MAX_DEPTH = 100  # of nested values; Qdrant's JSON parser (serde_json) refuses more than 128
+MAX_PROPERTY_CHARACTERS = 1_000  # of a property such as author; the rest is cut off
 
 
 def to_json(value: object, levels: int = MAX_DEPTH) -> Json:
@@ -42,6 +43,11 @@ def to_json(value: object, levels: int = MAX_DEPTH) -> Json:
 def json_object(fields: Mapping[str, object]) -> dict[str, Json]:
     """Return the fields of a document as JSON, each by `to_json`."""
     return {_key(key): to_json(value) for key, value in fields.items()}
+
+
+def first_title(headings: Iterable[Heading]) -> str | None:
+    """Return the title of the first heading of level 1, None if there is none."""
+    return next((heading.title for heading in headings if heading.level == 1), None)
 
 
 def _key(key: object) -> str:

@@ -7,15 +7,16 @@ from pathlib import Path
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean, decode
 from ragctl.loaders.markdown_headings import find_headings
+from ragctl.loaders.metadata import first_title
 from ragctl.loaders.options import LoadOptions, read_bytes
 from ragctl.loaders.writer import MarkdownWriter
 from ragctl.records import Document, Json
 
-MAX_OUTPUT_CHARACTERS = 2_000  # of one output; more would be tables of numbers and logs
+MAX_OUTPUT_CHARACTERS = 2_000  # of one output; longer ones are tables of numbers and logs
 
 
 def load_notebook(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
-    """Yield the document of a notebook. Raises DocumentError for what is not a notebook."""
+    """Yield the document of a notebook. Raises DocumentError if it is not a notebook."""
     text, warnings = decode(read_bytes(path, options), options.encoding)
     if not text.strip():
         yield Document(source, "", "markdown")
@@ -31,8 +32,14 @@ def load_notebook(path: Path, source: str, options: LoadOptions) -> Iterator[Doc
     for cell in _cells(notebook):
         _write_cell(cell, language, writer)
     headings = tuple(writer.headings)
-    title = next((heading.title for heading in headings if heading.level == 1), None)
-    yield Document(source, writer.text(), "markdown", title, headings, warnings=warnings)
+    yield Document(
+        source,
+        writer.text(),
+        "markdown",
+        first_title(headings),
+        headings,
+        warnings=warnings,
+    )
 
 
 def _cells(notebook: Json) -> list[Json]:

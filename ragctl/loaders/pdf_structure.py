@@ -1,7 +1,7 @@
 """A PDF as pypdf reads it: outline, page labels, metadata, and text where PDFium finds none.
 
-pypdf raises nearly any error on damaged files. The text that PDFium has read must not be lost by
-that, so every call into pypdf goes through `_attempt`, which notes the failure.
+pypdf raises nearly any error on damaged files. That must not lose the text that PDFium has read,
+so every call into pypdf goes through `_attempt`, which notes the failure.
 """
 
 import re
@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ragctl.loaders.decode import clean
+from ragctl.loaders.metadata import MAX_PROPERTY_CHARACTERS
 from ragctl.records import Heading, Json, Page
 from ragctl.text import collapse_whitespace
 
 T = TypeVar("T")
 
 MAX_OUTLINE_ENTRIES = 20_000  # an outline may loop
+MAX_REASON_CHARACTERS = 200  # of an error's message
 _NUMBERING = re.compile(
     r"^(?:(?:chapter|part|section|appendix)\s+)?[\dA-Z]+(?:\.\d+)*[.):]?\s+", re.I
 )
@@ -72,9 +74,8 @@ class PdfStructure:
             raise
         # On damaged files pypdf raises KeyError, TypeError, RecursionError and many more.
         except Exception as error:  # noqa: BLE001
-            self.failure = (
-                self.failure or f"{type(error).__name__}: {collapse_whitespace(str(error))[:200]}"
-            )
+            reason = collapse_whitespace(str(error))[:MAX_REASON_CHARACTERS]
+            self.failure = self.failure or f"{type(error).__name__}: {reason}"
             return otherwise
 
 
@@ -97,9 +98,9 @@ def open_structure(path: Path, password: str | None) -> PdfStructure:
             opened.decrypt(password or "")
         return opened
 
-    nothing = PdfStructure(_EmptyReader())
-    opened = nothing._attempt(reader, None)
-    return nothing if opened is None else PdfStructure(opened)
+    empty = PdfStructure(_EmptyReader())
+    opened = empty._attempt(reader, None)
+    return empty if opened is None else PdfStructure(opened)
 
 
 def _information(reader: Any) -> dict[str, str]:
@@ -112,7 +113,7 @@ def _information(reader: Any) -> dict[str, str]:
         if isinstance(value, str) and (
             plain := _PROGRAM_PREFIX.sub("", collapse_whitespace(clean(value)))
         ):
-            found[name] = plain[:1000]
+            found[name] = plain[:MAX_PROPERTY_CHARACTERS]
     return found
 
 
@@ -137,7 +138,7 @@ def _outline(reader: Any) -> list[tuple[int, str, int]]:
 def _find_line(title: str, text: str, start: int, end: int) -> int | None:
     """Return the offset of the first line in text[start:end] that begins with a title.
 
-    A section number may stand before it in the text, or be missing there.
+    Either the title or the line may lack the section number.
     """
     for variant in (title, _NUMBERING.sub("", title)):
         words = variant.split()

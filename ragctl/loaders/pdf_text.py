@@ -8,10 +8,11 @@ from typing import Any
 from ragctl.loaders.decode import clean
 from ragctl.records import Page
 
-# PDFium writes this for a hyphen at the end of a line, and joins the next line to it.
-_HYPHEN_MARK = "\x02"
-# A match begins at the first letter of a word only; from every letter it takes quadratic time.
-_WORD_AT_MARK = re.compile(r"((?<!\w)\w++)?\x02(\w*)")
+# PDFium writes this for a hyphen at the end of a line, followed directly by the next line.
+_HYPHEN = "\x02"
+_SAFE_HYPHEN = "\ue002"  # from the private use area
+# A match begins only at the first letter of a word: trying every letter takes quadratic time.
+_WORD_AT_HYPHEN = re.compile(r"((?<!\w)\w++)?\x02(\w*)")
 _WORD_AT_LINE_END = re.compile(
     r"(?<!\w)(\w*[^\W\d_])[\u00ad\u2010-][ \t]*\n[ \t]*([^\W\d_]\w*)[ \t]*"
 )
@@ -26,7 +27,7 @@ _TRAILING_BLANKS = re.compile(r"[ \t]+$", re.MULTILINE)
 
 
 class Encrypted(Exception):
-    """A file that the password, or none, does not open."""
+    """The file is encrypted, and the password, if one is given, does not open it."""
 
 
 def pdfium_texts(path: Path, password: str | None) -> list[str]:
@@ -88,8 +89,8 @@ def join_pages(texts: Sequence[str], labels: Sequence[str]) -> tuple[str, tuple[
 
 
 def _tidy(text: str) -> str:
-    kept = "\ue002"  # `clean` would remove the mark, a control character
-    text = clean(text.replace(_HYPHEN_MARK, kept)).replace(kept, _HYPHEN_MARK)
+    # `clean` would remove the placeholder of PDFium, which is a control character.
+    text = clean(text.replace(_HYPHEN, _SAFE_HYPHEN)).replace(_SAFE_HYPHEN, _HYPHEN)
     return _TRAILING_BLANKS.sub("", text.translate(_LIGATURES)).strip()
 
 
@@ -102,8 +103,8 @@ def _join_words(text: str, hyphenated: set[str]) -> str:
     def joined_line(match: re.Match[str]) -> str:
         return joined(match) + "\n"
 
-    if _HYPHEN_MARK in text:
-        text = _WORD_AT_MARK.sub(joined, text)
+    if _HYPHEN in text:
+        text = _WORD_AT_HYPHEN.sub(joined, text)
     if _HYPHEN_AT_LINE_END.search(text):
         text = _WORD_AT_LINE_END.sub(joined_line, text)
     return _SOFT_HYPHEN.sub("", text).rstrip()

@@ -1,7 +1,7 @@
 """The formats that ragctl reads: one row of FORMATS each.
 
-To add a format, write its loader in a file of this package and add its row here; nothing else
-lists formats.
+To add a format, write its loader in a file of this package, add its row here and its suffixes to
+docs/documents.md; no other code lists formats.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,11 +33,11 @@ be read is yielded as a DocumentError. Messages leave out the source.
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format of files, which are known by their suffix or, without one, by their name.
+    """A file format, recognised by suffix, or by file name for files without a suffix.
 
-    `version` goes up when `load` gives another text for some file: it is part of the documents'
-    recipe, so that they are read again. So are the versions of `engines`, the installed packages
-    that decide the text, and the values of `settings`, the fields of LoadOptions that do.
+    Increase `version` when `load` returns a different text for any file: it is part of the recipe
+    of a document, so the files are read again. So are the versions of `engines` (installed
+    packages that affect the text) and the values of `settings` (fields of LoadOptions that do).
     """
 
     name: str
@@ -118,14 +118,14 @@ def load(
 ) -> Iterator[Document | DocumentError]:
     """Yield the documents of one file as they are read; failures are yielded, not raised.
 
-    A DocumentError's message begins with the source. A file with one may hold documents that
-    were not read, so what is stored of it must not be removed as gone. Parsers may raise other
+    A DocumentError's message begins with the source. A file that yields one may hold documents
+    that were not read, so its stored documents must not be removed. Parsers may raise other
     errors, hang or crash on hostile files: run this in a `ragctl.workers.Pool`.
     """
     form = format_of(source)
     try:
         if form is None:
-            raise DocumentError("is of no format that can be read")
+            raise DocumentError("is not in a supported format")
         for item in form.load(path, source, options or LoadOptions()):
             yield _with_source(source, item) if isinstance(item, DocumentError) else item
     except DocumentError as error:

@@ -37,21 +37,21 @@ def find_titles(text: str) -> list[Heading]:
     headings: list[Heading] = []
     styles: list[tuple[str, bool]] = []
     offset = 0
-    free = True  # the previous line is blank, or ends a section title
+    may_begin = True  # the previous line is blank, or ends a section title
     skip = 0
     for number, line in enumerate(lines):
         if skip:
             skip -= 1
         else:
-            section = _title_at(lines, number) if line and free else None
-            free = not line.strip()
+            section = _title_at(lines, number) if line and may_begin else None
+            may_begin = not line.strip()
             if section:
                 title, style, used = section
                 if style not in styles:
                     styles.append(style)
                 level = min(styles.index(style) + 1, 6)
                 headings.append(Heading(offset, level, title))
-                skip, free = used - 1, True
+                skip, may_begin = used - 1, True
         offset += len(line) + 1
     return headings
 

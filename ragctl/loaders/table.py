@@ -1,7 +1,7 @@
-"""CSV and TSV: one list item per row, in which the column's name precedes each value.
+"""CSV and TSV: one list item per row, with the column's name before each value.
 
-A row becomes `- name: Widget; price: 3.50`. A pipe table would have the names in its first row
-only, and a chunk from its middle would hold values without names.
+A row becomes `- name: Widget; price: 3.50`. A pipe table would have the names only in its first
+row, so a chunk from its middle would have values without names.
 """
 
 import csv
@@ -18,22 +18,19 @@ from ragctl.records import Document
 from ragctl.text import collapse_whitespace
 
 _DELIMITERS = ",;\t|"
-SAMPLE_CHARACTERS = 65_536  # by which the delimiter is found
+SAMPLE_CHARACTERS = 65_536  # from which the delimiter is detected
 SAMPLE_ROWS = 50
-_NUMERIC = re.compile(
-    r"(?!(?:19|20)\d\d$)[-+]?[\d\s.,/:%-]*\d[\d\s.,/:%-]*$"
-)  # a year may be a name
+# A number, but not a year, which may be the name of a column.
+_NUMERIC = re.compile(r"(?!(?:19|20)\d\d$)[-+]?[\d\s.,/:%-]*\d[\d\s.,/:%-]*$")
 
 
 def load_table(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
-    """Yield the document of a table. Raises DocumentError for what the csv module refuses."""
+    """Yield the document of a table. Raises DocumentError if the csv module refuses it."""
     text, warnings = decode(read_bytes(path, options), options.encoding)
     csv.field_size_limit(max(options.max_bytes, 131_072))
     delimiter = "\t" if path.suffix.lower() == ".tsv" else None
-    if text[:4].lower() == "sep=" and text[5:6] in (
-        "\n",
-        "",
-    ):  # Excel's declaration of the delimiter
+    # Excel's declaration of the delimiter
+    if text[:4].lower() == "sep=" and text[5:6] in ("\n", ""):
         delimiter, text = text[4], text[6:]
     rows = _rows(text, delimiter or find_delimiter(text))
     try:

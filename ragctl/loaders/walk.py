@@ -27,8 +27,8 @@ class FoundFile(NamedTuple):
 class UnreadablePath:
     """A file or folder that could not be read, and why.
 
-    If `folder` is true, nothing is known of what lies below `source` ("" is the root), so its
-    documents must not be removed.
+    If `folder` is true, the files below `source` ("" is the root) are unknown, so their documents
+    must not be removed.
     """
 
     source: str
@@ -132,7 +132,7 @@ class Walk(Iterator[FoundFile]):
             try:
                 levels = self._rules.enter(path, prefix, levels)
             except OSError as error:
-                # Without its rules, files would be indexed that the user has excluded.
+                # Without its rules, excluded files would be indexed.
                 self._note_failure(
                     prefix, f"its {IGNORE_FILE} cannot be read: {error.strerror}", True
                 )

@@ -8,24 +8,24 @@ sections.py, pipeline.py ── every key, a dataclass field ──► read.py �
 from typing import TYPE_CHECKING, Any
 
 from ragctl.pipeline.pipeline import (
-    CHUNK_SIZE,
-    COLLECTION,
-    OVERLAP,
-    PRUNE_LIMIT,
+    DEFAULT_CHUNK_SIZE,
+    DEFAULT_COLLECTION,
+    DEFAULT_OVERLAP,
+    DEFAULT_PRUNE_LIMIT,
     Pipeline,
 )
-from ragctl.pipeline.sections import MODEL, Budget, Embedding, Parsing, Reporting, Source
+from ragctl.pipeline.sections import DEFAULT_MODEL, Budget, Embedding, Parsing, Reporting, Source
 from ragctl.pipeline.variables import default_store, with_env_file
 
 if TYPE_CHECKING:
     from ragctl.pipeline.file import from_flags, read_pipeline
 
 __all__ = [
-    "CHUNK_SIZE",
-    "COLLECTION",
-    "MODEL",
-    "OVERLAP",
-    "PRUNE_LIMIT",
+    "DEFAULT_CHUNK_SIZE",
+    "DEFAULT_COLLECTION",
+    "DEFAULT_MODEL",
+    "DEFAULT_OVERLAP",
+    "DEFAULT_PRUNE_LIMIT",
     "Budget",
     "Embedding",
     "Parsing",

@@ -1,7 +1,7 @@
 """The keys of one backend in a pipeline file.
 
-The dataclasses that they fill are the catalogue's: BackendConfig, Rates and Runtime. The keys are
-apart from them because the help of a command needs keys but not the catalogue;
+They fill dataclasses of the catalogue: BackendConfig, Rates and Runtime. They are declared here,
+not there, because the help of a command needs the keys but not the catalogue;
 tests/test_pipeline_keys.py checks that each key has a field and each field a key.
 """
 
@@ -46,7 +46,7 @@ BACKEND = (
     KeySpec(
         "base_url",
         "address",
-        "address of the backend, in place of the catalogue's",
+        "address of the backend",
         default_text="the catalogue's",
         options=("--base-url",),
         metavar="URL",

@@ -1,6 +1,6 @@
 """How a key of a pipeline file is declared: once, as a field of the dataclass that it fills.
 
-A field made with `key`, `section` or `computed` carries a KeySpec. The reader, the flags of
+A field declared with `key`, `section` or `computed` carries a KeySpec. The reader, the flags of
 `ingest`, the JSON Schema and the checks of the documentation are derived from those fields, so a
 key cannot exist without a field, and a declared field cannot be left unread: see `fill`.
 """
@@ -52,7 +52,7 @@ class KeySpec:
         required: the key must be there.
         minimum: the smallest number allowed.
         maximum: the largest number allowed.
-        above: the number must be greater than this.
+        exclusive_minimum: the number must be greater than this.
         choices: the only strings allowed.
         literal: ${NAME} in the value is refused as a mistake. Always so for paths.
         keys: the keys of a table, or of each table of an array.
@@ -68,7 +68,7 @@ class KeySpec:
     required: bool = False
     minimum: float | None = None
     maximum: float | None = None
-    above: float | None = None
+    exclusive_minimum: float | None = None
     choices: Sequence[str] = ()
     literal: bool = False
     keys: tuple["KeySpec", ...] = ()
@@ -101,16 +101,16 @@ class KeySpec:
         """Return whether a number is within the bounds."""
         return (
             (self.minimum is None or value >= self.minimum)
-            and (self.above is None or value > self.above)
+            and (self.exclusive_minimum is None or value > self.exclusive_minimum)
             and (self.maximum is None or value <= self.maximum)
         )
 
     @property
     def bounds(self) -> str:
         """The bounds in words, for an error."""
-        if self.above is not None:
+        if self.exclusive_minimum is not None:
             upper = f", at most {self.maximum:g}" if self.maximum is not None else ""
-            return f"above {self.above:g}{upper}"
+            return f"above {self.exclusive_minimum:g}{upper}"
         if self.maximum is not None:
             return f"from {self.minimum:g} to {self.maximum:g}"
         return f"{self.minimum:g} or more"
@@ -139,7 +139,7 @@ def key(
 ) -> Any:
     """Declare a dataclass field that the key at `path` fills, such as "chunking.size".
 
-    `text` is the help. The default holds for the field and for the key. `secret`: repr() does not
+    `text` is the help. The default applies to the field and to the key. `secret`: repr() does not
     show the value.
     `details` are further attributes of the KeySpec.
     """

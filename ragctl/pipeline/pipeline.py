@@ -1,8 +1,8 @@
 """The settings of a run, and the top level of a pipeline file.
 
 Each key is a field here or in sections.py: its type, default, help, bounds, and the flag of
-`ingest` that means the same. A value of None is taken from the collection if it exists, so a
-collection is described only once; otherwise the default holds.
+`ingest` that means the same. A value of None is taken from the existing collection, so that a
+collection is described only once; for a new one the default applies.
 """
 
 # ruff: noqa: RUF009 - key(), section() and computed() return dataclasses.field()
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from ragctl.catalog import Catalog, RerankerRow
     from ragctl.catalog.strict import ConfigSource
 
-COLLECTION = "docs"
-CHUNK_SIZE = 512  # tokens
-OVERLAP = 0  # tokens
-PRUNE_LIMIT = 30.0  # per cent of the collection's documents
+DEFAULT_COLLECTION = "docs"
+DEFAULT_CHUNK_SIZE = 512  # tokens
+DEFAULT_OVERLAP = 0  # tokens
+DEFAULT_PRUNE_LIMIT = 30.0  # per cent of the collection's documents
 
 
 def _package_catalog() -> "Catalog":
@@ -44,7 +44,7 @@ def _package_catalog() -> "Catalog":
     return package_catalog()
 
 
-def _no_file() -> "ConfigSource":
+def _no_source() -> "ConfigSource":
     from ragctl.catalog.strict import ConfigSource
 
     return ConfigSource("the pipeline")
@@ -58,7 +58,8 @@ class Pipeline:
         store: a folder, or the URL of a Qdrant server.
         quantization: of a new collection; an existing collection must have the same.
         fields: types of fields under `meta`, by their names.
-        rerankers: None if the file has no rows of its own; the user's rows hold then.
+        rerankers: rows of the file and of the user; None if the file has none, and only the user's
+            rows apply.
         only: patterns of files (gitignore syntax); the run leaves all other files alone.
         retry_failed: also try documents that failed before and are not due yet.
         environ: environment variables, those of `env_file` included.
@@ -82,7 +83,7 @@ class Pipeline:
         "collection",
         "string",
         "name of the collection",
-        default=COLLECTION,
+        default=DEFAULT_COLLECTION,
         options=("--collection", "-c"),
         metavar="NAME",
         literal=True,
@@ -92,7 +93,7 @@ class Pipeline:
         "chunking.size",
         "integer",
         "maximum tokens per chunk",
-        default_text=f"{CHUNK_SIZE}, or what fits",
+        default_text=f"{DEFAULT_CHUNK_SIZE}, or what fits",
         options=("--chunk-size",),
         metavar="N",
         minimum=16,
@@ -101,7 +102,7 @@ class Pipeline:
         "chunking.overlap",
         "integer",
         "tokens repeated from the end of the previous chunk",
-        default_text=str(OVERLAP),
+        default_text=str(DEFAULT_OVERLAP),
         options=("--overlap",),
         metavar="N",
         minimum=0,
@@ -150,7 +151,7 @@ class Pipeline:
         "prune.limit",
         "number",
         "refuse to remove more than this percentage of the collection's documents",
-        default=PRUNE_LIMIT,
+        default=DEFAULT_PRUNE_LIMIT,
         options=("--prune-limit",),
         metavar="PERCENT",
         minimum=0,
@@ -198,7 +199,7 @@ class Pipeline:
         repr=False,
         compare=False,
     )
-    config_source: "ConfigSource" = field(default_factory=_no_file, repr=False, compare=False)
+    config_source: "ConfigSource" = field(default_factory=_no_source, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the bounds and that there are sources. Raises UsageError."""
@@ -206,10 +207,10 @@ class Pipeline:
             raise UsageError("no documents given; name a folder or a file")
         check_bounds(self)
 
-    def wrong(self, dotted: str, sentence: str) -> UsageError:
-        """Return an error about the key `dotted`, such as "chunking.size", at its place.
+    def error(self, dotted: str, sentence: str) -> UsageError:
+        """Return an error about the key `dotted`, such as "chunking.size", with its line or flag.
 
-        For mistakes that show only together with a collection, a model or the documents.
+        For mistakes that only appear together with a collection, a model or the documents.
         """
         return UsageError(f"{self.config_source.location(tuple(dotted.split('.')))}: {sentence}")
 

@@ -1,7 +1,7 @@
-"""From nested tables to a Pipeline: the one parser, of files and of flags alike.
+"""Make a Pipeline from nested tables: the one parser of both files and flags.
 
-`fill` sets every field from its key. This module supplies the computed fields and checks what one
-key alone does not show.
+`fill` sets every field from its key. This module supplies the computed fields and makes the checks
+that involve several keys.
 """
 
 import codecs
@@ -19,7 +19,7 @@ from ragctl.errors import UsageError
 from ragctl.pipeline.backend_keys import BACKEND, LISTED_BACKEND
 from ragctl.pipeline.globs import split_pattern
 from ragctl.pipeline.keys import KeySpec, fill, key_tree, names
-from ragctl.pipeline.pipeline import KEYS, OVERLAP, Pipeline, key_at
+from ragctl.pipeline.pipeline import DEFAULT_OVERLAP, KEYS, Pipeline, key_at
 from ragctl.pipeline.sections import Embedding, Source
 from ragctl.pipeline.values import ValueReader, checked
 from ragctl.pipeline.variables import default_store, with_env_file
@@ -43,12 +43,12 @@ def pipeline_from_tables(
 
     Args:
         data: the tables of a file, or the same made from flags.
-        config_source: names the place of a key in errors.
+        config_source: gives the line or flag of a key, for errors.
         base: folder that relative paths start from.
         environ: environment variables.
         variables: whether ${NAME} is replaced.
 
-    Raises UsageError that names the place of what is wrong.
+    Raises UsageError that names the line or flag of the mistake.
     """
     top = Table(config_source, (), data, names(KEYS))
     reader = ValueReader(base, environ, variables)
@@ -110,9 +110,9 @@ def _source(table: Table, reader: ValueReader) -> Source:
         raise table.error("path", "has a .. after a wildcard")
     for name in ("include", "exclude"):
         if values[name]:
-            from ragctl.loaders.ignore import check
+            from ragctl.loaders.ignore import check_patterns
 
-            checked(table, name, check, values[name])
+            checked(table, name, check_patterns, values[name])
     _check_encoding(table, values["encoding"])
     return fill(Source, values, path=Path(path), within=within)
 
@@ -181,7 +181,7 @@ def _check_names(table: Table, rows: list[Table], embedding: Embedding, catalog:
 
 
 def _check(top: Table, pipeline: Pipeline) -> None:
-    """Check what one key alone does not show. Raises UsageError."""
+    """Make the checks that involve several keys or other packages. Raises UsageError."""
     from ragctl.collection.names import check_name
 
     checked(top, "collection", check_name, pipeline.collection)
@@ -205,7 +205,7 @@ def _check_chunks(top: Table, pipeline: Pipeline) -> None:
 
         table = top.table("chunking", None)
         name = "overlap" if table.has("overlap") else "size"
-        checked(table, name, check, pipeline.chunk_size, pipeline.overlap or OVERLAP)
+        checked(table, name, check, pipeline.chunk_size, pipeline.overlap or DEFAULT_OVERLAP)
 
 
 def _check_encoding(table: Table, name: Any) -> None:

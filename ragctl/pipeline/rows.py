@@ -3,7 +3,7 @@
 tests/test_schema.py compares the keys here with the readers' lists and with the package's rows.
 """
 
-from ragctl.catalog.backend_table import ENCODINGS, FIELDS, PROMPTS, TRUNCATIONS
+from ragctl.catalog.backend_table import ENCODINGS, OPTIONAL_FIELDS, PROMPTS, TRUNCATIONS
 from ragctl.catalog.model_table import DISTANCES, POOLINGS
 from ragctl.embedding.wire_registry import WIRES
 from ragctl.pipeline.backend_keys import RATES, RUNTIME
@@ -84,7 +84,7 @@ SERVED: dict[str, Schema] = {
     "dims": _key(_list(COUNT), "dimensions that the host can cut to"),
     "context": _key(COUNT, "tokens per text, if the backend takes fewer"),
     "price": _key(PRICE, "US dollars per million tokens"),
-    "fields": _list(_one_of(FIELDS)),
+    "fields": _list(_one_of(OPTIONAL_FIELDS)),
     "onnx": _object(
         {
             "file": STRING,

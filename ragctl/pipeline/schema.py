@@ -83,6 +83,6 @@ def _bounds(key: KeySpec) -> Schema:
     bounds = {
         "minimum": key.minimum,
         "maximum": key.maximum,
-        "exclusiveMinimum": key.above,
+        "exclusiveMinimum": key.exclusive_minimum,
     }
     return {name: bound for name, bound in bounds.items() if bound is not None}

@@ -18,7 +18,7 @@ from ragctl.records import Json
 if TYPE_CHECKING:
     from ragctl.catalog import BackendConfig
 
-MODEL = "builtin"
+DEFAULT_MODEL = "builtin"
 MAX_DEFAULT_WORKERS = 4
 
 
@@ -43,7 +43,7 @@ class Parsing:
         default=60.0,
         options=("--parse-timeout",),
         metavar="SECONDS",
-        above=0,
+        exclusive_minimum=0,
     )
     memory_mb: int = key(
         "memory_mb",
@@ -57,7 +57,7 @@ class Parsing:
     max_file_mb: int = key(
         "max_file_mb",
         "integer",
-        "skip files larger than this many MB",
+        "fail files larger than this many MB",
         default=200,
         options=("--max-file",),
         metavar="MB",
@@ -151,8 +151,8 @@ class Source:
     )
 
     @property
-    def place(self) -> str:
-        """The path, with the pattern below it, for messages."""
+    def location(self) -> str:
+        """The path and the pattern below it, for messages."""
         return f"{self.path}{self.within or ''}"
 
 
@@ -164,7 +164,7 @@ class Embedding:
         "model",
         "string",
         "embedding model: a row of ragctl models",
-        default_text=f"the collection's, else {MODEL}",
+        default_text=f"the collection's, else {DEFAULT_MODEL}",
         options=("--model",),
         metavar="NAME",
         literal=True,
@@ -216,7 +216,7 @@ class Embedding:
         "number",
         "smallest cosine at which another backend reproduces a canary",
         default_text="0.99",
-        above=0,
+        exclusive_minimum=0,
         maximum=1,
     )
     patience: float | None = key(
@@ -253,7 +253,7 @@ class Budget:
         "stop before a run costs more US dollars than this, at list price",
         options=("--max-cost",),
         metavar="DOLLARS",
-        above=0,
+        exclusive_minimum=0,
     )
     max_tokens_per_day: int | None = key(
         "max_tokens_per_day",
@@ -265,7 +265,7 @@ class Budget:
         "max_cost_per_day",
         "number",
         "cost limit for all runs into the collection in one day (UTC)",
-        above=0,
+        exclusive_minimum=0,
     )
     max_tokens_per_month: int | None = key(
         "max_tokens_per_month",
@@ -277,7 +277,7 @@ class Budget:
         "max_cost_per_month",
         "number",
         "cost limit for all runs into the collection in one month (UTC)",
-        above=0,
+        exclusive_minimum=0,
     )
 
     def __post_init__(self) -> None:
@@ -287,7 +287,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """Where the outcome of a run is reported. The addresses may contain a secret: never shown."""
+    """Where the outcome of a run is reported. URLs may contain a secret and are never printed."""
 
     report_file: Path | None = key(
         "report_file",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ragctl.catalog import Catalog
 from ragctl.pipeline.globs import split_pattern
-from ragctl.pipeline.pipeline import PRUNE_LIMIT
+from ragctl.pipeline.pipeline import DEFAULT_PRUNE_LIMIT
 from ragctl.pipeline.schema import FILE
 from ragctl.stores import is_server
 
@@ -34,7 +34,8 @@ def render(file: Path, answers: Answers, catalog: Catalog) -> str:
             *(line for source in answers.sources for line in _source(file, source, answers.store)),
             *_embedding(answers, catalog),
             "# [prune]",
-            f"# limit = {PRUNE_LIMIT:g} # per cent of the documents that one run may remove",
+            f"# limit = {DEFAULT_PRUNE_LIMIT:g} "
+            "# per cent of the documents that one run may remove",
             "",
             "# [budget]",
             "# max_tokens = 1_000_000 # stop before a run sends more",

@@ -24,7 +24,7 @@ class ValueReader:
     Attributes:
         base: folder that relative paths start from.
         environ: environment variables.
-        variables: whether ${NAME} has a meaning; it has none in flags.
+        variables: whether ${NAME} is replaced; in flags it is not.
     """
 
     base: Path
@@ -35,7 +35,7 @@ class ValueReader:
         """Return the value of each key by name, None for an absent key.
 
         A table gives a dict; an array of tables gives its Tables, for the caller to read. Raises
-        UsageError that names the place of a wrong value.
+        UsageError that names the line or flag of a wrong value.
         """
         return {key.name: self._value(table, key) for key in keys}
 
@@ -124,7 +124,7 @@ def _choice(table: Table, name: str, key: KeySpec) -> str:
 
 
 def checked(table: Table, name: str, check: Any, *arguments: Any) -> Any:
-    """Return what `check` returns; a UsageError it raises gets the place of the key `name`."""
+    """Return the result of `check`; its UsageError gets the line or flag of the key `name`."""
     try:
         return check(*arguments)
     except UsageError as error:

@@ -1,6 +1,6 @@
-"""Publishes how a run ended: a report file, a metrics file, a webhook.
+"""Publish the outcome of a run: a report file, a metrics file, a webhook.
 
-A failure to publish does not change how the run ended: it is a warning.
+A failure to publish is a warning and does not change the exit code.
 """
 
 from collections.abc import Callable

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 LAST_SUCCESS = "ragctl_run_success_timestamp_seconds"
 FILE_MODE = 0o644  # node_exporter runs as another user
-MAX_OLD_FILE_BYTES = 1 << 20  # of the replaced file, searched for the last success
+MAX_OLD_FILE_BYTES = 1 << 20  # bytes of the old file searched for the last success
 
 
 def write_metrics(path: Path, outcome: RunOutcome) -> None:
@@ -91,7 +91,7 @@ def _last_success(path: Path, collection: str) -> float:
             old = file.read(MAX_OLD_FILE_BYTES).decode("utf-8", "replace")
     except OSError:
         return 0.0
-    # Parse the one line that matters: errors elsewhere in the file do no harm.
+    # Parse only this line: errors elsewhere in the file do not matter.
     for line in old.split("\n"):
         if not line.startswith(LAST_SUCCESS):
             continue

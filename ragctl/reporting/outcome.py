@@ -1,4 +1,4 @@
-"""How a run ended, with its report if it got that far."""
+"""The outcome of a run: its exit code, its error and, if it has one, its report."""
 
 import json
 import platform
@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from ragctl.index.report import Report
 from ragctl.records import Identity, Json
 
-MAX_WEBHOOK_ITEMS = 100  # failures, and warnings; receivers limit the size of a message
+MAX_WEBHOOK_ITEMS = 100  # of failures and of warnings: receivers limit the message size
 
-_NO_IDENTITY = Identity(model="", dimension=0)  # the run ended before it was known
+_NO_IDENTITY = Identity(model="", dimension=0)  # for a run that ended before it was known
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class RunOutcome:
         seconds: How long the run took.
         exit_code: As in the README's table.
         error: The message, if the run failed.
-        report: What the run did; None if it ended before it had a report, because the store
-            was down or another run held the collection.
+        report: What the run did; None if it ended before it had a report, for example because the
+            store was down or another run held the lock.
         host: The name of this machine.
     """
 

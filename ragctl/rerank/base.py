@@ -65,7 +65,7 @@ class RerankWire(ABC):
     """The request and answer format of a reranking host, or a runtime in this process."""
 
     traits: ClassVar[WireTraits] = WireTraits()
-    """Whether the model runs in this process; the catalogue checks rows by it."""
+    """What the catalogue checks rows of this wire by."""
 
     @classmethod
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What the wires of reranking hosts share: one POST of JSON, one score per passage."""
+"""Base of the wires of reranking hosts: one POST of JSON, one score per passage."""
 
 import math
 from typing import ClassVar, Self
@@ -55,7 +55,7 @@ class HostRerankWire(RerankWire):
 
     @property
     def max_passages(self) -> int:
-        """How many passages one request may carry, by the catalogue."""
+        """How many passages one request may carry, from the catalogue."""
         return self._row.documents
 
     def body(self, request: RerankRequest) -> dict[str, Json]:

@@ -1,4 +1,4 @@
-"""The command that a clock starts: program, arguments and variables, all paths absolute."""
+"""The command that cron or systemd starts: program, arguments, variables; absolute paths."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ class ScheduledJob:
         pipeline: absolute path of the pipeline file.
         collection: name of the collection, for the description of a unit.
         env_file: absolute path of the --env-file, if there is one.
-        wait: the run waits for another run on the collection.
+        wait: whether the run waits for another run on the collection.
         variables: environment variables that the job needs and cron or systemd do not set.
     """
 
@@ -42,7 +42,7 @@ class ScheduledJob:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The program and its arguments; with --quiet it prints only when something is wrong."""
+        """The program and its arguments. With --quiet, a run without problems prints nothing."""
         env_file = ("--env-file", str(self.env_file)) if self.env_file else ()
         wait = ("--wait",) if self.wait else ()
         return (*self.program, *env_file, "run", "--quiet", *wait, str(self.pipeline))

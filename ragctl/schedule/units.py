@@ -1,4 +1,4 @@
-"""The systemd service and timer of a job, and their installation as units of the user."""
+"""The systemd service and timer of a job, and their installation as user units."""
 
 import hashlib
 import os

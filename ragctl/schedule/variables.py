@@ -1,7 +1,7 @@
-"""Environment variables of a scheduled job: what it carries, and what it would lack.
+"""Environment variables of a scheduled job: those written into it, and the secrets it lacks.
 
-cron and systemd start a job without what a login shell sets. Plain variables are written into the
-crontab line or unit; secrets never are, so a warning says how to provide them.
+cron and systemd start a job without the variables of a login shell. Plain variables are written
+into the crontab line or unit; secrets never are, so a warning says how to provide them.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from ragctl.catalog import Backend, BackendConfig
 from ragctl.environment import PATH, PDF_PASSWORD, SERVER_KEYS, VARIABLES, Variable
 from ragctl.errors import UsageError
-from ragctl.pipeline import MODEL, Pipeline, read_pipeline, with_env_file
+from ragctl.pipeline import DEFAULT_MODEL, Pipeline, read_pipeline, with_env_file
 from ragctl.schedule.job import absolute_path
 from ragctl.stores import is_server
 
@@ -20,7 +20,7 @@ CRON_PATH = "/usr/bin:/bin"  # the PATH that cron sets
 
 
 def carried_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of `environ` that a job carries, relative paths made absolute."""
+    """Return the variables of `environ` to write into a job, with absolute paths."""
     return {
         variable.name: _absolute_value(variable, value)
         for variable in VARIABLES
@@ -87,6 +87,6 @@ def needs_shell_path(pipeline: Pipeline, environ: Mapping[str, str]) -> bool:
 
 def _backends(pipeline: Pipeline) -> list[Backend]:
     """Return the backends of the pipeline, each with the pipeline's own settings."""
-    model = pipeline.embedding.model or MODEL
+    model = pipeline.embedding.model or DEFAULT_MODEL
     configs = pipeline.embedding.backends or (BackendConfig(),)
     return [config.resolve(pipeline.catalog, model, pipeline.embedding.task) for config in configs]

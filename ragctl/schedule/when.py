@@ -1,4 +1,4 @@
-"""When a job is started, as a cron expression and as a systemd calendar event."""
+"""Start times of a job, as a cron expression and as a systemd calendar event."""
 
 import re
 from dataclasses import dataclass
@@ -23,7 +23,10 @@ _PERIODS = "must be day, weekday, monday … sunday, hour, or like '15 minutes' 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Times in the syntax of cron and of systemd; one is "" after --calendar for the other."""
+    """Start times in the syntax of cron and of systemd.
+
+    From --calendar only one of the two is known; the other is "".
+    """
 
     cron: str = ""
     systemd: str = ""

@@ -1,4 +1,4 @@
-"""Many questions: read from a file or a pipe, answered in batches, written in order."""
+"""Answer many questions: read them from a file or pipe, search in batches, write in order."""
 
 import json
 import re
@@ -37,7 +37,7 @@ class Question:
 
 @dataclass(slots=True)
 class Tally:
-    """How many questions were answered, how many hits they got, how many failed."""
+    """Counts of a batch run: questions answered, their hits, questions failed."""
 
     answered: int = 0
     hits: int = 0
@@ -45,7 +45,7 @@ class Tally:
 
     @property
     def questions(self) -> int:
-        """How many questions there were."""
+        """The number of questions."""
         return self.answered + self.failed
 
 

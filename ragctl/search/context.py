@@ -21,14 +21,14 @@ PAYLOAD_FIELDS: tuple[PayloadKey, ...] = (
     *("version", "start", "end", "text", "page", "heading"),
     ORDINAL,
 )
-# Reading several documents in one request also reads some chunks in vain; it pays off for few.
+# A request for several documents also reads unneeded chunks; it pays off for few documents.
 DOCUMENTS_PER_READ = 20
 MAX_SHARED_CONTEXT = 3  # neighbours on either side up to which documents share a request
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A chunk as the store has it."""
+    """A chunk as stored."""
 
     ordinal: int
     start: int

@@ -133,7 +133,7 @@ class _Batch:
         return add_context(self._collection, hits, options.context, options.expand)
 
     def _select(self, text: str, dense: Vector | None, sparse: SparseVector | None) -> list[Hit]:
-        """Return the hits of the wanted page, reranked and grouped."""
+        """Return the hits of the requested page, reranked and grouped."""
         options = self._options
         if self._reranker is not None:
             candidates = self._query(dense, sparse, limit=options.rerank_depth())

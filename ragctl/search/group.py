@@ -1,4 +1,4 @@
-"""Group hits by document: the best chunks of each together."""
+"""Group hits by document."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The Python interface: a collection opened for questions.
+"""The Python interface: open a collection and search it.
 
 from ragctl import open_collection
 
@@ -21,7 +21,7 @@ from ragctl.collection.conditions import Where
 from ragctl.embedding import Embedder
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import StoreError, UsageError
-from ragctl.pipeline import COLLECTION, default_store, read_pipeline
+from ragctl.pipeline import DEFAULT_COLLECTION, default_store, read_pipeline
 from ragctl.records import Hit
 from ragctl.rerank.reranker import Reranker, connect_reranker
 from ragctl.search.find import QUESTION_BATCH, SearchOutcome, search_many
@@ -45,13 +45,13 @@ def open_collection(
     environ: Mapping[str, str] | None = None,
     backends: Sequence[BackendConfig] = (),
 ) -> "Searcher":
-    """Open a collection for questions; the model is the one that made it.
+    """Open a collection for searching, with the model that made it.
 
     Args:
         name: The collection; the pipeline's if not given, "docs" without a pipeline.
         store: A folder, or the URL of a Qdrant server; if not given, the pipeline's,
             $RAGCTL_HOME, or the user's folder for application data.
-        pipeline: A pipeline file to take store, collection, backends and catalog rows from.
+        pipeline: A pipeline file that provides store, collection, backends and catalogue rows.
         backend: Runs the model instead of the backend that made the collection.
         base_url: The address of that backend.
         environ: Variables with API keys and settings; those of this process if not given.
@@ -79,7 +79,7 @@ def open_collection(
     try:
         return Searcher(
             opened,
-            name or (settings.collection if settings else COLLECTION),
+            name or (settings.collection if settings else DEFAULT_COLLECTION),
             environ=variables,
             backends=chosen,
             catalog=settings.catalog if settings else None,
@@ -293,9 +293,10 @@ class Searcher:
 
 
 def no_collection(store: Store, name: str) -> UsageError:
-    """Return the error for a collection that does not exist; it lists those that do."""
+    """Return the error for a missing collection, which lists the existing ones."""
     names = store.names()
-    there = f"there are: {', '.join(names)}" if names else "it is empty"
+    known = f"it has: {', '.join(names)}" if names else "it is empty"
     return UsageError(
-        f"no collection {name!r} in {store.location} ({there}); make one with: ragctl ingest FOLDER"
+        f"no collection {name!r} in {store.location} ({known}); "
+        "create it with: ragctl ingest FOLDER"
     )

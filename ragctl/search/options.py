@@ -6,8 +6,9 @@ A field of `SearchOptions` is at the same time
 - a flag of `ragctl search` (`cli/search_flags.py`),
 - if `tunable`, a key of `ragctl eval --sweep` and `--against` (`evaluate/variant.py`).
 
-To add an option, add a field here and use it where it takes effect, usually in `build_query`
-(`query.py`).
+To add an option, add a field here and use it where it takes effect: in `build_query` (`query.py`)
+if the store applies it, in `_Batch` (`find.py`) if it selects among the hits of the store. One
+that drops hits must ask the store for more of them, as grouping does.
 """
 
 # ruff: noqa: RUF009 - `option` declares a field, as `dataclasses.field` does
@@ -60,7 +61,7 @@ class OptionSpec:
     """How one option is shown, checked and combined with others.
 
     `help`: a sentence for the flag's help, to which the default is added. `default_text`: the
-    default in words, where the value itself does not say it. `metavar`: the placeholder of the
+    default in words, if the value is not clear by itself. `metavar`: the placeholder of the
     value; options with choices show these. `short`: a one-letter flag. `minimum`, `maximum`:
     inclusive bounds of a number. `only_with`: the values of other options that this one requires.
     `ignored_with`: the values of other options with which this one is accepted and has no effect.
@@ -87,7 +88,7 @@ def option(default: T, help: str, **spec: Any) -> T:  # noqa: A002 - as in typer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions:
-    """What to return for a question, and how to search.
+    """Options of a search: what to return, and how to search.
 
     Raises OptionError for a value out of range, a condition that cannot be parsed, or options
     that contradict each other.
@@ -109,7 +110,8 @@ class SearchOptions:
     )
     where: Filter = option(
         (),
-        'Filter, such as "team=ops and year>=2024"; repeated filters must all hold.',
+        'Filter, such as "team=ops and year>=2024"; repeated filters must all hold, '
+        "except that FIELD=VALUE filters on the same field are alternatives.",
         metavar="CONDITION",
     )
     context: int = option(

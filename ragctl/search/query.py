@@ -1,4 +1,4 @@
-"""What a store is asked for a question, and what it returns: Query and Hit."""
+"""Build a store's Query from a question, and Hits from the points it returns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ def embedder_of(
     remote: bool = False,
     threshold: float | None = None,
 ) -> Embedder:
-    """Connect the model that made the collection, through `backends` or those that made it.
+    """Connect the collection's model, through `backends` or those of its origin.
 
     The first query through another backend must agree with the collection's canary, with a
     cosine of at least `threshold`. `remote`: the collection is on a server, where others may
@@ -75,7 +75,7 @@ def build_query(
     """Return the store's query for a question, with one or both of its vectors.
 
     `dense_weight`: the model's own RRF weight. `limit`, `offset`: how many points to return and
-    to skip, which may differ from the options where hits are reranked or grouped.
+    to skip; they differ from the options if hits are reranked or grouped.
     """
     return Query(
         limit,
@@ -93,7 +93,7 @@ def build_query(
 
 
 def hit_from_point(point: Scored) -> Hit:
-    """Return a point that a query found as a Hit."""
+    """Return a Hit from a point that a query returned."""
     payload = point.payload
     return Hit(
         source=payload["source"],

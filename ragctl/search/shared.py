@@ -29,7 +29,9 @@ class SharedCollection:
     def is_same(self, other: Collection) -> bool:
         """Return whether `other` is still this collection: not recreated, same settings."""
         own, new = self.collection.settings, other.settings
-        return own.made == new.made and replace(own, notes={}) == replace(new, notes={})
+        return own.creation_id == new.creation_id and replace(own, notes={}) == replace(
+            new, notes={}
+        )
 
     def retire(self) -> None:
         """Close the collection as soon as it has no users."""

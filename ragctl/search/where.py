@@ -10,8 +10,8 @@ r"""Filters as text: the syntax of `where` and of the command's flag, parsed to 
 
 A key is a field of the user's metadata (under `meta`) or one of ragctl's own
 (`FILTERABLE_FIELDS`). A value of several words, or with one of ( ) , " in it, is quoted:
-title="A and B", with \" for a quote. A condition that is nothing but key=value takes the rest of
-the text as its value.
+title="A and B", with \" for a quote. In a condition that is a single key=value, the rest of the
+text is the value, without quotes.
 """
 
 import math
@@ -303,8 +303,8 @@ class _Parser:
 
     def _error(self, position: int, problem: str) -> OptionError:
         at_end = position >= len(self._text.rstrip())
-        place = "at its end" if at_end else f"character {position + 1}"
-        return OptionError("where", f"{self._text!r}, {place}: {problem}")
+        where = "at its end" if at_end else f"character {position + 1}"
+        return OptionError("where", f"{self._text!r}, {where}: {problem}")
 
 
 _BOUND = {">=": "gte", ">": "gt", "<=": "lte", "<": "lt"}

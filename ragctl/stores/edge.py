@@ -87,7 +87,7 @@ class EdgeStore:
         _check_free_space(folder.parent)
         for leftover in folder.parent.glob(f".{name}.*"):  # of a process that was killed
             shutil.rmtree(leftover, ignore_errors=True)
-        settings = replace(settings, made=uuid.uuid4().hex)
+        settings = replace(settings, creation_id=uuid.uuid4().hex)
         unfinished = folder.with_name(f".{name}.{os.getpid()}.new")
         (unfinished / "shard").mkdir(parents=True)
         with engine_errors(f"collection {name!r}"):

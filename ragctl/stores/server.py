@@ -141,7 +141,7 @@ class ServerStore:
         self._connection.check()
         self._check_quantization(name, settings)
         keeps_metadata = self._connection.version >= METADATA_VERSION
-        settings = replace(settings, made=uuid.uuid4().hex)
+        settings = replace(settings, creation_id=uuid.uuid4().hex)
         stored = settings.to_json()
         metadata = {SETTINGS_KEY: stored} if keeps_metadata else None
         config = collection_config(settings)

@@ -19,9 +19,9 @@ JOBS_AHEAD = 2  # per worker: jobs taken from the caller, and replies waiting fo
 class Pool:
     """A pool that runs a function on jobs in child processes.
 
-    Children start with the first job, or by `warm`, and never more than there are jobs. If the
-    module of the function has a function `warm`, each child calls it once. Only one `run` or
-    `stream` may be active at a time.
+    Children start when the first job is sent or `warm` is called; there are never more of them
+    than jobs. If the module of the function has a function `warm`, each child calls it once. Only
+    one `run` or `stream` may be active at a time.
 
     Args:
         function: "package.module:name" of a function that takes one picklable argument.
@@ -120,7 +120,7 @@ class _WorkerThreads:
         self._limit = limit
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[Reply | RagctlError] = queue.SimpleQueue()
-        self._slots = threading.Semaphore(JOBS_AHEAD * limit)  # free places for replies
+        self._slots = threading.Semaphore(JOBS_AHEAD * limit)  # free slots for replies
         self._threads: list[threading.Thread] = []
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._closing = threading.Event()
@@ -213,8 +213,8 @@ class _WorkerThreads:
             return child
 
     def _put_reply(self, reply: Reply | RagctlError) -> None:
-        """Hand a reply to the caller, after waiting for a free place; drop it on closing."""
-        if self._closing.is_set():  # close() frees only one place for each thread
+        """Hand a reply to the caller, after waiting for a free slot; drop it on closing."""
+        if self._closing.is_set():  # close() frees only one slot for each thread
             return
         self._slots.acquire()
         if not self._closing.is_set():

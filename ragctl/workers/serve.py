@@ -25,7 +25,7 @@ from ragctl.workers.frames import (
 )
 
 MAX_REASON_CHARACTERS = 300  # of an exception that a parser raised
-_ORPHAN_SECONDS = 5.0  # after its time limit, until a child without a parent ends itself
+ORPHAN_GRACE_SECONDS = 5.0  # beyond its time limit; then a child without a parent ends itself
 
 
 def serve(settings_json: str) -> NoReturn:
@@ -50,7 +50,7 @@ def serve(settings_json: str) -> NoReturn:
     if (warm := getattr(module, "warm", None)) is not None:
         with contextlib.suppress(MemoryError):  # the first job will report it
             warm()
-    alarm = _Alarm(settings["seconds"] + _ORPHAN_SECONDS)
+    alarm = _Alarm(settings["seconds"] + ORPHAN_GRACE_SECONDS)
     while (frame := read_frame(jobs)) is not None:
         if not _do_job(function, frame[1], replies, alarm):
             break
@@ -81,8 +81,7 @@ def _do_job(
     except RagctlError as error:
         alarm.clear()
         _send(replies, ERROR, error)
-    # The only place that catches every error: parsers raise anything on hostile input, and it is
-    # the failure of one job.
+    # Every error is caught: parsers raise anything on hostile input, and only this job fails.
     except Exception as error:  # noqa: BLE001
         alarm.clear()
         reason = one_line(describe_exception(error), limit=MAX_REASON_CHARACTERS)
@@ -113,7 +112,7 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _end_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process with the parent, and before it when memory runs out."""
+    """Ask the kernel to kill this process with its parent, or before it if memory runs out."""
     if sys.platform != "linux":
         return
     import ctypes
@@ -135,9 +134,8 @@ def _limit_memory(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
-    with contextlib.suppress(
-        ValueError, OSError
-    ):  # macOS defines the limit but does not support it
+    # macOS defines the limit but does not support it.
+    with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 

@@ -17,8 +17,8 @@ class Cohere(RestWire):
 
     traits = WireTraits(task="required")
     truncates = True
-    # "too many tokens" begins the published messages about length; that for embed itself is
-    # not published. The trial key's month is general knowledge.
+    # "too many tokens" begins the published messages about length; the message of embed itself is
+    # not published. That of a trial key's monthly quota is common knowledge.
     error_rules = ErrorRules(
         text_phrases=frozenset({"too many tokens", "too long"}),
         quota_phrases=frozenset({"calls / month"}),

@@ -1,7 +1,7 @@
 """Elasticsearch's inference API: POST /_inference/text_embedding/<endpoint>.
 
-From its specification (stack 9.x). The format of errors and of the key's header is not
-part of that; it is common knowledge.
+From its specification (stack 9.x), which leaves out the format of errors and of the key's
+header; those are common knowledge.
 """
 
 from urllib.parse import quote
@@ -13,7 +13,7 @@ from ragctl.embedding.rest_wire import RestWire
 from ragctl.errors import BackendError, UsageError
 from ragctl.hosts.errors import Refused, Transient
 from ragctl.hosts.http import HostClient
-from ragctl.hosts.responses import ErrorRules, json_object
+from ragctl.hosts.responses import json_object
 from ragctl.records import Json
 
 TIMEOUT_SECONDS = 60
@@ -36,7 +36,6 @@ class Elastic(RestWire):
     vectors are cut here. Answers have no indexes and no token count.
     """
 
-    error_rules = ErrorRules()
     traits = WireTraits(task="optional")
     auth = ("Authorization", "ApiKey ")
 
@@ -81,11 +80,11 @@ class Elastic(RestWire):
     def parse(self, answer: object, texts: int) -> Embeddings:
         """Return the vectors in the API's answer."""
         found = json_object(answer, self.client.host)
-        for form in ("text_embedding_bytes", "text_embedding_bits"):
-            if form in found:
+        for field in ("text_embedding_bytes", "text_embedding_bits"):
+            if field in found:
                 raise BackendError(
-                    f"{self.client.host} answers {form}: the inference endpoint {self.served.id} "
-                    "must be made with float vectors"
+                    f"{self.client.host} answers {field}: the inference endpoint {self.served.id} "
+                    "must be created with float vectors"
                 )
         items = found.get("text_embedding")
         rows = (

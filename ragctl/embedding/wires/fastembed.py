@@ -165,7 +165,7 @@ def _registered(
     return name, onnx.file
 
 
-def _device_arguments(device: str | None, host: str) -> dict[str, Any]:
+def _device_arguments(device: str | None, backend: str) -> dict[str, Any]:
     """Return fastembed's arguments for a device, given by torch's name. Raises UsageError."""
     if device is None:
         return {}
@@ -174,4 +174,4 @@ def _device_arguments(device: str | None, host: str) -> dict[str, Any]:
         return {"cuda": False}
     if kind == "cuda" and (not index or index.isdigit()):
         return {"cuda": True} | ({"device_ids": [int(index)]} if index else {})
-    raise UsageError(f"the {host} backend runs on cpu, cuda or cuda:N, not {device!r}")
+    raise UsageError(f"the {backend} backend runs on cpu, cuda or cuda:N, not {device!r}")

@@ -1,7 +1,7 @@
 """Gemini: POST /v1beta/models/{model}:batchEmbedContents (its API reference of 2026).
 
-Its errors are described here as in public reports: a wrong key is a 400, and the time to
-wait after a 429 is in the body only.
+Its errors are known from public reports: a wrong key is a 400, and the time to wait after
+a 429 is only in the body.
 """
 
 from ragctl.catalog import WireTraits
@@ -16,7 +16,7 @@ class Gemini(RestWire):
     """The Gemini API's own protocol: a batch of one request per text.
 
     It has no field to refuse truncation: a text longer than the context is truncated
-    silently (general knowledge), so texts are measured before they are sent. Answers do not
+    silently (common knowledge), so texts are measured before they are sent. Answers do not
     give the tokens billed. Vectors have unit length only at 3,072 dimensions; all are
     normalised here.
     """
@@ -24,7 +24,7 @@ class Gemini(RestWire):
     traits = WireTraits(task="required")
     auth = ("x-goog-api-key", "")
     error_rules = ErrorRules(
-        # The country is not served, or there is no billing account (general knowledge).
+        # The country is not served, or there is no billing account (common knowledge).
         fatal_codes=frozenset({"FAILED_PRECONDITION"}),
         text_phrases=frozenset({"token count", "exceeds the maximum number of tokens"}),
         key_codes=frozenset({"API_KEY_INVALID"}),

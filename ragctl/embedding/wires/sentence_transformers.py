@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 TOKENS_PER_PASS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
-"""Device -> tokens per forward pass. Measured for CPUs, where more is slower; else chosen."""
+"""Device -> tokens per forward pass. Measured on CPUs, where more is slower; others are guesses."""
 MIN_TEXTS_TO_SHARE = 32  # texts from which a process per device pays off
 UNKNOWN_TASK = "no-such-task"
 
@@ -34,7 +34,7 @@ class SentenceTransformers(RuntimeWire):
     its own process.
     """
 
-    # With more texts to sort by length, batches on a GPU need less padding.
+    # More texts to sort by length means less padding in the batches of a GPU.
     traits = WireTraits(in_process=True, library=True, cuda_texts=4)
     package = "sentence_transformers"
     install_note = (
@@ -188,7 +188,8 @@ def _devices(torch: Any, named: str | None) -> list[str]:
 def _dtype(torch: Any, kind: str, named: str | None) -> "torch.dtype":
     if named is not None:
         return getattr(torch, named)
-    # Below 8 bfloat16 is emulated, and float16 overflows in models that were trained in bfloat16.
+    # Below compute capability 8 bfloat16 is emulated, and float16 overflows in models that were
+    # trained in bfloat16.
     fast = kind == "cuda" and torch.cuda.get_device_capability()[0] >= 8
     return torch.bfloat16 if fast else torch.float32
 

@@ -149,22 +149,22 @@ class Tei(RestWire):
 
     def _check_pooling(self, kind: object) -> None:
         pooling = kind.get("pooling") if isinstance(kind, dict) else None
-        wanted = _POOLING_NAMES.get(self.model.pooling)
-        if pooling is not None and wanted is not None and pooling != wanted:
+        expected = _POOLING_NAMES.get(self.model.pooling)
+        if pooling is not None and expected is not None and pooling != expected:
             raise BackendError(
                 f"{self.client.host} pools by {pooling}, and {self.model.name} was trained with "
-                f"{wanted}: start it with --pooling {wanted.replace('_', '-')}"
+                f"{expected}: start it with --pooling {expected.replace('_', '-')}"
             )
 
     def _check_name(self, found: dict[str, object]) -> None:
-        """Raise BackendError if every name that the server gives its model is of another one.
+        """Raise BackendError if every name that the server gives its model is another model's.
 
         Only names on the Hugging Face hub, owner/model, are compared; folders are not.
         """
-        wanted = self.served.id.rpartition("/")[2].lower()
+        expected = self.served.id.rpartition("/")[2].lower()
         names = [str(found[key]) for key in ("model_id", "served_model_name") if found.get(key)]
         for name in names:
-            if name.rpartition("/")[2].lower() == wanted:
+            if name.rpartition("/")[2].lower() == expected:
                 return
         if names and all(_is_hub_name(name) for name in names):
             raise BackendError(

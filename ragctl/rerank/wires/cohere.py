@@ -4,4 +4,4 @@ from ragctl.rerank.host_wire import HostRerankWire
 
 
 class Cohere(HostRerankWire):
-    """The shared format as it is. Passages that a host sends back are ignored."""
+    """The shared format, unchanged. Passages that a host sends back are ignored."""

@@ -29,7 +29,7 @@ class Tei(HostRerankWire):
         self._server_limit: int | None = None
 
     def body(self, request: RerankRequest) -> dict[str, Json]:
-        """Return the JSON of the request. Scores are raw, not squeezed into 0 to 1."""
+        """Return the JSON of the request. Scores are raw, not scaled to 0 to 1."""
         return {
             "query": request.question,
             "texts": list(request.passages),
