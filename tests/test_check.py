@@ -158,9 +158,11 @@ def test_late_chunking_is_requested(tmp_path: Path) -> None:
     assert lines(checked, "ok")["jina dimensions"] == "1024, the model's own"
 
 
-def test_collection_is_compared_and_supplies_omitted_settings(place: str, host: JinaServer) -> None:
-    create_collection(pipeline(place, V3, 64, BackendConfig("jina", host.url)))
-    checked = check_pipeline(pipeline(place))
+def test_collection_is_compared_and_supplies_omitted_settings(
+    store_location: str, host: JinaServer
+) -> None:
+    create_collection(pipeline(store_location, V3, 64, BackendConfig("jina", host.url)))
+    checked = check_pipeline(pipeline(store_location))
     assert lines(checked, "fail") == {}
     good = lines(checked, "ok")
     assert good["store identity"] == f"{V3}, 64 dimensions: matches these settings"
@@ -168,7 +170,7 @@ def test_collection_is_compared_and_supplies_omitted_settings(place: str, host: 
     assert good["jina canary"].startswith("the same vectors as the collection: cosine 1.0000")
     (backend,) = checked.backends
     assert backend.agreement == pytest.approx((1, 1), abs=1e-3)
-    if is_server(place):
+    if is_server(store_location):
         assert ": Qdrant 1.17, 1 collection, " in good["store store"]
         assert checked.store.version == "1.17"
 
