@@ -145,7 +145,7 @@ def test_endpoint_without_float_vectors_raises(element: Any) -> None:
     with (
         ElasticServer(KEY, endpoints={V5: Endpoint(V5, element=element)}) as server,
         connected(server) as embedder,
-        pytest.raises(BackendError, match=f"text_embedding_{element}s: .* made with float"),
+        pytest.raises(BackendError, match=f"text_embedding_{element}s: .* created with float"),
     ):
         embedder.query("one")
 
