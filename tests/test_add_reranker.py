@@ -7,8 +7,12 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.scratch import copy_package, run_python
 from tests.servers.rerank import JinaReranker, RerankServer
+
+pytestmark = pytest.mark.slow
 
 WIRE = '''
 """A wire that no reranker has: POST /rerank with "keep", and "ranking" with "points"."""

@@ -15,6 +15,8 @@ from tests.servers.host import CANARIES
 from tests.servers.openai import OpenAIServer
 from tests.world import DIM, World, paragraphs
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400.0
 CANARY = {text_hash(text) for text in CANARIES}
 NOON = 1_800_000_000.0 // DAY * DAY + DAY / 2  # 2027-01-15

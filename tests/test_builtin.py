@@ -18,6 +18,8 @@ from ragctl.errors import UsageError
 from ragctl.lexical import builtin, terms
 from ragctl.lexical.builtin import embed
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [
     "The compressor restarts after three minutes.",
     "Компрессор запускается через три минуты.",

@@ -34,6 +34,8 @@ from tests.servers.qdrant import Fault as Stall
 from tests.servers.qdrant import QdrantFacade
 from tests.world import KEY
 
+pytestmark = pytest.mark.slow
+
 ENVIRON = {"JINA_API_KEY": KEY, "DEEPINFRA_TOKEN": KEY, "SILICONFLOW_API_KEY": KEY}
 UNREACHABLE = "http://127.0.0.1:9"  # the discard port: no server listens there
 V3, QWEN = "jina-embeddings-v3", "qwen3-embedding-0.6b"

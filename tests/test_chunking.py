@@ -11,6 +11,8 @@ from ragctl.errors import UsageError
 from ragctl.records import Chunk, Document, Heading, Kind, Page
 from tests.chunking_texts import KINDS, LATIN, REAL, markdown, record_encoded_lengths
 
+pytestmark = pytest.mark.slow
+
 
 def check(document: Document, size: int, overlap: int = 0) -> list[Chunk]:
     """Split a document, check the invariants of its chunks, and return them."""

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from ragctl.chunking import split
 from tests.chunking_texts import KINDS, DocumentKind
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 
 

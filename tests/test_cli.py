@@ -20,6 +20,8 @@ from tests.command import call
 from tests.servers.jina import JinaServer
 from tests.world import KEY, paragraphs
 
+pytestmark = pytest.mark.slow
+
 RAGCTL = (sys.executable, "-m", "ragctl")
 HIT = {
     *("source", "score", "text", "start", "end", "page", "heading", "ordinal", "meta"),

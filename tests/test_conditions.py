@@ -28,6 +28,8 @@ from ragctl.stores.server import ServerStore
 from tests.servers.qdrant import QdrantFacade
 from tests.store_contract import SETTINGS, axis, ident
 
+pytestmark = pytest.mark.slow
+
 FIELDS = {"whole": "integer", "part": "float", "day": "datetime", "word": "keyword", "yes": "bool"}
 TIMES = (
     "2024-01-31",

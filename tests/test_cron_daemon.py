@@ -16,7 +16,10 @@ from tests.servers.cron import Cron, unavailable
 CRON_REQUIRED = "RAGCTL_TEST_CRON" in os.environ  # set where the tests must run, not be skipped
 _REASON = unavailable()
 
-pytestmark = pytest.mark.skipif(_REASON is not None and not CRON_REQUIRED, reason=str(_REASON))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(_REASON is not None and not CRON_REQUIRED, reason=str(_REASON)),
+]
 
 OTHER_LINES = (
     b"# mine\n\nMAILTO=ops\n0 0 1 1 * echo '\xff 100\\%' # ragctl schedule /elsewhere.toml\n"

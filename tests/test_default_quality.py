@@ -33,6 +33,8 @@ from ragctl.pipeline import Pipeline, Source
 from ragctl.search.query import embedder_of
 from ragctl.stores import open_store
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 QUESTIONS = ROOT / "benchmarks" / "questions.jsonl"
 LANGUAGES = ("en", "ru", "zh", "de")

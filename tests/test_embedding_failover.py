@@ -25,6 +25,8 @@ from tests.servers.openai import OpenAIServer
 from tests.servers.vectors import vector
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 MODEL, NATIVE, DIM = "qwen3-embedding-8b", 4096, 1024
 KEY = "sk-" + "0123456789abcdef" * 2
 ENVIRON = {"SCW_SECRET_KEY": KEY, "SILICONFLOW_API_KEY": KEY, "DEEPINFRA_TOKEN": KEY}

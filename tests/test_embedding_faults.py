@@ -26,6 +26,8 @@ from tests.servers.openai import OpenAIServer
 from tests.servers.tei import TeiServer
 from tests.servers.voyage import VoyageServer
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-0123456789abcdef"
 VARIABLE = "TEST_KEY"
 TEXTS = ["one", "two words", "три слова тут"]

@@ -30,6 +30,8 @@ from tests.servers.tei import TeiServer
 from tests.servers.vectors import vector
 from tests.servers.voyage import VoyageServer
 
+pytestmark = pytest.mark.slow
+
 SERVERS: dict[str, Callable[[str], EmbeddingServer]] = {
     "cohere": lambda model_id: CohereServer("secret"),
     "voyage": lambda model_id: VoyageServer("secret"),

@@ -12,6 +12,8 @@ import pytest
 
 from tests.test_cli import Shell
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 QUESTIONS = str(ROOT / "benchmarks" / "questions.jsonl")
 

@@ -30,6 +30,8 @@ from tests.servers.jina import JinaServer
 from tests.servers.qdrant import QdrantFacade
 from tests.world import KEY, World
 
+pytestmark = pytest.mark.slow
+
 SUBJECTS = (
     *("otter", "walnut", "lantern", "glacier", "saffron", "tractor", "violin", "harbour"),
     *("pepper", "marble", "falcon", "velvet"),

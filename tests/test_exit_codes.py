@@ -17,6 +17,8 @@ from tests.servers.jina import JinaServer
 from tests.waiting import PROCESS_SECONDS, until, within
 from tests.world import KEY, paragraphs
 
+pytestmark = pytest.mark.slow
+
 RAGCTL = (sys.executable, "-m", "ragctl")
 PIPELINE = """\
 collection = "docs"

@@ -14,6 +14,8 @@ from ragctl.pipeline import Parsing, Source
 from ragctl.records import Identity
 from tests.world import World, counts, paragraphs
 
+pytestmark = pytest.mark.slow
+
 NOON = 1_800_000_000.0
 
 

@@ -28,6 +28,8 @@ from tests.servers.openai import OpenAIServer
 from tests.waiting import PROCESS_SECONDS
 from tests.world import DIM, NO_PARSER, World, counts, paragraphs
 
+pytestmark = pytest.mark.slow
+
 # I3: an unchanged folder causes no work
 
 

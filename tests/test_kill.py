@@ -19,6 +19,8 @@ from tests.servers.qdrant import QdrantFacade
 from tests.waiting import PROCESS_SECONDS, until, within
 from tests.world import DIM, NO_PARSER, World, counts, paragraphs
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 6
 
 

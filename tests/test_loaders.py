@@ -19,6 +19,8 @@ from ragctl.records import Document
 from ragctl.workers import Ended, Pool
 from tests.loading import check, failure, load_one
 
+pytestmark = pytest.mark.slow
+
 SUFFIXES = sorted(suffix for each in FORMATS for suffix in each.suffixes)
 PACKAGES = Path(pytest.__file__).parents[1]  # folder of the installed packages
 STDLIB = Path(sysconfig.get_path("stdlib"))

@@ -17,6 +17,8 @@ from tests.servers.jina import JinaServer
 from tests.waiting import until
 from tests.world import KEY, paragraphs
 
+pytestmark = pytest.mark.slow
+
 RAGCTL = (sys.executable, "-m", "ragctl")
 REPORT = """
 [report]

@@ -19,6 +19,8 @@ from ragctl.pipeline import Parsing, Pipeline, Source, read_pipeline
 from ragctl.stores import open_store
 from tests.command import call
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "pipelines"
 SAMPLES = ROOT / "sample_docs"

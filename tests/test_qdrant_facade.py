@@ -12,6 +12,8 @@ import pytest
 from tests.servers.qdrant import Fault, QdrantFacade
 from tests.store_contract import ident
 
+pytestmark = pytest.mark.slow
+
 DOCS = "/collections/docs"
 VECTORS = {
     "vectors": {"dense": {"size": 2, "distance": "Cosine"}},

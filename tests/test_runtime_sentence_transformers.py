@@ -27,6 +27,8 @@ from ragctl.hosts.usage import Usage
 from tests import runtime_models
 from tests.runtime_models import expected
 
+pytestmark = pytest.mark.slow
+
 CPU = Runtime(device="cpu")
 V3 = (
     "Represent the document for retrieval: ",

@@ -27,6 +27,8 @@ from ragctl.stores.server import ServerStore
 from tests.data.make_searches import COUNT, FILE, SAMPLES, search_texts
 from tests.servers.qdrant import QdrantFacade
 
+pytestmark = pytest.mark.slow
+
 DIM = 256
 FIELDS = {"lang": "keyword", "product": "keyword", "number": "integer", "day": "datetime"}
 

@@ -15,6 +15,8 @@ from ragctl.index.saved_plan import SavedPlan, read_plan
 from ragctl.pipeline import Budget, Embedding, Source
 from tests.world import World, counts, paragraphs
 
+pytestmark = pytest.mark.slow
+
 NOON = 1_800_000_000.0
 
 

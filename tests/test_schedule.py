@@ -15,6 +15,8 @@ from ragctl.schedule import ScheduledJob, crontab, every, from_calendar, from_cr
 from tests.servers.jina import JinaServer
 from tests.world import KEY
 
+pytestmark = pytest.mark.slow
+
 RAGCTL = (sys.executable, "-m", "ragctl")
 SPECIAL_CHARACTERS = '100% it\'s "my" $HOME; `x` & Ω'
 NIGHTLY = every("day")

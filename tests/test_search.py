@@ -18,6 +18,8 @@ from tests.searching import searcher
 from tests.servers.rerank import VllmReranker
 from tests.world import World, paragraphs
 
+pytestmark = pytest.mark.slow
+
 ROWS = [
     {"id": "a", "text": "valve report one", "year": 2023, "team": "ops", "day": "2025-01-30"},
     {"id": "b", "text": "valve report two", "year": 2024, "team": "dev", "day": "2025-01-31"},

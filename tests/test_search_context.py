@@ -23,6 +23,8 @@ from ragctl.stores.base import Collection
 from tests.searching import searcher
 from tests.world import World
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = Path(__file__).parents[1] / "sample_docs"
 SECTIONS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot")
 FILLER_TEXT = "The valve was found open and the pump had run dry for some time that day. " * 2

@@ -23,6 +23,8 @@ from tests.servers import faults
 from tests.waiting import until
 from tests.world import World, paragraphs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 

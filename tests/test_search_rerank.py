@@ -29,6 +29,8 @@ from tests.servers.rerank import (
 from tests.test_search_many import command
 from tests.world import World, paragraphs
 
+pytestmark = pytest.mark.slow
+
 KEY = "rerank-secret-0123456789"
 KEYS = {f"{name}_API_KEY": KEY for name in ("JINA", "CO", "VOYAGE", "TEI", "VLLM", "LLAMA")}
 QUICK = Patience(total=0.5, first=0.001, longest=0.002, attempt=5.0)

@@ -16,6 +16,8 @@ from ragctl.rerank.wires.sentences import Sentences
 from ragctl.search.library import open_collection
 from ragctl.stores import open_store
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 QUESTIONS = ROOT / "benchmarks" / "questions.jsonl"
 

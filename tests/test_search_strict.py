@@ -14,6 +14,8 @@ from tests.servers.qdrant import QdrantFacade
 from tests.test_search_context import SECTIONS, book
 from tests.world import KEY, World
 
+pytestmark = pytest.mark.slow
+
 ROWS: list[dict[str, object]] = [
     {"id": "a", "year": 2023, "team": "ops", "day": "2025-01-30", "open": True, "ratio": 1},
     {"id": "b", "year": 2024, "team": "7", "day": "2025-01-31", "open": False, "ratio": 0.5},

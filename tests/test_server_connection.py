@@ -18,6 +18,8 @@ from ragctl.stores.server import ServerStore
 from tests.servers.qdrant import Fault, QdrantFacade
 from tests.store_contract import SETTINGS, axis, ident, point
 
+pytestmark = pytest.mark.slow
+
 WRITES = "PUT *|POST */points/batch|DELETE *"
 BATCH = "*/points/batch"
 KEY = "key-5f0c1b"

@@ -31,6 +31,8 @@ from tests.waiting import until
 from tests.world import World, counts, paragraphs
 from tests.writer_process import writing
 
+pytestmark = pytest.mark.slow
+
 BATCH = "POST /collections/{name}/points/batch"
 READ = "POST /collections/{name}/points"
 ALL = pytest.mark.parametrize("facade", ["1.15.4", "1.16.0", "1.17.0"], indirect=True)

@@ -38,6 +38,8 @@ from tests.store_contract import (
     with_dimension,
 )
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["collection", "equal_scores", "typed"]
 
 REAL = os.environ.get("RAGCTL_TEST_QDRANT_URL")

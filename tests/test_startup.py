@@ -12,6 +12,8 @@ import pytest
 
 from ragctl.cli.commands import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = Path(__file__).parent.parent / "sample_docs"
 
 # Not needed by an embedded search or an ingest of text. pydantic is imported by typer.

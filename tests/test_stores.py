@@ -12,6 +12,8 @@ from ragctl.stores.locks import FairLock
 from tests.search_contract import SearchContract, check_quantised_search, equal_scores, typed
 from tests.store_contract import SETTINGS, StoreContract, collection, ident, point
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["collection", "equal_scores", "typed"]
 
 

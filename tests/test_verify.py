@@ -16,6 +16,8 @@ from ragctl.pipeline import Source
 from ragctl.stores.base import Batch, Collection
 from tests.world import DIM, World, counts, paragraphs
 
+pytestmark = pytest.mark.slow
+
 
 def damage(world: World) -> Damage:
     with closing(world.open()) as collection:

@@ -12,6 +12,8 @@ import pytest
 from tests.world import World
 from tests.year import NIGHTS, Year
 
+pytestmark = pytest.mark.slow
+
 _COMMON = ["quiet"] * 3  # in a year, most nights are quiet
 
 
