@@ -1,4 +1,4 @@
-"""Generated documents for the tests of the chunker, joined from units of several kinds."""
+"""Generated documents for the chunker tests, joined from units of several kinds."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -10,58 +10,62 @@ from ragctl.chunking import tokens
 from ragctl.records import Document, Heading, Kind
 
 
-def _words(count: int, seed: int, syllables: Sequence[str]) -> list[str]:
+def _random_words(count: int, seed: int, syllables: Sequence[str]) -> list[str]:
     generator = random.Random(seed)
     return ["".join(generator.choices(syllables, k=generator.randint(1, 3))) for _ in range(count)]
 
 
-LATIN = _words(3000, 1, [a + b for a in "bcdfgklmnprstv" for b in "aeiou"])
-CYRILLIC = _words(3000, 2, [a + b for a in "бвгдзклмнпрст" for b in "аеиоу"])
-DEVANAGARI = _words(3000, 3, [a + b for a in "कगचजतदनपबमरलसह" for b in "ािीुेो"])
+LATIN = _random_words(3000, 1, [a + b for a in "bcdfgklmnprstv" for b in "aeiou"])
+CYRILLIC = _random_words(3000, 2, [a + b for a in "бвгдзклмнпрст" for b in "аеиоу"])
+DEVANAGARI = _random_words(3000, 3, [a + b for a in "कगचजतदनपबमरलसह" for b in "ािीुेो"])
 HAN = [chr(0x4E00 + random.Random(code).randrange(3000)) for code in range(2000)]
 
 
-def sentence(g: random.Random, words: Sequence[str] = LATIN, stop: str = ".") -> str:
-    chosen = g.choices(words, k=g.randint(5, 25))
+def sentence(rng: random.Random, words: Sequence[str] = LATIN, stop: str = ".") -> str:
+    chosen = rng.choices(words, k=rng.randint(5, 25))
     chosen[0] = chosen[0].capitalize()
     if len(chosen) > 10:
         chosen[len(chosen) // 2] += ","
     return " ".join(chosen) + stop
 
 
-def han_sentence(g: random.Random) -> str:
-    return "，".join("".join(g.choices(HAN, k=g.randint(5, 20))) for _ in range(2)) + "。"
+def han_sentence(rng: random.Random) -> str:
+    return "，".join("".join(rng.choices(HAN, k=rng.randint(5, 20))) for _ in range(2)) + "。"
 
 
-def paragraph(g: random.Random, longest: int, words: Sequence[str] = LATIN, stop: str = ".") -> str:
-    return " ".join(sentence(g, words, stop) for _ in range(g.randint(1, longest)))
+def paragraph(
+    rng: random.Random, longest: int, words: Sequence[str] = LATIN, stop: str = "."
+) -> str:
+    return " ".join(sentence(rng, words, stop) for _ in range(rng.randint(1, longest)))
 
 
-def _section(g: random.Random) -> str:
-    if g.random() < 0.2:
-        return "#" * g.choice([2, 2, 3, 3, 4]) + " " + " ".join(g.choices(LATIN, k=3))
-    return paragraph(g, 3)
+def _section(rng: random.Random) -> str:
+    if rng.random() < 0.2:
+        return "#" * rng.choice([2, 2, 3, 3, 4]) + " " + " ".join(rng.choices(LATIN, k=3))
+    return paragraph(rng, 3)
 
 
-def _function(g: random.Random) -> str:
-    lines = [f"def {g.choice(LATIN)}_{g.choice(LATIN)}({g.choice(LATIN)}):"]
+def _function(rng: random.Random) -> str:
+    lines = [f"def {rng.choice(LATIN)}_{rng.choice(LATIN)}({rng.choice(LATIN)}):"]
     lines += [
-        " " * g.choice([4, 8]) + f"{g.choice(LATIN)} = {g.choice(LATIN)}({g.random()})"
-        for _ in range(g.randint(1, 6))
+        " " * rng.choice([4, 8]) + f"{rng.choice(LATIN)} = {rng.choice(LATIN)}({rng.random()})"
+        for _ in range(rng.randint(1, 6))
     ]
     return "\n".join(lines)
 
 
-def _row(g: random.Random) -> str:
-    return f"{g.randint(1, 99999)},{g.choice(LATIN)} {g.choice(LATIN)},{g.random() * 1000:.2f}"
+def _row(rng: random.Random) -> str:
+    return (
+        f"{rng.randint(1, 99999)},{rng.choice(LATIN)} {rng.choice(LATIN)},{rng.random() * 1000:.2f}"
+    )
 
 
 @dataclass(frozen=True)
-class Texts:
+class DocumentKind:
     """A kind of document: how a unit is generated, and how units are joined."""
 
     unit: Callable[[random.Random], str]
-    joint: str = "\n\n"
+    separator: str = "\n\n"
     kind: Kind = "text"
 
     def units(self, count: int, seed: int = 0) -> list[str]:
@@ -74,25 +78,29 @@ class Texts:
             if self.kind == "markdown" and unit.startswith("#"):
                 level = len(unit) - len(unit.lstrip("#"))
                 headings.append(Heading(at, level, unit[level + 1 :]))
-            at += len(unit) + len(self.joint)
-        text = self.joint.join(units)
+            at += len(unit) + len(self.separator)
+        text = self.separator.join(units)
         return Document("made", text, self.kind, headings=tuple(headings))
 
 
 KINDS = {
-    "short paragraphs": Texts(lambda g: paragraph(g, 2)),
-    "paragraphs of a line": Texts(lambda g: " ".join(g.choices(LATIN, k=4)) + "."),
-    "sections": Texts(_section, kind="markdown"),
-    "one paragraph": Texts(sentence, " "),
-    "russian": Texts(lambda g: paragraph(g, 2, CYRILLIC)),
-    "hindi": Texts(lambda g: sentence(g, DEVANAGARI, "।")),
-    "chinese": Texts(han_sentence),
-    "one chinese paragraph": Texts(han_sentence, ""),
-    "functions": Texts(_function, "\n\n\n", "code"),
-    "rows": Texts(_row, "\n"),
-    "table": Texts(lambda g: "| " + _row(g).replace(",", " | ") + " |", "\n", "markdown"),
-    "list": Texts(lambda g: "  " * g.choice([0, 0, 1]) + "- " + sentence(g), "\n", "markdown"),
-    "words without points": Texts(lambda g: " ".join(g.choices(LATIN, k=6)), " "),
+    "short paragraphs": DocumentKind(lambda rng: paragraph(rng, 2)),
+    "one-line paragraphs": DocumentKind(lambda rng: " ".join(rng.choices(LATIN, k=4)) + "."),
+    "sections": DocumentKind(_section, kind="markdown"),
+    "one paragraph": DocumentKind(sentence, " "),
+    "russian": DocumentKind(lambda rng: paragraph(rng, 2, CYRILLIC)),
+    "hindi": DocumentKind(lambda rng: sentence(rng, DEVANAGARI, "।")),
+    "chinese": DocumentKind(han_sentence),
+    "one chinese paragraph": DocumentKind(han_sentence, ""),
+    "functions": DocumentKind(_function, "\n\n\n", "code"),
+    "rows": DocumentKind(_row, "\n"),
+    "table": DocumentKind(
+        lambda rng: "| " + _row(rng).replace(",", " | ") + " |", "\n", "markdown"
+    ),
+    "list": DocumentKind(
+        lambda rng: "  " * rng.choice([0, 0, 1]) + "- " + sentence(rng), "\n", "markdown"
+    ),
+    "words without punctuation": DocumentKind(lambda rng: " ".join(rng.choices(LATIN, k=6)), " "),
 }
 
 REAL = {
@@ -176,19 +184,19 @@ def markdown(text: str, source: str = "made") -> Document:
     return Document(source, text, "markdown", headings=tuple(headings))
 
 
-def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that gets the length of each text encoded from now on, cached edges too."""
-    seen: list[int] = []
+def record_encoded_lengths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that records the length of each text encoded, cached edges too."""
+    lengths: list[int] = []
     encode, count_edge = tokens.encode, tokens.count_edge
 
     def encoded(text: str) -> tokens.Tokens:
-        seen.append(len(text))
+        lengths.append(len(text))
         return encode(text)
 
     def counted(text: str) -> int:
-        seen.append(len(text))
+        lengths.append(len(text))
         return count_edge(text)
 
     monkeypatch.setattr(tokens, "encode", encoded)
     monkeypatch.setattr(tokens, "count_edge", counted)
-    return seen
+    return lengths

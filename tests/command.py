@@ -1,7 +1,7 @@
-"""The command, in this process: what it prints and how it ends, without the start of another.
+"""Run a command in this process, and return its output and exit code.
 
-A start takes longer than most commands. What is about the process itself (a signal, a pipe
-that breaks, a terminal, what is imported, its real exit code) starts one.
+Starting a process takes longer than most commands. Tests of the process itself (signals, broken
+pipes, terminals, imports, the real exit code) start one.
 """
 
 import contextlib
@@ -21,15 +21,15 @@ from ragctl.cli.main import main
 def call(
     *words: str, environ: Mapping[str, str], cwd: Path, data: bytes = b""
 ) -> "subprocess.CompletedProcess[str]":
-    """Like subprocess.run of the command with `data` on its standard input, no terminal."""
+    """Run the command like subprocess.run, with `data` on standard input and no terminal."""
     out, err = _pipe(), _pipe()
     code: object = 0
-    with _as_a_process(environ, cwd):
+    with _isolated_process_state(environ, cwd):
         sys.stdin, sys.stdout, sys.stderr = _pipe(data), out, err
         try:
             main(list(words))
-        except SystemExit as ended:
-            code = ended.code
+        except SystemExit as exit_request:
+            code = exit_request.code
     assert isinstance(code, int)
     return subprocess.CompletedProcess(["ragctl", *words], code, _text(out), _text(err))
 
@@ -39,19 +39,20 @@ def _pipe(data: bytes = b"") -> io.TextIOWrapper:
 
 
 def _text(stream: io.TextIOWrapper) -> str:
-    kept = stream.buffer
-    assert isinstance(kept, io.BytesIO)
-    return kept.getvalue().decode("utf-8")
+    buffer = stream.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode("utf-8")
 
 
 @contextlib.contextmanager
-def _as_a_process(environ: Mapping[str, str], cwd: Path) -> Iterator[None]:
-    """What a process has of its own and the command changes is as it was, before and after."""
-    streams, here, variables = (sys.stdin, sys.stdout, sys.stderr), Path.cwd(), dict(os.environ)
+def _isolated_process_state(environ: Mapping[str, str], cwd: Path) -> Iterator[None]:
+    """Set up the process state that a command changes, and restore it afterwards."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    working_folder, variables = Path.cwd(), dict(os.environ)
     root = logging.getLogger()
     handlers, disabled = root.handlers[:], root.manager.disable
     with warnings.catch_warnings():
-        warnings.resetwarnings()  # the tests make errors of them; a user is shown a line
+        warnings.resetwarnings()  # pytest turns warnings into errors; a user sees a line
         for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", kind)
         root.handlers[:] = []
@@ -61,7 +62,7 @@ def _as_a_process(environ: Mapping[str, str], cwd: Path) -> Iterator[None]:
             yield
         finally:
             _set(variables)
-            os.chdir(here)
+            os.chdir(working_folder)
             root.handlers[:] = handlers
             logging.disable(disabled)
             console.log_as("text")

@@ -1,4 +1,4 @@
-"""Fixtures that several modules share."""
+"""Fixtures shared by several test modules."""
 
 import os
 import shutil
@@ -15,19 +15,23 @@ from tests.servers.jina import JinaServer
 from tests.servers.qdrant import QdrantFacade
 from tests.world import KEY, World
 
-# No example and no generator has a time limit: a loaded machine may let a process wait for seconds.
+# No time limit on examples and generators: on a loaded machine a process may wait for seconds.
 settings.register_profile("ragctl", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ragctl")
 
-MEMORY = Path("/dev/shm")
-ROOM = 2 << 30  # bytes; some 100 MB are in use at a time, and more where tests fail
+MEMORY_FOLDER = Path("/dev/shm")
+MIN_FREE_BYTES = 2 << 30  # about 100 MB are in use at a time, more if tests fail
 
 
 def pytest_configure() -> None:
-    """Temporary folders in memory: there are hundreds of stores, and a disk is waited for."""
-    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
-        os.environ.setdefault("TMPDIR", str(MEMORY))
-        tempfile.tempdir = None  # to be found again
+    """Keep temporary folders in memory: the tests make hundreds of stores, and disks are slow."""
+    if (
+        MEMORY_FOLDER.is_dir()
+        and os.access(MEMORY_FOLDER, os.W_OK)
+        and shutil.disk_usage(MEMORY_FOLDER).free > MIN_FREE_BYTES
+    ):
+        os.environ.setdefault("TMPDIR", str(MEMORY_FOLDER))
+        tempfile.tempdir = None  # tempfile looks it up again
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,7 +39,7 @@ def _warm_parsers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ragctl.index.prepare, "Pool", warm.WarmPool)
         yield
-    warm.end()
+    warm.close_idle()
 
 
 @pytest.fixture
@@ -45,8 +49,8 @@ def host() -> Iterator[JinaServer]:
 
 
 @pytest.fixture(params=["edge", "server"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A store's location: a folder, then a server's address."""
+def store_location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The location of a store of each kind: a folder, and a server's address."""
     if request.param == "edge":
         yield str(tmp_path / "store")
     else:
@@ -55,14 +59,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def world(place: str, host: JinaServer, tmp_path: Path) -> World:
-    """On each kind of store."""
+def world(store_location: str, host: JinaServer, tmp_path: Path) -> World:
+    """A World on each kind of store."""
     (tmp_path / "docs").mkdir()
-    return World(tmp_path / "docs", place, host)
+    return World(tmp_path / "docs", store_location, host)
 
 
 @pytest.fixture
 def edge_world(host: JinaServer, tmp_path: Path) -> World:
-    """On the embedded store alone, where the store makes no difference."""
+    """A World on the embedded store, for tests that do not depend on the kind of store."""
     (tmp_path / "docs").mkdir()
     return World(tmp_path / "docs", str(tmp_path / "store"), host)

@@ -1,4 +1,4 @@
-"""The code that the tiny models' folders carry, in the shape of the Jina repositories' own.
+"""Code in the folders of the tiny models, structured like that of the Jina repositories.
 
 It is copied into a folder and run from there by sentence-transformers
 (trust_remote_code); no test imports it.
@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 
 
 class Transformer(nn.Module):  # type: ignore[misc]
-    """A transformer whose task selects an adapter, as the LoRA of the Jina models does."""
+    """A transformer with an adapter per task, like the LoRA adapters of the Jina models."""
 
     def __init__(
         self,
@@ -66,14 +66,14 @@ class Transformer(nn.Module):  # type: ignore[misc]
 
 
 class Processor:
-    """What holds the tokenizer of a model that also reads images."""
+    """Holds the tokenizer of a model that also reads images."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
 
 
 class MultimodalTransformer(Transformer):
-    """As the one above, with the tokenizer inside a processor, as jina v4 has it."""
+    """A transformer with its tokenizer inside a processor, as in jina v4."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -97,7 +97,7 @@ class MultimodalTransformer(Transformer):
 
 
 class DeclaringTransformer(Transformer):
-    """As the first, but it names its own arguments: modules.json lists none."""
+    """A transformer that declares its arguments itself: modules.json lists none."""
 
     forward_kwargs = frozenset({"task"})
 

@@ -1,4 +1,4 @@
-"""Facts of models and hosts, held apart from the catalogue that they check."""
+"""Facts about models and hosts, independent of the catalogue that they check."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ NL2CODE = ("nl2code.passage", "nl2code.query")
 
 @dataclass(frozen=True)
 class Facts:
-    """A model: its size, a smaller one (None: it has none), tokens a text, and words for its sides.
+    """A model: native and smaller dimension (None: none), tokens per text, prompts and tasks.
 
-    A task of None: the model's API has none. A prompt of None is not published.
-    `unit`: Jina's API has a field for the length of its vectors. `largest` is the
-    size that it can have beyond its native one.
+    A task of None: the model's API has none. A prompt of None: not published.
+    `unit`: Jina's API has a field for normalisation. `largest`: a dimension above the
+    native one that the model supports.
     """
 
     native: int
@@ -86,21 +86,22 @@ FACTS = {
     "nomic-embed-text-v2-moe": Facts(768, 256, 512, _NOMIC),
     "all-minilm-l6-v2": Facts(384, None, 256),
 }
-Notify = tuple[str | None, str | None]
+SideParameters = tuple[str | None, str | None]
 """A side's task and prompt."""
 
 
-def _match(task: str | None, prompt: str | None) -> tuple[Notify, Notify]:
-    """Return the sides of a task that has one word for both."""
+def _same_for_both(task: str | None, prompt: str | None) -> tuple[SideParameters, SideParameters]:
+    """Return the two sides of a task with the same parameters for both."""
     return (task, prompt), (task, prompt)
 
 
-def _code(task: str, document: str, query: str) -> tuple[Notify, Notify]:
+def _code(task: str, document: str, query: str) -> tuple[SideParameters, SideParameters]:
     return (f"{task}.passage", f"Candidate {document}:\n"), (f"{task}.query", f"Find {query}:\n")
 
 
 _OTHER_OF_V5 = {
-    task: _match(task, "Document: ") for task in ("text-matching", "classification", "clustering")
+    task: _same_for_both(task, "Document: ")
+    for task in ("text-matching", "classification", "clustering")
 }
 _OTHER_OF_CODE = {
     "qa": _code("qa", "answer", "the most relevant answer given the following question"),
@@ -118,16 +119,16 @@ _OTHER_OF_CODE = {
         "the most relevant completion given the following start of code snippet",
     ),
 }
-_OTHER_OF_COHERE = {task: _match(task, None) for task in ("classification", "clustering")}
-OTHER_TASKS: dict[str, dict[str, tuple[Notify, Notify]]] = {
+_OTHER_OF_COHERE = {task: _same_for_both(task, None) for task in ("classification", "clustering")}
+OTHER_TASKS: dict[str, dict[str, tuple[SideParameters, SideParameters]]] = {
     "jina-embeddings-v3": {
-        "text-matching": _match("text-matching", ""),
-        "classification": _match("classification", ""),
-        "clustering": _match("separation", ""),
+        "text-matching": _same_for_both("text-matching", ""),
+        "classification": _same_for_both("classification", ""),
+        "clustering": _same_for_both("separation", ""),
     },
     "jina-embeddings-v4": {
         "code": (("code.passage", "Passage: "), ("code.query", "Query: ")),
-        "text-matching": _match("text-matching", "Query: "),
+        "text-matching": _same_for_both("text-matching", "Query: "),
     },
     "jina-embeddings-v5-text-small": _OTHER_OF_V5,
     "jina-embeddings-v5-text-nano": _OTHER_OF_V5,
@@ -136,22 +137,22 @@ OTHER_TASKS: dict[str, dict[str, tuple[Notify, Notify]]] = {
     "embed-multilingual-v3.0": _OTHER_OF_COHERE,
     "embed-v4.0": _OTHER_OF_COHERE,
     "gemini-embedding-001": {
-        "text-matching": _match("SEMANTIC_SIMILARITY", None),
-        "classification": _match("CLASSIFICATION", None),
-        "clustering": _match("CLUSTERING", None),
+        "text-matching": _same_for_both("SEMANTIC_SIMILARITY", None),
+        "classification": _same_for_both("CLASSIFICATION", None),
+        "clustering": _same_for_both("CLUSTERING", None),
         "qa": (("RETRIEVAL_DOCUMENT", None), ("QUESTION_ANSWERING", None)),
         "fact-checking": (("RETRIEVAL_DOCUMENT", None), ("FACT_VERIFICATION", None)),
         "nl2code": (("RETRIEVAL_DOCUMENT", None), ("CODE_RETRIEVAL_QUERY", None)),
     },
     "nomic-embed-text-v1.5": {
-        "clustering": _match(None, "clustering: "),
-        "classification": _match(None, "classification: "),
+        "clustering": _same_for_both(None, "clustering: "),
+        "classification": _same_for_both(None, "classification: "),
     },
 }
-"""The sides of documents and of queries for each other task of a model."""
+"""Document and query side of each other task of a model."""
 
 LAYER_NORM = "nomic-embed-text-v1.5"
-NOT_CUT_BY_JINA = "jina-clip-v2"  # whether its API cuts it is not known
+NOT_CUT_BY_JINA = "jina-clip-v2"  # unknown whether Jina's API truncates its vectors
 
 _HUB = {
     "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
@@ -185,7 +186,7 @@ def _same(*models: str) -> dict[str, str]:
     return {model: model for model in models}
 
 
-# Who speaks OpenAI's protocol: encoding_format, names there.
+# Backends with OpenAI's protocol: encoding_format, model names.
 OPENAI: dict[str, tuple[str | None, dict[str, str]]] = {
     "openai": ("base64", _same(*_OPENAIS)),
     "siliconflow": ("float", _of_hub("bge-m3", *_QWENS)),
@@ -202,7 +203,7 @@ OPENAI: dict[str, tuple[str | None, dict[str, str]]] = {
         },
     ),
     "router": (None, _same("bge-m3", "multilingual-e5-large", *_QWENS, *_OPENAIS)),
-    "tei-openai": ("base64", {m: there for m, there in _HUB.items() if m not in _CODES}),
+    "tei-openai": ("base64", {m: model_id for m, model_id in _HUB.items() if m not in _CODES}),
     "vllm": (
         "base64",
         _of_hub("bge-m3", *_CODES, "jina-embeddings-v5-text-small", *_E5S, *_QWENS),
@@ -227,4 +228,4 @@ SIZES: dict[str, Callable[[str, int], bool]] = {
     "siliconflow": lambda model, dim: dim in _SILICONFLOW,
     "siliconflow-cn": lambda model, dim: dim in (*_SILICONFLOW, 1536, 2560),
 }
-"""Who is asked to cut, and to which sizes; the others never are."""
+"""Backends that `dimensions` is sent to, and for which dimensions; the others never get it."""

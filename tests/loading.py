@@ -1,4 +1,4 @@
-"""Loading one file in the tests of the loaders."""
+"""Helpers of the loader tests: load one file and check its documents."""
 
 import json
 import re
@@ -21,20 +21,22 @@ def load_one(path: Path, options: LoadOptions | None = None) -> Document:
 
 
 def failure(path: Path, options: LoadOptions | None = None) -> str:
-    """The message of the one failure that a file is."""
+    """Return the message of a file's only failure."""
     [error] = load_all(path, options)
     assert isinstance(error, Exception), error
     return str(error)
 
 
 def check(document: Document) -> None:
-    """What holds for every document, whatever it was made from."""
+    """Check what must hold for every document of any format."""
     text = document.text
     text.encode()
     assert not CONTROL.search(text)
-    told = json.dumps([document.title, dict(document.meta)], ensure_ascii=False, allow_nan=False)
-    assert not CONTROL.search(told)
-    told.encode()
+    metadata = json.dumps(
+        [document.title, dict(document.meta)], ensure_ascii=False, allow_nan=False
+    )
+    assert not CONTROL.search(metadata)
+    metadata.encode()
     for heading in document.headings:
         assert 0 <= heading.start <= len(text)
         assert 1 <= heading.level <= 6

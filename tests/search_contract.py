@@ -1,4 +1,4 @@
-"""How every store filters and ranks; tests/test_stores.py and test_server_store.py run it."""
+"""How every store filters and ranks; run by test_stores.py and test_server_store.py."""
 
 import uuid
 from collections.abc import Iterator
@@ -25,19 +25,19 @@ from tests.store_contract import DIM, SETTINGS, any_payload, axis, ident, point
 FIELDS = {"year": "integer", "score": "float", "day": "datetime", "lang": "keyword"}
 
 
-def numbers(collection: Collection, *where: Condition) -> list[int]:
+def matching_numbers(collection: Collection, *where: Condition) -> list[int]:
     found = sorted(uuid.UUID(p.id).int for p in collection.scroll(where))
     assert collection.count(where) == len(found)
     return found
 
 
-def ids(collection: Collection, query: Query) -> list[int]:
+def hit_numbers(collection: Collection, query: Query) -> list[int]:
     return [uuid.UUID(hit.id).int for hit in collection.query(query)]
 
 
 @pytest.fixture(params=["declared", "undeclared"])
 def typed(store: Store, request: pytest.FixtureRequest) -> Iterator[Collection]:
-    """A collection with metadata, its fields declared or not."""
+    """Create a collection with metadata, with its fields declared and undeclared."""
     fields = FIELDS if request.param == "declared" else {}
     made = store.create("typed", replace(SETTINGS, fields=fields))
     made.apply(
@@ -57,9 +57,9 @@ def typed(store: Store, request: pytest.FixtureRequest) -> Iterator[Collection]:
 
 
 @pytest.fixture
-def equals(store: Store) -> Iterator[Collection]:
-    """Forty points of equal scores for both vectors, written in random order, and a better one."""
-    made = store.create("equals", SETTINGS)
+def equal_scores(store: Store) -> Iterator[Collection]:
+    """Create forty points with equal scores, written in random order, and a better one."""
+    made = store.create("equal_scores", SETTINGS)
     order = np.random.default_rng(3).permutation(np.arange(2, 42)).tolist()
     sparse = SparseVector([5], [1.0])
     made.apply(
@@ -72,14 +72,14 @@ def equals(store: Store) -> Iterator[Collection]:
     made.close()
 
 
-def searches_quantised(store: Store, kind: str) -> None:
+def check_quantised_search(store: Store, kind: str) -> None:
     made = store.create("small", replace(SETTINGS, quantization=kind))
     made.apply(Batch(upserts=[point(n) for n in range(1, DIM + 1)]))
     made.finish()
     for rescore in (None, Rescore(oversampling=4.0), Rescore(rescore=False, oversampling=1.0)):
         query = Query(DIM, dense=axis(3), rescore=rescore)
-        assert ids(made, query)[0] == 3
-        assert ids(made, replace(query, limit=1, exact=True)) == [3]
+        assert hit_numbers(made, query)[0] == 3
+        assert hit_numbers(made, replace(query, limit=1, exact=True)) == [3]
     again = store.open("small")
     assert again is not None
     assert again.settings.quantization == kind
@@ -88,26 +88,31 @@ def searches_quantised(store: Store, kind: str) -> None:
 
 
 class SearchContract:
-    """Subclass with a `store` fixture."""
+    """The tests; a subclass provides the `store` fixture."""
 
-    def test_ranges_of_numbers(self, typed: Collection) -> None:
-        assert numbers(typed, Between("meta.year", gte=2024)) == [2, 3]
-        assert numbers(typed, Between("meta.year", gt=2020, lt=2025)) == [2]
-        assert numbers(typed, Between("meta.year", lte=2020)) == [1, 3]
-        assert numbers(typed, Between("meta.score", gte=0.5, lte=0.5)) == [3]
-        assert numbers(typed, Between("meta.score", gt=0.5)) == [6]
-        assert numbers(typed, Between("meta.day", gte=0)) == []
+    def test_number_ranges_select_points(self, typed: Collection) -> None:
+        assert matching_numbers(typed, Between("meta.year", gte=2024)) == [2, 3]
+        assert matching_numbers(typed, Between("meta.year", gt=2020, lt=2025)) == [2]
+        assert matching_numbers(typed, Between("meta.year", lte=2020)) == [1, 3]
+        assert matching_numbers(typed, Between("meta.score", gte=0.5, lte=0.5)) == [3]
+        assert matching_numbers(typed, Between("meta.score", gt=0.5)) == [6]
+        assert matching_numbers(typed, Between("meta.day", gte=0)) == []
 
-    def test_ranges_of_times(self, typed: Collection) -> None:
-        assert numbers(typed, Between("meta.day", gte="2024-01-31")) == [1, 2, 4]
-        assert numbers(typed, Between("meta.day", gt="2024-01-31")) == [2, 4]
-        assert numbers(typed, Between("meta.day", lt="2024-01-31T21:00:00Z")) == [1, 4]
-        assert numbers(typed, Between("meta.day", lte="2024-01-31T23:00:00+03:00")) == [1, 4]
-        assert numbers(typed, Between("meta.day", gte="2024-01-31 22:30", lt="2025-01-01")) == [2]
-        assert numbers(typed, Between("meta.year", gte="1970-01-01")) == []
+    def test_time_ranges_select_points(self, typed: Collection) -> None:
+        assert matching_numbers(typed, Between("meta.day", gte="2024-01-31")) == [1, 2, 4]
+        assert matching_numbers(typed, Between("meta.day", gt="2024-01-31")) == [2, 4]
+        assert matching_numbers(typed, Between("meta.day", lt="2024-01-31T21:00:00Z")) == [1, 4]
+        assert matching_numbers(typed, Between("meta.day", lte="2024-01-31T23:00:00+03:00")) == [
+            1,
+            4,
+        ]
+        assert matching_numbers(
+            typed, Between("meta.day", gte="2024-01-31 22:30", lt="2025-01-01")
+        ) == [2]
+        assert matching_numbers(typed, Between("meta.year", gte="1970-01-01")) == []
 
     @pytest.mark.parametrize(
-        "wrong",
+        "invalid",
         [
             Between("meta.day", gte="yesterday"),
             Between("meta.day", gte="2024-02-30"),
@@ -116,42 +121,48 @@ class SearchContract:
             Between("meta.year"),
         ],
     )
-    def test_invalid_ranges_are_refused(self, typed: Collection, wrong: Between) -> None:
-        for where in ((wrong,), (NoneOf((AnyOf((wrong,)),)),)):
+    def test_invalid_ranges_are_refused(self, typed: Collection, invalid: Between) -> None:
+        for where in ((invalid,), (NoneOf((AnyOf((invalid,)),)),)):
             with pytest.raises(UsageError, match=r"meta\.year|not a date or time"):
                 typed.count(where)
 
     def test_prefixes_are_literal_and_case_sensitive(self, typed: Collection) -> None:
-        assert numbers(typed, Prefix("source", "docs/")) == [1, 2]
-        assert numbers(typed, Prefix("source", "docs")) == [1, 2, 4]
-        assert numbers(typed, Prefix("source", "doc*")) == [5]
-        assert numbers(typed, Prefix("source", "nowhere")) == []
-        assert len(numbers(typed, Prefix("source", ""))) == 6
-        assert numbers(typed, Prefix("meta.day", "2024-01-31T")) == [2, 4]
-        assert numbers(typed, NoneOf((Prefix("source", "docs"),)), Prefix("source", "d")) == [5, 6]
+        assert matching_numbers(typed, Prefix("source", "docs/")) == [1, 2]
+        assert matching_numbers(typed, Prefix("source", "docs")) == [1, 2, 4]
+        assert matching_numbers(typed, Prefix("source", "doc*")) == [5]
+        assert matching_numbers(typed, Prefix("source", "nowhere")) == []
+        assert len(matching_numbers(typed, Prefix("source", ""))) == 6
+        assert matching_numbers(typed, Prefix("meta.day", "2024-01-31T")) == [2, 4]
+        assert matching_numbers(
+            typed, NoneOf((Prefix("source", "docs"),)), Prefix("source", "d")
+        ) == [5, 6]
 
     def test_a_field_exists_unless_null_or_empty(self, typed: Collection) -> None:
-        assert numbers(typed, Has("meta.year")) == [1, 2, 3, 4]
-        assert numbers(typed, Has("meta.lang")) == [6]
-        assert numbers(typed, Has("meta.tag")) == [6]
-        assert numbers(typed, NoneOf((Has("meta.score"),))) == [1, 2, 4, 5]
+        assert matching_numbers(typed, Has("meta.year")) == [1, 2, 3, 4]
+        assert matching_numbers(typed, Has("meta.lang")) == [6]
+        assert matching_numbers(typed, Has("meta.tag")) == [6]
+        assert matching_numbers(typed, NoneOf((Has("meta.score"),))) == [1, 2, 4, 5]
 
-    def test_conditions_are_combined(self, typed: Collection) -> None:
+    def test_conditions_combine_with_and_or_not(self, typed: Collection) -> None:
         new, old = Between("meta.year", gte=2024), Match("meta.year", (2020,))
-        assert numbers(typed, AnyOf((new, old))) == [1, 2, 3]
-        assert numbers(typed, AnyOf(()), AllOf(())) == []
-        assert numbers(typed, AllOf(()), NoneOf(())) == [1, 2, 3, 4, 5, 6]
-        assert numbers(typed, AllOf((new, Has("meta.day")))) == [2]
-        assert numbers(typed, NoneOf((new, old)), Has("meta.year")) == [4]
-        assert numbers(typed, NoneOf((NoneOf((AnyOf((old, AllOf((new,)))),)),))) == [1, 2, 3]
+        assert matching_numbers(typed, AnyOf((new, old))) == [1, 2, 3]
+        assert matching_numbers(typed, AnyOf(()), AllOf(())) == []
+        assert matching_numbers(typed, AllOf(()), NoneOf(())) == [1, 2, 3, 4, 5, 6]
+        assert matching_numbers(typed, AllOf((new, Has("meta.day")))) == [2]
+        assert matching_numbers(typed, NoneOf((new, old)), Has("meta.year")) == [4]
+        assert matching_numbers(typed, NoneOf((NoneOf((AnyOf((old, AllOf((new,)))),)),))) == [
+            1,
+            2,
+            3,
+        ]
         merge = ((AnyOf((old, Prefix("source", "Docs"))),), {"size": 7})
         typed.apply(Batch(merges=[merge]))  # type: ignore[list-item]
-        assert numbers(typed, Match("size", (7,))) == [1, 3]
+        assert matching_numbers(typed, Match("size", (7,))) == [1, 3]
 
     def test_every_kind_of_search_applies_conditions(self, typed: Collection) -> None:
         where = (AnyOf((Prefix("source", "docs/"), Between("meta.score", gte=2))),)
         query = Query(9, axis(2, tilt=0.5), SparseVector([1_000_000], [1.0]), where)
-        for asked in (
+        for variant in (
             query,
             replace(query, sparse=None),
             replace(query, dense=None),
@@ -159,33 +170,33 @@ class SearchContract:
             replace(query, diversity=0.5),
             replace(query, exact=True),
         ):
-            assert sorted(ids(typed, asked)) == [1, 2, 6]
+            assert sorted(hit_numbers(typed, variant)) == [1, 2, 6]
 
-    def test_fields_are_declared_later(self, store: Store, typed: Collection) -> None:
+    def test_fields_can_be_declared_later(self, store: Store, typed: Collection) -> None:
         before = dict(typed.settings.fields)
-        wanted = {"year": "float", "score": "float", "day": "datetime", "new.flag": "bool"}
+        declared_later = {"year": "float", "score": "float", "day": "datetime", "new.flag": "bool"}
         for _ in range(2):
-            typed.declare(wanted)
-            assert typed.settings.fields == {**before, **wanted}
+            typed.declare(declared_later)
+            assert typed.settings.fields == {**before, **declared_later}
         typed.declare({})
         typed.note({"evaluation": True})
         again = store.open("typed")
         assert again is not None
         assert again.settings == replace(
-            SETTINGS, fields={**before, **wanted}, notes={"evaluation": True}
+            SETTINGS, fields={**before, **declared_later}, notes={"evaluation": True}
         )
-        assert numbers(again, Between("meta.year", gte=2024)) == [2, 3]
-        assert numbers(again, Between("meta.day", gt="2024-01-31")) == [2, 4]
+        assert matching_numbers(again, Between("meta.year", gte=2024)) == [2, 3]
+        assert matching_numbers(again, Between("meta.day", gt="2024-01-31")) == [2, 4]
         again.apply(Batch(upserts=[point(7, meta={"new": {"flag": True}, "year": 2024.5})]))
-        assert numbers(again, Match("meta.new.flag", (True,))) == [7]
-        assert numbers(again, Between("meta.year", gt=2024, lt=2025)) == [7]
+        assert matching_numbers(again, Match("meta.new.flag", (True,))) == [7]
+        assert matching_numbers(again, Between("meta.year", gt=2024, lt=2025)) == [7]
         again.close()
 
     @pytest.mark.parametrize("kind", ["rrf", "dbsf"])
     @pytest.mark.parametrize("sides", ["dense", "sparse", "both"])
     @pytest.mark.parametrize("diversity", [None, 0.3])
-    def test_pages_neither_lose_nor_repeat_ties(
-        self, equals: Collection, sides: str, kind: str, diversity: float | None
+    def test_pages_of_tied_hits_neither_lose_nor_repeat_any(
+        self, equal_scores: Collection, sides: str, kind: str, diversity: float | None
     ) -> None:
         query = Query(
             7,
@@ -194,25 +205,32 @@ class SearchContract:
             fusion=Fusion(kind=kind, prefetch=60),  # type: ignore[arg-type]
             diversity=diversity,
         )
-        pages = [ids(equals, replace(query, offset=first)) for first in range(0, 49, 7)]
+        pages = [
+            hit_numbers(equal_scores, replace(query, offset=first)) for first in range(0, 49, 7)
+        ]
         assert [n for page in pages for n in page] == [99, *range(2, 42)]
         assert [len(page) for page in pages] == [7, 7, 7, 7, 7, 6, 0]
 
-    def test_candidates_of_a_fusion_are_chosen_among_ties_by_id(self, equals: Collection) -> None:
+    def test_candidates_of_a_fusion_are_chosen_among_ties_by_id(
+        self, equal_scores: Collection
+    ) -> None:
         query = Query(9, axis(0), SparseVector([5], [1.0]), fusion=Fusion(prefetch=4))
-        assert ids(equals, replace(query, limit=4)) == [99, 2, 3, 4]
+        assert hit_numbers(equal_scores, replace(query, limit=4)) == [99, 2, 3, 4]
 
-    def test_min_score_with_one_vector(self, equals: Collection) -> None:
+    def test_min_score_applies_to_a_single_vector(self, equal_scores: Collection) -> None:
         dense, sparse = Query(50, dense=axis(0)), Query(50, sparse=SparseVector([5], [1.0]))
         for query in (dense, sparse):
-            best, other = sorted({hit.score for hit in equals.query(query)}, reverse=True)
-            assert ids(equals, replace(query, min_score=best)) == [99]
-            assert len(ids(equals, replace(query, min_score=other))) == 41
-            assert len(ids(equals, replace(query, min_score=other, limit=5, offset=38))) == 3
-            assert ids(equals, replace(query, min_score=(best + other) / 2)) == [99]
-            assert ids(equals, replace(query, min_score=best + 0.01)) == []
+            best, other = sorted({hit.score for hit in equal_scores.query(query)}, reverse=True)
+            assert hit_numbers(equal_scores, replace(query, min_score=best)) == [99]
+            assert len(hit_numbers(equal_scores, replace(query, min_score=other))) == 41
+            assert (
+                len(hit_numbers(equal_scores, replace(query, min_score=other, limit=5, offset=38)))
+                == 3
+            )
+            assert hit_numbers(equal_scores, replace(query, min_score=(best + other) / 2)) == [99]
+            assert hit_numbers(equal_scores, replace(query, min_score=best + 0.01)) == []
 
-    def test_diversity_skips_copies(self, store: Store) -> None:
+    def test_diversity_demotes_near_duplicates(self, store: Store) -> None:
         made = store.create("copies", SETTINGS)
         tilts = [(1, 0.0), (2, 0.0), (3, 0.001), (4, 0.8)]
         sparse = SparseVector([5], [1.0])
@@ -224,24 +242,30 @@ class SearchContract:
                 + [Point(ident(9), any_payload(n=9), None, SparseVector([5], [0.5]))]
             )
         )
-        assert ids(made, Query(3, dense=axis(0))) == [1, 2, 3]
+        assert hit_numbers(made, Query(3, dense=axis(0))) == [1, 2, 3]
         varied = Query(3, dense=axis(0), diversity=0.7)
-        assert ids(made, varied) == [1, 4, 3]
-        assert ids(made, replace(varied, limit=2, offset=1)) == [4, 3]
+        assert hit_numbers(made, varied) == [1, 4, 3]
+        assert hit_numbers(made, replace(varied, limit=2, offset=1)) == [4, 3]
         (first, second, _) = made.query(varied)
         assert (first.score, second.score) == pytest.approx((1.0, 1 / np.hypot(1, 0.8)), abs=1e-5)
         assert second.payload == {"n": 4}
-        assert ids(made, replace(varied, sparse=sparse)) == [1, 9, 4]  # like nothing, without one
+        assert hit_numbers(made, replace(varied, sparse=sparse)) == [
+            1,
+            9,
+            4,
+        ]  # 9 has no dense vector, so it is similar to nothing
         words = Query(3, sparse=sparse, diversity=0.7)
-        assert ids(made, words) == [1, 9, 4]
+        assert hit_numbers(made, words) == [1, 9, 4]
         made.close()
 
-    def test_ef_and_exact_change_no_small_result(self, equals: Collection) -> None:
+    def test_ef_and_exact_do_not_change_results_of_a_small_collection(
+        self, equal_scores: Collection
+    ) -> None:
         query = Query(12, axis(0), SparseVector([5], [1.0]), offset=3)
-        plain = ids(equals, query)
-        for asked in (replace(query, ef=8), replace(query, exact=True), replace(query, ef=500)):
-            assert ids(equals, asked) == plain
+        plain = hit_numbers(equal_scores, query)
+        for variant in (replace(query, ef=8), replace(query, exact=True), replace(query, ef=500)):
+            assert hit_numbers(equal_scores, variant) == plain
 
     @pytest.mark.parametrize("kind", ["scalar", "binary", "binary2"])
-    def test_quantised_collections_search(self, store: Store, kind: str) -> None:
-        searches_quantised(store, kind)
+    def test_quantised_collections_are_searched(self, store: Store, kind: str) -> None:
+        check_quantised_search(store, kind)

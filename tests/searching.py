@@ -1,4 +1,4 @@
-"""A searcher over the collection of a World."""
+"""Open the collection of a World for searching."""
 
 from ragctl.search.library import Searcher, open_collection
 from tests.world import World

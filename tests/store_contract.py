@@ -1,4 +1,4 @@
-"""The contract of every store; test_stores.py and test_server_store.py run it on each."""
+"""The contract of every store; run by test_stores.py and test_server_store.py."""
 
 import math
 import os
@@ -30,8 +30,8 @@ SETTINGS = Settings(
 )
 
 
-def sized(settings: Settings, dim: int) -> Settings:
-    """The settings with another dimension."""
+def with_dimension(settings: Settings, dim: int) -> Settings:
+    """Return the settings with another dimension."""
     return replace(settings, identity=replace(settings.identity, dimension=dim))
 
 
@@ -48,7 +48,7 @@ def axis(number: int, *, tilt: float = 0.0) -> np.ndarray:
 
 
 def any_payload(**values: object) -> Payload:
-    """A payload with other keys than ragctl's own: a store keeps every key."""
+    """Return a payload with keys unknown to ragctl; a store must keep every key."""
     return cast(Payload, values)
 
 
@@ -65,9 +65,9 @@ def collection(store: Store) -> Iterator[Collection]:
 
 
 class StoreContract:
-    """Subclass with a `store` fixture."""
+    """The tests; a subclass provides the `store` fixture."""
 
-    def test_create_open_drop(self, store: Store) -> None:
+    def test_collections_are_created_opened_listed_and_dropped(self, store: Store) -> None:
         assert store.open("docs") is None
         assert store.names() == []
         store.create("docs", SETTINGS).close()
@@ -97,20 +97,20 @@ class StoreContract:
         assert [p.id for p in again.scroll()] == [ident(1)]
         again.close()
 
-    def test_create_refuses_a_taken_name(self, store: Store, collection: Collection) -> None:
+    def test_create_refuses_an_existing_name(self, store: Store, collection: Collection) -> None:
         collection.apply(Batch(upserts=[point(1)]))
         with pytest.raises(StoreError, match="exists"):
             store.create("docs", SETTINGS)
         assert collection.count() == 1
 
     @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "x" * 129, "имя"])
-    def test_refuses_bad_names(self, store: Store, name: str) -> None:
+    def test_invalid_collection_names_are_refused(self, store: Store, name: str) -> None:
         with pytest.raises(UsageError, match="collection name"):
             store.open(name)
         with pytest.raises(UsageError, match="collection name"):
             store.create(name, SETTINGS)
 
-    def test_points_come_back_as_written(self, collection: Collection) -> None:
+    def test_points_are_read_as_written(self, collection: Collection) -> None:
         body: Payload = {
             "source": "файл.md",
             "text": "漢字 \U0001f600 \u0000-free",
@@ -130,7 +130,7 @@ class StoreContract:
         (bare,) = collection.retrieve([ident(1)])
         assert bare.dense is None
 
-    def test_sparse_vectors_come_back(self, collection: Collection) -> None:
+    def test_sparse_vectors_are_read_as_written(self, collection: Collection) -> None:
         sparse = SparseVector([3, 7, 4_000_000_000], [1.5, 0.25, 2.0])
         collection.apply(Batch(upserts=[Point(ident(1), {"source": "a"}, axis(0), sparse)]))
         (read,) = collection.retrieve([ident(1)], vectors=True)
@@ -154,7 +154,7 @@ class StoreContract:
             assert four.payload["mark"] == "whole"
 
     def test_the_parts_of_a_batch_are_written_in_order(self, collection: Collection) -> None:
-        """Each part undoes what the one before did; only the last in the order is seen."""
+        """Each part overwrites the one before, so only the last one is visible."""
         parts: dict[str, list[Any]] = {
             "upserts": [point(1, step="upserts")],
             "overwrites": [(ident(1), {"source": "d1", "step": "overwrites"})],
@@ -187,7 +187,9 @@ class StoreContract:
         collection.apply(Batch(upserts=[point(1)], deletes=[ident(8)]))
         assert collection.count() == 1
 
-    def test_point_without_vectors_is_kept_but_never_found(self, collection: Collection) -> None:
+    def test_a_point_without_vectors_is_stored_but_never_found(
+        self, collection: Collection
+    ) -> None:
         collection.apply(Batch(upserts=[Point(ident(1), {"source": "empty"}), point(2)]))
         assert collection.count() == 2
         assert [p.payload["source"] for p in collection.retrieve([ident(1)])] == ["empty"]
@@ -199,7 +201,7 @@ class StoreContract:
         ):
             assert [hit.id for hit in collection.query(query)] == [ident(2)]
 
-    def test_scroll_reads_everything_once(self, collection: Collection) -> None:
+    def test_scroll_returns_every_point_once(self, collection: Collection) -> None:
         for first in range(1, 2400, 400):
             collection.apply(Batch(upserts=[point(n) for n in range(first, first + 400)]))
         ids = [p.id for p in collection.scroll(fields=["source"])]
@@ -329,13 +331,15 @@ class StoreContract:
             assert {uuid.UUID(hit.id).int for hit in hits} == {2, 4, 6, 8}
             assert all(hit.payload["source"] == "s" for hit in hits)
 
-    def test_wrong_length_is_refused_and_nothing_written(self, collection: Collection) -> None:
+    def test_a_vector_of_wrong_length_is_refused_and_nothing_is_written(
+        self, collection: Collection
+    ) -> None:
         wrong = Point(ident(1), {"source": "s"}, np.ones(DIM + 1, dtype=np.float32))
         with pytest.raises(StoreError, match="docs"):
             collection.apply(Batch(upserts=[wrong]))
         assert collection.count() == 0
 
-    def test_one_writer_at_a_time(self, store: Store, collection: Collection) -> None:
+    def test_only_one_writer_holds_the_lock(self, store: Store, collection: Collection) -> None:
         with collection.lock():
             with pytest.raises(Locked, match="docs"), store.lock("docs"):
                 pass
@@ -344,49 +348,51 @@ class StoreContract:
         with store.lock("docs"):
             pass
 
-    def test_a_second_writer_waits_and_reports_it_once(
+    def test_a_second_writer_waits_and_reports_once(
         self, store: Store, collection: Collection
     ) -> None:
-        told: list[str] = []
-        waits, had = threading.Event(), threading.Event()
+        messages: list[str] = []
+        is_waiting, acquired = threading.Event(), threading.Event()
 
-        def tell(line: str) -> None:
-            told.append(line)
-            waits.set()
+        def on_waiting(line: str) -> None:
+            messages.append(line)
+            is_waiting.set()
 
         def wait() -> None:
-            with collection.lock(patience=math.inf, waiting=tell):
-                had.set()
+            with collection.lock(patience=math.inf, waiting=on_waiting):
+                acquired.set()
 
         second = threading.Thread(target=wait)
         with store.lock("docs"):
             second.start()
-            assert waits.wait(30)
+            assert is_waiting.wait(30)
             with pytest.raises(Locked, match="wait for it to end"):
                 store.lock("docs", patience=0.3).__enter__()
-            assert not had.is_set()
+            assert not acquired.is_set()
         second.join(30)
-        assert had.is_set()
-        (line,) = told
+        assert acquired.is_set()
+        (line,) = messages
         assert "'docs'" in line
         assert f"process {os.getpid()}" in line
 
-    def test_readers_and_a_writer_in_threads(self, store: Store, collection: Collection) -> None:
-        """Whoever reads while another writes sees whole points, and nobody waits for ever."""
+    def test_readers_see_whole_points_while_a_thread_writes(
+        self, store: Store, collection: Collection
+    ) -> None:
+        """Readers never see half a point and never block forever."""
         failures: list[str] = []
         done = threading.Event()
 
         def read() -> None:
-            mine = store.open("docs")
-            assert mine is not None
+            own_handle = store.open("docs")
+            assert own_handle is not None
             try:
                 while not done.is_set():
-                    hits = mine.query(Query(limit=5, dense=axis(3)))
+                    hits = own_handle.query(Query(limit=5, dense=axis(3)))
                     failures.extend(f"half: {hit}" for hit in hits if "text" not in hit.payload)
             except StoreError as error:
                 failures.append(str(error))
             finally:
-                mine.close()
+                own_handle.close()
 
         readers = [threading.Thread(target=read) for _ in range(2)]
         for reader in readers:
@@ -401,7 +407,7 @@ class StoreContract:
         assert failures == []
         assert collection.count() == 600
 
-    def test_finish_keeps_everything(self, store: Store, collection: Collection) -> None:
+    def test_finish_keeps_all_points(self, store: Store, collection: Collection) -> None:
         collection.apply(Batch(upserts=[point(n) for n in range(1, 50)]))
         collection.finish()
         collection.close()

@@ -8,6 +8,8 @@ import pytest
 
 from tests.scratch import copy_package, run_python
 
+pytestmark = pytest.mark.slow
+
 LOADER = '''
 """Mail: one document a message, with its subject as the title."""
 

@@ -3,7 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.scratch import copy_package, run_python
+
+pytestmark = pytest.mark.slow
 
 BEFORE = "    overlap: int | None = key(\n"
 NEW_KEY = """\

@@ -7,8 +7,12 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.scratch import copy_package, run_python
 from tests.servers.rerank import JinaReranker, RerankServer
+
+pytestmark = pytest.mark.slow
 
 WIRE = '''
 """A wire that no reranker has: POST /rerank with "keep", and "ranking" with "points"."""
@@ -73,13 +77,13 @@ sys.exit(_run({words!r}))
 
 
 class AcmeReranker(RerankServer):
-    """The server of the new protocol, as strict as those of the known ones."""
+    """A server with the new protocol, as strict as the other test servers."""
 
     fields = ("model", "query", "documents", "keep", "quiet")
     models = ("acme-rank",)
-    score = "points"
-    listed = "ranking"
-    top = "keep"
+    score_key = "points"
+    results_key = "ranking"
+    top_key = "keep"
 
 
 def run(copy: Path, *words: str) -> "subprocess.CompletedProcess[str]":

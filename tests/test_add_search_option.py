@@ -13,6 +13,8 @@ import pytest
 
 from tests.scratch import copy_package, run_python
 
+pytestmark = pytest.mark.slow
+
 FIELD = """
     boost: float | None = option(
         None,

@@ -8,8 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ragctl.lexical import builtin
 from tests.scratch import copy_package, run_python
+
+pytestmark = pytest.mark.slow
 
 WIRE = '''
 """A wire that no backend has: POST /vectors."""

@@ -1,4 +1,4 @@
-"""Backends through the real command: failover, the bill, keys that are never shown."""
+"""Backends through the real command: failover, cost, and keys that are never shown."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def hosts() -> Iterator[tuple[OpenAIServer, OpenAIServer]]:
 
 
 def pipeline(shell: Shell, *servers: OpenAIServer, more: str = "") -> str:
-    """A pipeline over Scaleway, then SiliconFlow."""
+    """Write a pipeline over Scaleway, then SiliconFlow, and return its name."""
     tables = "".join(
         f'[[embedding.backends]]\nbackend = "{name}"\nbase_url = "{server.url}"\n'
         for name, server in zip(("scaleway", "siliconflow"), servers, strict=False)
@@ -51,11 +51,11 @@ def pipeline(shell: Shell, *servers: OpenAIServer, more: str = "") -> str:
     return "p.toml"
 
 
-def test_the_next_backend_takes_over_in_the_middle_and_nothing_is_embedded_twice(
+def test_next_backend_takes_over_midway_and_nothing_is_embedded_twice(
     shell: Shell, hosts: tuple[OpenAIServer, OpenAIServer]
 ) -> None:
     one, two = hosts
-    one.credit = 3 + 1 + 20  # the canaries, and some of the texts
+    one.credit = 3 + 1 + 20  # the canaries, and 20 of the texts
     done = shell("run", pipeline(shell, *hosts), "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -67,7 +67,7 @@ def test_the_next_backend_takes_over_in_the_middle_and_nothing_is_embedded_twice
     assert len(set(sent)) == len(sent) == 40
     assert second["price"] == 0.02
     assert second["cost"] == pytest.approx(second["tokens"] * 0.02 / 1e6)
-    assert (first["cost"], report["cost"]) == (None, None)  # a part is not the whole
+    assert (first["cost"], report["cost"]) == (None, None)  # a partial sum is not the total
     (warning,) = report["warnings"]
     assert "scaleway" in warning["warning"]
     assert "quota" in warning["warning"]
@@ -75,7 +75,7 @@ def test_the_next_backend_takes_over_in_the_middle_and_nothing_is_embedded_twice
     assert "7.md" in found.stdout, found.stderr
 
 
-def test_a_backend_of_another_model_is_refused_and_writes_nothing(
+def test_backend_with_another_model_is_refused_and_writes_nothing(
     shell: Shell, hosts: tuple[OpenAIServer, OpenAIServer]
 ) -> None:
     one, two = hosts
@@ -93,26 +93,35 @@ def test_a_backend_of_another_model_is_refused_and_writes_nothing(
     assert shell.json("status", "-c", "kb")["chunks"] == before
     two.impostor = None
     assert shell("run", file).returncode == 0
-    # A question through a backend that does not agree is refused as well.
+    # A query through a backend with other vectors is refused as well.
     with OpenAIServer(SECRET, like="siliconflow") as third:
-        ask = ("search", "-c", "kb", "topic7", "--backend", "siliconflow", "--base-url", third.url)
-        assert shell(*ask).returncode == 0
+        search_arguments = (
+            "search",
+            "-c",
+            "kb",
+            "topic7",
+            "--backend",
+            "siliconflow",
+            "--base-url",
+            third.url,
+        )
+        assert shell(*search_arguments).returncode == 0
         third.impostor = "another-model"
-        asked = shell(*ask)
-    assert asked.returncode == 6
-    assert "other vectors of queries" in asked.stderr
+        searched = shell(*search_arguments)
+    assert searched.returncode == 6
+    assert "other vectors of queries" in searched.stderr
 
 
-def test_what_each_was_sent_is_summed_up_over_runs(shell: Shell) -> None:
+def test_tokens_are_summed_over_runs(shell: Shell) -> None:
     with JinaServer(SECRET) as server:
-        told = ("--model", "jina-embeddings-v3", "--dim", "64", "--base-url", server.url)
+        options = ("--model", "jina-embeddings-v3", "--dim", "64", "--base-url", server.url)
         key = {"JINA_API_KEY": SECRET}
-        first = shell("ingest", "docs", *told, **key)
+        first = shell("ingest", "docs", *options, **key)
         assert first.returncode == 0, first.stderr
         so_far = re.search(r"; ([\d,]+) so far of 10,000,000 free with a new account", first.stdout)
         assert so_far is not None, first.stdout
         (shell.docs / "0.md").write_text(paragraphs("changed", words=12), encoding="utf-8")
-        second = json.loads(shell("ingest", "docs", *told, "--json", **key).stdout)
+        second = json.loads(shell("ingest", "docs", *options, "--json", **key).stdout)
         (account,) = second["backends"]
         assert account["tokens_so_far"] == int(so_far[1].replace(",", "")) + account["tokens"]
 
@@ -130,8 +139,8 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_key_is_shown_nowhere(shell: Shell, fault: Fault | None) -> None:
-    """Everything that a failing run prints at its most talkative is searched."""
+def test_key_is_not_shown(shell: Shell, fault: Fault | None) -> None:
+    """Search everything that a failing run prints with --debug."""
     with OpenAIServer("another" if fault is None else SECRET, like="scaleway") as server:
         server.faults += [fault] * 1000 if fault else []
         done = shell("--debug", "run", pipeline(shell, server))
@@ -142,7 +151,7 @@ def test_a_key_is_shown_nowhere(shell: Shell, fault: Fault | None) -> None:
         assert SECRET not in printed
 
 
-def test_keys_may_come_from_a_program_or_an_environment_file(
+def test_key_from_a_command_or_an_environment_file(
     shell: Shell, hosts: tuple[OpenAIServer, OpenAIServer]
 ) -> None:
     del shell.environ["SCW_SECRET_KEY"]
@@ -172,13 +181,13 @@ def test_keys_may_come_from_a_program_or_an_environment_file(
     assert by_program.returncode == 0, by_program.stderr
 
 
-def test_a_dry_run_needs_no_key_and_asks_nobody(
+def test_dry_run_needs_no_key_and_sends_nothing(
     shell: Shell, hosts: tuple[OpenAIServer, OpenAIServer]
 ) -> None:
     shell.environ = {k: v for k, v in shell.environ.items() if v != SECRET}
     (shell.home / "p.toml").write_text("")
     done = shell("run", pipeline(shell, hosts[1]), "--dry-run", "--json")
-    # The only backend is named scaleway here, at the other's address: nobody is asked.
+    # The only backend is named scaleway but has the other's address: nothing is sent.
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["documents"]["added"] == 40

@@ -18,6 +18,8 @@ from benchmarks.measure import Sample, Subject, WrongResult, interleave, process
 from benchmarks.table import Section, write
 from ragctl.collection.text import text_hash
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_spread_is_the_median_and_the_range() -> None:
     assert f"{spread([3.0, 1.0, 2.0, 10.0, 2.5]):.1f}" == "2.5 (1.0–10.0)"

@@ -1,4 +1,4 @@
-"""BM25: Qdrant's own weights; documents and queries by the rules of their languages."""
+"""BM25: Qdrant's weights, and language-specific rules for documents and queries."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from ragctl.lexical.languages import BM25_NAMES
 FOUR = Bm25Config(("en", "ru", "zh", "de"))
 
 
-def test_the_engines_own_weights_are_those_that_are_counted() -> None:
+def test_engine_weights_equal_the_computed_ones() -> None:
     texts = {
         "en": "The valve V400 of the pump, and the pump's 3 valves: open, open, closed.",
         "de": "Die Ventile der Pumpe schließen, wenn die Pumpe anläuft; 12 Bar.",
@@ -38,7 +38,7 @@ def query_ids(sparse: Bm25Encoder, text: str) -> set[int]:
 
 
 def engine(config: Bm25Config, language: str) -> qdrant_edge.Bm25:
-    """Return Qdrant's own model with the configuration that a server would get."""
+    """Return Qdrant's BM25 model with the configuration that a server would get."""
     options = config.server_config(language)
     neutral = "stemmer" in options
     word = options["tokenizer"] == "word"
@@ -66,17 +66,17 @@ def engine(config: Bm25Config, language: str) -> qdrant_edge.Bm25:
         ("und", "Сервери серверної кімнати працювали довше, сервери взимку."),
     ],
 )
-def test_weights_are_the_engines_own(language: str, text: str) -> None:
+def test_weights_equal_those_of_the_engine(language: str, text: str) -> None:
     text = text * 7
     ((indices, values),) = Bm25Encoder(FOUR).documents([text], [language])
-    theirs = engine(FOUR, language).embed_document(text)
-    assert indices == sorted(theirs.indices)
-    expected = dict(zip(theirs.indices, theirs.values, strict=True))
+    expected_vector = engine(FOUR, language).embed_document(text)
+    assert indices == sorted(expected_vector.indices)
+    expected = dict(zip(expected_vector.indices, expected_vector.values, strict=True))
     assert values == pytest.approx([expected[token] for token in indices], rel=1e-5)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_server_takes_the_configuration(language: str) -> None:
+def test_server_accepts_the_configuration(language: str) -> None:
     options = models.Bm25Config.model_validate(FOUR.server_config(language))
     assert options.b == FOUR.b
 
@@ -99,23 +99,23 @@ def test_every_language_has_rules(language: str) -> None:
     ],
 )
 @pytest.mark.parametrize("collection", ["own", "four"])
-def test_a_query_finds_inflected_words(
+def test_query_matches_inflected_words(
     language: str, document: str, query: str, collection: str
 ) -> None:
-    own = () if language == "und" else (language,)
-    sparse = Bm25Encoder(FOUR if collection == "four" else Bm25Config(own))
+    languages = () if language == "und" else (language,)
+    sparse = Bm25Encoder(FOUR if collection == "four" else Bm25Config(languages))
     assert query_ids(sparse, query) & ids(sparse, document, language)
 
 
 def test_stop_words_of_the_query_do_not_reach_documents_of_other_languages() -> None:
     sparse = Bm25Encoder(FOUR)
     german = ids(sparse, "The Hammer of Thor ist der Titel, and so what", "de")
-    assert german & ids(Bm25Encoder(Bm25Config()), "the of and so what", "und")  # it has them
+    assert german & ids(Bm25Encoder(Bm25Config()), "the of and so what", "und")  # contains them
     assert not query_ids(sparse, "what is the name of the pump and so on") & german
 
 
-def test_a_query_word_that_is_a_stop_word_elsewhere_stays() -> None:
-    """German "war" and "die" are English words too."""
+def test_query_keeps_stop_words_of_other_languages() -> None:
+    """German "war" and "die" are also English words."""
     sparse = Bm25Encoder(FOUR)
     assert query_ids(sparse, "when did the war in the north begin") & ids(sparse, "the war", "en")
 
@@ -148,7 +148,7 @@ def test_chinese_inside_a_german_document_is_found() -> None:
     assert query_ids(sparse, "过滤器") & document
 
 
-def test_queries_weigh_one_per_token() -> None:
+def test_query_weights_are_one() -> None:
     indices, values = Bm25Encoder(FOUR).query("pump pump filter")
     assert indices == sorted(set(indices))
     assert set(values) == {1.0}
@@ -160,12 +160,12 @@ def test_texts_without_tokens() -> None:
     assert sparse.query("…") == ([], [])
 
 
-def test_as_many_languages_as_texts() -> None:
+def test_different_numbers_of_texts_and_languages_raise() -> None:
     with pytest.raises(ValueError, match="zip"):
         Bm25Encoder(FOUR).documents(["a", "b"], ["en"])
 
 
-def test_json_and_back() -> None:
+def test_json_round_trip() -> None:
     config = Bm25Config(("ru", "zh"), k=1.5, b=0.4, avg_len=90.0)
     assert Bm25Config.from_json(config.to_json()) == config
     assert Bm25Config.from_json(Bm25Config().to_json()) == Bm25Config()

@@ -1,4 +1,4 @@
-"""Budgets: of a run, a day and a month; nothing is sent beyond them, and the next run continues."""
+"""Budgets per run, day and month: no request exceeds them, and the next run continues."""
 
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,26 +15,28 @@ from tests.servers.host import CANARIES
 from tests.servers.openai import OpenAIServer
 from tests.world import DIM, World, paragraphs
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400.0
 CANARY = {text_hash(text) for text in CANARIES}
 NOON = 1_800_000_000.0 // DAY * DAY + DAY / 2  # 2027-01-15
 
 
 @dataclass
-class Done:
+class RunResult:
     report: Report
-    over: str | None  # the message of BudgetReached
+    budget_message: str | None  # the message of BudgetReached
 
 
-def run(world: World, *, at: float = NOON, **changes: Any) -> Done:
+def run(world: World, *, at: float = NOON, **changes: Any) -> RunResult:
     job = world.run(**changes)
     job.clock = lambda: at
     with closing(job.store):
         try:
-            return Done(job.ingest(), None)
-        except BudgetReached as over:
+            return RunResult(job.ingest(), None)
+        except BudgetReached as error:
             assert job.report is not None
-            return Done(job.report, str(over))
+            return RunResult(job.report, str(error))
 
 
 def spent(world: World) -> Any:
@@ -42,17 +44,17 @@ def spent(world: World) -> Any:
         return collection.settings.notes.get("spent")
 
 
-def corpus(world: World, documents: int = 12, sections: int = 4) -> None:
+def write_corpus(world: World, documents: int = 12, sections: int = 4) -> None:
     for n in range(documents):
         world.write(f"{n:02}.md", paragraphs(*(f"text {n} {k}" for k in range(sections))))
 
 
-def test_a_run_ends_between_documents_and_the_next_continues(world: World) -> None:
-    corpus(world)
-    whole = run(world, collection="whole").report.tokens
-    wanted = {text_hash(text) for text in world.embedded()}
+def test_a_run_stops_between_documents_and_the_next_continues(world: World) -> None:
+    write_corpus(world)
+    full_tokens = run(world, collection="whole").report.tokens
+    all_texts = {text_hash(text) for text in world.embedded()}
     world.forget()
-    limit, runs = whole // 2, 0
+    limit, runs = full_tokens // 2, 0
     sent: set[str] = set()
     while True:
         done = run(world, budget=Budget(max_tokens=limit))
@@ -62,16 +64,16 @@ def test_a_run_ends_between_documents_and_the_next_continues(world: World) -> No
         assert not texts & sent, "embedded twice"
         sent |= texts
         world.forget()
-        if done.over is None:
+        if done.budget_message is None:
             break
         assert set(world.sources().values()) == {4}  # whole documents only
         assert done.report.documents.added > 0
         assert done.report.left == 12 - len(world.sources())
-        assert "has no room for" in done.over
-        assert "the next run continues" in done.over
+        assert "has no room for" in done.budget_message
+        assert "the next run continues" in done.budget_message
         assert runs < 10
     assert runs > 1
-    assert sent == wanted - CANARY
+    assert sent == all_texts - CANARY
     other = world.run(collection="whole")
     with closing(other.store):
         assert other.ingest().documents.unchanged == 12
@@ -85,53 +87,53 @@ def test_a_document_that_never_fits_is_named(edge_world: World) -> None:
     world.ingest()
     world.write("large.md", paragraphs(*(f"text {n}" for n in range(40))))
     done = run(world, budget=Budget(max_tokens=300))
-    assert done.over is not None
-    assert "large.md" in done.over
-    assert "this document alone exceeds the limit" in done.over
+    assert done.budget_message is not None
+    assert "large.md" in done.budget_message
+    assert "this document alone exceeds the limit" in done.budget_message
     assert done.report.requests == 0
     assert world.sources() == {"small.md": 1}
 
 
-def test_what_needs_no_embedding_needs_no_budget(edge_world: World) -> None:
+def test_changes_without_embedding_need_no_budget(edge_world: World) -> None:
     world = edge_world
-    corpus(world, 3)
+    write_corpus(world, 3)
     world.ingest()
     (world.root / "00.md").rename(world.root / "renamed.md")
     (world.root / "01.md").unlink()
     done = run(world, budget=Budget(max_tokens=1, max_cost=0.000001))
-    assert done.over is None
+    assert done.budget_message is None
     assert (done.report.documents.renamed, done.report.documents.removed) == (1, 1)
 
 
 def test_a_run_that_reaches_its_budget_removes_nothing(edge_world: World) -> None:
     """Removals come last, after everything new was written."""
     world = edge_world
-    corpus(world, 3)
+    write_corpus(world, 3)
     world.ingest()
     (world.root / "00.md").unlink()
     world.write("new.md", paragraphs(*(f"new {n}" for n in range(30))))
-    assert run(world, budget=Budget(max_tokens=200)).over is not None
+    assert run(world, budget=Budget(max_tokens=200)).budget_message is not None
     assert world.sources() == {"00.md": 4, "01.md": 4, "02.md": 4}
 
 
 def test_a_cost_limit_is_applied(edge_world: World) -> None:
     world = edge_world
-    corpus(world)
-    dear = Embedding(
+    write_corpus(world)
+    expensive = Embedding(
         "jina-embeddings-v3", DIM, (BackendConfig(base_url=world.server.url, price=1000.0),)
     )
-    whole = run(world, embedding=dear, collection="whole").report.cost
-    assert whole is not None
-    done = run(world, embedding=dear, budget=Budget(max_cost=whole / 2))
-    assert done.over is not None
-    assert "$" in done.over
+    full_cost = run(world, embedding=expensive, collection="whole").report.cost
+    assert full_cost is not None
+    done = run(world, embedding=expensive, budget=Budget(max_cost=full_cost / 2))
+    assert done.budget_message is not None
+    assert "$" in done.budget_message
     assert done.report.cost is not None
-    assert 0 < done.report.cost <= whole / 2
+    assert 0 < done.report.cost <= full_cost / 2
 
 
 def test_a_cost_limit_requires_known_prices(edge_world: World) -> None:
     world = edge_world
-    corpus(world, 1)
+    write_corpus(world, 1)
     with OpenAIServer(like="infinity") as server:
         config = BackendConfig("scaleway", server.url)
         priced = BackendConfig("scaleway", server.url, price=0.02)
@@ -155,20 +157,20 @@ def test_a_cost_limit_requires_known_prices(edge_world: World) -> None:
     ("name", "later"), [("max_tokens_per_day", DAY), ("max_tokens_per_month", 17 * DAY)]
 )
 def test_daily_and_monthly_limits(world: World, name: str, later: float) -> None:
-    corpus(world)
-    whole = run(world, collection="whole").report.tokens
-    budget = Budget(**{name: whole // 2})
+    write_corpus(world)
+    full_tokens = run(world, collection="whole").report.tokens
+    budget = Budget(**{name: full_tokens // 2})
     first = run(world, budget=budget)
-    assert first.over is not None
-    # Up to the last document that fits: answers in flight are waited for, not estimated.
-    assert whole // 2 - 200 < first.report.tokens <= whole // 2
+    assert first.budget_message is not None
+    # The run waits for answers in flight instead of estimating them, so the last document fits.
+    assert full_tokens // 2 - 200 < first.report.tokens <= full_tokens // 2
     assert first.report.documents.added == len(world.sources())
     second = run(world, budget=budget, at=NOON + 3600)
-    assert second.over is not None
+    assert second.budget_message is not None
     assert second.report.requests == 0
-    assert "(UTC) continues" in second.over
+    assert "(UTC) continues" in second.budget_message
     third = run(world, budget=budget, at=NOON + later)
-    assert 0 < third.report.tokens <= whole // 2
+    assert 0 < third.report.tokens <= full_tokens // 2
     days = spent(world)
     assert sum(day["tokens"] for day in days.values()) == first.report.tokens + third.report.tokens
     assert len(days) == 2
@@ -176,21 +178,21 @@ def test_daily_and_monthly_limits(world: World, name: str, later: float) -> None
 
 def test_a_daily_budget_counts_runs_without_a_budget(edge_world: World) -> None:
     world = edge_world
-    corpus(world, 4)
+    write_corpus(world, 4)
     before = run(world).report.tokens
     world.write("new.md", paragraphs(*(f"new {n}" for n in range(4))))
     done = run(world, budget=Budget(max_tokens_per_day=before + 10))
-    assert done.over is not None
+    assert done.budget_message is not None
     assert done.report.requests == 0
 
 
 def test_a_used_up_budget_creates_no_collection(edge_world: World) -> None:
     """Not even the canary texts are sent if nothing may be spent."""
     world = edge_world
-    corpus(world, 1)
+    write_corpus(world, 1)
     done = run(world, budget=Budget(max_tokens_per_day=1))
     # The canaries of the first run are spent before a document can be refused.
-    assert done.over is not None
+    assert done.budget_message is not None
     again = run(world, budget=Budget(max_tokens_per_day=1))
     assert again.report.requests == 0
 
@@ -200,33 +202,33 @@ def test_the_reservation_of_a_killed_run_counts_as_spent(
 ) -> None:
     """Tokens are reserved before they are sent; the end of a run corrects the record."""
     world = edge_world
-    corpus(world)
-    whole = run(world, collection="whole").report.tokens
+    write_corpus(world)
+    full_tokens = run(world, collection="whole").report.tokens
 
-    class Dead(BaseException):
+    class Killed(BaseException):
         pass
 
-    job = world.run(budget=Budget(max_tokens_per_day=10 * whole))
+    job = world.run(budget=Budget(max_tokens_per_day=10 * full_tokens))
     job.clock = lambda: NOON
 
-    def note(*_: object, **__: object) -> None:
-        raise Dead
+    def die(*_: object, **__: object) -> None:
+        raise Killed
 
-    monkeypatch.setattr(type(job), "_write_notes", note)  # nothing is written at the end
-    with closing(job.store), pytest.raises(Dead):
+    monkeypatch.setattr(type(job), "_write_notes", die)  # nothing is written at the end
+    with closing(job.store), pytest.raises(Killed):
         job.ingest()
     days = spent(world)
     (day,) = days.values()
-    assert day["tokens"] >= whole  # as much as all of it, in advance
+    assert day["tokens"] >= full_tokens  # all tokens of the run were reserved
 
 
 def test_a_plan_reserves_nothing(edge_world: World) -> None:
     world = edge_world
-    corpus(world, 2)
-    whole = run(world).report.tokens
+    write_corpus(world, 2)
+    full_tokens = run(world).report.tokens
     before = spent(world)
     world.write("new.md", paragraphs("one"))
-    job = world.run(budget=Budget(max_tokens_per_day=10 * whole))
+    job = world.run(budget=Budget(max_tokens_per_day=10 * full_tokens))
     with closing(job.store):
         assert job.dry_run().tokens > 0
     assert spent(world) == before
@@ -234,7 +236,7 @@ def test_a_plan_reserves_nothing(edge_world: World) -> None:
 
 def test_tokens_billed_before_an_outage_count_for_the_day(edge_world: World) -> None:
     world = edge_world
-    corpus(world)
+    write_corpus(world)
     world.server.credit = 20
     with pytest.raises(BackendError):
         run(world)

@@ -1,4 +1,4 @@
-"""The built-in model: lexical similarity in any language, reproducible, and fast."""
+"""The built-in model: lexical similarity in any language, reproducible and fast."""
 
 import gzip
 import os
@@ -17,6 +17,8 @@ from ragctl.chunking import tokens
 from ragctl.errors import UsageError
 from ragctl.lexical import builtin, terms
 from ragctl.lexical.builtin import embed
+
+pytestmark = pytest.mark.slow
 
 TEXTS = [
     "The compressor restarts after three minutes.",
@@ -58,7 +60,7 @@ def test_other_dimensions_are_refused(dim: int) -> None:
         embed(["a"], dim)
 
 
-def test_a_text_without_letters_is_the_first_axis() -> None:
+def test_text_without_letters_is_the_first_axis() -> None:
     vectors = embed(["", " \n", "?!…"], 64)
     assert (vectors[:, 0] == 1).all()
     assert (vectors[:, 1:] == 0).all()
@@ -66,9 +68,7 @@ def test_a_text_without_letters_is_the_first_axis() -> None:
 
 @settings(max_examples=60)
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=6), st.integers(32, 4096))
-def test_any_text_has_a_vector_that_its_neighbours_do_not_change(
-    texts: list[str], dim: int
-) -> None:
+def test_vector_of_any_text_is_independent_of_its_batch(texts: list[str], dim: int) -> None:
     together = embed(texts, dim)
     assert np.isfinite(together).all()
     assert np.allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-6)
@@ -78,12 +78,12 @@ def test_any_text_has_a_vector_that_its_neighbours_do_not_change(
 
 def test_vectors_do_not_depend_on_batches() -> None:
     texts = [f"part {number} of the pump manual, 第{number}章" for number in range(600)]
-    whole = embed(texts, 128)
-    assert np.allclose(whole[590], embed([texts[590]], 128)[0], atol=1e-6)
-    assert np.allclose(whole[255:257], embed(texts[255:257], 128), atol=1e-6)
+    all_vectors = embed(texts, 128)
+    assert np.allclose(all_vectors[590], embed([texts[590]], 128)[0], atol=1e-6)
+    assert np.allclose(all_vectors[255:257], embed(texts[255:257], 128), atol=1e-6)
 
 
-def test_another_process_makes_the_same_vectors() -> None:
+def test_vectors_are_the_same_in_another_process() -> None:
     """Python salts its string hashes per process; no vector may depend on them."""
     program = (
         "import sys; from ragctl.lexical.builtin import embed;"
@@ -96,7 +96,7 @@ def test_another_process_makes_the_same_vectors() -> None:
 
 
 def test_vectors_are_pinned_to_the_version() -> None:
-    """When this fails, the vectors changed: give VERSION a new value, then the new sums."""
+    """When this fails, the vectors have changed: change VERSION, then update the sums."""
     vectors = embed(TEXTS, 64)
     probe = (vectors * np.arange(1, 65)).sum(axis=1)
     assert builtin.VERSION == "1"
@@ -104,7 +104,7 @@ def test_vectors_are_pinned_to_the_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "near", "far"),
+    ("query", "similar", "unrelated"),
     [
         ("server restart", "how servers are restarted", "holiday policy for employees"),
         ("перезапуск сервера", "как перезапустить серверы", "отпуск и больничные листы"),
@@ -116,12 +116,14 @@ def test_vectors_are_pinned_to_the_version() -> None:
         ("서버 재시작", "서버를 재시작하는 방법", "직원의 휴가 규정"),
     ],
 )
-def test_shared_words_and_stems_come_first(query: str, near: str, far: str) -> None:
-    near_score, far_score = similarities(query, near, far)
+def test_texts_with_shared_words_or_stems_rank_first(
+    query: str, similar: str, unrelated: str
+) -> None:
+    near_score, far_score = similarities(query, similar, unrelated)
     assert near_score > far_score + 0.1
 
 
-def test_case_width_and_composition_do_not_count() -> None:
+def test_case_width_and_composition_are_ignored() -> None:
     assert similarities("Straße 12", "STRASSE １２")[0] == pytest.approx(1.0, abs=1e-6)
     assert similarities("cafe\u0301", "café")[0] == pytest.approx(1.0, abs=1e-6)
 
@@ -135,7 +137,7 @@ def test_rare_words_outweigh_function_words() -> None:
     assert rare > common
 
 
-def test_numbers_and_codes_match_whole() -> None:
+def test_numbers_and_codes_match_only_as_a_whole() -> None:
     same, other = similarities("fault E104", "see E104 below", "see E105 below")
     assert same > other + 0.3
     same, other = similarities("part TX204871", "see TX204871 below", "see TX204872 below")
@@ -144,12 +146,12 @@ def test_numbers_and_codes_match_whole() -> None:
     assert same > other + 0.3
 
 
-def test_an_unrelated_text_in_another_script_is_farther_than_one_in_the_same() -> None:
+def test_same_script_is_closer_than_another_script() -> None:
     same, other = similarities("замена фильтра", "график отпусков", "holiday schedule")
     assert same > other + 0.05
 
 
-def test_the_spelling_tells_the_language() -> None:
+def test_same_language_is_closer_than_another_language() -> None:
     german, english = similarities(
         "Wie werden die Messgeräte gereinigt?",
         "Urlaubsanträge werden von den Mitarbeitern eingereicht. Vorgesetzte bewilligen die "
@@ -163,7 +165,7 @@ def test_the_spelling_tells_the_language() -> None:
 
 
 def test_repetition_saturates() -> None:
-    """A page that repeats one word is not the best match for every query with that word."""
+    """A page that repeats one word must not be the best match for every query with that word."""
     once, often = similarities("filter pump", "filter pump", "filter pump " + "filter " * 50)
     assert once > often > 0.8
 
@@ -175,7 +177,7 @@ def test_extreme_texts_are_embedded_quickly() -> None:
 
 
 def test_speed() -> None:
-    """About 5 MB/s on one core; a 500-token chunk in well under a millisecond."""
+    """About 5 MB/s on one core; well under a millisecond for a 500-token chunk."""
     text = "".join(f"Step {i}: open valve V{i % 90} and note the pressure. " for i in range(50))
     texts = [text + str(number) for number in range(400)]
     embed(texts[:1], 1024)
@@ -185,13 +187,13 @@ def test_speed() -> None:
     assert sum(map(len, texts)) / seconds > 1_500_000
 
 
-def test_the_table_of_weights_follows_from_the_shipped_vocabulary() -> None:
+def test_weight_table_is_built_from_the_shipped_vocabulary() -> None:
     ranks = {token: rank for rank, token in enumerate(tokens.vocabulary())}
     shipped = (files("ragctl.lexical") / "terms.gz").read_bytes()
     assert gzip.decompress(terms.build(ranks)) == gzip.decompress(shipped)
 
 
-def test_the_table_loads_quickly() -> None:
+def test_weight_table_loads_quickly() -> None:
     terms._table.cache_clear()
     start = time.process_time()
     terms.weights(np.array([1], dtype=np.uint64))

@@ -1,4 +1,4 @@
-"""The catalogue: its own tables are whole, and wrong rows are refused by name."""
+"""The catalogue: its own tables are complete, and wrong rows are refused with their name."""
 
 import pytest
 
@@ -51,12 +51,12 @@ def check_every_row(catalog: Catalog) -> None:
     )
 
 
-def test_the_rows_of_the_package_fit_their_wires_and_each_other() -> None:
+def test_shipped_rows_are_consistent() -> None:
     """At run time only a user's rows are checked against each other."""
     check_every_row(package_catalog())
 
 
-def test_every_model_is_served_by_its_own_backend() -> None:
+def test_every_model_is_served_by_its_default_backend() -> None:
     for model in package_catalog().models.values():
         assert model.name in package_catalog().backend(model.backend).models
         assert model.dim in model.dims
@@ -64,8 +64,8 @@ def test_every_model_is_served_by_its_own_backend() -> None:
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_sides_and_size(name: str) -> None:
-    """Against facts that were typed apart from the catalogue."""
+def test_sides_and_dimensions(name: str) -> None:
+    """Compare with facts written independently of the catalogue."""
     model, facts = package_catalog().model(name), FACTS[name]
     assert (model.dim, model.context) == (facts.native, facts.context)
     assert (model.document.prompt, model.query.prompt) == facts.prompts
@@ -76,25 +76,37 @@ def test_sides_and_size(name: str) -> None:
     assert set(model.trained) <= set(model.dims)
 
 
-def test_the_names_of_sides_in_libraries_differ_from_those_of_the_api() -> None:
-    def told(name: str, task: str | None = None) -> list[tuple[str | None, str | None]]:
+def test_library_arguments_of_each_side() -> None:
+    def library_arguments(
+        name: str, task: str | None = None
+    ) -> list[tuple[str | None, str | None]]:
         model = package_catalog().model(name).for_task(task)
         sides = (model.document.library, model.query.library)
         return [(library.task, library.prompt_name) for library in sides]
 
     v3 = ["retrieval.passage", "retrieval.query"]
-    assert told("jina-embeddings-v3") == [(name, name) for name in v3]
-    assert told("jina-embeddings-v3", "clustering") == [("separation", "separation")] * 2
-    assert told("jina-embeddings-v4") == [("retrieval", "passage"), ("retrieval", "query")]
-    assert told("jina-embeddings-v4", "code") == [("code", "passage"), ("code", "query")]
-    assert told("jina-embeddings-v4", "text-matching") == [("text-matching", "query")] * 2
+    assert library_arguments("jina-embeddings-v3") == [(name, name) for name in v3]
+    assert (
+        library_arguments("jina-embeddings-v3", "clustering") == [("separation", "separation")] * 2
+    )
+    assert library_arguments("jina-embeddings-v4") == [
+        ("retrieval", "passage"),
+        ("retrieval", "query"),
+    ]
+    assert library_arguments("jina-embeddings-v4", "code") == [
+        ("code", "passage"),
+        ("code", "query"),
+    ]
+    assert (
+        library_arguments("jina-embeddings-v4", "text-matching") == [("text-matching", "query")] * 2
+    )
     for name in ("jina-embeddings-v5-text-small", "jina-embeddings-v5-text-nano"):
-        assert told(name) == [("retrieval", None)] * 2
-        assert told(name, "clustering") == [("clustering", None)] * 2
+        assert library_arguments(name) == [("retrieval", None)] * 2
+        assert library_arguments(name, "clustering") == [("clustering", None)] * 2
     for name in ("jina-code-embeddings-0.5b", "jina-code-embeddings-1.5b"):
-        assert told(name) == [(None, "nl2code_document"), (None, "nl2code_query")]
-        assert told(name, "qa") == [(None, "qa_document"), (None, "qa_query")]
-    assert told("qwen3-embedding-8b") == [(None, None)] * 2
+        assert library_arguments(name) == [(None, "nl2code_document"), (None, "nl2code_query")]
+        assert library_arguments(name, "qa") == [(None, "qa_document"), (None, "qa_query")]
+    assert library_arguments("qwen3-embedding-8b") == [(None, None)] * 2
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -114,14 +126,14 @@ def test_other_tasks(name: str) -> None:
         model.for_task("x")
 
 
-def test_weights_that_forbid_commercial_use_are_marked_and_who_sells_it() -> None:
-    own = package_catalog()
-    forbidden = {name for name, model in own.models.items() if model.non_commercial}
-    assert forbidden == {name for name, model in own.models.items() if "-NC-" in model.licence}
-    assert {name for name, host in own.backends.items() if host.licensed} == {"jina", "elastic"}
+def test_non_commercial_models_and_licensed_backends() -> None:
+    shipped = package_catalog()
+    forbidden = {name for name, model in shipped.models.items() if model.non_commercial}
+    assert forbidden == {name for name, model in shipped.models.items() if "-NC-" in model.licence}
+    assert {name for name, host in shipped.backends.items() if host.licensed} == {"jina", "elastic"}
 
 
-def test_late_chunking_is_offered_where_the_model_has_it() -> None:
+def test_backends_with_late_chunking() -> None:
     offered = {
         (host.name, name)
         for host in package_catalog().backends.values()
@@ -142,7 +154,7 @@ def test_late_chunking_is_offered_where_the_model_has_it() -> None:
         *((name, "unknown") for name in ("siliconflow", "scaleway", "router", "ollama-legacy")),
     ],
 )
-def test_what_a_host_does_with_long_texts(backend: str, truncation: str) -> None:
+def test_truncation_of_backends(backend: str, truncation: str) -> None:
     assert package_catalog().backend(backend).truncation == truncation
 
 
@@ -158,13 +170,11 @@ def test_what_a_host_does_with_long_texts(backend: str, truncation: str) -> None
         ("voyage", 256, 120_000, None),
     ],
 )
-def test_limits_of_a_request(
-    backend: str, texts: int, tokens: int | None, size: int | None
-) -> None:
+def test_request_limits(backend: str, texts: int, tokens: int | None, size: int | None) -> None:
     assert package_catalog().backend(backend).limits == RequestLimits(texts, tokens, size)
 
 
-def test_prices_of_a_model_differ_by_who_runs_it() -> None:
+def test_price_of_a_model_depends_on_the_backend() -> None:
     prices = {
         host: package_catalog().backend(host).models["qwen3-embedding-8b"].price
         for host in ("siliconflow", "deepinfra", "openrouter", "ollama", "scaleway", "fireworks")
@@ -180,7 +190,7 @@ def test_prices_of_a_model_differ_by_who_runs_it() -> None:
     assert package_catalog().backend("jina").free_tokens == 10_000_000
 
 
-def test_siliconflow_is_asked_only_for_listed_sizes_of_qwen3() -> None:
+def test_siliconflow_truncates_only_to_listed_dimensions_of_qwen3() -> None:
     host = package_catalog().backend("siliconflow")
     assert host.cuts_to("qwen3-embedding-8b", 1024)
     assert not host.cuts_to("qwen3-embedding-8b", 1536)
@@ -188,7 +198,7 @@ def test_siliconflow_is_asked_only_for_listed_sizes_of_qwen3() -> None:
     assert not host.cuts_to("bge-m3", 1024)
 
 
-def test_unknown_names_are_answered_with_the_nearest() -> None:
+def test_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"'jina-embedings-v3'; did you mean jina-embeddings-v3"):
         package_catalog().model("jina-embedings-v3")
     with pytest.raises(UsageError, match=r"did you mean qwen3-embedding-8b\?"):
@@ -199,7 +209,7 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         package_catalog().backend("silikonflow")
 
 
-def test_sizes() -> None:
+def test_allowed_dimensions() -> None:
     qwen = package_catalog().model("qwen3-embedding-0.6b")
     assert qwen.size(None) == 1024
     assert qwen.size(32) == 32
@@ -211,7 +221,7 @@ def test_sizes() -> None:
         package_catalog().model("bge-m3").size(512)
 
 
-def test_rows_are_read_as_written() -> None:
+def test_rows_are_loaded() -> None:
     model = load_models(MODEL, "m.toml")["m"]
     assert (model.dims, model.query.prompt, model.price) == ((8,), "q: ", None)
     host = load_backends(BACKEND, "p.toml")["p"]
@@ -224,7 +234,7 @@ def test_rows_are_read_as_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "to", "error"),
+    ("old", "new", "error"),
     [
         ("dim = 8", "dimm = 8", r"m.toml, table \[m\]: unknown key 'dimm'; did you mean dim"),
         ("dim = 8", "", "dim is missing"),
@@ -254,14 +264,14 @@ def test_rows_are_read_as_written() -> None:
         ("[m]", "x = 1\n[m]", "m.toml: x must be a table"),
     ],
 )
-def test_wrong_model_rows(change: str, to: str, error: str) -> None:
-    assert change in MODEL
+def test_wrong_model_rows_are_refused(old: str, new: str, error: str) -> None:
+    assert old in MODEL
     with pytest.raises(UsageError, match=error):
-        load_models(MODEL.replace(change, to), "m.toml")
+        load_models(MODEL.replace(old, new), "m.toml")
 
 
 @pytest.mark.parametrize(
-    ("change", "to", "error"),
+    ("old", "new", "error"),
     [
         ('"openai"', '"open-ai"', "wire cannot be 'open-ai'; did you mean openai"),
         ("https://host.test/v1/", "host.test/v1", "base_url must be an http or https address"),
@@ -280,10 +290,10 @@ def test_wrong_model_rows(change: str, to: str, error: str) -> None:
         ("dimensions = true", "dimensions = true\nruntime = {dtype = 'int8'}", "dtype cannot be"),
     ],
 )
-def test_wrong_backend_rows(change: str, to: str, error: str) -> None:
-    assert change in BACKEND
+def test_wrong_backend_rows_are_refused(old: str, new: str, error: str) -> None:
+    assert old in BACKEND
     with pytest.raises(UsageError, match=error):
-        load_backends(BACKEND.replace(change, to), "p.toml")
+        load_backends(BACKEND.replace(old, new), "p.toml")
 
 
 @pytest.mark.parametrize(
@@ -316,41 +326,41 @@ def test_wrong_backend_rows(change: str, to: str, error: str) -> None:
         ),
     ],
 )
-def test_tables_that_do_not_fit(model: str, backend: str, error: str) -> None:
+def test_inconsistent_tables_are_refused(model: str, backend: str, error: str) -> None:
     with pytest.raises(UsageError, match=error):
         check_every_row(Catalog(load_models(model, "m.toml"), load_backends(backend, "p.toml")))
 
 
 @pytest.mark.parametrize("word", ["key", "api_key", "token", "secret", "password"])
-def test_a_secret_in_a_row_is_refused_and_not_quoted(word: str) -> None:
+def test_secret_in_a_row_is_refused_and_not_quoted(word: str) -> None:
     row = BACKEND.replace("[p]", f'[p]\n{word} = "sk-hidden"')
     with pytest.raises(UsageError, match=f"a key does not belong in a file .found {word}.") as info:
         load_backends(row, "p.toml")
     assert "sk-hidden" not in str(info.value)
 
 
-def test_the_price_of_a_backend_is_that_of_its_models_without_one() -> None:
+def test_backend_price_applies_to_models_without_a_price() -> None:
     row = BACKEND.replace("dimensions = true", "dimensions = true\nprice = 0.5")
     assert load_backends(row, "p.toml")["p"].models["m"].price == 0.5
-    own = row.replace('"M"', '{ id = "M", price = 0 }')
-    assert load_backends(own, "p.toml")["p"].models["m"].price == 0
-    named = row.replace('"M"', '{ id = "M" }')
-    assert load_backends(named, "p.toml")["p"].models["m"].price == 0.5
+    priced = row.replace('"M"', '{ id = "M", price = 0 }')
+    assert load_backends(priced, "p.toml")["p"].models["m"].price == 0
+    unpriced = row.replace('"M"', '{ id = "M" }')
+    assert load_backends(unpriced, "p.toml")["p"].models["m"].price == 0.5
 
 
-def test_a_host_that_holds_one_task_is_refused_another() -> None:
-    own = package_catalog()
+def test_other_task_on_a_single_task_backend_is_refused() -> None:
+    shipped = package_catalog()
 
-    def row(backend: str, model: str, task: str) -> None:
-        BackendConfig(backend).resolve(own, model, task)
+    def resolve(backend: str, model: str, task: str) -> None:
+        BackendConfig(backend).resolve(shipped, model, task)
 
-    row("sentence-transformers", "jina-embeddings-v5-text-small", "clustering")
-    row("fastembed", "jina-embeddings-v3", "clustering")
-    row("ollama", "nomic-embed-text-v1.5", "clustering")  # a matter of the prompt
-    row("vllm", "jina-code-embeddings-1.5b", "code2nl")
+    resolve("sentence-transformers", "jina-embeddings-v5-text-small", "clustering")
+    resolve("fastembed", "jina-embeddings-v3", "clustering")
+    resolve("ollama", "nomic-embed-text-v1.5", "clustering")  # only the prompt differs
+    resolve("vllm", "jina-code-embeddings-1.5b", "code2nl")
     for backend in ("fastembed", "vllm", "tei", "ollama", "llama.cpp"):
-        row(backend, "jina-embeddings-v5-text-small", "retrieval")
+        resolve(backend, "jina-embeddings-v5-text-small", "retrieval")
         with pytest.raises(UsageError, match=f"{backend} serves .* but for retrieval: clustering"):
-            row(backend, "jina-embeddings-v5-text-small", "clustering")
+            resolve(backend, "jina-embeddings-v5-text-small", "clustering")
     with pytest.raises(UsageError, match="code needs other weights"):
-        row("llama.cpp", "jina-embeddings-v4", "code")
+        resolve("llama.cpp", "jina-embeddings-v4", "code")

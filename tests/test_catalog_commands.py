@@ -1,4 +1,4 @@
-"""`ragctl models` and `ragctl backends`, and the tables of the documentation that they print."""
+"""`ragctl models` and `ragctl backends`, and their tables in the documentation."""
 
 import json
 import os
@@ -22,14 +22,14 @@ ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Command:
-    """Runs the command in this process, with a configuration folder of its own."""
+    """Runs the command in this process, with a temporary configuration folder."""
 
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
         self._capture = capture
 
     def __call__(self, *words: str, status: int = 0) -> str:
-        """Return what it prints, to standard error where it is to fail."""
+        """Return standard output, or standard error if `status` is not 0."""
         with pytest.raises(SystemExit) as ended:
             main(list(words))
         out, err = self._capture.readouterr()
@@ -41,7 +41,7 @@ class Command:
         return json.loads(self(*words, "--json"))
 
     def on_a_terminal(self, *words: str) -> str:
-        """Return what it prints on a terminal 80 columns wide, colours taken out."""
+        """Return the output on a terminal 80 columns wide, without colours."""
         leader, follower = pty.openpty()
         running = subprocess.Popen(
             [sys.executable, "-m", "ragctl", *words],
@@ -53,7 +53,7 @@ class Command:
         while True:
             try:
                 part = os.read(leader, 65536)
-            except OSError:  # how Linux ends a terminal that nobody writes to
+            except OSError:  # on Linux, the end of a terminal whose other side is closed
                 break
             if not part:
                 break
@@ -70,7 +70,7 @@ def ragctl(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Command:
     monkeypatch.setenv("RAGCTL_CONFIG", str(tmp_path))
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which main() sets
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # main() changes it
     return Command(tmp_path, capsys)
 
 
@@ -81,7 +81,7 @@ def ragctl(
         ("backends", listing.backends(package_catalog(), package_catalog().backends)),
     ],
 )
-def test_the_documentation_shows_the_catalogue(name: str, table: listing.Listing) -> None:
+def test_documentation_tables_equal_the_catalogue(name: str, table: listing.Listing) -> None:
     """To update the pages, run `just docs`."""
     page = (DOCS / f"{name}.md").read_text("utf-8")
     found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", page, re.DOTALL)
@@ -89,17 +89,17 @@ def test_the_documentation_shows_the_catalogue(name: str, table: listing.Listing
     assert found[1] == table.markdown()
 
 
-def test_markdown_is_what_the_command_prints(ragctl: Command) -> None:
-    own = package_catalog()
-    assert ragctl("models", "--markdown") == listing.models(own, own.models).markdown()
+def test_markdown_option_prints_the_documentation_table(ragctl: Command) -> None:
+    shipped = package_catalog()
+    assert ragctl("models", "--markdown") == listing.models(shipped, shipped.models).markdown()
 
 
-def test_a_bar_does_not_end_a_cell() -> None:
+def test_markdown_escapes_a_vertical_bar() -> None:
     table = listing.Listing(("model", "languages"), [("m", "de|en")])
     assert table.markdown().splitlines()[2] == r"| `m` | de\|en |"
 
 
-def test_models_in_a_pipe_are_aligned_and_whole(ragctl: Command) -> None:
+def test_piped_models_are_aligned_and_complete(ragctl: Command) -> None:
     lines = ragctl("models").splitlines()
     starts = [lines[0].index(column) for column in ("DIMENSIONS", "CONTEXT", "LICENCE", "BACKENDS")]
     assert {line.split()[0] for line in lines[1:]} == {"builtin", *FACTS}
@@ -109,7 +109,7 @@ def test_models_in_a_pipe_are_aligned_and_whole(ragctl: Command) -> None:
         assert line == line.rstrip()
 
 
-def test_models_of_one_backend(ragctl: Command) -> None:
+def test_models_and_backends_can_be_filtered(ragctl: Command) -> None:
     lines = ragctl("models", "--backend", "cohere").splitlines()
     assert [line.split()[0] for line in lines] == [
         "MODEL",
@@ -122,8 +122,8 @@ def test_models_of_one_backend(ragctl: Command) -> None:
     ]
 
 
-def test_one_model_in_full(ragctl: Command) -> None:
-    """Prompts are printed in quotes, so that a space at the end shows: it matters."""
+def test_details_of_one_model(ragctl: Command) -> None:
+    """Prompts are quoted so that a trailing space, which matters, is visible."""
     shown = ragctl("models", "jina-embeddings-v4").splitlines()
     assert "dimensions    2048 (1 to 2048; trained at 128, 256, 512, 1024, 2048)" in shown
     assert "context       32,768 tokens" in shown
@@ -142,7 +142,7 @@ def test_one_model_in_full(ragctl: Command) -> None:
     assert query.endswith('answer the query\\nQuery:"')
 
 
-def test_one_backend_in_full(ragctl: Command) -> None:
+def test_details_of_one_backend(ragctl: Command) -> None:
     shown = ragctl("backends", "voyage").splitlines()
     assert "key           VOYAGE_API_KEY" in shown
     assert "per request   256 texts, 120,000 tokens" in shown
@@ -154,7 +154,7 @@ def test_one_backend_in_full(ragctl: Command) -> None:
     assert "model         jina-clip-v2: jina-clip-v2, vectors cut here" in shown
 
 
-def test_json_has_every_key(ragctl: Command) -> None:
+def test_json_details(ragctl: Command) -> None:
     (model,) = ragctl.json("models", "jina-embeddings-v3")["models"]
     assert model["query"] == {
         "task": "retrieval.query",
@@ -174,8 +174,8 @@ def test_json_has_every_key(ragctl: Command) -> None:
     assert len(ragctl.json("backends")["backends"]) == len(package_catalog().backends)
 
 
-def test_json_tells_what_the_toml_says(ragctl: Command) -> None:
-    """Each key of a row, by its name there."""
+def test_json_has_every_key_of_a_row(ragctl: Command) -> None:
+    """Each key of a row under its TOML name."""
     (model,) = ragctl.json("models", "bge-m3")["models"]
     assert set(model) == {*model_table.MODEL_KEYS, "model", "backends"}
     (backend,) = ragctl.json("backends", "tei")["backends"]
@@ -183,7 +183,7 @@ def test_json_tells_what_the_toml_says(ragctl: Command) -> None:
     assert set(backend["models"]["bge-m3"]) == set(backend_table.SERVED_MODEL_KEYS)
 
 
-def test_a_users_rows_are_listed_and_a_key_command_is_not_shown(ragctl: Command) -> None:
+def test_user_rows_are_listed_without_the_key_command(ragctl: Command) -> None:
     """The example in docs/backends.md."""
     page = (DOCS / "backends.md").read_text("utf-8")
     for name in ("models.toml", "backends.toml"):
@@ -201,7 +201,7 @@ def test_a_users_rows_are_listed_and_a_key_command_is_not_shown(ragctl: Command)
     assert jina["rates"] == {"requests": 500, "tokens": 1_000_000}
 
 
-def test_the_rows_of_a_pipeline_are_listed(ragctl: Command) -> None:
+def test_pipeline_rows_are_listed(ragctl: Command) -> None:
     file = ragctl.folder / "own.toml"
     row = '[[sources]]\npath = "."\n[backends.tei.models]\njina-embeddings-v4 = "own/v4"\n'
     file.write_text(row)
@@ -209,7 +209,7 @@ def test_the_rows_of_a_pipeline_are_listed(ragctl: Command) -> None:
     assert "own/v4" not in ragctl("backends", "tei")
 
 
-def test_text_of_a_row_cannot_write_to_the_terminal(ragctl: Command) -> None:
+def test_control_characters_of_a_row_are_removed(ragctl: Command) -> None:
     (ragctl.folder / "models.toml").write_text(
         '[bge-m3]\nlanguages = "en\\u001b[2J\\u0007"\nquery = { prompt = "q\\u001b[2J: " }\n'
     )
@@ -219,7 +219,7 @@ def test_text_of_a_row_cannot_write_to_the_terminal(ragctl: Command) -> None:
     assert "\x1b[2J" not in ragctl.on_a_terminal("models", "--backend", "infinity")
 
 
-def test_on_a_terminal_nothing_is_cut_off(ragctl: Command) -> None:
+def test_terminal_output_is_wrapped_not_truncated(ragctl: Command) -> None:
     shown = ragctl.on_a_terminal("models", "--backend", "llama.cpp")
     assert all(len(line.rstrip("\r")) <= 80 for line in shown.split("\n"))
     words = " ".join(line[31:].strip() for line in shown.splitlines())
@@ -239,7 +239,7 @@ def test_on_a_terminal_nothing_is_cut_off(ragctl: Command) -> None:
         (("models", "bge-m3", "--backend", "tei"), "give a name or --backend, not both"),
     ],
 )
-def test_wrong_names(ragctl: Command, words: tuple[str, ...], error: str) -> None:
-    said = ragctl(*words, status=2)
-    assert said.startswith(f"ragctl: {error}")
-    assert said.count("\n") == 1
+def test_wrong_names_are_refused(ragctl: Command, words: tuple[str, ...], error: str) -> None:
+    stderr = ragctl(*words, status=2)
+    assert stderr.startswith(f"ragctl: {error}")
+    assert stderr.count("\n") == 1

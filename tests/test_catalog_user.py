@@ -1,4 +1,4 @@
-"""A user's own rows over the package's: in files of the configuration folder, and in a pipeline."""
+"""User rows merged into the catalogue: files of the configuration folder, and pipelines."""
 
 from pathlib import Path
 
@@ -38,18 +38,18 @@ def with_files(folder: Path, models: str = "", backends: str = "") -> Catalog:
     return user_catalog({"RAGCTL_CONFIG": str(folder)})
 
 
-def test_without_files_it_is_the_packages_own(tmp_path: Path) -> None:
+def test_catalogue_without_user_files_is_the_shipped_one(tmp_path: Path) -> None:
     assert with_files(tmp_path) is package_catalog()
     assert user_catalog({"RAGCTL_CONFIG": str(tmp_path / "none")}) is package_catalog()
 
 
-def test_the_folder_is_the_platforms_unless_named() -> None:
+def test_config_folder_defaults_to_the_platform_one() -> None:
     assert config_folder({"RAGCTL_CONFIG": "/etc/rag"}) == Path("/etc/rag")
     assert config_folder({}).name == "ragctl"
     assert config_folder({"RAGCTL_CONFIG": ""}).is_absolute()
 
 
-def test_a_model_and_a_backend_are_added(tmp_path: Path) -> None:
+def test_user_model_and_backend_are_added(tmp_path: Path) -> None:
     found = with_files(tmp_path, MODEL, BACKEND)
     assert found.model("our-embedder").query.prompt == "q: "
     assert found.serving("our-embedder") == ["our-host"]
@@ -58,17 +58,21 @@ def test_a_model_and_a_backend_are_added(tmp_path: Path) -> None:
     assert "our-host" not in package_catalog().backends
 
 
-def test_one_key_of_a_known_backend_is_changed_and_the_rest_stays(tmp_path: Path) -> None:
+def test_one_key_of_a_shipped_backend_can_be_changed(tmp_path: Path) -> None:
     row = '[voyage]\nrates = { requests = 3, tokens = 10_000 }\nkey_command = ["pass", "voyage"]'
-    own, found = package_catalog().backend("voyage"), with_files(tmp_path, backends=row)
+    shipped, found = package_catalog().backend("voyage"), with_files(tmp_path, backends=row)
     changed = found.backend("voyage")
     assert (changed.rates.requests, changed.rates.tokens) == (3, 10_000)
     assert changed.key_command == ("pass", "voyage")
-    assert (changed.models, changed.limits, changed.keys) == (own.models, own.limits, own.keys)
-    assert own.rates.requests == 2000
+    assert (changed.models, changed.limits, changed.keys) == (
+        shipped.models,
+        shipped.limits,
+        shipped.keys,
+    )
+    assert shipped.rates.requests == 2000
 
 
-def test_a_known_backend_is_given_one_model_more(tmp_path: Path) -> None:
+def test_model_can_be_added_to_a_shipped_backend(tmp_path: Path) -> None:
     rows = '[ollama.models]\nmultilingual-e5-large = "our-e5"\nbge-m3 = { id = "b", context = 512 }'
     changed = with_files(tmp_path, backends=rows).backend("ollama")
     assert changed.models["multilingual-e5-large"].id == "our-e5"
@@ -76,12 +80,12 @@ def test_a_known_backend_is_given_one_model_more(tmp_path: Path) -> None:
     assert changed.models["qwen3-embedding-8b"].id == "qwen3-embedding:8b"
 
 
-def test_one_key_of_a_known_model_is_changed(tmp_path: Path) -> None:
+def test_one_key_of_a_shipped_model_can_be_changed(tmp_path: Path) -> None:
     changed = with_files(tmp_path, '[bge-m3]\nbackend = "ollama"').model("bge-m3")
     assert (changed.backend, changed.dim) == ("ollama", 1024)
 
 
-def test_a_pipelines_rows_lie_over_the_folders(tmp_path: Path) -> None:
+def test_pipeline_rows_override_user_files(tmp_path: Path) -> None:
     (tmp_path / "backends.toml").write_text("[jina]\nconcurrency = 2\nlimits = { texts = 8 }\n")
     layer = Layer("p, table [models]", {}, "p, table [backends]", {"jina": {"concurrency": 1}})
     found = user_catalog({"RAGCTL_CONFIG": str(tmp_path)}, layer).backend("jina")
@@ -132,7 +136,7 @@ def test_a_pipelines_rows_lie_over_the_folders(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_row_is_named_with_its_file(
+def test_error_names_the_file_of_a_wrong_row(
     tmp_path: Path, file: str, text: str, error: str
 ) -> None:
     (tmp_path / file).write_text(text)
@@ -141,7 +145,7 @@ def test_a_wrong_row_is_named_with_its_file(
     assert str(info.value).startswith(str(tmp_path / file))
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_bytes(b"[caf\xe9]")
     with pytest.raises(UsageError, match=r"models\.toml: cannot be read .*utf-8"):
         user_catalog({"RAGCTL_CONFIG": str(tmp_path)})

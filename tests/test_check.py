@@ -1,4 +1,4 @@
-"""`ragctl check`: good backends pass it, and each kind of wrong one is told by its own line."""
+"""`ragctl check`: correct backends pass, and each kind of wrong one has its own finding."""
 
 import itertools
 import json
@@ -34,10 +34,12 @@ from tests.servers.qdrant import Fault as Stall
 from tests.servers.qdrant import QdrantFacade
 from tests.world import KEY
 
+pytestmark = pytest.mark.slow
+
 ENVIRON = {"JINA_API_KEY": KEY, "DEEPINFRA_TOKEN": KEY, "SILICONFLOW_API_KEY": KEY}
-DEAD = "http://127.0.0.1:9"  # discard: nobody listens there
+UNREACHABLE = "http://127.0.0.1:9"  # the discard port: no server listens there
 V3, QWEN = "jina-embeddings-v3", "qwen3-embedding-0.6b"
-SHORT = 0.6  # seconds, where waiting is the point
+SHORT_TIMEOUT = 0.6  # seconds, for tests that wait for a timeout
 
 
 def pipeline(
@@ -57,8 +59,10 @@ def pipeline(
 
 
 def lines(checked: CheckReport, status: str) -> dict[str, str]:
-    """The findings of a status: who and what -> text. Two of one name would be a defect here."""
-    found = [(f"{who} {f.what}", f.text) for who, f in checked.findings if f.status == status]
+    """Return the findings with a status: subject and check -> text. Duplicates are a defect."""
+    found = [
+        (f"{subject} {f.what}", f.text) for subject, f in checked.findings if f.status == status
+    ]
     assert len(dict(found)) == len(found)
     return dict(found)
 
@@ -68,20 +72,20 @@ def only_failure(checked: CheckReport) -> tuple[str, str]:
     return where, text
 
 
-def make(told: Pipeline) -> None:
-    """Make the pipeline's collection, as the first ingest would, without a document."""
+def create_collection(config: Pipeline) -> None:
+    """Create the pipeline's collection, as the first ingest would, without documents."""
     with (
-        closing(open_store(told.store, environ=told.environ)) as store,
-        connect_for(told, None, told.environ) as embedder,
+        closing(open_store(config.store, environ=config.environ)) as store,
+        connect_for(config, None, config.environ) as embedder,
     ):
-        settings = add_canary(new_settings(told, embedder), embedder)
-        store.create(told.collection, settings).close()
+        settings = add_canary(new_settings(config, embedder), embedder)
+        store.create(config.collection, settings).close()
 
 
-# Backends as they should be
+# Correct backends
 
 
-def test_a_good_backend(tmp_path: Path) -> None:
+def test_correct_backend_passes(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
         checked = check_pipeline(pipeline(tmp_path / "s", V3, 256, BackendConfig("jina", host.url)))
     assert lines(checked, "fail") == {}
@@ -110,7 +114,7 @@ def test_a_good_backend(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
-def test_the_builtin_model_needs_nothing(tmp_path: Path) -> None:
+def test_builtin_model_needs_no_configuration(tmp_path: Path) -> None:
     checked = check_pipeline(pipeline(tmp_path / "s", environ={}))
     assert (checked.exit_code, checked.failures) == (0, 0)
     assert (checked.model, checked.dim) == ("builtin", package_catalog().model("builtin").dim)
@@ -118,8 +122,8 @@ def test_the_builtin_model_needs_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_several_backends_that_agree(tmp_path: Path) -> None:
-    """One that cuts itself, one of whom it is not asked, and one that does not normalise."""
+def test_agreeing_backends_pass(tmp_path: Path) -> None:
+    """One truncates itself, one is not sent `dimensions`, and one does not normalise."""
     with ExitStack() as stack:
         likes = ("deepinfra", "siliconflow", "infinity")
         hosts = [stack.enter_context(OpenAIServer(KEY, like=like)) for like in likes]
@@ -130,11 +134,11 @@ def test_several_backends_that_agree(tmp_path: Path) -> None:
         ]
         checked = check_pipeline(pipeline(tmp_path, QWEN, 512, *backends))
     assert checked.exit_code == 0
-    good, notes = lines_of_pairs(checked), lines(replace(checked, agreements=()), "note")
+    good, notes = agreeing_pairs(checked), lines(replace(checked, agreements=()), "note")
     assert good == [("deepinfra", "siliconflow"), ("deepinfra", "vllm"), ("siliconflow", "vllm")]
-    told = lines(replace(checked, agreements=()), "ok")
-    assert told["vllm dimensions"] == "512 of 1024, cut here"
-    assert told["vllm key"] == "none, and none is required"
+    passed = lines(replace(checked, agreements=()), "ok")
+    assert passed["vllm dimensions"] == "512 of 1024, cut here"
+    assert passed["vllm key"] == "none, and none is required"
     assert notes["vllm norm"] == "2 and 2 as received; normalised here"
     assert "it is unknown what deepinfra does" in notes["deepinfra long texts"]
     assert "price" not in str(notes)
@@ -142,25 +146,25 @@ def test_several_backends_that_agree(tmp_path: Path) -> None:
         assert pair.cosines == pytest.approx((1, 1), abs=1e-5)
 
 
-def lines_of_pairs(checked: CheckReport) -> list[tuple[str, str]]:
+def agreeing_pairs(checked: CheckReport) -> list[tuple[str, str]]:
     return [pair.names for pair in checked.agreements if pair.finding.status == "ok"]
 
 
-def test_late_chunking_is_asked_for(tmp_path: Path) -> None:
+def test_late_chunking_is_requested(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
-        told = pipeline(tmp_path, V3, None, BackendConfig("jina", host.url), late_chunking=True)
-        checked = check_pipeline(told)
+        config = pipeline(tmp_path, V3, None, BackendConfig("jina", host.url), late_chunking=True)
+        checked = check_pipeline(config)
     assert checked.exit_code == 0
-    asked = [request.body.get("late_chunking") for request in host.requests]
-    assert asked == [True, None]
+    late_chunking_sent = [request.body.get("late_chunking") for request in host.requests]
+    assert late_chunking_sent == [True, None]
     assert lines(checked, "ok")["jina dimensions"] == "1024, the model's own"
 
 
-def test_a_collection_is_compared_with_and_fills_in_what_is_left_out(
-    place: str, host: JinaServer
+def test_collection_is_compared_and_supplies_omitted_settings(
+    store_location: str, host: JinaServer
 ) -> None:
-    make(pipeline(place, V3, 64, BackendConfig("jina", host.url)))
-    checked = check_pipeline(pipeline(place))
+    create_collection(pipeline(store_location, V3, 64, BackendConfig("jina", host.url)))
+    checked = check_pipeline(pipeline(store_location))
     assert lines(checked, "fail") == {}
     good = lines(checked, "ok")
     assert good["store identity"] == f"{V3}, 64 dimensions: matches these settings"
@@ -168,56 +172,56 @@ def test_a_collection_is_compared_with_and_fills_in_what_is_left_out(
     assert good["jina canary"].startswith("the same vectors as the collection: cosine 1.0000")
     (backend,) = checked.backends
     assert backend.agreement == pytest.approx((1, 1), abs=1e-3)
-    if is_server(place):
+    if is_server(store_location):
         assert ": Qdrant 1.17, 1 collection, " in good["store store"]
         assert checked.store.version == "1.17"
 
 
-def test_nothing_is_written_to_a_server(host: JinaServer) -> None:
+def test_check_writes_nothing_to_a_server(host: JinaServer) -> None:
     with QdrantFacade() as facade:
-        told = pipeline(facade.url, V3, 64, BackendConfig("jina", host.url))
-        assert check_pipeline(told).exit_code == 0
-        make(told)
+        config = pipeline(facade.url, V3, 64, BackendConfig("jina", host.url))
+        assert check_pipeline(config).exit_code == 0
+        create_collection(config)
         facade.requests.clear()
-        assert check_pipeline(told).exit_code == 0
+        assert check_pipeline(config).exit_code == 0
     assert set(facade.requests) == {
         *("GET /", "GET /collections", "GET /collections/{name}"),
         "POST /collections/{name}/points/count",
     }
 
 
-# Backends as they should not be
+# Wrong backends
 
 
-class OneSided(JinaServer):
-    """A host that takes the task and does nothing with it."""
+class IgnoresTask(JinaServer):
+    """A host that accepts the task and ignores it."""
 
-    def read(self, body: Any) -> Job:
-        job = super().read(body)
+    def parse(self, body: Any) -> Job:
+        job = super().parse(body)
         return replace(job, texts=[Text("document", text.text) for text in job.texts])
 
 
-class Unsteady(OpenAIServer):
-    """A host that adds a prompt of its own to every other text."""
+class AlternatingPrompts(OpenAIServer):
+    """A host that adds its own prompt to every other text."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.turn = itertools.cycle(("document", "query"))
 
-    def read(self, body: Any) -> Job:
-        job = super().read(body)
+    def parse(self, body: Any) -> Job:
+        job = super().parse(body)
         return replace(job, texts=[Text(next(self.turn), text.text) for text in job.texts])
 
 
-class Another(OpenAIServer):
-    """A host with another model of the same dimension under the name."""
+class AnotherModel(OpenAIServer):
+    """A host with another model of the same dimension under the requested name."""
 
-    def read(self, body: Any) -> Job:
-        return replace(super().read(body), space="another model")
+    def parse(self, body: Any) -> Job:
+        return replace(super().parse(body), space="another model")
 
 
-def test_a_host_that_ignores_the_side(tmp_path: Path) -> None:
-    with OneSided(KEY) as host:
+def test_host_that_ignores_the_side_fails(tmp_path: Path) -> None:
+    with IgnoresTask(KEY) as host:
         checked = check_pipeline(pipeline(tmp_path, V3, None, BackendConfig("jina", host.url)))
     where, text = only_failure(checked)
     assert where == "jina sides"
@@ -226,9 +230,9 @@ def test_a_host_that_ignores_the_side(tmp_path: Path) -> None:
     assert checked.backends[0].cosine == pytest.approx(1)
 
 
-def test_a_host_that_has_sides_of_its_own(tmp_path: Path) -> None:
-    """bge-m3 has none: one text twice must be one vector."""
-    with Unsteady(KEY, like="siliconflow") as host:
+def test_host_with_unexpected_sides_fails(tmp_path: Path) -> None:
+    """bge-m3 has no sides: the same text must give the same vector twice."""
+    with AlternatingPrompts(KEY, like="siliconflow") as host:
         checked = check_pipeline(
             pipeline(tmp_path, "bge-m3", None, BackendConfig("siliconflow", host.url))
         )
@@ -242,9 +246,11 @@ def test_a_host_that_has_sides_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zeros", [512, 9])
-def test_a_host_that_fills_up_with_zeros(tmp_path: Path, zeros: int) -> None:
+def test_host_that_pads_with_zeros_fails(tmp_path: Path, zeros: int) -> None:
     with OpenAIServer(KEY, like="deepinfra") as host:
-        host.faults.extend([spoiled(lambda vector: np.where(last(vector, zeros), 0, vector))] * 9)
+        host.faults.extend(
+            [corrupted(lambda vector: np.where(in_last_positions(vector, zeros), 0, vector))] * 9
+        )
         checked = check_pipeline(
             pipeline(tmp_path, QWEN, 1024, BackendConfig("deepinfra", host.url))
         )
@@ -254,16 +260,16 @@ def test_a_host_that_fills_up_with_zeros(tmp_path: Path, zeros: int) -> None:
     assert checked.exit_code == 4
 
 
-def last(vector: Any, count: int) -> Any:
+def in_last_positions(vector: Any, count: int) -> Any:
     return np.arange(len(vector)) >= len(vector) - count
 
 
-def spoiled(change: Any) -> Fault:
-    return Fault(spoil=lambda items: [i | {"embedding": change(i["embedding"])} for i in items])
+def corrupted(change: Any) -> Fault:
+    return Fault(corrupt=lambda items: [i | {"embedding": change(i["embedding"])} for i in items])
 
 
-def test_a_host_that_drops_dimensions_is_noted(tmp_path: Path) -> None:
-    """Its whole vectors are cut here, so that nothing is wrong with them."""
+def test_host_that_ignores_dimensions_is_noted(tmp_path: Path) -> None:
+    """Its full vectors are truncated by ragctl, so they are correct."""
     with OpenAIServer(KEY, like="openrouter") as host:
         checked = check_pipeline(
             pipeline(tmp_path, QWEN, 256, BackendConfig("deepinfra", host.url, price=1))
@@ -273,9 +279,9 @@ def test_a_host_that_drops_dimensions_is_noted(tmp_path: Path) -> None:
     assert text.startswith("not honoured by the host: 1024 instead of 256")
 
 
-def test_a_host_that_cuts_elsewhere(tmp_path: Path) -> None:
+def test_host_that_truncates_differently_fails(tmp_path: Path) -> None:
     with OpenAIServer(KEY, like="deepinfra") as host:
-        host.faults.extend([spoiled(lambda vector: np.roll(vector, 7))] * 2)
+        host.faults.extend([corrupted(lambda vector: np.roll(vector, 7))] * 2)
         checked = check_pipeline(
             pipeline(tmp_path, QWEN, 256, BackendConfig("deepinfra", host.url))
         )
@@ -285,12 +291,12 @@ def test_a_host_that_cuts_elsewhere(tmp_path: Path) -> None:
     assert checked.exit_code == 4
 
 
-def test_a_backend_of_another_model(tmp_path: Path) -> None:
-    """It disagrees with both of the others, who agree."""
+def test_backend_with_another_model_fails(tmp_path: Path) -> None:
+    """It disagrees with the two others, which agree."""
     with (
         OpenAIServer(KEY, like="deepinfra") as first,
         OpenAIServer(KEY, like="siliconflow") as second,
-        Another(KEY, like="deepinfra") as third,
+        AnotherModel(KEY, like="deepinfra") as third,
     ):
         backends = (
             BackendConfig("deepinfra", first.url),
@@ -301,18 +307,16 @@ def test_a_backend_of_another_model(tmp_path: Path) -> None:
     assert [backend.name for backend in checked.backends] == [
         *("deepinfra 1", "siliconflow", "deepinfra 2"),
     ]
-    assert lines_of_pairs(checked) == [("deepinfra 1", "siliconflow")]
+    assert agreeing_pairs(checked) == [("deepinfra 1", "siliconflow")]
     assert checked.failures == 2
     assert checked.exit_code == 6
     assert max(checked.agreements[1].cosines) < 0.99
     assert "different vectors than deepinfra 2" in checked.agreements[1].finding.text
 
 
-def test_a_backend_that_does_not_agree_with_the_collection(
-    tmp_path: Path, host: JinaServer
-) -> None:
-    make(pipeline(tmp_path, V3, 64, BackendConfig("jina", host.url)))
-    with OneSided(KEY) as other:
+def test_backend_that_disagrees_with_the_collection_fails(tmp_path: Path, host: JinaServer) -> None:
+    create_collection(pipeline(tmp_path, V3, 64, BackendConfig("jina", host.url)))
+    with IgnoresTask(KEY) as other:
         checked = check_pipeline(pipeline(tmp_path, None, None, BackendConfig("jina", other.url)))
     failures = lines(checked, "fail")
     assert set(failures) == {"jina sides", "jina canary"}
@@ -322,14 +326,14 @@ def test_a_backend_that_does_not_agree_with_the_collection(
     assert checked.backends[0].agreement[1] < 0.99
 
 
-def test_a_wrong_key_and_the_next_one_goes_on(tmp_path: Path) -> None:
+def test_wrong_key_does_not_stop_the_next_backend(tmp_path: Path) -> None:
     with JinaServer("jina_" + "o" * 60) as host, JinaServer() as other:
         backends = (BackendConfig("jina", host.url), BackendConfig("jina-on-prem", other.url))
         checked = check_pipeline(pipeline(tmp_path, V3, None, *backends))
     where, text = only_failure(checked)
     assert where == "jina document"
     assert "refused the key in JINA_API_KEY: 401" in text
-    assert "jina-on-prem canary" not in lines(checked, "ok")  # nobody to compare with
+    assert "jina-on-prem canary" not in lines(checked, "ok")  # no canary to compare with
     assert "jina-on-prem sides" in lines(checked, "ok")
     assert (
         "except by customers of jina or elastic" in lines(checked, "note")["jina-on-prem licence"]
@@ -338,11 +342,11 @@ def test_a_wrong_key_and_the_next_one_goes_on(tmp_path: Path) -> None:
     assert KEY not in json.dumps(checked.to_json()) + repr(checked)
 
 
-def test_no_key_and_no_such_offer(tmp_path: Path) -> None:
-    told = pipeline(
+def test_missing_key_and_unserved_model(tmp_path: Path) -> None:
+    config = pipeline(
         tmp_path, V3, 100, BackendConfig("jina"), BackendConfig("deepinfra"), environ={}
     )
-    checked = check_pipeline(told)
+    checked = check_pipeline(config)
     failures = lines(checked, "fail")
     assert failures["jina key"] == "jina needs a key: set JINA_API_KEY"
     assert "does not serve jina-embeddings-v3" in failures["deepinfra backend"]
@@ -352,12 +356,15 @@ def test_no_key_and_no_such_offer(tmp_path: Path) -> None:
     assert alone.exit_code == 2
 
 
-def test_nobody_answers(tmp_path: Path) -> None:
+def test_unreachable_and_hanging_backends_fail(tmp_path: Path) -> None:
     with JinaServer(KEY) as silent:
         silent.faults.extend([faults.hang()] * 9)
         began = time.monotonic()
-        backends = (BackendConfig("jina", DEAD + "/v1"), BackendConfig("jina-on-prem", silent.url))
-        checked = check_pipeline(pipeline(tmp_path, V3, None, *backends), seconds=SHORT)
+        backends = (
+            BackendConfig("jina", UNREACHABLE + "/v1"),
+            BackendConfig("jina-on-prem", silent.url),
+        )
+        checked = check_pipeline(pipeline(tmp_path, V3, None, *backends), seconds=SHORT_TIMEOUT)
         assert time.monotonic() - began < 4
     failures = lines(checked, "fail")
     assert "Connection refused" in failures["jina document"]
@@ -365,7 +372,7 @@ def test_nobody_answers(tmp_path: Path) -> None:
     assert checked.exit_code == 4
 
 
-def test_time_is_up_while_waiting_for_a_turn(tmp_path: Path) -> None:
+def test_timeout_while_waiting_for_the_rate_limit(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
         slow = BackendConfig("jina", host.url, rates=Rates(requests=1))
         checked = check_pipeline(pipeline(tmp_path, V3, None, slow), seconds=1)
@@ -375,9 +382,9 @@ def test_time_is_up_while_waiting_for_a_turn(tmp_path: Path) -> None:
     )
 
 
-def test_a_key_over_plain_http_is_noted(tmp_path: Path) -> None:
+def test_key_over_plain_http_is_noted(tmp_path: Path) -> None:
     far = BackendConfig("jina", "http://nowhere.invalid/v1")
-    checked = check_pipeline(pipeline(tmp_path, V3, None, far), seconds=SHORT)
+    checked = check_pipeline(pipeline(tmp_path, V3, None, far), seconds=SHORT_TIMEOUT)
     assert "is sent to nowhere.invalid over plain http" in lines(checked, "note")["jina warning"]
     assert only_failure(checked)[0] == "jina document"
 
@@ -385,39 +392,39 @@ def test_a_key_over_plain_http_is_noted(tmp_path: Path) -> None:
 # The store
 
 
-def test_the_store_is_down(tmp_path: Path) -> None:
+def test_unreachable_store_fails(tmp_path: Path) -> None:
     with JinaServer(KEY) as host:
-        checked = check_pipeline(pipeline(DEAD, V3, None, BackendConfig("jina", host.url)))
+        checked = check_pipeline(pipeline(UNREACHABLE, V3, None, BackendConfig("jina", host.url)))
     where, text = only_failure(checked)
     assert where == "store store"
-    assert text.startswith(f"no Qdrant at {DEAD}")
+    assert text.startswith(f"no Qdrant at {UNREACHABLE}")
     assert checked.exit_code == 5
     assert "jina sides" in lines(checked, "ok")
-    unnamed = check_pipeline(pipeline(DEAD))
+    unnamed = check_pipeline(pipeline(UNREACHABLE))
     assert (unnamed.exit_code, unnamed.backends, unnamed.model) == (5, (), None)
     assert "no model is named" in lines(unnamed, "note")["store model"]
 
 
-def test_a_server_that_wants_another_key() -> None:
+def test_wrong_store_key_fails() -> None:
     with QdrantFacade(api_key="q" * 30) as facade:
-        told = pipeline(facade.url, "builtin", environ={"QDRANT_API_KEY": "w" * 30})
-        checked = check_pipeline(told, seconds=SHORT)
+        config = pipeline(facade.url, "builtin", environ={"QDRANT_API_KEY": "w" * 30})
+        checked = check_pipeline(config, seconds=SHORT_TIMEOUT)
     assert "refused the key in QDRANT_API_KEY" in only_failure(checked)[1]
     assert checked.exit_code == 5
     assert "w" * 30 not in json.dumps(checked.to_json())
 
 
-def test_a_server_that_does_not_answer() -> None:
+def test_hanging_store_fails() -> None:
     with QdrantFacade() as facade:
         facade.inject(Stall("slow", route="GET /", times=9, seconds=30))
         began = time.monotonic()
-        checked = check_pipeline(pipeline(facade.url, "builtin"), seconds=SHORT)
+        checked = check_pipeline(pipeline(facade.url, "builtin"), seconds=SHORT_TIMEOUT)
         assert time.monotonic() - began < 5
     assert "no answer in time" in only_failure(checked)[1]
     assert checked.exit_code == 5
 
 
-def test_a_store_that_is_no_folder(tmp_path: Path) -> None:
+def test_store_path_that_is_not_a_folder_fails(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     checked = check_pipeline(pipeline(tmp_path / "file/store", "builtin"))
     assert only_failure(checked) == (
@@ -426,20 +433,20 @@ def test_a_store_that_is_no_folder(tmp_path: Path) -> None:
     )
 
 
-def test_a_collection_of_another_identity(tmp_path: Path, host: JinaServer) -> None:
+def test_collection_with_another_identity_fails(tmp_path: Path, host: JinaServer) -> None:
     chosen = BackendConfig("jina", host.url)
-    make(pipeline(tmp_path, V3, 64, chosen))
+    create_collection(pipeline(tmp_path, V3, 64, chosen))
     checked = check_pipeline(pipeline(tmp_path, V3, 128, chosen))
     where, text = only_failure(checked)
     assert where == "store identity"
     assert "dimension 64 ≠ 128" in text
     assert checked.exit_code == 6
     assert "jina sides" in lines(checked, "ok")
-    assert checked.backends[0].agreement is None  # vectors of 128 cannot agree with 64
+    assert checked.backends[0].agreement is None  # 128 dimensions cannot agree with 64
 
 
-def test_what_cannot_be_tried_is_a_usage_error(tmp_path: Path) -> None:
-    for told in (
+def test_invalid_settings_are_usage_errors(tmp_path: Path) -> None:
+    for config in (
         pipeline(tmp_path, "no-such-model"),
         pipeline(tmp_path, V3, 5000),
         pipeline(tmp_path, V3, None, task="no-such-task"),
@@ -447,13 +454,13 @@ def test_what_cannot_be_tried_is_a_usage_error(tmp_path: Path) -> None:
         replace(pipeline(tmp_path), collection="../up"),
     ):
         with pytest.raises(UsageError):
-            check_pipeline(told)
+            check_pipeline(config)
 
 
-# Judgements
+# Assessment
 
 
-def test_the_worst_class_decides() -> None:
+def test_exit_code_is_the_worst_one() -> None:
     assert worst([0, 2, 4]) == 4
     assert worst([4, 6, 2]) == 6
     assert worst([6, 5, 4]) == 5
@@ -461,14 +468,14 @@ def test_the_worst_class_decides() -> None:
     assert worst([]) == 0
 
 
-def test_a_cut_without_the_layer_norm_is_a_note() -> None:
+def test_truncation_without_layer_norm_is_a_note() -> None:
     nomic, qwen = (package_catalog().model(name) for name in ("nomic-embed-text-v1.5", QWEN))
     assert assess.cut(0.98, 256, nomic).status == "note"
     assert assess.cut(0.98, 256, qwen).status == "fail"
     assert assess.cut(0.9995, 256, nomic).status == assess.cut(0.9995, 256, qwen).status == "ok"
 
 
-def test_doubts_of_the_catalogue() -> None:
+def test_catalog_notes() -> None:
     rows = {"deepinfra": {"truncation": "cuts", "price": 1, "models": {V3: "jina-v3"}}}
     catalog = user_catalog({"RAGCTL_CONFIG": "none"}, Layer("models", {}, "rows", rows))
     found = assess.catalog_notes(catalog.backend("deepinfra"), catalog.model(V3), catalog)
@@ -490,7 +497,7 @@ def test_doubts_of_the_catalogue() -> None:
     ]
 
 
-def test_agreement_is_the_least_of_both_sides() -> None:
+def test_agreement_is_the_minimum_of_both_sides() -> None:
     for cosines, status in (((0.99, 0.99), "ok"), ((1, 0.98), "fail"), ((0.98, 1), "fail")):
         assert assess.agreement("canary", "it", cosines, 0.99).status == status
     assert TRIAL_TEXT not in (*canary.DOCUMENTS, canary.QUERY)
@@ -511,7 +518,7 @@ def ragctl(home: Path, *words: str, **environ: str) -> subprocess.CompletedProce
     )
 
 
-def test_the_command_with_flags(tmp_path: Path) -> None:
+def test_command_with_flags(tmp_path: Path) -> None:
     done = ragctl(tmp_path)
     assert done.returncode == 0, done.stderr
     *rows, summary = done.stdout.splitlines()
@@ -523,7 +530,7 @@ def test_the_command_with_flags(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_with_a_file_never_shows_a_key(tmp_path: Path) -> None:
+def test_command_with_a_file_never_shows_a_key(tmp_path: Path) -> None:
     wrong = "jina_" + "w" * 60
     with JinaServer(KEY) as host, JinaServer(KEY) as other:
         other.faults.extend([faults.html()] * 9)
@@ -546,6 +553,6 @@ def test_the_command_with_a_file_never_shows_a_key(tmp_path: Path) -> None:
     assert {backend["key"] for backend in found["backends"]} == {"JINA_AI_TOKEN"}
     (refused,) = [f for f in found["backends"][0]["findings"] if f["status"] == "fail"]
     assert refused["what"] == "document"
-    both = ragctl(tmp_path, "p.toml", "--dim", "64")
-    assert both.returncode == 2
-    assert "not both" in both.stderr
+    conflicting = ragctl(tmp_path, "p.toml", "--dim", "64")
+    assert conflicting.returncode == 2
+    assert "not both" in conflicting.stderr

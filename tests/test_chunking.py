@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from ragctl.chunking import count, recipe, split
 from ragctl.errors import UsageError
 from ragctl.records import Chunk, Document, Heading, Kind, Page
-from tests.chunking_texts import KINDS, LATIN, REAL, counting, markdown
+from tests.chunking_texts import KINDS, LATIN, REAL, markdown, record_encoded_lengths
+
+pytestmark = pytest.mark.slow
 
 
 def check(document: Document, size: int, overlap: int = 0) -> list[Chunk]:
-    """Check and return the chunks of a document: properties that hold for any document."""
+    """Split a document, check the invariants of its chunks, and return them."""
     chunks = split(document, size=size, overlap=overlap)
     text, covered = document.text, 0
     for ordinal, chunk in enumerate(chunks):
@@ -101,21 +103,25 @@ def documents(draw: st.DrawFn) -> Document:
 
 @given(documents(), st.integers(16, 80), st.sampled_from([0, 0, 1, 5, 30]))
 @settings(max_examples=300)
-def test_properties_of_any_document(document: Document, size: int, overlap: int) -> None:
+def test_chunks_of_any_document_keep_the_invariants(
+    document: Document, size: int, overlap: int
+) -> None:
     check(document, size, min(overlap, size // 2 - 1))
 
 
 @pytest.mark.parametrize("overlap", [0, 12])
 @pytest.mark.parametrize("size", [16, 40, 120, 512])
 @pytest.mark.parametrize("language", REAL)
-def test_real_text(language: str, size: int, overlap: int) -> None:
+def test_chunks_of_real_text_keep_the_invariants(language: str, size: int, overlap: int) -> None:
     chunks = check(markdown(REAL[language]), size, min(overlap, size // 2 - 1))
     assert len(chunks) == 1 or size < 512
 
 
 @pytest.mark.parametrize("overlap", [0, 40])
 @pytest.mark.parametrize("name", KINDS)
-def test_generated_text(name: str, overlap: int) -> None:
+def test_chunks_of_generated_text_are_deterministic_and_well_filled(
+    name: str, overlap: int
+) -> None:
     texts = KINDS[name]
     document = texts.document(texts.units(400, seed=5))
     chunks = check(document, 128, overlap)
@@ -132,7 +138,7 @@ def test_blank_text_has_no_chunk(text: str) -> None:
     assert split(Document("none", text)) == []
 
 
-def test_a_document_that_fits_stays_whole() -> None:
+def test_a_document_that_fits_is_one_chunk() -> None:
     text = REAL["en"]
     (chunk,) = split(markdown("\n\n" + text + "\n"))
     assert chunk.text == text.strip()
@@ -140,7 +146,7 @@ def test_a_document_that_fits_stays_whole() -> None:
 
 
 @pytest.mark.parametrize("language", ["zh", "ja", "ru", "ar", "hi", "de"])
-def test_prose_is_cut_between_sentences(language: str) -> None:
+def test_prose_is_split_between_sentences(language: str) -> None:
     # One paragraph, without the headings.
     body = " ".join(line for line in REAL[language].splitlines() if line and line[0] != "#")
     chunks = check(Document("prose", body), 40)
@@ -174,7 +180,7 @@ def test_underlined_heading_stays_with_its_content() -> None:
         assert not chunk.text.endswith("===")
 
 
-def test_short_sections_are_cut_at_headings() -> None:
+def test_short_sections_are_split_at_headings() -> None:
     words = "alpha beta gamma delta epsilon zeta eta theta iota kappa. " * 6
     text = "".join(f"## Section {n}\n\n{words}\n\n" for n in range(30))
     for chunk in check(markdown(text), 100):
@@ -185,7 +191,7 @@ def test_short_sections_are_cut_at_headings() -> None:
 def test_fence_and_table_are_kept_whole_when_they_fit() -> None:
     parts = []
     for n in range(60):
-        # So short that a cut next to it leaves less than the usual share on one side.
+        # So short that a split next to it leaves less than the usual share on one side.
         parts.append(f"In case {n}:")
         code = "\n\n".join(f"    call_{n}_{k}(value)" for k in range(10))
         parts.append(f"```python\n{code}\n```")
@@ -198,7 +204,7 @@ def test_fence_and_table_are_kept_whole_when_they_fit() -> None:
         assert all(any(part in chunk.text for chunk in chunks) for part in parts)
 
 
-def test_long_fence_and_table_are_cut_between_lines() -> None:
+def test_long_fence_and_table_are_split_between_lines() -> None:
     rows = [f"| row {n} | some value. Another, one |" for n in range(200)]
     lines = [f"    call_{n}(value, 'text. More text')" for n in range(200)]
     text = "\n".join(rows) + "\n\n```\n" + "\n".join(lines) + "\n```\n"
@@ -218,7 +224,7 @@ def test_code_keeps_the_indentation_of_its_first_line() -> None:
     assert any(chunk.text.startswith("    ") for chunk in chunks)
 
 
-def test_wrapped_lines_are_not_cut_before_their_sentence_ends() -> None:
+def test_wrapped_lines_are_not_split_within_a_sentence() -> None:
     generator = random.Random(8)
     lines, line = [], ""
     for _ in range(4000):
@@ -236,7 +242,7 @@ def test_wrapped_lines_are_not_cut_before_their_sentence_ends() -> None:
     assert ends.count(".") / len(ends) > 0.9
 
 
-def test_pages_and_headings_of_chunks() -> None:
+def test_chunks_have_the_page_of_their_start() -> None:
     pages, text = [], ""
     for number in range(1, 30):
         body = f"Page {number} says something. " * number
@@ -260,20 +266,20 @@ def test_overlap_repeats_whole_sentences_and_stays_inside_a_section() -> None:
 
 
 def test_each_text_is_encoded_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded = counting(monkeypatch)
+    encoded_lengths = record_encoded_lengths(monkeypatch)
     for name in ("short paragraphs", "russian", "chinese", "one paragraph", "table", "functions"):
         texts = KINDS[name]
         document = texts.document(texts.units(1500))
         for overlap, share in ((0, 1.15), (64, 1.3)):
-            encoded.clear()
+            encoded_lengths.clear()
             assert len(split(document, size=512, overlap=overlap)) > 10
-            assert len(document.text) <= sum(encoded) <= share * len(document.text), name
+            assert len(document.text) <= sum(encoded_lengths) <= share * len(document.text), name
 
 
 @pytest.mark.parametrize(
     "run", ["a", "\n", "中", "- ", "#\n", "row,1\n", "```\n", "e\u0301", "'s", "👨‍👩‍👧"]
 )
-def test_hostile_texts(run: str) -> None:
+def test_repetitive_texts_give_well_filled_chunks(run: str) -> None:
     text = run * (100_000 // len(run))
     kind: Kind = "markdown"
     chunks = check(Document("d", text, kind), 512)
@@ -281,7 +287,7 @@ def test_hostile_texts(run: str) -> None:
         assert sum(chunk.tokens for chunk in chunks) / len(chunks) > 0.8 * 512
 
 
-def test_grapheme_clusters_are_not_cut() -> None:
+def test_grapheme_clusters_are_not_split() -> None:
     clusters = ["e\u0301\u0323", "👨\u200d👩\u200d👧", "👍🏽", "❤\ufe0f", "कि"]
     generator = random.Random(2)
     chosen = generator.choices(clusters, k=2000)
@@ -293,7 +299,7 @@ def test_grapheme_clusters_are_not_cut() -> None:
     assert {chunk.start for chunk in check(document, 64)} <= starts
 
 
-def test_many_headings() -> None:
+def test_many_headings_are_packed_into_full_chunks() -> None:
     text = "# h\n\n" * 20_000
     headings = tuple(Heading(at, 1, "h") for at in range(0, len(text), 5))
     chunks = split(Document("d", text, "markdown", headings=headings))
@@ -304,14 +310,14 @@ def test_many_headings() -> None:
 @pytest.mark.parametrize(
     ("size", "overlap"), [(15, 0), (0, 0), (-5, 0), (512, -1), (512, 256), (16, 8), (100, 100)]
 )
-def test_wrong_sizes_are_refused(size: int, overlap: int) -> None:
+def test_invalid_sizes_are_refused(size: int, overlap: int) -> None:
     with pytest.raises(UsageError, match=r"use (at|0)"):
         split(Document("d", "text"), size=size, overlap=overlap)
     with pytest.raises(UsageError):
         recipe(size, overlap)
 
 
-def test_recipe_names_what_decides_the_chunks() -> None:
+def test_the_recipe_has_everything_that_decides_the_chunks() -> None:
     assert recipe(300, 20) == {
         "chunker": 1,
         "size": 300,
@@ -320,8 +326,8 @@ def test_recipe_names_what_decides_the_chunks() -> None:
     }
 
 
-def test_indented_lines_of_a_long_fence_are_cut_and_it_ends() -> None:
-    """A span is not cut within the indentation of its first line."""
+def test_a_long_fence_of_indented_lines_is_split() -> None:
+    """A span is not split within the indentation of its first line, which would never end."""
     generator = random.Random(0)
     lines = [
         " " * generator.randrange(12)

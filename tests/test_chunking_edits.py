@@ -1,9 +1,8 @@
-"""An edit of one paragraph, at any position of a document, changes few chunks.
+"""An edit of one paragraph anywhere in a document changes few chunks.
 
-Counted are the texts that the document's chunks did not have before the edit:
-what would have to be embedded. Ranks are hashes, so the bound is one of chance:
-about one insertion in some thousands changes five. The documents here are
-fixed, and so are their figures.
+The tests count the chunk texts that are new after an edit, which would have to be embedded. The
+chunker ranks cuts by hashes, so the bound is statistical: about one insertion in some thousands
+changes five chunks. The documents here are fixed, so the counts are too.
 """
 
 import random
@@ -14,12 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragctl.chunking import split
-from tests.chunking_texts import KINDS, Texts
+from tests.chunking_texts import KINDS, DocumentKind
+
+pytestmark = pytest.mark.slow
 
 SIZE = 64
 
 
-def changes(texts: Texts, units: list[str], edit: str, overlap: int = 0) -> Counter[int]:
+def count_changes(
+    texts: DocumentKind, units: list[str], edit: str, overlap: int = 0
+) -> Counter[int]:
     """Count the edits, one at each unit, by the number of chunks that they change."""
 
     def chunk_texts(units: list[str]) -> set[str]:
@@ -28,15 +31,15 @@ def changes(texts: Texts, units: list[str], edit: str, overlap: int = 0) -> Coun
 
     old = chunk_texts(units)
     generator = random.Random(99)
-    found: Counter[int] = Counter()
+    edits_by_changes: Counter[int] = Counter()
     for at in range(len(units) + (edit == "insert")):
         new = [] if edit == "delete" else [texts.unit(generator)]
         edited = [*units[:at], *new, *units[at + (edit != "insert") :]]
-        found[len(chunk_texts(edited) - old)] += 1
-    return found
+        edits_by_changes[len(chunk_texts(edited) - old)] += 1
+    return edits_by_changes
 
 
-def make_units(texts: Texts, chunks: int) -> list[str]:
+def make_units(texts: DocumentKind, chunks: int) -> list[str]:
     """Return units that make about `chunks` chunks."""
     sample = len(split(texts.document(texts.units(100)), size=SIZE))
     return texts.units(100 * chunks // sample, seed=1)
@@ -44,22 +47,22 @@ def make_units(texts: Texts, chunks: int) -> list[str]:
 
 @pytest.mark.parametrize("edit", ["insert", "replace", "delete"])
 @pytest.mark.parametrize("name", KINDS)
-def test_edit_at_every_position(name: str, edit: str) -> None:
+def test_an_edit_at_any_position_changes_few_chunks(name: str, edit: str) -> None:
     texts = KINDS[name]
-    found = changes(texts, make_units(texts, 80), edit)
-    # A replaced unit is one deleted and one inserted.
-    assert max(found) <= (5 if edit == "replace" else 4), found
-    assert sum(k * n for k, n in found.items()) / found.total() < 2.5
+    edits_by_changes = count_changes(texts, make_units(texts, 80), edit)
+    # Replacing a unit deletes one and inserts one.
+    assert max(edits_by_changes) <= (5 if edit == "replace" else 4), edits_by_changes
+    assert sum(k * n for k, n in edits_by_changes.items()) / edits_by_changes.total() < 2.5
 
 
 @pytest.mark.parametrize("name", ["short paragraphs", "one chinese paragraph", "sections"])
-def test_edit_at_every_position_with_overlap(name: str) -> None:
+def test_an_insertion_with_overlap_changes_few_chunks(name: str) -> None:
     texts = KINDS[name]
-    found = changes(texts, make_units(texts, 80), "insert", overlap=16)
-    assert max(found) <= 5, found
+    edits_by_changes = count_changes(texts, make_units(texts, 80), "insert", overlap=16)
+    assert max(edits_by_changes) <= 5, edits_by_changes
 
 
-def test_insertion_anywhere_in_a_thousand_chunks() -> None:
+def test_an_insertion_into_a_thousand_chunks_changes_few() -> None:
     texts = KINDS["short paragraphs"]
     units = texts.units(1100, seed=3)
     old = {chunk.text for chunk in split(texts.document(units), size=SIZE)}
@@ -75,15 +78,15 @@ def test_insertion_anywhere_in_a_thousand_chunks() -> None:
 
 @given(st.data())
 @settings(max_examples=60)
-def test_edit_of_any_document(data: st.DataObject) -> None:
+def test_an_insertion_into_any_document_changes_few_chunks(data: st.DataObject) -> None:
     texts = KINDS[data.draw(st.sampled_from(sorted(KINDS)))]
     units = texts.units(data.draw(st.integers(80, 160)), data.draw(st.integers(0, 10**6)))
     at = data.draw(st.integers(0, len(units)))
     edited = [*units[:at], *texts.units(1, data.draw(st.integers(0, 10**6))), *units[at:]]
     before = {chunk.text for chunk in split(texts.document(units), size=SIZE)}
     after = {chunk.text for chunk in split(texts.document(edited), size=SIZE)}
-    # A bound of chance: none of 90,000 simulated edits changed more than four texts. A
-    # chunker that packs from the top changes dozens.
+    # A statistical bound: none of 90,000 simulated edits changed more than four texts. A
+    # chunker that fills chunks from the top changes dozens.
     assert len(after - before) <= 5
 
 

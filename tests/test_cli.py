@@ -1,4 +1,4 @@
-"""The command: exit codes, the documented JSON, what people and pipes see."""
+"""The command: exit codes, documented JSON, and output on terminals and pipes."""
 
 import json
 import os
@@ -20,6 +20,8 @@ from tests.command import call
 from tests.servers.jina import JinaServer
 from tests.world import KEY, paragraphs
 
+pytestmark = pytest.mark.slow
+
 RAGCTL = (sys.executable, "-m", "ragctl")
 HIT = {
     *("source", "score", "text", "start", "end", "page", "heading", "ordinal", "meta"),
@@ -28,7 +30,7 @@ HIT = {
 
 
 class Shell:
-    """The command in a home of its own."""
+    """The command with its own home folder."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -44,7 +46,7 @@ class Shell:
         return call(*words, environ={**self.environ, **environ}, cwd=self.home)
 
     def process(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """The same in a process of its own."""
+        """Run the command in a process of its own."""
         return subprocess.run(
             [*RAGCTL, *words],
             env={**self.environ, **environ},
@@ -87,7 +89,7 @@ def test_ingest_and_search_without_any_flag(shell: Shell) -> None:
     assert "2 unchanged; 0 chunks embedded" in again.stdout
 
 
-def test_json_is_as_documented(shell: Shell) -> None:
+def test_json_has_the_documented_keys(shell: Shell) -> None:
     report = shell.json("ingest", "docs", "--meta", "team=ops")
     assert list(report)[:8] == [
         *("collection", "identity", "documents", "chunks", "tokens", "requests", "cost"),
@@ -140,7 +142,7 @@ def test_where_filters_and_types(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "sparse"])
-def test_modes(shell: Shell, mode: str) -> None:
+def test_each_mode_finds_the_document(shell: Shell, mode: str) -> None:
     shell.json("ingest", "docs")
     found = shell.json("search", "canteen lunch", "--mode", mode)
     assert found["hits"][0]["source"] == "notes.txt"
@@ -148,13 +150,13 @@ def test_modes(shell: Shell, mode: str) -> None:
     assert scores == sorted(scores, reverse=True)
 
 
-def test_a_question_of_stop_words_alone(shell: Shell) -> None:
+def test_a_question_of_stop_words_has_no_sparse_hits(shell: Shell) -> None:
     shell.json("ingest", "docs", "--language", "en")
     assert shell.json("search", "of the", "--mode", "sparse")["hits"] == []
     assert len(shell.json("search", "of the")["hits"]) == 2
 
 
-def test_status_collections_show_delete(shell: Shell) -> None:
+def test_status_collections_show_and_delete_work(shell: Shell) -> None:
     shell.json("ingest", "docs", "--dim", "256")
     shell.json("ingest", "docs", "--collection", "second")
     status = shell.json("status")
@@ -185,7 +187,7 @@ def test_dry_run_writes_nothing(shell: Shell) -> None:
     assert shell.json("collections")["collections"] == []
 
 
-# Exit codes; test_exit_codes.py has those of real processes
+# Exit codes; test_exit_codes.py tests them on real processes
 
 
 def test_exit_2_usage(shell: Shell) -> None:
@@ -266,8 +268,8 @@ def test_exit_9_locked(shell: Shell) -> None:
     assert str(os.getpid()) in done.stderr
 
 
-def test_exit_1_is_one_line_too(shell: Shell) -> None:
-    """What nobody foresaw: here, a home folder that is a device."""
+def test_an_unusable_home_is_a_one_line_error(shell: Shell) -> None:
+    """An unforeseen error: here, a home folder that is a device."""
     done = shell("status", RAGCTL_HOME="/dev/null")
     assert done.returncode in (1, 2, 5)
     assert done.stderr.count("\n") == 1
@@ -279,7 +281,7 @@ def test_debug_shows_the_traceback_anywhere(shell: Shell) -> None:
     assert "Traceback" in shell("--debug", "search", "x y").stderr
 
 
-def test_every_exit_code_is_distinct_and_told() -> None:
+def test_every_exit_code_is_distinct_and_documented() -> None:
     classes = [
         value
         for value in vars(errors).values()
@@ -296,11 +298,11 @@ def test_every_exit_code_is_distinct_and_told() -> None:
         assert f"| {cls.exit_code} | {meaning} |" in readme
 
 
-# What people see
+# Output on a terminal
 
 
 def on_terminal(shell: Shell, *words: str) -> str:
-    """Run the command on a terminal of its own; what it drew."""
+    """Run the command on a terminal of its own, and return its output."""
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (40, 100))
     environ = {**shell.environ, "TERM": "xterm-256color"}
@@ -308,59 +310,61 @@ def on_terminal(shell: Shell, *words: str) -> str:
         [*RAGCTL, *words], env=environ, cwd=shell.home, stdin=slave, stdout=slave, stderr=slave
     ) as process:
         os.close(slave)
-        drawn = b""
+        output = b""
         while True:
             ready, _, _ = select.select([master], [], [], 0.2)
             if ready:
                 try:
-                    piece = os.read(master, 65536)
+                    data = os.read(master, 65536)
                 except OSError:
                     break
-                if not piece:
+                if not data:
                     break
-                drawn += piece
+                output += data
             elif process.poll() is not None:
                 break
     os.close(master)
-    return drawn.decode("utf-8", "replace")
+    return output.decode("utf-8", "replace")
 
 
-def test_a_terminal_gets_a_table_with_marked_words(shell: Shell) -> None:
+def test_a_terminal_gets_a_table_with_highlighted_words(shell: Shell) -> None:
     shell.json("ingest", "docs")
-    drawn = on_terminal(shell, "search", "heat pump degrees")
-    assert re.search(r"\x1b\[[\d;]*m(heat pump|heat)", drawn)
-    assert "guide.md:1" in re.sub(r"\x1b\[[\d;]*m", "", drawn)
-    assert "Limits" in drawn
+    output = on_terminal(shell, "search", "heat pump degrees")
+    assert re.search(r"\x1b\[[\d;]*m(heat pump|heat)", output)
+    assert "guide.md:1" in re.sub(r"\x1b\[[\d;]*m", "", output)
+    assert "Limits" in output
 
 
-def test_a_terminal_gets_all_of_a_text_without_spaces(shell: Shell) -> None:
+def test_a_terminal_gets_the_whole_of_a_text_without_spaces(shell: Shell) -> None:
     text = "".join(chr(0x4E00 + number) for number in range(150))
     (shell.docs / "zh.txt").write_text(text, encoding="utf-8")
     shell.json("ingest", "docs")
-    drawn = re.sub(r"\x1b\[[0-9;]*m|\s", "", on_terminal(shell, "search", text[:4]))
-    assert text in drawn
+    output = re.sub(r"\x1b\[[0-9;]*m|\s", "", on_terminal(shell, "search", text[:4]))
+    assert text in output
 
 
-def test_progress_on_a_terminal_and_a_question_before_deleting(shell: Shell) -> None:
+def test_a_terminal_shows_progress(shell: Shell) -> None:
     for n in range(30):
         (shell.docs / f"{n}.md").write_text(paragraphs(f"a{n}", f"b{n}"))
-    drawn = on_terminal(shell, "ingest", "docs")
-    assert "doc/s" in drawn or "s/doc" in drawn or "?doc" in drawn
-    assert "32 added" in drawn
+    output = on_terminal(shell, "ingest", "docs")
+    assert "doc/s" in output or "s/doc" in output or "?doc" in output
+    assert "32 added" in output
 
 
-def test_document_text_cannot_drive_the_terminal(shell: Shell) -> None:
-    evil = "harmless \x1b]0;owned\x07\x1b[2Jwords \x9b31m and \u202ereversed\u202c text"
-    (shell.docs / "evil.md").write_text(f"# Evil \x1b[31mtitle\n\n{evil}\n", encoding="utf-8")
+def test_document_text_cannot_send_control_codes_to_the_terminal(shell: Shell) -> None:
+    malicious = "harmless \x1b]0;owned\x07\x1b[2Jwords \x9b31m and \u202ereversed\u202c text"
+    (shell.docs / "malicious.md").write_text(
+        f"# Evil \x1b[31mtitle\n\n{malicious}\n", encoding="utf-8"
+    )
     (shell.docs / "x\x1b[31mname.txt").write_text("harmless name")
     shell.json("ingest", "docs")
-    for words in (("search", "harmless words"), ("show", "evil.md"), ("status",)):
+    for words in (("search", "harmless words"), ("show", "malicious.md"), ("status",)):
         out = shell(*words).stdout
         assert not set(out) & {"\x1b", "\x9b", "\u202e", "\x07"}, words
-    drawn = on_terminal(shell, "search", "harmless words")
-    assert "\x1b]0;" not in drawn
-    assert "\x1b[2J" not in drawn
-    assert without_controls(f"a{evil}b") == "aharmless words 31m and reversed textb"
+    output = on_terminal(shell, "search", "harmless words")
+    assert "\x1b]0;" not in output
+    assert "\x1b[2J" not in output
+    assert without_controls(f"a{malicious}b") == "aharmless words 31m and reversed textb"
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -398,17 +402,17 @@ def test_a_local_search_imports_no_server_client(shell: Shell) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_completion_is_offered(shell: Shell) -> None:
-    # Which shell it is, is seen from the processes above.
-    asked = f"{shlex.join(RAGCTL)} --show-completion; exit $?"
+def test_shell_completion_is_printed(shell: Shell) -> None:
+    # Completion detects the shell from the parent process.
+    command = f"{shlex.join(RAGCTL)} --show-completion; exit $?"
     done = subprocess.run(
-        ["bash", "-c", asked], env=shell.environ, capture_output=True, text=True, check=False
+        ["bash", "-c", command], env=shell.environ, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "_ragctl_completion" in done.stdout
 
 
-def test_a_pipeline_file_does_what_the_flags_do(shell: Shell) -> None:
+def test_a_pipeline_file_sets_what_the_flags_set(shell: Shell) -> None:
     (shell.home / "deep").mkdir()
     (shell.home / "deep/p.toml").write_text(
         'collection = "flags"\n[[sources]]\npath = "../docs"\nexclude = ["notes.txt"]\n'

@@ -1,4 +1,4 @@
-"""Any condition over any payloads gives, on each store, the points that Python gives."""
+"""Any condition over any payloads selects on each store the points that Python selects."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +28,8 @@ from ragctl.stores.server import ServerStore
 from tests.servers.qdrant import QdrantFacade
 from tests.store_contract import SETTINGS, axis, ident
 
+pytestmark = pytest.mark.slow
+
 FIELDS = {"whole": "integer", "part": "float", "day": "datetime", "word": "keyword", "yes": "bool"}
 TIMES = (
     "2024-01-31",
@@ -38,7 +40,7 @@ TIMES = (
     "1969-12-31T23:59:59Z",
     "2024-02-29",
 )
-NO_TIMES = ("", "2024", "31.01.2024", "2024-02-30", "2023-02-29", "noon", "12:00")
+INVALID_TIMES = ("", "2024", "31.01.2024", "2024-02-30", "2023-02-29", "noon", "12:00")
 WORDS = ("", "a", "ab", "Ab", "a%", "a/b.md", "é", "e\u0301", "日本", "日")
 
 scalars: st.SearchStrategy[Any] = st.one_of(
@@ -46,7 +48,7 @@ scalars: st.SearchStrategy[Any] = st.one_of(
     st.booleans(),
     st.integers(-3, 3),
     st.sampled_from((-2.5, 0.0, 0.5, 2.0, 1e300)),
-    st.sampled_from((*TIMES, *NO_TIMES, *WORDS)),
+    st.sampled_from((*TIMES, *INVALID_TIMES, *WORDS)),
 )
 values = st.one_of(scalars, st.lists(scalars, max_size=3), st.just({"in": 1}))
 payloads = st.dictionaries(st.sampled_from((*FIELDS, "any", "other.in")), values, max_size=5)
@@ -86,26 +88,26 @@ conditions: st.SearchStrategy[Condition] = st.recursive(
 )
 
 
-def held(payload: Any, key: str) -> Any:
+def field_value(payload: Any, key: str) -> Any:
     for name in key.split("."):
         payload = payload.get(name) if isinstance(payload, dict) else None
     return payload
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def time(text: object) -> datetime | None:
+def parse_time(text: object) -> datetime | None:
     try:
-        found = datetime.fromisoformat(str(text)) if text not in NO_TIMES else None
+        found = datetime.fromisoformat(str(text)) if text not in INVALID_TIMES else None
     except ValueError:
         return None
     return found if found is None or found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def number(value: Any, kind: str | None) -> int | float | None:
-    """Return a value as a number; in a field declared as integer only whole numbers count."""
+    """Return a value as a number; in a field declared as integer only whole numbers match."""
     if kind == "integer" and isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 2**63 else None
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
@@ -115,15 +117,15 @@ def within(between: Between, value: Any) -> bool:
     kind = FIELDS.get(between.key.removeprefix("meta."))
     bounds: list[Any] = [between.gte, between.gt, between.lte, between.lt]
     if any(isinstance(bound, str) for bound in bounds):
-        bounds = [None if bound is None else time(bound) for bound in bounds]
-        value = time(value) if isinstance(value, str) else None
-        seen = kind not in ("integer", "float")
+        bounds = [None if bound is None else parse_time(bound) for bound in bounds]
+        value = parse_time(value) if isinstance(value, str) else None
+        comparable = kind not in ("integer", "float")
     else:
-        seen = kind != "datetime"
+        comparable = kind != "datetime"
         value = number(value, kind)
     gte, gt, lte, lt = bounds
     return (
-        seen
+        comparable
         and value is not None
         and (gte is None or value >= gte)
         and (gt is None or value > gt)
@@ -134,18 +136,20 @@ def within(between: Between, value: Any) -> bool:
 
 def holds(condition: Condition, payload: Payload) -> bool:
     match condition:
-        case Match(key, wanted):
-            found = listed(held(payload, key))
+        case Match(key, expected_values):
+            found = as_list(field_value(payload, key))
             if FIELDS.get(key.removeprefix("meta.")) == "integer":
                 found = [number(a, "integer") if isinstance(a, float) else a for a in found]
-            return any(type(a) is type(b) and a == b for a in found for b in wanted)
+            return any(type(a) is type(b) and a == b for a in found for b in expected_values)
         case Between():
-            return any(within(condition, value) for value in listed(held(payload, condition.key)))
+            return any(
+                within(condition, value) for value in as_list(field_value(payload, condition.key))
+            )
         case Prefix(key, text):
-            found = listed(held(payload, key))
+            found = as_list(field_value(payload, key))
             return any(isinstance(value, str) and value.startswith(text) for value in found)
         case Has(key):
-            return held(payload, key) not in (None, [])
+            return field_value(payload, key) not in (None, [])
         case AnyOf(of):
             return any(holds(each, payload) for each in of)
         case AllOf(of):
@@ -176,27 +180,27 @@ def collection(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
-    metas=st.lists(payloads, min_size=1, max_size=12),
-    asked=st.lists(conditions, min_size=1, max_size=6),
+    metadata=st.lists(payloads, min_size=1, max_size=12),
+    queried=st.lists(conditions, min_size=1, max_size=6),
 )
-def test_conditions_give_what_python_gives(
-    collection: Collection, metas: list[dict[str, Any]], asked: list[Condition]
+def test_conditions_select_what_python_selects(
+    collection: Collection, metadata: list[dict[str, Any]], queried: list[Condition]
 ) -> None:
-    bodies: list[Payload] = [{"source": "s", "meta": meta} for meta in metas]
+    bodies: list[Payload] = [{"source": "s", "meta": meta} for meta in metadata]
     points = [Point(ident(n), body, axis(n)) for n, body in enumerate(bodies)]
-    left = [ident(n) for n in range(len(points), 12)]
-    collection.apply(Batch(upserts=points, deletes=left))
-    for condition in asked:
+    unused_ids = [ident(n) for n in range(len(points), 12)]
+    collection.apply(Batch(upserts=points, deletes=unused_ids))
+    for condition in queried:
         expected = {ident(n) for n, body in enumerate(bodies) if holds(condition, body)}
         assert {point.id for point in collection.scroll((condition,))} == expected
-    both = {ident(n) for n, body in enumerate(bodies) if all(holds(c, body) for c in asked)}
-    assert collection.count(tuple(asked)) == len(both)
+    both = {ident(n) for n, body in enumerate(bodies) if all(holds(c, body) for c in queried)}
+    assert collection.count(tuple(queried)) == len(both)
 
 
-def test_moments() -> None:
+def test_moment_normalises_dates_and_times() -> None:
     assert moment("2026-01-31") == "2026-01-31T00:00:00Z"
     assert moment(" 2026-01-31T01:30:00+03:00 ") == "2026-01-30T22:30:00Z"
     assert moment("2026-01-31 12:00:00.5") == "2026-01-31T12:00:00.500000Z"
-    for wrong in ("", "2026-02-30", "tomorrow", "0001-01-01T00:00:00+23:00", "\x1b[31m"):
+    for invalid in ("", "2026-02-30", "tomorrow", "0001-01-01T00:00:00+23:00", "\x1b[31m"):
         with pytest.raises(UsageError, match="not a date or time; write 2026-01-31"):
-            moment(wrong)
+            moment(invalid)

@@ -1,4 +1,4 @@
-"""`ragctl schedule --install`, and what Debian's cron then does. Takes up to two minutes."""
+"""`ragctl schedule --install` with Debian's cron. Takes up to two minutes."""
 
 import json
 import os
@@ -11,14 +11,19 @@ import pytest
 
 import ragctl
 from tests.command import call
-from tests.servers.cron import Cron, unfit
+from tests.servers.cron import Cron, unavailable
 
-REQUIRED = "RAGCTL_TEST_CRON" in os.environ  # set where a skip must not pass for a success
-_REASON = unfit()
+CRON_REQUIRED = "RAGCTL_TEST_CRON" in os.environ  # set where the tests must run, not be skipped
+_REASON = unavailable()
 
-pytestmark = pytest.mark.skipif(_REASON is not None and not REQUIRED, reason=str(_REASON))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(_REASON is not None and not CRON_REQUIRED, reason=str(_REASON)),
+]
 
-OTHERS = b"# mine\n\nMAILTO=ops\n0 0 1 1 * echo '\xff 100\\%' # ragctl schedule /elsewhere.toml\n"
+OTHER_LINES = (
+    b"# mine\n\nMAILTO=ops\n0 0 1 1 * echo '\xff 100\\%' # ragctl schedule /elsewhere.toml\n"
+)
 RAGCTL = (sys.executable, "-m", "ragctl")
 
 
@@ -44,76 +49,76 @@ class Job:
         return done.stdout.decode()
 
     def documents(self) -> int:
-        """How many the collection has; 0 where there is none yet."""
+        """Return the number of indexed documents, 0 if there is no collection yet."""
         done = call("collections", "--json", environ=self.environ, cwd=self.home)
         assert done.returncode == 0, done.stderr
         listed = json.loads(done.stdout)["collections"]
         return sum(row["documents"] for row in listed)
 
 
-def within(seconds: float, condition: Callable[[], bool]) -> None:
+def wait_until(seconds: float, condition: Callable[[], bool]) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.5)  # a minute is waited for
+        assert time.monotonic() < end, "the condition was never met"
+        time.sleep(0.5)  # cron starts a job once a minute
 
 
-def test_installing_changes_the_own_line_only(tmp_path: Path) -> None:
+def test_installing_changes_only_the_line_of_the_pipeline(tmp_path: Path) -> None:
     assert _REASON is None
     with Cron(tmp_path / "cron", daemon=False) as cron:
         job, other = Job(tmp_path, cron, "a"), Job(tmp_path, cron, "b")
         assert job.ragctl("schedule", str(job.file), "--remove").startswith("nothing was")
-        set_up = cron.run(["crontab", "-"], environ=os.environ, given=OTHERS)
+        set_up = cron.run(["crontab", "-"], environ=os.environ, given=OTHER_LINES)
         assert set_up.returncode == 0, set_up.stderr
         job.ragctl("schedule", str(job.file), "--install")
         first = cron.table()
-        assert first.startswith(OTHERS)
-        assert first.count(b"\n") == OTHERS.count(b"\n") + 1
+        assert first.startswith(OTHER_LINES)
+        assert first.count(b"\n") == OTHER_LINES.count(b"\n") + 1
         other.ragctl("schedule", str(other.file), "--install", "--every", "15 minutes")
         job.ragctl("schedule", str(job.file), "--install", "--at", "04:30")
         second = cron.table()
-        assert second.startswith(OTHERS)
-        assert second.count(b"\n") == OTHERS.count(b"\n") + 2
+        assert second.startswith(OTHER_LINES)
+        assert second.count(b"\n") == OTHER_LINES.count(b"\n") + 2
         assert second.splitlines()[-1].startswith(b"30 4 * * * ")
         assert job.ragctl("schedule", str(job.file), "--remove").startswith("removed")
         job.file.unlink()
         assert job.ragctl("schedule", str(job.file), "--remove").startswith("nothing was")
-        other.file.unlink()  # what is gone can still be taken out
+        other.file.unlink()  # the line of a deleted pipeline can still be removed
         other.ragctl("schedule", str(other.file), "--remove")
-        assert cron.table() == OTHERS
+        assert cron.table() == OTHER_LINES
 
 
-def test_a_crontab_that_cannot_be_read_is_not_written_over(tmp_path: Path) -> None:
+def test_an_unreadable_crontab_is_not_overwritten(tmp_path: Path) -> None:
     assert _REASON is None
     with Cron(tmp_path / "cron", daemon=False) as cron:
         job = Job(tmp_path, cron, "a")
-        cron.run(["crontab", "-"], environ=os.environ, given=OTHERS)
-        tabs = tmp_path / "cron" / "spool" / "crontabs"
-        moved = tabs.rename(tmp_path / "moved")
-        tabs.write_text("no folder")
+        cron.run(["crontab", "-"], environ=os.environ, given=OTHER_LINES)
+        crontabs = tmp_path / "cron" / "spool" / "crontabs"
+        moved = crontabs.rename(tmp_path / "moved")
+        crontabs.write_text("no folder")
         done = cron.run([*RAGCTL, "schedule", str(job.file), "--install"], environ=job.environ)
         assert done.returncode == 2
         assert done.stderr.count(b"\n") == 1
-        tabs.unlink()
-        moved.rename(tabs)
-        assert cron.table() == OTHERS
+        crontabs.unlink()
+        moved.rename(crontabs)
+        assert cron.table() == OTHER_LINES
 
 
-def test_cron_runs_what_was_installed(tmp_path: Path) -> None:
-    """Two ticks: one makes the collection, one brings it up to date. Only trouble is mailed."""
+def test_cron_runs_the_installed_pipelines(tmp_path: Path) -> None:
+    """The first run creates the collection, the next one updates it; only failures are mailed."""
     assert _REASON is None
     with Cron(tmp_path / "cron") as cron:
-        well, ill = Job(tmp_path, cron, "well"), Job(tmp_path, cron, "ill")
-        (well.docs / "a.txt").write_text("The heat pump is in the cellar.")
-        ill.docs.rmdir()
-        for job in (well, ill):
+        working, failing = Job(tmp_path, cron, "working"), Job(tmp_path, cron, "failing")
+        (working.docs / "a.txt").write_text("The heat pump is in the cellar.")
+        failing.docs.rmdir()
+        for job in (working, failing):
             job.ragctl("schedule", str(job.file), "--install", "--every", "minute")
-        within(75, lambda: well.documents() == 1)
-        (well.docs / "b.txt").write_text("The boiler is in the attic.")
-        within(75, lambda: well.documents() == 2)
-        within(10, lambda: len(cron.mails()) >= 2)
+        wait_until(75, lambda: working.documents() == 1)
+        (working.docs / "b.txt").write_text("The boiler is in the attic.")
+        wait_until(75, lambda: working.documents() == 2)
+        wait_until(10, lambda: len(cron.mails()) >= 2)
         for mail in cron.mails():
             assert mail.startswith("ragctl: "), mail
-            assert str(ill.docs) in mail
+            assert str(failing.docs) in mail
             assert mail.count("\n") == 1
-        assert not well.home.joinpath("docs/store").exists()
+        assert not working.home.joinpath("docs/store").exists()

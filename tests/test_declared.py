@@ -1,4 +1,4 @@
-"""The declarations of a pipeline reach its collection, when it is made and later."""
+"""Fields and quantisation declared in a pipeline reach its collection, at creation and later."""
 
 from contextlib import closing
 
@@ -9,7 +9,7 @@ from ragctl.errors import UsageError
 from tests.world import World, paragraphs
 
 
-def test_fields_are_declared_by_runs_that_embed_nothing(world: World) -> None:
+def test_runs_without_embedding_still_declare_fields(world: World) -> None:
     world.write("a.md", paragraphs("one"))
     world.ingest(meta={"year": 2024}, fields={"year": "integer"})
     world.forget()
@@ -30,7 +30,7 @@ def test_a_plan_declares_nothing(world: World) -> None:
         assert collection.settings.fields == {}
 
 
-def test_quantisation_is_fixed_when_the_collection_is_made(world: World) -> None:
+def test_quantisation_is_fixed_when_the_collection_is_created(world: World) -> None:
     world.write("a.md", paragraphs("one", "two"))
     world.ingest(quantization="scalar")
     world.ingest(quantization="scalar")

@@ -9,6 +9,8 @@ import pytest
 
 from tests.world import paragraphs
 
+pytestmark = pytest.mark.slow
+
 
 def _fit() -> bool:
     """Return whether a private file system can be mounted here."""

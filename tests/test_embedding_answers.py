@@ -1,4 +1,4 @@
-"""What came back, checked: order, length, numbers; cut and brought to unit length."""
+"""Checks of a host's answer: order, length, numbers; truncation and normalisation."""
 
 import base64
 
@@ -10,7 +10,7 @@ from ragctl.embedding.catalogs import package_catalog
 from ragctl.errors import BackendError
 
 
-def test_order_by_index_or_as_given() -> None:
+def test_items_are_ordered_by_index_or_kept_as_sent() -> None:
     items = [{"index": 1, "v": "b"}, {"index": 0, "v": "a"}]
     assert [item["v"] for item in answers.items_in_order(items, 2, "h")] == ["a", "b"]
     plain = [{"v": "b"}, {"v": "a"}]
@@ -18,18 +18,18 @@ def test_order_by_index_or_as_given() -> None:
 
 
 @pytest.mark.parametrize("index", [2, -1, True, "1", 1.0, 0])
-def test_indexes_that_are_none(index: object) -> None:
+def test_invalid_index_raises(index: object) -> None:
     with pytest.raises(BackendError, match="h answered vectors that cannot be put in order"):
         answers.items_in_order([{"index": 0}, {"index": index}], 2, "h")
 
 
 @pytest.mark.parametrize("items", [None, {}, "x", [1], [None]])
-def test_no_list_of_embeddings(items: object) -> None:
+def test_answer_without_a_list_raises(items: object) -> None:
     with pytest.raises(BackendError, match="no list of embeddings"):
         answers.items_in_order(items, 1, "h")
 
 
-def test_numbers_and_base64_are_the_same() -> None:
+def test_numbers_and_base64_decode_to_the_same_vectors() -> None:
     values = [0.5, -2.0, 3.0]
     coded = base64.b64encode(np.array(values, "<f4").tobytes()).decode()
     rows = answers.decode_vectors([values, coded], "h")
@@ -37,12 +37,12 @@ def test_numbers_and_base64_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("value", ["not base64!", "AAA=", [0.1, None], ["1.0"], [True], {}, None])
-def test_embeddings_that_are_no_vectors(value: object) -> None:
+def test_invalid_embedding_raises(value: object) -> None:
     with pytest.raises(BackendError, match="h answered"):
         answers.decode_vectors([value], "h")
 
 
-def test_a_prefix_is_brought_to_unit_length() -> None:
+def test_truncated_vector_is_normalised() -> None:
     rows = np.array([[3, 4, 12, 84], [0.3, 0.4, 0, 0]], np.float32)
     vectors = answers.to_unit_vectors(rows, 2, native=4, cut=True, host="h")
     np.testing.assert_allclose(vectors, [[0.6, 0.8], [0.6, 0.8]], rtol=1e-6)
@@ -55,19 +55,19 @@ def test_a_prefix_is_brought_to_unit_length() -> None:
     [(2, 4, False), (2, 8, True), (8, 4, True)],
     ids=["no matryoshka", "another model's length", "longer than native"],
 )
-def test_lengths_that_cannot_be_right(dim: int, native: int, cut: bool) -> None:
+def test_wrong_dimension_raises(dim: int, native: int, cut: bool) -> None:
     with pytest.raises(BackendError, match=f"h answered vectors of 4 dimensions, not {dim}"):
         answers.to_unit_vectors(np.ones((1, 4), np.float32), dim, native=native, cut=cut, host="h")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
-def test_numbers_that_are_not_finite(bad: float) -> None:
+def test_non_finite_number_raises(bad: float) -> None:
     rows = answers.decode_vectors([[1.0, 1.0], [1.0, bad]], "h")
     with pytest.raises(BackendError, match="NaN or infinity"):
         answers.to_unit_vectors(rows, 2, native=2, cut=False, host="h")
 
 
-def test_a_prefix_of_zeros_has_no_direction() -> None:
+def test_zero_prefix_raises() -> None:
     with pytest.raises(BackendError, match="zero length"):
         answers.to_unit_vectors(np.array([[0, 0, 1]], np.float32), 2, native=3, cut=True, host="h")
 
@@ -82,7 +82,7 @@ def test_a_prefix_of_zeros_has_no_direction() -> None:
         ([], 0),
     ],
 )
-def test_tokens(usage: object, tokens: int) -> None:
+def test_tokens_are_read_from_usage(usage: object, tokens: int) -> None:
     body = {"data": [{"embedding": [1.0] * 1024}], "usage": usage}
     answer = answers.from_data(body, 1, package_catalog().model("bge-m3"), 1024, "h")
     assert answer.tokens == tokens

@@ -1,4 +1,4 @@
-"""Canaries: what a collection keeps of them, and what tells models apart."""
+"""Canaries: how a collection stores them, and that they distinguish models."""
 
 import base64
 import hashlib
@@ -32,7 +32,7 @@ def unit(rows: np.ndarray) -> Vectors:
 
 
 def random(seed: int, dim: int, spread: float = 1.0) -> Canary:
-    """A canary whose numbers have magnitudes spread over `spread` orders."""
+    """Return a canary whose numbers have magnitudes spread over `spread` orders of magnitude."""
     generator = np.random.default_rng(seed)
     wide = generator.standard_normal((4, dim)) * 10 ** generator.uniform(-spread, 0, (4, dim))
     rows = unit(wide)
@@ -41,7 +41,7 @@ def random(seed: int, dim: int, spread: float = 1.0) -> Canary:
 
 @settings(max_examples=100)
 @given(st.integers(0, 10**6), st.sampled_from([1, 32, 384, 1024, 4096]), st.floats(0, 6))
-def test_what_is_kept_is_close_enough(seed: int, dim: int, spread: float) -> None:
+def test_stored_canary_agrees_with_the_original(seed: int, dim: int, spread: float) -> None:
     made = random(seed, dim, spread)
     kept = Canary.from_json(json.loads(json.dumps(made.to_json())))
     assert kept.agreement("document", made.documents) >= 0.99999
@@ -50,11 +50,11 @@ def test_what_is_kept_is_close_enough(seed: int, dim: int, spread: float) -> Non
     np.testing.assert_allclose(np.linalg.norm(kept.documents, axis=1), 1, atol=1e-6)
 
 
-def test_it_is_small() -> None:
+def test_stored_canary_is_small() -> None:
     assert len(json.dumps(random(1, 1024).to_json())) < 4 * 1024 * 2 * 4 / 3 + 100
 
 
-def test_the_worst_text_decides() -> None:
+def test_agreement_is_that_of_the_worst_text() -> None:
     made = random(1, 64)
     documents = made.documents.copy()
     documents[2] = random(2, 64).documents[2]
@@ -63,7 +63,7 @@ def test_the_worst_text_decides() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 63), (3, 128), (2, 64), (4, 64)])
-def test_another_shape_does_not_agree(shape: tuple[int, int]) -> None:
+def test_different_shape_does_not_agree(shape: tuple[int, int]) -> None:
     assert random(1, 64).agreement("document", unit(np.ones(shape))) == 0.0
 
 
@@ -72,15 +72,15 @@ def test_nan_does_not_agree() -> None:
     assert not made.agreement("document", made.documents * np.float32("nan")) >= CANARY_THRESHOLD
 
 
-def written(*numbers: float) -> str:
+def encode_float16(*numbers: float) -> str:
     return base64.b64encode(np.array(numbers, "<f2").tobytes()).decode()
 
 
-GOOD = written(1, 2)
+GOOD = encode_float16(1, 2)
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ({}, "it must have 3 documents and a query"),
         ({"documents": [GOOD] * 3}, "it must have 3 documents and a query"),
@@ -92,19 +92,28 @@ GOOD = written(1, 2)
         ({"documents": [GOOD] * 3, "query": "AAA="}, "a vector has no finite length"),
         ({"documents": [GOOD] * 3, "query": "AAAA"}, "not base64 of float16"),
         ({"documents": [GOOD] * 3, "query": ""}, "a vector has no finite length"),
-        ({"documents": [GOOD] * 3, "query": written(0, 0)}, "a vector has no finite length"),
-        ({"documents": [GOOD] * 3, "query": written(1, np.nan)}, "a vector has no finite length"),
-        ({"documents": [GOOD] * 3, "query": written(np.inf, 1)}, "a vector has no finite length"),
-        ({"documents": [GOOD] * 3, "query": written(1, 2, 3)}, "its vectors differ in length"),
+        ({"documents": [GOOD] * 3, "query": encode_float16(0, 0)}, "a vector has no finite length"),
+        (
+            {"documents": [GOOD] * 3, "query": encode_float16(1, np.nan)},
+            "a vector has no finite length",
+        ),
+        (
+            {"documents": [GOOD] * 3, "query": encode_float16(np.inf, 1)},
+            "a vector has no finite length",
+        ),
+        (
+            {"documents": [GOOD] * 3, "query": encode_float16(1, 2, 3)},
+            "its vectors differ in length",
+        ),
     ],
 )
-def test_one_that_is_damaged_says_how(value: dict[str, Json], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_damaged_canary_raises_with_the_reason(value: dict[str, Json], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Canary.from_json(value)
 
 
 class Echo:
-    """A wire that answers each text with a vector of its own, or refuses all."""
+    """A wire that answers each text with its own vector, or refuses all texts."""
 
     def __init__(self, *, refusing: bool = False) -> None:
         self.requests: list[EmbeddingRequest] = []
@@ -121,7 +130,7 @@ class Echo:
         pass
 
 
-def test_making_one_asks_for_both_sides_and_can_be_stopped() -> None:
+def test_make_canary_embeds_both_sides_and_passes_the_stop_event() -> None:
     wire, stopped = Echo(), threading.Event()
     made = make_canary(wire, stopped)
     assert [(r.side, r.texts) for r in wire.requests] == [
@@ -133,14 +142,14 @@ def test_making_one_asks_for_both_sides_and_can_be_stopped() -> None:
     assert made.agreement("query", embed_canary(wire, "query", stopped).vectors) == pytest.approx(1)
 
 
-def test_a_refusal_of_the_canary_texts_is_the_backend_s_failure() -> None:
+def test_refused_canary_texts_are_a_backend_error() -> None:
     with pytest.raises(BackendError, match="the canary texts are refused by host: 400") as caught:
         make_canary(Echo(refusing=True), threading.Event())
     assert not isinstance(caught.value, Refused)
 
 
-def test_the_texts_stay_what_they_are() -> None:
-    """Every collection has vectors of exactly these."""
+def test_canary_texts_do_not_change() -> None:
+    """Every collection stores vectors of exactly these texts."""
     digest = hashlib.sha256(
         "|".join((*canary_texts("document"), *canary_texts("query"))).encode()
     ).hexdigest()

@@ -1,4 +1,4 @@
-"""From names to an Embedder: what fits together, and what is refused before anything is sent."""
+"""connect(): valid combinations, and what is refused before anything is sent."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from ragctl.lexical.builtin import VERSION
 from tests.servers.jina import JinaServer
 
 
-def reached(
+def connected(
     model: str,
     dim: int | None = None,
     backend: str | None = None,
@@ -32,7 +32,7 @@ def reached(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind", "said"),
+    ("arguments", "kind", "message"),
     [
         ({"model": "jina-v3"}, UsageError, "no model is called 'jina-v3'; did you mean jina-embed"),
         ({"model": "bge-m3", "backend": "jin"}, UsageError, "no backend is called 'jin'; did you"),
@@ -70,32 +70,34 @@ def reached(
         ),
     ],
 )
-def test_refused(arguments: dict[str, object], kind: type[RagctlError], said: str) -> None:
-    with pytest.raises(kind, match=said):
-        reached(**arguments)  # type: ignore[arg-type]
+def test_invalid_arguments_are_refused(
+    arguments: dict[str, object], kind: type[RagctlError], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        connected(**arguments)  # type: ignore[arg-type]
 
 
-def test_the_first_variable_with_a_key_is_used() -> None:
+def test_first_variable_with_a_key_is_used() -> None:
     environ = {"JINAAI_API_KEY": "b", "JINA_API_KEY": "", "JINA_AI_TOKEN": "c"}
     with (
         JinaServer("b") as server,
-        reached("jina-embeddings-v3", 32, base_url=server.url, environ=environ) as embedder,
+        connected("jina-embeddings-v3", 32, base_url=server.url, environ=environ) as embedder,
     ):
         assert embedder.query("text").shape == (32,)
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/embeddings", "/embeddings/"])
-def test_an_address_may_end_in_any_way(ending: str) -> None:
+def test_base_url_may_include_the_path_or_a_slash(ending: str) -> None:
     with (
         JinaServer() as server,
-        reached("jina-embeddings-v3", 32, base_url=server.url + ending) as embedder,
+        connected("jina-embeddings-v3", 32, base_url=server.url + ending) as embedder,
     ):
         embedder.query("text")
         assert [request.path for request in server.requests] == ["/v1/embeddings"]
 
 
-def test_the_builtin_model_needs_nothing() -> None:
-    with reached("builtin", 64, environ={}) as embedder:
+def test_builtin_model_needs_no_configuration() -> None:
+    with connected("builtin", 64, environ={}) as embedder:
         assert embedder.identity.to_json() == {
             "model": "builtin",
             "revision": VERSION,
@@ -114,32 +116,32 @@ def test_the_builtin_model_needs_nothing() -> None:
         assert (embedder.usage.requests, embedder.usage.texts) == (2, 3)
 
 
-def test_a_key_over_plain_http_to_elsewhere_warns_once() -> None:
+def test_key_over_plain_http_warns_once() -> None:
     with pytest.warns(
         UserWarning, match="JINA_API_KEY is sent to host.test over plain http"
     ) as seen:
-        reached("jina-embeddings-v3", base_url="http://host.test/v1").close()
+        connected("jina-embeddings-v3", base_url="http://host.test/v1").close()
     assert len(seen) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        reached("jina-embeddings-v3", base_url="http://localhost:1/v1").close()
-        reached("jina-embeddings-v3", base_url="https://host.test/v1").close()
-        reached("bge-m3", backend="vllm", base_url="http://host.test/v1", environ={}).close()
+        connected("jina-embeddings-v3", base_url="http://localhost:1/v1").close()
+        connected("jina-embeddings-v3", base_url="https://host.test/v1").close()
+        connected("bge-m3", backend="vllm", base_url="http://host.test/v1", environ={}).close()
 
 
-def test_the_environment_s_proxy_is_not_used_on_this_machine(
+def test_proxy_is_not_used_for_loopback_addresses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     with (
         JinaServer() as server,
-        reached("jina-embeddings-v3", 32, base_url=server.url) as embedder,
+        connected("jina-embeddings-v3", 32, base_url=server.url) as embedder,
     ):
         assert embedder.query("text").shape == (32,)
 
 
-def test_http_is_loaded_only_when_it_is_needed() -> None:
+def test_httpx_is_imported_only_when_needed() -> None:
     code = (
         "import sys; from ragctl.embedding import connect; "
         "connect('builtin', environ={}).query('a'); print('httpx' in sys.modules)"

@@ -1,4 +1,4 @@
-"""Texts longer than a model's context: refused by name, cut on request, never cut in silence."""
+"""Texts longer than a model's context: refused with a message, or truncated on request."""
 
 import threading
 from dataclasses import replace
@@ -48,7 +48,7 @@ def outcomes(embedder: Embedder) -> dict[int, object]:
     return found
 
 
-def test_a_host_that_would_cut_is_not_sent_what_is_too_long() -> None:
+def test_long_text_is_not_sent_to_a_host_that_truncates_silently() -> None:
     with OpenAIServer(like="infinity") as server, connected(server, "infinity") as embedder:
         found = outcomes(embedder)
         assert [text.text for text in server.texts] == ["short", "also short"]
@@ -64,8 +64,8 @@ def test_a_host_that_would_cut_is_not_sent_what_is_too_long() -> None:
 
 
 @pytest.mark.parametrize(("backend", "like"), [("infinity", "infinity"), ("vllm", "vllm")])
-def test_on_request_it_is_cut_here(backend: str, like: str) -> None:
-    """Also for a host that would refuse, when it cannot be told to cut."""
+def test_truncate_option_truncates_before_sending(backend: str, like: str) -> None:
+    """Also for a host that refuses long texts and has no option to truncate them."""
     with (
         OpenAIServer(like=like) as server,
         connected(server, backend, truncate=True) as embedder,
@@ -80,15 +80,15 @@ def test_on_request_it_is_cut_here(backend: str, like: str) -> None:
     assert 300 < chunking.count(cut) <= 512 / TOKEN_RATIO
 
 
-def test_a_host_that_refuses_is_left_to_count() -> None:
-    """It knows its own tokens: what we would think too long may well fit."""
+def test_long_text_is_sent_to_a_host_that_refuses() -> None:
+    """The host counts its own tokens; a text that we estimate as too long may still fit."""
     with OpenAIServer(like="vllm") as server, connected(server, "vllm") as embedder:
         assert chunking.count(LONG) > 512 > len(LONG.split())
         embedder.documents(TEXTS)
         assert [text.text for text in server.texts] == TEXTS
 
 
-def test_a_host_that_cuts_when_told_is_told() -> None:
+def test_truncate_option_is_passed_to_a_host_that_supports_it() -> None:
     text = "слово " * 9_000
     with (
         JinaServer() as server,
@@ -97,15 +97,15 @@ def test_a_host_that_cuts_when_told_is_told() -> None:
     ):
         with pytest.raises(DocumentError, match="refused by 127"):
             strict.documents([text])
-        server.context = 10_000  # as if it cut
+        server.context = 10_000  # as if the host truncated the text
         embedder.documents([text])
         assert [request.body["truncate"] for request in server.requests] == [False, True]
         assert server.texts[-1].text == text
         assert embedder.usage.usages[0].cut == 0
 
 
-class Seen:
-    """A wire that keeps what reaches it."""
+class RecordingWire:
+    """A wire that records its requests."""
 
     def __init__(self) -> None:
         self.requests: list[EmbeddingRequest] = []
@@ -119,37 +119,39 @@ class Seen:
 
 
 MODEL = replace(package_catalog().model(E5), context=64)
-CUTS = package_catalog().backend("infinity")
+TRUNCATING_BACKEND = package_catalog().backend("infinity")
 
 
 def guarded(
-    model: Model = MODEL, backend: Backend = CUTS, *, truncate: bool = False
-) -> tuple[ContextGuard, Seen]:
-    seen = Seen()
-    return ContextGuard(seen, model, backend, Usage(), truncate=truncate, native=False), seen
+    model: Model = MODEL, backend: Backend = TRUNCATING_BACKEND, *, truncate: bool = False
+) -> tuple[ContextGuard, RecordingWire]:
+    recorder = RecordingWire()
+    return ContextGuard(
+        recorder, model, backend, Usage(), truncate=truncate, native=False
+    ), recorder
 
 
 def request(*texts: str, together: bool = False) -> EmbeddingRequest:
     return EmbeddingRequest("document", texts, threading.Event(), tokens=9, together=together)
 
 
-ROOM = int((64 - 8) / TOKEN_RATIO) - chunking.count("passage: ")
+MAX_TEXT_TOKENS = int((64 - 8) / TOKEN_RATIO) - chunking.count("passage: ")
 
 
-def test_the_room_is_what_the_prompt_leaves() -> None:
-    wire, seen = guarded()
-    fits = " ".join(["word"] * ROOM)
-    assert chunking.count(fits) == ROOM
+def test_limit_excludes_the_prompt() -> None:
+    wire, recorder = guarded()
+    fits = " ".join(["word"] * MAX_TEXT_TOKENS)
+    assert chunking.count(fits) == MAX_TEXT_TOKENS
     wire.call(request(fits))
-    with pytest.raises(Refused, match=f"about {ROOM + 1} tokens") as caught:
+    with pytest.raises(Refused, match=f"about {MAX_TEXT_TOKENS + 1} tokens") as caught:
         wire.call(request("a", fits + " word"))
     assert caught.value.certain
-    assert [r.texts for r in seen.requests] == [(fits,)]
+    assert [r.texts for r in recorder.requests] == [(fits,)]
 
 
-def test_a_context_of_the_host_s_own_counts() -> None:
-    row = CUTS.models[E5]
-    short = replace(CUTS, models={E5: replace(row, context=40)})
+def test_context_of_the_host_takes_precedence() -> None:
+    row = TRUNCATING_BACKEND.models[E5]
+    short = replace(TRUNCATING_BACKEND, models={E5: replace(row, context=40)})
     wire, _ = guarded(backend=short)
     wire.call(request("passt " * 5))
     with pytest.raises(Refused, match="more than the 40 that"):
@@ -165,25 +167,25 @@ def test_a_context_of_the_host_s_own_counts() -> None:
         max_size=4,
     )
 )
-def test_no_character_is_ever_split_and_no_text_changes_but_at_its_end(texts: list[str]) -> None:
-    wire, seen = guarded(truncate=True)
+def test_truncation_only_shortens_and_splits_no_character(texts: list[str]) -> None:
+    wire, recorder = guarded(truncate=True)
     wire.call(request(*texts))
-    [sent] = seen.requests
+    [sent] = recorder.requests
     assert (sent.side, sent.tokens, len(sent.texts)) == ("document", 9, len(texts))
     for text, cut in zip(texts, sent.texts, strict=True):
         assert text.startswith(cut)
-        assert cut == text or chunking.count(cut) <= ROOM
-        if chunking.count(text) <= ROOM:
+        assert cut == text or chunking.count(cut) <= MAX_TEXT_TOKENS
+        if chunking.count(text) <= MAX_TEXT_TOKENS:
             assert cut == text
 
 
-def test_what_belongs_together_is_one_text_to_the_model() -> None:
-    wire, seen = guarded()
-    most = int(64 / TOKEN_RATIO)
-    half = " ".join(["word"] * (most // 2))
+def test_texts_embedded_together_share_the_context() -> None:
+    wire, recorder = guarded()
+    max_tokens = int(64 / TOKEN_RATIO)
+    half = " ".join(["word"] * (max_tokens // 2))
     wire.call(request(half, half, together=True))
-    assert len(seen.requests) == 1
+    assert len(recorder.requests) == 1
     with pytest.raises(Refused, match=r"about 50 tokens together may be more than the 64"):
-        wire.call(request(half, " ".join(["word"] * (50 - most // 2)), together=True))
+        wire.call(request(half, " ".join(["word"] * (50 - max_tokens // 2)), together=True))
     wire.call(request(half, half, half))
-    assert len(seen.requests) == 2
+    assert len(recorder.requests) == 2

@@ -1,4 +1,4 @@
-"""Three backends of one model: who takes over, who must not, and that no text is lost."""
+"""Failover between three backends: which takes over, which must not, and that no text is lost."""
 
 import threading
 import time
@@ -25,6 +25,8 @@ from tests.servers.openai import OpenAIServer
 from tests.servers.vectors import vector
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 MODEL, NATIVE, DIM = "qwen3-embedding-8b", 4096, 1024
 KEY = "sk-" + "0123456789abcdef" * 2
 ENVIRON = {"SCW_SECRET_KEY": KEY, "SILICONFLOW_API_KEY": KEY, "DEEPINFRA_TOKEN": KEY}
@@ -33,7 +35,7 @@ TEXTS = [f"text number {n}" for n in range(60)]
 
 
 class Host(OpenAIServer):
-    """One of the three. `change` is what it does otherwise; `angle` turns each vector by noise."""
+    """A test backend. `change` alters each job; `angle` rotates each vector by noise."""
 
     def __init__(
         self,
@@ -48,8 +50,8 @@ class Host(OpenAIServer):
         self.change = change
         self.angle = angle
 
-    def read(self, body: Any) -> Job:
-        return self.change(super().read(body))
+    def parse(self, body: Any) -> Job:
+        return self.change(super().parse(body))
 
     def answer(self, job: Job) -> tuple[Items, dict[str, Any]]:
         items, rest = super().answer(job)
@@ -62,13 +64,13 @@ class Host(OpenAIServer):
         return items, rest
 
     @property
-    def paid(self) -> Counter[str]:
-        """The texts that it embedded, canaries apart, and how often."""
+    def embedded_counts(self) -> Counter[str]:
+        """Return how often each text was embedded, canaries excluded."""
         return Counter(text.text for text in self.texts)
 
 
 def scaleway(**more: Any) -> Host:
-    """Takes no `dimensions`: answers the native vector, which is cut here."""
+    """Return a host that refuses `dimensions`: the native vector is truncated by ragctl."""
     return Host("scaleway", **more)
 
 
@@ -83,15 +85,15 @@ def deepinfra(like: str = "deepinfra", **more: Any) -> Host:
 BACKENDS = ("scaleway", "siliconflow", "deepinfra")
 
 
-class Row:
-    """Backends in a row, under the backends of the catalogue in its order unless named."""
+class HostGroup:
+    """Several hosts, configured as the catalogue backends `names` in this order."""
 
     def __init__(self, *hosts: Host, names: Sequence[str] = BACKENDS) -> None:
         self.hosts = hosts
         self.names = names
         self._stack = ExitStack()
 
-    def __enter__(self) -> "Row":
+    def __enter__(self) -> "HostGroup":
         for host in self.hosts:
             self._stack.enter_context(host)
         return self
@@ -105,8 +107,8 @@ class Row:
         return [BackendConfig(name, host.url, price=1.0) for name, host in pairs]
 
     def connect(self, **more: Any) -> Embedder:
-        told: dict[str, Any] = {"dim": DIM, "backends": self.backends, "environ": ENVIRON} | more
-        embedder = connect(MODEL, patience=PATIENCE, **told)
+        options: dict[str, Any] = {"dim": DIM, "backends": self.backends, "environ": ENVIRON} | more
+        embedder = connect(MODEL, patience=PATIENCE, **options)
         self._stack.callback(embedder.close)
         embedder.limits = RequestLimits(texts=4)
         return embedder
@@ -117,7 +119,7 @@ def expected(text: str, side: str = "document", dim: int = DIM) -> Any:
 
 
 def check(embedder: Embedder, texts: Sequence[str] = TEXTS, tolerance: float = 1e-6) -> None:
-    """Embed all, and check every vector."""
+    """Embed all texts and check every vector."""
     vectors = embedder.documents(texts)
     for text, row in zip(texts, vectors, strict=True):
         assert expected(text) @ row > 1 - tolerance, text
@@ -125,15 +127,15 @@ def check(embedder: Embedder, texts: Sequence[str] = TEXTS, tolerance: float = 1
 
 @pytest.fixture(scope="module")
 def canary() -> Canary:
-    """What a collection of this model keeps."""
-    with Row(scaleway()) as row:
-        made = row.connect().canary()
+    """Return the canary that a collection of this model stores."""
+    with HostGroup(scaleway()) as group:
+        made = group.connect().canary()
     assert made is not None
     return made
 
 
-def unlucky(fault: Fault, after: int = 0) -> Callable[[], Host]:
-    """A host on which every request fails but the first so many."""
+def failing_after(fault: Fault, after: int = 0) -> Callable[[], Host]:
+    """Return a factory for a host on which every request after the first `after` fails."""
 
     def make() -> Host:
         host = scaleway()
@@ -143,72 +145,72 @@ def unlucky(fault: Fault, after: int = 0) -> Callable[[], Host]:
     return make
 
 
-NO = b'{"error": {"message": "no", "type": null, "param": null, "code": null}}'
+REFUSAL_BODY = b'{"error": {"message": "no", "type": null, "param": null, "code": null}}'
 FAILING: dict[str, Callable[[], Host]] = {
     "key refused": lambda: scaleway(key="another"),
     "out of credit": lambda: scaleway(credit=0),
-    "forbidden": unlucky(faults.failing(403)),
-    "no such model": unlucky(faults.failing(404)),
-    "down": unlucky(faults.failing(503)),
-    "cuts connections": unlucky(faults.dropped()),
-    "quota of the day": unlucky(faults.busy(86_400)),
-    "400 to everything": unlucky(faults.text(400, NO)),
-    "an HTML page": unlucky(faults.html()),
-    "other dimension": unlucky(faults.wrong_dim()),
+    "forbidden": failing_after(faults.failing(403)),
+    "no such model": failing_after(faults.failing(404)),
+    "down": failing_after(faults.failing(503)),
+    "cuts connections": failing_after(faults.dropped()),
+    "quota of the day": failing_after(faults.busy(86_400)),
+    "400 to everything": failing_after(faults.text(400, REFUSAL_BODY)),
+    "an HTML page": failing_after(faults.html()),
+    "other dimension": failing_after(faults.wrong_dim()),
 }
 
 
 @pytest.mark.parametrize("name", list(FAILING))
 @pytest.mark.parametrize("known", [False, True], ids=["new", "collection"])
-def test_the_next_takes_over_from_one_that_fails(name: str, known: bool, canary: Canary) -> None:
-    with Row(FAILING[name](), siliconflow()) as row:
-        embedder = row.connect(canary=canary if known else None)
+def test_next_backend_takes_over_from_a_failing_one(name: str, known: bool, canary: Canary) -> None:
+    with HostGroup(FAILING[name](), siliconflow()) as group:
+        embedder = group.connect(canary=canary if known else None)
         check(embedder, TEXTS[:10])
-        first, second = row.hosts
-        assert (first.paid, second.paid) == (Counter(), Counter(TEXTS[:10]))
+        first, second = group.hosts
+        assert (first.embedded_counts, second.embedded_counts) == (Counter(), Counter(TEXTS[:10]))
         [failure] = embedder.failures
         assert failure.startswith(f"scaleway at {first.url}: ")
         assert KEY not in failure
 
 
-def test_one_that_does_not_answer_at_all_is_left_for_the_next() -> None:
-    with Row(scaleway(), siliconflow()) as row:
-        nobody = BackendConfig("scaleway", "http://127.0.0.1:1/v1")
-        embedder = row.connect(backends=[nobody, row.backends[1]])
+def test_next_backend_takes_over_from_an_unreachable_one() -> None:
+    with HostGroup(scaleway(), siliconflow()) as group:
+        unreachable = BackendConfig("scaleway", "http://127.0.0.1:1/v1")
+        embedder = group.connect(backends=[unreachable, group.backends[1]])
         check(embedder, TEXTS[:5])
         assert "no answer ever came" in embedder.failures[0]
 
 
-ENDS = {
+FAILING_MIDWAY = {
     "out of credit": lambda: scaleway(credit=24),
-    "down": unlucky(faults.failing(503), after=7),
-    "key withdrawn": unlucky(faults.failing(401), after=7),
-    "400 to everything": unlucky(faults.text(400, NO), after=7),
-    "loses answers": unlucky(faults.cut(), after=7),
+    "down": failing_after(faults.failing(503), after=7),
+    "key withdrawn": failing_after(faults.failing(401), after=7),
+    "400 to everything": failing_after(faults.text(400, REFUSAL_BODY), after=7),
+    "loses answers": failing_after(faults.cut(), after=7),
 }
 
 
-@pytest.mark.parametrize("name", list(ENDS))
-def test_no_text_is_lost_when_one_fails_under_way(name: str) -> None:
-    """Four requests are in flight. The one that takes over embeds each of its texts once."""
-    with Row(ENDS[name](), siliconflow()) as row:
-        embedder = row.connect()
+@pytest.mark.parametrize("name", list(FAILING_MIDWAY))
+def test_no_text_is_lost_when_a_backend_fails_midway(name: str) -> None:
+    """Four requests are in flight. The next backend embeds each of its texts once."""
+    with HostGroup(FAILING_MIDWAY[name](), siliconflow()) as group:
+        embedder = group.connect()
         assert embedder.concurrency == 4
         check(embedder)
-        first, second = row.hosts
-        assert set(first.paid) | set(second.paid) == set(TEXTS)
-        assert set(second.paid.values()) == {1}
-        assert 4 <= len(first.paid) < len(TEXTS)
-        both = set(first.paid) & set(second.paid)
-        # An answer that is lost on its way was given all the same: what was in flight, no more.
+        first, second = group.hosts
+        assert set(first.embedded_counts) | set(second.embedded_counts) == set(TEXTS)
+        assert set(second.embedded_counts.values()) == {1}
+        assert 4 <= len(first.embedded_counts) < len(TEXTS)
+        both = set(first.embedded_counts) & set(second.embedded_counts)
+        # A lost answer was still computed: at most the requests in flight are embedded twice.
         assert len(both) <= (16 if name == "loses answers" else 0)
         assert [failure.split(" at ")[0] for failure in embedder.failures] == ["scaleway"]
 
 
-def test_texts_that_the_host_refuses_itself_are_no_failure_of_it() -> None:
+def test_refused_text_is_not_a_backend_failure() -> None:
     texts = [*TEXTS[:6], "far too long " * 30, *TEXTS[6:12]]
-    with Row(scaleway(context=50), siliconflow()) as row:
-        embedder = row.connect()
+    with HostGroup(scaleway(context=50), siliconflow()) as group:
+        embedder = group.connect()
         found: dict[int, object] = {}
         with embedder.stream() as stream:
             for n, text in enumerate(texts):
@@ -216,99 +218,99 @@ def test_texts_that_the_host_refuses_itself_are_no_failure_of_it() -> None:
             while stream.pending:
                 found.update(stream.completed(block=True))
         assert [n for n, outcome in found.items() if isinstance(outcome, DocumentError)] == [6]
-        assert row.hosts[1].requests == []
+        assert group.hosts[1].requests == []
         assert embedder.failures == []
 
 
-def test_three_in_a_row_and_an_account_for_each() -> None:
-    with Row(scaleway(credit=24), siliconflow(credit=23), deepinfra()) as row:
-        embedder = row.connect()
+def test_usage_is_counted_per_backend() -> None:
+    with HostGroup(scaleway(credit=24), siliconflow(credit=23), deepinfra()) as group:
+        embedder = group.connect()
         check(embedder)
         accounts = embedder.usage.usages
         assert [a.name.split(" at ")[0] for a in accounts] == list(BACKENDS)
-        for host, account, own in zip(row.hosts, accounts, (4, 3, 3), strict=True):
-            paid = host.paid
-            assert account.texts == paid.total() + own, "its texts, and the canaries"
-            billed = sum(len(text.split()) + 2 for text in paid.elements())
+        for host, account, own in zip(group.hosts, accounts, (4, 3, 3), strict=True):
+            embedded_counts = host.embedded_counts
+            assert account.texts == embedded_counts.total() + own, "its texts, and the canaries"
+            billed = sum(len(text.split()) + 2 for text in embedded_counts.elements())
             assert billed < account.tokens < billed + 200
             assert account.cost == account.tokens / 1e6
             assert not account.estimated
             assert account.requests == len(host.requests)
-        assert sum(host.paid.total() for host in row.hosts) == len(TEXTS)
+        assert sum(host.embedded_counts.total() for host in group.hosts) == len(TEXTS)
         assert [account.texts for account in accounts[:2]] == [24, 23]
         assert embedder.usage.texts == len(TEXTS) + 4 + 3 + 3
         assert len(embedder.failures) == 2
 
 
 def other(job: Job) -> Job:
-    """Another model with vectors of the same size."""
+    """Answer with another model's vectors of the same dimension."""
     return replace(job, space="another-model-of-4096")
 
 
-def test_another_model_of_the_same_size_takes_nothing_over() -> None:
-    with Row(scaleway(credit=24), siliconflow(change=other)) as row:
-        embedder = row.connect()
+def test_backend_with_another_model_does_not_take_over() -> None:
+    with HostGroup(scaleway(credit=24), siliconflow(change=other)) as group:
+        embedder = group.connect()
         with pytest.raises(IdentityMismatch) as caught:
             embedder.documents(TEXTS)
-        first, second = row.hosts
-        assert second.paid == Counter(), "nothing but canaries was ever asked of it"
+        first, second = group.hosts
+        assert second.embedded_counts == Counter(), "only canaries were sent to it"
         assert caught.value.exit_code == 6
         assert f"scaleway at {first.url}: " in str(caught.value)
         assert f"siliconflow at {second.url} makes other vectors of documents" in str(caught.value)
         assert "and 0.99 is the minimum" in str(caught.value)
 
 
-def test_the_one_after_it_does() -> None:
-    with Row(scaleway(credit=24), siliconflow(change=other), deepinfra()) as row:
-        embedder = row.connect()
+def test_backend_with_another_model_is_skipped() -> None:
+    with HostGroup(scaleway(credit=24), siliconflow(change=other), deepinfra()) as group:
+        embedder = group.connect()
         check(embedder)
-        assert row.hosts[1].paid == Counter()
+        assert group.hosts[1].embedded_counts == Counter()
         assert "makes other vectors" in embedder.failures[1]
 
 
-def test_a_collection_s_canary_holds_for_its_first_backend_too(canary: Canary) -> None:
-    """The same address may serve another model tomorrow."""
-    with Row(scaleway(change=other)) as row:
+def test_first_backend_is_checked_against_the_collection_canary(canary: Canary) -> None:
+    """The same address may serve another model later."""
+    with HostGroup(scaleway(change=other)) as group:
         with pytest.raises(IdentityMismatch, match="makes other vectors of documents"):
-            row.connect(canary=canary).documents(TEXTS)
-        assert row.hosts[0].paid == Counter()
-        assert len(row.hosts[0].requests) == 1
+            group.connect(canary=canary).documents(TEXTS)
+        assert group.hosts[0].embedded_counts == Counter()
+        assert len(group.hosts[0].requests) == 1
 
 
 @pytest.mark.parametrize(
     ("cosine", "threshold", "accepted"),
     [(0.995, 0.99, True), (0.985, 0.99, False), (0.985, 0.98, True), (0.995, 0.999, False)],
 )
-def test_a_quantised_model_is_the_same_within_the_threshold(
+def test_threshold_decides_whether_a_quantised_model_is_accepted(
     cosine: float, threshold: float, accepted: bool
 ) -> None:
     near = siliconflow(angle=float(np.arccos(cosine)))
-    with Row(scaleway(credit=4), near) as row:
-        embedder = row.connect(threshold=threshold)
+    with HostGroup(scaleway(credit=4), near) as group:
+        embedder = group.connect(threshold=threshold)
         if accepted:
             check(embedder, TEXTS[:8], tolerance=1.001 - cosine)
-            assert near.paid.total() == 8
+            assert near.embedded_counts.total() == 8
         else:
             with pytest.raises(IdentityMismatch):
                 embedder.documents(TEXTS[:8])
-            assert near.paid == Counter()
+            assert near.embedded_counts == Counter()
 
 
-def test_one_that_drops_the_dimension_is_cut_here(canary: Canary) -> None:
-    """It takes the field and answers 4,096 numbers, in no stated order."""
-    with Row(deepinfra("openrouter"), names=["deepinfra"]) as row:
-        check(row.connect(canary=canary), TEXTS[:6])
-        assert row.hosts[0].requests[0].body["dimensions"] == DIM
+def test_vectors_of_a_host_that_ignores_the_dimension_are_truncated(canary: Canary) -> None:
+    """The host accepts the field but answers 4,096 numbers, without indexes."""
+    with HostGroup(deepinfra("openrouter"), names=["deepinfra"]) as group:
+        check(group.connect(canary=canary), TEXTS[:6])
+        assert group.hosts[0].requests[0].body["dimensions"] == DIM
 
 
 def padded(job: Job) -> Job:
-    """A smaller model, its vectors filled up with zeros to the size that is asked."""
-    asked = job.dim or job.native
-    return replace(job, space="qwen3-embedding-0.6b", native=1024, dim=None, pad_to=asked)
+    """Answer with a smaller model's vectors, padded with zeros to the requested dimension."""
+    requested_dim = job.dim or job.native
+    return replace(job, space="qwen3-embedding-0.6b", native=1024, dim=None, pad_to=requested_dim)
 
 
 def half(job: Job) -> Job:
-    """The right model, but the second half of its native vectors is zeros."""
+    """Answer with the right model, but the second half of its native vectors is zeros."""
     return replace(job, dim=job.native // 2, pad_to=job.native)
 
 
@@ -319,19 +321,19 @@ def half(job: Job) -> Job:
         (lambda: scaleway(change=padded), "scaleway", 2048),
         (lambda: scaleway(change=half), "scaleway", 1024),
     ],
-    ids=["asked", "native", "right but cut"],
+    ids=["requested", "native", "right-model-truncated"],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_one_that_fills_up_with_zeros_is_never_used(
+def test_backend_with_zero_padded_vectors_is_rejected(
     host: Callable[[], Host], backend: str, dim: int, first: bool
 ) -> None:
-    """Also where no canary is there yet that could tell."""
+    """Also when no canary exists yet to compare with."""
     if first:
         hosts, names = [host(), siliconflow()], [backend, "siliconflow"]
     else:
         hosts, names = [siliconflow(credit=4), host()], ["siliconflow", backend]
-    with Row(*hosts, names=names) as row:
-        embedder = row.connect(dim=dim)
+    with HostGroup(*hosts, names=names) as group:
+        embedder = group.connect(dim=dim)
         if first:
             vectors = embedder.documents(TEXTS[:6])
             assert all(
@@ -341,97 +343,101 @@ def test_one_that_fills_up_with_zeros_is_never_used(
         else:
             with pytest.raises((IdentityMismatch, BackendError), match="no backend is left"):
                 embedder.documents(TEXTS[:6])
-        padding = row.hosts[0 if first else 1]
-        assert padding.paid == Counter()
+        padding = group.hosts[0 if first else 1]
+        assert padding.embedded_counts == Counter()
         assert any("padded with zeros" in failure for failure in embedder.failures)
 
 
-def test_when_all_fail_each_is_named_and_the_next_request_begins_anew() -> None:
-    with Row(scaleway(key="another"), siliconflow(), deepinfra(credit=0)) as row:
-        row.hosts[1].faults += [faults.failing(503)] * 10_000
-        embedder = row.connect()
+def test_error_names_all_failed_backends_and_the_next_request_retries_them() -> None:
+    with HostGroup(scaleway(key="another"), siliconflow(), deepinfra(credit=0)) as group:
+        group.hosts[1].faults += [faults.failing(503)] * 10_000
+        embedder = group.connect()
         with pytest.raises(BackendError) as caught:
             embedder.documents(TEXTS)
-        said = str(caught.value)
+        expected_message = str(caught.value)
         assert not isinstance(caught.value, IdentityMismatch)
         assert caught.value.exit_code == 4
-        assert said.startswith("no backend is left: scaleway at http://127.0.0.1:")
-        assert said.count(" at http://127.0.0.1:") == 3
-        assert said.index("401") < said.index("503") < said.index("quota")
-        assert "\n" not in said
-        assert KEY not in said
-        row.hosts[1].faults.clear()
+        assert expected_message.startswith("no backend is left: scaleway at http://127.0.0.1:")
+        assert expected_message.count(" at http://127.0.0.1:") == 3
+        assert (
+            expected_message.index("401")
+            < expected_message.index("503")
+            < expected_message.index("quota")
+        )
+        assert "\n" not in expected_message
+        assert KEY not in expected_message
+        group.hosts[1].faults.clear()
         check(embedder, TEXTS[:4])
-        assert row.hosts[1].paid.total() == 4
+        assert group.hosts[1].embedded_counts.total() == 4
 
 
-def test_the_first_to_answer_makes_the_canary_of_a_new_collection(canary: Canary) -> None:
-    with Row(scaleway(credit=3), siliconflow()) as row:
-        embedder = row.connect()
+def test_first_working_backend_makes_the_canary(canary: Canary) -> None:
+    with HostGroup(scaleway(credit=3), siliconflow()) as group:
+        embedder = group.connect()
         made = embedder.canary()
         assert made is not None
         assert made.agreement("document", canary.documents) > 0.9999
         assert made.agreement("query", canary.query) > 0.9999
         assert embedder.canary() is made
-        requests = [len(host.requests) for host in row.hosts]
-        assert requests == [2, 2]  # its documents, and no credit for its query; then both
+        requests = [len(host.requests) for host in group.hosts]
+        assert requests == [2, 2]  # first: documents, then no credit for the query; second: both
         check(embedder, TEXTS[:4])
-        assert [len(host.requests) for host in row.hosts] == [2, 3]
+        assert [len(host.requests) for host in group.hosts] == [2, 3]
 
 
-def test_a_single_backend_is_compared_only_with_what_is_kept(canary: Canary) -> None:
-    with Row(scaleway()) as row:
-        row.connect().documents(TEXTS[:4])
-        assert len(row.hosts[0].requests) == 1
-        row.connect(canary=canary).documents(TEXTS[:4])
-        assert len(row.hosts[0].requests) == 3
+def test_single_backend_is_checked_only_against_a_stored_canary(canary: Canary) -> None:
+    with HostGroup(scaleway()) as group:
+        group.connect().documents(TEXTS[:4])
+        assert len(group.hosts[0].requests) == 1
+        group.connect(canary=canary).documents(TEXTS[:4])
+        assert len(group.hosts[0].requests) == 3
     with connect("builtin", dim=64, environ={}) as builtin:
         assert builtin.canary() is None
 
 
-def test_a_question_takes_the_canary_along_until_its_backend_is_known(canary: Canary) -> None:
-    with Row(siliconflow(), names=["siliconflow"]) as row:
-        embedder = row.connect(canary=canary)
+def test_first_query_includes_the_canary(canary: Canary) -> None:
+    with HostGroup(siliconflow(), names=["siliconflow"]) as group:
+        embedder = group.connect(canary=canary)
         for text in ("first question", "second question"):
             assert expected(text, "query") @ embedder.query(text) > 0.999999
-        sent = [request.body["input"] for request in row.hosts[0].requests]
+        sent = [request.body["input"] for request in group.hosts[0].requests]
         assert [len(texts) for texts in sent] == [2, 1]
         assert any(text.endswith(canary_text) for text in sent[0] for canary_text in CANARIES)
-        trusted = row.connect(canary=canary, trusted=lambda config: config == row.backends[0])
+        trusted = group.connect(canary=canary, trusted=lambda config: config == group.backends[0])
         trusted.query("third question")
-        assert len(row.hosts[0].requests[-1].body["input"]) == 1
+        assert len(group.hosts[0].requests[-1].body["input"]) == 1
 
 
-def test_a_question_to_another_model_is_not_answered(canary: Canary) -> None:
+def test_query_to_another_model_raises(canary: Canary) -> None:
     def sideless(job: Job) -> Job:
-        """It knows the model, but embeds a question as a document."""
+        """Use the right model, but embed a query as a document."""
         return replace(job, texts=[text._replace(side="document") for text in job.texts])
 
     for change in (other, sideless):
-        with Row(siliconflow(change=change), names=["siliconflow"]) as row:
-            embedder = row.connect(canary=canary)
+        with HostGroup(siliconflow(change=change), names=["siliconflow"]) as group:
+            embedder = group.connect(canary=canary)
             with pytest.raises(IdentityMismatch, match="makes other vectors of queries") as caught:
                 embedder.query("a question")
             assert caught.value.exit_code == 6
-            assert len(row.hosts[0].requests) == 1
+            assert len(group.hosts[0].requests) == 1
 
 
-def test_a_question_goes_on_to_the_next_backend(canary: Canary) -> None:
-    with Row(scaleway(change=other), siliconflow(credit=0), deepinfra()) as row:
-        embedder = row.connect(canary=canary)
+def test_query_fails_over_to_the_next_backend(canary: Canary) -> None:
+    with HostGroup(scaleway(change=other), siliconflow(credit=0), deepinfra()) as group:
+        embedder = group.connect(canary=canary)
         assert expected("a question", "query") @ embedder.query("a question") > 0.999999
         assert len(embedder.failures) == 2
 
 
 class Refusing:
-    """A wire whose every answer is one error, given only when the gate is open."""
+    """A wire that answers every request with the same error once the gate is open."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
-        self.asked = 0
+        self.calls = 0
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
-        self.asked += 1
+        self.calls += 1
         assert self.gate.wait(10)
         raise BackendError("host refused the key")
 
@@ -440,37 +446,37 @@ class Refusing:
 
 
 @pytest.mark.parametrize("backends", [1, 2])
-def test_threads_that_wait_for_one_introduction_share_its_outcome(
+def test_threads_waiting_for_one_canary_check_share_its_outcome(
     backends: int, canary: Canary
 ) -> None:
-    """Else each would spend its own patience on a host that is down, one after the other."""
+    """Otherwise each thread would retry a host that is down, one after the other."""
     wires = [Refusing() for _ in range(backends)]
     failover = Failover([ConnectedBackend("host", wire, Usage()) for wire in wires], canary=canary)
     request = EmbeddingRequest("document", ("text",), threading.Event())
     failures: list[str] = []
 
-    def ask() -> None:
+    def call() -> None:
         try:
             failover.call(request)
         except BackendError as error:
             failures.append(str(error))
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=call) for _ in range(4)]
     for thread in threads:
         thread.start()
-    until(lambda: wires[0].asked == 1)
-    threads[-1].join(0.1)  # the others come to the lock
+    until(lambda: wires[0].calls == 1)
+    threads[-1].join(0.1)  # the other threads reach the lock
     for wire in wires:
         wire.gate.set()
     for thread in threads:
         thread.join(10)
     assert len(failures) == 4
-    assert wires[0].asked == 1
+    assert wires[0].calls == 1
 
 
 @pytest.mark.parametrize("backends", [1, 2])
-def test_a_stream_that_none_can_serve_asks_nobody_again_and_another_does(backends: int) -> None:
-    """Batches that are about to leave must not begin with the first backend once more."""
+def test_failed_stream_does_not_retry_but_another_stream_does(backends: int) -> None:
+    """Requests of the same stream must not start with the first backend again."""
     wires = [Refusing() for _ in range(backends)]
     for wire in wires:
         wire.gate.set()
@@ -478,13 +484,13 @@ def test_a_stream_that_none_can_serve_asks_nobody_again_and_another_does(backend
         [ConnectedBackend(f"host {n}", wire, Usage()) for n, wire in enumerate(wires)]
     )
     stream, other = threading.Event(), threading.Event()
-    for stopped, asked in ((stream, 1), (stream, 1), (other, 2)):
+    for stopped, calls in ((stream, 1), (stream, 1), (other, 2)):
         with pytest.raises(BackendError, match="host refused the key"):
             failover.call(EmbeddingRequest("document", ("text",), stopped))
-        assert [wire.asked for wire in wires] == [asked] * backends
+        assert [wire.calls for wire in wires] == [calls] * backends
 
 
-def test_stop_ends_the_wait_for_an_introduction(canary: Canary) -> None:
+def test_stop_ends_the_wait_for_a_canary_check(canary: Canary) -> None:
     patient = Patience(total=60, first=0.001, read=10)
     with (
         JinaServer() as server,

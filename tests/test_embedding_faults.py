@@ -1,4 +1,4 @@
-"""What a host may do wrong, on every wire: tried again, refused, or one text refused."""
+"""Faults of a host, on every wire: retried, fatal, or limited to one text."""
 
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,6 +26,8 @@ from tests.servers.openai import OpenAIServer
 from tests.servers.tei import TeiServer
 from tests.servers.voyage import VoyageServer
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-0123456789abcdef"
 VARIABLE = "TEST_KEY"
 TEXTS = ["one", "two words", "три слова тут"]
@@ -34,13 +36,12 @@ PATIENCE = Patience(total=0.5, first=0.001, longest=0.01, read=5)
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """A wire under test: its strict server, a model on it, and what the protocol has.
+class WireCase:
+    """A wire under test: its strict server, a model on it, and properties of the protocol.
 
-    `answered`: the size of the vectors that come back. `requests`: how many it
-    takes for TEXTS. `most`: texts at once beyond which the host refuses.
-    `proved`: the host does not say that a text is the reason, so that a plain
-    word is tried.
+    `answered`: dimension of the vectors in the answer. `requests`: number of requests for
+    TEXTS. `max_texts`: texts per request beyond which the host refuses. `needs_probe`: the
+    host does not say that a text is the reason, so a plain word is tried.
     """
 
     server: Callable[..., EmbeddingServer]
@@ -48,34 +49,34 @@ class Spoken:
     answered: int = DIM
     requests: int = 1
     indexed: bool = False
-    most: int | None = None
-    proved: bool = False
+    max_texts: int | None = None
+    needs_probe: bool = False
 
 
-WIRES: dict[str, Spoken] = {
-    "jina": Spoken(JinaServer, "jina-embeddings-v5-text-small", indexed=True, most=512),
-    "openai": Spoken(OpenAIServer, "text-embedding-3-small", indexed=True, most=2048),
-    "ollama": Spoken(OllamaServer, "qwen3-embedding-0.6b"),
-    "ollama-legacy": Spoken(OllamaLegacyServer, "qwen3-embedding-0.6b", 1024, requests=3),
-    "tei": Spoken(TeiServer, "qwen3-embedding-0.6b"),
-    "elastic": Spoken(ElasticServer, "jina-embeddings-v3", 1024, most=16, proved=True),
-    "cohere": Spoken(CohereServer, "embed-v4.0", most=96),
-    "voyage": Spoken(VoyageServer, "voyage-3.5", indexed=True, most=1000),
-    "gemini": Spoken(GeminiServer, "gemini-embedding-001", most=100),
+WIRES: dict[str, WireCase] = {
+    "jina": WireCase(JinaServer, "jina-embeddings-v5-text-small", indexed=True, max_texts=512),
+    "openai": WireCase(OpenAIServer, "text-embedding-3-small", indexed=True, max_texts=2048),
+    "ollama": WireCase(OllamaServer, "qwen3-embedding-0.6b"),
+    "ollama-legacy": WireCase(OllamaLegacyServer, "qwen3-embedding-0.6b", 1024, requests=3),
+    "tei": WireCase(TeiServer, "qwen3-embedding-0.6b"),
+    "elastic": WireCase(ElasticServer, "jina-embeddings-v3", 1024, max_texts=16, needs_probe=True),
+    "cohere": WireCase(CohereServer, "embed-v4.0", max_texts=96),
+    "voyage": WireCase(VoyageServer, "voyage-3.5", indexed=True, max_texts=1000),
+    "gemini": WireCase(GeminiServer, "gemini-embedding-001", max_texts=100),
 }
-BATCHING = [name for name, spoken in WIRES.items() if spoken.requests == 1]
-INDEXED = [name for name, spoken in WIRES.items() if spoken.indexed]
-LIMITED = [name for name, spoken in WIRES.items() if spoken.most]
+BATCHING = [name for name, case in WIRES.items() if case.requests == 1]
+INDEXED = [name for name, case in WIRES.items() if case.indexed]
+LIMITED = [name for name, case in WIRES.items() if case.max_texts]
 
 
 def with_row(wire: str, **row: Json) -> Catalog:
-    """Return the catalogue with one key for every backend, and `row` laid over this one's."""
+    """Return the catalogue with a key for this wire's backend, and `row` merged into its row."""
     rows = {wire: {"keys": [VARIABLE], "key_required": True} | row}
     return user_catalog({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", rows))
 
 
 @cache
-def keyed(wire: str) -> Catalog:
+def catalog_with_key(wire: str) -> Catalog:
     return with_row(wire)
 
 
@@ -86,12 +87,12 @@ def connected(
     patience: Patience = PATIENCE,
     **row: Json,
 ) -> Embedder:
-    """Connect to a test server. `row` is laid over the backend's own."""
+    """Connect to a test server. `row` is merged into the backend's row."""
     return connect(
         WIRES[wire].model,
         dim=DIM,
         backends=[BackendConfig(wire, server.url)],
-        catalog=with_row(wire, **row) if row else keyed(wire),
+        catalog=with_row(wire, **row) if row else catalog_with_key(wire),
         environ={VARIABLE: key},
         patience=patience,
     )
@@ -115,11 +116,11 @@ def embedder(wire: str, server: EmbeddingServer) -> Iterator[Embedder]:
 
 
 def only(wires: list[str]) -> pytest.MarkDecorator:
-    """Run a test on these wires alone."""
+    """Run a test on these wires only."""
     return pytest.mark.parametrize("wire", wires, indirect=True)
 
 
-def named(fault: object) -> str:
+def fault_id(fault: object) -> str:
     if isinstance(fault, Fault):
         return f"{fault.status}-{fault.sending}-{dict(fault.headers)}"
     return ""
@@ -154,9 +155,9 @@ def test_every_wire_is_tested_here() -> None:
         faults.text(200, b""),
         faults.text(200, b'{"error":{"code":503,"message":"upstream is down"}}'),
     ],
-    ids=named,
+    ids=fault_id,
 )
-def test_passing_faults_are_tried_again(
+def test_transient_faults_are_retried(
     wire: str, server: EmbeddingServer, embedder: Embedder, fault: Fault
 ) -> None:
     expected = embedder.documents(TEXTS)
@@ -171,12 +172,12 @@ def test_passing_faults_are_tried_again(
     ("fault", "patience"),
     [
         (faults.hang(), Patience(total=5, first=0.001, read=0.1)),
-        # No single wait for a byte is long here: the time of the whole try ends it.
+        # Each wait for a byte is short; the time limit of the whole attempt ends it.
         (faults.trickle(), Patience(total=5, first=0.001, read=5, attempt=0.2)),
     ],
     ids=["hang", "trickle"],
 )
-def test_a_host_that_does_not_come_to_an_end_is_left_and_tried_again(
+def test_request_that_never_ends_is_retried(
     wire: str, server: EmbeddingServer, fault: Fault, patience: Patience
 ) -> None:
     server.faults.append(fault)
@@ -185,7 +186,7 @@ def test_a_host_that_does_not_come_to_an_end_is_left_and_tried_again(
     assert len(server.requests) > WIRES[wire].requests
 
 
-def test_a_host_that_stays_down_is_given_up(server: EmbeddingServer, wire: str) -> None:
+def test_host_that_stays_down_raises(server: EmbeddingServer, wire: str) -> None:
     server.faults += [faults.failing(503)] * 10_000
     patience = Patience(total=0.05, first=0.001, longest=0.005, read=5)
     with (
@@ -208,10 +209,10 @@ def test_a_host_that_stays_down_is_given_up(server: EmbeddingServer, wire: str) 
             **{"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1h0m0s"},
         ),
     ],
-    ids=named,
+    ids=fault_id,
 )
-def test_a_wait_beyond_patience_is_not_begun(wire: str, fault: Fault) -> None:
-    # A key of its own: the limiter keeps it back for that hour, and ports come round again.
+def test_wait_longer_than_the_patience_raises_at_once(wire: str, fault: Fault) -> None:
+    # A separate key: the limiter blocks it for that hour, and ports are reused.
     key = "-".join(["sk", wire, *fault.headers])
     with WIRES[wire].server(key) as server, connected(server, wire, key) as embedder:
         server.faults.append(fault)
@@ -222,46 +223,50 @@ def test_a_wait_beyond_patience_is_not_begun(wire: str, fault: Fault) -> None:
 
 @only(INDEXED)
 @pytest.mark.parametrize("fault", [faults.shuffled(), faults.unindexed()], ids=["mixed", "none"])
-def test_order_is_restored(server: EmbeddingServer, embedder: Embedder, fault: Fault) -> None:
+def test_order_is_restored_by_index(
+    server: EmbeddingServer, embedder: Embedder, fault: Fault
+) -> None:
     expected = embedder.documents(TEXTS)
     server.faults.append(fault)
     np.testing.assert_array_equal(embedder.documents(TEXTS), expected)
 
 
 def refused(server: EmbeddingServer, embedder: Embedder) -> str:
-    """Return how the run ends, in one line that names the host and holds nothing strange."""
+    """Return the error message: one printable line that names the host."""
     with pytest.raises(BackendError) as caught:
         embedder.documents(TEXTS)
-    said = str(caught.value)
-    assert "127.0.0.1" in said
-    assert said.isprintable()
-    assert len(said) < 420
+    expected_message = str(caught.value)
+    assert "127.0.0.1" in expected_message
+    assert expected_message.isprintable()
+    assert len(expected_message) < 420
     assert not isinstance(caught.value.__cause__, DocumentError)
-    return said
+    return expected_message
 
 
 @only(INDEXED)
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "expected_message"),
     [
         (faults.partly_indexed(), "cannot be put in order: index None"),
         (faults.repeated_index(), "cannot be put in order: index 0"),
     ],
     ids=["partly", "repeated"],
 )
-def test_an_order_that_cannot_be_known_ends_the_run(
-    server: EmbeddingServer, embedder: Embedder, fault: Fault, said: str
+def test_ambiguous_order_raises(
+    server: EmbeddingServer, embedder: Embedder, fault: Fault, expected_message: str
 ) -> None:
     server.faults.append(fault)
-    assert said in refused(server, embedder)
+    assert expected_message in refused(server, embedder)
     assert len(server.requests) == 1
 
 
 @only(BATCHING)
 @pytest.mark.parametrize(
-    ("fault", "count"), [(faults.one_less(), 2), (faults.one_more(), 4)], ids=["less", "more"]
+    ("fault", "count"),
+    [(faults.one_item_missing(), 2), (faults.one_item_extra(), 4)],
+    ids=["less", "more"],
 )
-def test_a_wrong_count_ends_the_run(
+def test_wrong_number_of_vectors_raises(
     server: EmbeddingServer, embedder: Embedder, fault: Fault, count: int
 ) -> None:
     server.faults.append(fault)
@@ -270,7 +275,7 @@ def test_a_wrong_count_ends_the_run(
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "expected_message"),
     [
         (faults.wrong_dim(), "vectors of {short} dimensions, not 256"),
         (faults.padded(4096), "vectors of 4096 dimensions, not 256"),
@@ -282,17 +287,17 @@ def test_a_wrong_count_ends_the_run(
     ],
     ids=["short", "long", "padded", "nan", "infinite", "zero", "none"],
 )
-def test_wrong_vectors_end_the_run(
-    wire: str, server: EmbeddingServer, embedder: Embedder, fault: Fault, said: str
+def test_wrong_vectors_raise(
+    wire: str, server: EmbeddingServer, embedder: Embedder, fault: Fault, expected_message: str
 ) -> None:
-    spoken = WIRES[wire]
-    server.faults += [fault] * spoken.requests
-    expected = said.format(short=spoken.answered - 1, answered=spoken.answered)
+    case = WIRES[wire]
+    server.faults += [fault] * case.requests
+    expected = expected_message.format(short=case.answered - 1, answered=case.answered)
     assert expected in refused(server, embedder)
-    assert len(server.requests) == spoken.requests
+    assert len(server.requests) == case.requests
 
 
-def test_vectors_of_different_lengths_end_the_run(
+def test_vectors_of_different_lengths_raise(
     wire: str, server: EmbeddingServer, embedder: Embedder
 ) -> None:
     server.faults.append(faults.ragged())
@@ -301,7 +306,7 @@ def test_vectors_of_different_lengths_end_the_run(
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "expected_message"),
     [
         (faults.html(), "an HTML page: Gateway login, not the API itself; is the address right"),
         (faults.text(200, b"3"), "answered "),
@@ -313,34 +318,32 @@ def test_vectors_of_different_lengths_end_the_run(
         (Fault(302, headers={"Location": "https://x.test/"}), "redirects to https://x.test"),
         (faults.busy(**{"x-should-retry": "false"}), "asks not to be tried again: 429"),
     ],
-    ids=named,
+    ids=fault_id,
 )
-def test_refusals_end_the_run_at_once(
-    server: EmbeddingServer, embedder: Embedder, fault: Fault, said: str
+def test_refusals_raise_without_retry(
+    server: EmbeddingServer, embedder: Embedder, fault: Fault, expected_message: str
 ) -> None:
     server.faults.append(fault)
-    assert said in refused(server, embedder)
+    assert expected_message in refused(server, embedder)
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[1, 2]", b'{"data": 1, "embeddings": 2}'])
-def test_json_of_another_shape_ends_the_run(
+def test_json_of_another_shape_raises(
     wire: str, server: EmbeddingServer, embedder: Embedder, body: bytes
 ) -> None:
     server.faults += [faults.text(200, body)] * WIRES[wire].requests
     assert " answered " in refused(server, embedder)
 
 
-def test_a_field_that_the_host_does_not_know_is_not_blamed_on_the_texts(
-    wire: str, server: EmbeddingServer
-) -> None:
+def test_unknown_field_is_not_blamed_on_the_texts(wire: str, server: EmbeddingServer) -> None:
     with connected(server, wire, extra={"surprise": 1}) as embedder:
         assert "surprise" in refused(server, embedder)
     assert server.texts == []
-    assert len(server.requests) <= 2  # the second is a plain word
+    assert len(server.requests) <= 2  # the second is the probe with a plain word
 
 
-def test_no_credit_is_never_tried_again(wire: str) -> None:
+def test_missing_credit_is_not_retried(wire: str) -> None:
     with WIRES[wire].server(KEY, credit=0) as server, connected(server, wire) as embedder:
         with pytest.raises(BackendError, match=r"refused: 4\d\d .*(balance|quota)"):
             embedder.documents(TEXTS)
@@ -358,10 +361,10 @@ def test_no_credit_is_never_tried_again(wire: str) -> None:
     ],
     ids=["wrong", "dropped", "refused", "broken", "answered"],
 )
-def test_the_key_is_nowhere_to_be_seen(
+def test_key_is_not_shown_in_errors(
     wire: str, server: EmbeddingServer, fault: Fault | None
 ) -> None:
-    """The servers quote a wrong key back; locals of every frame are looked at too."""
+    """The servers quote a wrong key; the locals of every frame are searched as well."""
     key = KEY if fault else "sk-wrong-9876"
     server.faults += [fault] * 10_000 if fault else []
     patience = Patience(total=0.02, first=0.001, longest=0.01, read=5)
@@ -371,14 +374,14 @@ def test_the_key_is_nowhere_to_be_seen(
         if fault is None:
             assert f"refused the key in {VARIABLE}: 40" in str(caught.value)
         error = caught.value
-        frames = error.__traceback__.tb_next if error.__traceback__ else None  # not this test's
+        frames = error.__traceback__.tb_next if error.__traceback__ else None  # skip this test
         error = error.with_traceback(frames)
         shown = traceback.TracebackException.from_exception(error, capture_locals=True)
         assert key not in "".join(shown.format())
         assert "documents" in "".join(shown.format())
 
 
-def test_one_bad_text_does_not_hold_up_the_others(wire: str) -> None:
+def test_bad_texts_do_not_affect_the_others(wire: str) -> None:
     texts = [f"text {n}" for n in range(16)]
     texts[3] = texts[10] = "far too long " * 20
     with (
@@ -396,15 +399,15 @@ def test_one_bad_text_does_not_hold_up_the_others(wire: str) -> None:
     assert bad == {3, 10}
     assert "refused by 127.0.0.1" in str(outcomes[3])
     assert set(outcomes) == set(range(16))
-    # Nothing was cut, and what some hosts do not blame on the texts was tried with a plain word.
+    # Nothing was truncated; hosts that do not blame the text were probed with a plain word.
     assert set(embedded) - {"text"} == set(texts) - {texts[3]}
-    # Once for the first batch, and once for each text that stood alone.
-    assert embedded.count("text") == 3 * WIRES[wire].proved
+    # One probe for the first batch, and one for each text refused alone.
+    assert embedded.count("text") == 3 * WIRES[wire].needs_probe
     if WIRES[wire].requests == 1:
-        assert len(embedded) == 14 + 3 * WIRES[wire].proved, "a good text was paid for twice"
+        assert len(embedded) == 14 + 3 * WIRES[wire].needs_probe, "a good text was paid for twice"
 
 
-def test_a_text_refused_alone(wire: str) -> None:
+def test_refused_single_text_raises_a_document_or_usage_error(wire: str) -> None:
     with WIRES[wire].server(KEY, context=30) as server, connected(server, wire) as embedder:
         with pytest.raises(DocumentError, match="refused by 127"):
             embedder.documents(["far too long " * 20])
@@ -413,12 +416,10 @@ def test_a_text_refused_alone(wire: str) -> None:
 
 
 @only(LIMITED)
-def test_more_texts_than_the_host_takes_are_sent_in_parts(
-    wire: str, server: EmbeddingServer
-) -> None:
-    most = WIRES[wire].most
-    assert most is not None
-    texts = [f"text {n % 50}" for n in range(most + 1)]
+def test_batch_over_the_host_limit_is_split(wire: str, server: EmbeddingServer) -> None:
+    max_texts = WIRES[wire].max_texts
+    assert max_texts is not None
+    texts = [f"text {n % 50}" for n in range(max_texts + 1)]
     with connected(server, wire, limits={"texts": 5000}) as embedder:
         vectors = embedder.documents(texts)
         expected = embedder.documents(texts[:10])
@@ -427,8 +428,8 @@ def test_more_texts_than_the_host_takes_are_sent_in_parts(
     assert [text.text for text in server.texts if text.text != "text"] == texts + texts[:10]
 
 
-def test_a_refused_parameter_is_not_blamed_on_the_texts() -> None:
-    """One host's list of sizes has 1536, the other's does not; its refusal is a bare string."""
+def test_refused_parameter_is_not_blamed_on_the_texts() -> None:
+    """1536 is on the list of one host but not of the other, whose refusal is a bare string."""
     with (
         OpenAIServer(KEY, like="siliconflow") as server,
         connect(
@@ -444,7 +445,7 @@ def test_a_refused_parameter_is_not_blamed_on_the_texts() -> None:
         assert len(server.requests) == 2
 
 
-def test_a_parameter_refused_by_name_ends_the_run() -> None:
+def test_parameter_refused_by_name_raises() -> None:
     with (
         OpenAIServer(KEY, like="scaleway") as server,
         connect(
@@ -459,7 +460,7 @@ def test_a_parameter_refused_by_name_ends_the_run() -> None:
         assert len(server.requests) == 1
 
 
-def test_a_host_that_wants_a_key_where_none_is_set() -> None:
+def test_missing_optional_key_is_named_on_401() -> None:
     with (
         OpenAIServer(KEY, like="vllm") as server,
         connect("bge-m3", backends=[BackendConfig("vllm", server.url)], environ={}) as embedder,

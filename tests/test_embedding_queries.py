@@ -1,4 +1,4 @@
-"""Many questions in a request: limits kept, bad ones named alone, the canary asked once."""
+"""Batched queries: limits, bad queries reported separately, one canary check."""
 
 from collections.abc import Iterator
 
@@ -32,7 +32,7 @@ def connected(server: JinaServer, **options: object) -> Embedder:
     )
 
 
-def test_they_are_the_vectors_of_single_queries(server: JinaServer) -> None:
+def test_batched_queries_equal_single_queries(server: JinaServer) -> None:
     texts = [f"question {n}" for n in range(7)]
     with connected(server) as embedder:
         found = embedder.queries(texts)
@@ -45,7 +45,7 @@ def test_they_are_the_vectors_of_single_queries(server: JinaServer) -> None:
     assert {text.side for text in server.texts} == {"query"}
 
 
-def test_bad_ones_are_named_and_the_rest_embedded(server: JinaServer) -> None:
+def test_bad_queries_are_reported_and_the_rest_embedded(server: JinaServer) -> None:
     texts = ["one", "", "two", "\ud800", "long " * 50, "three"]
     with connected(server) as embedder:
         found = embedder.queries(texts)
@@ -59,17 +59,17 @@ def test_bad_ones_are_named_and_the_rest_embedded(server: JinaServer) -> None:
     ]
 
 
-def test_no_request_is_larger_than_the_limits(server: JinaServer) -> None:
+def test_requests_stay_within_the_limits(server: JinaServer) -> None:
     with connected(server) as embedder:
         embedder.limits = RequestLimits(4, tokens=150)
         found = embedder.queries([f"question {n}" for n in range(11)] + ["x " * 18] * 2)
     assert len(found) == 13
     sizes = [len(request.body["input"]) for request in server.requests]
     assert sum(sizes) == 13
-    assert max(sizes) <= 3  # and one place for a canary
+    assert max(sizes) <= 3  # one text is reserved for the canary
 
 
-def test_another_backend_is_compared_once(server: JinaServer) -> None:
+def test_canary_is_sent_once(server: JinaServer) -> None:
     with connected(server) as first:
         canary = first.canary()
     server.requests.clear()
@@ -79,7 +79,7 @@ def test_another_backend_is_compared_once(server: JinaServer) -> None:
     assert [len(request.body["input"]) for request in server.requests] == [3, 1]
 
 
-def test_a_failing_backend_raises(server: JinaServer) -> None:
-    server.faults.append(faults.one_less())
+def test_failing_backend_raises(server: JinaServer) -> None:
+    server.faults.append(faults.one_item_missing())
     with connected(server) as embedder, pytest.raises(BackendError, match="1 vectors for 2 texts"):
         embedder.queries(["one", "two"])

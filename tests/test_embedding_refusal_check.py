@@ -1,4 +1,4 @@
-"""Whether a text is to blame, or the host would refuse anything."""
+"""Whether a refusal is due to a text, or the host would refuse anything."""
 
 import math
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from tests.servers.openai import OpenAIServer
 
 PATIENCE = Patience(total=0.2, first=0.001, longest=0.01, read=10)
 BAD = "far too long " * 9
-NO = faults.text(400, b'{"error": {"message": "no"}}')
+REFUSAL = faults.text(400, b'{"error": {"message": "no"}}')
 
 
-class Curt(OpenAIServer):
-    """A host that refuses a long text without a word that it is the text's length."""
+class VagueServer(OpenAIServer):
+    """A host that refuses a long text without giving the length as the reason."""
 
     def check_length(self, texts: list[Text], context: int, refusal: Refusal) -> None:
         super().check_length(texts, context, Refusal(400, "bad request"))
@@ -52,35 +52,35 @@ def drain(stream: DocumentStream[int], found: dict[int, object]) -> None:
         found.update(stream.completed(block=True))
 
 
-def blamed(found: dict[int, object]) -> set[int]:
+def refused_texts(found: dict[int, object]) -> set[int]:
     return {n for n, outcome in found.items() if isinstance(outcome, DocumentError)}
 
 
 @pytest.mark.parametrize("bad", [0, 37, 63])
-def test_a_text_is_blamed_only_after_a_plain_word_has_passed(bad: int) -> None:
+def test_text_is_blamed_only_after_a_probe_passed(bad: int) -> None:
     texts = [f"text {n}" for n in range(64)]
     texts[bad] = BAD
-    with Curt(context=20) as server, connected(server) as embedder:
-        assert blamed(outcomes(embedder, texts)) == {bad}
+    with VagueServer(context=20) as server, connected(server) as embedder:
+        assert refused_texts(outcomes(embedder, texts)) == {bad}
         inputs = [request.body["input"] for request in server.requests]
     plain = [n for n, texts in enumerate(inputs) if texts == ["text"]]
     alone = inputs.index([BAD])
-    assert plain == [1, alone + 1]  # after the first refusal, and after that of the text itself
+    assert plain == [1, alone + 1]  # after the first refusal, and after that of the bad text
     assert len(inputs) == 1 + 2 * int(math.log2(64)) + len(plain)
 
 
-def test_a_host_that_refuses_everything_from_the_first_is_found_out_at_once() -> None:
+def test_host_that_refuses_everything_is_detected_after_one_probe() -> None:
     with OpenAIServer() as server, connected(server) as embedder:
-        server.faults += [NO] * 100
+        server.faults += [REFUSAL] * 100
         with pytest.raises(BackendError, match="a plain one-word text is refused too"):
             embedder.documents([f"text {n}" for n in range(64)])
         assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("texts", [1, 16])
-def test_one_that_begins_to_refuse_everything_blames_no_text(texts: int) -> None:
+def test_host_that_starts_to_refuse_everything_blames_no_text(texts: int) -> None:
     with OpenAIServer() as server, connected(server, texts) as embedder:
-        server.faults += [Fault()] * 3 + [NO] * 100
+        server.faults += [Fault()] * 3 + [REFUSAL] * 100
         found: dict[int, object] = {}
         with embedder.stream() as stream:
             for n in range(4 * texts):
@@ -90,11 +90,11 @@ def test_one_that_begins_to_refuse_everything_blames_no_text(texts: int) -> None
             with pytest.raises(BackendError, match="a plain one-word text is refused too"):
                 drain(stream, found)
         assert sorted(found) == list(range(3 * texts))
-        assert blamed(found) == set()
+        assert refused_texts(found) == set()
         assert len(server.requests) == 3 + 1 + int(math.log2(texts)) + 1
 
 
-def test_a_host_that_names_the_text_needs_no_proof() -> None:
+def test_no_probe_when_the_host_blames_the_text() -> None:
     with (
         JinaServer(context=20) as server,
         connect(
@@ -104,15 +104,15 @@ def test_a_host_that_names_the_text_needs_no_proof() -> None:
             environ={"JINA_API_KEY": "k"},
         ) as embedder,
     ):
-        assert blamed(outcomes(embedder, [BAD])) == {0}
+        assert refused_texts(outcomes(embedder, [BAD])) == {0}
         assert len(server.requests) == 1
 
 
-def test_each_side_is_proved_for_itself() -> None:
-    """A host may take documents and refuse every question, for the way in which it is asked."""
+def test_each_side_is_probed_separately() -> None:
+    """A host may accept documents and refuse every query because of its parameters."""
     with OpenAIServer() as server, connected(server) as embedder:
         embedder.documents(["one", "two"])
-        server.faults += [NO] * 2
+        server.faults += [REFUSAL] * 2
         with pytest.raises(BackendError, match="a plain one-word text is refused too"):
             embedder.query("question")
         server.faults.clear()
@@ -120,7 +120,7 @@ def test_each_side_is_proved_for_itself() -> None:
         assert len(server.requests) == 4
 
 
-def test_texts_that_belong_together_are_proved_together() -> None:
+def test_late_chunking_probe_uses_late_chunking() -> None:
     with (
         JinaServer() as server,
         connect(
@@ -145,7 +145,7 @@ def test_texts_that_belong_together_are_proved_together() -> None:
             (["one"], True),
             (["two"], True),
         ]
-        assert blamed(found) == set()
+        assert refused_texts(found) == set()
         server.faults += [refusal] * 3
         stream.add_together([(3, "three", 1), (4, "four", 1)])
         with pytest.raises(BackendError, match="a plain one-word text is refused too"):

@@ -1,4 +1,4 @@
-"""The stream: batches, requests in flight, back-pressure, and what an ending hands over."""
+"""The stream: batches, requests in flight, back-pressure, and results after stop or failure."""
 
 import json
 import math
@@ -49,7 +49,7 @@ def fill(stream: DocumentStream[int], count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 24, 25])
-def test_exactly_as_many_requests_as_batches(count: int) -> None:
+def test_one_request_per_batch(count: int) -> None:
     texts = [f"text {n}" for n in range(count)]
     with JinaServer() as server, connected(server, RequestLimits(texts=8), 3) as embedder:
         vectors = embedder.documents(texts)
@@ -68,7 +68,7 @@ def test_exactly_as_many_requests_as_batches(count: int) -> None:
         RequestLimits(3, tokens=150, bytes=700),
     ],
 )
-def test_no_request_is_over_a_limit(limits: RequestLimits) -> None:
+def test_requests_stay_within_the_limits(limits: RequestLimits) -> None:
     texts = [("слово " * (n % 7) + 'a"b\n' * (n % 5) + str(n)).strip() for n in range(60)]
     with JinaServer() as server, connected(server, limits) as embedder:
         embedder.documents(texts)
@@ -80,13 +80,13 @@ def test_no_request_is_over_a_limit(limits: RequestLimits) -> None:
         assert sum(len(text.encode()) for text in sent) <= (limits.tokens or math.inf)
         whole = json.dumps(body, ensure_ascii=False).encode()
         assert len(whole) <= (limits.bytes or math.inf)
-    if limits.bytes is None:  # and no request is smaller than it must be
+    if limits.bytes is None:  # and requests are filled as far as the limits allow
         for body, following in pairwise(bodies):
             more = [*body["input"], following["input"][0]]
             assert sum(len(text.encode()) + 60 for text in more) > (limits.tokens or 0)
 
 
-def test_a_text_over_every_limit_goes_alone() -> None:
+def test_text_over_every_limit_is_sent_alone() -> None:
     with (
         JinaServer() as server,
         connected(server, RequestLimits(9, tokens=50, bytes=600)) as embedder,
@@ -95,7 +95,7 @@ def test_a_text_over_every_limit_goes_alone() -> None:
         assert [len(request.body["input"]) for request in server.requests] == [1, 1, 1]
 
 
-def test_requests_in_flight_and_back_pressure() -> None:
+def test_add_blocks_while_the_queue_is_full() -> None:
     with (
         JinaServer() as server,
         connected(server, RequestLimits(texts=1), concurrency=2) as embedder,
@@ -113,7 +113,7 @@ def test_requests_in_flight_and_back_pressure() -> None:
         adder.start()
         until(lambda: server.in_flight == 2 and len(added) == 4)
         adder.join(0.05)
-        assert len(added) == 4  # two in flight, two waiting, the fifth blocks
+        assert len(added) == 4  # two in flight, two queued; the fifth call of add() blocks
         assert stream.completed(block=False) == []
         server.gate.set()
         adder.join(10)
@@ -121,7 +121,7 @@ def test_requests_in_flight_and_back_pressure() -> None:
         assert server.peak == 2
 
 
-def test_block_sends_what_is_only_half_a_batch() -> None:
+def test_blocking_completed_sends_a_partial_batch() -> None:
     with (
         JinaServer() as server,
         connected(server, RequestLimits(texts=8)) as embedder,
@@ -138,7 +138,7 @@ def test_block_sends_what_is_only_half_a_batch() -> None:
         assert stream.completed(block=True) == []
 
 
-def test_texts_that_no_backend_can_embed_cost_nothing() -> None:
+def test_invalid_texts_are_not_sent() -> None:
     with (
         JinaServer() as server,
         connected(server, RequestLimits(texts=8)) as embedder,
@@ -155,7 +155,7 @@ def test_texts_that_no_backend_can_embed_cost_nothing() -> None:
     assert all(isinstance(value, DocumentError) for value in results.values())
 
 
-def test_nothing_paid_for_is_lost_when_a_batch_fails() -> None:
+def test_finished_batches_are_returned_when_another_fails() -> None:
     """Two of three batches in flight succeed; the third finds the account empty."""
     with (
         JinaServer(credit=8) as server,
@@ -176,7 +176,7 @@ def test_nothing_paid_for_is_lost_when_a_batch_fails() -> None:
             stream.add(99, "more")
 
 
-def test_a_failed_stream_sends_nothing_more() -> None:
+def test_failed_stream_sends_nothing_more() -> None:
     with (
         JinaServer(credit=2) as server,
         connected(server, RequestLimits(texts=2)) as embedder,
@@ -195,7 +195,7 @@ def test_a_failed_stream_sends_nothing_more() -> None:
         assert len(server.requests) == 2
 
 
-def test_a_failure_that_nobody_asked_for_is_raised_on_leaving() -> None:
+def test_unretrieved_failure_is_raised_on_exit() -> None:
     with JinaServer(credit=0) as server, connected(server, RequestLimits(texts=1)) as embedder:
 
         def ingest() -> None:
@@ -208,8 +208,8 @@ def test_a_failure_that_nobody_asked_for_is_raised_on_leaving() -> None:
             ingest()
 
 
-def test_halves_of_a_refused_batch_are_handed_over_before_a_failure() -> None:
-    """The batch is refused for one text, its first half goes through, then the credit ends."""
+def test_finished_halves_of_a_refused_batch_are_returned_before_a_failure() -> None:
+    """The batch is refused because of one text; its first half succeeds, then the credit ends."""
     texts = ["a", "b", "c", "far too long " * 9]
     with (
         JinaServer(credit=2, context=20) as server,
@@ -225,8 +225,8 @@ def test_halves_of_a_refused_batch_are_handed_over_before_a_failure() -> None:
 
 
 @pytest.mark.parametrize("bad", [0, 31, 63])
-def test_one_bad_text_of_a_batch_costs_few_requests(bad: int) -> None:
-    """Halving finds it: twice the logarithm of the batch, and no good text is sent twice."""
+def test_bad_text_is_found_by_bisection(bad: int) -> None:
+    """Bisection takes twice the logarithm of the batch, and sends no good text twice."""
     texts = [f"text {n}" for n in range(64)]
     texts[bad] = "far too long " * 9
     with (
@@ -243,7 +243,9 @@ def test_one_bad_text_of_a_batch_costs_few_requests(bad: int) -> None:
     assert len(server.requests) == 1 + 2 * int(math.log2(64))
 
 
-def late(server: JinaServer, limits: RequestLimits, concurrency: int = 1) -> Embedder:
+def late_chunking_embedder(
+    server: JinaServer, limits: RequestLimits, concurrency: int = 1
+) -> Embedder:
     embedder = connect(
         "jina-embeddings-v3",
         dim=32,
@@ -256,10 +258,10 @@ def late(server: JinaServer, limits: RequestLimits, concurrency: int = 1) -> Emb
     return embedder
 
 
-def test_texts_that_belong_together_go_in_a_request_of_their_own() -> None:
+def test_texts_embedded_together_share_one_request() -> None:
     with (
         JinaServer() as server,
-        late(server, RequestLimits(texts=4)) as embedder,
+        late_chunking_embedder(server, RequestLimits(texts=4)) as embedder,
         embedder.stream() as stream,
     ):
         stream.add("a", "before")
@@ -280,11 +282,11 @@ def test_texts_that_belong_together_go_in_a_request_of_their_own() -> None:
     assert not any(isinstance(result, DocumentError) for result in results.values())
 
 
-def test_texts_that_belong_together_and_are_too_long_go_in_halves() -> None:
-    """Our count of tokens is not the host's: half a context is better than no vector."""
+def test_texts_embedded_together_over_the_context_are_split_in_halves() -> None:
+    """The host counts tokens differently; half a context is better than no vector."""
     with (
         JinaServer(context=20) as server,
-        late(server, RequestLimits(texts=4)) as embedder,
+        late_chunking_embedder(server, RequestLimits(texts=4)) as embedder,
         embedder.stream() as stream,
     ):
         stream.add_together([(1, "one", 1), (2, "far too long " * 9, 30), (3, "three", 1)])
@@ -298,17 +300,17 @@ def test_texts_that_belong_together_and_are_too_long_go_in_halves() -> None:
         results |= drained(stream)
         assert len(server.requests) == 0
     assert sorted(results) == list(range(1, 11))
-    said = {n: str(result) for n, result in results.items() if n not in (1, 3)}
-    assert "context" in said[2]
-    assert said[4] == said[5] == "the text is empty"
-    assert said[6] == "its 5 chunks are more than the 4 of one request: make them larger"
+    messages = {n: str(result) for n, result in results.items() if n not in (1, 3)}
+    assert "context" in messages[2]
+    assert messages[4] == messages[5] == "the text is empty"
+    assert messages[6] == "its 5 chunks are more than the 4 of one request: make them larger"
     assert {n for n, r in results.items() if not isinstance(r, DocumentError)} == {1, 3}
 
 
-def test_what_waits_is_lost_with_a_failure_and_what_belongs_together_with_it() -> None:
+def test_failed_or_stopped_stream_refuses_more_texts() -> None:
     with (
         JinaServer(credit=0) as server,
-        late(server, RequestLimits(texts=4)) as embedder,
+        late_chunking_embedder(server, RequestLimits(texts=4)) as embedder,
         embedder.stream() as stream,
     ):
         stream.add_together([(1, "one", 1), (2, "two", 1)])
@@ -322,7 +324,7 @@ def test_what_waits_is_lost_with_a_failure_and_what_belongs_together_with_it() -
         assert len(server.requests) == 1
 
 
-def test_stop_finishes_what_is_in_flight() -> None:
+def test_stop_finishes_requests_in_flight() -> None:
     with (
         JinaServer() as server,
         connected(server, RequestLimits(texts=1), concurrency=2) as embedder,
@@ -340,7 +342,7 @@ def test_stop_finishes_what_is_in_flight() -> None:
             stream.add(9, "more")
 
 
-def test_stop_from_a_signal_while_add_waits() -> None:
+def test_stop_from_a_signal_handler_ends_a_waiting_add() -> None:
     with (
         JinaServer() as server,
         connected(server, RequestLimits(texts=1)) as embedder,
@@ -360,7 +362,7 @@ def test_stop_from_a_signal_while_add_waits() -> None:
         assert sorted(drained(stream)) == [0]
 
 
-def test_stop_ends_a_wait_between_two_tries() -> None:
+def test_stop_ends_a_wait_between_retries() -> None:
     with (
         JinaServer() as server,
         connected(server, RequestLimits(texts=1), total=60) as embedder,
@@ -376,7 +378,7 @@ def test_stop_ends_a_wait_between_two_tries() -> None:
         assert server.texts == []
 
 
-def test_the_same_in_process() -> None:
+def test_stream_of_an_in_process_model() -> None:
     with connect("builtin", dim=64, environ={}) as embedder:
         embedder.limits = RequestLimits(texts=3)
         with embedder.stream() as stream:

@@ -1,8 +1,8 @@
-"""Each model on each wire: the exact request for a document and for a query, and what comes of it.
+"""Each model on each wire: the exact requests for documents and queries, and the vectors.
 
-Backends are reached through `connect` and a real socket; the servers hold the
-facts of the hosts on their own account, tests/facts.py those of the models. The
-rows that are tested are the catalogue's: one without facts fails.
+Backends are reached through `connect` and a real socket; the servers hold the facts about
+hosts independently of the catalogue, tests/facts.py those about models. All rows of the
+catalogue are tested: a row without facts fails.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,16 +30,18 @@ from tests.servers.tei import TeiServer
 from tests.servers.vectors import vector
 from tests.servers.voyage import VoyageServer
 
+pytestmark = pytest.mark.slow
+
 SERVERS: dict[str, Callable[[str], EmbeddingServer]] = {
-    "cohere": lambda there: CohereServer("secret"),
-    "voyage": lambda there: VoyageServer("secret"),
-    "gemini": lambda there: GeminiServer("secret"),
-    "elastic": lambda there: ElasticServer("secret"),
-    "ollama": lambda there: OllamaServer(),
-    "ollama-legacy": lambda there: OllamaLegacyServer(),
-    "tei": lambda there: TeiServer("secret", model=there),
+    "cohere": lambda model_id: CohereServer("secret"),
+    "voyage": lambda model_id: VoyageServer("secret"),
+    "gemini": lambda model_id: GeminiServer("secret"),
+    "elastic": lambda model_id: ElasticServer("secret"),
+    "ollama": lambda model_id: OllamaServer(),
+    "ollama-legacy": lambda model_id: OllamaLegacyServer(),
+    "tei": lambda model_id: TeiServer("secret", model=model_id),
 }
-"""A server for each other wire, given the model's id there. Exact requests: test_wire_*.py."""
+"""A server for each other wire, given the model's id on it. Exact requests: test_wire_*.py."""
 
 
 def rows(*wires: str) -> list[Any]:
@@ -78,16 +80,16 @@ def layer_normed(whole: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def check_vectors(embedder: Embedder, model: str, dim: int) -> None:
-    """Embed on both sides, and compare with what the weights behind any host make of the texts."""
+    """Embed both sides and compare with the vectors of the test servers."""
     documents = embedder.documents(["раз два", "three"])
     query = embedder.query("three")
     facts = FACTS[model]
-    for found, text, side in ((documents[0], "раз два", "document"), (query, "three", "query")):
+    for embedded, text, side in ((documents[0], "раз два", "document"), (query, "three", "query")):
         length = facts.largest or facts.native
         whole = vector(text, side if facts.sided else None, model, length)
         if model == LAYER_NORM and dim < facts.native:
             whole = layer_normed(whole)
-        np.testing.assert_allclose(found, whole[:dim] / np.linalg.norm(whole[:dim]), atol=1e-6)
+        np.testing.assert_allclose(embedded, whole[:dim] / np.linalg.norm(whole[:dim]), atol=1e-6)
     assert documents.dtype == np.float32
     assert embedder.identity.dimension == dim
 
@@ -109,8 +111,8 @@ def test_jina_request(backend: str, model: str, dim: int) -> None:
         common | {"input": ["three"]} | named[1],
     ]
     assert {request.path for request in server.requests} == {"/v1/embeddings"}
-    said = {request.headers.get("Authorization") for request in server.requests}
-    assert said == {f"Bearer {key}" if key else None}
+    authorization = {request.headers.get("Authorization") for request in server.requests}
+    assert authorization == {f"Bearer {key}" if key else None}
 
 
 @pytest.mark.parametrize(("backend", "model", "dim"), rows("openai"))
@@ -138,16 +140,16 @@ def test_openai_request(backend: str, model: str, dim: int) -> None:
 
 
 @pytest.mark.parametrize(("backend", "model", "dim"), rows(*SERVERS))
-def test_right_vectors_on_every_other_wire(backend: str, model: str, dim: int) -> None:
-    there = package_catalog().backend(backend).models[model].id
+def test_vectors_on_every_other_wire(backend: str, model: str, dim: int) -> None:
+    model_id = package_catalog().backend(backend).models[model].id
     with (
-        SERVERS[package_catalog().backend(backend).wire](there) as server,
+        SERVERS[package_catalog().backend(backend).wire](model_id) as server,
         connected(server, model, backend, dim) as embedder,
     ):
         check_vectors(embedder, model, dim)
 
 
-def test_every_row_of_the_catalogue_is_tested_above() -> None:
+def test_every_catalogue_row_is_tested() -> None:
     hosts = {name for name in WIRES.names if not WIRES.traits(name).in_process}
     assert hosts == {"jina", "openai", *SERVERS}, "SERVERS must have a server for each wire"
     for backend in package_catalog().backends.values():
@@ -159,10 +161,10 @@ def test_every_row_of_the_catalogue_is_tested_above() -> None:
     assert set(FACTS) == models, "tests/facts.py must have the facts of each model"
 
 
-@pytest.mark.parametrize(("dim", "asked"), [(1536, False), (2560, False), (2048, True)])
-def test_siliconflow_is_asked_only_for_sizes_of_its_list(dim: int, asked: bool) -> None:
-    """For others the whole vector is fetched and cut here; .cn has two more in its list."""
-    for backend, more in (("siliconflow", asked), ("siliconflow-cn", True)):
+@pytest.mark.parametrize(("dim", "sent"), [(1536, False), (2560, False), (2048, True)])
+def test_siliconflow_gets_only_dimensions_on_its_list(dim: int, sent: bool) -> None:
+    """For other dimensions the full vector is fetched and truncated; .cn lists two more."""
+    for backend, more in (("siliconflow", sent), ("siliconflow-cn", True)):
         with (
             OpenAIServer(key="secret", like=backend) as server,
             connected(server, "qwen3-embedding-8b", backend, dim) as embedder,
@@ -180,7 +182,7 @@ def test_siliconflow_is_asked_only_for_sizes_of_its_list(dim: int, asked: bool) 
         ("jina-code-embeddings-1.5b", "code2nl", ("code2nl.passage", "code2nl.query")),
     ],
 )
-def test_another_task_of_a_jina_model(model: str, task: str, sides: tuple[str, str]) -> None:
+def test_jina_task(model: str, task: str, sides: tuple[str, str]) -> None:
     with (
         JinaServer(key="secret") as server,
         connect(
@@ -196,7 +198,7 @@ def test_another_task_of_a_jina_model(model: str, task: str, sides: tuple[str, s
     assert (embedder.identity.document, embedder.identity.query) == sides
 
 
-def test_another_task_by_its_prompts() -> None:
+def test_task_by_prompts() -> None:
     with (
         OpenAIServer(key="secret", like="vllm") as server,
         connect(
@@ -214,7 +216,7 @@ def test_another_task_by_its_prompts() -> None:
     ]
 
 
-def test_a_host_of_one_task_is_not_told_another() -> None:
+def test_other_task_on_a_single_task_host_is_refused() -> None:
     with pytest.raises(UsageError, match=r"vllm serves .*, but for retrieval: clustering needs ot"):
         connect(
             "jina-embeddings-v5-text-small",
@@ -224,8 +226,8 @@ def test_a_host_of_one_task_is_not_told_another() -> None:
         )
 
 
-def test_one_vector_space_through_every_backend() -> None:
-    """The identity names the model's sides, not the wire's way to say them."""
+def test_identity_and_vectors_are_the_same_through_two_backends() -> None:
+    """The identity contains the model's sides, not the wire's parameters."""
     model = "jina-embeddings-v5-text-small"
     through_jina, through_vllm = JinaServer(), OpenAIServer(like="vllm")
     with (
@@ -251,23 +253,23 @@ def test_one_vector_space_through_every_backend() -> None:
         np.testing.assert_allclose(jina.query("one"), vllm.query("one"), atol=1e-6)
 
 
-def test_the_sides_of_the_test_servers_tell_right_from_wrong() -> None:
-    """What the other tests rest on: a query sent as a document finds something else."""
+def test_test_servers_distinguish_the_sides() -> None:
+    """The other tests rely on this: a query embedded as a document finds the wrong result."""
     topics = [f"topic{n} alpha{n} beta{n} common words" for n in range(30)]
     with JinaServer() as server, connected(server, "jina-embeddings-v3", dim=128) as embedder:
         documents = embedder.documents(topics)
         right = [int(np.argmax(documents @ embedder.query(f"alpha{n} beta{n}"))) for n in range(30)]
-        asked = embedder.documents([f"alpha{n} beta{n}" for n in range(30)])
-        wrong = np.argmax(asked @ documents.T, axis=1)
+        as_documents = embedder.documents([f"alpha{n} beta{n}" for n in range(30)])
+        wrong = np.argmax(as_documents @ documents.T, axis=1)
     assert right == list(range(30))
-    assert sum(int(found) == n for n, found in enumerate(wrong)) < 10
+    assert sum(int(embedded) == n for n, embedded in enumerate(wrong)) < 10
 
 
-def test_a_text_too_long_for_llama_cpp_is_a_refused_text_though_it_says_500() -> None:
+def test_llama_cpp_500_for_a_long_text_is_a_refused_text() -> None:
     with (
         OpenAIServer(like="llama.cpp", context=6) as server,
         connected(server, "qwen3-embedding-0.6b", "llama.cpp") as embedder,
     ):
         with pytest.raises(DocumentError, match="too large to process"):
             embedder.documents(["short", "one two three four five six seven", "also short"])
-        assert len(server.requests) <= 5  # halved, and not tried again
+        assert len(server.requests) <= 5  # bisected, not retried

@@ -1,4 +1,4 @@
-"""`ragctl eval`, the real command."""
+"""`ragctl eval`, run as a command."""
 
 import json
 import os
@@ -12,6 +12,8 @@ import pytest
 
 from tests.test_cli import Shell
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 QUESTIONS = str(ROOT / "benchmarks" / "questions.jsonl")
 
@@ -24,14 +26,14 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return made
 
 
-def fails(shell: Shell, *words: str) -> str:
-    done = shell("eval", *words)
+def error_of(shell: Shell, *args: str) -> str:
+    done = shell("eval", *args)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.count("\n") == 1
     return done.stderr
 
 
-def test_one_variant_is_a_table_by_language(shell: Shell) -> None:
+def test_one_variant_prints_a_table_by_language(shell: Shell) -> None:
     done = shell("eval", QUESTIONS)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -51,7 +53,7 @@ def test_one_variant_is_a_table_by_language(shell: Shell) -> None:
     assert "\x1b" not in done.stdout
 
 
-def test_a_sweep_prints_a_table_and_a_plot_and_draws_it(shell: Shell) -> None:
+def test_a_sweep_prints_a_table_and_plots_and_writes_the_plot_file(shell: Shell) -> None:
     done = shell(
         *("eval", QUESTIONS, "--sweep", "dim=64,512", "--mode", "dense", "--plot", "plot.svg")
     )
@@ -66,35 +68,37 @@ def test_a_sweep_prints_a_table_and_a_plot_and_draws_it(shell: Shell) -> None:
     assert (shell.home / "plot.svg").read_bytes().startswith(b"<?xml")
 
 
-def test_json_is_as_documented(shell: Shell) -> None:
+def test_json_has_the_documented_keys(shell: Shell) -> None:
     found = shell.json("eval", QUESTIONS, "--against", "mode=sparse", "--k", "3,20")
     page = (ROOT / "docs" / "eval.md").read_text(encoding="utf-8")
     example = json.loads(page.split("```json\n")[1].split("```")[0].replace("…", ""))
-    assert shape(found, 2) == shape(example, 2)
+    assert key_structure(found, 2) == key_structure(example, 2)
     hybrid, sparse = found["variants"]
-    assert shape(dict(sparse, per_question={}), 3) == shape(example["variants"][1], 3)
+    assert key_structure(dict(sparse, per_question={}), 3) == key_structure(
+        example["variants"][1], 3
+    )
     assert hybrid["against_first"] is None
     assert hybrid["variant"] == {"mode": "hybrid"}
     assert set(hybrid["groups"]["all"]) == {
         *("questions", "nDCG@10", "recall@3", "recall@20", "MRR@20")
     }
-    apart = sparse["against_first"]["nDCG@10"]
-    assert apart["difference"] < 0
-    assert apart["p_holm"] < 0.01
-    assert apart["won"] + apart["lost"] + apart["tied"] == 273
+    comparison = sparse["against_first"]["nDCG@10"]
+    assert comparison["difference"] < 0
+    assert comparison["p_holm"] < 0.01
+    assert comparison["won"] + comparison["lost"] + comparison["tied"] == 273
     assert len(hybrid["per_question"]["nDCG@10"]) == 273
     assert found["embedding"]["tokens"] > 1000
     assert found["embedding"]["cost"] == 0
 
 
-def shape(value: Any, depth: int) -> Any:
-    """The keys of an object, and of those in it."""
+def key_structure(value: Any, depth: int) -> Any:
+    """Return the keys of an object, nested down to `depth`."""
     if isinstance(value, dict) and depth:
-        return {key: shape(each, depth - 1) for key, each in value.items()}
+        return {key: key_structure(each, depth - 1) for key, each in value.items()}
     return None
 
 
-def test_what_is_missing_is_named_and_counted(shell: Shell) -> None:
+def test_missing_documents_are_reported_and_counted(shell: Shell) -> None:
     (shell.home / "some.jsonl").write_text(
         '{"id": "lost", "query": "x1", "relevant": ["gone.md"]}\n'
         '{"id": "fine", "query": "office hours", "relevant": ["en/office-handbook.txt"]}\n'
@@ -104,24 +108,26 @@ def test_what_is_missing_is_named_and_counted(shell: Shell) -> None:
     assert "question lost: gone.md: no such document" in done.stderr
     assert "1 of 2 questions have no answer in this collection" in done.stderr
     assert "1 questions" in done.stdout
-    told = shell.json("eval", "some.jsonl")
-    assert told["unanswerable"] == ["lost"]
-    assert told["missing"] == [{"question": "lost", "source": "gone.md", "why": "no such document"}]
+    report = shell.json("eval", "some.jsonl")
+    assert report["unanswerable"] == ["lost"]
+    assert report["missing"] == [
+        {"question": "lost", "source": "gone.md", "why": "no such document"}
+    ]
 
 
-def test_questions_are_made_and_what_they_cannot_tell_is_said(shell: Shell) -> None:
+def test_questions_are_generated_with_a_note_on_their_limits(shell: Shell) -> None:
     done = shell("eval", "--make", "24", "--out", "made.jsonl")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("24 questions in made.jsonl: de 6, en 6, ru 6, zh 6\n")
     assert "They do not show" in done.stdout
     assert shell("eval", "made.jsonl", "--mode", "sparse").returncode == 0
-    told = shell.json("eval", "--make", "8", "--out", "made.jsonl", "--seed", "2")
-    assert told["questions"] == 8
-    assert "favour BM25" in told["does_not_say"]
+    report = shell.json("eval", "--make", "8", "--out", "made.jsonl", "--seed", "2")
+    assert report["questions"] == 8
+    assert "favour BM25" in report["does_not_say"]
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("args", "reason"),
     [
         ([], "name a file of questions"),
         (["none.jsonl"], "no such file"),
@@ -140,11 +146,11 @@ def test_questions_are_made_and_what_they_cannot_tell_is_said(shell: Shell) -> N
         ([QUESTIONS, "--make", "5", "--out", "q.jsonl"], "evaluates nothing"),
     ],
 )
-def test_a_wrong_word_is_one_line(shell: Shell, words: list[str], why: str) -> None:
-    assert why in fails(shell, *words)
+def test_wrong_usage_is_a_one_line_error(shell: Shell, args: list[str], reason: str) -> None:
+    assert reason in error_of(shell, *args)
 
 
-def test_without_the_extra_the_command_says_how_to_get_it(shell: Shell) -> None:
+def test_without_the_extra_the_error_names_it(shell: Shell) -> None:
     code = (
         "import importlib.util as u, sys\n"
         "found = u.find_spec\n"

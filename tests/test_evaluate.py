@@ -1,4 +1,4 @@
-"""Variants on real collections: nothing is embedded again, nothing is left behind."""
+"""Variants on real collections: no document is embedded again, and no leftovers stay."""
 
 import os
 import signal
@@ -30,6 +30,8 @@ from tests.servers.jina import JinaServer
 from tests.servers.qdrant import QdrantFacade
 from tests.world import KEY, World
 
+pytestmark = pytest.mark.slow
+
 SUBJECTS = (
     *("otter", "walnut", "lantern", "glacier", "saffron", "tractor", "violin", "harbour"),
     *("pepper", "marble", "falcon", "velvet"),
@@ -53,15 +55,15 @@ ON_SERVER = pytest.mark.parametrize("ingested", ["server"], indirect=True)
 def ingested(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
-    """One collection for all tests of a kind of store."""
+    """Ingest one collection per kind of store."""
     home = tmp_path_factory.mktemp("world")
     (home / "docs").mkdir()
     with JinaServer(KEY) as host, QdrantFacade() as facade:
         store = str(home / "store") if request.param == "edge" else facade.url
         world = World(home / "docs", store, host)
         for number, word in enumerate(SUBJECTS):
-            rooms = " ".join(f"room{n}" for n in range(number))
-            text = f"# {word}\n\nThe {word} is behind the second door. {rooms}\n"
+            filler = " ".join(f"room{n}" for n in range(number))
+            text = f"# {word}\n\nThe {word} is behind the second door. {filler}\n"
             world.write(f"{word}.md", text)
         world.write("empty.md", "")
         world.ingest()
@@ -69,8 +71,8 @@ def ingested(
 
 
 @pytest.fixture
-def filled(ingested: World) -> Iterator[World]:
-    """What a test makes beside the collection is removed after it."""
+def indexed(ingested: World) -> Iterator[World]:
+    """Return the ingested world; remove other collections after the test."""
     ingested.forget()
     yield ingested
     with closing(open_store(ingested.store, environ={})) as store:
@@ -80,7 +82,7 @@ def filled(ingested: World) -> Iterator[World]:
 
 
 @contextmanager
-def opened(world: World) -> Iterator[tuple[Store, Collection]]:
+def open_collection(world: World) -> Iterator[tuple[Store, Collection]]:
     with closing(open_store(world.store, environ={})) as store:
         collection = store.open(world.collection)
         assert collection is not None
@@ -90,14 +92,14 @@ def opened(world: World) -> Iterator[tuple[Store, Collection]]:
 
 def measure(world: World, *variants: Variant) -> Evaluation:
     with (
-        opened(world) as (store, collection),
+        open_collection(world) as (store, collection),
         embedder_of(collection, environ=world.environ) as embedder,
     ):
         return evaluate(store, collection, QUESTIONS, variants, embedder=embedder)
 
 
-def left_in(world: World) -> list[str]:
-    """Collections, and what stands in the folder for temporary files."""
+def leftovers(world: World) -> list[str]:
+    """Return the names of all collections and of ragctl's temporary files."""
     with closing(open_store(world.store, environ={})) as store:
         return [
             *store.names(),
@@ -106,42 +108,42 @@ def left_in(world: World) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
 
-def test_a_sweep_embeds_the_questions_once_and_no_document(filled: World) -> None:
+def test_a_sweep_embeds_the_questions_once_and_no_document(indexed: World) -> None:
     variants = (
         Variant(),
         DENSE_32,
         SPARSE,
         Variant.of(mode="dense", dim=64),
     )
-    found = measure(filled, *variants)
-    assert filled.embedded() == []
-    sent = [text.text for text in filled.server.texts if text.side == "query"]
+    found = measure(indexed, *variants)
+    assert indexed.embedded() == []
+    sent = [text.text for text in indexed.server.texts if text.side == "query"]
     assert sorted(sent) == sorted(question.text for question in QUESTIONS.questions)
     assert [result.vector_bytes for result in found.results] == [256, 128, None, 256]
-    assert left_in(filled) == ["docs"]
+    assert leftovers(indexed) == ["docs"]
     assert {group: len(ids) for group, ids in found.groups.items()} == {"a": 6, "b": 6, "all": 12}
     assert min(found.results[0].scores["recall@5"].values()) == 1.0
 
 
-def test_a_cut_collection_ranks_as_one_that_was_embedded_so(filled: World) -> None:
-    (whole, cut) = measure(filled, DENSE, DENSE_32).results
-    small = replace(filled, collection="small")
-    model = filled.pipeline().embedding
+def test_truncated_vectors_rank_like_vectors_embedded_at_that_dimension(indexed: World) -> None:
+    (full, cut) = measure(indexed, DENSE, DENSE_32).results
+    small = replace(indexed, collection="small")
+    model = indexed.pipeline().embedding
     small.ingest(embedding=Embedding(model.model, 32, model.backends))
     (direct,) = measure(small, DENSE).results
     assert cut.ranking.units == direct.ranking.units
-    assert cut.ranking.units != whole.ranking.units
+    assert cut.ranking.units != full.ranking.units
 
 
 @ON_EDGE
-def test_the_builtin_model_is_hashed_anew(filled: World) -> None:
-    """A part of its vectors is no vector of its own."""
-    own = replace(filled, collection="own")
+def test_texts_of_the_builtin_model_are_embedded_again(indexed: World) -> None:
+    """Its vectors cannot be truncated."""
+    own = replace(indexed, collection="own")
     own.ingest(embedding=Embedding("builtin", 512))
     found = measure(own, DENSE, Variant.of(mode="dense", dim=64))
     assert "cannot be cut" in found.notes[0]
@@ -149,35 +151,38 @@ def test_the_builtin_model_is_hashed_anew(filled: World) -> None:
     small.ingest(embedding=Embedding("builtin", 64))
     (direct,) = measure(small, DENSE).results
     assert found.results[1].ranking.units == direct.ranking.units
-    whole = embed(["the second door"], 512)
+    full = embed(["the second door"], 512)
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(
-            truncate(whole, 64, package_catalog().model("jina-embeddings-v3")),
+            truncate(full, 64, package_catalog().model("jina-embeddings-v3")),
             embed(["the second door"], 64),
             atol=0.01,
         )
 
 
 @ON_EDGE
-def test_quantised_vectors_are_kept_beside_the_whole(filled: World) -> None:
-    kinds = [
+def test_quantised_variants_report_their_vector_size(indexed: World) -> None:
+    quantised = [
         Variant.of(mode="dense", quantization=name, rescore=False) for name in ("turbo1", "scalar")
     ]
-    found = measure(filled, DENSE, *kinds)
+    found = measure(indexed, DENSE, *quantised)
     assert [result.vector_bytes for result in found.results] == [256, 8, 64]
-    whole, turbo, scalar = (result.ranking.units for result in found.results)
-    assert turbo != whole
-    assert scalar == whole  # in a segment this small there are no small copies
-    assert left_in(filled) == ["docs"]
+    full, turbo, scalar = (result.ranking.units for result in found.results)
+    assert turbo != full
+    assert scalar == full  # segments this small are not quantised
+    assert leftovers(indexed) == ["docs"]
     assert ["scalar" in note for note in found.notes] == [True]
 
 
-def test_the_fusion_of_a_variant_is_used(filled: World) -> None:
-    heavy, light = Variant.of(dense_weight=50.0, k=1), Variant.of(dense_weight=0.02, k=1)
+def test_the_fusion_of_a_variant_is_used(indexed: World) -> None:
+    dense_heavy, sparse_heavy = (
+        Variant.of(dense_weight=50.0, k=1),
+        Variant.of(dense_weight=0.02, k=1),
+    )
     found = measure(
-        filled,
-        heavy,
-        light,
+        indexed,
+        dense_heavy,
+        sparse_heavy,
         DENSE,
         SPARSE,
         Variant.of(fusion="dbsf"),
@@ -191,21 +196,21 @@ def test_the_fusion_of_a_variant_is_used(filled: World) -> None:
 
 
 @ON_EDGE
-def test_sizes_that_cannot_be_had_are_refused_before_anything_is_sent(filled: World) -> None:
+def test_impossible_dimensions_are_refused_before_any_request(indexed: World) -> None:
     for dim, why in ((128, "which cannot be extended"), (2000, "has no vectors of 2000")):
         with pytest.raises(UsageError, match=why):
-            measure(filled, Variant.of(dim=dim))
-    assert not filled.server.requests
+            measure(indexed, Variant.of(dim=dim))
+    assert not indexed.server.requests
 
 
-def test_a_size_that_was_not_trained_is_warned_of() -> None:
+def test_an_untrained_dimension_causes_a_warning() -> None:
     model = package_catalog().model("jina-embeddings-v3")
     with pytest.warns(UserWarning, match=r"was trained at .*, not at 100"):
         check_dimension(model, 1024, 100)
-    check_dimension(model, 1024, 256)  # without a warning, which would be an error here
+    check_dimension(model, 1024, 256)  # no warning, which would be an error here
 
 
-def test_a_layer_norm_goes_before_the_cut_of_a_whole_vector_alone() -> None:
+def test_layer_norm_is_applied_only_before_truncating_a_full_vector() -> None:
     model = package_catalog().model("nomic-embed-text-v1.5")
     assert model.layer_norm
     raw = np.random.default_rng(0).normal(0.3, 1, (4, model.dim)).astype(np.float32)
@@ -219,30 +224,32 @@ def test_a_layer_norm_goes_before_the_cut_of_a_whole_vector_alone() -> None:
         np.testing.assert_allclose(truncate(direct(stored), 256, model), direct(256), atol=1e-5)
 
 
-def test_an_error_leaves_nothing_behind(filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
+def test_an_error_leaves_no_temporary_collection(
+    indexed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
         raise StoreError("the disk is full")
 
-    monkeypatch.setattr(temporary, "_fill", fails)
+    monkeypatch.setattr(temporary, "_fill", fail)
     with pytest.raises(StoreError, match="disk is full"):
-        measure(filled, Variant(), DENSE_32)
-    assert left_in(filled) == ["docs"]
+        measure(indexed, Variant(), DENSE_32)
+    assert leftovers(indexed) == ["docs"]
 
 
 @ON_SERVER
-def test_what_a_killed_run_left_on_a_server_is_removed_and_nothing_else(filled: World) -> None:
-    with opened(filled) as (store, collection):
+def test_only_leftovers_of_killed_runs_are_removed_from_a_server(indexed: World) -> None:
+    with open_collection(indexed) as (store, collection):
         settings = collection.settings
         marked = replace(settings, notes={"evaluation": True})
         store.create("docs.eval-0123abcd-0", marked).close()
-        store.create("docs.eval-0123abcd-1", settings).close()  # a user's own
+        store.create("docs.eval-0123abcd-1", settings).close()  # a collection of the user
         store.create("docs.eval-mine", marked).close()
-    measure(filled, DENSE_32)
-    assert left_in(filled) == ["docs", "docs.eval-0123abcd-1", "docs.eval-mine"]
+    measure(indexed, DENSE_32)
+    assert leftovers(indexed) == ["docs", "docs.eval-0123abcd-1", "docs.eval-mine"]
 
 
-def test_a_terminated_command_removes_its_collections(filled: World, tmp_path: Path) -> None:
-    """SIGTERM while temporary collections stand: a search of the sweep is being waited for."""
+def test_a_terminated_command_removes_its_collections(indexed: World, tmp_path: Path) -> None:
+    """SIGTERM arrives during a search of the sweep, while temporary collections exist."""
     lines = [
         f'{{"query": "{question.text}", "relevant": ["{question.judgements[0].source}"]}}'
         for question in QUESTIONS.questions
@@ -256,11 +263,11 @@ def test_a_terminated_command_removes_its_collections(filled: World, tmp_path: P
         "main()\n"
     )
     command = [
-        *(sys.executable, "-c", code, "eval", str(tmp_path / "q.jsonl"), "--store", filled.store),
+        *(sys.executable, "-c", code, "eval", str(tmp_path / "q.jsonl"), "--store", indexed.store),
         *("--sweep", "dim=32", "--mode", "dense"),
     ]
-    environ = {**os.environ, **filled.environ, "TMPDIR": tempfile.gettempdir()}
+    environ = {**os.environ, **indexed.environ, "TMPDIR": tempfile.gettempdir()}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 130, done.stderr
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    assert left_in(filled) == ["docs"]
+    assert leftovers(indexed) == ["docs"]

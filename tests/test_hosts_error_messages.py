@@ -1,4 +1,4 @@
-"""Error bodies as hosts send them, read into one line."""
+"""Error bodies of hosts, parsed into one-line messages."""
 
 import json
 
@@ -54,9 +54,9 @@ from ragctl.hosts.error_messages import ErrorDetails, parse_error
         (None, "null", set(), set()),
     ],
 )
-def test_shapes(body: object, message: str, codes: set[str], fields: set[str]) -> None:
-    complaint = parse_error(json.dumps(body).encode())
-    assert complaint == ErrorDetails(message, frozenset(codes), frozenset(fields))
+def test_error_formats(body: object, message: str, codes: set[str], fields: set[str]) -> None:
+    details_read = parse_error(json.dumps(body).encode())
+    assert details_read == ErrorDetails(message, frozenset(codes), frozenset(fields))
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,11 @@ def test_shapes(body: object, message: str, codes: set[str], fields: set[str]) -
         (None, set(), None),
     ],
 )
-def test_google_s_details(details: object, codes: set[str], wait: float | None) -> None:
+def test_google_error_details(details: object, codes: set[str], wait: float | None) -> None:
     error = {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": details}
-    complaint = parse_error(json.dumps({"error": error}).encode())
-    assert complaint.codes == codes | {"429", "RESOURCE_EXHAUSTED"}
-    assert complaint.wait == wait
+    details_read = parse_error(json.dumps({"error": error}).encode())
+    assert details_read.codes == codes | {"429", "RESOURCE_EXHAUSTED"}
+    assert details_read.wait == wait
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ def test_google_s_details(details: object, codes: set[str], wait: float | None) 
         (b"x" * 9999, "x" * 300 + "…"),
     ],
 )
-def test_bodies_that_are_no_json(raw: bytes, message: str) -> None:
+def test_bodies_that_are_not_json(raw: bytes, message: str) -> None:
     assert parse_error(raw).message == message
 
 
-def test_the_key_is_blotted_out() -> None:
+def test_key_is_redacted() -> None:
     body = {"error": {"message": "wrong key sk-1"}}
     assert parse_error(json.dumps(body).encode(), "sk-1").message == "wrong key ***"

@@ -1,4 +1,4 @@
-"""Keys stay hidden, a host's wish to wait is read, a try ends in time, connections are kept."""
+"""The HTTP client: hidden keys, Retry-After, time limit per attempt, connection reuse."""
 
 import pickle
 import socket
@@ -51,7 +51,7 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
         (ErrorRules(text_fields=frozenset({"passages"})), "width", False),
     ],
 )
-def test_an_error_about_the_field_of_the_texts_refuses_a_text(
+def test_error_about_the_text_field_refuses_a_text(
     rules: ErrorRules, field: str, about_text: bool
 ) -> None:
     body = f'{{"detail": [{{"loc": ["body", "{field}", 0], "msg": "wrong"}}]}}'
@@ -61,7 +61,7 @@ def test_an_error_about_the_field_of_the_texts_refuses_a_text(
     assert isinstance(caught.value, Refused) == about_text
 
 
-def test_what_hinders_warming_is_said_by_the_first_request(
+def test_error_during_warm_up_is_raised_by_the_first_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "no proxy at all://")
@@ -86,25 +86,25 @@ def test_what_hinders_warming_is_said_by_the_first_request(
         ("-1", None),
         ("", None),
         ("soon", None),
-        ("6", None),  # seconds here, an epoch there
+        ("6", None),  # ambiguous: some hosts send seconds, others an epoch time
         ("5s6m", None),
     ],
 )
-def test_the_time_until_a_limit_begins_anew(duration: str, seconds: float | None) -> None:
+def test_rate_limit_reset_header(duration: str, seconds: float | None) -> None:
     headers = {"x-ratelimit-reset-requests": duration, "x-ratelimit-remaining-requests": "0"}
     assert retry_after(headers, NOON, throttled=True) == seconds
-    assert retry_after(headers, NOON) is None, "only where the host is throttling"
+    assert retry_after(headers, NOON) is None, "only if the host is throttling"
     assert retry_after(headers | {"retry-after": "3"}, NOON, throttled=True) == 3.0
 
 
-def test_of_two_limits_the_one_used_up_counts() -> None:
+def test_reset_of_the_exhausted_limit_is_used() -> None:
     headers = {"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}
-    left = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-remaining-tokens": "150000"}
-    assert retry_after(headers | left, NOON, throttled=True) == 1.0
+    remaining = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-remaining-tokens": "150000"}
+    assert retry_after(headers | remaining, NOON, throttled=True) == 1.0
     assert retry_after(headers, NOON, throttled=True) == 360.0
 
 
-def test_a_key_shows_only_its_variable() -> None:
+def test_key_prints_only_its_variable() -> None:
     key = ApiKey("JINA_API_KEY", " secret\n")
     assert key.reveal() == "secret"
     assert f"{key} {key!r} {[key]}" == " ".join(["<key from JINA_API_KEY>"] * 2) + (
@@ -115,7 +115,7 @@ def test_a_key_shows_only_its_variable() -> None:
 
 
 @pytest.mark.parametrize("value", ["two words", "line\nend", "ключ", "nul\0"])
-def test_a_value_that_is_no_key_is_not_quoted(value: str) -> None:
+def test_invalid_key_value_is_not_quoted(value: str) -> None:
     with pytest.raises(BackendError, match="JINA_API_KEY has characters") as caught:
         ApiKey("JINA_API_KEY", value)
     assert value not in str(caught.value)
@@ -133,11 +133,11 @@ def connected(url: str, patience: Patience | None = None, concurrency: int = 1) 
 
 @pytest.fixture
 def slow() -> Iterator[str]:
-    """The address of a host that sends the head of its answer a byte at a time, for ever."""
-    over = threading.Event()
+    """Return the URL of a host that sends its response header one byte at a time, endlessly."""
+    finished = threading.Event()
 
     def serve(listening: socket.socket) -> None:
-        while not over.is_set():
+        while not finished.is_set():
             try:
                 connection, _ = listening.accept()
             except OSError:
@@ -148,7 +148,7 @@ def slow() -> Iterator[str]:
         with connection:
             try:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
-                while not over.wait(0.01):
+                while not finished.wait(0.01):
                     connection.sendall(b"x")
             except OSError:
                 return
@@ -157,13 +157,13 @@ def slow() -> Iterator[str]:
         thread = threading.Thread(target=serve, args=(listening,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
-        over.set()
+        finished.set()
         listening.shutdown(socket.SHUT_RDWR)
         thread.join(10)
 
 
-def test_a_head_that_trickles_in_ends_with_its_try(slow: str) -> None:
-    """Every byte comes within the read timeout; the time of the whole try ends it."""
+def test_trickling_response_header_ends_with_its_attempt(slow: str) -> None:
+    """Each byte arrives within the read timeout; the attempt's time limit ends the request."""
     began = time.monotonic()
     patience = Patience(total=0.1, first=0.001, read=10, attempt=0.2)
     with (
@@ -172,14 +172,14 @@ def test_a_head_that_trickles_in_ends_with_its_try(slow: str) -> None:
     ):
         embedder.query("text")
     assert time.monotonic() - began < 5
-    left = [thread for thread in threading.enumerate() if thread.name == "request"]
-    for thread in left:  # its connection is closed with the embedder, which ends it
+    remaining = [thread for thread in threading.enumerate() if thread.name == "request"]
+    for thread in remaining:  # ends when the embedder closes its connection
         thread.join(10)
         assert not thread.is_alive()
 
 
-def test_a_late_try_takes_no_other_with_it() -> None:
-    """While one answer trickles beyond its time, another on the same client comes through."""
+def test_timed_out_attempt_does_not_affect_other_requests() -> None:
+    """While one answer trickles beyond its time limit, another on the same client completes."""
     patience = Patience(total=within(5), first=0.001, read=30, attempt=within(0.3))
     with JinaServer() as server, connected(server.url, patience, concurrency=2) as embedder:
         server.faults.append(faults.trickle())
@@ -193,15 +193,15 @@ def test_a_late_try_takes_no_other_with_it() -> None:
         assert len(server.requests) == 22
 
 
-def test_late_tries_do_not_use_up_the_connections() -> None:
+def test_timed_out_attempts_do_not_exhaust_the_connections() -> None:
     patience = Patience(total=20, first=0.001, longest=0.01, read=10, attempt=0.2)
     with JinaServer() as server, connected(server.url, patience) as embedder:
-        server.faults += [faults.trickle()] * 4  # more than the client may have open
+        server.faults += [faults.trickle()] * 4  # more than the client's connection limit
         embedder.query("text")
         assert len(server.requests) == 5
 
 
-def test_requests_one_after_another_share_a_connection() -> None:
+def test_sequential_requests_share_a_connection() -> None:
     with JinaServer() as server, connected(server.url) as embedder:
         server.faults += [faults.failing(500), faults.busy(0), faults.text(200, b"")]
         for n in range(20):
@@ -210,7 +210,7 @@ def test_requests_one_after_another_share_a_connection() -> None:
         assert server.connections == 1
 
 
-def test_requests_side_by_side_have_a_connection_each() -> None:
+def test_concurrent_requests_use_at_most_one_connection_each() -> None:
     with JinaServer() as server, connected(server.url, concurrency=3) as embedder:
         embedder.limits = RequestLimits(texts=1)
         embedder.documents([f"text {n}" for n in range(60)])
@@ -218,7 +218,7 @@ def test_requests_side_by_side_have_a_connection_each() -> None:
         assert server.connections <= 3
 
 
-def test_a_name_that_no_host_can_have() -> None:
+def test_invalid_host_name_raises() -> None:
     with (
         pytest.warns(UserWarning, match="plain http"),
         connected(f"http://{'a' * 70}.test/v1") as embedder,
@@ -227,7 +227,7 @@ def test_a_name_that_no_host_can_have() -> None:
         embedder.query("text")
 
 
-def test_an_address_where_nobody_answers_is_given_up_soon() -> None:
+def test_unreachable_address_is_given_up_soon() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     patience = Patience(total=60, unanswered=0.05, first=0.001, longest=0.01)
@@ -241,9 +241,9 @@ def test_an_address_where_nobody_answers_is_given_up_soon() -> None:
     assert time.monotonic() - began < 10
 
 
-def test_a_host_that_answered_before_is_given_the_whole_patience() -> None:
+def test_host_that_answered_before_gets_the_full_patience() -> None:
     patience = Patience(total=0.3, unanswered=0.01, first=0.001, longest=0.01, read=10)
-    with connected("http://127.0.0.1:1/v1", patience) as nobody:
+    with connected("http://127.0.0.1:1/v1", patience) as unreachable:
         with JinaServer() as server, connected(server.url, patience) as embedder:
             embedder.query("text")
             server.faults += [faults.dropped()] * 10_000
@@ -253,24 +253,24 @@ def test_a_host_that_answered_before_is_given_the_whole_patience() -> None:
             spent = time.monotonic() - began
         began = time.monotonic()
         with pytest.raises(BackendError, match="no answer ever came"):
-            nobody.query("text")
+            unreachable.query("text")
         assert spent > 0.2
         assert time.monotonic() - began < spent
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "message"),
     [
         ("ALL_PROXY", "rubbish://user:secret@proxy.test", "Unknown scheme for proxy URL"),
         ("SSL_CERT_FILE", "/no/such/file", "No such file or directory"),
     ],
 )
-def test_a_wrong_proxy_or_certificate_of_the_environment_is_named(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+def test_invalid_proxy_or_certificate_setting_is_reported(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(variable, value)
     with connected("https://host.test/v1") as embedder, pytest.raises(BackendError) as caught:
         embedder.query("text")
     assert str(caught.value).startswith("host.test: the environment's proxy or certificates cannot")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "secret" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""One limiter a key: the rates on a clock of their own, the rest on real threads and sockets."""
+"""One limiter per key: rates tested on a fake clock, the rest on real threads and sockets."""
 
 import gc
 import itertools
@@ -26,7 +26,7 @@ NEVER = threading.Event()
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A fake clock that advances only during sleep()."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -43,15 +43,17 @@ def limiter(clock: Clock, rates: Rates, concurrency: int = 1) -> Limiter:
     return Limiter(rates, concurrency, clock=clock, sleep=clock.sleep)
 
 
-def sent(clock: Clock, rates: Rates, requests: list[tuple[float, int]]) -> list[tuple[float, int]]:
-    """Send requests one after another, each so many seconds after the last; return when."""
-    own = limiter(clock, rates)
+def send_all(
+    clock: Clock, rates: Rates, requests: list[tuple[float, int]]
+) -> list[tuple[float, int]]:
+    """Send requests in sequence, each `gap` seconds after the previous; return the start times."""
+    limits = limiter(clock, rates)
     began = []
     for gap, tokens in requests:
         clock.now += gap
-        turn = own.enter(tokens, NEVER)
+        turn = limits.enter(tokens, NEVER)
         began.append((turn.began, tokens))
-        own.leave(turn)
+        limits.leave(turn)
     return began
 
 
@@ -64,24 +66,22 @@ def sent(clock: Clock, rates: Rates, requests: list[tuple[float, int]]) -> list[
     ),
     st.lists(st.tuples(st.floats(0, 30), st.integers(1, 1_500)), max_size=40),
 )
-def test_no_minute_holds_more_than_the_limit(
-    rates: Rates, requests: list[tuple[float, int]]
-) -> None:
-    began = sent(Clock(), rates, requests)
+def test_no_minute_exceeds_the_limit(rates: Rates, requests: list[tuple[float, int]]) -> None:
+    began = send_all(Clock(), rates, requests)
     for start, _ in began:
         minute = [tokens for when, tokens in began if start <= when <= start + 60]
         assert rates.requests is None or len(minute) <= rates.requests
-        # One that is larger than the limit may go, but alone.
+        # A request larger than the limit may be sent, but alone.
         assert rates.tokens is None or sum(minute) <= rates.tokens or len(minute) == 1
 
 
 @settings(max_examples=30)
 @given(st.integers(200, 20_000), st.integers(5, 100))
-def test_the_limit_is_used_and_spread_over_the_minute(limit: int, share: int) -> None:
-    tokens = max(1, limit * share // 1_000)  # up to a tenth of a minute's
+def test_limit_is_used_fully_and_evenly(limit: int, share: int) -> None:
+    tokens = max(1, limit * share // 1_000)  # up to a tenth of the limit per minute
     clock = Clock()
     count = 3 * limit // tokens
-    began = sent(clock, Rates(tokens=limit), [(0.0, tokens)] * count)
+    began = send_all(clock, Rates(tokens=limit), [(0.0, tokens)] * count)
     spent = count * tokens
     assert began[-1][0] - began[0][0] <= 60 * spent / limit * 1.15 + 6
     for start, _ in began:
@@ -89,82 +89,82 @@ def test_the_limit_is_used_and_spread_over_the_minute(limit: int, share: int) ->
         assert window < limit / 10 + tokens
 
 
-def test_without_rates_nothing_waits() -> None:
+def test_no_wait_without_rates() -> None:
     clock = Clock()
     before = clock.now
-    sent(clock, Rates(), [(0.0, 10**9)] * 1_000)
+    send_all(clock, Rates(), [(0.0, 10**9)] * 1_000)
     assert clock.now == before
 
 
-def test_what_the_host_bills_counts_not_what_was_reckoned() -> None:
+def test_billed_tokens_count_instead_of_the_estimate() -> None:
     clock = Clock()
-    own = limiter(clock, Rates(tokens=1_000))
-    own.leave(own.enter(10, NEVER), spent=990)
+    limits = limiter(clock, Rates(tokens=1_000))
+    limits.leave(limits.enter(10, NEVER), spent=990)
     before = clock.now
-    own.enter(11, NEVER)
+    limits.enter(11, NEVER)
     assert 60 < clock.now - before < 61.1
 
 
-def test_what_was_sent_back_unread_does_not_count() -> None:
+def test_throttled_request_does_not_count() -> None:
     clock = Clock()
-    own = limiter(clock, Rates(tokens=1_000))
-    own.leave(own.enter(900, NEVER), Transient("busy", throttled=True))
+    limits = limiter(clock, Rates(tokens=1_000))
+    limits.leave(limits.enter(900, NEVER), Transient("busy", throttled=True))
     before = clock.now
-    own.enter(900, NEVER)
+    limits.enter(900, NEVER)
     assert clock.now == before
 
 
-def turns(own: Limiter, count: int) -> list[Turn]:
-    return [own.enter(1, NEVER) for _ in range(count)]
+def turns(limits: Limiter, count: int) -> list[Turn]:
+    return [limits.enter(1, NEVER) for _ in range(count)]
 
 
-def test_a_burst_of_refusals_halves_once_and_answers_bring_it_back() -> None:
+def test_concurrency_halves_once_per_burst_of_429_and_recovers() -> None:
     clock = Clock()
-    own = limiter(clock, Rates(), concurrency=8)
-    burst = turns(own, 8)
+    limits = limiter(clock, Rates(), concurrency=8)
+    burst = turns(limits, 8)
     clock.now += 1
     for turn in burst:
-        own.leave(turn, Transient("busy", throttled=True))
-    assert own.allowed == 4
-    [late] = turns(own, 1)
+        limits.leave(turn, Transient("busy", throttled=True))
+    assert limits.allowed == 4
+    [late] = turns(limits, 1)
     clock.now += 1
-    own.leave(late, Transient("busy", throttled=True))
-    assert own.allowed == 2
+    limits.leave(late, Transient("busy", throttled=True))
+    assert limits.allowed == 2
     allowed = []
     for _ in range(40):
-        own.leave(own.enter(1, NEVER))
-        allowed.append(own.allowed)
+        limits.leave(limits.enter(1, NEVER))
+        allowed.append(limits.allowed)
     assert [len(list(group)) for _, group in itertools.groupby(allowed)][:4] == [1, 3, 4, 5]
     assert allowed[-1] == 8
 
 
-def test_it_is_never_below_one_and_other_failures_leave_it() -> None:
+def test_concurrency_stays_above_zero_and_ignores_other_failures() -> None:
     clock = Clock()
-    own = limiter(clock, Rates(), concurrency=4)
-    own.leave(own.enter(1, NEVER), Transient("cut off"))
-    assert own.allowed == 4
+    limits = limiter(clock, Rates(), concurrency=4)
+    limits.leave(limits.enter(1, NEVER), Transient("cut off"))
+    assert limits.allowed == 4
     for _ in range(9):
         clock.now += 1
-        own.leave(own.enter(1, NEVER), Transient("busy", throttled=True))
-    assert own.allowed == 1
-    own.enter(1, NEVER)
+        limits.leave(limits.enter(1, NEVER), Transient("busy", throttled=True))
+    assert limits.allowed == 1
+    limits.enter(1, NEVER)
 
 
-def test_a_pause_longer_than_anyone_waits_is_told_at_once() -> None:
-    """Else the threads of a key whose quota of the day is spent would all wait for tomorrow."""
+def test_pause_beyond_the_longest_wait_raises_at_once() -> None:
+    """Otherwise all threads of a key with an exhausted daily quota would wait for the next day."""
     clock = Clock()
-    own = limiter(clock, Rates(), concurrency=4)
-    own.leave(own.enter(1, NEVER), Transient("host: 429 quota", 3_600, throttled=True))
+    limits = limiter(clock, Rates(), concurrency=4)
+    limits.leave(limits.enter(1, NEVER), Transient("host: 429 quota", 3_600, throttled=True))
     before = clock.now
     with pytest.raises(Transient, match="host: 429 quota") as caught:
-        own.enter(1, NEVER, max_pause=120)
+        limits.enter(1, NEVER, max_pause=120)
     assert (caught.value.retry_after, clock.now) == (3_600, before)
-    own.enter(1, NEVER, max_pause=3_600)
+    limits.enter(1, NEVER, max_pause=3_600)
     assert clock.now >= before + 3_600
 
 
 class Failing:
-    """A wire that raises what it is given, then answers."""
+    """A wire that raises the given errors first, then answers."""
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
@@ -181,7 +181,7 @@ class Failing:
 @pytest.mark.parametrize(
     "failure", [Refused("too long"), BackendError("no credit"), Transient("down"), Interrupted()]
 )
-def test_every_failure_gives_its_turn_back(failure: Exception) -> None:
+def test_failed_request_releases_its_slot(failure: Exception) -> None:
     usage = Usage()
     wire = Limited(Failing(failure), Limiter(Rates(), 1), usage)
     request = EmbeddingRequest("document", ("a", "b"), threading.Event())
@@ -191,14 +191,14 @@ def test_every_failure_gives_its_turn_back(failure: Exception) -> None:
     assert (usage.texts, usage.tokens, usage.estimated) == (2, 7, False)
 
 
-def stopped_while(own: Limiter) -> float:
-    """Return how many seconds a waiting thread takes to see that it is to stop."""
+def stopped_while(limits: Limiter) -> float:
+    """Return how many seconds a waiting thread takes to notice that it is stopped."""
     stopped = threading.Event()
     ended: list[float] = []
 
     def wait() -> None:
         try:
-            own.enter(1, stopped)
+            limits.enter(1, stopped)
         except Interrupted:
             ended.append(time.monotonic())
 
@@ -212,18 +212,18 @@ def stopped_while(own: Limiter) -> float:
     return ended[0] - began
 
 
-def test_stop_ends_every_wait() -> None:
+def test_stop_ends_every_kind_of_wait() -> None:
     paused = Limiter(Rates(), 1)
     paused.leave(paused.enter(1, NEVER), Transient("busy", 60, throttled=True))
     spent = Limiter(Rates(requests=1), 1)
     spent.leave(spent.enter(1, NEVER))
     full = Limiter(Rates(), 1)
     full.enter(1, NEVER)
-    for own in (paused, spent, full):
-        assert stopped_while(own) < 0.6
+    for limits in (paused, spent, full):
+        assert stopped_while(limits) < 0.6
 
 
-def test_one_limiter_for_a_key_at_a_host() -> None:
+def test_one_limiter_per_key_and_host() -> None:
     key, same, other = ApiKey("A", "secret"), ApiKey("B", "secret"), ApiKey("A", "another")
     first = shared_limiter("host", key, Rates(10, None), 8)
     assert shared_limiter("host", same, Rates(20, 500), 4) is first
@@ -248,7 +248,7 @@ def connected(
     )
 
 
-def test_two_embedders_of_one_key_share_what_may_be_in_flight() -> None:
+def test_embedders_with_the_same_key_share_the_concurrency() -> None:
     with (
         JinaServer() as server,
         connected(server) as one,
@@ -262,7 +262,7 @@ def test_two_embedders_of_one_key_share_what_may_be_in_flight() -> None:
         ]
         for thread in threads:
             thread.start()
-        until(lambda: server.in_flight == 3)  # two of the shared key, one of the other
+        until(lambda: server.in_flight == 3)  # two of the shared key, one of the other key
         threads[0].join(0.05)
         assert server.in_flight == 3
         server.gate.set()
@@ -272,7 +272,7 @@ def test_two_embedders_of_one_key_share_what_may_be_in_flight() -> None:
         assert server.peak == 3
 
 
-def test_retry_after_holds_back_every_thread_of_the_key() -> None:
+def test_retry_after_delays_every_request_of_the_key() -> None:
     with (
         JinaServer() as server,
         connected(server, patience=0.1) as impatient,
@@ -294,8 +294,8 @@ def test_retry_after_holds_back_every_thread_of_the_key() -> None:
         other.query("fifth")
 
 
-def test_requests_a_minute_are_kept_over_a_real_wire() -> None:
-    """Two requests a minute: the second waits for six seconds, so that one stops it."""
+def test_requests_per_minute_over_a_real_wire() -> None:
+    """Two requests per minute: the second waits six seconds and is stopped while it waits."""
     with (
         JinaServer() as server,
         connected(server, rates=Rates(requests=2)) as embedder,

@@ -1,4 +1,4 @@
-"""The account of each backend, as its host bills it, and what they come to together."""
+"""Usage per backend, as its host bills it, and the totals."""
 
 import threading
 
@@ -21,14 +21,14 @@ def connected(server: JinaServer, price: float | None = None) -> Embedder:
     )
 
 
-def test_what_the_host_bills_is_what_counts() -> None:
+def test_usage_is_what_the_host_bills() -> None:
     texts = ["one", "two words", "three short words"]
     with JinaServer() as server, connected(server, price=2.0) as embedder:
         server.faults += [faults.failing(500), faults.busy(0)]
         embedder.documents(texts)
-        [account] = embedder.usage.usages
+        [usage] = embedder.usage.usages
         billed = sum(tokens(text) for text in texts)
-        assert account.to_json() == {
+        assert usage.to_json() == {
             "backend": f"jina at {server.url}",
             "model": "jina-embeddings-v3",
             "requests": 3,
@@ -42,13 +42,13 @@ def test_what_the_host_bills_is_what_counts() -> None:
         }
 
 
-def test_a_price_of_the_pipeline_goes_before_the_catalogue_s() -> None:
+def test_pipeline_price_overrides_the_catalogue() -> None:
     with JinaServer() as server, connected(server) as listed, connected(server, 5.0) as own:
         assert listed.usage.usages[0].price == 0.02
         assert own.usage.usages[0].price == 5.0
 
 
-def test_a_host_that_does_not_say_is_reckoned_with() -> None:
+def test_tokens_are_estimated_if_the_host_reports_none() -> None:
     usage = Usage(price=1.0)
     usage.answered(texts=2, tokens=0, estimate=50)
     assert (usage.tokens, usage.estimated, usage.cost) == (50, True, 50 / 1e6)
@@ -59,7 +59,7 @@ def test_a_host_that_does_not_say_is_reckoned_with() -> None:
     assert (silent.tokens, silent.estimated) == (0, False)
 
 
-def account(price: float | None, texts: int, tokens: int) -> Usage:
+def usage_of(price: float | None, texts: int, tokens: int) -> Usage:
     usage = Usage(price=price)
     if texts:
         usage.sent()
@@ -67,18 +67,18 @@ def account(price: float | None, texts: int, tokens: int) -> Usage:
     return usage
 
 
-def test_the_bill_has_a_sum_only_where_all_prices_are_known() -> None:
-    bill = UsageTotals([account(0.02, 3, 1_000), account(None, 2, 500), account(9.0, 0, 0)])
-    assert (bill.requests, bill.texts, bill.tokens) == (2, 5, 1_500)
-    assert bill.cost is None  # a part would pass for the whole
-    priced = UsageTotals([account(0.02, 3, 1_000), account(0.05, 1, 100), account(None, 0, 0)])
+def test_total_cost_is_known_only_if_all_prices_are() -> None:
+    totals = UsageTotals([usage_of(0.02, 3, 1_000), usage_of(None, 2, 500), usage_of(9.0, 0, 0)])
+    assert (totals.requests, totals.texts, totals.tokens) == (2, 5, 1_500)
+    assert totals.cost is None  # a partial sum would look like the total
+    priced = UsageTotals([usage_of(0.02, 3, 1_000), usage_of(0.05, 1, 100), usage_of(None, 0, 0)])
     assert priced.cost == pytest.approx((1_000 * 0.02 + 100 * 0.05) / 1e6)
-    assert UsageTotals([account(None, 2, 500), account(9.0, 0, 0)]).cost is None
+    assert UsageTotals([usage_of(None, 2, 500), usage_of(9.0, 0, 0)]).cost is None
     assert UsageTotals([]).cost is None
-    assert account(None, 1, 10).to_json()["cost"] is None
+    assert usage_of(None, 1, 10).to_json()["cost"] is None
 
 
-def test_threads_lose_no_count() -> None:
+def test_counts_are_thread_safe() -> None:
     usage = Usage()
 
     def count() -> None:

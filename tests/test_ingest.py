@@ -28,17 +28,19 @@ from tests.servers.openai import OpenAIServer
 from tests.waiting import PROCESS_SECONDS
 from tests.world import DIM, NO_PARSER, World, counts, paragraphs
 
-# I3: nothing changed, nothing done
+pytestmark = pytest.mark.slow
+
+# I3: an unchanged folder causes no work
 
 
-def test_nothing_changed_asks_nothing_writes_nothing_reads_nothing(world: World) -> None:
+def test_an_unchanged_folder_causes_no_request_write_or_read(world: World) -> None:
     paths = [world.write(f"{name}.md", paragraphs(name, "two")) for name in "abc"]
     report = world.ingest()
     assert counts(report) == {"added": 3}
     assert report.chunks.embedded == len(world.embedded()) == 4
     assert report.chunks.reused == 2
     before, requests = world.state(), len(world.server.requests)
-    for path in paths:  # a file that cannot be read is not missed if it need not be read
+    for path in paths:  # unchanged files must not be opened: each is now a link
         path.rename(path.with_suffix(".kept"))
         path.symlink_to(path.with_suffix(".kept"))
     again = world.ingest(parsing=NO_PARSER)
@@ -52,19 +54,19 @@ def test_a_client_is_created_early_if_there_are_files_to_read(
 ) -> None:
     path = edge_world.write("a.md", "# One\n\nFirst words.\n")
     edge_world.ingest()
-    made = threading.Event()
+    created = threading.Event()
     opened = HostClient._new_client
 
     def opening(client: HostClient) -> httpx.Client:
-        made.set()
+        created.set()
         return opened(client)
 
     monkeypatch.setattr(HostClient, "_new_client", opening)
     edge_world.ingest()
-    assert not made.is_set()
-    path.touch()  # to be read, though nothing of it will be sent
+    assert not created.is_set()
+    path.touch()  # it must be read, though no text of it is sent
     edge_world.ingest()
-    assert made.wait(PROCESS_SECONDS)
+    assert created.wait(PROCESS_SECONDS)
 
 
 def test_a_touched_file_is_read_but_not_embedded_or_rewritten(world: World) -> None:
@@ -78,7 +80,7 @@ def test_a_touched_file_is_read_but_not_embedded_or_rewritten(world: World) -> N
     assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 1}
 
 
-# I4, I5, I6: what is embedded is what is new
+# I4, I5, I6: only new texts are embedded
 
 
 def test_an_edit_embeds_only_the_chunks_it_touches(world: World) -> None:
@@ -129,7 +131,7 @@ def test_equal_files_are_embedded_once_and_both_found(world: World) -> None:
     assert world.sources() == {"b.md": 2, "c/d.md": 2}
 
 
-def test_repeated_paragraphs_within_a_document_are_points_of_their_own(world: World) -> None:
+def test_repeated_paragraphs_within_a_document_are_separate_points(world: World) -> None:
     world.write("a.md", paragraphs("same", "other", "same", "same"))
     report = world.ingest()
     assert report.chunks.embedded == 2
@@ -163,7 +165,7 @@ def test_no_prune_keeps_documents_whose_files_are_gone(world: World) -> None:
     assert set(world.sources()) == {"a.md", "b.md"}
 
 
-# I7: what looks like a catastrophe is refused before anything is written
+# I7: a suspicious mass removal is refused before anything is written
 
 
 def test_missing_and_empty_roots_are_refused(edge_world: World) -> None:
@@ -205,7 +207,7 @@ def test_a_large_prune_is_refused_before_anything_is_written(world: World) -> No
     assert counts(world.ingest(prune_limit=40.0)) == {"added": 1, "unchanged": 19, "removed": 11}
 
 
-def test_records_lost_from_a_file_are_guarded_too(edge_world: World) -> None:
+def test_the_prune_limit_counts_records_missing_from_a_file(edge_world: World) -> None:
     world = edge_world
     lines = [json.dumps({"id": str(n), "text": f"record number {n}"}) for n in range(40)]
     world.write("a.jsonl", "\n".join(lines))
@@ -222,14 +224,14 @@ def test_a_folder_that_cannot_be_read_refuses_a_prune(edge_world: World) -> None
     hidden = world.write("sub/b.md", paragraphs("two"))
     world.ingest()
     hidden.parent.rename(world.root / "gone")
-    # A link loop stands for a folder that cannot be listed: root reads any permission.
+    # Rules that cannot be read make the folder unreadable, also for root.
     (world.root / ".ragctlignore").mkdir()
     with pytest.raises(PruneRefused, match=r"ragctlignore.*--no-prune"):
         world.ingest()
     assert set(world.sources()) == {"a.md", "sub/b.md"}
 
 
-# I8: a failing document keeps what it had
+# I8: a failing document keeps its old chunks
 
 
 def test_a_file_that_fails_keeps_its_old_chunks(world: World) -> None:
@@ -248,7 +250,7 @@ def test_a_file_that_fails_keeps_its_old_chunks(world: World) -> None:
     assert counts(world.ingest()) == {"updated": 1, "unchanged": 1}
 
 
-def test_a_text_that_the_backend_refuses_fails_its_document_alone(world: World) -> None:
+def test_a_text_refused_by_the_backend_fails_only_its_document(world: World) -> None:
     world.chunk_size, world.server.context = 32, 30
     world.write("good.md", paragraphs("one", "two", words=16))
     world.write("bad.md", paragraphs("fine", words=16) + "\n\n" + "x " * 45)
@@ -263,7 +265,7 @@ def test_a_text_that_the_backend_refuses_fails_its_document_alone(world: World) 
     assert counts(world.ingest(retry_failed=True)) == {"added": 1, "unchanged": 2}
 
 
-def test_a_refused_edit_keeps_the_old_document_whole(edge_world: World) -> None:
+def test_an_edit_refused_by_the_backend_keeps_all_old_chunks(edge_world: World) -> None:
     world = edge_world
     world.chunk_size = 32
     world.write("a.md", paragraphs("one", "two", words=16))
@@ -277,7 +279,7 @@ def test_a_refused_edit_keeps_the_old_document_whole(edge_world: World) -> None:
     }
 
 
-def test_a_scanned_pdf_causes_a_warning_and_is_not_read_again(edge_world: World) -> None:
+def test_an_empty_file_is_indexed_and_not_read_again(edge_world: World) -> None:
     world = edge_world
     world.write("empty.md", "")
     world.write("a.md", paragraphs("one"))
@@ -286,7 +288,7 @@ def test_a_scanned_pdf_causes_a_warning_and_is_not_read_again(edge_world: World)
     assert world.sources() == {"a.md": 1, "empty.md": 1}
 
 
-# JSONL: many documents in a file
+# JSONL: many documents per file
 
 
 def records(*numbers: int) -> str:
@@ -295,7 +297,7 @@ def records(*numbers: int) -> str:
     )
 
 
-def test_records_are_documents(world: World) -> None:
+def test_each_record_is_a_document(world: World) -> None:
     world.write("a.jsonl", records(*range(5)))
     assert counts(world.ingest()) == {"added": 5}
     assert set(world.sources()) == {f"a.jsonl#r{n}" for n in range(5)}
@@ -308,7 +310,7 @@ def test_records_are_documents(world: World) -> None:
     assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 5}
 
 
-def test_a_bad_line_fails_alone_and_nothing_of_its_file_is_removed(world: World) -> None:
+def test_a_bad_line_is_the_only_failure_and_prevents_removals_from_its_file(world: World) -> None:
     world.write("a.jsonl", records(*range(4)))
     world.ingest()
     world.write("a.jsonl", records(0, 1) + "\n{broken\n" + records(7))
@@ -321,7 +323,7 @@ def test_a_bad_line_fails_alone_and_nothing_of_its_file_is_removed(world: World)
     assert counts(world.ingest()) == {"unchanged": 3, "removed": 2}
 
 
-def test_an_empty_record_file_is_remembered(edge_world: World) -> None:
+def test_an_empty_jsonl_file_is_not_read_again(edge_world: World) -> None:
     world = edge_world
     world.write("a.jsonl", "")
     world.ingest()
@@ -353,7 +355,7 @@ def test_new_metadata_is_written_without_embedding(world: World) -> None:
     assert {state[0]["meta"]["team"] for state in world.state().values()} == {"sales"}
 
 
-def test_two_folders_in_turn_live_side_by_side(edge_world: World, tmp_path: Path) -> None:
+def test_folders_ingested_in_turn_share_a_collection(edge_world: World, tmp_path: Path) -> None:
     world = edge_world
     world.write("a.md", paragraphs("one"))
     other = tmp_path / "other"
@@ -372,7 +374,7 @@ def test_two_folders_in_turn_live_side_by_side(edge_world: World, tmp_path: Path
         world.ingest(sources=(Source(other), Source(world.root)))
 
 
-def test_a_folder_that_moved_is_followed(edge_world: World, tmp_path: Path) -> None:
+def test_a_moved_folder_is_recognised(edge_world: World, tmp_path: Path) -> None:
     world = edge_world
     world.write("a.md", paragraphs("one"))
     world.ingest()
@@ -394,18 +396,22 @@ def test_a_single_file_removes_nothing(edge_world: World) -> None:
     assert set(world.sources()) == {"a.md", "b.md"}
 
 
-# I9: rubbish from a backend never reaches the store
+# I9: invalid vectors from a backend never reach the store
 
 
-@pytest.mark.parametrize("spoil", [faults.nan, faults.zero, faults.wrong_dim, faults.one_less])
-def test_a_wrong_answer_is_never_stored(edge_world: World, spoil: Callable[[], Fault]) -> None:
+@pytest.mark.parametrize(
+    "make_fault", [faults.nan, faults.zero, faults.wrong_dim, faults.one_item_missing]
+)
+def test_invalid_vectors_are_never_stored(
+    edge_world: World, make_fault: Callable[[], Fault]
+) -> None:
     world = edge_world
     world.write("a.md", paragraphs("one", "two"))
-    world.server.faults.extend([spoil()] * 9)
+    world.server.faults.extend([make_fault()] * 9)
     with pytest.raises(BackendError):
-        world.ingest()  # nothing is made for a backend whose canaries are rubbish
+        world.ingest()  # invalid canary vectors: no collection is created
     world.server.faults.clear()
-    world.server.faults.extend([Fault(), Fault(), *[spoil()] * 9])
+    world.server.faults.extend([Fault(), Fault(), *[make_fault()] * 9])
     with pytest.raises(BackendError):
         world.ingest()
     with closing(world.open()) as collection:
@@ -428,8 +434,8 @@ def test_another_model_or_dimension_is_refused_naming_both_values(world: World) 
     with pytest.raises(IdentityMismatch, match="model jina-embeddings-v3 ≠ builtin"):
         world.ingest(embedding=builtin)
     assert world.state() == before
-    unsaid = Embedding()  # the collection knows its own model
-    assert counts(world.ingest(embedding=unsaid)) == {"unchanged": 1}
+    unspecified = Embedding()  # the collection knows its own model
+    assert counts(world.ingest(embedding=unspecified)) == {"unchanged": 1}
 
 
 def test_a_second_run_is_locked_out(world: World) -> None:
@@ -449,36 +455,36 @@ def test_a_second_run_may_wait(world: World) -> None:
     second = threading.Thread(target=lambda: reports.append(world.ingest(wait=True)))
     with closing(open_store(world.store, environ={})) as store, store.lock("docs"):
         second.start()
-        second.join(0.3)  # time to fail in
+        second.join(0.3)  # time enough to fail
         assert second.is_alive()
         assert not reports
     second.join(60)
     assert counts(reports[0]) == {"added": 1}
 
 
-class Watched:
-    """A collection that looks, after each write, whether every document can be found."""
+class CheckedCollection:
+    """A collection that checks after each write that every document can be found."""
 
-    def __init__(self, inner: Collection, wanted: set[str]) -> None:
+    def __init__(self, inner: Collection, sources: set[str]) -> None:
         self._inner = inner
-        self._wanted = wanted
-        self.looked = 0
+        self._sources = sources
+        self.checks = 0
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
 
     def apply(self, batch: Batch) -> None:
-        """Every part of a batch is a moment at which a search may come."""
+        """Apply a batch one write at a time: a search may come between any two."""
         parts = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
         for name, part in parts.items():
             for piece in part:
                 self._inner.apply(Batch(**{name: [piece]}))
-                self._look()
+                self._check()
 
-    def _look(self) -> None:
-        self.looked += 1
-        assert self._wanted <= set(self._inner.facet("source"))
-        for source in self._wanted:
+    def _check(self) -> None:
+        self.checks += 1
+        assert self._sources <= set(self._inner.facet("source"))
+        for source in self._sources:
             where = (Match("source", (source,)),)
             found = self._inner.scroll(where, fields=("ordinal", "chunks", "version"))
             versions: dict[object, set[object]] = {}
@@ -487,8 +493,8 @@ class Watched:
                 version = point.payload["version"]
                 versions.setdefault(version, set()).add(point.payload["ordinal"])
                 expected[version] = point.payload["chunks"]
-            whole = [v for v, ordinals in versions.items() if len(ordinals) == expected[v]]
-            assert whole or len(versions) > 1, f"{source} is neither old nor new"
+            complete = [v for v, ordinals in versions.items() if len(ordinals) == expected[v]]
+            assert complete or len(versions) > 1, f"{source} has neither its old nor its new chunks"
 
 
 def test_at_every_write_each_document_has_its_old_or_its_new_chunks(edge_world: World) -> None:
@@ -504,8 +510,8 @@ def test_at_every_write_each_document_has_its_old_or_its_new_chunks(edge_world: 
     world.write("shrunk.md", paragraphs("five"))
     world.write("replaced.md", paragraphs("nine"))
     run = world.run()
-    wanted = {"edited.md", "shrunk.md", "replaced.md"}
-    watched: list[Watched] = []
+    sources = {"edited.md", "shrunk.md", "replaced.md"}
+    checked: list[CheckedCollection] = []
 
     class Store:
         def __getattr__(self, name: str) -> object:
@@ -514,45 +520,45 @@ def test_at_every_write_each_document_has_its_old_or_its_new_chunks(edge_world: 
         def open(self, name: str) -> object:
             inner = run_store.open(name)
             assert inner is not None
-            watched.append(Watched(inner, wanted))
-            return watched[0]
+            checked.append(CheckedCollection(inner, sources))
+            return checked[0]
 
     run_store = run.store
     run.store = Store()  # type: ignore[assignment]
     assert counts(run.ingest()) == {"updated": 3}
-    assert watched[0].looked > 10
+    assert checked[0].checks > 10
     fresh = world.elsewhere(world.store + "-fresh")
     fresh.ingest()
     assert fresh.state() == world.state()
 
 
-# The report, the dry run
+# Report and dry run
 
 
 def test_a_dry_run_reports_what_the_run_then_does(world: World) -> None:
     world.write("a.md", paragraphs("one", "two"))
     world.write("b.md", paragraphs("two", "three"))
     with closing((run := world.run()).store):
-        guess = run.dry_run()
+        predicted = run.dry_run()
     assert world.server.requests == []
     with closing(open_store(world.store, environ={})) as store:
         assert store.names() == []
     report = world.ingest()
-    assert guess.to_json()["documents"] == report.to_json()["documents"]
-    assert guess.chunks == report.chunks
+    assert predicted.to_json()["documents"] == report.to_json()["documents"]
+    assert predicted.chunks == report.chunks
     world.write("a.md", paragraphs("one", "four"))
     (world.root / "b.md").rename(world.root / "c.md")
     with closing((run := world.run()).store):
-        guess = run.dry_run()
+        predicted = run.dry_run()
     before = world.state()
     assert world.state() == before
     report = world.ingest()
-    assert guess.to_json()["documents"] == report.to_json()["documents"]
-    assert guess.chunks.embedded == report.chunks.embedded == 1
+    assert predicted.to_json()["documents"] == report.to_json()["documents"]
+    assert predicted.chunks.embedded == report.chunks.embedded == 1
 
 
-def test_full_batches_only(edge_world: World) -> None:
-    """Texts of many documents share requests: n texts go in ceil(n / batch) of them."""
+def test_batches_are_full(edge_world: World) -> None:
+    """Texts of many documents share requests: n texts need ceil(n / batch) requests."""
     world = edge_world
     for n in range(150):
         world.write(f"{n}.md", paragraphs(f"unique{n}"))
@@ -561,10 +567,10 @@ def test_full_batches_only(edge_world: World) -> None:
     sizes = Counter(len(texts) for texts in inputs if not CANARIES & set(texts))
     assert sum(size * count for size, count in sizes.items()) == 150
     limit = max(sizes)
-    assert report.requests == -(-150 // limit) + 2  # and the canaries of both sides
+    assert report.requests == -(-150 // limit) + 2  # plus the canaries of both sides
 
 
-def test_hashes_are_of_the_text_that_was_sent(edge_world: World) -> None:
+def test_stored_hashes_are_those_of_the_texts_sent(edge_world: World) -> None:
     world = edge_world
     world.write("a.md", "# Guide\n\n" + paragraphs("one", "two", "three"))
     world.ingest()
@@ -599,16 +605,18 @@ def test_warnings_about_a_model_are_given_when_its_collection_is_created(
     config = (BackendConfig("vllm", "http://127.0.0.1:9"),)
     run = world.run(embedding=Embedding("jina-embeddings-v5-text-small", 200, config))
     with closing(run.store):
-        said = [warning.error for warning in run.dry_run().warnings]
-    assert [bool(re.search("commercial|trained", text)) for text in said] == [True, True]
-    assert "CC-BY-NC-4.0" in said[0]
-    assert "not trained at 200 dimensions; the nearest trained size is 256" in said[1]
-    assert world.ingest().warnings == []  # v3 at 64 over the API of those who license it
+        messages = [warning.error for warning in run.dry_run().warnings]
+    assert [bool(re.search("commercial|trained", text)) for text in messages] == [True, True]
+    assert "CC-BY-NC-4.0" in messages[0]
+    assert "not trained at 200 dimensions; the nearest trained size is 256" in messages[1]
+    assert world.ingest().warnings == []  # v3 at 64, over its licensor's API
     assert world.ingest().warnings == []
 
 
-def test_chunks_fit_a_short_context_and_a_text_too_long_is_named_or_cut(edge_world: World) -> None:
-    """infinity cuts without a word; e5 takes 512 tokens."""
+def test_chunks_fit_a_short_context_and_longer_texts_fail_or_are_truncated(
+    edge_world: World,
+) -> None:
+    """infinity truncates silently; e5 takes 512 tokens."""
     world = edge_world
     world.write("long.md", paragraphs("long", words=2000))
     world.write("short.md", paragraphs("short"))
@@ -635,13 +643,13 @@ def test_a_dry_run_predicts_the_tokens(edge_world: World) -> None:
     world = edge_world
     world.write("a.md", "# Guide\n\n" + paragraphs("one", "two", words=150))
     world.write("b.md", paragraphs("three"))
-    builtin = Embedding("builtin", DIM)  # it bills nothing, so our own count stands
+    builtin = Embedding("builtin", DIM)  # it bills nothing, so our own count is reported
     run = world.run(embedding=builtin)
     with closing(run.store):
-        foretold = run.dry_run()
+        predicted = run.dry_run()
     done = world.ingest(embedding=builtin)
-    assert (foretold.tokens, foretold.chunks.embedded) == (done.tokens, done.chunks.embedded)
-    # What is sent is more than the chunks: the headings above them.
+    assert (predicted.tokens, predicted.chunks.embedded) == (done.tokens, done.chunks.embedded)
+    # The texts sent also contain the heading paths.
     own = sum(int(str(point[0]["tokens"])) for point in world.state().values())
     assert done.tokens > own
 
@@ -649,7 +657,7 @@ def test_a_dry_run_predicts_the_tokens(edge_world: World) -> None:
 def test_the_usage_of_a_failed_run_is_reported(edge_world: World) -> None:
     world = edge_world
     world.write("a.md", paragraphs("one"))
-    world.server.faults.extend([Fault(), faults.nan()])  # one side of the canaries comes back
+    world.server.faults.extend([Fault(), faults.nan()])  # only one side of the canaries succeeds
     run = world.run()
     with closing(run.store), pytest.raises(BackendError):
         run.ingest()

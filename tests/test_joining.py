@@ -25,6 +25,8 @@ from ragctl.stores import segments as sizes
 from ragctl.stores.base import Batch, Query
 from ragctl.stores.edge import EdgeCollection, EdgeStore
 
+pytestmark = pytest.mark.slow
+
 DIM = 64
 BATCH = 60
 SEAL = 1 << 18  # bytes, less than a batch: each is sealed by itself

@@ -1,4 +1,4 @@
-"""Runs that end at any point: SIGKILL, Ctrl-C, an outage. The next run completes the work (I2)."""
+"""Runs stopped by SIGKILL, Ctrl-C or an outage at any point: the next run completes them (I2)."""
 
 import os
 import random
@@ -18,6 +18,8 @@ from tests.servers import faults
 from tests.servers.qdrant import QdrantFacade
 from tests.waiting import PROCESS_SECONDS, until, within
 from tests.world import DIM, NO_PARSER, World, counts, paragraphs
+
+pytestmark = pytest.mark.slow
 
 ROUNDS = 6
 
@@ -48,23 +50,23 @@ def running(world: World) -> Iterator[subprocess.Popen[str]]:
 
 
 def hashes(world: World) -> set[str]:
-    """Hashes of all texts whose vectors are in the store."""
+    """Return the hashes of all texts whose vectors are in the store."""
     with closing(world.open()) as collection:
         return set(collection.facet("text_hash"))
 
 
-def change(world: World, dice: random.Random, number: int) -> None:
+def edit_folder(world: World, rng: random.Random, number: int) -> None:
     """Edit, rename, delete and add documents."""
     files = sorted(world.root.glob("**/*.md"))
-    for path in dice.sample(files, 8):
+    for path in rng.sample(files, 8):
         text = path.read_text()
         sections = text.split("\n\n## ")
-        place = dice.randrange(len(sections))
-        sections[place] = f"fresh {number} {path.stem}\n\n" + paragraphs("x").split("\n\n", 1)[1]
+        position = rng.randrange(len(sections))
+        sections[position] = f"fresh {number} {path.stem}\n\n" + paragraphs("x").split("\n\n", 1)[1]
         world.write(str(path.relative_to(world.root)), "\n\n## ".join(sections))
-    renamed, gone = dice.sample(files, 2)
+    renamed, deleted = rng.sample(files, 2)
     renamed.rename(renamed.with_name(f"renamed-{number}-{renamed.name}"))
-    gone.unlink()
+    deleted.unlink()
     world.write(f"added-{number}.md", paragraphs(*(f"added {number} {n}" for n in range(7))))
 
 
@@ -72,9 +74,9 @@ def change(world: World, dice: random.Random, number: int) -> None:
 def test_runs_killed_at_random_points_reach_the_state_of_an_uninterrupted_run(
     world: World, tmp_path: Path, seed: int
 ) -> None:
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     for n in range(40):
-        names = (f"section {n} {k}" for k in range(dice.randrange(1, 30)))
+        names = (f"section {n} {k}" for k in range(rng.randrange(1, 30)))
         world.write(f"{'sub/' * (n % 3)}{n}.md", paragraphs(*names))
     with QdrantFacade() as facade:
         other = world.elsewhere(
@@ -82,7 +84,7 @@ def test_runs_killed_at_random_points_reach_the_state_of_an_uninterrupted_run(
         )
         began = time.monotonic()
         subprocess.run(command(other), env={**os.environ, **world.environ}, check=True)
-        length = time.monotonic() - began
+        run_seconds = time.monotonic() - began
         killed = 0
         for number in range(5 * ROUNDS):
             known = hashes(world) if number and _exists(world) else set()
@@ -90,18 +92,18 @@ def test_runs_killed_at_random_points_reach_the_state_of_an_uninterrupted_run(
             began = time.monotonic()
             with running(world) as process:
                 try:
-                    process.wait(dice.uniform(0.15, 0.75) * length)
-                    length = time.monotonic() - began  # runs have become shorter
+                    process.wait(rng.uniform(0.15, 0.75) * run_seconds)
+                    run_seconds = time.monotonic() - began  # later runs are shorter
                 except subprocess.TimeoutExpired:
                     process.send_signal(signal.SIGKILL)
                     process.wait()
                     killed += 1
-            again = known & {text_hash(text) for text in world.embedded()}
-            assert not again, f"{len(again)} texts embedded though the store had them"
+            resent = known & {text_hash(text) for text in world.embedded()}
+            assert not resent, f"{len(resent)} texts embedded though the store had them"
             if killed == ROUNDS:
                 break
             if number % 2:
-                change(world, dice, number)
+                edit_folder(world, rng, number)
         assert killed == ROUNDS
         world.ingest(prune_limit=100.0)
         assert counts(world.ingest(parsing=NO_PARSER)).keys() == {"unchanged"}
@@ -118,7 +120,7 @@ def _exists(world: World) -> bool:
         return world.collection in store.names()
 
 
-def test_ctrl_c_keeps_what_was_paid_for_and_exits_130(world: World) -> None:
+def test_ctrl_c_keeps_embedded_texts_and_exits_130(world: World) -> None:
     for n in range(60):
         world.write(f"{n}.md", paragraphs(*(f"section {n} {k}" for k in range(20))))
     with running(world) as process:
@@ -152,7 +154,7 @@ def test_ctrl_c_during_the_first_request_ends_at_once(edge_world: World) -> None
     assert counts(world.ingest()) == {"added": 1}
 
 
-def test_an_outage_midway_keeps_what_came_before(edge_world: World) -> None:
+def test_an_outage_keeps_texts_embedded_before_it(edge_world: World) -> None:
     world = edge_world
     for n in range(40):
         world.write(f"{n}.md", paragraphs(*(f"section {n} {k}" for k in range(20))))

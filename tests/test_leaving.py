@@ -16,6 +16,8 @@ from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeStore
 from tests.store_contract import SETTINGS, ident, point
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -1,4 +1,4 @@
-"""The line of a key in a TOML file."""
+"""The line number of a key in a TOML file."""
 
 import tomllib
 
@@ -59,7 +59,7 @@ backend = "x"
         (("embedding", "backends", 0, "backend"), 24),
         (("embedding", "backends", 1), 25),
         (("embedding", "backends", 1, "rates", "tokens"), 27),
-        # What is missing is looked for where it would be.
+        # For a missing key: the line of the table that should hold it.
         (("sources", 1, "include"), 18),
         (("embedding", "backends", 1, "backend"), 25),
         (("embedding", "missing"), 3),
@@ -67,14 +67,14 @@ backend = "x"
         (("nowhere", "x"), None),
     ],
 )
-def test_the_line_of_a_key(path: KeyPath, line: int | None) -> None:
+def test_line_of_a_key(path: KeyPath, line: int | None) -> None:
     tomllib.loads(TEXT)
     assert line_of(TEXT, path) == line
     assert line_of(TEXT.replace("\n", "\r\n"), path) == line
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, unique=True), st.data())
-def test_keys_of_any_order_and_spacing(names: list[str], data: st.DataObject) -> None:
+def test_line_of_keys_in_any_order_and_spacing(names: list[str], data: st.DataObject) -> None:
     lines, expected = [], {}
     for name in names:
         lines += data.draw(st.lists(st.sampled_from(["", "# a = 1", "  "]), max_size=2))

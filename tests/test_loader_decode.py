@@ -1,4 +1,4 @@
-"""Encodings and cleaning."""
+"""Detecting encodings and cleaning text."""
 
 import codecs
 from pathlib import Path
@@ -43,14 +43,14 @@ def test_legacy_encodings_are_detected(encoding: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("encoding", "text"), LEGACY)
-def test_plain_english_above_does_not_mislead_the_detector(encoding: str, text: str) -> None:
+def test_legacy_encodings_are_detected_below_plain_english(encoding: str, text: str) -> None:
     data = b"A line of plain English, as in any licence.\n" * 20_000 + text.encode(encoding)
     assert decode(data)[0].endswith(f"\n{text}")
 
 
 @pytest.mark.parametrize("size", [32_766, 32_769, 40_000, 40_003])
 @pytest.mark.parametrize(("encoding", "text"), LEGACY[2:9])
-def test_a_long_line_is_sampled_at_a_character(encoding: str, text: str, size: int) -> None:
+def test_a_long_line_is_not_sampled_within_a_character(encoding: str, text: str, size: int) -> None:
     long = "x" * (size % 4) + (text * (size // len(text) + 1))[:size]
     assert decode(long.encode(encoding))[0] == long
 
@@ -65,18 +65,18 @@ def test_a_long_line_is_sampled_at_a_character(encoding: str, text: str, size: i
         (codecs.BOM_UTF32_BE, "utf-32-be"),
     ],
 )
-def test_a_byte_order_mark_decides(mark: bytes, encoding: str) -> None:
+def test_a_byte_order_mark_decides_the_encoding(mark: bytes, encoding: str) -> None:
     text = "Größe, Договор, 年假 🎉\n"
     assert decode(mark + text.encode(encoding)) == (text, ())
 
 
-def test_utf16_without_a_mark() -> None:
+def test_utf16_without_a_byte_order_mark_is_detected() -> None:
     text = "Plain letters, saved by an old editor.\r\n" * 3
     assert decode(text.encode("utf-16-le"))[0] == text.replace("\r\n", "\n")
     assert decode(text.encode("utf-16-be"))[0] == text.replace("\r\n", "\n")
 
 
-def test_one_broken_byte_makes_utf8_no_other_encoding() -> None:
+def test_utf8_with_one_broken_byte_is_still_utf8() -> None:
     text = "Договор вступает в силу с момента подписания."
     data = text.encode()
     decoded, warnings = decode(data[:-3] + b"\xd0" + data[-3:])
@@ -94,12 +94,12 @@ def test_one_broken_byte_makes_utf8_no_other_encoding() -> None:
         bytes(range(1, 32)) * 9,
     ],
 )
-def test_binary_files_are_named_failures(data: bytes) -> None:
+def test_binary_files_are_failures(data: bytes) -> None:
     with pytest.raises(DocumentError, match="looks binary"):
         decode(data)
 
 
-def test_an_encoding_given_is_taken_or_refused(tmp_path: Path) -> None:
+def test_a_given_encoding_is_used_or_the_file_fails(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("Zürich".encode("cp437"))
     assert load_one(path, LoadOptions(encoding="cp437")).text == "Zürich"
@@ -118,12 +118,12 @@ def test_an_encoding_given_is_taken_or_refused(tmp_path: Path) -> None:
         ("\ufeffmark", "mark"),
     ],
 )
-def test_cleaning(raw: str, plain: str) -> None:
+def test_clean_removes_control_characters_and_normalises_lines(raw: str, plain: str) -> None:
     assert clean(raw) == plain
 
 
 @given(st.text(st.characters(codec=None)))
-def test_clean_text_is_valid_and_stays_as_it_is(raw: str) -> None:
+def test_clean_text_is_valid_and_cleaning_is_idempotent(raw: str) -> None:
     text = clean(raw)
     text.encode()
     assert clean(text) == text
@@ -131,7 +131,7 @@ def test_clean_text_is_valid_and_stays_as_it_is(raw: str) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_text_or_a_named_failure(data: bytes) -> None:
+def test_any_bytes_are_decoded_or_a_document_error(data: bytes) -> None:
     try:
         text, _ = decode(data)
     except DocumentError:

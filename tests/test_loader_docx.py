@@ -1,4 +1,4 @@
-"""DOCX packages made with python-docx, and broken ones."""
+"""DOCX files made with python-docx, and broken ones."""
 
 import os
 import zipfile
@@ -86,7 +86,7 @@ def make(path: Path) -> None:
     document.save(str(path))
 
 
-def test_a_document(tmp_path: Path) -> None:
+def test_a_docx_document_is_read(tmp_path: Path) -> None:
     path = tmp_path / "handbook.docx"
     make(path)
     document = load_one(path)
@@ -124,7 +124,7 @@ def test_footnotes_follow_the_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("media", [0, 2_000_000])
-def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, media: int) -> None:
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, media: int) -> None:
     path = tmp_path / "bomb.docx"
     make(path)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
@@ -141,20 +141,20 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, media: int) -> 
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512), "is encrypted, or an old .doc"),
     ],
 )
-def test_files_that_are_something_else(tmp_path: Path, data: bytes, message: str) -> None:
+def test_files_of_another_format_are_failures(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "a.docx"
     path.write_bytes(data)
     assert failure(path).startswith(f"a.docx: {message}")
 
 
-def test_a_zip_that_is_no_document(tmp_path: Path) -> None:
+def test_a_zip_without_a_document_is_a_failure(tmp_path: Path) -> None:
     path = tmp_path / "a.docx"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("hello.txt", "hello")
     assert failure(path).startswith("a.docx: is not a readable DOCX file: ")
 
 
-def test_a_truncated_document(tmp_path: Path) -> None:
+def test_a_truncated_docx_is_a_failure(tmp_path: Path) -> None:
     path = tmp_path / "a.docx"
     make(path)
     path.write_bytes(path.read_bytes()[:-100])

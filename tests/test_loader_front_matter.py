@@ -1,4 +1,4 @@
-"""Front matter: what it becomes, where its text begins, and what is wrong with it."""
+"""Front matter: its metadata, the offset of the text after it, and warnings about errors."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from tests.loading import check, load_one
 
 
 def read(block: str) -> dict[str, Json]:
-    """The metadata of a YAML block, which must be readable."""
+    """Return the metadata of a valid YAML block."""
     front = read_front_matter(f"---\n{block}\n---\nBody\n")
     assert not front.warnings
     assert front.end
@@ -60,7 +60,7 @@ def test_front_matter_becomes_metadata_and_leaves_the_text(tmp_path: Path) -> No
     assert [chunk.text for chunk in split(document)] == ["# Heading\n\nText of the policy."]
 
 
-def test_offsets_and_line_numbers_are_those_of_the_file(tmp_path: Path) -> None:
+def test_offsets_and_line_numbers_count_from_the_start_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.md"
     path.write_text(YAML)
     document = load_one(path)
@@ -103,12 +103,12 @@ def test_offsets_and_line_numbers_are_those_of_the_file(tmp_path: Path) -> None:
         ("", {}),
     ],
 )  # fmt: skip
-def test_yaml(block: str, meta: dict[str, Json]) -> None:
+def test_yaml_values_become_json_values(block: str, meta: dict[str, Json]) -> None:
     assert read(block) == meta
 
 
 @pytest.mark.parametrize(
-    ("written", "title"),
+    ("yaml_title", "title"),
     [
         ("1984", "1984"),
         ("1.10", "1.10"),
@@ -122,13 +122,13 @@ def test_yaml(block: str, meta: dict[str, Json]) -> None:
         ("[a]", None),
     ],
 )
-def test_a_title_is_text_as_it_is_written(written: str, title: str | None) -> None:
-    front = read_front_matter(f"---\ntitle: {written}\n---\n")
+def test_a_title_is_the_text_as_written(yaml_title: str, title: str | None) -> None:
+    front = read_front_matter(f"---\ntitle: {yaml_title}\n---\n")
     assert front.title == title
     assert front.meta == {}
 
 
-def test_toml() -> None:
+def test_toml_front_matter_is_read() -> None:
     text = (
         '+++\ntitle = "T"\nday = 2024-01-31\ntags = ["a", "b"]\nx = inf\n[extra]\ny = 1\n+++\nBody'
     )
@@ -150,7 +150,7 @@ def test_toml() -> None:
         "---\n" + "a: b\n" * 20_000 + "---\n",
     ],
 )
-def test_what_is_no_mapping_is_text(text: str) -> None:
+def test_a_block_that_is_not_a_mapping_is_text(text: str) -> None:
     front = read_front_matter(text)
     assert (front.end, front.meta, front.warnings) == (0, {}, ())
 
@@ -171,7 +171,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("block", BROKEN)
-def test_a_block_that_cannot_be_read_is_a_warning_with_the_line(tmp_path: Path, block: str) -> None:
+def test_a_broken_block_is_a_warning_with_the_line(tmp_path: Path, block: str) -> None:
     path = tmp_path / "a.md"
     path.write_text(f"---\n{block}\n---\n# Pump\n\nIt pumps.\n")
     document = load_one(path)
@@ -193,15 +193,15 @@ def test_broken_toml_is_a_warning_with_the_line() -> None:
 @pytest.mark.parametrize(
     ("first", "each"), [("[x, x, x]", "[{}]"), ("{x: 1, y: 2}", "{{<<: [{}]}}")]
 )
-def test_aliases_that_multiply_cost_nothing(first: str, each: str) -> None:
+def test_exponentially_repeated_aliases_are_refused_quickly(first: str, each: str) -> None:
     """Ten levels of nine references each would hold 3,486,784,401 copies of the first value."""
     block = f"a0: &a0 {first}\n"
     for level in range(1, 11):
         repeated = ", ".join([f"*a{level - 1}"] * 9)
         block += f"a{level}: &a{level} {each.format(repeated)}\n"
-    begun = time.process_time()
+    started = time.process_time()
     front = read_front_matter(f"---\n{block}---\nBody")
-    assert time.process_time() - begun < 1
+    assert time.process_time() - started < 1
     [warning] = front.warnings
     assert "aliases repeat over 65,536 characters" in warning
     assert front.end
@@ -215,7 +215,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=9), VALUES, max_size=4))
-def test_whatever_yaml_writes_is_read(fields: dict[str, object]) -> None:
+def test_everything_that_pyyaml_writes_is_read(fields: dict[str, object]) -> None:
     import yaml
 
     text = f"---\n{yaml.safe_dump(fields, allow_unicode=True)}---\nBody"
@@ -227,7 +227,7 @@ def test_whatever_yaml_writes_is_read(fields: dict[str, object]) -> None:
 
 
 @given(st.text(alphabet="ab:-[]{}&*!#'\"\\ \n\t0.é", max_size=60))
-def test_any_block_is_read_or_named(block: str) -> None:
+def test_any_block_is_read_or_left_as_text(block: str) -> None:
     text = f"---\n{block}\n---\nBody"
     front = read_front_matter(text)
     assert 0 <= front.end <= len(text)

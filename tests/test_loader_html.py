@@ -73,7 +73,7 @@ Org chart
 """
 
 
-def test_a_page(tmp_path: Path) -> None:
+def test_a_page_is_read(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text(PAGE)
     document = load_one(path)
@@ -86,25 +86,25 @@ def test_a_page(tmp_path: Path) -> None:
     assert document.text == TEXT
 
 
-def test_navigation_stays_where_nothing_marks_the_main_part(tmp_path: Path) -> None:
+def test_navigation_is_kept_if_the_main_part_is_not_marked(tmp_path: Path) -> None:
     assert "Menu" in page(tmp_path, "<body><nav>Menu</nav><p>Text</p></body>")
     assert "Menu" not in page(tmp_path, "<body><nav>Menu</nav><article>Text</article></body>")
     roles = '<div role="navigation"><div>Menu</div></div><div role="main">Text</div>'
     assert page(tmp_path, roles) == "Text\n"
 
 
-def test_tables_that_lay_out_the_page_are_not_tables(tmp_path: Path) -> None:
+def test_layout_tables_are_not_rendered_as_tables(tmp_path: Path) -> None:
     layout = "<table><tr><td><h2>News</h2><p>Text</p></td><td><p>Side</p></td></tr></table>"
     assert page(tmp_path, layout) == "## News\n\nText\n\nSide\n"
 
 
 @pytest.mark.parametrize("depth", [300, 10_000])
-def test_deep_nesting_loses_nothing(tmp_path: Path, depth: int) -> None:
+def test_deep_nesting_loses_no_text(tmp_path: Path, depth: int) -> None:
     html = "<h1>Top</h1>" + "<div><b>" * depth + "deep" + "</b></div>" * depth + "<p>after</p>"
     assert page(tmp_path, html) == "# Top\n\ndeep\n\nafter\n"
 
 
-def test_both_parsers_feed_a_page_alike() -> None:
+def test_both_parsers_give_the_same_page() -> None:
     simple = PAGE.replace("<table>", "<div>").replace("</table>", "</div>")
     tree, events = HtmlPage(True), HtmlPage(True)
     assert _walk_tree(simple, tree)
@@ -123,18 +123,18 @@ RUSSIAN = "Договор вступает в силу"
     [
         ('<meta charset="windows-1251">', "cp1251"),
         ('<meta http-equiv="Content-Type" content="text/html; charset=koi8-r">', "koi8-r"),
-        ('<meta charset="iso-8859-1">', "utf-8"),  # a common lie
+        ('<meta charset="iso-8859-1">', "utf-8"),  # a common false declaration
         ('<meta charset="no-such">', "cp1251"),
         ("", "utf-8"),
         ("", "utf-16"),
     ],
 )
-def test_encodings(tmp_path: Path, head: str, encoding: str) -> None:
+def test_the_encoding_of_a_page_is_detected(tmp_path: Path, head: str, encoding: str) -> None:
     html = f"<html><head>{head}</head><body><p>{RUSSIAN}</p></body></html>"
     assert page(tmp_path, html.encode(encoding)) == f"{RUSSIAN}\n"
 
 
-def test_xhtml_with_a_declaration(tmp_path: Path) -> None:
+def test_the_encoding_of_an_xml_declaration_is_used(tmp_path: Path) -> None:
     text = (
         f'<?xml version="1.0" encoding="windows-1251"?><html><body><p>{RUSSIAN}</p></body></html>'
     )
@@ -159,5 +159,5 @@ def test_xhtml_with_a_declaration(tmp_path: Path) -> None:
         ('<p {% if x %} {{ y }}="1" a:b="2">in a template</p>', "in a template\n"),
     ],
 )
-def test_broken_pages(tmp_path: Path, html: str, text: str) -> None:
+def test_broken_pages_are_read(tmp_path: Path, html: str, text: str) -> None:
     assert page(tmp_path, html) == text

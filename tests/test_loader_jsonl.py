@@ -1,4 +1,4 @@
-"""JSON Lines: sources that stay, failures that name their line."""
+"""JSON Lines: stable sources, and failures that name their line."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def errors(items: list[Document | Exception]) -> list[str]:
     return [str(item) for item in items if isinstance(item, Exception)]
 
 
-def test_text_id_title_and_metadata(tmp_path: Path) -> None:
+def test_a_record_has_text_id_title_and_metadata(tmp_path: Path) -> None:
     line = {"id": 7, "text": "Hi\r\nthere", "title": "T", "lang": "en", "n": 1, "tags": ["a"]}
     [document] = records(tmp_path, line, "", "   ")
     assert isinstance(document, Document)
@@ -34,7 +34,7 @@ def test_text_id_title_and_metadata(tmp_path: Path) -> None:
     assert document.meta == {"lang": "en", "n": 1}
 
 
-def test_fields_are_selectable(tmp_path: Path) -> None:
+def test_options_select_the_fields(tmp_path: Path) -> None:
     line = {"key": "k", "body": "B", "a": {"x": [1]}, "b": 2}
     [document] = records(
         tmp_path, line, jsonl_text="body", jsonl_id="key", jsonl_metadata=("a", "none")
@@ -43,7 +43,7 @@ def test_fields_are_selectable(tmp_path: Path) -> None:
     assert (document.source, document.text, document.meta) == ("a.jsonl#k", "B", {"a": {"x": [1]}})
 
 
-def test_without_ids_a_line_put_in_moves_no_other_source(tmp_path: Path) -> None:
+def test_an_inserted_line_without_id_changes_no_other_source(tmp_path: Path) -> None:
     lines = [{"text": f"text {n}"} for n in range(20)]
     before = sources(records(tmp_path, *lines))
     lines.insert(3, {"text": "new"})
@@ -53,12 +53,12 @@ def test_without_ids_a_line_put_in_moves_no_other_source(tmp_path: Path) -> None
     assert len(before[0]) == len("a.jsonl#") + 12
 
 
-def test_equal_records_without_ids_are_told_apart(tmp_path: Path) -> None:
+def test_equal_records_without_ids_get_different_sources(tmp_path: Path) -> None:
     [first, *rest] = sources(records(tmp_path, *[{"text": "same"}] * 3))
     assert rest == [f"{first}-2", f"{first}-3"]
 
 
-def test_a_repeated_id_is_a_named_failure(tmp_path: Path) -> None:
+def test_a_repeated_id_is_a_failure(tmp_path: Path) -> None:
     items = records(tmp_path, {"id": "a", "text": "1"}, {"id": "a", "text": "2"})
     assert sources(items) == ["a.jsonl#a"]
     assert errors(items) == ['a.jsonl: line 2 repeats the id "a"']
@@ -77,14 +77,16 @@ def test_a_repeated_id_is_a_named_failure(tmp_path: Path) -> None:
         ('{"text": "t", "n": ' + "9" * 5000 + "}", "is not JSON: Exceeds the limit"),
     ],
 )
-def test_a_bad_line_is_named_and_the_others_go_on(tmp_path: Path, line: str, message: str) -> None:
+def test_a_bad_line_is_a_failure_and_the_others_are_read(
+    tmp_path: Path, line: str, message: str
+) -> None:
     items = records(tmp_path, {"id": 1, "text": "a"}, "", line, {"id": 2, "text": "b"})
     assert sources(items) == ["a.jsonl#1", "a.jsonl#2"]
     [error] = errors(items)
     assert error.startswith(f"a.jsonl: line 3 {message}")
 
 
-def test_values_that_no_store_takes_are_made_plain(tmp_path: Path) -> None:
+def test_values_that_no_store_accepts_are_replaced(tmp_path: Path) -> None:
     line = (
         '{"id": 1, "text": "a\\ud800\\u0000", "n": NaN, "i": 1e999, '
         '"big": 99999999999999999999, "s": "x\\u0007"}'
@@ -96,7 +98,7 @@ def test_values_that_no_store_takes_are_made_plain(tmp_path: Path) -> None:
     assert document.meta == {"n": None, "i": None, "big": "99999999999999999999", "s": "x"}
 
 
-def test_a_line_in_another_encoding(tmp_path: Path) -> None:
+def test_a_line_in_another_encoding_is_a_failure(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     good, bad = '{"id": 1, "text": "a"}\n', '{"id": 2, "text": "Привет"}\n'
     path.write_bytes(good.encode() + bad.encode("cp1251") + b'{"id": 3, "text": "c"}')
@@ -107,23 +109,23 @@ def test_a_line_in_another_encoding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
-def test_byte_order_marks(tmp_path: Path, encoding: str) -> None:
+def test_byte_order_marks_are_respected(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes('{"text": "年假"}\n{"text": "b"}\n'.encode(encoding))
     assert [d.text for d in load_all(path) if isinstance(d, Document)] == ["年假", "b"]
 
 
-def test_lines_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+def test_lines_are_read_lazily(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"id": 1, "text": "a"}\n' + "x" * 20_000_000)
     items = load(path, "a.jsonl")
     first = next(items)
     assert isinstance(first, Document)
-    path.write_text("")  # what was not read yet is gone
+    path.write_text("")  # the rest of the file is gone
     assert all(isinstance(item, Exception) for item in items)
 
 
-def test_a_line_of_fifty_megabytes(tmp_path: Path) -> None:
+def test_a_line_of_fifty_megabytes_is_read(tmp_path: Path) -> None:
     text = "слово " * 4_600_000
     [first, second] = records(
         tmp_path, json.dumps({"id": 1, "text": text}, ensure_ascii=False), {"text": "b"}

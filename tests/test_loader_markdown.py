@@ -1,4 +1,4 @@
-"""Markdown headings against a full parser, and titles."""
+"""Markdown headings, compared with a full parser, and titles."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,7 @@ SAMPLES = sorted(Path(__file__).parents[1].glob("sample_docs/**/*.md"))
 
 
 def parsed_headings(text: str, start: int = 0) -> list[tuple[int, int]]:
-    """(offset, level) of the headings with text that are not inside lists or quotes."""
+    """Return (offset, level) of the headings that have text and are not inside lists or quotes."""
     lines = [start]
     for line in text[start:].split("\n"):
         lines.append(lines[-1] + len(line) + 1)
@@ -32,18 +32,18 @@ def parsed_headings(text: str, start: int = 0) -> list[tuple[int, int]]:
     ]
 
 
-def found_headings(text: str, start: int = 0) -> list[tuple[int, int]]:
+def scanned_headings(text: str, start: int = 0) -> list[tuple[int, int]]:
     return [(heading.start, heading.level) for heading in find_headings(text, start)]
 
 
 @pytest.mark.parametrize("path", CORPUS + SAMPLES, ids=lambda path: path.name)
-def test_headings_are_those_of_a_full_parser(path: Path) -> None:
+def test_headings_of_real_files_match_a_full_parser(path: Path) -> None:
     text, _ = decode(path.read_bytes()[:100_000])
     start = read_front_matter(text).end
-    assert found_headings(text, start) == parsed_headings(text, start)
+    assert scanned_headings(text, start) == parsed_headings(text, start)
 
 
-def test_there_is_a_corpus() -> None:
+def test_the_corpus_is_not_empty() -> None:
     assert len(SAMPLES) >= 3
 
 
@@ -57,13 +57,13 @@ LINES = [
 
 @settings(max_examples=400, derandomize=True)
 @given(st.lists(st.sampled_from(LINES), min_size=1, max_size=6))
-def test_headings_of_any_lines_are_those_of_a_full_parser(lines: list[str]) -> None:
+def test_headings_of_any_lines_match_a_full_parser(lines: list[str]) -> None:
     text = "\n".join(lines)
-    assert found_headings(text) == parsed_headings(text)
+    assert scanned_headings(text) == parsed_headings(text)
 
 
 @pytest.mark.parametrize(
-    ("marked", "title"),
+    ("markup", "title"),
     [
         ("The `load()` function", "The load() function"),
         ("**Bold** and *italic* __too__", "Bold and italic too"),
@@ -76,11 +76,11 @@ def test_headings_of_any_lines_are_those_of_a_full_parser(lines: list[str]) -> N
         ("<a name='x'></a>Anchored", "Anchored"),
     ],
 )
-def test_titles_are_plain_words(marked: str, title: str) -> None:
-    assert plain_title(marked) == title
+def test_titles_have_no_markup(markup: str, title: str) -> None:
+    assert plain_title(markup) == title
 
 
-def test_a_document(tmp_path: Path) -> None:
+def test_a_markdown_document_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.md"
     text = "# One\n\ntext\n\nTwo\nlines\n-----\n\n```\n# no\n```\n\n### Three ###"
     path.write_bytes(text.replace("\n", "\r\n").encode())
@@ -104,7 +104,7 @@ KINDS = (
 
 
 @given(st.lists(st.sampled_from(KINDS), max_size=14), st.integers(0, 3))
-def test_lines_that_are_passed_over_change_nothing(lines: list[str], skipped: int) -> None:
+def test_skipping_lines_does_not_change_the_headings(lines: list[str], skipped: int) -> None:
     text = "\n".join(lines)
     start = len("\n".join([*lines[:skipped], ""])) if skipped < len(lines) else 0
     scan, offset = HeadingScanner(text), start

@@ -1,4 +1,4 @@
-"""Notebooks."""
+"""Jupyter notebooks."""
 
 import json
 from pathlib import Path
@@ -66,7 +66,7 @@ def write(path: Path, notebook: object) -> Path:
     return path
 
 
-def test_a_notebook(tmp_path: Path) -> None:
+def test_a_notebook_is_read(tmp_path: Path) -> None:
     metadata = {"kernelspec": {"language": "r"}}
     path = write(tmp_path / "a.ipynb", {"cells": CELLS, "metadata": metadata, "nbformat": 4})
     document = load_one(path)
@@ -80,7 +80,7 @@ def test_a_notebook(tmp_path: Path) -> None:
     )
 
 
-def test_format_3(tmp_path: Path) -> None:
+def test_notebook_format_3_is_read(tmp_path: Path) -> None:
     cells = [
         {"cell_type": "heading", "level": 2, "source": "Old"},
         {"cell_type": "code", "input": "x = 1", "outputs": []},
@@ -93,7 +93,7 @@ def test_format_3(tmp_path: Path) -> None:
     "notebook",
     [[], {}, 5, "text", None, {"cells": 7}, {"cells": {}}, {"worksheets": []}],
 )
-def test_other_json_is_no_notebook(tmp_path: Path, notebook: object) -> None:
+def test_other_json_is_a_failure(tmp_path: Path, notebook: object) -> None:
     path = write(tmp_path / "a.ipynb", notebook)
     assert failure(path) == "a.ipynb: is not a notebook: it has no list of cells"
 
@@ -117,7 +117,7 @@ def test_cells_of_wrong_types_are_empty(tmp_path: Path, cell: object) -> None:
     ("text", "message"),
     [("{", "is not a notebook: "), ("[" * 100_000, "is nested too deep")],
 )
-def test_what_is_not_json(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_json_is_a_failure(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "a.ipynb"
     path.write_text(text)
     assert failure(path).startswith(f"a.ipynb: {message}")

@@ -16,7 +16,7 @@ from tests.loading import check, failure, load_one
 
 
 def write_pages(canvas: Canvas, pages: list[list[str]]) -> None:
-    """Each page a list of lines; "!title" lines also enter the outline, deeper by each "!"."""
+    """Write a page per list of lines; "!title" also goes into the outline, a level per "!"."""
     for lines in pages:
         for number, line in enumerate(lines):
             title = line.lstrip("!")
@@ -43,7 +43,7 @@ PAGES = [
 ]
 
 
-def test_text_pages_outline_and_metadata(tmp_path: Path) -> None:
+def test_text_pages_outline_and_metadata_are_read(tmp_path: Path) -> None:
     path = make(tmp_path / "a.pdf", PAGES, title="The manual", author="Service", subject="")
     document = load_one(path)
     check(document)
@@ -69,7 +69,9 @@ def test_text_pages_outline_and_metadata(tmp_path: Path) -> None:
     assert document.warnings == ("1 of 3 pages have no text (scans?)",)
 
 
-def test_a_title_that_the_page_does_not_show_stands_at_the_page_s_start(tmp_path: Path) -> None:
+def test_an_outline_title_not_on_its_page_is_placed_at_the_start_of_the_page(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "a.pdf"
     canvas = Canvas(str(path), pagesize=A5)
     write_pages(canvas, [["first page"]])
@@ -82,7 +84,7 @@ def test_a_title_that_the_page_does_not_show_stands_at_the_page_s_start(tmp_path
     assert heading.start == document.pages[1].start == document.text.index("second")
 
 
-def test_scans_only(tmp_path: Path) -> None:
+def test_a_pdf_of_scans_has_no_text_and_a_warning(tmp_path: Path) -> None:
     document = load_one(make(tmp_path / "a.pdf", [[], []]))
     check(document)
     assert document.text == ""
@@ -90,7 +92,7 @@ def test_scans_only(tmp_path: Path) -> None:
     assert document.warnings == ("2 of 2 pages have no text (scans?)",)
 
 
-def test_page_labels_that_differ_from_the_number(tmp_path: Path) -> None:
+def test_page_labels_are_read(tmp_path: Path) -> None:
     path = make(tmp_path / "a.pdf", [["preface"], ["one"], ["two"]])
     writer = pypdf.PdfWriter(path)
     writer.set_page_label(0, 0, style=PageLabelStyle.LOWERCASE_ROMAN)
@@ -100,7 +102,7 @@ def test_page_labels_that_differ_from_the_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["RC4-128", "AES-128", "AES-256"])
-def test_encryption(tmp_path: Path, algorithm: str) -> None:
+def test_encrypted_files_need_their_password(tmp_path: Path, algorithm: str) -> None:
     path = make(tmp_path / "a.pdf", [["!Secret", "words"]])
     writer = pypdf.PdfWriter(path)
     writer.encrypt("", "owner", algorithm=algorithm)
@@ -111,18 +113,18 @@ def test_encryption(tmp_path: Path, algorithm: str) -> None:
 
     writer = pypdf.PdfWriter(path)
     writer.encrypt("пароль" if algorithm == "AES-256" else "user", algorithm=algorithm)
-    writer.write(tmp_path / "shut.pdf")
-    shut = tmp_path / "shut.pdf"
-    assert failure(shut) == "shut.pdf: is encrypted; set RAGCTL_PDF_PASSWORD"
-    wrong = failure(shut, LoadOptions(pdf_password="no"))
-    assert wrong == "shut.pdf: the password does not open it; set RAGCTL_PDF_PASSWORD"
+    writer.write(tmp_path / "locked.pdf")
+    locked = tmp_path / "locked.pdf"
+    assert failure(locked) == "locked.pdf: is encrypted; set RAGCTL_PDF_PASSWORD"
+    wrong = failure(locked, LoadOptions(pdf_password="no"))
+    assert wrong == "locked.pdf: the password does not open it; set RAGCTL_PDF_PASSWORD"
     password = "пароль" if algorithm == "AES-256" else "user"
-    document = load_one(shut, LoadOptions(pdf_password=password))
+    document = load_one(locked, LoadOptions(pdf_password=password))
     assert document.text == "Secret\nwords\n"
     assert [heading.title for heading in document.headings] == ["Secret"]
 
 
-def test_a_password_is_not_shown() -> None:
+def test_the_password_is_not_in_the_repr() -> None:
     assert "hunter2" not in repr(LoadOptions(pdf_password="hunter2"))
 
 
@@ -144,12 +146,12 @@ def test_a_password_is_not_shown() -> None:
         ("trailing  \r\n  blanks \r\n", "trailing\n  blanks"),
     ],
 )
-def test_hyphens_and_ligatures(lines: str, text: str) -> None:
+def test_hyphens_and_ligatures_are_resolved(lines: str, text: str) -> None:
     joined, _ = join_pages([lines], [])
     assert joined == f"{text}\n"
 
 
-def test_pages_tile_the_text() -> None:
+def test_pages_cover_the_text_without_gaps() -> None:
     text, pages = join_pages(["", "one", "", "two", ""], ["i", "ii", "1", "2", "5"])
     assert text == "one\n\ntwo\n"
     assert pages == (
@@ -161,12 +163,11 @@ def test_pages_tile_the_text() -> None:
     )
 
 
-def test_the_second_engine_reads_what_the_first_cannot_open(tmp_path: Path) -> None:
+def test_the_second_engine_reads_files_that_the_first_cannot_open(tmp_path: Path) -> None:
     path = make(tmp_path / "a.pdf", [["!Title", "words"], ["more"]])
-    junk = (
-        b"% a mail gateway was here\n" * 100
-    )  # PDFium looks for the header in the first 1,024 bytes
-    path.write_bytes(junk + path.read_bytes())
+    # PDFium looks for the header in the first 1,024 bytes.
+    prefix = b"% a mail gateway was here\n" * 100
+    path.write_bytes(prefix + path.read_bytes())
     with pytest.raises(pypdfium2.PdfiumError):
         pdfium_texts(path, None)
     document = load_one(path)
@@ -175,7 +176,7 @@ def test_the_second_engine_reads_what_the_first_cannot_open(tmp_path: Path) -> N
     assert [heading.title for heading in document.headings] == ["Title"]
 
 
-def test_text_without_an_outline_when_the_outline_is_broken(tmp_path: Path) -> None:
+def test_a_broken_outline_is_ignored(tmp_path: Path) -> None:
     path = make(tmp_path / "a.pdf", [["!Title", "words"]])
     data = path.read_bytes()
     assert b"/Outlines" in data
@@ -186,7 +187,7 @@ def test_text_without_an_outline_when_the_outline_is_broken(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("data", [b"%PDF-1.7\n", b"no pdf", b"%PDF-1.4\n1 0 obj\n<<" * 50])
-def test_what_is_no_pdf(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_a_pdf_is_a_failure(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(data)
     assert failure(path).startswith("a.pdf: is not a readable PDF: ")

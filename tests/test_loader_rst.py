@@ -49,7 +49,7 @@ Second part
 """
 
 
-def test_titles_levels_and_offsets(tmp_path: Path) -> None:
+def test_titles_have_levels_and_offsets(tmp_path: Path) -> None:
     path = tmp_path / "manual.rst"
     path.write_text(TEXT)
     document = load_one(path)
@@ -69,5 +69,5 @@ def test_titles_levels_and_offsets(tmp_path: Path) -> None:
     "text",
     ["", "====", "a\n=", "word\n--", "\n\n----\n\ntext", "text\n  ----", "- a\n- b\n----"],
 )
-def test_what_is_no_title(text: str) -> None:
+def test_other_underlined_text_is_not_a_title(text: str) -> None:
     assert find_titles(text) == [] or text == "a\n="

@@ -1,4 +1,4 @@
-"""CSV and TSV."""
+"""CSV and TSV files."""
 
 from pathlib import Path
 
@@ -53,22 +53,22 @@ def test_each_row_names_its_columns(tmp_path: Path, name: str, text: str) -> Non
         ('a,b\n"open,2\n3,4\n', ["- a: open,2 3,4"]),
     ],
 )
-def test_headers_ragged_rows_and_oddities(tmp_path: Path, text: str, lines: list[str]) -> None:
+def test_headers_ragged_rows_and_special_cases(tmp_path: Path, text: str, lines: list[str]) -> None:
     assert rows(tmp_path, text) == lines
 
 
-def test_cells_beyond_the_module_s_own_limit(tmp_path: Path) -> None:
+def test_cells_may_exceed_the_limit_of_the_csv_module(tmp_path: Path) -> None:
     [line] = rows(tmp_path, f"a,b\n{'x' * 300_000},2\n")
     assert line == f"- a: {'x' * 300_000}; b: 2"
 
 
-def test_a_million_columns(tmp_path: Path) -> None:
+def test_a_million_columns_are_read(tmp_path: Path) -> None:
     [line] = rows(tmp_path, ",".join(["7"] * 1_000_000))
     assert line.startswith("- column 1: 7; column 2: 7;")
     assert line.endswith("; column 1000000: 7")
 
 
-def test_the_delimiter_is_the_one_that_cuts_evenly() -> None:
+def test_the_delimiter_is_the_one_that_gives_equal_columns() -> None:
     assert find_delimiter("a;b\n1,5;2,5\n3,5;4\n") == ";"
     assert find_delimiter("note, long; odd\tb\nx\ty\nz, z\tw\n") == "\t"
     assert find_delimiter("single\ncolumn\n") == ","

@@ -1,4 +1,4 @@
-"""All loaders together: the table of formats, real files, and hostile files in the pool."""
+"""All loaders: the table of formats, real files, and hostile files in the worker pool."""
 
 import json
 import os
@@ -19,8 +19,10 @@ from ragctl.records import Document
 from ragctl.workers import Ended, Pool
 from tests.loading import check, failure, load_one
 
+pytestmark = pytest.mark.slow
+
 SUFFIXES = sorted(suffix for each in FORMATS for suffix in each.suffixes)
-PACKAGES = Path(pytest.__file__).parents[1]  # where other packages are installed
+PACKAGES = Path(pytest.__file__).parents[1]  # folder of the installed packages
 STDLIB = Path(sysconfig.get_path("stdlib"))
 SAMPLES = Path(__file__).parents[1] / "sample_docs"
 
@@ -32,13 +34,13 @@ def pool() -> Iterator[Pool]:
 
 
 @pytest.fixture(scope="module")
-def impatient() -> Iterator[Pool]:
+def short_timeout_pool() -> Iterator[Pool]:
     with Pool("ragctl.loaders:load_job", workers=1, seconds=3, memory=2**30) as made:
         yield made
 
 
-def in_pool(pool: Pool, path: Path, options: LoadOptions | None = None) -> list[object]:
-    """What the loader yields, and the pool's own error, if any; always names the file."""
+def load_in_pool(pool: Pool, path: Path, options: LoadOptions | None = None) -> list[object]:
+    """Load a file in the pool; return and check its documents, and its errors if any."""
     job = (path, path.name, options or LoadOptions())
     items: list[object] = []
     for _, item in pool.stream([job]):
@@ -69,12 +71,12 @@ def in_pool(pool: Pool, path: Path, options: LoadOptions | None = None) -> list[
         ("dir.md/noname", None),
     ],
 )
-def test_formats_by_name(name: str, format_name: str | None) -> None:
+def test_the_format_follows_from_the_file_name(name: str, format_name: str | None) -> None:
     found = format_of(name)
     assert (found.name if found else None) == format_name
 
 
-def test_a_suffix_and_a_file_name_belong_to_one_format() -> None:
+def test_each_suffix_and_file_name_belongs_to_one_format() -> None:
     suffixes = [suffix for each in FORMATS for suffix in each.suffixes]
     file_names = [name for each in FORMATS for name in each.file_names]
     assert len(suffixes) == len(set(suffixes))
@@ -85,7 +87,7 @@ def test_a_suffix_and_a_file_name_belong_to_one_format() -> None:
     assert len({each.name for each in FORMATS}) == len(FORMATS)
 
 
-def test_a_recipe_says_what_decides_the_text() -> None:
+def test_a_recipe_has_everything_that_decides_the_text() -> None:
     options = LoadOptions(jsonl_metadata=("a",), pdf_password="hunter2")
     pdf = recipe("x/a.pdf", options)
     assert pdf["format"] == "pdf"
@@ -101,7 +103,7 @@ def test_a_recipe_says_what_decides_the_text() -> None:
         assert "hunter2" not in json.dumps(recipe(f"a{suffix}", options))
 
 
-def test_text_and_code(tmp_path: Path) -> None:
+def test_text_and_code_are_read_as_they_are(tmp_path: Path) -> None:
     for name, kind in (("a.txt", "text"), ("a.py", "code"), ("LICENSE", "text")):
         path = tmp_path / name
         path.write_bytes(b"line\r\n  indented\t\n")
@@ -110,7 +112,7 @@ def test_text_and_code(tmp_path: Path) -> None:
         assert document.source == name
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_failures(tmp_path: Path) -> None:
     assert failure(tmp_path / "gone.md") == "gone.md: cannot be read: No such file or directory"
     (tmp_path / "folder.md").mkdir()
     assert failure(tmp_path / "folder.md") == "folder.md: cannot be read: Is a directory"
@@ -121,10 +123,16 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def real_files() -> list[Path]:
-    """Several hundred files that other people wrote, of every suffix at hand."""
+    """Return several hundred files from installed packages, of every suffix found there."""
     found: list[Path] = [path for path in SAMPLES.rglob("*") if path.is_file()]
-    for suffix, most in ((".py", 150), (".md", 100), (".rst", 60), (".txt", 60), (".toml", 20)):
-        found += sorted(PACKAGES.rglob(f"*{suffix}"))[:most]
+    for suffix, max_files in (
+        (".py", 150),
+        (".md", 100),
+        (".rst", 60),
+        (".txt", 60),
+        (".toml", 20),
+    ):
+        found += sorted(PACKAGES.rglob(f"*{suffix}"))[:max_files]
     for suffix in (".html", ".csv", ".c", ".h", ".js", ".cfg", ".jsonl", ".pdf", ".docx"):
         found += sorted(PACKAGES.rglob(f"*{suffix}"))[:10]
     found += sorted((STDLIB / "encodings").glob("*.py"))[:50]
@@ -135,7 +143,7 @@ def letters(text: str) -> str:
     return "".join(filter(str.isalnum, text))
 
 
-def test_real_files(pool: Pool) -> None:
+def test_real_files_are_read(pool: Pool) -> None:
     paths = real_files()
     assert len(paths) > 200
     failed = []
@@ -145,8 +153,8 @@ def test_real_files(pool: Pool) -> None:
             check(item)
             documents += 1
             for heading in item.headings if not item.pages else ():
-                at = letters(item.text[heading.start : heading.start + 600])
-                assert letters(heading.title)[:12] in at, (item.source, heading)
+                nearby = letters(item.text[heading.start : heading.start + 600])
+                assert letters(heading.title)[:12] in nearby, (item.source, heading)
         elif isinstance(item, DocumentError):
             failed.append(str(item))
         else:
@@ -160,10 +168,12 @@ def test_real_files(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_empty_files(pool: Pool, tmp_path: Path, suffix: str) -> None:
+def test_empty_files_are_empty_documents_or_failures(
+    pool: Pool, tmp_path: Path, suffix: str
+) -> None:
     path = tmp_path / f"empty{suffix}"
     path.write_bytes(b"")
-    items = in_pool(pool, path)
+    items = load_in_pool(pool, path)
     if suffix == ".pdf":
         assert [str(item) for item in items] == ["empty.pdf: is empty: not a PDF"]
     else:
@@ -189,55 +199,55 @@ HEADS = (
     st.sampled_from(HEADS),
     st.binary(max_size=400) | st.text(max_size=200).map(lambda text: text.encode()),
 )
-def test_random_bytes_under_any_suffix(
+def test_random_bytes_under_any_suffix_do_no_harm(
     pool: Pool, tmp_path_factory: pytest.TempPathFactory, suffix: str, head: bytes, data: bytes
 ) -> None:
     path = tmp_path_factory.mktemp("random") / f"a{suffix}"
     path.write_bytes(head + data)
-    in_pool(pool, path)
+    load_in_pool(pool, path)
 
 
-def truncated(path: Path) -> list[bytes]:
+def truncations(path: Path) -> list[bytes]:
     data = path.read_bytes()
     return [data[: len(data) * part // 8] for part in range(1, 8)]
 
 
 @pytest.mark.parametrize("suffix", [".pdf", ".docx", ".html", ".ipynb", ".csv", ".jsonl"])
-def test_truncated_and_damaged_files(pool: Pool, tmp_path: Path, suffix: str) -> None:
+def test_truncated_and_damaged_files_do_no_harm(pool: Pool, tmp_path: Path, suffix: str) -> None:
     original = next(iter(sorted(SAMPLES.rglob(f"*{suffix}"))))
     path = tmp_path / f"a{suffix}"
-    variants = truncated(original)
+    variants = truncations(original)
     data = original.read_bytes()
     step = max(len(data) // 7, 1)
     for at in range(0, len(data), step):
         variants.append(data[:at] + b"\x00\xff<&{" + data[at + 5 :])
     for variant in variants:
         path.write_bytes(variant)
-        assert in_pool(pool, path) or suffix == ".jsonl"
+        assert load_in_pool(pool, path) or suffix == ".jsonl"
 
 
-def test_a_huge_file_fails_by_its_size_before_it_is_read(pool: Pool, tmp_path: Path) -> None:
+def test_a_huge_file_fails_before_it_is_read(pool: Pool, tmp_path: Path) -> None:
     for suffix in PARSED:
         path = tmp_path / f"huge{suffix}"
         path.touch()
         os.truncate(path, 2_000_000_000)
-        [error] = in_pool(pool, path)
+        [error] = load_in_pool(pool, path)
         assert str(error) == (
             f"huge{suffix}: is 2,000.0 MB, above the limit of 200.0 MB; raise --max-file"
         )
 
 
-def test_a_file_that_outgrows_the_memory_is_one_failure(tmp_path: Path) -> None:
+def test_a_file_that_exceeds_the_memory_limit_is_one_failure(tmp_path: Path) -> None:
     path = tmp_path / "large.txt"
     path.touch()
     os.truncate(path, 150_000_000)
     with Pool("ragctl.loaders:load_job", workers=1, seconds=15, memory=100 * 2**20) as small:
-        [error] = in_pool(small, path)
+        [error] = load_in_pool(small, path)
     assert str(error) == "needs more than 100 MiB of memory to parse; raise --parse-memory"
 
 
 def pdf(objects: dict[int, bytes]) -> bytes:
-    """A PDF of the given objects, with a correct cross-reference table."""
+    """Return a PDF of the given objects, with a correct cross-reference table."""
     data = b"%PDF-1.7\n"
     offsets = {}
     for number, body in objects.items():
@@ -252,13 +262,13 @@ def pdf(objects: dict[int, bytes]) -> bytes:
 
 CATALOG = b"<</Type/Catalog/Pages 2 0 R/Outlines 4 0 R>>"
 PAGE = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents 5 0 R>>"
-LOOPS = {
-    "pages within themselves": {
+CYCLIC_PDFS = {
+    "pages that contain themselves": {
         2: b"<</Type/Pages/Count 9/Kids[3 0 R 2 0 R]>>",
         3: b"<</Type/Pages/Count 9/Kids[2 0 R 3 0 R]/Parent 2 0 R>>",
     },
-    "more pages than there are": {2: b"<</Type/Pages/Count 2000000000/Kids[3 0 R]>>"},
-    "an outline in a ring": {
+    "a false page count": {2: b"<</Type/Pages/Count 2000000000/Kids[3 0 R]>>"},
+    "a cyclic outline": {
         4: b"<</First 6 0 R/Last 6 0 R/Count 1>>",
         6: b"<</Title(a)/Next 6 0 R/First 6 0 R/Last 6 0 R/Parent 4 0 R/Dest[3 0 R/Fit]>>",
     },
@@ -273,8 +283,8 @@ LOOPS = {
 }
 
 
-@pytest.mark.parametrize("what", LOOPS)
-def test_pdfs_that_lead_in_circles(impatient: Pool, tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("what", CYCLIC_PDFS)
+def test_cyclic_pdfs_are_handled(short_timeout_pool: Pool, tmp_path: Path, what: str) -> None:
     objects = {
         1: CATALOG,
         2: b"<</Type/Pages/Count 1/Kids[3 0 R]>>",
@@ -284,11 +294,11 @@ def test_pdfs_that_lead_in_circles(impatient: Pool, tmp_path: Path, what: str) -
         6: b"null",
     }
     path = tmp_path / "loop.pdf"
-    path.write_bytes(pdf({**objects, **LOOPS[what]}))
-    assert in_pool(impatient, path)
+    path.write_bytes(pdf({**objects, **CYCLIC_PDFS[what]}))
+    assert load_in_pool(short_timeout_pool, path)
 
 
-def test_a_docx_that_lies_about_its_size(pool: Pool, tmp_path: Path) -> None:
+def test_a_docx_with_a_false_size_is_a_failure(pool: Pool, tmp_path: Path) -> None:
     name = "word/document.xml"
     path = tmp_path / "a.docx"
     with (
@@ -299,14 +309,14 @@ def test_a_docx_that_lies_about_its_size(pool: Pool, tmp_path: Path) -> None:
             new.writestr(part, old.read(part) + b" " * (part.filename == name) * 100_000_000)
         size = new.getinfo(name).file_size
     data = path.read_bytes()
-    said = data.replace(size.to_bytes(4, "little"), (70_000).to_bytes(4, "little"))
-    assert said != data
-    path.write_bytes(said)
-    [error] = in_pool(pool, path)
+    changed = data.replace(size.to_bytes(4, "little"), (70_000).to_bytes(4, "little"))
+    assert changed != data
+    path.write_bytes(changed)
+    [error] = load_in_pool(pool, path)
     assert isinstance(error, DocumentError)
 
 
-def test_deep_and_wide_files(pool: Pool, tmp_path: Path) -> None:
+def test_deep_and_wide_files_are_loaded_in_time(pool: Pool, tmp_path: Path) -> None:
     files = {
         "deep.html": "<div>" * 10_000 + "x",
         "deep.md": "> " * 50_000 + "x\n" + "- " * 50_000 + "x\n" + "[" * 50_000,
@@ -322,7 +332,7 @@ def test_deep_and_wide_files(pool: Pool, tmp_path: Path) -> None:
     for name, text in files.items():
         path = tmp_path / name
         path.write_text(text)
-        items = in_pool(pool, path)
+        items = load_in_pool(pool, path)
         assert len(items) == 1
         assert not str(items[0]).startswith("took longer"), name
 

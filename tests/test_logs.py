@@ -1,4 +1,4 @@
-"""Standard error as JSON lines, and quiet runs: what each command line prints where."""
+"""Standard error as JSON lines, and quiet runs: what each command line prints and where."""
 
 import json
 import os
@@ -17,6 +17,8 @@ from tests.servers.jina import JinaServer
 from tests.waiting import until
 from tests.world import KEY, paragraphs
 
+pytestmark = pytest.mark.slow
+
 RAGCTL = (sys.executable, "-m", "ragctl")
 REPORT = """
 [report]
@@ -28,7 +30,7 @@ on_failure = "{url}/ill"
 
 
 class Shell:
-    """Runs the command in a folder of its own, with `docs` and a pipeline of it."""
+    """Runs the command in a temporary folder with `docs` and a pipeline file."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -44,16 +46,16 @@ class Shell:
     def __call__(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return call(*words, environ={**self.environ, **environ}, cwd=self.home)
 
-    def telling(self, url: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """A run of p.toml that tells at the URL, in r.json and in m.prom."""
-        self.tell_at(url, "r.json", "m.prom")
+    def run_with_reports(self, url: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run p.toml with notifications to the URL, a report r.json and metrics m.prom."""
+        self.write_report_section(url, "r.json", "m.prom")
         return self(*words)
 
-    def tell_at(self, url: str, report: str, metrics: str) -> None:
+    def write_report_section(self, url: str, report: str, metrics: str) -> None:
         file = self.home / "p.toml"
         text = file.read_text(encoding="utf-8").partition("\n[report]")[0]
-        told = REPORT.format(url=url, report=report, metrics=metrics)
-        file.write_text(text + told, encoding="utf-8")
+        section = REPORT.format(url=url, report=report, metrics=metrics)
+        file.write_text(text + section, encoding="utf-8")
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def shell(tmp_path: Path) -> Shell:
 
 
 def lines(text: str) -> list[dict[str, Any]]:
-    """Each line an object, its time one with a zone."""
+    """Parse each line as a JSON object and check its common keys; `time` has a time zone."""
     found: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
     for line in found:
         assert {"time", "level", "event", "message"} <= line.keys()
@@ -74,7 +76,7 @@ def by_event(text: str) -> dict[str, dict[str, Any]]:
     return {line["event"]: line for line in lines(text)}
 
 
-def test_a_run_logs_failures_and_its_summary(shell: Shell) -> None:
+def test_run_logs_failures_and_a_summary(shell: Shell) -> None:
     (shell.docs / "b\x1b[31mad.pdf").write_bytes(b"%PDF-1.7 rubbish")
     done = shell("run", "p.toml", "--log-format", "json")
     assert done.returncode == 3
@@ -90,7 +92,7 @@ def test_a_run_logs_failures_and_its_summary(shell: Shell) -> None:
     assert summary["error"] is None
 
 
-def test_with_json_the_report_is_all_of_standard_output(shell: Shell) -> None:
+def test_json_report_is_the_whole_standard_output(shell: Shell) -> None:
     done = shell("run", "p.toml", "--json", RAGCTL_LOG_FORMAT="json")
     assert json.loads(done.stdout)["exit_code"] == 0
     assert done.stderr == ""
@@ -110,7 +112,7 @@ def test_with_json_the_report_is_all_of_standard_output(shell: Shell) -> None:
         (["ingest", "nowhere"], 7),
     ],
 )
-def test_an_error_is_one_object(shell: Shell, words: list[str], code: int) -> None:
+def test_error_is_one_json_object(shell: Shell, words: list[str], code: int) -> None:
     done = shell("--log-format", "json", *words)
     assert done.returncode == code
     (error,) = lines(done.stderr)
@@ -119,23 +121,23 @@ def test_an_error_is_one_object(shell: Shell, words: list[str], code: int) -> No
     assert not error["message"].startswith("ragctl:")
 
 
-def test_the_format_may_stand_anywhere_before_the_words_end(shell: Shell) -> None:
+def test_log_format_option_is_accepted_anywhere_before_the_double_dash(shell: Shell) -> None:
     assert shell("status", "--log-format", "xml").stderr.startswith("ragctl: --log-format 'xml'")
     assert shell("status", RAGCTL_LOG_FORMAT="xml").returncode == 2
     empty = shell("status", "--log-format")
     assert empty.stderr == "ragctl: --log-format '': must be text or json\n"
-    asked = shell("search", "--", "--log-format")
-    assert asked.stderr.startswith("ragctl: no collection 'docs'")
+    searched = shell("search", "--", "--log-format")
+    assert searched.stderr.startswith("ragctl: no collection 'docs'")
     (error,) = lines(shell("search", "x y", "--log-format=json", "--debug").stderr)[-1:]
     assert error["event"] == "error"
 
 
-def test_a_traceback_and_a_warning_are_objects_too(shell: Shell) -> None:
+def test_traceback_and_warning_are_json_objects(shell: Shell) -> None:
     done = shell("--debug", "search", "x y", "--log-format", "json")
     found = by_event(done.stderr)
     assert found["traceback"]["lines"][0].startswith("Traceback")
     with JinaServer(KEY) as server:
-        url = server.url.replace("127.0.0.1", "127.1")  # no loopback by its name: warned of
+        url = server.url.replace("127.0.0.1", "127.1")  # not recognised as loopback: warns
         words = ("ingest", "docs", "--model", "jina-embeddings-v3", "--base-url", url)
         environ = {"JINA_API_KEY": KEY, "NO_PROXY": "*"}
         loud = shell(*words, "--log-format", "json", **environ)
@@ -146,7 +148,7 @@ def test_a_traceback_and_a_warning_are_objects_too(shell: Shell) -> None:
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
 
 
-def test_lines_of_libraries_are_objects_too() -> None:
+def test_log_records_of_libraries_are_json_objects() -> None:
     code = (
         "import logging\n"
         "from ragctl.cli import console\n"
@@ -163,7 +165,7 @@ def test_lines_of_libraries_are_objects_too() -> None:
 # Quiet
 
 
-def test_quiet_says_nothing_when_all_is_well(shell: Shell) -> None:
+def test_quiet_prints_nothing_on_success(shell: Shell) -> None:
     for words in (["run", "p.toml", "--quiet"], ["ingest", "docs", "-q"]):
         done = shell(*words)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -172,7 +174,7 @@ def test_quiet_says_nothing_when_all_is_well(shell: Shell) -> None:
     assert json.loads(shell("run", "p.toml", "-q", "--json").stdout)["documents"]["unchanged"] == 1
 
 
-def test_quiet_tells_what_is_wrong_on_standard_error(shell: Shell) -> None:
+def test_quiet_prints_failures_on_standard_error(shell: Shell) -> None:
     (shell.docs / "bad.docx").write_bytes(b"PK\x03\x04 not a zip")
     done = shell("run", "p.toml", "--quiet")
     assert done.returncode == 3
@@ -186,20 +188,20 @@ def test_quiet_tells_what_is_wrong_on_standard_error(shell: Shell) -> None:
     assert locked.stderr.count("\n") == 1
 
 
-# Telling, by the command
+# Notifications of the command
 
 
-def test_a_run_tells_all_who_watch(shell: Shell) -> None:
+def test_run_writes_report_and_metrics_and_calls_the_webhook(shell: Shell) -> None:
     with Hooks() as hooks:
-        done = shell.telling(hooks.url, "run", "p.toml", "--json")
+        done = shell.run_with_reports(hooks.url, "run", "p.toml", "--json")
         assert (done.returncode, done.stderr) == (0, "")
-        told = json.loads(done.stdout)
-        assert json.loads((shell.home / "r.json").read_text()) == told
-        assert json.loads(hooks.bodies[0]) == told
+        report = json.loads(done.stdout)
+        assert json.loads((shell.home / "r.json").read_text()) == report
+        assert json.loads(hooks.bodies[0]) == report
         assert 'ragctl_run_success{collection="docs"} 1.0' in (shell.home / "m.prom").read_text()
         (shell.docs / "a.txt").unlink()
         (shell.docs).rmdir()
-        failed = shell.telling(hooks.url, "run", "p.toml")
+        failed = shell.run_with_reports(hooks.url, "run", "p.toml")
         assert failed.returncode == 7
         assert failed.stderr.count("\n") == 1
     assert hooks.paths == ["/well", "/ill"]
@@ -211,19 +213,19 @@ def test_a_run_tells_all_who_watch(shell: Shell) -> None:
     assert 'ragctl_run_success_timestamp_seconds{collection="docs"} 0.0' not in metrics
 
 
-def test_a_store_that_is_down_is_told_too(shell: Shell) -> None:
+def test_unreachable_store_is_reported(shell: Shell) -> None:
     (shell.home / "p.toml").write_text('store = "http://127.0.0.1:9"\n[[sources]]\npath = "docs"\n')
     with Hooks() as hooks:
-        done = shell.telling(hooks.url, "run", "p.toml", "--json")
+        done = shell.run_with_reports(hooks.url, "run", "p.toml", "--json")
     assert done.returncode == 5
-    told = json.loads(done.stdout)
-    assert (told["exit_code"], told["identity"]) == (5, None)
+    report = json.loads(done.stdout)
+    assert (report["exit_code"], report["identity"]) == (5, None)
     assert hooks.paths == ["/ill"]
 
 
-def test_who_cannot_be_told_does_not_change_how_the_run_ends(shell: Shell) -> None:
+def test_failed_notification_does_not_change_the_exit_code(shell: Shell) -> None:
     with Hooks([404, 404]) as hooks:
-        shell.tell_at(f"{hooks.url}/s3cret", "no/r.json", "no/m.prom")
+        shell.write_report_section(f"{hooks.url}/s3cret", "no/r.json", "no/m.prom")
         done = shell("run", "p.toml", "--quiet")
         (shell.docs / "bad.docx").write_bytes(b"PK\x03\x04 not a zip")
         failed = shell("run", "p.toml")
@@ -237,14 +239,14 @@ def test_who_cannot_be_told_does_not_change_how_the_run_ends(shell: Shell) -> No
     assert "s3cret" not in failed.stderr + failed.stdout
 
 
-def test_a_dry_run_tells_nobody(shell: Shell) -> None:
+def test_dry_run_sends_no_notification(shell: Shell) -> None:
     with Hooks() as hooks:
-        assert shell.telling(hooks.url, "run", "p.toml", "--dry-run").returncode == 0
+        assert shell.run_with_reports(hooks.url, "run", "p.toml", "--dry-run").returncode == 0
     assert hooks.paths == []
     assert not (shell.home / "r.json").exists()
 
 
-def test_a_run_that_is_interrupted_tells_of_it(shell: Shell) -> None:
+def test_interrupted_run_is_reported(shell: Shell) -> None:
     (shell.docs / "b.md").write_text(paragraphs("b"))
     with JinaServer(KEY) as server, Hooks() as hooks:
         (shell.home / "p.toml").write_text(
@@ -252,7 +254,7 @@ def test_a_run_that_is_interrupted_tells_of_it(shell: Shell) -> None:
             f'base_url = "{server.url}"\n'
         )
         server.gate.clear()
-        shell.tell_at(hooks.url, "r.json", "m.prom")
+        shell.write_report_section(hooks.url, "r.json", "m.prom")
         process = subprocess.Popen(
             [*RAGCTL, "run", "p.toml", "-q"],
             env={**shell.environ, "JINA_API_KEY": KEY},
@@ -262,15 +264,15 @@ def test_a_run_that_is_interrupted_tells_of_it(shell: Shell) -> None:
         )
         until(lambda: server.in_flight > 0)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate()
+        _, stderr = process.communicate()
         server.gate.set()
     assert process.returncode == 130
     assert hooks.paths == ["/ill"]
     assert json.loads((shell.home / "r.json").read_text())["exit_code"] == 130
-    assert said.splitlines()[-1] == "ragctl: interrupted; run again to continue from here"
+    assert stderr.splitlines()[-1] == "ragctl: interrupted; run again to continue from here"
 
 
-def test_a_reader_who_left_does_not_hide_how_the_run_ended(shell: Shell) -> None:
+def test_closed_standard_output_keeps_the_exit_code(shell: Shell) -> None:
     (shell.docs / "bad.docx").write_bytes(b"PK\x03\x04 not a zip")
     reader, writer = os.pipe()
     os.close(reader)

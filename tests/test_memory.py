@@ -14,9 +14,10 @@ import pytest
 
 from tests.servers.qdrant import QdrantFacade
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/status").exists(), reason="reads the peak from /proc"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc"),
+]
 
 _RUN = """
 import re, sys

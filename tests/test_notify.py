@@ -10,6 +10,8 @@ from ragctl.pipeline import Reporting
 from tests.servers.hooks import TRICKLE, Hooks
 from tests.waiting import within
 
+pytestmark = pytest.mark.slow
+
 BODY = b"{}"
 SECRET = "s3cret-t0ken"
 

@@ -1,4 +1,4 @@
-"""`--only`: the files named are brought up to date, all others are left alone."""
+"""`--only`: matching files are synced, all others are left alone."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_a_pattern_that_matches_nothing_is_refused(edge_world: World) -> None:
     assert counts(edge_world.ingest(only=("a.md",))) == {"removed": 1}
 
 
-def test_the_prune_limit_applies_too(edge_world: World) -> None:
+def test_the_prune_limit_applies_to_matching_files(edge_world: World) -> None:
     for n in range(20):
         edge_world.write(f"en/{n}.md", paragraphs(f"text {n}"))
     edge_world.write("de/a.md", paragraphs("one"))

@@ -1,4 +1,4 @@
-"""Pipeline files: strict, relative to themselves, the same object as the flags."""
+"""Pipeline files: strict checks, relative paths, and the same result as flags."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def read(tmp_path: Path, text: str) -> Pipeline:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.toml")), ids=lambda p: p.name)
-def test_every_shipped_pipeline_is_right(path: Path) -> None:
+def test_every_shipped_pipeline_is_valid(path: Path) -> None:
     pipeline = read_pipeline(path, HOME)
     assert all(source.path.is_dir() for source in pipeline.sources)
     model = package_catalog().model(pipeline.embedding.model or "builtin")
@@ -40,7 +40,7 @@ def test_every_shipped_pipeline_is_right(path: Path) -> None:
         config.resolve(pipeline.catalog, model.name)
 
 
-def test_all_keys(tmp_path: Path) -> None:
+def test_all_keys_are_read(tmp_path: Path) -> None:
     pipeline = read(
         tmp_path,
         """
@@ -138,7 +138,7 @@ def test_all_keys(tmp_path: Path) -> None:
     )
 
 
-def test_fields_and_quantization(tmp_path: Path) -> None:
+def test_fields_and_quantization_are_read(tmp_path: Path) -> None:
     pipeline = read(
         tmp_path,
         """
@@ -167,12 +167,12 @@ def test_fields_and_quantization(tmp_path: Path) -> None:
         ("fields = 3", "fields must be"),
     ],
 )
-def test_wrong_fields_are_named(tmp_path: Path, line: str, message: str) -> None:
+def test_invalid_fields_are_reported(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read(tmp_path, f'{line}\nsources = [{{path = "docs"}}]')
 
 
-def test_there_is_one_set_of_defaults(tmp_path: Path) -> None:
+def test_files_and_flags_have_the_same_defaults(tmp_path: Path) -> None:
     pipeline = read(tmp_path, '[[sources]]\npath = "."\n')
     assert pipeline == Pipeline(sources=(Source(tmp_path),), store="/somewhere")
     flags = from_flags({"sources": [{"path": str(tmp_path)}]}, HOME)
@@ -195,26 +195,26 @@ def test_there_is_one_set_of_defaults(tmp_path: Path) -> None:
         ("docs [2024]/*.md", "docs [2024]", "/*.md"),
     ],
 )
-def test_a_source_may_be_a_pattern(
+def test_a_source_path_can_be_a_pattern(
     tmp_path: Path, path: str, root: str, within: str | None
 ) -> None:
-    (tmp_path / "docs [2024]").mkdir()  # a name, for it exists
+    (tmp_path / "docs [2024]").mkdir()  # the folder exists, so this is a name, not a pattern
     (source,) = read(tmp_path, f"[[sources]]\npath = {path!r}").sources
     assert (source.path, source.within) == (tmp_path / root, within)
 
 
-def test_a_file_from_windows_may_begin_with_a_mark(tmp_path: Path) -> None:
+def test_a_file_from_windows_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "p.toml"
     path.write_bytes(b"\xef\xbb\xbfcollection = 'x'\r\n[[sources]]\r\npath = '.'\r\n")
     assert read_pipeline(path, HOME).collection == "x"
 
 
-def test_flags_lie_over_a_file_and_are_named(tmp_path: Path) -> None:
+def test_flags_override_a_file_and_are_named_in_errors(tmp_path: Path) -> None:
     path = tmp_path / "p.toml"
     path.write_text("[budget]\nmax_tokens = 5\nmax_cost = 2\n[[sources]]\npath = '.'\n")
-    over = {"budget": {"max_tokens": 9}, "policy": {"wait": True}}
-    told = read_pipeline(path, HOME, over)
-    assert (told.budget, told.wait) == (Budget(9, 2.0), True)
+    overrides = {"budget": {"max_tokens": 9}, "policy": {"wait": True}}
+    pipeline = read_pipeline(path, HOME, overrides)
+    assert (pipeline.budget, pipeline.wait) == (Budget(9, 2.0), True)
     with pytest.raises(UsageError, match=r"^--max-tokens must be 1 or more, not 0$"):
         read_pipeline(path, HOME, {"budget": {"max_tokens": 0}})
     path.write_text("[budget]\nmax_tokens = 0\n[[sources]]\npath = '.'\n")
@@ -222,20 +222,20 @@ def test_flags_lie_over_a_file_and_are_named(tmp_path: Path) -> None:
         read_pipeline(path, HOME, {"budget": {"max_cost": 1.0}})
 
 
-def test_each_flag_stands_for_one_key() -> None:
+def test_each_flag_sets_one_key() -> None:
     flags = [key.flag for path, key in by_path().items() if key.flag and "backends" not in path]
     assert len(set(flags)) == len(flags)
     assert key_at("chunking.size").flag == "--chunk-size"
 
 
-def test_errors_made_later_name_the_place(tmp_path: Path) -> None:
-    told = read(tmp_path, "\n[chunking]\nsize = 99\n[[sources]]\npath = '.'\n")
-    assert str(told.error("chunking.size", "too many")).endswith("p.toml, line 3: too many")
+def test_later_errors_name_the_line_or_flag(tmp_path: Path) -> None:
+    pipeline = read(tmp_path, "\n[chunking]\nsize = 99\n[[sources]]\npath = '.'\n")
+    assert str(pipeline.error("chunking.size", "too many")).endswith("p.toml, line 3: too many")
     flags = from_flags({"sources": [{"path": "."}]}, HOME)
     assert str(flags.error("chunking.size", "too many")) == "--chunk-size: too many"
 
 
-S = "[[sources]]\npath = '.'\n"
+SOURCES = "[[sources]]\npath = '.'\n"
 
 
 @pytest.mark.parametrize(
@@ -244,91 +244,109 @@ S = "[[sources]]\npath = '.'\n"
         ("", r"p\.toml: sources is missing"),
         ("sources = []", "line 1: no documents given"),
         ("sources = [5]", "line 1: sources 1 must be a table, not a whole number"),
-        ("[embeding]\n" + S, "line 1: unknown key 'embeding'; did you mean embedding"),
+        ("[embeding]\n" + SOURCES, "line 1: unknown key 'embeding'; did you mean embedding"),
         (
-            S + "[[sources]]\npaht = '.'",
+            SOURCES + "[[sources]]\npaht = '.'",
             r"line 4, table \[sources 2\]: .*'paht'; did you mean path",
         ),
-        (S + "[[sources]]", r"line 3, table \[sources 2\]: path is missing"),
+        (SOURCES + "[[sources]]", r"line 3, table \[sources 2\]: path is missing"),
         ("[[sources]]\npath = ''", "line 2.*path must not be empty"),
         ('[[sources]]\npath = "a\\u0000b"', "line 2.*path contains a NUL"),
         ("[[sources]]\npath = '~nobody-here/x'", "line 2.*names a user"),
         ("[[sources]]\npath = 'a/*/../b'", r"line 2.*has a \.\. after a wildcard"),
-        (S + "include = ['!']", r"line 3, table \[sources 1\]: Invalid git pattern"),
-        (S + "encoding = 'latin-99'", "line 3.*encoding cannot be 'latin-99'"),
-        (S + "meta = { a = [1] }", r"line 3, table \[sources 1.meta\]: a must be a string"),
-        (S + "[embedding]\ndimension = 'many'\n", "line 4.*dimension must be a whole"),
+        (SOURCES + "include = ['!']", r"line 3, table \[sources 1\]: Invalid git pattern"),
+        (SOURCES + "encoding = 'latin-99'", "line 3.*encoding cannot be 'latin-99'"),
+        (SOURCES + "meta = { a = [1] }", r"line 3, table \[sources 1.meta\]: a must be a string"),
+        (SOURCES + "[embedding]\ndimension = 'many'\n", "line 4.*dimension must be a whole"),
         (
-            S + "[embedding]\nmodel = 'jina-v3'\n",
+            SOURCES + "[embedding]\nmodel = 'jina-v3'\n",
             r"line 4, table \[embedding\]: no model .*did you",
         ),
-        (S + "[embedding]\nmodel = 'bge-m3'\ndimension = 7\n", "line 5.*allowed: 1024"),
-        (S + "[embedding]\nmodel = 'bge-m3'\ntask = 'x'\n", "line 5.*no task 'x'"),
-        (S + "[embedding]\nmodel = 'bge-m3'\nbackend = 'jina'\n", "line 5.*does not serve bge-m3"),
-        (S + "[embedding]\nbackend = 'jinna'\n", "line 4.*no backend is called 'jinna'; did you"),
-        (S + "[embedding]\nbase_url = 'host'\n", "line 4.*'host' is not an http"),
-        (S + "[embedding]\ncanary = 0\n", "line 4.*canary must be above 0, at most 1, not 0"),
-        (S + "[embedding]\npatience = -1\n", "line 4.*patience must be 0 or more, not -1"),
-        (S + "[embedding]\nprice = nan\n", "line 4.*price must be a number, not nan"),
-        (S + "[embedding]\nconcurrency = 0\n", "line 4.*concurrency must be 1 or more"),
+        (SOURCES + "[embedding]\nmodel = 'bge-m3'\ndimension = 7\n", "line 5.*allowed: 1024"),
+        (SOURCES + "[embedding]\nmodel = 'bge-m3'\ntask = 'x'\n", "line 5.*no task 'x'"),
         (
-            S + "[embedding]\nruntime = {dtype = 'int'}",
+            SOURCES + "[embedding]\nmodel = 'bge-m3'\nbackend = 'jina'\n",
+            "line 5.*does not serve bge-m3",
+        ),
+        (
+            SOURCES + "[embedding]\nbackend = 'jinna'\n",
+            "line 4.*no backend is called 'jinna'; did you",
+        ),
+        (SOURCES + "[embedding]\nbase_url = 'host'\n", "line 4.*'host' is not an http"),
+        (SOURCES + "[embedding]\ncanary = 0\n", "line 4.*canary must be above 0, at most 1, not 0"),
+        (SOURCES + "[embedding]\npatience = -1\n", "line 4.*patience must be 0 or more, not -1"),
+        (SOURCES + "[embedding]\nprice = nan\n", "line 4.*price must be a number, not nan"),
+        (SOURCES + "[embedding]\nconcurrency = 0\n", "line 4.*concurrency must be 1 or more"),
+        (
+            SOURCES + "[embedding]\nruntime = {dtype = 'int'}",
             r"line 4, table \[embedding.runtime\]: dtype",
         ),
         (
-            S + "[embedding]\nbackend = 'jina'\n[[embedding.backends]]\nbackend = 'jina'",
+            SOURCES + "[embedding]\nbackend = 'jina'\n[[embedding.backends]]\nbackend = 'jina'",
             r"line 4.*backend cannot be combined with \[\[embedding.backends\]\]",
         ),
         (
-            S + "[[embedding.backends]]\nbackend = 'jina'\n[[embedding.backends]]\nprice = 1",
+            SOURCES + "[[embedding.backends]]\nbackend = 'jina'\n[[embedding.backends]]\nprice = 1",
             r"line 5, table \[embedding.backends 2\]: backend is missing",
         ),
-        (S + "[chunking]\nsize = 0\n", "line 4.*size must be 16 or more"),
-        (S + "[chunking]\nsize = 64\noverlap = 32\n", "line 5.*overlap 32 is too large"),
-        (S + "[bm25]\nlanguages = ['de', 'xx']\n", "line 4.*language 'xx'"),
-        (S + "[prune]\nlimit = 120\n", "line 4.*limit must be from 0 to 100, not 120"),
-        (S + "[policy]\nfail_on = 101\n", "line 4.*fail_on must be from 0 to 100"),
-        (S + "[budget]\nmax_cost = 0\n", "line 4.*max_cost must be above 0, not 0"),
-        (S + "[budget]\nmax_cost = inf\n", "line 4.*max_cost must be a number, not inf"),
-        (S + "[report]\non_failure = 'ping.test'\n", "line 4.*on_failure must be an http"),
-        (S + "[meta]\nx = [1]\n", "line 4.*x must be a string, a number"),
-        (S + "[meta]\nx = 2020-01-01\n", "line 4.*x must be a string, a number"),
-        (S + "[meta]\nx = 99999999999999999999\n", "line 4.*x is too large"),
-        (S + f"[budget]\nmax_cost = {10**400}\n", "line 4.*max_cost is too large"),
-        (S + f"[budget]\nmax_tokens = {10**400}\n", "line 4.*max_tokens is too large"),
-        (S + "[parsing]\ntimeout = -1\n", "line 4.*timeout must be above 0"),
-        (S + "[parsing]\nworkers = true\n", "line 4.*workers must be a whole number, not true"),
+        (SOURCES + "[chunking]\nsize = 0\n", "line 4.*size must be 16 or more"),
+        (SOURCES + "[chunking]\nsize = 64\noverlap = 32\n", "line 5.*overlap 32 is too large"),
+        (SOURCES + "[bm25]\nlanguages = ['de', 'xx']\n", "line 4.*language 'xx'"),
+        (SOURCES + "[prune]\nlimit = 120\n", "line 4.*limit must be from 0 to 100, not 120"),
+        (SOURCES + "[policy]\nfail_on = 101\n", "line 4.*fail_on must be from 0 to 100"),
+        (SOURCES + "[budget]\nmax_cost = 0\n", "line 4.*max_cost must be above 0, not 0"),
+        (SOURCES + "[budget]\nmax_cost = inf\n", "line 4.*max_cost must be a number, not inf"),
+        (SOURCES + "[report]\non_failure = 'ping.test'\n", "line 4.*on_failure must be an http"),
+        (SOURCES + "[meta]\nx = [1]\n", "line 4.*x must be a string, a number"),
+        (SOURCES + "[meta]\nx = 2020-01-01\n", "line 4.*x must be a string, a number"),
+        (SOURCES + "[meta]\nx = 99999999999999999999\n", "line 4.*x is too large"),
+        (SOURCES + f"[budget]\nmax_cost = {10**400}\n", "line 4.*max_cost is too large"),
+        (SOURCES + f"[budget]\nmax_tokens = {10**400}\n", "line 4.*max_tokens is too large"),
+        (SOURCES + "[parsing]\ntimeout = -1\n", "line 4.*timeout must be above 0"),
         (
-            S + "[models.bge-m3]\ndimm = 5\n",
+            SOURCES + "[parsing]\nworkers = true\n",
+            "line 4.*workers must be a whole number, not true",
+        ),
+        (
+            SOURCES + "[models.bge-m3]\ndimm = 5\n",
             r"line 4, table \[models.bge-m3\]: .*'dimm'; did you mean",
         ),
         (
-            S + "[rerankers.jina]\ndocuments = 'many'",
+            SOURCES + "[rerankers.jina]\ndocuments = 'many'",
             r"line 4, table \[rerankers.jina\]: documents must be a whole number",
         ),
-        (S + "[rerankers.x]\ndocuments = 1", r"table \[rerankers.x\]: wire is missing"),
-        (S + "[rerankers.x]\nwire = 'tei'", r"line 3, table \[rerankers.x\]: base_url is missing"),
-        (S + "[rerankers.x]\napi_key = 's3cret'", r"line 4.*a key does not belong in a file"),
-        (S + "[backends.jina]\nlimits = 5", r"line 4, table \[backends.jina\]: limits must"),
-        (S + "[backends.jina.models]\nbge = 'x'", "line 4: backend jina, model 'bge': no such"),
-        ("collection = 'a/b'\n" + S, "line 1: collection name 'a/b'"),
-        ("store = 'localhost:6333'\n" + S, "line 1: store must begin with http://"),
-        ("env_file = 'none.env'\n" + S, "line 1: .*none.env: cannot read the environment file"),
+        (SOURCES + "[rerankers.x]\ndocuments = 1", r"table \[rerankers.x\]: wire is missing"),
+        (
+            SOURCES + "[rerankers.x]\nwire = 'tei'",
+            r"line 3, table \[rerankers.x\]: base_url is missing",
+        ),
+        (SOURCES + "[rerankers.x]\napi_key = 's3cret'", r"line 4.*a key does not belong in a file"),
+        (SOURCES + "[backends.jina]\nlimits = 5", r"line 4, table \[backends.jina\]: limits must"),
+        (
+            SOURCES + "[backends.jina.models]\nbge = 'x'",
+            "line 4: backend jina, model 'bge': no such",
+        ),
+        ("collection = 'a/b'\n" + SOURCES, "line 1: collection name 'a/b'"),
+        ("store = 'localhost:6333'\n" + SOURCES, "line 1: store must begin with http://"),
+        (
+            "env_file = 'none.env'\n" + SOURCES,
+            "line 1: .*none.env: cannot read the environment file",
+        ),
         ("[[sources]\n", r"p\.toml, line 1: is not valid TOML"),
         ("a = 1\na = 2\n", r"line 2: is not valid TOML: Cannot overwrite"),
         ("a = " + "[" * 5000, "is not valid TOML"),
     ],
 )
-def test_mistakes_are_named_with_their_line(tmp_path: Path, text: str, message: str) -> None:
+def test_mistakes_are_reported_with_their_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read(tmp_path, text)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nothing\.toml: cannot read"):
         read_pipeline(tmp_path / "nothing.toml", HOME)
 
 
-def test_the_store_is_where_the_platform_keeps_data() -> None:
+def test_the_default_store_is_in_the_data_folder_of_the_platform() -> None:
     assert default_store(HOME) == "/somewhere"
     assert default_store({}).endswith("ragctl")

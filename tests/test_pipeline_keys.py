@@ -81,7 +81,7 @@ class Sample:
     total: int = computed(KeySpec("parts", "strings", "parts"), default=0)
 
 
-def test_a_computed_field_cannot_be_forgotten() -> None:
+def test_a_computed_field_must_be_given() -> None:
     values = {"size": 5, "parts": ("a", "b")}
     assert fill(Sample, values, total=2) == Sample(5, 2)
     with pytest.raises(AssertionError, match=r"Sample\.total has to be computed"):
@@ -94,7 +94,7 @@ def test_an_absent_key_keeps_the_default() -> None:
         fill(Sample, {"parts": None}, total=0)
 
 
-def test_bounds_hold_for_values_from_code_too() -> None:
+def test_bounds_apply_to_values_from_code() -> None:
     assert [spec.name for spec in key_tree(Sample)] == ["size", "parts"]
     with pytest.raises(UsageError, match=r"^size must be from 1 to 9, not 10$"):
         check_bounds(Sample(10))

@@ -1,4 +1,4 @@
-"""${NAME} in values that are hosts or secrets, and the refusal of it where it would mislead."""
+"""${NAME} is expanded in hosts and secrets, and refused in other values."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SECRET = "hush-hush"
 ENVIRON = {"RAGCTL_HOME": "/home", "HOST": "qdrant.test", "TOKEN": SECRET, "EMPTY": ""}
 
 
-def read(folder: Path, text: str) -> Pipeline:
+def read_text(folder: Path, text: str) -> Pipeline:
     path = folder / "p.toml"
     path.write_text(text + "\n[[sources]]\npath = '.'\n" if "sources" not in text else text)
     return read_pipeline(path, ENVIRON)
@@ -29,11 +29,11 @@ def read(folder: Path, text: str) -> Pipeline:
         ("${TOKEN}", SECRET),
     ],
 )
-def test_variables_are_put_in(text: str, value: str) -> None:
+def test_variables_are_expanded(text: str, value: str) -> None:
     assert expand(text, ENVIRON) == value
 
 
-def test_what_a_variable_holds_is_not_expanded_again() -> None:
+def test_the_value_of_a_variable_is_not_expanded_again() -> None:
     assert expand("${A}", {"A": "${B}", "B": "no"}) == "${B}"
 
 
@@ -48,18 +48,18 @@ def test_what_a_variable_holds_is_not_expanded_again() -> None:
         ("${HOST:-x}", "names no variable"),
     ],
 )
-def test_what_cannot_be_put_in_is_said(text: str, problem: str) -> None:
+def test_variables_that_cannot_be_expanded_are_reported(text: str, problem: str) -> None:
     with pytest.raises(Unresolved, match=problem):
         expand(text, ENVIRON)
 
 
-def test_an_escaped_brace_is_no_variable() -> None:
+def test_an_escaped_dollar_is_not_a_variable() -> None:
     assert has_variables("x${Y}")
     assert not has_variables("x$${Y} $Y")
 
 
-def test_hosts_and_secrets_take_them(tmp_path: Path) -> None:
-    told = read(
+def test_hosts_and_secrets_may_have_variables(tmp_path: Path) -> None:
+    pipeline = read_text(
         tmp_path,
         """
         store = "https://${HOST}:6333"
@@ -75,16 +75,17 @@ def test_hosts_and_secrets_take_them(tmp_path: Path) -> None:
         path = "."
         """,
     )
-    assert told.store == "https://qdrant.test:6333"
-    assert told.embedding.backends[0].base_url == "http://qdrant.test:11434"
-    assert told.reporting.on_failure == f"https://ping.test/{SECRET}/fail"
-    assert SECRET not in repr(told)
+    assert pipeline.store == "https://qdrant.test:6333"
+    assert pipeline.embedding.backends[0].base_url == "http://qdrant.test:11434"
+    assert pipeline.reporting.on_failure == f"https://ping.test/{SECRET}/fail"
+    assert SECRET not in repr(pipeline)
 
 
-def test_an_env_file_has_them_too(tmp_path: Path) -> None:
+def test_variables_may_come_from_an_env_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("OWN=own.test\nHOST=other.test\n")
-    told = read(tmp_path, 'env_file = ".env"\nstore = "http://${OWN}:1/${HOST}"')
-    assert told.store == "http://own.test:1/qdrant.test"  # what is set already stands
+    pipeline = read_text(tmp_path, 'env_file = ".env"\nstore = "http://${OWN}:1/${HOST}"')
+    # Variables already set take precedence.
+    assert pipeline.store == "http://own.test:1/qdrant.test"
 
 
 @pytest.mark.parametrize(
@@ -100,9 +101,9 @@ def test_an_env_file_has_them_too(tmp_path: Path) -> None:
         ("[embedding]\nmodel = '${HOST}'", "line 2.*model takes no"),
     ],
 )
-def test_elsewhere_they_are_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_variables_in_other_values_are_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        read(tmp_path, text)
+        read_text(tmp_path, text)
 
 
 @pytest.mark.parametrize(
@@ -114,13 +115,15 @@ def test_elsewhere_they_are_refused(tmp_path: Path, text: str, message: str) -> 
         "[report]\non_success = '${TOKEN}'",
     ],
 )
-def test_a_value_is_never_printed(tmp_path: Path, text: str) -> None:
+def test_the_value_of_a_variable_is_never_printed(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match=r"p\.toml, line \d") as info:
-        read(tmp_path, text)
+        read_text(tmp_path, text)
     assert SECRET not in str(info.value)
 
 
-def test_patterns_and_metadata_are_text(tmp_path: Path) -> None:
-    told = read(tmp_path, "[meta]\nnote = '${HOST}'\n[[sources]]\npath = '.'\nexclude = ['${X}']")
-    assert told.meta == {"note": "${HOST}"}
-    assert told.sources[0].exclude == ("${X}",)
+def test_patterns_and_metadata_are_not_expanded(tmp_path: Path) -> None:
+    pipeline = read_text(
+        tmp_path, "[meta]\nnote = '${HOST}'\n[[sources]]\npath = '.'\nexclude = ['${X}']"
+    )
+    assert pipeline.meta == {"note": "${HOST}"}
+    assert pipeline.sources[0].exclude == ("${X}",)

@@ -1,4 +1,4 @@
-"""The plan is pure: every case is a few values."""
+"""make_plan() is pure: every case is a few values."""
 
 import pytest
 from hypothesis import given
@@ -64,7 +64,7 @@ def test_unchanged_files_are_not_read() -> None:
         (stored("b.md"), "new"),
     ],
 )
-def test_why_a_file_is_read(known: StoredDocument, why: str) -> None:
+def test_the_plan_gives_the_reason_for_reading_a_file(known: StoredDocument, why: str) -> None:
     made = plan([stat("a.md"), stat("b.md")], state(known))
     assert {work.stat.file: work.why for work in made.work_items}["a.md"] == why
 
@@ -79,13 +79,13 @@ def test_only_complete_documents_of_the_same_recipe_are_compared_by_content() ->
     assert work.known == {"a.jsonl#1": "d"}
 
 
-def test_records_of_a_file_are_up_to_date_together() -> None:
+def test_a_file_is_unchanged_only_if_all_its_records_are_stored() -> None:
     records = [stored(f"a.jsonl#{n}", parts=3) for n in range(3)]
     assert plan([stat("a.jsonl")], state(*records)).unchanged == 3
     assert plan([stat("a.jsonl")], state(*records[:2])).work_items[0].why == "incomplete"
 
 
-def test_only_listed_roots_lose_documents() -> None:
+def test_only_documents_of_scanned_roots_are_removed() -> None:
     known = state(stored("a.md"), stored("b.md", root="/other"), stored("c.md"))
     made = plan([stat("a.md")], known)
     assert [d.source for d in made.removed] == ["c.md"]
@@ -98,7 +98,7 @@ def many(count: int, *, size: int = 1) -> list[StoredDocument]:
     return [stored(f"{n}.md", size=size, mtime=n) for n in range(count)]
 
 
-def test_a_large_prune_is_refused_and_says_how_to_allow_it() -> None:
+def test_a_large_prune_is_refused_with_the_flag_that_allows_it() -> None:
     known = state(*many(100))
     found = [stat(f"{n}.md", mtime=n) for n in range(69)]
     with pytest.raises(PruneRefused, match=r"31 of 100 documents \(31%\).*--prune-limit 100"):
@@ -116,18 +116,18 @@ def test_a_few_documents_may_always_be_removed() -> None:
         check_prune(plan([], known), known, 0.3)
 
 
-def test_a_renamed_folder_is_no_prune() -> None:
+def test_a_renamed_folder_does_not_count_as_a_prune() -> None:
     known = state(*many(50))
     moved = [stat(f"new/{n}.md", mtime=n) for n in range(50)]
     made = plan(moved, known)
     assert len(made.removed) == 50
     check_prune(made, known, 0.3)
     others = plan([stat(f"new/{n}.md", mtime=1000 + n) for n in range(50)], known)
-    with pytest.raises(PruneRefused):  # as many arrive, but none with a time of those that went
+    with pytest.raises(PruneRefused):  # as many are added, but with other file times
         check_prune(others, known, 0.3)
 
 
-def test_records_are_counted_as_documents() -> None:
+def test_the_prune_limit_counts_records_as_documents() -> None:
     known = state(*[stored(f"a.jsonl#{n}", parts=40) for n in range(40)], *many(40))
     made = plan([stat(f"{n}.md", mtime=n) for n in range(40)], known)
     with pytest.raises(PruneRefused, match="40 of 80"):
@@ -135,10 +135,10 @@ def test_records_are_counted_as_documents() -> None:
 
 
 def test_renames_match_contents_one_to_one() -> None:
-    gone = [stored("a", digest="x"), stored("b", digest="x"), stored("c", digest="y")]
-    assert count_renames(gone, {}) == 0
-    assert count_renames(gone, {"x": 1}) == 1
-    assert count_renames(gone, {"x": 5, "y": 1, "z": 1}) == 3
+    removed = [stored("a", digest="x"), stored("b", digest="x"), stored("c", digest="y")]
+    assert count_renames(removed, {}) == 0
+    assert count_renames(removed, {"x": 1}) == 1
+    assert count_renames(removed, {"x": 5, "y": 1, "z": 1}) == 3
 
 
 NAMES = st.sampled_from([f"{letter}.md" for letter in "abcdefgh"])
@@ -166,10 +166,12 @@ def test_every_document_is_read_removed_or_unchanged(
 
 
 @given(st.integers(0, 500), st.integers(1, 500), st.floats(0, 1))
-def test_refusal_needs_both_share_and_number(going: int, total: int, share: float) -> None:
+def test_a_removal_is_refused_only_beyond_both_share_and_number(
+    removed_count: int, total: int, share: float
+) -> None:
     refused = False
     try:
-        check_removal(going, total, share)
+        check_removal(removed_count, total, share)
     except PruneRefused:
         refused = True
-    assert refused == (going > 10 and going / total > share)
+    assert refused == (removed_count > 10 and removed_count / total > share)

@@ -1,4 +1,4 @@
-"""The façade refuses what a server refuses, so that the store's tests mean something."""
+"""The façade refuses what a real server refuses, so that the store tests are meaningful."""
 
 import subprocess
 import sys
@@ -12,12 +12,14 @@ import pytest
 from tests.servers.qdrant import Fault, QdrantFacade
 from tests.store_contract import ident
 
+pytestmark = pytest.mark.slow
+
 DOCS = "/collections/docs"
 VECTORS = {
     "vectors": {"dense": {"size": 2, "distance": "Cosine"}},
     "sparse_vectors": {"bm25": {"modifier": "idf"}},
 }
-ONE = {"id": ident(1), "vector": {"dense": [1.0, 0.0]}, "payload": {"source": "a"}}
+POINT = {"id": ident(1), "vector": {"dense": [1.0, 0.0]}, "payload": {"source": "a"}}
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def client(facade: QdrantFacade) -> Iterator[httpx.Client]:
 
 
 def upsert(**changes: Any) -> dict[str, Any]:
-    return {"operations": [{"upsert": {"points": [{**ONE, **changes}]}}]}
+    return {"operations": [{"upsert": {"points": [{**POINT, **changes}]}}]}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,9 @@ def upsert(**changes: Any) -> dict[str, Any]:
         ("POST", f"{DOCS}/points/batch", {"operations": [{"set_payload": {"payload": {}}}]}, 422),
     ],
 )
-def test_refuses(client: httpx.Client, method: str, path: str, body: Any, status: int) -> None:
+def test_invalid_requests_are_refused(
+    client: httpx.Client, method: str, path: str, body: Any, status: int
+) -> None:
     answer = client.request(method, path, json=body)
     assert answer.status_code == status, answer.text
     if "nonsense" not in path and "search" not in path:
@@ -87,7 +91,7 @@ def test_a_write_that_does_not_wait_is_only_acknowledged(client: httpx.Client) -
         assert [result["status"] for result in answer["result"]] == [status]
 
 
-def test_operations_before_a_bad_one_stay_done(client: httpx.Client) -> None:
+def test_operations_before_an_invalid_one_are_kept(client: httpx.Client) -> None:
     bad = upsert(id=ident(2), vector={"dense": [1.0]})
     both = {"operations": upsert()["operations"] + bad["operations"]}
     assert client.post(f"{DOCS}/points/batch", json=both).status_code == 400
@@ -107,8 +111,10 @@ def test_values_that_look_like_a_uuid_are_counted_as_written(client: httpx.Clien
     ("version", "keeps_metadata", "best"),
     [("1.15.4", False, None), ("1.16.0", True, 1), ("1.17.0", True, 3)],
 )
-def test_versions_differ(version: str, keeps_metadata: bool, best: int | None) -> None:
-    """Before 1.16 metadata is lost and RRF has no settings; before 1.17 weights are ignored."""
+def test_versions_differ_in_metadata_and_fusion(
+    version: str, keeps_metadata: bool, best: int | None
+) -> None:
+    """Before 1.16, metadata is lost and RRF has no settings; before 1.17, weights are ignored."""
     with QdrantFacade(version=version) as facade, httpx.Client(base_url=facade.url) as client:
         assert client.get("/").json()["version"] == version
         client.put(DOCS, json={**VECTORS, "metadata": {"a": 1}}).raise_for_status()
@@ -134,13 +140,13 @@ def test_versions_differ(version: str, keeps_metadata: bool, best: int | None) -
 
 
 @pytest.mark.parametrize(("version", "kept"), [("1.15.4", "c"), ("1.16.0", "a"), ("1.17.0", "a")])
-def test_an_update_filter_keeps_what_does_not_match(version: str, kept: str) -> None:
-    """Before 1.16 it is lost, and everything written over."""
+def test_an_update_filter_keeps_points_that_do_not_match(version: str, kept: str) -> None:
+    """Before 1.16 the filter is ignored, and every point is overwritten."""
     with QdrantFacade(version=version) as facade, httpx.Client(base_url=facade.url) as client:
         client.put(DOCS, json=VECTORS).raise_for_status()
         client.post(f"{DOCS}/points/batch", json=upsert())
         condition = {"must": [{"key": "source", "match": {"value": "b"}}]}
-        points = [{**ONE, "id": ident(n), "payload": {"source": "c"}} for n in (1, 2)]
+        points = [{**POINT, "id": ident(n), "payload": {"source": "c"}} for n in (1, 2)]
         written = {"points": points, "update_filter": condition}
         answer = client.post(f"{DOCS}/points/batch", json={"operations": [{"upsert": written}]})
         assert answer.status_code == 200
@@ -148,7 +154,7 @@ def test_an_update_filter_keeps_what_does_not_match(version: str, kept: str) -> 
         assert [point["payload"]["source"] for point in found] == [kept, "c"]
 
 
-def test_an_update_mode_is_known_from_1_17_on() -> None:
+def test_update_mode_is_supported_from_1_17() -> None:
     for version, kept in (("1.16.0", "c"), ("1.17.0", "a")):
         with QdrantFacade(version=version) as facade, httpx.Client(base_url=facade.url) as client:
             client.put(DOCS, json=VECTORS).raise_for_status()
@@ -160,7 +166,9 @@ def test_an_update_mode_is_known_from_1_17_on() -> None:
             assert found["payload"]["source"] == kept
 
 
-def test_keys_are_checked_but_for_the_version(facade: QdrantFacade, client: httpx.Client) -> None:
+def test_keys_are_checked_except_for_the_version(
+    facade: QdrantFacade, client: httpx.Client
+) -> None:
     facade.api_key = "right"
     assert client.get("/").status_code == 200
     for headers in ({}, {"api-key": "wrong"}):
@@ -168,7 +176,7 @@ def test_keys_are_checked_but_for_the_version(facade: QdrantFacade, client: http
     assert client.get("/collections", headers={"api-key": "right"}).status_code == 200
 
 
-def test_a_body_over_the_limit(facade: QdrantFacade) -> None:
+def test_a_body_over_the_limit_is_refused(facade: QdrantFacade) -> None:
     connection = HTTPConnection(facade.url.removeprefix("http://"))
     connection.putrequest("POST", f"{DOCS}/points/count")
     connection.putheader("Content-Length", str(33 * 1024 * 1024))
@@ -177,7 +185,7 @@ def test_a_body_over_the_limit(facade: QdrantFacade) -> None:
     connection.close()
 
 
-def test_faults_come_in_order_and_are_used_up(facade: QdrantFacade, client: httpx.Client) -> None:
+def test_faults_are_injected_in_order_and_once(facade: QdrantFacade, client: httpx.Client) -> None:
     facade.inject(
         Fault("status", "*/count", status=503, skip=1), Fault("status", "*/count", status=429)
     )
@@ -192,7 +200,7 @@ def test_faults_come_in_order_and_are_used_up(facade: QdrantFacade, client: http
     assert facade.engine.points_upserted == 1
 
 
-def test_runs_as_a_process() -> None:
+def test_the_facade_runs_as_a_process() -> None:
     command = [sys.executable, "-m", "tests.servers.qdrant", "--port", "0", "--version", "1.16.0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -13,6 +13,8 @@ from ragctl.embedding.catalogs import package_catalog
 from ragctl.lexical.languages import BM25_NAMES
 from tests.command import call
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What sentence-transformers is told of each side, model by model; nothing is loaded."""
+"""Arguments passed to sentence-transformers for each side of each model; nothing is loaded."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from ragctl.embedding.wires.sentence_transformers import arguments
 from tests.facts import QWEN
 
 NONE = {"prompt": ""}
-TOLD: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+EXPECTED_ARGUMENTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "jina-embedding-b-en-v1": (NONE, NONE),
     **{f"jina-embeddings-v2-base-{lang}": (NONE, NONE) for lang in ("en", "de", "es", "zh")},
     "jina-embeddings-v3": (
@@ -49,11 +49,11 @@ TOLD: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(TOLD))
-def test_each_side_is_told_as_its_model_was_trained(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(EXPECTED_ARGUMENTS))
+def test_arguments_of_each_side(name: str) -> None:
     model = package_catalog().model(name)
-    assert (arguments(model.document), arguments(model.query)) == TOLD[name]
+    assert (arguments(model.document), arguments(model.query)) == EXPECTED_ARGUMENTS[name]
 
 
-def test_every_model_of_the_runtime_is_above() -> None:
-    assert set(package_catalog().backend("sentence-transformers").models) == set(TOLD)
+def test_every_model_of_the_runtime_is_tested() -> None:
+    assert set(package_catalog().backend("sentence-transformers").models) == set(EXPECTED_ARGUMENTS)

@@ -1,4 +1,4 @@
-"""fastembed in this process, on tiny ONNX exports shaped as those of the hub are."""
+"""fastembed in this process, on tiny ONNX exports with the file layout of the hub's."""
 
 import json
 import subprocess
@@ -44,30 +44,30 @@ def local(
 
 
 def rows(**models: object) -> Catalog:
-    """The catalogue with these models served by fastembed too, or otherwise."""
+    """Return the catalogue with these models added to, or changed in, the fastembed row."""
     layer = Layer("test", {}, "test", {"fastembed": {"models": models}})
     return user_catalog({"RAGCTL_CONFIG": "/nowhere"}, layer)
 
 
-def described(**onnx: object) -> Catalog:
-    """The catalogue with jina v5 described in another way."""
+def catalog_with_onnx(**onnx: object) -> Catalog:
+    """Return the catalogue with another ONNX description of jina v5."""
     return rows(**{V5: {"id": "jinaai/x", "onnx": {"file": "onnx/model.onnx", **onnx}}})
 
 
 @pytest.fixture(scope="module")
 def v5(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shaped as the catalogue's own row of jina v5 says."""
+    """Write a model as the catalogue's jina v5 row describes it."""
     runtime_models.need("fastembed", "onnx")
     return runtime_models.onnx_model(tmp_path_factory.mktemp("v5") / "model", 1024)
 
 
-def test_jina_v5_with_prompts_and_its_pooled_output(v5: Path) -> None:
+def test_jina_v5_uses_prompts_and_the_pooled_output(v5: Path) -> None:
     with local(V5, v5) as embedder:
         documents, query = embedder.documents(TEXTS), embedder.query("red apples")
         assert embedder.usage.tokens == sum(len("Document: " + text) + 2 for text in TEXTS) + 19
         assert embedder.usage.requests == 2
-    right = np.stack([summed(v5, "Document: " + text) for text in TEXTS])
-    np.testing.assert_allclose(documents, right, atol=1e-5)
+    expected = np.stack([summed(v5, "Document: " + text) for text in TEXTS])
+    np.testing.assert_allclose(documents, expected, atol=1e-5)
     np.testing.assert_allclose(query, summed(v5, "Query: red apples"), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(documents, axis=1), 1, atol=1e-6)
     assert np.abs(query - summed(v5, "red apples")).max() > 1e-3  # without the prompt
@@ -77,29 +77,29 @@ def test_jina_v5_with_prompts_and_its_pooled_output(v5: Path) -> None:
 @pytest.mark.parametrize("padding", ["right", "left"])
 @pytest.mark.parametrize("pooling", ["last", "mean", "cls"])
 def test_pooling_of_token_vectors(pooling: str, padding: str, tmp_path: Path) -> None:
-    """Texts of different lengths in one batch: padding is in no vector."""
+    """Texts of different lengths in one batch: padding does not affect the vectors."""
     runtime_models.need("fastembed", "onnx")
     weights = runtime_models.onnx_model(tmp_path / "model", 1024, padding=padding)
-    changed = described(output="last_hidden_state", pooling=pooling)
+    changed = catalog_with_onnx(output="last_hidden_state", pooling=pooling)
     with local(V5, weights, rows=changed, runtime=Runtime(batch=4)) as embedder:
         documents = embedder.documents(TEXTS)
-    right = np.stack([summed(weights, "Document: " + text, pooling) for text in TEXTS])
+    expected = np.stack([summed(weights, "Document: " + text, pooling) for text in TEXTS])
     if pooling == "cls" and padding == "left":
-        # The first place is padding then: fastembed pools it all the same.
-        np.testing.assert_allclose(documents[2], right[2], atol=1e-5)
-        assert np.abs(documents[1] - right[1]).max() > 1e-3
+        # The first position is padding then; fastembed pools it regardless.
+        np.testing.assert_allclose(documents[2], expected[2], atol=1e-5)
+        assert np.abs(documents[1] - expected[1]).max() > 1e-3
     else:
-        np.testing.assert_allclose(documents, right, atol=1e-5)
+        np.testing.assert_allclose(documents, expected, atol=1e-5)
 
 
-def test_cut_and_normalised_here(v5: Path) -> None:
+def test_smaller_dimension_is_truncated_and_normalised(v5: Path) -> None:
     with local(V5, v5, 64) as embedder:
         vector = embedder.documents(["red apples"])[0]
     prefix = summed(v5, "Document: red apples")[:64]
     np.testing.assert_allclose(vector, prefix / np.linalg.norm(prefix), atol=1e-5)
 
 
-def test_a_model_that_fastembed_knows_and_does_not_normalise(tmp_path: Path) -> None:
+def test_model_known_to_fastembed_is_normalised(tmp_path: Path) -> None:
     runtime_models.need("fastembed", "onnx")
     weights = runtime_models.onnx_model(tmp_path / "model", 1024, file="model.onnx")
     with local("multilingual-e5-large", weights) as embedder:
@@ -108,7 +108,7 @@ def test_a_model_that_fastembed_knows_and_does_not_normalise(tmp_path: Path) -> 
     np.testing.assert_allclose(query, summed(weights, "query: pears", "mean"), atol=1e-5)
 
 
-def test_jina_v3_has_an_adapter_and_a_prompt_for_each_side(tmp_path: Path) -> None:
+def test_jina_v3_uses_adapter_and_prompt_of_each_side(tmp_path: Path) -> None:
     runtime_models.need("fastembed", "onnx")
     weights = runtime_models.onnx_model(tmp_path / "model", 1024, tasks=5, context=200)
     model = package_catalog().model("jina-embeddings-v3")
@@ -117,38 +117,38 @@ def test_jina_v3_has_an_adapter_and_a_prompt_for_each_side(tmp_path: Path) -> No
         document, query = embedder.documents(["pears"])[0], embedder.query("pears")
     assert model.document.prompt
     assert model.query.prompt
-    passage = summed(weights, model.document.prompt + "pears", "mean", 1)
-    asked = summed(weights, model.query.prompt + "pears", "mean", 0)
-    np.testing.assert_allclose(document, passage, atol=1e-5)
-    np.testing.assert_allclose(query, asked, atol=1e-5)
+    expected_document = summed(weights, model.document.prompt + "pears", "mean", 1)
+    expected_query = summed(weights, model.query.prompt + "pears", "mean", 0)
+    np.testing.assert_allclose(document, expected_document, atol=1e-5)
+    np.testing.assert_allclose(query, expected_query, atol=1e-5)
     assert np.abs(query - summed(weights, model.query.prompt + "pears", "mean", 1)).max() > 1e-3
 
 
-def test_a_text_that_would_be_cut_is_refused(v5: Path) -> None:
-    room = 64 - 2 - len("Document: ")
+def test_text_over_the_context_is_refused(v5: Path) -> None:
+    max_letters = 64 - 2 - len("Document: ")
     with local(V5, v5) as embedder:
-        embedder.documents(["a" * room])
+        embedder.documents(["a" * max_letters])
         with pytest.raises(DocumentError, match=r"65 tokens are more than the 64 .* --truncate"):
-            embedder.documents(["short", "a" * (room + 1)])
+            embedder.documents(["short", "a" * (max_letters + 1)])
     with local(V5, v5, truncate=True) as embedder:
-        cut, short = embedder.documents(["a" * room + "bcd", "short"])
+        truncated, short = embedder.documents(["a" * max_letters + "bcd", "short"])
         assert embedder.usage.tokens == 64 + len("Document: short") + 2
         assert embedder.usage.usages[0].cut == 1
-    # [SEP] stays at the end of what is cut.
-    np.testing.assert_allclose(cut, summed(v5, "Document: " + "a" * room), atol=1e-5)
+    # [SEP] stays at the end of a truncated text.
+    np.testing.assert_allclose(truncated, summed(v5, "Document: " + "a" * max_letters), atol=1e-5)
     np.testing.assert_allclose(short, summed(v5, "Document: short"), atol=1e-5)
 
 
-def test_a_smaller_context_of_the_row_is_where_texts_are_cut(v5: Path) -> None:
+def test_context_of_the_row_limits_texts(v5: Path) -> None:
     onnx = {"file": "onnx/model.onnx", "output": "sentence_embedding"}
     smaller = rows(**{V5: {"id": "jinaai/x", "context": 20, "onnx": onnx}})
     with local(V5, v5, rows=smaller, truncate=True) as embedder:
-        cut = embedder.documents(["abcdefghijkl"])[0]
-    np.testing.assert_allclose(cut, summed(v5, "Document: abcdefgh"), atol=1e-5)
+        truncated = embedder.documents(["abcdefghijkl"])[0]
+    np.testing.assert_allclose(truncated, summed(v5, "Document: abcdefgh"), atol=1e-5)
 
 
-def test_one_export_several_times_in_a_process(v5: Path) -> None:
-    right = summed(v5, "Query: pears")
+def test_export_loaded_several_times_in_one_process(v5: Path) -> None:
+    expected = summed(v5, "Query: pears")
 
     def query(_: int) -> np.ndarray:
         with local(V5, v5) as embedder:
@@ -156,10 +156,10 @@ def test_one_export_several_times_in_a_process(v5: Path) -> None:
 
     with ThreadPoolExecutor(4) as threads:
         for vector in threads.map(query, range(8)):
-            np.testing.assert_allclose(vector, right, atol=1e-5)
+            np.testing.assert_allclose(vector, expected, atol=1e-5)
 
 
-def test_several_threads(v5: Path) -> None:
+def test_concurrent_queries(v5: Path) -> None:
     texts = [f"{name} {n}" for n in range(8) for name in ("pump", "valve", "door")]
     with local(V5, v5, runtime=Runtime("cpu", threads=1)) as embedder:
         with ThreadPoolExecutor(8) as threads:
@@ -179,21 +179,21 @@ def test_ingest_and_search(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     flags = ["--model", "all-minilm-l6-v2", "--backend", "fastembed"]
     with pytest.raises(SystemExit) as ended:
         main(["ingest", str(docs), *flags, "--weights", str(weights), *where])
-    said = capfd.readouterr()
-    assert (ended.value.code, said.err) == (0, "")
-    assert json.loads(said.out)["documents"]["added"] == 3
-    with pytest.raises(SystemExit) as ended:  # the collection knows its model and its folder
+    output = capfd.readouterr()
+    assert (ended.value.code, output.err) == (0, "")
+    assert json.loads(output.out)["documents"]["added"] == 3
+    with pytest.raises(SystemExit) as ended:  # the collection stores its model and folder
         main(["search", "cold milk", "--mode", "dense", *where])
-    said = capfd.readouterr()
-    assert (ended.value.code, said.err) == (0, "")
-    assert json.loads(said.out)["hits"][0]["source"] == "cold milk.txt"
+    output = capfd.readouterr()
+    assert (ended.value.code, output.err) == (0, "")
+    assert json.loads(output.out)["hits"][0]["source"] == "cold milk.txt"
 
 
-# ---- What is refused, and when
+# ---- Errors
 
 
 @pytest.mark.parametrize(
-    ("onnx", "said"),
+    ("onnx", "message"),
     [
         ({"output": "embedding"}, "cannot be loaded from .*'embedding' not found in the model"),
         (
@@ -204,15 +204,17 @@ def test_ingest_and_search(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     ],
     ids=["no such output", "token vectors, not pooled", "no such file"],
 )
-def test_an_export_that_is_not_as_described(onnx: dict[str, object], said: str, v5: Path) -> None:
-    with local(V5, v5, rows=described(**onnx)) as embedder:
+def test_export_that_differs_from_its_description_raises(
+    onnx: dict[str, object], message: str, v5: Path
+) -> None:
+    with local(V5, v5, rows=catalog_with_onnx(**onnx)) as embedder:
         for _ in range(2):
-            with pytest.raises(BackendError, match=said) as raised:
+            with pytest.raises(BackendError, match=message) as raised:
                 embedder.documents(["text"])
             assert "\n" not in str(raised.value)
 
 
-def test_weights_of_another_model(tmp_path: Path) -> None:
+def test_weights_of_another_model_raise(tmp_path: Path) -> None:
     runtime_models.need("fastembed", "onnx")
     weights = runtime_models.onnx_model(tmp_path / "model", 32)
     with (
@@ -222,7 +224,7 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
         embedder.query("text")
 
 
-def test_a_model_that_fastembed_does_not_know(v5: Path) -> None:
+def test_model_unknown_to_fastembed_raises(v5: Path) -> None:
     with (
         local(V5, v5, rows=rows(**{V5: "jinaai/unheard-of"})) as embedder,
         pytest.raises(BackendError, match="does not know jinaai/unheard-of; describe its export"),
@@ -230,7 +232,7 @@ def test_a_model_that_fastembed_does_not_know(v5: Path) -> None:
         embedder.query("text")
 
 
-def test_without_a_network_and_without_the_model(
+def test_missing_model_without_a_network_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime_models.need("fastembed")
@@ -243,7 +245,7 @@ def test_without_a_network_and_without_the_model(
     assert (tmp_path / "cache").is_dir()
 
 
-def test_models_are_kept_where_they_last() -> None:
+def test_cache_folder_is_not_temporary() -> None:
     assert cache_folder({"FASTEMBED_CACHE_PATH": "/models"}) == Path("/models")
     own = cache_folder({})
     assert own.parts[-2:] == ("ragctl", "fastembed")
@@ -251,19 +253,19 @@ def test_models_are_kept_where_they_last() -> None:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "said"),
+    ("runtime", "message"),
     [
         (Runtime(device="mps"), "runs on cpu, cuda or cuda:N, not 'mps'"),
         (Runtime(device="cuda:x"), "not 'cuda:x'"),
         (Runtime(dtype="bfloat16"), "no dtype to choose"),
     ],
 )
-def test_settings_that_it_has_not(runtime: Runtime, said: str, v5: Path) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_unsupported_settings_are_refused(runtime: Runtime, message: str, v5: Path) -> None:
+    with pytest.raises(UsageError, match=message):
         local(V5, v5, runtime=runtime)
 
 
-def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fastembed", None)
     with pytest.raises(UsageError, match=r"pip install '\S*\[fastembed\]'$"):
         connect("multilingual-e5-large", backends=[BackendConfig("fastembed")], environ={})

@@ -1,7 +1,7 @@
-"""sentence-transformers in this process: real weights, and tiny models told their tasks as Jina's.
+"""sentence-transformers in this process: real weights, and tiny models with Jina's tasks.
 
-The expected vectors of the tiny models are computed beside the library, from the
-exact text and the adapter that a side must get.
+The expected vectors of the tiny models are computed without the library, from the
+exact text and the adapter that a side must use.
 """
 
 import json
@@ -26,6 +26,8 @@ from ragctl.errors import BackendError, DocumentError, Interrupted, UsageError
 from ragctl.hosts.usage import Usage
 from tests import runtime_models
 from tests.runtime_models import expected
+
+pytestmark = pytest.mark.slow
 
 CPU = Runtime(device="cpu")
 V3 = (
@@ -117,7 +119,7 @@ def v5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "card", "texts"),
+    ("runtime", "nvidia_driver", "texts"),
     [
         (Runtime(), False, 256),
         (Runtime(), True, 1024),
@@ -126,11 +128,15 @@ def v5(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (Runtime("mps"), True, 256),
     ],
 )
-def test_requests_are_larger_on_a_card(
-    runtime: Runtime, card: bool, texts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_requests_are_larger_on_a_gpu(
+    runtime: Runtime,
+    nvidia_driver: bool,
+    texts: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     driver = tmp_path / "nvidiactl"
-    if card:
+    if nvidia_driver:
         driver.touch()
     monkeypatch.setattr(backend_table, "NVIDIA_DEVICE_FILE", driver)
     config = BackendConfig("sentence-transformers", runtime=runtime)
@@ -138,21 +144,19 @@ def test_requests_are_larger_on_a_card(
         assert embedder.limits.texts == texts
 
 
-def test_the_nearest_text_is_the_right_one(real: Embedder) -> None:
+def test_nearest_document_is_the_relevant_one(real: Embedder) -> None:
     before = real.usage.tokens
     vectors = real.documents([*TOPICS])
     assert vectors.shape == (4, 384)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
-    # Word pieces of the model's own vocabulary, with [CLS] and [SEP] around each text.
+    # WordPiece tokens of the model's own vocabulary, with [CLS] and [SEP] around each text.
     assert real.usage.tokens - before == 11 + 11 + 11 + 12
     found = [int(np.argmax(vectors @ real.query(query))) for query in TOPICS.values()]
     assert found == [0, 1, 2, 3]
 
 
-def test_vectors_are_the_library_s_own_in_the_order_of_the_texts(
-    real: Embedder, minilm: Path
-) -> None:
+def test_vectors_equal_those_of_the_library_in_text_order(real: Embedder, minilm: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
     texts = [("red " * n + "apples").strip() for n in (60, 1, 200, 3, 1, 90)]
@@ -160,7 +164,7 @@ def test_vectors_are_the_library_s_own_in_the_order_of_the_texts(
     np.testing.assert_allclose(real.documents(texts), plain, atol=1e-5)
 
 
-def test_a_text_that_would_be_cut_is_refused_with_both_numbers(real: Embedder) -> None:
+def test_text_over_the_context_is_refused(real: Embedder) -> None:
     long = "apple " * 300
     with pytest.raises(DocumentError, match=r"302 tokens are more than the 256 .* --truncate"):
         real.documents(["short", long])
@@ -176,16 +180,16 @@ def test_a_text_that_would_be_cut_is_refused_with_both_numbers(real: Embedder) -
     assert kinds == [np.ndarray, DocumentError, np.ndarray]
 
 
-def test_a_text_is_cut_where_that_is_asked_for(real: Embedder, minilm: Path) -> None:
+def test_text_is_truncated_on_request(real: Embedder, minilm: Path) -> None:
     with local("all-minilm-l6-v2", minilm, truncate=True) as embedder:
-        cut, short = embedder.documents(["apple " * 254 + "pear " * 100, "pear"])
+        truncated, short = embedder.documents(["apple " * 254 + "pear " * 100, "pear"])
         assert embedder.usage.tokens == 256 + 3
         assert embedder.usage.usages[0].cut == 1
-    np.testing.assert_allclose(cut, real.documents(["apple " * 254])[0], atol=1e-5)
+    np.testing.assert_allclose(truncated, real.documents(["apple " * 254])[0], atol=1e-5)
     np.testing.assert_allclose(short, real.query("pear"), atol=1e-5)
 
 
-def test_a_host_s_smaller_context_counts(minilm: Path) -> None:
+def test_context_of_the_row_limits_texts(minilm: Path) -> None:
     row = {"id": "sentence-transformers/all-MiniLM-L6-v2", "context": 20}
     rows = _rows({"sentence-transformers": {"models": {"all-minilm-l6-v2": row}}})
     with local("all-minilm-l6-v2", minilm, rows=rows) as embedder:
@@ -193,22 +197,22 @@ def test_a_host_s_smaller_context_counts(minilm: Path) -> None:
         with pytest.raises(DocumentError, match="21 tokens are more than the 20"):
             embedder.documents(["apple " * 19])
     with local("all-minilm-l6-v2", minilm, rows=rows, truncate=True) as embedder:
-        cut = embedder.documents(["apple " * 18 + "pear " * 9])
-        np.testing.assert_allclose(cut, embedder.documents(["apple " * 18]), atol=1e-5)
+        truncated = embedder.documents(["apple " * 18 + "pear " * 9])
+        np.testing.assert_allclose(truncated, embedder.documents(["apple " * 18]), atol=1e-5)
 
 
-def test_dtype_and_batch_are_honoured(real: Embedder, minilm: Path) -> None:
+def test_dtype_and_batch_size_are_used(real: Embedder, minilm: Path) -> None:
     texts = [*TOPICS]
     half = Runtime(device="cpu", dtype="bfloat16", batch=1, threads=2)
     with local("all-minilm-l6-v2", minilm, runtime=half) as embedder:
         vectors = embedder.documents(texts)
     exact = real.documents(texts)
-    assert np.abs(vectors - exact).max() > 1e-4  # float32 comes within 1e-6
+    assert np.abs(vectors - exact).max() > 1e-4  # float32 agrees within 1e-6
     assert np.sum(vectors * exact, axis=1).min() > 0.999
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_a_device_that_is_not_there(minilm: Path) -> None:
+def test_missing_device_raises(minilm: Path) -> None:
     with (
         local("all-minilm-l6-v2", minilm, runtime=Runtime(device="cuda:99")) as embedder,
         pytest.raises(BackendError, match=r"all-minilm-l6-v2 cannot be loaded from .*"),
@@ -216,7 +220,7 @@ def test_a_device_that_is_not_there(minilm: Path) -> None:
         embedder.query("text")
 
 
-def test_several_threads(real: Embedder) -> None:
+def test_concurrent_queries(real: Embedder) -> None:
     texts = [f"{name} number {n}" for n in range(6) for name in ("pump", "valve", "door")]
     alone = np.stack([real.query(text) for text in texts])
     with ThreadPoolExecutor(6) as threads:
@@ -224,14 +228,14 @@ def test_several_threads(real: Embedder) -> None:
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_several_devices(real: Embedder, minilm: Path) -> None:
+def test_multiple_devices(real: Embedder, minilm: Path) -> None:
     texts = [f"text number {n} of a request" for n in range(40)]
     with local("all-minilm-l6-v2", minilm, runtime=Runtime(device="cpu,cpu")) as embedder:
         np.testing.assert_allclose(embedder.query(texts[0]), real.query(texts[0]), atol=1e-5)
         np.testing.assert_allclose(embedder.documents(texts), real.documents(texts), atol=1e-5)
 
 
-def test_stopped_between_batches(minilm: Path) -> None:
+def test_stop_between_batches(minilm: Path) -> None:
     rows = package_catalog()
     backend = BackendConfig("sentence-transformers", weights=str(minilm), runtime=CPU).resolve(
         rows, "all-minilm-l6-v2"
@@ -245,12 +249,12 @@ def test_stopped_between_batches(minilm: Path) -> None:
 
 
 def test_ingest_and_search(minilm: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Through the command, into the embedded store; nothing on standard error."""
+    """Through the command, into the embedded store, with empty standard error."""
     docs = tmp_path / "docs"
     docs.mkdir()
     for number, text in enumerate(TOPICS):
         (docs / f"{number}.txt").write_text(text)
-    # To this English model a Cyrillic letter is a token: a chunk is longer than it seemed.
+    # In this English model each Cyrillic letter is a token, so chunks exceed the estimate.
     (docs / "russian.txt").write_text("Договоры хранятся пять лет. " * 16, encoding="utf-8")
     (tmp_path / "pipeline.toml").write_text(
         f"""
@@ -266,7 +270,7 @@ def test_ingest_and_search(minilm: Path, tmp_path: Path, capfd: pytest.CaptureFi
 
     command = [sys.executable, "-m", "ragctl", "run", "pipeline.toml", "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert ran.returncode == 3, ran.stderr  # one text would be cut
+    assert ran.returncode == 3, ran.stderr  # one text would be truncated
     report = json.loads(ran.stdout)
     assert (report["documents"]["added"], report["documents"]["failed"]) == (4, 1)
     assert report["failures"][0]["source"] == "russian.txt"
@@ -274,19 +278,19 @@ def test_ingest_and_search(minilm: Path, tmp_path: Path, capfd: pytest.CaptureFi
     assert "266 tokens are more than the 256" in error
     assert ran.stderr == f"failed: russian.txt: {error}\n"
 
-    # In this process, where torch is loaded already.
+    # In this process, where torch is already loaded.
     store, query = str(tmp_path / "store"), [*TOPICS.values()][1]
     with pytest.raises(SystemExit) as ended:
         main(["search", query, "--store", store, "--mode", "dense", "--json"])
-    said = capfd.readouterr()
-    assert (ended.value.code, said.err) == (0, "")
-    assert json.loads(said.out)["hits"][0]["source"] == "1.txt"
+    output = capfd.readouterr()
+    assert (ended.value.code, output.err) == (0, "")
+    assert json.loads(output.out)["hits"][0]["source"] == "1.txt"
 
 
-# ---- What each side is told
+# ---- Arguments of each side
 
 SIDES = [
-    # model, folder, task, (document: text before, adapter), (query: the same)
+    # model, folder, task, (document prompt, adapter), (query prompt, adapter)
     ("jina-embeddings-v3", "v3", None, (V3[0], "retrieval.passage"), (V3[1], "retrieval.query")),
     ("jina-embeddings-v3", "v3", "clustering", *[("separation text: ", "separation")] * 2),
     ("jina-embeddings-v4", "v4", None, ("Passage: ", "retrieval"), ("Query: ", "retrieval")),
@@ -324,29 +328,29 @@ def test_task_and_prompt_of_each_side(
     weights: Path = request.getfixturevalue(folder)
     text = "red apples"
     sides = (document, query)
-    right = [expected(weights, prompt + text, adapter) for prompt, adapter in sides]
+    expected_vectors = [expected(weights, prompt + text, adapter) for prompt, adapter in sides]
     with local(model, weights, task=task) as embedder:
-        np.testing.assert_allclose(embedder.documents([text])[0], right[0], atol=1e-5)
-        np.testing.assert_allclose(embedder.query(text), right[1], atol=1e-5)
-        # A letter is a token, and two stand around each text.
+        np.testing.assert_allclose(embedder.documents([text])[0], expected_vectors[0], atol=1e-5)
+        np.testing.assert_allclose(embedder.query(text), expected_vectors[1], atol=1e-5)
+        # A letter is a token, and [CLS] and [SEP] are added to each text.
         assert embedder.usage.tokens == sum(len(prompt + text) + 2 for prompt, _ in sides)
-    # What a wrong side would have made is far from both.
+    # The vectors of wrong arguments differ from the expected ones.
     for wrong in (
         expected(weights, text, document[1]),
         expected(weights, document[0] + text),
     ):
-        assert np.abs(wrong - right[0]).max() > 1e-3
+        assert np.abs(wrong - expected_vectors[0]).max() > 1e-3
 
 
-def test_the_prompt_s_own_tokens_count(v3: Path) -> None:
-    room = 160 - 2 - len(V3[0])
+def test_prompt_counts_towards_the_context(v3: Path) -> None:
+    max_letters = 160 - 2 - len(V3[0])
     with local("jina-embeddings-v3", v3) as embedder:
-        embedder.documents(["a" * room])
+        embedder.documents(["a" * max_letters])
         with pytest.raises(DocumentError, match="161 tokens are more than the 160"):
-            embedder.documents(["a" * (room + 1)])
+            embedder.documents(["a" * (max_letters + 1)])
 
 
-def test_a_repository_s_default_prompt_is_not_added(tmp_path: Path) -> None:
+def test_default_prompt_of_the_repository_is_not_added(tmp_path: Path) -> None:
     runtime_models.need("sentence_transformers")
     weights = runtime_models.sentence_model(
         tmp_path / "model", 1024, prompts={"s2p": "Given: "}, default_prompt="s2p", context=200
@@ -359,15 +363,15 @@ def test_a_repository_s_default_prompt_is_not_added(tmp_path: Path) -> None:
     np.testing.assert_allclose(query, expected(weights, prompt + "apples"), atol=1e-5)
 
 
-def test_matryoshka_is_a_prefix_of_the_whole_vector(v3: Path) -> None:
-    with local("jina-embeddings-v3", v3) as whole, local("jina-embeddings-v3", v3, 64) as cut:
-        full, part = whole.documents(["red apples"])[0], cut.documents(["red apples"])[0]
+def test_smaller_dimension_is_a_prefix_of_the_full_vector(v3: Path) -> None:
+    with local("jina-embeddings-v3", v3) as whole, local("jina-embeddings-v3", v3, 64) as truncated:
+        full, part = whole.documents(["red apples"])[0], truncated.documents(["red apples"])[0]
     prefix = full[:64] / np.linalg.norm(full[:64])
     assert part.shape == (64,)
     np.testing.assert_allclose(part, prefix, atol=1e-5)
 
 
-def test_nomic_is_cut_after_a_layer_norm(tmp_path: Path) -> None:
+def test_nomic_is_truncated_after_its_layer_norm(tmp_path: Path) -> None:
     runtime_models.need("sentence_transformers")
     weights = runtime_models.sentence_model(tmp_path / "model", 768)
     with local("nomic-embed-text-v1.5", weights, 128) as embedder:
@@ -378,8 +382,8 @@ def test_nomic_is_cut_after_a_layer_norm(tmp_path: Path) -> None:
     assert np.abs(vector - full[:128] / np.linalg.norm(full[:128])).max() > 1e-3
 
 
-def test_batches_shrink_to_the_memory_there_is(v3: Path) -> None:
-    """The tiny model's code has memory for four texts of these."""
+def test_batches_shrink_when_memory_runs_out(v3: Path) -> None:
+    """The tiny model's memory is enough for four of these texts."""
     texts = [f"text {n}" for n in range(11)]
     with local("jina-embeddings-v3", v3) as embedder:
         vectors = embedder.documents(texts)
@@ -388,19 +392,21 @@ def test_batches_shrink_to_the_memory_there_is(v3: Path) -> None:
     np.testing.assert_allclose(vectors, alone, atol=1e-5)
 
 
-# ---- What is refused, and when
+# ---- Errors
 
 
-def small(folder: Path, memory: int) -> Path:
+def model_with_memory(folder: Path, memory: int) -> Path:
     return runtime_models.sentence_model(
         folder, 1024, code="DeclaringTransformer", tasks=("retrieval",), memory=memory
     )
 
 
-def test_a_text_that_needs_more_memory_than_there_is(tmp_path: Path) -> None:
+def test_text_that_exceeds_the_memory_fails_alone(tmp_path: Path) -> None:
     runtime_models.need("sentence_transformers")
     with (
-        local("jina-embeddings-v5-text-small", small(tmp_path / "model", 40)) as embedder,
+        local(
+            "jina-embeddings-v5-text-small", model_with_memory(tmp_path / "model", 40)
+        ) as embedder,
         embedder.stream() as stream,
     ):
         for text in ("a", "a" * 40, "b"):
@@ -414,17 +420,19 @@ def test_a_text_that_needs_more_memory_than_there_is(tmp_path: Path) -> None:
         raise outcomes["a" * 40]
 
 
-def test_no_memory_at_all(tmp_path: Path) -> None:
+def test_insufficient_memory_for_one_text_raises(tmp_path: Path) -> None:
     runtime_models.need("sentence_transformers")
     with (
-        local("jina-embeddings-v5-text-small", small(tmp_path / "model", 0)) as embedder,
+        local(
+            "jina-embeddings-v5-text-small", model_with_memory(tmp_path / "model", 0)
+        ) as embedder,
         pytest.raises(BackendError, match="not enough memory to run jina-embeddings-v5-text-small"),
     ):
         embedder.query("text")
 
 
-def broken(folder: Path, **changes: object) -> Path:
-    """A tiny jina v3 that lacks something."""
+def changed_jina_v3(folder: Path, **changes: object) -> Path:
+    """Write a tiny jina v3 with changed arguments."""
     made: dict[str, object] = {
         "prompts": {"retrieval.passage": V3[0], "retrieval.query": V3[1]},
         "code": "Transformer",
@@ -436,7 +444,7 @@ def broken(folder: Path, **changes: object) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         (
             {"prompts": {}},
@@ -451,19 +459,19 @@ def broken(folder: Path, **changes: object) -> Path:
     ],
     ids=["no prompts", "no such task", "task dropped"],
 )
-def test_what_the_model_does_not_take_fails_at_once(
-    changes: dict[str, object], said: str, tmp_path: Path
+def test_unsupported_arguments_raise_with_the_first_text(
+    changes: dict[str, object], message: str, tmp_path: Path
 ) -> None:
-    """As one error of the backend, with the first text, and not as each document's fault."""
+    """It fails with the first text as one backend error, not as an error of each document."""
     runtime_models.need("sentence_transformers")
-    with local("jina-embeddings-v3", broken(tmp_path / "model", **changes)) as embedder:
+    with local("jina-embeddings-v3", changed_jina_v3(tmp_path / "model", **changes)) as embedder:
         for _ in range(2):
-            with pytest.raises(BackendError, match=said) as raised:
+            with pytest.raises(BackendError, match=message) as raised:
                 embedder.documents(["text"])
             assert "\n" not in str(raised.value)
 
 
-def test_weights_of_another_model(minilm: Path) -> None:
+def test_weights_of_another_model_raise(minilm: Path) -> None:
     with (
         local("multilingual-e5-large", minilm) as embedder,
         pytest.raises(BackendError, match="makes vectors of 384 dimensions, and multilingual-e5"),
@@ -471,7 +479,7 @@ def test_weights_of_another_model(minilm: Path) -> None:
         embedder.documents(["text"])
 
 
-def test_code_of_a_repository_runs_only_where_the_row_trusts_it(v5: Path) -> None:
+def test_repository_code_runs_only_if_the_row_trusts_it(v5: Path) -> None:
     rows = _rows(
         {"sentence-transformers": {"models": {"jina-embeddings-v5-text-small": "jinaai/v5"}}}
     )
@@ -482,7 +490,7 @@ def test_code_of_a_repository_runs_only_where_the_row_trusts_it(v5: Path) -> Non
         embedder.query("text")
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_or_empty_weights_folder_is_refused(tmp_path: Path) -> None:
     runtime_models.need("sentence_transformers")
     with pytest.raises(UsageError, match="there is no folder of weights at"):
         local("all-minilm-l6-v2", tmp_path / "nothing")
@@ -494,7 +502,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         embedder.query("text")
 
 
-def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(UsageError, match=r"pip install '\S*\[sentence-transformers\]'.*torch"):
         connect("all-minilm-l6-v2", backends=[BackendConfig("sentence-transformers")], environ={})
@@ -514,5 +522,5 @@ def test_nothing_is_loaded_before_the_first_text() -> None:
 
 
 def _rows(backends: dict[str, object]) -> Catalog:
-    """The catalogue under rows of a test, and under no user's."""
+    """Return the catalogue with a test's rows and without user files."""
     return user_catalog({"RAGCTL_CONFIG": "/nowhere"}, Layer("test", {}, "test", backends))

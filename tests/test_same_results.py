@@ -1,8 +1,8 @@
 """The embedded store and servers, old and new, give the same hits in the same order.
 
-Five hundred recorded searches over the sample documents, each in one mode under one filter, in
-turn, so that all of them together meet every pair three times. An old server, which cannot do
-all of it itself, is asked every fourth.
+Five hundred recorded searches over the sample documents, each in one mode with one filter; in all,
+every pair of mode and filter occurs three times. An old server needs more requests for a search,
+so it gets only every fourth one.
 """
 
 import json
@@ -24,8 +24,10 @@ from ragctl.pipeline import Embedding, Parsing, Pipeline, Source
 from ragctl.stores.base import Batch, Collection, Fusion, Query, Scored
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.server import ServerStore
-from tests.data.make_searches import COUNT, FILE, SAMPLES, asked
+from tests.data.make_searches import COUNT, FILE, SAMPLES, search_texts
 from tests.servers.qdrant import QdrantFacade
+
+pytestmark = pytest.mark.slow
 
 DIM = 256
 FIELDS = {"lang": "keyword", "product": "keyword", "number": "integer", "day": "datetime"}
@@ -34,14 +36,14 @@ MODES: dict[str, Query] = {
     "hybrid": Query(10, fusion=Fusion(dense=0.7)),
     "hybrid, equal weights": Query(10, fusion=Fusion(k=60), offset=5),
     "hybrid, few candidates": Query(20, fusion=Fusion(prefetch=15)),
-    "hybrid, by distribution": Query(10, fusion=Fusion(kind="dbsf")),
-    "hybrid, varied": Query(10, fusion=Fusion(prefetch=40), diversity=0.5),
+    "hybrid, dbsf": Query(10, fusion=Fusion(kind="dbsf")),
+    "hybrid, diversity": Query(10, fusion=Fusion(prefetch=40), diversity=0.5),
     "dense": Query(10),
     "dense, exact": Query(10, exact=True, offset=10),
-    "dense, varied": Query(10, diversity=0.3, offset=2),
-    "dense, near": Query(30, min_score=0.3),
+    "dense, diversity": Query(10, diversity=0.3, offset=2),
+    "dense, min score": Query(30, min_score=0.3),
     "sparse": Query(10),
-    "sparse, high": Query(30, min_score=4.0, ef=64),
+    "sparse, min score": Query(30, min_score=4.0, ef=64),
 }
 FILTERS: dict[str, Where] = {
     "none": (),
@@ -49,7 +51,7 @@ FILTERS: dict[str, Where] = {
     "unequal": (NoneOf((Match("lang", ("en",)),)),),
     "in": (Match("meta.product", ("Aurin A12", "Terrin B10")),),
     "number": (Between("meta.number", gte=10, lt=60),),
-    "own number": (Between("tokens", gt=100),),
+    "number of tokens": (Between("tokens", gt=100),),
     "day": (Between("meta.day", gte="2024-03-01", lte="2024-07-01T12:00:00+02:00"),),
     "prefix": (Prefix("source", "en/f"),),
     "prefix of a field": (Prefix("meta.product", "T"),),
@@ -62,9 +64,9 @@ FILTERS: dict[str, Where] = {
     ),
     "nothing": (Match("source", ("nowhere",)),),
 }
-PAIRS = [(mode, where) for mode in MODES for where in FILTERS]
-STRIDE = 37  # has no factor in common with the number of pairs: near searches differ in both
-EVERY = {"1.12.0": 4, "1.19.0": 1}
+MODES_AND_FILTERS = [(mode, where) for mode in MODES for where in FILTERS]
+STRIDE = 37  # coprime to the number of pairs: consecutive searches differ in both
+STEP_BY_VERSION = {"1.12.0": 4, "1.19.0": 1}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Search:
     sparse: SparseVector | None
 
     def query(self, mode: str, where: str) -> Query | None:
-        """None where the text has no words for a search by words alone."""
+        """Return the query, or None for a sparse search of a text without BM25 terms."""
         if mode.startswith("sparse") and self.sparse is None:
             return None
         query = replace(MODES[mode], where=FILTERS[where])
@@ -85,7 +87,7 @@ class Search:
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
-    """The sample documents, ingested; with a number and a day for each chunk."""
+    """Ingest the sample documents and add a number and a day to each chunk."""
     folder = tmp_path_factory.mktemp("embedded")
     pipeline = Pipeline(
         sources=(Source(SAMPLES, exclude=("drafts/",)),),
@@ -101,12 +103,14 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
     assert collection is not None
     with closing(collection):
         chunks = sorted(collection.scroll(), key=lambda point: point.id)
-        collection.apply(Batch(overwrites=[(p.id, dated(p, n)) for n, p in enumerate(chunks)]))
+        collection.apply(
+            Batch(overwrites=[(p.id, with_number_and_day(p, n)) for n, p in enumerate(chunks)])
+        )
         collection.finish()
         yield collection
 
 
-def dated(point: Point, number: int) -> Payload:
+def with_number_and_day(point: Point, number: int) -> Payload:
     day = f"2024-{number % 12 + 1:02}-{number % 28 + 1:02}"
     clock = "" if number % 3 else f"T{number % 24:02}:00:00Z"
     meta = point.payload["meta"]
@@ -122,57 +126,59 @@ def points(embedded: Collection) -> list[Point]:
 @pytest.fixture(scope="module")
 def searches(embedded: Collection) -> list[Search]:
     embedder = connect("builtin", dim=DIM, environ={})
-    words = Bm25Encoder(embedded.settings.sparse)
+    encoder = Bm25Encoder(embedded.settings.sparse)
     found = []
     for line in FILE.read_text(encoding="utf-8").splitlines():
         text = json.loads(line)["query"]
-        indices, values = words.query(text)
+        indices, values = encoder.query(text)
         sparse = SparseVector(indices, values) if indices else None
         found.append(Search(text, embedder.query(text), sparse))
     embedder.close()
     return found
 
 
-def test_the_searches_are_those_of_the_samples() -> None:
+def test_the_recorded_searches_match_the_sample_documents() -> None:
     recorded = [json.loads(line)["query"] for line in FILE.read_text(encoding="utf-8").splitlines()]
-    assert recorded == asked()
+    assert recorded == search_texts()
     assert len(recorded) == COUNT == 500
 
 
-@pytest.mark.parametrize("version", EVERY)
-def test_same_hits_in_the_same_order(
+@pytest.mark.parametrize("version", STEP_BY_VERSION)
+def test_a_server_gives_the_same_hits_in_the_same_order(
     version: str,
     embedded: Collection,
     points: list[Point],
     searches: list[Search],
     tmp_path: Path,
 ) -> None:
-    met: Counter[str] = Counter()  # hits by mode and by filter
-    differ = []
+    hits_by_name: Counter[str] = Counter()  # number of hits by mode and by filter
+    differences = []
     with QdrantFacade(version=version) as facade:
         store = ServerStore(facade.url, state=tmp_path)
         served = store.create("docs", embedded.settings)
         served.apply(Batch(upserts=points))
-        for number, search in enumerate(searches[:: EVERY[version]]):
-            mode, where = PAIRS[number * STRIDE % len(PAIRS)]
+        for number, search in enumerate(searches[:: STEP_BY_VERSION[version]]):
+            mode, where = MODES_AND_FILTERS[number * STRIDE % len(MODES_AND_FILTERS)]
             query = search.query(mode, where)
             if query is None:
                 continue
-            here, there = embedded.query(query), served.query(query)
-            met.update({mode: len(here), where: len(here)})
-            if not alike(here, there):
-                differ.append((search.text, mode, where, shown(here), shown(there)))
+            edge_hits, server_hits = embedded.query(query), served.query(query)
+            hits_by_name.update({mode: len(edge_hits), where: len(edge_hits)})
+            if not same_hits(edge_hits, server_hits):
+                differences.append(
+                    (search.text, mode, where, summary(edge_hits), summary(server_hits))
+                )
         store.close()
-    assert differ == []
-    assert gcd(STRIDE, len(PAIRS)) == 1
-    assert {name for name in (*MODES, *FILTERS) if not met[name]} == {"nothing"}
+    assert differences == []
+    assert gcd(STRIDE, len(MODES_AND_FILTERS)) == 1
+    assert {name for name in (*MODES, *FILTERS) if not hits_by_name[name]} == {"nothing"}
 
 
-def alike(here: list[Scored], there: list[Scored]) -> bool:
-    return [(hit.id, hit.payload) for hit in here] == [
-        (hit.id, hit.payload) for hit in there
-    ] and all(abs(a.score - b.score) <= 1e-4 for a, b in zip(here, there, strict=True))
+def same_hits(edge_hits: list[Scored], server_hits: list[Scored]) -> bool:
+    return [(hit.id, hit.payload) for hit in edge_hits] == [
+        (hit.id, hit.payload) for hit in server_hits
+    ] and all(abs(a.score - b.score) <= 1e-4 for a, b in zip(edge_hits, server_hits, strict=True))
 
 
-def shown(hits: list[Scored]) -> list[tuple[str, float]]:
+def summary(hits: list[Scored]) -> list[tuple[str, float]]:
     return [(hit.id[:8], round(hit.score, 6)) for hit in hits]

@@ -1,4 +1,4 @@
-"""A plan tells what a run does; saved, it is applied exactly or not at all."""
+"""A plan predicts what a run does; a saved plan is applied exactly or refused."""
 
 import json
 from collections.abc import Callable
@@ -14,6 +14,8 @@ from ragctl.index.run import Run
 from ragctl.index.saved_plan import SavedPlan, read_plan
 from ragctl.pipeline import Budget, Embedding, Source
 from tests.world import World, counts, paragraphs
+
+pytestmark = pytest.mark.slow
 
 NOON = 1_800_000_000.0
 
@@ -35,8 +37,8 @@ def changes_of(report: Report) -> dict[str, tuple[str, int]]:
     return {c.source: (c.what, c.embedded) for c in report.changes or []}
 
 
-def some_changes(world: World) -> None:
-    """Make a change of each kind."""
+def make_one_change_of_each_kind(world: World) -> None:
+    """Ingest five documents, then edit, rename, delete, touch and add one."""
     for name in "abcde":
         world.write(f"{name}.md", paragraphs(name, f"{name} too"))
     world.ingest()
@@ -49,7 +51,7 @@ def some_changes(world: World) -> None:
 
 
 def test_a_plan_reports_every_change_and_its_cost(world: World) -> None:
-    some_changes(world)
+    make_one_change_of_each_kind(world)
     before = world.state()
     report, _ = plan(world)
     assert changes_of(report) == {
@@ -112,7 +114,7 @@ def test_a_plan_over_budget_has_a_warning(edge_world: World) -> None:
 
 
 def test_a_saved_plan_is_applied(world: World, tmp_path: Path) -> None:
-    some_changes(world)
+    make_one_change_of_each_kind(world)
     report, saved = plan(world)
     path = tmp_path / "plan.json"
     saved.write(path, report)
@@ -122,7 +124,7 @@ def test_a_saved_plan_is_applied(world: World, tmp_path: Path) -> None:
     done = apply(world, again)
     assert counts(done) == counts(report)
     with pytest.raises(UsageError, match="the plan is out of date"):
-        apply(world, again)  # done already
+        apply(world, again)  # already applied
 
 
 def _touch(world: World) -> None:
@@ -137,11 +139,11 @@ def _add(world: World) -> None:
     world.write("more.md", paragraphs("more"))
 
 
-def _run(world: World) -> None:
+def _ingest_one_file(world: World) -> None:
     world.ingest(only=("new.md",))
 
 
-def _another_folder(world: World) -> None:
+def _ingest_another_folder(world: World) -> None:
     other = world.root.with_name("other")
     other.mkdir()
     (other / "z.md").write_text(paragraphs("z"))
@@ -149,33 +151,33 @@ def _another_folder(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("move", "names"),
+    ("make_change", "message"),
     [
-        (_another_folder, "the collection has changed"),
+        (_ingest_another_folder, "the collection has changed"),
         (_touch, "e.md"),
         (_remove, "e.md"),
         (_add, "more.md"),
-        (_run, "new.md"),
+        (_ingest_one_file, "new.md"),
     ],
 )
 def test_an_outdated_plan_is_refused(
-    edge_world: World, move: Callable[[World], None], names: str
+    edge_world: World, make_change: Callable[[World], None], message: str
 ) -> None:
     world = edge_world
-    some_changes(world)
+    make_one_change_of_each_kind(world)
     _, saved = plan(world)
-    move(world)
+    make_change(world)
     world.forget()
     before = world.state()
-    with pytest.raises(UsageError, match=f"{names}.*Nothing was changed; make a new plan"):
+    with pytest.raises(UsageError, match=f"{message}.*Nothing was changed; make a new plan"):
         apply(world, saved)
     assert world.state() == before
     assert world.server.requests == []
 
 
-def test_a_plan_of_other_settings_is_refused(edge_world: World) -> None:
+def test_a_plan_for_other_settings_is_refused(edge_world: World) -> None:
     world = edge_world
-    some_changes(world)
+    make_one_change_of_each_kind(world)
     _, saved = plan(world)
     with pytest.raises(UsageError, match="make a new plan"):
         apply(world, saved, meta={"team": "ops"})
@@ -183,7 +185,7 @@ def test_a_plan_of_other_settings_is_refused(edge_world: World) -> None:
         apply(world, saved, collection="other")
 
 
-def test_a_plan_is_applied_with_the_retries_of_its_own_time(edge_world: World) -> None:
+def test_a_saved_plan_keeps_the_retries_that_were_due_when_it_was_made(edge_world: World) -> None:
     world = edge_world
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
 
@@ -218,7 +220,7 @@ def test_a_file_that_is_not_a_plan_is_refused(tmp_path: Path, text: str) -> None
         read_plan(path)
 
 
-def test_of_two_equal_removed_documents_one_is_renamed(world: World) -> None:
+def test_only_one_of_two_equal_removed_documents_counts_as_renamed(world: World) -> None:
     for name in ("a.md", "b.md"):
         world.write(name, paragraphs("same"))
     world.write("c.md", paragraphs("other"))

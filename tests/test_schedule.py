@@ -1,4 +1,4 @@
-"""The texts of `ragctl schedule`: a crontab's line as the shell reads it, units as systemd does."""
+"""The output of `ragctl schedule`: crontab lines as a shell reads them, units as systemd does."""
 
 import os
 import re
@@ -15,8 +15,10 @@ from ragctl.schedule import ScheduledJob, crontab, every, from_calendar, from_cr
 from tests.servers.jina import JinaServer
 from tests.world import KEY
 
+pytestmark = pytest.mark.slow
+
 RAGCTL = (sys.executable, "-m", "ragctl")
-HOSTILE = '100% it\'s "my" $HOME; `x` & Ω'
+SPECIAL_CHARACTERS = '100% it\'s "my" $HOME; `x` & Ω'
 NIGHTLY = every("day")
 
 
@@ -29,7 +31,7 @@ def job(path: str = "/srv/p.toml", **changes: object) -> ScheduledJob:
     return ScheduledJob(**(fields | changes))  # type: ignore[arg-type]
 
 
-# When
+# Schedules
 
 
 @pytest.mark.parametrize(
@@ -47,16 +49,18 @@ def job(path: str = "/srv/p.toml", **changes: object) -> ScheduledJob:
         ("15 minutes", None, "*/15 * * * *", "*-*-* *:0/15:00"),
     ],
 )
-def test_periods(period: str, at: str | None, cron: str, systemd: str) -> None:
-    found = every(period, at)
-    assert (found.cron, found.systemd) == (cron, systemd)
+def test_periods_become_cron_and_systemd_schedules(
+    period: str, at: str | None, cron: str, systemd: str
+) -> None:
+    schedule = every(period, at)
+    assert (schedule.cron, schedule.systemd) == (cron, systemd)
     assert from_cron(cron).cron == cron
     assert from_calendar(systemd).systemd == systemd
     if shutil.which("systemd-analyze"):
-        ran = subprocess.run(
+        done = subprocess.run(
             ["systemd-analyze", "calendar", systemd], capture_output=True, check=False
         )
-        assert ran.returncode == 0, ran.stderr
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -78,7 +82,7 @@ def test_periods(period: str, at: str | None, cron: str, systemd: str) -> None:
         ("hour", ":60"),
     ],
 )
-def test_periods_that_are_none(period: str, at: str | None) -> None:
+def test_invalid_periods_are_refused(period: str, at: str | None) -> None:
     with pytest.raises(UsageError, match=r"--every|--at"):
         every(period, at)
 
@@ -93,7 +97,7 @@ def test_periods_that_are_none(period: str, at: str | None) -> None:
         "0 0 31 2 *",
     ],
 )
-def test_expressions_of_cron(expression: str) -> None:
+def test_cron_expressions_are_accepted(expression: str) -> None:
     assert from_cron(f"  {expression} ").cron == expression
 
 
@@ -105,12 +109,12 @@ def test_expressions_of_cron(expression: str) -> None:
         *("@reboot", "* * * * *\n0", "1,,2 * * * *", "-1 * * * *", "١ * * * *", "* * * * * rm"),
     ],
 )
-def test_expressions_that_are_none(expression: str) -> None:
+def test_invalid_cron_expressions_are_refused(expression: str) -> None:
     with pytest.raises(UsageError, match="--calendar"):
         from_cron(expression)
 
 
-def test_calendars_that_are_none() -> None:
+def test_invalid_calendars_are_refused() -> None:
     for expression in ("", " ", "daily\nExecStart=x", "%h"):
         with pytest.raises(UsageError, match="--calendar"):
             from_calendar(expression)
@@ -119,86 +123,100 @@ def test_calendars_that_are_none() -> None:
 # The crontab
 
 
-def as_shell(line: str) -> str:
-    """The command of a line, as cron hands it to the shell (crontab(5))."""
+def shell_command(line: str) -> str:
+    """Return the command of a line as cron passes it to the shell (crontab(5))."""
     command = line.split(" ", 5)[5]
     assert not re.search(r"(?<!\\)%", command)
     return command.replace(r"\%", "%")
 
 
-def test_the_shell_gets_back_every_word(tmp_path: Path) -> None:
+def test_the_shell_gets_every_argument_unchanged(tmp_path: Path) -> None:
     printing = (sys.executable, "-c", "import sys, os; print(sys.argv[1:], os.environ['NAME'])")
-    made = job(
-        f"/srv/{HOSTILE}/p.toml",
+    scheduled = job(
+        f"/srv/{SPECIAL_CHARACTERS}/p.toml",
         program=printing,
-        env_file=Path(f"/etc/{HOSTILE}"),
+        env_file=Path(f"/etc/{SPECIAL_CHARACTERS}"),
         wait=True,
-        variables={"NAME": HOSTILE},
+        variables={"NAME": SPECIAL_CHARACTERS},
     )
-    line = crontab.line(made, NIGHTLY)
+    line = crontab.line(scheduled, NIGHTLY)
     assert "\n" not in line
-    ran = subprocess.run(
-        ["/bin/sh", "-c", as_shell(line)], env={}, capture_output=True, text=True, check=True
+    done = subprocess.run(
+        ["/bin/sh", "-c", shell_command(line)], env={}, capture_output=True, text=True, check=True
     )
-    words = ["--env-file", f"/etc/{HOSTILE}", "run", "--quiet", "--wait", f"/srv/{HOSTILE}/p.toml"]
-    assert ran.stdout == f"{words} {HOSTILE}\n"
+    args = [
+        "--env-file",
+        f"/etc/{SPECIAL_CHARACTERS}",
+        "run",
+        "--quiet",
+        "--wait",
+        f"/srv/{SPECIAL_CHARACTERS}/p.toml",
+    ]
+    assert done.stdout == f"{args} {SPECIAL_CHARACTERS}\n"
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\0b", "a\tb", "a\x1bb", "a\u2028b", "a\udcffb"])
-def test_names_that_fit_in_no_line_are_refused(name: str) -> None:
+def test_names_with_control_characters_are_refused(name: str) -> None:
     for changes in ({"path": f"/srv/{name}"}, {"variables": {"RAGCTL_HOME": name}}):
         with pytest.raises(UsageError, match="rename it"):
             job(**changes)
 
 
-def test_what_cron_does_not_take_is_refused() -> None:
+def test_lines_that_cron_cannot_read_are_refused() -> None:
     with pytest.raises(UsageError, match="--systemd"):
         crontab.line(job("/srv/back\\slash.toml"), NIGHTLY)
     with pytest.raises(UsageError, match="--systemd"):
         crontab.line(job(f"/srv/{'long/' * 100}p.toml"), NIGHTLY)
 
 
-def test_the_own_line_is_replaced_and_no_other() -> None:
+def test_only_the_line_of_the_pipeline_is_replaced() -> None:
     others = b"MAILTO=x\n#c\n\n* * * * * \xff\r\n* * * * * y # ragctl schedule /srv/p.toml.old\n"
-    own, longer = job("/srv/p.toml"), job("/other/srv/p.toml")
-    table = crontab.with_line(others, own, NIGHTLY)
-    table = crontab.with_line(table, longer, NIGHTLY)
+    own_job, other_job = job("/srv/p.toml"), job("/other/srv/p.toml")
+    table = crontab.with_line(others, own_job, NIGHTLY)
+    table = crontab.with_line(table, other_job, NIGHTLY)
     assert table.startswith(others)
-    again = crontab.with_line(table, own, every("hour"))
+    again = crontab.with_line(table, own_job, every("hour"))
     assert again.count(b"\n") == table.count(b"\n")
     assert again.startswith(others)
-    assert crontab.without(crontab.without(again, own), longer) == others
-    assert crontab.with_line(b"* * * * * x", own, NIGHTLY).startswith(b"* * * * * x\n")
-    assert crontab.without(b"", own) == b""
+    assert crontab.without(crontab.without(again, own_job), other_job) == others
+    assert crontab.with_line(b"* * * * * x", own_job, NIGHTLY).startswith(b"* * * * * x\n")
+    assert crontab.without(b"", own_job) == b""
 
 
 # The units
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
-def test_systemd_takes_the_units(tmp_path: Path) -> None:
-    """It finds the program at its hostile path only when it reads the words as they are meant."""
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    """systemd finds the program only if the special characters of its path are quoted correctly."""
     program = tmp_path / "100% of my; `x` & Ω" / "ragctl"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    made = job(
-        f"/srv/{HOSTILE}\\/p.toml", program=(str(program),), variables={"RAGCTL_HOME": HOSTILE}
+    scheduled = job(
+        f"/srv/{SPECIAL_CHARACTERS}\\/p.toml",
+        program=(str(program),),
+        variables={"RAGCTL_HOME": SPECIAL_CHARACTERS},
     )
-    texts = units.units(made, NIGHTLY)
+    texts = units.units(scheduled, NIGHTLY)
     for name, text in texts.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    ran = subprocess.run(
+    done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in texts)],
         capture_output=True,
         text=True,
         check=False,
     )
-    ours = [line for line in ran.stderr.splitlines() if "ragctl" in line]
+    ours = [line for line in done.stderr.splitlines() if "ragctl" in line]
     assert ours == []
     program.unlink()
     broken = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(tmp_path / f"{units.name(made)}.service")],
+        [
+            "systemd-analyze",
+            "verify",
+            "--man=no",
+            str(tmp_path / f"{units.name(scheduled)}.service"),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -206,11 +224,11 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     assert str(program) in broken.stderr
 
 
-def test_units_are_quoted() -> None:
-    made = job(
+def test_values_in_units_are_quoted() -> None:
+    scheduled = job(
         '/srv/a "b" $c 50% \\d\'.toml', wait=True, variables={"RAGCTL_HOME": '/x $y 5% "z" \\'}
     )
-    service = units.units(made, NIGHTLY)[f"{units.name(made)}.service"]
+    service = units.units(scheduled, NIGHTLY)[f"{units.name(scheduled)}.service"]
     assert 'ExecStart="/usr/bin/ragctl" "run" "--quiet" "--wait" ' in service
     assert (
         r"""/srv/a \"b\" $$c 50%% \\d'.toml"
@@ -224,7 +242,7 @@ def test_units_are_quoted() -> None:
             units.units(job(program=(f"/opt/{character}x/ragctl",)), NIGHTLY)
 
 
-def test_each_pipeline_has_units_of_its_own() -> None:
+def test_each_pipeline_has_its_own_unit_name() -> None:
     names = {units.name(job(path)) for path in ("/a/p.toml", "/b/p.toml", "/a/p q.toml", "/a/...")}
     assert len(names) == 4
     assert all(re.fullmatch(r"ragctl-[A-Za-z0-9_.-]+-[0-9a-f]{8}", name) for name in names)
@@ -246,9 +264,9 @@ class Shell:
             "PYTHONPATH": str(Path(ragctl.__file__).parents[1]),
         }
 
-    def __call__(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *args: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*RAGCTL, *words],
+            [*RAGCTL, *args],
             env={**self.environ, **environ},
             cwd=self.home,
             capture_output=True,
@@ -262,8 +280,8 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-def test_the_printed_line_works_where_cron_starts_it(shell: Shell, tmp_path: Path) -> None:
-    """From another folder, with none of this shell's variables; relative paths were made whole."""
+def test_the_printed_line_runs_as_started_by_cron(shell: Shell, tmp_path: Path) -> None:
+    """It runs in another folder without the variables of this shell; its paths are absolute."""
     (tmp_path / "keys.env").write_text("RAGCTL_PDF_PASSWORD=x\n")
     done = shell("--env-file", "keys.env", "schedule", "p.toml", "--at", "02:30")
     assert (done.returncode, done.stderr) == (0, "")
@@ -272,21 +290,21 @@ def test_the_printed_line_works_where_cron_starts_it(shell: Shell, tmp_path: Pat
     assert f"--env-file {tmp_path}/keys.env run --quiet {tmp_path}/p.toml" in done.stdout
     cron = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LOGNAME": "x"}
     for _ in range(2):
-        ran = subprocess.run(
-            ["/bin/sh", "-c", as_shell(done.stdout.rstrip("\n"))],
+        cron_run = subprocess.run(
+            ["/bin/sh", "-c", shell_command(done.stdout.rstrip("\n"))],
             env=cron,
             cwd="/",
             capture_output=True,
             text=True,
             check=False,
         )
-        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+        assert (cron_run.returncode, cron_run.stdout, cron_run.stderr) == (0, "", "")
     assert shell("status", "-c", "kb").returncode == 0
 
 
-def test_a_pipeline_is_found_right_before_it_is_scheduled(shell: Shell) -> None:
+def test_an_invalid_pipeline_is_not_scheduled(shell: Shell) -> None:
     (shell.home / "bad.toml").write_text("sources = 3\n")
-    for words in (
+    for args in (
         ["bad.toml"],
         ["none.toml"],
         ["p.toml", "--install", "--remove"],
@@ -294,12 +312,12 @@ def test_a_pipeline_is_found_right_before_it_is_scheduled(shell: Shell) -> None:
         ["p.toml", "--calendar", "0 3 * *"],
         ["p.toml", "--every", "fortnight"],
     ):
-        done = shell("schedule", *words)
-        assert (done.returncode, done.stdout) == (2, ""), words
+        done = shell("schedule", *args)
+        assert (done.returncode, done.stdout) == (2, ""), args
         assert done.stderr.count("\n") == 1, done.stderr
 
 
-def test_what_only_this_shell_has_is_warned_of(shell: Shell) -> None:
+def test_an_api_key_set_only_in_this_shell_causes_a_warning(shell: Shell) -> None:
     (shell.home / "p.toml").write_text(
         '[[sources]]\npath = "docs"\n[embedding]\nmodel = "jina-embeddings-v3"\n'
     )
@@ -307,14 +325,14 @@ def test_what_only_this_shell_has_is_warned_of(shell: Shell) -> None:
     warned = shell("schedule", "p.toml", JINA_API_KEY="k3y")
     assert warned.stderr.startswith("warning: JINA_API_KEY is set in this shell only")
     assert "k3y" not in warned.stderr + warned.stdout
-    told = shell("--env-file", "keys.env", "schedule", "p.toml", JINA_API_KEY="k3y")
-    assert told.stderr == ""
-    assert "k3y" not in told.stdout
+    from_file = shell("--env-file", "keys.env", "schedule", "p.toml", JINA_API_KEY="k3y")
+    assert from_file.stderr == ""
+    assert "k3y" not in from_file.stdout
 
 
 @pytest.mark.parametrize("name", ["RAGCTL_QDRANT_API_KEY", "QDRANT_API_KEY", "RAGCTL_PDF_PASSWORD"])
 @pytest.mark.parametrize("target", [[], ["--systemd"]])
-def test_a_secret_of_this_shell_is_warned_of_and_not_written(
+def test_a_secret_set_only_in_this_shell_causes_a_warning_and_is_not_written(
     shell: Shell, name: str, target: list[str]
 ) -> None:
     text = (shell.home / "p.toml").read_text()
@@ -329,7 +347,7 @@ def test_a_secret_of_this_shell_is_warned_of_and_not_written(
     assert "s3cret" not in silent.stdout
 
 
-def test_plain_variables_are_carried(shell: Shell) -> None:
+def test_variables_without_secrets_are_written_into_the_job(shell: Shell) -> None:
     plain = {"RAGCTL_QDRANT_GRPC_PORT": "6334", "RAGCTL_LEASE_SECONDS": "30"}
     line = shell("schedule", "p.toml", FASTEMBED_CACHE_PATH="models", **plain).stdout
     assert f" FASTEMBED_CACHE_PATH={shell.home}/models " in line
@@ -338,7 +356,7 @@ def test_plain_variables_are_carried(shell: Shell) -> None:
     assert 'Environment="RAGCTL_LEASE_SECONDS=30"' in unit
 
 
-def test_the_path_of_a_key_command_is_kept(shell: Shell) -> None:
+def test_path_is_written_for_a_key_command(shell: Shell) -> None:
     tools = shell.home / "tools"
     tools.mkdir()
     (tools / "our-keys").write_text(f"#!/bin/sh\necho {KEY}\n")
@@ -350,14 +368,18 @@ def test_the_path_of_a_key_command_is_kept(shell: Shell) -> None:
         )
         path = f"{tools}:{os.environ['PATH']}"
         line = shell("schedule", "p.toml", PATH=path).stdout.rstrip("\n")
-        ran = subprocess.run(
-            ["/bin/sh", "-c", as_shell(line)], env={}, cwd="/", capture_output=True, check=False
+        done = subprocess.run(
+            ["/bin/sh", "-c", shell_command(line)],
+            env={},
+            cwd="/",
+            capture_output=True,
+            check=False,
         )
-        assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert f"PATH={path} " in line
 
 
-def test_units_are_printed_with_their_places(shell: Shell) -> None:
+def test_units_are_printed_with_their_paths(shell: Shell) -> None:
     done = shell("schedule", "p.toml", "--systemd", "--calendar", "Mon *-*-* 04:00:00")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"# {shell.home}/config/systemd/user/ragctl-p-") == 2
@@ -365,11 +387,11 @@ def test_units_are_printed_with_their_places(shell: Shell) -> None:
     assert not (shell.home / "config").exists()
 
 
-def test_units_are_installed_and_removed_by_hand_where_no_manager_runs(shell: Shell) -> None:
-    """Without systemctl: the units are written, and what to run is said."""
+def test_without_systemctl_the_units_are_written_and_the_commands_printed(shell: Shell) -> None:
+    """The error names the systemctl commands to run by hand."""
     folder = shell.home / "config/systemd/user"
-    bare = {"PATH": "/nowhere"}
-    done = shell("schedule", "p.toml", "--systemd", "--install", **bare)
+    no_programs = {"PATH": "/nowhere"}
+    done = shell("schedule", "p.toml", "--systemd", "--install", **no_programs)
     assert done.returncode == 2
     assert (
         "systemctl --user daemon-reload && systemctl --user enable --now ragctl-p-" in done.stderr
@@ -379,18 +401,23 @@ def test_units_are_installed_and_removed_by_hand_where_no_manager_runs(shell: Sh
     other = folder / "other.timer"
     other.write_text("mine")
     timer.write_text("mine too")
-    refused = shell("schedule", "p.toml", "--systemd", "--install", **bare)
+    refused = shell("schedule", "p.toml", "--systemd", "--install", **no_programs)
     assert "was not written by ragctl" in refused.stderr
-    assert shell("schedule", "p.toml", "--systemd", "--remove", **bare).returncode == 2
+    assert shell("schedule", "p.toml", "--systemd", "--remove", **no_programs).returncode == 2
     assert timer.read_text() == "mine too"
     timer.unlink()
-    assert shell("schedule", "p.toml", "--systemd", "--remove", **bare).stdout.startswith("removed")
+    assert shell("schedule", "p.toml", "--systemd", "--remove", **no_programs).stdout.startswith(
+        "removed"
+    )
     assert list(folder.iterdir()) == [other]
-    gone = shell("schedule", "p.toml", "--systemd", "--remove", **bare)
-    assert (gone.returncode, gone.stdout.split(" for ")[0]) == (0, "nothing was installed")
+    removed_again = shell("schedule", "p.toml", "--systemd", "--remove", **no_programs)
+    assert (removed_again.returncode, removed_again.stdout.split(" for ")[0]) == (
+        0,
+        "nothing was installed",
+    )
 
 
-def test_without_crontab_it_says_what_to_install(shell: Shell) -> None:
+def test_without_crontab_the_error_says_what_to_install(shell: Shell) -> None:
     done = shell("schedule", "p.toml", "--install", PATH="/nowhere")
     assert done.returncode == 2
     assert "apt-get install cron" in done.stderr

@@ -1,4 +1,4 @@
-"""Ways of searching, on both stores: filters, grouping, paging, scores, reranking, batches."""
+"""Searching on both stores: filters, grouping, paging, scores, reranking, batches."""
 
 import json
 from contextlib import closing
@@ -18,6 +18,8 @@ from tests.searching import searcher
 from tests.servers.rerank import VllmReranker
 from tests.world import World, paragraphs
 
+pytestmark = pytest.mark.slow
+
 ROWS = [
     {"id": "a", "text": "valve report one", "year": 2023, "team": "ops", "day": "2025-01-30"},
     {"id": "b", "text": "valve report two", "year": 2024, "team": "dev", "day": "2025-01-31"},
@@ -27,7 +29,7 @@ ROWS = [
 
 
 @pytest.fixture
-def filled(world: World) -> World:
+def indexed(world: World) -> World:
     world.write("en/r.jsonl", "\n".join(map(json.dumps, ROWS)))
     world.write("de/pump.md", paragraphs("pump", "fan", "coil", "drain"))
     world.ingest()
@@ -35,8 +37,8 @@ def filled(world: World) -> World:
 
 
 @pytest.mark.filterwarnings("ignore:.*is not declared in")
-def test_filters(filled: World) -> None:
-    with searcher(filled) as found:
+def test_filters_select_documents(indexed: World) -> None:
+    with searcher(indexed) as found:
 
         def names(*where: str) -> str:
             hits = found.search("valve report", where=where)
@@ -57,17 +59,17 @@ def test_filters(filled: World) -> None:
         assert {hit.source for hit in found.search("valve", where="source^=de/")} == {"de/pump.md"}
 
 
-def test_a_filter_on_an_undeclared_field_says_so_once(filled: World) -> None:
-    with searcher(filled) as found:
+def test_a_filter_on_an_undeclared_field_warns_once(indexed: World) -> None:
+    with searcher(indexed) as found:
         with pytest.warns(UserWarning, match=r"team is not declared in \[fields\]") as caught:
             found.search("valve", where="team=ops")
         assert len(caught) == 1
-        assert len(found.search("valve", where="team=ops")) == 1  # and no warning
+        assert len(found.search("valve", where="team=ops")) == 1  # and no second warning
         found.search("valve", where="source^=en/")
 
 
-def test_pages_are_parts_of_one_ranking(filled: World) -> None:
-    with searcher(filled) as found:
+def test_pages_are_parts_of_one_ranking(indexed: World) -> None:
+    with searcher(indexed) as found:
         whole = [hit.id for hit in found.search("valve report pump", limit=8)]
         parts = [
             hit.id
@@ -78,21 +80,21 @@ def test_pages_are_parts_of_one_ranking(filled: World) -> None:
     assert parts[:8] == whole
 
 
-def test_modes_and_the_least_score(filled: World) -> None:
-    with searcher(filled) as found:
+def test_min_score_applies_in_each_mode(indexed: World) -> None:
+    with searcher(indexed) as found:
         for mode in ("dense", "sparse"):
             hits = found.search("valve report", mode=mode)
-            bar = hits[1].score
-            some = found.search("valve report", mode=mode, min_score=bar)
-            assert [hit.id for hit in some] == [hit.id for hit in hits if hit.score >= bar]
+            threshold = hits[1].score
+            above = found.search("valve report", mode=mode, min_score=threshold)
+            assert [hit.id for hit in above] == [hit.id for hit in hits if hit.score >= threshold]
         exact = found.search("valve report", mode="dense", exact=True)
         assert [hit.id for hit in exact] == [
             hit.id for hit in found.search("valve report", mode="dense", ef=64)
         ]
 
 
-def test_fusions_differ(filled: World) -> None:
-    with searcher(filled) as found:
+def test_fusion_options_change_the_scores(indexed: World) -> None:
+    with searcher(indexed) as found:
         ranks = found.search("valve report pump", limit=8)
         weighed = found.search("valve report pump", limit=8, k=60, sparse_weight=9)
         by_scores = found.search("valve report pump", limit=8, fusion="dbsf")
@@ -100,16 +102,16 @@ def test_fusions_differ(filled: World) -> None:
     assert len({tuple(hit.score for hit in hits) for hits in (ranks, weighed, by_scores)}) == 3
 
 
-def test_diversity_brings_others_forward(filled: World) -> None:
-    with searcher(filled) as found:
+def test_diversity_changes_the_order(indexed: World) -> None:
+    with searcher(indexed) as found:
         plain = found.search("valve", mode="dense", limit=4)
         varied = found.search("valve", mode="dense", limit=4, diversity=1.0)
     assert plain[0].id == varied[0].id
     assert [hit.id for hit in plain] != [hit.id for hit in varied]
 
 
-def test_documents_with_their_best_chunks(filled: World) -> None:
-    with searcher(filled) as found:
+def test_hits_are_grouped_by_document(indexed: World) -> None:
+    with searcher(indexed) as found:
         ranked = found.search("valve report pump fan coil", limit=100)
         hits = found.search("valve report pump fan coil", limit=3, group=2)
         second = found.search("valve report pump fan coil", limit=1, offset=1, group=2)
@@ -119,8 +121,8 @@ def test_documents_with_their_best_chunks(filled: World) -> None:
     assert {hit.source for hit in second} == {list(dict.fromkeys(h.source for h in hits))[1]}
 
 
-def test_as_many_are_fetched_as_it_takes(world: World) -> None:
-    """One document has the best hundred chunks and more; others are found behind them."""
+def test_grouping_fetches_until_it_has_enough_documents(world: World) -> None:
+    """The best 130 chunks belong to one document; other documents must still be found."""
     names = [f"pump{n}" for n in range(130)]
     world.write("many.md", paragraphs(*names, words=8))
     for n in range(3):
@@ -142,45 +144,50 @@ def test_grouping_keeps_the_order() -> None:
     assert [hit.source for hit in group_by_document(hits, 1, 1, 5)] == ["b", "c"]
 
 
-def test_a_reranker_decides(filled: World) -> None:
-    with VllmReranker() as judge, searcher(filled) as found:
-        told: dict[str, Any] = {"rerank": "vllm:BAAI/bge-reranker-v2-m3", "rerank_url": judge.url}
-        hits = found.search("coil dry weather", mode="sparse", limit=2, **told)
+def test_a_reranker_decides_order_and_scores(indexed: World) -> None:
+    with VllmReranker() as reranker, searcher(indexed) as found:
+        rerank_options: dict[str, Any] = {
+            "rerank": "vllm:BAAI/bge-reranker-v2-m3",
+            "rerank_url": reranker.url,
+        }
+        hits = found.search("coil dry weather", mode="sparse", limit=2, **rerank_options)
         assert "coil" in hits[0].text
         assert hits[0].score == pytest.approx(2 / 3)
-        sent = judge.requests[-1].body["documents"]
+        sent = reranker.requests[-1].body["documents"]
         assert any(text.startswith("coil\n\n") or "## coil" in text for text in sent)
-        found.search("valve report", limit=2, candidates=3, **told)
-        assert len(judge.requests[-1].body["documents"]) == 3
-        page = found.search("coil dry weather", mode="sparse", limit=1, offset=1, **told)
+        found.search("valve report", limit=2, candidates=3, **rerank_options)
+        assert len(reranker.requests[-1].body["documents"]) == 3
+        page = found.search("coil dry weather", mode="sparse", limit=1, offset=1, **rerank_options)
         assert page == hits[1:]
-        grouped_hits = found.search("valve report coil", limit=2, group=1, **told)
+        grouped_hits = found.search("valve report coil", limit=2, group=1, **rerank_options)
         assert len({hit.source for hit in grouped_hits}) == 2
-        wide = found.search("coil dry weather", mode="sparse", limit=1, context=1, **told)
+        wide = found.search("coil dry weather", mode="sparse", limit=1, context=1, **rerank_options)
         assert len(wide[0].ordinals) > 1
         assert wide[0].score == hits[0].score
         with pytest.raises(UsageError, match="fewer than the 5"):
-            found.search("coil", limit=5, candidates=4, **told)
+            found.search("coil", limit=5, candidates=4, **rerank_options)
 
 
-def test_many_questions_are_one_request(filled: World) -> None:
+def test_many_questions_are_embedded_in_one_request(indexed: World) -> None:
     with (
-        closing(filled.open()) as collection,
-        embedder_of(collection, environ=filled.environ, remote=is_server(filled.store)) as embedder,
+        closing(indexed.open()) as collection,
+        embedder_of(
+            collection, environ=indexed.environ, remote=is_server(indexed.store)
+        ) as embedder,
     ):
         texts = ["valve report one", "?!", "pump", "coil"]
         alone = [search(collection, text, embedder=embedder) for text in (texts[0], *texts[2:])]
-        filled.forget()
+        indexed.forget()
         outcomes = list(search_many(collection, texts, embedder=embedder, parallel=3))
-        assert len(filled.server.requests) == 1
-        assert [t.side for t in filled.server.texts] == ["query"] * 3
+        assert len(indexed.server.requests) == 1
+        assert [t.side for t in indexed.server.texts] == ["query"] * 3
         assert isinstance(outcomes[1], UsageError)
         assert [outcomes[0], *outcomes[2:]] == alone
         assert list(search_many(collection, [], embedder=embedder)) == []
         only_words = SearchOptions(mode="sparse")
         sparse = list(search_many(collection, texts, embedder=None, options=only_words, batch=2))
         assert isinstance(sparse[0], list)
-        assert len(filled.server.requests) == 1
+        assert len(indexed.server.requests) == 1
 
 
 @pytest.mark.parametrize(

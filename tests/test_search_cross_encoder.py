@@ -1,4 +1,4 @@
-"""A cross-encoder in this process: a tiny one with random weights, really run."""
+"""A cross-encoder in this process, on a tiny model with random weights."""
 
 import json
 from pathlib import Path
@@ -36,32 +36,34 @@ def encoder(folder: Path, labels: int = 1) -> Path:
 PASSAGES = ["a pump", "the valve was open " * 20, "", "fan"]
 
 
-def test_pairs_are_judged_by_the_weights_in_a_folder(tmp_path: Path) -> None:
+def test_scores_equal_those_of_the_library(tmp_path: Path) -> None:
     folder = encoder(tmp_path / "one")
     from sentence_transformers import CrossEncoder
 
-    own = CrossEncoder(str(folder), local_files_only=True)
-    expected = own.predict([("open", passage) for passage in PASSAGES], show_progress_bar=False)
-    with connect_reranker(f"cross-encoder:{folder}", environ={}) as found:
-        scores = found.scores("open", PASSAGES)
+    library_model = CrossEncoder(str(folder), local_files_only=True)
+    expected = library_model.predict(
+        [("open", passage) for passage in PASSAGES], show_progress_bar=False
+    )
+    with connect_reranker(f"cross-encoder:{folder}", environ={}) as reranker:
+        scores = reranker.scores("open", PASSAGES)
         assert scores == pytest.approx(np.asarray(expected).tolist(), abs=1e-5)
         assert len(set(scores)) > 1
 
 
-def test_one_that_gives_no_single_score_is_refused(tmp_path: Path) -> None:
+def test_model_with_several_labels_is_refused(tmp_path: Path) -> None:
     folder = encoder(tmp_path / "three", labels=3)
     with (
-        connect_reranker(f"cross-encoder:{folder}", environ={}) as found,
+        connect_reranker(f"cross-encoder:{folder}", environ={}) as reranker,
         pytest.raises(BackendError, match="not one score"),
     ):
-        found.scores("open", PASSAGES)
+        reranker.scores("open", PASSAGES)
 
 
-def test_weights_that_cannot_be_loaded(tmp_path: Path) -> None:
+def test_invalid_weights_raise(tmp_path: Path) -> None:
     runtime_models.need("sentence_transformers")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with (
-        connect_reranker(f"cross-encoder:{tmp_path}", environ={}) as found,
+        connect_reranker(f"cross-encoder:{tmp_path}", environ={}) as reranker,
         pytest.raises(BackendError, match="cannot be loaded"),
     ):
-        found.scores("open", PASSAGES)
+        reranker.scores("open", PASSAGES)

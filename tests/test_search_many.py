@@ -1,4 +1,4 @@
-"""Many questions: what is read, what is output_file, and that one bad line ends nothing."""
+"""Many questions: reading them, writing the results, and going on after a bad line."""
 
 import io
 import json
@@ -31,22 +31,26 @@ from tests.servers import faults
 from tests.waiting import until
 from tests.world import World, paragraphs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 RAGCTL = (sys.executable, "-m", "ragctl")
 
 
-def read(data: str | bytes) -> list[Question]:
+def read_text(data: str | bytes) -> list[Question]:
     return list(read_questions(io.BytesIO(data.encode() if isinstance(data, str) else data)))
 
 
-def test_lines_are_json_or_text() -> None:
-    assert read('\ufeff{"id": "q1", "query": "a"}\n\nplain question\n{"query": "b", "x": 1}\n') == [
+def test_a_line_is_json_or_plain_text() -> None:
+    assert read_text(
+        '\ufeff{"id": "q1", "query": "a"}\n\nplain question\n{"query": "b", "x": 1}\n'
+    ) == [
         Question("q1", "a"),
         Question("3", "plain question"),
         Question("4", "b"),
     ]
-    assert read('{"id": 7, "query": "a"}') == [Question("7", "a")]
-    assert read("") == []
+    assert read_text('{"id": 7, "query": "a"}') == [Question("7", "a")]
+    assert read_text("") == []
 
 
 @pytest.mark.parametrize(
@@ -63,8 +67,8 @@ def test_lines_are_json_or_text() -> None:
         (b'{"id": "1", "query": "again"}', "its id was used before"),
     ],
 )
-def test_a_line_that_is_no_question(line: bytes, problem: str) -> None:
-    first, second, third = read(b"first\n" + line + b"\nthird\n")
+def test_an_invalid_line_is_a_problem(line: bytes, problem: str) -> None:
+    first, second, third = read_text(b"first\n" + line + b"\nthird\n")
     assert (first, third) == (Question("1", "first"), Question("3", "third"))
     assert second.problem is not None
     assert problem in second.problem
@@ -75,52 +79,52 @@ def found(world: World) -> Iterator[tuple[World, Searcher]]:
     world.write("a b.md", paragraphs("pump", "fan"))
     world.write("b.md", paragraphs("coil", "drain"))
     world.ingest()
-    with searcher(world) as opened:
-        yield world, opened
+    with searcher(world) as open_searcher:
+        yield world, open_searcher
 
 
-def test_answers_come_in_order_and_bad_questions_are_named(
+def test_answers_are_in_order_and_failed_questions_are_reported(
     found: tuple[World, Searcher],
 ) -> None:
-    world, opened = found
+    world, open_searcher = found
     questions = [Question(f"q{n}", "pump" if n % 2 else "coil") for n in range(150)]
     questions[70] = Question("bad", "", "line 71: rubbish")
     questions[100] = Question("mute", "?!")
     out, trec = io.StringIO(), io.StringIO()
-    told: list[tuple[str, str]] = []
+    failures: list[tuple[str, str]] = []
     done: list[int] = []
     world.forget()
     tally = answer_all(
-        opened,
+        open_searcher,
         questions,
         SearchOptions(limit=2),
         out=out,
         trec=trec,
-        on_failure=lambda name, reason: told.append((name, reason)),
+        on_failure=lambda name, reason: failures.append((name, reason)),
         on_progress=done.append,
     )
     rows = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [row["id"] for row in rows] == [question.id for question in questions]
     assert (tally.answered, tally.failed, tally.hits, tally.questions) == (148, 2, 296, 150)
-    assert told == [
+    assert failures == [
         ("bad", "line 71: rubbish"),
         ("mute", "the question has no letters or digits; ask with words"),
     ]
     assert "error" in rows[70]
-    assert rows[1]["hits"] == [hit_to_json(hit) for hit in opened.search("pump", limit=2)]
+    assert rows[1]["hits"] == [hit_to_json(hit) for hit in open_searcher.search("pump", limit=2)]
     assert sum(done) == 150
-    assert len(world.server.requests) == len(done) + 1  # one a batch, and the last search
+    assert len(world.server.requests) == len(done) + 1  # one per batch, and the last search
     ranks = [line.split(" ") for line in trec.getvalue().splitlines()]
     assert {len(rank) for rank in ranks} == {6}
     assert {rank[2] for rank in ranks} == {"a%20b.md", "b.md"}
 
 
-def test_a_backend_that_fails_ends_them_all(found: tuple[World, Searcher]) -> None:
-    world, opened = found
-    world.server.faults.append(faults.one_less())
+def test_a_backend_failure_ends_the_run(found: tuple[World, Searcher]) -> None:
+    world, open_searcher = found
+    world.server.faults.append(faults.one_item_missing())
     with pytest.raises(BackendError):
         answer_all(
-            opened,
+            open_searcher,
             [Question("1", "pump"), Question("2", "fan")],
             SearchOptions(),
             out=io.StringIO(),
@@ -138,20 +142,20 @@ def test_memory_does_not_grow_with_the_questions(edge_world: World) -> None:
     def peak(count: int) -> int:
         tracemalloc.reset_peak()
         questions = (Question(str(n), f"pump {n}") for n in range(count))
-        answer_all(opened, questions, SearchOptions(mode="sparse", limit=1), out=Sink())
+        answer_all(open_searcher, questions, SearchOptions(mode="sparse", limit=1), out=Sink())
         return tracemalloc.get_traced_memory()[1]
 
-    with searcher(edge_world) as opened:
+    with searcher(edge_world) as open_searcher:
         tracemalloc.start()
         try:
-            few = peak(200)
-            many = peak(2000)
+            peak_of_few = peak(200)
+            peak_of_many = peak(2000)
         finally:
             tracemalloc.stop()
-    assert many < few + 300_000
+    assert peak_of_many < peak_of_few + 300_000
 
 
-def test_a_document_is_ranked_once() -> None:
+def test_trec_ranks_a_document_once() -> None:
     hits = [Hit(source, score, "", 0, 0, None, (), 0, {}) for source, score in SCORES]
     assert list(trec_lines("q 1", hits)) == [
         "q%201 Q0 a%20b.md 1 0.9 ragctl\n",
@@ -162,7 +166,7 @@ def test_a_document_is_ranked_once() -> None:
 SCORES = (("a b.md", 0.9), ("a b.md", 0.5), ("100%.md", 0.25))
 
 
-def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+def test_an_output_file_is_complete_or_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
     file.write_text("before")
 
@@ -193,9 +197,9 @@ def command(home: Path, *words: str, data: bytes = b"") -> "subprocess.Completed
 
 def started(home: Path, *words: str) -> subprocess.Popen[bytes]:
     environ = {**os.environ, "RAGCTL_HOME": str(home / "store"), "PYTHONPATH": str(ROOT)}
-    nowhere = subprocess.DEVNULL
+    discard = subprocess.DEVNULL
     return subprocess.Popen(
-        [*RAGCTL, *words], stdin=subprocess.PIPE, stderr=nowhere, env=environ, cwd=home
+        [*RAGCTL, *words], stdin=subprocess.PIPE, stderr=discard, env=environ, cwd=home
     )
 
 
@@ -207,7 +211,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_questions_from_a_file(home: Path) -> None:
+def test_questions_are_read_from_a_file(home: Path) -> None:
     (home / "q.jsonl").write_text('{"id": "one", "query": "pump"}\n{"id": "two", "query": "?"}\n')
     words = ("search", "--queries", "q.jsonl", "--out", "r.jsonl", "--trec", "r.trec", "-n", "1")
     done = command(home, *words)
@@ -218,8 +222,8 @@ def test_questions_from_a_file(home: Path) -> None:
     assert [row["id"] for row in rows] == ["one", "two"]
     assert (home / "r.trec").read_text().startswith("one Q0 a.md 1 ")
     done = command(home, *words, "--json")
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert {**told, "seconds": 0} == {
+    summary: dict[str, Any] = json.loads(done.stdout)
+    assert {**summary, "seconds": 0} == {
         "collection": "docs",
         "questions": 2,
         "answered": 1,
@@ -230,11 +234,11 @@ def test_questions_from_a_file(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "left"),
+    ("number", "code", "parts_left"),
     [(signal.SIGINT, 130, 0), (signal.SIGTERM, 130, 0), (signal.SIGKILL, -signal.SIGKILL, 2)],
 )
-def test_a_run_that_is_ended_leaves_the_files_as_they_were(
-    home: Path, number: signal.Signals, code: int, left: int
+def test_a_stopped_run_does_not_change_the_output_files(
+    home: Path, number: signal.Signals, code: int, parts_left: int
 ) -> None:
     (home / "r.jsonl").write_text("before")
     words = ("search", "--queries", "-", "--out", "r.jsonl", "--trec", "new.trec")
@@ -248,10 +252,10 @@ def test_a_run_that_is_ended_leaves_the_files_as_they_were(
     process.stdin.close()
     assert (home / "r.jsonl").read_text() == "before"
     assert not (home / "new.trec").exists()
-    assert len(list(home.glob(".*.part"))) == left  # hidden, and nobody takes it for the answers
+    assert len(list(home.glob(".*.part"))) == parts_left  # partial files are hidden
 
 
-def test_no_two_options_write_or_read_one_file(home: Path) -> None:
+def test_options_may_not_name_the_same_file(home: Path) -> None:
     (home / "q.txt").write_text("pump\n")
     (home / "link").symlink_to("q.txt")
     for words in (
@@ -269,7 +273,7 @@ def test_no_two_options_write_or_read_one_file(home: Path) -> None:
     assert command(home, "search", *both, data=b"pump\n").returncode == 0
 
 
-def test_rubbish_among_the_questions_ends_nothing(home: Path) -> None:
+def test_invalid_questions_do_not_stop_the_run(home: Path) -> None:
     lines = (
         b"\xef\xbb\xbfpump",
         b"",
@@ -293,7 +297,7 @@ def test_rubbish_among_the_questions_ends_nothing(home: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_questions_from_standard_input(home: Path) -> None:
+def test_questions_are_read_from_standard_input(home: Path) -> None:
     done = command(home, "search", "--queries", "-", data=b"pump\nfan\n")
     assert done.returncode == 0
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -319,7 +323,7 @@ def test_questions_from_standard_input(home: Path) -> None:
         ("search", "pump", "--where", "team>"),
     ],
 )
-def test_wrong_usage_is_one_line(home: Path, words: tuple[str, ...]) -> None:
+def test_wrong_usage_is_a_one_line_error(home: Path, words: tuple[str, ...]) -> None:
     done = command(home, *words, data=b"pump\n")
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("ragctl: ")
@@ -327,15 +331,15 @@ def test_wrong_usage_is_one_line(home: Path, words: tuple[str, ...]) -> None:
     assert {entry.name for entry in home.iterdir()} == {"docs", "store"}
 
 
-def test_a_stream_is_read_as_it_comes() -> None:
-    class Slow(io.RawIOBase):
+def test_a_stream_is_read_line_by_line() -> None:
+    class SlowStream(io.RawIOBase):
         def __init__(self) -> None:
             self.lines = [b"one\n", b"two\n"]
 
         def readline(self, size: int | None = -1, /) -> bytes:
             return self.lines.pop(0) if self.lines else b""
 
-    slow = Slow()
+    slow = SlowStream()
     questions = read_questions(cast(BinaryIO, slow))
     assert next(questions) == Question("1", "one")
     assert slow.lines == [b"two\n"]

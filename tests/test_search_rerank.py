@@ -1,4 +1,4 @@
-"""Rerankers: what is sent, what is accepted, and what every fault of a host comes to."""
+"""Rerankers: what is sent, what is accepted, and how each fault of a host is handled."""
 
 import json
 import math
@@ -24,10 +24,12 @@ from tests.servers.rerank import (
     VllmReranker,
     index_of,
     score_of,
-    share,
+    word_overlap,
 )
 from tests.test_search_many import command
 from tests.world import World, paragraphs
+
+pytestmark = pytest.mark.slow
 
 KEY = "rerank-secret-0123456789"
 KEYS = {f"{name}_API_KEY": KEY for name in ("JINA", "CO", "VOYAGE", "TEI", "VLLM", "LLAMA")}
@@ -38,43 +40,43 @@ QUESTION = "open valve dry"
 
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[RerankServer]:
-    made = SERVERS[request.param][0]
-    with made(KEY) as running:
+    server_class = SERVERS[request.param][0]
+    with server_class(KEY) as running:
         yield running
 
 
 @pytest.fixture
 def reranker(server: RerankServer) -> Iterator[Reranker]:
-    (name,) = (asked for made, asked in SERVERS.values() if isinstance(server, made))
-    with connect_reranker(name, environ=KEYS, base_url=server.url, patience=QUICK) as found:
-        yield found
+    (name,) = (spec for server_class, spec in SERVERS.values() if isinstance(server, server_class))
+    with connect_reranker(name, environ=KEYS, base_url=server.url, patience=QUICK) as reranker:
+        yield reranker
 
 
 def hit(text: str, ordinal: int) -> Hit:
     return Hit("s.md", 1.0 / (ordinal + 1), text, 0, len(text), None, (), ordinal, {})
 
 
-def test_scores_come_in_the_order_of_the_passages(server: RerankServer, reranker: Reranker) -> None:
+def test_scores_are_in_passage_order(server: RerankServer, reranker: Reranker) -> None:
     scores = reranker.scores(QUESTION, PASSAGES)
     assert scores == pytest.approx([0, 1, 2 / 3, 0, 2 / 3])
-    size = min(server.most, len(PASSAGES))
+    size = min(server.max_passages, len(PASSAGES))
     assert len(server.requests) == math.ceil(len(PASSAGES) / size)
     assert reranker.usage.requests == len(server.requests)
     assert not server.requests[0].body.get("return_documents", False)
 
 
 def test_equal_scores_keep_their_order(reranker: Reranker) -> None:
-    found = rerank_hits(reranker, QUESTION, [hit(text, n) for n, text in enumerate(PASSAGES)])
-    assert [one.ordinal for one in found] == [1, 2, 4, 0, 3]
-    assert found[0].score == pytest.approx(1.0)
+    reranked = rerank_hits(reranker, QUESTION, [hit(text, n) for n, text in enumerate(PASSAGES)])
+    assert [each.ordinal for each in reranked] == [1, 2, 4, 0, 3]
+    assert reranked[0].score == pytest.approx(1.0)
     assert rerank_hits(reranker, QUESTION, []) == []
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
-        (faults.one_less(), "scores for"),
-        (faults.one_more(), "scores for"),
+        (faults.one_item_missing(), "scores for"),
+        (faults.one_item_extra(), "scores for"),
         (faults.repeated_index(), "each of"),
         (faults.unindexed(), "each of"),
         (index_of(-1), "each of"),
@@ -94,76 +96,76 @@ def test_equal_scores_keep_their_order(reranker: Reranker) -> None:
         (faults.text(200, b'{"results": 3, "data": 3}'), "no list of scores"),
     ],
 )
-def test_an_answer_that_is_not_exactly_right_is_refused(
-    server: RerankServer, reranker: Reranker, fault: faults.Fault, said: str
+def test_malformed_answer_is_refused(
+    server: RerankServer, reranker: Reranker, fault: faults.Fault, message: str
 ) -> None:
     server.faults.append(fault)
-    with pytest.raises(BackendError, match=said):
+    with pytest.raises(BackendError, match=message):
         reranker.scores(QUESTION, PASSAGES[:3])
     assert reranker.scores(QUESTION, PASSAGES[:3]) == pytest.approx([0, 1, 2 / 3])
 
 
-def test_what_may_pass_is_tried_again(server: RerankServer, reranker: Reranker) -> None:
+def test_transient_faults_are_retried(server: RerankServer, reranker: Reranker) -> None:
     server.faults += [faults.busy(0.001), faults.failing(503), faults.cut(), faults.truncated()]
     assert reranker.scores(QUESTION, PASSAGES[:3])[1] == pytest.approx(1.0)
     assert len(server.requests) == 5
 
 
-def test_a_wrong_key_ends_it_and_is_not_shown(server: RerankServer) -> None:
+def test_wrong_key_raises_and_is_not_shown(server: RerankServer) -> None:
     wrong = dict.fromkeys(KEYS, "other-secret-0123456789")
-    (name,) = (asked for made, asked in SERVERS.values() if isinstance(server, made))
+    (name,) = (spec for server_class, spec in SERVERS.values() if isinstance(server, server_class))
     with (
-        connect_reranker(name, environ=wrong, base_url=server.url, patience=QUICK) as found,
+        connect_reranker(name, environ=wrong, base_url=server.url, patience=QUICK) as reranker,
         pytest.raises(BackendError, match="_API_KEY") as caught,
     ):
-        found.scores(QUESTION, PASSAGES)
+        reranker.scores(QUESTION, PASSAGES)
     assert "other-secret" not in str(caught.value)
     assert len(server.requests) <= 1
 
 
-def test_tei_is_asked_again_while_it_starts() -> None:
+def test_tei_info_is_retried_while_it_starts() -> None:
     with (
         TeiReranker() as server,
-        connect_reranker("tei", environ={}, base_url=server.url, patience=QUICK) as found,
+        connect_reranker("tei", environ={}, base_url=server.url, patience=QUICK) as reranker,
     ):
         server.starting = 2
-        assert found.scores(QUESTION, PASSAGES) == [share(QUESTION, p) for p in PASSAGES]
+        assert reranker.scores(QUESTION, PASSAGES) == [word_overlap(QUESTION, p) for p in PASSAGES]
         assert server.starting == 0
 
 
-def test_a_reranker_that_is_down_ends_with_4(world: World, tmp_path: Path) -> None:
+def test_unreachable_reranker_exits_with_4(world: World, tmp_path: Path) -> None:
     world.write("a.md", paragraphs("pump"))
     world.ingest()
     with VllmReranker() as server:
         url = server.url
     for name in (f"vllm:{VllmReranker.models[0]}", "tei"):
         with (
-            open_collection(store=world.store, environ=world.environ) as found,
-            connect_reranker(name, environ={}, base_url=url, patience=QUICK) as judge,
+            open_collection(store=world.store, environ=world.environ) as opened,
+            connect_reranker(name, environ={}, base_url=url, patience=QUICK) as reranker,
             pytest.raises(BackendError, match=r"127\.0\.0\.1:\d+: .*refused") as caught,
         ):
-            list(found.answers(["pump"], SearchOptions(mode="sparse"), judge))
+            list(opened.answers(["pump"], SearchOptions(mode="sparse"), reranker))
         assert caught.value.exit_code == 4
         assert "\n" not in str(caught.value)
 
 
-def test_no_hits_are_not_sent() -> None:
+def test_empty_hits_send_no_request() -> None:
     with VllmReranker() as server:
         name = f"vllm:{VllmReranker.models[0]}"
-        with connect_reranker(name, environ={}, base_url=server.url) as found:
-            assert rerank_hits(found, QUESTION, []) == []
-            assert found.scores(QUESTION, []) == []
+        with connect_reranker(name, environ={}, base_url=server.url) as reranker:
+            assert rerank_hits(reranker, QUESTION, []) == []
+            assert reranker.scores(QUESTION, []) == []
         assert not server.requests
 
 
-def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    for name, said in (
+def test_invalid_names_are_refused(tmp_path: Path) -> None:
+    for name, message in (
         ("jinna", "did you mean jina"),
         ("vllm", "vllm:MODEL"),
         ("sentences:x", "no models"),
         (f"cross-encoder:{tmp_path / 'none'}", "no folder"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             connect_reranker(name, environ={})
     with pytest.raises(UsageError, match="no base URL"):
         connect_reranker("sentences", environ={}, base_url="http://localhost")
@@ -173,39 +175,39 @@ def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         connect_reranker("jina", environ={})
 
 
-def test_a_whole_address_is_taken_too() -> None:
+def test_base_url_may_include_the_path() -> None:
     with (
         JinaReranker(KEY) as server,
-        connect_reranker("jina", environ=KEYS, base_url=f"{server.url}/rerank/") as found,
+        connect_reranker("jina", environ=KEYS, base_url=f"{server.url}/rerank/") as reranker,
     ):
-        assert found.scores(QUESTION, ["open valve dry"]) == [1.0]
+        assert reranker.scores(QUESTION, ["open valve dry"]) == [1.0]
 
 
-def test_tei_is_asked_what_it_runs() -> None:
+def test_tei_with_another_model_is_refused() -> None:
     with (
         TeiReranker(kind="embedding") as server,
-        connect_reranker("tei", environ={}, base_url=server.url) as found,
+        connect_reranker("tei", environ={}, base_url=server.url) as reranker,
         pytest.raises(BackendError, match="type embedding: no reranker"),
     ):
-        found.scores(QUESTION, PASSAGES)
+        reranker.scores(QUESTION, PASSAGES)
     with (
         TeiReranker() as server,
-        connect_reranker("tei:other/model", environ={}, base_url=server.url) as found,
+        connect_reranker("tei:other/model", environ={}, base_url=server.url) as reranker,
         pytest.raises(BackendError, match="not other/model"),
     ):
-        found.scores(QUESTION, PASSAGES)
+        reranker.scores(QUESTION, PASSAGES)
 
 
-def test_another_model_than_the_host_has() -> None:
+def test_missing_model_raises() -> None:
     with (
         VllmReranker() as server,
-        connect_reranker("vllm:none", environ={}, base_url=server.url) as found,
+        connect_reranker("vllm:none", environ={}, base_url=server.url) as reranker,
         pytest.raises(BackendError, match="no such model"),
     ):
-        found.scores(QUESTION, PASSAGES)
+        reranker.scores(QUESTION, PASSAGES)
 
 
-def test_rows_of_a_pipeline_lie_over_the_users(tmp_path: Path) -> None:
+def test_pipeline_rows_override_user_rows(tmp_path: Path) -> None:
     (tmp_path / "rerankers.toml").write_text(
         '[ours]\nwire = "cohere"\nbase_url = "http://localhost:1/v1"\ndocuments = 8\n'
     )
@@ -222,11 +224,11 @@ def test_rows_of_a_pipeline_lie_over_the_users(tmp_path: Path) -> None:
     assert (rows["here"].wire, rows["here"].models) == ("jina", ("a",))
     assert set(SERVERS) <= set(rows)
     file.write_text("[[sources]]\npath = '.'\n")
-    (tmp_path / "rerankers.toml").write_text("[ours\n")  # of no concern to what names none
+    (tmp_path / "rerankers.toml").write_text("[ours\n")  # not read without [rerankers]
     assert read_pipeline(file, environ).rerankers is None
 
 
-def test_a_search_takes_the_rows_and_the_keys_of_its_pipeline(world: World, tmp_path: Path) -> None:
+def test_search_uses_rows_and_keys_of_its_pipeline(world: World, tmp_path: Path) -> None:
     world.write("a.md", paragraphs("pump", "fan", "coil"))
     world.ingest()
     file = tmp_path / "p.toml"
@@ -237,18 +239,18 @@ def test_a_search_takes_the_rows_and_the_keys_of_its_pipeline(world: World, tmp_
             f'[rerankers.gpu]\nwire = "cohere"\nbase_url = "{server.url}"\nkeys = ["OUR_KEY"]\n'
             f'model = "{VllmReranker.models[0]}"\ndocuments = 2\n'
         )
-        with open_collection(pipeline=file, environ=world.environ) as found:
-            hits = found.search("coil dry weather", mode="sparse", rerank="gpu")
+        with open_collection(pipeline=file, environ=world.environ) as opened:
+            hits = opened.search("coil dry weather", mode="sparse", rerank="gpu")
             assert "coil" in hits[0].text
             assert hits[0].score == pytest.approx(2 / 3)
             assert [len(request.body["documents"]) for request in server.requests] == [2, 1]
             with pytest.raises(UsageError, match="did you mean gpu"):
-                found.search("coil", mode="sparse", rerank="gpuu")
+                opened.search("coil", mode="sparse", rerank="gpuu")
         with (
-            open_collection(store=world.store, environ=world.environ) as found,
+            open_collection(store=world.store, environ=world.environ) as opened,
             pytest.raises(UsageError, match="no reranker is called 'gpu'"),
         ):
-            found.search("coil", mode="sparse", rerank="gpu")
+            opened.search("coil", mode="sparse", rerank="gpu")
         words = (
             "search",
             "-p",
@@ -265,7 +267,7 @@ def test_a_search_takes_the_rows_and_the_keys_of_its_pipeline(world: World, tmp_
         assert first["score"] == pytest.approx(2 / 3)
 
 
-def test_rows_of_ones_own(tmp_path: Path) -> None:
+def test_user_rows(tmp_path: Path) -> None:
     (tmp_path / "rerankers.toml").write_text(
         '[ours]\nwire = "cohere"\nbase_url = "http://localhost:1/v1"\ndocuments = 8\n'
         "[tei]\ndocuments = 2\n"
@@ -275,7 +277,7 @@ def test_rows_of_ones_own(tmp_path: Path) -> None:
     assert rows["tei"].documents == 2
     assert rows["tei"].wire == "tei"
     assert set(SERVERS) <= set(rows)
-    for text, said in (
+    for text, message in (
         ('[x]\nwire = "cohre"\n', "cohere"),
         ('[x]\nwire = "cohere"\n', "base_url is missing"),
         ('[x]\nwire = "tei"\nbase_url = "ftp://x"\n', "http"),
@@ -284,5 +286,5 @@ def test_rows_of_ones_own(tmp_path: Path) -> None:
         ("x = 3\n", "table"),
     ):
         (tmp_path / "rerankers.toml").write_text(text)
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             rerankers({"RAGCTL_CONFIG": str(tmp_path)})

@@ -1,4 +1,4 @@
-"""Quantised collections: what is scored again is said by flag, in the library, for many."""
+"""Rescoring in quantised collections: by flags, in the library, for many questions."""
 
 import asyncio
 import json
@@ -23,15 +23,15 @@ QUESTION = "pump valve drain"
 WORDS = ("pump", "valve", "drain", "coil", "fan", "duct", "seal", "frost", "relay", "meter")
 BUILTIN = Embedding("builtin", 512)
 
-Notify = list[tuple[str, float]]
+SourcesAndScores = list[tuple[str, float]]
 
 
 @pytest.fixture(scope="module")
 def quantised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """So many chunks that the engine does keep small copies: it seals no smaller segment."""
+    """Ingest enough chunks for the engine to quantise: it does not quantise smaller segments."""
     folder = tmp_path_factory.mktemp("quantised")
-    chance = random.Random(7)
-    texts = [" ".join(chance.choices(WORDS, k=12)) for _ in range(400)]
+    rng = random.Random(7)
+    texts = [" ".join(rng.choices(WORDS, k=12)) for _ in range(400)]
     with JinaServer("unused") as host:
         world = World(folder / "docs", str(folder / "store"), host)
         rows = (json.dumps({"id": f"{n}", "text": text}) for n, text in enumerate(texts))
@@ -40,55 +40,59 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
-def told(hits: object) -> Notify:
+def sources_and_scores(hits: object) -> SourcesAndScores:
     assert isinstance(hits, list)
     return [(hit.source, hit.score) for hit in hits]
 
 
-def test_what_is_scored_again_decides_what_is_found(quantised: World) -> None:
+def test_rescoring_decides_which_chunks_are_found(quantised: World) -> None:
     with searcher(quantised) as found:
 
-        def asked(**more: object) -> Notify:
-            return told(found.search(QUESTION, mode="dense", limit=20, **more))  # type: ignore[arg-type]
+        def search(**options: object) -> SourcesAndScores:
+            return sources_and_scores(found.search(QUESTION, mode="dense", limit=20, **options))  # type: ignore[arg-type]
 
-        whole, coarse, narrow = asked(exact=True), asked(rescore=False), asked(oversampling=1.0)
-        assert asked() == asked(rescore=True) == asked(oversampling=2.0)
-        assert asked(oversampling=100.0) == whole  # each of them was
-        assert dict(narrow).keys() != dict(whole).keys()
-        scores = dict(told(found.search(QUESTION, mode="dense", limit=400, exact=True)))
+        exact, coarse, narrow = search(exact=True), search(rescore=False), search(oversampling=1.0)
+        assert search() == search(rescore=True) == search(oversampling=2.0)
+        assert search(oversampling=100.0) == exact  # every chunk is rescored
+        assert dict(narrow).keys() != dict(exact).keys()
+        scores = dict(
+            sources_and_scores(found.search(QUESTION, mode="dense", limit=400, exact=True))
+        )
         assert all(score == pytest.approx(scores[name]) for name, score in narrow)
         assert not all(score == pytest.approx(scores[name]) for name, score in coarse)
         (many,) = found.search_many([QUESTION], mode="dense", limit=20, rescore=False)
-        assert told(many) == coarse
+        assert sources_and_scores(many) == coarse
 
-    async def ask() -> Notify:
+    async def search_async() -> SourcesAndScores:
         async with await open_collection_async("docs", store=quantised.store, environ={}) as other:
-            return told(await other.search(QUESTION, mode="dense", limit=20, rescore=False))
+            return sources_and_scores(
+                await other.search(QUESTION, mode="dense", limit=20, rescore=False)
+            )
 
-    assert asyncio.run(ask()) == coarse
+    assert asyncio.run(search_async()) == coarse
 
 
-def lines(done: subprocess.CompletedProcess[str]) -> list[Notify]:
+def hits_of_lines(done: subprocess.CompletedProcess[str]) -> list[SourcesAndScores]:
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     return [[(hit["source"], hit["score"]) for hit in row["hits"]] for row in found]
 
 
-def test_flags_of_one_question_and_of_many(quantised: World, tmp_path: Path) -> None:
+def test_flags_apply_to_one_and_to_many_questions(quantised: World, tmp_path: Path) -> None:
     words = ("search", "--mode", "dense", "-n", "20", "--store", quantised.store)
     with searcher(quantised) as found:
         coarse, narrow = (
-            told(found.search(QUESTION, mode="dense", limit=20, rescore=False)),
-            told(found.search(QUESTION, mode="dense", limit=20, oversampling=1)),
+            sources_and_scores(found.search(QUESTION, mode="dense", limit=20, rescore=False)),
+            sources_and_scores(found.search(QUESTION, mode="dense", limit=20, oversampling=1)),
         )
     (tmp_path / "q.txt").write_text(f"{QUESTION}\n{QUESTION}\n")
     many = command(tmp_path, *words, "--no-rescore", "--queries", "q.txt")
-    assert lines(many) == [coarse, coarse]
+    assert hits_of_lines(many) == [coarse, coarse]
     one = command(tmp_path, *words, "--rescore", "--oversampling", "1", "--json", QUESTION)
     assert [(hit["source"], hit["score"]) for hit in json.loads(one.stdout)["hits"]] == narrow
 
 
-def test_a_server_is_told(tmp_path: Path, host: JinaServer) -> None:
+def test_the_options_are_sent_to_a_server(tmp_path: Path, host: JinaServer) -> None:
     with QdrantFacade() as facade:
         world = World(tmp_path / "docs", facade.url, host)
         world.write("a.md", paragraphs("pump", "fan"))
@@ -101,17 +105,19 @@ def test_a_server_is_told(tmp_path: Path, host: JinaServer) -> None:
             ):
                 facade.engine.searches.clear()
                 found.search("pump", **options)
-                said = [
+                quantization_params = [
                     search.quantization.model_dump(exclude_unset=True)
                     for search in facade.engine.searches
                     if search.quantization is not None
                 ]
-                assert said
-                assert all(each == expected for each in said)
+                assert quantization_params
+                assert all(params == expected for params in quantization_params)
 
 
 @pytest.mark.parametrize("options", [{"rescore": True}, {"rescore": False}, {"oversampling": 2.0}])
-def test_whole_vectors_have_no_use_for_it(world: World, options: dict[str, object]) -> None:
+def test_the_options_are_refused_without_quantisation(
+    world: World, options: dict[str, object]
+) -> None:
     world.write("a.md", paragraphs("pump"))
     world.ingest()
     with searcher(world) as found:
@@ -124,7 +130,7 @@ def test_whole_vectors_have_no_use_for_it(world: World, options: dict[str, objec
         assert isinstance(found.search("pump")[0], Hit)
 
 
-def test_whole_vectors_have_no_use_for_the_flag(tmp_path: Path) -> None:
+def test_the_flag_is_refused_without_quantisation(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text(paragraphs("pump"))
     assert command(tmp_path, "ingest", "docs").returncode == 0

@@ -1,4 +1,4 @@
-"""The built-in reranker, measured with a third of the questions about the sample documents."""
+"""The built-in reranker, measured on a third of the questions about the sample documents."""
 
 import json
 from math import log2
@@ -16,28 +16,35 @@ from ragctl.rerank.wires.sentences import Sentences
 from ragctl.search.library import open_collection
 from ragctl.stores import open_store
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 QUESTIONS = ROOT / "benchmarks" / "questions.jsonl"
 
-Row = dict[str, Any]
+QuestionRow = dict[str, Any]
 
 
-def ndcg(hits: list[Hit], row: Row) -> float:
+def ndcg(hits: list[Hit], row: QuestionRow) -> float:
     """Return nDCG@10; the relevant hits are those that contain the answer."""
     answer = " ".join(row["answer"].split())
-    right = [h.source == row["source"] and answer in " ".join(h.text.split()) for h in hits]
-    ideal = sum(1 / log2(rank + 2) for rank in range(min(10, max(1, sum(right)))))
-    return sum(1 / log2(rank + 2) for rank, is_right in enumerate(right[:10]) if is_right) / ideal
+    relevant = [h.source == row["source"] and answer in " ".join(h.text.split()) for h in hits]
+    ideal = sum(1 / log2(rank + 2) for rank in range(min(10, max(1, sum(relevant)))))
+    return (
+        sum(1 / log2(rank + 2) for rank, is_relevant in enumerate(relevant[:10]) if is_relevant)
+        / ideal
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*pages have no text")
-def test_it_raises_the_ndcg_over_the_samples(tmp_path: Path) -> None:
+def test_reranking_by_sentences_improves_the_ndcg(tmp_path: Path) -> None:
     store = str(tmp_path)
     pipeline = Pipeline((Source(ROOT / "sample_docs"),), store)
-    place = open_store(store, environ={})
-    Run(pipeline, place, {}).ingest()
-    place.close()
-    rows: list[Row] = [json.loads(line) for line in QUESTIONS.read_text("utf-8").splitlines()[::3]]
+    opened_store = open_store(store, environ={})
+    Run(pipeline, opened_store, {}).ingest()
+    opened_store.close()
+    rows: list[QuestionRow] = [
+        json.loads(line) for line in QUESTIONS.read_text("utf-8").splitlines()[::3]
+    ]
     with open_collection(store=store, environ={}) as found:
         gains = {}
         for name in (None, "sentences"):

@@ -1,4 +1,4 @@
-"""Servers in strict mode, which refuse a filter that no index answers: every search still works."""
+"""Servers in strict mode, which refuse filters on unindexed fields: every search still works."""
 
 import json
 from collections.abc import Iterator
@@ -14,6 +14,8 @@ from tests.servers.qdrant import QdrantFacade
 from tests.test_search_context import SECTIONS, book
 from tests.world import KEY, World
 
+pytestmark = pytest.mark.slow
+
 ROWS: list[dict[str, object]] = [
     {"id": "a", "year": 2023, "team": "ops", "day": "2025-01-30", "open": True, "ratio": 1},
     {"id": "b", "year": 2024, "team": "7", "day": "2025-01-31", "open": False, "ratio": 0.5},
@@ -26,7 +28,7 @@ FIELDS = {
     "open": "bool",
     "ratio": "float",
 }
-REFUSED = {
+STRICT_MODE = {
     "enabled": True,
     "unindexed_filtering_retrieve": False,
     "unindexed_filtering_update": False,
@@ -34,13 +36,13 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module", params=["1.15.4", "1.17.0", "1.19.0"])
-def served(
+def server_and_world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[QdrantFacade, World]]:
-    """Indexed under strict mode as well."""
+    """Ingest documents under strict mode."""
     folder = tmp_path_factory.mktemp("strict")
     with QdrantFacade(version=request.param) as facade, JinaServer(KEY) as host:
-        facade.engine.strict_mode = REFUSED
+        facade.engine.strict_mode = STRICT_MODE
         world = World(folder, facade.url, host)
         rows = (json.dumps({**row, "text": f"valve report {row['id']}"}) for row in ROWS)
         world.write("en/r.jsonl", "\n".join(rows))
@@ -51,14 +53,14 @@ def served(
 
 
 @pytest.fixture
-def facade(served: tuple[QdrantFacade, World]) -> QdrantFacade:
-    served[0].engine.strict_mode = REFUSED
-    return served[0]
+def facade(server_and_world: tuple[QdrantFacade, World]) -> QdrantFacade:
+    server_and_world[0].engine.strict_mode = STRICT_MODE
+    return server_and_world[0]
 
 
 @pytest.fixture
-def filled(facade: QdrantFacade, served: tuple[QdrantFacade, World]) -> World:
-    return served[1]
+def indexed(facade: QdrantFacade, server_and_world: tuple[QdrantFacade, World]) -> World:
+    return server_and_world[1]
 
 
 @pytest.mark.parametrize(
@@ -97,8 +99,8 @@ def filled(facade: QdrantFacade, served: tuple[QdrantFacade, World]) -> World:
         ("digest=x or text_hash=y", ""),
     ],
 )
-def test_filters(filled: World, where: str, names: str | None) -> None:
-    with searcher(filled) as found:
+def test_filters_work_in_strict_mode(indexed: World, where: str, names: str | None) -> None:
+    with searcher(indexed) as found:
         if names is None:
             with (
                 pytest.warns(UserWarning, match="none is not declared"),
@@ -130,21 +132,23 @@ def test_filters(filled: World, where: str, names: str | None) -> None:
         {"ef": 64, "offset": 2, "limit": 2},
     ],
 )
-def test_options_find_what_they_find_elsewhere(
-    filled: World, facade: QdrantFacade, options: dict[str, Any]
+def test_options_give_the_same_hits_as_without_strict_mode(
+    indexed: World, facade: QdrantFacade, options: dict[str, Any]
 ) -> None:
-    with searcher(filled) as found:
-        strictly = found.search("charlie golf report", **options)
+    with searcher(indexed) as found:
+        strict_hits = found.search("charlie golf report", **options)
         facade.engine.strict_mode = {}
-        assert strictly == found.search("charlie golf report", **options)
-        assert strictly
+        assert strict_hits == found.search("charlie golf report", **options)
+        assert strict_hits
 
 
-def test_a_collection_made_before_gets_the_indexes(filled: World, facade: QdrantFacade) -> None:
-    kept = facade.engine._indexes["docs"]
+def test_missing_indexes_are_added_to_an_older_collection(
+    indexed: World, facade: QdrantFacade
+) -> None:
+    indexes = facade.engine._indexes["docs"]
     for name in ("ordinal", "page", "lang"):
-        del kept[name]
-    with searcher(filled) as found:
+        del indexes[name]
+    with searcher(indexed) as found:
         assert found.search("charlie", context=1, limit=1)[0].ordinals
         assert len(found.search("charlie", where="lang=en and not has(page)", limit=2)) == 2
     schema = httpx.get(f"{facade.url}/collections/docs").json()["result"]["payload_schema"]

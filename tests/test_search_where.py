@@ -1,4 +1,4 @@
-"""Conditions as text: what they mean, what stays as it was, and where an error is."""
+"""Conditions as text: their meaning, the plain form, and the position of errors."""
 
 import operator as operators
 from collections.abc import Callable
@@ -32,15 +32,15 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def held(payload: Payload, key: str) -> list[Any]:
-    """The values of a field."""
+def field_values(payload: Payload, key: str) -> list[Any]:
+    """Return the values of a field."""
     found: Any = payload
     for step in key.split("."):
         found = found.get(step) if isinstance(found, dict) else None
     return [] if found is None else found if isinstance(found, list) else [found]
 
 
-def time(value: Any) -> datetime | None:
+def parse_time(value: Any) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -48,12 +48,12 @@ def time(value: Any) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def same(value: Any, wanted: Any) -> bool:
-    return type(value) is type(wanted) and bool(value == wanted)
+def equal_with_type(value: Any, expected: Any) -> bool:
+    return type(value) is type(expected) and bool(value == expected)
 
 
-def within(value: Any, bounds: Between) -> bool:
-    for bound, holds in (
+def in_bounds(value: Any, bounds: Between) -> bool:
+    for bound, compare in (
         (bounds.gte, COMPARE[">="]),
         (bounds.gt, COMPARE[">"]),
         (bounds.lte, COMPARE["<="]),
@@ -62,33 +62,35 @@ def within(value: Any, bounds: Between) -> bool:
         if bound is None:
             continue
         if isinstance(bound, str):
-            if time(value) is None or not holds(time(value), time(bound)):
+            if parse_time(value) is None or not compare(parse_time(value), parse_time(bound)):
                 return False
-        elif isinstance(value, bool | str) or not holds(value, bound):
+        elif isinstance(value, bool | str) or not compare(value, bound):
             return False
     return True
 
 
-def holds(condition: Condition, payload: Payload) -> bool:
-    """What a store must find."""
+def matches(condition: Condition, payload: Payload) -> bool:
+    """Return whether a store must find the payload."""
     match condition:
         case AllOf(of):
-            return all(holds(one, payload) for one in of)
+            return all(matches(one, payload) for one in of)
         case AnyOf(of):
-            return any(holds(one, payload) for one in of)
+            return any(matches(one, payload) for one in of)
         case NoneOf(of):
-            return not any(holds(one, payload) for one in of)
+            return not any(matches(one, payload) for one in of)
         case Has(key):
-            return bool(held(payload, key))
+            return bool(field_values(payload, key))
         case Prefix(key, text):
-            return any(isinstance(v, str) and v.startswith(text) for v in held(payload, key))
+            return any(
+                isinstance(v, str) and v.startswith(text) for v in field_values(payload, key)
+            )
         case Between(key):
-            return any(within(value, condition) for value in held(payload, key))
+            return any(in_bounds(value, condition) for value in field_values(payload, key))
         case Match(key, values):
-            return any(same(v, w) for v in held(payload, key) for w in values)
+            return any(equal_with_type(v, w) for v in field_values(payload, key) for w in values)
 
 
-# Expressions, as text and as what Python makes of them
+# Expressions, as text and as equivalent Python functions
 
 WORDS = ("ops", "dev ops", "a and b", "not", "in", 'say "x"', "1", "true", "en/a.md", "x=y", "(")
 NUMBERS = (-3, 0, 1, 2024, 2.5)
@@ -111,52 +113,55 @@ payloads = st.fixed_dictionaries(
     },
 ).map(lambda meta: {"meta": meta})
 
-Said = tuple[str, Any]  # the text, and a function of the payload
+Expression = tuple[str, Any]  # the text, and an equivalent function of the payload
 
 
-def alone(draw: Any) -> Said:
+def single_comparison(draw: Any) -> Expression:
     field = draw(st.sampled_from(FIELDS))
     kind = draw(st.sampled_from(("equal", "in", "has", "prefix", "number", "day")))
     key = f"meta.{field}"
     if kind in ("equal", "in"):
-        some = draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3))
-        some = some[:1] if kind == "equal" else some
+        words = draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3))
+        words = words[:1] if kind == "equal" else words
         negative = draw(st.booleans())
-        texts = [quoted(one) for one in some]
+        texts = [quoted(one) for one in words]
         text = (
             f"{field} {'!=' if negative else '='} {texts[0]}"
             if kind == "equal"
             else f"{field} {'not in' if negative else 'IN'} ({', '.join(texts)})"
         )
-        return text, lambda p: any(v in some for v in held(p, key) if type(v) is str) != negative
+        return (
+            text,
+            lambda p: any(v in words for v in field_values(p, key) if type(v) is str) != negative,
+        )
     if kind == "has":
-        return f"has( {field} )", lambda p: bool(held(p, key))
+        return f"has( {field} )", lambda p: bool(field_values(p, key))
     if kind == "prefix":
         start = draw(st.sampled_from(("", "a", "en/", "dev")))
         return f"{field}^={quoted(start)}", lambda p: any(
-            isinstance(v, str) and v.startswith(start) for v in held(p, key)
+            isinstance(v, str) and v.startswith(start) for v in field_values(p, key)
         )
     operator = draw(st.sampled_from(("<", "<=", ">", ">=")))
     compare = COMPARE[operator]
     if kind == "number":
         bound = draw(st.sampled_from(NUMBERS))
         return f"{field}{operator}{bound}", lambda p: any(
-            compare(v, bound) for v in held(p, key) if type(v) in (int, float)
+            compare(v, bound) for v in field_values(p, key) if type(v) in (int, float)
         )
     day = draw(st.sampled_from(DAYS))
-    # A day is compared as a whole.
+    # A comparison with a day applies to the whole day.
     return f"{field} {operator} {day}", lambda p: any(
         compare(moment.date().isoformat(), day)
-        for v in held(p, key)
-        if (moment := time(v)) is not None
+        for v in field_values(p, key)
+        if (moment := parse_time(v)) is not None
     )
 
 
 @st.composite
-def expressions(draw: Any, depth: int = 3) -> Said:
-    kind = draw(st.sampled_from(("alone", "not", "and", "or", "parentheses")))
-    if depth == 0 or kind == "alone":
-        return alone(draw)
+def expressions(draw: Any, depth: int = 3) -> Expression:
+    kind = draw(st.sampled_from(("single_comparison", "not", "and", "or", "parentheses")))
+    if depth == 0 or kind == "single_comparison":
+        return single_comparison(draw)
     text, one = draw(expressions(depth - 1))
     if kind == "not":
         return f"not ({text})", lambda p: not one(p)
@@ -169,9 +174,11 @@ def expressions(draw: Any, depth: int = 3) -> Said:
 
 
 @given(expressions(), payloads)
-def test_an_expression_means_what_python_says(said: Said, payload: Payload) -> None:
-    text, expected = said
-    assert all(holds(one, payload) for one in parse_where(text)) == expected(payload)
+def test_an_expression_selects_what_python_selects(
+    expression: Expression, payload: Payload
+) -> None:
+    text, expected = expression
+    assert all(matches(one, payload) for one in parse_where(text)) == expected(payload)
 
 
 def test_and_binds_stronger_than_or() -> None:
@@ -180,7 +187,7 @@ def test_and_binds_stronger_than_or() -> None:
     assert [type(one) for one in found.of] == [Match, AllOf, Match]
 
 
-# The plain form, as it always was
+# The plain form
 
 
 @given(st.text().filter(lambda text: "and" not in text and "or" not in text))
@@ -188,7 +195,7 @@ def test_and_binds_stronger_than_or() -> None:
 @example(" with blanks ")
 @example("f(x), 'y' >= 3")
 @example("http://host/?a=b&c=d")
-def test_a_plain_condition_takes_all_that_follows(value: str) -> None:
+def test_a_plain_condition_takes_the_rest_as_its_value(value: str) -> None:
     if value.lstrip().startswith('"'):
         return
     (found,) = parse_where([f" team ={value}"])
@@ -210,12 +217,12 @@ def test_plain_conditions_on_one_key_are_alternatives() -> None:
     assert parse_where(()) == ()
 
 
-def test_quotes_mean_the_text_alone() -> None:
+def test_a_quoted_value_matches_only_text() -> None:
     assert parse_where('year="2024"') == (Match("meta.year", ("2024",)),)
     assert parse_where('t="a \\"b\\" \\\\"') == (Match("meta.t", ('a "b" \\',)),)
 
 
-def test_broken_numbers_match_numbers_too() -> None:
+def test_fractions_also_match_numbers() -> None:
     (found,) = parse_where("ratio=0.5")
     assert found == AnyOf((Match("meta.ratio", ("0.5",)), Between("meta.ratio", gte=0.5, lte=0.5)))
 
@@ -241,22 +248,22 @@ def test_broken_numbers_match_numbers_too() -> None:
         ("(" * 60 + "a=1", "character 51", "nested deeper"),
     ],
 )
-def test_an_error_says_where_and_why(text: str, where: str, problem: str) -> None:
+def test_an_error_has_position_and_reason(text: str, where: str, problem: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_where(text)
-    said = str(caught.value)
-    assert f"{where}: " in said
-    assert problem in said.partition(f"{where}: ")[2]
-    assert "\n" not in said
+    message = str(caught.value)
+    assert f"{where}: " in message
+    assert problem in message.partition(f"{where}: ")[2]
+    assert "\n" not in message
 
 
 @given(st.text(alphabet='ab=!<>^()", \\andornthsi1.-', max_size=30))
-def test_rubbish_is_refused_or_read(text: str) -> None:
-    with suppress(UsageError):  # and nothing else
+def test_any_text_is_parsed_or_a_usage_error(text: str) -> None:
+    with suppress(UsageError):  # no other error
         parse_where(text)
 
 
-def test_fields_that_nobody_declared() -> None:
+def test_undeclared_fields_are_listed() -> None:
     where = parse_where(["team=ops", "year>=2024 or not has(meta.city)", "source^=en/"])
     assert undeclared_fields(where, {"year": "integer"}) == ["city", "team"]
     assert undeclared_fields(where, {"team": "keyword", "year": "integer", "city": "keyword"}) == []

@@ -1,4 +1,4 @@
-"""When a server's own fusion is used, and when not."""
+"""Whether the fusion of the server is used, or computed again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from ragctl.stores.base import Query, Scored
 from ragctl.stores.searching import VectorName, answer
 
 QUERY = Query(2, dense=np.ones(2, dtype=np.float32), sparse=SparseVector([1], [1.0]))
-THEIRS = [("x", 0.9), ("y", 0.8)]  # scores that the formulas of ragctl do not give
+SERVER_PAGE = [("x", 0.9), ("y", 0.8)]  # scores that the formulas of ragctl cannot give
 
 
 @dataclass
-class Fusing:
-    """An engine with these rankings and this fused page."""
+class FakeEngine:
+    """An engine that returns the given rankings and fused page."""
 
     dense: list[tuple[str, float]]
     sparse: list[tuple[str, float]]
@@ -36,11 +36,11 @@ class Fusing:
         return [Point(i, {"source": i}) for i in ids]
 
 
-def test_without_ties_the_servers_own_fusion_is_the_answer() -> None:
-    engine = Fusing([("x", 3.0), ("y", 2.0)], [("y", 7.0), ("x", 6.0), ("z", 5.0)], THEIRS)
+def test_without_ties_the_fusion_of_the_server_is_returned() -> None:
+    engine = FakeEngine([("x", 3.0), ("y", 2.0)], [("y", 7.0), ("x", 6.0), ("z", 5.0)], SERVER_PAGE)
     hits = answer(QUERY, engine)
     assert [(hit.id, hit.score, hit.payload) for hit in hits] == [
-        (i, score, {"source": i}) for i, score in THEIRS
+        (i, score, {"source": i}) for i, score in SERVER_PAGE
     ]
     assert engine.fetched == []
 
@@ -48,23 +48,23 @@ def test_without_ties_the_servers_own_fusion_is_the_answer() -> None:
 @pytest.mark.parametrize(
     ("dense", "sparse"),
     [
-        ([("y", 3.0), ("x", 3.0)], [("z", 1.0)]),  # ranks of equals are chance
+        ([("y", 3.0), ("x", 3.0)], [("z", 1.0)]),  # the ranks of ties are arbitrary
         ([("x", 3.0)], [("z", 2.0), ("y", 2.0)]),
-        ([("x", 3.0), ("v", 2.0)], [("y", 7.0), ("w", 6.0)]),  # v or w is the third
+        ([("x", 3.0), ("v", 2.0)], [("y", 7.0), ("w", 6.0)]),  # either v or w is third
     ],
 )
 def test_ties_are_ordered_by_id(
     dense: list[tuple[str, float]], sparse: list[tuple[str, float]]
 ) -> None:
     query = Query(3, dense=QUERY.dense, sparse=QUERY.sparse)
-    hits = answer(query, Fusing(dense, sparse, [("w", 0.9), ("x", 0.8), ("z", 0.7)]))
+    hits = answer(query, FakeEngine(dense, sparse, [("w", 0.9), ("x", 0.8), ("z", 0.7)]))
     assert [(hit.score, hit.id) for hit in hits] == sorted(
         ((hit.score, hit.id) for hit in hits), key=lambda hit: (-hit[0], hit[1])
     )
     assert 0.9 not in [hit.score for hit in hits]
 
 
-def test_ties_of_the_servers_fusion_are_ordered_by_id() -> None:
+def test_ties_in_the_fusion_of_the_server_are_ordered_by_id() -> None:
     page = [("y", 0.5000001), ("x", 0.5)]
-    hits = answer(QUERY, Fusing([("x", 3.0)], [("y", 7.0)], page))
+    hits = answer(QUERY, FakeEngine([("x", 3.0)], [("y", 7.0)], page))
     assert [hit.id for hit in hits] == ["x", "y"]

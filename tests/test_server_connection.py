@@ -1,4 +1,4 @@
-"""Faults between ragctl and a server: the same end state, or one clear line."""
+"""Faults between ragctl and a server: the same final state, or a one-line error."""
 
 import socket
 import time
@@ -18,6 +18,8 @@ from ragctl.stores.server import ServerStore
 from tests.servers.qdrant import Fault, QdrantFacade
 from tests.store_contract import SETTINGS, axis, ident, point
 
+pytestmark = pytest.mark.slow
+
 WRITES = "PUT *|POST */points/batch|DELETE *"
 BATCH = "*/points/batch"
 KEY = "key-5f0c1b"
@@ -25,15 +27,15 @@ KEY = "key-5f0c1b"
 FAULTS = {
     "429 with Retry-After": Fault("status", WRITES, status=429, retry_after="0"),
     "429": Fault("status", WRITES, status=429),
-    "429 with a strange Retry-After": Fault("status", WRITES, status=429, retry_after="soon"),
+    "429 with an invalid Retry-After": Fault("status", WRITES, status=429, retry_after="soon"),
     "500": Fault("status", WRITES, status=500),
     "503 twice": Fault("status", WRITES, status=503, times=2),
     "408": Fault("status", WRITES, status=408),
-    "cut before the work": Fault("cut-before", WRITES),
-    "cut after the work": Fault("cut-after", WRITES),
-    "cut in the answer": Fault("short", WRITES),
-    "half the JSON": Fault("truncated", WRITES),
-    "a page of HTML": Fault("html", WRITES),
+    "connection lost before the write": Fault("cut-before", WRITES),
+    "connection lost after the write": Fault("cut-after", WRITES),
+    "connection lost within the response": Fault("short", WRITES),
+    "truncated JSON": Fault("truncated", WRITES),
+    "HTML page": Fault("html", WRITES),
     "queued": Fault("queued", "PUT */index|PUT */points|POST */points/batch"),
 }
 
@@ -46,7 +48,7 @@ def facade(request: pytest.FixtureRequest) -> Iterator[QdrantFacade]:
 
 @pytest.fixture
 def connect(facade: QdrantFacade, tmp_path: Path) -> Iterator[Callable[..., ServerStore]]:
-    """Make stores on the façade, with short pauses."""
+    """Return a function that opens stores on the façade, with short pauses."""
     stores = []
 
     def connected(url: str = facade.url, **options: Any) -> ServerStore:
@@ -59,19 +61,19 @@ def connect(facade: QdrantFacade, tmp_path: Path) -> Iterator[Callable[..., Serv
         store.close()
 
 
-def everything(collection: Collection) -> dict[str, Any]:
+def all_points(collection: Collection) -> dict[str, Any]:
     return {
         p.id: (p.payload, None if p.dense is None else p.dense.tolist(), p.sparse)
         for p in collection.scroll(vectors=True)
     }
 
 
-def ingest(store: ServerStore) -> dict[str, Any]:
-    """Every kind of write that ragctl makes; what is there in the end."""
+def write_everything(store: ServerStore) -> dict[str, Any]:
+    """Do every kind of write that ragctl does, and return the final points."""
     store.drop("docs")
-    made = store.create("docs", SETTINGS)
-    made.apply(Batch(upserts=[point(n) for n in range(1, 6)], marks=[point(6, mark="whole")]))
-    made.apply(
+    collection = store.create("docs", SETTINGS)
+    collection.apply(Batch(upserts=[point(n) for n in range(1, 6)], marks=[point(6, mark="whole")]))
+    collection.apply(
         Batch(
             upserts=[point(2, text="new"), point(7)],
             overwrites=[(ident(1), {"source": "moved"})],
@@ -81,8 +83,8 @@ def ingest(store: ServerStore) -> dict[str, Any]:
         )
     )
     assert store.names() == ["docs"]
-    assert made.count() == len(everything(made))
-    return everything(made)
+    assert collection.count() == len(all_points(collection))
+    return all_points(collection)
 
 
 @pytest.mark.parametrize("facade", ["1.15.4", "1.17.0"], indirect=True)
@@ -91,86 +93,86 @@ def test_a_fault_at_every_write_does_not_change_the_result(
     facade: QdrantFacade, connect: Callable[..., ServerStore], fault: str
 ) -> None:
     store = connect()
-    ingest(store)
+    write_everything(store)
     before = facade.requests.copy()
-    expected = ingest(store)
+    expected = write_everything(store)
     assert len(expected) == 5
     due = FAULTS[fault]
-    writes = sum(n for route, n in (facade.requests - before).items() if due.hits(route))
-    assert writes >= len(KEYWORD_INDEXES) + 2  # its indexes, and two batches
+    writes = sum(n for route, n in (facade.requests - before).items() if due.matches(route))
+    assert writes >= len(KEYWORD_INDEXES) + 2  # the indexes and two batches
     for _ in range(writes):
-        facade.inject(replace(due), Fault("pass", due.route))  # the second try of each passes
-    assert ingest(store) == expected
-    assert not any(fault.times for fault in facade.faults), "not every write was hit"
+        facade.inject(replace(due), Fault("pass", due.route))  # the second try of each succeeds
+    assert write_everything(store) == expected
+    assert not any(fault.times for fault in facade.faults), "a write was not hit by its fault"
 
 
-def test_an_answer_that_comes_too_late(
+def test_a_write_that_times_out_is_repeated(
     facade: QdrantFacade, connect: Callable[..., ServerStore]
 ) -> None:
     store = connect(timeout=1)
-    expected = ingest(store)
+    expected = write_everything(store)
     facade.inject(Fault("slow", BATCH, seconds=30))
-    assert ingest(store) == expected
+    assert write_everything(store) == expected
 
 
-def test_retry_after_is_waited_for(
+def test_retry_after_is_respected(
     facade: QdrantFacade, connect: Callable[..., ServerStore]
 ) -> None:
-    made = connect().create("docs", SETTINGS)
+    collection = connect().create("docs", SETTINGS)
     facade.inject(Fault("status", BATCH, status=429, retry_after="1"))
-    begin = time.monotonic()
-    made.apply(Batch(upserts=[point(1)]))
-    assert 1.0 <= time.monotonic() - begin < 4.0
-    assert made.count() == 1
+    started = time.monotonic()
+    collection.apply(Batch(upserts=[point(1)]))
+    assert 1.0 <= time.monotonic() - started < 4.0
+    assert collection.count() == 1
 
 
 # Giving up
 
 
 @pytest.mark.parametrize("kind", ["status", "cut-before", "cut-after", "queued"])
-def test_giving_up_is_one_line_within_the_patience(
+def test_giving_up_within_the_patience_is_a_one_line_error(
     facade: QdrantFacade, connect: Callable[..., ServerStore], kind: Any
 ) -> None:
-    made = connect(patience=0.3).create("docs", SETTINGS)
+    collection = connect(patience=0.3).create("docs", SETTINGS)
     facade.inject(Fault(kind, BATCH, status=503, times=10_000, message="shard\nis\x1b[31m away"))
-    begin = time.monotonic()
+    started = time.monotonic()
     with pytest.raises(StoreError, match=r"^collection 'docs' at http.*; gave up after") as caught:
-        made.apply(Batch(upserts=[point(1)]))
-    assert time.monotonic() - begin < 2.0
+        collection.apply(Batch(upserts=[point(1)]))
+    assert time.monotonic() - started < 2.0
     assert str(caught.value).isprintable()
     assert facade.requests["POST /collections/{name}/points/batch"] > 3
 
 
-def test_a_wait_beyond_the_patience_does_not_start(
+def test_a_retry_after_beyond_the_patience_fails_at_once(
     facade: QdrantFacade, connect: Callable[..., ServerStore]
 ) -> None:
-    made = connect().create("docs", SETTINGS)
+    collection = connect().create("docs", SETTINGS)
     facade.inject(Fault("status", BATCH, status=429, retry_after="3600"))
     with pytest.raises(StoreError, match="asks to wait 3600 s; gave up after 1 try in 0 s"):
-        made.apply(Batch(upserts=[point(1)]))
+        collection.apply(Batch(upserts=[point(1)]))
 
 
-def test_a_final_refusal_is_not_repeated(
+def test_a_permanent_error_is_not_retried(
     facade: QdrantFacade, connect: Callable[..., ServerStore]
 ) -> None:
-    made = connect().create("docs", SETTINGS)
+    collection = connect().create("docs", SETTINGS)
     facade.inject(Fault("status", BATCH, status=507, message="No space left"))
     with pytest.raises(StoreError, match=r"'docs' at http.*: No space left \(HTTP 507\)"):
-        made.apply(Batch(upserts=[point(1)]))
+        collection.apply(Batch(upserts=[point(1)]))
     assert facade.requests["POST /collections/{name}/points/batch"] == 1
 
 
-def test_a_collection_dropped_meanwhile(connect: Callable[..., ServerStore]) -> None:
+def test_using_a_dropped_collection_is_an_error(connect: Callable[..., ServerStore]) -> None:
     store = connect()
-    made = store.create("docs", SETTINGS)
+    collection = store.create("docs", SETTINGS)
     connect().drop("docs")
-    for use in (made.count, lambda: made.apply(Batch(upserts=[point(1)]))):
+    for use in (collection.count, lambda: collection.apply(Batch(upserts=[point(1)]))):
         with pytest.raises(StoreError, match=r"'docs' at http\S+ does not exist \(any more\)"):
             use()
     assert store.open("docs") is None
 
 
-# Not there, or not a Qdrant
+# No server, or not a Qdrant server
 
 
 @pytest.fixture
@@ -186,24 +188,24 @@ def test_a_missing_server_is_reported_quickly(
 ) -> None:
     grpc_port = closed_port if over_grpc else None
     store = connect(f"http://127.0.0.1:{closed_port}", patience=120.0, grpc_port=grpc_port)
-    begin = time.monotonic()
+    started = time.monotonic()
     with pytest.raises(StoreError, match=r"no Qdrant at http://127\S+ \(.*refused.*--store$"):
         store.names()
-    assert time.monotonic() - begin < 5.0
+    assert time.monotonic() - started < 5.0
 
 
-def test_a_server_that_goes_away_is_waited_for(tmp_path: Path) -> None:
+def test_a_lost_server_is_retried_within_the_patience(tmp_path: Path) -> None:
     with QdrantFacade() as facade:
         store = ServerStore(facade.url, state=tmp_path, patience=0.4, backoff=0.01)
-        made = store.create("docs", SETTINGS)
-    begin = time.monotonic()
+        collection = store.create("docs", SETTINGS)
+    started = time.monotonic()
     with pytest.raises(StoreError, match=r"'docs' at .*refused; gave up after \d+ tries"):
-        made.count()
-    assert time.monotonic() - begin > 0.15
+        collection.count()
+    assert time.monotonic() - started > 0.15
     store.close()
 
 
-def test_a_page_instead_of_qdrant(
+def test_a_server_that_is_not_qdrant_is_reported(
     facade: QdrantFacade, connect: Callable[..., ServerStore]
 ) -> None:
     facade.inject(Fault("html", "GET /", times=99))
@@ -213,7 +215,7 @@ def test_a_page_instead_of_qdrant(
 
 
 @pytest.mark.parametrize("facade", ["1.9.2"], indirect=True)
-def test_a_server_too_old(connect: Callable[..., ServerStore]) -> None:
+def test_a_server_that_is_too_old_is_refused(connect: Callable[..., ServerStore]) -> None:
     store = connect()
     too_old = r"Qdrant 1\.9 at .* is too old; ragctl needs 1\.12"
     with pytest.raises(StoreError, match=too_old):
@@ -243,26 +245,28 @@ def test_a_missing_key_is_reported(
     assert facade.requests["GET /collections/{name}"] == 0
 
 
-def test_a_key_is_shown_nowhere(facade: QdrantFacade, connect: Callable[..., ServerStore]) -> None:
-    """Not even when the server, or a proxy, sends it back."""
+def test_errors_never_show_the_key(
+    facade: QdrantFacade, connect: Callable[..., ServerStore]
+) -> None:
+    """Even if the server, or a proxy, sends it back."""
     facade.api_key = KEY
     store = connect(api_key=KEY, patience=0.1)
-    made = store.create("docs", SETTINGS)
+    collection = store.create("docs", SETTINGS)
     for status in (400, 401, 403, 404, 413, 429, 500):
         echo = Fault("status", "*", status=status, times=99, message=f"api-key: {KEY} is bad")
         for fault in (echo, replace(echo, retry_after="1")):
             facade.faults = [fault]
             with pytest.raises(StoreError) as caught:
-                made.query(Query(limit=1, dense=axis(0)))
+                collection.query(Query(limit=1, dense=axis(0)))
             shown = "".join(traceback.format_exception(caught.value, chain=True))
             assert KEY not in shown
             assert "***" in str(caught.value)
-    assert KEY not in f"{store!r} {made!r} {made._connection!r}"
+    assert KEY not in f"{store!r} {collection!r} {collection._connection!r}"
     facade.faults = []
-    assert made.count() == 0
+    assert collection.count() == 0
 
 
-def test_a_key_that_may_only_read_can_search(
+def test_a_read_only_key_can_search(
     facade: QdrantFacade, connect: Callable[..., ServerStore]
 ) -> None:
     facade.inject(Fault("status", "PUT */index", times=99, status=403))

@@ -1,6 +1,6 @@
-"""One run at a time writes to a collection on a server, on whatever host it runs.
+"""Only one run at a time writes to a collection on a server, also across hosts.
 
-Here a host is a folder for lock files; stores with different folders share no file lock.
+In these tests a host is a folder for lock files; stores with different folders share no file lock.
 """
 
 import math
@@ -31,13 +31,15 @@ from tests.waiting import until
 from tests.world import World, counts, paragraphs
 from tests.writer_process import writing
 
+pytestmark = pytest.mark.slow
+
 BATCH = "POST /collections/{name}/points/batch"
 READ = "POST /collections/{name}/points"
 ALL = pytest.mark.parametrize("facade", ["1.15.4", "1.16.0", "1.17.0"], indirect=True)
 OLD_AND_NEW = pytest.mark.parametrize("facade", ["1.15.4", "1.17.0"], indirect=True)
 
-LONG = 3600.0  # nothing here lives to see the end of such a lease
-ALIVE = 5.0  # beats often enough to be seen alive on a busy machine
+LONG = 3600.0  # never expires during a test
+ALIVE = 5.0  # renewed often enough even on a busy machine
 SHORT = 1.0
 
 Hosts = Callable[..., ServerStore]
@@ -51,21 +53,21 @@ def facade(request: pytest.FixtureRequest) -> Iterator[QdrantFacade]:
 
 @pytest.fixture
 def host(facade: QdrantFacade, tmp_path: Path) -> Iterator[Hosts]:
-    """host("a"), host("b"): stores of two hosts, on one server."""
+    """Return a function: host("a") and host("b") are stores of two hosts on one server."""
     with ExitStack() as stack:
 
-        def connected(name: str, **options: Any) -> ServerStore:
-            told = {"patience": 10.0, "backoff": 0.01, "lease": ALIVE, **options}
-            url = told.pop("url", facade.url)
-            store = ServerStore(url, state=tmp_path / name, **told)
+        def connect(name: str, **options: Any) -> ServerStore:
+            settings = {"patience": 10.0, "backoff": 0.01, "lease": ALIVE, **options}
+            url = settings.pop("url", facade.url)
+            store = ServerStore(url, state=tmp_path / name, **settings)
             stack.callback(store.close)
             return store
 
-        yield connected
+        yield connect
 
 
-def kept(facade: QdrantFacade) -> dict[str, Any]:
-    """Return the lease as stored, empty if there is none. Sends no request."""
+def stored_lease(facade: QdrantFacade) -> dict[str, Any]:
+    """Return the stored lease, empty if there is none, without a request to the server."""
     with facade.lock:
         found = facade.engine._local.retrieve("docs", [HIDDEN])
     payload = found[0].payload or {} if found else {}
@@ -73,42 +75,42 @@ def kept(facade: QdrantFacade) -> dict[str, Any]:
 
 
 def is_free(facade: QdrantFacade) -> bool:
-    return str(kept(facade).get("lease", ":free")).endswith(":free")
+    return str(stored_lease(facade).get("lease", ":free")).endswith(":free")
 
 
-def opened(store: ServerStore) -> Collection:
+def open_docs(store: ServerStore) -> Collection:
     docs = store.open("docs")
     assert docs is not None
     return docs
 
 
-# Alive
+# Live runs
 
 
 @OLD_AND_NEW
-def test_a_run_on_another_host_is_excluded_while_the_first_lives(
+def test_a_run_on_another_host_is_locked_out_while_the_first_is_alive(
     facade: QdrantFacade, host: Hosts
 ) -> None:
     one, other = host("a"), host("b")
     one.create("docs", SETTINGS)
     who = rf"'docs' at http\S+ is being written by another run \(process {os.getpid()} on .+\)"
     with one.lock("docs"):
-        first = kept(facade)["lease"]
+        first = stored_lease(facade)["lease"]
         with pytest.raises(Locked, match=who), other.lock("docs"):
             pass
-        assert kept(facade)["lease"] != first  # it was seen to beat
-        opened(one).apply(Batch(upserts=[point(1)]))
+        assert stored_lease(facade)["lease"] != first  # a renewal was seen
+        open_docs(one).apply(Batch(upserts=[point(1)]))
     with other.lock("docs"):
-        opened(other).apply(Batch(upserts=[point(2)]))
+        open_docs(other).apply(Batch(upserts=[point(2)]))
     assert is_free(facade)
-    assert opened(one).count() == 2
+    assert open_docs(one).count() == 2
 
 
 @ALL
-def test_a_lock_costs_three_requests_and_one(facade: QdrantFacade, host: Hosts) -> None:
+def test_locking_takes_three_requests_and_releasing_one(facade: QdrantFacade, host: Hosts) -> None:
     store = host("a", lease=LONG)
     store.create("docs", SETTINGS)
-    with store.lock("docs"):  # the first one makes the lease
+    with store.lock("docs"):  # the first lock creates the lease
         pass
     before = facade.requests.copy()
     with store.lock("docs"):
@@ -117,60 +119,60 @@ def test_a_lock_costs_three_requests_and_one(facade: QdrantFacade, host: Hosts) 
     assert facade.requests - before == {BATCH: 1}
 
 
-def test_a_run_waits_for_one_on_another_host(facade: QdrantFacade, host: Hosts) -> None:
+def test_a_run_waits_for_a_run_on_another_host(facade: QdrantFacade, host: Hosts) -> None:
     one, other = host("a"), host("b")
     one.create("docs", SETTINGS)
-    told: list[str] = []
-    had = threading.Event()
+    messages: list[str] = []
+    acquired = threading.Event()
 
     def wait() -> None:
-        with other.lock("docs", patience=math.inf, waiting=told.append):
-            had.set()
+        with other.lock("docs", patience=math.inf, waiting=messages.append):
+            acquired.set()
 
     waiter = threading.Thread(target=wait)
     with one.lock("docs"):
         waiter.start()
-        until(lambda: bool(told))
-        beat = kept(facade)["lease"]
-        until(lambda: kept(facade)["lease"] != beat)
-        assert not had.is_set()
+        until(lambda: bool(messages))
+        renewal = stored_lease(facade)["lease"]
+        until(lambda: stored_lease(facade)["lease"] != renewal)
+        assert not acquired.is_set()
     waiter.join(30)
-    assert had.is_set()
-    (line,) = told
+    assert acquired.is_set()
+    (line,) = messages
     assert f"process {os.getpid()} on" in line
     assert "waiting for it to end" in line
 
 
-def test_one_server_by_two_names_is_one_server(facade: QdrantFacade, host: Hosts) -> None:
-    """Their lock files differ: a lease of the same host may be of a live run."""
+def test_two_addresses_of_one_server_share_the_lease(facade: QdrantFacade, host: Hosts) -> None:
+    """Their lock files differ, so a lease of the same host may belong to a live run."""
     one = host("a")
     other = host("a", url=facade.url.replace("127.0.0.1", "localhost"))
     one.create("docs", SETTINGS)
     with one.lock("docs"):
         with pytest.raises(Locked), other.lock("docs"):
             pass
-        opened(one).apply(Batch(upserts=[point(1)]))
+        open_docs(one).apply(Batch(upserts=[point(1)]))
 
 
-# Dead, and asleep
+# Killed and suspended runs
 
 
 @OLD_AND_NEW
-def test_the_lease_of_a_run_killed_on_another_host_is_taken_when_it_ends(
+def test_the_lease_of_a_run_killed_on_another_host_is_taken_when_it_expires(
     facade: QdrantFacade, host: Hosts, tmp_path: Path
 ) -> None:
-    other = host("b", lease=LONG)  # the holder's own word counts
+    other = host("b", lease=LONG)  # the duration stored by the holder counts
     other.create("docs", SETTINGS)
     with writing(facade.url, tmp_path / "a", SHORT) as writer:
         assert writer.write(1) == "written"
         writer.process.send_signal(signal.SIGKILL)
         writer.process.wait()
     assert not is_free(facade)
-    began = time.monotonic()
+    started = time.monotonic()
     with other.lock("docs"):
-        assert SHORT <= time.monotonic() - began < 30
-        opened(other).apply(Batch(upserts=[point(2)]))
-    assert opened(other).count() == 2
+        assert SHORT <= time.monotonic() - started < 30
+        open_docs(other).apply(Batch(upserts=[point(2)]))
+    assert open_docs(other).count() == 2
     with other.lock("docs"):
         pass
 
@@ -185,10 +187,10 @@ def test_the_lease_of_a_run_killed_on_the_same_host_is_taken_at_once(
         assert writer.write(1) == "written"
         writer.process.send_signal(signal.SIGKILL)
         writer.process.wait()
-    began = time.monotonic()
+    started = time.monotonic()
     with store.lock("docs"):
-        opened(store).apply(Batch(upserts=[point(2)]))
-    assert time.monotonic() - began < 30
+        open_docs(store).apply(Batch(upserts=[point(2)]))
+    assert time.monotonic() - started < 30
     assert is_free(facade)
 
 
@@ -202,7 +204,7 @@ def test_a_suspended_run_writes_nothing_after_another_took_over(
         assert writer.write(1) == "written"
         writer.process.send_signal(signal.SIGSTOP)
         with other.lock("docs"):
-            opened(other).apply(Batch(upserts=[point(2)]))
+            open_docs(other).apply(Batch(upserts=[point(2)]))
             written = facade.engine.points_upserted
             writer.process.send_signal(signal.SIGCONT)
             answer = writer.write(3)
@@ -211,14 +213,14 @@ def test_a_suspended_run_writes_nothing_after_another_took_over(
             assert answer.endswith("nothing further is written")
             assert writer.end() == Locked.exit_code
             assert facade.engine.points_upserted == written
-            assert not is_free(facade)  # the one that lost it did not give it away
-            opened(other).apply(Batch(upserts=[point(4)]))
-        assert {p.id for p in opened(other).scroll()} == {ident(1), ident(2), ident(4)}
+            assert not is_free(facade)  # the run that lost the lease did not release it
+            open_docs(other).apply(Batch(upserts=[point(4)]))
+        assert {p.id for p in open_docs(other).scroll()} == {ident(1), ident(2), ident(4)}
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that the test sets, in seconds, for one store in this process."""
+    """Return a clock, in seconds, that the test sets for the stores of this process."""
     seconds = [0.0]
     monkeypatch.setattr(lease, "_now", lambda: seconds[0])
     monkeypatch.setattr(lease, "MAX_READ_INTERVAL_SECONDS", 0.01)
@@ -226,21 +228,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @ALL
-def test_a_suspended_run_continues_if_no_other_took_over(
+def test_a_suspended_run_continues_if_no_other_run_took_over(
     facade: QdrantFacade, host: Hosts, clock: list[float]
 ) -> None:
     store = host("a", lease=LONG)
     store.create("docs", SETTINGS)
     with store.lock("docs"):
-        docs, first = opened(store), kept(facade)["lease"]
+        docs, first = open_docs(store), stored_lease(facade)["lease"]
         clock[0] += LONG / 2 - 1
         docs.apply(Batch(upserts=[point(1)]))
-        assert kept(facade)["lease"] == first
+        assert stored_lease(facade)["lease"] == first
         for number in (2, 3):
             clock[0] += LONG / 2 + 1
             docs.apply(Batch(upserts=[point(number)]))
             docs.apply(Batch(upserts=[point(number)]))
-            assert kept(facade)["lease"] == f"{first[:-1]}{number}"
+            assert stored_lease(facade)["lease"] == f"{first[:-1]}{number}"
     assert docs.count() == 3
     assert is_free(facade)
 
@@ -252,8 +254,8 @@ def test_every_write_checks_the_lease(
     one, other = host("a", lease=LONG), host("b", lease=LONG)
     one.create("docs", SETTINGS)
     with one.lock("docs"):
-        docs = opened(one)
-        # The first look is at 0, all later ones two lives after.
+        docs = open_docs(one)
+        # The lease is first read at 0, and later two lease durations after.
         with other.lock("docs", waiting=lambda _: clock.__setitem__(0, 2 * LONG)):
             writes: list[Callable[[], object]] = [
                 lambda: docs.apply(Batch(upserts=[point(1)])),
@@ -264,24 +266,24 @@ def test_every_write_checks_the_lease(
             for write in writes:
                 with pytest.raises(Locked, match="took over"):
                     write()
-            assert docs.count() == 0  # a read goes on
-    assert opened(other).settings == SETTINGS
+            assert docs.count() == 0  # reading is still allowed
+    assert open_docs(other).settings == SETTINGS
 
 
 def test_each_try_of_a_request_checks_the_lease(
     facade: QdrantFacade, host: Hosts, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request that was allowed may be sent again much later."""
+    """A request may be retried long after it was first allowed."""
     store = host("a", lease=LONG)
     store.create("docs", SETTINGS)
     with store.lock("docs"):
-        docs, first = opened(store), kept(facade)["lease"]
+        docs, first = open_docs(store), stored_lease(facade)["lease"]
         facade.inject(Fault("cut-before", BATCH))
         monkeypatch.setattr(
             "ragctl.stores.server_connection.time.sleep", lambda _: clock.__setitem__(0, LONG)
         )
         docs.apply(Batch(upserts=[point(1)]))
-        assert kept(facade)["lease"] != first
+        assert stored_lease(facade)["lease"] != first
 
 
 # Faults
@@ -304,24 +306,24 @@ def test_each_try_of_a_request_checks_the_lease(
 def test_a_temporary_fault_keeps_the_lease(facade: QdrantFacade, host: Hosts, fault: Fault) -> None:
     store = host("a", lease=2.0)
     store.create("docs", SETTINGS)
-    facade.inject(Fault(**vars(fault)))  # one of the requests that take it
+    facade.inject(Fault(**vars(fault)))  # hits a request that takes the lease
     with store.lock("docs"):
         for _ in range(2):
-            beat = kept(facade)["lease"]
+            renewal = stored_lease(facade)["lease"]
             facade.inject(Fault(**vars(fault)))
-            until(lambda before=beat: kept(facade)["lease"] != before)  # type: ignore[misc]
-        opened(store).apply(Batch(upserts=[point(1)]))
+            until(lambda before=renewal: stored_lease(facade)["lease"] != before)  # type: ignore[misc]
+        open_docs(store).apply(Batch(upserts=[point(1)]))
     assert is_free(facade)
     assert not any(due.times for due in facade.faults)
 
 
-def test_while_the_server_does_not_answer_nothing_is_written(
+def test_nothing_is_written_while_the_lease_cannot_be_renewed(
     facade: QdrantFacade, host: Hosts, clock: list[float]
 ) -> None:
     store = host("a", lease=LONG, patience=0.2)
     store.create("docs", SETTINGS)
     with store.lock("docs"):
-        docs = opened(store)
+        docs = open_docs(store)
         clock[0] = LONG
         facade.inject(Fault("status", BATCH, status=503, times=10_000))
         with pytest.raises(StoreError, match="gave up after"):
@@ -344,7 +346,7 @@ def test_a_lease_that_could_not_be_released_does_not_block_this_host(
     assert is_free(facade)
 
 
-def test_a_key_that_may_only_read_cannot_lock(facade: QdrantFacade, host: Hosts) -> None:
+def test_a_read_only_key_cannot_lock(facade: QdrantFacade, host: Hosts) -> None:
     store = host("a", api_key="reads")
     store.create("docs", SETTINGS)
     facade.inject(Fault("status", f"{BATCH}|PUT *", status=403, times=99, message="Forbidden"))
@@ -352,11 +354,11 @@ def test_a_key_that_may_only_read_cannot_lock(facade: QdrantFacade, host: Hosts)
         store.lock("docs").__enter__()
 
 
-# Beginnings and ends
+# Creation and removal
 
 
-def forget_lease(facade: QdrantFacade) -> None:
-    """As in a collection that was made before there were leases."""
+def remove_lease(facade: QdrantFacade) -> None:
+    """Remove the lease, as in a collection created before leases existed."""
     url = f"{facade.url}/collections/docs/points/batch?wait=true"
     old = facade.engine.version < (1, 16)
     written = {"delete_payload": {"keys": ["lease", "host"], "points": [HIDDEN]}}
@@ -366,17 +368,17 @@ def forget_lease(facade: QdrantFacade) -> None:
 
 
 @ALL
-@pytest.mark.parametrize("lacking", [False, True])
+@pytest.mark.parametrize("without_lease", [False, True])
 def test_one_of_many_simultaneous_runs_gets_the_lease(
-    facade: QdrantFacade, host: Hosts, lacking: bool
+    facade: QdrantFacade, host: Hosts, without_lease: bool
 ) -> None:
     stores = [host(f"{n}") for n in range(4)]
     stores[0].create("docs", SETTINGS)
     with stores[0].lock("docs"):
         pass
     for _ in range(2):
-        if lacking:
-            forget_lease(facade)
+        if without_lease:
+            remove_lease(facade)
         start, done = threading.Barrier(len(stores)), threading.Event()
         outcomes: list[str] = []
 
@@ -402,9 +404,11 @@ def test_one_of_many_simultaneous_runs_gets_the_lease(
 
 
 @OLD_AND_NEW
-def test_two_hosts_that_make_one_collection_at_once(facade: QdrantFacade, host: Hosts) -> None:
+def test_one_of_two_hosts_that_create_a_collection_at_once_is_refused(
+    facade: QdrantFacade, host: Hosts
+) -> None:
     start, end = threading.Barrier(2), threading.Barrier(2)
-    # On an old server there is a while between the collection and its settings.
+    # On an old server some time passes between creating the collection and storing its settings.
     facade.inject(Fault("status", "PUT */points", status=503, times=6))
     outcomes: dict[str, object] = {}
 
@@ -429,11 +433,11 @@ def test_two_hosts_that_make_one_collection_at_once(facade: QdrantFacade, host: 
     assert made == "made"
     assert "was made by another run just now; wait for it to end, then run again" in locked
     assert is_free(facade)
-    assert opened(host("c")).count() == 1
+    assert open_docs(host("c")).count() == 1
 
 
 @OLD_AND_NEW
-def test_a_new_collection_is_held_by_the_run_that_made_it(
+def test_a_new_collection_is_locked_by_the_run_that_created_it(
     facade: QdrantFacade, host: Hosts
 ) -> None:
     one, other = host("a"), host("b")
@@ -448,7 +452,7 @@ def test_a_new_collection_is_held_by_the_run_that_made_it(
             with pytest.raises(Locked):
                 one.create("docs", SETTINGS)
     with other.lock("docs"):
-        assert opened(other).count() == 0
+        assert open_docs(other).count() == 0
 
 
 def test_a_run_that_locks_before_the_creator_keeps_the_lease(
@@ -458,17 +462,17 @@ def test_a_run_that_locks_before_the_creator_keeps_the_lease(
     with one.lock("docs"), ExitStack() as stack:
         index = one.index
 
-        def late(name: str, fields: Any) -> None:
+        def index_and_lock(name: str, fields: Any) -> None:
             index(name, fields)
             stack.enter_context(other.lock("docs"))
 
-        one.index = late  # type: ignore[method-assign]
+        one.index = index_and_lock  # type: ignore[method-assign]
         with pytest.raises(Locked, match="is being written by another run"):
             one.create("docs", SETTINGS)
-        opened(other).apply(Batch(upserts=[point(1)]))
+        open_docs(other).apply(Batch(upserts=[point(1)]))
 
 
-def test_a_creation_killed_on_an_old_server_is_repeated_after_a_lease(
+def test_a_failed_creation_on_an_old_server_can_be_repeated(
     tmp_path: Path,
 ) -> None:
     with QdrantFacade(version="1.15.4") as facade:
@@ -493,11 +497,11 @@ def test_a_lock_leaves_foreign_collections_alone(facade: QdrantFacade, host: Hos
 
 
 @ALL
-def test_the_lease_is_in_no_read_and_changed_by_no_write(facade: QdrantFacade, host: Hosts) -> None:
+def test_the_lease_is_never_read_or_changed_as_a_point(facade: QdrantFacade, host: Hosts) -> None:
     store = host("a", lease=LONG)
     made = store.create("docs", SETTINGS)
     with store.lock("docs"):
-        held = kept(facade)
+        held = stored_lease(facade)
         assert held
         assert made.count() == 0
         assert list(made.scroll()) == []
@@ -510,13 +514,15 @@ def test_the_lease_is_in_no_read_and_changed_by_no_write(facade: QdrantFacade, h
         both = Query(limit=9, dense=axis(1), sparse=SparseVector([1], [1.0]))
         assert [hit.id for hit in made.query(both)] == [ident(1)]
         assert store.names() == ["docs"]
-        assert opened(store).settings == made.settings
-        assert kept(facade) == held
+        assert open_docs(store).settings == made.settings
+        assert stored_lease(facade) == held
 
 
 @OLD_AND_NEW
-@pytest.mark.parametrize("lacking", [False, True])
-def test_strict_mode_allows_it(facade: QdrantFacade, host: Hosts, lacking: bool) -> None:
+@pytest.mark.parametrize("without_lease", [False, True])
+def test_the_lease_works_in_strict_mode(
+    facade: QdrantFacade, host: Hosts, without_lease: bool
+) -> None:
     facade.engine.strict_mode = {
         "enabled": True,
         "unindexed_filtering_retrieve": False,
@@ -524,48 +530,48 @@ def test_strict_mode_allows_it(facade: QdrantFacade, host: Hosts, lacking: bool)
     }
     one, other = host("a"), host("b")
     one.create("docs", SETTINGS)
-    if lacking:
+    if without_lease:
         with one.lock("docs"):
             pass
-        forget_lease(facade)
+        remove_lease(facade)
     with one.lock("docs"), pytest.raises(Locked), other.lock("docs"):
         pass
     assert is_free(facade)
 
 
-@pytest.mark.parametrize("said", ["soon", "0", "0.5", "-3", "nan", "inf", "3601"])
-def test_an_invalid_lease_duration_is_refused(said: str) -> None:
-    with pytest.raises(UsageError, match=f"RAGCTL_LEASE_SECONDS={said}: seconds, from 1 to 3600"):
-        open_store("http://127.0.0.1:1", environ={"RAGCTL_LEASE_SECONDS": said})
+@pytest.mark.parametrize("value", ["soon", "0", "0.5", "-3", "nan", "inf", "3601"])
+def test_an_invalid_lease_duration_is_refused(value: str) -> None:
+    with pytest.raises(UsageError, match=f"RAGCTL_LEASE_SECONDS={value}: seconds, from 1 to 3600"):
+        open_store("http://127.0.0.1:1", environ={"RAGCTL_LEASE_SECONDS": value})
 
 
-def spoil(facade: QdrantFacade, token: object) -> None:
-    rubbish = {"lease": token, "host": 7, "who": ["\x1b[2J"], "seconds": "many"}
-    body = {"operations": [{"set_payload": {"payload": rubbish, "points": [HIDDEN]}}]}
+def write_invalid_lease(facade: QdrantFacade, token: object) -> None:
+    invalid = {"lease": token, "host": 7, "who": ["\x1b[2J"], "seconds": "many"}
+    body = {"operations": [{"set_payload": {"payload": invalid, "points": [HIDDEN]}}]}
     httpx.post(f"{facade.url}/collections/docs/points/batch", json=body).raise_for_status()
 
 
-def test_an_invalid_lease_is_waited_for_like_a_valid_one(
+def test_an_invalid_stored_lease_expires_like_a_valid_one(
     facade: QdrantFacade, host: Hosts, clock: list[float]
 ) -> None:
     store = host("a", lease=LONG)
     store.create("docs", SETTINGS)
     with store.lock("docs"):
         pass
-    spoil(facade, "\x1b[31m")
-    told: list[str] = []
+    write_invalid_lease(facade, "\x1b[31m")
+    messages: list[str] = []
 
-    def tell(line: str) -> None:
-        told.append(line)
+    def on_waiting(line: str) -> None:
+        messages.append(line)
         clock[0] = lease.DEFAULT_LEASE_SECONDS
 
-    with store.lock("docs", waiting=tell):
+    with store.lock("docs", waiting=on_waiting):
         assert not is_free(facade)
-    assert told[0].isprintable()
-    spoil(facade, 7)  # which no filter for a word finds
+    assert messages[0].isprintable()
+    write_invalid_lease(facade, 7)  # no keyword filter matches a number
     clock[0] = 0.0
     with pytest.raises(StoreError, match="its lease '7' cannot be taken"):
-        store.lock("docs", waiting=tell).__enter__()
+        store.lock("docs", waiting=on_waiting).__enter__()
 
 
 # Whole runs
@@ -592,8 +598,8 @@ def server_world(facade: QdrantFacade, tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def began(world: World, state: Path, seconds: float) -> "subprocess.Popen[str]":
-    """An ingest that waits for its vectors."""
+def start_waiting_ingest(world: World, state: Path, seconds: float) -> "subprocess.Popen[str]":
+    """Start an ingest and return it while it waits for vectors."""
     world.forget()
     world.server.gate.clear()
     process = subprocess.Popen(
@@ -608,10 +614,10 @@ def began(world: World, state: Path, seconds: float) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize("facade", ["1.15.4", "1.17.0"], indirect=True)
-def test_an_ingest_killed_on_another_host_is_finished_here(
+def test_an_ingest_killed_on_another_host_is_completed_by_the_next(
     server_world: World, tmp_path: Path, facade: QdrantFacade
 ) -> None:
-    process = began(server_world, tmp_path / "a", SHORT)
+    process = start_waiting_ingest(server_world, tmp_path / "a", SHORT)
     process.kill()
     process.communicate()
     server_world.server.gate.set()
@@ -628,10 +634,10 @@ def test_an_ingest_killed_on_another_host_is_finished_here(
     assert counts(server_world.ingest()) == {"unchanged": 3}
 
 
-def test_a_suspended_ingest_ends_with_9_and_writes_nothing(
+def test_a_suspended_ingest_that_lost_its_lease_exits_9_and_writes_nothing(
     server_world: World, tmp_path: Path, facade: QdrantFacade
 ) -> None:
-    process = began(server_world, tmp_path / "a", SHORT)
+    process = start_waiting_ingest(server_world, tmp_path / "a", SHORT)
     process.send_signal(signal.SIGSTOP)
     server_world.server.gate.set()
     done = subprocess.run(
@@ -652,10 +658,10 @@ def test_a_suspended_ingest_ends_with_9_and_writes_nothing(
     assert server_world.state() == state
 
 
-def test_a_second_ingest_on_another_host_ends_with_9(
+def test_a_second_ingest_on_another_host_exits_9(
     server_world: World, tmp_path: Path, facade: QdrantFacade
 ) -> None:
-    process = began(server_world, tmp_path / "a", ALIVE)
+    process = start_waiting_ingest(server_world, tmp_path / "a", ALIVE)
     second = subprocess.run(
         command(server_world),
         env=environment(server_world, tmp_path / "b", ALIVE),

@@ -1,4 +1,4 @@
-"""A batch becomes requests within the limits, in order."""
+"""A batch is split into requests within the limits, in order."""
 
 import json
 from typing import Any
@@ -24,14 +24,14 @@ floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 def batches(draw: st.DrawFn) -> Batch:
     def points() -> list[Point]:
         dim = draw(st.integers(1, 20))
-        found = []
+        points_drawn = []
         for number in range(draw(st.integers(0, 8))):
             values = draw(st.lists(floats, min_size=dim, max_size=dim))
             weights = draw(st.lists(st.floats(0, 100), max_size=9))
             sparse = SparseVector([2**32 - 1 - n for n in range(len(weights))], weights)
             vector = np.array(values, dtype=np.float32)
-            found.append(Point(ident(number), draw(payloads), vector, sparse))
-        return found
+            points_drawn.append(Point(ident(number), draw(payloads), vector, sparse))
+        return points_drawn
 
     def pairs() -> list[tuple[str, Payload]]:
         return [(ident(n), draw(payloads)) for n in range(draw(st.integers(0, 8)))]
@@ -46,19 +46,21 @@ def batches(draw: st.DrawFn) -> Batch:
     )
 
 
-def flat(operations: list[dict[str, Any]]) -> list[tuple[str, Any]]:
-    """Each write alone, in order: what it does, and to what."""
-    found = []
+def single_writes(operations: list[dict[str, Any]]) -> list[tuple[str, Any]]:
+    """Return the single writes of the operations, in order: kind and target."""
+    writes = []
     for operation in operations:
         ((kind, body),) = operation.items()
         many = body["points"] if kind in ("upsert", "delete") else [body]
-        found += [(kind, each) for each in many]
-    return found
+        writes += [(kind, each) for each in many]
+    return writes
 
 
 @settings(max_examples=40)
 @given(batch=batches(), upsert_limit=st.integers(1, 9))
-def test_a_batch_split_into_requests_is_the_same_batch(batch: Batch, upsert_limit: int) -> None:
+def test_splitting_a_batch_into_requests_keeps_all_writes_in_order(
+    batch: Batch, upsert_limit: int
+) -> None:
     max_bytes = 4000
 
     def sent(**limits: int) -> list[bytes]:
@@ -76,16 +78,18 @@ def test_a_batch_split_into_requests_is_the_same_batch(batch: Batch, upsert_limi
     split = [json.loads(body) for body in sent(max_bytes=max_bytes)]
     whole = [json.loads(body) for body in sent()]
     assert len(whole) <= 1
-    together = [each for request in split for each in flat(request)]
-    assert together == [each for request in whole for each in flat(request)]
-    assert len(together) == sum(len(getattr(batch, part)) for part in Batch.__dataclass_fields__)
+    split_writes = [each for request in split for each in single_writes(request)]
+    assert split_writes == [each for request in whole for each in single_writes(request)]
+    assert len(split_writes) == sum(
+        len(getattr(batch, part)) for part in Batch.__dataclass_fields__
+    )
     for body in sent(max_bytes=max_bytes):
-        assert len(body) <= max_bytes or len(flat(json.loads(body))) == 1
+        assert len(body) <= max_bytes or len(single_writes(json.loads(body))) == 1
     for operation in (operation for request in split for operation in request):
         assert len(operation.get("upsert", {"points": []})["points"]) <= upsert_limit
 
 
-def test_the_points_of_a_request_are_limited() -> None:
+def test_a_request_has_a_maximum_number_of_points() -> None:
     batch = Batch(
         overwrites=[(ident(n), {}) for n in range(MAX_REQUEST_POINTS + 1)],
         deletes=[ident(n) for n in range(2 * MAX_REQUEST_POINTS)],
@@ -94,7 +98,7 @@ def test_the_points_of_a_request_are_limited() -> None:
     assert sizes == [MAX_REQUEST_POINTS, 1, 1, 1]
 
 
-def test_filters() -> None:
+def test_filter_of_builds_qdrant_filters() -> None:
     assert filter_of(()) is None
     hidden = filter_of((), "b1d4")
     assert hidden is not None

@@ -1,7 +1,7 @@
-"""The store contract over a real socket, and what is the server store's own.
+"""The store contract over a real socket, and tests of the server store's own features.
 
-RAGCTL_TEST_QDRANT_URL names a real server, with no collection of ragctl's on it, for
-the contract to run on as well (RAGCTL_QDRANT_GRPC_PORT: over gRPC).
+Set RAGCTL_TEST_QDRANT_URL to also run the contract on a real server that has no collection of
+ragctl (with RAGCTL_QDRANT_GRPC_PORT: over gRPC).
 """
 
 import os
@@ -24,7 +24,7 @@ from ragctl.stores import open_store
 from ragctl.stores.base import Batch, Fusion, Query, Rescore, Store
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.server import ServerStore
-from tests.search_contract import SearchContract, equals, searches_quantised, typed
+from tests.search_contract import SearchContract, check_quantised_search, equal_scores, typed
 from tests.servers.qdrant import Fault, QdrantFacade
 from tests.store_contract import (
     DIM,
@@ -35,10 +35,12 @@ from tests.store_contract import (
     collection,
     ident,
     point,
-    sized,
+    with_dimension,
 )
 
-__all__ = ["collection", "equals", "typed"]
+pytestmark = pytest.mark.slow
+
+__all__ = ["collection", "equal_scores", "typed"]
 
 REAL = os.environ.get("RAGCTL_TEST_QDRANT_URL")
 OLD_AND_NEW = pytest.mark.parametrize("facade", ["1.12.0", "1.15.4", "1.17.0"], indirect=True)
@@ -77,14 +79,14 @@ class TestRealServer(StoreContract, SearchContract):
     def store(self) -> Iterator[Store]:
         store = open_store(str(REAL), environ=os.environ)
         if found := store.names():
-            pytest.skip(f"the server holds collections of ragctl's: {found}")
+            pytest.skip(f"the server has collections of ragctl: {found}")
         yield store
-        for name in ("docs", "other.v2", "typed", "equals", "copies", "small"):
+        for name in ("docs", "other.v2", "typed", "equal_scores", "copies", "small"):
             store.drop(name)
         store.close()
 
 
-# Collections that are not ours, or not finished
+# Collections that are foreign or unfinished
 
 
 OTHER = {"vectors": {"size": 4, "distance": "Dot"}}
@@ -104,7 +106,7 @@ SIMILAR = {
     ],
     indirect=["facade"],
 )
-def test_a_foreign_collection_is_left_alone(
+def test_a_collection_not_made_by_ragctl_is_left_alone(
     facade: QdrantFacade, store: Store, body: dict[str, Any], points: int
 ) -> None:
     url = f"{facade.url}/collections/theirs"
@@ -124,7 +126,7 @@ def test_a_foreign_collection_is_left_alone(
 
 
 @pytest.mark.parametrize("facade", ["1.12.0", "1.15.4"], indirect=True)
-def test_the_hidden_point_is_in_no_result(facade: QdrantFacade, store: Store) -> None:
+def test_the_hidden_point_is_never_returned(facade: QdrantFacade, store: Store) -> None:
     made = store.create("docs", SETTINGS)
     raw = httpx.post(f"{facade.url}/collections/docs/points/scroll", json={}).json()
     (hidden,) = raw["result"]["points"]
@@ -167,7 +169,7 @@ def test_an_interrupted_creation_on_an_old_server_is_repeated(tmp_path: Path, di
             store.create("docs", SETTINGS)
         assert store.names() == []
         assert store.open("docs") is None
-        settings = sized(SETTINGS, dim)
+        settings = with_dimension(SETTINGS, dim)
         made = store.create("docs", settings)
         made.apply(Batch(upserts=[Point(ident(1), {"source": "s"}, np.ones(dim, np.float32))]))
         assert made.count() == 1
@@ -176,7 +178,7 @@ def test_an_interrupted_creation_on_an_old_server_is_repeated(tmp_path: Path, di
 
 
 @OLD_AND_NEW
-def test_missing_indexes_are_made_when_it_is_opened(facade: QdrantFacade, store: Store) -> None:
+def test_opening_a_collection_creates_missing_indexes(facade: QdrantFacade, store: Store) -> None:
     facade.inject(Fault("status", "PUT */index", times=99, status=400))
     with pytest.raises(StoreError, match="injected"):
         store.create("docs", SETTINGS)
@@ -192,7 +194,7 @@ def test_missing_indexes_are_made_when_it_is_opened(facade: QdrantFacade, store:
 # Fusion
 
 
-def test_all_versions_fuse_alike(tmp_path: Path) -> None:
+def test_all_server_versions_give_the_same_fusion(tmp_path: Path) -> None:
     random = np.random.default_rng(7)
     points = [
         Point(
@@ -226,8 +228,8 @@ def test_all_versions_fuse_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("facade", ["1.15.4", "1.17.0"], indirect=True)
-def test_a_server_that_can_fuse_gets_one_request(facade: QdrantFacade, store: Store) -> None:
-    """Its answer has the page's payloads; from other servers they are requested."""
+def test_a_server_with_weighted_fusion_gets_one_request(facade: QdrantFacade, store: Store) -> None:
+    """Its response includes the payloads of the page; other servers need a second request."""
     made = store.create("docs", SETTINGS)
     points = [
         Point(ident(n), any_payload(n=n), axis(0, tilt=n / 9), SparseVector([5], [1 + 1 / n]))
@@ -245,7 +247,7 @@ def test_a_server_that_can_fuse_gets_one_request(facade: QdrantFacade, store: St
         }
 
 
-# Settings of a search
+# Search parameters
 
 
 def test_a_search_sets_ef_and_rescoring(facade: QdrantFacade, store: Store) -> None:
@@ -278,13 +280,13 @@ def test_a_search_sets_ef_and_rescoring(facade: QdrantFacade, store: Store) -> N
         ("1.18.0", "turbo4", None),
     ],
 )
-def test_quantisation_is_gated_by_version(
+def test_quantisation_kinds_require_a_server_version(
     tmp_path: Path, version: str, kind: str, needs: str | None
 ) -> None:
     with QdrantFacade(version=version) as facade:
         store = server(facade, tmp_path)
         if needs is None:
-            searches_quantised(store, kind)
+            check_quantised_search(store, kind)
         else:
             with pytest.raises(StoreError, match=rf"'{kind}'; it needs {needs} or newer"):
                 store.create("small", replace(SETTINGS, quantization=kind))
@@ -292,7 +294,7 @@ def test_quantisation_is_gated_by_version(
         store.close()
 
 
-def test_a_prefix_of_an_unindexed_field_needs_no_index(store: Store) -> None:
+def test_a_prefix_condition_needs_no_index(store: Store) -> None:
     made = store.create("docs", replace(SETTINGS, fields={"year": "integer"}))
     made.apply(Batch(upserts=[point(1, meta={"a": {"b": "xyz"}, "year": "x"}), point(2, meta={})]))
     assert made.count((Prefix("meta.a.b", "xy"),)) == 1
@@ -322,7 +324,7 @@ def test_declared_fields_are_indexed_by_type(facade: QdrantFacade, store: Store)
 # Sizes
 
 
-def test_one_request_writes_many_parts(facade: QdrantFacade, store: Store) -> None:
+def test_one_request_holds_many_writes(facade: QdrantFacade, store: Store) -> None:
     made = store.create("docs", SETTINGS)
     made.apply(Batch(upserts=[point(n) for n in range(1, 401)]))
     made.apply(
@@ -338,7 +340,7 @@ def test_one_request_writes_many_parts(facade: QdrantFacade, store: Store) -> No
 
 def test_requests_stay_under_the_servers_limit(facade: QdrantFacade, tmp_path: Path) -> None:
     store = server(facade, tmp_path)
-    settings = sized(SETTINGS, 4096)
+    settings = with_dimension(SETTINGS, 4096)
     made = store.create("docs", settings)
     random = np.random.default_rng(1)
     made.apply(
@@ -355,14 +357,14 @@ def test_requests_stay_under_the_servers_limit(facade: QdrantFacade, tmp_path: P
     store.close()
 
 
-def test_a_point_too_large_is_one_clear_error(facade: QdrantFacade, store: Store) -> None:
+def test_a_point_that_is_too_large_is_a_clear_error(facade: QdrantFacade, store: Store) -> None:
     made = store.create("docs", SETTINGS)
     with pytest.raises(StoreError, match=r"'docs'.*(larger than allowed|connection lost)"):
         made.apply(Batch(upserts=[Point(ident(1), {"text": "x" * 33_600_000})]))
     assert made.count() == 0
 
 
-def test_the_limits_of_strict_mode_are_kept(facade: QdrantFacade, store: Store) -> None:
+def test_limits_of_strict_mode_are_respected(facade: QdrantFacade, store: Store) -> None:
     facade.engine.strict_mode = {
         "enabled": True,
         "upsert_max_batchsize": 100,
@@ -383,12 +385,14 @@ def test_the_limits_of_strict_mode_are_kept(facade: QdrantFacade, store: Store) 
         made.count((Match("meta.lang", ("ru",)),))
 
 
-def test_a_facet_with_more_values_than_first_asked_for(facade: QdrantFacade, store: Store) -> None:
+def test_a_facet_with_more_values_than_the_first_limit_is_complete(
+    facade: QdrantFacade, store: Store
+) -> None:
     made = store.create("docs", SETTINGS)
     made.apply(Batch(upserts=[Point(ident(n), {"source": f"d{n}"}) for n in range(10_001)]))
     assert len(made.facet("source", of_all=True)) == 10_001
     assert facade.requests["POST /collections/{name}/facet"] == 2
-    made.apply(Batch(deletes=[ident(1)]))  # which the façade's index still counts
+    made.apply(Batch(deletes=[ident(1)]))  # the façade's index still counts it
     assert "d1" not in made.facet("source", of_all=True)
     assert facade.requests["POST /collections/{name}/facet"] == 6
 
@@ -396,7 +400,7 @@ def test_a_facet_with_more_values_than_first_asked_for(facade: QdrantFacade, sto
 # Locks
 
 
-def test_a_lock_is_for_one_server_and_one_collection(tmp_path: Path) -> None:
+def test_a_lock_covers_one_collection_on_one_server(tmp_path: Path) -> None:
     with QdrantFacade() as facade, QdrantFacade() as elsewhere:
         one, same, other = (server(f, tmp_path) for f in (facade, facade, elsewhere))
         with one.lock("docs"):
@@ -432,7 +436,9 @@ def test_open_store_distinguishes_folders_and_addresses(tmp_path: Path) -> None:
         ("http://host", {"RAGCTL_QDRANT_GRPC_PORT": "yes"}, "not a port"),
     ],
 )
-def test_open_store_refuses(location: str, environ: dict[str, str], message: str) -> None:
+def test_open_store_refuses_invalid_locations_and_keys(
+    location: str, environ: dict[str, str], message: str
+) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         open_store(location, environ=environ)
     assert "secret-word" not in str(caught.value)
@@ -452,7 +458,7 @@ def test_open_store_takes_the_key_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize("variable", ["RAGCTL_QDRANT_API_KEY", "QDRANT_API_KEY"])
-def test_an_error_names_the_variable_of_the_key(variable: str) -> None:
+def test_an_error_names_the_environment_variable_of_the_key(variable: str) -> None:
     with (
         QdrantFacade(api_key="right-key") as facade,
         closing(open_store(facade.url, environ={variable: "wrong"})) as store,

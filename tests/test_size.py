@@ -12,7 +12,7 @@ from ragctl.collection.settings import QUANTIZATIONS
 from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.size import estimate_size
-from tests.store_contract import SETTINGS, ident, sized
+from tests.store_contract import SETTINGS, ident, with_dimension
 from tests.world import World, paragraphs
 
 COUNT, DIM = 1500, 256
@@ -32,7 +32,7 @@ def disk() -> Iterator[Path]:
 
 def test_an_embedded_collection_is_about_as_large_as_estimated(disk: Path) -> None:
     random = np.random.default_rng(5)
-    made = EdgeStore(disk).create("docs", sized(SETTINGS, DIM))
+    made = EdgeStore(disk).create("docs", with_dimension(SETTINGS, DIM))
     words = [f"{number:05}" for number in range(100_000)]
     sizes = []
     for first in range(0, COUNT, 250):

@@ -1,4 +1,4 @@
-"""Sources with patterns and settings of their own, several under one root; on both stores."""
+"""Sources with their own patterns and settings, several under one root; on both stores."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ from ragctl.pipeline import Parsing, Pipeline, Source
 from tests.world import World, counts, paragraphs
 
 
-def tree(root: Path, *names: str) -> Path:
+def write_files(root: Path, *names: str) -> Path:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
@@ -39,20 +39,22 @@ def tree(root: Path, *names: str) -> Path:
         ("/none/*", []),
     ],
 )
-def test_a_pattern_begins_at_the_root(tmp_path: Path, within: str | None, found: list[str]) -> None:
+def test_a_pattern_is_anchored_at_the_root(
+    tmp_path: Path, within: str | None, found: list[str]
+) -> None:
     names = ["a/handbook/x.md", "a/x.md", "b/handbook/deep/y.md", "handbook/z.md", "top.md"]
-    assert [f.source for f in walk(tree(tmp_path, *names), within=within)] == found
+    assert [f.source for f in walk(write_files(tmp_path, *names), within=within)] == found
 
 
 def test_include_and_exclude_narrow_a_pattern(tmp_path: Path) -> None:
-    tree(tmp_path, "a/h/x.md", "a/h/x.txt", "a/h/old/y.md", "b/x.md")
+    write_files(tmp_path, "a/h/x.md", "a/h/x.txt", "a/h/old/y.md", "b/x.md")
     found = walk(tmp_path, ["*.md"], ["old/"], "/*/h")
     assert [file.source for file in found] == ["a/h/x.md"]
 
 
-def test_folders_where_nothing_can_match_are_not_looked_into(tmp_path: Path) -> None:
-    """Such as the homes of others, some of which nobody may read."""
-    tree(tmp_path, "a/handbook/x.md", "a/private/y.md", "b/z.md")
+def test_folders_that_cannot_match_are_not_listed(tmp_path: Path) -> None:
+    """Such as other users' home folders, which may be unreadable."""
+    write_files(tmp_path, "a/handbook/x.md", "a/private/y.md", "b/z.md")
     for name in ("a/private", "b", "a/handbook/deep"):
         (tmp_path / name / ".ragctlignore").mkdir(parents=True)  # cannot be read as a file
     found = walk(tmp_path, within="/a/hand*")
@@ -60,36 +62,36 @@ def test_folders_where_nothing_can_match_are_not_looked_into(tmp_path: Path) -> 
     assert [failure.source for failure in found.failures] == ["a/handbook/deep"]
 
 
-def told(*sources: Source, **changes: object) -> Pipeline:
+def pipeline_of(*sources: Source, **changes: object) -> Pipeline:
     return replace(Pipeline(sources=sources, store="nowhere"), **changes)  # type: ignore[arg-type]
 
 
 def test_a_file_of_two_sources_belongs_to_the_first(tmp_path: Path) -> None:
-    tree(tmp_path, "a.md", "b.md", "c.txt")
+    write_files(tmp_path, "a.md", "b.md", "c.txt")
     sources = (
         Source(tmp_path, ("a.*",)),
         Source(tmp_path, ("*.md",)),
         Source(tmp_path / "a.md"),
         Source(tmp_path / "." / "c.txt"),
     )
-    found = scan(told(*sources))
+    found = scan(pipeline_of(*sources))
     assert [(file.file, file.source_number) for file in found.files] == [
         *(("a.md", 0), ("b.md", 1), ("c.txt", 3))
     ]
 
 
-def test_a_pattern_that_finds_nothing_is_refused_with_the_pattern(tmp_path: Path) -> None:
-    tree(tmp_path, "a.md")
+def test_a_pattern_without_matches_is_refused_and_named(tmp_path: Path) -> None:
+    write_files(tmp_path, "a.md")
     with pytest.raises(PruneRefused, match=r"/\*/x: no documents found there"):
-        scan(told(Source(tmp_path, within="/*/x")))
+        scan(pipeline_of(Source(tmp_path, within="/*/x")))
     with pytest.raises(PruneRefused, match=r"a\.md is not a folder"):
-        scan(told(Source(tmp_path / "a.md", within="/*")))
+        scan(pipeline_of(Source(tmp_path / "a.md", within="/*")))
     with pytest.raises(PruneRefused, match="gone"):
-        scan(told(Source(tmp_path / "gone", within="/*")))
+        scan(pipeline_of(Source(tmp_path / "gone", within="/*")))
 
 
-def test_the_digest_is_that_of_a_pipeline_without_settings_of_sources() -> None:
-    """Else every document that there is would be chunked anew."""
+def test_sources_without_settings_of_their_own_keep_the_recipe_digest() -> None:
+    """Otherwise every indexed document would be chunked again."""
     options, meta = LoadOptions(jsonl_text="body"), {"team": "ops"}
     recipe = Recipe((SourceOptions(options, meta),) * 2, 300, 30, ("de",))
     whole = {
@@ -100,17 +102,17 @@ def test_the_digest_is_that_of_a_pipeline_without_settings_of_sources() -> None:
         "loader": loaders.recipe("a.jsonl", options),
     }
     expected = digest(json.dumps(whole, sort_keys=True).encode())
-    names = recipe_digests(recipe)
-    assert names(FileStat("a.jsonl", "/r", 1, 1)) == expected
-    assert names(FileStat("b.jsonl", "/r", 1, 1, source_number=1)) == expected
-    assert names(FileStat("b.md", "/r", 1, 1)) != expected
+    digests = recipe_digests(recipe)
+    assert digests(FileStat("a.jsonl", "/r", 1, 1)) == expected
+    assert digests(FileStat("b.jsonl", "/r", 1, 1, source_number=1)) == expected
+    assert digests(FileStat("b.md", "/r", 1, 1)) != expected
 
 
-def metas(world: World) -> dict[str, object]:
+def metadata_by_source(world: World) -> dict[str, object]:
     return {str(payload["source"]): payload["meta"] for payload, _, _ in world.state().values()}
 
 
-def test_other_metadata_of_one_source_touches_its_files_alone(world: World) -> None:
+def test_changed_metadata_of_one_source_updates_only_its_files(world: World) -> None:
     for name in ("a/one", "a/two", "b/one"):
         world.write(f"{name}.md", paragraphs(name, name + " more"))
     one, other = Source(world.root, within="/a"), Source(world.root, within="/b")
@@ -123,7 +125,7 @@ def test_other_metadata_of_one_source_touches_its_files_alone(world: World) -> N
     report = world.ingest(sources=sources, meta={"team": "all", "level": 1})
     assert counts(report) == {"updated": 2, "unchanged": 1}
     assert world.embedded() == []
-    assert metas(world) == {
+    assert metadata_by_source(world) == {
         "a/one.md": {"team": "a", "level": 1},
         "a/two.md": {"team": "a", "level": 1},
         "b/one.md": {"team": "all", "level": 1},
@@ -132,7 +134,7 @@ def test_other_metadata_of_one_source_touches_its_files_alone(world: World) -> N
     assert counts(report) == {"unchanged": 3}
 
 
-def test_loader_options_of_one_source(edge_world: World) -> None:
+def test_a_source_has_its_own_loader_options(edge_world: World) -> None:
     world = edge_world
     world.write("new/a.txt", "Grüße aus München".encode())
     world.write("old/b.txt", "Привет, мир".encode("cp1251"))

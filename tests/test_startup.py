@@ -1,4 +1,4 @@
-"""What a command imports: nothing heavy before it must. Each runs in a fresh process."""
+"""Commands import nothing heavy before they need it. Each runs in a new process."""
 
 import inspect
 import json
@@ -12,9 +12,11 @@ import pytest
 
 from ragctl.cli.commands import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = Path(__file__).parent.parent / "sample_docs"
 
-# Of no use to an embedded search or an ingest of text. pydantic is typer's own.
+# Not needed by an embedded search or an ingest of text. pydantic is imported by typer.
 HEAVY = {
     *("qdrant_client", "grpc", "httpx", "httpcore", "ssl", "asyncio", "numba"),
     *("pypdf", "pypdfium2", "docx", "lxml", "yaml", "cryptography", "PIL"),
@@ -31,7 +33,7 @@ sys.exit(code)
 
 
 def imported(*words: str, home: Path) -> set[str]:
-    """The modules that a command has imported when it ends."""
+    """Return the modules that a command has imported when it ends."""
     done = subprocess.run(
         [sys.executable, "-c", _RUN, *words],
         env={**os.environ, "RAGCTL_HOME": str(home), "RAGCTL_CONFIG": str(home / "none")},
@@ -43,7 +45,7 @@ def imported(*words: str, home: Path) -> set[str]:
     return set(json.loads(done.stdout.rstrip().rpartition("\n")[2]))
 
 
-def rooms(modules: set[str]) -> set[str]:
+def packages(modules: set[str]) -> set[str]:
     return {name.split(".")[1] for name in modules if name.startswith("ragctl.")}
 
 
@@ -54,7 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ingested(home: Path) -> set[str]:
-    """What an ingest of a folder with one Markdown file imports."""
+    """Return the modules imported by an ingest of a folder with one Markdown file."""
     folder = home / "folder"
     folder.mkdir()
     text = (SAMPLES / "en" / "link-api-handbook.md").read_text(encoding="utf-8")
@@ -62,15 +64,15 @@ def ingested(home: Path) -> set[str]:
     return imported("ingest", str(folder), home=home)
 
 
-def test_help_imports_no_room_but_its_own(home: Path) -> None:
+def test_help_imports_only_the_cli_package(home: Path) -> None:
     found = imported("--help", home=home)
-    assert rooms(found) == {"cli", "environment", "errors", "text"}
+    assert packages(found) == {"cli", "environment", "errors", "text"}
     assert not found & {*HEAVY, "numpy", "qdrant_edge"}
 
 
-def test_help_of_a_command_imports_its_options_alone(home: Path) -> None:
+def test_help_of_a_command_imports_only_its_options(home: Path) -> None:
     found = imported("search", "--help", home=home)
-    assert rooms(found) <= {
+    assert packages(found) <= {
         *("cli", "environment", "errors", "text", "records"),
         *("pipeline", "collection", "stores", "search"),
     }
@@ -83,7 +85,7 @@ def test_an_embedded_search_imports_nothing_heavy(
 ) -> None:
     found = imported("search", "how long is hourly data kept?", "--mode", mode, home=home)
     assert not found & HEAVY
-    assert not rooms(found) & {
+    assert not packages(found) & {
         "loaders",
         "workers",
         "notify",
@@ -99,7 +101,7 @@ def test_an_ingest_of_markdown_imports_no_client_and_no_pdf_reader(ingested: set
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_lines_of_the_help_are_those_of_the_commands(name: str) -> None:
+def test_the_help_lines_equal_the_docstrings_of_the_commands(name: str) -> None:
     module, function, line = COMMANDS[name]
     docstring = inspect.getdoc(getattr(import_module(f"ragctl.cli.{module}"), function)) or ""
     assert " ".join(docstring.partition("\n\n")[0].split()) == line

@@ -1,4 +1,4 @@
-"""The store contract on the embedded engine, and the tests of its own features."""
+"""The store contract on the embedded engine, and tests of its own features."""
 
 from pathlib import Path
 
@@ -9,10 +9,12 @@ from ragctl.errors import Locked, StoreError
 from ragctl.stores.base import Batch, Store
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.locks import FairLock
-from tests.search_contract import SearchContract, equals, searches_quantised, typed
+from tests.search_contract import SearchContract, check_quantised_search, equal_scores, typed
 from tests.store_contract import SETTINGS, StoreContract, collection, ident, point
 
-__all__ = ["collection", "equals", "typed"]
+pytestmark = pytest.mark.slow
+
+__all__ = ["collection", "equal_scores", "typed"]
 
 
 class TestEdge(StoreContract, SearchContract):
@@ -22,11 +24,11 @@ class TestEdge(StoreContract, SearchContract):
 
 
 @pytest.mark.parametrize("kind", ["turbo1", "turbo2", "turbo4"])
-def test_turbo_quantised_collections_search(tmp_path: Path, kind: str) -> None:
-    searches_quantised(EdgeStore(tmp_path), kind)
+def test_turbo_quantised_collections_are_searched(tmp_path: Path, kind: str) -> None:
+    check_quantised_search(EdgeStore(tmp_path), kind)
 
 
-def test_two_handles_take_turns(tmp_path: Path) -> None:
+def test_two_handles_of_a_collection_take_turns(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path)
     first = store.create("docs", SETTINGS)
     second = store.open("docs")
@@ -45,7 +47,7 @@ def test_a_scroll_of_one_field_reads_every_page(tmp_path: Path) -> None:
     made.close()
 
 
-def test_a_busy_shard_is_an_error_that_names_it_after_the_wait(tmp_path: Path) -> None:
+def test_a_busy_shard_is_an_error_after_the_patience(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path, patience=0.05)
     one = store.create("docs", SETTINGS)
     holder = FairLock(store.lock_path("docs", "shard"), "held by the test", patience=0)
@@ -73,14 +75,14 @@ def test_a_collection_in_use_is_not_dropped(tmp_path: Path) -> None:
 
 def test_leftovers_of_a_killed_creation_are_removed(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path)
-    left = tmp_path / "collections" / ".docs.12345.new" / "shard"
-    left.mkdir(parents=True)
+    leftover = tmp_path / "collections" / ".docs.12345.new" / "shard"
+    leftover.mkdir(parents=True)
     assert store.names() == []
     store.create("docs", SETTINGS).close()
     assert [path.name for path in (tmp_path / "collections").iterdir()] == ["docs"]
 
 
-def test_broken_settings_are_named(tmp_path: Path) -> None:
+def test_broken_settings_are_reported(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path)
     store.create("docs", SETTINGS).close()
     path = tmp_path / "collections" / "docs" / "collection.json"
@@ -92,7 +94,7 @@ def test_broken_settings_are_named(tmp_path: Path) -> None:
         store.open("docs")
 
 
-def test_a_broken_shard_is_named(tmp_path: Path) -> None:
+def test_a_broken_shard_is_reported(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path)
     store.create("docs", SETTINGS).close()
     (tmp_path / "collections" / "docs" / "shard" / "edge_config.json").write_text("rubbish")
@@ -103,7 +105,7 @@ def test_a_broken_shard_is_named(tmp_path: Path) -> None:
     broken.close()
 
 
-def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="--store"):
         EdgeStore(tmp_path / "file" / "store").create("docs", SETTINGS)

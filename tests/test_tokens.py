@@ -16,7 +16,7 @@ from tiktoken_ext import openai_public  # type: ignore[import-untyped]
 
 from ragctl.chunking import count, tokens
 from ragctl.chunking.tokens import MAX_PIECE_CHARACTERS, TokenMap, encode, pieces
-from tests.chunking_texts import counting
+from tests.chunking_texts import record_encoded_lengths
 
 MIXED = (
     "Don't panic: 3,141 people (and 59 dogs) said «хорошо, пойдём!» at 10:45.\n\n"
@@ -26,33 +26,37 @@ MIXED = (
 )
 
 
-def ranks() -> bytes:
-    """The file as published."""
+def published_ranks() -> bytes:
+    """Return the rank file as published."""
     return b"".join(
         b"%s %d\n" % (base64.b64encode(token), rank)
         for rank, token in enumerate(tokens.vocabulary())
     )
 
 
-def test_packaged_ranks_are_the_published_ones() -> None:
-    assert hashlib.sha256(ranks()).hexdigest() == tokens.RANKS_SHA256
+def test_packaged_ranks_equal_the_published_ranks() -> None:
+    assert hashlib.sha256(published_ranks()).hexdigest() == tokens.RANKS_SHA256
     packed = files("ragctl.chunking").joinpath(tokens.RANKS).read_bytes()
     assert gzip.decompress(tokens.pack(tokens.vocabulary())) == gzip.decompress(packed)
 
 
-def test_encoding_equals_that_of_tiktoken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_encoding_equals_that_of_tiktoken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
-    # tiktoken looks for a download here, by the hash of its address, and checks its content.
-    (tmp_path / hashlib.sha1(url.encode()).hexdigest()).write_bytes(ranks())
+    # tiktoken looks here for a download, named by the hash of its URL, and checks the content.
+    (tmp_path / hashlib.sha1(url.encode()).hexdigest()).write_bytes(published_ranks())
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
-    theirs = openai_public.o200k_base()
-    assert theirs["pat_str"] == tokens.PATTERN
-    assert theirs["special_tokens"] == tokens.SPECIAL_TOKENS
-    assert theirs["name"] == tokens.ENCODING
-    reference = tiktoken.Encoding(**theirs)
+    reference_data = openai_public.o200k_base()
+    assert reference_data["pat_str"] == tokens.PATTERN
+    assert reference_data["special_tokens"] == tokens.SPECIAL_TOKENS
+    assert reference_data["name"] == tokens.ENCODING
+    reference = tiktoken.Encoding(**reference_data)
     assert reference.encode_ordinary(MIXED) == encode(MIXED).tolist()
     lengths = tokens.byte_lengths()
-    assert all(lengths[rank] == len(token) for token, rank in theirs["mergeable_ranks"].items())
+    assert all(
+        lengths[rank] == len(token) for token, rank in reference_data["mergeable_ranks"].items()
+    )
 
 
 def test_encoding_is_loaded_once() -> None:
@@ -65,12 +69,12 @@ def test_importing_the_package_is_cheap() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_text_of_special_tokens_is_ordinary_text() -> None:
+def test_special_tokens_in_a_text_are_ordinary_text() -> None:
     assert count("<|endoftext|>") > 1
     assert not set(encode("a <|endoftext|> b").tolist()) & set(tokens.SPECIAL_TOKENS.values())
 
 
-def test_count_of_empty_and_of_long_text() -> None:
+def test_empty_and_long_texts_are_counted() -> None:
     assert count("") == 0
     long = MIXED * 900
     assert len(long) > 3 * MAX_PIECE_CHARACTERS
@@ -78,7 +82,7 @@ def test_count_of_empty_and_of_long_text() -> None:
 
 
 @pytest.mark.parametrize("run", ["a", " ", "\n", "中", "1", "-", "\u0301"])
-def test_a_text_without_seams_has_at_most_one_more_token_a_piece(run: str) -> None:
+def test_a_text_without_seams_gets_at_most_one_extra_token_per_piece(run: str) -> None:
     text = run * (MAX_PIECE_CHARACTERS + 1000)
     true = len(tokens.encoding().encode_ordinary(text))
     assert true <= count(text) <= true + 2
@@ -92,14 +96,14 @@ def test_pieces_cover_the_text_and_end_at_seams() -> None:
     assert all(at_seam and end - start <= MAX_PIECE_CHARACTERS for start, end, at_seam in spans)
 
 
-def test_token_map_knows_where_every_token_starts() -> None:
+def test_the_token_map_has_the_start_of_every_token() -> None:
     whole = TokenMap(MIXED)
     assert whole.total == len(encode(MIXED)) == len(whole.starts)
     positions = np.arange(len(MIXED) + 1)
     assert whole.at_all(positions).tolist() == [
         whole.at(position) for position in positions.tolist()
     ]
-    # A seam is a token's edge: the tokens before it are those of the text before it.
+    # A seam is a token boundary: the tokens before it are those of the text before it.
     for seam in tokens.SEAM.finditer(MIXED):
         assert whole.at(seam.end()) == count(MIXED[: seam.end()])
 
@@ -113,29 +117,29 @@ texts = st.lists(
 ).map("".join)
 
 
-@given(text=texts, random_=st.randoms(use_true_random=False))
-def test_exact_counts_any_span(text: str, random_: random.Random) -> None:
+@given(text=texts, rng=st.randoms(use_true_random=False))
+def test_exact_counts_the_tokens_of_any_span(text: str, rng: random.Random) -> None:
     whole = TokenMap(text)
     for _ in range(8):
-        start = random_.randint(0, len(text))
-        end = len(text[: random_.randint(start, len(text))].rstrip())
+        start = rng.randint(0, len(text))
+        end = len(text[: rng.randint(start, len(text))].rstrip())
         if start < end:
             assert whole.exact(start, end) == count(text[start:end])
 
 
 def test_exact_counts_long_spans_and_encodes_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded = counting(monkeypatch)
+    encoded_lengths = record_encoded_lengths(monkeypatch)
     text = MIXED * 400 + "z" * (MAX_PIECE_CHARACTERS + 50_000) + MIXED * 400
     whole = TokenMap(text)
-    assert sum(encoded) == len(text)
+    assert sum(encoded_lengths) == len(text)
     generator = random.Random(3)
-    encoded.clear()
+    encoded_lengths.clear()
     for _ in range(400):
         start = generator.randrange(len(MIXED) * 390)
         end = len(text[: start + generator.randint(800, 3000)].rstrip())
         assert whole.exact(start, end) == len(encode(text[start:end]))
-    assert encoded
-    assert sum(encoded) < 400 * 60
+    assert encoded_lengths
+    assert sum(encoded_lengths) < 400 * 60
     run = len(MIXED) * 400
     start, end = run - 40, run + MAX_PIECE_CHARACTERS + 20_000
     assert whole.exact(start, end) == len(encode(text[start:end]))

@@ -1,4 +1,4 @@
-"""Damage of every kind is found, named, and repaired with as few embeddings as possible."""
+"""Every kind of damage is found, reported, and repaired with as few embeddings as possible."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,6 +15,8 @@ from ragctl.index.verify import Damage, inspect_collection
 from ragctl.pipeline import Source
 from ragctl.stores.base import Batch, Collection
 from tests.world import DIM, World, counts, paragraphs
+
+pytestmark = pytest.mark.slow
 
 
 def damage(world: World) -> Damage:
@@ -37,7 +39,7 @@ def points(collection: Collection, source: str) -> dict[int, Point]:
     }
 
 
-def corpus(world: World) -> None:
+def write_corpus(world: World) -> None:
     for name in "abc":
         world.write(f"{name}.md", paragraphs(*(f"{name} {n}" for n in range(5))))
     world.write("empty.md", "")
@@ -46,76 +48,76 @@ def corpus(world: World) -> None:
     world.forget()
 
 
-def _gone(collection: Collection, chunks: dict[int, Point]) -> None:
+def _missing_chunk(collection: Collection, chunks: dict[int, Point]) -> None:
     collection.apply(Batch(deletes=[chunks[2].id]))
 
 
-def _unmarked(collection: Collection, chunks: dict[int, Point]) -> None:
-    row = without_mark(chunks[0].payload)
-    collection.apply(Batch(overwrites=[(chunks[0].id, row)]))
+def _missing_mark(collection: Collection, chunks: dict[int, Point]) -> None:
+    payload = without_mark(chunks[0].payload)
+    collection.apply(Batch(overwrites=[(chunks[0].id, payload)]))
 
 
-def _headless(collection: Collection, chunks: dict[int, Point]) -> None:
+def _missing_first_point(collection: Collection, chunks: dict[int, Point]) -> None:
     collection.apply(Batch(deletes=[chunks[0].id]))
 
 
-def _no_vector(collection: Collection, chunks: dict[int, Point]) -> None:
+def _missing_dense_vector(collection: Collection, chunks: dict[int, Point]) -> None:
     collection.apply(Batch(upserts=[replace(chunks[1], dense=None)]))
 
 
-def _no_words(collection: Collection, chunks: dict[int, Point]) -> None:
+def _missing_sparse_vector(collection: Collection, chunks: dict[int, Point]) -> None:
     collection.apply(Batch(upserts=[replace(chunks[1], sparse=None)]))
 
 
-def _zero(collection: Collection, chunks: dict[int, Point]) -> None:
+def _zero_vector(collection: Collection, chunks: dict[int, Point]) -> None:
     collection.apply(Batch(upserts=[replace(chunks[1], dense=np.zeros(DIM, np.float32))]))
 
 
-def _other_text(collection: Collection, chunks: dict[int, Point]) -> None:
-    row: Payload = {**chunks[1].payload, "text": "something else"}
-    collection.apply(Batch(overwrites=[(chunks[1].id, row)]))
+def _changed_text(collection: Collection, chunks: dict[int, Point]) -> None:
+    payload: Payload = {**chunks[1].payload, "text": "something else"}
+    collection.apply(Batch(overwrites=[(chunks[1].id, payload)]))
 
 
-def _other_hash(collection: Collection, chunks: dict[int, Point]) -> None:
-    row: Payload = {**chunks[1].payload, "text_hash": chunks[3].payload["text_hash"]}
-    collection.apply(Batch(overwrites=[(chunks[1].id, row)]))
+def _changed_text_hash(collection: Collection, chunks: dict[int, Point]) -> None:
+    payload: Payload = {**chunks[1].payload, "text_hash": chunks[3].payload["text_hash"]}
+    collection.apply(Batch(overwrites=[(chunks[1].id, payload)]))
 
 
-def _leftover(collection: Collection, chunks: dict[int, Point]) -> None:
-    row: Payload = {**without_mark(chunks[1].payload), "version": "0" * 32}
-    strange = replace(chunks[1], id="00000000-0000-4000-8000-000000000001", payload=row)
-    collection.apply(Batch(upserts=[strange]))
+def _point_of_an_old_version(collection: Collection, chunks: dict[int, Point]) -> None:
+    payload: Payload = {**without_mark(chunks[1].payload), "version": "0" * 32}
+    extra = replace(chunks[1], id="00000000-0000-4000-8000-000000000001", payload=payload)
+    collection.apply(Batch(upserts=[extra]))
 
 
-def _double(collection: Collection, chunks: dict[int, Point]) -> None:
-    strange = replace(chunks[1], id="00000000-0000-4000-8000-000000000001")
-    collection.apply(Batch(upserts=[strange]))
+def _duplicate_point(collection: Collection, chunks: dict[int, Point]) -> None:
+    extra = replace(chunks[1], id="00000000-0000-4000-8000-000000000001")
+    collection.apply(Batch(upserts=[extra]))
 
 
-def _stray(collection: Collection, chunks: dict[int, Point]) -> None:
+def _unknown_point(collection: Collection, chunks: dict[int, Point]) -> None:
     stray = Point("00000000-0000-4000-8000-000000000002", {"title": "x"}, chunks[1].dense)
     collection.apply(Batch(upserts=[stray]))
 
 
-Break = Callable[[Collection, dict[int, Point]], None]
-# How, the kind of fault, and how many texts its repair embeds.
-BREAKS: list[tuple[Break, str, int]] = [
-    (_gone, "missing", 1),
-    (_unmarked, "unmarked", 0),
-    (_headless, "unmarked", 1),
-    (_no_vector, "vector", 1),
-    (_no_words, "vector", 0),
-    (_zero, "vector", 1),
-    (_other_text, "payload", 1),
-    (_other_hash, "payload", 1),
-    (_leftover, "leftover", 0),
-    (_double, "leftover", 0),
-    (_stray, "stray", 0),
+Corruption = Callable[[Collection, dict[int, Point]], None]
+# The corruption, the kind of fault, and the number of texts embedded by its repair.
+CORRUPTIONS: list[tuple[Corruption, str, int]] = [
+    (_missing_chunk, "missing", 1),
+    (_missing_mark, "unmarked", 0),
+    (_missing_first_point, "unmarked", 1),
+    (_missing_dense_vector, "vector", 1),
+    (_missing_sparse_vector, "vector", 0),
+    (_zero_vector, "vector", 1),
+    (_changed_text, "payload", 1),
+    (_changed_text_hash, "payload", 1),
+    (_point_of_an_old_version, "leftover", 0),
+    (_duplicate_point, "leftover", 0),
+    (_unknown_point, "stray", 0),
 ]
 
 
 def test_an_intact_collection_has_no_fault(world: World) -> None:
-    corpus(world)
+    write_corpus(world)
     found = damage(world)
     assert found.faults == []
     assert found.points == len(world.state()) == 18
@@ -124,49 +126,51 @@ def test_an_intact_collection_has_no_fault(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "kind", "price"), BREAKS, ids=[harm.__name__ for harm, _, _ in BREAKS]
+    ("corrupt", "kind", "embedded"),
+    CORRUPTIONS,
+    ids=[corrupt.__name__ for corrupt, _, _ in CORRUPTIONS],
 )
-def test_damage_is_found_named_and_repaired(
-    world: World, harm: Break, kind: str, price: int
+def test_damage_is_found_reported_and_repaired(
+    world: World, corrupt: Corruption, kind: str, embedded: int
 ) -> None:
-    corpus(world)
+    write_corpus(world)
     before = world.state()
     with closing(world.open()) as collection:
-        harm(collection, points(collection, "b.md"))
+        corrupt(collection, points(collection, "b.md"))
     found = damage(world)
     assert [fault.kind for fault in found.faults] == [kind]
     assert found.faults[0].source in ("b.md", None)
     report = repair(world)
-    assert len(world.embedded()) == report.chunks.embedded == price
+    assert len(world.embedded()) == report.chunks.embedded == embedded
     assert damage(world).faults == []
     assert world.state() == before
 
 
-def test_several_kinds_of_damage_at_once(edge_world: World) -> None:
+def test_several_kinds_of_damage_are_repaired_at_once(edge_world: World) -> None:
     world = edge_world
-    corpus(world)
+    write_corpus(world)
     before = world.state()
     with closing(world.open()) as collection:
-        for harm in (_gone, _stray):
-            harm(collection, points(collection, "a.md"))
-        for harm in (_other_hash, _leftover):
-            harm(collection, points(collection, "b.md"))
-        _headless(collection, points(collection, "c.md"))
+        for corrupt in (_missing_chunk, _unknown_point):
+            corrupt(collection, points(collection, "a.md"))
+        for corrupt in (_changed_text_hash, _point_of_an_old_version):
+            corrupt(collection, points(collection, "b.md"))
+        _missing_first_point(collection, points(collection, "c.md"))
     assert {fault.source for fault in damage(world).faults} == {"a.md", "b.md", "c.md", None}
     assert repair(world).chunks.embedded == 3
     assert damage(world).faults == []
     assert world.state() == before
 
 
-def test_late_chunking_and_metadata_are_no_damage(edge_world: World) -> None:
+def test_late_chunking_and_metadata_are_not_damage(edge_world: World) -> None:
     world = replace(edge_world, late=True, languages=())
-    corpus(world)
+    write_corpus(world)
     assert damage(world).faults == []
     world.ingest(meta={"team": "ops"})
     assert damage(world).faults == []
 
 
-def test_a_text_without_bm25_terms_is_no_damage(edge_world: World) -> None:
+def test_a_text_without_bm25_terms_is_not_damage(edge_world: World) -> None:
     edge_world.write("a.md", "!!! ??? ---\n")
     edge_world.write("b.md", "the and of\n")
     edge_world.ingest()
@@ -176,9 +180,9 @@ def test_a_text_without_bm25_terms_is_no_damage(edge_world: World) -> None:
 def test_damage_in_a_document_of_another_folder_is_reported_but_not_repaired(
     edge_world: World, tmp_path: Path
 ) -> None:
-    """Its source is not there to read it from."""
+    """The run does not scan that folder, so it cannot read the document again."""
     world = edge_world
-    corpus(world)
+    write_corpus(world)
     other = tmp_path / "other"
     other.mkdir()
     (other / "z.md").write_text(paragraphs("z 0", "z 1"))
@@ -191,8 +195,8 @@ def test_damage_in_a_document_of_another_folder_is_reported_but_not_repaired(
     assert damage(world).faults == []
 
 
-class Shortened:
-    """A collection whose vectors lost their end, as no store lets one be made."""
+class ShortenedVectors:
+    """A collection whose dense vectors lack their last value, which no store accepts."""
 
     def __init__(self, inner: Collection) -> None:
         self._inner = inner
@@ -200,15 +204,15 @@ class Shortened:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def scroll(self, *given: Any, **named: Any) -> Iterator[Point]:
-        for point in self._inner.scroll(*given, **named):
+    def scroll(self, *args: Any, **kwargs: Any) -> Iterator[Point]:
+        for point in self._inner.scroll(*args, **kwargs):
             yield point if point.dense is None else replace(point, dense=point.dense[:-1])
 
 
-def test_vectors_of_a_wrong_dimension_are_named(edge_world: World) -> None:
+def test_vectors_of_a_wrong_dimension_are_reported(edge_world: World) -> None:
     edge_world.write("a.md", paragraphs("one"))
     edge_world.ingest()
     with closing(edge_world.open()) as collection:
-        (fault,) = inspect_collection(cast(Collection, Shortened(collection))).faults
+        (fault,) = inspect_collection(cast(Collection, ShortenedVectors(collection))).faults
     assert (fault.kind, fault.source) == ("vector", "a.md")
     assert f"{DIM - 1} dimensions, not {DIM}" in fault.what

@@ -1,4 +1,4 @@
-"""The walk over folders, with rules, links, odd names, and folders that cannot be read."""
+"""The folder walk: rules, links, unusual names, and folders that cannot be read."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from ragctl.errors import PruneRefused, UsageError
 from ragctl.loaders import FoundFile, UnreadablePath, walk
 
 
-def tree(root: Path, *names: str) -> Path:
+def write_files(root: Path, *names: str) -> Path:
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,8 +27,8 @@ def sources(root: Path, include: tuple[str, ...] = (), exclude: tuple[str, ...] 
     return names
 
 
-def test_files_in_order_with_size_and_time(tmp_path: Path) -> None:
-    tree(tmp_path, "b.md", "a/z.txt", "a/b/c.py", "a.txt", "README", "c/Makefile")
+def test_files_are_listed_in_order_with_size_and_time(tmp_path: Path) -> None:
+    write_files(tmp_path, "b.md", "a/z.txt", "a/b/c.py", "a.txt", "README", "c/Makefile")
     os.utime(tmp_path / "a.txt", ns=(5, 1_700_000_000_123_456_789))
     found = list(walk(tmp_path))
     names = ["README", "a/b/c.py", "a/z.txt", "a.txt", "b.md", "c/Makefile"]
@@ -38,19 +38,19 @@ def test_files_in_order_with_size_and_time(tmp_path: Path) -> None:
 
 
 def test_hidden_files_and_folders_are_skipped(tmp_path: Path) -> None:
-    tree(tmp_path, ".hidden.md", ".git/a.md", "a/.b/c.md", "a/d.md")
+    write_files(tmp_path, ".hidden.md", ".git/a.md", "a/.b/c.md", "a/d.md")
     assert sources(tmp_path) == ["a/d.md"]
 
 
 def test_unknown_formats_are_counted(tmp_path: Path) -> None:
-    tree(tmp_path, "a.exe", "b.EXE", "c.md", "d/noname", "e.tar.gz", "skip/f.exe")
+    write_files(tmp_path, "a.exe", "b.EXE", "c.md", "d/noname", "e.tar.gz", "skip/f.exe")
     found = walk(tmp_path, exclude=["skip/"])
     assert [file.source for file in found] == ["c.md"]
     assert found.unknown == {".exe": 2, "noname": 1, ".gz": 1}
 
 
-def test_a_root_that_is_a_file(tmp_path: Path) -> None:
-    tree(tmp_path, "a.md", "b.md", "c.exe")
+def test_a_root_can_be_a_file(tmp_path: Path) -> None:
+    write_files(tmp_path, "a.md", "b.md", "c.exe")
     [found] = walk(tmp_path / "a.md")
     assert (found.source, found.path, found.size) == ("a.md", str(tmp_path / "a.md"), 4)
     unknown = walk(tmp_path / "c.exe")
@@ -63,7 +63,7 @@ def test_a_missing_root_is_refused_at_once(tmp_path: Path) -> None:
         walk(tmp_path / "gone")
 
 
-def test_an_empty_root_is_no_error(tmp_path: Path) -> None:
+def test_an_empty_root_is_not_an_error(tmp_path: Path) -> None:
     assert sources(tmp_path) == []
 
 
@@ -72,27 +72,27 @@ def test_an_empty_root_is_no_error(tmp_path: Path) -> None:
 
 def test_a_ragctlignore_applies_to_its_folder_and_below(tmp_path: Path) -> None:
     names = ["a.txt", "a.log", "keep.log", "build/x.md", "sub/build/y.md", "sub/a.log", "sub/b.md"]
-    tree(tmp_path, *names)
+    write_files(tmp_path, *names)
     (tmp_path / ".ragctlignore").write_text("# comment\n*.log\n!keep.log\n/build/\n")
     assert sources(tmp_path) == ["a.txt", "keep.log", "sub/b.md", "sub/build/y.md"]
 
 
-def test_a_nested_ragctlignore_overrides(tmp_path: Path) -> None:
-    tree(tmp_path, "a.log", "sub/a.log", "sub/b.md", "sub/deep/b.md", "other/b.md")
+def test_a_nested_ragctlignore_takes_precedence(tmp_path: Path) -> None:
+    write_files(tmp_path, "a.log", "sub/a.log", "sub/b.md", "sub/deep/b.md", "other/b.md")
     (tmp_path / ".ragctlignore").write_text("*.log\n")
     (tmp_path / "sub/.ragctlignore").write_text("!a.log\n/b.md\n")
     assert sources(tmp_path) == ["other/b.md", "sub/a.log", "sub/deep/b.md"]
 
 
 def test_nothing_below_an_ignored_folder_is_included_again(tmp_path: Path) -> None:
-    tree(tmp_path, "out/a.md", "b.md")
+    write_files(tmp_path, "out/a.md", "b.md")
     (tmp_path / ".ragctlignore").write_text("out/\n!out/a.md\n")
     (tmp_path / "out/.ragctlignore").write_text("!a.md\n")
     assert sources(tmp_path) == ["b.md"]
 
 
-def test_exclude_overrides_and_include_limits(tmp_path: Path) -> None:
-    tree(tmp_path, "a.md", "a.txt", "docs/b.md", "docs/b.txt", "docs/old/c.md", "x.log")
+def test_exclude_overrides_ragctlignore_and_include_limits(tmp_path: Path) -> None:
+    write_files(tmp_path, "a.md", "a.txt", "docs/b.md", "docs/b.txt", "docs/old/c.md", "x.log")
     (tmp_path / ".ragctlignore").write_text("*.log\n!a.md\n")
     assert sources(tmp_path, exclude=("a.md", "old/")) == ["a.txt", "docs/b.md", "docs/b.txt"]
     assert sources(tmp_path, include=("*.md",)) == ["a.md", "docs/b.md", "docs/old/c.md"]
@@ -105,7 +105,7 @@ def test_exclude_overrides_and_include_limits(tmp_path: Path) -> None:
 
 
 def test_an_invalid_pattern_is_a_usage_error(tmp_path: Path) -> None:
-    tree(tmp_path, "a.md")
+    write_files(tmp_path, "a.md")
     with pytest.raises(UsageError, match="--exclude: "):
         walk(tmp_path, exclude=["!"])
     (tmp_path / ".ragctlignore").write_text("!\n")
@@ -116,9 +116,9 @@ def test_an_invalid_pattern_is_a_usage_error(tmp_path: Path) -> None:
 # Links and other kinds of file
 
 
-def test_links(tmp_path: Path) -> None:
-    outside = tree(tmp_path / "outside", "secret.md", "folder/x.md")
-    root = tree(tmp_path / "root", "a.md", "sub/b.md")
+def test_links_are_followed_only_to_files_within_the_root(tmp_path: Path) -> None:
+    outside = write_files(tmp_path / "outside", "secret.md", "folder/x.md")
+    root = write_files(tmp_path / "root", "a.md", "sub/b.md")
     (root / "sub/inside.md").symlink_to(root / "a.md")
     (root / "relative.md").symlink_to("sub/b.md")
     (root / "outside.md").symlink_to(outside / "secret.md")
@@ -136,15 +136,15 @@ def test_links(tmp_path: Path) -> None:
     assert [file.source for file in walk(tmp_path / "link")] == names
 
 
-def test_a_root_whose_name_is_a_prefix_of_another(tmp_path: Path) -> None:
-    root = tree(tmp_path / "docs", "a.md")
-    tree(tmp_path / "docs-private", "secret.md")
+def test_a_link_into_a_folder_named_like_the_root_is_skipped(tmp_path: Path) -> None:
+    root = write_files(tmp_path / "docs", "a.md")
+    write_files(tmp_path / "docs-private", "secret.md")
     (root / "s.md").symlink_to(tmp_path / "docs-private/secret.md")
     assert sources(root) == ["a.md"]
 
 
-def test_only_regular_files(tmp_path: Path) -> None:
-    tree(tmp_path, "a.md")
+def test_only_regular_files_are_listed(tmp_path: Path) -> None:
+    write_files(tmp_path, "a.md")
     os.mkfifo(tmp_path / "fifo.md")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s.md"))
@@ -158,9 +158,9 @@ def test_only_regular_files(tmp_path: Path) -> None:
 def test_sources_are_in_nfc_and_collisions_are_failures(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "é.md") for form in ("NFC", "NFD"))
     folder = unicodedata.normalize("NFD", "Übung")
-    tree(tmp_path, decomposed, f"{folder}/a.md")
+    write_files(tmp_path, decomposed, f"{folder}/a.md")
     assert sources(tmp_path) == ["Übung/a.md", "é.md"]
-    tree(tmp_path, composed)
+    write_files(tmp_path, composed)
     found = walk(tmp_path)
     assert [file.source for file in found] == ["Übung/a.md", "é.md"]
     clash = "another file has the same name after Unicode normalisation"
@@ -169,7 +169,7 @@ def test_sources_are_in_nfc_and_collisions_are_failures(tmp_path: Path) -> None:
 
 
 def test_names_that_are_not_utf8_are_failures(tmp_path: Path) -> None:
-    tree(tmp_path, "a.md")
+    write_files(tmp_path, "a.md")
     raw = os.fsencode(tmp_path)
     os.mkdir(raw + b"/d\xff")  # noqa: PTH102
     for name in (b"/caf\xe9.md", b"/d\xff/x.md", b"/caf\xe9.exe"):
@@ -188,7 +188,7 @@ def test_names_that_are_not_utf8_are_failures(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_disappears_leaves_the_walk_incomplete(tmp_path: Path) -> None:
-    tree(tmp_path, "a/x.md", "b/y.md", "c.md")
+    write_files(tmp_path, "a/x.md", "b/y.md", "c.md")
     found = walk(tmp_path)
     assert next(found).source == "a/x.md"
     (tmp_path / "b/y.md").unlink()
@@ -202,7 +202,7 @@ def test_a_folder_that_disappears_leaves_the_walk_incomplete(tmp_path: Path) -> 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_folder_without_permission_leaves_the_walk_incomplete(tmp_path: Path) -> None:
-    tree(tmp_path, "a/x.md", "b.md")
+    write_files(tmp_path, "a/x.md", "b.md")
     (tmp_path / "a").chmod(0)
     found = walk(tmp_path)
     assert [file.source for file in found] == ["b.md"]
@@ -212,8 +212,8 @@ def test_a_folder_without_permission_leaves_the_walk_incomplete(tmp_path: Path) 
     (tmp_path / "a").chmod(0o700)
 
 
-def test_a_folder_whose_rules_cannot_be_read_shows_nothing(tmp_path: Path) -> None:
-    tree(tmp_path, "a/secret.md", "b.md")
+def test_a_folder_whose_rules_cannot_be_read_is_skipped(tmp_path: Path) -> None:
+    write_files(tmp_path, "a/secret.md", "b.md")
     (tmp_path / "a/.ragctlignore").mkdir()
     found = walk(tmp_path)
     assert [file.source for file in found] == ["b.md"]
@@ -223,7 +223,7 @@ def test_a_folder_whose_rules_cannot_be_read_shows_nothing(tmp_path: Path) -> No
 
 
 def test_a_root_replaced_during_the_walk_leaves_it_incomplete(tmp_path: Path) -> None:
-    root = tree(tmp_path / "root", "a.md", "b.md")
+    root = write_files(tmp_path / "root", "a.md", "b.md")
     found = walk(root)
     assert next(found).source == "a.md"
     root.rename(tmp_path / "moved")

@@ -1,4 +1,4 @@
-"""Windows of late chunking: every chunk is in one, in order; windows begin at sections."""
+"""Windows of late chunking: each chunk is in exactly one, in order; windows begin at sections."""
 
 from itertools import pairwise
 
@@ -31,14 +31,14 @@ def test_a_document_that_fits_is_one_window() -> None:
     assert split_into_windows([], 100) == []
 
 
-def test_a_longer_one_is_cut_where_its_highest_sections_begin() -> None:
+def test_a_longer_document_is_split_at_its_top_level_sections() -> None:
     whole = chunks(
         (40, ("A",)), (40, ("A", "A1")), (40, ("B",)), (40, ("B", "B1")), (10, ("B", "B2"))
     )
     assert split_into_windows(whole, 100) == [range(2), range(2, 5)]
 
 
-def test_a_section_too_long_is_cut_at_the_sections_within_it() -> None:
+def test_a_long_section_is_split_at_its_subsections() -> None:
     whole = chunks(
         (30, ("A",)),
         (30, ("B", "B1")),
@@ -49,12 +49,12 @@ def test_a_section_too_long_is_cut_at_the_sections_within_it() -> None:
     assert split_into_windows(whole, 60) == [range(1), range(1, 3), range(3, 5)]
 
 
-def test_text_without_headings_is_cut_between_chunks() -> None:
+def test_text_without_headings_is_split_between_chunks() -> None:
     whole = chunks(*[(30, ())] * 5)
     assert split_into_windows(whole, 70) == [range(2), range(2, 4), range(4, 5)]
 
 
-def test_a_window_has_no_more_chunks_than_a_request_takes() -> None:
+def test_a_window_has_at_most_the_chunks_of_one_request() -> None:
     assert split_into_windows(chunks(*[(1, ())] * 600), 10_000) == [
         range(256),
         range(256, 512),
@@ -62,7 +62,7 @@ def test_a_window_has_no_more_chunks_than_a_request_takes() -> None:
     ]
 
 
-def test_a_chunk_larger_than_the_budget_stands_alone() -> None:
+def test_a_chunk_larger_than_the_budget_gets_its_own_window() -> None:
     assert split_into_windows(chunks((10, ()), (90, ()), (10, ())), 50) == [
         range(1),
         range(1, 2),
@@ -75,14 +75,14 @@ rows = st.lists(st.tuples(st.integers(1, 60), headings), max_size=30)
 
 
 @given(rows, st.integers(1, 200))
-def test_every_chunk_is_in_one_window_and_windows_keep_to_the_budget(
+def test_every_chunk_is_in_one_window_and_windows_fit_the_budget(
     rows: list[tuple[int, tuple[str, ...]]], budget: int
 ) -> None:
     whole = chunks(*rows)
-    found = split_into_windows(whole, budget)
-    assert [n for window in found for n in window] == list(range(len(whole)))
-    for window in found:
+    windows = split_into_windows(whole, budget)
+    assert [n for window in windows for n in window] == list(range(len(whole)))
+    for window in windows:
         assert len(window) == 1 or sum(whole[n].tokens for n in window) <= budget
-    # None could be joined with the next.
-    for one, two in pairwise(found):
+    # No window could be merged with the next.
+    for one, two in pairwise(windows):
         assert sum(whole[n].tokens for n in range(one.start, two.stop)) > budget

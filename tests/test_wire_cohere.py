@@ -1,4 +1,4 @@
-"""The cohere wire: the exact request of each side of each model, and what comes of it."""
+"""The cohere wire: the exact request of each side of each model, and the vectors."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from tests.servers.vectors import tokens, vector
 
 PATIENCE = Patience(total=0.2, first=0.001, read=5)
 
-# model, dim, further fields
+# model, dim, additional fields
 MODELS: list[tuple[str, int | None, dict[str, Json]]] = [
     ("embed-multilingual-v3.0", None, {}),
     ("embed-v4.0", None, {"output_dimension": 1536}),
@@ -33,7 +33,7 @@ def connected(
     variable: str = "CO_API_KEY",
     **row: Json,
 ) -> Embedder:
-    """`row` is laid over the catalogue's own."""
+    """Connect to the test server. `row` is merged into the catalogue's row."""
     rows = {"cohere": row} if row else {}
     return connect(
         model,
@@ -72,7 +72,7 @@ def test_every_model_is_tested_above() -> None:
     assert {row[0] for row in MODELS} == set(package_catalog().backend("cohere").models)
 
 
-def test_base64_where_a_row_says_so() -> None:
+def test_base64_encoding_by_a_row() -> None:
     with CohereServer("secret") as server:
         with connected(server) as embedder:
             plain = embedder.documents(["one", "two"])
@@ -84,7 +84,7 @@ def test_base64_where_a_row_says_so() -> None:
     ]
 
 
-def test_another_task_goes_to_both_sides() -> None:
+def test_clustering_task_is_sent_for_both_sides() -> None:
     with (
         CohereServer("secret") as server,
         connected(server, "embed-multilingual-v3.0", task="clustering") as embedder,
@@ -94,16 +94,16 @@ def test_another_task_goes_to_both_sides() -> None:
     assert [request.body["input_type"] for request in server.requests] == ["clustering"] * 2
 
 
-def test_tokens_are_those_billed() -> None:
+def test_tokens_are_the_billed_ones() -> None:
     with CohereServer("secret") as server, connected(server) as embedder:
         embedder.documents(["one", "two words"])
-        account = embedder.usage.usages[0]
-        assert account.tokens == tokens("one") + tokens("two words")
-        assert not account.estimated
-        assert account.cost == pytest.approx(account.tokens * 0.12 / 1e6)
+        usage = embedder.usage.usages[0]
+        assert usage.tokens == tokens("one") + tokens("two words")
+        assert not usage.estimated
+        assert usage.cost == pytest.approx(usage.tokens * 0.12 / 1e6)
 
 
-def test_a_long_text_is_refused_or_cut_as_told() -> None:
+def test_long_text_is_refused_or_truncated_on_request() -> None:
     long = "word " * 600
     with CohereServer("secret") as server:
         with (
@@ -118,14 +118,14 @@ def test_a_long_text_is_refused_or_cut_as_told() -> None:
         assert tokens(server.texts[-1].text) == 512
 
 
-def test_a_document_s_texts_go_at_most_96_at_once() -> None:
+def test_requests_have_at_most_96_texts() -> None:
     with CohereServer("secret") as server, connected(server) as embedder:
         embedder.documents([f"text {n}" for n in range(200)])
     assert sum(len(request.body["texts"]) for request in server.requests) == 200
     assert max(len(request.body["texts"]) for request in server.requests) <= 96
 
 
-def test_the_other_name_of_the_key() -> None:
+def test_alternative_key_variable() -> None:
     with (
         CohereServer("secret") as server,
         connected(server, variable="COHERE_API_KEY") as embedder,
@@ -134,7 +134,7 @@ def test_the_other_name_of_the_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "message", "said"),
+    ("status", "message", "expected_message"),
     [
         (498, "invalid token", "refused the key in CO_API_KEY: 498 invalid token"),
         (402, "add a payment method", "refused: 402 add a payment method"),
@@ -142,10 +142,10 @@ def test_the_other_name_of_the_key() -> None:
         (404, "model 'embed-v9' not found", "has no such model or address: 404"),
     ],
 )
-def test_what_ends_a_run_at_once(status: int, message: str, said: str) -> None:
+def test_fatal_errors_are_not_retried(status: int, message: str, expected_message: str) -> None:
     with CohereServer("secret") as server, connected(server) as embedder:
         server.faults.append(Fault(status, body=f'{{"message":"{message}"}}'.encode()))
-        with pytest.raises(BackendError, match=said):
+        with pytest.raises(BackendError, match=expected_message):
             embedder.documents(["one", "two"])
         assert len(server.requests) == 1
 
@@ -159,7 +159,7 @@ def test_what_ends_a_run_at_once(status: int, message: str, said: str) -> None:
         b"{}",
     ],
 )
-def test_vectors_of_another_type_are_no_vectors(body: bytes) -> None:
+def test_embeddings_of_another_type_raise(body: bytes) -> None:
     with CohereServer("secret") as server, connected(server) as embedder:
         server.faults.append(Fault(body=body))
         with pytest.raises(BackendError, match="answered no list of embeddings"):

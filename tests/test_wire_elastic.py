@@ -1,4 +1,4 @@
-"""Elasticsearch's inference API: the exact requests, endpoints made otherwise, its errors."""
+"""Elasticsearch's inference API: the exact requests, non-default endpoints, its errors."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +48,7 @@ def connected(
 
 
 def rows(tmp_path: Path, models: dict[str, str]) -> catalog.Catalog:
-    """The catalogue with a user's own models over it, and the names of their endpoints."""
+    """Return the catalogue with a user's own endpoint names merged in."""
     layer = Layer("models", {}, "backends", {"elastic": {"models": models}})
     return user_catalog({"RAGCTL_CONFIG": str(tmp_path)}, layer)
 
@@ -65,7 +65,7 @@ def bodies(server: ElasticServer) -> list[Any]:
 
 @pytest.mark.parametrize(("model", "dim", "native"), MODELS, ids=[row[0] for row in MODELS])
 def test_request(server: ElasticServer, model: str, dim: int | None, native: int) -> None:
-    """No dimensions are asked: the whole vector is cut here."""
+    """`dimensions` is not sent: the full vector is truncated by ragctl."""
     with connected(server, model, dim) as embedder:
         documents = embedder.documents(TEXTS)
         query = embedder.query("three")
@@ -81,7 +81,7 @@ def test_request(server: ElasticServer, model: str, dim: int | None, native: int
     np.testing.assert_allclose(query, vector("three", "query", model, native, dim), atol=1e-6)
 
 
-def test_every_row_of_the_catalogue_is_tested_above() -> None:
+def test_every_catalogue_row_is_tested() -> None:
     served = package_catalog().backend("elastic").models
     assert {row[0] for row in MODELS} == set(served)
 
@@ -91,7 +91,7 @@ def test_every_row_of_the_catalogue_is_tested_above() -> None:
     [
         (V5, "classification", "classification"),
         (V5, "clustering", "clustering"),
-        ("jina-embeddings-v3", "clustering", "clustering"),  # whose own name is separation
+        ("jina-embeddings-v3", "clustering", "clustering"),  # Jina's name of the task is separation
     ],
 )
 def test_other_tasks(server: ElasticServer, model: str, task: str, kind: str) -> None:
@@ -101,14 +101,14 @@ def test_other_tasks(server: ElasticServer, model: str, task: str, kind: str) ->
     assert [body["input_type"] for body in bodies(server)] == [kind, kind]
 
 
-def test_sides_that_it_has_no_word_for(server: ElasticServer, tmp_path: Path) -> None:
+def test_task_without_an_input_type_is_refused(server: ElasticServer, tmp_path: Path) -> None:
     model = "jina-code-embeddings-0.5b"
-    own = rows(tmp_path, {model: model})
+    user_rows = rows(tmp_path, {model: model})
     with pytest.raises(UsageError, match=r"elastic cannot ask jina-code.* for nl2code.passage: it"):
-        connected(server, model, rows=own)
+        connected(server, model, rows=user_rows)
 
 
-def test_no_more_texts_than_it_may_take(server: ElasticServer) -> None:
+def test_requests_have_at_most_16_texts(server: ElasticServer) -> None:
     with connected(server) as embedder:
         assert embedder.documents([f"text {n}" for n in range(40)]).shape == (40, 64)
     assert max(len(body["input"]) for body in bodies(server)) == 16
@@ -117,7 +117,7 @@ def test_no_more_texts_than_it_may_take(server: ElasticServer) -> None:
 # ---- Endpoints
 
 
-def test_an_endpoint_of_another_name(tmp_path: Path) -> None:
+def test_endpoint_name_is_quoted_in_the_path(tmp_path: Path) -> None:
     endpoints = {".jina/v5 small": Endpoint(V5)}
     with (
         ElasticServer(KEY, endpoints=endpoints) as server,
@@ -128,7 +128,7 @@ def test_an_endpoint_of_another_name(tmp_path: Path) -> None:
         assert server.requests[0].path == path
 
 
-def test_an_endpoint_made_with_fewer_dimensions() -> None:
+def test_endpoint_with_fewer_dimensions() -> None:
     with ElasticServer(KEY, endpoints={V5: Endpoint(V5, dim=256)}) as server:
         with connected(server, dim=256) as embedder:
             expected = vector("one", "query", V5, 1024, 256)
@@ -141,16 +141,16 @@ def test_an_endpoint_made_with_fewer_dimensions() -> None:
 
 
 @pytest.mark.parametrize("element", ["byte", "bit"])
-def test_an_endpoint_made_without_floats(element: Any) -> None:
+def test_endpoint_without_float_vectors_raises(element: Any) -> None:
     with (
         ElasticServer(KEY, endpoints={V5: Endpoint(V5, element=element)}) as server,
         connected(server) as embedder,
-        pytest.raises(BackendError, match=f"text_embedding_{element}s: .* made with float"),
+        pytest.raises(BackendError, match=f"text_embedding_{element}s: .* created with float"),
     ):
         embedder.query("one")
 
 
-def test_an_endpoint_that_there_is_not(tmp_path: Path) -> None:
+def test_missing_endpoint_raises(tmp_path: Path) -> None:
     with (
         ElasticServer(KEY) as server,
         connected(server, rows=rows(tmp_path, {V5: "mine"})) as embedder,
@@ -160,10 +160,10 @@ def test_an_endpoint_that_there_is_not(tmp_path: Path) -> None:
         assert len(server.requests) == 1
 
 
-# ---- What may go wrong
+# ---- Errors
 
 
-def test_a_key_that_is_wrong_or_missing(server: ElasticServer) -> None:
+def test_wrong_or_missing_key_raises(server: ElasticServer) -> None:
     with connected(server, key="d3Jvbmc6") as embedder:
         with pytest.raises(BackendError, match="the key in ELASTIC_API_KEY: 401 unable") as caught:
             embedder.query("one")
@@ -175,8 +175,8 @@ def test_a_key_that_is_wrong_or_missing(server: ElasticServer) -> None:
         embedder.query("one")
 
 
-def test_a_long_text_is_found_among_others() -> None:
-    """The host names no code and no field: a plain word shows that it is the text."""
+def test_long_text_is_found_by_a_probe() -> None:
+    """The host gives no code and no field: a probe shows that the text is the reason."""
     with ElasticServer(KEY, context=30) as server, connected(server) as embedder:
         with pytest.raises(DocumentError, match="400 Input exceeds the context of the model"):
             embedder.documents(["short", "far too long " * 20])
@@ -185,13 +185,13 @@ def test_a_long_text_is_found_among_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b'{"text_embedding":[[1.0],[2.0]]}', "an item without an embedding"),
         (b'{"embeddings":[{"embedding":[1.0]},{"embedding":[1.0]}]}', "no list of embeddings"),
     ],
 )
-def test_answers_of_another_shape(server: ElasticServer, body: bytes, said: str) -> None:
+def test_malformed_answers_raise(server: ElasticServer, body: bytes, message: str) -> None:
     server.faults.append(faults.text(200, body))
-    with connected(server) as embedder, pytest.raises(BackendError, match=said):
+    with connected(server) as embedder, pytest.raises(BackendError, match=message):
         embedder.documents(TEXTS)

@@ -1,4 +1,4 @@
-"""The gemini wire: the exact request of each side, and what comes of it."""
+"""The gemini wire: the exact request of each side, and the vectors."""
 
 import json
 
@@ -43,7 +43,7 @@ def test_request(dim: int | None) -> None:
         query = embedder.query("three")
     size = dim or 3072
 
-    def one(text: str, task: str) -> dict[str, object]:
+    def item(text: str, task: str) -> dict[str, object]:
         return {
             "model": "models/gemini-embedding-001",
             "content": {"parts": [{"text": text}]},
@@ -52,15 +52,15 @@ def test_request(dim: int | None) -> None:
         }
 
     assert [request.body for request in server.requests] == [
-        {"requests": [one(text, "RETRIEVAL_DOCUMENT") for text in ("раз два", "three")]},
-        {"requests": [one("three", "RETRIEVAL_QUERY")]},
+        {"requests": [item(text, "RETRIEVAL_DOCUMENT") for text in ("раз два", "three")]},
+        {"requests": [item("three", "RETRIEVAL_QUERY")]},
     ]
     paths = {request.path for request in server.requests}
     assert paths == {"/v1beta/models/gemini-embedding-001:batchEmbedContents"}
     headers = {name.lower(): value for name, value in server.requests[0].headers.items()}
     assert headers["x-goog-api-key"] == "secret"
     assert "authorization" not in headers
-    # Below 3072 the host's vectors are not unit length; those here are.
+    # Below 3072 dimensions the host's vectors are not unit length; ragctl normalises them.
     expected = [vector(text, "document", MODEL, 3072, size) for text in ("раз два", "three")]
     np.testing.assert_allclose(documents, expected, atol=1e-6)
     np.testing.assert_allclose(query, vector("three", "query", MODEL, 3072, size), atol=1e-6)
@@ -72,7 +72,7 @@ def test_every_model_is_tested_above() -> None:
     assert set(package_catalog().backend("gemini").models) == {MODEL}
 
 
-def test_texts_go_at_most_100_at_once() -> None:
+def test_requests_have_at_most_100_texts() -> None:
     with GeminiServer("secret") as server, connected(server, 128) as embedder:
         embedder.documents([f"text {n}" for n in range(250)])
     sizes = [len(request.body["requests"]) for request in server.requests]
@@ -80,7 +80,7 @@ def test_texts_go_at_most_100_at_once() -> None:
     assert max(sizes) <= 100
 
 
-def test_tokens_are_estimated_where_none_are_billed() -> None:
+def test_tokens_are_estimated_if_the_host_reports_none() -> None:
     with (
         GeminiServer("secret") as server,
         connected(server, 128) as embedder,
@@ -90,12 +90,12 @@ def test_tokens_are_estimated_where_none_are_billed() -> None:
         stream.add("b", "two words", tokens=2)
         while stream.pending:
             stream.completed(block=True)
-        account = embedder.usage.usages[0]
-    assert (account.tokens, account.estimated) == (3, True)
-    assert account.cost == pytest.approx(3 * 0.15 / 1e6)
+        usage = embedder.usage.usages[0]
+    assert (usage.tokens, usage.estimated) == (3, True)
+    assert usage.cost == pytest.approx(3 * 0.15 / 1e6)
 
 
-def test_a_long_text_never_reaches_a_host_that_cuts_in_silence() -> None:
+def test_long_text_is_not_sent_to_a_host_that_truncates_silently() -> None:
     long = "word and " * 1500
     with GeminiServer("secret") as server:
         with (
@@ -112,8 +112,8 @@ def test_a_long_text_never_reaches_a_host_that_cuts_in_silence() -> None:
         assert 1000 < tokens(sent) < 2048
 
 
-def test_a_wrong_key_is_told_from_a_wrong_text() -> None:
-    """It comes as 400, as a refused text would."""
+def test_wrong_key_is_not_blamed_on_the_texts() -> None:
+    """Gemini answers 400 for a wrong key, as for a refused text."""
     with GeminiServer("secret") as server, connected(server, key="wrong-key") as embedder:
         with pytest.raises(BackendError, match="refused the key in GEMINI_API_KEY: 400") as caught:
             embedder.documents(["one", "two"])
@@ -121,7 +121,7 @@ def test_a_wrong_key_is_told_from_a_wrong_text() -> None:
         assert len(server.requests) == 1
 
 
-def test_a_region_that_is_not_served_ends_the_run() -> None:
+def test_unsupported_region_raises() -> None:
     error = {
         "code": 400,
         "message": "User location is not supported for the API use.",
@@ -135,7 +135,7 @@ def test_a_region_that_is_not_served_ends_the_run() -> None:
 
 
 def limited(quota: str, delay: str) -> Fault:
-    """429 as the hosted API answers it."""
+    """Return a 429 as the hosted API sends it."""
     details = [
         {"@type": f"{TYPE}Help", "links": [{"description": "Learn more", "url": "https://x"}]},
         {"@type": f"{TYPE}QuotaFailure", "violations": [{"quotaId": quota, "quotaValue": "100"}]},
@@ -150,10 +150,10 @@ def limited(quota: str, delay: str) -> Fault:
     return Fault(429, body=json.dumps({"error": error}).encode())
 
 
-def test_the_wait_in_the_body_is_kept() -> None:
+def test_retry_delay_in_the_body_is_respected() -> None:
     minute = "EmbedContentRequestsPerMinutePerUserPerProjectPerModel-FreeTier"
     patience = Patience(total=30, first=0.001)
-    # A key of its own: the limiter keeps it back for those 33 s, and ports come round again.
+    # A separate key: the limiter blocks it for those 33 s, and ports are reused.
     with (
         GeminiServer("waiting") as server,
         connected(server, 128, key="waiting", patience=patience) as embedder,
@@ -167,7 +167,7 @@ def test_the_wait_in_the_body_is_kept() -> None:
         assert len(server.requests) == 2
 
 
-def test_a_day_s_quota_is_not_waited_for() -> None:
+def test_exhausted_daily_quota_is_not_retried() -> None:
     day = "EmbedContentRequestsPerDayPerUserPerProjectPerModel-FreeTier"
     with GeminiServer("secret") as server, connected(server, 128) as embedder:
         server.faults.append(limited(day, "0.001s"))

@@ -1,4 +1,4 @@
-"""Ollama: the exact requests of each model, its two silent cuts, and what it says when it fails."""
+"""Ollama: the exact requests of each model, its two silent truncations, and its errors."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ JINA = "hf.co/jinaai/jina-embeddings-v5-text-small-retrieval-GGUF:Q4_K_M"
 TEXTS = ["раз два", "three"]
 PATIENCE = Patience(total=0.2, first=0.001, longest=0.01, read=5)
 
-# model, its name there, size asked for, native size, context, prompts, size sent
+# model, Ollama's name, requested dimension, native dimension, context, prompts, sent dimension
 MODELS: list[tuple[str, str, int | None, int, int, tuple[str, str], int | None]] = [
     ("all-minilm-l6-v2", "all-minilm", None, 384, 256, ("", ""), None),
     ("bge-m3", "bge-m3", None, 1024, 8192, ("", ""), None),
@@ -65,7 +65,7 @@ def connected(
 
 
 def rows(tmp_path: Path, models: dict[str, Any], backend: dict[str, Any]) -> catalog.Catalog:
-    """The catalogue with rows of a user's own over it."""
+    """Return the catalogue with user rows merged in."""
     layer = Layer("models", models, "backends", {"ollama": backend})
     return user_catalog({"RAGCTL_CONFIG": str(tmp_path)}, layer)
 
@@ -78,12 +78,12 @@ def bodies(server: OllamaServer) -> list[Any]:
 def test_request(
     row: tuple[str, str, int | None, int, int, tuple[str, str], int | None],
 ) -> None:
-    model, there, dim, native, context, prompts, sent = row
+    model, model_id, dim, native, context, prompts, sent = row
     with OllamaServer() as server, connected(server, model, dim) as embedder:
         documents = embedder.documents(TEXTS)
         query = embedder.query("three")
     common: dict[str, Json] = {
-        "model": there,
+        "model": model_id,
         "truncate": False,
         "options": {"num_ctx": context, "num_batch": context},
     }
@@ -104,14 +104,14 @@ def test_request(
 def test_legacy_request(
     row: tuple[str, str, int | None, int, int, tuple[str, str], int | None],
 ) -> None:
-    """One text a request; vectors of any length are made unit vectors, and are cut here."""
-    model, there, _, native, context, prompts, _ = row
+    """One text per request; vectors are normalised and truncated by ragctl."""
+    model, model_id, _, native, context, prompts, _ = row
     dim = 256 if len(package_catalog().model(model).dims) > 1 and "v1.5" not in model else None
     with OllamaLegacyServer() as server, connected(server, model, dim) as embedder:
         documents = embedder.documents(TEXTS)
         query = embedder.query("three")
     common: dict[str, Json] = {
-        "model": there,
+        "model": model_id,
         "options": {"num_ctx": context, "num_batch": context},
     }
     assert bodies(server) == [
@@ -121,40 +121,40 @@ def test_legacy_request(
     ]
     assert server.requests[0].path == "/api/embeddings"
     sides = ("document", "query") if any(prompts) else (None, None)
-    for text, found in zip(TEXTS, documents, strict=True):
+    for text, embedded in zip(TEXTS, documents, strict=True):
         expected = vector(text, sides[0], model, native, dim)
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_allclose(embedded, expected, atol=1e-6)
     np.testing.assert_allclose(query, vector("three", sides[1], model, native, dim), atol=1e-6)
 
 
-def test_every_row_of_the_catalogue_is_tested_above() -> None:
+def test_every_catalogue_row_is_tested() -> None:
     for backend in ("ollama", "ollama-legacy"):
         served = package_catalog().backend(backend).models
         assert {row[0]: row[1] for row in MODELS} == {name: row.id for name, row in served.items()}
 
 
 def layer_normed(text: str, dim: int) -> NDArray[np.float64]:
-    whole = vector(text, "document", "nomic-embed-text-v1.5", 768)
-    cut: NDArray[np.float64] = ((whole - whole.mean()) / whole.std())[:dim]
-    return cut / np.linalg.norm(cut)
+    full = vector(text, "document", "nomic-embed-text-v1.5", 768)
+    truncated: NDArray[np.float64] = ((full - full.mean()) / full.std())[:dim]
+    return truncated / np.linalg.norm(truncated)
 
 
 @pytest.mark.parametrize("kind", [OllamaServer, OllamaLegacyServer])
-def test_nomic_is_cut_here_behind_its_layer_norm(kind: type[OllamaServer]) -> None:
+def test_nomic_is_truncated_after_its_layer_norm(kind: type[OllamaServer]) -> None:
     with kind() as server, connected(server, "nomic-embed-text-v1.5", 128) as embedder:
-        found = embedder.documents(["one text"])[0]
+        embedded = embedder.documents(["one text"])[0]
     assert "dimensions" not in bodies(server)[0]
-    np.testing.assert_allclose(found, layer_normed("one text", 128), atol=1e-6)
+    np.testing.assert_allclose(embedded, layer_normed("one text", 128), atol=1e-6)
     plain = vector("one text", "document", "nomic-embed-text-v1.5", 768, 128)
-    assert float(found @ plain) < 0.9999
+    assert float(embedded @ plain) < 0.9999
 
 
-def test_a_layer_norm_comes_first_whatever_a_row_says(tmp_path: Path) -> None:
+def test_layer_norm_is_applied_with_a_user_row(tmp_path: Path) -> None:
     model = "nomic-embed-text-v1.5"
-    own = rows(tmp_path, {}, {"models": {model: "nomic-embed-text"}})
-    with OllamaServer() as server, connected(server, model, 128, rows=own) as embedder:
-        found = embedder.documents(["one text"])[0]
-    np.testing.assert_allclose(found, layer_normed("one text", 128), atol=1e-6)
+    user_rows = rows(tmp_path, {}, {"models": {model: "nomic-embed-text"}})
+    with OllamaServer() as server, connected(server, model, 128, rows=user_rows) as embedder:
+        embedded = embedder.documents(["one text"])[0]
+    np.testing.assert_allclose(embedded, layer_normed("one text", 128), atol=1e-6)
 
 
 # ---- Long texts
@@ -162,16 +162,16 @@ def test_a_layer_norm_comes_first_whatever_a_row_says(tmp_path: Path) -> None:
 LONG = "far too long " * 1700  # 5,100 tokens
 
 
-def test_neither_of_the_silent_cuts_happens() -> None:
-    """By itself the server would hold 4,096 tokens, and let 2,048 of them through."""
+def test_long_text_is_not_truncated_silently() -> None:
+    """By default the server holds 4,096 tokens and processes only 2,048 of them."""
     with OllamaServer() as server, connected(server, "qwen3-embedding-0.6b", 64) as embedder:
-        found = embedder.documents([LONG])[0]
+        embedded = embedder.documents([LONG])[0]
         assert [text.text for text in server.texts] == [LONG]
     expected = vector(LONG, "document", "qwen3-embedding-0.6b", 1024, 64)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(embedded, expected, atol=1e-6)
 
 
-def test_a_text_too_long_is_refused_by_name() -> None:
+def test_text_over_the_context_is_refused() -> None:
     with OllamaServer() as server, connected(server, "nomic-embed-text-v1.5") as embedder:
         with pytest.raises(DocumentError, match="400 the input length exceeds the context length"):
             embedder.documents([LONG])
@@ -179,8 +179,8 @@ def test_a_text_too_long_is_refused_by_name() -> None:
         assert embedder.documents(["short"]).shape == (1, 768)
 
 
-def test_a_text_too_long_for_the_legacy_method_is_no_outage() -> None:
-    """There it is a 500, which would be tried again and again."""
+def test_legacy_500_for_a_long_text_is_a_refused_text() -> None:
+    """The legacy method answers 500, which would be retried otherwise."""
     with (
         OllamaLegacyServer(context=30) as server,
         connected(server, "bge-m3") as embedder,
@@ -192,7 +192,7 @@ def test_a_text_too_long_for_the_legacy_method_is_no_outage() -> None:
             embedder.query("far too long " * 20)
 
 
-def test_the_legacy_method_may_cut_without_a_word_so_texts_are_measured_here() -> None:
+def test_long_text_is_not_sent_to_the_legacy_method() -> None:
     with OllamaLegacyServer() as server, connected(server, "nomic-embed-text-v1.5") as embedder:
         with pytest.raises(DocumentError, match=r"more than the 2,048 .*--truncate"):
             embedder.documents([LONG])
@@ -201,27 +201,27 @@ def test_the_legacy_method_may_cut_without_a_word_so_texts_are_measured_here() -
 
 @pytest.mark.parametrize("kind", [OllamaServer, OllamaLegacyServer])
 def test_truncate(kind: type[OllamaServer]) -> None:
-    """The newer method is told to cut; for the older one texts are cut before they are sent."""
+    """The newer method truncates on request; for the older one ragctl truncates."""
     with kind() as server, connected(server, "bge-m3", truncate=True) as embedder:
         text = " ".join(["word"] * 10_000)
         assert embedder.documents([text]).shape == (1, 1024)
-        (taken,) = server.texts
+        (received,) = server.texts
     if kind is OllamaServer:
         assert bodies(server)[0]["truncate"] is True
-        assert taken.text == first(text, 8192)
+        assert received.text == first(text, 8192)
     else:
         assert "truncate" not in bodies(server)[0]
-        assert text.startswith(taken.text)
-        assert 4096 < tokens(taken.text) <= 8192
+        assert text.startswith(received.text)
+        assert 4096 < tokens(received.text) <= 8192
 
 
 # ---- A user's own row
 
 
-def test_options_of_a_row_are_merged_with_ours(tmp_path: Path) -> None:
+def test_options_of_a_row_are_merged(tmp_path: Path) -> None:
     extra = {"keep_alive": "1h", "options": {"num_ctx": 1024, "num_gpu": 0}}
-    own = rows(tmp_path, {}, {"extra": extra})
-    with OllamaServer() as server, connected(server, "bge-m3", rows=own) as embedder:
+    user_rows = rows(tmp_path, {}, {"extra": extra})
+    with OllamaServer() as server, connected(server, "bge-m3", rows=user_rows) as embedder:
         embedder.documents(["text"])
         with pytest.raises(DocumentError, match="exceeds the context length"):
             embedder.documents(["word " * 1100])
@@ -235,7 +235,7 @@ def test_options_of_a_row_are_merged_with_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("models", "backend", "said"),
+    ("models", "backend", "message"),
     [
         (
             {"own": {"backend": "ollama", "dim": 4}},
@@ -246,19 +246,19 @@ def test_options_of_a_row_are_merged_with_ours(tmp_path: Path) -> None:
     ],
     ids=["context", "options"],
 )
-def test_rows_that_cannot_be_used(
-    tmp_path: Path, models: dict[str, Any], backend: dict[str, Any], said: str
+def test_invalid_rows_are_refused(
+    tmp_path: Path, models: dict[str, Any], backend: dict[str, Any], message: str
 ) -> None:
     facts: dict[str, Any] = {"normalized": True, "distance": "cosine", "licence": "MIT"}
     facts |= {"languages": "en", "document": {"prompt": ""}, "query": {"prompt": ""}}
-    own = rows(tmp_path, {name: facts | row for name, row in models.items()}, backend)
-    with OllamaServer() as server, pytest.raises(UsageError, match=said):
-        connected(server, next(iter(models), "bge-m3"), rows=own)
+    user_rows = rows(tmp_path, {name: facts | row for name, row in models.items()}, backend)
+    with OllamaServer() as server, pytest.raises(UsageError, match=message):
+        connected(server, next(iter(models), "bge-m3"), rows=user_rows)
 
 
-def test_a_model_that_was_not_pulled(tmp_path: Path) -> None:
-    own = rows(tmp_path, {}, {"models": {"bge-m3": "bge-m3:567m-fp16"}})
-    with OllamaServer() as server, connected(server, "bge-m3", rows=own) as embedder:
+def test_missing_model_names_the_pull_command(tmp_path: Path) -> None:
+    user_rows = rows(tmp_path, {}, {"models": {"bge-m3": "bge-m3:567m-fp16"}})
+    with OllamaServer() as server, connected(server, "bge-m3", rows=user_rows) as embedder:
         with pytest.raises(BackendError, match=r"127.* has no model bge-m3:567m-fp16; on that"):
             embedder.query("text")
         with pytest.raises(BackendError, match=r"ollama pull bge-m3:567m-fp16$"):
@@ -266,7 +266,7 @@ def test_a_model_that_was_not_pulled(tmp_path: Path) -> None:
         assert len(server.requests) == 2
 
 
-# ---- What may go wrong
+# ---- Errors
 
 
 @pytest.fixture(params=[OllamaServer, OllamaLegacyServer], ids=["embed", "legacy"])
@@ -275,7 +275,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[OllamaServer]:
         yield server
 
 
-def test_tokens_are_those_that_it_counted() -> None:
+def test_tokens_are_the_counted_ones() -> None:
     with OllamaServer() as server, connected(server, "bge-m3") as embedder:
         embedder.documents(TEXTS)
         assert embedder.usage.tokens == sum(tokens(text) for text in TEXTS)
@@ -290,7 +290,7 @@ def test_tokens_are_those_that_it_counted() -> None:
     ],
     ids=["queue", "cancelled"],
 )
-def test_passing_faults_are_tried_again(server: OllamaServer, fault: Fault) -> None:
+def test_transient_faults_are_retried(server: OllamaServer, fault: Fault) -> None:
     server.faults += [fault, fault]
     with connected(server, "bge-m3") as embedder:
         assert embedder.query("one two").shape == (1024,)
@@ -298,7 +298,7 @@ def test_passing_faults_are_tried_again(server: OllamaServer, fault: Fault) -> N
 
 
 @pytest.mark.parametrize(
-    ("kind", "body", "said"),
+    ("kind", "body", "message"),
     [
         (OllamaServer, b'{"model":"bge-m3","embeddings":[]}', "answered 0 vectors for 1 texts"),
         (OllamaServer, b'{"embedding":[1.0]}', "answered no list of embeddings"),
@@ -307,10 +307,10 @@ def test_passing_faults_are_tried_again(server: OllamaServer, fault: Fault) -> N
     ],
     ids=["empty", "legacy", "legacy-empty", "newer"],
 )
-def test_wrong_answers(kind: type[OllamaServer], body: bytes, said: str) -> None:
+def test_malformed_answers_raise(kind: type[OllamaServer], body: bytes, message: str) -> None:
     with kind() as server, connected(server, "bge-m3") as embedder:
         server.faults.append(faults.text(200, body))
-        with pytest.raises(BackendError, match=said):
+        with pytest.raises(BackendError, match=message):
             embedder.documents(["one"])
         assert len(server.requests) == 1
 
@@ -318,9 +318,9 @@ def test_wrong_answers(kind: type[OllamaServer], body: bytes, said: str) -> None
 NAN = faults.text(400, json.dumps({"error": "embedding contains NaN or Inf values"}).encode())
 
 
-def test_a_text_whose_vector_is_no_number_is_found() -> None:
+def test_text_with_a_nan_vector_is_found() -> None:
     with OllamaServer() as server, connected(server, "bge-m3") as embedder:
-        server.faults += [NAN, Fault(), NAN]  # the batch, a plain word, and its first half
+        server.faults += [NAN, Fault(), NAN]  # the batch, the probe, and the first half
         with pytest.raises(DocumentError, match="400 embedding contains NaN"):
             embedder.documents(TEXTS)
         assert [request.body["input"] for request in server.requests][:3] == [
@@ -330,25 +330,25 @@ def test_a_text_whose_vector_is_no_number_is_found() -> None:
         ]
 
 
-def test_a_model_that_makes_no_numbers_at_all_ends_the_run() -> None:
+def test_nan_for_every_text_raises() -> None:
     with OllamaServer() as server, connected(server, "bge-m3") as embedder:
         server.faults += [NAN, NAN]
         with pytest.raises(BackendError, match=r"NaN .*\(a plain one-word text is refused too\)"):
             embedder.documents(TEXTS)
 
 
-def test_a_key_that_a_proxy_asks_for(tmp_path: Path) -> None:
-    own = rows(tmp_path, {}, {"keys": ["OLLAMA_API_KEY"], "key_required": False})
+def test_optional_key_for_a_proxy(tmp_path: Path) -> None:
+    user_rows = rows(tmp_path, {}, {"keys": ["OLLAMA_API_KEY"], "key_required": False})
     with OllamaServer("secret") as server:
         with (
-            connected(server, "bge-m3", rows=own) as embedder,
+            connected(server, "bge-m3", rows=user_rows) as embedder,
             pytest.raises(BackendError, match=r"without a key \(set OLLAMA_API_KEY\): 401"),
         ):
             embedder.query("text")
         with connect(
             "bge-m3",
             backends=[BackendConfig("ollama", server.url)],
-            catalog=own,
+            catalog=user_rows,
             environ={"OLLAMA_API_KEY": "secret"},
         ) as embedder:
             assert embedder.query("text").shape == (1024,)

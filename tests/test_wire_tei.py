@@ -1,4 +1,4 @@
-"""Text Embeddings Inference: what /info decides, the exact requests, and what it refuses."""
+"""Text Embeddings Inference: the use of /info, the exact requests, and what it refuses."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ NONE = ("", "")
 TEXTS = ["раз два", "three"]
 KEY = "secret"
 
-# model, its name on the hub, size asked for, native size, prompts, size sent
+# model, name on the hub, requested dimension, native dimension, prompts, sent dimension
 MODELS: list[tuple[str, str, int | None, int, tuple[str, str], int | None]] = [
     ("all-minilm-l6-v2", "sentence-transformers/all-MiniLM-L6-v2", None, 384, NONE, None),
     ("bge-m3", "BAAI/bge-m3", None, 1024, NONE, None),
@@ -53,7 +53,7 @@ MODELS: list[tuple[str, str, int | None, int, tuple[str, str], int | None]] = [
     ),
     ("multilingual-e5-large", "intfloat/multilingual-e5-large", None, 1024, E5, None),
     ("multilingual-e5-small", "intfloat/multilingual-e5-small", None, 384, E5, None),
-    # A layer norm comes before its cut, which the server leaves out.
+    # It applies a layer norm before truncation, which the server does not do.
     ("nomic-embed-text-v1.5", "nomic-ai/nomic-embed-text-v1.5", None, 768, NOMIC, None),
     ("nomic-embed-text-v2-moe", "nomic-ai/nomic-embed-text-v2-moe", 256, 768, NOMIC, 256),
     ("qwen3-embedding-0.6b", "Qwen/Qwen3-Embedding-0.6B", 512, 1024, ("", QWEN), 512),
@@ -84,8 +84,8 @@ def connected(
     )
 
 
-def named(tmp_path: Path) -> catalog.Catalog:
-    """The catalogue with a user's own row, which has prompts sent by name."""
+def catalog_with_prompt_names(tmp_path: Path) -> catalog.Catalog:
+    """Return the catalogue with a user row that sends prompts by name."""
     layer = Layer("models", {}, "backends", {"tei": {"prompts": "name"}})
     return user_catalog({"RAGCTL_CONFIG": str(tmp_path)}, layer)
 
@@ -102,9 +102,9 @@ def bodies(server: TeiServer) -> list[Any]:
 
 @pytest.mark.parametrize("row", MODELS, ids=[row[0] for row in MODELS])
 def test_request(row: tuple[str, str, int | None, int, tuple[str, str], int | None]) -> None:
-    model, there, dim, native, prompts, sent = row
+    model, model_id, dim, native, prompts, sent = row
     with (
-        TeiServer(KEY, model=there, auto_truncate=True) as server,
+        TeiServer(KEY, model=model_id, auto_truncate=True) as server,
         connected(server, model, dim) as embedder,
     ):
         documents = embedder.documents(TEXTS)
@@ -124,29 +124,29 @@ def test_request(row: tuple[str, str, int | None, int, tuple[str, str], int | No
     np.testing.assert_allclose(query, vector("three", sides[1], model, native, dim), atol=1e-6)
 
 
-def test_every_row_of_the_catalogue_is_tested_above() -> None:
+def test_every_catalogue_row_is_tested() -> None:
     served = package_catalog().backend("tei").models
     assert {row[0]: row[1] for row in MODELS} == {name: row.id for name, row in served.items()}
 
 
-def test_nomic_is_cut_here_behind_its_layer_norm() -> None:
+def test_nomic_is_truncated_after_its_layer_norm() -> None:
     with (
         TeiServer(KEY, model="nomic-ai/nomic-embed-text-v1.5") as server,
         connected(server, "nomic-embed-text-v1.5", 128) as embedder,
     ):
-        found = embedder.documents(["one text"])[0]
+        vectors = embedder.documents(["one text"])[0]
         assert "dimensions" not in bodies(server)[0]
-    whole = vector("one text", "document", "nomic-embed-text-v1.5", 768)
-    cut = ((whole - whole.mean()) / whole.std())[:128]
-    np.testing.assert_allclose(found, cut / np.linalg.norm(cut), atol=1e-6)
+    full = vector("one text", "document", "nomic-embed-text-v1.5", 768)
+    truncated = ((full - full.mean()) / full.std())[:128]
+    np.testing.assert_allclose(vectors, truncated / np.linalg.norm(truncated), atol=1e-6)
 
 
 # ---- Prompts by name
 
 
 def test_prompts_by_name(server: TeiServer, tmp_path: Path) -> None:
-    """A side without a prompt has no name that a server must know."""
-    with connected(server, rows=named(tmp_path)) as embedder:
+    """A side without a prompt sends no prompt name."""
+    with connected(server, rows=catalog_with_prompt_names(tmp_path)) as embedder:
         documents = embedder.documents(TEXTS)
         query = embedder.query("three")
     common: dict[str, Json] = {"normalize": True, "truncate": False, "dimensions": 64}
@@ -160,10 +160,12 @@ def test_prompts_by_name(server: TeiServer, tmp_path: Path) -> None:
     np.testing.assert_allclose(documents[1], expected, atol=1e-6)
 
 
-def test_both_sides_by_name(tmp_path: Path) -> None:
+def test_prompts_by_name_for_both_sides(tmp_path: Path) -> None:
     with (
         TeiServer(KEY, model="intfloat/multilingual-e5-small") as server,
-        connected(server, "multilingual-e5-small", None, rows=named(tmp_path)) as embedder,
+        connected(
+            server, "multilingual-e5-small", None, rows=catalog_with_prompt_names(tmp_path)
+        ) as embedder,
     ):
         embedder.documents(["one"])
         embedder.query("two")
@@ -171,58 +173,61 @@ def test_both_sides_by_name(tmp_path: Path) -> None:
         assert [text.side for text in server.texts] == ["document", "query"]
 
 
-def test_a_name_that_the_server_does_not_know_is_not_blamed_on_the_texts(tmp_path: Path) -> None:
+def test_unknown_prompt_name_is_not_blamed_on_the_texts(tmp_path: Path) -> None:
     with (
         TeiServer(KEY, default_prompt_names=False) as server,
-        connected(server, rows=named(tmp_path)) as embedder,
+        connected(server, rows=catalog_with_prompt_names(tmp_path)) as embedder,
     ):
         with pytest.raises(BackendError, match=r'set to `query` but.* prompts = "text" in the row'):
             embedder.query("one")
         assert len(server.requests) == 1
 
 
-def test_another_task_has_no_prompt_of_that_name(server: TeiServer, tmp_path: Path) -> None:
+def test_task_without_a_prompt_name_is_refused(server: TeiServer, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nomic-embed-text-v1.5 has no prompt_name"):
-        connected(server, "nomic-embed-text-v1.5", task="clustering", rows=named(tmp_path))
+        connected(
+            server,
+            "nomic-embed-text-v1.5",
+            task="clustering",
+            rows=catalog_with_prompt_names(tmp_path),
+        )
 
 
-# ---- What the server is
+# ---- Server information
 
 
-def test_it_is_asked_once_by_many_threads(server: TeiServer) -> None:
+def test_info_is_read_once_by_many_threads(server: TeiServer) -> None:
     with connected(server) as embedder, ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(embedder.query, [f"text {n}" for n in range(16)]))
-    assert len(found) == 16
+        vectors = list(pool.map(embedder.query, [f"text {n}" for n in range(16)]))
+    assert len(vectors) == 16
     assert server.gets == ["/info"]
 
 
 @pytest.mark.parametrize(
-    ("started", "sizes"),
+    ("options", "sizes"),
     [
         ({}, [32, 8]),
         ({"max_client_batch_size": 16}, [16, 16, 8]),
         ({"max_concurrent_requests": 15}, [15, 15, 10]),
         ({"max_client_batch_size": 1000}, [32, 8]),
     ],
-    ids=["as it is", "smaller", "places", "larger"],
+    ids=["default", "smaller", "slots", "larger"],
 )
-def test_a_request_has_as_many_texts_as_the_server_takes(
-    started: dict[str, Any], sizes: list[int]
-) -> None:
+def test_batch_size_follows_the_server_limits(options: dict[str, Any], sizes: list[int]) -> None:
     texts = [f"text number {n}" for n in range(40)]
-    with TeiServer(KEY, **started) as server, connected(server) as embedder:
-        found = embedder.documents(texts)
+    with TeiServer(KEY, **options) as server, connected(server) as embedder:
+        vectors = embedder.documents(texts)
         sent = sorted((len(body["inputs"]) for body in bodies(server)), reverse=True)
         assert embedder.usage.texts == 40
     assert sum(sent) == 40
     assert max(sent) == max(sizes)
-    for text, row in zip(texts, found, strict=True):
+    for text, row in zip(texts, vectors, strict=True):
         expected = vector(text, "document", "qwen3-embedding-0.6b", 1024, 64)
         np.testing.assert_allclose(row, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("started", "said"),
+    ("options", "message"),
     [
         (
             {"model": "BAAI/bge-m3"},
@@ -235,18 +240,18 @@ def test_a_request_has_as_many_texts_as_the_server_takes(
     ],
     ids=["model", "size", "reranker", "classifier", "pooling"],
 )
-def test_another_model_is_refused(started: dict[str, Any], said: str) -> None:
+def test_server_with_another_model_is_refused(options: dict[str, Any], message: str) -> None:
     with (
-        TeiServer(KEY, **started) as server,
+        TeiServer(KEY, **options) as server,
         connected(server) as embedder,
-        pytest.raises(BackendError, match=said),
+        pytest.raises(BackendError, match=message),
     ):
         embedder.query("one")
     assert not server.requests
 
 
 @pytest.mark.parametrize(
-    "started",
+    "options",
     [
         {"folder": "/data/model"},
         {"folder": "./weights"},
@@ -255,19 +260,19 @@ def test_another_model_is_refused(started: dict[str, Any], said: str) -> None:
         {"model": "Qwen/Qwen3-Embedding-0.6B", "folder": "own/x", "served_model_name": "alias"},
         {"folder": "own/quantised", "served_model_name": "Qwen/Qwen3-Embedding-0.6B"},
     ],
-    ids=lambda started: str(started["folder"]),
+    ids=lambda options: str(options["folder"]),
 )
-def test_names_that_do_not_tell_are_taken(started: dict[str, Any]) -> None:
-    with TeiServer(KEY, **started) as server, connected(server) as embedder:
+def test_ambiguous_model_names_are_accepted(options: dict[str, Any]) -> None:
+    with TeiServer(KEY, **options) as server, connected(server) as embedder:
         assert embedder.query("one").shape == (64,)
 
 
-def test_what_is_no_such_server(server: TeiServer) -> None:
+def test_server_without_a_model_type_is_refused(server: TeiServer) -> None:
     server.info = {}
     with connected(server) as embedder:
         with pytest.raises(BackendError, match="is of type None: not an embedding model"):
             embedder.query("one")
-        server.info = {"model_type": {"embedding": {}}}  # it is asked again, and says little
+        server.info = {"model_type": {"embedding": {}}}  # /info is read again, with few fields
         assert embedder.query("one").shape == (64,)
 
 
@@ -276,8 +281,8 @@ def test_what_is_no_such_server(server: TeiServer) -> None:
 LONG = "far too long " * 20
 
 
-def test_a_text_too_long_is_refused_and_the_rest_goes_through() -> None:
-    """The server would cut by default."""
+def test_long_text_is_refused_and_the_rest_embedded() -> None:
+    """The server truncates by default."""
     with TeiServer(KEY, context=30) as server, connected(server) as embedder:
         with pytest.raises(
             DocumentError,
@@ -306,17 +311,17 @@ def test_truncate() -> None:
         assert [text.text for text in server.texts] == [first(LONG, 30)]
 
 
-def test_a_body_too_large_is_halved() -> None:
+def test_too_large_body_is_split() -> None:
     texts = ["some words here"] * 7 + ["others"]
     with TeiServer(KEY, payload_limit=200) as server, connected(server) as embedder:
         assert embedder.documents(texts).shape == (8, 64)
         assert len(server.texts) == 8
 
 
-# ---- What may go wrong
+# ---- Errors
 
 
-def test_a_key_that_is_wrong_or_missing(server: TeiServer) -> None:
+def test_wrong_or_missing_key_raises(server: TeiServer) -> None:
     with (
         connected(server, key="wrong") as embedder,
         pytest.raises(BackendError, match="refused the key in TEI_API_KEY: 401"),
@@ -330,16 +335,16 @@ def test_a_key_that_is_wrong_or_missing(server: TeiServer) -> None:
 
 
 @pytest.mark.parametrize(("status", "kind"), [(424, "Backend"), (429, "Overloaded")])
-def test_passing_failures_are_tried_again(server: TeiServer, status: int, kind: str) -> None:
+def test_transient_failures_are_retried(server: TeiServer, status: int, kind: str) -> None:
     server.faults += [faults.failing(status, kind)] * 2
     with connected(server) as embedder:
         assert embedder.query("one two").shape == (64,)
     assert (len(server.requests), server.gets) == (3, ["/info"])
 
 
-def test_vectors_are_checked_part_by_part() -> None:
-    """One vector too many in one part does not make up for one too few in another."""
+def test_vectors_are_counted_per_part() -> None:
+    """An extra vector in one part does not compensate for a missing one in another."""
     with TeiServer(KEY, max_client_batch_size=2) as server, connected(server) as embedder:
-        server.faults += [faults.one_more(), faults.one_less()]
+        server.faults += [faults.one_item_extra(), faults.one_item_missing()]
         with pytest.raises(BackendError, match="3 vectors for 2 texts"):
             embedder.documents(["a", "b", "c", "d"])

@@ -1,4 +1,4 @@
-"""The voyage wire: the exact request of each side of each model, and what comes of it."""
+"""The voyage wire: the exact request of each side of each model, and the vectors."""
 
 import base64
 import socket
@@ -20,7 +20,7 @@ from tests.servers.voyage import MODELS as HOSTED
 from tests.servers.voyage import VoyageServer
 
 PATIENCE = Patience(total=0.2, first=0.001, read=5)
-NEW = (
+CURRENT_MODELS = (
     "voyage-4-large",
     "voyage-4",
     "voyage-4-lite",
@@ -30,9 +30,9 @@ NEW = (
 )
 NATIVE: dict[str, Json] = {"output_dimension": 1024}
 
-# model, dim, further fields
+# model, dim, additional fields
 MODELS: list[tuple[str, int | None, dict[str, Json]]] = [
-    *((model, None, NATIVE) for model in NEW),
+    *((model, None, NATIVE) for model in CURRENT_MODELS),
     ("voyage-4", 2048, {"output_dimension": 2048}),
     ("voyage-3.5", 256, {"output_dimension": 256}),
     ("voyage-3", None, {}),
@@ -48,7 +48,7 @@ def connected(
     truncate: bool = False,
     **row: Json,
 ) -> Embedder:
-    """`row` is laid over the catalogue's own."""
+    """Connect to the test server. `row` is merged into the catalogue's row."""
     rows = {"voyage": row} if row else {}
     return connect(
         model,
@@ -73,10 +73,10 @@ def test_request(model: str, dim: int | None, fields: dict[str, Json]) -> None:
     ]
     assert {request.path for request in server.requests} == {"/v1/embeddings"}
     assert server.requests[0].headers["Authorization"] == "Bearer secret"
-    whole, size = HOSTED[model].whole, dim or HOSTED[model].dim
-    expected = [vector(text, "document", model, whole, size) for text in ("раз два", "three")]
+    full, size = HOSTED[model].max_dim, dim or HOSTED[model].dim
+    expected = [vector(text, "document", model, full, size) for text in ("раз два", "three")]
     np.testing.assert_allclose(documents, expected, atol=1e-6)
-    np.testing.assert_allclose(query, vector("three", "query", model, whole, size), atol=1e-6)
+    np.testing.assert_allclose(query, vector("three", "query", model, full, size), atol=1e-6)
     assert embedder.identity.dimension == size
     assert (embedder.identity.document, embedder.identity.query) == ("document", "query")
 
@@ -85,7 +85,7 @@ def test_every_model_is_tested_above() -> None:
     assert {row[0] for row in MODELS} == set(package_catalog().backend("voyage").models)
 
 
-def test_a_list_of_numbers_where_a_row_says_so() -> None:
+def test_float_encoding_by_a_row() -> None:
     with VoyageServer("secret") as server:
         with connected(server) as embedder:
             coded = embedder.documents(["one", "two"])
@@ -94,10 +94,10 @@ def test_a_list_of_numbers_where_a_row_says_so() -> None:
     assert "encoding_format" not in server.requests[1].body
 
 
-def test_a_short_key_that_stands_in_an_answer_by_chance_spoils_nothing() -> None:
-    """Keys are blotted out of what a host says; a vector in base64 is no such thing."""
-    wanted = vector("one", "document", "voyage-3.5", 2048, 1024)
-    key = base64.b64encode(wanted.astype("<f4").tobytes()).decode()[8:14]
+def test_key_that_occurs_in_a_base64_vector_is_not_redacted() -> None:
+    """Keys are redacted in messages of the host; a base64 vector is not a message."""
+    expected = vector("one", "document", "voyage-3.5", 2048, 1024)
+    key = base64.b64encode(expected.astype("<f4").tobytes()).decode()[8:14]
     with (
         VoyageServer(key) as server,
         connect(
@@ -107,18 +107,18 @@ def test_a_short_key_that_stands_in_an_answer_by_chance_spoils_nothing() -> None
             patience=PATIENCE,
         ) as embedder,
     ):
-        np.testing.assert_allclose(embedder.documents(["one"])[0], wanted, atol=1e-6)
+        np.testing.assert_allclose(embedder.documents(["one"])[0], expected, atol=1e-6)
 
 
-def test_tokens_are_those_billed() -> None:
+def test_tokens_are_the_billed_ones() -> None:
     with VoyageServer("secret") as server, connected(server) as embedder:
         embedder.documents(["one", "two words"])
-        account = embedder.usage.usages[0]
-        assert account.tokens == tokens("one") + tokens("two words")
-        assert not account.estimated
+        usage = embedder.usage.usages[0]
+        assert usage.tokens == tokens("one") + tokens("two words")
+        assert not usage.estimated
 
 
-def test_a_long_text_is_refused_or_cut_as_told() -> None:
+def test_long_text_is_refused_or_truncated_on_request() -> None:
     long = "word " * 100
     with VoyageServer("secret", context=50) as server:
         with (
@@ -133,8 +133,8 @@ def test_a_long_text_is_refused_or_cut_as_told() -> None:
         assert tokens(server.texts[-1].text) == 50
 
 
-def test_a_batch_of_too_many_tokens_is_halved() -> None:
-    """Its own tokenizer counts; ours only bounds, and a row may allow too much."""
+def test_batch_with_too_many_tokens_is_split() -> None:
+    """Voyage counts with its own tokenizer; our estimate, or a user row, may allow too much."""
     texts = [f"text number {n} " + "word " * 90 for n in range(10)]
     with VoyageServer("secret", batch=600) as server, connected(server) as embedder:
         assert embedder.documents(texts).shape == (10, 1024)
@@ -150,7 +150,7 @@ def test_a_batch_of_too_many_tokens_is_halved() -> None:
         ("https://proxy.example/v1", "al-123", "https://proxy.example/v1"),
     ],
 )
-def test_keys_of_atlas_go_to_atlas(url: str, secret: str, address: str) -> None:
+def test_atlas_key_selects_the_atlas_address(url: str, secret: str, address: str) -> None:
     assert Voyage.address(url, ApiKey("VOYAGE_API_KEY", secret)) == address
     assert Voyage.address(url, None) == url
 
@@ -158,11 +158,11 @@ def test_keys_of_atlas_go_to_atlas(url: str, secret: str, address: str) -> None:
 @pytest.mark.parametrize(
     ("secret", "host"), [("al-123", "ai.mongodb.com"), ("pa-123", "api.voyageai.com")]
 )
-def test_the_address_follows_the_key(
+def test_request_goes_to_the_address_of_the_key(
     secret: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seen from a proxy: it is asked for a tunnel to the right host, and refuses."""
-    asked: list[bytes] = []
+    """Observed from a proxy: it receives a CONNECT to the right host, and refuses it."""
+    received: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as proxy:
 
         def answer() -> None:
@@ -172,7 +172,7 @@ def test_the_address_follows_the_key(
                 except OSError:
                     return
                 with connection:
-                    asked.append(connection.recv(65536))
+                    received.append(connection.recv(65536))
                     connection.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
 
         thread = threading.Thread(target=answer, daemon=True)
@@ -192,6 +192,6 @@ def test_the_address_follows_the_key(
             embedder.query("one")
         proxy.shutdown(socket.SHUT_RDWR)
         thread.join(5)
-    assert asked
-    assert all(line.startswith(f"CONNECT {host}:443 ".encode()) for line in asked)
-    assert secret.encode() not in b"".join(asked)
+    assert received
+    assert all(line.startswith(f"CONNECT {host}:443 ".encode()) for line in received)
+    assert secret.encode() not in b"".join(received)

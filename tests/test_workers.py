@@ -16,6 +16,8 @@ from ragctl.errors import DocumentError, RagctlError, StoreError
 from ragctl.workers import Ended, Pool
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 JOBS = "tests.worker_jobs:misbehave"
 

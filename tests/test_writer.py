@@ -1,4 +1,4 @@
-"""Batches of writes: what is in them, and in which order."""
+"""The writer: which points a batch contains, and in which order."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from tests.store_contract import ident
 FIRST, SECOND = ident(1), ident(2)
 VECTOR = np.ones(2, dtype=np.float32)
 MARK: Payload = {"source": "a", "text_hash": "h", "mark": "en"}
-BARE: Payload = {"source": "a", "text_hash": "h"}
+UNMARKED: Payload = {"source": "a", "text_hash": "h"}
 
 
-class Seen:
-    """A collection, and the batches that went to it."""
+class RecordedCollection:
+    """A collection that records the batches applied to it."""
 
     def __init__(self, folder: Path) -> None:
         self.batches: list[Batch] = []
@@ -38,43 +38,43 @@ class Seen:
         return {point.id: point.payload for point in self.collection.scroll()}
 
 
-def made(folder: Path) -> tuple[Writer, Seen]:
-    seen = Seen(folder)
-    return Writer(seen.collection), seen
+def new_writer(folder: Path) -> tuple[Writer, RecordedCollection]:
+    recorded = RecordedCollection(folder)
+    return Writer(recorded.collection), recorded
 
 
 def test_a_first_point_marked_before_the_flush_is_written_once(tmp_path: Path) -> None:
-    writer, seen = made(tmp_path)
-    writer.put_first(Point(FIRST, BARE, VECTOR))
-    writer.put(Point(SECOND, BARE, VECTOR))
+    writer, recorded = new_writer(tmp_path)
+    writer.put_first(Point(FIRST, UNMARKED, VECTOR))
+    writer.put(Point(SECOND, UNMARKED, VECTOR))
     writer.remark(FIRST, MARK)
     writer.flush()
-    (batch,) = seen.batches
+    (batch,) = recorded.batches
     assert [point.id for point in batch.upserts] == [SECOND]
     assert [point.id for point in batch.marks] == [FIRST]
     assert not batch.mark_overwrites
-    assert seen.payloads == {FIRST: MARK, SECOND: BARE}
-    seen.collection.close()
+    assert recorded.payloads == {FIRST: MARK, SECOND: UNMARKED}
+    recorded.collection.close()
 
 
 def test_a_first_point_already_written_is_marked_by_a_payload_update(tmp_path: Path) -> None:
-    writer, seen = made(tmp_path)
-    writer.put_first(Point(FIRST, BARE, VECTOR))
+    writer, recorded = new_writer(tmp_path)
+    writer.put_first(Point(FIRST, UNMARKED, VECTOR))
     assert "h" in writer.recent
     writer.flush()
-    assert seen.payloads == {FIRST: BARE}, "what was paid for is kept"
+    assert recorded.payloads == {FIRST: UNMARKED}, "embedded points are kept"
     writer.remark(FIRST, MARK)
     writer.flush()
-    assert seen.batches[1].mark_overwrites == [(FIRST, MARK)]
-    assert seen.payloads == {FIRST: MARK}
-    seen.collection.close()
+    assert recorded.batches[1].mark_overwrites == [(FIRST, MARK)]
+    assert recorded.payloads == {FIRST: MARK}
+    recorded.collection.close()
 
 
-def test_a_first_point_taken_back_is_not_written(tmp_path: Path) -> None:
-    writer, seen = made(tmp_path)
-    writer.put_first(Point(FIRST, BARE, VECTOR))
+def test_a_first_point_that_is_taken_back_is_not_written(tmp_path: Path) -> None:
+    writer, recorded = new_writer(tmp_path)
+    writer.put_first(Point(FIRST, UNMARKED, VECTOR))
     writer.take_back([FIRST])
     writer.flush()
-    assert not seen.batches[0].upserts
-    assert seen.payloads == {}
-    seen.collection.close()
+    assert not recorded.batches[0].upserts
+    assert recorded.payloads == {}
+    recorded.collection.close()

@@ -1,6 +1,6 @@
-"""A year of nightly runs over a changing tree, on both stores.
+"""A year of nightly runs over a changing folder, on both stores.
 
-`pytest -m soak tests/test_year.py` runs whole years; RAGCTL_TEST_SEED names another one.
+`pytest -m soak tests/test_year.py` runs whole years; RAGCTL_TEST_SEED selects another seed.
 """
 
 import os
@@ -12,39 +12,41 @@ import pytest
 from tests.world import World
 from tests.year import NIGHTS, Year
 
+pytestmark = pytest.mark.slow
+
 _COMMON = ["quiet"] * 3  # in a year, most nights are quiet
 
 
-def _year(world: World, tmp_path: Path, seed: int) -> Year:
+def _new_year(world: World, tmp_path: Path, seed: int) -> Year:
     hosts = (tmp_path / "host-a", tmp_path / "host-b")
     year = Year(world, random.Random(seed), hosts)
-    year.begin()
+    year.create_documents()
     year.quiet()
     return year
 
 
-def test_a_short_year(world: World, tmp_path: Path) -> None:
+def test_a_short_year_keeps_the_collection_in_sync(world: World, tmp_path: Path) -> None:
     """Each kind of night twice, in random order."""
     seed = int(os.environ.get("RAGCTL_TEST_SEED", "1"))
-    year = _year(world, tmp_path, seed)
+    year = _new_year(world, tmp_path, seed)
     nights = [name for name in NIGHTS for _ in range(2)] + _COMMON
-    year.dice.shuffle(nights)
+    year.rng.shuffle(nights)
     for name in nights:
-        year.day()
+        year.change_folder()
         print(f"night {year.night}: {name}")
         NIGHTS[name](year)
-    assert year.happened["budget reached"] == 2
-    print(dict(year.happened))
+    assert year.events["budget reached"] == 2
+    print(dict(year.events))
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(3))
-def test_a_long_year(world: World, tmp_path: Path, seed: int) -> None:
-    year = _year(world, tmp_path, 1000 * int(os.environ.get("RAGCTL_TEST_SEED", "1")) + seed)
+def test_a_long_year_keeps_the_collection_in_sync(world: World, tmp_path: Path, seed: int) -> None:
+    year = _new_year(world, tmp_path, 1000 * int(os.environ.get("RAGCTL_TEST_SEED", "1")) + seed)
     for _ in range(365):
-        year.day()
-        name = year.dice.choice([*NIGHTS, *_COMMON])
+        year.change_folder()
+        name = year.rng.choice([*NIGHTS, *_COMMON])
         print(f"night {year.night}: {name}")
         NIGHTS[name](year)
-    for event in ("killed", "budget reached", "locked out"):
-        assert year.happened[event] > 0
+    for event in ("run killed", "budget reached", "locked out"):
+        assert year.events[event] > 0

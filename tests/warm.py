@@ -1,8 +1,8 @@
-"""Parsing processes that outlive a run and serve the next run with the same limits.
+"""Parsing processes that are reused by later runs with the same limits.
 
-Outside the tests each run starts its own: a new interpreter that loads the tokenizer, which takes
-half a second of processor time, too much for the hundreds of runs here. Processes, pipes and
-limits are the real ones; how they start and end is tested in test_workers.py.
+In production each run starts its own processes. Each loads the tokenizer, which takes half a
+second of processor time: too much for the hundreds of runs in the tests. Processes, pipes and
+limits are the real ones; test_workers.py tests how they start and end.
 """
 
 import threading
@@ -14,13 +14,13 @@ from ragctl.workers.pool import _WorkerThreads
 from ragctl.workers.process import WorkerSpec
 from ragctl.workers.reply import Reply
 
-MAX_IDLE = 4  # sets of threads; each of their children takes about 80 MB
+MAX_IDLE = 4  # sets of threads; each child process takes about 80 MB
 _idle: list[tuple[tuple[WorkerSpec, int], _WorkerThreads]] = []
 _lock = threading.Lock()
 
 
 class WarmPool(Pool):
-    """A Pool that takes over the threads of an earlier one, and keeps them for a later one."""
+    """A Pool that reuses the threads of an earlier pool and keeps them for a later one."""
 
     def __init__(self, function: str, *, workers: int, seconds: float, memory: int) -> None:
         super().__init__(function, workers=workers, seconds=seconds, memory=memory)
@@ -36,10 +36,10 @@ class WarmPool(Pool):
         if self._threads is not None and not self._active:
             with _lock:
                 _idle.append(((self._spec, self.workers), self._threads))
-                spare = _idle[:-MAX_IDLE]
+                surplus = _idle[:-MAX_IDLE]
                 del _idle[:-MAX_IDLE]
             self._threads = None
-            for _, threads in spare:
+            for _, threads in surplus:
                 threads.close()
         super().close()
 
@@ -49,8 +49,8 @@ class WarmPool(Pool):
         self._active = False
 
 
-def end() -> None:
-    """End the idle processes."""
+def close_idle() -> None:
+    """Stop the idle processes."""
     with _lock:
         idle = [threads for _, threads in _idle]
         _idle.clear()

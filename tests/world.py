@@ -22,14 +22,14 @@ KEY = "jina_" + "k" * 60
 DIM = 64
 _CLOCK = itertools.count(1_700_000_000_000_000_000, 1_000_000_000)
 
-NO_PARSER = Parsing(workers=1, memory_mb=1)  # no parsing process can start under this
+NO_PARSER = Parsing(workers=1, memory_mb=1)  # too little memory for a parsing process to start
 
 State = dict[str, tuple[Payload, object, object]]
 
 
 @dataclass
 class World:
-    """The surroundings of a run. `store`: a folder, or the URL of a facade."""
+    """Everything a run needs. `store` is a folder or the URL of a Qdrant façade."""
 
     root: Path
     store: str
@@ -37,7 +37,7 @@ class World:
     collection: str = "docs"
     chunk_size: int = 64
     late: bool | None = None
-    languages: tuple[str, ...] = ("en",)  # one: to detect them takes each run 0.8 s
+    languages: tuple[str, ...] = ("en",)  # a single one: detection takes 0.8 s per run
     environ: dict[str, str] = field(default_factory=lambda: {"JINA_API_KEY": KEY})
 
     def write(self, name: str, text: str | bytes) -> Path:
@@ -82,7 +82,7 @@ class World:
         return opened
 
     def state(self) -> State:
-        """Return every point by id: payload, and vectors rounded. Equal for equal collections."""
+        """Return payload and rounded vectors of every point by id. Equal for equal collections."""
         with closing(self.open()) as collection:
             points = list(collection.scroll(vectors=True))
         assert len({point.id for point in points}) == len(points)
@@ -105,7 +105,7 @@ class World:
             return collection.facet("source")
 
     def embedded(self) -> list[str]:
-        """Return the document texts that were sent so far."""
+        """Return the document texts sent to the embedding host so far."""
         return [text.text for text in self.server.texts if text.side == "document"]
 
     def forget(self) -> None:
@@ -113,7 +113,7 @@ class World:
         self.server.requests.clear()
 
     def elsewhere(self, store: str) -> "World":
-        """Return the same world with another store."""
+        """Return this world with another store."""
         return replace(self, store=store)
 
 
@@ -121,13 +121,13 @@ _BODY = ("the", "valve", "was", "found", "open", "and", "the", "pump", "had", "r
 
 
 def paragraphs(*names: str, words: int = 40) -> str:
-    """Return Markdown with one section per name, each one chunk of 64 tokens (32: words=16)."""
+    """Return Markdown with a section per name, each a chunk of 64 tokens (words=16: of 32)."""
     body = " ".join(itertools.islice(itertools.cycle(_BODY), words))
     return "\n\n".join(f"## {name}\n\n{body}." for name in names)
 
 
 def counts(report: Report) -> Mapping[str, int]:
     """Return the document counts that are not zero."""
-    found = report.to_json()["documents"]
-    assert isinstance(found, dict)
-    return {name: count for name, count in found.items() if count}  # type: ignore[misc]
+    documents = report.to_json()["documents"]
+    assert isinstance(documents, dict)
+    return {name: count for name, count in documents.items() if count}  # type: ignore[misc]

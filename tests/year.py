@@ -38,25 +38,25 @@ class Year:
     """
 
     world: World
-    dice: random.Random
+    rng: random.Random
     hosts: tuple[Path, Path]  # state folders of two machines
     model: dict[str, list[str]] = field(default_factory=dict)
     stored: set[str] = field(default_factory=set)
     clock: float = 1_800_000_000.0
     night: int = 0
-    made: int = 0  # sections so far
-    happened: Counter[str] = field(default_factory=Counter)
+    sections_made: int = 0  # sections created so far
+    events: Counter[str] = field(default_factory=Counter)
 
-    # The tree
+    # The folder
 
-    def begin(self, documents: int = 30) -> None:
+    def create_documents(self, documents: int = 30) -> None:
         for n in range(documents):
-            self._write(f"{'sub/' * (n % 3)}{n}.md", self._sections(self.dice.randrange(1, 6)))
+            self._write(f"{'sub/' * (n % 3)}{n}.md", self._sections(self.rng.randrange(1, 6)))
 
-    def day(self) -> None:
-        """Change the folder as people do in a day."""
-        for _ in range(self.dice.randrange(0, 4)):
-            change = self.dice.choice(
+    def change_folder(self) -> None:
+        """Make up to three changes to the folder."""
+        for _ in range(self.rng.randrange(0, 4)):
+            change = self.rng.choice(
                 [self._edit, self._edit, self._add, self._rename, self._copy, self._delete]
             )
             change()
@@ -64,8 +64,8 @@ class Year:
         self.night += 1
 
     def _section(self) -> str:
-        self.made += 1
-        return f"section {self.made}"
+        self.sections_made += 1
+        return f"section {self.sections_made}"
 
     def _sections(self, count: int) -> list[str]:
         return [self._section() for _ in range(count)]
@@ -74,47 +74,51 @@ class Year:
         self.model[name] = sections
         self.world.write(name, paragraphs(*sections))
 
-    def _any(self) -> str:
-        return self.dice.choice(sorted(self.model))
+    def _random_name(self) -> str:
+        return self.rng.choice(sorted(self.model))
 
     def _edit(self) -> None:
-        name = self._any()
+        name = self._random_name()
         sections = list(self.model[name])
-        place = self.dice.randrange(len(sections))
-        match self.dice.randrange(4):
+        position = self.rng.randrange(len(sections))
+        match self.rng.randrange(4):
             case 0:
-                sections[place] = self._section()
+                sections[position] = self._section()
             case 1:
-                sections.insert(place, self._section())
+                sections.insert(position, self._section())
             case 2 if len(sections) > 1:
-                del sections[place]
-            case _:  # only its time, or its order
-                self.dice.shuffle(sections)
+                del sections[position]
+            case _:  # change only the time, or the order
+                self.rng.shuffle(sections)
         self._write(name, sections)
 
     def _add(self) -> None:
-        self._write(f"new/{self.night}-{self.made}.md", self._sections(self.dice.randrange(1, 5)))
+        self._write(
+            f"new/{self.night}-{self.sections_made}.md", self._sections(self.rng.randrange(1, 5))
+        )
 
     def _rename(self) -> None:
-        name = self._any()
-        target = f"moved/{self.night}-{self.made}-{Path(name).name}"
-        self.made += 1
+        name = self._random_name()
+        target = f"moved/{self.night}-{self.sections_made}-{Path(name).name}"
+        self.sections_made += 1
         path = self.world.root / target
         path.parent.mkdir(parents=True, exist_ok=True)
         (self.world.root / name).rename(path)
         self.model[target] = self.model.pop(name)
 
     def _copy(self) -> None:
-        self._write(f"copy/{self.night}-{self.made}.md", list(self.model[self._any()]))
-        self.made += 1
+        self._write(
+            f"copy/{self.night}-{self.sections_made}.md", list(self.model[self._random_name()])
+        )
+        self.sections_made += 1
 
     def _delete(self) -> None:
         if len(self.model) > 12:
-            name = self._any()
+            name = self._random_name()
             (self.world.root / name).unlink()
             del self.model[name]
 
-    # The nights
+    # Kinds of night
 
     def run(self, **changes: Any) -> Report:
         job = self.world.run(**changes)
@@ -125,26 +129,26 @@ class Year:
     def command(self, host: int) -> tuple[list[str], dict[str, str]]:
         """Return the command and environment of a run that looks like another machine's."""
         world = self.world
-        words = [
+        arguments = [
             *(sys.executable, "-m", "ragctl", "ingest", str(world.root), "--store", world.store),
             *("--model", "jina-embeddings-v3", "--dim", "64", "--base-url", world.server.url),
             *("--chunk-size", "64", "--workers", "1", "--language", "en"),
         ]
         own = {"XDG_STATE_HOME": str(self.hosts[host]), "RAGCTL_LEASE_SECONDS": "2"}
-        return words, {**os.environ, **world.environ, **own}
+        return arguments, {**os.environ, **world.environ, **own}
 
     def quiet(self) -> None:
         """Run without incident."""
         self.run()
         self.check()
 
-    def unmounted(self) -> None:
+    def root_missing(self) -> None:
         """Run while the root is missing or empty: refused, and nothing is written."""
         root = self.world.root
         away = root.with_name("away")
         before = self.world.state()
         root.rename(away)
-        if self.dice.randrange(2):
+        if self.rng.randrange(2):
             root.mkdir()
         with pytest.raises(PruneRefused):
             self.run()
@@ -154,15 +158,15 @@ class Year:
         assert self.world.state() == before
         self.quiet()
 
-    def emptied(self) -> None:
+    def mostly_missing(self) -> None:
         """Run while most documents are missing: refused, and nothing is lost when they return."""
         if len(self.model) < 16:
             self.quiet()
             return
         hidden = self.world.root.with_name("hidden")
         hidden.mkdir()
-        gone = self.dice.sample(sorted(self.model), len(self.model) * 3 // 4)
-        for name in gone:
+        moved = self.rng.sample(sorted(self.model), len(self.model) * 3 // 4)
+        for name in moved:
             target = hidden / name
             target.parent.mkdir(parents=True, exist_ok=True)
             (self.world.root / name).rename(target)
@@ -170,7 +174,7 @@ class Year:
         with pytest.raises(PruneRefused):
             self.run()
         assert self.world.state() == before
-        for name in gone:
+        for name in moved:
             (hidden / name).rename(self.world.root / name)
         shutil.rmtree(hidden)
         self.quiet()
@@ -178,77 +182,77 @@ class Year:
     def outage(self) -> None:
         """Run while the backend fails midway; the next run continues from there."""
         self._write(f"outage-{self.night}.md", self._sections(5))
-        self.world.server.credit = self.dice.randrange(0, 5)
+        self.world.server.credit = self.rng.randrange(0, 5)
         with pytest.raises(BackendError):
             self.run()
         self.world.server.credit = None
         self.quiet()
 
-    def poor(self) -> None:
-        """Run with a budget for some of the documents only."""
+    def low_budget(self) -> None:
+        """Run with a budget that covers only some of the documents."""
         for n in range(4):
-            self._write(f"poor-{self.night}-{n}.md", self._sections(4))
+            self._write(f"low-budget-{self.night}-{n}.md", self._sections(4))
         try:
             self.run(budget=Budget(max_tokens=700))
         except BudgetReached:
-            self.happened["budget reached"] += 1
+            self.events["budget reached"] += 1
         self.quiet()
 
-    def killed(self) -> None:
-        """Kill a run at any moment: only requests in flight are paid for twice."""
-        self._write(f"kill-{self.night}.md", self._sections(self.dice.randrange(5, 30)))
-        words, environ = self.command(self.dice.randrange(2))
-        wanted = self.dice.randrange(0, 6)
+    def kill(self) -> None:
+        """Kill a run at any moment: only texts in flight are embedded twice."""
+        self._write(f"kill-{self.night}.md", self._sections(self.rng.randrange(5, 30)))
+        arguments, environ = self.command(self.rng.randrange(2))
+        awaited = self.rng.randrange(0, 6)
         with subprocess.Popen(
-            words, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            arguments, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:
-            # From before its first request until after its last one.
+            # Any moment, from before the first request until after the last one.
             try:
-                while len(self.world.server.requests) < wanted:
+                while len(self.world.server.requests) < awaited:
                     process.wait(0.02)
             except subprocess.TimeoutExpired:
                 pass
             try:
-                process.wait(self.dice.uniform(0.0, 0.8))
+                process.wait(self.rng.uniform(0.0, 0.8))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
-                self.happened["killed"] += 1
+                self.events["run killed"] += 1
         before = set(self._sent())
         kept = {str(row["text"]).strip() for row, _, _ in self.world.state().values()}
         self.world.forget()
         self.run()
         after = self._sent()
         assert not kept & set(after), "embedded though it was stored"
-        # What was in flight is sent twice; all else once, and nothing that need not be.
+        # Texts in flight are sent twice, all other new texts once.
         for text in before - set(after):
             self.world.server.texts.append(Text("document", text))
         self.check()
 
-    def broken(self) -> None:
+    def unreadable_file(self) -> None:
         """Run with an unreadable file: it is reported, and all others are indexed."""
-        self.world.write("broken.pdf", b"%PDF-1.7 rubbish")
+        self.world.write("unreadable.pdf", b"%PDF-1.7 rubbish")
         report = self.run()
-        assert [failure.source for failure in report.failures] == ["broken.pdf"]
+        assert [failure.source for failure in report.failures] == ["unreadable.pdf"]
         self.check()
-        (self.world.root / "broken.pdf").unlink()
+        (self.world.root / "unreadable.pdf").unlink()
 
     def clock_change(self) -> None:
-        """Run after a jump of the clock, with files of the far future and past."""
-        self.clock += self.dice.choice([-400, 400]) * DAY
+        """Run after the clock jumped, with file times in the far future and past."""
+        self.clock += self.rng.choice([-400, 400]) * DAY
         for seconds in (0, 4_000_000_000):
-            name = self._any()
+            name = self._random_name()
             os.utime(self.world.root / name, (seconds, seconds))
         self.quiet()
 
-    def two_at_once(self) -> None:
+    def two_runs(self) -> None:
         """Start two runs at the same moment, as if on two machines."""
         self._write(f"two-{self.night}.md", self._sections(8))
         processes = []
         for host in (0, 1):
-            words, environ = self.command(host)
+            arguments, environ = self.command(host)
             processes.append(
                 subprocess.Popen(
-                    words,
+                    arguments,
                     env=environ,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
@@ -261,27 +265,27 @@ class Year:
             codes.append(process.returncode)
             assert process.returncode in (0, 9), out
         assert 0 in codes
-        self.happened["locked out"] += codes.count(9)
+        self.events["locked out"] += codes.count(9)
         self.check()
 
-    # The accounts
+    # Checks
 
     def _sent(self) -> list[str]:
         return [text.strip() for text in self.world.embedded()]
 
     def check(self) -> None:
-        """Compare collection and bill with the model; run again without work."""
+        """Compare the collection and the texts sent with the model; a second run has no work."""
         rows = sorted(
             (str(row["source"]), int(str(row["ordinal"])), str(row["text"]).strip())
             for row, _, _ in self.world.state().values()
         )
-        wanted = sorted(
+        expected = sorted(
             (name, ordinal, _text(section))
             for name, sections in self.model.items()
             for ordinal, section in enumerate(sections)
         )
-        assert rows == wanted
-        now = {text for _, _, text in wanted}
+        assert rows == expected
+        now = {text for _, _, text in expected}
         sent = Counter(self._sent())
         assert sent == Counter(now - self.stored), "the texts sent are not exactly the new ones"
         self.stored = now
@@ -297,12 +301,12 @@ def _text(section: str) -> str:
 
 NIGHTS: dict[str, Callable[[Year], None]] = {
     "quiet": Year.quiet,
-    "unmounted": Year.unmounted,
-    "emptied": Year.emptied,
+    "root missing": Year.root_missing,
+    "mostly missing": Year.mostly_missing,
     "outage": Year.outage,
-    "poor": Year.poor,
-    "killed": Year.killed,
-    "broken": Year.broken,
+    "low budget": Year.low_budget,
+    "kill": Year.kill,
+    "unreadable file": Year.unreadable_file,
     "clock": Year.clock_change,
-    "two": Year.two_at_once,
+    "two runs": Year.two_runs,
 }

@@ -21,7 +21,6 @@ CollectionName = Annotated[
 ]
 StoreLocation = Annotated[str | None, flag_option("store")]
 Dimension = Annotated[int | None, flag_option("embedding.dimension")]
-Task = Annotated[str | None, flag_option("embedding.task")]
 BackendOption = Annotated[list[str], flag_option("embedding.backend")]
 Weights = Annotated[Path | None, flag_option("embedding.weights")]
 BaseUrl = Annotated[str | None, flag_option("embedding.base_url")]

@@ -6,8 +6,6 @@ a wrong guess costs recall, never data. Short or mixed text is "und" rather than
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -101,7 +99,6 @@ MIN_WEIGHTED_LETTERS = 12  # with fewer, "Server neu" could be in several langua
 MIN_SCRIPT_SHARE = 0.5  # of the weighted letters
 MIN_CONFIDENCE = 0.5  # of the likelihoods of the script's languages
 MIN_KANA_SHARE = 0.1  # Japanese prose is about half kana; a Chinese text may quote some
-MIN_COLLECTION_SHARE = 0.03  # of the documents whose language is known
 
 
 def detect(text: str) -> str:
@@ -135,20 +132,6 @@ def detect(text: str) -> str:
     code = max(shares, key=lambda code: shares[code], default=UNDETERMINED)
     confident = code in shares and shares[code] >= MIN_CONFIDENCE * sum(shares.values())
     return code if confident else UNDETERMINED
-
-
-def collection_languages(samples: Iterable[str]) -> tuple[str, ...]:
-    """Return the languages that occur in `samples` often enough to configure BM25 for.
-
-    `samples` has one text per document. A language counts if BM25 has rules for it and at
-    least MIN_COLLECTION_SHARE of the samples with a known language are in it. The most
-    frequent comes first; empty if no language is known.
-    """
-    known = Counter(detect(sample) for sample in samples)
-    del known[UNDETERMINED]
-    min_count = MIN_COLLECTION_SHARE * known.total()
-    ranked = sorted(known.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(code for code, count in ranked if code in BM25_NAMES and count >= min_count)
 
 
 def _sample(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Writes the long sample document, a fault code reference, from curated lists and a fixed seed.
+"""Writes the long sample document, a fault code reference, from fixed lists and a fixed seed.
 
-One section per component and fault. Numbers, order and field notes are drawn with a seeded
-generator, so that every section is distinct and a rerun gives the same bytes.
+One section per component and fault. Numbers, order and field notes are drawn from a seeded
+generator, so that every section is distinct and a rerun writes the same bytes.
 """
 
 import itertools
@@ -15,7 +15,7 @@ SEED = 20240117
 
 
 def render() -> str:
-    """The whole reference as Markdown, about 400 KB."""
+    """Return the whole reference as Markdown, about 400 KB."""
     facts = tomllib.loads(FACTS.read_text(encoding="utf-8"))
     rng = random.Random(SEED)
     scenes = list(itertools.product(facts["buildings"], facts["occasions"]))
@@ -91,7 +91,7 @@ def _section(
 
 
 def _snapshot(rng: random.Random) -> list[str]:
-    """The table of values stored with a typical case."""
+    """Return the table of values stored with a typical case."""
     return [
         "| Stored with the code | Typical case |",
         "|---|---|",

@@ -1,6 +1,6 @@
-"""Keep an embedded collection of the current format number: python -m tests.data.make_collection
+"""Store an embedded collection of the current format: python -m tests.data.make_collection
 
-A collection is 190 MB of mostly empty files, and 36 kB packed.
+A collection takes 190 MB of mostly empty files, and 36 kB when packed.
 """
 
 import os
@@ -20,12 +20,12 @@ DOCUMENTS = {
 
 
 def packed(number: int) -> Path:
-    """Return the file of the collection with this format number."""
+    """Return the path of the packed collection with this format number."""
     return FOLDER / f"format-{number}.tar.xz"
 
 
 def main() -> None:
-    """Make the collection and pack it. Never replaces one: a released format does not change."""
+    """Make and pack the collection; never replace one: a released format does not change."""
     target = packed(FORMAT)
     if target.exists():
         sys.exit(f"{target} exists already")

@@ -1,4 +1,4 @@
-"""Makes the sample documents that are not written by hand, from the texts in `sources/`.
+"""Make the sample documents that are not written by hand, from the texts in `sources/`.
 
     python -m tests.data.make_samples [--into sample_docs] [--font DejaVuSans.ttf]
 
@@ -29,7 +29,7 @@ Block = tuple[str, list[str]]  # "h1" to "h3", "p", "li" or "row", with its cell
 
 
 def blocks(markdown: str) -> Iterator[Block]:
-    """The few Markdown forms that the sources use, one block at a time."""
+    """Yield the blocks of a source; only the Markdown forms used there are recognised."""
     for line in markdown.splitlines():
         if line.startswith("#"):
             marks, _, title = line.partition(" ")
@@ -44,7 +44,7 @@ def blocks(markdown: str) -> Iterator[Block]:
 
 
 def write_texts(into: Path) -> None:
-    """The long Markdown file and the two plain texts in legacy encodings."""
+    """Write the long Markdown file and the two plain texts in legacy encodings."""
     (into / "en/fault-code-reference.md").write_text(fault_reference.render(), encoding="utf-8")
     for name, target, encoding in [
         ("kadry-otpuska.txt", "ru/kadry-otpuska.txt", "cp1251"),
@@ -55,7 +55,7 @@ def write_texts(into: Path) -> None:
 
 
 def write_docx(into: Path) -> None:
-    """The service rules: headings, a list, tables."""
+    """Write the service rules: headings, a list, tables."""
     from docx import Document
 
     document = Document()
@@ -84,7 +84,7 @@ def write_docx(into: Path) -> None:
 
 
 def _with_fixed_dates(archive: bytes) -> bytes:
-    """The zip archive again, its members dated EPOCH, so that reruns give the same bytes."""
+    """Return the zip archive with all members dated EPOCH, so that reruns give the same bytes."""
     out = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(archive)) as old,
@@ -98,7 +98,7 @@ def _with_fixed_dates(archive: bytes) -> bytes:
 
 
 def write_notebook(into: Path) -> None:
-    """`sources/field-efficiency.txt` as a notebook: cells split at lines of `%%`."""
+    """Write `sources/field-efficiency.txt` as a notebook, with cells split at lines of `%%`."""
     cells: list[dict[str, object]] = []
     source = (SOURCES / "field-efficiency.txt").read_text(encoding="utf-8")
     for number, cell in enumerate(source.split("\n%% ")[1:], start=1):
@@ -132,7 +132,7 @@ def write_notebook(into: Path) -> None:
 
 
 def scan(font: Path) -> bytes:
-    """A grey PNG of a filled-in form: words for the eye, no text for a parser."""
+    """Return a grey PNG of a filled-in form, with text that no parser can read."""
     from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
     rng = random.Random(7)
@@ -151,7 +151,7 @@ def scan(font: Path) -> bytes:
 
 
 class Sheets:
-    """PDF pages filled from the top; headings go into the outline."""
+    """PDF pages, filled from the top; headings go into the outline."""
 
     margin = 62.0
     bottom = 70.0
@@ -173,34 +173,34 @@ class Sheets:
         self.number = 0
         self.y = self.height - self.margin
 
-    def turn(self) -> None:
-        """Begin the next page."""
+    def new_page(self) -> None:
+        """Start the next page."""
         self.canvas.showPage()
         self.number += 1
         self.y = self.height - self.margin
 
-    def place(self, flowable: Any, gap: float) -> None:
+    def draw(self, flowable: Any, gap: float) -> None:
         _, tall = flowable.wrap(self.width - 2 * self.margin, self.height)
         if self.y - gap - tall < self.bottom:
-            self.turn()
+            self.new_page()
         self.y -= gap + tall
         flowable.drawOn(self.canvas, self.margin, self.y)
 
     def paragraph(self, text: str) -> None:
         from reportlab.platypus import Paragraph
 
-        self.place(Paragraph(text, self.body), 8)
+        self.draw(Paragraph(text, self.body), 8)
 
     def heading(self, text: str, level: int) -> None:
-        """A heading of `level` 0 to 2, never alone at the foot of a page."""
+        """Draw a heading of `level` 0 to 2, never alone at the foot of a page."""
         from reportlab.lib.styles import ParagraphStyle
         from reportlab.platypus import Paragraph
 
         size = (20, 15, 12)[level]
         style = ParagraphStyle("heading", parent=self.body, fontSize=size, leading=size * 1.4)
         if self.y < self.bottom + 110:
-            self.turn()
-        self.place(Paragraph(text, style), 16)
+            self.new_page()
+        self.draw(Paragraph(text, style), 16)
         self.canvas.bookmarkHorizontal(text, 0, self.y + size)
         self.canvas.addOutlineEntry(text, text, level=level)
 
@@ -208,13 +208,13 @@ class Sheets:
         from reportlab.platypus import Table
 
         grid = [("FONT", (0, 0), (-1, -1), "Sample", 9), ("GRID", (0, 0), (-1, -1), 0.4, 0)]
-        self.place(Table(rows, style=grid, hAlign="LEFT"), 10)
+        self.draw(Table(rows, style=grid, hAlign="LEFT"), 10)
 
     def picture(self, png: bytes) -> None:
-        """A page that is one image."""
+        """Draw an image as a page of its own."""
         from reportlab.lib.utils import ImageReader
 
-        self.turn()
+        self.new_page()
         self.canvas.drawImage(ImageReader(io.BytesIO(png)), 0, 0, self.width, self.height)
 
     def finish(self) -> bytes:
@@ -224,7 +224,7 @@ class Sheets:
 
 
 def pdf(markdown: str, title: str, font: Path, scanned: bytes | None = None) -> bytes:
-    """A PDF with an outline and page labels: a cover "i", pages 1, 2, …, a scan "A-1"."""
+    """Return a PDF with an outline and page labels: cover "i", pages 1, 2, …, scan "A-1"."""
     sheets = Sheets(title, font)
     sheets.canvas.addPageLabel(0, "ROMAN_LOWER", 1)
     sheets.canvas.addPageLabel(1, "ARABIC", 1)
@@ -239,7 +239,7 @@ def pdf(markdown: str, title: str, font: Path, scanned: bytes | None = None) -> 
         if kind.startswith("h"):
             level = int(kind[1]) - 1
             if level == 1 and sheets.number == 0:
-                sheets.turn()  # the cover holds the title and the preface alone
+                sheets.new_page()  # the cover has only the title and the preface
             sheets.heading(cells[0], level)
         else:
             sheets.paragraph(cells[0])
@@ -252,7 +252,7 @@ def pdf(markdown: str, title: str, font: Path, scanned: bytes | None = None) -> 
 
 
 def write_pdfs(into: Path, font: Path) -> None:
-    """The installation manual with its scanned page, and the encrypted contracts."""
+    """Write the installation manual with its scanned page, and the encrypted contracts."""
     from pypdf import PdfReader, PdfWriter
 
     manual = (SOURCES / "terrin-montazh.md").read_text(encoding="utf-8")

@@ -1,9 +1,9 @@
-"""Make `searches.jsonl`: the questions that both stores must answer alike.
+"""Make `searches.jsonl`: searches for which both stores must give the same hits.
 
     python -m tests.data.make_searches
 
-All of questions.jsonl, then headings, first sentences and single words of the sample documents
-until there are 500. A rerun gives the same bytes for the same documents.
+It holds all of questions.jsonl, then headings, first sentences and single words of the sample
+documents, 500 in all. A rerun gives the same bytes for the same documents.
 """
 
 import json
@@ -24,11 +24,11 @@ _SENTENCE = re.compile(r"[^.!?。！？\n]{12,120}[.!?。！？]")
 _WORD = re.compile(r"\w{5,}|[\u4e00-\u9fff]{2,4}")
 
 
-def asked() -> list[str]:
+def search_texts() -> list[str]:
     """Return the texts of all searches, without duplicates."""
     rows = QUESTIONS.read_text(encoding="utf-8").splitlines()
     texts = dict.fromkeys(json.loads(row)["query"] for row in rows)
-    further = sorted(set(_of_documents()), key=lambda text: (zlib.crc32(text.encode()), text))
+    further = sorted(set(_texts_of_documents()), key=lambda text: (zlib.crc32(text.encode()), text))
     for text in further:
         if len(texts) == COUNT:
             break
@@ -36,7 +36,7 @@ def asked() -> list[str]:
     return list(texts)
 
 
-def _of_documents() -> Iterator[str]:
+def _texts_of_documents() -> Iterator[str]:
     for path in sorted(SAMPLES.rglob("*")):
         source = path.relative_to(SAMPLES)
         if not path.is_file() or path.name[0] == "." or source.parts[0] == "drafts":
@@ -49,7 +49,7 @@ def _of_documents() -> Iterator[str]:
 
 
 def main() -> None:
-    lines = [json.dumps({"query": text}, ensure_ascii=False) for text in asked()]
+    lines = [json.dumps({"query": text}, ensure_ascii=False) for text in search_texts()]
     FILE.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 

@@ -1,17 +1,17 @@
-"""Cohere's v2/embed, strict: the input type required, vectors keyed by type, errors of one line."""
+"""Cohere's v2/embed, strict: input_type is required, vectors are keyed by type."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from tests.servers.faults import Items
-from tests.servers.host import EmbeddingServer, Job, Refusal, Text, main, written
+from tests.servers.host import EmbeddingServer, Job, Refusal, Text, encode_vector, main
 
 
 @dataclass(frozen=True)
 class _Model:
     dim: int
     context: int
-    dims: tuple[int, ...] = ()  # sizes that may be asked for; none: the field is refused
+    dims: tuple[int, ...] = ()  # accepted output_dimension values; empty: the field is refused
 
 
 MODELS = {
@@ -50,15 +50,16 @@ class CohereServer(EmbeddingServer):
     def out_of_credit(self) -> Refusal:
         return Refusal(402, "please check your account's balance")
 
-    def shape(self, refusal: Refusal) -> object:
+    def error_body(self, refusal: Refusal) -> object:
         return {"id": "e-1", "message": refusal.message}
 
     def usage(self, count: int) -> dict[str, int]:
         return {"input_tokens": count}
 
-    def whole(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
+    def answer_body(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
         vectors = [
-            written(item["embedding"], encoding) if "embedding" in item else None for item in items
+            encode_vector(item["embedding"], encoding) if "embedding" in item else None
+            for item in items
         ]
         return {
             "id": "e-1",
@@ -68,7 +69,7 @@ class CohereServer(EmbeddingServer):
             "response_type": "embeddings_by_type",
         }
 
-    def read(self, body: Any) -> Job:
+    def parse(self, body: Any) -> Job:
         for field in body:
             if field not in _FIELDS:
                 raise Refusal(422, f"unknown field: parameter '{field}' is not a valid field")

@@ -1,8 +1,8 @@
-"""Debian's cron, the real daemon, in a mount namespace of its own.
+"""The real Debian cron daemon, in its own mount namespace.
 
-There it has a spool, an /etc/cron.d and a /usr/sbin of its own, so that the machine's
-crontabs are neither seen nor touched. /usr/sbin holds the daemon, and a sendmail that
-keeps each mail as a file.
+The namespace has its own spool, /etc/cron.d and /usr/sbin, so that the machine's crontabs are
+neither read nor changed. /usr/sbin holds the daemon and a sendmail that stores each mail as a
+file.
 """
 
 import os
@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import Self
 
 _SENDMAIL = '#!/bin/sh\ncat > "{mail}/$$.new" && mv "{mail}/$$.new" "{mail}/$$"\n'
-_UNSEEN = 2.0  # seconds: the daemon compares the spool's time in whole ones, and misses what comes
-# in the very second in which it looks; a command takes less
-_BOUND = {
+# Seconds. The daemon compares the spool's modification time in whole seconds and misses a change
+# made in the same second as its check.
+_STARTUP_PAUSE = 2.0
+_MOUNTS = {
     "spool": "/var/spool/cron",
     "cron.d": "/etc/cron.d",
     "crontab": "/etc/crontab",
@@ -26,8 +27,8 @@ _BOUND = {
 }
 
 
-def unfit() -> str | None:
-    """Why no cron can be run here, or None."""
+def unavailable() -> str | None:
+    """Return why cron cannot run on this machine, or None if it can."""
     if os.geteuid() != 0:
         return "cron runs as root"
     missing = [name for name in ("cron", "crontab", "unshare", "nsenter") if not _which(name)]
@@ -43,7 +44,7 @@ def _which(name: str) -> str | None:
 
 
 class Cron:
-    """A context manager. `daemon`: without it there are only the crontabs, which nobody reads."""
+    """Run cron in a context manager. `daemon=False` starts none: crontabs exist but never run."""
 
     def __init__(self, home: Path, *, daemon: bool = True) -> None:
         self.home = home
@@ -64,7 +65,7 @@ class Cron:
         sendmail = self.home / "sbin" / "sendmail"
         sendmail.write_text(_SENDMAIL.format(mail=self.mail))
         sendmail.chmod(0o755)
-        mounts = [f"mount --bind '{self.home / name}' {place}" for name, place in _BOUND.items()]
+        mounts = [f"mount --bind '{self.home / name}' {place}" for name, place in _MOUNTS.items()]
         last = "exec /usr/sbin/cron -f" if self._daemon else "exec cat"
         script = " && ".join([*mounts, "echo ready", last])
         self._process = subprocess.Popen(
@@ -73,7 +74,7 @@ class Cron:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n"
         if self._daemon:
-            time.sleep(_UNSEEN)
+            time.sleep(_STARTUP_PAUSE)
         return self
 
     def __exit__(
@@ -89,7 +90,7 @@ class Cron:
     def run(
         self, words: Sequence[str], *, environ: Mapping[str, str], given: bytes = b""
     ) -> "subprocess.CompletedProcess[bytes]":
-        """A command that sees these crontabs."""
+        """Run a command that sees these crontabs."""
         assert self._process is not None
         return subprocess.run(
             ["nsenter", "-m", "-t", str(self._process.pid), *words],
@@ -100,11 +101,11 @@ class Cron:
         )
 
     def table(self) -> bytes:
-        """The crontab."""
+        """Return the crontab."""
         ran = self.run(["crontab", "-l"], environ=dict(os.environ))
         return ran.stdout if ran.returncode == 0 else b""
 
     def mails(self) -> list[str]:
-        """The bodies of the mails so far."""
+        """Return the bodies of the mails sent so far."""
         files = [file for file in self.mail.iterdir() if file.suffix != ".new"]
         return [file.read_text(encoding="utf-8").partition("\n\n")[2] for file in files]

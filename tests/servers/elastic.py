@@ -1,4 +1,4 @@
-"""Elasticsearch's inference API, strict: endpoints that were made with a model and a size."""
+"""Elasticsearch's inference API, strict: an endpoint has a fixed model and dimension."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _DIMS = {
     "jina-embeddings-v5-text-small": (1024, 32768),
     "jina-embeddings-v5-text-nano": (768, 8192),
 }
-"""Models of the service behind -> dimensions, context."""
+"""Model -> dimension, context."""
 
 _PATH = re.compile(r"/_inference/text_embedding/([^/?]+)(?:\?timeout=\d+(?:ms|s|m))?")
 _SIDES = {
@@ -23,7 +23,7 @@ _SIDES = {
     "classification": "classification",
     "clustering": "clustering",
 }
-_TEXTS = 16
+_MAX_TEXTS = 16
 _TYPES = {
     400: "status_exception",
     401: "security_exception",
@@ -35,7 +35,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """As it was made: `dim` None is the model's own; `element` of the vectors."""
+    """An inference endpoint. `dim` None: the model's own; `element`: type of the vectors."""
 
     model: str
     dim: int | None = None
@@ -43,7 +43,7 @@ class Endpoint:
 
 
 class ElasticServer(EmbeddingServer):
-    """A cluster with these inference endpoints; by default one for each model, of its name."""
+    """A cluster with these inference endpoints; by default one per model, named after it."""
 
     path = "/_inference/text_embedding/"
     ending = "/_inference/text_embedding/"
@@ -64,13 +64,13 @@ class ElasticServer(EmbeddingServer):
     def authorize(self, header: str | None) -> None:
         if self.key is not None and header != f"ApiKey {self.key}":
             given = (header or "").removeprefix("ApiKey ")
-            said = f"unable to authenticate with provided credentials {given}"
-            raise Refusal(401, said if header else "missing authentication credentials")
+            reason = f"unable to authenticate with provided credentials {given}"
+            raise Refusal(401, reason if header else "missing authentication credentials")
 
     def out_of_credit(self) -> Refusal:
         return Refusal(402, "no balance is left")
 
-    def shape(self, refusal: Refusal) -> object:
+    def error_body(self, refusal: Refusal) -> object:
         kind = refusal.code or _TYPES.get(refusal.status, "status_exception")
         cause = {"type": kind, "reason": refusal.message}
         return {"error": {"root_cause": [cause]} | cause, "status": refusal.status}
@@ -78,7 +78,7 @@ class ElasticServer(EmbeddingServer):
     def usage(self, count: int) -> dict[str, int]:
         return {}
 
-    def whole(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
+    def answer_body(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
         vectors = [
             {"embedding": [float(value) for value in item["embedding"]]}
             if "embedding" in item
@@ -90,18 +90,18 @@ class ElasticServer(EmbeddingServer):
         whole = [{"embedding": [round(value * 127) for value in v["embedding"]]} for v in vectors]
         return {"text_embedding_bytes" if encoding == "byte" else "text_embedding_bits": whole}
 
-    def read(self, body: Any) -> Job:
+    def parse(self, body: Any) -> Job:
         raise AssertionError("the endpoint is in the path")
 
-    def read_at(self, path: str, body: Any) -> Job:
-        found = _PATH.fullmatch(path)
-        name = unquote(found[1]) if found else ""
+    def parse_at(self, path: str, body: Any) -> Job:
+        match = _PATH.fullmatch(path)
+        name = unquote(match[1]) if match else ""
         if name not in self.endpoints:
             raise Refusal(404, f"Inference endpoint not found [{name}]")
         for field in body:
             if field not in ("input", "input_type", "task_settings"):
-                said = f"[1:1] [UnifiedRequest] unknown field [{field}]"
-                raise Refusal(400, said, "x_content_parse_exception")
+                reason = f"[1:1] [UnifiedRequest] unknown field [{field}]"
+                raise Refusal(400, reason, "x_content_parse_exception")
         side = body.get("input_type")
         if side is not None and side not in _SIDES:
             raise Refusal(400, f"Unrecognized input_type [{side}]", "illegal_argument_exception")
@@ -109,11 +109,11 @@ class ElasticServer(EmbeddingServer):
         given = [given] if isinstance(given, str) else given
         if not isinstance(given, list) or not given or not all(isinstance(t, str) for t in given):
             raise Refusal(400, "Required field [input] must be texts", "parsing_exception")
-        if len(given) > _TEXTS:
-            raise Refusal(400, f"The input list is limited to {_TEXTS} items")
+        if len(given) > _MAX_TEXTS:
+            raise Refusal(400, f"The input list is limited to {_MAX_TEXTS} items")
         endpoint = self.endpoints[name]
         native, context = _DIMS[endpoint.model]
-        # Without a side the service behind takes its own default.
+        # Without input_type the embedding service uses its own default.
         texts = [Text(_SIDES.get(side, "text-matching"), text) for text in given]
         self.check_length(texts, context, Refusal(400, "Input exceeds the context of the model"))
         return Job(name, endpoint.model, native, endpoint.dim, texts, endpoint.element)

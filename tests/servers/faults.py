@@ -1,4 +1,4 @@
-"""Things that go wrong, one per request: append them to a server's `faults`."""
+"""Faults, one per request: append them to a server's `faults`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ Items = list[dict[str, Any]]
 class Fault:
     """How one request is answered wrongly.
 
-    `status` is answered in the host's own error shape unless `body` is given.
-    `spoil` changes the items of a right answer; `sending` how its bytes leave.
+    `status` is sent in the host's own error format unless `body` is given.
+    `corrupt` changes the items of a correct answer; `sending` is how its bytes are sent.
     """
 
     status: int = 200
@@ -22,12 +22,12 @@ class Fault:
     body: bytes | None = None
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
-    spoil: Callable[[Items], Items] | None = None
+    corrupt: Callable[[Items], Items] | None = None
     sending: Literal["whole", "cut", "truncated", "dropped", "hang", "trickle"] = "whole"
 
 
 def busy(retry_after: object = None, **headers: str) -> Fault:
-    """429, with a Retry-After where given (seconds or an HTTP date)."""
+    """Return a 429, with a Retry-After header if given (seconds or an HTTP date)."""
     given = {"Retry-After": str(retry_after)} if retry_after is not None else {}
     return Fault(429, "RATE_TOKEN_LIMIT_EXCEEDED", headers=given | headers)
 
@@ -37,27 +37,27 @@ def failing(status: int = 500, code: str | None = None) -> Fault:
 
 
 def hang() -> Fault:
-    """No answer until the server closes."""
+    """Send no answer until the server closes."""
     return Fault(sending="hang")
 
 
 def trickle() -> Fault:
-    """A byte now and then, so that no single wait for one is long. It never ends in time."""
+    """Send one byte at a time: each wait is short, but the answer never completes in time."""
     return Fault(sending="trickle")
 
 
 def dropped() -> Fault:
-    """The connection closes before any answer."""
+    """Close the connection before any answer."""
     return Fault(sending="dropped")
 
 
 def cut() -> Fault:
-    """The connection closes in the middle of the body."""
+    """Close the connection in the middle of the body."""
     return Fault(sending="cut")
 
 
 def truncated() -> Fault:
-    """Half of the JSON, with a Content-Length that says it is whole."""
+    """Send half of the JSON with a matching Content-Length."""
     return Fault(sending="truncated")
 
 
@@ -71,84 +71,84 @@ def text(status: int, body: bytes) -> Fault:
 
 
 def shuffled() -> Fault:
-    """Right indexes, wrong order."""
-    return Fault(spoil=lambda items: items[::-1])
+    """Return the items with correct indexes in the wrong order."""
+    return Fault(corrupt=lambda items: items[::-1])
 
 
 def unindexed() -> Fault:
-    return Fault(spoil=lambda items: [_without(item, "index") for item in items])
+    return Fault(corrupt=lambda items: [_without(item, "index") for item in items])
 
 
 def partly_indexed() -> Fault:
-    return Fault(spoil=lambda items: [_without(items[0], "index"), *items[1:]])
+    return Fault(corrupt=lambda items: [_without(items[0], "index"), *items[1:]])
 
 
 def repeated_index() -> Fault:
-    return Fault(spoil=lambda items: [item | {"index": 0} for item in items])
+    return Fault(corrupt=lambda items: [item | {"index": 0} for item in items])
 
 
-def one_less() -> Fault:
-    return Fault(spoil=lambda items: items[:-1])
+def one_item_missing() -> Fault:
+    return Fault(corrupt=lambda items: items[:-1])
 
 
-def one_more() -> Fault:
-    return Fault(spoil=lambda items: [*items, items[0] | {"index": len(items)}])
+def one_item_extra() -> Fault:
+    return Fault(corrupt=lambda items: [*items, items[0] | {"index": len(items)}])
 
 
 def wrong_dim() -> Fault:
     def shorten(items: Items) -> Items:
         return [item | {"embedding": item["embedding"][:-1]} for item in items]
 
-    return Fault(spoil=shorten)
+    return Fault(corrupt=shorten)
 
 
 def ragged() -> Fault:
     def shorten(items: Items) -> Items:
         return [items[0] | {"embedding": items[0]["embedding"][:-1]}, *items[1:]]
 
-    return Fault(spoil=shorten)
+    return Fault(corrupt=shorten)
 
 
 def nan() -> Fault:
-    return _vectors(lambda v: np.where(np.arange(len(v)) == 3, np.nan, v))
+    return _last_vector(lambda v: np.where(np.arange(len(v)) == 3, np.nan, v))
 
 
 def infinite() -> Fault:
-    return _vectors(lambda v: np.where(np.arange(len(v)) == 3, np.inf, v))
+    return _last_vector(lambda v: np.where(np.arange(len(v)) == 3, np.inf, v))
 
 
 def zero() -> Fault:
-    return _vectors(lambda v: v * 0)
+    return _last_vector(lambda v: v * 0)
 
 
-def padded(wanted: int | None = None) -> Fault:
-    """Half of each vector, and zeros to its length: what a smaller model's looks like in disguise.
+def padded(dim: int | None = None) -> Fault:
+    """Replace the second half of each vector by zeros, like a padded vector of a smaller model.
 
-    With `wanted` the whole vector, and zeros to that length.
+    With `dim`, keep the whole vector and pad it with zeros to that dimension.
     """
 
     def pad(vector: Any) -> Any:
-        length = wanted or len(vector)
-        kept = vector if wanted else vector[: length // 2]
+        length = dim or len(vector)
+        kept = vector if dim else vector[: length // 2]
         return np.pad(kept, (0, length - len(kept)))
 
-    return _all(pad)
+    return _every_vector(pad)
 
 
 def no_embedding() -> Fault:
-    return Fault(spoil=lambda items: [_without(item, "embedding") for item in items])
+    return Fault(corrupt=lambda items: [_without(item, "embedding") for item in items])
 
 
-def _vectors(change: Callable[[Any], Any]) -> Fault:
-    def spoil(items: Items) -> Items:
+def _last_vector(change: Callable[[Any], Any]) -> Fault:
+    def corrupt(items: Items) -> Items:
         return [*items[:-1], items[-1] | {"embedding": change(items[-1]["embedding"])}]
 
-    return Fault(spoil=spoil)
+    return Fault(corrupt=corrupt)
 
 
-def _all(change: Callable[[Any], Any]) -> Fault:
+def _every_vector(change: Callable[[Any], Any]) -> Fault:
     return Fault(
-        spoil=lambda items: [item | {"embedding": change(item["embedding"])} for item in items]
+        corrupt=lambda items: [item | {"embedding": change(item["embedding"])} for item in items]
     )
 
 

@@ -1,15 +1,15 @@
-"""Gemini's batchEmbedContents, strict: protobuf's unknown names, its own errors, no usage."""
+"""Gemini's batchEmbedContents, strict: unknown fields refused, Gemini's errors, no usage."""
 
 from typing import Any
 
 from tests.servers.faults import Items
-from tests.servers.host import EmbeddingServer, Job, Refusal, Text, main, written
+from tests.servers.host import EmbeddingServer, Job, Refusal, Text, encode_vector, main
 
 MODEL = "gemini-embedding-001"
 _DIM = 3072
-_LEAST = 128
+_MIN_DIM = 128
 _CONTEXT = 2048
-_TEXTS = 100
+_MAX_TEXTS = 100
 _SIDES = {"RETRIEVAL_DOCUMENT": "document", "RETRIEVAL_QUERY": "query"}
 _TASKS = (
     *_SIDES,
@@ -36,8 +36,8 @@ _TYPE = "type.googleapis.com/google.rpc."
 class GeminiServer(EmbeddingServer):
     """The Gemini API's embedding method.
 
-    A text beyond the context is cut without a word, as the hosted API is reported
-    to do; with `context` given it is refused.
+    A text beyond the context is truncated silently, as the hosted API is reported
+    to do; if `context` is given, it is refused.
     """
 
     path = f"/v1beta/models/{MODEL}:batchEmbedContents"
@@ -55,7 +55,7 @@ class GeminiServer(EmbeddingServer):
         quota = "EmbedContentRequestsPerDayPerUserPerProjectPerModel-FreeTier"
         return Refusal(429, "You exceeded your current quota", quota)
 
-    def shape(self, refusal: Refusal) -> object:
+    def error_body(self, refusal: Refusal) -> object:
         details: list[dict[str, object]] = []
         if refusal.code == "API_KEY_INVALID":
             details = [{"@type": f"{_TYPE}ErrorInfo", "reason": refusal.code}]
@@ -72,58 +72,60 @@ class GeminiServer(EmbeddingServer):
     def usage(self, count: int) -> dict[str, int]:
         return {}
 
-    def whole(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
+    def answer_body(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
         return {
             "embeddings": [
-                {"values": written(item["embedding"], encoding)} if "embedding" in item else {}
+                {"values": encode_vector(item["embedding"], encoding)}
+                if "embedding" in item
+                else {}
                 for item in items
             ]
         }
 
-    def read(self, body: Any) -> Job:
-        self._known(body, {"requests"}, "")
+    def parse(self, body: Any) -> Job:
+        self._check_fields(body, {"requests"}, "")
         requests = body.get("requests")
         if not isinstance(requests, list) or not requests:
             raise Refusal(400, "* BatchEmbedContentsRequest.requests: must not be empty")
-        if len(requests) > _TEXTS:
-            limit = f"at most {_TEXTS} requests can be in one batch"
+        if len(requests) > _MAX_TEXTS:
+            limit = f"at most {_MAX_TEXTS} requests can be in one batch"
             raise Refusal(400, f"* BatchEmbedContentsRequest.requests: {limit}\n")
-        read = [self._one(request, f"requests[{n}]") for n, request in enumerate(requests)]
+        read = [self._parse_item(request, f"requests[{n}]") for n, request in enumerate(requests)]
         dims = {dim for _, dim in read}
         texts = [text for text, _ in read]
         if self.context is None:
             texts = self.cut(texts, _CONTEXT)
         else:
-            said = "The input token count exceeds the maximum number of tokens allowed"
-            self.check_length(texts, _CONTEXT, Refusal(400, said))
-        assert len(dims) == 1, "ragctl asks for one size in a batch"
+            reason = "The input token count exceeds the maximum number of tokens allowed"
+            self.check_length(texts, _CONTEXT, Refusal(400, reason))
+        assert len(dims) == 1, "ragctl requests one dimension per batch"
         dim = dims.pop()
-        # Only the whole vector is unit length.
+        # Only the full vector is unit length.
         return Job(MODEL, MODEL, _DIM, dim, texts, unit=dim in (None, _DIM), indexed=False)
 
-    def _one(self, request: Any, where: str) -> tuple[Text, int | None]:
+    def _parse_item(self, request: Any, where: str) -> tuple[Text, int | None]:
         known = {"model", "content", "taskType", "title", "outputDimensionality"}
-        self._known(request, known, where)
+        self._check_fields(request, known, where)
         if request.get("model") != f"models/{MODEL}":
             raise Refusal(400, f"* {where}.model: must match the batch's model")
         task = request.get("taskType", "TASK_TYPE_UNSPECIFIED")
         if task not in _TASKS:
             raise Refusal(400, f"Invalid value at '{where}.task_type' (TaskType), \"{task}\"")
         dim = request.get("outputDimensionality")
-        if dim is not None and (type(dim) is not int or not _LEAST <= dim <= _DIM):
-            raise Refusal(400, f"output_dimensionality must be within [{_LEAST}, {_DIM}]")
+        if dim is not None and (type(dim) is not int or not _MIN_DIM <= dim <= _DIM):
+            raise Refusal(400, f"output_dimensionality must be within [{_MIN_DIM}, {_DIM}]")
         content = request.get("content")
-        self._known(content, {"parts", "role"}, f"{where}.content")
+        self._check_fields(content, {"parts", "role"}, f"{where}.content")
         parts = content.get("parts")
         if not isinstance(parts, list) or len(parts) != 1:
             raise Refusal(400, f"* {where}.content: contents is not specified")
-        self._known(parts[0], {"text"}, f"{where}.content.parts[0]")
+        self._check_fields(parts[0], {"text"}, f"{where}.content.parts[0]")
         text = parts[0].get("text")
         if not isinstance(text, str) or not text:
             raise Refusal(400, f"* {where}.content: content is empty")
         return Text(_SIDES.get(task, task), text), dim
 
-    def _known(self, value: Any, names: set[str], where: str) -> None:
+    def _check_fields(self, value: Any, names: set[str], where: str) -> None:
         if not isinstance(value, dict):
             raise Refusal(400, f"Invalid JSON payload received. '{where}' is no object")
         for name in value:

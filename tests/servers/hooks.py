@@ -1,4 +1,4 @@
-"""A receiver of calls on 127.0.0.1: keeps what was posted, and answers what it is told to."""
+"""An HTTP receiver on 127.0.0.1 that stores each POST and answers with the configured status."""
 
 import threading
 from collections import deque
@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Any, Self
 
 TRICKLE = 0
-"""In place of a status: an answer that comes a byte at a time and never ends."""
+"""Instead of a status: send the answer one byte at a time and never finish it."""
 
 
 class Hooks:
-    """A context manager. `answers` are the statuses of the next calls; 200 for all others."""
+    """A webhook receiver. `answers`: the statuses of the next calls; later calls get 200."""
 
     def __init__(self, answers: Sequence[int] = ()) -> None:
         self.answers = deque(answers)
@@ -27,7 +27,7 @@ class Hooks:
         return f"http://127.0.0.1:{self._http.server_port}"
 
     def __enter__(self) -> Self:
-        # The poll makes closing quick; calls do not wait for it.
+        # The short poll interval makes closing quick; it does not delay calls.
         serve = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         serve.start()
         return self
@@ -64,9 +64,9 @@ def _handler(hooks: Hooks) -> type[BaseHTTPRequestHandler]:
                 while not hooks.closing.wait(0.05):
                     self.wfile.write(b"x")
             except OSError:
-                pass  # the caller is gone
+                pass  # the client has closed the connection
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
             pass
 
     return Handler

@@ -1,4 +1,4 @@
-"""What every embedding server for tests has: a socket, a key, credit, faults, and a record."""
+"""Base of all embedding servers for tests: socket, API key, credit, faults, request log."""
 
 import argparse
 import base64
@@ -19,7 +19,7 @@ from tests.servers.faults import Fault, Items
 from tests.servers.vectors import first, tokens, vector
 
 CANARIES = frozenset((*canary.DOCUMENTS, canary.QUERY))
-"""Texts that every collection begins with; they are answered, and not put on record."""
+"""Canary texts of every collection; they are answered but not recorded."""
 
 
 class Text(NamedTuple):
@@ -31,7 +31,7 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came in."""
+    """A request as received."""
 
     path: str
     headers: Mapping[str, str]
@@ -39,7 +39,7 @@ class Received:
 
 
 class Refusal(Exception):
-    """An error status, to be answered in the host's own shape."""
+    """An error status, sent in the host's own error format."""
 
     def __init__(
         self, status: int, message: str, code: str | None = None, field: str | None = None
@@ -53,10 +53,10 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """A request that was found right: what to embed, and how to write it."""
+    """A valid request: what to embed, and how to encode the vectors."""
 
     model: str
-    space: str  # the model itself, by whatever name this host calls it
+    space: str  # ragctl's name of the model, whatever this host calls it
     native: int
     dim: int | None
     texts: list[Text]
@@ -64,19 +64,19 @@ class Job:
     unit: bool = True
     indexed: bool = True
     pad_to: int = 0
-    context: str = ""  # the text that each is embedded in, in late chunking
+    context: str = ""  # in late chunking: the joined texts that each is embedded with
 
 
 class EmbeddingServer(ABC):
-    """An embedding host on 127.0.0.1. A context manager; see the package's docstring.
+    """An embedding host on 127.0.0.1, used as a context manager; see the package's docstring.
 
-    `credit` is how many texts it embeds before it says that the account is
-    empty; `context` the tokens (words) that it takes per text, instead of the
-    model's own. `gate` holds every answer back while it is cleared.
+    `credit`: texts it embeds before it reports an empty account; `context`: tokens (words)
+    accepted per text, instead of the model's own limit. While `gate` is cleared, all
+    answers wait.
     """
 
     path = "/v1/embeddings"
-    ending = "/embeddings"  # what a client appends to the base URL
+    ending = "/embeddings"  # the path that a client appends to the base URL
     key_header = "Authorization"
 
     def __init__(
@@ -93,7 +93,7 @@ class EmbeddingServer(ABC):
         self.faults: deque[Fault] = deque()
         self.requests: list[Received] = []
         self.gets: list[str] = []
-        self.impostor: str | None = None  # serve another model than the one that is asked for
+        self.impostor: str | None = None  # answer with this model instead of the requested one
         self.texts: list[Text] = []
         self.crashes: list[BaseException] = []
         self.gate = threading.Event()
@@ -107,38 +107,38 @@ class EmbeddingServer(ABC):
 
     @property
     def url(self) -> str:
-        """The base URL, as it is given with --base-url."""
+        """Return the base URL, as passed to --base-url."""
         return f"http://127.0.0.1:{self._http.server_port}{self.path.removesuffix(self.ending)}"
 
     def serves(self, path: str) -> bool:
-        """Whether there is a method for POST at this path, its query included."""
+        """Return whether POST is served at this path (with its query string)."""
         return path == self.path
 
-    def read_at(self, path: str, body: Any) -> Job:
-        """Check a request to a host that has a path a model. Raises Refusal."""
-        return self.read(body)
+    def parse_at(self, path: str, body: Any) -> Job:
+        """Check a request to a host with one path per model. Raises Refusal."""
+        return self.parse(body)
 
     @abstractmethod
-    def read(self, body: Any) -> Job:
+    def parse(self, body: Any) -> Job:
         """Check a request strictly. Raises Refusal."""
 
     @abstractmethod
-    def shape(self, refusal: Refusal) -> object:
-        """Return the JSON body of an error (bytes: a body that is no JSON)."""
+    def error_body(self, refusal: Refusal) -> object:
+        """Return the JSON body of an error (bytes: a body that is not JSON)."""
 
     def get(self, path: str) -> object:
-        """Return the JSON that a GET answers. Raises Refusal."""
+        """Return the JSON answer to a GET. Raises Refusal."""
         raise Refusal(404, "Not Found")
 
-    def whole(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
-        """Return the JSON of a right answer. Each item has its vector under "embedding"."""
+    def answer_body(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
+        """Return the JSON of a correct answer. Each item has its vector under "embedding"."""
         for item in items:
             if "embedding" in item:
-                item["embedding"] = written(item["embedding"], encoding)
+                item["embedding"] = encode_vector(item["embedding"], encoding)
         return rest | {"data": items}
 
-    def body_of(self, refusal: Refusal) -> bytes:
-        shaped = self.shape(refusal)
+    def error_bytes(self, refusal: Refusal) -> bytes:
+        shaped = self.error_body(refusal)
         return shaped if isinstance(shaped, bytes) else json.dumps(shaped).encode()
 
     @abstractmethod
@@ -156,11 +156,11 @@ class EmbeddingServer(ABC):
             raise refusal
 
     def cut(self, texts: list[Text], context: int) -> list[Text]:
-        """Return the texts cut to the context: by hosts that are told to, or never ask."""
+        """Return the texts truncated to the context."""
         return [Text(text.side, first(text.text, self.context or context)) for text in texts]
 
     def answer(self, job: Job) -> tuple[Items, dict[str, Any]]:
-        """Embed what `job` asks and put it on record. Returns the items and the rest."""
+        """Embed the texts of `job` and record them. Returns the items and the other fields."""
         with self.lock:
             if self.credit is not None:
                 if self.credit < len(job.texts):
@@ -206,7 +206,7 @@ class EmbeddingServer(ABC):
 
 
 def main(server: type[EmbeddingServer], **more: Any) -> None:
-    """Run a server as a process of its own."""
+    """Run a server as its own process."""
     parser = argparse.ArgumentParser(description=server.__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--key")
@@ -230,7 +230,7 @@ class _Listener(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that are killed cut their connections; anything else is a fault of ours."""
+        """Ignore connections closed by killed clients; record any other error as a crash."""
         import sys
 
         error = sys.exc_info()[1]
@@ -250,7 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
             host.authorize(self.headers.get(host.key_header))
             body, status = json.dumps(host.get(self.path)).encode(), 200
         except Refusal as refusal:
-            body, status = host.body_of(refusal), refusal.status
+            body, status = host.error_bytes(refusal), refusal.status
         self._send(status, body, Fault())
 
     def do_POST(self) -> None:
@@ -289,14 +289,14 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.status != 200:
                 raise Refusal(fault.status, f"status {fault.status} by request", fault.code)
             if not isinstance(body, dict):
-                raise Refusal(400, "the body is no JSON object")
-            job = host.read_at(self.path, body)
+                raise Refusal(400, "the body is not a JSON object")
+            job = host.parse_at(self.path, body)
             items, rest = host.answer(job)
         except Refusal as refusal:
-            self._send(refusal.status, host.body_of(refusal), fault)
+            self._send(refusal.status, host.error_bytes(refusal), fault)
             return
-        items = fault.spoil(items) if fault.spoil else items
-        self._send(200, json.dumps(host.whole(items, rest, job.encoding)).encode(), fault)
+        items = fault.corrupt(items) if fault.corrupt else items
+        self._send(200, json.dumps(host.answer_body(items, rest, job.encoding)).encode(), fault)
 
     def _send(self, status: int, body: bytes, fault: Fault) -> None:
         if fault.sending == "truncated":
@@ -311,11 +311,11 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.sending == "trickle":
             self._trickle(answer)
         else:
-            # One write: a head of its own would wait for the client's delayed acknowledgement.
+            # One write: a separate header packet would wait for the client's delayed ACK.
             self.wfile.write(answer)
 
     def _trickle(self, answer: bytes) -> None:
-        """Send a byte now and then until the client gives up or the server closes."""
+        """Send one byte at a time until the client gives up or the server closes."""
         self.close_connection = True
         for position in range(len(answer)):
             self.wfile.write(answer[position : position + 1])
@@ -326,7 +326,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def written(values: Any, encoding: str) -> object:
+def encode_vector(values: Any, encoding: str) -> object:
     if encoding == "base64":
         return base64.b64encode(np.asarray(values, dtype="<f4").tobytes()).decode()
     return [float(value) for value in values]

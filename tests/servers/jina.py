@@ -1,4 +1,4 @@
-"""The Jina API, strict: fields by model, tasks by their API names, its three error shapes."""
+"""The Jina API, strict: fields per model, tasks by their API names, its three error formats."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ class _Model:
     texts: int
     tasks: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
-    untold: str = "text-matching"  # what it takes a text for without a task
+    default_task: str = "text-matching"  # used when the request has no task
 
 
 _RETRIEVAL = ("retrieval.query", "retrieval.passage", "text-matching")
@@ -35,7 +35,7 @@ MODELS = {
         2048,
         (*_RETRIEVAL, "classification", "separation"),
         ("task", "dimensions", "normalized", "late_chunking"),
-        untold="base",
+        default_task="base",
     ),
     "jina-embeddings-v4": _Model(
         2048,
@@ -60,12 +60,14 @@ MODELS = {
     ),
     **{
         f"jina-code-embeddings-{size}": _Model(
-            dim, 32768, 512, _CODE, ("task", "dimensions"), untold="nl2code.query"
+            dim, 32768, 512, _CODE, ("task", "dimensions"), default_task="nl2code.query"
         )
         for size, dim in (("0.5b", 896), ("1.5b", 1536))
     },
     "jina-clip-v1": _Model(768, 8192, 2048),
-    "jina-clip-v2": _Model(1024, 8192, 2048, ("retrieval.query",), ("task",), untold="document"),
+    "jina-clip-v2": _Model(
+        1024, 8192, 2048, ("retrieval.query",), ("task",), default_task="document"
+    ),
 }
 _ALWAYS = {"model", "input", "embedding_type", "truncate"}
 
@@ -87,7 +89,7 @@ class JinaServer(EmbeddingServer):
     def out_of_credit(self) -> Refusal:
         return Refusal(403, "Insufficient account balance", "AUTHZ_INSUFFICIENT_BALANCE")
 
-    def shape(self, refusal: Refusal) -> object:
+    def error_body(self, refusal: Refusal) -> object:
         rest = {"request_id": "r-1"}
         if refusal.status == 401:
             return {"detail": refusal.message, "code": refusal.code} | rest
@@ -99,7 +101,7 @@ class JinaServer(EmbeddingServer):
     def usage(self, count: int) -> dict[str, int]:
         return {"total_tokens": count}
 
-    def read(self, body: Any) -> Job:
+    def parse(self, body: Any) -> Job:
         model = MODELS.get(body.get("model"))
         if model is None:
             raise Refusal(400, f"Model {body.get('model')} not found", "INPUT_MODEL_NOT_FOUND")
@@ -133,7 +135,7 @@ class JinaServer(EmbeddingServer):
         )
 
     def _context(self, texts: list[Text], model: _Model) -> str:
-        """All inputs of a request in late chunking are one text, within the model's context."""
+        """Return the late-chunking context: all inputs joined, within the model's context."""
         if sum(tokens(text.text) for text in texts) > (self.context or model.context):
             raise Refusal(400, "Input exceeds the context", "INPUT_TOKEN_LIMIT_EXCEEDED")
         return "\n".join(text.text for text in texts)
@@ -157,7 +159,7 @@ class JinaServer(EmbeddingServer):
         if not model.tasks:
             return None
         if task is None:
-            return model.untold
+            return model.default_task
         kind, _, end = task.rpartition(".")
         return _SIDES[end] if kind in ("retrieval", "nl2code") else task
 

@@ -1,4 +1,4 @@
-"""Ollama, strict where it is lax (unknown fields), and as sly as it is about long texts."""
+"""Ollama. Stricter than the original about unknown fields; truncates long texts as it does."""
 
 from typing import Any
 
@@ -19,19 +19,19 @@ LIBRARY = {
     "qwen3-embedding:4b": "qwen3-embedding-4b",
     "qwen3-embedding:8b": "qwen3-embedding-8b",
 }
-"""What was pulled -> its weights."""
+"""Name of a pulled model -> its weights."""
 
 CONTEXTS = {"nomic-embed-text-v1.5": 2048}
-"""Where the file is converted with a shorter context than the model has."""
+"""Contexts of models whose GGUF file has a shorter one than the model."""
 
-NUM_CTX = 4096  # by itself, on a machine with less than 24 GiB of graphics memory
+NUM_CTX = 4096  # the default on a machine with less than 24 GiB of graphics memory
 NUM_BATCH = 2048
 _OPTIONS = ("num_ctx", "num_batch", "num_gpu", "num_thread", "use_mmap", "main_gpu")
 _TOO_LONG = "the input length exceeds the context length"
 
 
 class OllamaServer(EmbeddingServer):
-    """POST /api/embed. A key is asked for as a proxy in front of it would."""
+    """POST /api/embed. The API key is checked as a proxy in front of Ollama would."""
 
     path = "/api/embed"
     ending = "/api/embed"
@@ -52,19 +52,19 @@ class OllamaServer(EmbeddingServer):
     def out_of_credit(self) -> Refusal:
         return Refusal(402, "no balance is left")
 
-    def shape(self, refusal: Refusal) -> object:
+    def error_body(self, refusal: Refusal) -> object:
         return {"error": refusal.message}
 
     def usage(self, count: int) -> dict[str, int]:
         return {"prompt_eval_count": count}
 
-    def whole(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
+    def answer_body(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
         embeddings = [_list(item) for item in items]
         times = {"total_duration": 14_143_917, "load_duration": 1_019_500}
         return {"model": rest["model"], "embeddings": embeddings} | times | rest["usage"]
 
-    def read(self, body: Any) -> Job:
-        space = self._known(body)
+    def parse(self, body: Any) -> Job:
+        space = self._weights(body)
         truncate = body.get("truncate", True)
         if not isinstance(truncate, bool):
             raise Refusal(400, "json: cannot unmarshal into EmbedRequest.truncate of type bool")
@@ -76,13 +76,15 @@ class OllamaServer(EmbeddingServer):
         given = [given] if isinstance(given, str) and given else given or []
         if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
             raise Refusal(400, "invalid input type")
-        texts = [self._fitted(weights.read(text), space, body, truncate) for text in given]
-        # At the model's own size or above, it answers whole vectors and says nothing.
-        cut = dim if 0 < dim < weights.dim else None
-        return Job(body["model"], space, weights.dim, cut, texts)
+        texts = [
+            self._truncated(weights.detect_side(text), space, body, truncate) for text in given
+        ]
+        # A dimension at or above the model's own is ignored silently.
+        target_dim = dim if 0 < dim < weights.dim else None
+        return Job(body["model"], space, weights.dim, target_dim, texts)
 
-    def _known(self, body: Any) -> str:
-        """Return the weights that are asked for. Raises Refusal for a field that does not exist."""
+    def _weights(self, body: Any) -> str:
+        """Return the requested weights. Raises Refusal for an unknown field."""
         for field in body:
             if field not in self.fields:
                 raise Refusal(400, f'json: unknown field "{field}"')
@@ -98,39 +100,39 @@ class OllamaServer(EmbeddingServer):
         return LIBRARY[name]
 
     def _sizes(self, space: str, body: Any) -> tuple[int, int]:
-        """Return how many tokens a text may have, and how many go through at once."""
+        """Return the maximum tokens per text, and the batch size in tokens."""
         options = body.get("options", {})
         own = self.context or CONTEXTS.get(space) or WEIGHTS[space].context
         context = min(options.get("num_ctx", NUM_CTX), own)
         batch = options.get("num_batch", min(NUM_BATCH, context))
         return context, batch
 
-    def _fitted(self, text: Text, space: str, body: Any, truncate: bool) -> Text:
+    def _truncated(self, text: Text, space: str, body: Any, truncate: bool) -> Text:
         context, batch = self._sizes(space, body)
         count = tokens(text.text)
         if count > context and not truncate:
             raise Refusal(400, _TOO_LONG)
-        # The second cut asks nobody.
+        # Truncation to the batch size ignores `truncate`.
         return Text(text.side, first(text.text, min(context, batch)))
 
 
 class OllamaLegacyServer(OllamaServer):
-    """POST /api/embeddings: one prompt, no way to cut, any failure is a 500."""
+    """POST /api/embeddings: one prompt, no truncation, every failure is a 500."""
 
     path = "/api/embeddings"
     ending = "/api/embeddings"
     fields = ("model", "prompt", "keep_alive", "options")
 
-    def whole(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
+    def answer_body(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
         return {"embedding": _list(items[0]) if items else []}
 
-    def read(self, body: Any) -> Job:
-        space = self._known(body)
+    def parse(self, body: Any) -> Job:
+        space = self._weights(body)
         prompt = body.get("prompt", "")
         if not isinstance(prompt, str):
             raise Refusal(400, "json: cannot unmarshal into EmbeddingRequest.prompt of type string")
         weights = WEIGHTS[space]
-        texts = [weights.read(prompt)] if prompt else []
+        texts = [weights.detect_side(prompt)] if prompt else []
         context, batch = self._sizes(space, body)
         if any(tokens(text.text) > min(context, batch) for text in texts):
             raise Refusal(500, _TOO_LONG)

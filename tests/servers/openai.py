@@ -1,4 +1,4 @@
-"""OpenAI's embedding protocol, strict, with the peculiarities of the hosts that speak it."""
+"""OpenAI's embedding protocol, strict, with the peculiarities of the hosts that offer it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ _ONE_TASK = {
     "jina-embeddings-v4-text-retrieval": "jina-embeddings-v4",
     "jina-embeddings-v5-text-small-retrieval": "jina-embeddings-v5-text-small",
 }
-"""Repositories that hold one task of a model, merged in -> that model."""
+"""Repositories with one task of a model merged in -> that model."""
 
 _CODE = (
     "Candidate code snippet:\n",
     "Find the most relevant code snippet given the following query:\n",
 )
 
-# Part of a name, in lower case -> what is behind it. The first that fits.
+# Lower-case part of a name -> the weights. The first match wins.
 MODELS = {
     "text-embedding-3-small": Weights(1536, 8192),
     "text-embedding-3-large": Weights(3072, 8192),
@@ -34,9 +34,9 @@ Style = Literal["openai", "fastapi", "string", "openrouter", "tei"]
 
 @dataclass(frozen=True)
 class _Host:
-    """How one host differs. `sizes` answers whether a model may be asked for a dimension.
+    """How one host differs. `sizes(model, dim)` returns whether the model accepts the dimension.
 
-    `sizes` None refuses the field `dimensions`; `drops` takes and ignores it.
+    `sizes` None: the field `dimensions` is refused; `drops`: it is accepted and ignored.
     """
 
     sizes: Callable[[str, int], bool] | None = None
@@ -79,7 +79,7 @@ HOSTS = {
 
 
 class OpenAIServer(EmbeddingServer):
-    """OpenAI's embedding API, or a host like it: `like` is one of HOSTS."""
+    """OpenAI's embedding API, or a compatible host: `like` is a key of HOSTS."""
 
     def __init__(self, key: str | None = None, *, like: str = "openai", **more: Any) -> None:
         self.like = HOSTS[like]
@@ -94,7 +94,7 @@ class OpenAIServer(EmbeddingServer):
     def out_of_credit(self) -> Refusal:
         return Refusal(429, "You exceeded your current quota", "insufficient_quota")
 
-    def shape(self, refusal: Refusal) -> object:
+    def error_body(self, refusal: Refusal) -> object:
         message, style = refusal.message, self.like.style
         if style == "string":
             return message
@@ -119,12 +119,12 @@ class OpenAIServer(EmbeddingServer):
     def usage(self, count: int) -> dict[str, int]:
         return {"prompt_tokens": count, "total_tokens": count}
 
-    def read(self, body: Any) -> Job:
+    def parse(self, body: Any) -> Job:
         name = str(body.get("model"))
-        found = [part for part in MODELS if part in name.lower()]
-        if not found:
+        matches = [part for part in MODELS if part in name.lower()]
+        if not matches:
             raise Refusal(404, f"The model {name} does not exist", "model_not_found")
-        model = MODELS[found[0]]
+        model = MODELS[matches[0]]
         known = {"model", "input", "dimensions", *self.like.fields}
         known |= {"encoding_format"} if self.like.encodings else set()
         for field in body:
@@ -136,7 +136,7 @@ class OpenAIServer(EmbeddingServer):
         dim, pad_to = self._dim(body.get("dimensions"), name.lower(), model)
         return Job(
             name,
-            _ONE_TASK.get(found[0], found[0]),
+            _ONE_TASK.get(matches[0], matches[0]),
             model.dim,
             dim,
             self._texts(body.get("input"), model),
@@ -147,7 +147,7 @@ class OpenAIServer(EmbeddingServer):
         )
 
     def _dim(self, dim: Any, name: str, model: Weights) -> tuple[int | None, int]:
-        """Return the size to cut to, and the size to pad to."""
+        """Return the dimension to truncate to and the dimension to pad to."""
         if dim is None or self.like.drops:
             return None, 0
         if self.like.sizes is None or type(dim) is not int or not self.like.sizes(name, dim):
@@ -162,8 +162,8 @@ class OpenAIServer(EmbeddingServer):
             raise self._invalid(f"input must be 1 to {self.like.texts} texts", "input")
         if not all(isinstance(text, str) and text for text in given):
             raise self._invalid("input cannot be an empty string", "input")
-        texts = [model.read(text) for text in given]
-        # The real API names neither a code nor the parameter for this one.
+        texts = [model.detect_side(text) for text in given]
+        # The real API gives neither a code nor the parameter for this error.
         too_long = Refusal(400, f"This model's maximum context length is {model.context} tokens")
         if self.like is HOSTS["llama.cpp"]:
             too_long = Refusal(500, "input (9 tokens) is too large to process. increase -ub")

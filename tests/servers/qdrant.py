@@ -4,7 +4,7 @@ with QdrantFacade(version="1.15.4") as facade:
     facade.inject(Fault("cut-after", route="*/points/batch"))
     ServerStore(facade.url)…
 
-python -m tests.servers.qdrant --port 0      # prints its URL, serves until it is ended
+python -m tests.servers.qdrant --port 0      # prints its URL, serves until it is stopped
 """
 
 import argparse
@@ -34,11 +34,11 @@ Kind = Literal[
 class Fault:
     """A fault of the next `times` requests whose route matches, after the first `skip`.
 
-    status: that status, nothing done (`retry_after`: the header). slow: done, answered
-    `seconds` late. cut-before, cut-after: the connection ends without an answer, before
-    or after the work. short: done, the connection ends within the answer. truncated: done,
-    a whole answer of half a JSON document. html: done, a proxy's page instead of JSON.
-    queued: done, but reported as still waiting. pass: nothing goes wrong this time.
+    status: answer this status without doing anything (`retry_after`: the header). slow: answer
+    `seconds` late. cut-before, cut-after: close the connection without an answer, before or
+    after the work. short: close the connection in the middle of the answer. truncated: a
+    complete answer with half a JSON document. html: a proxy's page instead of JSON. queued:
+    done, but reported as pending. pass: no fault.
     """
 
     kind: Kind
@@ -50,7 +50,7 @@ class Fault:
     seconds: float = 0.0
     message: str = "Service internal error: injected"
 
-    def hits(self, route: str) -> bool:
+    def matches(self, route: str) -> bool:
         return any(fnmatchcase(route, pattern) for pattern in self.route.split("|"))
 
 
@@ -81,7 +81,7 @@ class QdrantFacade:
         self.closing.set()
         self._server.shutdown()
         self._thread.join()
-        self._server.end_connections()
+        self._server.close_connections()
         self._server.server_close()
 
     def serve(self) -> None:
@@ -93,9 +93,9 @@ class QdrantFacade:
             self.faults += faults
 
     def fault(self, route: str) -> Fault | None:
-        """The fault that is due for a request, taken off the script. Hold the lock."""
+        """Return the fault due for a request and count it as used. The lock must be held."""
         for fault in self.faults:
-            if not fault.hits(route):
+            if not fault.matches(route):
                 continue
             if fault.skip:
                 fault.skip -= 1
@@ -124,19 +124,19 @@ class _Server(ThreadingHTTPServer):
         self._open.discard(request)
         super().shutdown_request(request)
 
-    def end_connections(self) -> None:
-        """Kept-alive connections would keep their threads."""
+    def close_connections(self) -> None:
+        """Close kept-alive connections, whose threads would not end otherwise."""
         for connection in list(self._open):
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
-                self._open.discard(connection)  # closed meanwhile
+                self._open.discard(connection)  # already closed
         deadline = time.monotonic() + 5
         while self._open and time.monotonic() < deadline:
             time.sleep(0.005)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed is not news; anything else is a defect here."""
+        """Ignore connections closed by killed clients; report any other error."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -147,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, *_: Any) -> None:
-        """Quiet."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         self._serve()
@@ -165,11 +165,11 @@ class _Handler(BaseHTTPRequestHandler):
             reason = "Invalid API key" if "api-key" in self.headers else "Must provide an API key"
             self._send(401, f"{reason} or an Authorization bearer token".encode(), "text/plain")
             return
-        found = facade.engine.route(self.command, path)
-        if found is None:
+        match = facade.engine.route(self.command, path)
+        if match is None:
             self._send(404, b"")
             return
-        route, names = found
+        route, names = match
         with facade.lock:
             facade.requests[route.name] += 1
             facade.largest_body = max(facade.largest_body, len(body))
@@ -178,11 +178,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(fault)
             return
         with facade.lock:
-            status, answer = self._answered(route, names, dict(parse_qsl(parts.query)), body)
+            status, answer = self._answer(route, names, dict(parse_qsl(parts.query)), body)
         self._reply(status, answer, fault)
 
     def _body(self) -> bytes | None:
-        """The whole body; None when there is nothing to answer to."""
+        """Return the whole body, or None if there is no request to answer."""
         length = int(self.headers.get("Content-Length") or 0)
         if length > MAX_BODY:
             self.close_connection = True
@@ -193,11 +193,11 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         body = self.rfile.read(length)
         if len(body) < length:
-            self.close_connection = True  # the client died while sending: nothing happens
+            self.close_connection = True  # the client died while sending: do nothing
             return None
         return body
 
-    def _answered(self, route: Any, names: Any, query: Any, body: bytes) -> tuple[int, Any]:
+    def _answer(self, route: Any, names: Any, query: Any, body: bytes) -> tuple[int, Any]:
         facade = self.server.facade
         if route.path == "/":
             title = "qdrant - vector search engine"

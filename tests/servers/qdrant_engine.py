@@ -1,9 +1,8 @@
-"""Qdrant's REST calls, as far as ragctl makes them, over the client's local mode.
+"""The part of Qdrant's REST API that ragctl uses, on top of the client's local mode.
 
-Stricter than a server in one way: a server ignores fields that it does not know,
-this refuses them, so that a misspelled one is seen. Where local mode differs from
-a server, this does as the server does; sources are the error texts and checks of
-the server's own code.
+Stricter than a server in one way: unknown fields are refused, where a server ignores them,
+so that a misspelled field is noticed. Where local mode differs from a server, this follows
+the server; the error texts and checks are taken from the server's source code.
 """
 
 import re
@@ -19,7 +18,7 @@ from qdrant_client.local.payload_value_extractor import value_by_key
 from qdrant_client.local.qdrant_local import QdrantLocal
 
 Json: TypeAlias = Any
-Answer: TypeAlias = Json  # what goes under "result"
+Answer: TypeAlias = Json  # the value of "result"
 
 _INDEXES = (
     models.KeywordIndexParams,
@@ -40,7 +39,7 @@ _FACET_HELP = (
 
 
 class Problem(Exception):
-    """An answer that is not a success."""
+    """An error answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -49,7 +48,7 @@ class Problem(Exception):
 
 @dataclass
 class Engine:
-    """The state of one server. Calls come one at a time."""
+    """The state of one server. Calls must not overlap."""
 
     version: tuple[int, int]
     strict_mode: dict[str, Json] = field(default_factory=dict)
@@ -60,7 +59,7 @@ class Engine:
     def __post_init__(self) -> None:
         self._local = QdrantLocal(":memory:")
         self._indexes: dict[str, dict[str, Json]] = {}
-        self._gone: dict[str, list[Json]] = {}  # payloads of deleted points, by collection
+        self._deleted_payloads: dict[str, list[Json]] = {}  # by collection
 
     def route(self, method: str, path: str) -> "tuple[Route, dict[str, str]] | None":
         for route in ROUTES:
@@ -72,10 +71,10 @@ class Engine:
     def answer(
         self, route: "Route", names: Mapping[str, str], query: Mapping[str, str], body: bytes
     ) -> Answer:
-        """Carry out one request; raises Problem."""
+        """Carry out one request. Raises Problem."""
         if unknown := set(query) - route.query:
             raise Problem(400, f"unknown query parameter: {sorted(unknown)}")
-        request = _parsed(route.body, body)
+        request = _parse_body(route.body, body)
         if (
             "name" in names
             and route.needs_collection
@@ -84,7 +83,7 @@ class Engine:
             raise Problem(404, f"Not found: Collection `{names['name']}` doesn't exist!")
         try:
             return route.call(self, names, query, request)
-        except ValueError as error:  # local mode's only error
+        except ValueError as error:  # the only error that local mode raises
             raise Problem(400, f"Wrong input: {error}") from error
 
     # Collections
@@ -114,10 +113,10 @@ class Engine:
             name,
             vectors_config=request.vectors,
             sparse_vectors_config=request.sparse_vectors,
-            # A server does not know later versions' fields, and says nothing of it.
+            # A server ignores fields of later versions silently.
             metadata=request.metadata if self.version >= (1, 16) else None,
         )
-        # Local mode warns of large collections; this serves tests, large or not.
+        # Local mode warns about large collections; tests may use them.
         self._local.collections[name].LARGE_DATA_THRESHOLD = 10**12
         self._indexes[name] = {}
         return True
@@ -126,16 +125,16 @@ class Engine:
         if isinstance(config, models.TurboQuantization) and self.version < (1, 18):
             raise Problem(400, "Format error in JSON body: no variant of QuantizationConfig")
         if isinstance(config, models.BinaryQuantization) and self.version < (1, 15):
-            config.binary.encoding = None  # not known yet, and not complained of
+            config.binary.encoding = None  # unknown to this version, ignored silently
 
     def update(self, names: Mapping[str, str], _: Any, request: models.UpdateCollection) -> Answer:
         if self.version < (1, 16):
-            return True  # it does not know the field, and says nothing of it
+            return True  # the field is unknown to this version, ignored silently
         return self._local.update_collection(names["name"], metadata=request.metadata)
 
     def delete_collection(self, names: Mapping[str, str], *_: Any) -> Answer:
         self._indexes.pop(names["name"], None)
-        self._gone.pop(names["name"], None)
+        self._deleted_payloads.pop(names["name"], None)
         return self._local.delete_collection(names["name"])
 
     def create_index(
@@ -143,9 +142,9 @@ class Engine:
     ) -> Answer:
         schema = request.field_schema
         if not isinstance(schema, _INDEXES):
-            raise Problem(400, "this kind of index is not served here")
+            raise Problem(400, "this index type is not supported by the test server")
         params = schema.model_dump(mode="json", exclude_none=True)
-        if self.version < (1, 19):  # not known yet, and not complained of
+        if self.version < (1, 19):  # unknown to this version, ignored silently
             params.pop("prefix", None)
         self._indexes[names["name"]][request.field_name] = params
         return _updated(query)
@@ -155,7 +154,7 @@ class Engine:
     def batch(
         self, names: Mapping[str, str], query: Mapping[str, str], request: models.UpdateOperations
     ) -> Answer:
-        # One after the other, as a server does: those before a bad one stay done.
+        # In order, as a server does: operations before a failing one stay done.
         return [self._update(names["name"], query, operation) for operation in request.operations]
 
     def upsert(
@@ -169,9 +168,9 @@ class Engine:
     def _update(self, name: str, query: Mapping[str, str], operation: Any) -> Answer:
         if isinstance(operation, models.UpsertOperation):
             if not isinstance(operation.upsert, models.PointsList):
-                raise Problem(400, "only lists of points are served here")
+                raise Problem(400, "only lists of points are supported by the test server")
             self._check_points(name, operation.upsert.points)
-            # A server does not know later versions' fields, and says nothing of it.
+            # A server ignores fields of later versions silently.
             if self.version < (1, 16):
                 operation.upsert.update_filter = None
             if self.version < (1, 17):
@@ -186,10 +185,12 @@ class Engine:
         if written is not None and written.filter is not None:
             self._check_filter(name, written.filter, "unindexed_filtering_update")
         if isinstance(operation, models.DeleteOperation):
-            self._gone.setdefault(name, []).extend(self._deleted(name, operation.delete))
+            self._deleted_payloads.setdefault(name, []).extend(
+                self._deleted(name, operation.delete)
+            )
         try:
             self._local.batch_update_points(name, [operation])
-        except KeyError as error:  # the points that do exist are written, as on a server
+        except KeyError as error:  # existing points are written, as on a server
             raise Problem(404, f"Not found: No point with id {error.args[0]} found") from error
         return _updated(query)
 
@@ -242,7 +243,7 @@ class Engine:
     def scroll(self, names: Mapping[str, str], _: Any, request: models.ScrollRequest) -> Answer:
         self._check_filter(names["name"], request.filter)
         self._check_limit("max_query_limit", _positive(request.limit))
-        request.filter = self._as_indexed(names["name"], request.filter)
+        request.filter = self._apply_indexes(names["name"], request.filter)
         records, following = self._local.scroll(
             names["name"],
             scroll_filter=request.filter,
@@ -255,13 +256,13 @@ class Engine:
 
     def count(self, names: Mapping[str, str], _: Any, request: models.CountRequest) -> Answer:
         self._check_filter(names["name"], request.filter)
-        request.filter = self._as_indexed(names["name"], request.filter)
+        request.filter = self._apply_indexes(names["name"], request.filter)
         return {"count": int(self._local.count(names["name"], request.filter).count)}
 
     def facet(self, names: Mapping[str, str], _: Any, request: models.FacetRequest) -> Answer:
-        """Counted here: local mode rewrites values that look like a UUID.
+        """Count the values here, because local mode rewrites values that look like a UUID.
 
-        One that need not be exact counts points that are gone, as an index may.
+        An inexact facet also counts deleted points, as an index may.
         """
         limit = _positive(request.limit)
         self._check_limit("max_query_limit", limit)
@@ -274,7 +275,7 @@ class Engine:
         counts: Counter[str] = Counter()
         records = self._local.scroll(name, request.filter, limit=10**9)[0]
         payloads: list[Json] = [record.payload for record in records]
-        for held in payloads + ([] if request.exact else self._gone.get(name, [])):
+        for held in payloads + ([] if request.exact else self._deleted_payloads.get(name, [])):
             for part in request.key.split("."):
                 held = held.get(part) if isinstance(held, dict) else None
             values = held if isinstance(held, list) else [held]
@@ -294,16 +295,16 @@ class Engine:
         prefetch: Any = request.prefetch or []
         prefetches: list[models.Prefetch] = prefetch if isinstance(prefetch, list) else [prefetch]
         self._check_search(name, request)
-        request.filter = self._as_indexed(name, request.filter)
+        request.filter = self._apply_indexes(name, request.filter)
         for search in prefetches:
             self._check_search(name, search)
             search.query = _nearest(search.query)
-            search.filter = self._as_indexed(name, search.filter)
+            search.filter = self._apply_indexes(name, search.filter)
         if isinstance(request.query, models.RrfQuery):
             if self.version < (1, 16):
                 raise Problem(400, "Format error in JSON body: no variant of QueryInterface")
             if self.version < (1, 17):
-                request.query.rrf.weights = None  # not known yet, and not complained of
+                request.query.rrf.weights = None  # unknown to this version, ignored silently
         found = self._local.query_points(
             name,
             query=_nearest(request.query),
@@ -366,33 +367,33 @@ class Engine:
                     "use a different filter.",
                 )
 
-    def _as_indexed(self, name: str, condition: Any) -> Any:
-        """Conditions that an index answers by what is in it, not by the payload.
+    def _apply_indexes(self, name: str, condition: Any) -> Any:
+        """Replace conditions that an index answers from its own content, not from the payload.
 
-        One of integers holds whole numbers alone, 2.0 too. A range of times over numbers, or
-        of numbers over times, compares microseconds: nobody should ask, so it is refused.
+        An integer index holds whole numbers only, 2.0 included. A datetime range over numbers, or
+        a number range over datetimes, compares microseconds on a server; it is refused here.
         """
         for part in _parts(condition):
             kind = self._indexes[name].get(part.key, {}).get("type")
             times = isinstance(part.range, models.DatetimeRange)
             ordered = part.range is not None and kind in ("integer", "float", "datetime")
             if ordered and times != (kind == "datetime"):
-                raise Problem(500, f"a range of {'times' if times else 'numbers'} over {kind}")
+                raise Problem(500, f"a range of {'datetimes' if times else 'numbers'} over {kind}")
             if kind == "integer" and (part.range is not None or _is_of_integers(part.match)):
                 records = self._local.scroll(name, limit=10**9)[0]
                 ids = [record.id for record in records if _holds_whole(record.payload, part)]
-                self._put(condition, part, models.HasIdCondition(has_id=ids))
+                self._replace(condition, part, models.HasIdCondition(has_id=ids))
         return condition
 
-    def _put(self, condition: Any, old: models.FieldCondition, new: Any) -> None:
-        """Put one condition of a filter in the place of another."""
+    def _replace(self, condition: Any, old: models.FieldCondition, new: Any) -> None:
+        """Replace one condition of a filter by another."""
         if not isinstance(condition, models.Filter):
             return
         for clause in (condition.must, condition.should, condition.must_not):
             for position, part in enumerate(clause or ()):
                 if part is old:
                     clause[position] = new  # type: ignore[index]
-                self._put(part, old, new)
+                self._replace(part, old, new)
 
 
 @dataclass(frozen=True)
@@ -454,17 +455,17 @@ ROUTES = (
 )
 
 
-def _parsed(model: Any, body: bytes) -> Any:
+def _parse_body(model: Any, body: bytes) -> Any:
     if model is None:
         if body:
-            raise Problem(400, "this call takes no body")
+            raise Problem(400, "this call has no body")
         return None
     try:
         return TypeAdapter(model).validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise Problem(400, f"Format error in JSON body: {place}: {first['msg']}") from error
+        location = ".".join(str(part) for part in first["loc"])
+        raise Problem(400, f"Format error in JSON body: {location}: {first['msg']}") from error
 
 
 def _updated(query: Mapping[str, str]) -> Answer:
@@ -483,13 +484,13 @@ def _dump(model: BaseModel) -> Json:
 
 
 def _nearest(query: Any) -> Any:
-    """Return the query of a bare vector: its nearest neighbours."""
+    """Wrap a bare vector as a nearest-neighbour query."""
     bare = isinstance(query, list | models.SparseVector)
     return models.NearestQuery(nearest=query) if bare else query
 
 
 def _parts(condition: Any) -> list[models.FieldCondition]:
-    """The conditions on payload fields in a filter, nested ones too."""
+    """Return the conditions on payload fields in a filter, nested ones included."""
     if isinstance(condition, models.FieldCondition):
         return [condition]
     if not isinstance(condition, models.Filter):
@@ -505,7 +506,7 @@ def _is_of_integers(match: Any) -> bool:
 
 
 def _holds_whole(payload: Json, condition: models.FieldCondition) -> bool:
-    """Return whether an integer of the field meets the condition."""
+    """Return whether an integer value of the field meets the condition."""
     for value in value_by_key(payload or {}, condition.key) or []:
         if type(value) is float and value.is_integer() and abs(value) < 2**63:
             value = int(value)
@@ -520,7 +521,7 @@ def _holds_whole(payload: Json, condition: models.FieldCondition) -> bool:
 
 
 def _indexes_for(condition: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Return the payload fields of a filter, each with the index types that can answer it."""
+    """Yield the payload fields of a filter, each with the index types that can answer it."""
     if isinstance(condition, models.FieldCondition):
         yield condition.key, _kinds(condition)
     elif isinstance(condition, models.IsEmptyCondition):

@@ -27,14 +27,14 @@ HUB = {
     "Qwen/Qwen3-Embedding-4B": ("qwen3-embedding-4b", "last_token"),
     "Qwen/Qwen3-Embedding-8B": ("qwen3-embedding-8b", "last_token"),
 }
-"""What --model-id may name: its weights, and the pooling that its repository asks for."""
+"""Value of --model-id -> its weights, and the pooling its repository configures."""
 
 _FIELDS = ("inputs", "normalize", "truncate", "truncation_direction", "prompt_name", "dimensions")
 _KINDS = {400: "Empty", 422: "Validation", 424: "Backend", 429: "Overloaded", 503: "Unhealthy"}
 
 
 class TeiServer(EmbeddingServer):
-    """A server started with these options; `folder` stands for --model-id with a local path."""
+    """A server started with these options; `folder`: --model-id is this local path."""
 
     path = "/embed"
     ending = "/embed"
@@ -55,31 +55,31 @@ class TeiServer(EmbeddingServer):
         default_prompt_names: bool = True,
         **more: Any,
     ) -> None:
-        """`default_prompt_names`: the model's repository has prompts for query and document."""
+        """Start it. `default_prompt_names`: the repository has query and document prompts."""
         super().__init__(key, **more)
         self.space, pooled = HUB[model]
         self.weights: Weights = WEIGHTS[self.space]
         self.model = model
         self.kind = kind
-        self.most = max_client_batch_size
-        self.places = max_concurrent_requests
+        self.max_batch = max_client_batch_size
+        self.slots = max_concurrent_requests
         self.auto_truncate = auto_truncate
         self.payload_limit = payload_limit
-        self.longest = self.context or self.weights.context
+        self.max_tokens = self.context or self.weights.context
         self.prompts = (
             {"query": self.weights.query, "document": self.weights.document}
             if default_prompt_names and self.weights.query
             else {}
         )
-        about = {"pooling": pooling or pooled} if kind == "embedding" else {"id2label": "…"}
+        type_info = {"pooling": pooling or pooled} if kind == "embedding" else {"id2label": "…"}
         self.info: dict[str, Any] = {
             "model_id": folder or model,
             "model_sha": None,
             "model_dtype": "float16",
             "served_model_name": served_model_name or folder or model,
-            "model_type": {kind: about},
+            "model_type": {kind: type_info},
             "max_concurrent_requests": max_concurrent_requests,
-            "max_input_length": self.longest,
+            "max_input_length": self.max_tokens,
             "max_batch_tokens": 16384,
             "max_batch_requests": None,
             "max_client_batch_size": max_client_batch_size,
@@ -100,7 +100,7 @@ class TeiServer(EmbeddingServer):
     def out_of_credit(self) -> Refusal:
         return Refusal(402, "no balance is left")
 
-    def shape(self, refusal: Refusal) -> object:
+    def error_body(self, refusal: Refusal) -> object:
         if refusal.status in (401, 404, 413) or refusal.code == "plain":
             return refusal.message.encode()
         kind = refusal.code or _KINDS.get(refusal.status, "Backend")
@@ -109,23 +109,23 @@ class TeiServer(EmbeddingServer):
     def usage(self, count: int) -> dict[str, int]:
         return {}
 
-    def whole(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
+    def answer_body(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
         return [
             [float(value) for value in item["embedding"]] if "embedding" in item else None
             for item in items
         ]
 
-    def read(self, body: Any) -> Job:
+    def parse(self, body: Any) -> Job:
         if len(json.dumps(body, ensure_ascii=False).encode()) > self.payload_limit:
             raise Refusal(413, "Failed to buffer the request body: length limit exceeded")
         for field in body:
             if field not in _FIELDS:
-                raise self._unread(f"unknown field `{field}`")
+                raise self._malformed(f"unknown field `{field}`")
         for field in ("normalize", "truncate"):
             if not isinstance(body.get(field, True), bool):
-                raise self._unread(f"{field}: invalid type, expected a boolean")
+                raise self._malformed(f"{field}: invalid type, expected a boolean")
         if body.get("truncation_direction", "Right") not in ("Left", "Right"):
-            raise self._unread("truncation_direction: unknown variant")
+            raise self._malformed("truncation_direction: unknown variant")
         if self.kind != "embedding":
             raise Refusal(424, "Model is not an embedding model", "Backend")
         dim = body.get("dimensions")
@@ -144,24 +144,24 @@ class TeiServer(EmbeddingServer):
         given = body.get("inputs")
         given = [given] if isinstance(given, str) else given
         if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
-            raise self._unread("inputs: data did not match any variant of untagged enum Input")
+            raise self._malformed("inputs: data did not match any variant of untagged enum Input")
         if not given or not all(given):
             raise Refusal(400, "`inputs` cannot be empty")
-        if len(given) > self.most:
-            said = f"batch size {len(given)} > maximum allowed batch size {self.most}"
-            raise Refusal(422, said)
-        if len(given) > self.places:
+        if len(given) > self.max_batch:
+            reason = f"batch size {len(given)} > maximum allowed batch size {self.max_batch}"
+            raise Refusal(422, reason)
+        if len(given) > self.slots:
             raise Refusal(429, "Model is overloaded")
         prompt = self._prompt(body.get("prompt_name"))
-        texts = [self.weights.read(prompt + text) for text in given]
+        texts = [self.weights.detect_side(prompt + text) for text in given]
         truncate = body.get("truncate")
         if self.auto_truncate if truncate is None else truncate:
-            return [Text(text.side, first(text.text, self.longest)) for text in texts]
+            return [Text(text.side, first(text.text, self.max_tokens)) for text in texts]
         for text in texts:
-            if tokens(text.text) > self.longest:
+            if tokens(text.text) > self.max_tokens:
                 raise Refusal(
                     422,
-                    f"`inputs` must have less than {self.longest} tokens. "
+                    f"`inputs` must have less than {self.max_tokens} tokens. "
                     f"Given: {tokens(text.text)}",
                 )
         return texts
@@ -177,8 +177,8 @@ class TeiServer(EmbeddingServer):
             )
         return self.prompts[name]
 
-    def _unread(self, message: str) -> Refusal:
-        """The JSON is not of the form that is asked for: an answer in plain text."""
+    def _malformed(self, message: str) -> Refusal:
+        """Return the plain-text error for JSON of the wrong form."""
         return Refusal(422, f"Failed to deserialize the JSON body: {message}", "plain")
 
 

@@ -1,10 +1,10 @@
-"""Vectors for tests: they depend on text, side, model and size, and searching with them works.
+"""Vectors for tests: they depend on text, side, model and dimension, and search works.
 
-Texts that share words are near. Beside its words (block W) a document's vector
-has noise of its own in block D, a query's in block Q, with four times the
-weight. A document and a query so meet in their words alone, while two vectors
-of the same side are ranked by noise: a query sent as a document finds the
-wrong thing. Any other task puts the words elsewhere altogether.
+Texts that share words are close. Besides its words (block W), a document's vector has noise
+in block D and a query's has noise in block Q, with four times the weight. So a document and
+a query are compared by their words only, while two vectors of the same side are ranked by
+noise: a query embedded as a document finds the wrong result. Any other task uses different
+vectors for the words.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 
 _WORDS = re.compile(r"[㐀-鿿぀-ヿ]|[^\W㐀-鿿぀-ヿ]+")
-_NOISE = 8  # dimensions of blocks D and Q, at the front: a cut vector keeps them
+_NOISE = 8  # dimensions of blocks D and Q, at the front, so that a truncated vector keeps them
 _WEIGHT = 2.0
 
 
@@ -31,9 +31,9 @@ def vector(
 ) -> Vector:
     """Return a unit vector of `dim` dimensions: a prefix of the native one, renormalised.
 
-    `context`: the text that it is embedded in (late chunking); the noise depends on it.
-    `side` is "document", "query", None for a model without sides, or any other
-    task, whose vectors fit neither.
+    `context`: in late chunking, the text that it is embedded in; the noise depends on it.
+    `side`: "document", "query", None for a model without sides, or any other task, whose
+    vectors match neither side.
     """
     whole = np.zeros(native)
     words = _WORDS.findall(text.casefold())
@@ -45,17 +45,17 @@ def vector(
         noise = _gaussian(f"{side}|{context}{text}", _NOISE)
         start = 0 if side == "document" else _NOISE
         whole[start : start + _NOISE] = _WEIGHT * noise / np.linalg.norm(noise)
-    cut: Vector = whole[: dim or native]
-    return cut / np.linalg.norm(cut)
+    prefix: Vector = whole[: dim or native]
+    return prefix / np.linalg.norm(prefix)
 
 
 def tokens(text: str) -> int:
-    """Return how many tokens a test server takes a text for: its words and CJK characters."""
+    """Return a text's number of tokens on a test server: words and CJK characters, plus two."""
     return len(_WORDS.findall(text)) + 2
 
 
 def first(text: str, limit: int) -> str:
-    """Return the beginning of a text that `tokens` takes for `limit` at most."""
+    """Return the longest beginning of a text with at most `limit` tokens, as `tokens` counts."""
     words = list(_WORDS.finditer(text))
     return text if len(words) + 2 <= limit else text[: words[limit - 3].end()]
 

@@ -1,4 +1,4 @@
-"""Voyage's v1/embeddings, strict: sizes and tokens a request by model, errors under "detail"."""
+"""Voyage's v1/embeddings, strict: dimensions and batch tokens per model, "detail" errors."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,9 @@ _SIZES = (256, 512, 1024, 2048)
 
 @dataclass(frozen=True)
 class _Model:
-    batch: int  # tokens a request
+    batch: int  # tokens per request
     dim: int = 1024
-    whole: int = 2048  # its largest size
+    max_dim: int = 2048  # its largest dimension
     dims: tuple[int, ...] = _SIZES
 
 
@@ -28,7 +28,7 @@ MODELS = {
     "voyage-3-lite": _Model(120_000, 512, 512, ()),
 }
 _CONTEXT = 32_000
-_TEXTS = 1000
+_MAX_TEXTS = 1000
 _FIELDS = {
     "input",
     "model",
@@ -41,7 +41,7 @@ _FIELDS = {
 
 
 class VoyageServer(EmbeddingServer):
-    """Voyage's embedding API. `batch` is the tokens that a request may have, whatever the model."""
+    """Voyage's embedding API. `batch`: max tokens per request, for every model."""
 
     def __init__(self, key: str | None = None, *, batch: int | None = None, **more: Any) -> None:
         self.batch = batch
@@ -53,16 +53,16 @@ class VoyageServer(EmbeddingServer):
             raise Refusal(401, f"Provided API key is invalid: {given}")
 
     def out_of_credit(self) -> Refusal:
-        # What Voyage answers then is not published; this is what the status means.
+        # Voyage does not document its answer; 402 is the status with this meaning.
         return Refusal(402, "no balance is left")
 
-    def shape(self, refusal: Refusal) -> object:
+    def error_body(self, refusal: Refusal) -> object:
         return {"detail": refusal.message}
 
     def usage(self, count: int) -> dict[str, int]:
         return {"total_tokens": count}
 
-    def read(self, body: Any) -> Job:
+    def parse(self, body: Any) -> Job:
         for field in body:
             if field not in _FIELDS:
                 raise Refusal(400, f"Argument '{field}' is not supported by our API")
@@ -85,18 +85,24 @@ class VoyageServer(EmbeddingServer):
         if not isinstance(truncation, bool):
             raise Refusal(400, "Value for 'truncation' is not valid")
         texts = self._texts(body.get("input"), side or "no side")
-        texts = self._fitting(texts, truncation, str(name), model)
-        return Job(str(name), str(name), model.whole, dim or model.dim, texts, encoding or "float")
+        texts = self._check_sizes(texts, truncation, str(name), model)
+        return Job(
+            str(name), str(name), model.max_dim, dim or model.dim, texts, encoding or "float"
+        )
 
     def _texts(self, given: Any, side: str) -> list[Text]:
         given = [given] if isinstance(given, str) else given
         if not isinstance(given, list) or not all(isinstance(t, str) and t for t in given):
             raise Refusal(400, "Input cannot contain empty strings or empty lists")
-        if not 1 <= len(given) <= _TEXTS:
-            raise Refusal(400, f"The batch size limit is {_TEXTS}. Your batch size is {len(given)}")
+        if not 1 <= len(given) <= _MAX_TEXTS:
+            raise Refusal(
+                400, f"The batch size limit is {_MAX_TEXTS}. Your batch size is {len(given)}"
+            )
         return [Text(side, text) for text in given]
 
-    def _fitting(self, texts: list[Text], truncate: bool, name: str, model: _Model) -> list[Text]:
+    def _check_sizes(
+        self, texts: list[Text], truncate: bool, name: str, model: _Model
+    ) -> list[Text]:
         failed = f"Request to model '{name}' failed."
         context = self.context or _CONTEXT
         if truncate:

@@ -1,4 +1,4 @@
-"""Open weights that several kinds of test servers run: sizes, contexts and exact prompts."""
+"""Open weights that several test servers run: dimensions, contexts and exact prompts."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ _QWEN = f"Instruct: {_WEB}\nQuery:"
 
 @dataclass(frozen=True)
 class Weights:
-    """`dim` and `context` are the model's own; the prompts those that it was trained with."""
+    """`dim` and `context`: the model's own; `document`, `query`: the prompts of its training."""
 
     dim: int
     context: int
     document: str = ""
     query: str = ""
 
-    def read(self, text: str) -> Text:
-        """Tell the side from the exact prompt; none that the model knows is a side of its own."""
+    def detect_side(self, text: str) -> Text:
+        """Detect the side from the exact prompt; an unknown prompt gives the side "no prompt"."""
         if not self.document and not self.query:
             return Text(None, text)
         if text.startswith(self.query):
@@ -44,4 +44,4 @@ WEIGHTS = {
     "qwen3-embedding-4b": Weights(2560, 32768, "", _QWEN),
     "qwen3-embedding-8b": Weights(4096, 32768, "", _QWEN),
 }
-"""By the name of the model, which is also that of its space of vectors."""
+"""Keyed by the model's name, which also names its vector space."""
