@@ -57,6 +57,7 @@ class EdgeStore:
     def __init__(self, root: Path, *, patience: float = SHARD_PATIENCE_SECONDS) -> None:
         self._root = root
         self._patience = patience
+        self._opened: set[str] = set()
         self.location = str(root)
 
     def names(self) -> list[str]:
@@ -76,7 +77,13 @@ class EdgeStore:
         if not (folder / "collection.json").is_file():
             return None
         settings = _read_settings(folder / "collection.json")
-        return EdgeCollection(self, name, folder, settings, self.process(name))
+        process = self.process(name)
+        if name not in self._opened:
+            # The first collection is opened to be read: its engine starts while the caller goes
+            # on. Later ones may only be compared with it.
+            self._opened.add(name)
+            process.start()
+        return EdgeCollection(self, name, folder, settings, process)
 
     def create(self, name: str, settings: Settings) -> "EdgeCollection":
         """See Store.create."""
