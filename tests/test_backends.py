@@ -15,6 +15,8 @@ from tests.servers.openai import OpenAIServer
 from tests.test_cli import Shell
 from tests.world import paragraphs
 
+pytestmark = pytest.mark.slow
+
 SECRET = "sk-never-shown-0123456789"
 
 

@@ -8,6 +8,8 @@ from ragctl.collection.conditions import Between, Prefix
 from ragctl.errors import UsageError
 from tests.world import World, paragraphs
 
+pytestmark = pytest.mark.slow
+
 
 def test_runs_without_embedding_still_declare_fields(world: World) -> None:
     world.write("a.md", paragraphs("one"))

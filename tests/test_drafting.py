@@ -20,6 +20,8 @@ from ragctl.stores import open_store
 from ragctl.stores.base import Collection
 from tests.world import World
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = Path(__file__).parents[1] / "sample_docs"
 
 

@@ -19,6 +19,8 @@ from ragctl.stores.locks import is_running
 from tests.store_contract import SETTINGS, ident, point
 from tests.waiting import PROCESS_SECONDS, until
 
+pytestmark = pytest.mark.slow
+
 HOLD = """
 import sys, time
 from pathlib import Path

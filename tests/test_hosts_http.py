@@ -18,6 +18,8 @@ from tests.servers import faults
 from tests.servers.jina import JinaServer
 from tests.waiting import until, within
 
+pytestmark = pytest.mark.slow
+
 NOON = 1_704_110_400.0  # Mon, 01 Jan 2024 12:00:00 GMT
 
 

@@ -11,6 +11,8 @@ from ragctl.collection import settings
 from tests.command import call
 from tests.world import World, paragraphs
 
+pytestmark = pytest.mark.slow
+
 
 class Command:
     """The command on a world's store."""

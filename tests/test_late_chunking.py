@@ -17,6 +17,8 @@ from tests.servers.host import CANARIES
 from tests.servers.vectors import vector
 from tests.world import DIM, World, counts, paragraphs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def late_world(edge_world: World) -> World:

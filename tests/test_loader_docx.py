@@ -12,6 +12,8 @@ from docx.oxml.ns import nsdecls
 from ragctl.records import Heading
 from tests.loading import check, failure, load_one
 
+pytestmark = pytest.mark.slow
+
 TEXT = """# Handbook
 
 ## Leave

@@ -5,6 +5,8 @@ import pytest
 from ragctl.errors import PruneRefused, UsageError
 from tests.world import World, counts, paragraphs
 
+pytestmark = pytest.mark.slow
+
 
 def test_only_matching_files_are_read_and_pruned(world: World) -> None:
     for name in ("en/a.md", "en/b.md", "de/a.md", "de/b.md"):

@@ -19,6 +19,8 @@ from ragctl.errors import BackendError, DocumentError, UsageError
 from tests import runtime_models
 from tests.runtime_models import summed
 
+pytestmark = pytest.mark.slow
+
 V5 = "jina-embeddings-v5-text-small"
 TEXTS = ["red apples", "a", "a much longer text, of several words", "pears"]
 

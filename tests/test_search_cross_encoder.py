@@ -10,6 +10,8 @@ from ragctl.errors import BackendError
 from ragctl.rerank.reranker import connect_reranker
 from tests import runtime_models
 
+pytestmark = pytest.mark.slow
+
 
 def encoder(folder: Path, labels: int = 1) -> Path:
     runtime_models.need("sentence_transformers")

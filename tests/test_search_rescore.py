@@ -19,6 +19,8 @@ from tests.servers.qdrant import QdrantFacade
 from tests.test_search_many import command
 from tests.world import World, paragraphs
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "pump valve drain"
 WORDS = ("pump", "valve", "drain", "coil", "fan", "duct", "seal", "frost", "relay", "meter")
 BUILTIN = Embedding("builtin", 512)

@@ -15,6 +15,8 @@ from ragctl.stores.size import estimate_size
 from tests.store_contract import SETTINGS, ident, with_dimension
 from tests.world import World, paragraphs
 
+pytestmark = pytest.mark.slow
+
 COUNT, DIM = 1500, 256
 
 

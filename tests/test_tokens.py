@@ -18,6 +18,8 @@ from ragctl.chunking import count, tokens
 from ragctl.chunking.tokens import MAX_PIECE_CHARACTERS, TokenMap, encode, pieces
 from tests.chunking_texts import record_encoded_lengths
 
+pytestmark = pytest.mark.slow
+
 MIXED = (
     "Don't panic: 3,141 people (and 59 dogs) said «хорошо, пойдём!» at 10:45.\n\n"
     "\tif x != y:\n        return [a/b for b in c]\n\n你好，世界。今天是2026年。\n"
