@@ -4,14 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from ragctl.errors import UnreadableCollection
+from ragctl.errors import StoreError, UnreadableCollection
 from ragctl.stores import edge_child
 from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeCollection, EdgeStore
@@ -46,7 +48,9 @@ def other_run(
     """Another process with the shard open, and the process id of its engine."""
     collection.close()
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         count, engine = process.stdout.readline().split()
         assert count == "1"
@@ -54,6 +58,12 @@ def other_run(
             yield process, int(engine)
         finally:
             process.kill()
+
+
+def engine(collection: EdgeCollection) -> "subprocess.Popen[bytes]":
+    process = collection._process._process
+    assert process is not None
+    return process
 
 
 def only(pattern: str, folder: Path) -> Path:
@@ -76,20 +86,80 @@ def test_a_panic_is_one_error_that_says_what_to_do(
     assert collection.count() == 1, "the next call starts another process"
 
 
-def test_an_engine_that_is_killed_is_one_error_and_is_started_again(
-    collection: EdgeCollection,
-) -> None:
-    process = collection._process._process
-    assert process is not None
-    process.kill()
-    process.wait()
+def test_an_engine_that_is_killed_is_started_again(collection: EdgeCollection) -> None:
+    engine(collection).kill()
+    engine(collection).wait()
     assert collection.count() == 1, "it was seen to be dead before the call"
-    process = collection._process._process
-    assert process is not None
-    os.kill(process.pid, signal.SIGSTOP)  # so that it dies with a request under way
-    with pytest.raises(UnreadableCollection, match="ended by SIGKILL"):
+    os.kill(engine(collection).pid, signal.SIGSTOP)  # so that it dies with a request under way
+    with pytest.raises(StoreError, match=r"killed \(SIGKILL\).*run again") as error:
         collection._process.call("count", (), timeout=0.2)
+    assert not isinstance(error.value, UnreadableCollection)
+    assert "delete" not in str(error.value), "nothing is damaged"
     assert [stored.id for stored in collection.scroll()] == [ident(1)]
+
+
+def test_a_crash_of_the_engine_is_reported_as_damage(collection: EdgeCollection) -> None:
+    process = engine(collection)
+    os.kill(process.pid, signal.SIGSTOP)
+    threading.Timer(0.2, process.send_signal, [signal.SIGABRT]).start()
+    threading.Timer(0.3, process.send_signal, [signal.SIGCONT]).start()
+    with pytest.raises(UnreadableCollection, match=r"crashed \(SIGABRT\)"):
+        collection.count()
+
+
+def test_an_interrupted_call_leaves_no_answer_for_the_next(collection: EdgeCollection) -> None:
+    process = engine(collection)
+    os.kill(process.pid, signal.SIGSTOP)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            list(collection.scroll())
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        process.send_signal(signal.SIGCONT)  # does nothing to one that has ended
+    assert collection.count() == 1
+
+
+def test_a_terminated_engine_finishes_with_its_run(collection: EdgeCollection) -> None:
+    process = engine(collection)
+    process.terminate()
+    assert collection.count() == 1
+    assert engine(collection) is process
+
+
+def in_a_fork(action: Callable[[], bool]) -> bool:
+    """Return what `action` returns in a fork of this process."""
+    with warnings.catch_warnings():
+        # From Python 3.12 on; the fork runs nothing but `action`.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        fork = os.fork()
+    if fork == 0:
+        code = 2
+        try:
+            code = 0 if action() else 1
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) == 0
+
+
+def test_a_fork_starts_an_engine_of_its_own(collection: EdgeCollection) -> None:
+    before = engine(collection).pid
+    # The fork waits for the shard, which is released to it.
+    assert in_a_fork(lambda: collection.count() == 1 and engine(collection).pid != before)
+    assert collection.count() == 1
+    assert engine(collection).pid == before
+
+
+def test_a_fork_does_not_end_the_engine_of_its_parent(collection: EdgeCollection) -> None:
+    before = engine(collection).pid
+    assert in_a_fork(lambda: collection.close() is None)  # type: ignore[func-returns-value]
+    assert collection.count() == 1
+    assert engine(collection).pid == before
 
 
 def test_a_refused_operation_leaves_the_process_running(collection: EdgeCollection) -> None:
@@ -104,14 +174,14 @@ def test_a_suspended_run_does_not_keep_the_shard(
     other_run: tuple["subprocess.Popen[str]", int], tmp_path: Path
 ) -> None:
     process, _ = other_run
-    process.send_signal(signal.SIGSTOP)
+    os.killpg(process.pid, signal.SIGSTOP)  # as Ctrl-Z does
     try:
         reader = EdgeStore(tmp_path, patience=20.0).open("docs")
         assert reader is not None
         with closing(reader):
             assert reader.count() == 1
     finally:
-        process.send_signal(signal.SIGCONT)
+        os.killpg(process.pid, signal.SIGCONT)
 
 
 def test_the_engine_of_a_killed_run_ends_and_releases_the_shard(

@@ -36,7 +36,10 @@ MAX_MESSAGE_CHARACTERS = 1000
 def main(settings: str) -> NoReturn:
     """Serve operations until the parent closes the pipe, then exit with code 0."""
     given = json.loads(settings)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A service manager signals every process of a service. The run decides when to end, and
+    # this process ends with it, by the end of the pipe.
+    for ignored in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the frames
@@ -119,7 +122,7 @@ class SharedShard:
                 self._close()
 
     def idle(self) -> None:
-        """Give the shard up if another process asks, or if it was idle for long."""
+        """Release the shard if another process waits for it, or after IDLE_SECONDS."""
         if time.monotonic() - self._last_use > IDLE_SECONDS or self._lock.has_waiters():
             self._close()
 
@@ -137,7 +140,7 @@ class SharedShard:
     def _check_parent(self, parent: int) -> None:
         """End here if the run is dead: another run may have begun, which must not be disturbed.
 
-        Checked while this process has the turn, so that no other run reads before the
+        Checked while this process holds the lock, so that no other run reads before the
         operation is done.
         """
         if os.getppid() != parent:

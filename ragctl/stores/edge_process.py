@@ -2,12 +2,12 @@
 
 The engine holds Python's global lock in every call, maps all files it reads, and ends its
 process when it meets damage it does not expect. In a child it cannot stop, block or end the
-run: an engine that panics or aborts is one StoreError here.
+run: an engine that panics or aborts is one error here.
 
     EdgeCollection ── call("scroll", …) ──► ShardProcess ══ pipes ══► edge_child ──► qdrant_edge
 
-The child also takes the turns between processes (`locks.Turn`), so that a search gets the shard
-while the process that writes is suspended.
+The child also holds the lock that processes share (`locks.FairLock`), so that a search gets the
+shard while the run that writes is suspended.
 """
 
 import contextlib
@@ -33,6 +33,8 @@ MAX_STDERR_BYTES = 4096
 """What is read of the lines that a dying engine prints."""
 EXIT_SECONDS = 30.0
 """How long a child that was asked to end may take: it flushes."""
+CRASH_SIGNALS = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP")
+"""Signals by which the engine ends itself when it reads damaged files. Others come from outside."""
 
 
 class ShardProcess:
@@ -60,16 +62,16 @@ class ShardProcess:
         self._stderr: IO[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process, which gets ready while the caller goes on."""
+        """Start the process without waiting until it is ready."""
         with self._mutex:
             self._running()
 
     def call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
-        """Run one operation of `edge_child.Shard` and return its result.
+        """Run one operation of `edge_operations` and return its result.
 
         Raises Locked when another process keeps the shard, UnreadableCollection when the stored
-        files cannot be read, when the engine panics or its process ends, and after `timeout`
-        seconds; StoreError for everything else that the engine refuses.
+        files cannot be read or the engine crashes, and StoreError for everything else that the
+        engine refuses, when its process is killed, and after `timeout` seconds.
         """
         with self._mutex:
             process = self._running()
@@ -81,11 +83,15 @@ class ShardProcess:
                 with contextlib.suppress(OSError):  # a dead child shows at the read
                     write_frame(process.stdin, (method, arguments))
                 answer = read_frame(process.stdout)
+            except BaseException:
+                # Interrupted. The answer is still to come, and must not be the next call's.
+                self._discard()
+                raise
             finally:
                 if timer is not None:
                     timer.cancel()
             if answer is None:
-                raise self._damaged(self._end_of(process))
+                raise self._ended(process)
             kind, value = answer
             if kind == "result":
                 return value
@@ -100,9 +106,11 @@ class ShardProcess:
     def close(self) -> None:
         """End the process after what was written is flushed."""
         with self._mutex:
-            process, self._process = self._process, None
-            if process is None:
+            # A fork sees a process that is not its child as ended, and leaves it alone.
+            if self._process is None or self._process.poll() is not None:
+                self._discard()
                 return
+            process, self._process = self._process, None
             try:
                 with contextlib.suppress(OSError):
                     write_frame(process.stdin, ("end", ()))
@@ -114,8 +122,7 @@ class ShardProcess:
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None or self._process.poll() is not None:
-            if self._process is not None:
-                self._discard()
+            self._discard()
             self._process = self._started()
         return self._process
 
@@ -139,23 +146,34 @@ class ShardProcess:
         advice = how_to_recover(self._name)
         return UnreadableCollection(f"{self._what} cannot be read or written: {reason}; {advice}")
 
-    def _end_of(self, process: "subprocess.Popen[bytes]") -> str:
-        """Say in one line how the child ended."""
+    def _ended(self, process: "subprocess.Popen[bytes]") -> StoreError:
+        """Return the error for a child that ended during a call: a crash, or a kill."""
         code = process.wait()
-        said = self._said()
+        detail = self._last_line()
         self._discard()
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                return f"the engine's process was ended by {signal.Signals(-code).name}{said}"
-        return f"the engine's process ended with exit code {code}{said}"
+        if code >= 0:
+            return StoreError(
+                f"{self._what}: the engine's process ended with exit code {code}{detail}"
+            )
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        if name in CRASH_SIGNALS:
+            return self._damaged(f"the engine crashed ({name}){detail}")
+        reason = "; the system does this when memory runs out" if name == "SIGKILL" else ""
+        return StoreError(
+            f"{self._what}: the engine's process was killed ({name}){reason}. What was written is "
+            "kept; run again"
+        )
 
-    def _said(self) -> str:
+    def _last_line(self) -> str:
         if self._stderr is None:
             return ""
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, size - MAX_STDERR_BYTES))
         text = self._stderr.read().decode("utf-8", "replace")
-        lines = [line for line in text.splitlines() if "panicked at" in line or line.strip()]
+        lines = [line for line in text.splitlines() if line.strip()]
         return f": {one_line(lines[-1], limit=300)}" if lines else ""
 
     def _discard(self) -> None:
