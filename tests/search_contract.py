@@ -179,12 +179,11 @@ class SearchContract:
             typed.declare(declared_later)
             assert typed.settings.fields == {**before, **declared_later}
         typed.declare({})
-        typed.note({"evaluation": True})
+        typed.note({"billed": {"jina": 1}})
         again = store.open("typed")
         assert again is not None
-        assert again.settings == replace(
-            SETTINGS, fields={**before, **declared_later}, notes={"evaluation": True}
-        )
+        assert again.settings == replace(SETTINGS, fields={**before, **declared_later})
+        assert again.notes() == {"billed": {"jina": 1}}
         assert matching_numbers(again, Between("meta.year", gte=2024)) == [2, 3]
         assert matching_numbers(again, Between("meta.day", gt="2024-01-31")) == [2, 4]
         again.apply(Batch(upserts=[point(7, meta={"new": {"flag": True}, "year": 2024.5})]))

@@ -83,17 +83,19 @@ class StoreContract:
         assert store.names() == ["other.v2"]
         assert store.open("docs") is None
 
-    def test_notes_are_kept_beside_the_settings(self, store: Store, collection: Collection) -> None:
+    def test_notes_are_kept_apart_from_the_settings(
+        self, store: Store, collection: Collection
+    ) -> None:
         collection.apply(Batch(upserts=[point(1)]))
         collection.note(
             {"billed": {"jina": 5}, "spent": {"2026-01-31": {"tokens": 1, "cost": 0.5}}}
         )
-        collection.note({"spent": {}, "evaluation": True})
+        collection.note({"spent": {}})
         again = store.open("docs")
         assert again is not None
-        notes: Notes = {"billed": {"jina": 5}, "spent": {}, "evaluation": True}
-        assert again.settings == replace(SETTINGS, notes=notes)
-        assert collection.settings == again.settings
+        notes: Notes = {"billed": {"jina": 5}, "spent": {}}
+        assert again.settings == SETTINGS
+        assert collection.notes() == again.notes() == notes
         assert [p.id for p in again.scroll()] == [ident(1)]
         again.close()
 

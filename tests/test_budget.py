@@ -41,7 +41,7 @@ def run(world: World, *, at: float = NOON, **changes: Any) -> RunResult:
 
 def spent(world: World) -> Any:
     with closing(world.open()) as collection:
-        return collection.settings.notes.get("spent")
+        return collection.notes().get("spent")
 
 
 def write_corpus(world: World, documents: int = 12, sections: int = 4) -> None:

@@ -240,7 +240,7 @@ def test_an_error_leaves_no_temporary_collection(
 def test_only_leftovers_of_killed_runs_are_removed_from_a_server(indexed: World) -> None:
     with open_collection(indexed) as (store, collection):
         settings = collection.settings
-        marked = replace(settings, notes={"evaluation": True})
+        marked = replace(settings, temporary=True)
         store.create("docs.eval-0123abcd-0", marked).close()
         store.create("docs.eval-0123abcd-1", settings).close()  # a collection of the user
         store.create("docs.eval-mine", marked).close()

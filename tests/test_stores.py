@@ -90,7 +90,7 @@ def test_broken_settings_are_reported(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"collection\.json: the settings of .* cannot be read"):
         store.open("docs")
     path.write_text('{"format": 99}', encoding="utf-8")
-    with pytest.raises(StoreError, match="format 99, and this version of ragctl reads format 2"):
+    with pytest.raises(StoreError, match="format 99, and this version of ragctl reads format 3"):
         store.open("docs")
 
 

@@ -32,7 +32,6 @@ class Notes(TypedDict, total=False):
     billed: dict[str, int]  # tokens billed so far, by backend
     spent: dict[str, DaySpending]  # by day (UTC, ISO 8601)
     failures: dict[str, FailedFileNote]  # by file
-    evaluation: bool  # True: a temporary collection of `ragctl eval`
 
 
 def add_billed(notes: Notes, accounts: Sequence[dict[str, Json]]) -> dict[str, int]:

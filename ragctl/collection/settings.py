@@ -1,10 +1,9 @@
-"""The settings of a collection, fixed at its creation, and the notes of its runs."""
+"""The settings of a collection, fixed at its creation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-from ragctl.collection.notes import Notes
 from ragctl.collection.origin import Origin
 from ragctl.errors import UnreadableCollection, UsageError
 from ragctl.records import Identity, Json
@@ -12,7 +11,7 @@ from ragctl.records import Identity, Json
 if TYPE_CHECKING:
     from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 
-FORMAT = 2
+FORMAT = 3
 """Version of the stored settings and payloads. Collections of another version are refused."""
 
 FieldType = Literal["keyword", "integer", "float", "bool", "datetime"]
@@ -29,21 +28,25 @@ QUANTIZATIONS = ("scalar", "binary", "binary2", "turbo1", "turbo2", "turbo4")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a collection. Only `notes` and `fields` change after its creation.
+    """The settings of a collection, or of one generation of it. Only `fields` change later.
 
-    `sparse`: the BM25 configuration. `notes`: change with `Collection.note`. `fields`: the
-    declared types of the user's fields, by name without META_PREFIX; each has an index, and
-    ranges see only values of the declared type. They change with `Collection.declare`.
-    `quantization`: one of QUANTIZATIONS, or None. `creation_id`: a random id set by
-    the store, which tells a recreated collection from an earlier one of the same name.
+    `sparse`: the BM25 configuration. `fields`: the declared types of the user's fields, by name
+    without META_PREFIX; each has an index, and ranges see only values of the declared type.
+    They change with `Collection.declare`. `quantization`: one of QUANTIZATIONS, or None.
+    `namespace`: the name from which point ids are made; "" becomes the collection's own name
+    when it is created, and a copy keeps that of its original. `generation`: number of the
+    generation, set by the store. `temporary`: made for one evaluation. `creation_id`: a random
+    id set by the store, which tells a recreated collection from an earlier one of the same name.
     """
 
     identity: Identity
     sparse: "Bm25Config"
     origin: Origin = field(default_factory=Origin)
-    notes: Notes = field(default_factory=Notes)
     fields: Mapping[str, str] = field(default_factory=dict)
     quantization: str | None = None
+    temporary: bool = False
+    namespace: str = field(default="", compare=False)
+    generation: int = field(default=1, compare=False)
     creation_id: str = field(default="", compare=False)
 
     @property
@@ -73,9 +76,11 @@ class Settings:
             "identity": self.identity.to_json(),
             "sparse": self.sparse.to_json(),
             "origin": self.origin.to_json(),
-            "notes": cast(Json, dict(self.notes)),
             "fields": dict(self.fields),
             "quantization": self.quantization,
+            "temporary": self.temporary,
+            "namespace": self.namespace,
+            "generation": self.generation,
             "made": self.creation_id,
         }
 
@@ -98,9 +103,11 @@ def read_settings(stored: Any, collection: str, place: str) -> Settings:
             identity=_identity(stored["identity"]),
             sparse=Bm25Config.from_json(stored["sparse"]),
             origin=Origin.from_json(stored["origin"]),
-            notes=stored["notes"],
             fields=_checked_types(stored["fields"]),
             quantization=stored["quantization"],
+            temporary=bool(stored["temporary"]),
+            namespace=_text(stored["namespace"]),
+            generation=int(stored["generation"]),
             creation_id=stored["made"],
         )
     except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
@@ -116,6 +123,12 @@ def how_to_recover(collection: str) -> str:
         f"`ragctl collections` lists it; remove it with `ragctl delete --all -c {collection}` "
         "and ingest again"
     )
+
+
+def _text(stored: Any) -> str:
+    if not isinstance(stored, str):
+        raise TypeError(f"{stored!r} is not text")
+    return stored
 
 
 def _identity(stored: Mapping[str, Any]) -> Identity:

@@ -67,12 +67,12 @@ def _remove_leftovers(store: Store, name: str) -> None:
 
 
 def _is_temporary(store: Store, name: str) -> bool:
-    """Return whether its notes say so; the name alone may be that of a user's collection."""
+    """Return whether its settings say so; the name alone may be that of a user's collection."""
     collection = store.open(name)
     if collection is None:
         return False
     with closing(collection):
-        return collection.settings.notes.get("evaluation") is True
+        return collection.settings.temporary
 
 
 def _settings(settings: Settings, form: Variant) -> Settings:
@@ -81,7 +81,7 @@ def _settings(settings: Settings, form: Variant) -> Settings:
     kept = settings.quantization if form.quantization is None else form.quantization
     quantization = None if kept == WHOLE_VECTORS else kept
     return replace(
-        settings, identity=identity, notes={"evaluation": True}, quantization=quantization
+        settings, identity=identity, quantization=quantization, namespace="", temporary=True
     )
 
 

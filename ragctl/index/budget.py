@@ -71,7 +71,7 @@ def spending_by_day(collection: Collection | None) -> dict[str, Spending]:
     """Return what the runs of each of the last KEPT_DAYS days spent on a collection."""
     if collection is None:
         return {}
-    kept = collection.settings.notes.get("spent", {})
+    kept = collection.notes().get("spent", {})
     return {day: Spending(row["tokens"], row["cost"]) for day, row in kept.items()}
 
 

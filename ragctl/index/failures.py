@@ -79,7 +79,7 @@ def read_failures(collection: Collection | None) -> dict[str, FailedFile]:
     """Return the recorded failed files of a collection, by file."""
     if collection is None:
         return {}
-    kept = collection.settings.notes.get("failures", {})
+    kept = collection.notes().get("failures", {})
     return {
         file: FailedFile(
             file,

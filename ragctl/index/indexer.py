@@ -61,7 +61,7 @@ class DocumentIndexer:
         self._damage = damage
         self._on_document_end = on_document_end
         self._stored_points = StoredPoints(collection, damage.distrusted)
-        self._namespace = namespace(collection.name)
+        self._namespace = namespace(collection.settings.namespace)
         # Text hash → chunks (document, ordinal) that wait for its vector.
         self._waiting: dict[str, list[tuple[PendingDocument, int]]] = {}
         self._group: list[tuple[WorkItem, PendingFile, PreparedDocument]] = []

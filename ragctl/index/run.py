@@ -260,7 +260,7 @@ class Run:
             now=now,
         )
         if report.backends:
-            notes["billed"] = add_billed(collection.settings.notes, report.backends)
+            notes["billed"] = add_billed(collection.notes(), report.backends)
         if report.backends or budget.has_reservation:
             notes["spent"] = budget.note()
         if notes:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 
 from ragctl.embedding import Embedder
 from ragctl.stores.base import Collection
@@ -29,9 +28,7 @@ class SharedCollection:
     def is_same(self, other: Collection) -> bool:
         """Return whether `other` is still this collection: not recreated, same settings."""
         own, new = self.collection.settings, other.settings
-        return own.creation_id == new.creation_id and replace(own, notes={}) == replace(
-            new, notes={}
-        )
+        return own.creation_id == new.creation_id and own == new
 
     def retire(self) -> None:
         """Close the collection as soon as it has no users."""

@@ -140,8 +140,42 @@ class Batch:
     deletes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation of a collection: a complete set of points with settings of its own.
+
+    `current`: the collection's name leads to it. `settings`: None if they cannot be read, and
+    then `error` says why.
+    """
+
+    number: int
+    current: bool
+    settings: Settings | None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Salvage:
+    """What can still be read of a damaged collection.
+
+    Attributes:
+        settings: those of the damaged generation, or of their copy; None if both are lost.
+        points: every point that can be read, with its vectors, in no particular order. Points
+            whose payload or vectors are damaged may be among them.
+        lost: a line for each part that could not be read; complete once `points` has ended.
+    """
+
+    settings: Settings | None
+    points: Iterator[Point]
+    lost: list[str] = field(default_factory=list)
+
+
 class Collection(Protocol):
-    """One collection made by ragctl."""
+    """One generation of a collection made by ragctl.
+
+    `name` is the collection's name. The generation stays the same for the object's whole life,
+    whatever the name leads to later; `settings.generation` is its number.
+    """
 
     name: str
     settings: Settings
@@ -179,8 +213,11 @@ class Collection(Protocol):
     def query(self, query: Query) -> list[Scored]:
         """Return the hits, best first; equal scores in order of id."""
 
+    def notes(self) -> Notes:
+        """Return the notes as they are stored now."""
+
     def note(self, notes: Notes) -> None:
-        """Set these keys of the notes in the settings, and keep the others."""
+        """Set these keys of the notes, and keep the others. The right to write points is enough."""
 
     def declare(self, fields: Mapping[str, str]) -> None:
         """Declare types (FIELD_TYPES) of the user's fields and make the missing indexes.
@@ -214,20 +251,56 @@ class Store(Protocol):
     def names(self) -> list[str]:
         """Return the names of ragctl's collections, sorted; other collections are left out."""
 
-    def open(self, name: str) -> Collection | None:
+    def open(self, name: str, *, generation: int | None = None) -> Collection | None:
         """Return the collection, or None if there is none of that name.
 
-        Raises StoreError if ragctl did not make it, UnreadableCollection if its settings
-        are damaged or of another format.
+        `generation`: open this one, current or not; None: the current one. Raises StoreError
+        if ragctl did not make it, UnreadableCollection if its settings are damaged or of
+        another format.
         """
 
     def create(self, name: str, settings: Settings) -> Collection:
         """Make a collection with its indexes. Raises StoreError if the name is taken."""
 
-    def drop(self, name: str) -> None:
-        """Delete the collection, readable or not; do nothing if it does not exist.
+    def create_generation(self, name: str, settings: Settings) -> Collection:
+        """Make the next generation of a collection; the name does not lead to it yet.
 
-        Raises StoreError if ragctl did not make it.
+        Its number is one above the highest that exists. The current generation may be damaged.
+        Raises StoreError if the store cannot keep generations of this collection, and says what
+        is missing.
+        """
+
+    def generations(self, name: str) -> list[Generation]:
+        """Return the generations of a collection in order of number; [] if there is none.
+
+        A collection without a readable pointer to its current generation has generations, but
+        none of them is current.
+        """
+
+    def switch(self, name: str, generation: int) -> None:
+        """Make another generation the current one, in one atomic step.
+
+        A reader that opens the name gets either the old or the new one. The caller holds the
+        lock of the name. Raises StoreError if there is no such generation.
+        """
+
+    def drop_generation(self, name: str, generation: int) -> None:
+        """Delete one generation, readable or not; do nothing if it does not exist.
+
+        Raises StoreError for the current one.
+        """
+
+    def salvage(self, name: str, *, generation: int | None = None) -> Salvage | None:
+        """Return what can be read of a damaged collection; None if nothing exists of that name.
+
+        `generation`: None: the current one, or, without a readable pointer, the newest. Reads
+        past damage, part by part, and writes nothing to the collection.
+        """
+
+    def drop(self, name: str) -> None:
+        """Delete the collection with all its generations, readable or not.
+
+        Does nothing if it does not exist. Raises StoreError if ragctl did not make it.
         """
 
     def lock(

@@ -25,7 +25,7 @@ from ragctl.errors import StoreError, UnreadableCollection
 from ragctl.files import replace_file
 from ragctl.records import Notify, ignore
 from ragctl.stores import segments
-from ragctl.stores.base import Batch, Query, Scored
+from ragctl.stores.base import Batch, Generation, Query, Salvage, Scored
 from ragctl.stores.conditions import prepare
 from ragctl.stores.edge_process import ShardProcess
 from ragctl.stores.edge_values import (
@@ -71,7 +71,7 @@ class EdgeStore:
             if is_name(entry.name) and (entry / "collection.json").is_file()
         )
 
-    def open(self, name: str) -> "EdgeCollection | None":
+    def open(self, name: str, *, generation: int | None = None) -> "EdgeCollection | None":
         """See Store.open."""
         folder = self._folder(name)
         if not (folder / "collection.json").is_file():
@@ -91,7 +91,9 @@ class EdgeStore:
         private_folder(folder.parent)
         _check_free_space(folder.parent)
         _remove_leftovers(folder)
-        settings = replace(settings, creation_id=uuid.uuid4().hex)
+        settings = replace(
+            settings, creation_id=uuid.uuid4().hex, namespace=settings.namespace or name
+        )
         unfinished = folder.with_name(f".{name}.{os.getpid()}.new")
         (unfinished / "shard").mkdir(parents=True)
         process = self.process(name)
@@ -105,6 +107,26 @@ class EdgeStore:
             process.close()
             raise StoreError(f"collection {name!r} exists already in {self._root}") from error
         return EdgeCollection(self, name, folder, settings, process)
+
+    def create_generation(self, name: str, settings: Settings) -> "EdgeCollection":
+        """See Store.create_generation."""
+        raise NotImplementedError
+
+    def generations(self, name: str) -> list[Generation]:
+        """See Store.generations."""
+        raise NotImplementedError
+
+    def switch(self, name: str, generation: int) -> None:
+        """See Store.switch."""
+        raise NotImplementedError
+
+    def drop_generation(self, name: str, generation: int) -> None:
+        """See Store.drop_generation."""
+        raise NotImplementedError
+
+    def salvage(self, name: str, *, generation: int | None = None) -> Salvage | None:
+        """See Store.salvage."""
+        raise NotImplementedError
 
     def drop(self, name: str) -> None:
         """See Store.drop."""
@@ -245,9 +267,25 @@ class EdgeCollection:
             for hits in self._process.call("search", searches)
         ]
 
+    def notes(self) -> Notes:
+        """See Collection.notes."""
+        path = self._folder / "notes.json"
+        if not path.exists():
+            return {}
+        try:
+            return cast(Notes, json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise UnreadableCollection(
+                f"{path}: the notes of collection {self.name!r} cannot be read ({error}); "
+                f"{how_to_recover(self.name)}"
+            ) from error
+
     def note(self, notes: Notes) -> None:
         """See Collection.note."""
-        self._save(replace(self.settings, notes={**self.settings.notes, **notes}))
+        replace_file(
+            self._folder / "notes.json",
+            json.dumps({**self.notes(), **notes}, ensure_ascii=False).encode(),
+        )
 
     def declare(self, fields: Mapping[str, str]) -> None:
         """See Collection.declare."""

@@ -28,6 +28,7 @@ from ragctl.collection.settings import Settings, read_settings
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import Locked, StoreError
 from ragctl.records import Notify, ignore
+from ragctl.stores.base import Generation, Salvage
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
 from ragctl.stores.locks import LockWait, private_folder, run_lock, shared_id
 from ragctl.stores.server_collection import SETTINGS_KEY, BatchLimits, ServerCollection
@@ -117,7 +118,7 @@ class ServerStore:
         listed = self._connection.call("", lambda client: client.get_collections())
         return sorted(c.name for c in listed.collections if self._is_ours(c.name))
 
-    def open(self, name: str) -> "ServerCollection | None":
+    def open(self, name: str, *, generation: int | None = None) -> "ServerCollection | None":
         """See Store.open."""
         check_name(name)
         info = self._info(name)
@@ -141,7 +142,9 @@ class ServerStore:
         self._connection.check()
         self._check_quantization(name, settings)
         keeps_metadata = self._connection.version >= METADATA_VERSION
-        settings = replace(settings, creation_id=uuid.uuid4().hex)
+        settings = replace(
+            settings, creation_id=uuid.uuid4().hex, namespace=settings.namespace or name
+        )
         stored = settings.to_json()
         metadata = {SETTINGS_KEY: stored} if keeps_metadata else None
         config = collection_config(settings)
@@ -165,6 +168,26 @@ class ServerStore:
         return ServerCollection(
             self, self._connection, name, settings, BatchLimits.of(info), metadata=keeps_metadata
         )
+
+    def create_generation(self, name: str, settings: Settings) -> "ServerCollection":
+        """See Store.create_generation."""
+        raise NotImplementedError
+
+    def generations(self, name: str) -> list[Generation]:
+        """See Store.generations."""
+        raise NotImplementedError
+
+    def switch(self, name: str, generation: int) -> None:
+        """See Store.switch."""
+        raise NotImplementedError
+
+    def drop_generation(self, name: str, generation: int) -> None:
+        """See Store.drop_generation."""
+        raise NotImplementedError
+
+    def salvage(self, name: str, *, generation: int | None = None) -> Salvage | None:
+        """See Store.salvage."""
+        raise NotImplementedError
 
     def drop(self, name: str) -> None:
         """See Store.drop."""

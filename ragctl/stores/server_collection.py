@@ -46,6 +46,9 @@ WEIGHTED_RRF_VERSION = (1, 17)
 SETTINGS_KEY = "ragctl"
 """Key of the settings in the collection's metadata, or in the hidden point's payload."""
 
+NOTES_KEY = "notes"
+"""Key of the notes in the hidden point's payload."""
+
 _UNLIMITED = 2**31
 
 
@@ -266,9 +269,17 @@ class ServerCollection:
                 counts[text] = counts.get(text, 0) + 1
         return counts
 
+    def notes(self) -> Notes:
+        """See Collection.notes."""
+        found = self._do(lambda client: client.retrieve(self.name, [HIDDEN], [NOTES_KEY]))
+        stored = (found[0].payload or {}).get(NOTES_KEY) if found else None
+        return cast(Notes, stored or {})
+
     def note(self, notes: Notes) -> None:
         """See Collection.note."""
-        self._save(replace(self.settings, notes={**self.settings.notes, **notes}))
+        kept: Any = {NOTES_KEY: {**self.notes(), **notes}}
+        body = models.SetPayload(payload=kept, points=[HIDDEN])
+        self._write([models.SetPayloadOperation(set_payload=body)])
 
     def declare(self, fields: Mapping[str, str]) -> None:
         """See Collection.declare."""
