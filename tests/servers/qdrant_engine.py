@@ -105,8 +105,10 @@ class Engine:
     def _holding(self, name: str, key: str) -> int:
         """Return how many points have a value in a field, as its index counts them."""
         held = self._local.collections[name]
-        live = zip(held.payload, held.deleted, strict=False)
-        return sum(not gone and bool(value_by_key(row, key)) for row, gone in live)
+        text = self._indexes[name][key]["type"] == "keyword"
+        live = (row for row, gone in zip(held.payload, held.deleted, strict=False) if not gone)
+        values = (value_by_key(row, key) or [] for row in live)
+        return sum(any(isinstance(v, str) or not text for v in found) for found in values)
 
     def create(self, names: Mapping[str, str], _: Any, request: models.CreateCollection) -> Answer:
         name = names["name"]
