@@ -22,6 +22,7 @@ from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.servers.qdrant_engine import Engine, Problem
+from tests.servers.qdrant_rights import Access, DeniedError, ForbiddenError, access_of
 
 MAX_BODY = 32 * 1024 * 1024  # service.max_request_size_mb
 
@@ -58,9 +59,15 @@ class QdrantFacade:
     """A server with its own data, on a free port of 127.0.0.1 (`port` 0)."""
 
     def __init__(
-        self, *, api_key: str | None = None, version: str = "1.17.0", port: int = 0
+        self,
+        *,
+        api_key: str | None = None,
+        read_only_key: str | None = None,
+        version: str = "1.17.0",
+        port: int = 0,
     ) -> None:
         self.api_key = api_key
+        self.read_only_key = read_only_key
         self.version = version
         major, minor = version.split(".")[:2]
         self.engine = Engine((int(major), int(minor)))
@@ -161,10 +168,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         parts = urlsplit(self.path)
         path = unquote(parts.path)
-        if facade.api_key and path != "/" and self.headers.get("api-key") != facade.api_key:
-            reason = "Invalid API key" if "api-key" in self.headers else "Must provide an API key"
-            self._send(401, f"{reason} or an Authorization bearer token".encode(), "text/plain")
-            return
+        access = Access()
+        if path != "/":
+            try:
+                access = access_of(self.headers, facade.api_key, facade.read_only_key)
+            except DeniedError as denied:
+                self._send(denied.status, str(denied).encode(), "text/plain")
+                return
         match = facade.engine.route(self.command, path)
         if match is None:
             self._send(404, b"")
@@ -178,7 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(fault)
             return
         with facade.lock:
-            status, answer = self._answer(route, names, dict(parse_qsl(parts.query)), body)
+            query = dict(parse_qsl(parts.query))
+            status, answer = self._answer(access, route, names, query, body)
         self._reply(status, answer, fault)
 
     def _body(self) -> bytes | None:
@@ -197,13 +208,19 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return body
 
-    def _answer(self, route: Any, names: Any, query: Any, body: bytes) -> tuple[int, Any]:
+    def _answer(
+        self, access: Access, route: Any, names: Any, query: Any, body: bytes
+    ) -> tuple[int, Any]:
         facade = self.server.facade
         if route.path == "/":
             title = "qdrant - vector search engine"
             return 200, {"title": title, "version": facade.version, "commit": "0" * 40}
         try:
+            access.check(route.name, names.get("name"))
+            facade.engine.access = access
             result = facade.engine.answer(route, names, query, body)
+        except ForbiddenError as error:
+            return 403, _wrapped(None, {"error": str(error)})
         except Problem as problem:
             return problem.status, _wrapped(None, {"error": str(problem)})
         return 200, _wrapped(result, "ok")
@@ -265,9 +282,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.servers.qdrant")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--api-key")
+    parser.add_argument("--read-only-key")
     parser.add_argument("--version", default="1.17.0")
     options = parser.parse_args()
-    facade = QdrantFacade(api_key=options.api_key, version=options.version, port=options.port)
+    facade = QdrantFacade(
+        api_key=options.api_key,
+        read_only_key=options.read_only_key,
+        version=options.version,
+        port=options.port,
+    )
     print(facade.url, flush=True)
     try:
         facade.serve()
