@@ -317,17 +317,18 @@ class Operation(NamedTuple):
 
     `writes`: it leaves something to flush. `on_folder`: it gets the shard's folder, closed,
     instead of the shard. `reads`: it depends on the stored files alone, so that an error means
-    that they are damaged.
+    that they are damaged. `creates`: it makes the generation.
     """
 
     function: Callable[..., Any]
     writes: bool = False
     on_folder: bool = False
     reads: bool = False
+    creates: bool = False
 
 
 OPERATIONS: Final = {
-    "create": Operation(create, on_folder=True),
+    "create": Operation(create, on_folder=True, creates=True),
     "join": Operation(join, on_folder=True),
     "configure": Operation(configure, on_folder=True),
     "apply": Operation(apply, writes=True),

@@ -91,8 +91,7 @@ class CollectionOwner(Protocol):
 class ServerCollection:
     """One collection of a ServerStore.
 
-    `metadata`: its settings are in the collection's metadata, not in the hidden point. If
-    the run locked the collection, every try of a write first checks that it still holds
+    If the run locked the collection, every try of a write first checks that it still holds
     the lock.
     """
 
@@ -103,15 +102,12 @@ class ServerCollection:
         name: str,
         settings: Settings,
         limits: BatchLimits,
-        *,
-        metadata: bool,
     ) -> None:
         self.name = name
         self.settings = settings
         self._store = store
         self._connection = connection
         self._limits = limits
-        self._in_metadata = metadata
 
     def apply(self, batch: Batch) -> None:
         """See Collection.apply."""
@@ -289,23 +285,7 @@ class ServerCollection:
             return
         self._store.check_lock(self.name)
         self._store.index(self.name, {f"{META_PREFIX}{name}": kind for name, kind in new.items()})
-        self._save(replace(self.settings, fields={**old, **new}))
-
-    def _save(self, settings: Settings) -> None:
-        stored: dict[str, Any] = {SETTINGS_KEY: settings.to_json()}
-        if self._in_metadata:
-            self._set_metadata(stored)
-        else:  # beside the lease
-            body = models.SetPayload(payload=stored, points=[HIDDEN])
-            self._write([models.SetPayloadOperation(set_payload=body)])
-        self.settings = settings
-
-    def _set_metadata(self, metadata: dict[str, Any]) -> None:
-        def write(client: QdrantClient) -> None:
-            self._store.check_lock(self.name)
-            client.update_collection(self.name, metadata=metadata)
-
-        self._do(write)
+        self.settings = replace(self.settings, fields={**old, **new})
 
 
 def _hits(
