@@ -24,6 +24,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from tests.servers.qdrant_cluster import Cluster
 from tests.servers.qdrant_engine import Engine
 from tests.servers.qdrant_limits import Problem
+from tests.servers.qdrant_rights import Access, DeniedError, ForbiddenError, access_of
 
 MAX_BODY = 32 * 1024 * 1024  # service.max_request_size_mb
 
@@ -74,6 +75,7 @@ class QdrantFacade:
         self,
         *,
         api_key: str | None = None,
+        read_only_key: str | None = None,
         version: str = "1.17.0",
         port: int = 0,
         nodes: int = 1,
@@ -81,6 +83,7 @@ class QdrantFacade:
         write_consistency: int = 1,
     ) -> None:
         self.api_key = api_key
+        self.read_only_key = read_only_key
         self.version = version
         self.proxy_limit: int | None = None
         major, minor = version.split(".")[:2]
@@ -209,10 +212,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         parts = urlsplit(self.path)
         path = unquote(parts.path)
-        if facade.api_key and path != "/" and self.headers.get("api-key") != facade.api_key:
-            reason = "Invalid API key" if "api-key" in self.headers else "Must provide an API key"
-            self._send(401, f"{reason} or an Authorization bearer token".encode(), "text/plain")
-            return
+        access = Access()
+        if path != "/":
+            try:
+                access = access_of(self.headers, facade.api_key, facade.read_only_key)
+            except DeniedError as denied:
+                self._send(denied.status, str(denied).encode(), "text/plain")
+                return
         match = facade.engine.route(self.command, path)
         if match is None:
             self._send(404, b"")
@@ -227,13 +233,16 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             with facade.lock:
-                status, answer = 200, self._answer(route, names, dict(parse_qsl(parts.query)), body)
+                query = dict(parse_qsl(parts.query))
+                answer = self._answer(access, route, names, query, body)
+        except ForbiddenError as error:
+            self._send(403, json.dumps(_wrapped(None, {"error": str(error)})).encode())
         except Problem as problem:
             refusal = json.dumps(_wrapped(None, {"error": str(problem)})).encode()
             after = None if problem.retry_after is None else str(problem.retry_after)
             self._send(problem.status, refusal, retry_after=after)
-            return
-        self._reply(status, answer, fault)
+        else:
+            self._reply(answer, fault)
 
     def _body(self) -> bytes | None:
         """Return the whole body, or None if there is no request to answer."""
@@ -251,12 +260,13 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return body
 
-    def _answer(self, route: Any, names: Any, query: Any, body: bytes) -> Any:
+    def _answer(self, access: Access, route: Any, names: Any, query: Any, body: bytes) -> Any:
         facade = self.server.facade
         if route.path == "/":
             title = "qdrant - vector search engine"
             return {"title": title, "version": facade.version, "commit": "0" * 40}
-        result = facade.cluster.answer(self.server.node, route, names, query, body)
+        access.check(route.name, names.get("name"))
+        result = facade.cluster.answer(self.server.node, access, route, names, query, body)
         return _wrapped(result, "ok")
 
     def _refuse(self, fault: Fault) -> None:
@@ -266,7 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(_wrapped(None, {"error": fault.message})).encode()
         self._send(fault.status, body, retry_after=fault.retry_after)
 
-    def _reply(self, status: int, answer: Any, fault: Fault | None) -> None:
+    def _reply(self, answer: Any, fault: Fault | None) -> None:
         kind = fault.kind if fault is not None else None
         if kind == "queued":
             answer = json.loads(json.dumps(answer).replace('"completed"', '"wait_timeout"'))
@@ -274,16 +284,16 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "cut-after":
             self._cut()
         elif kind == "short":
-            self._send(status, body[: len(body) // 2], claimed=len(body))
+            self._send(200, body[: len(body) // 2], claimed=len(body))
             self._cut()
         elif kind == "truncated":
-            self._send(status, body[: len(body) // 2])
+            self._send(200, body[: len(body) // 2])
         elif kind == "html":
             self._send(200, b"<html><body>Sign in to the hotel network</body></html>", "text/html")
         else:
             if fault is not None:
                 self.server.facade.closing.wait(fault.seconds)
-            self._send(status, body)
+            self._send(200, body)
 
     def _cut(self) -> None:
         self.close_connection = True
@@ -316,10 +326,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.servers.qdrant")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--api-key")
+    parser.add_argument("--read-only-key")
     parser.add_argument("--version", default="1.17.0")
     parser.add_argument("--strict-mode", type=json.loads, default={}, metavar="JSON")
     options = parser.parse_args()
-    facade = QdrantFacade(api_key=options.api_key, version=options.version, port=options.port)
+    facade = QdrantFacade(
+        api_key=options.api_key,
+        read_only_key=options.read_only_key,
+        version=options.version,
+        port=options.port,
+    )
     facade.engine.strict_mode = options.strict_mode
     print(facade.url, flush=True)
     try:

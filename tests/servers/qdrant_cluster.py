@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tests.servers.qdrant_engine import COLLECTION, Answer, Engine, Json, Route
 from tests.servers.qdrant_limits import Problem
+from tests.servers.qdrant_rights import Access
 
 _POINTS = f"{COLLECTION}/points"
 _WRITES = (f"POST {_POINTS}/batch", f"PUT {_POINTS}")
@@ -53,6 +54,7 @@ class Cluster:
     def answer(
         self,
         node: int,
+        access: Access,
         route: Route,
         names: Mapping[str, str],
         query: Mapping[str, str],
@@ -60,8 +62,12 @@ class Cluster:
     ) -> Answer:
         """Carry out a request sent to a node that is up. Raises Problem."""
         first = self.engines[0]
+        first.access = access
         for engine in self.engines[1:]:
             engine.version, engine.limits = first.version, first.limits
+            engine.access = access
+        if route.needs_collection and "name" in names:
+            names = {**names, "name": first.aliases.get(names["name"], names["name"])}
         if route.name == f"GET {COLLECTION}/cluster":
             first.answer(route, names, query, body)
             return self._info(node, names["name"])

@@ -18,6 +18,7 @@ from qdrant_client.local.payload_value_extractor import value_by_key
 from qdrant_client.local.qdrant_local import QdrantLocal
 
 from tests.servers.qdrant_limits import Limits, Problem
+from tests.servers.qdrant_rights import Access
 
 Json: TypeAlias = Any
 Answer: TypeAlias = Json  # the value of "result"
@@ -49,6 +50,8 @@ class Engine:
     points_upserted: int = 0
     largest_upsert: int = 0
     searches: list[models.SearchParams] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)  # names of collections, by alias
+    access: Access = field(default_factory=Access)  # of the request that is answered
 
     def __post_init__(self) -> None:
         self._local = QdrantLocal(":memory:")
@@ -78,12 +81,9 @@ class Engine:
         if unknown := set(query) - route.query:
             raise Problem(400, f"unknown query parameter: {sorted(unknown)}")
         request = _parse_body(route.body, body)
-        if (
-            "name" in names
-            and route.needs_collection
-            and names["name"] not in self._local.collections
-        ):
-            raise Problem(404, f"Not found: Collection `{names['name']}` doesn't exist!")
+        if "name" in names and route.needs_collection:
+            names = {**names, "name": self.aliases.get(names["name"], names["name"])}
+            self._require_collection(names["name"])
         if route.query == _READ:
             self.limits.spend("read", 1)
         try:
@@ -91,10 +91,51 @@ class Engine:
         except ValueError as error:  # the only error that local mode raises
             raise Problem(400, f"Wrong input: {error}") from error
 
-    # Collections
+    def _require_collection(self, name: str) -> None:
+        if name not in self._local.collections:
+            raise Problem(404, f"Not found: Collection `{name}` doesn't exist!")
+
+    # Collections and aliases
 
     def list_collections(self, *_: Any) -> Answer:
-        return {"collections": [{"name": name} for name in self._local.collections]}
+        """List collections; aliases are not among them."""
+        seen = filter(self.access.sees, sorted(self._local.collections))
+        return {"collections": [{"name": name} for name in seen]}
+
+    def list_aliases(self, *_: Any) -> Answer:
+        """List the aliases of which the key may use both the alias and the collection."""
+        seen = filter(self.access.sees, sorted(self._local.collections))
+        return {"aliases": [each for name in seen for each in self._aliases_of(name)]}
+
+    def collection_aliases(self, names: Mapping[str, str], *_: Any) -> Answer:
+        """List aliases of a collection; an alias, or a missing collection, has none."""
+        return {"aliases": self._aliases_of(names["name"])}
+
+    def _aliases_of(self, name: str) -> list[Json]:
+        return [
+            {"alias_name": alias, "collection_name": name}
+            for alias, target in sorted(self.aliases.items())
+            if target == name and self.access.sees(alias)
+        ]
+
+    def change_aliases(self, _: Any, __: Any, request: models.ChangeAliasesOperation) -> Answer:
+        """Carry out the changes in order; those before a failing one stay done."""
+        for action in request.actions:
+            if isinstance(action, models.CreateAliasOperation):
+                alias, target = action.create_alias.alias_name, action.create_alias.collection_name
+                self._require_collection(target)
+                if alias in self._local.collections:
+                    raise Problem(409, f"Wrong input: Collection `{alias}` already exists!")
+                self.aliases[alias] = target
+            elif isinstance(action, models.DeleteAliasOperation):
+                self.aliases.pop(action.delete_alias.alias_name, None)
+            else:
+                renamed = action.rename_alias
+                if renamed.old_alias_name not in self.aliases:
+                    missing = f"Not found: Alias {renamed.old_alias_name} does not exists!"
+                    raise Problem(404, missing)
+                self.aliases[renamed.new_alias_name] = self.aliases.pop(renamed.old_alias_name)
+        return True
 
     def collection(self, names: Mapping[str, str], *_: Any) -> Answer:
         name = names["name"]
@@ -111,6 +152,12 @@ class Engine:
         name = names["name"]
         if name in self._local.collections:
             raise Problem(409, f"Wrong input: Collection `{name}` already exists!")
+        if name in self.aliases:
+            raise Problem(
+                400,
+                f"Wrong input: Can't create collection with name {name}. "
+                "Alias with the same name already exists",
+            )
         vectors: Any = request.vectors
         for vector in vectors.values() if isinstance(vectors, dict) else [vectors]:
             self._check_quantization(vector.quantization_config if vector else None)
@@ -138,6 +185,10 @@ class Engine:
         return self._local.update_collection(names["name"], metadata=request.metadata)
 
     def delete_collection(self, names: Mapping[str, str], *_: Any) -> Answer:
+        """Delete a collection with its aliases; the name of an alias deletes nothing."""
+        if names["name"] not in self._local.collections:
+            return False
+        self.aliases = {a: name for a, name in self.aliases.items() if name != names["name"]}
         self._indexes.pop(names["name"], None)
         self._deleted_payloads.pop(names["name"], None)
         return self._local.delete_collection(names["name"])
@@ -435,6 +486,15 @@ class Route:
 ROUTES = (
     Route("GET", "/", lambda *_: None),
     Route("GET", "/collections", Engine.list_collections),
+    Route("GET", "/aliases", Engine.list_aliases),
+    Route("GET", f"{COLLECTION}/aliases", Engine.collection_aliases, needs_collection=False),
+    Route(
+        "POST",
+        "/collections/aliases",
+        Engine.change_aliases,
+        models.ChangeAliasesOperation,
+        frozenset({"timeout"}),
+    ),
     Route("GET", COLLECTION, Engine.collection),
     Route(
         "PUT",
