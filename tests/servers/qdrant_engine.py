@@ -141,12 +141,20 @@ class Engine:
         name = names["name"]
         info = self._local.get_collection(name).model_dump(mode="json", exclude_none=True)
         info["payload_schema"] = {
-            key: {"data_type": params["type"], "params": params, "points": 0}
+            key: {"data_type": params["type"], "params": params, "points": self._holding(name, key)}
             for key, params in self._indexes[name].items()
         }
         if self.strict_mode:
             info["config"]["strict_mode_config"] = self.strict_mode
         return info
+
+    def _holding(self, name: str, key: str) -> int:
+        """Return how many points have a value in a field, as its index counts them."""
+        held = self._local.collections[name]
+        text = self._indexes[name][key]["type"] == "keyword"
+        live = (row for row, gone in zip(held.payload, held.deleted, strict=False) if not gone)
+        values = (value_by_key(row, key) or [] for row in live)
+        return sum(any(isinstance(v, str) or not text for v in found) for found in values)
 
     def create(self, names: Mapping[str, str], _: Any, request: models.CreateCollection) -> Answer:
         name = names["name"]
