@@ -1,8 +1,10 @@
 """The server store: collections on a Qdrant server, over its REST API.
 
 A collection's settings are stored in its metadata (servers from 1.16), or in the payload of
-a hidden point without vectors. The hidden point also holds the lease of the run that writes.
-No search returns it, and every read and write by filter excludes its id.
+a hidden point without vectors. The hidden point also holds the notes and the lease of the run
+that writes: whatever changes after the creation, so that a run needs no right but that on the
+collection's points. No search returns the hidden point, and every read and write by filter
+excludes its id. The declared fields are those that have a payload index.
 
 Memory on the server stays low: dense vectors, sparse and payload indexes and payloads are on
 disk behind the page cache. The HNSW graph stays in memory (about 0.2 KB a point), because a
@@ -24,14 +26,14 @@ import platformdirs
 
 from ragctl.collection.names import check_name
 from ragctl.collection.payload import BM25, DENSE, FILTERABLE_FIELDS, KEYWORD_INDEXES
-from ragctl.collection.settings import Settings, read_settings
+from ragctl.collection.settings import FIELD_TYPES, META_PREFIX, Settings, read_settings
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import Locked, StoreError
 from ragctl.records import Notify, ignore
 from ragctl.stores.base import Generation, Salvage
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
 from ragctl.stores.locks import LockWait, private_folder, run_lock, shared_id
-from ragctl.stores.server_collection import SETTINGS_KEY, BatchLimits, ServerCollection
+from ragctl.stores.server_collection import NOTES_KEY, SETTINGS_KEY, BatchLimits, ServerCollection
 from ragctl.stores.server_connection import (
     Refusal,
     ServerConnection,
@@ -128,17 +130,15 @@ class ServerStore:
         info = self._info(name)
         if info is None:
             return None
-        stored, in_metadata = self._stored_settings(name, info)
+        stored = self._stored_settings(name, info)
         if stored is None:
             if self._is_unfinished(name, info):
                 return None
             raise self._foreign(name)
-        settings = read_settings(stored, name, self.location)
-        indexes = {**INDEXED_FIELDS, **settings.indexed}
-        self.index(name, {k: kind for k, kind in indexes.items() if k not in info.payload_schema})
-        return ServerCollection(
-            self, self._connection, name, settings, BatchLimits.of(info), metadata=in_metadata
-        )
+        settings = replace(read_settings(stored, name, self.location), fields=_fields(info))
+        missing = {k: kind for k, kind in INDEXED_FIELDS.items() if k not in info.payload_schema}
+        self.index(name, missing)
+        return ServerCollection(self, self._connection, name, settings, BatchLimits.of(info))
 
     def create(self, name: str, settings: Settings) -> "ServerCollection":
         """See Store.create."""
@@ -160,17 +160,17 @@ class ServerStore:
                 raise self._connection.error(collection_label(name), made)
             if not self._is_this_creation(name, stored, settings):
                 raise self._exists(name)
+        payload: dict[str, Any] = {NOTES_KEY: {}}
         if not keeps_metadata:
-            point = {"id": HIDDEN, "vector": {}, "payload": {SETTINGS_KEY: stored}}
-            self._write(name, "points", {"points": [point]})
+            payload[SETTINGS_KEY] = stored
+        point = {"id": HIDDEN, "vector": {}, "payload": payload}
+        self._write(name, "points", {"points": [point]})
         self.index(name, {**INDEXED_FIELDS, **settings.indexed})
         lease = self._leases.get(name)
         if lease is not None:
             lease.acquire(lease.read(), LockWait(0.0, ignore))
         info = self._do(name, partial(_collection_info, name))
-        return ServerCollection(
-            self, self._connection, name, settings, BatchLimits.of(info), metadata=keeps_metadata
-        )
+        return ServerCollection(self, self._connection, name, settings, BatchLimits.of(info))
 
     def create_generation(self, name: str, settings: Settings) -> "ServerCollection":
         """See Store.create_generation."""
@@ -198,7 +198,7 @@ class ServerStore:
         info = self._info(name)
         if info is None:
             return
-        if self._stored_settings(name, info)[0] is None and not self._is_unfinished(name, info):
+        if self._stored_settings(name, info) is None and not self._is_unfinished(name, info):
             raise self._foreign(name)
 
         def delete(client: QdrantHttp) -> None:
@@ -287,7 +287,7 @@ class ServerStore:
         if state is None or state.token is not None:
             return state
         info = self._info(name)
-        if info is None or self._stored_settings(name, info)[0] is None:
+        if info is None or self._stored_settings(name, info) is None:
             return None
         if LEASE_KEY not in info.payload_schema:
             self.index(name, {LEASE_KEY: "keyword"})
@@ -316,21 +316,19 @@ class ServerStore:
             return None
         raise self._connection.error(collection_label(name), info)
 
-    def _stored_settings(
-        self, name: str, info: CollectionInfo
-    ) -> tuple[Mapping[str, Any] | None, bool]:
-        """Return the stored settings, if any, and whether they are in the metadata."""
-        stored = info.metadata.get(SETTINGS_KEY)
+    def _stored_settings(self, name: str, info: CollectionInfo) -> Mapping[str, Any] | None:
+        """Return the stored settings, if any."""
+        stored: Mapping[str, Any] | None = info.metadata.get(SETTINGS_KEY)
         if stored is not None:
-            return stored, True
+            return stored
         path, body = collection_path(name, "points"), {"ids": [HIDDEN], "with_payload": True}
         found = self._do(name, lambda client: client.send("POST", path, body, read=read_points))
         payload: Mapping[str, Any] = found[0].payload if found else {}
-        return payload.get(SETTINGS_KEY), False
+        return payload.get(SETTINGS_KEY)
 
     def _is_ours(self, name: str) -> bool:
         info = self._info(name)
-        return info is not None and self._stored_settings(name, info)[0] is not None
+        return info is not None and self._stored_settings(name, info) is not None
 
     def _is_unfinished(self, name: str, info: CollectionInfo) -> bool:
         """Return whether a run made this and ended before it could write the settings.
@@ -359,7 +357,7 @@ class ServerStore:
         info = self._info(name)
         if info is None:
             return False
-        found, _ = self._stored_settings(name, info)
+        found = self._stored_settings(name, info)
         if found is not None:
             return bool(found.get("made") == stored["made"])
         if not self._is_unfinished(name, info) or self._is_finished_soon(name):
@@ -380,7 +378,7 @@ class ServerStore:
         while time.monotonic() < end:
             time.sleep(CREATION_POLL_SECONDS)
             info = self._info(name)
-            if info is None or self._stored_settings(name, info)[0] is not None:
+            if info is None or self._stored_settings(name, info) is not None:
                 return True
         return False
 
@@ -395,3 +393,13 @@ def _collection_info(name: str, client: QdrantHttp) -> CollectionInfo:
 
 def _put(path: str, body: Mapping[str, Any], client: QdrantHttp) -> None:
     client.send("PUT", path, body, read=require_applied, wait="true")
+
+
+def _fields(info: CollectionInfo) -> dict[str, str]:
+    """Return the declared fields: the user's fields that have an index, with its type."""
+    kinds = {key: index["data_type"] for key, index in info.payload_schema.items()}
+    return {
+        key.removeprefix(META_PREFIX): kind
+        for key, kind in sorted(kinds.items())
+        if key.startswith(META_PREFIX) and kind in FIELD_TYPES
+    }

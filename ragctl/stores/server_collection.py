@@ -5,8 +5,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, cast
 
-from ragctl.collection.conditions import Prefix, Where
+from ragctl.collection.conditions import Has, Prefix, Where
 from ragctl.collection.notes import Notes
+from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Point
 from ragctl.collection.settings import META_PREFIX, Settings
 from ragctl.records import Json, Notify, ignore
@@ -31,6 +32,7 @@ from ragctl.stores.server_points import (
     read_hits,
     read_points,
     requests,
+    server_id,
     set_payload,
     write_requests,
 )
@@ -61,25 +63,36 @@ _UNLIMITED = 2**31
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """What the collection's strict mode allows in one request."""
+    """What the collection's strict mode allows in one request, and whether others write to it."""
 
     upsert: int = _UNLIMITED  # points
     query: int = _UNLIMITED  # results
     width: int = _UNLIMITED  # hnsw_ef
     unindexed: bool = True  # filters on fields without an index
+    shared: bool = False  # it holds points without ragctl's keys
 
     @classmethod
     def of(cls, info: CollectionInfo) -> "BatchLimits":
         """Return the limits of a collection."""
         strict = info.strict_mode
         if not strict.get("enabled"):
-            return cls()
+            return cls(shared=_is_shared(info))
         return cls(
             upsert=strict.get("upsert_max_batchsize") or _UNLIMITED,
             query=strict.get("max_query_limit") or _UNLIMITED,
             width=strict.get("search_max_hnsw_ef") or _UNLIMITED,
             unindexed=strict.get("unindexed_filtering_retrieve") is not False,
+            shared=_is_shared(info),
         )
+
+
+def _is_shared(info: CollectionInfo) -> bool:
+    """Return whether there are more points than the index of ragctl's own key and the hidden one.
+
+    Both counts are in every description of a collection, and may be off by deleted points.
+    """
+    index = info.payload_schema.get(HAS_OWN_KEY.key)
+    return index is not None and info.points > index["points"] + 1
 
 
 class CollectionOwner(Protocol):
@@ -98,8 +111,7 @@ class CollectionOwner(Protocol):
 class ServerCollection:
     """One collection of a ServerStore.
 
-    `metadata`: its settings are in the collection's metadata, not in the hidden point. If
-    the run locked the collection, every try of a write first checks that it still holds
+    If the run locked the collection, every try of a write first checks that it still holds
     the lock.
     """
 
@@ -110,15 +122,12 @@ class ServerCollection:
         name: str,
         settings: Settings,
         limits: BatchLimits,
-        *,
-        metadata: bool,
     ) -> None:
         self.name = name
         self.settings = settings
         self._store = store
         self._connection = connection
         self._limits = limits
-        self._in_metadata = metadata
 
     def apply(self, batch: Batch) -> None:
         """See Collection.apply."""
@@ -152,8 +161,10 @@ class ServerCollection:
     def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
         """See Collection.facet."""
         counts = self._facet(key, exact=not of_all)
-        if of_all and counts is not None and self.count() != sum(counts.values()):
-            counts = self._facet(key, exact=True)
+        if of_all and counts is not None:
+            total = sum(counts.values())
+            if total != self.count() and total != self.count((Has(key),)):
+                counts = self._facet(key, exact=True)
         return self._counted_by_scroll(key) if counts is None else counts
 
     def count(self, where: Where = ()) -> int:
@@ -169,6 +180,11 @@ class ServerCollection:
     def max_hits(self) -> int:
         """The most hits that one answer can have."""
         return self._limits.query
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the collection is known to hold points that ragctl did not write."""
+        return self._limits.shared
 
     def rankings(
         self, query: Query, names: Sequence[VectorName], limit: int, *, payload: bool
@@ -255,7 +271,7 @@ class ServerCollection:
         )
 
     def _retrieve(self, ids: Sequence[str], vectors: bool) -> list[Point]:
-        body = {"ids": ids, "with_payload": True, "with_vector": vectors}
+        body = {"ids": [*map(server_id, ids)], "with_payload": True, "with_vector": vectors}
         url = collection_path(self.name, "points")
         return self._do(lambda client: client.send("POST", url, body, read=read_points))
 
@@ -312,19 +328,4 @@ class ServerCollection:
             return
         self._store.check_lock(self.name)
         self._store.index(self.name, {f"{META_PREFIX}{name}": kind for name, kind in new.items()})
-        self._save(replace(self.settings, fields={**old, **new}))
-
-    def _save(self, settings: Settings) -> None:
-        stored: dict[str, Any] = {SETTINGS_KEY: settings.to_json()}
-        if self._in_metadata:
-            self._set_metadata(stored)
-        else:  # beside the lease
-            self._write([set_payload(stored, points=[HIDDEN])])
-        self.settings = settings
-
-    def _set_metadata(self, metadata: dict[str, Any]) -> None:
-        def write(client: QdrantHttp) -> None:
-            self._store.check_lock(self.name)
-            client.send("PATCH", collection_path(self.name), {"metadata": metadata})
-
-        self._do(write)
+        self.settings = replace(self.settings, fields={**old, **new})

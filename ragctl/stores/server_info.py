@@ -13,6 +13,7 @@ class CollectionInfo:
         status: green (all is indexed), yellow (the server is optimising), grey (optimisations
             are pending, until the next write) or red (an error).
         optimizer_error: what made the status red.
+        points: number of points; approximate.
         indexed_vectors: vectors in an HNSW graph; the server's count is approximate.
         config: the whole configuration.
         payload_schema: payload indexes by key.
@@ -20,6 +21,7 @@ class CollectionInfo:
 
     status: str
     optimizer_error: str | None
+    points: int
     indexed_vectors: int
     config: Mapping[str, Any]
     payload_schema: Mapping[str, Any]
@@ -34,6 +36,7 @@ class CollectionInfo:
         return cls(
             status=str(result["status"]),
             optimizer_error=str(optimizer["error"]) if isinstance(optimizer, dict) else None,
+            points=int(result.get("points_count") or 0),
             indexed_vectors=int(result.get("indexed_vectors_count") or 0),
             config=config,
             payload_schema=result.get("payload_schema") or {},

@@ -14,6 +14,7 @@ from ragctl.collection.conditions import (
     Between,
     Condition,
     Has,
+    HasId,
     Match,
     NoneOf,
     Prefix,
@@ -80,7 +81,8 @@ def _operations(
     yield from _overwrites(batch.mark_overwrites)
     for where, payload in batch.merges:
         yield set_payload(payload, filter=filter_of(where, hidden))
-    for ids in _groups(map(orjson.dumps, batch.deletes), MAX_REQUEST_POINTS, max_bytes):
+    deleted = (orjson.dumps(server_id(point_id)) for point_id in batch.deletes)
+    for ids in _groups(deleted, MAX_REQUEST_POINTS, max_bytes):
         yield Operation(len(ids), b'{"delete":{"points":[%b]}}' % b",".join(ids))
 
 
@@ -92,7 +94,7 @@ def _upserts(points: Sequence[Point], limit: int, max_bytes: int) -> Iterator[Op
 
 def _overwrites(overwrites: Sequence[tuple[str, Payload]]) -> Iterator[Operation]:
     for point_id, payload in overwrites:
-        body = {"overwrite_payload": {"payload": payload, "points": [point_id]}}
+        body = {"overwrite_payload": {"payload": payload, "points": [server_id(point_id)]}}
         yield Operation(1, orjson.dumps(body))
 
 
@@ -131,8 +133,13 @@ def encode_point(point: Point) -> bytes:
         vector[DENSE] = np.ascontiguousarray(point.dense, dtype=np.float32)
     if point.sparse is not None:
         vector[BM25] = sparse_vector(point.sparse)
-    body = {"id": point.id, "vector": vector, "payload": point.payload}
+    body = {"id": server_id(point.id), "vector": vector, "payload": point.payload}
     return orjson.dumps(body, option=JSON_OPTIONS)
+
+
+def server_id(point_id: str) -> int | str:
+    """Return an id as the server takes it: other programs may use whole numbers."""
+    return int(point_id) if point_id.isdecimal() else point_id
 
 
 def sparse_vector(sparse: SparseVector) -> Json:
@@ -188,6 +195,8 @@ def _condition(condition: Condition) -> Json:
             return {"key": key, "match": {"prefix": text}}
         case Has(key):
             return {"must_not": [{"is_empty": {"key": key}}]}
+        case HasId(ids):
+            return {"has_id": [*map(server_id, ids)]}
         case AnyOf(of):
             # To a server an empty filter matches everything.
             return {"should": _conditions(of)} if of else {"has_id": []}
