@@ -504,7 +504,7 @@ class Route:
 ROUTES = (
     Route("GET", "/", lambda *_: None),
     Route("GET", "/collections", Engine.list_collections),
-    Route("GET", f"{_COLLECTION}/exists", Engine.exists, needs_collection=False),
+    Route("GET", f"{COLLECTION}/exists", Engine.exists, needs_collection=False),
     Route("GET", "/aliases", Engine.list_aliases),
     Route("GET", f"{COLLECTION}/aliases", Engine.collection_aliases, needs_collection=False),
     Route(
