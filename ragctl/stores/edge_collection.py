@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from ragctl.collection.conditions import Where
+from ragctl.collection.conditions import Has, Where
 from ragctl.collection.notes import Notes
 from ragctl.collection.payload import Payload, Point
 from ragctl.collection.settings import META_PREFIX, Settings, how_to_recover
@@ -46,6 +46,7 @@ class EdgeCollection:
     """
 
     max_hits = 2**31  # no limit
+    is_shared = False  # only ragctl writes to its folder
 
     def __init__(
         self,
@@ -114,7 +115,8 @@ class EdgeCollection:
     def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
         """See Collection.facet."""
         counts = self._facet(key, exact=not of_all)
-        if of_all and self.count() != sum(counts.values()):
+        total = sum(counts.values())
+        if of_all and total != self.count() and total != self.count((Has(key),)):
             counts = self._facet(key, exact=True)
         return counts
 

@@ -17,6 +17,7 @@ from ragctl.collection.conditions import (
     Between,
     Condition,
     Has,
+    HasId,
     Match,
     NoneOf,
     Prefix,
@@ -207,6 +208,8 @@ def _condition(condition: Condition) -> Any:
             return qe.FieldCondition(key=key, match=qe.MatchPrefix(text))
         case Has(key):
             return qe.Filter(must_not=[qe.IsEmptyCondition(key)])
+        case HasId(ids):
+            return qe.HasIdCondition(set(ids))
         case AnyOf(of):
             # To the engine an empty filter matches everything.
             return qe.Filter(should=_conditions(of)) if of else _NOTHING

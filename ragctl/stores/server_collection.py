@@ -8,8 +8,9 @@ from typing import Any, Protocol, TypeVar, cast
 
 from qdrant_client import QdrantClient, models
 
-from ragctl.collection.conditions import Prefix, Where
+from ragctl.collection.conditions import Has, Prefix, Where
 from ragctl.collection.notes import Notes
+from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Point
 from ragctl.collection.settings import META_PREFIX, Settings
 from ragctl.records import Json, Notify, ignore
@@ -25,6 +26,7 @@ from ragctl.stores.server_points import (
     read_hits,
     read_point,
     requests,
+    server_id,
     write_requests,
 )
 from ragctl.stores.server_schema import PREFIX_VERSION
@@ -54,25 +56,36 @@ _UNLIMITED = 2**31
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """What the collection's strict mode allows in one request."""
+    """What the collection's strict mode allows in one request, and whether others write to it."""
 
     upsert: int = _UNLIMITED  # points
     query: int = _UNLIMITED  # results
     width: int = _UNLIMITED  # hnsw_ef
     unindexed: bool = True  # filters on fields without an index
+    shared: bool = False  # it holds points without ragctl's keys
 
     @classmethod
     def of(cls, info: models.CollectionInfo) -> "BatchLimits":
         """Return the limits of a collection."""
         strict = info.config.strict_mode_config
         if strict is None or not strict.enabled:
-            return cls()
+            return cls(shared=_is_shared(info))
         return cls(
             upsert=strict.upsert_max_batchsize or _UNLIMITED,
             query=strict.max_query_limit or _UNLIMITED,
             width=strict.search_max_hnsw_ef or _UNLIMITED,
             unindexed=strict.unindexed_filtering_retrieve is not False,
+            shared=_is_shared(info),
         )
+
+
+def _is_shared(info: models.CollectionInfo) -> bool:
+    """Return whether there are more points than the index of ragctl's own key and the hidden one.
+
+    Both counts are in every description of a collection, and may be off by deleted points.
+    """
+    index = info.payload_schema.get(HAS_OWN_KEY.key)
+    return index is not None and (info.points_count or 0) > index.points + 1
 
 
 class CollectionOwner(Protocol):
@@ -141,8 +154,10 @@ class ServerCollection:
     def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
         """See Collection.facet."""
         counts = self._facet(key, exact=not of_all)
-        if of_all and counts is not None and self.count() != sum(counts.values()):
-            counts = self._facet(key, exact=True)
+        if of_all and counts is not None:
+            total = sum(counts.values())
+            if total != self.count() and total != self.count((Has(key),)):
+                counts = self._facet(key, exact=True)
         return self._counted_by_scroll(key) if counts is None else counts
 
     def count(self, where: Where = ()) -> int:
@@ -160,6 +175,11 @@ class ServerCollection:
     def max_hits(self) -> int:
         """The most hits that one answer can have."""
         return self._limits.query
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the collection is known to hold points that ragctl did not write."""
+        return self._limits.shared
 
     def rankings(
         self, query: Query, names: Sequence[VectorName], limit: int, *, payload: bool
@@ -237,7 +257,9 @@ class ServerCollection:
 
     def _retrieve(self, ids: Sequence[str], vectors: bool) -> list[Point]:
         records = self._do(
-            lambda client: client.retrieve(self.name, ids, with_payload=True, with_vectors=vectors)
+            lambda client: client.retrieve(
+                self.name, [*map(server_id, ids)], with_payload=True, with_vectors=vectors
+            )
         )
         return [read_point(record) for record in records]
 

@@ -14,6 +14,7 @@ from ragctl.collection.conditions import (
     Between,
     Condition,
     Has,
+    HasId,
     Match,
     NoneOf,
     Prefix,
@@ -71,7 +72,7 @@ def _operations(
     for ids, size in _groups(
         batch.deletes, lambda _: JSON_BYTES_PER_POINT, MAX_REQUEST_POINTS, max_bytes
     ):
-        listed = models.PointIdsList(points=list(ids))
+        listed = models.PointIdsList(points=[*map(server_id, ids)])
         yield len(ids), size, models.DeleteOperation(delete=listed)
 
 
@@ -87,7 +88,7 @@ def _overwrites(
     overwrites: Sequence[tuple[str, Payload]],
 ) -> Iterator[tuple[int, int, models.UpdateOperation]]:
     for point_id, payload in overwrites:
-        body = models.SetPayload(payload=cast(Any, payload), points=[point_id])
+        body = models.SetPayload(payload=cast(Any, payload), points=[server_id(point_id)])
         size = JSON_BYTES_PER_POINT + _json_bytes(payload)
         yield 1, size, models.OverwritePayloadOperation(overwrite_payload=body)
 
@@ -130,7 +131,14 @@ def point_struct(point: Point) -> models.PointStruct:
         vector[DENSE] = point.dense.tolist()  # the client validates an array element by element
     if point.sparse is not None:
         vector[BM25] = sparse_vector(point.sparse)
-    return models.PointStruct(id=point.id, vector=vector, payload=cast(Any, point.payload))
+    return models.PointStruct(
+        id=server_id(point.id), vector=vector, payload=cast(Any, point.payload)
+    )
+
+
+def server_id(point_id: str) -> int | str:
+    """Return an id as the server takes it: other programs may use whole numbers."""
+    return int(point_id) if point_id.isdecimal() else point_id
 
 
 def sparse_vector(sparse: SparseVector) -> models.SparseVector:
@@ -182,6 +190,8 @@ def _condition(condition: Condition) -> Any:
         case Has(key):
             empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
             return models.Filter(must_not=[empty])
+        case HasId(ids):
+            return models.HasIdCondition(has_id=[*map(server_id, ids)])
         case AnyOf(of):
             # To a server an empty filter matches everything.
             return models.Filter(should=_conditions(of)) if of else models.HasIdCondition(has_id=[])
