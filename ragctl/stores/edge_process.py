@@ -20,7 +20,6 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from ragctl.collection.settings import how_to_recover
 from ragctl.errors import GenerationDropped, Locked, StoreError, UnreadableCollection
 from ragctl.stores.edge_frames import read_frame, write_frame
 from ragctl.text import one_line
@@ -45,21 +44,28 @@ class ShardProcess:
     """
 
     def __init__(
-        self, folder: Path, lock: Path, name: str, *, creation_id: str, patience: float
+        self,
+        folder: Path,
+        lock: Path,
+        what: str,
+        *,
+        creation_id: str,
+        patience: float,
+        advice: str = "",
     ) -> None:
-        """Take a generation's folder and id, its lock file, and the name for messages.
+        """Take a generation's folder and id, its lock file, and what it is, for messages.
 
-        `patience`: seconds to wait for another process's turn.
+        `patience`: seconds to wait for another process's turn. `advice`: what to do about damage.
         """
         self._settings = {
             "folder": str(folder),
             "creation_id": creation_id,
             "lock": str(lock),
-            "what": f"collection {name!r}",
+            "what": what,
             "patience": patience,
         }
-        self._name = name
-        self._what = f"collection {name!r}"
+        self._what = what
+        self._advice = f"; {advice}" if advice else ""
         self._mutex = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
@@ -126,6 +132,11 @@ class ShardProcess:
             finally:
                 self._reap(process)
 
+    def kill(self) -> None:
+        """End the process at once, without flushing."""
+        with self._mutex:
+            self._discard()
+
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None or self._process.poll() is not None:
             self._discard()
@@ -149,8 +160,9 @@ class ShardProcess:
         )
 
     def _damaged(self, reason: str) -> UnreadableCollection:
-        advice = how_to_recover(self._name)
-        return UnreadableCollection(f"{self._what} cannot be read or written: {reason}; {advice}")
+        return UnreadableCollection(
+            f"{self._what} cannot be read or written: {reason}{self._advice}"
+        )
 
     def _ended(self, process: "subprocess.Popen[bytes]") -> StoreError:
         """Return the error for a child that ended during a call: a crash, or a kill."""
