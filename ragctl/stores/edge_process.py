@@ -85,7 +85,13 @@ class ShardProcess:
         """
         with self._mutex:
             process = self._running()
-            timer = None if timeout is None else threading.Timer(timeout, process.kill)
+            timed_out = threading.Event()
+
+            def give_up() -> None:
+                timed_out.set()
+                process.kill()
+
+            timer = None if timeout is None else threading.Timer(timeout, give_up)
             if timer is not None:
                 timer.daemon = True
                 timer.start()
@@ -100,6 +106,9 @@ class ShardProcess:
             finally:
                 if timer is not None:
                     timer.cancel()
+            if answer is None and timed_out.is_set():
+                self._discard()
+                raise StoreError(f"{self._what}: the engine did not answer within {timeout:g} s")
             if answer is None:
                 raise self._ended(process)
             kind, value = answer
