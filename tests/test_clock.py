@@ -61,7 +61,8 @@ def run(folder: Path, *before: str, **clock: str) -> "subprocess.CompletedProces
 def write_pipeline(folder: Path, store: str | None = None) -> None:
     (folder / "docs").mkdir()
     (folder / "p.toml").write_text(
-        f"store = '{store or folder / 'store'}'\ncollection = 'docs'\nbudget.max_tokens_per_day = 1000000\n"
+        f"store = '{store or folder / 'store'}'\ncollection = 'docs'\n"
+        "budget.max_tokens_per_day = 1000000\n"
         f"[[sources]]\npath = '{folder}/docs'\n[report]\nreport_file = '{folder}/report.json'\n"
         f"metrics_file = '{folder}/run.prom'\n"
     )
@@ -108,7 +109,8 @@ def test_before_1970_a_run_on_a_server_works_and_the_embedded_store_refuses_in_a
     (line,) = refused.stderr.splitlines()
     assert "clock shows a time before 1970" in line
     report = json.loads((tmp_path / "edge" / "report.json").read_text())
-    assert report["exit_code"] == 2 and report["started"] < "1970"
+    assert report["exit_code"] == 2
+    assert report["started"] < "1970"
     assert "2 added" in run(tmp_path / "edge").stdout
     (tmp_path / "server").mkdir()
     with QdrantFacade() as facade:

@@ -81,8 +81,8 @@ class ShardProcess:
 
         Raises Locked when another process keeps the shard, GenerationDropped when the generation
         is gone, UnreadableCollection when the stored files cannot be read or the engine crashes,
-        UsageError while the machine's clock is before 1970, and StoreError for everything else that the engine refuses, when its process is killed,
-        and after `timeout` seconds.
+        UsageError while the machine's clock is before 1970, and StoreError for everything else
+        that the engine refuses, when its process is killed, and after `timeout` seconds.
         """
         with self._mutex:
             process = self._running()
