@@ -15,6 +15,7 @@ from qdrant_client import QdrantClient, models
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import StoreError, UsageError
 from ragctl.hosts.retry import retry
+from ragctl.stores.server_advice import limit_advice
 from ragctl.stores.server_failures import (
     MAX_HOPELESS_TRIES,
     REQUEST_ERRORS,
@@ -28,6 +29,9 @@ T = TypeVar("T")
 _DEFAULT_PORT = 6333  # Qdrant's own convention, for https too
 OLDEST_VERSION = (1, 12)  # the first with facets
 MAX_PAUSE_SECONDS = 15.0
+
+ASKED_WAIT_FACTOR = 5
+"""The waits that a server asks for may last so many times the patience, in sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +115,30 @@ class ServerConnection:
     ) -> T | Refusal:
         """Return the answer to `request`, or the server's final refusal.
 
-        Lost connections, timeouts, 408, 429 and 5xx are retried with growing pauses, or as
-        Retry-After says, for `patience` seconds (None: the connection's own); the last try
-        may take its own timeout beyond that. Raises StoreError when they do not end. Other
-        errors that `request` raises pass through. `what` begins the error message.
+        Lost connections, timeouts, 408, 429 and 5xx are retried with growing pauses for
+        `patience` seconds (None: the connection's own); the last try may take its own timeout
+        beyond that. The waits that the server asks for (Retry-After) do not count; their sum is
+        at most ASKED_WAIT_FACTOR times the patience. Raises StoreError when the failures do not
+        end. Other errors that `request` raises pass through. `what` begins the error message.
         """
         patience = self._patience if patience is None else patience
-        begin = time.monotonic()
+        begin, asked = time.monotonic(), 0.0
 
         def pause(error: Exception, tries: int, _: float) -> float:
             failure = describe_failure(error)
             self._reached = self._reached or not failure.unreachable
             if not failure.again and failure.status is not None:
                 raise _RefusedError(Refusal(failure.status, failure.reason)) from None
+            nonlocal asked
             wait, spent = self._pause(tries, failure), time.monotonic() - begin
-            if self._is_last(tries, failure) or spent + wait > patience:
-                raise self._gave_up(what, failure, tries, spent) from None
+            if failure.after:
+                ended = asked + wait > ASKED_WAIT_FACTOR * patience
+            else:
+                ended = self._is_last(tries, failure) or spent - asked + wait > patience
+            if ended:
+                raise self._gave_up(what, failure, tries, spent, asked) from None
+            if failure.after:
+                asked += wait
             return wait
 
         try:
@@ -149,7 +161,11 @@ class ServerConnection:
             return StoreError(self._scrub(f"{line} ({refusal.status}: {refusal.reason})"))
         if refusal.status == 404 and "doesn't exist" in refusal.reason:
             return StoreError(f"{place} does not exist (any more); was it dropped meanwhile?")
-        return StoreError(self._scrub(f"{place}: {refusal.reason} (HTTP {refusal.status})"))
+        advice = limit_advice(refusal.status, refusal.reason)
+        ending = "" if advice is None else f"; {advice}"
+        return StoreError(
+            self._scrub(f"{place}: {refusal.reason} (HTTP {refusal.status}){ending}")
+        )
 
     def close(self) -> None:
         """Close the client."""
@@ -166,7 +182,9 @@ class ServerConnection:
             return tries >= MAX_HOPELESS_TRIES
         return not failure.again or (failure.tries is not None and tries >= failure.tries)
 
-    def _gave_up(self, what: str, failure: Failure, tries: int, spent: float) -> StoreError:
+    def _gave_up(
+        self, what: str, failure: Failure, tries: int, spent: float, asked: float
+    ) -> StoreError:
         if failure.unreachable and not self._reached:
             return StoreError(
                 self._scrub(
@@ -177,8 +195,11 @@ class ServerConnection:
         place = f"{what} at {self.url}" if what else self.url
         count = "1 try" if tries == 1 else f"{tries} tries"
         wait = f"; it asks to wait {failure.after:g} s" if failure.after else ""
+        waited = f", of which it asked to wait {asked:.0f} s" if asked else ""
         return StoreError(
-            self._scrub(f"{place}: {failure.reason}{wait}; gave up after {count} in {spent:.0f} s")
+            self._scrub(
+                f"{place}: {failure.reason}{wait}; gave up after {count} in {spent:.0f} s{waited}"
+            )
         )
 
     def _scrub(self, line: str) -> str:
