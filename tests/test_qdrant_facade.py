@@ -1,159 +1,211 @@
-"""The test server answers about aliases and keys as a real server does."""
+"""The façade refuses what a real server refuses, so that the store tests are meaningful."""
 
-import time
+import subprocess
+import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.servers.qdrant import QdrantFacade
-from tests.servers.qdrant_rights import token
+from tests.servers.qdrant import Fault, QdrantFacade
+from tests.store_contract import ident
 
-KEY, READ_ONLY = "write-key", "read-key"
-BODY = {"vectors": {"dense": {"size": 2, "distance": "Cosine"}}}
+pytestmark = pytest.mark.slow
+
+DOCS = "/collections/docs"
+VECTORS = {
+    "vectors": {"dense": {"size": 2, "distance": "Cosine"}},
+    "sparse_vectors": {"bm25": {"modifier": "idf"}},
+}
+POINT = {"id": ident(1), "vector": {"dense": [1.0, 0.0]}, "payload": {"source": "a"}}
 
 
 @pytest.fixture
 def facade() -> Iterator[QdrantFacade]:
-    with QdrantFacade(api_key=KEY, read_only_key=READ_ONLY) as facade:
-        for name in ("docs@1", "docs@2", "other"):
-            assert ask(facade, "PUT", f"/collections/{name}", BODY) == (200, True)
-        alias(facade, "docs", "docs@1")
+    with QdrantFacade() as facade:
         yield facade
 
 
-def ask(
-    facade: QdrantFacade, method: str, path: str, body: Any = None, *, key: str | None = KEY
-) -> tuple[int, Any]:
-    """Return the status and the result of a request, or the error's text."""
-    headers = {} if key is None else {"api-key": key}
-    answer = httpx.request(method, facade.url + path, json=body, headers=headers)
-    if "json" not in answer.headers["content-type"]:
-        return answer.status_code, answer.text
-    found = answer.json()
-    return answer.status_code, found["result"] if answer.is_success else found["status"]["error"]
+@pytest.fixture
+def client(facade: QdrantFacade) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=facade.url) as client:
+        client.put(DOCS, json=VECTORS).raise_for_status()
+        yield client
 
 
-def alias(facade: QdrantFacade, name: str, target: str) -> None:
-    created = {"create_alias": {"collection_name": target, "alias_name": name}}
-    assert ask(facade, "POST", "/collections/aliases", {"actions": [created]}) == (200, True)
+def upsert(**changes: Any) -> dict[str, Any]:
+    return {"operations": [{"upsert": {"points": [{**POINT, **changes}]}}]}
 
 
-def write(facade: QdrantFacade, name: str, **options: Any) -> tuple[int, Any]:
-    point = {"id": 1, "vector": {"dense": [1, 0]}, "payload": {}}
-    path = f"/collections/{name}/points?wait=true"
-    return ask(facade, "PUT", path, {"points": [point]}, **options)
-
-
-def count(facade: QdrantFacade, name: str, **options: Any) -> Any:
-    status, result = ask(facade, "POST", f"/collections/{name}/points/count", {}, **options)
-    return result["count"] if status == 200 else result
-
-
-def test_points_are_read_and_written_through_an_alias(facade: QdrantFacade) -> None:
-    assert write(facade, "docs")[0] == 200
-    assert (count(facade, "docs"), count(facade, "docs@1")) == (1, 1)
-    alias(facade, "docs", "docs@2")
-    assert (count(facade, "docs"), count(facade, "docs@1")) == (0, 1)
-    listed = ask(facade, "GET", "/collections")[1]["collections"]
-    assert [each["name"] for each in listed] == ["docs@1", "docs@2", "other"]
-    pair = {"alias_name": "docs", "collection_name": "docs@2"}
-    assert ask(facade, "GET", "/aliases") == (200, {"aliases": [pair]})
-    assert ask(facade, "GET", "/collections/docs@2/aliases") == (200, {"aliases": [pair]})
-    for name in ("docs", "docs@1", "missing"):
-        assert ask(facade, "GET", f"/collections/{name}/aliases") == (200, {"aliases": []})
-
-
-def test_an_alias_is_neither_deleted_nor_created_as_a_collection(facade: QdrantFacade) -> None:
-    assert ask(facade, "DELETE", "/collections/docs") == (200, False)
-    assert count(facade, "docs") == 0
-    assert ask(facade, "PUT", "/collections/docs", BODY) == (
-        400,
-        "Wrong input: Can't create collection with name docs. "
-        "Alias with the same name already exists",
-    )
-    assert ask(facade, "DELETE", "/collections/docs@1") == (200, True)
-    assert ask(facade, "GET", "/aliases") == (200, {"aliases": []})
-    assert ask(facade, "GET", "/collections/docs") == (
-        404,
-        "Not found: Collection `docs` doesn't exist!",
-    )
-
-
-def test_alias_changes_before_a_failing_one_stay_done(facade: QdrantFacade) -> None:
-    actions: list[Any] = [
-        {"delete_alias": {"alias_name": "docs"}},
-        {"create_alias": {"collection_name": "missing", "alias_name": "docs"}},
-    ]
-    changed = ask(facade, "POST", "/collections/aliases", {"actions": actions})
-    assert changed == (404, "Not found: Collection `missing` doesn't exist!")
-    assert ask(facade, "GET", "/aliases") == (200, {"aliases": []})
-    actions = [{"create_alias": {"collection_name": "docs@1", "alias_name": "other"}}]
-    changed = ask(facade, "POST", "/collections/aliases", {"actions": actions})
-    assert changed == (409, "Wrong input: Collection `other` already exists!")
-    actions = [{"rename_alias": {"old_alias_name": "docs", "new_alias_name": "new"}}]
-    changed = ask(facade, "POST", "/collections/aliases", {"actions": actions})
-    assert changed == (404, "Not found: Alias docs does not exists!")
-
-
-def test_keys_are_checked_first(facade: QdrantFacade) -> None:
-    must = "Must provide an API key or an Authorization bearer token"
-    assert ask(facade, "GET", "/collections", key=None) == (401, must)
-    assert ask(facade, "GET", "/nowhere", key=None) == (401, must)
-    for wrong in ("wrong", "a.b.c"):
-        assert ask(facade, "GET", "/collections", key=wrong) == (401, "Invalid API key or JWT")
-    expired = token(KEY, "m", expires=time.time() - 60)
-    assert ask(facade, "GET", "/collections", key=expired) == (403, "ExpiredSignature")
-    other = token("another key", "m")
-    assert ask(facade, "GET", "/collections", key=other) == (403, "InvalidSignature")
-    valid = token(KEY, "m", expires=time.time() + 60)
-    bearer = {"authorization": f"Bearer {valid}"}
-    assert httpx.get(f"{facade.url}/collections", headers=bearer).status_code == 200
-
-
-def test_a_read_only_key_writes_nothing(facade: QdrantFacade) -> None:
-    refused = (403, "Forbidden: Global manage access is required")
-    assert write(facade, "docs", key=READ_ONLY) == refused
-    assert ask(facade, "DELETE", "/collections/docs@1", key=READ_ONLY) == refused
-    index = {"field_name": "x", "field_schema": {"type": "keyword"}}
-    assert ask(facade, "PUT", "/collections/docs/index", index, key=READ_ONLY) == refused
-    assert count(facade, "docs", key=READ_ONLY) == 0
-    assert ask(facade, "GET", "/aliases", key=READ_ONLY)[1]["aliases"]
-
-
-def test_the_rights_on_one_collection_are_those_on_the_name_in_the_request(
-    facade: QdrantFacade,
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/nonsense", None, 404),
+        ("POST", f"{DOCS}/points/search", {"vector": [1.0]}, 404),
+        ("POST", "/collections/none/points/count", {}, 404),
+        ("POST", f"{DOCS}/points/count?wait=true", {}, 400),
+        ("PUT", DOCS, VECTORS, 409),
+        ("PUT", "/collections/x", {"vectors": {"dense": {"size": 2, "distnce": "Dot"}}}, 400),
+        ("PUT", "/collections/x", {**VECTORS, "metdata": {}}, 400),
+        ("POST", f"{DOCS}/points/count", {"filtr": {}}, 400),
+        ("POST", f"{DOCS}/points/count", {"filter": {"must": [{"key": "a", "mach": 1}]}}, 400),
+        ("POST", f"{DOCS}/points/scroll", {"with_vectors": True}, 400),
+        ("POST", f"{DOCS}/points/scroll", {"limit": 0}, 422),
+        ("POST", f"{DOCS}/points/query", {"query": [1.0, 0.0]}, 400),
+        ("POST", f"{DOCS}/points/query", {"query": [1.0], "using": "dense"}, 400),
+        ("POST", f"{DOCS}/facet", {"key": "source", "exact": True}, 400),
+        ("POST", f"{DOCS}/points/batch", upsert(vectr={}), 400),
+        ("POST", f"{DOCS}/points/batch", upsert(id="not-a-uuid"), 400),
+        ("POST", f"{DOCS}/points/batch", upsert(vector={"dense": [1.0]}), 400),
+        ("POST", f"{DOCS}/points/batch", upsert(vector={"dnse": [1.0, 0.0]}), 400),
+        (
+            "POST",
+            f"{DOCS}/points/batch",
+            upsert(vector={"bm25": {"indices": [1, 1], "values": [1.0, 1.0]}}),
+            422,
+        ),
+        (
+            "POST",
+            f"{DOCS}/points/batch",
+            {"operations": [{"overwrite_payload": {"payload": {}, "points": [ident(9)]}}]},
+            404,
+        ),
+        ("POST", f"{DOCS}/points/batch", {"operations": [{"set_payload": {"payload": {}}}]}, 422),
+    ],
+)
+def test_invalid_requests_are_refused(
+    client: httpx.Client, method: str, path: str, body: Any, status: int
 ) -> None:
-    reads, writes = token(KEY, {"docs": "r"}), token(KEY, {"docs": "rw"})
-    points = token(KEY, {"docs": "prw"})
-    assert count(facade, "docs", key=reads) == 0
-    needed = "Forbidden: Access to collection docs@1 is required"
-    assert count(facade, "docs@1", key=reads) == needed
-    assert count(facade, "other", key=writes) == "Forbidden: Access to collection other is required"
-    assert write(facade, "docs", key=reads) == (
-        403,
-        "Forbidden: Write access to collection docs is required",
+    answer = client.request(method, path, json=body)
+    assert answer.status_code == status, answer.text
+    if "nonsense" not in path and "search" not in path:
+        assert answer.json()["status"]["error"]
+    assert client.post(f"{DOCS}/points/count", json={}).json()["result"] == {"count": 0}
+
+
+def test_a_write_that_does_not_wait_is_only_acknowledged(client: httpx.Client) -> None:
+    for query, status in (("", "acknowledged"), ("?wait=true", "completed")):
+        answer = client.post(f"{DOCS}/points/batch{query}", json=upsert()).json()
+        assert [result["status"] for result in answer["result"]] == [status]
+
+
+def test_operations_before_an_invalid_one_are_kept(client: httpx.Client) -> None:
+    bad = upsert(id=ident(2), vector={"dense": [1.0]})
+    both = {"operations": upsert()["operations"] + bad["operations"]}
+    assert client.post(f"{DOCS}/points/batch", json=both).status_code == 400
+    assert client.post(f"{DOCS}/points/count", json={}).json()["result"] == {"count": 1}
+
+
+def test_values_that_look_like_a_uuid_are_counted_as_written(client: httpx.Client) -> None:
+    schema = {"field_name": "text_hash", "field_schema": {"type": "keyword"}}
+    client.put(f"{DOCS}/index", json=schema).raise_for_status()
+    digest = "0123456789abcdef0123456789abcdef"
+    client.post(f"{DOCS}/points/batch", json=upsert(payload={"text_hash": digest}))
+    found = client.post(f"{DOCS}/facet", json={"key": "text_hash"}).json()
+    assert found["result"]["hits"] == [{"value": digest, "count": 1}]
+
+
+@pytest.mark.parametrize(
+    ("version", "keeps_metadata", "best"),
+    [("1.15.4", False, None), ("1.16.0", True, 1), ("1.17.0", True, 3)],
+)
+def test_versions_differ_in_metadata_and_fusion(
+    version: str, keeps_metadata: bool, best: int | None
+) -> None:
+    """Before 1.16, metadata is lost and RRF has no settings; before 1.17, weights are ignored."""
+    with QdrantFacade(version=version) as facade, httpx.Client(base_url=facade.url) as client:
+        assert client.get("/").json()["version"] == version
+        client.put(DOCS, json={**VECTORS, "metadata": {"a": 1}}).raise_for_status()
+        info = client.get(DOCS).json()["result"]
+        assert ("metadata" in info["config"]) is keeps_metadata
+        points = [
+            {
+                "id": ident(n),
+                "vector": {"dense": v, "bm25": {"indices": [7], "values": [float(n)]}},
+            }
+            for n, v in ((1, [1.0, 0.0]), (2, [1.0, 0.2]), (3, [1.0, 0.1]))
+        ]
+        client.post(f"{DOCS}/points/batch", json={"operations": [{"upsert": {"points": points}}]})
+        sides = [
+            {"query": [1.0, 0.0], "using": "dense", "limit": 1},
+            {"query": {"indices": [7], "values": [1.0]}, "using": "bm25", "limit": 1},
+        ]
+        rrf = {"k": 60, "weights": [0.1, 9.0]}
+        body = {"prefetch": sides, "query": {"rrf": rrf}, "limit": 1}
+        answer = client.post(f"{DOCS}/points/query", json=body)
+        found = [hit["id"] for hit in (answer.json()["result"] or {"points": []})["points"]]
+        assert found == ([] if best is None else [ident(best)])
+
+
+@pytest.mark.parametrize(("version", "kept"), [("1.15.4", "c"), ("1.16.0", "a"), ("1.17.0", "a")])
+def test_an_update_filter_keeps_points_that_do_not_match(version: str, kept: str) -> None:
+    """Before 1.16 the filter is ignored, and every point is overwritten."""
+    with QdrantFacade(version=version) as facade, httpx.Client(base_url=facade.url) as client:
+        client.put(DOCS, json=VECTORS).raise_for_status()
+        client.post(f"{DOCS}/points/batch", json=upsert())
+        condition = {"must": [{"key": "source", "match": {"value": "b"}}]}
+        points = [{**POINT, "id": ident(n), "payload": {"source": "c"}} for n in (1, 2)]
+        written = {"points": points, "update_filter": condition}
+        answer = client.post(f"{DOCS}/points/batch", json={"operations": [{"upsert": written}]})
+        assert answer.status_code == 200
+        found = client.post(f"{DOCS}/points/scroll", json={}).json()["result"]["points"]
+        assert [point["payload"]["source"] for point in found] == [kept, "c"]
+
+
+def test_update_mode_is_supported_from_1_17() -> None:
+    for version, kept in (("1.16.0", "c"), ("1.17.0", "a")):
+        with QdrantFacade(version=version) as facade, httpx.Client(base_url=facade.url) as client:
+            client.put(DOCS, json=VECTORS).raise_for_status()
+            client.post(f"{DOCS}/points/batch", json=upsert())
+            again = upsert(payload={"source": "c"})
+            again["operations"][0]["upsert"]["update_mode"] = "insert_only"
+            client.post(f"{DOCS}/points/batch", json=again).raise_for_status()
+            (found,) = client.post(f"{DOCS}/points/scroll", json={}).json()["result"]["points"]
+            assert found["payload"]["source"] == kept
+
+
+def test_keys_are_checked_except_for_the_version(
+    facade: QdrantFacade, client: httpx.Client
+) -> None:
+    facade.api_key = "right"
+    assert client.get("/").status_code == 200
+    for headers in ({}, {"api-key": "wrong"}):
+        assert client.get("/collections", headers=headers).status_code == 401
+    assert client.get("/collections", headers={"api-key": "right"}).status_code == 200
+
+
+def test_a_body_over_the_limit_is_refused(facade: QdrantFacade) -> None:
+    connection = HTTPConnection(facade.url.removeprefix("http://"))
+    connection.putrequest("POST", f"{DOCS}/points/count")
+    connection.putheader("Content-Length", str(33 * 1024 * 1024))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_faults_are_injected_in_order_and_once(facade: QdrantFacade, client: httpx.Client) -> None:
+    facade.inject(
+        Fault("status", "*/count", status=503, skip=1), Fault("status", "*/count", status=429)
     )
-    assert write(facade, "docs", key=writes)[0] == 200
-    assert write(facade, "docs", key=points)[0] == 200
-    index = {"field_name": "x", "field_schema": {"type": "keyword"}}
-    assert ask(facade, "PUT", "/collections/docs/index?wait=true", index, key=writes)[0] == 200
-    assert ask(facade, "PUT", "/collections/docs/index", index, key=points) == (
-        403,
-        "Forbidden: Only points access is allowed for collection docs",
-    )
-    for method, path, body in (
-        ("PUT", "/collections/new", BODY),
-        ("PATCH", "/collections/docs", {"metadata": {"a": 1}}),
-        ("DELETE", "/collections/docs", None),
-        ("POST", "/collections/aliases", {"actions": []}),
-    ):
-        refused = (403, "Forbidden: Global access is required")
-        assert ask(facade, method, path, body, key=writes) == refused
-    assert ask(facade, "GET", "/collections", key=writes) == (200, {"collections": []})
-    assert ask(facade, "GET", "/aliases", key=writes) == (200, {"aliases": []})
-    both = token(KEY, {"docs": "r", "docs@1": "r"})
-    listed = ask(facade, "GET", "/collections", key=both)[1]["collections"]
-    assert listed == [{"name": "docs@1"}]
-    assert len(ask(facade, "GET", "/aliases", key=both)[1]["aliases"]) == 1
+    statuses = [client.post(f"{DOCS}/points/count", json={}).status_code for _ in range(4)]
+    assert sorted(statuses) == [200, 200, 429, 503]
+    facade.inject(Fault("cut-before", "*/batch"), Fault("cut-after", "*/batch"))
+    for done in (0, 1):
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.post(f"{DOCS}/points/batch", json=upsert())
+        counted = client.post(f"{DOCS}/points/count", json={}).json()["result"]
+        assert counted == {"count": done}
+    assert facade.engine.points_upserted == 1
+
+
+def test_the_facade_runs_as_a_process() -> None:
+    command = [sys.executable, "-m", "tests.servers.qdrant", "--port", "0", "--version", "1.16.0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            assert httpx.get(url).json()["version"] == "1.16.0"
+        finally:
+            process.terminate()

@@ -1,4 +1,4 @@
-"""The server store: collections on a Qdrant server, over REST or gRPC.
+"""The server store: collections on a Qdrant server, over its REST API.
 
 A collection's settings are stored in its metadata (servers from 1.16), or in the payload of
 a hidden point without vectors. The hidden point also holds the notes and the lease of the run
@@ -18,11 +18,11 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import platformdirs
-from qdrant_client import QdrantClient, models
 
 from ragctl.collection.names import check_name
 from ragctl.collection.payload import BM25, DENSE, FILTERABLE_FIELDS, KEYWORD_INDEXES
@@ -40,7 +40,9 @@ from ragctl.stores.server_connection import (
     collection_label,
     require_applied,
 )
-from ragctl.stores.server_points import HIDDEN
+from ragctl.stores.server_http import NO_TLS, QdrantHttp, Tls, collection_path
+from ragctl.stores.server_info import CollectionInfo
+from ragctl.stores.server_points import HIDDEN, read_points
 from ragctl.stores.server_schema import collection_config, first_version_with, index_schema
 
 T = TypeVar("T")
@@ -65,7 +67,7 @@ class ServerStore:
         url: address of the server.
         api_key: sent with every request and never shown.
         key_variable: the environment variable of the key, named in errors.
-        grpc_port: use gRPC on this port instead of REST.
+        tls: certificates of an https connection.
         timeout: seconds for one request.
         patience: seconds for which a request that fails temporarily is retried.
         backoff: seconds of the first pause between two tries.
@@ -79,7 +81,7 @@ class ServerStore:
         *,
         api_key: str | None = None,
         key_variable: str = QDRANT_API_KEY.name,
-        grpc_port: int | None = None,
+        tls: Tls = NO_TLS,
         timeout: int = 60,
         patience: float = 120.0,
         backoff: float = 0.25,
@@ -92,7 +94,7 @@ class ServerStore:
                 url,
                 api_key=api_key,
                 key_variable=key_variable,
-                grpc_port=grpc_port,
+                tls=tls,
                 timeout=timeout,
                 patience=patience,
                 backoff=backoff,
@@ -117,8 +119,10 @@ class ServerStore:
     def names(self) -> list[str]:
         """See Store.names. Sends one request for each collection on the server."""
         self._connection.check()
-        listed = self._connection.call("", lambda client: client.get_collections())
-        return sorted(c.name for c in listed.collections if self._is_ours(c.name))
+        listed = self._connection.call(
+            "", lambda client: client.send("GET", "/collections", read=_names)
+        )
+        return sorted(name for name in listed if self._is_ours(name))
 
     def open(self, name: str, *, generation: int | None = None) -> "ServerCollection | None":
         """See Store.open."""
@@ -146,27 +150,26 @@ class ServerStore:
             settings, creation_id=uuid.uuid4().hex, namespace=settings.namespace or name
         )
         stored = settings.to_json()
-        metadata = {SETTINGS_KEY: stored} if keeps_metadata else None
         config = collection_config(settings)
-        made = self._ask(
-            name, lambda client: client.create_collection(name, metadata=metadata, **config)
-        )
+        if keeps_metadata:
+            config["metadata"] = {SETTINGS_KEY: stored}
+        made = self._ask(name, lambda client: client.send("PUT", collection_path(name), config))
         if isinstance(made, Refusal):
             exists = made.status == 409 or "already exists" in made.reason
             if not exists:
                 raise self._connection.error(collection_label(name), made)
             if not self._is_this_creation(name, stored, settings):
                 raise self._exists(name)
-        payload: dict[str, Any] = {NOTES_KEY: {}} | (
-            {} if keeps_metadata else {SETTINGS_KEY: stored}
-        )
-        point = models.PointStruct(id=HIDDEN, vector={}, payload=payload)
-        self._do(name, lambda client: require_applied(client.upsert(name, [point], wait=True)))
+        payload: dict[str, Any] = {NOTES_KEY: {}}
+        if not keeps_metadata:
+            payload[SETTINGS_KEY] = stored
+        point = {"id": HIDDEN, "vector": {}, "payload": payload}
+        self._write(name, "points", {"points": [point]})
         self.index(name, {**INDEXED_FIELDS, **settings.indexed})
         lease = self._leases.get(name)
         if lease is not None:
             lease.acquire(lease.read(), LockWait(0.0, ignore))
-        info = self._do(name, lambda client: client.get_collection(name))
+        info = self._do(name, partial(_collection_info, name))
         return ServerCollection(self, self._connection, name, settings, BatchLimits.of(info))
 
     def create_generation(self, name: str, settings: Settings) -> "ServerCollection":
@@ -198,9 +201,9 @@ class ServerStore:
         if self._stored_settings(name, info) is None and not self._is_unfinished(name, info):
             raise self._foreign(name)
 
-        def delete(client: QdrantClient) -> None:
+        def delete(client: QdrantHttp) -> None:
             self.check_lock(name)
-            client.delete_collection(name)
+            client.send("DELETE", collection_path(name))
 
         self._do(name, delete)
         if name in self._leases:
@@ -254,12 +257,8 @@ class ServerStore:
 
     def _index_field(self, name: str, field: str, kind: str) -> Refusal | None:
         schema = index_schema(kind, self._connection.version)
-        return self._ask(
-            name,
-            lambda client: require_applied(
-                client.create_payload_index(name, field, schema, wait=True)
-            ),
-        )
+        body = {"field_name": field, "field_schema": schema}
+        return self._ask(name, partial(_put, collection_path(name, "index"), body))
 
     def _check_quantization(self, name: str, settings: Settings) -> None:
         first = first_version_with(settings.quantization)
@@ -273,10 +272,13 @@ class ServerStore:
                 "scalar and binary work with every version"
             )
 
-    def _ask(self, name: str, request: Callable[[QdrantClient], T]) -> T | Refusal:
+    def _write(self, name: str, path: str, body: Mapping[str, Any]) -> None:
+        self._do(name, partial(_put, collection_path(name, path), body))
+
+    def _ask(self, name: str, request: Callable[[QdrantHttp], T]) -> T | Refusal:
         return self._connection.attempt(collection_label(name), request)
 
-    def _do(self, name: str, request: Callable[[QdrantClient], T]) -> T:
+    def _do(self, name: str, request: Callable[[QdrantHttp], T]) -> T:
         return self._connection.call(collection_label(name), request)
 
     def _lease_state(self, name: str, lease: Lease) -> LeaseState | None:
@@ -305,39 +307,46 @@ class ServerStore:
             "choose another name"
         )
 
-    def _info(self, name: str) -> models.CollectionInfo | None:
+    def _info(self, name: str) -> CollectionInfo | None:
         self._connection.check()
-        info = self._ask(name, lambda client: client.get_collection(name))
+        info = self._ask(name, partial(_collection_info, name))
         if not isinstance(info, Refusal):
             return info
         if info.status == 404:
             return None
         raise self._connection.error(collection_label(name), info)
 
-    def _stored_settings(self, name: str, info: models.CollectionInfo) -> Mapping[str, Any] | None:
+    def _stored_settings(self, name: str, info: CollectionInfo) -> Mapping[str, Any] | None:
         """Return the stored settings, if any."""
-        stored: Mapping[str, Any] | None = (info.config.metadata or {}).get(SETTINGS_KEY)
+        stored: Mapping[str, Any] | None = info.metadata.get(SETTINGS_KEY)
         if stored is not None:
             return stored
-        found = self._do(name, lambda client: client.retrieve(name, [HIDDEN]))
-        return (found[0].payload or {}).get(SETTINGS_KEY) if found else None
+        path, body = collection_path(name, "points"), {"ids": [HIDDEN], "with_payload": True}
+        found = self._do(name, lambda client: client.send("POST", path, body, read=read_points))
+        payload: Mapping[str, Any] = found[0].payload if found else {}
+        return payload.get(SETTINGS_KEY)
 
     def _is_ours(self, name: str) -> bool:
         info = self._info(name)
         return info is not None and self._stored_settings(name, info) is not None
 
-    def _is_unfinished(self, name: str, info: models.CollectionInfo) -> bool:
+    def _is_unfinished(self, name: str, info: CollectionInfo) -> bool:
         """Return whether a run made this and ended before it could write the settings.
 
         Such a collection is empty and may be deleted.
         """
-        params = info.config.params
         return (
             self._connection.version < METADATA_VERSION
-            and isinstance(params.vectors, dict)
-            and set(params.vectors) == {DENSE}
-            and set(params.sparse_vectors or {}) == {BM25}
-            and not self._do(name, lambda client: client.count(name, exact=True)).count
+            and set(info.params.get("vectors") or ()) == {DENSE}
+            and set(info.params.get("sparse_vectors") or ()) == {BM25}
+            and not self._count(name)
+        )
+
+    def _count(self, name: str) -> int:
+        path, body = collection_path(name, "points", "count"), {"exact": True}
+        return self._do(
+            name,
+            lambda client: client.send("POST", path, body, read=lambda found: int(found["count"])),
         )
 
     def _is_this_creation(self, name: str, stored: Mapping[str, Any], settings: Settings) -> bool:
@@ -353,13 +362,12 @@ class ServerStore:
             return bool(found.get("made") == stored["made"])
         if not self._is_unfinished(name, info) or self._is_finished_soon(name):
             return False
-        vectors = info.config.params.vectors
-        if isinstance(vectors, dict) and vectors[DENSE].size == settings.dim:
+        if info.params["vectors"][DENSE].get("size") == settings.dim:
             return True
-        self._do(
-            name, lambda client: client.delete_collection(name)
-        )  # empty, and of another dimension
-        self._do(name, lambda client: client.create_collection(name, **collection_config(settings)))
+        # Empty, and of another dimension.
+        path, config = collection_path(name), collection_config(settings)
+        self._do(name, lambda client: client.send("DELETE", path))
+        self._do(name, lambda client: client.send("PUT", path, config))
         return True
 
     def _is_finished_soon(self, name: str) -> bool:
@@ -375,9 +383,21 @@ class ServerStore:
         return False
 
 
-def _fields(info: models.CollectionInfo) -> dict[str, str]:
+def _names(found: Any) -> list[str]:
+    return [str(each["name"]) for each in found["collections"]]
+
+
+def _collection_info(name: str, client: QdrantHttp) -> CollectionInfo:
+    return client.send("GET", collection_path(name), read=CollectionInfo.read)
+
+
+def _put(path: str, body: Mapping[str, Any], client: QdrantHttp) -> None:
+    client.send("PUT", path, body, read=require_applied, wait="true")
+
+
+def _fields(info: CollectionInfo) -> dict[str, str]:
     """Return the declared fields: the user's fields that have an index, with its type."""
-    kinds = {key: index.data_type.value for key, index in info.payload_schema.items()}
+    kinds = {key: index["data_type"] for key, index in info.payload_schema.items()}
     return {
         key.removeprefix(META_PREFIX): kind
         for key, kind in sorted(kinds.items())

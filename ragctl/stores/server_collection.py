@@ -3,10 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol, TypeVar, cast
-
-from qdrant_client import QdrantClient, models
 
 from ragctl.collection.conditions import Has, Prefix, Where
 from ragctl.collection.notes import Notes
@@ -17,16 +14,26 @@ from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Batch, Query, Scored
 from ragctl.stores.conditions import prepare
 from ragctl.stores.searching import VectorName, answer
-from ragctl.stores.server_connection import ServerConnection, collection_label, require_applied
+from ragctl.stores.server_connection import (
+    ServerConnection,
+    collection_label,
+    require_all_applied,
+)
+from ragctl.stores.server_http import QdrantHttp, collection_path
+from ragctl.stores.server_info import CollectionInfo
 from ragctl.stores.server_points import (
     HIDDEN,
+    Operation,
+    batch_body,
     dense_search_params,
     filter_of,
     fused_request,
+    given,
     read_hits,
-    read_point,
+    read_points,
     requests,
     server_id,
+    set_payload,
     write_requests,
 )
 from ragctl.stores.server_schema import PREFIX_VERSION
@@ -65,27 +72,27 @@ class BatchLimits:
     shared: bool = False  # it holds points without ragctl's keys
 
     @classmethod
-    def of(cls, info: models.CollectionInfo) -> "BatchLimits":
+    def of(cls, info: CollectionInfo) -> "BatchLimits":
         """Return the limits of a collection."""
-        strict = info.config.strict_mode_config
-        if strict is None or not strict.enabled:
+        strict = info.strict_mode
+        if not strict.get("enabled"):
             return cls(shared=_is_shared(info))
         return cls(
-            upsert=strict.upsert_max_batchsize or _UNLIMITED,
-            query=strict.max_query_limit or _UNLIMITED,
-            width=strict.search_max_hnsw_ef or _UNLIMITED,
-            unindexed=strict.unindexed_filtering_retrieve is not False,
+            upsert=strict.get("upsert_max_batchsize") or _UNLIMITED,
+            query=strict.get("max_query_limit") or _UNLIMITED,
+            width=strict.get("search_max_hnsw_ef") or _UNLIMITED,
+            unindexed=strict.get("unindexed_filtering_retrieve") is not False,
             shared=_is_shared(info),
         )
 
 
-def _is_shared(info: models.CollectionInfo) -> bool:
+def _is_shared(info: CollectionInfo) -> bool:
     """Return whether there are more points than the index of ragctl's own key and the hidden one.
 
     Both counts are in every description of a collection, and may be off by deleted points.
     """
     index = info.payload_schema.get(HAS_OWN_KEY.key)
-    return index is not None and (info.points_count or 0) > index.points + 1
+    return index is not None and info.points > index["points"] + 1
 
 
 class CollectionOwner(Protocol):
@@ -137,8 +144,8 @@ class ServerCollection:
         condition = filter_of(self._prepared(where), HIDDEN)
         offset: Any = None
         while True:
-            records, offset = self._page(condition, offset, fields, vectors)
-            yield from map(read_point, records)
+            points, offset = self._page(condition, offset, fields, vectors)
+            yield from points
             if offset is None:
                 return
 
@@ -162,10 +169,8 @@ class ServerCollection:
 
     def count(self, where: Where = ()) -> int:
         """See Collection.count."""
-        condition = filter_of(self._prepared(where), HIDDEN)
-        return self._do(
-            lambda client: client.count(self.name, count_filter=condition, exact=True)
-        ).count
+        body = {"filter": filter_of(self._prepared(where), HIDDEN), "exact": True}
+        return self._post("count", body, lambda found: int(found["count"]))
 
     def query(self, query: Query) -> list[Scored]:
         """See Collection.query."""
@@ -195,8 +200,11 @@ class ServerCollection:
         can_fuse = query.fusion.kind == "dbsf" or self._connection.version >= WEIGHTED_RRF_VERSION
         if len(names) > 1 and query.diversity is None and can_fuse:
             searches.append(fused_request(query, searches, self.max_hits))
-        answers = self._do(lambda client: client.query_batch_points(self.name, searches))
-        return [read_hits(found.points) for found in answers]
+        return self._post(
+            "query/batch",
+            {"searches": searches},
+            lambda answers: [read_hits(found["points"]) for found in answers],
+        )
 
     def _prepared(self, where: Where) -> Where:
         """Return `where` in a form that this server answers."""
@@ -226,54 +234,66 @@ class ServerCollection:
     def close(self) -> None:
         """Do nothing: the connection belongs to the store."""
 
-    def _do(self, request: Callable[[QdrantClient], T]) -> T:
+    def _do(self, request: Callable[[QdrantHttp], T]) -> T:
         return self._connection.call(collection_label(self.name), request)
 
-    def _write(self, operations: list[models.UpdateOperation]) -> None:
-        def write(client: QdrantClient) -> None:
+    def _post(self, path: str, body: object, read: Callable[[Any], T]) -> T:
+        url = collection_path(self.name, "points", path)
+        return self._do(lambda client: client.send("POST", url, body, read=read))
+
+    def _write(self, operations: Sequence[Operation]) -> None:
+        url, body = collection_path(self.name, "points", "batch"), batch_body(operations)
+
+        def write(client: QdrantHttp) -> None:
             self._store.check_lock(self.name)
-            for result in client.batch_update_points(self.name, operations, wait=True):
-                require_applied(result)
+            client.send("POST", url, body, read=require_all_applied, wait="true")
 
         self._do(write)
 
     def _page(
         self,
-        condition: models.Filter | None,
+        condition: Mapping[str, Any] | None,
         offset: Any,
         fields: Sequence[str] | None,
         vectors: bool,
-    ) -> tuple[list[models.Record], Any]:
-        return self._do(
-            lambda client: client.scroll(
-                self.name,
-                scroll_filter=condition,
-                limit=min(PAGE_POINTS // 10 if vectors else PAGE_POINTS, self._limits.query),
-                offset=offset,
-                with_payload=True if fields is None else list(fields),
-                with_vectors=vectors,
-            )
+    ) -> tuple[list[Point], Any]:
+        body = {
+            "filter": condition,
+            "limit": min(PAGE_POINTS // 10 if vectors else PAGE_POINTS, self._limits.query),
+            "offset": offset,
+            "with_payload": True if fields is None else list(fields),
+            "with_vector": vectors,
+        }
+        return self._post(
+            "scroll",
+            given(body),
+            lambda found: (read_points(found["points"]), found.get("next_page_offset")),
         )
 
     def _retrieve(self, ids: Sequence[str], vectors: bool) -> list[Point]:
-        records = self._do(
-            lambda client: client.retrieve(
-                self.name, [*map(server_id, ids)], with_payload=True, with_vectors=vectors
-            )
-        )
-        return [read_point(record) for record in records]
+        body = {"ids": [*map(server_id, ids)], "with_payload": True, "with_vector": vectors}
+        url = collection_path(self.name, "points")
+        return self._do(lambda client: client.send("POST", url, body, read=read_points))
 
     def _facet(self, key: str, *, exact: bool) -> dict[str, int] | None:
         """Return None if there are more values than the server returns."""
         # The hidden point has none of the indexed fields.
         limit = min(FIRST_FACET_VALUES, self._limits.query)
         while True:
-            hits = self._do(partial(_hits, self.name, key, limit, exact))
-            if len(hits) < limit:
-                return {str(hit.value): hit.count for hit in hits}
+            counts = self._facet_page({"key": key, "limit": limit, "exact": exact})
+            if len(counts) < limit:
+                return counts
             if limit == self._limits.query:
                 return None
             limit = min(limit * 10, self._limits.query)
+
+    def _facet_page(self, body: Mapping[str, Any]) -> dict[str, int]:
+        url = collection_path(self.name, "facet")
+
+        def read(found: Any) -> dict[str, int]:
+            return {str(hit["value"]): int(hit["count"]) for hit in found["hits"]}
+
+        return self._do(lambda client: client.send("POST", url, body, read=read))
 
     def _counted_by_scroll(self, key: str) -> dict[str, int]:
         """Return a facet by reading every point: without an index, or beyond a limit."""
@@ -289,15 +309,16 @@ class ServerCollection:
 
     def notes(self) -> Notes:
         """See Collection.notes."""
-        found = self._do(lambda client: client.retrieve(self.name, [HIDDEN], [NOTES_KEY]))
-        stored = (found[0].payload or {}).get(NOTES_KEY) if found else None
+        body = {"ids": [HIDDEN], "with_payload": [NOTES_KEY]}
+        url = collection_path(self.name, "points")
+        found = self._do(lambda client: client.send("POST", url, body, read=read_points))
+        stored = cast(Mapping[str, Any], found[0].payload).get(NOTES_KEY) if found else None
         return cast(Notes, stored or {})
 
     def note(self, notes: Notes) -> None:
         """See Collection.note."""
-        kept: Any = {NOTES_KEY: {**self.notes(), **notes}}
-        body = models.SetPayload(payload=kept, points=[HIDDEN])
-        self._write([models.SetPayloadOperation(set_payload=body)])
+        kept = {NOTES_KEY: {**self.notes(), **notes}}
+        self._write([set_payload(kept, points=[HIDDEN])])
 
     def declare(self, fields: Mapping[str, str]) -> None:
         """See Collection.declare."""
@@ -308,9 +329,3 @@ class ServerCollection:
         self._store.check_lock(self.name)
         self._store.index(self.name, {f"{META_PREFIX}{name}": kind for name, kind in new.items()})
         self.settings = replace(self.settings, fields={**old, **new})
-
-
-def _hits(
-    name: str, key: str, limit: int, exact: bool, client: QdrantClient
-) -> list[models.FacetValueHit]:
-    return client.facet(name, key, limit=limit, exact=exact).hits

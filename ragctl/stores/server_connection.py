@@ -3,14 +3,13 @@
 import random
 import ssl
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from qdrant_client import QdrantClient, models
+from httpx import create_ssl_context
 
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import StoreError, UsageError
@@ -23,6 +22,7 @@ from ragctl.stores.server_failures import (
     WriteNotAppliedError,
     describe_failure,
 )
+from ragctl.stores.server_http import NO_TLS, QdrantHttp, Tls
 
 T = TypeVar("T")
 
@@ -59,10 +59,10 @@ class ServerConnection:
         *,
         api_key: str | None,
         key_variable: str,
-        grpc_port: int | None,
         timeout: int,
         patience: float,
         backoff: float,
+        tls: Tls = NO_TLS,
     ) -> None:
         self.url = _normal_url(url)
         self._key = _checked_key(api_key, key_variable)
@@ -71,18 +71,9 @@ class ServerConnection:
         self._patience = patience
         self._backoff = backoff
         self._reached = False
-        with warnings.catch_warnings():
-            # A key over plain http is the user's choice: it is in the URL.
-            warnings.filterwarnings("ignore", message="Api key is used with an insecure")
-            self._client = QdrantClient(
-                url=self.url,
-                api_key=self._key,
-                prefer_grpc=grpc_port is not None,
-                grpc_port=grpc_port or 6334,
-                timeout=timeout,
-                check_compatibility=False,  # it warns from a thread; `check` does this
-                **_transport(self.url),
-            )
+        self._client = QdrantHttp(
+            self.url, api_key=self._key, timeout=timeout, verify=_verification(self.url, tls)
+        )
 
     def __repr__(self) -> str:
         return f"ServerConnection({self.url!r})"
@@ -90,7 +81,8 @@ class ServerConnection:
     @cached_property
     def version(self) -> tuple[int, int]:
         """Major and minor version of the server."""
-        text = self.call("", lambda client: client.info()).version
+        found = self.call("", lambda client: client.answer("GET", "/"))
+        text = str(found.get("version"))
         try:
             major, minor = (int(part) for part in text.split(".")[:2])
         except ValueError:
@@ -103,7 +95,7 @@ class ServerConnection:
             found = ".".join(map(str, self.version))
             raise StoreError(f"Qdrant {found} at {self.url} is too old; ragctl needs 1.12 or newer")
 
-    def call(self, what: str, request: Callable[[QdrantClient], T]) -> T:
+    def call(self, what: str, request: Callable[[QdrantHttp], T]) -> T:
         """Return the answer to `request` like `attempt`, but raise StoreError for a refusal."""
         outcome = self.attempt(what, request)
         if isinstance(outcome, Refusal):
@@ -111,7 +103,7 @@ class ServerConnection:
         return outcome
 
     def attempt(
-        self, what: str, request: Callable[[QdrantClient], T], *, patience: float | None = None
+        self, what: str, request: Callable[[QdrantHttp], T], *, patience: float | None = None
     ) -> T | Refusal:
         """Return the answer to `request`, or the server's final refusal.
 
@@ -225,9 +217,20 @@ def _normal_url(url: str) -> str:
     return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
 
 
-def _transport(url: str) -> dict[str, Any]:
-    """Return transport options; plain http gets no certificates, whose loading takes 0.1 s."""
-    return {} if url.startswith("https:") else {"verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
+def _verification(url: str, tls: Tls) -> ssl.SSLContext | bool:
+    """Return how certificates are checked. Raises UsageError for files that cannot be read."""
+    if not url.startswith("https:"):  # without the usual certificates, which take 0.1 s to load
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if tls == NO_TLS:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=tls.ca) if tls.ca else create_ssl_context()
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        named = [name for name in (tls.ca, tls.certificate, tls.key) if name is not None]
+        raise UsageError(f"certificates for {url} ({', '.join(named)}): {error}") from None
+    return context
 
 
 def _checked_key(key: str | None, variable: str) -> str | None:
@@ -242,7 +245,13 @@ def collection_label(name: str) -> str:
     return f"collection {name!r}"
 
 
-def require_applied(result: models.UpdateResult) -> None:
+def require_applied(result: Mapping[str, Any]) -> None:
     """Raise WriteNotAppliedError if a write is only queued because the server timed out."""
-    if result.status != models.UpdateStatus.COMPLETED:
-        raise WriteNotAppliedError(f"a write is still queued on the server ({result.status.value})")
+    if result["status"] != "completed":
+        raise WriteNotAppliedError(f"a write is still queued on the server ({result['status']})")
+
+
+def require_all_applied(results: Sequence[Mapping[str, Any]]) -> None:
+    """Raise WriteNotAppliedError unless every write of a request is applied."""
+    for result in results:
+        require_applied(result)
