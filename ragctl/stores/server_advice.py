@@ -22,7 +22,9 @@ _LIMITS = (
     _Limit(r'> (?P<n>\S+) for "limit"', "max_query_limit", "ask for fewer results (--limit)"),
     _Limit(r'> (?P<n>\S+) for "hnsw_ef"', "search_max_hnsw_ef", "use a smaller --ef"),
     _Limit(
-        r'> (?P<n>\S+) for "oversampling"', "search_max_oversampling", "use a smaller --oversampling"
+        r'> (?P<n>\S+) for "oversampling"',
+        "search_max_oversampling",
+        "use a smaller --oversampling",
     ),
     _Limit(r'> (?P<n>\S+) for "upsert limit"', "upsert_max_batchsize", "run again"),
     _Limit(r'> (?P<n>\S+) for "search batch size"', "search_max_batchsize", "run again"),

@@ -18,6 +18,7 @@ from ragctl.stores.server_advice import limit_advice
 from ragctl.stores.server_failures import (
     MAX_HOPELESS_TRIES,
     REQUEST_ERRORS,
+    TOO_LARGE,
     Failure,
     WriteNotAppliedError,
     describe_failure,
@@ -29,6 +30,12 @@ T = TypeVar("T")
 _DEFAULT_PORT = 6333  # Qdrant's own convention, for https too
 OLDEST_VERSION = (1, 12)  # the first with facets
 MAX_PAUSE_SECONDS = 15.0
+
+SUSPECT_BYTES = 1_000_000
+"""A server, or a proxy, may close the connection while a request larger than this is sent."""
+
+MAX_LOST_TRIES = 2
+"""Lost connections in a row after which such a request counts as too large."""
 
 ASKED_WAIT_FACTOR = 5
 """The waits that a server asks for may last so many times the patience, in sum."""
@@ -70,7 +77,8 @@ class ServerConnection:
         self._timeout = timeout
         self._patience = patience
         self._backoff = backoff
-        self._reached = False
+        self._reached = False  # something answers at the address
+        self._recognised = False  # and it is a Qdrant server
         self._client = QdrantHttp(
             self.url, api_key=self._key, timeout=timeout, verify=_verification(self.url, tls)
         )
@@ -86,7 +94,7 @@ class ServerConnection:
         try:
             major, minor = (int(part) for part in text.split(".")[:2])
         except ValueError:
-            raise StoreError(f"{self.url} calls itself version {text!r}; not a Qdrant") from None
+            raise self._no_qdrant(f"it calls itself version {text[:40]!r}") from None
         return major, minor
 
     def check(self) -> None:
@@ -103,7 +111,12 @@ class ServerConnection:
         return outcome
 
     def attempt(
-        self, what: str, request: Callable[[QdrantHttp], T], *, patience: float | None = None
+        self,
+        what: str,
+        request: Callable[[QdrantHttp], T],
+        *,
+        patience: float | None = None,
+        size: int = 0,
     ) -> T | Refusal:
         """Return the answer to `request`, or the server's final refusal.
 
@@ -112,16 +125,21 @@ class ServerConnection:
         beyond that. The waits that the server asks for (Retry-After) do not count; their sum is
         at most ASKED_WAIT_FACTOR times the patience. Raises StoreError when the failures do not
         end. Other errors that `request` raises pass through. `what` begins the error message.
+        `size`: bytes of a request that can be split; if the connection is closed while a large
+        one is sent, the outcome is a refusal with status 413.
         """
         patience = self._patience if patience is None else patience
-        begin, asked = time.monotonic(), 0.0
+        begin, asked, lost = time.monotonic(), 0.0, 0
 
         def pause(error: Exception, tries: int, _: float) -> float:
+            nonlocal asked, lost
             failure = describe_failure(error)
             self._reached = self._reached or not failure.unreachable
+            lost = lost + 1 if failure.lost else 0
+            if size > SUSPECT_BYTES and lost >= MAX_LOST_TRIES:
+                raise _RefusedError(Refusal(TOO_LARGE, failure.reason)) from None
             if not failure.again and failure.status is not None:
                 raise _RefusedError(Refusal(failure.status, failure.reason)) from None
-            nonlocal asked
             wait, spent = self._pause(tries, failure), time.monotonic() - begin
             if failure.after:
                 ended = asked + wait > ASKED_WAIT_FACTOR * patience
@@ -137,7 +155,7 @@ class ServerConnection:
             answer = retry(lambda: request(self._client), REQUEST_ERRORS, pause, sleep=time.sleep)
         except _RefusedError as refused:
             return refused.refusal
-        self._reached = True
+        self._reached = self._recognised = True
         return answer
 
     def error(self, what: str, refusal: Refusal) -> StoreError:
@@ -151,13 +169,13 @@ class ServerConnection:
                 else f"{place}: the server wants a key; {advice} in {self._key_variable}"
             )
             return StoreError(self._scrub(f"{line} ({refusal.status}: {refusal.reason})"))
+        if not what and not self._recognised:
+            return self._no_qdrant(f"{refusal.reason}, HTTP {refusal.status}")
         if refusal.status == 404 and "doesn't exist" in refusal.reason:
             return StoreError(f"{place} does not exist (any more); was it dropped meanwhile?")
-        advice = limit_advice(refusal.status, refusal.reason)
-        ending = "" if advice is None else f"; {advice}"
-        return StoreError(
-            self._scrub(f"{place}: {refusal.reason} (HTTP {refusal.status}){ending}")
-        )
+        limit = limit_advice(refusal.status, refusal.reason)
+        ending = "" if limit is None else f"; {limit}"
+        return StoreError(self._scrub(f"{place}: {refusal.reason} (HTTP {refusal.status}){ending}"))
 
     def close(self) -> None:
         """Close the client."""
@@ -184,6 +202,8 @@ class ServerConnection:
                     "start it, or choose another store with --store"
                 )
             )
+        if failure.foreign and not self._recognised:
+            return self._no_qdrant(failure.reason)
         place = f"{what} at {self.url}" if what else self.url
         count = "1 try" if tries == 1 else f"{tries} tries"
         wait = f"; it asks to wait {failure.after:g} s" if failure.after else ""
@@ -191,6 +211,14 @@ class ServerConnection:
         return StoreError(
             self._scrub(
                 f"{place}: {failure.reason}{wait}; gave up after {count} in {spent:.0f} s{waited}"
+            )
+        )
+
+    def _no_qdrant(self, reason: str) -> StoreError:
+        return StoreError(
+            self._scrub(
+                f"{self.url}: this is no Qdrant server ({reason}); check the address, "
+                "or choose another store with --store"
             )
         )
 
