@@ -17,11 +17,18 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any
 
 from ragctl.collection.settings import how_to_recover
-from ragctl.errors import GenerationDropped, Locked, StoreError, UnreadableCollection
+from ragctl.errors import (
+    GenerationDropped,
+    Locked,
+    StoreError,
+    UnreadableCollection,
+    UsageError,
+)
 from ragctl.stores.edge_frames import read_frame, write_frame
 from ragctl.text import one_line
 
@@ -74,8 +81,8 @@ class ShardProcess:
 
         Raises Locked when another process keeps the shard, GenerationDropped when the generation
         is gone, UnreadableCollection when the stored files cannot be read or the engine crashes,
-        and StoreError for everything else that the engine refuses, when its process is killed,
-        and after `timeout` seconds.
+        UsageError while the machine's clock is before 1970, and StoreError for everything else
+        that the engine refuses, when its process is killed, and after `timeout` seconds.
         """
         with self._mutex:
             process = self._running()
@@ -135,6 +142,11 @@ class ShardProcess:
     def _started(self) -> "subprocess.Popen[bytes]":
         import json
 
+        if time.time() < 0:  # the engine (0.9.0) panics
+            raise UsageError(
+                f"{self._what} cannot be used: this machine's clock shows a time before 1970; "
+                "set the clock, then run again"
+            )
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _reap
         return subprocess.Popen(  # noqa: S603 - our own interpreter and code
             [
