@@ -16,6 +16,7 @@ Every collection has one shard. Its replicas are on the first nodes.
 
 import copy
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.servers.qdrant_engine import COLLECTION, Answer, Engine, Json, Route
@@ -176,7 +177,8 @@ class Cluster:
                 "Service internal error: The replica set for shard 0 on peer "
                 f"{_peer(node)} does not have enough active replicas",
             )
-        asked = sorted(active, key=lambda i: (not self.up[i], i != node))
+        # A node without a replica asks any of the others.
+        asked = sorted(active, key=lambda i: (not self.up[i], i != node, random.random()))
         answers = [self.engines[i].answer(route, names, query, body) for i in asked if self.up[i]][
             :required
         ]
