@@ -96,6 +96,9 @@ def _print(report: "Report", *, as_json: bool) -> None:
         console.say(one_line(line))
     if report.size is not None:
         console.say(_size(report.size))
+    if report.server:
+        options = (f"{name} {str(value).lower()}" for name, value in report.server.items())
+        console.say(one_line(f"on the server: {', '.join(options)}"))
 
 
 def _prices(report: "Report") -> Iterator[str]:

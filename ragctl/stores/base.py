@@ -239,8 +239,11 @@ class Collection(Protocol):
         the right because it was suspended for too long gets Locked from its next write.
         """
 
-    def finish(self) -> None:
-        """End a run: make its writes durable, and compact the collection if that pays."""
+    def finish(self, *, notify: Notify = ignore) -> None:
+        """End a run: make its writes durable, and compact or index the collection if that pays.
+
+        `notify` is told in a line what could not be done; the collection works without it.
+        """
 
     def close(self) -> None:
         """Release what is held. A closed collection must not be used again."""

@@ -184,7 +184,7 @@ class EdgeCollection:
         """See Collection.lock."""
         return self._lock(patience=patience, waiting=waiting)
 
-    def finish(self) -> None:
+    def finish(self, *, notify: Notify = ignore) -> None:
         """See Collection.finish."""
         self._seal(segments.MAX_SMALL_SEGMENTS_AT_END)
 

@@ -15,6 +15,7 @@ from ragctl.stores.base import Batch, Query, Scored
 from ragctl.stores.conditions import prepare
 from ragctl.stores.searching import VectorName, answer
 from ragctl.stores.server_connection import (
+    Refusal,
     ServerConnection,
     collection_label,
     require_all_applied,
@@ -36,7 +37,7 @@ from ragctl.stores.server_points import (
     set_payload,
     write_requests,
 )
-from ragctl.stores.server_schema import PREFIX_VERSION
+from ragctl.stores.server_schema import PREFIX_VERSION, restored_graph
 
 T = TypeVar("T")
 
@@ -121,13 +122,14 @@ class ServerCollection:
         connection: ServerConnection,
         name: str,
         settings: Settings,
-        limits: BatchLimits,
+        info: CollectionInfo,
     ) -> None:
         self.name = name
         self.settings = settings
         self._store = store
         self._connection = connection
-        self._limits = limits
+        self._limits = BatchLimits.of(info)
+        self._deferred = restored_graph(info)
 
     def apply(self, batch: Batch) -> None:
         """See Collection.apply."""
@@ -228,8 +230,27 @@ class ServerCollection:
         """See Collection.lock."""
         return self._store.lock(self.name, patience=patience, waiting=waiting)
 
-    def finish(self) -> None:
-        """Do nothing: writes are durable when they return, and the server compacts by itself."""
+    def finish(self, *, notify: Notify = ignore) -> None:
+        """Let the server build the HNSW graph if that was deferred; see `restored_graph`.
+
+        Writes are durable when they return, and the server compacts by itself.
+        """
+        change = self._deferred
+        if change is None:
+            return
+        label = collection_label(self.name)
+        restored = self._connection.attempt(
+            label, lambda client: client.send("PATCH", collection_path(self.name), change)
+        )
+        if not isinstance(restored, Refusal):
+            self._deferred = None
+        elif restored.status in (401, 403):
+            notify(
+                "its HNSW graph is not built, and searches compare every vector: the key of this "
+                "run may not change the collection; run once with the key that created it"
+            )
+        else:
+            raise self._connection.error(label, restored)
 
     def close(self) -> None:
         """Do nothing: the connection belongs to the store."""
