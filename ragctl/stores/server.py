@@ -33,7 +33,7 @@ from ragctl.records import Notify, ignore
 from ragctl.stores.base import Generation, Salvage
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
 from ragctl.stores.locks import LockWait, private_folder, run_lock, shared_id
-from ragctl.stores.server_collection import NOTES_KEY, SETTINGS_KEY, BatchLimits, ServerCollection
+from ragctl.stores.server_collection import NOTES_KEY, SETTINGS_KEY, ServerCollection
 from ragctl.stores.server_connection import (
     Refusal,
     ServerConnection,
@@ -42,6 +42,7 @@ from ragctl.stores.server_connection import (
 )
 from ragctl.stores.server_http import NO_TLS, QdrantHttp, Tls, collection_path
 from ragctl.stores.server_info import CollectionInfo
+from ragctl.stores.server_limits import BatchLimits
 from ragctl.stores.server_points import HIDDEN, read_points
 from ragctl.stores.server_schema import (
     check_version,
@@ -344,14 +345,13 @@ class ServerStore:
             self._connection.version < METADATA_VERSION
             and set(info.params.get("vectors") or ()) == {DENSE}
             and set(info.params.get("sparse_vectors") or ()) == {BM25}
-            and not self._count(name)
+            and not self._has_points(name)
         )
 
-    def _count(self, name: str) -> int:
-        path, body = collection_path(name, "points", "count"), {"exact": True}
+    def _has_points(self, name: str) -> bool:
+        path, body = collection_path(name, "points", "scroll"), {"limit": 1, "with_payload": False}
         return self._do(
-            name,
-            lambda client: client.send("POST", path, body, read=lambda found: int(found["count"])),
+            name, lambda client: client.send("POST", path, body, read=lambda it: bool(it["points"]))
         )
 
     def _is_this_creation(self, name: str, stored: Mapping[str, Any], settings: Settings) -> bool:
