@@ -1,7 +1,8 @@
 """Server options: in the collection's configuration, in files and flags, and kept to later."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
@@ -263,3 +264,74 @@ def test_a_run_keeps_to_the_options_of_its_collection(facade: QdrantFacade, tmp_
     assert "`ragctl migrate docs`" in other.stderr
     flags = ragctl("ingest", "docs", "--replicas", "3", "--store", facade.url)
     assert "--replicas: the collection was made with 2, this run says 3" in flags.stderr
+
+
+# Status, and the key for reading
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
+    environ = {"XDG_STATE_HOME": str(tmp_path / "state"), "HOME": str(tmp_path)}
+    return lambda *words, **more: call(*words, environ={**environ, **more}, cwd=tmp_path)
+
+
+def test_status_shows_shards_and_the_graph(
+    facade: QdrantFacade, store: ServerStore, shell: Callable[..., CompletedProcess[str]]
+) -> None:
+    made = store.create("docs", created(shards=3))
+    printed = shell("status", "--store", facade.url).stdout
+    assert re.search(r"^shards +3 with 3 replicas$", printed, re.MULTILINE)
+    assert re.search(r"^optimiser +green$", printed, re.MULTILINE)
+    assert re.search(r"^HNSW graph +0 vectors; no HNSW graph until a run", printed, re.MULTILINE)
+    made.finish()
+    found = json.loads(shell("status", "--store", facade.url, "--json").stdout)["server"]
+    assert found == {
+        "optimizer": "green",
+        "optimizer_error": None,
+        "indexed_vectors": 0,
+        "graph_deferred": False,
+        "replicas": [{"shard": n, "node": 1001, "state": "active"} for n in range(3)],
+    }
+
+
+def test_status_names_a_dead_replica(tmp_path: Path) -> None:
+    with (
+        QdrantFacade(nodes=2, replicas=2) as facade,
+        closing(ServerStore(facade.url, state=tmp_path, patience=2.0)) as store,
+    ):
+        made = store.create("docs", SETTINGS)
+        facade.cluster.dead.add((physical(facade), 1))
+        state = made.server_state()
+        assert state.shards is not None
+        assert [each.state for each in state.shards] == ["active", "dead"]
+        facade.cluster.dead.clear()
+
+
+def test_status_works_without_the_right_to_read_the_cluster(
+    facade: QdrantFacade, store: ServerStore, shell: Callable[..., CompletedProcess[str]]
+) -> None:
+    store.create("docs", SETTINGS)
+    facade.inject(
+        Fault("status", "GET */cluster", status=403, message="Forbidden", times=2),
+    )
+    done = shell("status", "--store", facade.url)
+    assert done.returncode == 0
+    assert "not known: the key may not read the state of the cluster" in done.stdout
+    found = json.loads(shell("status", "--store", facade.url, "--json").stdout)["server"]
+    assert found["replicas"] is None
+
+
+def test_commands_that_read_use_the_key_for_reading(
+    facade: QdrantFacade, store: ServerStore, shell: Callable[..., CompletedProcess[str]]
+) -> None:
+    store.create("docs", SETTINGS)
+    facade.api_key = "reader"
+    keys = {"RAGCTL_QDRANT_SEARCH_KEY": "reader", "QDRANT_API_KEY": "writer"}
+    for words in (["status"], ["collections"], ["verify"], ["failures"]):
+        done = shell(*words, "--store", facade.url, **keys)
+        assert done.returncode == 0, done.stderr
+    refused = shell("delete", "--all", "--yes", "--store", facade.url, **keys)
+    assert refused.returncode == StoreError.exit_code
+    assert "refused the key in QDRANT_API_KEY" in refused.stderr
+    wrong = shell("status", "--store", facade.url, **{**keys, "RAGCTL_QDRANT_SEARCH_KEY": "other"})
+    assert "refused the key in RAGCTL_QDRANT_SEARCH_KEY" in wrong.stderr

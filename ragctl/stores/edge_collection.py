@@ -184,6 +184,9 @@ class EdgeCollection:
         """See Collection.lock."""
         return self._lock(patience=patience, waiting=waiting)
 
+    def server_state(self) -> None:
+        """See Collection.server_state."""
+
     def finish(self, *, notify: Notify = ignore) -> None:
         """See Collection.finish."""
         self._seal(segments.MAX_SMALL_SEGMENTS_AT_END)

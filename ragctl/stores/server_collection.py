@@ -11,7 +11,7 @@ from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Payloa
 from ragctl.collection.settings import META_PREFIX, Settings
 from ragctl.errors import StoreError
 from ragctl.records import Json, Notify, ignore
-from ragctl.stores.base import Batch, Query, Scored
+from ragctl.stores.base import Batch, Query, Scored, ServerState
 from ragctl.stores.conditions import prepare, split
 from ragctl.stores.searching import VectorName, answer
 from ragctl.stores.server_connection import (
@@ -22,7 +22,7 @@ from ragctl.stores.server_connection import (
 )
 from ragctl.stores.server_failures import TOO_LARGE
 from ragctl.stores.server_http import QdrantHttp, collection_path
-from ragctl.stores.server_info import CollectionInfo
+from ragctl.stores.server_info import CollectionInfo, read_shards
 from ragctl.stores.server_limits import UNLIMITED, BatchLimits
 from ragctl.stores.server_points import (
     HIDDEN,
@@ -283,6 +283,22 @@ class ServerCollection:
     ) -> AbstractContextManager[None]:
         """See Collection.lock."""
         return self._store.lock(self.name, patience=patience, waiting=waiting)
+
+    def server_state(self) -> ServerState:
+        """See Collection.server_state."""
+        url = collection_path(self.name)
+        info = self._do(lambda client: client.send("GET", url, read=CollectionInfo.read))
+        shards = self._connection.attempt(
+            collection_label(self.name),
+            lambda client: client.send("GET", f"{url}/cluster", read=read_shards),
+        )
+        return ServerState(
+            optimizer=info.status,
+            optimizer_error=info.optimizer_error,
+            indexed_vectors=info.indexed_vectors,
+            graph_deferred=restored_graph(info) is not None,
+            shards=None if isinstance(shards, Refusal) else shards,
+        )
 
     def finish(self, *, notify: Notify = ignore) -> None:
         """Let the server build the HNSW graph if that was deferred; see `restored_graph`.
