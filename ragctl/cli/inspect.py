@@ -10,7 +10,8 @@ import typer
 
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
-from ragctl.errors import DocumentError, UnreadableCollection, UsageError
+from ragctl.errors import DocumentError, Locked, StoreError, UnreadableCollection, UsageError
+from ragctl.stores import is_server
 from ragctl.text import one_line, without_controls
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
         row |= {"model": found.settings.identity.model, "dimension": found.settings.dim}
         try:
             row |= {"documents": sum(found.facet("mark").values()), "points": found.count()}
-        except UnreadableCollection as error:
+        except (Locked, StoreError) as error:
             row["error"] = str(error)
     return {"collection": name, **row}
 
@@ -275,12 +276,15 @@ def delete(
     try:
         with opened(store, collection) as (opened_store, found), opened_store.lock(collection):
             deleted, points = _delete(opened_store, found, sources, yes)
-    except UnreadableCollection:
-        if not everything:
-            raise
-        with closing(open_store(store)) as opened_store, opened_store.lock(collection):
-            _confirm(f"delete collection {collection!r}, which cannot be read", yes)
-            opened_store.drop(collection)
+    except StoreError as error:
+        with closing(open_store(store)) as opened_store:
+            # What fails at a server fails again; a folder is deleted whatever the engine says.
+            hopeless = is_server(opened_store.location)
+            if not everything or (hopeless and not isinstance(error, UnreadableCollection)):
+                raise
+            with opened_store.lock(collection):
+                _confirm(f"delete collection {collection!r}, which cannot be read", yes)
+                opened_store.drop(collection)
     if as_json:
         console.print_json(
             {"collection": collection, "documents": cast("Json", deleted), "points": points}
