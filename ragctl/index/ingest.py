@@ -6,6 +6,8 @@ One thread runs this loop; parsing happens in worker processes and embedding req
 the stream's threads, so all three overlap.
 """
 
+from collections.abc import Callable, Sequence
+
 from ragctl.collection.conditions import own_matches
 from ragctl.collection.state import State, StoredDocument
 from ragctl.embedding.embedder import Embedder
@@ -40,8 +42,16 @@ class Ingest:
         cancellation: Cancellation,
         progress: Progress,
         damage: Damage,
+        donor: Collection | None = None,
+        delete_from_kept: Callable[[Sequence[str]], object] = lambda _: None,
     ) -> None:
+        """Prepare the run. `donor`: a collection of the same identity that lends its vectors.
+
+        `delete_from_kept` deletes documents from the kept generations.
+        """
         self.report = report
+        self._donor = donor
+        self._delete_from_kept = delete_from_kept
         self._collection = collection
         self._embedder = embedder
         self._recipe = recipe
@@ -72,6 +82,7 @@ class Ingest:
                     progress=self._progress,
                     damage=self._damage,
                     on_document_end=self._document_end,
+                    donor=self._donor,
                 )
                 try:
                     self._read(plan, pool, indexer)
@@ -179,7 +190,10 @@ class Ingest:
         renamed = count_renames(complete, indexer.added)
         check_removal(len(complete) - renamed, len(state.documents), share)
         self._cancellation.raise_if_cancelled()
-        self._writer.delete_documents([document.source for document in gone])
+        sources = [document.source for document in gone]
+        if sources:
+            self._delete_from_kept(sources)
+        self._writer.delete_documents(sources)
         self._writer.flush()
         documents = self.report.documents
         documents.renamed = renamed
