@@ -65,9 +65,31 @@ LEASE_SECONDS = Variable(
     "Lifetime of the lease on a server collection: 1 to 3600 seconds, 45 by default.",
     server_only=True,
 )
-QDRANT_GRPC_PORT = Variable(
-    "RAGCTL_QDRANT_GRPC_PORT",
-    "Port of the Qdrant server's gRPC interface, usually 6334; unset: REST is used.",
+QDRANT_CA_FILE = Variable(
+    "RAGCTL_QDRANT_CA_FILE",
+    "File with the certificate authorities to trust for the Qdrant server, instead of the usual "
+    "ones (PEM).",
+    "path",
+    server_only=True,
+)
+QDRANT_CERTIFICATE = Variable(
+    "RAGCTL_QDRANT_CERTIFICATE",
+    "Client certificate for a Qdrant server that asks for one (PEM; it may hold the key too).",
+    "path",
+    server_only=True,
+)
+QDRANT_CERTIFICATE_KEY = Variable(
+    "RAGCTL_QDRANT_CERTIFICATE_KEY",
+    "File with the private key of the client certificate (PEM, without a passphrase).",
+    "path",
+    server_only=True,
+)
+QDRANT_SEARCH_KEY = Variable(
+    "RAGCTL_QDRANT_SEARCH_KEY",
+    "API key of the Qdrant server for commands that only read (`search`, `status`, `show` …); "
+    "without it the other key is used. A read-only key is enough.",
+    secret=True,
+    carried=False,
     server_only=True,
 )
 RAGCTL_QDRANT_API_KEY = Variable(
@@ -123,7 +145,10 @@ VARIABLES: tuple[Variable, ...] = (
     CONFIG,
     LOG_FORMAT,
     LEASE_SECONDS,
-    QDRANT_GRPC_PORT,
+    QDRANT_CA_FILE,
+    QDRANT_CERTIFICATE,
+    QDRANT_CERTIFICATE_KEY,
+    QDRANT_SEARCH_KEY,
     RAGCTL_QDRANT_API_KEY,
     QDRANT_API_KEY,
     PDF_PASSWORD,

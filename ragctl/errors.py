@@ -8,7 +8,8 @@ RagctlError                 1
 ├── DocumentError           3   one document failed; the others are indexed
 ├── BackendError            4   embedding backend: key, credit, outage, wrong answer
 ├── StoreError              5   vector store
-│   └── UnreadableCollection    settings damaged or of another format
+│   ├── UnreadableCollection    settings or points damaged, or of another format
+│   └── GenerationDropped       an open generation was deleted; open the name again
 ├── IdentityMismatch        6   vectors of two identities cannot be compared
 ├── PruneRefused            7   a run would remove too much
 ├── BudgetReached           8   budget spent; the next run continues
@@ -62,6 +63,10 @@ class StoreError(RagctlError):
 
 class UnreadableCollection(StoreError):
     """The stored files of a collection are damaged, or of another format."""
+
+
+class GenerationDropped(StoreError):
+    """The generation that was opened has been deleted; opening the name again may find another."""
 
 
 class IdentityMismatch(RagctlError):

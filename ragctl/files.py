@@ -13,6 +13,17 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
         file.write(content)
 
 
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable: what was made, renamed or removed there."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def replacing(path: Path, *, mode: int | None = None, text: bool = False) -> Iterator[IO[Any]]:
     """Open a hidden file that replaces `path` when the `with` block ends without an error.

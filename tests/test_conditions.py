@@ -15,6 +15,7 @@ from ragctl.collection.conditions import (
     Between,
     Condition,
     Has,
+    HasId,
     Match,
     NoneOf,
     Prefix,
@@ -150,6 +151,8 @@ def holds(condition: Condition, payload: Payload) -> bool:
             return any(isinstance(value, str) and value.startswith(text) for value in found)
         case Has(key):
             return field_value(payload, key) not in (None, [])
+        case HasId():
+            raise AssertionError("ids are not in a payload")
         case AnyOf(of):
             return any(holds(each, payload) for each in of)
         case AllOf(of):

@@ -205,11 +205,12 @@ def _is_zombie(process: int) -> bool:
 def test_an_operation_of_a_dead_run_is_not_done(collection: EdgeCollection, tmp_path: Path) -> None:
     """A write that waited for the shard must not come after another run has begun to read."""
     collection.close()
-    folder = tmp_path / "collections" / "docs" / "shard"
+    folder = tmp_path / "collections" / "docs"
     lock = tmp_path / "locks" / "docs.shard.lock"
+    made = collection.settings.creation_id
     code = (
         "from pathlib import Path; from ragctl.stores import edge_child\n"
-        f"shard = edge_child.SharedShard(Path({str(folder)!r}), Path({str(lock)!r}), 'x',"
+        f"shard = edge_child.SharedShard(Path({str(folder)!r}), {made!r}, Path({str(lock)!r}), 'x',"
         " patience=5.0)\n"
         "shard.run('count', ((),), 1)\n"
         "print('done')"

@@ -63,15 +63,15 @@ def test_nothing_is_written_while_a_retry_is_postponed(world: World) -> None:
     assert not run(world, NOON + 60, parsing=parsing).failures[0].postponed
 
 
-def test_unchanged_failures_do_not_rewrite_the_settings(edge_world: World) -> None:
+def test_unchanged_failures_do_not_rewrite_the_notes(edge_world: World) -> None:
     world = edge_world
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
     for _ in range(2):
         run(world, NOON)
-    settings = Path(world.store) / "collections" / "docs" / "collection.json"
-    before = settings.stat().st_mtime_ns
+    notes = Path(world.store) / "collections" / "docs" / "notes.json"
+    before = notes.stat().st_mtime_ns
     assert run(world, NOON + 60).failures[0].postponed
-    assert settings.stat().st_mtime_ns == before
+    assert notes.stat().st_mtime_ns == before
 
 
 def test_a_changed_file_is_retried_at_once_and_forgotten_when_it_succeeds(world: World) -> None:

@@ -348,10 +348,10 @@ def test_a_secret_set_only_in_this_shell_causes_a_warning_and_is_not_written(
 
 
 def test_variables_without_secrets_are_written_into_the_job(shell: Shell) -> None:
-    plain = {"RAGCTL_QDRANT_GRPC_PORT": "6334", "RAGCTL_LEASE_SECONDS": "30"}
+    plain = {"RAGCTL_LOG_FORMAT": "json", "RAGCTL_LEASE_SECONDS": "30"}
     line = shell("schedule", "p.toml", FASTEMBED_CACHE_PATH="models", **plain).stdout
     assert f" FASTEMBED_CACHE_PATH={shell.home}/models " in line
-    assert " RAGCTL_LEASE_SECONDS=30 RAGCTL_QDRANT_GRPC_PORT=6334 " in line
+    assert "RAGCTL_LEASE_SECONDS=30 RAGCTL_LOG_FORMAT=json " in line
     unit = shell("schedule", "p.toml", "--systemd", **plain).stdout
     assert 'Environment="RAGCTL_LEASE_SECONDS=30"' in unit
 

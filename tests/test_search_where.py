@@ -16,6 +16,7 @@ from ragctl.collection.conditions import (
     Between,
     Condition,
     Has,
+    HasId,
     Match,
     NoneOf,
     Prefix,
@@ -80,6 +81,8 @@ def matches(condition: Condition, payload: Payload) -> bool:
             return not any(matches(one, payload) for one in of)
         case Has(key):
             return bool(field_values(payload, key))
+        case HasId():
+            raise AssertionError("no expression makes this condition")
         case Prefix(key, text):
             return any(
                 isinstance(v, str) and v.startswith(text) for v in field_values(payload, key)

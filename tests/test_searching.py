@@ -22,6 +22,7 @@ class FakeEngine:
     sparse: list[tuple[str, float]]
     page: list[tuple[str, float]]
     max_hits: int = 100
+    is_shared: bool = False
     fetched: list[str] = field(default_factory=list)
 
     def rankings(

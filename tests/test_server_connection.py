@@ -182,12 +182,10 @@ def closed_port() -> int:
         return int(free.getsockname()[1])
 
 
-@pytest.mark.parametrize("over_grpc", [False, True])
 def test_a_missing_server_is_reported_quickly(
-    connect: Callable[..., ServerStore], closed_port: int, over_grpc: bool
+    connect: Callable[..., ServerStore], closed_port: int
 ) -> None:
-    grpc_port = closed_port if over_grpc else None
-    store = connect(f"http://127.0.0.1:{closed_port}", patience=120.0, grpc_port=grpc_port)
+    store = connect(f"http://127.0.0.1:{closed_port}", patience=120.0)
     started = time.monotonic()
     with pytest.raises(StoreError, match=r"no Qdrant at http://127\S+ \(.*refused.*--store$"):
         store.names()

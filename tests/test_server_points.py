@@ -4,13 +4,21 @@ import json
 from typing import Any
 
 import numpy as np
+import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragctl.collection.conditions import Match
 from ragctl.collection.payload import Payload, Point, SparseVector
 from ragctl.stores.base import Batch
-from ragctl.stores.server_points import MAX_REQUEST_POINTS, filter_of, write_requests
+from ragctl.stores.server_points import (
+    MAX_REQUEST_POINTS,
+    batch_body,
+    encode_point,
+    filter_of,
+    read_point,
+    write_requests,
+)
 from tests.store_contract import any_payload, ident
 
 payloads: st.SearchStrategy[Payload] = st.builds(
@@ -65,18 +73,14 @@ def test_splitting_a_batch_into_requests_keeps_all_writes_in_order(
 
     def sent(**limits: int) -> list[bytes]:
         return [
-            json.dumps(
-                [json.loads(o.model_dump_json(exclude_unset=True)) for o in operations],
-                ensure_ascii=False,
-                separators=(",", ":"),
-            ).encode()
+            orjson.dumps(batch_body(operations))
             for operations in write_requests(
                 batch, upsert_limit=upsert_limit, hidden=None, **limits
             )
         ]
 
-    split = [json.loads(body) for body in sent(max_bytes=max_bytes)]
-    whole = [json.loads(body) for body in sent()]
+    split = [json.loads(body)["operations"] for body in sent(max_bytes=max_bytes)]
+    whole = [json.loads(body)["operations"] for body in sent()]
     assert len(whole) <= 1
     split_writes = [each for request in split for each in single_writes(request)]
     assert split_writes == [each for request in whole for each in single_writes(request)]
@@ -84,7 +88,7 @@ def test_splitting_a_batch_into_requests_keeps_all_writes_in_order(
         len(getattr(batch, part)) for part in Batch.__dataclass_fields__
     )
     for body in sent(max_bytes=max_bytes):
-        assert len(body) <= max_bytes or len(single_writes(json.loads(body))) == 1
+        assert len(body) <= max_bytes or len(single_writes(json.loads(body)["operations"])) == 1
     for operation in (operation for request in split for operation in request):
         assert len(operation.get("upsert", {"points": []})["points"]) <= upsert_limit
 
@@ -100,11 +104,15 @@ def test_a_request_has_a_maximum_number_of_points() -> None:
 
 def test_filter_of_builds_qdrant_filters() -> None:
     assert filter_of(()) is None
-    hidden = filter_of((), "b1d4")
-    assert hidden is not None
-    assert hidden.model_dump(exclude_none=True) == {"must_not": [{"has_id": ["b1d4"]}]}
-    nothing = filter_of((Match("source", ()),))
-    assert nothing is not None
-    assert nothing.model_dump(exclude_none=True) == {
-        "must": [{"key": "source", "match": {"any": []}}]
-    }
+    assert filter_of((), "b1d4") == {"must_not": [{"has_id": ["b1d4"]}]}
+    assert filter_of((Match("source", ()),)) == {"must": [{"key": "source", "match": {"any": ()}}]}
+
+
+@given(values=st.lists(floats, min_size=1, max_size=50))
+def test_a_vector_survives_encoding_bit_for_bit(values: list[float]) -> None:
+    dense = np.array(values, dtype=np.float32)
+    body = encode_point(Point(ident(1), any_payload(text="t", n=1), dense))
+    read = read_point(orjson.loads(body)).dense
+    assert read is not None
+    assert read.tobytes() == dense.tobytes()
+    assert np.array_equal(np.array(json.loads(body)["vector"]["dense"], dtype=np.float32), dense)

@@ -1,7 +1,7 @@
 """The store contract over a real socket, and tests of the server store's own features.
 
 Set RAGCTL_TEST_QDRANT_URL to also run the contract on a real server that has no collection of
-ragctl (with RAGCTL_QDRANT_GRPC_PORT: over gRPC).
+ragctl .
 """
 
 import os
@@ -346,14 +346,14 @@ def test_requests_stay_under_the_servers_limit(facade: QdrantFacade, tmp_path: P
     made.apply(
         Batch(
             upserts=[
-                Point(ident(n), {"text": "Ж" * 900}, random.normal(size=4096).astype(np.float32))
-                for n in range(400)
+                Point(ident(n), {"text": "Ж" * 3000}, random.normal(size=4096).astype(np.float32))
+                for n in range(600)
             ]
         )
     )
     assert facade.requests["POST /collections/{name}/points/batch"] == 2
     assert 15_000_000 < facade.largest_body < 26_000_000
-    assert made.count() == 400
+    assert made.count() == 600
     store.close()
 
 
@@ -433,7 +433,11 @@ def test_open_store_distinguishes_folders_and_addresses(tmp_path: Path) -> None:
         ("http://host/?a=1", {}, "no '\\?' or '#'"),
         ("http://me:secret-word@host", {}, "use QDRANT_API_KEY"),
         ("http://host", {"QDRANT_API_KEY": "ключ"}, "QDRANT_API_KEY holds characters"),
-        ("http://host", {"RAGCTL_QDRANT_GRPC_PORT": "yes"}, "not a port"),
+        (
+            "https://host",
+            {"RAGCTL_QDRANT_CA_FILE": "nowhere.pem"},
+            r"certificates for https://host:6333 \(nowhere.pem\)",
+        ),
     ],
 )
 def test_open_store_refuses_invalid_locations_and_keys(

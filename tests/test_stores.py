@@ -1,14 +1,19 @@
 """The store contract on the embedded engine, and tests of its own features."""
 
+import re
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ragctl.collection.payload import Point
-from ragctl.errors import Locked, StoreError
+from ragctl.errors import Locked, StoreError, UnreadableCollection
 from ragctl.stores.base import Batch, Store
 from ragctl.stores.edge import EdgeStore
+from ragctl.stores.edge_layout import SETTINGS_FILES
 from ragctl.stores.locks import FairLock
+from tests.generation_contract import GenerationContract, opened
 from tests.search_contract import SearchContract, check_quantised_search, equal_scores, typed
 from tests.store_contract import SETTINGS, StoreContract, collection, ident, point
 
@@ -17,7 +22,7 @@ pytestmark = pytest.mark.slow
 __all__ = ["collection", "equal_scores", "typed"]
 
 
-class TestEdge(StoreContract, SearchContract):
+class TestEdge(StoreContract, GenerationContract, SearchContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
         return EdgeStore(tmp_path / "store")
@@ -82,16 +87,45 @@ def test_leftovers_of_a_killed_creation_are_removed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "collections").iterdir()] == ["docs"]
 
 
-def test_broken_settings_are_reported(tmp_path: Path) -> None:
+def test_settings_are_read_from_their_second_copy(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    with closing(store.create("docs", SETTINGS)) as made:
+        made.declare({"year": "integer"})
+    for damaged in SETTINGS_FILES:
+        path = tmp_path / "collections" / "docs" / damaged
+        whole = path.read_bytes()
+        for content in (b"", b"{", whole.replace(b"builtin", b"another"), None, b"[" * 100_000):
+            path.unlink(missing_ok=True)
+            if content is not None:
+                path.write_bytes(content)
+            with closing(opened(store)) as found:
+                assert found.settings == replace(SETTINGS, fields={"year": "integer"})
+        path.write_bytes(whole)
+
+
+def test_settings_with_both_copies_damaged_are_reported(tmp_path: Path) -> None:
     store = EdgeStore(tmp_path)
     store.create("docs", SETTINGS).close()
-    path = tmp_path / "collections" / "docs" / "collection.json"
-    path.write_text("{", encoding="utf-8")
-    with pytest.raises(StoreError, match=r"collection\.json: the settings of .* cannot be read"):
+    paths = [tmp_path / "collections" / "docs" / name for name in SETTINGS_FILES]
+    for content, reason in (
+        ("{", r"collection\.json: the settings of .* cannot be read"),
+        ('{"format": 99}', "format 99, and this version of ragctl reads format 3"),
+    ):
+        for path in paths:
+            path.write_text(content, encoding="utf-8")
+        with pytest.raises(UnreadableCollection, match=reason):
+            store.open("docs")
+        (found,) = store.generations("docs")
+        assert found.settings is None
+        assert found.current
+        assert re.search(reason, found.error or "")
+    for path in paths:
+        path.unlink()
+    with pytest.raises(UnreadableCollection, match="No such file"):
         store.open("docs")
-    path.write_text('{"format": 99}', encoding="utf-8")
-    with pytest.raises(StoreError, match="format 99, and this version of ragctl reads format 3"):
-        store.open("docs")
+    assert store.names() == ["docs"]
+    store.drop("docs")
+    assert store.names() == []
 
 
 def test_a_broken_shard_is_reported(tmp_path: Path) -> None:

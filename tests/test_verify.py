@@ -26,7 +26,7 @@ def damage(world: World) -> Damage:
 
 def repair(world: World, **changes: Any) -> Report:
     job = world.run(**changes)
-    job.repair = True
+    job.repair = job.remove_foreign = True
     with closing(job.store):
         return job.ingest()
 

@@ -83,8 +83,11 @@ class World:
 
     def state(self) -> State:
         """Return payload and rounded vectors of every point by id. Equal for equal collections."""
-        with closing(self.open()) as collection:
-            points = list(collection.scroll(vectors=True))
+        with closing(open_store(self.store, environ={})) as store:
+            opened = store.open(self.collection)
+            assert opened is not None
+            with closing(opened):
+                points = list(opened.scroll(vectors=True))
         assert len({point.id for point in points}) == len(points)
         return {
             point.id: (

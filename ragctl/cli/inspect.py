@@ -10,7 +10,7 @@ import typer
 
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
-from ragctl.errors import UnreadableCollection, UsageError
+from ragctl.errors import DocumentError, UnreadableCollection, UsageError
 from ragctl.text import one_line, without_controls
 
 if TYPE_CHECKING:
@@ -26,13 +26,19 @@ _LABEL_WIDTH = 12
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """The output of `status`. `languages`: documents by language code."""
+    """The output of `status`. `languages`: documents by language code. `points`: all points."""
 
     collection: str
     store: str
     settings: "Settings"
     state: "State"
     languages: Mapping[str, int]
+    points: int
+
+    @property
+    def foreign_points(self) -> int:
+        """Points that belong to no document: of other programs, or with a damaged payload."""
+        return max(0, self.points - self.state.points)
 
     @property
     def chunks(self) -> int:
@@ -63,6 +69,7 @@ class _Status:
             "without_text": cast("Json", self.without_text),
             "languages": cast("Json", dict(sorted(self.languages.items()))),
             "roots": cast("Json", self.roots),
+            "foreign_points": self.foreign_points,
         }
 
     def rows(self) -> list[tuple[str, str]]:
@@ -82,6 +89,9 @@ class _Status:
             rows.append(("incomplete", _counted(self.incomplete, "run ingest again")))
         if self.without_text:
             rows.append(("without text", _counted(self.without_text, "nothing to search")))
+        if self.foreign_points:
+            note = "no search returns them; `ragctl verify` names them"
+            rows.append(("foreign", f"points of other programs: {self.foreign_points:,} ({note})"))
         return rows
 
 
@@ -97,12 +107,14 @@ def status(
     from ragctl.collection.state import read_state
 
     with opened(store, collection) as (opened_store, found):
+        points = found.count()  # before the others: documents may be added meanwhile
         result = _Status(
             collection,
             opened_store.location,
             found.settings,
             read_state(found),
             found.facet("mark"),
+            points,
         )
     if as_json:
         console.print_json(result.to_json())
@@ -163,11 +175,18 @@ def show(
 ) -> int:
     """Show a document as it is indexed: its metadata and its chunks in order."""
     from ragctl.collection.conditions import own_match
+    from ragctl.collection.ownership import is_own, is_sound
 
     with opened(store, collection) as (_, found):
-        points = [point.payload for point in found.scroll((own_match("source", source),))]
+        stored = [point.payload for point in found.scroll((own_match("source", source),))]
+        points = [payload for payload in stored if is_sound(payload)]
+        damaged = sum(map(is_own, stored)) - len(points)
         if not points:
+            if damaged:
+                raise DocumentError(f"{source}: its points are damaged; run ragctl verify")
             raise UsageError(f"no document {source!r} in {collection!r}{_similar(found, source)}")
+    if damaged:
+        console.warn(f"{source}: {damaged} damaged points are left out; run ragctl verify")
     points.sort(key=lambda payload: payload["ordinal"])
     chunks = [payload for payload in points if payload["text"]]
     if as_json:
@@ -254,7 +273,9 @@ def _delete(
 
     state = read_state(collection)
     chosen = sorted(state.documents) if not sources else _choose(sources, state)
-    _confirm(f"delete {len(chosen)} documents from {collection.name!r}", yes)
+    others = 0 if sources else max(0, collection.count() - state.points)
+    also = f" and {others:,} points of other programs" if others else ""
+    _confirm(f"delete {len(chosen)} documents{also} from {collection.name!r}", yes)
     if not sources:
         points = collection.count()
         collection.close()

@@ -36,6 +36,13 @@ def verify(
         bool,
         typer.Option("--repair", help="Repair: embed what is missing, delete what is obsolete."),
     ] = False,
+    remove_foreign: Annotated[
+        bool,
+        typer.Option(
+            "--remove-foreign",
+            help="With --repair: also delete points of other programs on a Qdrant server.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Check a collection point by point, and compare it with the sources of a pipeline.
@@ -45,6 +52,8 @@ def verify(
     from ragctl.index.verify import inspect_collection
     from ragctl.pipeline import read_pipeline
 
+    if remove_foreign and not repair:
+        raise UsageError("--remove-foreign needs --repair")
     report = pending = None
     if file is None:
         if repair:
@@ -54,7 +63,7 @@ def verify(
     else:
         pipeline = replace(read_pipeline(file, environ()), retry_failed=True)
         collection = pipeline.collection
-        report = _repair(pipeline) if repair else None
+        report = _repair(pipeline, remove_foreign) if repair else None
         damage, pending = _inspect(pipeline)
     if as_json:
         console.print_json(_json(collection, damage, pending, report))
@@ -64,14 +73,22 @@ def verify(
     return DocumentError.exit_code if differ else 0
 
 
-def _repair(pipeline: "Pipeline") -> "Report":
+def _repair(pipeline: "Pipeline", remove_foreign: bool) -> "Report":
     from ragctl.cli.progress import ProgressBar
     from ragctl.cli.running import signals
     from ragctl.index.run import Run
 
     bar = ProgressBar(shown=sys.stderr.isatty())
     with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
-        run = Run(pipeline, store, pipeline.environ, progress=bar, on_plan=bar.start, repair=True)
+        run = Run(
+            pipeline,
+            store,
+            pipeline.environ,
+            progress=bar,
+            on_plan=bar.start,
+            repair=True,
+            remove_foreign=remove_foreign,
+        )
         with signals(run.cancellation):
             return run.ingest()
 
@@ -128,5 +145,9 @@ def _print(
     if not lines:
         console.say(f"{result}; no problems found")
         return
-    advice = "" if report is not None else "; repair with: ragctl verify PIPELINE.toml --repair"
+    advice = ""
+    if report is None:
+        advice = "; repair with: ragctl verify PIPELINE.toml --repair"
+    elif any(fault.kind == "stray" for fault in damage.faults):
+        advice = "; --repair --remove-foreign deletes the points of other programs"
     console.say(f"{result}; {len(lines):,} problem{'' if len(lines) == 1 else 's'} found{advice}")

@@ -52,6 +52,13 @@ class Has:
 
 
 @dataclass(frozen=True, slots=True)
+class HasId:
+    """The id of the point is one of `ids`, as text."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AnyOf:
     """At least one of the conditions holds; without conditions nothing matches."""
 
@@ -72,7 +79,7 @@ class NoneOf:
     of: "tuple[Condition, ...]"
 
 
-Condition: TypeAlias = Match | Between | Prefix | Has | AnyOf | AllOf | NoneOf
+Condition: TypeAlias = Match | Between | Prefix | Has | HasId | AnyOf | AllOf | NoneOf
 Where: TypeAlias = tuple[Condition, ...]  # all must hold
 
 

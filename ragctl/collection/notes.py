@@ -40,6 +40,7 @@ class Notes(TypedDict, total=False):
     spent: dict[str, DaySpending]  # by day (UTC, ISO 8601)
     failures: dict[str, FailedFileNote]  # by file
     baseline: Recorded  # the spending that other generations of the collection also hold
+    request_bytes: dict[str, int]  # largest request that passes, by the server's address
 
 
 def add_billed(notes: Notes, accounts: Sequence[dict[str, Json]]) -> dict[str, int]:

@@ -2,15 +2,18 @@
 
 Two reads are enough: the marked points (one for each document) and the number of points of
 each version. A document is complete when its version has as many points as its mark says.
-Otherwise a run was killed while it wrote or removed the document.
+Otherwise a run was killed while it wrote or removed the document. Points of other programs are
+no documents.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ragctl.collection.conditions import Where, own_match, own_matches
-from ragctl.collection.payload import IndexedKey, PayloadKey, Point
+from ragctl.collection.conditions import Where, own_matches
+from ragctl.collection.ownership import OWN_KEYS, is_own, wrong_keys
+from ragctl.collection.payload import IndexedKey, Payload, PayloadKey, Point
 
 _MARK_FIELDS: tuple[PayloadKey, ...] = (
     "source",
@@ -24,6 +27,8 @@ _MARK_FIELDS: tuple[PayloadKey, ...] = (
     "size",
     "mtime_ns",
 )
+_READ_FIELDS: tuple[PayloadKey, ...] = tuple(dict.fromkeys((*_MARK_FIELDS, *OWN_KEYS)))
+_VERSION = re.compile(r"[0-9a-f]{32}")
 
 
 class PointReader(Protocol):
@@ -55,22 +60,27 @@ class StoredDocument(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Every document of a collection, by source and by file."""
+    """Every document of a collection, by source and by file. `points`: all points of documents."""
 
     documents: Mapping[str, StoredDocument] = field(default_factory=dict)
     files: Mapping[str, tuple[StoredDocument, ...]] = field(default_factory=dict)
+    points: int = 0
 
 
 def read_state(collection: PointReader) -> State:
     """Return the documents of `collection`, including those without a mark."""
-    counts = collection.facet("version", of_all=True)
+    versions = collection.facet("version", of_all=True)
+    counts = {name: count for name, count in versions.items() if _VERSION.fullmatch(name)}
     documents: dict[str, StoredDocument] = {}
     shared: dict[str, str] = {}  # one object for equal strings of many documents
-    marked = own_match("mark", *collection.facet("mark"))
-    for point in collection.scroll((marked,), fields=_MARK_FIELDS):
-        mark = point.payload
+    points = 0
+    for mark in _payloads(collection, "mark", list(collection.facet("mark"))):
+        if wrong_keys(mark, _MARK_FIELDS):
+            continue  # damaged: read below, as if it had no mark
         source, file, root, recipe = mark["source"], mark["file"], mark["root"], mark["recipe"]
-        all_stored = counts.pop(mark["version"], 0) == max(1, mark["chunks"])
+        stored = counts.pop(mark["version"], 0)
+        points += stored
+        all_stored = stored == max(1, mark["chunks"])
         documents[source] = StoredDocument(
             source=source,
             file=source if file == source else shared.setdefault(file, file),
@@ -84,12 +94,16 @@ def read_state(collection: PointReader) -> State:
             # Two marks: a run was killed after it wrote the new one and before it removed the old.
             complete=all_stored and source not in documents,
         )
-    for source, file, root in _unmarked(collection, list(counts)):
+    for payload in _payloads(collection, "version", list(counts)):
+        source = payload["source"]
+        points += 1
         known = documents.get(source)
+        if known is not None and not known.complete and not known.recipe:
+            continue
         documents[source] = StoredDocument(
             source=source,
-            file=file,
-            root=root,
+            file=source if wrong_keys(payload, ("file",)) else payload["file"],
+            root="" if wrong_keys(payload, ("root",)) else payload["root"],
             digest=known.digest if known else "",
             recipe="",
             parts=0,
@@ -98,7 +112,7 @@ def read_state(collection: PointReader) -> State:
             chunks=known.chunks if known else 0,
             complete=False,
         )
-    return State(documents, by_file(documents.values()))
+    return State(documents, by_file(documents.values()), points)
 
 
 def as_incomplete(state: State, sources: frozenset[str]) -> State:
@@ -109,7 +123,7 @@ def as_incomplete(state: State, sources: frozenset[str]) -> State:
         source: document._replace(complete=document.complete and source not in sources)
         for source, document in state.documents.items()
     }
-    return State(documents, by_file(documents.values()))
+    return State(documents, by_file(documents.values()), state.points)
 
 
 def by_file(documents: Iterable[StoredDocument]) -> dict[str, tuple[StoredDocument, ...]]:
@@ -120,11 +134,9 @@ def by_file(documents: Iterable[StoredDocument]) -> dict[str, tuple[StoredDocume
     return {file: tuple(found) for file, found in files.items()}
 
 
-def _unmarked(collection: PointReader, versions: list[str]) -> set[tuple[str, str, str]]:
-    """Return (source, file, root) of the points of these versions."""
-    found: set[tuple[str, str, str]] = set()
-    for where in own_matches("version", versions):
-        for point in collection.scroll(where, fields=("source", "file", "root")):
-            payload = point.payload
-            found.add((payload["source"], payload["file"], payload["root"]))
-    return found
+def _payloads(collection: PointReader, key: IndexedKey, values: list[str]) -> Iterator[Payload]:
+    """Yield the payloads of ragctl's points with these values, reading _READ_FIELDS."""
+    for where in own_matches(key, values):
+        for point in collection.scroll(where, fields=_READ_FIELDS):
+            if is_own(point.payload):
+                yield point.payload

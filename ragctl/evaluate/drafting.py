@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from ragctl import files
+from ragctl.collection.ownership import wrong_keys
 from ragctl.collection.payload import PayloadKey
 from ragctl.errors import OptionError, UsageError
 from ragctl.evaluate import phrases
@@ -98,8 +99,8 @@ def draft_questions(collection: Collection, count: int, seed: int = 1) -> list[d
 def _read_passages(collection: Collection) -> Iterator[Passage]:
     for point in collection.scroll(fields=PAYLOAD_FIELDS):
         row = point.payload
-        if row.get("text"):
-            heading = tuple(row.get("heading") or ())
+        if row.get("text") and not wrong_keys(row, PAYLOAD_FIELDS):
+            heading = tuple(row["heading"])
             position = row["start"], row["end"], row["ordinal"]
             yield Passage(row["source"], row["lang"], row["text"], heading, *position)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ragctl.collection.conditions import own_match
+from ragctl.collection.ownership import wrong_keys
 from ragctl.collection.payload import PayloadKey
 from ragctl.collection.text import embedded_text
 from ragctl.errors import UsageError
@@ -156,7 +157,7 @@ def _read_documents(collection: Collection, sources: list[str]) -> "dict[str, _D
     where = (own_match("source", *sources),)
     for point in collection.scroll(where, fields=PAYLOAD_FIELDS):
         payload = point.payload
-        if "start" not in payload:  # a document without text
+        if wrong_keys(payload, PAYLOAD_FIELDS):  # a document without text, or another program's
             continue
         text = payload["text"]
         embedded = embedded_text(text, payload.get("heading") or ())

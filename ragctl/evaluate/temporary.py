@@ -16,6 +16,7 @@ from itertools import islice
 import numpy as np
 
 from ragctl.catalog import Model
+from ragctl.collection.ownership import is_sound
 from ragctl.collection.payload import Point
 from ragctl.collection.settings import Settings
 from ragctl.embedding.base import Vectors
@@ -86,9 +87,9 @@ def _settings(settings: Settings, form: Variant) -> Settings:
 
 
 def _fill(source: Collection, copies: Mapping[Variant, Collection], model: Model) -> None:
-    """Read every point once, and write it to every copy."""
+    """Read every point of ragctl once, and write it to every copy."""
     size = source.settings.dim
-    points = source.scroll(vectors=True)
+    points = (point for point in source.scroll(vectors=True) if is_sound(point.payload))
     while batch := list(islice(points, POINTS_PER_WRITE)):
         dense = [point.dense for point in batch if point.dense is not None]
         payloads = [point.payload for point in batch if point.dense is not None]

@@ -57,7 +57,8 @@ class Run:
 
     `on_plan` is called once the plan is made; `on_wait` with a message while another run
     holds the lock. `saved`: apply this plan unchanged, or refuse. `repair`: check every
-    point first, and treat damaged documents as incomplete. `clock`: seconds since 1970.
+    point first, and treat damaged documents as incomplete. `remove_foreign`: a repair on a
+    server also deletes the points of other programs. `clock`: seconds since 1970.
     `donor`: a collection of the same identity, whose vectors are used as well.
 
     `report` is set once the collection is locked and is always up to date, also after an
@@ -73,6 +74,7 @@ class Run:
     on_wait: Notify = ignore
     saved: SavedPlan | None = None
     repair: bool = False
+    remove_foreign: bool = False
     clock: Callable[[], float] = time.time
     donor: Collection | None = None
     report: Report | None = None
@@ -104,6 +106,8 @@ class Run:
                 if self.repair and collection is not None:
                     with report.stage("verify"):
                         self.damage = inspect_collection(collection)
+                    if is_server(pipeline.store) and not self.remove_foreign:
+                        self.damage.strays.clear()
                 with report.stage("plan"):
                     run_plan = self._make_plan(scanned, collection, embedder, now)
                 self._report_plan(report, run_plan, scanned)

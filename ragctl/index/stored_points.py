@@ -4,6 +4,7 @@ from collections.abc import Collection as Values
 from collections.abc import Iterator, Sequence
 
 from ragctl.collection.conditions import own_matches
+from ragctl.collection.ownership import is_own
 from ragctl.collection.payload import IndexedKey, Payload, PayloadKey, Point, Vector
 from ragctl.stores.base import Collection
 
@@ -26,7 +27,8 @@ class StoredPoints:
         """Return the payloads of each document's points: source → id → payload."""
         payloads: dict[str, dict[str, Payload]] = {source: {} for source in sources}
         for point in self._scroll("source", sources):
-            payloads[point.payload["source"]][point.id] = point.payload
+            if is_own(point.payload):
+                payloads[point.payload["source"]][point.id] = point.payload
         return payloads
 
     def embedded(self, hashes: Values[str]) -> set[str]:
@@ -34,7 +36,7 @@ class StoredPoints:
         found = {
             point.payload["text_hash"]
             for point in self._scroll("text_hash", sorted(hashes), ("text_hash",))
-            if point.id not in self._distrusted
+            if self._is_trusted(point)
         }
         if self._donor is not None and (missing := set(hashes) - found):
             found |= StoredPoints(self._donor, ()).embedded(missing)
@@ -46,11 +48,15 @@ class StoredPoints:
         found = {
             point.payload["text_hash"]: point.dense
             for point in points
-            if point.dense is not None and point.id not in self._distrusted
+            if point.dense is not None and self._is_trusted(point)
         }
         if self._donor is not None and (missing := set(hashes) - found.keys()):
             found.update(StoredPoints(self._donor, ()).vectors(missing))
         return found
+
+    def _is_trusted(self, point: Point) -> bool:
+        """Return whether the point may lend its vector; another program's may hold a list."""
+        return point.id not in self._distrusted and isinstance(point.payload["text_hash"], str)
 
     def _scroll(
         self,

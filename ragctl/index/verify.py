@@ -12,9 +12,11 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
+from ragctl.collection.ownership import faulty_keys, is_own
 from ragctl.collection.payload import Payload, Point
 from ragctl.collection.points import version
 from ragctl.collection.state import StoredDocument, read_state
@@ -33,7 +35,8 @@ class Fault:
     """One fault. `source`: its document; None for a point of no document.
 
     `kind`: missing (chunks), leftover (points of an earlier version), unmarked, payload,
-    vector, or stray. `what` describes it.
+    vector, or stray (a point of another program, or one whose payload is lost). `what`
+    describes it.
     """
 
     kind: str
@@ -92,9 +95,10 @@ class _Inspection:
         payload = point.payload
         source, stored_version = payload.get("source"), payload.get("version")
         known = self._documents.get(source) if isinstance(source, str) else None
-        if known is None or not isinstance(stored_version, str):
+        if known is None or not is_own(payload):
             self._damage.strays.add(point.id)
-            self._damage.add("stray", None, f"point {point.id} belongs to no document")
+            what = f"point {point.id} belongs to no document: another program wrote or changed it"
+            self._damage.add("stray", None, what)
             return
         if not known.digest:
             return  # unmarked: reported once in `finish`; the next run can reuse its points
@@ -102,8 +106,9 @@ class _Inspection:
             self._leftover[known.source] += 1
             return
         ordinals = self._ordinals.setdefault(stored_version, array("l"))
-        if isinstance(payload.get("ordinal"), int):
-            ordinals.append(payload["ordinal"])
+        ordinal = payload.get("ordinal")
+        if isinstance(ordinal, int) and abs(ordinal) < 2**31:
+            ordinals.append(ordinal)
         self._check_point(point, payload, known.source)
 
     def finish(self) -> Damage:
@@ -120,12 +125,14 @@ class _Inspection:
     def _check_document(self, document: StoredDocument) -> None:
         stored = Counter(self._ordinals.get(version(document.source, document.digest), ()))
         expected = max(1, document.chunks)
-        missing = [ordinal for ordinal in range(expected) if not stored[ordinal]]
+        # A damaged payload may claim any number of chunks.
+        missing = expected - sum(0 <= ordinal < expected for ordinal in stored)
         if missing:
-            shown = ", ".join(map(str, missing[:MAX_SHOWN_ORDINALS]))
-            if len(missing) > MAX_SHOWN_ORDINALS:
+            absent = (ordinal for ordinal in range(expected) if ordinal not in stored)
+            shown = ", ".join(map(str, islice(absent, MAX_SHOWN_ORDINALS)))
+            if missing > MAX_SHOWN_ORDINALS:
                 shown += " …"
-            what = f"{len(missing)} of {expected} chunks ({shown})"
+            what = f"{missing} of {expected} chunks ({shown})"
             self._damage.add("missing", document.source, what)
         elif stored.total() != expected:
             what = f"{stored.total()} points for {expected} chunks"
@@ -143,20 +150,19 @@ class _Inspection:
 
     def _problems(self, point: Point, payload: Payload) -> Iterator[tuple[str, str, bool]]:
         """Yield the faults of a single point: kind, description, whether its vector is trusted."""
-        text, value = payload.get("text"), payload.get("text_hash")
-        if not isinstance(text, str) or not isinstance(value, str):
-            yield "payload", "it has no text, or no hash of it", False
+        if faulty := faulty_keys(payload):
+            yield "payload", f"damaged keys: {', '.join(faulty)}", False
             return
-        if payload.get("chunks") == 0:
+        if payload["chunks"] == 0:
             return  # the point of a document without text has no vectors
-        words = embedded_text(text, payload.get("heading") or [])
-        if self._hashes_text and value != text_hash(words):
+        words = embedded_text(payload["text"], payload["heading"])
+        if self._hashes_text and payload["text_hash"] != text_hash(words):
             yield "payload", "its text is not the text that was embedded", False
         problem = vector_problem(point, self._dim)
         if problem is not None:
             yield "vector", problem, False
         if point.sparse is None or not point.sparse.indices:
-            ((terms, _),) = self._sparse.documents([words], [str(payload.get("lang"))])
+            ((terms, _),) = self._sparse.documents([words], [payload["lang"]])
             if terms:
                 yield "vector", "it has no BM25 vector", True
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ragctl.collection.conditions import Where, own_matches
+from ragctl.collection.ownership import OWN_KEYS, is_own
 from ragctl.collection.payload import Payload, Point, Vector
 from ragctl.stores.base import Batch, Collection
 
@@ -85,9 +86,10 @@ class Writer:
         self._count(len(ids))
 
     def delete_documents(self, sources: Sequence[str]) -> None:
-        """Delete every point of these documents."""
+        """Delete every point of these documents, but none of another program."""
         for where in own_matches("source", sources):
-            self.delete([point.id for point in self._collection.scroll(where, fields=("source",))])
+            points = self._collection.scroll(where, fields=OWN_KEYS)
+            self.delete([point.id for point in points if is_own(point.payload)])
             self.flush_if_due()
 
     def flush_if_due(self) -> None:

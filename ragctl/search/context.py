@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ragctl.collection.conditions import AnyOf, Between, Condition, own_match
+from ragctl.collection.ownership import wrong_keys
 from ragctl.collection.payload import Payload, PayloadKey
 from ragctl.records import Hit
 from ragctl.search.options import Expand
@@ -110,8 +111,8 @@ def _batches(versions: Sequence[str], size: int) -> Iterable[Sequence[str]]:
 
 
 def _piece(payload: Payload) -> _Piece | None:
-    if not payload.get("text"):
-        return None
+    if not payload.get("text") or wrong_keys(payload, PAYLOAD_FIELDS):
+        return None  # without text, damaged, or of another program
     return _Piece(
         payload["ordinal"],
         payload["start"],

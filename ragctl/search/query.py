@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ragctl.catalog import BackendConfig, Catalog
 from ragctl.collection.origin import fill_in_backends, is_one_of
+from ragctl.collection.ownership import is_sound
 from ragctl.collection.payload import SparseVector, Vector
 from ragctl.embedding import Embedder, Options, connect
 from ragctl.embedding.canary import CANARY_THRESHOLD
@@ -89,6 +90,7 @@ def build_query(
         diversity=options.diversity,
         min_score=options.min_score,
         rescore=options.rescoring,
+        accept=is_sound,
     )
 
 

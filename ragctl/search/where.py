@@ -27,6 +27,7 @@ from ragctl.collection.conditions import (
     Between,
     Condition,
     Has,
+    HasId,
     Match,
     NoneOf,
     Prefix,
@@ -88,7 +89,7 @@ def _payload_keys(where: Iterable[Condition]) -> set[str]:
     for condition in where:
         if isinstance(condition, AnyOf | AllOf | NoneOf):
             keys |= _payload_keys(condition.of)
-        else:
+        elif not isinstance(condition, HasId):
             keys.add(condition.key)
     return keys
 

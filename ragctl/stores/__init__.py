@@ -21,29 +21,39 @@ def is_server(location: str) -> bool:
 
 
 def open_store(
-    location: str, *, environ: Mapping[str, str], patience: float | None = None
+    location: str,
+    *,
+    environ: Mapping[str, str],
+    patience: float | None = None,
+    read_only: bool = False,
 ) -> "Store":
     """Return the store at a location: an http(s) URL is a Qdrant server, anything else a folder.
 
     Nothing is contacted yet. `environ` may hold the server's key (RAGCTL_QDRANT_API_KEY, else
-    QDRANT_API_KEY), RAGCTL_QDRANT_GRPC_PORT (usually 6334; use gRPC instead of REST) and
-    RAGCTL_LEASE_SECONDS (a run on another host is dead after so long without a heartbeat).
+    QDRANT_API_KEY), the certificates of an https connection, and RAGCTL_LEASE_SECONDS (a run on
+    another host is dead after so long without a heartbeat).
     `patience`: seconds to wait for an answer, or for another process; None: the store's
-    default. Raises UsageError for an invalid location, key, port or lease.
+    default. `read_only`: nothing will be written; RAGCTL_QDRANT_SEARCH_KEY is used if it is set.
+    Raises UsageError for an invalid location, key, certificate or lease.
     """
     if re.match(r"https?://", location, re.IGNORECASE):
         from ragctl.stores.server import ServerStore
+        from ragctl.stores.server_http import Tls
 
-        grpc = environment.QDRANT_GRPC_PORT.value(environ)
-        if grpc and not grpc.isdecimal():
-            raise UsageError(f"{environment.QDRANT_GRPC_PORT.name}={grpc}: not a port number")
-        key = environment.first_set(environ, environment.SERVER_KEYS) or environment.QDRANT_API_KEY
+        keys = environment.SERVER_KEYS
+        if read_only:
+            keys = (environment.QDRANT_SEARCH_KEY, *keys)
+        key = environment.first_set(environ, keys) or environment.QDRANT_API_KEY
         connect = partial(
             ServerStore,
             location,
             api_key=key.value(environ),
             key_variable=key.name,
-            grpc_port=int(grpc) if grpc else None,
+            tls=Tls(
+                environment.QDRANT_CA_FILE.value(environ) or None,
+                environment.QDRANT_CERTIFICATE.value(environ) or None,
+                environment.QDRANT_CERTIFICATE_KEY.value(environ) or None,
+            ),
             lease=_lease_seconds(environ),
         )
         if patience is None:

@@ -17,7 +17,7 @@ Obligations of an implementation (tests/store_contract.py checks each):
 - Every error of the engine or of the connection is raised as StoreError, in one line.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -104,6 +104,8 @@ class Query:
             order by score.
         min_score: lowest score of a hit; only for a query with one vector.
         rescore: how a quantised collection is searched; None: as Rescore().
+        accept: tells from its payload whether a point may be a hit; None: any may. The points
+            that it refuses take no place in a ranking, as if they were not stored.
     """
 
     limit: int
@@ -117,6 +119,7 @@ class Query:
     diversity: float | None = None
     min_score: float | None = None
     rescore: Rescore | None = None
+    accept: Callable[[Payload], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,128 +1,132 @@
-"""The embedded store: one Edge shard of the Qdrant engine per collection, in a child process.
+"""The embedded store: folders of this machine, with the Qdrant engine in child processes.
 
-ROOT/collections/NAME/collection.json   settings; a folder with this file is a collection
-ROOT/collections/NAME/shard/            the engine's files
-ROOT/locks/NAME.{run,shard}.lock        held by the run that writes, by the process with the shard
+`edge_layout` says which files there are. Each generation of a collection is one Edge shard.
 """
 
-import json
 import os
-import re
-import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import cast
 
-from ragctl.collection.conditions import Where
-from ragctl.collection.names import check_name, is_name
-from ragctl.collection.notes import Notes
-from ragctl.collection.payload import KEYWORD_INDEXES, Payload, Point
-from ragctl.collection.settings import META_PREFIX, Settings, how_to_recover, read_settings
+from ragctl.collection.payload import KEYWORD_INDEXES
+from ragctl.collection.settings import Settings, how_to_recover
 from ragctl.errors import StoreError, UnreadableCollection
-from ragctl.files import replace_file
+from ragctl.files import sync_folder
 from ragctl.records import Notify, ignore
 from ragctl.stores import segments
-from ragctl.stores.base import Batch, Generation, Query, Salvage, Scored
-from ragctl.stores.conditions import prepare
-from ragctl.stores.edge_process import ShardProcess
-from ragctl.stores.edge_values import (
-    PlainPoint,
-    estimated_bytes,
-    plain_batch,
-    plain_searches,
-    read_point,
+from ragctl.stores.base import Generation, Salvage
+from ragctl.stores.edge_collection import EdgeCollection, check_free_space
+from ragctl.stores.edge_layout import (
+    PARTS,
+    SHARD,
+    Layout,
+    point_to,
+    remove_leftovers,
+    remove_tree,
+    writing,
 )
-from ragctl.stores.locks import LockWait, fair_lock, is_running, private_folder, run_lock
-from ragctl.stores.searching import VectorName, answer
+from ragctl.stores.edge_process import ShardProcess
+from ragctl.stores.edge_settings import load_settings, save_settings
+from ragctl.stores.locks import LockWait, fair_lock, private_folder, run_lock
 
-PAGE_POINTS = 1000
-"""Points read at a time with whole payloads; with vectors a tenth."""
-
-LEAN_PAGE_POINTS = 5000
-"""Points read at a time when only some fields are asked for."""
+__all__ = ["EdgeCollection", "EdgeStore"]
 
 SHARD_PATIENCE_SECONDS = 60.0
 """Longest wait for another process's batch or search."""
-
-MIN_FREE_BYTES = 192 << 20
-"""Disk space that must be free for a write: several times what sealing needs temporarily."""
 
 
 class EdgeStore:
     """Collections in a folder of this machine. `patience`: seconds to wait for a shard."""
 
     def __init__(self, root: Path, *, patience: float = SHARD_PATIENCE_SECONDS) -> None:
-        self._root = root
+        self._layout = Layout(root)
         self._patience = patience
         self._opened: set[str] = set()
         self.location = str(root)
 
     def names(self) -> list[str]:
-        """See Store.names."""
-        folder = self._root / "collections"
-        if not folder.is_dir():
-            return []
-        return sorted(
-            entry.name
-            for entry in folder.iterdir()
-            if is_name(entry.name) and (entry / "collection.json").is_file()
-        )
+        """See Store.names. Includes damaged collections."""
+        return self._layout.names()
 
-    def open(self, name: str, *, generation: int | None = None) -> "EdgeCollection | None":
+    def open(self, name: str, *, generation: int | None = None) -> EdgeCollection | None:
         """See Store.open."""
-        folder = self._folder(name)
-        if not (folder / "collection.json").is_file():
+        if not self._layout.exists(name):
             return None
-        settings = _read_settings(folder / "collection.json")
-        process = self.process(name)
-        if name not in self._opened:
-            # The first collection is opened to be read: its engine starts while the caller goes
-            # on. Later ones may only be compared with it.
-            self._opened.add(name)
-            process.start()
-        return EdgeCollection(self, name, folder, settings, process)
+        if generation is not None:
+            known = generation in self._layout.numbers(name)
+            return self._collection(name, generation) if known else None
+        while True:
+            current = self._layout.current(name)
+            try:
+                if current is None or current not in self._layout.numbers(name):
+                    raise self._lost(name, current)
+                return self._collection(name, current)
+            except UnreadableCollection:
+                if not self._layout.exists(name):
+                    return None
+                if current == self._layout.current(name):
+                    raise
+                # Another process has switched the name, and dropped this generation.
 
-    def create(self, name: str, settings: Settings) -> "EdgeCollection":
+    def create(self, name: str, settings: Settings) -> EdgeCollection:
         """See Store.create."""
-        folder = self._folder(name)
-        private_folder(folder.parent)
-        _check_free_space(folder.parent)
-        _remove_leftovers(folder)
-        settings = replace(
-            settings, creation_id=uuid.uuid4().hex, namespace=settings.namespace or name
-        )
-        unfinished = folder.with_name(f".{name}.{os.getpid()}.new")
-        (unfinished / "shard").mkdir(parents=True)
-        process = self.process(name)
-        indexes = {**{str(key): "keyword" for key in KEYWORD_INDEXES}, **settings.indexed}
-        process.call("create", str(unfinished / "shard"), segments.config(settings), indexes)
-        (unfinished / "collection.json").write_text(_encoded(settings), encoding="utf-8")
-        try:
-            unfinished.rename(folder)  # atomic: a collection exists completely or not at all
-        except OSError as error:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            process.close()
-            raise StoreError(f"collection {name!r} exists already in {self._root}") from error
-        return EdgeCollection(self, name, folder, settings, process)
+        private_folder(self._layout.collections)
+        if self._layout.exists(name):
+            raise self._taken(name)
+        return self._create(name, 1, settings)
 
-    def create_generation(self, name: str, settings: Settings) -> "EdgeCollection":
+    def create_generation(self, name: str, settings: Settings) -> EdgeCollection:
         """See Store.create_generation."""
-        raise NotImplementedError
+        folder = self._layout.collection(name)
+        if not self._layout.exists(name):
+            raise StoreError(f"no collection {name!r} in {self.location}")
+        if not folder.is_dir():  # damage: a file in its place
+            folder.unlink()
+            private_folder(folder)
+        return self._create(name, max(self._layout.numbers(name), default=1) + 1, settings)
 
     def generations(self, name: str) -> list[Generation]:
         """See Store.generations."""
-        raise NotImplementedError
+        current = self._layout.current(name) if self._layout.exists(name) else None
+        found = []
+        for number in self._layout.numbers(name):
+            settings, problem = None, None
+            try:
+                settings = load_settings(self._layout.generation(name, number), name, number)
+            except UnreadableCollection as error:
+                problem = str(error)
+            found.append(Generation(number, number == current, settings, problem))
+        return found
 
     def switch(self, name: str, generation: int) -> None:
         """See Store.switch."""
-        raise NotImplementedError
+        if generation not in self._layout.numbers(name):
+            raise StoreError(f"collection {name!r} has no generation {generation}")
+        with writing(self._layout.collection(name)):
+            point_to(self._layout.collection(name), generation)
 
     def drop_generation(self, name: str, generation: int) -> None:
         """See Store.drop_generation."""
-        raise NotImplementedError
+        if generation not in self._layout.numbers(name):
+            return
+        if generation == self._layout.current(name):
+            raise StoreError(
+                f"generation {generation} of collection {name!r} is the current one; "
+                "it cannot be dropped"
+            )
+        base, folder = self._layout.collection(name), self._layout.generation(name, generation)
+        with writing(folder), self._shard_lock(name, generation):
+            dropped = self._layout.temporary(base / str(generation), "dropped")
+            if folder != base:
+                folder.rename(dropped)
+            else:  # the first one shares the folder with the others
+                dropped.mkdir()
+                for part in filter(os.path.lexists, (base / part for part in PARTS)):
+                    part.rename(dropped / part.name)
+        with writing(dropped):
+            remove_tree(dropped)
 
     def salvage(self, name: str, *, generation: int | None = None) -> Salvage | None:
         """See Store.salvage."""
@@ -130,233 +134,113 @@ class EdgeStore:
 
     def drop(self, name: str) -> None:
         """See Store.drop."""
-        folder = self._folder(name)
-        dropped = folder.with_name(f".{name}.{os.getpid()}.dropped")
-        with fair_lock(self.lock_path(name, "shard"), f"collection {name!r}", self._patience):
-            try:
-                folder.rename(dropped)
-            except FileNotFoundError:
-                return
-        shutil.rmtree(dropped)
+        folder = self._layout.collection(name)
+        if not self._layout.exists(name):
+            return
+        with ExitStack() as stack:
+            for number in self._layout.numbers(name) or [1]:
+                stack.enter_context(self._shard_lock(name, number))
+            with writing(folder):
+                dropped = self._layout.temporary(folder, "dropped")
+                try:
+                    folder.rename(dropped)
+                except FileNotFoundError:
+                    return
+        with writing(dropped):
+            remove_tree(dropped)
 
     def lock(
-        self, name: str, *, patience: float = 0.0, waiting: Notify = ignore
+        self,
+        name: str,
+        *,
+        generation: int | None = None,
+        patience: float = 0.0,
+        waiting: Notify = ignore,
     ) -> AbstractContextManager[None]:
         """See Store.lock."""
-        self._folder(name)
-        private_folder(self._root)
-        wait = LockWait(patience, waiting)
-        return run_lock(self.lock_path(name, "run"), f"collection {name!r}", wait)
+        path, what = self._layout.lock(name, "run"), f"collection {name!r}"
+        if generation is not None and generation != self._layout.current(name):
+            path = self._layout.lock(name, "building", generation)
+            what = f"{what}, generation {generation}"
+        private_folder(self._layout.root)
+        return run_lock(path, what, LockWait(patience, waiting))
 
-    def process(self, name: str) -> ShardProcess:
-        """Return the engine's process for a collection; it starts when it is first used."""
-        return ShardProcess(
-            self._folder(name) / "shard",
-            self.lock_path(name, "shard"),
-            name,
-            patience=self._patience,
-        )
-
-    def lock_path(self, name: str, kind: str) -> Path:
-        """Return the lock file of a collection; `kind` is "run" or "shard"."""
-        return self._root / "locks" / f"{name}.{kind}.lock"
+    def lock_path(self, name: str, kind: str, generation: int = 1) -> Path:
+        """Return a lock file of a collection; `kind` is "run" or "shard"."""
+        return self._layout.lock(name, kind, generation)
 
     def close(self) -> None:
         """Do nothing: nothing is held between calls."""
 
-    def _folder(self, name: str) -> Path:
-        check_name(name)
-        return self._root / "collections" / name
-
-
-class EdgeCollection:
-    """One collection of an EdgeStore."""
-
-    max_hits = 2**31  # no limit
-
-    def __init__(
-        self,
-        store: EdgeStore,
-        name: str,
-        folder: Path,
-        settings: Settings,
-        process: ShardProcess,
-    ) -> None:
-        self.name = name
-        self.settings = settings
-        self._store = store
-        self._folder = folder
-        self._process = process
-        self._unsealed_bytes = 0  # written since the last seal, estimated
-        self._joining_works = True  # until it fails
-
-    def apply(self, batch: Batch) -> None:
-        """See Collection.apply. Raises StoreError when the disk is nearly full."""
-        _check_free_space(self._folder)
-        merges = [(self._prepared(where), payload) for where, payload in batch.merges]
-        self._process.call("apply", plain_batch(batch, merges))
-        self._unsealed_bytes += sum(map(estimated_bytes, (*batch.upserts, *batch.marks)))
-        if self._unsealed_bytes >= segments.SEAL_BYTES:
-            self._seal(segments.MAX_SMALL_SEGMENTS)
-
-    def _seal(self, max_small: int) -> None:
-        """Seal what was written; join segments if more than `max_small` are not joined."""
-        segment_count, points = self._process.call("seal")
-        self._unsealed_bytes = 0
-        too_many = segment_count > segments.joined(points, self.settings) + max_small
-        has_space = shutil.disk_usage(self._folder).free > MIN_FREE_BYTES + segments.JOIN_FREE_BYTES
-        if too_many and has_space and self._joining_works:
-            self._join()
-
-    def _join(self) -> None:
-        """Join sealed segments. After a failure or a timeout the shard keeps small segments."""
-        usual = segments.config(self.settings)
-        joined = segments.config(self.settings, segments.SEALS_PER_JOINED)
-        try:
-            self._process.call("join", usual, joined, timeout=segments.JOIN_TIMEOUT_SECONDS)
-        except StoreError:
-            self._joining_works = False
-            self._process.call("configure", usual)
-
-    def scroll(
-        self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
-    ) -> Iterator[Point]:
-        """See Collection.scroll."""
-        offset: str | None = None
-        prepared, names = self._prepared(where), None if fields is None else list(fields)
-        page = PAGE_POINTS // 10 if vectors else LEAN_PAGE_POINTS if fields else PAGE_POINTS
-        while True:
-            points, offset = cast(
-                tuple[list[PlainPoint], str | None],
-                self._process.call("scroll", offset, page, prepared, names, vectors),
-            )
-            yield from map(read_point, points)
-            if offset is None:
-                return
-
-    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
-        """See Collection.retrieve."""
-        return list(map(read_point, self._process.call("retrieve", list(ids), vectors)))
-
-    def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
-        """See Collection.facet."""
-        counts = self._facet(key, exact=not of_all)
-        if of_all and self.count() != sum(counts.values()):
-            counts = self._facet(key, exact=True)
-        return counts
-
-    def _facet(self, key: str, *, exact: bool) -> dict[str, int]:
-        return cast(dict[str, int], self._process.call("facet", key, exact))
-
-    def count(self, where: Where = ()) -> int:
-        """See Collection.count."""
-        return cast(int, self._process.call("count", self._prepared(where)))
-
-    def query(self, query: Query) -> list[Scored]:
-        """See Collection.query."""
-        return answer(replace(query, where=self._prepared(query.where)), self)
-
-    def rankings(
-        self, query: Query, names: Sequence[VectorName], limit: int, *, payload: bool
-    ) -> list[list[Scored]]:
-        """Return the best hits by each of the vectors, in one pass of the engine."""
-        quantized = self.settings.quantization is not None
-        searches = plain_searches(query, names, limit, payload=payload, quantized=quantized)
-        return [
-            [Scored(point_id, score, cast(Payload, found)) for point_id, score, found in hits]
-            for hits in self._process.call("search", searches)
-        ]
-
-    def notes(self) -> Notes:
-        """See Collection.notes."""
-        path = self._folder / "notes.json"
-        if not path.exists():
-            return {}
-        try:
-            return cast(Notes, json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise UnreadableCollection(
-                f"{path}: the notes of collection {self.name!r} cannot be read ({error}); "
-                f"{how_to_recover(self.name)}"
-            ) from error
-
-    def note(self, notes: Notes) -> None:
-        """See Collection.note."""
-        replace_file(
-            self._folder / "notes.json",
-            json.dumps({**self.notes(), **notes}, ensure_ascii=False).encode(),
+    def _collection(self, name: str, number: int) -> EdgeCollection:
+        folder = self._layout.generation(name, number)
+        settings = load_settings(folder, name, number)
+        process = self._process(name, number, settings.creation_id)
+        if name not in self._opened:
+            # The first collection is opened to be read: its engine starts while the caller goes
+            # on. Later ones may only be compared with it.
+            self._opened.add(name)
+            process.start()
+        return EdgeCollection(
+            name, folder, settings, process, partial(self.lock, name, generation=number)
         )
 
-    def declare(self, fields: Mapping[str, str]) -> None:
-        """See Collection.declare."""
-        old = self.settings.fields
-        new = {name: kind for name, kind in fields.items() if old.get(name) != kind}
-        if not new:
-            return
-        indexes = {f"{META_PREFIX}{name}": kind for name, kind in new.items()}
-        self._process.call("create_indexes", indexes)
-        self._save(replace(self.settings, fields={**old, **new}))
-
-    def _prepared(self, where: Where) -> Where:
-        return prepare(where, self.settings.indexed)
-
-    def _save(self, settings: Settings) -> None:
-        replace_file(self._folder / "collection.json", _encoded(settings).encode())
-        self.settings = settings
-
-    def lock(
-        self, *, patience: float = 0.0, waiting: Notify = ignore
-    ) -> AbstractContextManager[None]:
-        """See Collection.lock."""
-        return self._store.lock(self.name, patience=patience, waiting=waiting)
-
-    def finish(self) -> None:
-        """See Collection.finish."""
-        self._seal(segments.MAX_SMALL_SEGMENTS_AT_END)
-
-    def close(self) -> None:
-        """See Collection.close."""
-        self._process.close()
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left of creating or dropping this very collection.
-
-    A name may begin with another one and a dot, so the whole file name is compared; and the
-    process in it must be dead.
-    """
-    pattern = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)\.(?:new|dropped)")
-    for path in folder.parent.iterdir():
-        found = pattern.fullmatch(path.name)
-        if found and not is_running(int(found[1])):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _check_free_space(folder: Path) -> None:
-    """Raise StoreError when the disk is nearly full.
-
-    The engine's files are mapped into memory; a write past the end of the disk kills the
-    process.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < MIN_FREE_BYTES:
-        raise StoreError(
-            f"{folder}: only {free >> 20} MiB of disk are free, and ragctl keeps "
-            f"{MIN_FREE_BYTES >> 20} MiB free; make space, or choose another folder with --store. "
-            "What was written is kept"
+    def _create(self, name: str, number: int, settings: Settings) -> EdgeCollection:
+        """Make a generation in a hidden folder and publish it whole, by one rename."""
+        base = self._layout.collection(name)
+        target = base if number == 1 else base / str(number)
+        check_free_space(target.parent)
+        settings = replace(
+            settings,
+            creation_id=uuid.uuid4().hex,
+            namespace=settings.namespace or name,
+            generation=number,
+        )
+        process = self._process(name, number, settings.creation_id)
+        indexes = {**{str(key): "keyword" for key in KEYWORD_INDEXES}, **settings.indexed}
+        with writing(target):
+            remove_leftovers(target)
+            unfinished = self._layout.temporary(target, "new")
+            (unfinished / SHARD).mkdir(parents=True)
+            save_settings(unfinished, settings)
+            if number == 1:
+                point_to(unfinished, number)
+        process.call("create", str(unfinished / SHARD), segments.config(settings), indexes)
+        try:
+            unfinished.rename(target)
+        except OSError as error:
+            remove_tree(unfinished)
+            process.close()
+            raise self._taken(name) from error
+        sync_folder(target.parent)
+        return EdgeCollection(
+            name, target, settings, process, partial(self.lock, name, generation=number)
         )
 
+    def _process(self, name: str, number: int, creation_id: str) -> ShardProcess:
+        """Return the engine's process for a generation; it starts when it is first used."""
+        return ShardProcess(
+            self._layout.generation(name, number),
+            self._layout.lock(name, "shard", number),
+            name,
+            creation_id=creation_id,
+            patience=self._patience,
+        )
 
-def _encoded(settings: Settings) -> str:
-    return json.dumps(settings.to_json(), ensure_ascii=False, indent=1)
+    def _shard_lock(self, name: str, number: int) -> AbstractContextManager[None]:
+        path = self._layout.lock(name, "shard", number)
+        return fair_lock(path, f"collection {name!r}", self._patience)
 
+    def _taken(self, name: str) -> StoreError:
+        return StoreError(f"collection {name!r} exists already in {self.location}")
 
-def _read_settings(path: Path) -> Settings:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnreadableCollection(
-            f"{path}: the settings of collection {path.parent.name!r} cannot be read ({error}); "
-            f"{how_to_recover(path.parent.name)}"
-        ) from error
-    return read_settings(raw, path.parent.name, str(path))
+    def _lost(self, name: str, current: int | None) -> UnreadableCollection:
+        reason = (
+            "the pointer to its current generation is lost"
+            if current is None
+            else f"its current generation, {current}, is missing"
+        )
+        folder = self._layout.collection(name)
+        return UnreadableCollection(
+            f"{folder}: collection {name!r} is damaged: {reason}; {how_to_recover(name)}"
+        )

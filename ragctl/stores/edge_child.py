@@ -6,6 +6,7 @@ IDLE_SECONDS without use. Imports little: a search waits for it.
 """
 
 import json
+import math
 import os
 import select
 import signal
@@ -18,9 +19,10 @@ from typing import IO, Any, NoReturn
 
 import qdrant_edge as qe
 
-from ragctl.errors import Locked, UnreadableCollection
+from ragctl.errors import GenerationDropped, Locked, UnreadableCollection
 from ragctl.stores import edge_operations
 from ragctl.stores.edge_frames import read_frame, write_frame
+from ragctl.stores.edge_layout import PARTS, SHARD, stored_settings
 from ragctl.stores.locks import FairLock
 from ragctl.text import one_line
 
@@ -44,7 +46,11 @@ def main(settings: str) -> NoReturn:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the frames
     shard = SharedShard(
-        Path(given["folder"]), Path(given["lock"]), given["what"], patience=given["patience"]
+        Path(given["folder"]),
+        given["creation_id"],
+        Path(given["lock"]),
+        given["what"],
+        patience=given["patience"],
     )
     parent = given["parent"]
     while True:
@@ -69,6 +75,8 @@ def _answer(answers: IO[bytes], operation: Callable[[], Any]) -> None:
         answer: tuple[str, Any] = ("result", operation())
     except Locked as error:
         answer = ("locked", str(error))
+    except GenerationDropped as error:
+        answer = ("dropped", str(error))
     except UnreadableCollection as error:
         answer = ("unreadable", str(error))
     # The binding raises plain Exception and ValueError for what the engine refuses, and a
@@ -84,14 +92,21 @@ def _answer(answers: IO[bytes], operation: Callable[[], Any]) -> None:
 
 
 class SharedShard:
-    """A shard folder that several processes use in turn."""
+    """The shard of a generation, which several processes use in turn.
 
-    def __init__(self, folder: Path, lock: Path, what: str, *, patience: float) -> None:
-        self._folder = folder
+    `folder`: the generation's. `creation_id`: of the generation; another one may take its place.
+    """
+
+    def __init__(
+        self, folder: Path, creation_id: str, lock: Path, what: str, *, patience: float
+    ) -> None:
+        self._generation = folder
+        self._creation_id = creation_id
+        self._folder = folder / SHARD
         self._lock = FairLock(lock, what, patience=patience)
         self._shard: qe.EdgeShard | None = None
-        self._last_use = 0.0
-        self._yield_until = 0.0
+        self._last_use = -math.inf  # a clock may begin anywhere, also below zero
+        self._yield_until = -math.inf
         self._unflushed = False
 
     @property
@@ -107,6 +122,8 @@ class SharedShard:
             self._acquire()
             try:
                 self._check_parent(parent)
+                if not operation.creates:
+                    self._check_generation()
                 return operation.function(self._folder, *arguments)
             finally:
                 self._release()
@@ -146,9 +163,20 @@ class SharedShard:
         if os.getppid() != parent:
             os._exit(1)
 
+    def _check_generation(self) -> None:
+        """Raise GenerationDropped if the generation is gone, or another one is in its place."""
+        stored = stored_settings(self._generation)
+        if stored is None:
+            gone = not any((self._generation / part).exists() for part in PARTS)
+        else:
+            gone = stored["made"] != self._creation_id
+        if gone:
+            raise GenerationDropped("it was deleted or replaced after it was opened; run again")
+
     def _open(self) -> qe.EdgeShard:
         self._acquire()
         try:
+            self._check_generation()
             with damage():
                 self._shard = qe.EdgeShard.load(str(self._folder))
         except BaseException:

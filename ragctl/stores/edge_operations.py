@@ -17,6 +17,7 @@ from ragctl.collection.conditions import (
     Between,
     Condition,
     Has,
+    HasId,
     Match,
     NoneOf,
     Prefix,
@@ -207,6 +208,8 @@ def _condition(condition: Condition) -> Any:
             return qe.FieldCondition(key=key, match=qe.MatchPrefix(text))
         case Has(key):
             return qe.Filter(must_not=[qe.IsEmptyCondition(key)])
+        case HasId(ids):
+            return qe.HasIdCondition(set(ids))
         case AnyOf(of):
             # To the engine an empty filter matches everything.
             return qe.Filter(should=_conditions(of)) if of else _NOTHING
@@ -317,17 +320,18 @@ class Operation(NamedTuple):
 
     `writes`: it leaves something to flush. `on_folder`: it gets the shard's folder, closed,
     instead of the shard. `reads`: it depends on the stored files alone, so that an error means
-    that they are damaged.
+    that they are damaged. `creates`: it makes the generation.
     """
 
     function: Callable[..., Any]
     writes: bool = False
     on_folder: bool = False
     reads: bool = False
+    creates: bool = False
 
 
 OPERATIONS: Final = {
-    "create": Operation(create, on_folder=True),
+    "create": Operation(create, on_folder=True, creates=True),
     "join": Operation(join, on_folder=True),
     "configure": Operation(configure, on_folder=True),
     "apply": Operation(apply, writes=True),

@@ -17,11 +17,18 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any
 
 from ragctl.collection.settings import how_to_recover
-from ragctl.errors import Locked, StoreError, UnreadableCollection
+from ragctl.errors import (
+    GenerationDropped,
+    Locked,
+    StoreError,
+    UnreadableCollection,
+    UsageError,
+)
 from ragctl.stores.edge_frames import read_frame, write_frame
 from ragctl.text import one_line
 
@@ -44,13 +51,16 @@ class ShardProcess:
     the next call.
     """
 
-    def __init__(self, folder: Path, lock: Path, name: str, *, patience: float) -> None:
-        """Take the shard's folder, its lock file, and the collection's name for messages.
+    def __init__(
+        self, folder: Path, lock: Path, name: str, *, creation_id: str, patience: float
+    ) -> None:
+        """Take a generation's folder and id, its lock file, and the name for messages.
 
         `patience`: seconds to wait for another process's turn.
         """
         self._settings = {
             "folder": str(folder),
+            "creation_id": creation_id,
             "lock": str(lock),
             "what": f"collection {name!r}",
             "patience": patience,
@@ -69,9 +79,10 @@ class ShardProcess:
     def call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
         """Run one operation of `edge_operations` and return its result.
 
-        Raises Locked when another process keeps the shard, UnreadableCollection when the stored
-        files cannot be read or the engine crashes, and StoreError for everything else that the
-        engine refuses, when its process is killed, and after `timeout` seconds.
+        Raises Locked when another process keeps the shard, GenerationDropped when the generation
+        is gone, UnreadableCollection when the stored files cannot be read or the engine crashes,
+        UsageError while the machine's clock is before 1970, and StoreError for everything else
+        that the engine refuses, when its process is killed, and after `timeout` seconds.
         """
         with self._mutex:
             process = self._running()
@@ -97,6 +108,8 @@ class ShardProcess:
                 return value
             if kind == "locked":
                 raise Locked(value)
+            if kind == "dropped":
+                raise GenerationDropped(f"{self._what}: {value}")
             if kind == "panic":
                 self._discard()
             if kind in ("panic", "unreadable"):
@@ -129,6 +142,11 @@ class ShardProcess:
     def _started(self) -> "subprocess.Popen[bytes]":
         import json
 
+        if time.time() < 0:  # the engine (0.9.0) panics
+            raise UsageError(
+                f"{self._what} cannot be used: this machine's clock shows a time before 1970; "
+                "set the clock, then run again"
+            )
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _reap
         return subprocess.Popen(  # noqa: S603 - our own interpreter and code
             [

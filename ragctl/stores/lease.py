@@ -33,17 +33,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qdrant_client import QdrantClient, models
-
 from ragctl.errors import Locked, StoreError
 from ragctl.stores.locks import LockWait
 from ragctl.stores.server_connection import (
     Refusal,
     ServerConnection,
     collection_label,
-    require_applied,
+    require_all_applied,
 )
-from ragctl.stores.server_points import HIDDEN
+from ragctl.stores.server_http import QdrantHttp, collection_path
+from ragctl.stores.server_points import HIDDEN, Operation, batch_body, encode_upsert, set_payload
 from ragctl.text import one_line
 
 DEFAULT_LEASE_SECONDS = 45.0
@@ -251,49 +250,41 @@ class Lease:
     ) -> None:
         """Set the payload if the lease is one of `expected` (empty: if there is none)."""
         condition = (
-            models.FieldCondition(key=LEASE_KEY, match=models.MatchAny(any=expected))
+            {"key": LEASE_KEY, "match": {"any": expected}}
             if expected
-            else models.IsEmptyCondition(is_empty=models.PayloadField(key=LEASE_KEY))
+            else {"is_empty": {"key": LEASE_KEY}}
         )
-        chosen = models.Filter(must=[models.HasIdCondition(has_id=[HIDDEN]), condition])
-        body = models.SetPayload(payload=dict(payload), filter=chosen)
-        self._write(models.SetPayloadOperation(set_payload=body), patience)
+        chosen = {"must": [{"has_id": [HIDDEN]}, condition]}
+        self._write(set_payload(payload, filter=chosen), patience)
 
-    def _insert(self, payload: dict[str, Any]) -> None:
+    def _insert(self, payload: Mapping[str, Any]) -> None:
         """Create the hidden point unless it exists; for servers with `update_filter` only."""
-        mine = models.MatchValue(value=payload[LEASE_KEY])
-        points = models.PointsList(
-            points=[models.PointStruct(id=HIDDEN, vector={}, payload=payload)],
-            update_filter=models.Filter(must=[models.FieldCondition(key=LEASE_KEY, match=mine)]),
-        )
-        self._write(models.UpsertOperation(upsert=points), None)
+        mine = {"must": [{"key": LEASE_KEY, "match": {"value": payload[LEASE_KEY]}}]}
+        point = {"id": HIDDEN, "vector": {}, "payload": payload}
+        self._write(encode_upsert([point], update_filter=mine), None)
 
-    def _write(self, operation: models.UpdateOperation, patience: float | None) -> None:
-        def write(client: QdrantClient) -> None:
-            results = client.batch_update_points(
-                self._name, [operation], wait=True, ordering=models.WriteOrdering.STRONG
-            )
-            for result in results:
-                require_applied(result)
+    def _write(self, operation: Operation, patience: float | None) -> None:
+        url, body = collection_path(self._name, "points", "batch"), batch_body([operation])
+
+        def write(client: QdrantHttp) -> None:
+            client.send("POST", url, body, read=require_all_applied, wait="true", ordering="strong")
 
         refused = self._connection.attempt(collection_label(self._name), write, patience=patience)
         if isinstance(refused, Refusal):
             raise self._connection.error(collection_label(self._name), refused)
 
     def _read(self, patience: float | None) -> LeaseState | Refusal:
-        found = self._connection.attempt(
+        body = {"ids": [HIDDEN], "with_payload": [LEASE_KEY, "host", "who", "seconds"]}
+        url = collection_path(self._name, "points")
+        return self._connection.attempt(
             collection_label(self._name),
-            lambda client: client.retrieve(
-                self._name,
-                [HIDDEN],
-                with_payload=[LEASE_KEY, "host", "who", "seconds"],
-                consistency=models.ReadConsistencyType.MAJORITY,
-            ),
+            lambda client: client.send("POST", url, body, read=_read_lease, consistency="majority"),
             patience=patience,
         )
-        if isinstance(found, Refusal):
-            return found
-        return _lease_state(found[0].payload or {}) if found else LeaseState(point=False)
+
+
+def _read_lease(records: Any) -> LeaseState:
+    return _lease_state(records[0]["payload"] or {}) if records else LeaseState(point=False)
 
 
 def _lease_state(payload: Mapping[str, Any]) -> LeaseState:

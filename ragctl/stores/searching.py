@@ -5,13 +5,19 @@ in 32 bits. Here ties are ordered by id instead, so that two stores of the same 
 the same answer and pages neither repeat nor lose a hit. For that, ties at the end of the
 requested range are read whole. A server's own fusion is used only if it met no ties: with
 ties the ranks, and so the fused scores, would depend on chance.
+
+Points that the query does not accept, such as those of other programs, are not hits. A search
+that meets one is made again without them, so that they take no place in a ranking.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from ragctl.collection.conditions import HasId, NoneOf, Where
+from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import Payload, Point
 from ragctl.stores.base import Query, Scored
 from ragctl.stores.ranking import Ranking, diversify, ends_within_tie, fuse, has_ties, rank
@@ -24,6 +30,9 @@ SERVER_SCORE_DIGITS = 6
 MAX_TIES = 10_000
 """Points of one score that are read to order them; larger ties keep the engine's order."""
 
+MAX_REPEATS = 20
+"""Times that a search is made again without points that were refused."""
+
 
 class Engine(Protocol):
     """The requests that answering a query needs from a store; each call is one request."""
@@ -31,6 +40,10 @@ class Engine(Protocol):
     @property
     def max_hits(self) -> int:
         """The most hits that one answer can have."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the collection is known to hold points that ragctl did not write."""
 
     def rankings(
         self, query: Query, names: Sequence[VectorName], limit: int, *, payload: bool
@@ -55,11 +68,29 @@ def threshold_for(score: float) -> float:
 
 def answer(query: Query, engine: Engine) -> list[Scored]:
     """Return the hits of a query, best first, equal scores in order of id."""
-    return _Search(query, engine).hits()
+    accept = query.accept
+    if accept is None:
+        return _Search(query, engine).hits()
+    own: Where = (HAS_OWN_KEY,) if engine.is_shared else ()
+    refused: set[str] = set()
+    hits: list[Scored] = []
+    for _ in range(MAX_REPEATS):
+        without = (NoneOf((HasId(tuple(sorted(refused))),)),) if refused else ()
+        search = _Search(replace(query, where=(*query.where, *own, *without)), engine)
+        hits = search.hits()
+        if all(accept(hit.payload) for hit in hits):
+            return hits
+        own = (HAS_OWN_KEY,)
+        refused |= search.refused(accept)
+    return [hit for hit in hits if accept(hit.payload)]
 
 
 class _Search:
-    """One query. `_payloads`: those read so far. `_page`: the page of the engine's fusion."""
+    """One query.
+
+    `_payloads`: those read so far. `_page`: the page of the engine's fusion. `_candidates`: the
+    ids of all rankings read.
+    """
 
     def __init__(self, query: Query, engine: Engine) -> None:
         self._query = query
@@ -67,6 +98,7 @@ class _Search:
         self._end = query.offset + query.limit
         self._payloads: dict[str, Payload] = {}
         self._page: Ranking | None = None
+        self._candidates: set[str] = set()
         self._names: list[VectorName] = []
         if query.dense is not None:
             self._names.append("dense")
@@ -90,6 +122,12 @@ class _Search:
             ranking = self._diversified(ranking[: self._depth()], query.diversity)
         return self._with_payloads(ranking[query.offset : self._end])
 
+    def refused(self, accept: Callable[[Payload], bool]) -> set[str]:
+        """Return the ids of the candidates that are not accepted, after `hits`."""
+        missing = sorted(self._candidates - self._payloads.keys())
+        self._payloads.update((point.id, point.payload) for point in self._engine.retrieve(missing))
+        return {point_id for point_id, payload in self._payloads.items() if not accept(payload)}
+
     def _is_page_certain(self, ranking: Ranking) -> bool:
         """Return whether no tie of the fused ranking crosses the page's start or end."""
         ends = (self._query.offset, self._end)
@@ -108,6 +146,7 @@ class _Search:
         limit = max(count, min(count + 1, self._engine.max_hits))
         answers = self._engine.rankings(self._query, self._names, limit, payload=payload)
         for answer in answers:
+            self._candidates.update(hit.id for hit in answer)
             self._payloads.update((hit.id, hit.payload) for hit in answer if hit.payload)
         rankings, page = answers[: len(self._names)], answers[len(self._names) :]
         if page and not any(has_ties(_ranking(found)) for found in rankings):

@@ -1,8 +1,10 @@
-"""The server store: collections on a Qdrant server, over REST or gRPC.
+"""The server store: collections on a Qdrant server, over its REST API.
 
 A collection's settings are stored in its metadata (servers from 1.16), or in the payload of
-a hidden point without vectors. The hidden point also holds the lease of the run that writes.
-No search returns it, and every read and write by filter excludes its id.
+a hidden point without vectors. The hidden point also holds the notes and the lease of the run
+that writes: whatever changes after the creation, so that a run needs no right but that on the
+collection's points. No search returns the hidden point, and every read and write by filter
+excludes its id. The declared fields are those that have a payload index.
 
 Memory on the server stays low: dense vectors, sparse and payload indexes and payloads are on
 disk behind the page cache. The HNSW graph stays in memory (about 0.2 KB a point), because a
@@ -16,29 +18,32 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import platformdirs
-from qdrant_client import QdrantClient, models
 
 from ragctl.collection.names import check_name
 from ragctl.collection.payload import BM25, DENSE, FILTERABLE_FIELDS, KEYWORD_INDEXES
-from ragctl.collection.settings import Settings, read_settings
+from ragctl.collection.settings import FIELD_TYPES, META_PREFIX, Settings, read_settings
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import Locked, StoreError
 from ragctl.records import Notify, ignore
 from ragctl.stores.base import Generation, Salvage
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
 from ragctl.stores.locks import LockWait, private_folder, run_lock, shared_id
-from ragctl.stores.server_collection import SETTINGS_KEY, BatchLimits, ServerCollection
+from ragctl.stores.server_collection import NOTES_KEY, SETTINGS_KEY, ServerCollection
 from ragctl.stores.server_connection import (
     Refusal,
     ServerConnection,
     collection_label,
     require_applied,
 )
-from ragctl.stores.server_points import HIDDEN
+from ragctl.stores.server_http import NO_TLS, QdrantHttp, Tls, collection_path
+from ragctl.stores.server_info import CollectionInfo
+from ragctl.stores.server_limits import BatchLimits
+from ragctl.stores.server_points import HIDDEN, read_points
 from ragctl.stores.server_schema import collection_config, first_version_with, index_schema
 
 T = TypeVar("T")
@@ -63,7 +68,7 @@ class ServerStore:
         url: address of the server.
         api_key: sent with every request and never shown.
         key_variable: the environment variable of the key, named in errors.
-        grpc_port: use gRPC on this port instead of REST.
+        tls: certificates of an https connection.
         timeout: seconds for one request.
         patience: seconds for which a request that fails temporarily is retried.
         backoff: seconds of the first pause between two tries.
@@ -77,7 +82,7 @@ class ServerStore:
         *,
         api_key: str | None = None,
         key_variable: str = QDRANT_API_KEY.name,
-        grpc_port: int | None = None,
+        tls: Tls = NO_TLS,
         timeout: int = 60,
         patience: float = 120.0,
         backoff: float = 0.25,
@@ -90,7 +95,7 @@ class ServerStore:
                 url,
                 api_key=api_key,
                 key_variable=key_variable,
-                grpc_port=grpc_port,
+                tls=tls,
                 timeout=timeout,
                 patience=patience,
                 backoff=backoff,
@@ -115,8 +120,10 @@ class ServerStore:
     def names(self) -> list[str]:
         """See Store.names. Sends one request for each collection on the server."""
         self._connection.check()
-        listed = self._connection.call("", lambda client: client.get_collections())
-        return sorted(c.name for c in listed.collections if self._is_ours(c.name))
+        listed = self._connection.call(
+            "", lambda client: client.send("GET", "/collections", read=_names)
+        )
+        return sorted(name for name in listed if self._is_ours(name))
 
     def open(self, name: str, *, generation: int | None = None) -> "ServerCollection | None":
         """See Store.open."""
@@ -124,17 +131,15 @@ class ServerStore:
         info = self._info(name)
         if info is None:
             return None
-        stored, in_metadata = self._stored_settings(name, info)
+        stored = self._stored_settings(name, info)
         if stored is None:
             if self._is_unfinished(name, info):
                 return None
             raise self._foreign(name)
-        settings = read_settings(stored, name, self.location)
-        indexes = {**INDEXED_FIELDS, **settings.indexed}
-        self.index(name, {k: kind for k, kind in indexes.items() if k not in info.payload_schema})
-        return ServerCollection(
-            self, self._connection, name, settings, BatchLimits.of(info), metadata=in_metadata
-        )
+        settings = replace(read_settings(stored, name, self.location), fields=_fields(info))
+        missing = {k: kind for k, kind in INDEXED_FIELDS.items() if k not in info.payload_schema}
+        self.index(name, missing)
+        return ServerCollection(self, self._connection, name, settings, BatchLimits.of(info))
 
     def create(self, name: str, settings: Settings) -> "ServerCollection":
         """See Store.create."""
@@ -146,28 +151,27 @@ class ServerStore:
             settings, creation_id=uuid.uuid4().hex, namespace=settings.namespace or name
         )
         stored = settings.to_json()
-        metadata = {SETTINGS_KEY: stored} if keeps_metadata else None
         config = collection_config(settings)
-        made = self._ask(
-            name, lambda client: client.create_collection(name, metadata=metadata, **config)
-        )
+        if keeps_metadata:
+            config["metadata"] = {SETTINGS_KEY: stored}
+        made = self._ask(name, lambda client: client.send("PUT", collection_path(name), config))
         if isinstance(made, Refusal):
             exists = made.status == 409 or "already exists" in made.reason
             if not exists:
                 raise self._connection.error(collection_label(name), made)
             if not self._is_this_creation(name, stored, settings):
                 raise self._exists(name)
+        payload: dict[str, Any] = {NOTES_KEY: {}}
         if not keeps_metadata:
-            point = models.PointStruct(id=HIDDEN, vector={}, payload={SETTINGS_KEY: stored})
-            self._do(name, lambda client: require_applied(client.upsert(name, [point], wait=True)))
+            payload[SETTINGS_KEY] = stored
+        point = {"id": HIDDEN, "vector": {}, "payload": payload}
+        self._write(name, "points", {"points": [point]})
         self.index(name, {**INDEXED_FIELDS, **settings.indexed})
         lease = self._leases.get(name)
         if lease is not None:
             lease.acquire(lease.read(), LockWait(0.0, ignore))
-        info = self._do(name, lambda client: client.get_collection(name))
-        return ServerCollection(
-            self, self._connection, name, settings, BatchLimits.of(info), metadata=keeps_metadata
-        )
+        info = self._do(name, partial(_collection_info, name))
+        return ServerCollection(self, self._connection, name, settings, BatchLimits.of(info))
 
     def create_generation(self, name: str, settings: Settings) -> "ServerCollection":
         """See Store.create_generation."""
@@ -195,19 +199,26 @@ class ServerStore:
         info = self._info(name)
         if info is None:
             return
-        if self._stored_settings(name, info)[0] is None and not self._is_unfinished(name, info):
+        if self._stored_settings(name, info) is None and not self._is_unfinished(name, info):
             raise self._foreign(name)
 
-        def delete(client: QdrantClient) -> None:
+        def delete(client: QdrantHttp) -> None:
             self.check_lock(name)
-            client.delete_collection(name)
+            client.send("DELETE", collection_path(name))
 
         self._do(name, delete)
         if name in self._leases:
             self._leases[name].forget()
 
     @contextmanager
-    def lock(self, name: str, *, patience: float = 0.0, waiting: Notify = ignore) -> Iterator[None]:
+    def lock(
+        self,
+        name: str,
+        *,
+        generation: int | None = None,
+        patience: float = 0.0,
+        waiting: Notify = ignore,
+    ) -> Iterator[None]:
         """See Store.lock.
 
         A file lock excludes this user's processes on this machine, the collection's lease all
@@ -254,12 +265,8 @@ class ServerStore:
 
     def _index_field(self, name: str, field: str, kind: str) -> Refusal | None:
         schema = index_schema(kind, self._connection.version)
-        return self._ask(
-            name,
-            lambda client: require_applied(
-                client.create_payload_index(name, field, schema, wait=True)
-            ),
-        )
+        body = {"field_name": field, "field_schema": schema}
+        return self._ask(name, partial(_put, collection_path(name, "index"), body))
 
     def _check_quantization(self, name: str, settings: Settings) -> None:
         first = first_version_with(settings.quantization)
@@ -273,10 +280,13 @@ class ServerStore:
                 "scalar and binary work with every version"
             )
 
-    def _ask(self, name: str, request: Callable[[QdrantClient], T]) -> T | Refusal:
+    def _write(self, name: str, path: str, body: Mapping[str, Any]) -> None:
+        self._do(name, partial(_put, collection_path(name, path), body))
+
+    def _ask(self, name: str, request: Callable[[QdrantHttp], T]) -> T | Refusal:
         return self._connection.attempt(collection_label(name), request)
 
-    def _do(self, name: str, request: Callable[[QdrantClient], T]) -> T:
+    def _do(self, name: str, request: Callable[[QdrantHttp], T]) -> T:
         return self._connection.call(collection_label(name), request)
 
     def _lease_state(self, name: str, lease: Lease) -> LeaseState | None:
@@ -285,7 +295,7 @@ class ServerStore:
         if state is None or state.token is not None:
             return state
         info = self._info(name)
-        if info is None or self._stored_settings(name, info)[0] is None:
+        if info is None or self._stored_settings(name, info) is None:
             return None
         if LEASE_KEY not in info.payload_schema:
             self.index(name, {LEASE_KEY: "keyword"})
@@ -305,41 +315,45 @@ class ServerStore:
             "choose another name"
         )
 
-    def _info(self, name: str) -> models.CollectionInfo | None:
+    def _info(self, name: str) -> CollectionInfo | None:
         self._connection.check()
-        info = self._ask(name, lambda client: client.get_collection(name))
+        info = self._ask(name, partial(_collection_info, name))
         if not isinstance(info, Refusal):
             return info
         if info.status == 404:
             return None
         raise self._connection.error(collection_label(name), info)
 
-    def _stored_settings(
-        self, name: str, info: models.CollectionInfo
-    ) -> tuple[Mapping[str, Any] | None, bool]:
-        """Return the stored settings, if any, and whether they are in the metadata."""
-        stored = (info.config.metadata or {}).get(SETTINGS_KEY)
+    def _stored_settings(self, name: str, info: CollectionInfo) -> Mapping[str, Any] | None:
+        """Return the stored settings, if any."""
+        stored: Mapping[str, Any] | None = info.metadata.get(SETTINGS_KEY)
         if stored is not None:
-            return stored, True
-        found = self._do(name, lambda client: client.retrieve(name, [HIDDEN]))
-        return (found[0].payload or {}).get(SETTINGS_KEY) if found else None, False
+            return stored
+        path, body = collection_path(name, "points"), {"ids": [HIDDEN], "with_payload": True}
+        found = self._do(name, lambda client: client.send("POST", path, body, read=read_points))
+        payload: Mapping[str, Any] = found[0].payload if found else {}
+        return payload.get(SETTINGS_KEY)
 
     def _is_ours(self, name: str) -> bool:
         info = self._info(name)
-        return info is not None and self._stored_settings(name, info)[0] is not None
+        return info is not None and self._stored_settings(name, info) is not None
 
-    def _is_unfinished(self, name: str, info: models.CollectionInfo) -> bool:
+    def _is_unfinished(self, name: str, info: CollectionInfo) -> bool:
         """Return whether a run made this and ended before it could write the settings.
 
         Such a collection is empty and may be deleted.
         """
-        params = info.config.params
         return (
             self._connection.version < METADATA_VERSION
-            and isinstance(params.vectors, dict)
-            and set(params.vectors) == {DENSE}
-            and set(params.sparse_vectors or {}) == {BM25}
-            and not self._do(name, lambda client: client.count(name, exact=True)).count
+            and set(info.params.get("vectors") or ()) == {DENSE}
+            and set(info.params.get("sparse_vectors") or ()) == {BM25}
+            and not self._has_points(name)
+        )
+
+    def _has_points(self, name: str) -> bool:
+        path, body = collection_path(name, "points", "scroll"), {"limit": 1, "with_payload": False}
+        return self._do(
+            name, lambda client: client.send("POST", path, body, read=lambda it: bool(it["points"]))
         )
 
     def _is_this_creation(self, name: str, stored: Mapping[str, Any], settings: Settings) -> bool:
@@ -350,18 +364,17 @@ class ServerStore:
         info = self._info(name)
         if info is None:
             return False
-        found, _ = self._stored_settings(name, info)
+        found = self._stored_settings(name, info)
         if found is not None:
             return bool(found.get("made") == stored["made"])
         if not self._is_unfinished(name, info) or self._is_finished_soon(name):
             return False
-        vectors = info.config.params.vectors
-        if isinstance(vectors, dict) and vectors[DENSE].size == settings.dim:
+        if info.params["vectors"][DENSE].get("size") == settings.dim:
             return True
-        self._do(
-            name, lambda client: client.delete_collection(name)
-        )  # empty, and of another dimension
-        self._do(name, lambda client: client.create_collection(name, **collection_config(settings)))
+        # Empty, and of another dimension.
+        path, config = collection_path(name), collection_config(settings)
+        self._do(name, lambda client: client.send("DELETE", path))
+        self._do(name, lambda client: client.send("PUT", path, config))
         return True
 
     def _is_finished_soon(self, name: str) -> bool:
@@ -372,6 +385,28 @@ class ServerStore:
         while time.monotonic() < end:
             time.sleep(CREATION_POLL_SECONDS)
             info = self._info(name)
-            if info is None or self._stored_settings(name, info)[0] is not None:
+            if info is None or self._stored_settings(name, info) is not None:
                 return True
         return False
+
+
+def _names(found: Any) -> list[str]:
+    return [str(each["name"]) for each in found["collections"]]
+
+
+def _collection_info(name: str, client: QdrantHttp) -> CollectionInfo:
+    return client.send("GET", collection_path(name), read=CollectionInfo.read)
+
+
+def _put(path: str, body: Mapping[str, Any], client: QdrantHttp) -> None:
+    client.send("PUT", path, body, read=require_applied, wait="true")
+
+
+def _fields(info: CollectionInfo) -> dict[str, str]:
+    """Return the declared fields: the user's fields that have an index, with its type."""
+    kinds = {key: index["data_type"] for key, index in info.payload_schema.items()}
+    return {
+        key.removeprefix(META_PREFIX): kind
+        for key, kind in sorted(kinds.items())
+        if key.startswith(META_PREFIX) and kind in FIELD_TYPES
+    }

@@ -2,29 +2,42 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar, cast
 
-from qdrant_client import QdrantClient, models
-
-from ragctl.collection.conditions import Prefix, Where
+from ragctl.collection.conditions import Has, HasId, Prefix, Where
 from ragctl.collection.notes import Notes
-from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Point
+from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Payload, Point
 from ragctl.collection.settings import META_PREFIX, Settings
+from ragctl.errors import StoreError
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Batch, Query, Scored
-from ragctl.stores.conditions import prepare
+from ragctl.stores.conditions import prepare, split
 from ragctl.stores.searching import VectorName, answer
-from ragctl.stores.server_connection import ServerConnection, collection_label, require_applied
+from ragctl.stores.server_connection import (
+    Refusal,
+    ServerConnection,
+    collection_label,
+    require_all_applied,
+)
+from ragctl.stores.server_failures import TOO_LARGE
+from ragctl.stores.server_http import QdrantHttp, collection_path
+from ragctl.stores.server_limits import UNLIMITED, BatchLimits
 from ragctl.stores.server_points import (
     HIDDEN,
+    MAX_REQUEST_BYTES,
+    Operation,
+    batch_body,
     dense_search_params,
     filter_of,
     fused_request,
+    given,
     read_hits,
-    read_point,
+    read_points,
     requests,
+    server_id,
+    set_payload,
+    source_of,
     write_requests,
 )
 from ragctl.stores.server_schema import PREFIX_VERSION
@@ -43,36 +56,14 @@ DEFAULT_EF = 256
 WEIGHTED_RRF_VERSION = (1, 17)
 """First server version whose fusion has weights."""
 
+MIN_REQUEST_BYTES = 1000
+"""Requests are not made smaller than this."""
+
 SETTINGS_KEY = "ragctl"
 """Key of the settings in the collection's metadata, or in the hidden point's payload."""
 
 NOTES_KEY = "notes"
 """Key of the notes in the hidden point's payload."""
-
-_UNLIMITED = 2**31
-
-
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """What the collection's strict mode allows in one request."""
-
-    upsert: int = _UNLIMITED  # points
-    query: int = _UNLIMITED  # results
-    width: int = _UNLIMITED  # hnsw_ef
-    unindexed: bool = True  # filters on fields without an index
-
-    @classmethod
-    def of(cls, info: models.CollectionInfo) -> "BatchLimits":
-        """Return the limits of a collection."""
-        strict = info.config.strict_mode_config
-        if strict is None or not strict.enabled:
-            return cls()
-        return cls(
-            upsert=strict.upsert_max_batchsize or _UNLIMITED,
-            query=strict.max_query_limit or _UNLIMITED,
-            width=strict.search_max_hnsw_ef or _UNLIMITED,
-            unindexed=strict.unindexed_filtering_retrieve is not False,
-        )
 
 
 class CollectionOwner(Protocol):
@@ -91,8 +82,7 @@ class CollectionOwner(Protocol):
 class ServerCollection:
     """One collection of a ServerStore.
 
-    `metadata`: its settings are in the collection's metadata, not in the hidden point. If
-    the run locked the collection, every try of a write first checks that it still holds
+    If the run locked the collection, every try of a write first checks that it still holds
     the lock.
     """
 
@@ -103,33 +93,98 @@ class ServerCollection:
         name: str,
         settings: Settings,
         limits: BatchLimits,
-        *,
-        metadata: bool,
     ) -> None:
         self.name = name
         self.settings = settings
         self._store = store
         self._connection = connection
         self._limits = limits
-        self._in_metadata = metadata
+        self._max_bytes = 0  # of a request to this address; 0: not read from the notes yet
 
     def apply(self, batch: Batch) -> None:
-        """See Collection.apply."""
-        merges = [(self._prepared(where), payload) for where, payload in batch.merges]
-        prepared = replace(batch, merges=merges)
-        limit = self._limits.upsert
-        for operations in write_requests(prepared, upsert_limit=limit, hidden=HIDDEN):
-            self._write(operations)
+        """See Collection.apply.
+
+        A server, and a proxy before it, may take smaller requests than Qdrant does by default.
+        The batch is then sent again from its start in requests of half the size, and so on; the
+        size that passes is kept in the notes, by address.
+        """
+        prepared = replace(batch, merges=list(self._merges(batch)))
+        before = self._max_bytes = self._max_bytes or self._noted_bytes()
+        while not self._applied(prepared):
+            pass
+        if self._max_bytes < before:
+            sizes = self.notes().get("request_bytes", {})
+            self.note({"request_bytes": {**sizes, self._connection.url: self._max_bytes}})
+
+    def _applied(self, batch: Batch) -> bool:
+        """Write a batch; return False if a request was too large, after lowering the limit."""
+        for operations in write_requests(
+            batch,
+            upsert_limit=self._limits.upsert,
+            hidden=HIDDEN,
+            max_bytes=self._max_bytes,
+            max_points=self._limits.written,
+        ):
+            refused = self._try_write(operations)
+            if refused is None:
+                continue
+            size = sum(len(operation.body) for operation in operations)
+            if refused.status != TOO_LARGE or size < MIN_REQUEST_BYTES:
+                raise self._connection.error(collection_label(self.name), refused)
+            if sum(operation.points for operation in operations) == 1:
+                raise StoreError(
+                    f"{collection_label(self.name)} at {self._connection.url}: document "
+                    f"{source_of(operations[0])!r} has a chunk of {size:,} bytes, which the "
+                    f"server, or a proxy before it, refuses ({refused.reason}); allow larger "
+                    "requests there (Qdrant: service.max_request_size_mb, nginx: "
+                    "client_max_body_size), or use a smaller --chunk-size or --dim"
+                )
+            self._max_bytes = min(self._max_bytes, size) // 2
+            return False
+        return True
+
+    def _noted_bytes(self) -> int:
+        """Return the largest request that passed, as an earlier run learned it."""
+        noted = self.notes().get("request_bytes", {}).get(self._connection.url)
+        usable = isinstance(noted, int) and MIN_REQUEST_BYTES <= noted < MAX_REQUEST_BYTES
+        return noted if usable and noted is not None else MAX_REQUEST_BYTES
+
+    def _merges(self, batch: Batch) -> Iterator[tuple[Where, Payload]]:
+        """Yield the merges of a batch as the server allows them."""
+        for where, payload in batch.merges:
+            parts = split(self._prepared(where), self._limits.values)
+            if self._limits.written == UNLIMITED:
+                yield from ((part, payload) for part in parts)
+                continue
+            # The cost of a write by filter is the number of its points.
+            ids = [point.id for point in self.scroll(where, fields=())]
+            size = min(self._limits.written, self._limits.values, PAGE_POINTS)
+            for first in range(0, len(ids), size):
+                yield (HasId(tuple(ids[first : first + size])),), payload
 
     def scroll(
         self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[Point]:
         """See Collection.scroll."""
-        condition = filter_of(self._prepared(where), HIDDEN)
+        parts = list(split(self._prepared(where), self._limits.values))
+        if len(parts) == 1:
+            yield from self._scroll(parts[0], fields, vectors)
+            return
+        seen: set[str] = set()  # a field may hold values of two parts
+        for part in parts:
+            for point in self._scroll(part, fields, vectors):
+                if point.id not in seen:
+                    seen.add(point.id)
+                    yield point
+
+    def _scroll(
+        self, prepared: Where, fields: Sequence[str] | None, vectors: bool
+    ) -> Iterator[Point]:
+        condition = filter_of(prepared, HIDDEN)
         offset: Any = None
         while True:
-            records, offset = self._page(condition, offset, fields, vectors)
-            yield from map(read_point, records)
+            points, offset = self._page(condition, offset, fields, vectors)
+            yield from points
             if offset is None:
                 return
 
@@ -144,26 +199,40 @@ class ServerCollection:
 
     def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
         """See Collection.facet."""
+        if not self._limits.exact:
+            return self._counted_by_scroll(key)
         counts = self._facet(key, exact=not of_all)
-        if of_all and counts is not None and self.count() != sum(counts.values()):
-            counts = self._facet(key, exact=True)
+        if of_all and counts is not None:
+            total = sum(counts.values())
+            if total != self.count() and total != self.count((Has(key),)):
+                counts = self._facet(key, exact=True)
         return self._counted_by_scroll(key) if counts is None else counts
 
     def count(self, where: Where = ()) -> int:
         """See Collection.count."""
-        condition = filter_of(self._prepared(where), HIDDEN)
-        return self._do(
-            lambda client: client.count(self.name, count_filter=condition, exact=True)
-        ).count
+        if not self._limits.exact:
+            return sum(1 for _ in self.scroll(where, fields=()))
+        body = {"filter": filter_of(self._prepared(where), HIDDEN), "exact": True}
+        return self._post("count", body, lambda found: int(found["count"]))
 
     def query(self, query: Query) -> list[Scored]:
         """See Collection.query."""
+        if query.exact and not self._limits.exact:
+            raise StoreError(
+                f"{collection_label(self.name)} at {self._connection.url}: strict mode of the "
+                "collection forbids exact searches (search_allow_exact); search without --exact"
+            )
         return answer(replace(query, where=self._prepared(query.where)), self)
 
     @property
     def max_hits(self) -> int:
         """The most hits that one answer can have."""
         return self._limits.query
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the collection is known to hold points that ragctl did not write."""
+        return self._limits.shared
 
     def rankings(
         self, query: Query, names: Sequence[VectorName], limit: int, *, payload: bool
@@ -174,13 +243,22 @@ class ServerCollection:
         """
         width = min(query.ef or max(DEFAULT_EF, limit), self._limits.width)
         quantized = self.settings.quantization is not None
-        params = dense_search_params(query, width=width, quantized=quantized)
+        params = dense_search_params(
+            query, width=width, quantized=quantized, oversampling=self._limits.oversampling
+        )
         searches = requests(query, names, limit, payload=payload, params=params)
         can_fuse = query.fusion.kind == "dbsf" or self._connection.version >= WEIGHTED_RRF_VERSION
         if len(names) > 1 and query.diversity is None and can_fuse:
             searches.append(fused_request(query, searches, self.max_hits))
-        answers = self._do(lambda client: client.query_batch_points(self.name, searches))
-        return [read_hits(found.points) for found in answers]
+        size = self._limits.searches
+        answers: list[list[Scored]] = []
+        for first in range(0, len(searches), size):
+            answers += self._post(
+                "query/batch",
+                {"searches": searches[first : first + size]},
+                lambda answers: [read_hits(found["points"]) for found in answers],
+            )
+        return answers
 
     def _prepared(self, where: Where) -> Where:
         """Return `where` in a form that this server answers."""
@@ -210,52 +288,72 @@ class ServerCollection:
     def close(self) -> None:
         """Do nothing: the connection belongs to the store."""
 
-    def _do(self, request: Callable[[QdrantClient], T]) -> T:
+    def _do(self, request: Callable[[QdrantHttp], T]) -> T:
         return self._connection.call(collection_label(self.name), request)
 
-    def _write(self, operations: list[models.UpdateOperation]) -> None:
-        def write(client: QdrantClient) -> None:
-            self._store.check_lock(self.name)
-            for result in client.batch_update_points(self.name, operations, wait=True):
-                require_applied(result)
+    def _post(self, path: str, body: object, read: Callable[[Any], T]) -> T:
+        url = collection_path(self.name, "points", path)
+        return self._do(lambda client: client.send("POST", url, body, read=read))
 
-        self._do(write)
+    def _write(self, operations: Sequence[Operation]) -> None:
+        refused = self._try_write(operations)
+        if refused is not None:
+            raise self._connection.error(collection_label(self.name), refused)
+
+    def _try_write(self, operations: Sequence[Operation]) -> Refusal | None:
+        url, body = collection_path(self.name, "points", "batch"), batch_body(operations)
+
+        def write(client: QdrantHttp) -> None:
+            self._store.check_lock(self.name)
+            client.send("POST", url, body, read=require_all_applied, wait="true")
+
+        size = sum(len(operation.body) for operation in operations)
+        return self._connection.attempt(collection_label(self.name), write, size=size)
 
     def _page(
         self,
-        condition: models.Filter | None,
+        condition: Mapping[str, Any] | None,
         offset: Any,
         fields: Sequence[str] | None,
         vectors: bool,
-    ) -> tuple[list[models.Record], Any]:
-        return self._do(
-            lambda client: client.scroll(
-                self.name,
-                scroll_filter=condition,
-                limit=min(PAGE_POINTS // 10 if vectors else PAGE_POINTS, self._limits.query),
-                offset=offset,
-                with_payload=True if fields is None else list(fields),
-                with_vectors=vectors,
-            )
+    ) -> tuple[list[Point], Any]:
+        body = {
+            "filter": condition,
+            "limit": min(PAGE_POINTS // 10 if vectors else PAGE_POINTS, self._limits.query),
+            "offset": offset,
+            "with_payload": fields is None or (list(fields) or False),
+            "with_vector": vectors,
+        }
+        return self._post(
+            "scroll",
+            given(body),
+            lambda found: (read_points(found["points"]), found.get("next_page_offset")),
         )
 
     def _retrieve(self, ids: Sequence[str], vectors: bool) -> list[Point]:
-        records = self._do(
-            lambda client: client.retrieve(self.name, ids, with_payload=True, with_vectors=vectors)
-        )
-        return [read_point(record) for record in records]
+        body = {"ids": [*map(server_id, ids)], "with_payload": True, "with_vector": vectors}
+        url = collection_path(self.name, "points")
+        return self._do(lambda client: client.send("POST", url, body, read=read_points))
 
     def _facet(self, key: str, *, exact: bool) -> dict[str, int] | None:
         """Return None if there are more values than the server returns."""
         # The hidden point has none of the indexed fields.
         limit = min(FIRST_FACET_VALUES, self._limits.query)
         while True:
-            hits = self._do(partial(_hits, self.name, key, limit, exact))
-            if len(hits) < limit:
-                return {str(hit.value): hit.count for hit in hits}
+            counts = self._facet_page({"key": key, "limit": limit, "exact": exact})
+            if len(counts) < limit:
+                return counts
             if limit == self._limits.query:
                 return None
             limit = min(limit * 10, self._limits.query)
+
+    def _facet_page(self, body: Mapping[str, Any]) -> dict[str, int]:
+        url = collection_path(self.name, "facet")
+
+        def read(found: Any) -> dict[str, int]:
+            return {str(hit["value"]): int(hit["count"]) for hit in found["hits"]}
+
+        return self._do(lambda client: client.send("POST", url, body, read=read))
 
     def _counted_by_scroll(self, key: str) -> dict[str, int]:
         """Return a facet by reading every point: without an index, or beyond a limit."""
@@ -271,15 +369,16 @@ class ServerCollection:
 
     def notes(self) -> Notes:
         """See Collection.notes."""
-        found = self._do(lambda client: client.retrieve(self.name, [HIDDEN], [NOTES_KEY]))
-        stored = (found[0].payload or {}).get(NOTES_KEY) if found else None
+        body = {"ids": [HIDDEN], "with_payload": [NOTES_KEY]}
+        url = collection_path(self.name, "points")
+        found = self._do(lambda client: client.send("POST", url, body, read=read_points))
+        stored = cast(Mapping[str, Any], found[0].payload).get(NOTES_KEY) if found else None
         return cast(Notes, stored or {})
 
     def note(self, notes: Notes) -> None:
         """See Collection.note."""
-        kept: Any = {NOTES_KEY: {**self.notes(), **notes}}
-        body = models.SetPayload(payload=kept, points=[HIDDEN])
-        self._write([models.SetPayloadOperation(set_payload=body)])
+        kept = {NOTES_KEY: {**self.notes(), **notes}}
+        self._write([set_payload(kept, points=[HIDDEN])])
 
     def declare(self, fields: Mapping[str, str]) -> None:
         """See Collection.declare."""
@@ -289,26 +388,4 @@ class ServerCollection:
             return
         self._store.check_lock(self.name)
         self._store.index(self.name, {f"{META_PREFIX}{name}": kind for name, kind in new.items()})
-        self._save(replace(self.settings, fields={**old, **new}))
-
-    def _save(self, settings: Settings) -> None:
-        stored: dict[str, Any] = {SETTINGS_KEY: settings.to_json()}
-        if self._in_metadata:
-            self._set_metadata(stored)
-        else:  # beside the lease
-            body = models.SetPayload(payload=stored, points=[HIDDEN])
-            self._write([models.SetPayloadOperation(set_payload=body)])
-        self.settings = settings
-
-    def _set_metadata(self, metadata: dict[str, Any]) -> None:
-        def write(client: QdrantClient) -> None:
-            self._store.check_lock(self.name)
-            client.update_collection(self.name, metadata=metadata)
-
-        self._do(write)
-
-
-def _hits(
-    name: str, key: str, limit: int, exact: bool, client: QdrantClient
-) -> list[models.FacetValueHit]:
-    return client.facet(name, key, limit=limit, exact=exact).hits
+        self.settings = replace(self.settings, fields={**old, **new})

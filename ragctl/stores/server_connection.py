@@ -3,31 +3,42 @@
 import random
 import ssl
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from qdrant_client import QdrantClient, models
+from httpx import create_ssl_context
 
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import StoreError, UsageError
 from ragctl.hosts.retry import retry
+from ragctl.stores.server_advice import limit_advice
 from ragctl.stores.server_failures import (
     MAX_HOPELESS_TRIES,
     REQUEST_ERRORS,
+    TOO_LARGE,
     Failure,
     WriteNotAppliedError,
     describe_failure,
 )
+from ragctl.stores.server_http import NO_TLS, QdrantHttp, Tls
 
 T = TypeVar("T")
 
 _DEFAULT_PORT = 6333  # Qdrant's own convention, for https too
 OLDEST_VERSION = (1, 12)  # the first with facets
 MAX_PAUSE_SECONDS = 15.0
+
+SUSPECT_BYTES = 1_000_000
+"""A server, or a proxy, may close the connection while a request larger than this is sent."""
+
+MAX_LOST_TRIES = 2
+"""Lost connections in a row after which such a request counts as too large."""
+
+ASKED_WAIT_FACTOR = 5
+"""The waits that a server asks for may last so many times the patience, in sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +66,10 @@ class ServerConnection:
         *,
         api_key: str | None,
         key_variable: str,
-        grpc_port: int | None,
         timeout: int,
         patience: float,
         backoff: float,
+        tls: Tls = NO_TLS,
     ) -> None:
         self.url = _normal_url(url)
         self._key = _checked_key(api_key, key_variable)
@@ -66,19 +77,11 @@ class ServerConnection:
         self._timeout = timeout
         self._patience = patience
         self._backoff = backoff
-        self._reached = False
-        with warnings.catch_warnings():
-            # A key over plain http is the user's choice: it is in the URL.
-            warnings.filterwarnings("ignore", message="Api key is used with an insecure")
-            self._client = QdrantClient(
-                url=self.url,
-                api_key=self._key,
-                prefer_grpc=grpc_port is not None,
-                grpc_port=grpc_port or 6334,
-                timeout=timeout,
-                check_compatibility=False,  # it warns from a thread; `check` does this
-                **_transport(self.url),
-            )
+        self._reached = False  # something answers at the address
+        self._recognised = False  # and it is a Qdrant server
+        self._client = QdrantHttp(
+            self.url, api_key=self._key, timeout=timeout, verify=_verification(self.url, tls)
+        )
 
     def __repr__(self) -> str:
         return f"ServerConnection({self.url!r})"
@@ -86,11 +89,12 @@ class ServerConnection:
     @cached_property
     def version(self) -> tuple[int, int]:
         """Major and minor version of the server."""
-        text = self.call("", lambda client: client.info()).version
+        found = self.call("", lambda client: client.answer("GET", "/"))
+        text = str(found.get("version"))
         try:
             major, minor = (int(part) for part in text.split(".")[:2])
         except ValueError:
-            raise StoreError(f"{self.url} calls itself version {text!r}; not a Qdrant") from None
+            raise self._no_qdrant(f"it calls itself version {text[:40]!r}") from None
         return major, minor
 
     def check(self) -> None:
@@ -99,7 +103,7 @@ class ServerConnection:
             found = ".".join(map(str, self.version))
             raise StoreError(f"Qdrant {found} at {self.url} is too old; ragctl needs 1.12 or newer")
 
-    def call(self, what: str, request: Callable[[QdrantClient], T]) -> T:
+    def call(self, what: str, request: Callable[[QdrantHttp], T]) -> T:
         """Return the answer to `request` like `attempt`, but raise StoreError for a refusal."""
         outcome = self.attempt(what, request)
         if isinstance(outcome, Refusal):
@@ -107,33 +111,51 @@ class ServerConnection:
         return outcome
 
     def attempt(
-        self, what: str, request: Callable[[QdrantClient], T], *, patience: float | None = None
+        self,
+        what: str,
+        request: Callable[[QdrantHttp], T],
+        *,
+        patience: float | None = None,
+        size: int = 0,
     ) -> T | Refusal:
         """Return the answer to `request`, or the server's final refusal.
 
-        Lost connections, timeouts, 408, 429 and 5xx are retried with growing pauses, or as
-        Retry-After says, for `patience` seconds (None: the connection's own); the last try
-        may take its own timeout beyond that. Raises StoreError when they do not end. Other
-        errors that `request` raises pass through. `what` begins the error message.
+        Lost connections, timeouts, 408, 429 and 5xx are retried with growing pauses for
+        `patience` seconds (None: the connection's own); the last try may take its own timeout
+        beyond that. The waits that the server asks for (Retry-After) do not count; their sum is
+        at most ASKED_WAIT_FACTOR times the patience. Raises StoreError when the failures do not
+        end. Other errors that `request` raises pass through. `what` begins the error message.
+        `size`: bytes of a request that can be split; if the connection is closed while a large
+        one is sent, the outcome is a refusal with status 413.
         """
         patience = self._patience if patience is None else patience
-        begin = time.monotonic()
+        begin, asked, lost = time.monotonic(), 0.0, 0
 
         def pause(error: Exception, tries: int, _: float) -> float:
+            nonlocal asked, lost
             failure = describe_failure(error)
             self._reached = self._reached or not failure.unreachable
+            lost = lost + 1 if failure.lost else 0
+            if size > SUSPECT_BYTES and lost >= MAX_LOST_TRIES:
+                raise _RefusedError(Refusal(TOO_LARGE, failure.reason)) from None
             if not failure.again and failure.status is not None:
                 raise _RefusedError(Refusal(failure.status, failure.reason)) from None
             wait, spent = self._pause(tries, failure), time.monotonic() - begin
-            if self._is_last(tries, failure) or spent + wait > patience:
-                raise self._gave_up(what, failure, tries, spent) from None
+            if failure.after:
+                ended = asked + wait > ASKED_WAIT_FACTOR * patience
+            else:
+                ended = self._is_last(tries, failure) or spent - asked + wait > patience
+            if ended:
+                raise self._gave_up(what, failure, tries, spent, asked) from None
+            if failure.after:
+                asked += wait
             return wait
 
         try:
             answer = retry(lambda: request(self._client), REQUEST_ERRORS, pause, sleep=time.sleep)
         except _RefusedError as refused:
             return refused.refusal
-        self._reached = True
+        self._reached = self._recognised = True
         return answer
 
     def error(self, what: str, refusal: Refusal) -> StoreError:
@@ -147,9 +169,13 @@ class ServerConnection:
                 else f"{place}: the server wants a key; {advice} in {self._key_variable}"
             )
             return StoreError(self._scrub(f"{line} ({refusal.status}: {refusal.reason})"))
+        if not what and not self._recognised:
+            return self._no_qdrant(f"{refusal.reason}, HTTP {refusal.status}")
         if refusal.status == 404 and "doesn't exist" in refusal.reason:
             return StoreError(f"{place} does not exist (any more); was it dropped meanwhile?")
-        return StoreError(self._scrub(f"{place}: {refusal.reason} (HTTP {refusal.status})"))
+        limit = limit_advice(refusal.status, refusal.reason)
+        ending = "" if limit is None else f"; {limit}"
+        return StoreError(self._scrub(f"{place}: {refusal.reason} (HTTP {refusal.status}){ending}"))
 
     def close(self) -> None:
         """Close the client."""
@@ -166,7 +192,9 @@ class ServerConnection:
             return tries >= MAX_HOPELESS_TRIES
         return not failure.again or (failure.tries is not None and tries >= failure.tries)
 
-    def _gave_up(self, what: str, failure: Failure, tries: int, spent: float) -> StoreError:
+    def _gave_up(
+        self, what: str, failure: Failure, tries: int, spent: float, asked: float
+    ) -> StoreError:
         if failure.unreachable and not self._reached:
             return StoreError(
                 self._scrub(
@@ -174,11 +202,24 @@ class ServerConnection:
                     "start it, or choose another store with --store"
                 )
             )
+        if failure.foreign and not self._recognised:
+            return self._no_qdrant(failure.reason)
         place = f"{what} at {self.url}" if what else self.url
         count = "1 try" if tries == 1 else f"{tries} tries"
         wait = f"; it asks to wait {failure.after:g} s" if failure.after else ""
+        waited = f", of which it asked to wait {asked:.0f} s" if asked else ""
         return StoreError(
-            self._scrub(f"{place}: {failure.reason}{wait}; gave up after {count} in {spent:.0f} s")
+            self._scrub(
+                f"{place}: {failure.reason}{wait}; gave up after {count} in {spent:.0f} s{waited}"
+            )
+        )
+
+    def _no_qdrant(self, reason: str) -> StoreError:
+        return StoreError(
+            self._scrub(
+                f"{self.url}: this is no Qdrant server ({reason}); check the address, "
+                "or choose another store with --store"
+            )
         )
 
     def _scrub(self, line: str) -> str:
@@ -204,9 +245,20 @@ def _normal_url(url: str) -> str:
     return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
 
 
-def _transport(url: str) -> dict[str, Any]:
-    """Return transport options; plain http gets no certificates, whose loading takes 0.1 s."""
-    return {} if url.startswith("https:") else {"verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
+def _verification(url: str, tls: Tls) -> ssl.SSLContext | bool:
+    """Return how certificates are checked. Raises UsageError for files that cannot be read."""
+    if not url.startswith("https:"):  # without the usual certificates, which take 0.1 s to load
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if tls == NO_TLS:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=tls.ca) if tls.ca else create_ssl_context()
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        named = [name for name in (tls.ca, tls.certificate, tls.key) if name is not None]
+        raise UsageError(f"certificates for {url} ({', '.join(named)}): {error}") from None
+    return context
 
 
 def _checked_key(key: str | None, variable: str) -> str | None:
@@ -221,7 +273,13 @@ def collection_label(name: str) -> str:
     return f"collection {name!r}"
 
 
-def require_applied(result: models.UpdateResult) -> None:
+def require_applied(result: Mapping[str, Any]) -> None:
     """Raise WriteNotAppliedError if a write is only queued because the server timed out."""
-    if result.status != models.UpdateStatus.COMPLETED:
-        raise WriteNotAppliedError(f"a write is still queued on the server ({result.status.value})")
+    if result["status"] != "completed":
+        raise WriteNotAppliedError(f"a write is still queued on the server ({result['status']})")
+
+
+def require_all_applied(results: Sequence[Mapping[str, Any]]) -> None:
+    """Raise WriteNotAppliedError unless every write of a request is applied."""
+    for result in results:
+        require_applied(result)

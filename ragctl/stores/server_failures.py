@@ -1,22 +1,15 @@
 """The ways in which a request to a Qdrant server fails, brought to one form.
 
-Four layers have exceptions of their own: httpx (wrapped by the client in
-ResponseHandlingException), the client's models (a body that is invalid or cut off), HTTP
-statuses, and gRPC.
+A connection fails (httpx), an answer is not from Qdrant, its HTTP status is an error, or a write
+is accepted but not applied.
 """
 
-import json
 from dataclasses import dataclass
 
-import grpc  # type: ignore[import-untyped]
 import httpx
-from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import (
-    ApiException,
-    ResponseHandlingException,
-    UnexpectedResponse,
-)
+import orjson
 
+from ragctl.stores.server_http import EndlessAnswerError, ForeignAnswerError, StatusError
 from ragctl.text import one_line
 
 MAX_REASON_CHARACTERS = 300
@@ -25,17 +18,13 @@ MAX_REASON_CHARACTERS = 300
 MAX_HOPELESS_TRIES = 3
 """Tries at what hardly ever passes, such as an address that has never answered."""
 
+TOO_MANY_REQUESTS = 429
 TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-_STATUS_OF = {
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.ALREADY_EXISTS: 409,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.INTERNAL: 500,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-}
+
+
+TOO_LARGE = 413
+NEVER_ALLOWED = "larger than rate limiter capacity"
+"""Words of a 429 that no wait helps."""
 
 
 class WriteNotAppliedError(Exception):
@@ -43,12 +32,11 @@ class WriteNotAppliedError(Exception):
 
 
 REQUEST_ERRORS: tuple[type[Exception], ...] = (
-    ApiException,
-    QdrantException,
-    grpc.RpcError,
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    StatusError,
+    ForeignAnswerError,
     WriteNotAppliedError,
-    ValueError,
-    AssertionError,
 )
 
 
@@ -57,7 +45,8 @@ class Failure:
     """One failed try.
 
     `status`: of the answer, None if none came. `again`: a retry may help, at most `tries`
-    times. `after`: seconds that the server asks to wait. `unreachable`: no connection.
+    times. `after`: seconds that the server asks to wait. `unreachable`: no connection. `lost`:
+    the connection ended without an answer. `foreign`: the answer is not from Qdrant.
     """
 
     reason: str
@@ -66,25 +55,30 @@ class Failure:
     after: float = 0.0
     tries: int | None = None
     unreachable: bool = False
+    lost: bool = False
+    foreign: bool = False
 
 
 def describe_failure(error: Exception) -> Failure:
     """Return what an exception of REQUEST_ERRORS means."""
-    if isinstance(error, ResponseHandlingException):
-        return _transport_failure(error.source)
-    if isinstance(error, UnexpectedResponse):
-        status = error.status_code or 0
-        return Failure(_reason(error), status, again=status in TRANSIENT_STATUSES)
-    if isinstance(error, ResourceExhaustedResponse):
-        after = max(0.0, float(error.retry_after_s))
-        return Failure(f"429: {_one_line(str(error))}", 429, after=after)
-    if isinstance(error, QdrantException):  # a Retry-After that is no number
-        return Failure(f"429: {_one_line(str(error))}", 429)
-    if isinstance(error, grpc.RpcError):
-        return _grpc_failure(error)
+    if isinstance(error, StatusError):
+        reason, status = _reason(error), error.status
+        if status == TOO_MANY_REQUESTS and NEVER_ALLOWED in reason:
+            return Failure(reason, status, again=False)
+        if status == TOO_MANY_REQUESTS:
+            return Failure(f"429: {reason}", status, after=_seconds(error.retry_after))
+        return Failure(reason, status, again=status in TRANSIENT_STATUSES)
     if isinstance(error, WriteNotAppliedError):
         return Failure(str(error))
     return _transport_failure(error)
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Return what Retry-After says in seconds; 0 without one, or if it is no number."""
+    try:
+        return max(0.0, float(retry_after or 0))
+    except ValueError:
+        return 0.0
 
 
 def _transport_failure(source: Exception) -> Failure:
@@ -96,28 +90,25 @@ def _transport_failure(source: Exception) -> Failure:
     if isinstance(source, httpx.TimeoutException):
         return Failure("no answer in time")
     if isinstance(source, httpx.TransportError):
-        return Failure(f"connection lost ({reason})")
-    return Failure(f"an answer that is not from Qdrant ({reason[:120]})", tries=MAX_HOPELESS_TRIES)
+        return Failure(f"connection lost ({reason})", lost=True)
+    return Failure(
+        f"an answer that is not from Qdrant ({reason[:120]})",
+        again=not isinstance(source, EndlessAnswerError),
+        tries=MAX_HOPELESS_TRIES,
+        foreign=isinstance(source, ForeignAnswerError),
+    )
 
 
-def _grpc_failure(error: grpc.RpcError) -> Failure:
-    # Errors of calls carry code() and details(); the bare class does not promise them.
-    code = error.code() if isinstance(error, grpc.Call) else None
-    reason = _one_line((error.details() if isinstance(error, grpc.Call) else "") or str(error))
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return Failure(reason, 503, unreachable=True)
-    status = 400 if code is None else _STATUS_OF.get(code, 400)
-    return Failure(reason, status, again=status in TRANSIENT_STATUSES)
-
-
-def _reason(error: UnexpectedResponse) -> str:
-    """Return the server's message: `status.error` of its JSON, else the body."""
-    text = error.content.decode("utf-8", "replace")
+def _reason(error: StatusError) -> str:
+    """Return the server's message: `status.error` of its JSON, else a body of plain text."""
+    phrase = httpx.codes.get_reason_phrase(error.status) or f"HTTP {error.status}"
     try:
-        text = json.loads(text)["status"]["error"]
+        found = orjson.loads(error.content)["status"]["error"]
     except (ValueError, KeyError, TypeError):
-        text = text or error.reason_phrase
-    return _one_line(str(text)) or f"HTTP {error.status_code}"
+        found = error.content.decode("utf-8", "replace").strip()
+        if found.startswith("<"):  # HTML
+            return f"{phrase}, a page that is not from Qdrant"
+    return _one_line(str(found)) or phrase
 
 
 def _one_line(text: str) -> str:

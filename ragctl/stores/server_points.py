@@ -1,12 +1,12 @@
-"""Conversion between the values of the store contract and the Qdrant client's models."""
+"""Conversion between the values of the store contract and the JSON of Qdrant's REST API."""
 
-import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
-from qdrant_client import models
+import orjson
 
 from ragctl.collection.conditions import (
     AllOf,
@@ -14,6 +14,7 @@ from ragctl.collection.conditions import (
     Between,
     Condition,
     Has,
+    HasId,
     Match,
     NoneOf,
     Prefix,
@@ -23,187 +24,209 @@ from ragctl.collection.payload import BM25, DENSE, Payload, Point, SparseVector
 from ragctl.stores.base import Batch, Query, Rescore, Scored
 from ragctl.stores.conditions import bounds
 from ragctl.stores.searching import VectorName, threshold_for
+from ragctl.stores.server_http import JSON_OPTIONS
 
-T = TypeVar("T")
+Json = dict[str, Any]
+"""A JSON object of the REST API."""
 
 HIDDEN = str(uuid.uuid5(uuid.NAMESPACE_URL, "https://ragctl.invalid/settings-point"))
 """Id of the hidden point, which holds the lease and, on old servers, the settings."""
 
 MAX_REQUEST_POINTS = 512
 MAX_REQUEST_BYTES = 25_000_000  # of JSON; the server's default limit is 32 MiB
-JSON_BYTES_PER_COMPONENT = 25  # upper bound for a double and its comma; mostly 21
-JSON_BYTES_PER_TERM = 36  # an index and its weight
-JSON_BYTES_PER_POINT = 200  # id and field names
+OPERATION_BYTES = 60  # of the JSON around the points of an operation, and around a request's
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A write of a batch request. `points`: how many it writes. `body`: its JSON."""
+
+    points: int
+    body: bytes
+
+
+def batch_body(operations: Sequence[Operation]) -> Json:
+    """Return the body of a request with these writes."""
+    return {"operations": [orjson.Fragment(operation.body) for operation in operations]}
 
 
 def write_requests(
-    batch: Batch, *, upsert_limit: int, hidden: str | None, max_bytes: int = MAX_REQUEST_BYTES
-) -> Iterator[list[models.UpdateOperation]]:
+    batch: Batch,
+    *,
+    upsert_limit: int,
+    hidden: str | None,
+    max_bytes: int = MAX_REQUEST_BYTES,
+    max_points: int = MAX_REQUEST_POINTS,
+) -> Iterator[list[Operation]]:
     """Yield the writes of a batch, in order, as lists of operations that each fit one request.
 
     `upsert_limit`: points allowed in one upsert. `hidden`: id of a point that writes by
-    filter leave alone.
+    filter leave alone. `max_bytes`: limit on the bytes of a request; a larger point is sent alone.
+    `max_points`: limit on the points that a request writes.
     """
-    request: list[models.UpdateOperation] = []
-    points = size = 0
-    for count, length, operation in _operations(batch, upsert_limit, hidden, max_bytes):
-        if request and (points + count > MAX_REQUEST_POINTS or size + length > max_bytes):
+    request: list[Operation] = []
+    points, size = 0, OPERATION_BYTES
+    max_points = min(max_points, MAX_REQUEST_POINTS)
+    for operation in _operations(batch, upsert_limit, hidden, max_bytes, max_points):
+        count, length = operation.points, len(operation.body)
+        if request and (points + count > max_points or size + length > max_bytes):
             yield request
-            request, points, size = [], 0, 0
+            request, points, size = [], 0, OPERATION_BYTES
         request.append(operation)
         points += count
-        size += length
+        size += length + 1
     if request:
         yield request
 
 
 def _operations(
-    batch: Batch, upsert_limit: int, hidden: str | None, max_bytes: int
-) -> Iterator[tuple[int, int, models.UpdateOperation]]:
-    """Yield (points written, upper bound of the JSON's bytes, operation)."""
+    batch: Batch, upsert_limit: int, hidden: str | None, max_bytes: int, max_points: int
+) -> Iterator[Operation]:
+    upsert_limit = min(upsert_limit, max_points)
     yield from _upserts(batch.upserts, upsert_limit, max_bytes)
     yield from _overwrites(batch.overwrites)
     yield from _upserts(batch.marks, upsert_limit, max_bytes)
     yield from _overwrites(batch.mark_overwrites)
     for where, payload in batch.merges:
-        merge = models.SetPayload(payload=cast(Any, payload), filter=filter_of(where, hidden))
-        yield 1, _json_bytes(payload), models.SetPayloadOperation(set_payload=merge)
-    for ids, size in _groups(
-        batch.deletes, lambda _: JSON_BYTES_PER_POINT, MAX_REQUEST_POINTS, max_bytes
-    ):
-        listed = models.PointIdsList(points=list(ids))
-        yield len(ids), size, models.DeleteOperation(delete=listed)
+        yield set_payload(payload, filter=filter_of(where, hidden))
+    deleted = (orjson.dumps(server_id(point_id)) for point_id in batch.deletes)
+    for ids in _groups(deleted, max_points, max_bytes):
+        yield Operation(len(ids), b'{"delete":{"points":[%b]}}' % b",".join(ids))
 
 
-def _upserts(
-    points: Sequence[Point], limit: int, max_bytes: int
-) -> Iterator[tuple[int, int, models.UpdateOperation]]:
-    for group, size in _groups(points, _point_bytes, min(limit, MAX_REQUEST_POINTS), max_bytes):
-        structs = models.PointsList(points=[point_struct(point) for point in group])
-        yield len(group), size, models.UpsertOperation(upsert=structs)
+def _upserts(points: Sequence[Point], limit: int, max_bytes: int) -> Iterator[Operation]:
+    encoded = map(encode_point, points)
+    for group in _groups(encoded, limit, max_bytes):
+        yield Operation(len(group), b'{"upsert":{"points":[%b]}}' % b",".join(group))
 
 
-def _overwrites(
-    overwrites: Sequence[tuple[str, Payload]],
-) -> Iterator[tuple[int, int, models.UpdateOperation]]:
+def _overwrites(overwrites: Sequence[tuple[str, Payload]]) -> Iterator[Operation]:
     for point_id, payload in overwrites:
-        body = models.SetPayload(payload=cast(Any, payload), points=[point_id])
-        size = JSON_BYTES_PER_POINT + _json_bytes(payload)
-        yield 1, size, models.OverwritePayloadOperation(overwrite_payload=body)
+        body = {"overwrite_payload": {"payload": payload, "points": [server_id(point_id)]}}
+        yield Operation(1, orjson.dumps(body))
 
 
-def _groups(
-    items: Sequence[T], size_of: Callable[[T], int], limit: int, max_bytes: int
-) -> Iterator[tuple[list[T], int]]:
-    """Yield groups of consecutive items with their size.
+def encode_upsert(points: Sequence[Mapping[str, Any]], **options: Any) -> Operation:
+    """Return the write of these points, given as JSON. `options`: further keys of the upsert."""
+    body = {"upsert": {"points": points, **options}}
+    return Operation(len(points), orjson.dumps(body, option=JSON_OPTIONS))
 
-    A group has at most `limit` items and, unless it is a single item, `max_bytes`.
+
+def set_payload(payload: Mapping[str, Any], **chosen: Any) -> Operation:
+    """Return the write that sets keys of a payload. `chosen`: `points` or `filter`."""
+    return Operation(1, orjson.dumps({"set_payload": {"payload": payload, **chosen}}))
+
+
+def _groups(items: Iterator[bytes], limit: int, max_bytes: int) -> Iterator[list[bytes]]:
+    """Yield groups of consecutive items.
+
+    A group has at most `limit` items and, unless it is a single item, `max_bytes` in an operation.
     """
-    group: list[T] = []
-    size = 0
+    group: list[bytes] = []
+    size = OPERATION_BYTES
     for item in items:
-        length = size_of(item)
-        if group and (len(group) >= limit or size + length > max_bytes):
-            yield group, size
-            group, size = [], 0
+        if group and (len(group) >= limit or size + len(item) + 1 > max_bytes):
+            yield group
+            group, size = [], OPERATION_BYTES
         group.append(item)
-        size += length
+        size += len(item) + 1
     if group:
-        yield group, size
+        yield group
 
 
-def _point_bytes(point: Point) -> int:
-    dense = 0 if point.dense is None else point.dense.size * JSON_BYTES_PER_COMPONENT
-    sparse = 0 if point.sparse is None else len(point.sparse.indices) * JSON_BYTES_PER_TERM
-    return JSON_BYTES_PER_POINT + dense + sparse + _json_bytes(point.payload)
-
-
-def _json_bytes(payload: Mapping[str, Any]) -> int:
-    # JSON escaped to ASCII is never shorter than the UTF-8 that is sent.
-    return len(json.dumps(payload))
-
-
-def point_struct(point: Point) -> models.PointStruct:
-    """Return the point as the client's model."""
-    vector: dict[str, Any] = {}
+def encode_point(point: Point) -> bytes:
+    """Return the JSON of a point. A read returns the same float32 vector, bit for bit."""
+    vector: Json = {}
     if point.dense is not None:
-        vector[DENSE] = point.dense.tolist()  # the client validates an array element by element
+        vector[DENSE] = np.ascontiguousarray(point.dense, dtype=np.float32)
     if point.sparse is not None:
         vector[BM25] = sparse_vector(point.sparse)
-    return models.PointStruct(id=point.id, vector=vector, payload=cast(Any, point.payload))
+    body = {"id": server_id(point.id), "vector": vector, "payload": point.payload}
+    return orjson.dumps(body, option=JSON_OPTIONS)
 
 
-def sparse_vector(sparse: SparseVector) -> models.SparseVector:
-    """Return a sparse vector as the client's model."""
-    return models.SparseVector(indices=sparse.indices, values=sparse.values)
+def server_id(point_id: str) -> int | str:
+    """Return an id as the server takes it: other programs may use whole numbers."""
+    return int(point_id) if point_id.isdecimal() else point_id
 
 
-def read_point(record: models.Record) -> Point:
+def sparse_vector(sparse: SparseVector) -> Json:
+    """Return a sparse vector as JSON."""
+    return {"indices": sparse.indices, "values": sparse.values}
+
+
+def read_point(record: Mapping[str, Any]) -> Point:
     """Return the point of a record."""
-    vector = record.vector if isinstance(record.vector, dict) else {}
-    dense, sparse = vector.get(DENSE), vector.get(BM25)
+    found = record.get("vector")
+    vectors = found if isinstance(found, dict) else {}
+    dense, sparse = vectors.get(DENSE), vectors.get(BM25)
     return Point(
-        str(record.id),
-        cast(Payload, record.payload or {}),
+        str(record["id"]),
+        cast(Payload, record.get("payload") or {}),
         None if dense is None else np.asarray(dense, dtype=np.float32),
-        SparseVector(list(sparse.indices), list(sparse.values))
-        if isinstance(sparse, models.SparseVector)
-        else None,
+        None if sparse is None else SparseVector(sparse["indices"], sparse["values"]),
     )
 
 
-def read_hits(points: Sequence[models.ScoredPoint]) -> list[Scored]:
+def source_of(operation: Operation) -> str:
+    """Return which document a write of one point belongs to, for error messages."""
+    ((_, body),) = orjson.loads(operation.body).items()
+    point = body["points"][0] if isinstance(body.get("points"), list) else None
+    payload = body.get("payload") or (point.get("payload") if isinstance(point, dict) else None)
+    return str((payload or {}).get("source", "unknown"))
+
+
+def read_points(records: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """Return the points of an answer, in its order."""
+    return [read_point(record) for record in records]
+
+
+def read_hits(points: Sequence[Mapping[str, Any]]) -> list[Scored]:
     """Return the hits of an answer, in its order."""
-    return [Scored(str(p.id), p.score, cast(Payload, p.payload or {})) for p in points]
+    return [Scored(str(p["id"]), p["score"], cast(Payload, p.get("payload") or {})) for p in points]
 
 
-def filter_of(where: Where, hidden: str | None = None) -> models.Filter | None:
+def filter_of(where: Where, hidden: str | None = None) -> Json | None:
     """Return `where` as a filter that excludes the point `hidden`; None if all points match."""
-    if not where and hidden is None:
-        return None
-    return models.Filter(
-        must=_conditions(where) or None,
-        must_not=None if hidden is None else [models.HasIdCondition(has_id=[hidden])],
-    )
+    chosen: Json = {}
+    if where:
+        chosen["must"] = _conditions(where)
+    if hidden is not None:
+        chosen["must_not"] = [{"has_id": [hidden]}]
+    return chosen or None
 
 
-def _conditions(of: Where) -> list[Any]:
+def _conditions(of: Where) -> list[Json]:
     return [_condition(condition) for condition in of]
 
 
-def _condition(condition: Condition) -> Any:
+def _condition(condition: Condition) -> Json:
     match condition:
         case Match(key, values):
             return _match(key, values)
         case Between():
-            return _range(condition)
+            _, given = bounds(condition)
+            return {"key": condition.key, "range": given}
         case Prefix(key, text):
-            return models.FieldCondition(key=key, match=models.MatchPrefix(prefix=text))
+            return {"key": key, "match": {"prefix": text}}
         case Has(key):
-            empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
-            return models.Filter(must_not=[empty])
+            return {"must_not": [{"is_empty": {"key": key}}]}
+        case HasId(ids):
+            return {"has_id": [*map(server_id, ids)]}
         case AnyOf(of):
             # To a server an empty filter matches everything.
-            return models.Filter(should=_conditions(of)) if of else models.HasIdCondition(has_id=[])
+            return {"should": _conditions(of)} if of else {"has_id": []}
         case AllOf(of):
-            return models.Filter(must=_conditions(of))
+            return {"must": _conditions(of)}
         case NoneOf(of):
-            return models.Filter(must_not=_conditions(of))
+            return {"must_not": _conditions(of)}
 
 
-def _range(between: Between) -> models.FieldCondition:
-    times, given = bounds(between)
-    within: Any = models.DatetimeRange if times else models.Range
-    return models.FieldCondition(key=between.key, range=within(**given))
-
-
-def _match(key: str, values: tuple[str | int | bool, ...]) -> Any:
+def _match(key: str, values: tuple[str | int | bool, ...]) -> Json:
     if len(values) != 1 and all(isinstance(value, str) for value in values):
-        return models.FieldCondition(key=key, match=models.MatchAny(any=cast(Any, list(values))))
-    matches: list[Any] = [
-        models.FieldCondition(key=key, match=models.MatchValue(value=value)) for value in values
-    ]
-    return matches[0] if len(matches) == 1 else models.Filter(should=matches)
+        return {"key": key, "match": {"any": values}}
+    matches = [{"key": key, "match": {"value": value}} for value in values]
+    return matches[0] if len(matches) == 1 else {"should": matches}
 
 
 def requests(
@@ -212,69 +235,77 @@ def requests(
     limit: int,
     *,
     payload: bool,
-    params: models.SearchParams,
-) -> list[models.QueryRequest]:
+    params: Mapping[str, Any],
+) -> list[Json]:
     """Return one search for each of the vectors. `params`: those of the dense search."""
-    threshold = None if query.min_score is None else threshold_for(query.min_score)
-    return [
-        models.QueryRequest(
-            query=_nearest(query, name),
-            using=DENSE if name == "dense" else BM25,
-            filter=filter_of(query.where),
-            params=params if name == "dense" else None,
-            score_threshold=threshold,
-            limit=limit,
-            with_payload=payload,
-        )
-        for name in names
-    ]
+    searches = []
+    for name in names:
+        search = {
+            "query": _nearest(query, name),
+            "using": DENSE if name == "dense" else BM25,
+            "limit": limit,
+            "with_payload": payload,
+            "filter": filter_of(query.where),
+            "params": params if name == "dense" else None,
+            "score_threshold": None if query.min_score is None else threshold_for(query.min_score),
+        }
+        searches.append(given(search))
+    return searches
 
 
 def _nearest(query: Query, name: VectorName) -> Any:
     if name == "dense" and query.dense is not None:
-        return query.dense.tolist()
+        return np.ascontiguousarray(query.dense, dtype=np.float32)
     if query.sparse is None:
         raise AssertionError(f"the query has no {name} vector")
     return sparse_vector(query.sparse)
 
 
-def fused_request(
-    query: Query, searches: Sequence[models.QueryRequest], max_hits: int
-) -> models.QueryRequest:
+def fused_request(query: Query, searches: Sequence[Mapping[str, Any]], max_hits: int) -> Json:
     """Return the request for the page of the server's own fusion, with payloads.
 
     It fuses the candidates of `searches` without the last one of each, which is read only
     to see whether a tie was cut off.
     """
-    fusion: Any = models.FusionQuery(fusion=models.Fusion.DBSF)
+    fusion: Json = {"fusion": "dbsf"}
     if query.fusion.kind == "rrf":
         weights = [query.fusion.dense, query.fusion.sparse]
-        fusion = models.RrfQuery(rrf=models.Rrf(k=query.fusion.k, weights=weights))
+        fusion = {"rrf": {"k": query.fusion.k, "weights": weights}}
     prefetch = [
-        models.Prefetch(
-            query=search.query,
-            using=search.using,
-            filter=search.filter,
-            params=search.params,
-            limit=max(1, (search.limit or 1) - 1),
-        )
+        {
+            "limit": max(1, search["limit"] - 1),
+            **{k: search[k] for k in ("query", "using", "filter", "params") if k in search},
+        }
         for search in searches
     ]
-    return models.QueryRequest(
-        prefetch=prefetch,
-        query=fusion,
-        limit=min(query.limit, max_hits),
-        offset=query.offset,
-        with_payload=True,
-    )
+    return {
+        "prefetch": prefetch,
+        "query": fusion,
+        "limit": min(query.limit, max_hits),
+        "offset": query.offset,
+        "with_payload": True,
+    }
 
 
-def dense_search_params(query: Query, *, width: int, quantized: bool) -> models.SearchParams:
-    """Return how dense vectors are searched. `width`: candidates kept while walking the graph."""
+def dense_search_params(
+    query: Query, *, width: int, quantized: bool, oversampling: float = float("inf")
+) -> Json:
+    """Return how dense vectors are searched.
+
+    `width`: candidates kept while walking the graph. `oversampling`: the most that is allowed.
+    """
     if query.exact:
-        return models.SearchParams(exact=True)
-    rescore = query.rescore or Rescore()
-    quantization = models.QuantizationSearchParams(
-        rescore=rescore.rescore, oversampling=rescore.oversampling
-    )
-    return models.SearchParams(hnsw_ef=width, quantization=quantization if quantized else None)
+        return {"exact": True}
+    params: Json = {"hnsw_ef": width}
+    if quantized:
+        rescore = query.rescore or Rescore()
+        params["quantization"] = {
+            "rescore": rescore.rescore,
+            "oversampling": min(rescore.oversampling, oversampling),
+        }
+    return params
+
+
+def given(values: Mapping[str, Any]) -> Json:
+    """Return a JSON object without the keys whose value is None."""
+    return {key: value for key, value in values.items() if value is not None}

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from qdrant_client import models
-
 from ragctl.collection.payload import BM25, DENSE
 from ragctl.collection.settings import Settings
 
@@ -21,68 +19,41 @@ def first_version_with(quantization: str | None) -> tuple[int, int]:
 
 
 def collection_config(settings: Settings) -> dict[str, Any]:
-    """Return the arguments of `create_collection`.
+    """Return the body of the request that creates the collection.
 
     Vectors, payloads and indexes are on disk, quantised copies of the vectors in memory.
     """
+    dense = {"size": settings.dim, "distance": "Cosine", "on_disk": True}
+    if settings.quantization is not None:
+        dense["quantization_config"] = _quantization(settings.quantization)
     return {
-        "vectors_config": {
-            DENSE: models.VectorParams(
-                size=settings.dim,
-                distance=models.Distance.COSINE,
-                on_disk=True,
-                quantization_config=_quantization(settings.quantization),
-            )
-        },
-        "sparse_vectors_config": {
-            BM25: models.SparseVectorParams(
-                modifier=models.Modifier.IDF, index=models.SparseIndexParams(on_disk=True)
-            )
-        },
+        "vectors": {DENSE: dense},
+        "sparse_vectors": {BM25: {"modifier": "idf", "index": {"on_disk": True}}},
         "on_disk_payload": True,
     }
 
 
-def _quantization(name: str | None) -> Any:
+def _quantization(name: str) -> dict[str, Any]:
     match name:
-        case None:
-            return None
         case "scalar":
-            scalar = models.ScalarQuantizationConfig(
-                type=models.ScalarType.INT8, quantile=0.99, always_ram=True
-            )
-            return models.ScalarQuantization(scalar=scalar)
+            return {"scalar": {"type": "int8", "quantile": 0.99, "always_ram": True}}
         case "binary":
-            return models.BinaryQuantization(
-                binary=models.BinaryQuantizationConfig(always_ram=True)
-            )
+            return {"binary": {"always_ram": True}}
         case "binary2":
-            two = models.BinaryQuantizationConfig(
-                always_ram=True, encoding=models.BinaryQuantizationEncoding.TWO_BITS
-            )
-            return models.BinaryQuantization(binary=two)
+            return {"binary": {"always_ram": True, "encoding": "two_bits"}}
         case _:
-            bits = models.TurboQuantBitSize(name.replace("turbo", "bits"))
-            turbo = models.TurboQuantQuantizationConfig(always_ram=True, bits=bits)
-            return models.TurboQuantization(turbo=turbo)
+            return {"turbo": {"always_ram": True, "bits": name.replace("turbo", "bits")}}
 
 
-def index_schema(kind: str, version: tuple[int, int]) -> Any:
+def index_schema(kind: str, version: tuple[int, int]) -> dict[str, Any]:
     """Return the payload index for a field type, on disk if the server supports that."""
     match kind:
         case "integer":
-            return models.IntegerIndexParams(
-                type=models.IntegerIndexType.INTEGER, lookup=True, range=True, on_disk=True
-            )
-        case "float":
-            return models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=True)
+            return {"type": kind, "lookup": True, "range": True, "on_disk": True}
+        case "float" | "datetime":
+            return {"type": kind, "on_disk": True}
         case "bool":
-            return models.BoolIndexParams(type=models.BoolIndexType.BOOL)  # on_disk came with 1.14
-        case "datetime":
-            return models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, on_disk=True)
+            return {"type": kind}  # on_disk came with 1.14
         case _:
-            return models.KeywordIndexParams(
-                type=models.KeywordIndexType.KEYWORD,
-                on_disk=True,
-                prefix=True if version >= PREFIX_VERSION else None,
-            )
+            prefix = {"prefix": True} if version >= PREFIX_VERSION else {}
+            return {"type": "keyword", "on_disk": True, **prefix}

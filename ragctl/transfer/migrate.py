@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 
+from ragctl.collection.notes import add_billed
 from ragctl.collection.settings import Settings
 from ragctl.embedding.embedder import Embedder
 from ragctl.errors import StoreError, UsageError
@@ -20,7 +21,7 @@ from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.embedder import add_canary, connect_for
 from ragctl.index.report import Progress, Report
-from ragctl.pipeline import Pipeline
+from ragctl.pipeline import Budget, Pipeline
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Collection, Store
 from ragctl.transfer.builders import Builder, FromSources, FromStored
@@ -81,6 +82,29 @@ class MigrationReport:
             "verdict": None if self.verdict is None else self.verdict.reason,
             **self.report.to_json(),
         }
+
+
+class SpendingRecord:
+    """Writes what a migration spent to the notes of the generation that it fills, once.
+
+    `budget`: continues the spending in those notes.
+    """
+
+    def __init__(self, target: Collection, embedder: Embedder, budget: Budget, now: float) -> None:
+        self.budget = BudgetTracker(budget, embedder.usage, target, now)
+        self._target = target
+        self._usage = embedder.usage
+        self._written = False
+
+    def write(self, report: Report) -> None:
+        """Write the notes, unless they are written, and the usage to the report."""
+        if self._written:
+            return
+        self._written = True
+        report.set_usage(self._usage)
+        if report.backends:
+            billed = add_billed(self._target.notes(), report.backends)
+            self._target.note({"billed": billed, "spent": self.budget.note()})
 
 
 @dataclass(slots=True)
@@ -208,7 +232,26 @@ class Migration:
         result: MigrationReport,
     ) -> None:
         """Fill the target, and switch to it unless a document failed or the judge says no."""
-        builder = self._builder(current, target, embedder, plan, result.report)
+        spending = None
+        if embedder is not None and plan.how != "sources":
+            spending = SpendingRecord(target, embedder, plan.pipeline.budget, self.clock())
+        builder = self._builder(current, target, embedder, plan, result.report, spending)
+        try:
+            self._build_and_switch(builder, current, target, plan, result, spending)
+        finally:
+            if spending is not None:
+                spending.write(result.report)
+
+    def _build_and_switch(
+        self,
+        builder: Builder,
+        current: Collection,
+        target: Collection,
+        plan: MigrationPlan,
+        result: MigrationReport,
+        spending: "SpendingRecord | None",
+    ) -> None:
+        """Fill the target; then, under the lock of the name, write the rest and switch."""
         builder.build()
         if result.report.failures:
             return
@@ -229,6 +272,8 @@ class Migration:
                 return
             target.declare({**current.settings.fields, **plan.settings.fields})
             target.finish()
+            if spending is not None:
+                spending.write(result.report)
             carry_notes(current, target)
             settle_notes(current)
             self.store.switch(current.name, target.settings.generation)
@@ -241,6 +286,7 @@ class Migration:
         embedder: Embedder | None,
         plan: MigrationPlan,
         report: Report,
+        spending: "SpendingRecord | None",
     ) -> Builder:
         if plan.how == "sources":
             same_vectors = current.settings.identity == target.settings.identity
@@ -254,7 +300,7 @@ class Migration:
                 progress=self.progress,
                 clock=self.clock,
             )
-        if embedder is None or plan.how == "cut":
+        if embedder is None or spending is None or plan.how == "cut":
             mirror = Mirror(
                 current,
                 target,
@@ -269,7 +315,7 @@ class Migration:
             target,
             embedder,
             report,
-            budget=BudgetTracker(plan.pipeline.budget, embedder.usage, target, self.clock()),
+            budget=spending.budget,
             cancellation=self.cancellation,
             progress=self.progress,
         )

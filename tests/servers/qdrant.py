@@ -21,9 +21,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.servers.qdrant_engine import Engine, Problem
+from tests.servers.qdrant_cluster import Cluster
+from tests.servers.qdrant_engine import Engine
+from tests.servers.qdrant_limits import Problem
+from tests.servers.qdrant_rights import Access, DeniedError, ForbiddenError, access_of
 
 MAX_BODY = 32 * 1024 * 1024  # service.max_request_size_mb
+
+PROXY_PAGE = (
+    b"<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n"
+    b"<body>\r\n<center><h1>413 Request Entity Too Large</h1></center>\r\n"
+    b"<hr><center>nginx/1.27.3</center>\r\n</body>\r\n</html>\r\n"
+)
 
 Kind = Literal[
     "status", "slow", "cut-before", "cut-after", "truncated", "short", "html", "queued", "pass"
@@ -55,38 +64,76 @@ class Fault:
 
 
 class QdrantFacade:
-    """A server with its own data, on a free port of 127.0.0.1 (`port` 0)."""
+    """A server with its own data, on a free port of 127.0.0.1 (`port` 0).
+
+    With `nodes` it is a cluster: `urls` are its nodes' addresses, and each collection has
+    replicas on the first `replicas` of them (see Cluster). `proxy_limit`: bytes of the largest
+    body that a proxy before the server lets through.
+    """
 
     def __init__(
-        self, *, api_key: str | None = None, version: str = "1.17.0", port: int = 0
+        self,
+        *,
+        api_key: str | None = None,
+        read_only_key: str | None = None,
+        version: str = "1.17.0",
+        port: int = 0,
+        nodes: int = 1,
+        replicas: int = 1,
+        write_consistency: int = 1,
     ) -> None:
         self.api_key = api_key
+        self.read_only_key = read_only_key
         self.version = version
+        self.proxy_limit: int | None = None
         major, minor = version.split(".")[:2]
-        self.engine = Engine((int(major), int(minor)))
+        engines = [Engine((int(major), int(minor))) for _ in range(replicas)]
+        self.engine = engines[0]
+        self.cluster = Cluster(engines, nodes=nodes, write_consistency=write_consistency)
         self.requests: Counter[str] = Counter()  # by route
         self.largest_body = 0
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self.faults: list[Fault] = []
-        self._server = _Server(("127.0.0.1", port), self)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._servers = [
+            _Server(("127.0.0.1", 0 if node else port), self, node)
+            for node in range(len(self.cluster.up))
+        ]
+        self.urls = [f"http://127.0.0.1:{server.server_port}" for server in self._servers]
+        self.url = self.urls[0]
+        self._threads = [
+            threading.Thread(target=server.serve_forever, args=(0.01,)) for server in self._servers
+        ]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.close_connections()
-        self._server.server_close()
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            server.shutdown()
+            thread.join()
+            server.close_connections()
+            server.server_close()
 
     def serve(self) -> None:
         """Serve in this thread until interrupted."""
-        self._server.serve_forever()
+        for thread in self._threads[1:]:
+            thread.daemon = True
+            thread.start()
+        self._servers[0].serve_forever()
+
+    def stop(self, node: int) -> None:
+        """Switch a node off: the others cannot reach it, and it answers nobody."""
+        with self.lock:
+            self.cluster.up[node] = False
+
+    def start(self, node: int) -> None:
+        """Switch a node on again."""
+        with self.lock:
+            self.cluster.start(node)
 
     def inject(self, *faults: Fault) -> None:
         with self.lock:
@@ -111,8 +158,9 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, address: tuple[str, int], facade: QdrantFacade) -> None:
+    def __init__(self, address: tuple[str, int], facade: QdrantFacade, node: int) -> None:
         self.facade = facade
+        self.node = node
         self._open: set[socket.socket] = set()
         super().__init__(address, _Handler)
 
@@ -159,12 +207,18 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         if body is None:
             return
+        if not facade.cluster.up[self.server.node]:
+            self._cut()
+            return
         parts = urlsplit(self.path)
         path = unquote(parts.path)
-        if facade.api_key and path != "/" and self.headers.get("api-key") != facade.api_key:
-            reason = "Invalid API key" if "api-key" in self.headers else "Must provide an API key"
-            self._send(401, f"{reason} or an Authorization bearer token".encode(), "text/plain")
-            return
+        access = Access()
+        if path != "/":
+            try:
+                access = access_of(self.headers, facade.api_key, facade.read_only_key)
+            except DeniedError as denied:
+                self._send(denied.status, str(denied).encode(), "text/plain")
+                return
         match = facade.engine.route(self.command, path)
         if match is None:
             self._send(404, b"")
@@ -177,36 +231,43 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.kind in ("status", "cut-before"):
             self._refuse(fault)
             return
-        with facade.lock:
-            status, answer = self._answer(route, names, dict(parse_qsl(parts.query)), body)
-        self._reply(status, answer, fault)
+        try:
+            with facade.lock:
+                query = dict(parse_qsl(parts.query))
+                answer = self._answer(access, route, names, query, body)
+        except ForbiddenError as error:
+            self._send(403, json.dumps(_wrapped(None, {"error": str(error)})).encode())
+        except Problem as problem:
+            refusal = json.dumps(_wrapped(None, {"error": str(problem)})).encode()
+            after = None if problem.retry_after is None else str(problem.retry_after)
+            self._send(problem.status, refusal, retry_after=after)
+        else:
+            self._reply(answer, fault)
 
     def _body(self) -> bytes | None:
         """Return the whole body, or None if there is no request to answer."""
         length = int(self.headers.get("Content-Length") or 0)
-        if length > MAX_BODY:
-            self.close_connection = True
-            limit = (
-                f"JSON payload ({length} bytes) is larger than allowed (limit: {MAX_BODY} bytes)."
-            )
-            self._send(413, limit.encode(), "text/plain")
+        if length > MAX_BODY:  # nothing is answered, and the rest is not read
+            self._cut()
             return None
         body = self.rfile.read(length)
         if len(body) < length:
             self.close_connection = True  # the client died while sending: do nothing
             return None
+        limit = self.server.facade.proxy_limit
+        if limit is not None and length > limit:
+            self._send(413, PROXY_PAGE, "text/html")
+            return None
         return body
 
-    def _answer(self, route: Any, names: Any, query: Any, body: bytes) -> tuple[int, Any]:
+    def _answer(self, access: Access, route: Any, names: Any, query: Any, body: bytes) -> Any:
         facade = self.server.facade
         if route.path == "/":
             title = "qdrant - vector search engine"
-            return 200, {"title": title, "version": facade.version, "commit": "0" * 40}
-        try:
-            result = facade.engine.answer(route, names, query, body)
-        except Problem as problem:
-            return problem.status, _wrapped(None, {"error": str(problem)})
-        return 200, _wrapped(result, "ok")
+            return {"title": title, "version": facade.version, "commit": "0" * 40}
+        access.check(route.name, names.get("name"))
+        result = facade.cluster.answer(self.server.node, access, route, names, query, body)
+        return _wrapped(result, "ok")
 
     def _refuse(self, fault: Fault) -> None:
         if fault.kind == "cut-before":
@@ -215,7 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(_wrapped(None, {"error": fault.message})).encode()
         self._send(fault.status, body, retry_after=fault.retry_after)
 
-    def _reply(self, status: int, answer: Any, fault: Fault | None) -> None:
+    def _reply(self, answer: Any, fault: Fault | None) -> None:
         kind = fault.kind if fault is not None else None
         if kind == "queued":
             answer = json.loads(json.dumps(answer).replace('"completed"', '"wait_timeout"'))
@@ -223,16 +284,16 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "cut-after":
             self._cut()
         elif kind == "short":
-            self._send(status, body[: len(body) // 2], claimed=len(body))
+            self._send(200, body[: len(body) // 2], claimed=len(body))
             self._cut()
         elif kind == "truncated":
-            self._send(status, body[: len(body) // 2])
+            self._send(200, body[: len(body) // 2])
         elif kind == "html":
             self._send(200, b"<html><body>Sign in to the hotel network</body></html>", "text/html")
         else:
             if fault is not None:
                 self.server.facade.closing.wait(fault.seconds)
-            self._send(status, body)
+            self._send(200, body)
 
     def _cut(self) -> None:
         self.close_connection = True
@@ -265,9 +326,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.servers.qdrant")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--api-key")
+    parser.add_argument("--read-only-key")
     parser.add_argument("--version", default="1.17.0")
+    parser.add_argument("--strict-mode", type=json.loads, default={}, metavar="JSON")
     options = parser.parse_args()
-    facade = QdrantFacade(api_key=options.api_key, version=options.version, port=options.port)
+    facade = QdrantFacade(
+        api_key=options.api_key,
+        read_only_key=options.read_only_key,
+        version=options.version,
+        port=options.port,
+    )
+    facade.engine.strict_mode = options.strict_mode
     print(facade.url, flush=True)
     try:
         facade.serve()

@@ -17,6 +17,9 @@ from qdrant_client.local.payload_filters import check_match, check_range
 from qdrant_client.local.payload_value_extractor import value_by_key
 from qdrant_client.local.qdrant_local import QdrantLocal
 
+from tests.servers.qdrant_limits import Limits, Problem
+from tests.servers.qdrant_rights import Access
+
 Json: TypeAlias = Any
 Answer: TypeAlias = Json  # the value of "result"
 
@@ -28,7 +31,7 @@ _INDEXES = (
     models.DatetimeIndexParams,
 )
 _KINDS = ("keyword", "integer", "float", "bool", "datetime")
-_COLLECTION = "/collections/{name}"
+COLLECTION = "/collections/{name}"
 _WRITE = frozenset({"wait", "ordering", "timeout"})
 _READ = frozenset({"consistency", "timeout"})
 _FACET_HELP = (
@@ -38,28 +41,31 @@ _FACET_HELP = (
 )
 
 
-class Problem(Exception):
-    """An error answer."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 @dataclass
 class Engine:
     """The state of one server. Calls must not overlap."""
 
     version: tuple[int, int]
-    strict_mode: dict[str, Json] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
     points_upserted: int = 0
     largest_upsert: int = 0
     searches: list[models.SearchParams] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)  # names of collections, by alias
+    access: Access = field(default_factory=Access)  # of the request that is answered
 
     def __post_init__(self) -> None:
         self._local = QdrantLocal(":memory:")
         self._indexes: dict[str, dict[str, Json]] = {}
         self._deleted_payloads: dict[str, list[Json]] = {}  # by collection
+
+    @property
+    def strict_mode(self) -> dict[str, Json]:
+        """The settings of strict mode, of every collection."""
+        return self.limits.settings
+
+    @strict_mode.setter
+    def strict_mode(self, settings: dict[str, Json]) -> None:
+        self.limits.settings = settings
 
     def route(self, method: str, path: str) -> "tuple[Route, dict[str, str]] | None":
         for route in ROUTES:
@@ -75,37 +81,91 @@ class Engine:
         if unknown := set(query) - route.query:
             raise Problem(400, f"unknown query parameter: {sorted(unknown)}")
         request = _parse_body(route.body, body)
-        if (
-            "name" in names
-            and route.needs_collection
-            and names["name"] not in self._local.collections
-        ):
-            raise Problem(404, f"Not found: Collection `{names['name']}` doesn't exist!")
+        if "name" in names and route.needs_collection:
+            names = {**names, "name": self.aliases.get(names["name"], names["name"])}
+            self._require_collection(names["name"])
+        if route.query == _READ:
+            self.limits.spend("read", 1)
         try:
             return route.call(self, names, query, request)
         except ValueError as error:  # the only error that local mode raises
             raise Problem(400, f"Wrong input: {error}") from error
 
-    # Collections
+    def _require_collection(self, name: str) -> None:
+        if name not in self._local.collections:
+            raise Problem(404, f"Not found: Collection `{name}` doesn't exist!")
+
+    # Collections and aliases
 
     def list_collections(self, *_: Any) -> Answer:
-        return {"collections": [{"name": name} for name in self._local.collections]}
+        """List collections; aliases are not among them."""
+        seen = filter(self.access.sees, sorted(self._local.collections))
+        return {"collections": [{"name": name} for name in seen]}
+
+    def list_aliases(self, *_: Any) -> Answer:
+        """List the aliases of which the key may use both the alias and the collection."""
+        seen = filter(self.access.sees, sorted(self._local.collections))
+        return {"aliases": [each for name in seen for each in self._aliases_of(name)]}
+
+    def collection_aliases(self, names: Mapping[str, str], *_: Any) -> Answer:
+        """List aliases of a collection; an alias, or a missing collection, has none."""
+        return {"aliases": self._aliases_of(names["name"])}
+
+    def _aliases_of(self, name: str) -> list[Json]:
+        return [
+            {"alias_name": alias, "collection_name": name}
+            for alias, target in sorted(self.aliases.items())
+            if target == name and self.access.sees(alias)
+        ]
+
+    def change_aliases(self, _: Any, __: Any, request: models.ChangeAliasesOperation) -> Answer:
+        """Carry out the changes in order; those before a failing one stay done."""
+        for action in request.actions:
+            if isinstance(action, models.CreateAliasOperation):
+                alias, target = action.create_alias.alias_name, action.create_alias.collection_name
+                self._require_collection(target)
+                if alias in self._local.collections:
+                    raise Problem(409, f"Wrong input: Collection `{alias}` already exists!")
+                self.aliases[alias] = target
+            elif isinstance(action, models.DeleteAliasOperation):
+                self.aliases.pop(action.delete_alias.alias_name, None)
+            else:
+                renamed = action.rename_alias
+                if renamed.old_alias_name not in self.aliases:
+                    missing = f"Not found: Alias {renamed.old_alias_name} does not exists!"
+                    raise Problem(404, missing)
+                self.aliases[renamed.new_alias_name] = self.aliases.pop(renamed.old_alias_name)
+        return True
 
     def collection(self, names: Mapping[str, str], *_: Any) -> Answer:
         name = names["name"]
         info = self._local.get_collection(name).model_dump(mode="json", exclude_none=True)
         info["payload_schema"] = {
-            key: {"data_type": params["type"], "params": params, "points": 0}
+            key: {"data_type": params["type"], "params": params, "points": self._holding(name, key)}
             for key, params in self._indexes[name].items()
         }
         if self.strict_mode:
             info["config"]["strict_mode_config"] = self.strict_mode
         return info
 
+    def _holding(self, name: str, key: str) -> int:
+        """Return how many points have a value in a field, as its index counts them."""
+        held = self._local.collections[name]
+        text = self._indexes[name][key]["type"] == "keyword"
+        live = (row for row, gone in zip(held.payload, held.deleted, strict=False) if not gone)
+        values = (value_by_key(row, key) or [] for row in live)
+        return sum(any(isinstance(v, str) or not text for v in found) for found in values)
+
     def create(self, names: Mapping[str, str], _: Any, request: models.CreateCollection) -> Answer:
         name = names["name"]
         if name in self._local.collections:
             raise Problem(409, f"Wrong input: Collection `{name}` already exists!")
+        if name in self.aliases:
+            raise Problem(
+                400,
+                f"Wrong input: Can't create collection with name {name}. "
+                "Alias with the same name already exists",
+            )
         vectors: Any = request.vectors
         for vector in vectors.values() if isinstance(vectors, dict) else [vectors]:
             self._check_quantization(vector.quantization_config if vector else None)
@@ -133,6 +193,10 @@ class Engine:
         return self._local.update_collection(names["name"], metadata=request.metadata)
 
     def delete_collection(self, names: Mapping[str, str], *_: Any) -> Answer:
+        """Delete a collection with its aliases; the name of an alias deletes nothing."""
+        if names["name"] not in self._local.collections:
+            return False
+        self.aliases = {a: name for a, name in self.aliases.items() if name != names["name"]}
         self._indexes.pop(names["name"], None)
         self._deleted_payloads.pop(names["name"], None)
         return self._local.delete_collection(names["name"])
@@ -146,7 +210,10 @@ class Engine:
         params = schema.model_dump(mode="json", exclude_none=True)
         if self.version < (1, 19):  # unknown to this version, ignored silently
             params.pop("prefix", None)
-        self._indexes[names["name"]][request.field_name] = params
+        indexes = self._indexes[names["name"]]
+        if request.field_name not in indexes:
+            self.limits.check_indexes(len(indexes))
+        indexes[request.field_name] = params
         return _updated(query)
 
     # Writes
@@ -166,6 +233,7 @@ class Engine:
         return self._update(names["name"], query, models.UpsertOperation(upsert=request))
 
     def _update(self, name: str, query: Mapping[str, str], operation: Any) -> Answer:
+        self.limits.spend("write", self._cost(name, operation))
         if isinstance(operation, models.UpsertOperation):
             if not isinstance(operation.upsert, models.PointsList):
                 raise Problem(400, "only lists of points are supported by the test server")
@@ -194,6 +262,17 @@ class Engine:
             raise Problem(404, f"Not found: No point with id {error.args[0]} found") from error
         return _updated(query)
 
+    def _cost(self, name: str, operation: Any) -> int:
+        """Return how many points a write touches, at least 1."""
+        if self.limits.get("write_rate_limit") is None:
+            return 0
+        if isinstance(operation, models.UpsertOperation):
+            return len(operation.upsert.points)  # type: ignore[union-attr]
+        (body,) = operation.model_dump(exclude_none=True).values()
+        if body.get("points") is not None:
+            return len(body["points"])
+        return max(1, self._local.count(name, models.Filter(**body["filter"])).count)
+
     def _deleted(self, name: str, selector: Any) -> list[Json]:
         if isinstance(selector, models.PointIdsList):
             records = self._local.retrieve(name, selector.points)
@@ -202,7 +281,8 @@ class Engine:
         return [record.payload for record in records]
 
     def _check_points(self, name: str, points: list[models.PointStruct]) -> None:
-        self._check_limit("upsert_max_batchsize", len(points))
+        self.limits.check("upsert_max_batchsize", len(points))
+        self.limits.check_room(self._local.collections[name])
         for point in points:
             for vector, value in (point.vector or {}).items():  # type: ignore[union-attr]
                 self._check_vector(name, vector, value)
@@ -242,7 +322,7 @@ class Engine:
 
     def scroll(self, names: Mapping[str, str], _: Any, request: models.ScrollRequest) -> Answer:
         self._check_filter(names["name"], request.filter)
-        self._check_limit("max_query_limit", _positive(request.limit))
+        self.limits.check("max_query_limit", _positive(request.limit))
         request.filter = self._apply_indexes(names["name"], request.filter)
         records, following = self._local.scroll(
             names["name"],
@@ -255,6 +335,7 @@ class Engine:
         return {"points": [_dump(record) for record in records], "next_page_offset": following}
 
     def count(self, names: Mapping[str, str], _: Any, request: models.CountRequest) -> Answer:
+        self.limits.check_exact(request.exact is not False)
         self._check_filter(names["name"], request.filter)
         request.filter = self._apply_indexes(names["name"], request.filter)
         return {"count": int(self._local.count(names["name"], request.filter).count)}
@@ -265,7 +346,8 @@ class Engine:
         An inexact facet also counts deleted points, as an index may.
         """
         limit = _positive(request.limit)
-        self._check_limit("max_query_limit", limit)
+        self.limits.check("max_query_limit", limit)
+        self.limits.check_exact(request.exact)
         name = names["name"]
         if self._indexes[name].get(request.key, {}).get("type") != "keyword":
             raise Problem(
@@ -289,6 +371,7 @@ class Engine:
     def query_batch(
         self, names: Mapping[str, str], _: Any, request: models.QueryRequestBatch
     ) -> Answer:
+        self.limits.check("search_max_batchsize", len(request.searches))
         return [self._search(names["name"], search) for search in request.searches]
 
     def _search(self, name: str, request: models.QueryRequest) -> Answer:
@@ -321,16 +404,15 @@ class Engine:
 
     def _check_search(self, name: str, search: models.Prefetch | models.QueryRequest) -> None:
         self._check_filter(name, search.filter)
-        self._check_limit("max_query_limit", _positive(search.limit))
+        self.limits.check("max_query_limit", _positive(search.limit))
         params = search.params or models.SearchParams()
         if params.hnsw_ef is not None:
-            self._check_limit("search_max_hnsw_ef", params.hnsw_ef)
-        if params.exact and self.strict_mode.get("search_allow_exact") is False:
-            raise Problem(400, "Bad request: Exact search disabled! Help: Set exact=false.")
+            self.limits.check("search_max_hnsw_ef", params.hnsw_ef)
+        self.limits.check_exact(params.exact)
         if params.quantization is not None and params.quantization.oversampling is not None:
             if params.quantization.oversampling < 1.0:
                 raise Problem(422, "Validation error in JSON body: oversampling must be at least 1")
-            self._check_limit("search_max_oversampling", params.quantization.oversampling)
+            self.limits.check("search_max_oversampling", params.quantization.oversampling)
         self.searches.append(params)
         vector: Any = search.query
         vector = vector.nearest if isinstance(vector, models.NearestQuery) else vector
@@ -339,22 +421,14 @@ class Engine:
 
     # Limits
 
-    def _check_limit(self, limit: str, value: float) -> None:
-        allowed = self.strict_mode.get(limit) if self.strict_mode.get("enabled") else None
-        if allowed is not None and value > allowed:
-            raise Problem(
-                400,
-                f'Bad request: Limit exceeded {value} > {allowed} for "{limit}". '
-                f'Help: Reduce the "{limit}" parameter to be at most {allowed}.',
-            )
-
     def _check_filter(
         self, name: str, condition: Any, rule: str = "unindexed_filtering_retrieve"
     ) -> None:
         for part in _parts(condition):
             if isinstance(part.match, models.MatchPrefix) and self.version < (1, 19):
                 raise Problem(400, "Format error in JSON body: no variant of Match")
-        if not self.strict_mode.get("enabled") or self.strict_mode.get(rule, True):
+        self.limits.check_filter(condition)
+        if self.limits.get(rule) is not False:
             return
         for key, kinds in _indexes_for(condition):
             index = self._indexes[name].get(key, {})
@@ -420,10 +494,19 @@ class Route:
 ROUTES = (
     Route("GET", "/", lambda *_: None),
     Route("GET", "/collections", Engine.list_collections),
-    Route("GET", _COLLECTION, Engine.collection),
+    Route("GET", "/aliases", Engine.list_aliases),
+    Route("GET", f"{COLLECTION}/aliases", Engine.collection_aliases, needs_collection=False),
+    Route(
+        "POST",
+        "/collections/aliases",
+        Engine.change_aliases,
+        models.ChangeAliasesOperation,
+        frozenset({"timeout"}),
+    ),
+    Route("GET", COLLECTION, Engine.collection),
     Route(
         "PUT",
-        _COLLECTION,
+        COLLECTION,
         Engine.create,
         models.CreateCollection,
         frozenset({"timeout"}),
@@ -431,23 +514,24 @@ ROUTES = (
     ),
     Route(
         "DELETE",
-        _COLLECTION,
+        COLLECTION,
         Engine.delete_collection,
         query=frozenset({"timeout"}),
         needs_collection=False,
     ),
-    Route("PATCH", _COLLECTION, Engine.update, models.UpdateCollection, frozenset({"timeout"})),
-    Route("PUT", f"{_COLLECTION}/index", Engine.create_index, models.CreateFieldIndex, _WRITE),
-    Route("POST", f"{_COLLECTION}/points/batch", Engine.batch, models.UpdateOperations, _WRITE),
-    Route("PUT", f"{_COLLECTION}/points", Engine.upsert, models.PointsList, _WRITE),
-    Route("POST", f"{_COLLECTION}/points", Engine.retrieve, models.PointRequest, _READ),
-    Route("POST", f"{_COLLECTION}/points/scroll", Engine.scroll, models.ScrollRequest, _READ),
-    Route("POST", f"{_COLLECTION}/points/count", Engine.count, models.CountRequest, _READ),
-    Route("POST", f"{_COLLECTION}/facet", Engine.facet, models.FacetRequest, _READ, since=(1, 12)),
-    Route("POST", f"{_COLLECTION}/points/query", Engine.query, models.QueryRequest, _READ),
+    Route("PATCH", COLLECTION, Engine.update, models.UpdateCollection, frozenset({"timeout"})),
+    Route("GET", f"{COLLECTION}/cluster", lambda *_: None),
+    Route("PUT", f"{COLLECTION}/index", Engine.create_index, models.CreateFieldIndex, _WRITE),
+    Route("POST", f"{COLLECTION}/points/batch", Engine.batch, models.UpdateOperations, _WRITE),
+    Route("PUT", f"{COLLECTION}/points", Engine.upsert, models.PointsList, _WRITE),
+    Route("POST", f"{COLLECTION}/points", Engine.retrieve, models.PointRequest, _READ),
+    Route("POST", f"{COLLECTION}/points/scroll", Engine.scroll, models.ScrollRequest, _READ),
+    Route("POST", f"{COLLECTION}/points/count", Engine.count, models.CountRequest, _READ),
+    Route("POST", f"{COLLECTION}/facet", Engine.facet, models.FacetRequest, _READ, since=(1, 12)),
+    Route("POST", f"{COLLECTION}/points/query", Engine.query, models.QueryRequest, _READ),
     Route(
         "POST",
-        f"{_COLLECTION}/points/query/batch",
+        f"{COLLECTION}/points/query/batch",
         Engine.query_batch,
         models.QueryRequestBatch,
         _READ,
