@@ -81,6 +81,7 @@ def test_a_panic_is_one_error_that_says_what_to_do(
         collection.count()
     assert "\n" not in str(error.value)
     assert "index out of bounds" in str(error.value)
+    assert "ragctl rebuild docs" in str(error.value)
     assert "ragctl delete --all -c docs" in str(error.value)
     path.write_bytes(content)
     assert collection.count() == 1, "the next call starts another process"
@@ -91,11 +92,19 @@ def test_an_engine_that_is_killed_is_started_again(collection: EdgeCollection) -
     engine(collection).wait()
     assert collection.count() == 1, "it was seen to be dead before the call"
     os.kill(engine(collection).pid, signal.SIGSTOP)  # so that it dies with a request under way
+    threading.Timer(0.2, engine(collection).kill).start()
     with pytest.raises(StoreError, match=r"killed \(SIGKILL\).*run again") as error:
-        collection._process.call("count", (), timeout=0.2)
+        collection.count()
     assert not isinstance(error.value, UnreadableCollection)
     assert "delete" not in str(error.value), "nothing is damaged"
     assert [stored.id for stored in collection.scroll()] == [ident(1)]
+
+
+def test_an_engine_that_takes_too_long_is_ended(collection: EdgeCollection) -> None:
+    os.kill(engine(collection).pid, signal.SIGSTOP)
+    with pytest.raises(StoreError, match=r"did not answer within 0\.2 s"):
+        collection._process.call("count", (), timeout=0.2)
+    assert collection.count() == 1
 
 
 def test_a_crash_of_the_engine_is_reported_as_damage(collection: EdgeCollection) -> None:
@@ -211,7 +220,7 @@ def test_an_operation_of_a_dead_run_is_not_done(collection: EdgeCollection, tmp_
     code = (
         "from pathlib import Path; from ragctl.stores import edge_child\n"
         f"shard = edge_child.SharedShard(Path({str(folder)!r}), {made!r}, Path({str(lock)!r}), 'x',"
-        " patience=5.0)\n"
+        " patience=5.0, space=edge_child.DiskSpace(Path({str(tmp_path)!r})))\n"
         "shard.run('count', ((),), 1)\n"
         "print('done')"
     )

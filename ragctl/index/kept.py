@@ -39,5 +39,5 @@ def delete_from_kept(store: RunStore, name: str, sources: Sequence[str]) -> int:
             writer.delete_documents(sources)
             writer.flush()
             collection.finish()
-            deleted += writer.deleted
+            deleted += writer.written.deleted
     return deleted

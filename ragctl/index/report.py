@@ -12,7 +12,10 @@ from ragctl.stores.size import Size
 
 @dataclass(slots=True)
 class DocumentCounts:
-    """Numbers of documents. A document counts once: a renamed one is not also added."""
+    """Numbers of documents. A document counts once: a renamed one is not also added.
+
+    A run counts a document as added, updated or renamed when the store has acknowledged its mark.
+    """
 
     added: int = 0
     updated: int = 0
@@ -24,15 +27,17 @@ class DocumentCounts:
 
 @dataclass(slots=True)
 class ChunkCounts:
-    """Numbers of chunks.
+    """Numbers of chunks. A run counts what the store has acknowledged; a plan what it would do.
 
-    `embedded`: their texts were sent. `reused`: written or kept without embedding.
-    `deleted`: points removed.
+    `embedded`: embedded and stored. `reused`: written or kept without embedding. `deleted`:
+    points removed. `unstored`: embedded, but not stored, because the run ended before, or the
+    document failed; they are paid for.
     """
 
     embedded: int = 0
     reused: int = 0
     deleted: int = 0
+    unstored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +93,10 @@ class Report:
     requests sent, including failed ones. `cost`: US dollars at list price; None if a
     price is unknown. `backends`: the usage of each backend that was called. `changes`: of a
     plan only, by document. `size`: of a plan only, the collection after it is applied.
-    `skipped`: number of files of unknown type. `elsewhere`: number of documents of other
-    roots, left alone. `left`: number of files not finished, if the run stopped early.
-    `stages`: seconds by stage; reading, embedding and writing overlap. `seconds`: of the
-    whole run.
+    `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: number
+    of files of unknown type. `elsewhere`: number of documents of other roots, left alone.
+    `left`: number of files not finished, if the run stopped early. `stages`: seconds by
+    stage; reading, embedding and writing overlap. `seconds`: of the whole run.
     """
 
     collection: str
@@ -104,6 +109,7 @@ class Report:
     backends: list[dict[str, Json]] = field(default_factory=list)
     changes: list[Change] | None = None
     size: Size | None = None
+    server: dict[str, Json] = field(default_factory=dict)
     failures: list[DocumentFailure] = field(default_factory=list)
     warnings: list[DocumentFailure] = field(default_factory=list)
     skipped: int = 0
@@ -187,6 +193,8 @@ class Report:
             whole["changes"] = [change.to_json() for change in self.changes]
         if self.size is not None:
             whole["size"] = self.size.to_json()
+        if self.server:
+            whole["server"] = self.server
         return whole
 
 

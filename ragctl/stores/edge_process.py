@@ -21,7 +21,6 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from ragctl.collection.settings import how_to_recover
 from ragctl.errors import (
     GenerationDropped,
     Locked,
@@ -30,6 +29,7 @@ from ragctl.errors import (
     UsageError,
 )
 from ragctl.stores.edge_frames import read_frame, write_frame
+from ragctl.stores.edge_space import disk_is_full
 from ragctl.text import one_line
 
 _BOOT = (
@@ -52,21 +52,32 @@ class ShardProcess:
     """
 
     def __init__(
-        self, folder: Path, lock: Path, name: str, *, creation_id: str, patience: float
+        self,
+        folder: Path,
+        lock: Path,
+        what: str,
+        *,
+        creation_id: str,
+        patience: float,
+        advice: str = "",
+        root: Path | None = None,
     ) -> None:
-        """Take a generation's folder and id, its lock file, and the name for messages.
+        """Take a generation's folder and id, its lock file, and what it is, for messages.
 
-        `patience`: seconds to wait for another process's turn.
+        `patience`: seconds to wait for another process's turn. `advice`: what to do about damage.
+        `root`: of the store, whose reserve is used on a full disk.
         """
         self._settings = {
             "folder": str(folder),
             "creation_id": creation_id,
             "lock": str(lock),
-            "what": f"collection {name!r}",
+            "what": what,
             "patience": patience,
+            "root": str(root or folder),
         }
-        self._name = name
-        self._what = f"collection {name!r}"
+        self._folder = folder
+        self._what = what
+        self._advice = f"; {advice}" if advice else ""
         self._mutex = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
@@ -86,7 +97,13 @@ class ShardProcess:
         """
         with self._mutex:
             process = self._running()
-            timer = None if timeout is None else threading.Timer(timeout, process.kill)
+            timed_out = threading.Event()
+
+            def give_up() -> None:
+                timed_out.set()
+                process.kill()
+
+            timer = None if timeout is None else threading.Timer(timeout, give_up)
             if timer is not None:
                 timer.daemon = True
                 timer.start()
@@ -101,6 +118,9 @@ class ShardProcess:
             finally:
                 if timer is not None:
                     timer.cancel()
+            if answer is None and timed_out.is_set():
+                self._discard()
+                raise StoreError(f"{self._what}: the engine did not answer within {timeout:g} s")
             if answer is None:
                 raise self._ended(process)
             kind, value = answer
@@ -133,6 +153,11 @@ class ShardProcess:
             finally:
                 self._reap(process)
 
+    def kill(self) -> None:
+        """End the process at once, without flushing."""
+        with self._mutex:
+            self._discard()
+
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None or self._process.poll() is not None:
             self._discard()
@@ -160,9 +185,15 @@ class ShardProcess:
             start_new_session=os.name == "posix",
         )
 
-    def _damaged(self, reason: str) -> UnreadableCollection:
-        advice = how_to_recover(self._name)
-        return UnreadableCollection(f"{self._what} cannot be read or written: {reason}; {advice}")
+    def _damaged(self, reason: str) -> StoreError:
+        if disk_is_full(self._folder):
+            return StoreError(
+                f"{self._what}: the disk is full ({reason}); make space, or delete a collection "
+                "with `ragctl delete --all -c NAME`"
+            )
+        return UnreadableCollection(
+            f"{self._what} cannot be read or written: {reason}{self._advice}"
+        )
 
     def _ended(self, process: "subprocess.Popen[bytes]") -> StoreError:
         """Return the error for a child that ended during a call: a crash, or a kill."""

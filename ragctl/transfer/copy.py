@@ -7,13 +7,15 @@ everything unchanged. Repeated, it writes what differs, and deletes what the ori
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ragctl.collection.server_options import ServerOptions
 from ragctl.errors import IdentityMismatch, StoreError, UsageError
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.plan import check_removal
 from ragctl.index.report import Report
 from ragctl.records import Notify, ignore
+from ragctl.stores import is_server
 from ragctl.stores.base import Collection, Store
 from ragctl.transfer.documents import Difference, compare
 from ragctl.transfer.mirror import Mirror
@@ -76,7 +78,10 @@ class Copying:
         """Return the existing copy, or a new one with the original's settings."""
         copy = self.target.store.open(self.target.name)
         if copy is None:
-            return self.target.store.create(self.target.name, original.settings)
+            settings = original.settings
+            if not is_server(self.target.store.location):
+                settings = replace(settings, server=ServerOptions())
+            return self.target.store.create(self.target.name, settings)
         try:
             check_copy(original, copy, self.target)
         except IdentityMismatch:
@@ -142,5 +147,4 @@ def check_copy(original: Collection, copy: Collection, target: Place) -> None:
 
 def is_exact(collection: Collection) -> bool:
     """Return whether a collection stores dense vectors as float32."""
-    server = getattr(collection.settings, "server", None)
-    return getattr(server, "datatype", None) in (None, "float32")
+    return collection.settings.server.datatype in (None, "float32")

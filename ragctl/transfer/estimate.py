@@ -55,7 +55,7 @@ def estimate_migration(
         plan.settings.dim,
         text_bytes=size / points if points else 0.0,
         quantization=plan.settings.quantization,
-        server=is_server(store.location),
+        server=plan.settings.server if is_server(store.location) else None,
     )
     with connect_for(plan.pipeline, None, environ, dry=True) as embedder:
         _add_cost(report, plan, embedder)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from ragctl.catalog import Model
 from ragctl.collection.payload import Vector
+from ragctl.collection.server_options import ServerOptions
 from ragctl.collection.settings import Settings
 from ragctl.embedding.canary import CANARY_THRESHOLD, Canary
 from ragctl.embedding.embedder import Embedder
@@ -73,6 +74,7 @@ def plan_migration(
             new_settings(wanted, embedder),
             fields={**stored.fields, **pipeline.fields},
             namespace=stored.namespace,
+            server=_server_options(stored.server, pipeline.server.options()),
         )
         how = _how(stored, settings, embedder, embed_again=embed_again)
         context = context_limit(wanted, embedder)
@@ -90,6 +92,11 @@ def plan_migration(
             "file of the collection instead of its name"
         )
     return MigrationPlan(how, wanted, settings, model)
+
+
+def _server_options(stored: ServerOptions, asked: ServerOptions) -> ServerOptions:
+    """Return the stored options, with those that are asked for in their place."""
+    return ServerOptions.from_json({**stored.to_json(), **asked.to_json()})
 
 
 def _how(stored: Settings, settings: Settings, embedder: Embedder, *, embed_again: bool) -> How:

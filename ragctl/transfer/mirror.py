@@ -66,7 +66,7 @@ class Mirror:
         writer.delete_documents(difference.removed)
         writer.flush()
         self._report.documents.removed += len(difference.removed)
-        self._report.chunks.deleted += writer.deleted
+        self._report.chunks.deleted += writer.written.deleted
 
     def _write(self, documents: Sequence[StoredDocument], stored: State, *, whole: bool) -> None:
         new = [document for document in documents if document.source not in stored.documents]

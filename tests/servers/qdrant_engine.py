@@ -17,6 +17,7 @@ from qdrant_client.local.payload_filters import check_match, check_range
 from qdrant_client.local.payload_value_extractor import value_by_key
 from qdrant_client.local.qdrant_local import QdrantLocal
 
+from tests.servers.qdrant_config import Config, change_vectors, check_vector
 from tests.servers.qdrant_limits import Limits, Problem
 from tests.servers.qdrant_rights import Access
 
@@ -56,6 +57,7 @@ class Engine:
     def __post_init__(self) -> None:
         self._local = QdrantLocal(":memory:")
         self._indexes: dict[str, dict[str, Json]] = {}
+        self.configs: dict[str, Config] = {}
         self._deleted_payloads: dict[str, list[Json]] = {}  # by collection
 
     @property
@@ -102,6 +104,10 @@ class Engine:
         seen = filter(self.access.sees, sorted(self._local.collections))
         return {"collections": [{"name": name} for name in seen]}
 
+    def exists(self, names: Mapping[str, str], *_: Any) -> Answer:
+        """Return whether a collection exists, also by its alias."""
+        return {"exists": names["name"] in self._local.collections}
+
     def list_aliases(self, *_: Any) -> Answer:
         """List the aliases of which the key may use both the alias and the collection."""
         seen = filter(self.access.sees, sorted(self._local.collections))
@@ -144,6 +150,7 @@ class Engine:
             key: {"data_type": params["type"], "params": params, "points": self._holding(name, key)}
             for key, params in self._indexes[name].items()
         }
+        self.configs[name].add_to(info["config"])
         if self.strict_mode:
             info["config"]["strict_mode_config"] = self.strict_mode
         return info
@@ -168,7 +175,7 @@ class Engine:
             )
         vectors: Any = request.vectors
         for vector in vectors.values() if isinstance(vectors, dict) else [vectors]:
-            self._check_quantization(vector.quantization_config if vector else None)
+            check_vector(vector, self.version)
         self._local.create_collection(
             name,
             vectors_config=request.vectors,
@@ -179,18 +186,15 @@ class Engine:
         # Local mode warns about large collections; tests may use them.
         self._local.collections[name].LARGE_DATA_THRESHOLD = 10**12
         self._indexes[name] = {}
+        self.configs[name] = Config.of(request)
         return True
 
-    def _check_quantization(self, config: Any) -> None:
-        if isinstance(config, models.TurboQuantization) and self.version < (1, 18):
-            raise Problem(400, "Format error in JSON body: no variant of QuantizationConfig")
-        if isinstance(config, models.BinaryQuantization) and self.version < (1, 15):
-            config.binary.encoding = None  # unknown to this version, ignored silently
-
     def update(self, names: Mapping[str, str], _: Any, request: models.UpdateCollection) -> Answer:
-        if self.version < (1, 16):
-            return True  # the field is unknown to this version, ignored silently
-        return self._local.update_collection(names["name"], metadata=request.metadata)
+        name = names["name"]
+        change_vectors(self._local.collections[name].config.vectors, request.vectors or {})
+        if request.metadata is None or self.version < (1, 16):  # unknown before, ignored silently
+            return True
+        return self._local.update_collection(name, metadata=request.metadata)
 
     def delete_collection(self, names: Mapping[str, str], *_: Any) -> Answer:
         """Delete a collection with its aliases; the name of an alias deletes nothing."""
@@ -198,13 +202,17 @@ class Engine:
             return False
         self.aliases = {a: name for a, name in self.aliases.items() if name != names["name"]}
         self._indexes.pop(names["name"], None)
+        self.configs.pop(names["name"], None)
         self._deleted_payloads.pop(names["name"], None)
         return self._local.delete_collection(names["name"])
 
     def create_index(
         self, names: Mapping[str, str], query: Mapping[str, str], request: models.CreateFieldIndex
     ) -> Answer:
-        schema = request.field_schema
+        schema: Any = request.field_schema
+        if isinstance(schema, models.PayloadSchemaType):  # a type alone, without parameters
+            index = dict(zip(_KINDS, _INDEXES, strict=True)).get(schema.value)
+            schema = index and index(type=schema.value)
         if not isinstance(schema, _INDEXES):
             raise Problem(400, "this index type is not supported by the test server")
         params = schema.model_dump(mode="json", exclude_none=True)
@@ -284,14 +292,17 @@ class Engine:
         self.limits.check("upsert_max_batchsize", len(points))
         self.limits.check_room(self._local.collections[name])
         for point in points:
-            for vector, value in (point.vector or {}).items():  # type: ignore[union-attr]
+            unnamed = isinstance(point.vector, list)
+            vectors: Any = {"": point.vector} if unnamed else point.vector or {}
+            for vector, value in vectors.items():
                 self._check_vector(name, vector, value)
         self.points_upserted += len(points)
         self.largest_upsert = max(self.largest_upsert, len(points))
 
     def _check_vector(self, name: str, vector: str, value: Any) -> None:
         params = self._local.get_collection(name).config.params
-        dense: Any = params.vectors
+        single = isinstance(params.vectors, models.VectorParams)
+        dense: Any = {"": params.vectors} if single else params.vectors or {}
         if isinstance(value, models.SparseVector):
             known = vector in (params.sparse_vectors or {})
             if len(value.indices) != len(value.values) or len(set(value.indices)) != len(
@@ -494,6 +505,7 @@ class Route:
 ROUTES = (
     Route("GET", "/", lambda *_: None),
     Route("GET", "/collections", Engine.list_collections),
+    Route("GET", f"{COLLECTION}/exists", Engine.exists, needs_collection=False),
     Route("GET", "/aliases", Engine.list_aliases),
     Route("GET", f"{COLLECTION}/aliases", Engine.collection_aliases, needs_collection=False),
     Route(
