@@ -303,10 +303,22 @@ class ServerStore:
         return StoreError(f"{collection_label(name)} exists already at {self.location}")
 
     def _foreign(self, name: str) -> StoreError:
-        return StoreError(
-            f"{collection_label(name)} at {self.location} was not made by ragctl; "
-            "choose another name"
-        )
+        return StoreError(foreign_message(name, self.location))
+
+    def foreign(self, name: str, layout: Layout) -> ForeignCollection | None:
+        """Return a collection of another program, to be read; None if there is none of that name.
+
+        Raises UsageError if ragctl made it, or if the layout does not fit.
+        """
+        info = self._info(name)
+        if info is None:
+            return None
+        if self._stored_settings(name, info) is not None:
+            raise UsageError(
+                f"{collection_label(name)} at {self.location} was made by ragctl, with its model "
+                "and fields; search it without --model"
+            )
+        return ForeignCollection(self._connection, name, info, layout)
 
     def _info(self, name: str) -> CollectionInfo | None:
         self._connection.check()

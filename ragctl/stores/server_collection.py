@@ -86,6 +86,8 @@ class ServerCollection:
     the lock.
     """
 
+    own: Where = (HAS_OWN_KEY,)
+
     def __init__(
         self,
         store: CollectionOwner,
