@@ -74,7 +74,7 @@ def search(
         raise UsageError("give a question, or a file of questions with --queries")
     if queries is None and (out or trec):
         raise UsageError("--out and --trec need --queries")
-    options = _on_page(options, page)
+    options = foreign.adapt(_on_page(options, page))
     with ExitStack() as stack:
         searcher = stack.enter_context(
             open_collection(

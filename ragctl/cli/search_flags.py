@@ -14,14 +14,14 @@ from ragctl.search.options import (
     declared_options,
 )
 
-_CLASSES: dict[str, type[SearchOptions] | type[ForeignOptions]] = {
+_CLASSES: dict[str, type[Any]] = {
     "options": SearchOptions,
     "foreign": ForeignOptions,
 }
 
 
 def with_search_flags(command: Callable[..., int]) -> Callable[..., int]:
-    """Decorate a command: replace `options: SearchOptions` and `foreign: ForeignOptions` by flags."""
+    """Decorate a command: replace its parameters `options` and `foreign` by their flags."""
     signature = inspect.signature(command)
     parameters = [
         parameter
@@ -42,7 +42,7 @@ def with_search_flags(command: Callable[..., int]) -> Callable[..., int]:
     return run
 
 
-def _flags(of: type[SearchOptions] | type[ForeignOptions]) -> list[inspect.Parameter]:
+def _flags(of: type[Any]) -> list[inspect.Parameter]:
     return [_flag(declared) for declared in declared_options(of)]
 
 

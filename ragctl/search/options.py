@@ -420,11 +420,13 @@ class DeclaredOption(NamedTuple):
         raise OptionError(self.name, f"{value:g} is not {number} from {low:g} to {high:,g}")
 
 
-@cache
-def declared_options(
-    of: type[SearchOptions] | type[ForeignOptions] = SearchOptions,
-) -> tuple[DeclaredOption, ...]:
+def declared_options(of: type[Any] = SearchOptions) -> tuple[DeclaredOption, ...]:
     """Return every option of a class, in the order of declaration."""
+    return _declared_options(cast(Any, of))
+
+
+@cache
+def _declared_options(of: Any) -> tuple[DeclaredOption, ...]:
     hints = get_type_hints(of)
     return tuple(_declared(each.name, hints[each.name], each) for each in fields(of))
 

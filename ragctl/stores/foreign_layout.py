@@ -11,6 +11,7 @@ from ragctl.records import Json
 LANGCHAIN_TEXT = "page_content"
 """LangChain's text field; with it, metadata are in `metadata` unless a layout says otherwise."""
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """Where another program's points have what ragctl reads. Paths may have dots.
@@ -106,5 +107,3 @@ def read_record(
         metadata if isinstance(metadata, dict) else {},
         dense,
     )
-
-

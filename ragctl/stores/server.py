@@ -28,9 +28,11 @@ from ragctl.collection.names import check_name
 from ragctl.collection.payload import BM25, DENSE, FILTERABLE_FIELDS, KEYWORD_INDEXES
 from ragctl.collection.settings import FIELD_TYPES, META_PREFIX, Settings, read_settings
 from ragctl.environment import QDRANT_API_KEY
-from ragctl.errors import Locked, StoreError
+from ragctl.errors import Locked, StoreError, UsageError
 from ragctl.records import Notify, ignore
 from ragctl.stores.base import Generation, Salvage
+from ragctl.stores.foreign import ForeignCollection, foreign_message
+from ragctl.stores.foreign_layout import Layout
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
 from ragctl.stores.locks import LockWait, private_folder, run_lock, shared_id
 from ragctl.stores.server_collection import NOTES_KEY, SETTINGS_KEY, ServerCollection
@@ -140,6 +142,21 @@ class ServerStore:
         missing = {k: kind for k, kind in INDEXED_FIELDS.items() if k not in info.payload_schema}
         self.index(name, missing)
         return ServerCollection(self, self._connection, name, settings, BatchLimits.of(info))
+
+    def foreign(self, name: str, layout: Layout) -> ForeignCollection | None:
+        """Return a collection of another program, to be read; None if there is none of that name.
+
+        Raises UsageError if ragctl made it, or if the layout does not fit.
+        """
+        info = self._info(name)
+        if info is None:
+            return None
+        if self._stored_settings(name, info) is not None:
+            raise UsageError(
+                f"{collection_label(name)} at {self.location} was made by ragctl, with its model "
+                "and fields; search it without --model"
+            )
+        return ForeignCollection(self._connection, name, info, layout)
 
     def create(self, name: str, settings: Settings) -> "ServerCollection":
         """See Store.create."""
@@ -304,21 +321,6 @@ class ServerStore:
 
     def _foreign(self, name: str) -> StoreError:
         return StoreError(foreign_message(name, self.location))
-
-    def foreign(self, name: str, layout: Layout) -> ForeignCollection | None:
-        """Return a collection of another program, to be read; None if there is none of that name.
-
-        Raises UsageError if ragctl made it, or if the layout does not fit.
-        """
-        info = self._info(name)
-        if info is None:
-            return None
-        if self._stored_settings(name, info) is not None:
-            raise UsageError(
-                f"{collection_label(name)} at {self.location} was made by ragctl, with its model "
-                "and fields; search it without --model"
-            )
-        return ForeignCollection(self._connection, name, info, layout)
 
     def _info(self, name: str) -> CollectionInfo | None:
         self._connection.check()
