@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import platformdirs
 
 from ragctl.collection.names import check_name
-from ragctl.collection.payload import BM25, DENSE, FILTERABLE_FIELDS, KEYWORD_INDEXES
+from ragctl.collection.payload import BM25, DENSE, FILTERABLE_FIELDS
 from ragctl.collection.settings import FIELD_TYPES, META_PREFIX, Settings, read_settings
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import Locked, StoreError, UsageError
@@ -46,15 +46,17 @@ from ragctl.stores.server_http import NO_TLS, QdrantHttp, Tls, collection_path
 from ragctl.stores.server_info import CollectionInfo
 from ragctl.stores.server_limits import BatchLimits
 from ragctl.stores.server_points import HIDDEN, read_points
-from ragctl.stores.server_schema import collection_config, first_version_with, index_schema
+from ragctl.stores.server_schema import (
+    check_version,
+    collection_config,
+    index_schema,
+    needed_indexes,
+)
 
 T = TypeVar("T")
 
 METADATA_VERSION = (1, 16)
 """First server version with collection metadata, and with `update_filter`."""
-
-INDEXED_FIELDS = {**dict.fromkeys((*KEYWORD_INDEXES, LEASE_KEY), "keyword"), **FILTERABLE_FIELDS}
-"""Types of the indexes of every collection: strict mode refuses filters without one."""
 
 CREATION_POLL_SECONDS = 0.1
 """Interval between checks of a collection that another run is making."""
@@ -139,9 +141,8 @@ class ServerStore:
                 return None
             raise self._foreign(name)
         settings = replace(read_settings(stored, name, self.location), fields=_fields(info))
-        missing = {k: kind for k, kind in INDEXED_FIELDS.items() if k not in info.payload_schema}
-        self.index(name, missing)
-        return ServerCollection(self, self._connection, name, settings, BatchLimits.of(info))
+        self._index_missing(name, settings, info)
+        return ServerCollection(self, self._connection, name, settings, info)
 
     def foreign(self, name: str, layout: Layout) -> ForeignCollection | None:
         """Return a collection of another program, to be read; None if there is none of that name.
@@ -162,7 +163,7 @@ class ServerStore:
         """See Store.create."""
         check_name(name)
         self._connection.check()
-        self._check_quantization(name, settings)
+        self._check_version(name, settings)
         keeps_metadata = self._connection.version >= METADATA_VERSION
         settings = replace(
             settings, creation_id=uuid.uuid4().hex, namespace=settings.namespace or name
@@ -183,12 +184,12 @@ class ServerStore:
             payload[SETTINGS_KEY] = stored
         point = {"id": HIDDEN, "vector": {}, "payload": payload}
         self._write(name, "points", {"points": [point]})
-        self.index(name, {**INDEXED_FIELDS, **settings.indexed})
+        info = self._do(name, partial(_collection_info, name))
+        self._index_missing(name, settings, info)
         lease = self._leases.get(name)
         if lease is not None:
             lease.acquire(lease.read(), LockWait(0.0, ignore))
-        info = self._do(name, partial(_collection_info, name))
-        return ServerCollection(self, self._connection, name, settings, BatchLimits.of(info))
+        return ServerCollection(self, self._connection, name, settings, info)
 
     def create_generation(self, name: str, settings: Settings) -> "ServerCollection":
         """See Store.create_generation."""
@@ -278,17 +279,21 @@ class ServerStore:
         body = {"field_name": field, "field_schema": schema}
         return self._ask(name, partial(_put, collection_path(name, "index"), body))
 
-    def _check_quantization(self, name: str, settings: Settings) -> None:
-        first = first_version_with(settings.quantization)
-        if self._connection.version < first:
-            found, required = (
-                ".".join(map(str, version)) for version in (self._connection.version, first)
-            )
+    def _check_version(self, name: str, settings: Settings) -> None:
+        lacking = check_version(settings, self._connection.version)
+        if lacking is not None:
+            found = ".".join(map(str, self._connection.version))
             raise StoreError(
-                f"{collection_label(name)}: Qdrant {found} at {self.location} has no quantization "
-                f"{settings.quantization!r}; it needs {required} or newer; "
-                "scalar and binary work with every version"
+                f"{collection_label(name)}: Qdrant {found} at {self.location} {lacking}"
             )
+
+    def _index_missing(self, name: str, settings: Settings, info: CollectionInfo) -> None:
+        """Make the payload indexes that the collection needs and does not have."""
+        indexes = needed_indexes(settings)
+        if not BatchLimits.of(info).unindexed:
+            indexes = {**FILTERABLE_FIELDS, **indexes}
+        missing = {key: kind for key, kind in indexes.items() if key not in info.payload_schema}
+        self.index(name, missing)
 
     def _write(self, name: str, path: str, body: Mapping[str, Any]) -> None:
         self._do(name, partial(_put, collection_path(name, path), body))
