@@ -24,7 +24,7 @@ from ragctl.collection.settings import FIELD_TYPES, META_PREFIX, Settings
 from ragctl.errors import StoreError, UsageError
 from ragctl.lexical.bm25 import Bm25Config
 from ragctl.records import Identity, Notify, ignore
-from ragctl.stores.base import Batch, Query, Scored
+from ragctl.stores.base import Batch, Query, Scored, ServerState
 from ragctl.stores.conditions import prepare
 from ragctl.stores.foreign_layout import Layout, Record, read_record
 from ragctl.stores.searching import VectorName, answer
@@ -213,7 +213,11 @@ class ForeignCollection:
         """Raise StoreError: only its own program writes."""
         self._refuse()
 
-    def finish(self) -> None:
+    def server_state(self) -> ServerState | None:
+        """Return None: its own program looks after it."""
+        return None
+
+    def finish(self, *, notify: Notify = ignore) -> None:
         """Raise StoreError: only its own program writes."""
         self._refuse()
 
