@@ -35,6 +35,8 @@ from ragctl.stores.foreign import ForeignCollection, foreign_message
 from ragctl.stores.foreign_layout import Layout
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
 from ragctl.stores.locks import LockWait, private_folder, run_lock, shared_id
+from ragctl.stores.replica_repair import repair_replicas
+from ragctl.stores.replicas import Shard, read_shards
 from ragctl.stores.server_collection import NOTES_KEY, SETTINGS_KEY, ServerCollection
 from ragctl.stores.server_connection import (
     Refusal,
@@ -251,7 +253,8 @@ class ServerStore:
                 self._leases[name] = lease
                 try:
                     self._connection.check()
-                    lease.acquire(self._lease_state(name, lease), wait)
+                    if lease.acquire(self._lease_state(name, lease), wait):
+                        self._repair_replicas(name, waiting)
                     yield
                 finally:
                     del self._leases[name]
@@ -262,6 +265,24 @@ class ServerStore:
         lease = self._leases.get(name)
         if lease is not None:
             lease.check()
+
+    def write_failed(self, name: str) -> None:
+        """Remember that a write to a locked collection may be on some replicas only."""
+        lease = self._leases.get(name)
+        if lease is not None:
+            lease.write_failed()
+
+    def _repair_replicas(self, name: str, notify: Notify) -> None:
+        """Make the replicas of a collection equal, unless those left are copied anyway."""
+        shards = self._ask(name, partial(_shards, name))
+        if isinstance(shards, Refusal):  # a key without that right
+            return
+        active = min((shard.active for shard in shards), default=0)
+        if active > 1:
+            self._leases[name].spread()
+        collection = self.open(name) if active > 1 else None
+        if collection is not None:
+            repair_replicas(collection, active, notify)
 
     def index(self, name: str, fields: Mapping[str, str]) -> None:
         """Make payload indexes; with a key that may only read, do without them."""
@@ -408,6 +429,10 @@ def _names(found: Any) -> list[str]:
 
 def _collection_info(name: str, client: QdrantHttp) -> CollectionInfo:
     return client.send("GET", collection_path(name), read=CollectionInfo.read)
+
+
+def _shards(name: str, client: QdrantHttp) -> list[Shard]:
+    return read_shards(client, name)
 
 
 def _put(path: str, body: Mapping[str, Any], client: QdrantHttp) -> None:
