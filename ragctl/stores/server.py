@@ -28,11 +28,15 @@ from ragctl.collection.names import check_name
 from ragctl.collection.payload import BM25, DENSE, FILTERABLE_FIELDS
 from ragctl.collection.settings import FIELD_TYPES, META_PREFIX, Settings, read_settings
 from ragctl.environment import QDRANT_API_KEY
-from ragctl.errors import Locked, StoreError
+from ragctl.errors import Locked, StoreError, UsageError
 from ragctl.records import Notify, ignore
 from ragctl.stores.base import Generation, Salvage
+from ragctl.stores.foreign import ForeignCollection, foreign_message
+from ragctl.stores.foreign_layout import Layout
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
 from ragctl.stores.locks import LockWait, private_folder, run_lock, shared_id
+from ragctl.stores.replica_repair import repair_replicas
+from ragctl.stores.replicas import Shard, read_shards
 from ragctl.stores.server_collection import NOTES_KEY, SETTINGS_KEY, ServerCollection
 from ragctl.stores.server_connection import (
     Refusal,
@@ -142,6 +146,21 @@ class ServerStore:
         self._index_missing(name, settings, info)
         return ServerCollection(self, self._connection, name, settings, info)
 
+    def foreign(self, name: str, layout: Layout) -> ForeignCollection | None:
+        """Return a collection of another program, to be read; None if there is none of that name.
+
+        Raises UsageError if ragctl made it, or if the layout does not fit.
+        """
+        info = self._info(name)
+        if info is None:
+            return None
+        if self._stored_settings(name, info) is not None:
+            raise UsageError(
+                f"{collection_label(name)} at {self.location} was made by ragctl, with its model "
+                "and fields; search it without --model"
+            )
+        return ForeignCollection(self._connection, name, info, layout)
+
     def create(self, name: str, settings: Settings) -> "ServerCollection":
         """See Store.create."""
         check_name(name)
@@ -241,7 +260,8 @@ class ServerStore:
                 self._leases[name] = lease
                 try:
                     self._connection.check()
-                    lease.acquire(self._lease_state(name, lease), wait)
+                    if lease.acquire(self._lease_state(name, lease), wait):
+                        self._repair_replicas(name, waiting)
                     yield
                 finally:
                     del self._leases[name]
@@ -252,6 +272,24 @@ class ServerStore:
         lease = self._leases.get(name)
         if lease is not None:
             lease.check()
+
+    def write_failed(self, name: str) -> None:
+        """Remember that a write to a locked collection may be on some replicas only."""
+        lease = self._leases.get(name)
+        if lease is not None:
+            lease.write_failed()
+
+    def _repair_replicas(self, name: str, notify: Notify) -> None:
+        """Make the replicas of a collection equal, unless those left are copied anyway."""
+        shards = self._ask(name, partial(_shards, name))
+        if isinstance(shards, Refusal):  # a key without that right
+            return
+        active = min((shard.active for shard in shards), default=0)
+        if active > 1:
+            self._leases[name].spread()
+        collection = self.open(name) if active > 1 else None
+        if collection is not None:
+            repair_replicas(collection, active, notify)
 
     def index(self, name: str, fields: Mapping[str, str]) -> None:
         """Make payload indexes; with a key that may only read, do without them."""
@@ -315,10 +353,7 @@ class ServerStore:
         return StoreError(f"{collection_label(name)} exists already at {self.location}")
 
     def _foreign(self, name: str) -> StoreError:
-        return StoreError(
-            f"{collection_label(name)} at {self.location} was not made by ragctl; "
-            "choose another name"
-        )
+        return StoreError(foreign_message(name, self.location))
 
     def _info(self, name: str) -> CollectionInfo | None:
         self._connection.check()
@@ -401,6 +436,10 @@ def _names(found: Any) -> list[str]:
 
 def _collection_info(name: str, client: QdrantHttp) -> CollectionInfo:
     return client.send("GET", collection_path(name), read=CollectionInfo.read)
+
+
+def _shards(name: str, client: QdrantHttp) -> list[Shard]:
+    return read_shards(client, name)
 
 
 def _put(path: str, body: Mapping[str, Any], client: QdrantHttp) -> None:

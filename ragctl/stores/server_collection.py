@@ -5,8 +5,11 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar, cast
 
+import orjson
+
 from ragctl.collection.conditions import Has, HasId, Prefix, Where
 from ragctl.collection.notes import Notes
+from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Payload, Point
 from ragctl.collection.settings import META_PREFIX, Settings
 from ragctl.errors import StoreError
@@ -76,6 +79,9 @@ class CollectionOwner(Protocol):
     def check_lock(self, name: str) -> None:
         """Raise Locked if the store locked the collection and has lost the lock."""
 
+    def write_failed(self, name: str) -> None:
+        """Remember that a write of this run may be on some replicas only."""
+
     def index(self, name: str, fields: Mapping[str, str]) -> None:
         """Make payload indexes: type by payload key."""
 
@@ -86,6 +92,8 @@ class ServerCollection:
     If the run locked the collection, every try of a write first checks that it still holds
     the lock.
     """
+
+    own: Where = (HAS_OWN_KEY,)
 
     def __init__(
         self,
@@ -345,7 +353,11 @@ class ServerCollection:
             client.send("POST", url, body, read=require_all_applied, wait="true")
 
         size = sum(len(operation.body) for operation in operations)
-        return self._connection.attempt(collection_label(self.name), write, size=size)
+        try:
+            return self._connection.attempt(collection_label(self.name), write, size=size)
+        except StoreError:
+            self._store.write_failed(self.name)
+            raise
 
     def _page(
         self,
@@ -367,10 +379,10 @@ class ServerCollection:
             lambda found: (read_points(found["points"]), found.get("next_page_offset")),
         )
 
-    def _retrieve(self, ids: Sequence[str], vectors: bool) -> list[Point]:
+    def _retrieve(self, ids: Sequence[str], vectors: bool, **options: str) -> list[Point]:
         body = {"ids": [*map(server_id, ids)], "with_payload": True, "with_vector": vectors}
         url = collection_path(self.name, "points")
-        return self._do(lambda client: client.send("POST", url, body, read=read_points))
+        return self._do(lambda client: client.send("POST", url, body, read=read_points, **options))
 
     def _facet(self, key: str, *, exact: bool) -> dict[str, int] | None:
         """Return None if there are more values than the server returns."""
@@ -403,6 +415,19 @@ class ServerCollection:
             for text in {text for text in values if isinstance(text, str)}:
                 counts[text] = counts.get(text, 0) + 1
         return counts
+
+    def delete(self, where: Where) -> None:
+        """Delete every point that matches, on each replica."""
+        body = {"delete": {"filter": filter_of(self._prepared(where), HIDDEN)}}
+        self._write([Operation(1, orjson.dumps(body))])
+
+    def agreed(self, ids: Sequence[str], replicas: int) -> set[str]:
+        """Return which of these points so many replicas hold with the same payload."""
+        found: set[str] = set()
+        for first in range(0, len(ids), PAGE_POINTS):
+            page = ids[first : first + PAGE_POINTS]
+            found |= {p.id for p in self._retrieve(page, False, consistency=str(replicas))}
+        return found
 
     def notes(self) -> Notes:
         """See Collection.notes."""
