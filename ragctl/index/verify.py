@@ -180,7 +180,7 @@ class _Inspection:
             yield "payload", "its text is not the text that was embedded", False
         if not self._vectors:
             return
-        problem = _vector_problem(point, self._dim)
+        problem = vector_problem(point, self._dim)
         if problem is not None:
             yield "vector", problem, False
         if point.sparse is None or not point.sparse.indices:
@@ -189,7 +189,8 @@ class _Inspection:
                 yield "vector", "it has no BM25 vector", True
 
 
-def _vector_problem(point: Point, dim: int) -> str | None:
+def vector_problem(point: Point, dim: int) -> str | None:
+    """Return what is wrong with the dense vector of a point, or None."""
     if point.dense is None:
         return "it has no dense vector"
     if point.dense.shape != (dim,):
