@@ -28,9 +28,11 @@ from ragctl.collection.names import check_name
 from ragctl.collection.payload import BM25, DENSE, FILTERABLE_FIELDS
 from ragctl.collection.settings import FIELD_TYPES, META_PREFIX, Settings, read_settings
 from ragctl.environment import QDRANT_API_KEY
-from ragctl.errors import Locked, StoreError
+from ragctl.errors import Locked, StoreError, UsageError
 from ragctl.records import Notify, ignore
 from ragctl.stores.base import Generation, Salvage
+from ragctl.stores.foreign import ForeignCollection, foreign_message
+from ragctl.stores.foreign_layout import Layout
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
 from ragctl.stores.locks import LockWait, private_folder, run_lock, shared_id
 from ragctl.stores.replica_repair import repair_replicas
@@ -144,6 +146,21 @@ class ServerStore:
         self._index_missing(name, settings, info)
         return ServerCollection(self, self._connection, name, settings, info)
 
+    def foreign(self, name: str, layout: Layout) -> ForeignCollection | None:
+        """Return a collection of another program, to be read; None if there is none of that name.
+
+        Raises UsageError if ragctl made it, or if the layout does not fit.
+        """
+        info = self._info(name)
+        if info is None:
+            return None
+        if self._stored_settings(name, info) is not None:
+            raise UsageError(
+                f"{collection_label(name)} at {self.location} was made by ragctl, with its model "
+                "and fields; search it without --model"
+            )
+        return ForeignCollection(self._connection, name, info, layout)
+
     def create(self, name: str, settings: Settings) -> "ServerCollection":
         """See Store.create."""
         check_name(name)
@@ -214,7 +231,14 @@ class ServerStore:
             self._leases[name].forget()
 
     @contextmanager
-    def lock(self, name: str, *, patience: float = 0.0, waiting: Notify = ignore) -> Iterator[None]:
+    def lock(
+        self,
+        name: str,
+        *,
+        generation: int | None = None,
+        patience: float = 0.0,
+        waiting: Notify = ignore,
+    ) -> Iterator[None]:
         """See Store.lock.
 
         A file lock excludes this user's processes on this machine, the collection's lease all
@@ -329,10 +353,7 @@ class ServerStore:
         return StoreError(f"{collection_label(name)} exists already at {self.location}")
 
     def _foreign(self, name: str) -> StoreError:
-        return StoreError(
-            f"{collection_label(name)} at {self.location} was not made by ragctl; "
-            "choose another name"
-        )
+        return StoreError(foreign_message(name, self.location))
 
     def _info(self, name: str) -> CollectionInfo | None:
         self._connection.check()

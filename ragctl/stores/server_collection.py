@@ -9,6 +9,7 @@ import orjson
 
 from ragctl.collection.conditions import Has, HasId, Prefix, Where
 from ragctl.collection.notes import Notes
+from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Payload, Point
 from ragctl.collection.settings import META_PREFIX, Settings
 from ragctl.errors import StoreError
@@ -91,6 +92,8 @@ class ServerCollection:
     If the run locked the collection, every try of a write first checks that it still holds
     the lock.
     """
+
+    own: Where = (HAS_OWN_KEY,)
 
     def __init__(
         self,
