@@ -29,7 +29,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,8 @@ DEFAULT_LEASE_SECONDS = 45.0
 """Life of a lease without a heartbeat."""
 
 MAX_LEASE_SECONDS = 3600.0
+
+WRITE = "the right to write this collection"
 
 LEASE_KEY = "lease"
 """Payload key of the lease on the hidden point."""
@@ -87,16 +89,24 @@ class LeaseState:
 class Lease:
     """One run's lease on one collection. Thread-safe; `release` ends it.
 
-    `host`: the same for two runs only if one file lock, which this run holds, excludes the
-    other. `connection`: one of its own, with a shorter timeout than that of writes.
+    `name`: a collection's name, which may be an alias, or a generation's place. `label`: how
+    errors name it. `host`: the same for two runs only if one file lock, which this run holds,
+    excludes the other. `connection`: one of its own, with a shorter timeout than that of writes.
     """
 
     def __init__(
-        self, connection: ServerConnection, name: str, *, host: str, seconds: float
+        self,
+        connection: ServerConnection,
+        name: str,
+        *,
+        host: str,
+        seconds: float,
+        label: str | None = None,
     ) -> None:
         self._connection = connection
         self._name = name
-        self._label = f"{collection_label(name)} at {connection.url}"
+        self._what = label or collection_label(name)
+        self._label = f"{self._what} at {connection.url}"
         self._host = host
         self._seconds = seconds
         self._holder = uuid.uuid4().hex
@@ -113,7 +123,7 @@ class Lease:
         if isinstance(found, Refusal):
             if found.status == 404:
                 return None
-            raise self._connection.error(collection_label(self._name), found)
+            raise self._connection.error(self._what, found)
         return found
 
     def acquire(self, state: LeaseState | None, wait: LockWait) -> None:
@@ -166,17 +176,50 @@ class Lease:
             self._claimed = False
             with contextlib.suppress(StoreError):
                 # A beat may have arrived although its answer did not.
-                ours = [self._token(self._beat), self._token(self._beat + 1)]
-                freed = {LEASE_KEY: f"{self._holder}:{_FREE}"}
-                self._compare_and_set(
-                    ours, freed, min(MAX_RELEASE_SECONDS, self._seconds / BEATS_PER_LEASE)
-                )
+                self._free([self._token(self._beat), self._token(self._beat + 1)], self._name)
+
+    def readdress(self, name: str) -> None:
+        """Read and write the lease under another name of the same collection."""
+        with self._lock:
+            self._name = name
+
+    @contextlib.contextmanager
+    def handed_to(self, place: str, *, source: str | None) -> Iterator[Callable[[], None]]:
+        """Take the lease along to another generation, to which the block switches the name.
+
+        It is written there before the switch, so no other run can take it in between. `source`:
+        the place of the generation that the name leaves, whose lease is then freed. Yields a
+        check, which raises StoreError when too little of the lease's life is left.
+        """
+        self.check()
+        with self._lock:
+            if not self._claimed:
+                raise StoreError(f"{self._label}: the lease is not held")
+            token = self._token(self._beat)
+            unconditional = set_payload(self._payload(), points=[HIDDEN])
+            self._write(unconditional, None, place)
+            left: str | None = place
+            try:
+                yield self._require_fresh
+                left = source
+            finally:
+                if left is not None:
+                    with contextlib.suppress(StoreError):
+                        self._free([token], left)
+
+    def _require_fresh(self) -> None:
+        if not self._fresh():
+            raise StoreError(f"{self._label}: its lease is about to end; run the switch again")
 
     def forget(self) -> None:
         """Forget the lease of a collection that was deleted."""
         self._end.set()
         with self._lock:
             self._claimed = False
+
+    def _free(self, tokens: list[str], name: str) -> None:
+        patience = min(MAX_RELEASE_SECONDS, self._seconds / BEATS_PER_LEASE)
+        self._compare_and_set(tokens, {LEASE_KEY: f"{self._holder}:{_FREE}"}, patience, name)
 
     def _token(self, beat: int) -> str:
         return f"{self._holder}:{beat}"
@@ -215,7 +258,7 @@ class Lease:
         self._compare_and_set([self._token(self._beat)], {LEASE_KEY: following}, patience)
         found = self._read(patience)
         if isinstance(found, Refusal):
-            raise self._connection.error(collection_label(self._name), found)
+            raise self._connection.error(self._what, found)
         if found.token == self._token(self._beat):
             raise StoreError(f"{self._label}: the server did not keep the lease's beat")
         if found.token != following:
@@ -230,12 +273,7 @@ class Lease:
     def _claim(self, state: LeaseState) -> LeaseState | None:
         """Replace the lease that was read by this run's, and return the result."""
         self._beat += 1  # a value that no earlier claim had
-        payload = {
-            LEASE_KEY: self._token(self._beat),
-            "host": self._host,
-            "who": f"process {os.getpid()} on {platform.node()}",
-            "seconds": self._seconds,
-        }
+        payload = self._payload()
         self._claimed = True
         if state.point:
             self._compare_and_set([] if state.token is None else [state.token], payload, None)
@@ -245,8 +283,20 @@ class Lease:
         self._claimed = found is not None and found.token == self._token(self._beat)
         return found
 
+    def _payload(self) -> dict[str, Any]:
+        return {
+            LEASE_KEY: self._token(self._beat),
+            "host": self._host,
+            "who": f"process {os.getpid()} on {platform.node()}",
+            "seconds": self._seconds,
+        }
+
     def _compare_and_set(
-        self, expected: list[str], payload: Mapping[str, Any], patience: float | None
+        self,
+        expected: list[str],
+        payload: Mapping[str, Any],
+        patience: float | None,
+        name: str | None = None,
     ) -> None:
         """Set the payload if the lease is one of `expected` (empty: if there is none)."""
         condition = (
@@ -255,7 +305,7 @@ class Lease:
             else {"is_empty": {"key": LEASE_KEY}}
         )
         chosen = {"must": [{"has_id": [HIDDEN]}, condition]}
-        self._write(set_payload(payload, filter=chosen), patience)
+        self._write(set_payload(payload, filter=chosen), patience, name)
 
     def _insert(self, payload: Mapping[str, Any]) -> None:
         """Create the hidden point unless it exists; for servers with `update_filter` only."""
@@ -263,21 +313,22 @@ class Lease:
         point = {"id": HIDDEN, "vector": {}, "payload": payload}
         self._write(encode_upsert([point], update_filter=mine), None)
 
-    def _write(self, operation: Operation, patience: float | None) -> None:
-        url, body = collection_path(self._name, "points", "batch"), batch_body([operation])
+    def _write(self, operation: Operation, patience: float | None, name: str | None = None) -> None:
+        url = collection_path(name or self._name, "points", "batch")
+        body = batch_body([operation])
 
         def write(client: QdrantHttp) -> None:
             client.send("POST", url, body, read=require_all_applied, wait="true", ordering="strong")
 
-        refused = self._connection.attempt(collection_label(self._name), write, patience=patience)
+        refused = self._connection.attempt(self._what, write, patience=patience)
         if isinstance(refused, Refusal):
-            raise self._connection.error(collection_label(self._name), refused)
+            raise self._connection.error(self._what, refused, need=WRITE)
 
     def _read(self, patience: float | None) -> LeaseState | Refusal:
         body = {"ids": [HIDDEN], "with_payload": [LEASE_KEY, "host", "who", "seconds"]}
         url = collection_path(self._name, "points")
         return self._connection.attempt(
-            collection_label(self._name),
+            self._what,
             lambda client: client.send("POST", url, body, read=_read_lease, consistency="majority"),
             patience=patience,
         )

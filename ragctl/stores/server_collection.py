@@ -10,15 +10,19 @@ from ragctl.collection.notes import Notes
 from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Point
 from ragctl.collection.settings import META_PREFIX, Settings
+from ragctl.errors import GenerationDropped
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Batch, Query, Scored
 from ragctl.stores.conditions import prepare
+from ragctl.stores.lease import WRITE
 from ragctl.stores.searching import VectorName, answer
 from ragctl.stores.server_connection import (
+    Refusal,
     ServerConnection,
     collection_label,
     require_all_applied,
 )
+from ragctl.stores.server_creation import NOTES_KEY
 from ragctl.stores.server_http import QdrantHttp, collection_path
 from ragctl.stores.server_info import CollectionInfo
 from ragctl.stores.server_points import (
@@ -52,12 +56,7 @@ DEFAULT_EF = 256
 WEIGHTED_RRF_VERSION = (1, 17)
 """First server version whose fusion has weights."""
 
-SETTINGS_KEY = "ragctl"
-"""Key of the settings in the collection's metadata, or in the hidden point's payload."""
-
-NOTES_KEY = "notes"
-"""Key of the notes in the hidden point's payload."""
-
+NOT_FOUND = 404
 _UNLIMITED = 2**31
 
 
@@ -101,18 +100,28 @@ class CollectionOwner(Protocol):
     def lock(self, name: str, *, patience: float, waiting: Notify) -> AbstractContextManager[None]:
         """See Store.lock."""
 
-    def check_lock(self, name: str) -> None:
+    def check_lock(self, name: str, address: str) -> None:
         """Raise Locked if the store locked the collection and has lost the lock."""
 
-    def index(self, name: str, fields: Mapping[str, str]) -> None:
-        """Make payload indexes: type by payload key."""
+    def index(self, name: str, address: str, fields: Mapping[str, str]) -> None:
+        """Make payload indexes: type by payload key. Raises StoreError."""
 
 
 class ServerCollection:
-    """One collection of a ServerStore.
+    """One generation of a collection of a ServerStore.
 
     If the run locked the collection, every try of a write first checks that it still holds
     the lock.
+
+    Args:
+        store: the store.
+        connection: the store's connection.
+        name: the collection's name, for errors.
+        address: the name that requests use.
+        settings: the generation's settings.
+        limits: what one request may hold.
+        verify: called after each answer that was read; raises GenerationDropped if `address` is
+            an alias that leads to another generation now. None: it cannot.
     """
 
     def __init__(
@@ -120,10 +129,15 @@ class ServerCollection:
         store: CollectionOwner,
         connection: ServerConnection,
         name: str,
+        address: str,
         settings: Settings,
         limits: BatchLimits,
+        *,
+        verify: Callable[[], None] | None,
     ) -> None:
         self.name = name
+        self._address = address
+        self._verify = verify
         self.settings = settings
         self._store = store
         self._connection = connection
@@ -234,21 +248,36 @@ class ServerCollection:
     def close(self) -> None:
         """Do nothing: the connection belongs to the store."""
 
-    def _do(self, request: Callable[[QdrantHttp], T]) -> T:
-        return self._connection.call(collection_label(self.name), request)
+    def _read(self, request: Callable[[QdrantHttp], T]) -> T:
+        found = self._do(request, "the right to read this collection")
+        if self._verify is not None:
+            self._verify()
+        return found
+
+    def _do(self, request: Callable[[QdrantHttp], T], need: str) -> T:
+        label = collection_label(self.name)
+        outcome = self._connection.attempt(label, request)
+        if not isinstance(outcome, Refusal):
+            return outcome
+        if outcome.status == NOT_FOUND and "doesn't exist" in outcome.reason:
+            raise GenerationDropped(
+                f"{label} at {self._connection.url}: it was deleted or replaced after it was "
+                "opened; run again"
+            )
+        raise self._connection.error(label, outcome, need=need)
 
     def _post(self, path: str, body: object, read: Callable[[Any], T]) -> T:
-        url = collection_path(self.name, "points", path)
-        return self._do(lambda client: client.send("POST", url, body, read=read))
+        url = collection_path(self._address, "points", path)
+        return self._read(lambda client: client.send("POST", url, body, read=read))
 
     def _write(self, operations: Sequence[Operation]) -> None:
-        url, body = collection_path(self.name, "points", "batch"), batch_body(operations)
+        url, body = collection_path(self._address, "points", "batch"), batch_body(operations)
 
         def write(client: QdrantHttp) -> None:
-            self._store.check_lock(self.name)
+            self._store.check_lock(self.name, self._address)
             client.send("POST", url, body, read=require_all_applied, wait="true")
 
-        self._do(write)
+        self._do(write, WRITE)
 
     def _page(
         self,
@@ -272,8 +301,8 @@ class ServerCollection:
 
     def _retrieve(self, ids: Sequence[str], vectors: bool) -> list[Point]:
         body = {"ids": [*map(server_id, ids)], "with_payload": True, "with_vector": vectors}
-        url = collection_path(self.name, "points")
-        return self._do(lambda client: client.send("POST", url, body, read=read_points))
+        url = collection_path(self._address, "points")
+        return self._read(lambda client: client.send("POST", url, body, read=read_points))
 
     def _facet(self, key: str, *, exact: bool) -> dict[str, int] | None:
         """Return None if there are more values than the server returns."""
@@ -288,12 +317,12 @@ class ServerCollection:
             limit = min(limit * 10, self._limits.query)
 
     def _facet_page(self, body: Mapping[str, Any]) -> dict[str, int]:
-        url = collection_path(self.name, "facet")
+        url = collection_path(self._address, "facet")
 
         def read(found: Any) -> dict[str, int]:
             return {str(hit["value"]): int(hit["count"]) for hit in found["hits"]}
 
-        return self._do(lambda client: client.send("POST", url, body, read=read))
+        return self._read(lambda client: client.send("POST", url, body, read=read))
 
     def _counted_by_scroll(self, key: str) -> dict[str, int]:
         """Return a facet by reading every point: without an index, or beyond a limit."""
@@ -310,8 +339,8 @@ class ServerCollection:
     def notes(self) -> Notes:
         """See Collection.notes."""
         body = {"ids": [HIDDEN], "with_payload": [NOTES_KEY]}
-        url = collection_path(self.name, "points")
-        found = self._do(lambda client: client.send("POST", url, body, read=read_points))
+        url = collection_path(self._address, "points")
+        found = self._read(lambda client: client.send("POST", url, body, read=read_points))
         stored = cast(Mapping[str, Any], found[0].payload).get(NOTES_KEY) if found else None
         return cast(Notes, stored or {})
 
@@ -326,6 +355,8 @@ class ServerCollection:
         new = {name: kind for name, kind in fields.items() if old.get(name) != kind}
         if not new:
             return
-        self._store.check_lock(self.name)
-        self._store.index(self.name, {f"{META_PREFIX}{name}": kind for name, kind in new.items()})
+        self._store.check_lock(self.name, self._address)
+        self._store.index(
+            self.name, self._address, {f"{META_PREFIX}{name}": kind for name, kind in new.items()}
+        )
         self.settings = replace(self.settings, fields={**old, **new})
