@@ -97,7 +97,7 @@ def test_json_has_the_documented_keys(shell: Shell) -> None:
     ]
     names = ["added", "updated", "renamed", "unchanged", "removed", "failed"]
     assert list(report["documents"]) == names
-    assert list(report["chunks"]) == ["embedded", "reused", "deleted"]
+    assert list(report["chunks"]) == ["embedded", "reused", "deleted", "unstored"]
     assert report["documents"]["added"] == 2
     assert report["tokens"] > 0
     assert isinstance(report["seconds"], float)

@@ -81,6 +81,7 @@ def test_a_panic_is_one_error_that_says_what_to_do(
         collection.count()
     assert "\n" not in str(error.value)
     assert "index out of bounds" in str(error.value)
+    assert "ragctl rebuild docs" in str(error.value)
     assert "ragctl delete --all -c docs" in str(error.value)
     path.write_bytes(content)
     assert collection.count() == 1, "the next call starts another process"
@@ -91,11 +92,19 @@ def test_an_engine_that_is_killed_is_started_again(collection: EdgeCollection) -
     engine(collection).wait()
     assert collection.count() == 1, "it was seen to be dead before the call"
     os.kill(engine(collection).pid, signal.SIGSTOP)  # so that it dies with a request under way
+    threading.Timer(0.2, engine(collection).kill).start()
     with pytest.raises(StoreError, match=r"killed \(SIGKILL\).*run again") as error:
-        collection._process.call("count", (), timeout=0.2)
+        collection.count()
     assert not isinstance(error.value, UnreadableCollection)
     assert "delete" not in str(error.value), "nothing is damaged"
     assert [stored.id for stored in collection.scroll()] == [ident(1)]
+
+
+def test_an_engine_that_takes_too_long_is_ended(collection: EdgeCollection) -> None:
+    os.kill(engine(collection).pid, signal.SIGSTOP)
+    with pytest.raises(StoreError, match=r"did not answer within 0\.2 s"):
+        collection._process.call("count", (), timeout=0.2)
+    assert collection.count() == 1
 
 
 def test_a_crash_of_the_engine_is_reported_as_damage(collection: EdgeCollection) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,8 @@ import pytest
 from ragctl.collection.payload import Payload
 from ragctl.collection.state import read_state
 from ragctl.records import Hit
-from ragctl.stores.base import Batch
+from ragctl.stores import open_store
+from ragctl.stores.base import Batch, Collection
 from tests.command import call
 from tests.searching import searcher
 from tests.servers.jina import JinaServer
@@ -47,6 +48,14 @@ def indexed(facade: QdrantFacade, host: JinaServer, tmp_path: Path) -> World:
         world.write(f"p{number}.md", paragraphs(f"valve number {number}", f"pump {number}"))
     world.ingest()
     return world
+
+
+@contextmanager
+def reading(world: World) -> Iterator[Collection]:
+    with closing(open_store(world.store, environ={})) as store:
+        opened = store.open(world.collection)
+        assert opened is not None
+        yield opened
 
 
 def physical(world: World) -> str:
@@ -193,7 +202,7 @@ def test_commands_tolerate_foreign_points(indexed: World, tmp_path: Path) -> Non
     assert indexed.ingest().documents.unchanged == 12
     code, text = run(indexed, tmp_path, "delete", "--yes", "p1.md")
     assert code == 0
-    with closing(indexed.open()) as collection:
+    with reading(indexed) as collection:
         left = {point.id for point in collection.scroll()}
         assert {"1", "2", "3", "4"} <= left
         assert len(read_state(collection).documents) == 11
@@ -223,7 +232,7 @@ def test_only_a_repair_with_the_flag_removes_foreign_points(indexed: World) -> N
     write_foreign(indexed, LANGCHAIN, LLAMA_INDEX)
     indexed.write("p1.md", paragraphs("valve number 1", "pump 1"))
     indexed.ingest()
-    with closing(indexed.open()) as collection:
+    with reading(indexed) as collection:
         assert collection.count() == len(before) + 2
 
     def repair(*, remove: bool) -> int:
@@ -231,7 +240,7 @@ def test_only_a_repair_with_the_flag_removes_foreign_points(indexed: World) -> N
         job.repair, job.remove_foreign = True, remove
         with closing(job.store):
             job.ingest()
-        with closing(indexed.open()) as collection:
+        with reading(indexed) as collection:
             return collection.count() - len(before)
 
     assert repair(remove=False) == 2
@@ -241,7 +250,7 @@ def test_only_a_repair_with_the_flag_removes_foreign_points(indexed: World) -> N
 
 def test_a_repair_restores_a_damaged_payload(indexed: World) -> None:
     before = indexed.state()
-    with closing(indexed.open()) as collection:
+    with reading(indexed) as collection:
         points = [p for p in collection.scroll() if p.payload["source"] == "p7.md"]
         broken: Payload = {**points[0].payload, "heading": "no list"}  # type: ignore[typeddict-item]
         lost: Payload = {"text": "x"}

@@ -10,8 +10,8 @@ from ragctl.index.plan import (
     ALWAYS_REMOVABLE_DOCUMENTS,
     check_prune,
     check_removal,
-    count_renames,
     make_plan,
+    renamed_sources,
 )
 from ragctl.index.prepared import FileStat
 
@@ -136,9 +136,9 @@ def test_the_prune_limit_counts_records_as_documents() -> None:
 
 def test_renames_match_contents_one_to_one() -> None:
     removed = [stored("a", digest="x"), stored("b", digest="x"), stored("c", digest="y")]
-    assert count_renames(removed, {}) == 0
-    assert count_renames(removed, {"x": 1}) == 1
-    assert count_renames(removed, {"x": 5, "y": 1, "z": 1}) == 3
+    assert renamed_sources(removed, {}) == set()
+    assert renamed_sources(removed, {"x": 1}) == {"a"}
+    assert renamed_sources(removed, {"x": 5, "y": 1, "z": 1}) == {"a", "b", "c"}
 
 
 NAMES = st.sampled_from([f"{letter}.md" for letter in "abcdefgh"])

@@ -18,6 +18,7 @@ from ragctl.records import Hit
 from ragctl.search.aio import AsyncSearcher, open_collection_async
 from ragctl.search.library import open_collection
 from ragctl.stores import open_store
+from ragctl.stores.base import Batch
 from tests.searching import searcher
 from tests.servers import faults
 from tests.waiting import until
@@ -170,6 +171,46 @@ def test_threads_survive_a_recreated_collection(edge_world: World) -> None:
             thread.join()
         assert not unexpected
         assert found.search("pump", mode="dense")
+
+
+def test_threads_follow_the_name_to_new_generations(edge_world: World) -> None:
+    """Every search answers, also when its generation is deleted while it runs."""
+    edge_world.write("a.md", paragraphs("pump", "fan"))
+    edge_world.ingest()
+    end = threading.Event()
+    unexpected: list[BaseException] = []
+    searched = 0
+
+    def ask() -> None:
+        nonlocal searched
+        while not end.is_set():
+            try:
+                assert found.search("pump", mode="sparse")[0].source == "a.md"
+                searched += 1
+            except BaseException as error:
+                unexpected.append(error)
+                raise
+
+    with (
+        closing(open_store(edge_world.store, environ={})) as store,
+        searcher(edge_world) as found,
+    ):
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for number in range(2, 8):
+            with closing(edge_world.open()) as old:
+                points = list(old.scroll(vectors=True))
+                with closing(store.create_generation("docs", old.settings)) as new:
+                    new.apply(Batch(upserts=points))
+            store.switch("docs", number)
+            store.drop_generation("docs", number - 1)
+            before = searched
+            until(lambda before=before: searched > before or bool(unexpected))  # type: ignore[misc]
+        end.set()
+        for thread in threads:
+            thread.join()
+        assert not unexpected
 
 
 def test_search_many_answers_in_order_and_reads_lazily(indexed: World) -> None:

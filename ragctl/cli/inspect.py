@@ -284,7 +284,7 @@ def _delete(
     writer.delete_documents(chosen)
     writer.flush()
     collection.finish()
-    return chosen, writer.deleted
+    return chosen, writer.written.deleted
 
 
 def _choose(sources: Iterable[str], state: "State") -> list[str]:

@@ -103,6 +103,8 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
         + (f", {report.requests:,} requests" if report.requests else "")
         + (f", {dollars(report.cost)})" if report.cost else ")"),
     ]
+    if chunks.unstored:
+        parts.append(f"{chunks.unstored:,} embedded but not stored")
     if chunks.reused:
         parts.append(f"{chunks.reused:,} reused")
     if chunks.deleted:

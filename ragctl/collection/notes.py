@@ -32,6 +32,7 @@ class Notes(TypedDict, total=False):
     billed: dict[str, int]  # tokens billed so far, by backend
     spent: dict[str, DaySpending]  # by day (UTC, ISO 8601)
     failures: dict[str, FailedFileNote]  # by file
+    request_bytes: dict[str, int]  # largest request that passes, by the server's address
 
 
 def add_billed(notes: Notes, accounts: Sequence[dict[str, Json]]) -> dict[str, int]:

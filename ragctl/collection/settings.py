@@ -97,7 +97,8 @@ def read_settings(stored: Any, collection: str, place: str) -> Settings:
         if stored["format"] != FORMAT:
             raise UnreadableCollection(
                 f"{place}: collection {collection!r} has format {stored['format']}, and this "
-                f"version of ragctl reads format {FORMAT}; {how_to_recover(collection)}"
+                f"version of ragctl reads format {FORMAT}; delete it with "
+                f"`ragctl delete --all -c {collection}` and ingest again"
             )
         return Settings(
             identity=_identity(stored["identity"]),
@@ -118,10 +119,10 @@ def read_settings(stored: Any, collection: str, place: str) -> Settings:
 
 
 def how_to_recover(collection: str) -> str:
-    """Return advice for an error message about settings that cannot be read."""
+    """Return advice for an error message about a damaged collection."""
     return (
-        f"`ragctl collections` lists it; remove it with `ragctl delete --all -c {collection}` "
-        "and ingest again"
+        f"rebuild it with `ragctl rebuild {collection}`, or delete it with "
+        f"`ragctl delete --all -c {collection}` and ingest again"
     )
 
 

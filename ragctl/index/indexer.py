@@ -7,6 +7,7 @@ documents ─► groups ─► compare with stored points ─► budget ─► v
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from ragctl.collection.conditions import MAX_FILTER_VALUES
 from ragctl.collection.payload import Payload, Vector
@@ -34,8 +35,9 @@ MAX_GROUP_AGE_SECONDS = 0.2
 class DocumentIndexer:
     """Indexes documents of one run, over one stream of texts to be embedded.
 
-    `added`: number of documents added in this run, by digest. `on_document_end` is called
-    with the file of each document that was written completely, or refused by the backend.
+    `added`: number of documents that this run added and the store acknowledged, by digest.
+    `embedded`: number of chunks whose vectors a backend has returned. `on_document_end` is
+    called with the file of each document that was completed, or refused by the backend.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class DocumentIndexer:
         on_document_end: Callable[[PendingFile], None],
     ) -> None:
         self.added: Counter[str] = Counter()
+        self.embedded = 0
         self._writer = writer
         self._stream = stream
         self._report = report
@@ -122,8 +125,6 @@ class DocumentIndexer:
             if over_budget is None:
                 return
             if not self._stream.pending:
-                for pending in documents:
-                    self._uncount(pending)
                 raise over_budget
             self._drain()  # the bill may be lower than the estimate: try again
 
@@ -143,11 +144,6 @@ class DocumentIndexer:
         for warning in document.warnings:
             self._report.add_warning(document.source, warning)
         new = not any(d.source == document.source and d.digest for d in work.stored)
-        if new:
-            self._report.documents.added += 1
-            self.added[document.digest] += 1
-        else:
-            self._report.documents.updated += 1
         damaged = self._damage.rewrite
         return PendingDocument(document, file, rows, ids, stored or {}, damaged, new=new)
 
@@ -172,7 +168,6 @@ class DocumentIndexer:
     def _index(self, documents: list[PendingDocument]) -> None:
         needed = [(pending, ordinal) for pending in documents for ordinal in pending.needed]
         for pending in documents:
-            self._report.chunks.reused += len(pending.document.chunks) - len(pending.needed)
             if not pending.needed:
                 self._finish(pending)
         for portion in _portions(needed):
@@ -189,10 +184,8 @@ class DocumentIndexer:
         for pending, ordinal in needed:
             text_hash = pending.document.chunks[ordinal].hash
             if text_hash in known:
-                self._report.chunks.reused += 1
-                self._add_vector(pending, ordinal, known[text_hash])
+                self._add_vector(pending, ordinal, known[text_hash], embedded=False)
             elif text_hash in self._waiting:
-                self._report.chunks.reused += 1
                 self._waiting[text_hash].append((pending, ordinal))
             else:
                 self._waiting[text_hash] = [(pending, ordinal)]
@@ -225,20 +218,26 @@ class DocumentIndexer:
                 continue
             first, ordinal = waiting[0]
             self._progress.tokens(first.document.chunks[ordinal].sent_tokens)
-            self._report.chunks.embedded += 1
+            self.embedded += 1
+            embedded = True  # for the first of equal chunks; the others reuse its vector
             for pending, ordinal in waiting:
-                self._add_vector(pending, ordinal, result)
+                if not pending.failed:
+                    self._add_vector(pending, ordinal, result, embedded=embedded)
+                    embedded = False
         self._writer.flush_if_due()
 
-    def _add_vector(self, pending: PendingDocument, ordinal: int, vector: Vector) -> None:
+    def _add_vector(
+        self, pending: PendingDocument, ordinal: int, vector: Vector, *, embedded: bool
+    ) -> None:
         if pending.failed:
             return
-        pending.add_vector(ordinal, vector, self._writer)
+        pending.add_vector(ordinal, vector, self._writer, embedded=embedded)
         if pending.missing == 0:
             self._finish(pending)
 
     def _finish(self, pending: PendingDocument) -> None:
         pending.finish(self._writer)
+        self._writer.when_written(partial(self._count_document, pending))
         self._on_document_end(pending.file)
 
     def _refused(self, pending: PendingDocument, ordinal: int, error: DocumentError) -> None:
@@ -253,16 +252,15 @@ class DocumentIndexer:
             f"characters {chunk.start}-{chunk.end}: {error}",
             pending.file.file,
         )
-        self._uncount(pending)
         self._on_document_end(pending.file)
 
-    def _uncount(self, pending: PendingDocument) -> None:
-        """Undo the count of a document as added or updated."""
+    def _count_document(self, pending: PendingDocument) -> None:
+        """Count a document whose mark is stored."""
         if pending.new:
-            self._report.documents.added -= 1
-            self.added[pending.document.digest] -= 1
+            self._report.documents.added += 1
+            self.added[pending.document.digest] += 1
         else:
-            self._report.documents.updated -= 1
+            self._report.documents.updated += 1
 
 
 def _portions(

@@ -6,6 +6,9 @@ One thread runs this loop; parsing happens in worker processes and embedding req
 the stream's threads, so all three overlap.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from ragctl.collection.conditions import own_matches
 from ragctl.collection.state import State, StoredDocument
 from ragctl.embedding.embedder import Embedder
@@ -15,7 +18,7 @@ from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.indexer import DocumentIndexer
 from ragctl.index.pending import PendingFile
-from ragctl.index.plan import Plan, WorkItem, check_removal, count_renames
+from ragctl.index.plan import Plan, WorkItem, check_removal, renamed_sources
 from ragctl.index.prepare import FileEnd, ParseResult, UnchangedDocument
 from ragctl.index.prepared import PreparedDocument
 from ragctl.index.recipe import Recipe
@@ -60,6 +63,7 @@ class Ingest:
         before anything is removed.
         """
         self.report.left = len(plan.work_items)
+        indexer: DocumentIndexer | None = None
         try:
             with DocumentStream[str](self._embedder) as stream:
                 indexer = DocumentIndexer(
@@ -81,16 +85,18 @@ class Ingest:
                     raise
                 finally:
                     self.report.stages["embed"] = stream.seconds
+                    self._writer.flush()
+            with self.report.stage("prune"):
+                if prune_share is not None:
+                    self._remove(plan, state, prune_share, indexer)
+                self._writer.delete(sorted(self._damage.strays))
+                self._writer.flush()
         finally:
-            self._writer.flush()
             self.report.stages["write"] = self._writer.seconds
-            self.report.chunks.deleted = self._writer.deleted
-        with self.report.stage("prune"):
-            if prune_share is not None:
-                self._remove(plan, state, prune_share, indexer)
-            self._writer.delete(sorted(self._damage.strays))
-            self._writer.flush()
-        self.report.chunks.deleted = self._writer.deleted
+            self.report.chunks = replace(
+                self._writer.written,
+                unstored=max(0, indexer.embedded - self._writer.written.embedded) if indexer else 0,
+            )
 
     def _read(self, plan: Plan, pool: Pool, indexer: DocumentIndexer) -> None:
         work_items = {work.stat.file: work for work in plan.work_items}
@@ -170,18 +176,28 @@ class Ingest:
 
     def _count_if_done(self, file: PendingFile) -> None:
         if file.ended and not file.outstanding:
-            self.report.left -= 1
+            self._writer.when_written(self._count_file)
+
+    def _count_file(self) -> None:
+        self.report.left -= 1
 
     def _remove(self, plan: Plan, state: State, share: float, indexer: DocumentIndexer) -> None:
         """Remove the documents that are gone from the sources. Raises PruneRefused."""
         gone = [*plan.removed, *self._vanished]
         complete = [document for document in gone if document.digest]
-        renamed = count_renames(complete, indexer.added)
-        check_removal(len(complete) - renamed, len(state.documents), share)
+        renamed = renamed_sources(complete, indexer.added)
+        check_removal(len(complete) - len(renamed), len(state.documents), share)
         self._cancellation.raise_if_cancelled()
-        self._writer.delete_documents([document.source for document in gone])
+        counted = {document.source for document in complete}
+
+        def deleted(sources: Sequence[str]) -> None:
+            documents = self.report.documents
+            for source in counted.intersection(sources):
+                if source in renamed:
+                    documents.renamed += 1
+                    documents.added -= 1
+                else:
+                    documents.removed += 1
+
+        self._writer.delete_documents([document.source for document in gone], deleted)
         self._writer.flush()
-        documents = self.report.documents
-        documents.renamed = renamed
-        documents.added -= renamed
-        documents.removed = len(complete) - renamed

@@ -33,6 +33,7 @@ class PendingDocument:
 
     `payloads` and `ids` have one entry for each point. `needed`: ordinals of the chunks whose
     vectors must be found or embedded; `missing`: how many of these vectors have not arrived.
+    `new_points`: for each point that was added under a new id, whether its text was embedded.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class PendingDocument:
             or ids[ordinal] in damaged
         ]
         self.missing = len(self.needed)
+        self.new_points: list[bool] = []
 
     def tokens(self, known: Collection[str]) -> int:
         """Return the tokens to be sent, given the text hashes whose vectors are known."""
@@ -77,17 +79,23 @@ class PendingDocument:
             return sum(chunk.sent_tokens for chunk in chunks if chunk.window in windows)
         return sum(chunk.sent_tokens for chunk in unknown.values())
 
-    def add_vector(self, ordinal: int, vector: Vector, writer: Writer) -> None:
-        """Write the point of a chunk whose vector has arrived."""
+    def add_vector(self, ordinal: int, vector: Vector, writer: Writer, *, embedded: bool) -> None:
+        """Write the point of a chunk whose vector has arrived.
+
+        `embedded`: its text was embedded for this chunk, not taken from another point.
+        """
         terms = self.document.chunks[ordinal].terms
         point = Point(self.ids[ordinal], self.payloads[ordinal], vector, terms)
         self.missing -= 1
+        if point.id not in self._stored:
+            self.new_points.append(embedded)
         if ordinal > 0:
             writer.put(point)
         elif self.missing:  # too early to mark the document, but the vector was paid for
             writer.put_first(replace(point, payload=without_mark(point.payload)))
         else:
-            self._marked_point = point
+            self._marked_point = point  # `finish` follows at once
+        writer.count(embedded=embedded, reused=not embedded)
 
     def finish(self, writer: Writer) -> None:
         """Complete the document: update kept points, mark the first, delete obsolete ones."""
@@ -105,8 +113,11 @@ class PendingDocument:
             writer.remark(first_id, first_payload)
         keep = set(self.ids)
         writer.delete([point_id for point_id in self._stored if point_id not in keep])
+        writer.count(reused=len(self.document.chunks) - len(self.needed))
 
     def abandon(self, writer: Writer) -> None:
         """Give up a document that cannot be embedded: delete its new points, keep the old."""
         self.failed = True
         writer.take_back([self.ids[o] for o in self.needed if self.ids[o] not in self._stored])
+        embedded = sum(self.new_points)
+        writer.count(embedded=-embedded, reused=embedded - len(self.new_points))

@@ -129,15 +129,15 @@ def check_removal(removed: int, total: int, share: float) -> None:
         )
 
 
-def count_renames(removed: Sequence[StoredDocument], added: Mapping[str, int]) -> int:
-    """Return how many removed documents were added under another name in this run.
+def renamed_sources(removed: Sequence[StoredDocument], added: Mapping[str, int]) -> set[str]:
+    """Return which removed documents were added under another name in this run.
 
     `added`: number of added documents by digest.
     """
     left = Counter(added)
-    count = 0
+    renamed = set()
     for document in removed:
         if left[document.digest] > 0:
             left[document.digest] -= 1
-            count += 1
-    return count
+            renamed.add(document.source)
+    return renamed

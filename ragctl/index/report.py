@@ -12,7 +12,10 @@ from ragctl.stores.size import Size
 
 @dataclass(slots=True)
 class DocumentCounts:
-    """Numbers of documents. A document counts once: a renamed one is not also added."""
+    """Numbers of documents. A document counts once: a renamed one is not also added.
+
+    A run counts a document as added, updated or renamed when the store has acknowledged its mark.
+    """
 
     added: int = 0
     updated: int = 0
@@ -24,15 +27,17 @@ class DocumentCounts:
 
 @dataclass(slots=True)
 class ChunkCounts:
-    """Numbers of chunks.
+    """Numbers of chunks. A run counts what the store has acknowledged; a plan what it would do.
 
-    `embedded`: their texts were sent. `reused`: written or kept without embedding.
-    `deleted`: points removed.
+    `embedded`: embedded and stored. `reused`: written or kept without embedding. `deleted`:
+    points removed. `unstored`: embedded, but not stored, because the run ended before, or the
+    document failed; they are paid for.
     """
 
     embedded: int = 0
     reused: int = 0
     deleted: int = 0
+    unstored: int = 0
 
 
 @dataclass(frozen=True, slots=True)

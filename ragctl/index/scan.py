@@ -83,8 +83,8 @@ def _folder(source: Source, number: int, scanned: Scan) -> list[FileStat]:
     root_name = str(root)
     entries = walk(root, source.include, source.exclude, source.within)
     files = [
-        FileStat(entry.source, root_name, entry.size, entry.mtime_ns, entry.path, number)
-        for entry in entries
+        FileStat(e.source, root_name, e.size, _storable(e.mtime_ns), e.path, number)
+        for e in entries
     ]
     scanned.unknown += entries.unknown.total()
     scanned.failures += [
@@ -107,7 +107,16 @@ def _file(path: Path, number: int) -> FileStat:
     if not path.is_file() or not format_of(path.name):
         raise UsageError(f"{path}: ragctl does not read this kind of file")
     root = path.parent.resolve()
-    return FileStat(path.name, str(root), stat.st_size, stat.st_mtime_ns, str(path), number)
+    mtime_ns = _storable(stat.st_mtime_ns)
+    return FileStat(path.name, str(root), stat.st_size, mtime_ns, str(path), number)
+
+
+def _storable(mtime_ns: int) -> int:
+    """Return a time as a signed 64-bit integer, which a payload holds exactly.
+
+    Times outside the years 1677 to 2262 wrap around, so that a change still shows.
+    """
+    return (mtime_ns + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def refuse_collisions(files: Iterable[FileStat]) -> None:

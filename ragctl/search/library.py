@@ -20,7 +20,7 @@ from ragctl.catalog import BackendConfig, Catalog, RerankerRow
 from ragctl.collection.conditions import Where
 from ragctl.embedding import Embedder
 from ragctl.embedding.catalogs import user_catalog
-from ragctl.errors import StoreError, UsageError
+from ragctl.errors import GenerationDropped, StoreError, UsageError
 from ragctl.pipeline import DEFAULT_COLLECTION, default_store, read_pipeline
 from ragctl.records import Hit
 from ragctl.rerank.reranker import Reranker, connect_reranker
@@ -33,6 +33,9 @@ from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Collection, Store
 
 PARALLEL_SEARCHES = 4  # of a batch, on a server
+
+MAX_GENERATIONS = 3
+"""Generations that a batch of questions tries, each deleted while it was searched."""
 
 
 def open_collection(
@@ -175,19 +178,30 @@ class Searcher:
         self, texts: Iterator[str], options: SearchOptions, reranker: Reranker | None
     ) -> Iterator[SearchOutcome]:
         while batch := list(islice(texts, QUESTION_BATCH)):
-            with self._in_use() as shared:
-                self._warn_of_undeclared_fields(shared.collection, options.conditions)
-                outcomes = list(
-                    search_many(
-                        shared.collection,
-                        batch,
-                        embedder=shared.embedder() if options.mode != "sparse" else None,
-                        options=options,
-                        reranker=reranker,
-                        parallel=PARALLEL_SEARCHES if self._is_remote else 1,
+            yield from self._batch(batch, options, reranker)
+
+    def _batch(
+        self, texts: Sequence[str], options: SearchOptions, reranker: Reranker | None
+    ) -> list[SearchOutcome]:
+        """Answer questions in one generation: the next one if it is deleted meanwhile."""
+        for tries_left in reversed(range(MAX_GENERATIONS)):
+            try:
+                with self._in_use() as shared:
+                    self._warn_of_undeclared_fields(shared.collection, options.conditions)
+                    return list(
+                        search_many(
+                            shared.collection,
+                            texts,
+                            embedder=shared.embedder() if options.mode != "sparse" else None,
+                            options=options,
+                            reranker=reranker,
+                            parallel=PARALLEL_SEARCHES if self._is_remote else 1,
+                        )
                     )
-                )
-            yield from outcomes
+            except GenerationDropped:
+                if not tries_left:
+                    raise
+        raise AssertionError("unreachable")
 
     def reranker(self, name: str, base_url: str | None = None) -> Reranker:
         """Return the reranker NAME or NAME:MODEL, connected once and closed with this searcher.

@@ -1,7 +1,7 @@
 """Conditions prepared for an engine: checked, and without what the engine cannot answer."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -82,6 +82,21 @@ def _values_of_type(match: Match, kind: str) -> Condition:
     python_type = {"integer": int, "bool": bool}.get(kind, str)
     values = tuple(value for value in match.values if type(value) is python_type)
     return Match(key, values) if values else NOTHING
+
+
+def split(where: Where, most: int) -> Iterator[Where]:
+    """Yield filters that together select what `where` does, each with few values in a match.
+
+    Only the outermost matches are split, into `most` values each; a point may be selected twice.
+    """
+    for position, condition in enumerate(where):
+        if isinstance(condition, Match) and len(condition.values) > most:
+            before, after = where[:position], where[position + 1 :]
+            for first in range(0, len(condition.values), most):
+                part = Match(condition.key, condition.values[first : first + most])
+                yield from split((*before, part, *after), most)
+            return
+    yield where
 
 
 def bounds(between: Between) -> tuple[bool, dict[str, float | str]]:

@@ -28,6 +28,7 @@ from ragctl.stores.edge_layout import (
     writing,
 )
 from ragctl.stores.edge_process import ShardProcess
+from ragctl.stores.edge_salvage import salvaged_points
 from ragctl.stores.edge_settings import load_settings, save_settings
 from ragctl.stores.locks import LockWait, fair_lock, private_folder, run_lock
 
@@ -129,8 +130,22 @@ class EdgeStore:
             remove_tree(dropped)
 
     def salvage(self, name: str, *, generation: int | None = None) -> Salvage | None:
-        """See Store.salvage."""
-        raise NotImplementedError
+        """See Store.salvage. Of a point that exists twice, only the newer one is returned."""
+        if not self._layout.exists(name):
+            return None
+        if generation is None:
+            numbers = self._layout.numbers(name)
+            generation = self._layout.current(name)
+            if generation not in numbers:
+                generation = max(numbers, default=1)
+        folder = self._layout.generation(name, generation)
+        try:
+            settings = load_settings(folder, name, generation)
+        except UnreadableCollection as error:
+            return Salvage(None, iter(()), [str(error)])
+        lost: list[str] = []
+        reading = partial(self._shard_lock, name, generation)
+        return Salvage(settings, salvaged_points(folder / SHARD, settings, lost, reading), lost)
 
     def drop(self, name: str) -> None:
         """See Store.drop."""
@@ -210,9 +225,10 @@ class EdgeStore:
         return ShardProcess(
             self._layout.generation(name, number),
             self._layout.lock(name, "shard", number),
-            name,
+            f"collection {name!r}",
             creation_id=creation_id,
             patience=self._patience,
+            advice=how_to_recover(name),
         )
 
     def _shard_lock(self, name: str, number: int) -> AbstractContextManager[None]:

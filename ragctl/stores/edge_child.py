@@ -6,6 +6,7 @@ IDLE_SECONDS without use. Imports little: a search waits for it.
 """
 
 import json
+import math
 import os
 import select
 import signal
@@ -104,8 +105,8 @@ class SharedShard:
         self._folder = folder / SHARD
         self._lock = FairLock(lock, what, patience=patience)
         self._shard: qe.EdgeShard | None = None
-        self._last_use = 0.0
-        self._yield_until = 0.0
+        self._last_use = -math.inf  # a clock may begin anywhere, also below zero
+        self._yield_until = -math.inf
         self._unflushed = False
 
     @property

@@ -17,11 +17,17 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any
 
-from ragctl.collection.settings import how_to_recover
-from ragctl.errors import GenerationDropped, Locked, StoreError, UnreadableCollection
+from ragctl.errors import (
+    GenerationDropped,
+    Locked,
+    StoreError,
+    UnreadableCollection,
+    UsageError,
+)
 from ragctl.stores.edge_frames import read_frame, write_frame
 from ragctl.text import one_line
 
@@ -45,21 +51,28 @@ class ShardProcess:
     """
 
     def __init__(
-        self, folder: Path, lock: Path, name: str, *, creation_id: str, patience: float
+        self,
+        folder: Path,
+        lock: Path,
+        what: str,
+        *,
+        creation_id: str,
+        patience: float,
+        advice: str = "",
     ) -> None:
-        """Take a generation's folder and id, its lock file, and the name for messages.
+        """Take a generation's folder and id, its lock file, and what it is, for messages.
 
-        `patience`: seconds to wait for another process's turn.
+        `patience`: seconds to wait for another process's turn. `advice`: what to do about damage.
         """
         self._settings = {
             "folder": str(folder),
             "creation_id": creation_id,
             "lock": str(lock),
-            "what": f"collection {name!r}",
+            "what": what,
             "patience": patience,
         }
-        self._name = name
-        self._what = f"collection {name!r}"
+        self._what = what
+        self._advice = f"; {advice}" if advice else ""
         self._mutex = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
@@ -74,12 +87,18 @@ class ShardProcess:
 
         Raises Locked when another process keeps the shard, GenerationDropped when the generation
         is gone, UnreadableCollection when the stored files cannot be read or the engine crashes,
-        and StoreError for everything else that the engine refuses, when its process is killed,
-        and after `timeout` seconds.
+        UsageError while the machine's clock is before 1970, and StoreError for everything else
+        that the engine refuses, when its process is killed, and after `timeout` seconds.
         """
         with self._mutex:
             process = self._running()
-            timer = None if timeout is None else threading.Timer(timeout, process.kill)
+            timed_out = threading.Event()
+
+            def give_up() -> None:
+                timed_out.set()
+                process.kill()
+
+            timer = None if timeout is None else threading.Timer(timeout, give_up)
             if timer is not None:
                 timer.daemon = True
                 timer.start()
@@ -94,6 +113,9 @@ class ShardProcess:
             finally:
                 if timer is not None:
                     timer.cancel()
+            if answer is None and timed_out.is_set():
+                self._discard()
+                raise StoreError(f"{self._what}: the engine did not answer within {timeout:g} s")
             if answer is None:
                 raise self._ended(process)
             kind, value = answer
@@ -126,6 +148,11 @@ class ShardProcess:
             finally:
                 self._reap(process)
 
+    def kill(self) -> None:
+        """End the process at once, without flushing."""
+        with self._mutex:
+            self._discard()
+
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None or self._process.poll() is not None:
             self._discard()
@@ -135,6 +162,11 @@ class ShardProcess:
     def _started(self) -> "subprocess.Popen[bytes]":
         import json
 
+        if time.time() < 0:  # the engine (0.9.0) panics
+            raise UsageError(
+                f"{self._what} cannot be used: this machine's clock shows a time before 1970; "
+                "set the clock, then run again"
+            )
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _reap
         return subprocess.Popen(  # noqa: S603 - our own interpreter and code
             [
@@ -149,8 +181,9 @@ class ShardProcess:
         )
 
     def _damaged(self, reason: str) -> UnreadableCollection:
-        advice = how_to_recover(self._name)
-        return UnreadableCollection(f"{self._what} cannot be read or written: {reason}; {advice}")
+        return UnreadableCollection(
+            f"{self._what} cannot be read or written: {reason}{self._advice}"
+        )
 
     def _ended(self, process: "subprocess.Popen[bytes]") -> StoreError:
         """Return the error for a child that ended during a call: a crash, or a kill."""

@@ -28,11 +28,12 @@ from ragctl.records import Notify, ignore
 from ragctl.stores.base import Generation, Salvage
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
 from ragctl.stores.locks import LockWait
-from ragctl.stores.server_collection import BatchLimits, ServerCollection
+from ragctl.stores.server_collection import ServerCollection
 from ragctl.stores.server_connection import ServerConnection, collection_label
 from ragctl.stores.server_creation import INDEXED_FIELDS, ServerCreation
 from ragctl.stores.server_directory import MANAGE, Found, ServerDirectory, generation_place
 from ragctl.stores.server_http import NO_TLS, Tls
+from ragctl.stores.server_limits import BatchLimits
 from ragctl.stores.server_listing import ServerListing
 from ragctl.stores.server_locks import ServerLocks
 

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar, cast
 
-from ragctl.collection.conditions import Has, Prefix, Where
+from ragctl.collection.conditions import Has, HasId, Prefix, Where
 from ragctl.collection.notes import Notes
-from ragctl.collection.ownership import HAS_OWN_KEY
-from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Point
+from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Payload, Point
 from ragctl.collection.settings import META_PREFIX, Settings
-from ragctl.errors import GenerationDropped
+from ragctl.errors import GenerationDropped, StoreError
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Batch, Query, Scored
-from ragctl.stores.conditions import prepare
+from ragctl.stores.conditions import prepare, split
 from ragctl.stores.lease import WRITE
 from ragctl.stores.searching import VectorName, answer
 from ragctl.stores.server_connection import (
@@ -23,10 +22,12 @@ from ragctl.stores.server_connection import (
     require_all_applied,
 )
 from ragctl.stores.server_creation import NOTES_KEY
+from ragctl.stores.server_failures import TOO_LARGE
 from ragctl.stores.server_http import QdrantHttp, collection_path
-from ragctl.stores.server_info import CollectionInfo
+from ragctl.stores.server_limits import UNLIMITED, BatchLimits
 from ragctl.stores.server_points import (
     HIDDEN,
+    MAX_REQUEST_BYTES,
     Operation,
     batch_body,
     dense_search_params,
@@ -38,6 +39,7 @@ from ragctl.stores.server_points import (
     requests,
     server_id,
     set_payload,
+    source_of,
     write_requests,
 )
 from ragctl.stores.server_schema import PREFIX_VERSION
@@ -56,42 +58,10 @@ DEFAULT_EF = 256
 WEIGHTED_RRF_VERSION = (1, 17)
 """First server version whose fusion has weights."""
 
+MIN_REQUEST_BYTES = 1000
+"""Requests are not made smaller than this."""
+
 NOT_FOUND = 404
-_UNLIMITED = 2**31
-
-
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """What the collection's strict mode allows in one request, and whether others write to it."""
-
-    upsert: int = _UNLIMITED  # points
-    query: int = _UNLIMITED  # results
-    width: int = _UNLIMITED  # hnsw_ef
-    unindexed: bool = True  # filters on fields without an index
-    shared: bool = False  # it holds points without ragctl's keys
-
-    @classmethod
-    def of(cls, info: CollectionInfo) -> "BatchLimits":
-        """Return the limits of a collection."""
-        strict = info.strict_mode
-        if not strict.get("enabled"):
-            return cls(shared=_is_shared(info))
-        return cls(
-            upsert=strict.get("upsert_max_batchsize") or _UNLIMITED,
-            query=strict.get("max_query_limit") or _UNLIMITED,
-            width=strict.get("search_max_hnsw_ef") or _UNLIMITED,
-            unindexed=strict.get("unindexed_filtering_retrieve") is not False,
-            shared=_is_shared(info),
-        )
-
-
-def _is_shared(info: CollectionInfo) -> bool:
-    """Return whether there are more points than the index of ragctl's own key and the hidden one.
-
-    Both counts are in every description of a collection, and may be off by deleted points.
-    """
-    index = info.payload_schema.get(HAS_OWN_KEY.key)
-    return index is not None and info.points > index["points"] + 1
 
 
 class CollectionOwner(Protocol):
@@ -142,20 +112,88 @@ class ServerCollection:
         self._store = store
         self._connection = connection
         self._limits = limits
+        self._max_bytes = 0  # of a request to this address; 0: not read from the notes yet
 
     def apply(self, batch: Batch) -> None:
-        """See Collection.apply."""
-        merges = [(self._prepared(where), payload) for where, payload in batch.merges]
-        prepared = replace(batch, merges=merges)
-        limit = self._limits.upsert
-        for operations in write_requests(prepared, upsert_limit=limit, hidden=HIDDEN):
-            self._write(operations)
+        """See Collection.apply.
+
+        A server, and a proxy before it, may take smaller requests than Qdrant does by default.
+        The batch is then sent again from its start in requests of half the size, and so on; the
+        size that passes is kept in the notes, by address.
+        """
+        prepared = replace(batch, merges=list(self._merges(batch)))
+        before = self._max_bytes = self._max_bytes or self._noted_bytes()
+        while not self._applied(prepared):
+            pass
+        if self._max_bytes < before:
+            sizes = self.notes().get("request_bytes", {})
+            self.note({"request_bytes": {**sizes, self._connection.url: self._max_bytes}})
+
+    def _applied(self, batch: Batch) -> bool:
+        """Write a batch; return False if a request was too large, after lowering the limit."""
+        for operations in write_requests(
+            batch,
+            upsert_limit=self._limits.upsert,
+            hidden=HIDDEN,
+            max_bytes=self._max_bytes,
+            max_points=self._limits.written,
+        ):
+            refused = self._try_write(operations)
+            if refused is None:
+                continue
+            size = sum(len(operation.body) for operation in operations)
+            if refused.status != TOO_LARGE or size < MIN_REQUEST_BYTES:
+                raise self._refused(refused, WRITE)
+            if sum(operation.points for operation in operations) == 1:
+                raise StoreError(
+                    f"{collection_label(self.name)} at {self._connection.url}: document "
+                    f"{source_of(operations[0])!r} has a chunk of {size:,} bytes, which the "
+                    f"server, or a proxy before it, refuses ({refused.reason}); allow larger "
+                    "requests there (Qdrant: service.max_request_size_mb, nginx: "
+                    "client_max_body_size), or use a smaller --chunk-size or --dim"
+                )
+            self._max_bytes = min(self._max_bytes, size) // 2
+            return False
+        return True
+
+    def _noted_bytes(self) -> int:
+        """Return the largest request that passed, as an earlier run learned it."""
+        noted = self.notes().get("request_bytes", {}).get(self._connection.url)
+        usable = isinstance(noted, int) and MIN_REQUEST_BYTES <= noted < MAX_REQUEST_BYTES
+        return noted if usable and noted is not None else MAX_REQUEST_BYTES
+
+    def _merges(self, batch: Batch) -> Iterator[tuple[Where, Payload]]:
+        """Yield the merges of a batch as the server allows them."""
+        for where, payload in batch.merges:
+            parts = split(self._prepared(where), self._limits.values)
+            if self._limits.written == UNLIMITED:
+                yield from ((part, payload) for part in parts)
+                continue
+            # The cost of a write by filter is the number of its points.
+            ids = [point.id for point in self.scroll(where, fields=())]
+            size = min(self._limits.written, self._limits.values, PAGE_POINTS)
+            for first in range(0, len(ids), size):
+                yield (HasId(tuple(ids[first : first + size])),), payload
 
     def scroll(
         self, where: Where = (), *, fields: Sequence[str] | None = None, vectors: bool = False
     ) -> Iterator[Point]:
         """See Collection.scroll."""
-        condition = filter_of(self._prepared(where), HIDDEN)
+        parts = list(split(self._prepared(where), self._limits.values))
+        if len(parts) == 1:
+            yield from self._scroll(parts[0], fields, vectors)
+            return
+        seen: set[str] = set()  # a field may hold values of two parts
+        for part in parts:
+            for point in self._scroll(part, fields, vectors):
+                if point.id not in seen:
+                    seen.add(point.id)
+                    yield point
+
+    def _scroll(
+        self, prepared: Where, fields: Sequence[str] | None, vectors: bool
+    ) -> Iterator[Point]:
+        condition = filter_of(prepared, HIDDEN)
         offset: Any = None
         while True:
             points, offset = self._page(condition, offset, fields, vectors)
@@ -174,6 +212,8 @@ class ServerCollection:
 
     def facet(self, key: str, *, of_all: bool = False) -> dict[str, int]:
         """See Collection.facet."""
+        if not self._limits.exact:
+            return self._counted_by_scroll(key)
         counts = self._facet(key, exact=not of_all)
         if of_all and counts is not None:
             total = sum(counts.values())
@@ -183,11 +223,18 @@ class ServerCollection:
 
     def count(self, where: Where = ()) -> int:
         """See Collection.count."""
+        if not self._limits.exact:
+            return sum(1 for _ in self.scroll(where, fields=()))
         body = {"filter": filter_of(self._prepared(where), HIDDEN), "exact": True}
         return self._post("count", body, lambda found: int(found["count"]))
 
     def query(self, query: Query) -> list[Scored]:
         """See Collection.query."""
+        if query.exact and not self._limits.exact:
+            raise StoreError(
+                f"{collection_label(self.name)} at {self._connection.url}: strict mode of the "
+                "collection forbids exact searches (search_allow_exact); search without --exact"
+            )
         return answer(replace(query, where=self._prepared(query.where)), self)
 
     @property
@@ -209,16 +256,22 @@ class ServerCollection:
         """
         width = min(query.ef or max(DEFAULT_EF, limit), self._limits.width)
         quantized = self.settings.quantization is not None
-        params = dense_search_params(query, width=width, quantized=quantized)
+        params = dense_search_params(
+            query, width=width, quantized=quantized, oversampling=self._limits.oversampling
+        )
         searches = requests(query, names, limit, payload=payload, params=params)
         can_fuse = query.fusion.kind == "dbsf" or self._connection.version >= WEIGHTED_RRF_VERSION
         if len(names) > 1 and query.diversity is None and can_fuse:
             searches.append(fused_request(query, searches, self.max_hits))
-        return self._post(
-            "query/batch",
-            {"searches": searches},
-            lambda answers: [read_hits(found["points"]) for found in answers],
-        )
+        size = self._limits.searches
+        answers: list[list[Scored]] = []
+        for first in range(0, len(searches), size):
+            answers += self._post(
+                "query/batch",
+                {"searches": searches[first : first + size]},
+                lambda answers: [read_hits(found["points"]) for found in answers],
+            )
+        return answers
 
     def _prepared(self, where: Where) -> Where:
         """Return `where` in a form that this server answers."""
@@ -249,35 +302,40 @@ class ServerCollection:
         """Do nothing: the connection belongs to the store."""
 
     def _read(self, request: Callable[[QdrantHttp], T]) -> T:
-        found = self._do(request, "the right to read this collection")
+        outcome = self._connection.attempt(collection_label(self.name), request)
+        if isinstance(outcome, Refusal):
+            raise self._refused(outcome, "the right to read this collection")
         if self._verify is not None:
             self._verify()
-        return found
+        return outcome
 
-    def _do(self, request: Callable[[QdrantHttp], T], need: str) -> T:
+    def _refused(self, refusal: Refusal, need: str) -> StoreError:
         label = collection_label(self.name)
-        outcome = self._connection.attempt(label, request)
-        if not isinstance(outcome, Refusal):
-            return outcome
-        if outcome.status == NOT_FOUND and "doesn't exist" in outcome.reason:
-            raise GenerationDropped(
+        if refusal.status == NOT_FOUND and "doesn't exist" in refusal.reason:
+            return GenerationDropped(
                 f"{label} at {self._connection.url}: it was deleted or replaced after it was "
                 "opened; run again"
             )
-        raise self._connection.error(label, outcome, need=need)
+        return self._connection.error(label, refusal, need=need)
 
     def _post(self, path: str, body: object, read: Callable[[Any], T]) -> T:
         url = collection_path(self._address, "points", path)
         return self._read(lambda client: client.send("POST", url, body, read=read))
 
     def _write(self, operations: Sequence[Operation]) -> None:
+        refused = self._try_write(operations)
+        if refused is not None:
+            raise self._refused(refused, WRITE)
+
+    def _try_write(self, operations: Sequence[Operation]) -> Refusal | None:
         url, body = collection_path(self._address, "points", "batch"), batch_body(operations)
 
         def write(client: QdrantHttp) -> None:
             self._store.check_lock(self.name, self._address)
             client.send("POST", url, body, read=require_all_applied, wait="true")
 
-        self._do(write, WRITE)
+        size = sum(len(operation.body) for operation in operations)
+        return self._connection.attempt(collection_label(self.name), write, size=size)
 
     def _page(
         self,
@@ -290,7 +348,7 @@ class ServerCollection:
             "filter": condition,
             "limit": min(PAGE_POINTS // 10 if vectors else PAGE_POINTS, self._limits.query),
             "offset": offset,
-            "with_payload": True if fields is None else list(fields),
+            "with_payload": fields is None or (list(fields) or False),
             "with_vector": vectors,
         }
         return self._post(

@@ -14,9 +14,11 @@ from httpx import create_ssl_context
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import StoreError, UsageError
 from ragctl.hosts.retry import retry
+from ragctl.stores.server_advice import limit_advice
 from ragctl.stores.server_failures import (
     MAX_HOPELESS_TRIES,
     REQUEST_ERRORS,
+    TOO_LARGE,
     Failure,
     WriteNotAppliedError,
     describe_failure,
@@ -28,6 +30,15 @@ T = TypeVar("T")
 _DEFAULT_PORT = 6333  # Qdrant's own convention, for https too
 OLDEST_VERSION = (1, 12)  # the first with facets
 MAX_PAUSE_SECONDS = 15.0
+
+SUSPECT_BYTES = 1_000_000
+"""A server, or a proxy, may close the connection while a request larger than this is sent."""
+
+MAX_LOST_TRIES = 2
+"""Lost connections in a row after which such a request counts as too large."""
+
+ASKED_WAIT_FACTOR = 5
+"""The waits that a server asks for may last so many times the patience, in sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,8 @@ class ServerConnection:
         self._timeout = timeout
         self._patience = patience
         self._backoff = backoff
-        self._reached = False
+        self._reached = False  # something answers at the address
+        self._recognised = False  # and it is a Qdrant server
         self._client = QdrantHttp(
             self.url, api_key=self._key, timeout=timeout, verify=_verification(self.url, tls)
         )
@@ -82,7 +94,7 @@ class ServerConnection:
         try:
             major, minor = (int(part) for part in text.split(".")[:2])
         except ValueError:
-            raise StoreError(f"{self.url} calls itself version {text!r}; not a Qdrant") from None
+            raise self._no_qdrant(f"it calls itself version {text[:40]!r}") from None
         return major, minor
 
     def check(self) -> None:
@@ -99,33 +111,51 @@ class ServerConnection:
         return outcome
 
     def attempt(
-        self, what: str, request: Callable[[QdrantHttp], T], *, patience: float | None = None
+        self,
+        what: str,
+        request: Callable[[QdrantHttp], T],
+        *,
+        patience: float | None = None,
+        size: int = 0,
     ) -> T | Refusal:
         """Return the answer to `request`, or the server's final refusal.
 
-        Lost connections, timeouts, 408, 429 and 5xx are retried with growing pauses, or as
-        Retry-After says, for `patience` seconds (None: the connection's own); the last try
-        may take its own timeout beyond that. Raises StoreError when they do not end. Other
-        errors that `request` raises pass through. `what` begins the error message.
+        Lost connections, timeouts, 408, 429 and 5xx are retried with growing pauses for
+        `patience` seconds (None: the connection's own); the last try may take its own timeout
+        beyond that. The waits that the server asks for (Retry-After) do not count; their sum is
+        at most ASKED_WAIT_FACTOR times the patience. Raises StoreError when the failures do not
+        end. Other errors that `request` raises pass through. `what` begins the error message.
+        `size`: bytes of a request that can be split; if the connection is closed while a large
+        one is sent, the outcome is a refusal with status 413.
         """
         patience = self._patience if patience is None else patience
-        begin = time.monotonic()
+        begin, asked, lost = time.monotonic(), 0.0, 0
 
         def pause(error: Exception, tries: int, _: float) -> float:
+            nonlocal asked, lost
             failure = describe_failure(error)
             self._reached = self._reached or not failure.unreachable
+            lost = lost + 1 if failure.lost else 0
+            if size > SUSPECT_BYTES and lost >= MAX_LOST_TRIES:
+                raise _RefusedError(Refusal(TOO_LARGE, failure.reason)) from None
             if not failure.again and failure.status is not None:
                 raise _RefusedError(Refusal(failure.status, failure.reason)) from None
             wait, spent = self._pause(tries, failure), time.monotonic() - begin
-            if self._is_last(tries, failure) or spent + wait > patience:
-                raise self._gave_up(what, failure, tries, spent) from None
+            if failure.after:
+                ended = asked + wait > ASKED_WAIT_FACTOR * patience
+            else:
+                ended = self._is_last(tries, failure) or spent - asked + wait > patience
+            if ended:
+                raise self._gave_up(what, failure, tries, spent, asked) from None
+            if failure.after:
+                asked += wait
             return wait
 
         try:
             answer = retry(lambda: request(self._client), REQUEST_ERRORS, pause, sleep=time.sleep)
         except _RefusedError as refused:
             return refused.refusal
-        self._reached = True
+        self._reached = self._recognised = True
         return answer
 
     def error(self, what: str, refusal: Refusal, *, need: str = "that right") -> StoreError:
@@ -139,9 +169,13 @@ class ServerConnection:
                 else f"{place}: the server wants a key; {advice} in {self._key_variable}"
             )
             return StoreError(self._scrub(f"{line} ({refusal.status}: {refusal.reason})"))
+        if not what and not self._recognised:
+            return self._no_qdrant(f"{refusal.reason}, HTTP {refusal.status}")
         if refusal.status == 404 and "doesn't exist" in refusal.reason:
             return StoreError(f"{place} does not exist (any more); was it dropped meanwhile?")
-        return StoreError(self._scrub(f"{place}: {refusal.reason} (HTTP {refusal.status})"))
+        limit = limit_advice(refusal.status, refusal.reason)
+        ending = "" if limit is None else f"; {limit}"
+        return StoreError(self._scrub(f"{place}: {refusal.reason} (HTTP {refusal.status}){ending}"))
 
     def close(self) -> None:
         """Close the client."""
@@ -158,7 +192,9 @@ class ServerConnection:
             return tries >= MAX_HOPELESS_TRIES
         return not failure.again or (failure.tries is not None and tries >= failure.tries)
 
-    def _gave_up(self, what: str, failure: Failure, tries: int, spent: float) -> StoreError:
+    def _gave_up(
+        self, what: str, failure: Failure, tries: int, spent: float, asked: float
+    ) -> StoreError:
         if failure.unreachable and not self._reached:
             return StoreError(
                 self._scrub(
@@ -166,11 +202,24 @@ class ServerConnection:
                     "start it, or choose another store with --store"
                 )
             )
+        if failure.foreign and not self._recognised:
+            return self._no_qdrant(failure.reason)
         place = f"{what} at {self.url}" if what else self.url
         count = "1 try" if tries == 1 else f"{tries} tries"
         wait = f"; it asks to wait {failure.after:g} s" if failure.after else ""
+        waited = f", of which it asked to wait {asked:.0f} s" if asked else ""
         return StoreError(
-            self._scrub(f"{place}: {failure.reason}{wait}; gave up after {count} in {spent:.0f} s")
+            self._scrub(
+                f"{place}: {failure.reason}{wait}; gave up after {count} in {spent:.0f} s{waited}"
+            )
+        )
+
+    def _no_qdrant(self, reason: str) -> StoreError:
+        return StoreError(
+            self._scrub(
+                f"{self.url}: this is no Qdrant server ({reason}); check the address, "
+                "or choose another store with --store"
+            )
         )
 
     def _scrub(self, line: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 import orjson
 
-from ragctl.stores.server_http import ForeignAnswerError, StatusError
+from ragctl.stores.server_http import EndlessAnswerError, ForeignAnswerError, StatusError
 from ragctl.text import one_line
 
 MAX_REASON_CHARACTERS = 300
@@ -20,6 +20,11 @@ MAX_HOPELESS_TRIES = 3
 
 TOO_MANY_REQUESTS = 429
 TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+
+
+TOO_LARGE = 413
+NEVER_ALLOWED = "larger than rate limiter capacity"
+"""Words of a 429 that no wait helps."""
 
 
 class WriteNotAppliedError(Exception):
@@ -40,7 +45,8 @@ class Failure:
     """One failed try.
 
     `status`: of the answer, None if none came. `again`: a retry may help, at most `tries`
-    times. `after`: seconds that the server asks to wait. `unreachable`: no connection.
+    times. `after`: seconds that the server asks to wait. `unreachable`: no connection. `lost`:
+    the connection ended without an answer. `foreign`: the answer is not from Qdrant.
     """
 
     reason: str
@@ -49,12 +55,16 @@ class Failure:
     after: float = 0.0
     tries: int | None = None
     unreachable: bool = False
+    lost: bool = False
+    foreign: bool = False
 
 
 def describe_failure(error: Exception) -> Failure:
     """Return what an exception of REQUEST_ERRORS means."""
     if isinstance(error, StatusError):
         reason, status = _reason(error), error.status
+        if status == TOO_MANY_REQUESTS and NEVER_ALLOWED in reason:
+            return Failure(reason, status, again=False)
         if status == TOO_MANY_REQUESTS:
             return Failure(f"429: {reason}", status, after=_seconds(error.retry_after))
         return Failure(reason, status, again=status in TRANSIENT_STATUSES)
@@ -80,18 +90,25 @@ def _transport_failure(source: Exception) -> Failure:
     if isinstance(source, httpx.TimeoutException):
         return Failure("no answer in time")
     if isinstance(source, httpx.TransportError):
-        return Failure(f"connection lost ({reason})")
-    return Failure(f"an answer that is not from Qdrant ({reason[:120]})", tries=MAX_HOPELESS_TRIES)
+        return Failure(f"connection lost ({reason})", lost=True)
+    return Failure(
+        f"an answer that is not from Qdrant ({reason[:120]})",
+        again=not isinstance(source, EndlessAnswerError),
+        tries=MAX_HOPELESS_TRIES,
+        foreign=isinstance(source, ForeignAnswerError),
+    )
 
 
 def _reason(error: StatusError) -> str:
-    """Return the server's message: `status.error` of its JSON, else the body."""
-    text = error.content.decode("utf-8", "replace")
+    """Return the server's message: `status.error` of its JSON, else a body of plain text."""
+    phrase = httpx.codes.get_reason_phrase(error.status) or f"HTTP {error.status}"
     try:
-        text = orjson.loads(error.content)["status"]["error"]
+        found = orjson.loads(error.content)["status"]["error"]
     except (ValueError, KeyError, TypeError):
-        text = text or httpx.codes.get_reason_phrase(error.status)
-    return _one_line(str(text)) or f"HTTP {error.status}"
+        found = error.content.decode("utf-8", "replace").strip()
+        if found.startswith("<"):  # HTML
+            return f"{phrase}, a page that is not from Qdrant"
+    return _one_line(str(found)) or phrase
 
 
 def _one_line(text: str) -> str:

@@ -4,6 +4,7 @@ No client library is used: importing qdrant-client takes 1.1 s of CPU, and its m
 point with 1,024 dimensions six times slower than orjson does (docs/benchmarks.md).
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -16,6 +17,14 @@ T = TypeVar("T")
 
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 """float32 arrays are written with the shortest text that gives the same float32 again."""
+
+MAX_ANSWER_BYTES = 2**28
+
+MAX_GREETING_BYTES = 2**20
+"""Limit on the answer to `GET /`, which is the first request to an address."""
+
+MAX_ANSWER_TIMEOUTS = 5
+"""An answer may take so many times the timeout; that to `GET /` once."""
 
 KEEP_ALIVE_SECONDS = 4.0  # the server closes idle connections after 5
 
@@ -32,6 +41,10 @@ class StatusError(Exception):
 
 class ForeignAnswerError(Exception):
     """An answer that is not JSON, or not what Qdrant answers to this request."""
+
+
+class EndlessAnswerError(ForeignAnswerError):
+    """An answer that is larger, or takes longer, than any of Qdrant's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +79,7 @@ class QdrantHttp:
         if api_key is not None:
             headers["api-key"] = api_key
         self._url = url
+        self._timeout = timeout
         self._client = httpx.Client(
             headers=headers,
             timeout=timeout,
@@ -102,13 +116,22 @@ class QdrantHttp:
     ) -> Mapping[str, Any]:
         """Send one request and return the whole answer, a JSON object. Raises as `send`."""
         content = None if body is None else orjson.dumps(body, option=JSON_OPTIONS)
-        answer = self._client.request(
-            method, f"{self._url}{path}", content=content, params=query or None
-        )
+        url = f"{self._url}{path}"
+        first = path == "/"
+        deadline = time.monotonic() + self._timeout * (1 if first else MAX_ANSWER_TIMEOUTS)
+        parts: list[bytes] = []
+        left = MAX_GREETING_BYTES if first else MAX_ANSWER_BYTES
+        with self._client.stream(method, url, content=content, params=query or None) as answer:
+            for part in answer.iter_bytes():
+                parts.append(part)
+                left -= len(part)
+                if left < 0 or time.monotonic() > deadline:
+                    raise EndlessAnswerError("the answer does not end")
+        text = b"".join(parts)
         if not answer.is_success:
-            raise StatusError(answer.status_code, answer.content, answer.headers.get("Retry-After"))
+            raise StatusError(answer.status_code, text, answer.headers.get("Retry-After"))
         try:
-            found = orjson.loads(answer.content)
+            found = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             raise ForeignAnswerError(str(error)) from error
         if not isinstance(found, dict):

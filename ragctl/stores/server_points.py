@@ -51,18 +51,25 @@ def batch_body(operations: Sequence[Operation]) -> Json:
 
 
 def write_requests(
-    batch: Batch, *, upsert_limit: int, hidden: str | None, max_bytes: int = MAX_REQUEST_BYTES
+    batch: Batch,
+    *,
+    upsert_limit: int,
+    hidden: str | None,
+    max_bytes: int = MAX_REQUEST_BYTES,
+    max_points: int = MAX_REQUEST_POINTS,
 ) -> Iterator[list[Operation]]:
     """Yield the writes of a batch, in order, as lists of operations that each fit one request.
 
     `upsert_limit`: points allowed in one upsert. `hidden`: id of a point that writes by
     filter leave alone. `max_bytes`: limit on the bytes of a request; a larger point is sent alone.
+    `max_points`: limit on the points that a request writes.
     """
     request: list[Operation] = []
     points, size = 0, OPERATION_BYTES
-    for operation in _operations(batch, upsert_limit, hidden, max_bytes):
+    max_points = min(max_points, MAX_REQUEST_POINTS)
+    for operation in _operations(batch, upsert_limit, hidden, max_bytes, max_points):
         count, length = operation.points, len(operation.body)
-        if request and (points + count > MAX_REQUEST_POINTS or size + length > max_bytes):
+        if request and (points + count > max_points or size + length > max_bytes):
             yield request
             request, points, size = [], 0, OPERATION_BYTES
         request.append(operation)
@@ -73,8 +80,9 @@ def write_requests(
 
 
 def _operations(
-    batch: Batch, upsert_limit: int, hidden: str | None, max_bytes: int
+    batch: Batch, upsert_limit: int, hidden: str | None, max_bytes: int, max_points: int
 ) -> Iterator[Operation]:
+    upsert_limit = min(upsert_limit, max_points)
     yield from _upserts(batch.upserts, upsert_limit, max_bytes)
     yield from _overwrites(batch.overwrites)
     yield from _upserts(batch.marks, upsert_limit, max_bytes)
@@ -82,13 +90,13 @@ def _operations(
     for where, payload in batch.merges:
         yield set_payload(payload, filter=filter_of(where, hidden))
     deleted = (orjson.dumps(server_id(point_id)) for point_id in batch.deletes)
-    for ids in _groups(deleted, MAX_REQUEST_POINTS, max_bytes):
+    for ids in _groups(deleted, max_points, max_bytes):
         yield Operation(len(ids), b'{"delete":{"points":[%b]}}' % b",".join(ids))
 
 
 def _upserts(points: Sequence[Point], limit: int, max_bytes: int) -> Iterator[Operation]:
     encoded = map(encode_point, points)
-    for group in _groups(encoded, min(limit, MAX_REQUEST_POINTS), max_bytes):
+    for group in _groups(encoded, limit, max_bytes):
         yield Operation(len(group), b'{"upsert":{"points":[%b]}}' % b",".join(group))
 
 
@@ -158,6 +166,14 @@ def read_point(record: Mapping[str, Any]) -> Point:
         None if dense is None else np.asarray(dense, dtype=np.float32),
         None if sparse is None else SparseVector(sparse["indices"], sparse["values"]),
     )
+
+
+def source_of(operation: Operation) -> str:
+    """Return which document a write of one point belongs to, for error messages."""
+    ((_, body),) = orjson.loads(operation.body).items()
+    point = body["points"][0] if isinstance(body.get("points"), list) else None
+    payload = body.get("payload") or (point.get("payload") if isinstance(point, dict) else None)
+    return str((payload or {}).get("source", "unknown"))
 
 
 def read_points(records: Sequence[Mapping[str, Any]]) -> list[Point]:
@@ -271,8 +287,13 @@ def fused_request(query: Query, searches: Sequence[Mapping[str, Any]], max_hits:
     }
 
 
-def dense_search_params(query: Query, *, width: int, quantized: bool) -> Json:
-    """Return how dense vectors are searched. `width`: candidates kept while walking the graph."""
+def dense_search_params(
+    query: Query, *, width: int, quantized: bool, oversampling: float = float("inf")
+) -> Json:
+    """Return how dense vectors are searched.
+
+    `width`: candidates kept while walking the graph. `oversampling`: the most that is allowed.
+    """
     if query.exact:
         return {"exact": True}
     params: Json = {"hnsw_ef": width}
@@ -280,7 +301,7 @@ def dense_search_params(query: Query, *, width: int, quantized: bool) -> Json:
         rescore = query.rescore or Rescore()
         params["quantization"] = {
             "rescore": rescore.rescore,
-            "oversampling": rescore.oversampling,
+            "oversampling": min(rescore.oversampling, oversampling),
         }
     return params
 

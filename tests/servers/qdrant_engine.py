@@ -102,6 +102,10 @@ class Engine:
         seen = filter(self.access.sees, sorted(self._local.collections))
         return {"collections": [{"name": name} for name in seen]}
 
+    def exists(self, names: Mapping[str, str], *_: Any) -> Answer:
+        """Return whether a collection exists, also by its alias."""
+        return {"exists": names["name"] in self._local.collections}
+
     def list_aliases(self, *_: Any) -> Answer:
         """List the aliases of which the key may use both the alias and the collection."""
         seen = filter(self.access.sees, sorted(self._local.collections))
@@ -204,7 +208,10 @@ class Engine:
     def create_index(
         self, names: Mapping[str, str], query: Mapping[str, str], request: models.CreateFieldIndex
     ) -> Answer:
-        schema = request.field_schema
+        schema: Any = request.field_schema
+        if isinstance(schema, models.PayloadSchemaType):  # a type alone, without parameters
+            index = dict(zip(_KINDS, _INDEXES, strict=True)).get(schema.value)
+            schema = index and index(type=schema.value)
         if not isinstance(schema, _INDEXES):
             raise Problem(400, "this index type is not supported by the test server")
         params = schema.model_dump(mode="json", exclude_none=True)
@@ -284,14 +291,17 @@ class Engine:
         self.limits.check("upsert_max_batchsize", len(points))
         self.limits.check_room(self._local.collections[name])
         for point in points:
-            for vector, value in (point.vector or {}).items():  # type: ignore[union-attr]
+            unnamed = isinstance(point.vector, list)
+            vectors: Any = {"": point.vector} if unnamed else point.vector or {}
+            for vector, value in vectors.items():
                 self._check_vector(name, vector, value)
         self.points_upserted += len(points)
         self.largest_upsert = max(self.largest_upsert, len(points))
 
     def _check_vector(self, name: str, vector: str, value: Any) -> None:
         params = self._local.get_collection(name).config.params
-        dense: Any = params.vectors
+        single = isinstance(params.vectors, models.VectorParams)
+        dense: Any = {"": params.vectors} if single else params.vectors or {}
         if isinstance(value, models.SparseVector):
             known = vector in (params.sparse_vectors or {})
             if len(value.indices) != len(value.values) or len(set(value.indices)) != len(
@@ -494,6 +504,7 @@ class Route:
 ROUTES = (
     Route("GET", "/", lambda *_: None),
     Route("GET", "/collections", Engine.list_collections),
+    Route("GET", f"{COLLECTION}/exists", Engine.exists, needs_collection=False),
     Route("GET", "/aliases", Engine.list_aliases),
     Route("GET", f"{COLLECTION}/aliases", Engine.collection_aliases, needs_collection=False),
     Route(

@@ -1,0 +1,262 @@
+"""Reading a damaged shard past its damage, segment by segment.
+
+The engine opens a shard only if it can open every segment with all its indexes. Here each segment
+is copied into a shard of its own, without what can be computed again (payload indexes, sparse
+index, graph, quantised vectors) and with the engine's bookkeeping of free space from a new shard.
+What is left of the damage concerns ids, payloads and vectors, and is found point by point.
+
+Each copy is read in a process of its own, with a time limit: a panic, a crash or an endless loop
+costs the part that caused it. The damaged files are never written.
+"""
+
+import contextlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from typing import Any, cast
+
+from ragctl.collection.payload import Point
+from ragctl.collection.settings import Settings
+from ragctl.errors import StoreError
+from ragctl.stores import segments
+from ragctl.stores.edge_copy import copy_files, private_copies
+from ragctl.stores.edge_layout import SHARD, remove_tree
+from ragctl.stores.edge_process import ShardProcess
+from ragctl.stores.edge_tracker import stored_versions, superseded
+from ragctl.stores.edge_values import PlainPoint, read_point
+from ragctl.text import one_line
+
+PAGE_POINTS = 100
+CALL_SECONDS = 60.0
+"""Longest time for opening a segment and reading one page of it."""
+
+MAX_FAILED_CALLS = 2000
+"""Calls of one segment that may fail before the rest of it is given up."""
+
+_LOG = "wal"
+_RECOMPUTED = ("payload_index", "vector_index-*", "*/quantized*")
+_STORAGES = ("payload_storage", "vector_storage-bm25/store")
+_BOOKKEEPING = ("config.json", "bitmask.dat", "gaps.dat")
+"""Files of a storage: its constants, and which of its blocks are free."""
+
+
+def salvaged_points(
+    shard: Path,
+    settings: Settings,
+    lost: list[str],
+    reading: Callable[[], AbstractContextManager[None]],
+) -> Iterator[Point]:
+    """Yield the points of a shard folder that can be read, each id once.
+
+    `lost` gets a line for each part that cannot. `reading` keeps other processes from the shard
+    while a part of it is copied. A point without a readable vector is returned without it.
+    """
+    folders = _entries(shard / "segments", lost)
+    versions = list(map(stored_versions, folders))
+    replaced = superseded(versions)
+    returned: set[str] = set()
+    opened = False
+    with private_copies() as place:
+        try:
+            template = _new_shard(place / "new", settings)
+        except StoreError as error:
+            lost.append(_reason(error))
+            return
+        # Without a readable segment, the log alone may hold points.
+        for number, folder in enumerate([*folders, None]):
+            if folder is None and opened:
+                break
+            part = _Part(shard, folder, template, place / str(number), reading)
+            with closing(part):
+                if not part.open(lost):
+                    continue
+                opened = True
+                known = versions[number] if folder is not None else {}
+                skipped = replaced[number] if folder is not None else set()
+                for point in part.points(list(known), lost):
+                    if point.id in returned or point.id in skipped:
+                        continue
+                    returned.add(point.id)
+                    yield point
+
+
+def _entries(folder: Path, lost: list[str]) -> list[Path]:
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        lost.append(f"{folder}: cannot be listed ({error.strerror})")
+        return []
+
+
+def _new_shard(folder: Path, settings: Settings) -> Path:
+    """Make an empty shard like the damaged one, and return its folder."""
+    (folder / SHARD).mkdir(parents=True)
+    with closing(_process(folder, "a new shard")) as process:
+        config = segments.config(settings)._replace(quantization=None)
+        process.call("create", str(folder / SHARD), config, {}, timeout=CALL_SECONDS)
+    return folder / SHARD
+
+
+def _process(folder: Path, what: str) -> ShardProcess:
+    return ShardProcess(folder, folder / "lock", what, creation_id="", patience=CALL_SECONDS)
+
+
+class _Part:
+    """A segment in a shard of its own; `segment` None: the write-ahead log alone."""
+
+    def __init__(
+        self,
+        shard: Path,
+        segment: Path | None,
+        template: Path,
+        folder: Path,
+        reading: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._shard = shard
+        self._segment = segment
+        self._template = template
+        self._folder = folder
+        self._reading = reading
+        self._what = f"segment {segment.name}" if segment is not None else "write-ahead log"
+        self._process: ShardProcess | None = None
+        self._failed_calls = 0
+
+    def open(self, lost: list[str]) -> bool:
+        """Copy and open the part, without what cannot be opened; return whether it worked."""
+        problem = ""
+        for log, sparse in ((True, True), (False, True), (False, False)):
+            if self._segment is None and not log:
+                return False
+            try:
+                self._copy(log=log, sparse=sparse)
+                self._process = _process(self._folder, self._what)
+                self._process.call("info", timeout=CALL_SECONDS)
+            except (OSError, StoreError) as error:
+                problem = problem or _reason(error)
+                self.close()
+                continue
+            if not log:
+                without = "the log" if sparse else "the log and sparse vectors"
+                lost.append(f"{self._what}: read without {without} ({problem})")
+            return True
+        lost.append(f"{self._what}: cannot be opened ({problem})")
+        return False
+
+    def _copy(self, *, log: bool, sparse: bool) -> None:
+        copied = self._folder / SHARD
+        (copied / "segments").mkdir(parents=True)
+        shutil.copy(self._template / "edge_config.json", copied)
+        with self._reading():
+            if log and (self._shard / _LOG).exists():
+                copy_files(self._shard / _LOG, copied / _LOG)
+            if self._segment is not None:
+                target = copied / "segments" / self._segment.name
+                copy_files(self._segment, target)
+        if self._segment is not None:
+            self._normalise(target, sparse=sparse)
+
+    def _normalise(self, segment: Path, *, sparse: bool) -> None:
+        """Replace everything that does not hold ids, payloads or vectors."""
+        for pattern in _RECOMPUTED:
+            for path in segment.glob(pattern):
+                remove_tree(path)
+        if not sparse:
+            remove_tree(segment / "vector_storage-bm25")
+        (new,) = (self._template / "segments").iterdir()
+        for storage in _STORAGES:
+            for name in _BOOKKEEPING:
+                if (segment / storage).is_dir():
+                    remove_tree(segment / storage / name)
+                    shutil.copy(new / storage / name, segment / storage / name)
+        sealed = (segment / "vector_storage-dense" / "matrix.dat").exists()
+        for name in ("segment.json", "version.info"):
+            remove_tree(segment / name)
+        shutil.copy(new / "version.info", segment)
+        config: dict[str, Any] = json.loads((new / "segment.json").read_bytes())
+        if sealed:
+            config["config"]["vector_data"]["dense"]["storage_type"] = "Mmap"
+        config["initial_version"] = config["version"] = 1
+        (segment / "segment.json").write_text(json.dumps(config))
+
+    def points(self, known: Sequence[str], lost: list[str]) -> Iterator[Point]:
+        """Yield the points that can be read. `known`: ids that the part should have."""
+        problems: Counter[str] = Counter()
+        returned = 0
+        for point in self._pages(known, problems):
+            returned += 1
+            yield point
+        for problem, count in problems.items():
+            lost.append(f"{self._what}: {count} points cannot be read ({problem})")
+        if not returned and known and not problems:
+            lost.append(f"{self._what}: none of its {len(known)} points can be read")
+
+    def _pages(self, known: Sequence[str], problems: Counter[str]) -> Iterator[Point]:
+        offset: str | None = None
+        while True:
+            try:
+                points, following = self._scroll(offset, None, vectors=True)
+                yield from map(read_point, points)
+            except StoreError:
+                try:
+                    points, following = self._scroll(offset, [], vectors=False)
+                    ids = [point[0] for point in points]
+                except StoreError:
+                    ids, following = sorted(each for each in known if each >= (offset or "")), None
+                yield from self._one_by_one(ids, problems)
+            if following is None:
+                return
+            offset = following
+
+    def _one_by_one(self, ids: Sequence[str], problems: Counter[str]) -> Iterator[Point]:
+        """Yield the readable ones of these points, halving where reading fails."""
+        if not ids:
+            return
+        try:
+            yield from map(read_point, self._retrieve(ids, vectors=True))
+            return
+        except StoreError as error:
+            problem = _reason(error)
+        if len(ids) > 1:
+            half = len(ids) // 2
+            yield from self._one_by_one(ids[:half], problems)
+            yield from self._one_by_one(ids[half:], problems)
+            return
+        problems[problem] += 1
+        with contextlib.suppress(StoreError):
+            yield from map(read_point, self._retrieve(ids, vectors=False))
+
+    def _scroll(
+        self, offset: str | None, fields: list[str] | None, *, vectors: bool
+    ) -> tuple[list[PlainPoint], str | None]:
+        found = self._call("scroll", offset, PAGE_POINTS, (), fields, vectors)
+        return cast(tuple[list[PlainPoint], str | None], found)
+
+    def _retrieve(self, ids: Sequence[str], *, vectors: bool) -> list[PlainPoint]:
+        return cast(list[PlainPoint], self._call("retrieve", list(ids), vectors))
+
+    def _call(self, method: str, *arguments: object) -> object:
+        assert self._process is not None
+        if self._failed_calls >= MAX_FAILED_CALLS:
+            raise StoreError("given up after too many failures")
+        try:
+            return self._process.call(method, *arguments, timeout=CALL_SECONDS)
+        except StoreError:
+            self._failed_calls += 1
+            raise
+
+    def close(self) -> None:
+        """End the process and remove the copy."""
+        if self._process is not None:
+            with contextlib.suppress(StoreError):
+                self._process.kill()
+            self._process = None
+        if self._folder.exists():
+            remove_tree(self._folder)
+
+
+def _reason(error: Exception) -> str:
+    """Return why a part cannot be read, without the path of its copy."""
+    return one_line(str(error).replace("cannot be read or written: ", ""), limit=300)
