@@ -43,3 +43,55 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, size: str) ->
     assert "1 added" in done.stdout.splitlines()[-2]
     assert "MiB of disk are free" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+FULL = """
+mount -t tmpfs -o size=300m tmpfs {store}
+{ragctl} ingest {docs} {options} --language en
+fill() {{
+  dd if=/dev/zero of={store}/fill$1 bs=64K; dd if=/dev/zero of={store}/more$1 bs=1; df {store} >&2
+  test $(df --output=avail {store} | tail -1) -eq 0 || echo space is left
+}}
+fill 1
+{ragctl} search pump {options} --limit 1; echo $?
+fill 2
+{ragctl} search pump {options} --limit 1; echo $?
+fill 3
+{ragctl} ingest {docs} {options} --language en; echo $?
+fill 4
+{ragctl} delete a.md --yes {options}; echo $?
+fill 5
+{ragctl} delete b.md --yes {options}; echo $?
+{ragctl} status {options} --json; echo $?
+fill 6
+{ragctl} collections {options}; echo $?
+{ragctl} delete --all --yes {options}; echo $?
+rm {store}/fill* {store}/more*
+{ragctl} ingest {docs} {options} --language en; echo $?
+"""
+"""Commands at 0 bytes free, then with space again. `status` says what was deleted."""
+
+
+@pytest.mark.skipif(not _fit(), reason="no file system can be mounted here")
+def test_a_disk_without_a_free_byte_is_searched_and_emptied(tmp_path: Path) -> None:
+    docs, store = tmp_path / "docs", tmp_path / "store"
+    docs.mkdir()
+    store.mkdir()
+    for name in ("a.md", "b.md", "c.md"):
+        (docs / name).write_text(paragraphs("the pump", name, "leaks", "a lot"))
+    script = FULL.format(
+        store=store,
+        docs=docs,
+        ragctl=f"{sys.executable} -m ragctl",
+        options=f"--store {store}/store",
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "bash", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    codes = [line for line in done.stdout.splitlines() if line.isdecimal()]
+    assert codes == ["0", "0", "0", "0", "0", "0", "0", "0", "0"], done.stdout + done.stderr
+    assert "space is left" not in done.stdout
+    assert '"documents": 1' in done.stdout

@@ -220,7 +220,7 @@ def test_an_operation_of_a_dead_run_is_not_done(collection: EdgeCollection, tmp_
     code = (
         "from pathlib import Path; from ragctl.stores import edge_child\n"
         f"shard = edge_child.SharedShard(Path({str(folder)!r}), {made!r}, Path({str(lock)!r}), 'x',"
-        " patience=5.0)\n"
+        " patience=5.0, space=edge_child.DiskSpace(Path({str(tmp_path)!r})))\n"
         "shard.run('count', ((),), 1)\n"
         "print('done')"
     )

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ragctl.catalog import BackendConfig
 from ragctl.collection.notes import add_billed
@@ -165,6 +166,8 @@ class Run:
                 )
                 dry_run.read(self._limits(), self.progress, self.cancellation)
                 report.size = dry_run.size(server=is_server(pipeline.store))
+                if collection is None:
+                    report.server = run_plan.settings.server.to_json()
             self._estimate(report, collection, embedder, now)
             report.seconds = time.monotonic() - started
         if mismatch is not None:
@@ -230,7 +233,7 @@ class Run:
             prune_share=self.pipeline.prune_limit / 100 if self.pipeline.prune else None,
         )
         with report.stage("finish"):
-            collection.finish()
+            collection.finish(notify=partial(report.add_warning, collection.name))
 
     def _report_backends(self, report: Report, embedder: Embedder) -> None:
         """Add warnings for failed backends and truncated texts, which no count shows."""

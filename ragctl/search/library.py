@@ -72,7 +72,9 @@ def open_collection(
         variables = settings.environ
     location = str(store) if store is not None else None
     opened = open_store(
-        location or (settings.store if settings else default_store(variables)), environ=variables
+        location or (settings.store if settings else default_store(variables)),
+        environ=variables,
+        read_only=True,
     )
     chosen = tuple(backends)
     if not chosen and (backend or base_url):

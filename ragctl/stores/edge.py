@@ -17,7 +17,7 @@ from ragctl.files import sync_folder
 from ragctl.records import Notify, ignore
 from ragctl.stores import segments
 from ragctl.stores.base import Generation, Salvage
-from ragctl.stores.edge_collection import EdgeCollection, check_free_space
+from ragctl.stores.edge_collection import EdgeCollection
 from ragctl.stores.edge_layout import (
     PARTS,
     SHARD,
@@ -30,6 +30,7 @@ from ragctl.stores.edge_layout import (
 from ragctl.stores.edge_process import ShardProcess
 from ragctl.stores.edge_salvage import salvaged_points
 from ragctl.stores.edge_settings import load_settings, save_settings
+from ragctl.stores.edge_space import DiskSpace
 from ragctl.stores.locks import LockWait, fair_lock, private_folder, run_lock
 
 __all__ = ["EdgeCollection", "EdgeStore"]
@@ -43,6 +44,7 @@ class EdgeStore:
 
     def __init__(self, root: Path, *, patience: float = SHARD_PATIENCE_SECONDS) -> None:
         self._layout = Layout(root)
+        self._space = DiskSpace(root)
         self._patience = patience
         self._opened: set[str] = set()
         self.location = str(root)
@@ -188,13 +190,19 @@ class EdgeStore:
             # on. Later ones may only be compared with it.
             self._opened.add(name)
             process.start()
-        return EdgeCollection(name, folder, settings, process, partial(self.lock, name))
+        return self._opened_collection(name, folder, settings, process)
+
+    def _opened_collection(
+        self, name: str, folder: Path, settings: Settings, process: ShardProcess
+    ) -> EdgeCollection:
+        lock = partial(self.lock, name)
+        return EdgeCollection(name, folder, settings, process, lock, self._space)
 
     def _create(self, name: str, number: int, settings: Settings) -> EdgeCollection:
         """Make a generation in a hidden folder and publish it whole, by one rename."""
         base = self._layout.collection(name)
         target = base if number == 1 else base / str(number)
-        check_free_space(target.parent)
+        self._space.check()
         settings = replace(
             settings,
             creation_id=uuid.uuid4().hex,
@@ -218,7 +226,8 @@ class EdgeStore:
             process.close()
             raise self._taken(name) from error
         sync_folder(target.parent)
-        return EdgeCollection(name, target, settings, process, partial(self.lock, name))
+        self._space.restore_reserve()
+        return self._opened_collection(name, target, settings, process)
 
     def _process(self, name: str, number: int, creation_id: str) -> ShardProcess:
         """Return the engine's process for a generation; it starts when it is first used."""
@@ -229,6 +238,7 @@ class EdgeStore:
             creation_id=creation_id,
             patience=self._patience,
             advice=how_to_recover(name),
+            root=self._layout.root,
         )
 
     def _shard_lock(self, name: str, number: int) -> AbstractContextManager[None]:

@@ -23,6 +23,7 @@ from ragctl.errors import GenerationDropped, Locked, UnreadableCollection
 from ragctl.stores import edge_operations
 from ragctl.stores.edge_frames import read_frame, write_frame
 from ragctl.stores.edge_layout import PARTS, SHARD, stored_settings
+from ragctl.stores.edge_space import DiskSpace
 from ragctl.stores.locks import FairLock
 from ragctl.text import one_line
 
@@ -51,6 +52,7 @@ def main(settings: str) -> NoReturn:
         Path(given["lock"]),
         given["what"],
         patience=given["patience"],
+        space=DiskSpace(Path(given["root"])),
     )
     parent = given["parent"]
     while True:
@@ -98,8 +100,16 @@ class SharedShard:
     """
 
     def __init__(
-        self, folder: Path, creation_id: str, lock: Path, what: str, *, patience: float
+        self,
+        folder: Path,
+        creation_id: str,
+        lock: Path,
+        what: str,
+        *,
+        patience: float,
+        space: DiskSpace,
     ) -> None:
+        self._space = space
         self._generation = folder
         self._creation_id = creation_id
         self._folder = folder / SHARD
@@ -177,7 +187,7 @@ class SharedShard:
         self._acquire()
         try:
             self._check_generation()
-            with damage():
+            with damage(), self._space.for_opening():
                 self._shard = qe.EdgeShard.load(str(self._folder))
         except BaseException:
             self._release()

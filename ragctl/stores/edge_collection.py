@@ -1,6 +1,5 @@
 """A collection of the embedded store, and its points."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from ragctl.stores.conditions import prepare
 from ragctl.stores.edge_layout import NOTES_FILE, read_checked, with_checksum, writing
 from ragctl.stores.edge_process import ShardProcess
 from ragctl.stores.edge_settings import save_settings
+from ragctl.stores.edge_space import MIN_FREE_BYTES, DiskSpace
 from ragctl.stores.edge_values import (
     PlainPoint,
     estimated_bytes,
@@ -35,14 +35,11 @@ PAGE_POINTS = 1000
 LEAN_PAGE_POINTS = 5000
 """Points read at a time when only some fields are asked for."""
 
-MIN_FREE_BYTES = 192 << 20
-"""Disk space that must be free for a write: several times what sealing needs temporarily."""
-
 
 class EdgeCollection:
     """One generation of a collection of an EdgeStore.
 
-    `folder`: holds its files. `lock`: holds the lock of its name.
+    `folder`: holds its files. `lock`: holds the lock of its name. `space`: of the disk.
     """
 
     max_hits = 2**31  # no limit
@@ -55,18 +52,23 @@ class EdgeCollection:
         settings: Settings,
         process: ShardProcess,
         lock: Callable[..., AbstractContextManager[None]],
+        space: DiskSpace,
     ) -> None:
         self.name = name
         self.settings = settings
         self._folder = folder
         self._process = process
         self._lock = lock
+        self._space = space
         self._unsealed_bytes = 0  # written since the last seal, estimated
         self._joining_works = True  # until it fails
 
     def apply(self, batch: Batch) -> None:
         """See Collection.apply. Raises StoreError when the disk is nearly full."""
-        check_free_space(self._folder)
+        if batch == Batch(deletes=batch.deletes):
+            self._space.check_for_delete()
+        else:
+            self._space.check()
         merges = [(self._prepared(where), payload) for where, payload in batch.merges]
         self._process.call("apply", plain_batch(batch, merges))
         self._unsealed_bytes += sum(map(estimated_bytes, (*batch.upserts, *batch.marks)))
@@ -75,10 +77,13 @@ class EdgeCollection:
 
     def _seal(self, max_small: int) -> None:
         """Seal what was written; join segments if more than `max_small` are not joined."""
+        if self._space.is_short:
+            self._process.call("flush")
+            return
         segment_count, points = self._process.call("seal")
         self._unsealed_bytes = 0
         too_many = segment_count > segments.joined(points, self.settings) + max_small
-        has_space = shutil.disk_usage(self._folder).free > MIN_FREE_BYTES + segments.JOIN_FREE_BYTES
+        has_space = self._space.free > MIN_FREE_BYTES + segments.JOIN_FREE_BYTES
         if too_many and has_space and self._joining_works:
             self._join()
 
@@ -184,25 +189,14 @@ class EdgeCollection:
         """See Collection.lock."""
         return self._lock(patience=patience, waiting=waiting)
 
-    def finish(self) -> None:
+    def server_state(self) -> None:
+        """See Collection.server_state."""
+
+    def finish(self, *, notify: Notify = ignore) -> None:
         """See Collection.finish."""
         self._seal(segments.MAX_SMALL_SEGMENTS_AT_END)
+        self._space.restore_reserve()
 
     def close(self) -> None:
         """See Collection.close."""
         self._process.close()
-
-
-def check_free_space(folder: Path) -> None:
-    """Raise StoreError when the disk is nearly full.
-
-    The engine's files are mapped into memory; a write past the end of the disk kills the
-    process.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < MIN_FREE_BYTES:
-        raise StoreError(
-            f"{folder}: only {free >> 20} MiB of disk are free, and ragctl keeps "
-            f"{MIN_FREE_BYTES >> 20} MiB free; make space, or choose another folder with --store. "
-            "What was written is kept"
-        )

@@ -81,6 +81,11 @@ def seal(shard: qe.EdgeShard) -> tuple[int, int]:
     return info(shard)
 
 
+def flush(shard: qe.EdgeShard) -> None:
+    """Make what was written durable, without sealing it."""
+    shard.flush()
+
+
 def info(shard: qe.EdgeShard) -> tuple[int, int]:
     """Return the counts of segments and points."""
     found = shard.info()
@@ -336,6 +341,7 @@ OPERATIONS: Final = {
     "configure": Operation(configure, on_folder=True),
     "apply": Operation(apply, writes=True),
     "seal": Operation(seal, reads=True),
+    "flush": Operation(flush, reads=True),
     "info": Operation(info, reads=True),
     "create_indexes": Operation(create_indexes),
     "scroll": Operation(scroll, reads=True),

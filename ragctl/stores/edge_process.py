@@ -29,6 +29,7 @@ from ragctl.errors import (
     UsageError,
 )
 from ragctl.stores.edge_frames import read_frame, write_frame
+from ragctl.stores.edge_space import disk_is_full
 from ragctl.text import one_line
 
 _BOOT = (
@@ -59,10 +60,12 @@ class ShardProcess:
         creation_id: str,
         patience: float,
         advice: str = "",
+        root: Path | None = None,
     ) -> None:
         """Take a generation's folder and id, its lock file, and what it is, for messages.
 
         `patience`: seconds to wait for another process's turn. `advice`: what to do about damage.
+        `root`: of the store, whose reserve is used on a full disk.
         """
         self._settings = {
             "folder": str(folder),
@@ -70,7 +73,9 @@ class ShardProcess:
             "lock": str(lock),
             "what": what,
             "patience": patience,
+            "root": str(root or folder),
         }
+        self._folder = folder
         self._what = what
         self._advice = f"; {advice}" if advice else ""
         self._mutex = threading.RLock()
@@ -180,7 +185,12 @@ class ShardProcess:
             start_new_session=os.name == "posix",
         )
 
-    def _damaged(self, reason: str) -> UnreadableCollection:
+    def _damaged(self, reason: str) -> StoreError:
+        if disk_is_full(self._folder):
+            return StoreError(
+                f"{self._what}: the disk is full ({reason}); make space, or delete a collection "
+                "with `ragctl delete --all -c NAME`"
+            )
         return UnreadableCollection(
             f"{self._what} cannot be read or written: {reason}{self._advice}"
         )

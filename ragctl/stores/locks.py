@@ -1,12 +1,13 @@
 """File locks between processes. The operating system releases them when a process dies."""
 
+import contextlib
 import os
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import portalocker
 
@@ -20,7 +21,7 @@ RUN_POLL_SECONDS = 0.1
 """Interval between attempts at a lock that is held for a whole run."""
 
 
-def try_lock(file: IO[str], *, shared: bool = False) -> bool:
+def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
     """Take the lock on an open file if it is free, and return whether it was."""
     flag = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
     try:
@@ -30,7 +31,7 @@ def try_lock(file: IO[str], *, shared: bool = False) -> bool:
     return True
 
 
-def unlock(file: IO[str]) -> None:
+def unlock(file: IO[Any]) -> None:
     """Release the lock on an open file."""
     portalocker.unlock(file)
 
@@ -59,23 +60,35 @@ class LockWait:
 
 @contextmanager
 def run_lock(path: Path, what: str, wait: LockWait) -> Iterator[None]:
-    """Hold the right to write `what`. Raises Locked, which names the holder's process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
+    """Hold the right to write `what`.
+
+    Raises Locked, which names the holder's process, and StoreError if the lock file cannot be
+    made.
+    """
+    with lock_file(path) as file:
         while not try_lock(file):
             file.seek(0)
-            wait.check(what, f"process {file.read().strip() or 'unknown'}")
+            wait.check(what, f"process {file.read().decode().strip() or 'unknown'}")
             time.sleep(RUN_POLL_SECONDS)
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
+        with contextlib.suppress(OSError):  # a full disk: the holder is not named
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
         try:
             yield
         finally:
-            file.seek(0)
-            file.truncate()
+            file.truncate(0)
             unlock(file)
+
+
+def lock_file(path: Path) -> IO[bytes]:
+    """Open a lock file, which is made if it is missing. Raises StoreError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab+", buffering=0)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: the lock file cannot be opened ({error.strerror}); check its permissions"
+        ) from error
 
 
 class FairLock:
@@ -86,11 +99,10 @@ class FairLock:
     """
 
     def __init__(self, path: Path, what: str, *, patience: float) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._what = what
         self._patience = patience
-        self._lock = path.open("a+", encoding="utf-8")
-        self._queue = path.with_suffix(".queue").open("a+", encoding="utf-8")
+        self._lock = lock_file(path)
+        self._queue = lock_file(path.with_suffix(".queue"))
 
     def acquire(self) -> None:
         """Wait for the lock. Raises Locked after `patience` seconds."""

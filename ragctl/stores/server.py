@@ -30,10 +30,9 @@ from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseSt
 from ragctl.stores.locks import LockWait
 from ragctl.stores.server_collection import ServerCollection
 from ragctl.stores.server_connection import ServerConnection, collection_label
-from ragctl.stores.server_creation import INDEXED_FIELDS, ServerCreation
+from ragctl.stores.server_creation import ServerCreation
 from ragctl.stores.server_directory import MANAGE, Found, ServerDirectory, generation_place
 from ragctl.stores.server_http import NO_TLS, Tls
-from ragctl.stores.server_limits import BatchLimits
 from ragctl.stores.server_listing import ServerListing
 from ragctl.stores.server_locks import ServerLocks
 
@@ -121,9 +120,7 @@ class ServerStore:
                 return None
             raise self._listing.foreign(name)
         settings = self._listing.settings(found)
-        schema = found.info.payload_schema
-        missing = {key: kind for key, kind in INDEXED_FIELDS.items() if key not in schema}
-        self._creation.index(name, found.address, missing)
+        self._creation.index_missing(found, settings)
         return self._collection(found, settings)
 
     def create(self, name: str, settings: Settings) -> ServerCollection:
@@ -247,7 +244,7 @@ class ServerStore:
             found.name,
             found.address,
             settings,
-            BatchLimits.of(found.info),
+            found.info,
             verify=None if found.pinned else partial(self._verify, found.name, settings),
         )
 

@@ -11,7 +11,7 @@ from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Payloa
 from ragctl.collection.settings import META_PREFIX, Settings
 from ragctl.errors import GenerationDropped, StoreError
 from ragctl.records import Json, Notify, ignore
-from ragctl.stores.base import Batch, Query, Scored
+from ragctl.stores.base import Batch, Query, Scored, ServerState
 from ragctl.stores.conditions import prepare, split
 from ragctl.stores.lease import WRITE
 from ragctl.stores.searching import VectorName, answer
@@ -24,6 +24,7 @@ from ragctl.stores.server_connection import (
 from ragctl.stores.server_creation import NOTES_KEY
 from ragctl.stores.server_failures import TOO_LARGE
 from ragctl.stores.server_http import QdrantHttp, collection_path
+from ragctl.stores.server_info import CollectionInfo, read_shards
 from ragctl.stores.server_limits import UNLIMITED, BatchLimits
 from ragctl.stores.server_points import (
     HIDDEN,
@@ -42,7 +43,7 @@ from ragctl.stores.server_points import (
     source_of,
     write_requests,
 )
-from ragctl.stores.server_schema import PREFIX_VERSION
+from ragctl.stores.server_schema import PREFIX_VERSION, restored_graph
 
 T = TypeVar("T")
 
@@ -89,7 +90,7 @@ class ServerCollection:
         name: the collection's name, for errors.
         address: the name that requests use.
         settings: the generation's settings.
-        limits: what one request may hold.
+        info: what the server says about it.
         verify: called after each answer that was read; raises GenerationDropped if `address` is
             an alias that leads to another generation now. None: it cannot.
     """
@@ -101,7 +102,7 @@ class ServerCollection:
         name: str,
         address: str,
         settings: Settings,
-        limits: BatchLimits,
+        info: CollectionInfo,
         *,
         verify: Callable[[], None] | None,
     ) -> None:
@@ -111,7 +112,8 @@ class ServerCollection:
         self.settings = settings
         self._store = store
         self._connection = connection
-        self._limits = limits
+        self._limits = BatchLimits.of(info)
+        self._deferred = restored_graph(info)
         self._max_bytes = 0  # of a request to this address; 0: not read from the notes yet
 
     def apply(self, batch: Batch) -> None:
@@ -295,8 +297,43 @@ class ServerCollection:
         """See Collection.lock."""
         return self._store.lock(self.name, patience=patience, waiting=waiting)
 
-    def finish(self) -> None:
-        """Do nothing: writes are durable when they return, and the server compacts by itself."""
+    def server_state(self) -> ServerState:
+        """See Collection.server_state."""
+        url = collection_path(self._address)
+        info = self._read(lambda client: client.send("GET", url, read=CollectionInfo.read))
+        shards = self._connection.attempt(
+            collection_label(self.name),
+            lambda client: client.send("GET", f"{url}/cluster", read=read_shards),
+        )
+        return ServerState(
+            optimizer=info.status,
+            optimizer_error=info.optimizer_error,
+            indexed_vectors=info.indexed_vectors,
+            graph_deferred=restored_graph(info) is not None,
+            shards=None if isinstance(shards, Refusal) else shards,
+        )
+
+    def finish(self, *, notify: Notify = ignore) -> None:
+        """Let the server build the HNSW graph if that was deferred; see `restored_graph`.
+
+        Writes are durable when they return, and the server compacts by itself.
+        """
+        change = self._deferred
+        if change is None:
+            return
+        label = collection_label(self.name)
+        restored = self._connection.attempt(
+            label, lambda client: client.send("PATCH", collection_path(self._address), change)
+        )
+        if not isinstance(restored, Refusal):
+            self._deferred = None
+        elif restored.status in (401, 403):
+            notify(
+                "its HNSW graph is not built, and searches compare every vector: the key of this "
+                "run may not change the collection; run once with the key that created it"
+            )
+        else:
+            raise self._connection.error(label, restored)
 
     def close(self) -> None:
         """Do nothing: the connection belongs to the store."""

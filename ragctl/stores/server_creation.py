@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES
+from ragctl.collection.payload import FILTERABLE_FIELDS
 from ragctl.collection.settings import Settings
 from ragctl.errors import Locked, StoreError
 from ragctl.records import ignore
-from ragctl.stores.lease import LEASE_KEY
 from ragctl.stores.locks import LockWait
 from ragctl.stores.server_connection import (
     Refusal,
@@ -33,15 +32,18 @@ from ragctl.stores.server_directory import (
     require_done,
 )
 from ragctl.stores.server_http import QdrantHttp, collection_path
+from ragctl.stores.server_limits import BatchLimits
 from ragctl.stores.server_locks import ServerLocks
 from ragctl.stores.server_points import HIDDEN
-from ragctl.stores.server_schema import collection_config, first_version_with, index_schema
+from ragctl.stores.server_schema import (
+    check_version,
+    collection_config,
+    index_schema,
+    needed_indexes,
+)
 
 NOTES_KEY = "notes"
 """Key of the notes in the hidden point's payload."""
-
-INDEXED_FIELDS = {**dict.fromkeys((*KEYWORD_INDEXES, LEASE_KEY), "keyword"), **FILTERABLE_FIELDS}
-"""Types of the indexes of every collection: strict mode refuses filters without one."""
 
 CONFLICT = 409
 CREATION_POLL_SECONDS = 0.1
@@ -63,7 +65,7 @@ class ServerCreation:
 
         `plain`: without an alias.
         """
-        self._check_quantization(name, settings)
+        self._check_version(name, settings)
         if plain:
             return self._make(name, name, settings)
         place, check = generation_place(name, 1), partial(self._locks.check, name)
@@ -84,8 +86,17 @@ class ServerCreation:
 
     def create_generation(self, name: str, settings: Settings) -> Found:
         """Make a generation to which no name leads."""
-        self._check_quantization(name, settings)
+        self._check_version(name, settings)
         return self._make(name, generation_place(name, settings.generation), settings)
+
+    def index_missing(self, found: Found, settings: Settings) -> None:
+        """Make the payload indexes that a collection lacks, if the key may."""
+        indexes = needed_indexes(settings)
+        if not BatchLimits.of(found.info).unindexed:
+            indexes = {**FILTERABLE_FIELDS, **indexes}
+        schema = found.info.payload_schema
+        missing = {key: kind for key, kind in indexes.items() if key not in schema}
+        self.index(found.name, found.address, missing)
 
     def index(self, name: str, place: str, fields: Mapping[str, str]) -> Refusal | None:
         """Make payload indexes, types by payload key; return the refusal of a key that may not.
@@ -116,7 +127,10 @@ class ServerCreation:
             self._directory.delete(name, place, partial(self._locks.check, name))
             self._put(name, place, config)
         self._insert_hidden(name, place, {} if keeps_metadata else {SETTINGS_KEY: stored})
-        self.index(name, place, {**INDEXED_FIELDS, **settings.indexed})
+        found = self._directory.at(name, place)
+        if found is None:
+            raise self.taken(name)
+        self.index_missing(found, settings)
         if settings.generation == 1:
             self._acquire_lease(name, place)
         found = self._directory.at(name, place)
@@ -189,17 +203,12 @@ class ServerCreation:
             )
         return StoreError(f"{label} exists already at {url}")
 
-    def _check_quantization(self, name: str, settings: Settings) -> None:
-        first = first_version_with(settings.quantization)
-        if self._connection.version < first:
-            found, required = (
-                ".".join(map(str, version)) for version in (self._connection.version, first)
-            )
-            raise StoreError(
-                f"{collection_label(name)}: Qdrant {found} at {self._connection.url} has no "
-                f"quantization {settings.quantization!r}; it needs {required} or newer; "
-                "scalar and binary work with every version"
-            )
+    def _check_version(self, name: str, settings: Settings) -> None:
+        version = self._connection.version
+        lacking = check_version(settings, version)
+        if lacking is not None:
+            found, url = ".".join(map(str, version)), self._connection.url
+            raise StoreError(f"{collection_label(name)}: Qdrant {found} at {url} {lacking}")
 
 
 def _put(path: str, body: Mapping[str, Any], client: QdrantHttp) -> None:

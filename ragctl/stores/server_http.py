@@ -5,6 +5,7 @@ point with 1,024 dimensions six times slower than orjson does (docs/benchmarks.m
 """
 
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -86,6 +87,8 @@ class QdrantHttp:
             verify=verify,
             limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
         )
+        self.close = weakref.finalize(self, self._client.close)
+        """Close the connections. They are also closed with the object's end."""
 
     def send(
         self,
@@ -137,10 +140,6 @@ class QdrantHttp:
         if not isinstance(found, dict):
             raise ForeignAnswerError("the JSON is not an object")
         return found
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
 
 def collection_path(name: str, *parts: str) -> str:
