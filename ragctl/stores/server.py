@@ -23,15 +23,25 @@ import platformdirs
 from ragctl.collection.names import check_name
 from ragctl.collection.settings import Settings, how_to_recover
 from ragctl.environment import QDRANT_API_KEY
-from ragctl.errors import GenerationDropped, StoreError, UnreadableCollection
+from ragctl.errors import GenerationDropped, StoreError, UnreadableCollection, UsageError
 from ragctl.records import Notify, ignore
 from ragctl.stores.base import Generation, Salvage
+from ragctl.stores.foreign import ForeignCollection
+from ragctl.stores.foreign_layout import Layout
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
 from ragctl.stores.locks import LockWait
+from ragctl.stores.replica_repair import repair_replicas
+from ragctl.stores.replicas import read_replicas
 from ragctl.stores.server_collection import ServerCollection
-from ragctl.stores.server_connection import ServerConnection, collection_label
+from ragctl.stores.server_connection import Refusal, ServerConnection, collection_label
 from ragctl.stores.server_creation import ServerCreation
-from ragctl.stores.server_directory import MANAGE, Found, ServerDirectory, generation_place
+from ragctl.stores.server_directory import (
+    MANAGE,
+    Found,
+    ServerDirectory,
+    generation_place,
+    split_place,
+)
 from ragctl.stores.server_http import NO_TLS, Tls
 from ragctl.stores.server_listing import ServerListing
 from ragctl.stores.server_locks import ServerLocks
@@ -90,6 +100,7 @@ class ServerStore:
             seconds=DEFAULT_LEASE_SECONDS if lease is None else lease,
             timeout=timeout,
             state_of=self._lease_state,
+            repair=self._repair_replicas,
         )
         self._creation = ServerCreation(self._connection, self._directory, self._locks)
         self.location = self._connection.url
@@ -122,6 +133,21 @@ class ServerStore:
         settings = self._listing.settings(found)
         self._creation.index_missing(found, settings)
         return self._collection(found, settings)
+
+    def foreign(self, name: str, layout: Layout) -> ForeignCollection | None:
+        """Return a collection of another program, to be read; None if there is none of that name.
+
+        Raises UsageError if ragctl made it, or if the layout does not fit.
+        """
+        found = self._directory.at(name, name)
+        if found is None:
+            return None
+        if found.stored is not None:
+            raise UsageError(
+                f"{self._label(name)} was made by ragctl, with its model and fields; "
+                "search it without --model"
+            )
+        return ForeignCollection(self._connection, name, found.info, layout)
 
     def create(self, name: str, settings: Settings) -> ServerCollection:
         """See Store.create."""
@@ -225,6 +251,26 @@ class ServerStore:
     def check_lock(self, name: str, address: str) -> None:
         """Raise Locked if this store locked the collection and has lost the lock since."""
         self._locks.check(name, address)
+
+    def write_failed(self, name: str, address: str) -> None:
+        """Remember that a write to a locked collection may be on some replicas only."""
+        for lease in map(self._locks.lease, {name, address}):
+            if lease is not None:
+                lease.write_failed()
+
+    def _repair_replicas(self, name: str, address: str, lease: Lease, notify: Notify) -> None:
+        """Make the replicas of a collection equal, unless those left are copied anyway."""
+        shards = self._directory.ask(name, lambda client: read_replicas(client, address))
+        if isinstance(shards, Refusal):  # a key without that right
+            return
+        active = min((shard.active for shard in shards), default=0)
+        if active <= 1:
+            return
+        lease.spread()
+        split = split_place(address) if address != name else None
+        collection = self.open(name, generation=None if split is None else split[1])
+        if collection is not None:
+            repair_replicas(collection, active, notify)
 
     def index(self, name: str, address: str, fields: Mapping[str, str]) -> None:
         """Make payload indexes. Raises StoreError."""

@@ -5,8 +5,11 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar, cast
 
+import orjson
+
 from ragctl.collection.conditions import Has, HasId, Prefix, Where
 from ragctl.collection.notes import Notes
+from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Payload, Point
 from ragctl.collection.settings import META_PREFIX, Settings
 from ragctl.errors import GenerationDropped, StoreError
@@ -74,6 +77,9 @@ class CollectionOwner(Protocol):
     def check_lock(self, name: str, address: str) -> None:
         """Raise Locked if the store locked the collection and has lost the lock."""
 
+    def write_failed(self, name: str, address: str) -> None:
+        """Remember that a write of this run may be on some replicas only."""
+
     def index(self, name: str, address: str, fields: Mapping[str, str]) -> None:
         """Make payload indexes: type by payload key. Raises StoreError."""
 
@@ -94,6 +100,8 @@ class ServerCollection:
         verify: called after each answer that was read; raises GenerationDropped if `address` is
             an alias that leads to another generation now. None: it cannot.
     """
+
+    own: Where = (HAS_OWN_KEY,)
 
     def __init__(
         self,
@@ -372,7 +380,11 @@ class ServerCollection:
             client.send("POST", url, body, read=require_all_applied, wait="true")
 
         size = sum(len(operation.body) for operation in operations)
-        return self._connection.attempt(collection_label(self.name), write, size=size)
+        try:
+            return self._connection.attempt(collection_label(self.name), write, size=size)
+        except StoreError:
+            self._store.write_failed(self.name, self._address)
+            raise
 
     def _page(
         self,
@@ -430,6 +442,25 @@ class ServerCollection:
             for text in {text for text in values if isinstance(text, str)}:
                 counts[text] = counts.get(text, 0) + 1
         return counts
+
+    def delete(self, where: Where) -> None:
+        """Delete every point that matches, on each replica."""
+        body = {"delete": {"filter": filter_of(self._prepared(where), HIDDEN)}}
+        self._write([Operation(1, orjson.dumps(body))])
+
+    def agreed(self, ids: Sequence[str], replicas: int) -> set[str]:
+        """Return which of these points so many replicas hold with the same payload."""
+        url, found = collection_path(self._address, "points"), set[str]()
+        for first in range(0, len(ids), PAGE_POINTS):
+            page = [*map(server_id, ids[first : first + PAGE_POINTS])]
+            body = {"ids": page, "with_payload": True}
+            points = self._read(
+                lambda client, body=body: client.send(  # type: ignore[misc]
+                    "POST", url, body, read=read_points, consistency=str(replicas)
+                )
+            )
+            found |= {point.id for point in points}
+        return found
 
     def notes(self) -> Notes:
         """See Collection.notes."""

@@ -6,6 +6,7 @@ from ragctl.collection.names import is_name
 from ragctl.collection.settings import Settings, read_settings
 from ragctl.errors import StoreError, UnreadableCollection
 from ragctl.stores.base import Generation
+from ragctl.stores.foreign import foreign_message
 from ragctl.stores.server_connection import ServerConnection, collection_label
 from ragctl.stores.server_directory import (
     MANAGE,
@@ -188,6 +189,4 @@ class ServerListing:
 
     def foreign(self, name: str) -> StoreError:
         """Return the error about a collection of another program."""
-        return StoreError(
-            f"{collection_label(name)} at {self._url} was not made by ragctl; choose another name"
-        )
+        return StoreError(foreign_message(name, self._url))

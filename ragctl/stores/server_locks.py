@@ -25,6 +25,7 @@ class ServerLocks:
         seconds: life of a lease without a heartbeat.
         timeout: seconds for one request of the store.
         state_of: returns the state of a lease as far as it may be taken; see Lease.acquire.
+        repair: called when some replicas may lack writes of the last holder.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class ServerLocks:
         seconds: float,
         timeout: int,
         state_of: Callable[[str, str, Lease], LeaseState | None],
+        repair: Callable[[str, str, Lease, Notify], None],
     ) -> None:
         self.seconds = seconds
         self._location = location
@@ -43,6 +45,7 @@ class ServerLocks:
         self._folder = folder
         self._timeout = timeout
         self._state_of = state_of
+        self._repair = repair
         self._held: dict[str, Lease] = {}
 
     @contextmanager
@@ -67,7 +70,8 @@ class ServerLocks:
                 lease = Lease(connection, address, host=host, seconds=self.seconds, label=label)
                 self._held[address] = lease
                 try:
-                    lease.acquire(self._state_of(name, address, lease), wait)
+                    if lease.acquire(self._state_of(name, address, lease), wait):
+                        self._repair(name, address, lease, waiting)
                     yield
                 finally:
                     del self._held[address]

@@ -17,6 +17,7 @@ it has as many as it was made with.
 
 import copy
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.servers.qdrant_engine import COLLECTION, Answer, Engine, Json, Route
@@ -177,7 +178,8 @@ class Cluster:
                 "Service internal error: The replica set for shard 0 on peer "
                 f"{_peer(node)} does not have enough active replicas",
             )
-        asked = sorted(active, key=lambda i: (not self.up[i], i != node))
+        # A node without a replica asks any of the others.
+        asked = sorted(active, key=lambda i: (not self.up[i], i != node, random.random()))
         answers = [self.engines[i].answer(route, names, query, body) for i in asked if self.up[i]][
             :required
         ]
