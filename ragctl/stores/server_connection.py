@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from httpx import create_ssl_context
 
-from ragctl.environment import QDRANT_API_KEY
+from ragctl.environment import QDRANT_API_KEY, QDRANT_CA_FILE
 from ragctl.errors import StoreError, UsageError
 from ragctl.hosts.retry import retry
 from ragctl.stores.server_advice import limit_advice
@@ -200,12 +200,10 @@ class ServerConnection:
         self, what: str, failure: Failure, tries: int, spent: float, asked: float
     ) -> StoreError:
         if failure.unreachable and not self._reached:
-            return StoreError(
-                self._scrub(
-                    f"no Qdrant at {self.url} ({failure.reason}); "
-                    "start it, or choose another store with --store"
-                )
-            )
+            advice = "start it, or choose another store with --store"
+            if "CERTIFICATE_VERIFY_FAILED" in failure.reason:
+                advice = f"name the authority of its certificate in {QDRANT_CA_FILE.name}"
+            return StoreError(self._scrub(f"no Qdrant at {self.url} ({failure.reason}); {advice}"))
         if failure.foreign and not self._recognised:
             return self._no_qdrant(failure.reason)
         place = f"{what} at {self.url}" if what else self.url
