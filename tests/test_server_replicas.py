@@ -306,9 +306,9 @@ def test_a_node_lost_in_the_middle_of_a_run_does_not_end_it(
 @pytest.mark.parametrize(
     ("facade", "line"),
     [
-        ({"write_consistency": 2}, r"shard 0 \(peer 1001 Active, peer 1002 Active\)"),
-        ({"nodes": 2}, r"shard 0 \(peer 1001 Active, peer 1002 Active\)"),
-        ({"replicas": 3, "write_consistency": 3}, r"shard 0 \(peer 1001 .*, peer 1003 Active\)"),
+        ({"write_consistency": 2}, r"shard 0 \(peer 1001 active, peer 1002 active\)"),
+        ({"nodes": 2}, r"shard 0 \(peer 1001 active, peer 1002 active\)"),
+        ({"replicas": 3, "write_consistency": 3}, r"shard 0 \(peer 1001 .*, peer 1003 active\)"),
     ],
     indirect=["facade"],
 )

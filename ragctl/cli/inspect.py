@@ -301,6 +301,7 @@ def _delete(
 ) -> tuple[list[str], int]:
     """Delete documents, or the collection if `sources` is None; return names and points."""
     from ragctl.collection.state import read_state
+    from ragctl.index.kept import delete_from_kept
     from ragctl.index.writer import Writer
 
     state = read_state(collection)
@@ -313,6 +314,7 @@ def _delete(
         collection.close()
         store.drop(collection.name)
         return chosen, points
+    delete_from_kept(store, collection.name, chosen)
     writer = Writer(collection)
     writer.delete_documents(chosen)
     writer.flush()

@@ -146,6 +146,20 @@ class Report:
         finally:
             self.stages[name] = self.stages.get(name, 0.0) + time.monotonic() - began
 
+    def add(self, other: "Report") -> None:
+        """Add what another run did."""
+        for counts, more in ((self.documents, other.documents), (self.chunks, other.chunks)):
+            for name, value in asdict(more).items():
+                setattr(counts, name, getattr(counts, name) + value)
+        self.tokens += other.tokens
+        self.requests += other.requests
+        if self.cost is not None or other.cost is not None:
+            self.cost = (self.cost or 0.0) + (other.cost or 0.0)
+        self.backends = [*self.backends, *other.backends]
+        self.failures += other.failures
+        self.warnings += other.warnings
+        self.left = other.left
+
     def set_usage(self, usage: UsageTotals) -> None:
         """Copy requests, tokens and cost. A backend that was not called is left out."""
         self.requests = usage.requests

@@ -32,6 +32,7 @@ from ragctl.index.embedder import add_canary, connect_for, effective_embedding
 from ragctl.index.estimate import estimate_backends
 from ragctl.index.failures import failures_note, postponed_failures
 from ragctl.index.ingest import Ingest
+from ragctl.index.kept import delete_from_kept
 from ragctl.index.plan import Plan
 from ragctl.index.planning import RunPlan, plan_run
 from ragctl.index.prepare import ProcessLimits, parsers
@@ -42,7 +43,7 @@ from ragctl.index.verify import Damage, inspect_collection
 from ragctl.pipeline import Pipeline
 from ragctl.records import Notify, ignore
 from ragctl.stores import is_server
-from ragctl.stores.base import Collection, Store
+from ragctl.stores.base import Collection, RunStore
 from ragctl.workers import Pool
 
 
@@ -58,13 +59,14 @@ class Run:
     holds the lock. `saved`: apply this plan unchanged, or refuse. `repair`: check every
     point first, and treat damaged documents as incomplete. `remove_foreign`: a repair on a
     server also deletes the points of other programs. `clock`: seconds since 1970.
+    `donor`: a collection of the same identity, whose vectors are used as well.
 
     `report` is set once the collection is locked and is always up to date, also after an
     error. `damage`: what a repairing run found.
     """
 
     pipeline: Pipeline
-    store: Store
+    store: RunStore
     environ: Mapping[str, str]
     cancellation: Cancellation = field(default_factory=Cancellation)
     progress: Progress = field(default_factory=Progress)
@@ -74,6 +76,7 @@ class Run:
     repair: bool = False
     remove_foreign: bool = False
     clock: Callable[[], float] = time.time
+    donor: Collection | None = None
     report: Report | None = None
     damage: Damage = field(default_factory=Damage)
 
@@ -226,6 +229,8 @@ class Run:
             cancellation=self.cancellation,
             progress=self.progress,
             damage=self.damage,
+            donor=self.donor,
+            delete_from_kept=partial(delete_from_kept, self.store, self.pipeline.collection),
         ).run(
             run_plan.plan,
             run_plan.state,

@@ -276,6 +276,9 @@ class Collection(Protocol):
     ) -> AbstractContextManager[None]:
         """Hold the right to write, which one run has at a time.
 
+        For the current generation it is that of the collection's name, for another one that of
+        the generation alone (see Store.lock).
+
         While another run holds it, wait up to `patience` seconds (math.inf: without limit),
         report that to `waiting` in one line, once, and finally raise Locked. A run that died
         does not hold it; finding that out may take longer than `patience`. A run that lost
@@ -293,6 +296,31 @@ class Collection(Protocol):
 
     def close(self) -> None:
         """Release what is held. A closed collection must not be used again."""
+
+
+class RunStore(Protocol):
+    """The operations of a store that a run needs; see Store."""
+
+    @property
+    def location(self) -> str:
+        """A folder, or a server's URL."""
+
+    def open(self, name: str, *, generation: int | None = None) -> Collection | None:
+        """See Store.open."""
+
+    def generations(self, name: str) -> list[Generation]:
+        """See Store.generations."""
+
+    def create(self, name: str, settings: Settings) -> Collection:
+        """See Store.create."""
+
+    def lock(
+        self, name: str, *, patience: float = 0.0, waiting: Notify = ignore
+    ) -> AbstractContextManager[None]:
+        """See Store.lock."""
+
+    def close(self) -> None:
+        """See Store.close."""
 
 
 class Store(Protocol):
@@ -356,9 +384,19 @@ class Store(Protocol):
         """
 
     def lock(
-        self, name: str, *, patience: float = 0.0, waiting: Notify = ignore
+        self,
+        name: str,
+        *,
+        generation: int | None = None,
+        patience: float = 0.0,
+        waiting: Notify = ignore,
     ) -> AbstractContextManager[None]:
-        """Hold the right to write a collection that need not exist yet; see Collection.lock."""
+        """Hold the right to write a collection that need not exist yet; see Collection.lock.
+
+        `generation`: hold the right to fill or to delete this generation only, which is not
+        current; runs on the collection go on. None: the right to write the collection, and to
+        switch it.
+        """
 
     def close(self) -> None:
         """Release connections."""

@@ -167,12 +167,20 @@ class EdgeStore:
             remove_tree(dropped)
 
     def lock(
-        self, name: str, *, patience: float = 0.0, waiting: Notify = ignore
+        self,
+        name: str,
+        *,
+        generation: int | None = None,
+        patience: float = 0.0,
+        waiting: Notify = ignore,
     ) -> AbstractContextManager[None]:
         """See Store.lock."""
-        path = self._layout.lock(name, "run")
+        path, what = self._layout.lock(name, "run"), f"collection {name!r}"
+        if generation is not None and generation != self._layout.current(name):
+            path = self._layout.lock(name, "building", generation)
+            what = f"{what}, generation {generation}"
         private_folder(self._layout.root)
-        return run_lock(path, f"collection {name!r}", LockWait(patience, waiting))
+        return run_lock(path, what, LockWait(patience, waiting))
 
     def lock_path(self, name: str, kind: str, generation: int = 1) -> Path:
         """Return a lock file of a collection; `kind` is "run" or "shard"."""
@@ -195,7 +203,7 @@ class EdgeStore:
     def _opened_collection(
         self, name: str, folder: Path, settings: Settings, process: ShardProcess
     ) -> EdgeCollection:
-        lock = partial(self.lock, name)
+        lock = partial(self.lock, name, generation=settings.generation)
         return EdgeCollection(name, folder, settings, process, lock, self._space)
 
     def _create(self, name: str, number: int, settings: Settings) -> EdgeCollection:

@@ -21,13 +21,14 @@ The order of two conditional writes may then differ between replicas; they disag
 reader takes either for done.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
 
-from ragctl.stores.replicas import Shard, read_shards
+from ragctl.stores.replicas import ReplicaSet, read_replicas
 from ragctl.stores.server_connection import (
     Refusal,
     ServerConnection,
@@ -51,6 +52,8 @@ _WRITE_FAILURES = (
     *_LEADER_FAILURES,
 )
 _SERVER_ERROR = 500
+_ONE = "1"  # the answer of one replica
+_PAIR = 2  # of two replicas a quorum is both
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,28 +155,44 @@ class HiddenPoint:
         if isinstance(refused, Refusal):
             raise self._connection.error(self._label, refused)
 
-    def _send(self, client: QdrantHttp, body: Mapping[str, Any], ordering: str) -> None:
+    def _send(
+        self,
+        client: QdrantHttp,
+        body: Mapping[str, Any],
+        ordering: str,
+        within: float | None = None,
+    ) -> None:
         url = collection_path(self.name, "points", "batch")
-        client.send("POST", url, body, read=require_all_applied, wait="true", ordering=ordering)
+        client.send(
+            "POST",
+            url,
+            body,
+            read=require_all_applied,
+            within=within,
+            wait="true",
+            ordering=ordering,
+        )
 
     def _read(self, client: QdrantHttp, keys: list[str] | bool) -> Hidden:
         found = self._agreed(client, keys)
         if found is not None:
             return Hidden(found)
-        whole = self._retrieve(client, True)  # there is none, or its replicas disagree
+        whole = self._retrieve(client, True, _ONE)  # there is none, or its replicas disagree
         return Hidden(whole, agreed=whole is None)
 
     def _agreed(self, client: QdrantHttp, keys: list[str] | bool) -> Mapping[str, Any] | None:
-        for level in ("majority", "quorum"):
-            try:
-                return self._retrieve(client, keys, consistency=level)
-            except StatusError as error:
-                if not _is(error, _READ_FAILURES):
-                    raise
-                failure = error
+        try:
+            return self._retrieve(client, keys, "majority")
+        except StatusError as error:
+            if not _is(error, _READ_FAILURES):
+                raise
+            failure = error
+        if any(len(shard.states) > _PAIR for shard in self._replicas(client, failure)):
+            with contextlib.suppress(StatusError):
+                return self._retrieve(client, keys, "quorum")
         level = str(self._replicas_left(client, failure))
         try:
-            return self._retrieve(client, keys, consistency=level)
+            return self._retrieve(client, keys, level)
         except StatusError as error:
             raise self._shortage(client, error) from None
 
@@ -182,27 +201,27 @@ class HiddenPoint:
 
         Raises ReplicasError if no such shard is known, even after a write that changes nothing.
         """
-        if not _without_quorum(self._shards(client, failure)):
+        if all(shard.has_quorum for shard in self._replicas(client, failure)):
             chosen = {"must": [{"has_id": [HIDDEN]}, {"has_id": []}]}
-            nothing = set_payload({self._keys[0]: None}, filter=chosen)
+            nothing = batch_body([set_payload({self._keys[0]: None}, filter=chosen)])
             try:
-                self._send(client, batch_body([nothing]), "weak")
+                self._send(client, nothing, "weak", within=REPLICAS_PATIENCE_SECONDS)
             except (StatusError, httpx.TimeoutException):
                 raise self._shortage(client, failure) from None
-        left = [shard.active for shard in _without_quorum(self._shards(client, failure))]
+        left = [s.active for s in self._replicas(client, failure) if not s.has_quorum]
         if not max(left, default=0):
             raise self._shortage(client, failure)
         return max(left)
 
-    def _shards(self, client: QdrantHttp, failure: StatusError) -> list[Shard]:
+    def _replicas(self, client: QdrantHttp, failure: StatusError) -> list[ReplicaSet]:
         try:
-            return read_shards(client, self.name)
+            return read_replicas(client, self.name)
         except StatusError:  # a key without that right
             raise ReplicasError(reason_of(failure)) from None
 
     def _shortage(self, client: QdrantHttp, failure: StatusError) -> ReplicasError:
         """Return the error that names the replicas that are needed."""
-        shards = self._shards(client, failure)
+        shards = self._replicas(client, failure)
         listed = "; ".join(map(str, shards[:4]))
         return ReplicasError(
             f"too few replicas answer ({reason_of(failure)[:160]}). Nothing is written until the "
@@ -211,11 +230,11 @@ class HiddenPoint:
         )
 
     def _retrieve(
-        self, client: QdrantHttp, payload: list[str] | bool, **query: str
+        self, client: QdrantHttp, payload: list[str] | bool, consistency: str
     ) -> Mapping[str, Any] | None:
         body = {"ids": [HIDDEN], "with_payload": payload}
         url = collection_path(self.name, "points")
-        return client.send("POST", url, body, read=_payload, **query)
+        return client.send("POST", url, body, read=_payload, consistency=consistency)
 
 
 def _payload(records: Any) -> Mapping[str, Any] | None:
@@ -229,7 +248,3 @@ def _empty(key: str) -> dict[str, Any]:
 def _is(error: StatusError, failures: tuple[str, ...]) -> bool:
     text = error.content.decode("utf-8", "replace")
     return error.status == _SERVER_ERROR and any(words in text for words in failures)
-
-
-def _without_quorum(shards: list[Shard]) -> list[Shard]:
-    return [shard for shard in shards if 2 * shard.active <= len(shard.replicas)]

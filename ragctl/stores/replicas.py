@@ -2,37 +2,38 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ragctl.stores.server_http import QdrantHttp, collection_path
+from ragctl.stores.server_info import read_shards
+
+_ACTIVE = "active"
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
-    """One shard. `replicas`: the state of each ("Active", "Dead" …), by the id of its peer."""
+class ReplicaSet:
+    """The replicas of one shard. `states`: "active", "dead" …, by the id of the node."""
 
-    number: int
-    replicas: Mapping[int, str]
+    shard: int
+    states: Mapping[int, str]
 
     @property
     def active(self) -> int:
         """The number of replicas that the cluster reads from."""
-        return sum(state == "Active" for state in self.replicas.values())
+        return sum(state == _ACTIVE for state in self.states.values())
+
+    @property
+    def has_quorum(self) -> bool:
+        """Whether more than half of the replicas are active."""
+        return 2 * self.active > len(self.states)
 
     def __str__(self) -> str:
-        peers = ", ".join(f"peer {peer} {state}" for peer, state in sorted(self.replicas.items()))
-        return f"shard {self.number} ({peers})"
+        peers = ", ".join(f"peer {peer} {state}" for peer, state in sorted(self.states.items()))
+        return f"shard {self.shard} ({peers})"
 
 
-def read_shards(client: QdrantHttp, name: str) -> list[Shard]:
-    """Return the shards of a collection, in order of number. Raises as QdrantHttp.send."""
-    return client.send("GET", collection_path(name, "cluster"), read=_shards)
-
-
-def _shards(found: Mapping[str, Any]) -> list[Shard]:
+def read_replicas(client: QdrantHttp, name: str) -> list[ReplicaSet]:
+    """Return the replicas of each shard, in order of number. Raises as QdrantHttp.send."""
     states: dict[int, dict[int, str]] = {}
-    for replica in found["local_shards"]:
-        states.setdefault(replica["shard_id"], {})[found["peer_id"]] = str(replica["state"])
-    for replica in found["remote_shards"]:
-        states.setdefault(replica["shard_id"], {})[replica["peer_id"]] = str(replica["state"])
-    return [Shard(number, replicas) for number, replicas in sorted(states.items())]
+    for row in client.send("GET", collection_path(name, "cluster"), read=read_shards):
+        states.setdefault(row.number, {})[row.node] = row.state
+    return [ReplicaSet(number, of) for number, of in states.items()]

@@ -36,7 +36,7 @@ from ragctl.stores.foreign_layout import Layout
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
 from ragctl.stores.locks import LockWait, private_folder, run_lock, shared_id
 from ragctl.stores.replica_repair import repair_replicas
-from ragctl.stores.replicas import Shard, read_shards
+from ragctl.stores.replicas import ReplicaSet, read_replicas
 from ragctl.stores.server_collection import NOTES_KEY, SETTINGS_KEY, ServerCollection
 from ragctl.stores.server_connection import (
     Refusal,
@@ -231,7 +231,14 @@ class ServerStore:
             self._leases[name].forget()
 
     @contextmanager
-    def lock(self, name: str, *, patience: float = 0.0, waiting: Notify = ignore) -> Iterator[None]:
+    def lock(
+        self,
+        name: str,
+        *,
+        generation: int | None = None,
+        patience: float = 0.0,
+        waiting: Notify = ignore,
+    ) -> Iterator[None]:
         """See Store.lock.
 
         A file lock excludes this user's processes on this machine, the collection's lease all
@@ -274,7 +281,7 @@ class ServerStore:
 
     def _repair_replicas(self, name: str, notify: Notify) -> None:
         """Make the replicas of a collection equal, unless those left are copied anyway."""
-        shards = self._ask(name, partial(_shards, name))
+        shards = self._ask(name, partial(_replicas, name))
         if isinstance(shards, Refusal):  # a key without that right
             return
         active = min((shard.active for shard in shards), default=0)
@@ -431,8 +438,8 @@ def _collection_info(name: str, client: QdrantHttp) -> CollectionInfo:
     return client.send("GET", collection_path(name), read=CollectionInfo.read)
 
 
-def _shards(name: str, client: QdrantHttp) -> list[Shard]:
-    return read_shards(client, name)
+def _replicas(name: str, client: QdrantHttp) -> list[ReplicaSet]:
+    return read_replicas(client, name)
 
 
 def _put(path: str, body: Mapping[str, Any], client: QdrantHttp) -> None:

@@ -379,10 +379,10 @@ class ServerCollection:
             lambda found: (read_points(found["points"]), found.get("next_page_offset")),
         )
 
-    def _retrieve(self, ids: Sequence[str], vectors: bool, **options: str) -> list[Point]:
+    def _retrieve(self, ids: Sequence[str], vectors: bool) -> list[Point]:
         body = {"ids": [*map(server_id, ids)], "with_payload": True, "with_vector": vectors}
         url = collection_path(self.name, "points")
-        return self._do(lambda client: client.send("POST", url, body, read=read_points, **options))
+        return self._do(lambda client: client.send("POST", url, body, read=read_points))
 
     def _facet(self, key: str, *, exact: bool) -> dict[str, int] | None:
         """Return None if there are more values than the server returns."""
@@ -423,10 +423,16 @@ class ServerCollection:
 
     def agreed(self, ids: Sequence[str], replicas: int) -> set[str]:
         """Return which of these points so many replicas hold with the same payload."""
-        found: set[str] = set()
+        url, found = collection_path(self.name, "points"), set[str]()
         for first in range(0, len(ids), PAGE_POINTS):
-            page = ids[first : first + PAGE_POINTS]
-            found |= {p.id for p in self._retrieve(page, False, consistency=str(replicas))}
+            page = [*map(server_id, ids[first : first + PAGE_POINTS])]
+            body = {"ids": page, "with_payload": True}
+            points = self._do(
+                lambda client, body=body: client.send(  # type: ignore[misc]
+                    "POST", url, body, read=read_points, consistency=str(replicas)
+                )
+            )
+            found |= {point.id for point in points}
         return found
 
     def notes(self) -> Notes:

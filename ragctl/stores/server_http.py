@@ -97,17 +97,19 @@ class QdrantHttp:
         body: object = None,
         *,
         read: Callable[[Any], T] | None = None,
+        within: float | None = None,
         **query: str,
     ) -> T:
         """Send one request and return what `read` makes of the answer's `result`.
 
         `body`: a JSON value that may hold float32 arrays and orjson.Fragments; None: no body.
         `read`: None returns the result as it is; a result on which it raises an error of keys,
-        types or values is a ForeignAnswerError. `query`: parameters of the URL.
+        types or values is a ForeignAnswerError. `within`: seconds, instead of the timeout.
+        `query`: parameters of the URL.
 
         Raises StatusError, ForeignAnswerError, and httpx.HTTPError for a lost connection.
         """
-        answer = self.answer(method, path, body, **query)
+        answer = self.answer(method, path, body, within=within, **query)
         try:
             result = answer["result"]
             return cast(T, result) if read is None else read(result)
@@ -115,7 +117,13 @@ class QdrantHttp:
             raise ForeignAnswerError(f"{type(error).__name__}: {error}") from error
 
     def answer(
-        self, method: str, path: str, body: object = None, **query: str
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        within: float | None = None,
+        **query: str,
     ) -> Mapping[str, Any]:
         """Send one request and return the whole answer, a JSON object. Raises as `send`."""
         content = None if body is None else orjson.dumps(body, option=JSON_OPTIONS)
@@ -124,7 +132,10 @@ class QdrantHttp:
         deadline = time.monotonic() + self._timeout * (1 if first else MAX_ANSWER_TIMEOUTS)
         parts: list[bytes] = []
         left = MAX_GREETING_BYTES if first else MAX_ANSWER_BYTES
-        with self._client.stream(method, url, content=content, params=query or None) as answer:
+        timeout = self._timeout if within is None else within
+        with self._client.stream(
+            method, url, content=content, params=query or None, timeout=timeout
+        ) as answer:
             for part in answer.iter_bytes():
                 parts.append(part)
                 left -= len(part)
