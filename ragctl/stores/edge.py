@@ -171,6 +171,11 @@ class EdgeStore:
     ) -> AbstractContextManager[None]:
         """See Store.lock."""
         path = self._layout.lock(name, "run")
+        if self._layout.may_only_be_read(name):
+            raise StoreError(
+                f"{self.location}: collection {name!r} may only be read by this user; run this as "
+                "the owner of the store, or choose another store with --store"
+            )
         private_folder(self._layout.root)
         return run_lock(path, f"collection {name!r}", LockWait(patience, waiting))
 
@@ -239,6 +244,7 @@ class EdgeStore:
             patience=self._patience,
             advice=how_to_recover(name),
             root=self._layout.root,
+            read_only=self._layout.may_only_be_read(name, number),
         )
 
     def _shard_lock(self, name: str, number: int) -> AbstractContextManager[None]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import qdrant_edge as qe
 
@@ -26,6 +26,9 @@ from ragctl.stores.edge_layout import PARTS, SHARD, stored_settings
 from ragctl.stores.edge_space import DiskSpace
 from ragctl.stores.locks import FairLock
 from ragctl.text import one_line
+
+if TYPE_CHECKING:
+    from ragctl.stores.edge_read_only import ReadOnlyShard
 
 IDLE_SECONDS = 1.0
 """An idle shard stays open this long; opening one of 20,000 x 1,024 takes 0.15 to 0.3 s."""
@@ -46,14 +49,7 @@ def main(settings: str) -> NoReturn:
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the frames
-    shard = SharedShard(
-        Path(given["folder"]),
-        given["creation_id"],
-        Path(given["lock"]),
-        given["what"],
-        patience=given["patience"],
-        space=DiskSpace(Path(given["root"])),
-    )
+    shard = _shard(given)
     parent = given["parent"]
     while True:
         interval = WATCH_INTERVAL_SECONDS if shard.is_open else None
@@ -63,13 +59,24 @@ def main(settings: str) -> NoReturn:
         # Requests come one at a time, so that nothing is left in the buffer at the next select.
         request = read_frame(requests)
         if request is None:
-            shard.flush()
-            os._exit(0)  # without closing: see `flush`
+            shard.end()
+            os._exit(0)  # without closing: see `SharedShard.end`
         method, arguments = request
         if method == "end":
-            _answer(answers, shard.flush)
+            _answer(answers, shard.end)
             os._exit(0)
         _answer(answers, partial(shard.run, method, arguments, parent))
+
+
+def _shard(given: dict[str, Any]) -> "SharedShard | ReadOnlyShard":
+    folder, lock, what = Path(given["folder"]), Path(given["lock"]), given["what"]
+    patience = given["patience"]
+    if given["read_only"]:
+        from ragctl.stores.edge_read_only import ReadOnlyShard
+
+        return ReadOnlyShard(folder, given["creation_id"], lock, what, patience=patience)
+    space = DiskSpace(Path(given["root"]))
+    return SharedShard(folder, given["creation_id"], lock, what, patience=patience, space=space)
 
 
 def _answer(answers: IO[bytes], operation: Callable[[], Any]) -> None:
@@ -133,7 +140,7 @@ class SharedShard:
             try:
                 self._check_parent(parent)
                 if not operation.creates:
-                    self._check_generation()
+                    check_generation(self._generation, self._creation_id)
                 return operation.function(self._folder, *arguments)
             finally:
                 self._release()
@@ -153,7 +160,7 @@ class SharedShard:
         if time.monotonic() - self._last_use > IDLE_SECONDS or self._lock.has_waiters():
             self._close()
 
-    def flush(self) -> None:
+    def end(self) -> None:
         """Make writes durable. The process then ends without closing the shard.
 
         When the engine closes a shard, it drops the shard's files from the system's page cache
@@ -173,20 +180,10 @@ class SharedShard:
         if os.getppid() != parent:
             os._exit(1)
 
-    def _check_generation(self) -> None:
-        """Raise GenerationDropped if the generation is gone, or another one is in its place."""
-        stored = stored_settings(self._generation)
-        if stored is None:
-            gone = not any((self._generation / part).exists() for part in PARTS)
-        else:
-            gone = stored["made"] != self._creation_id
-        if gone:
-            raise GenerationDropped("it was deleted or replaced after it was opened; run again")
-
     def _open(self) -> qe.EdgeShard:
         self._acquire()
         try:
-            self._check_generation()
+            check_generation(self._generation, self._creation_id)
             with damage(), self._space.for_opening():
                 self._shard = qe.EdgeShard.load(str(self._folder))
         except BaseException:
@@ -211,6 +208,17 @@ class SharedShard:
     def _release(self) -> None:
         self._yield_until = time.monotonic() + YIELD_SECONDS
         self._lock.release()
+
+
+def check_generation(folder: Path, creation_id: str) -> None:
+    """Raise GenerationDropped if the generation is gone, or another one is in its place."""
+    stored = stored_settings(folder)
+    if stored is None:
+        gone = not any((folder / part).exists() for part in PARTS)
+    else:
+        gone = stored["made"] != creation_id
+    if gone:
+        raise GenerationDropped("it was deleted or replaced after it was opened; run again")
 
 
 @contextmanager
