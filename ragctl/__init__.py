@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from ragctl.records import Hit
     from ragctl.search.aio import AsyncSearcher, open_collection_async
     from ragctl.search.library import Searcher, open_collection
+    from ragctl.search.options import ForeignOptions
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncSearcher",
+    "ForeignOptions",
     "Hit",
     "RagctlError",
     "Searcher",
@@ -26,6 +28,7 @@ __all__ = [
 
 _MODULES = {
     "AsyncSearcher": "ragctl.search.aio",
+    "ForeignOptions": "ragctl.search.options",
     "Hit": "ragctl.records",
     "RagctlError": "ragctl.errors",
     "Searcher": "ragctl.search.library",

@@ -179,17 +179,21 @@ class GenerationContract:
         with pytest.raises(StoreError, match="exists"):
             store.create("docs", SETTINGS)
 
-    def test_the_lock_is_of_the_name(self, store: Store) -> None:
+    def test_the_lock_of_the_current_generation_is_that_of_the_name(self, store: Store) -> None:
         two_generations(store)
-        with (
-            closing(opened(store)) as first,
-            closing(opened(store, generation=2)) as second,
-            first.lock(),
-        ):
-            with pytest.raises(Locked, match="docs"), second.lock():
-                pass
+        with closing(opened(store)) as first, first.lock():
             with pytest.raises(Locked, match="docs"), store.lock("docs"):
                 pass
+            with pytest.raises(Locked, match="docs"), store.lock("docs", generation=1):
+                pass
+
+    def test_a_generation_is_filled_while_runs_go_on(self, store: Store) -> None:
+        two_generations(store)
+        with closing(opened(store, generation=2)) as second, second.lock():
+            with pytest.raises(Locked, match="docs"), store.lock("docs", generation=2):
+                pass
+            with store.lock("docs"):
+                store.switch("docs", 2)
 
     def test_a_reader_finds_one_generation_at_every_moment(self, store: Store) -> None:
         two_generations(store)

@@ -15,7 +15,7 @@ from ragctl.errors import BackendError, BudgetReached, Interrupted, RagctlError,
 from ragctl.index.report import Progress, Report
 from ragctl.index.run import Run
 from ragctl.pipeline import Budget
-from ragctl.stores.base import Batch, Collection, Store
+from ragctl.stores.base import Batch, Collection, RunStore
 from tests.world import State, World, paragraphs
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ class Failing:
         self.left = at
         self.applied = applied
 
-    def watch(self, store: Store) -> None:
+    def watch(self, store: RunStore) -> None:
         for name in ("open", "create"):
             setattr(store, name, self._watching(getattr(store, name)))
 

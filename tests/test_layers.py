@@ -35,6 +35,7 @@ ORDER = (
     "search",
     "check",
     "evaluate",
+    "transfer",
     "cli",
 )
 """From the bottom up: a package imports itself and those before it."""

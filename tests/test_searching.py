@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from ragctl.collection.conditions import Where
 from ragctl.collection.payload import Point, SparseVector
 from ragctl.stores.base import Query, Scored
 from ragctl.stores.searching import VectorName, answer
@@ -22,6 +23,7 @@ class FakeEngine:
     sparse: list[tuple[str, float]]
     page: list[tuple[str, float]]
     max_hits: int = 100
+    own: Where = ()
     is_shared: bool = False
     fetched: list[str] = field(default_factory=list)
 

@@ -3,15 +3,17 @@
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ragctl.collection.payload import Payload, Point, SparseVector
+from ragctl.collection.server_options import ServerOptions
 from ragctl.collection.settings import QUANTIZATIONS
 from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeStore
-from ragctl.stores.size import estimate_size
+from ragctl.stores.size import SERVER_LOG_BYTES, Size, estimate_size
 from tests.store_contract import SETTINGS, ident, with_dimension
 from tests.world import World, paragraphs
 
@@ -60,7 +62,7 @@ def test_an_embedded_collection_is_about_as_large_as_estimated(disk: Path) -> No
     made.finish()
     made.close()
     text_bytes = sum(sizes) / len(sizes)
-    size = estimate_size(COUNT, DIM, text_bytes=text_bytes, quantization=None, server=False)
+    size = estimate_size(COUNT, DIM, text_bytes=text_bytes, quantization=None, server=None)
     assert size.disk_bytes == pytest.approx(on_disk(disk / "collections"), rel=0.25)
 
 
@@ -68,7 +70,11 @@ def test_an_embedded_collection_is_about_as_large_as_estimated(disk: Path) -> No
 def test_copies_save_memory_and_cost_disk(server: bool) -> None:
     def size(quantization: str | None, points: int = 100_000) -> tuple[int, int]:
         found = estimate_size(
-            points, 1024, text_bytes=1000, quantization=quantization, server=server
+            points,
+            1024,
+            text_bytes=1000,
+            quantization=quantization,
+            server=ServerOptions() if server else None,
         )
         return found.memory_bytes, found.disk_bytes
 
@@ -102,3 +108,20 @@ def test_a_plan_estimates_the_points(world: World) -> None:
     assert again.size.points == planned.size.points
     assert again.size.disk_bytes == pytest.approx(planned.size.disk_bytes, rel=0.2)
     assert again.to_json()["size"] == again.size.to_json()
+
+
+def test_server_options_change_the_estimate() -> None:
+    def size(**options: Any) -> Size:
+        server = ServerOptions(**options)
+        return estimate_size(100_000, 1024, text_bytes=1000, quantization=None, server=server)
+
+    plain = size()
+    vectors = 100_000 * 1024 * 4
+    assert size(datatype="float16").disk_bytes == plain.disk_bytes - vectors // 2
+    assert size(vectors_on_disk=False).memory_bytes == plain.memory_bytes + vectors
+    assert size(vectors_on_disk=False).disk_bytes == plain.disk_bytes
+    assert size(payload_on_disk=False).memory_bytes > plain.memory_bytes + 100_000 * 1000
+    assert size(replicas=2).disk_bytes == 2 * plain.disk_bytes
+    assert size(replicas=2).memory_bytes == 2 * plain.memory_bytes
+    assert size(hnsw_m=0).memory_bytes < plain.memory_bytes < size(hnsw_m=32).memory_bytes
+    assert size(shards=3).disk_bytes == plain.disk_bytes + 2 * SERVER_LOG_BYTES

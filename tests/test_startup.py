@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ragctl.cli.commands import COMMANDS
+from tests.servers.qdrant import QdrantFacade
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +95,15 @@ def test_an_embedded_search_imports_nothing_heavy(
         "check",
         "evaluate",
     }
+
+
+def test_a_search_on_a_server_imports_no_client_library(home: Path) -> None:
+    with QdrantFacade() as server:
+        (home / "one").mkdir()
+        (home / "one" / "a.md").write_text("# Alpha\n\nHourly data is kept for a month.\n")
+        imported("ingest", str(home / "one"), "--store", server.url, home=home)
+        found = imported("search", "hourly data?", "--store", server.url, home=home)
+    assert not found & {"qdrant_client", "grpc", "pydantic", "fastembed"}
 
 
 def test_an_ingest_of_markdown_imports_no_client_and_no_pdf_reader(ingested: set[str]) -> None:

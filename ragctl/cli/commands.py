@@ -93,6 +93,31 @@ COMMANDS = {
         "delete",
         "Delete documents from a collection, or the whole collection.",
     ),
+    "migrate": CommandEntry(
+        "migrate",
+        "migrate",
+        "Move a collection to another model, dimension, backend, chunk size or quantisation.",
+    ),
+    "rollback": CommandEntry(
+        "migrate",
+        "rollback",
+        "Switch a collection back to its previous generation.",
+    ),
+    "prune-generations": CommandEntry(
+        "migrate",
+        "prune_generations",
+        "Delete the generations of a collection that are not current, except the newest.",
+    ),
+    "copy": CommandEntry(
+        "copy",
+        "copy",
+        "Copy a collection to another store or name, vectors included; nothing is embedded.",
+    ),
+    "rebuild": CommandEntry(
+        "rebuild",
+        "rebuild",
+        "Rebuild a damaged collection: keep every intact vector, embed only what is missing.",
+    ),
     "models": CommandEntry(
         "catalog",
         "models",

@@ -142,7 +142,7 @@ def evaluate(
     if make is not None:
         if questions is not None or sweep or against or plot:
             raise UsageError("--make drafts questions and evaluates nothing; give only --out")
-        with opened(location, name, variables) as (_, found):
+        with opened(location, name, variables, read_only=True) as (_, found):
             return _make(found, make, out, seed, as_json=as_json)
     if out is not None:
         raise UsageError("--out needs --make; --plot FILE writes a plot")
@@ -155,7 +155,7 @@ def evaluate(
             from ragctl.evaluate.plot import check_file
 
             check_file(plot)
-        opened_store, found = stack.enter_context(opened(location, name, variables))
+        opened_store, found = stack.enter_context(opened(location, name, variables, read_only=True))
         embedder = None
         if any(variant.mode != "sparse" for variant in variants):
             embedder = _embedder(

@@ -1,7 +1,7 @@
 """`ragctl status`, `collections`, `show` and `delete`."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, cast
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ragctl.collection.settings import Settings
     from ragctl.collection.state import State
     from ragctl.records import Json
-    from ragctl.stores.base import Collection, Store
+    from ragctl.stores.base import Collection, ServerState, Store
 
 _MAX_LISTED = 5  # documents named in one line
 _LABEL_WIDTH = 12
@@ -35,6 +35,7 @@ class _Status:
     state: "State"
     languages: Mapping[str, int]
     points: int
+    server: "ServerState | None"
 
     @property
     def foreign_points(self) -> int:
@@ -71,6 +72,7 @@ class _Status:
             "languages": cast("Json", dict(sorted(self.languages.items()))),
             "roots": cast("Json", self.roots),
             "foreign_points": self.foreign_points,
+            "server": None if self.server is None else self.server.to_json(),
         }
 
     def rows(self) -> list[tuple[str, str]]:
@@ -93,7 +95,33 @@ class _Status:
         if self.foreign_points:
             note = "no search returns them; `ragctl verify` names them"
             rows.append(("foreign", f"points of other programs: {self.foreign_points:,} ({note})"))
+        if self.server is not None:
+            rows += _server_rows(self.server)
         return rows
+
+
+def _server_rows(server: "ServerState") -> Iterator[tuple[str, str]]:
+    """Yield the lines about a server: label and text."""
+    if server.shards is None:
+        yield "shards", "not known: the key may not read the state of the cluster"
+    else:
+        shards = {each.number for each in server.shards}
+        inactive = [
+            f"shard {each.number} on node {each.node} is {each.state}"
+            for each in server.shards
+            if each.state != "active"
+        ]
+        text = f"{len(shards)} with {len(server.shards)} replicas"
+        yield "shards", "; ".join((text, *inactive))
+    notes = {
+        "yellow": "the server is optimising",
+        "grey": "optimisations wait for the next write",
+        "red": server.optimizer_error or "optimisations failed",
+    }
+    note = f" ({notes[server.optimizer]})" if server.optimizer in notes else ""
+    deferred = "; no HNSW graph until a run has ended" if server.graph_deferred else ""
+    yield "optimiser", f"{server.optimizer}{note}"
+    yield "HNSW graph", f"{server.indexed_vectors:,} vectors{deferred}"
 
 
 def _counted(sources: list[str], note: str) -> str:
@@ -107,7 +135,7 @@ def status(
     """Show what a collection holds and how it was made."""
     from ragctl.collection.state import read_state
 
-    with opened(store, collection) as (opened_store, found):
+    with opened(store, collection, read_only=True) as (opened_store, found):
         points = found.count()  # before the others: documents may be added meanwhile
         result = _Status(
             collection,
@@ -116,6 +144,7 @@ def status(
             read_state(found),
             found.facet("mark"),
             points,
+            found.server_state(),
         )
     if as_json:
         console.print_json(result.to_json())
@@ -127,7 +156,7 @@ def status(
 
 def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
     """List the collections of a store, with the model and size of each."""
-    with closing(open_store(store)) as opened_store:
+    with closing(open_store(store, read_only=True)) as opened_store:
         rows = [
             row for name in opened_store.names() if (row := _row(opened_store, name)) is not None
         ]
@@ -178,7 +207,7 @@ def show(
     from ragctl.collection.conditions import own_match
     from ragctl.collection.ownership import is_own, is_sound
 
-    with opened(store, collection) as (_, found):
+    with opened(store, collection, read_only=True) as (_, found):
         stored = [point.payload for point in found.scroll((own_match("source", source),))]
         points = [payload for payload in stored if is_sound(payload)]
         damaged = sum(map(is_own, stored)) - len(points)
@@ -272,6 +301,7 @@ def _delete(
 ) -> tuple[list[str], int]:
     """Delete documents, or the collection if `sources` is None; return names and points."""
     from ragctl.collection.state import read_state
+    from ragctl.index.kept import delete_from_kept
     from ragctl.index.writer import Writer
 
     state = read_state(collection)
@@ -284,6 +314,7 @@ def _delete(
         collection.close()
         store.drop(collection.name)
         return chosen, points
+    delete_from_kept(store, collection.name, chosen)
     writer = Writer(collection)
     writer.delete_documents(chosen)
     writer.flush()

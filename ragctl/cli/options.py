@@ -84,27 +84,37 @@ def backends(
     )
 
 
-def open_store(location: str | None, variables: Mapping[str, str] | None = None) -> "Store":
+def open_store(
+    location: str | None,
+    variables: Mapping[str, str] | None = None,
+    *,
+    read_only: bool = False,
+) -> "Store":
     """Return the store at `location`, or the default store.
 
-    `variables` replaces the environment. Raises UsageError.
+    `variables` replaces the environment. `read_only`: the key for reading is enough. Raises
+    UsageError.
     """
     from ragctl.pipeline import default_store
     from ragctl.stores import open_store as connect
 
     variables = environ() if variables is None else variables
-    return connect(location or default_store(variables), environ=variables)
+    return connect(location or default_store(variables), environ=variables, read_only=read_only)
 
 
 @contextmanager
 def opened(
-    location: str | None, name: str, variables: Mapping[str, str] | None = None
+    location: str | None,
+    name: str,
+    variables: Mapping[str, str] | None = None,
+    *,
+    read_only: bool = False,
 ) -> Iterator[tuple["Store", "Collection"]]:
     """Open a store and a collection in it.
 
     Raises UsageError, which lists the collections of the store, if `name` is not among them.
     """
-    with closing(open_store(location, variables)) as store:
+    with closing(open_store(location, variables, read_only=read_only)) as store:
         collection = store.open(name)
         if collection is None:
             from ragctl.search.library import no_collection

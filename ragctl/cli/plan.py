@@ -63,7 +63,8 @@ def plan(
 
     pipeline = replace(read_pipeline(file, environ()), only=tuple(only), retry_failed=retry_failed)
     bar = ProgressBar(shown=sys.stderr.isatty() and not as_json)
-    with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
+    store = open_store(pipeline.store, pipeline.environ, read_only=True)
+    with closing(store), closing(bar):
         run = Run(pipeline, store, pipeline.environ, progress=bar, on_plan=bar.start)
         try:
             with signals(run.cancellation):
@@ -96,6 +97,9 @@ def _print(report: "Report", *, as_json: bool) -> None:
         console.say(one_line(line))
     if report.size is not None:
         console.say(_size(report.size))
+    if report.server:
+        options = (f"{name} {str(value).lower()}" for name, value in report.server.items())
+        console.say(one_line(f"on the server: {', '.join(options)}"))
 
 
 def _prices(report: "Report") -> Iterator[str]:
@@ -139,7 +143,8 @@ def failures(
     settings = pipeline_of(pipeline)
     name = settings.collection if settings else collection
     variables = settings.environ if settings else None
-    with opened(settings.store if settings else store, name, variables) as (_, found):
+    location = settings.store if settings else store
+    with opened(location, name, variables, read_only=True) as (_, found):
         failed = sorted(read_failures(found).values(), key=lambda failure: failure.file)
 
     def timestamp(seconds: float) -> str:

@@ -23,7 +23,7 @@ from ragctl.cli.options import (
 )
 from ragctl.cli.search_flags import with_search_flags
 from ragctl.errors import DocumentError, UsageError
-from ragctl.search.options import SearchOptions
+from ragctl.search.options import ForeignOptions, SearchOptions
 
 if TYPE_CHECKING:
     from ragctl.search.batch import Tally
@@ -65,6 +65,7 @@ def search(
     pipeline: PipelineFile = None,
     store: StoreLocation = None,
     as_json: AsJson = False,
+    foreign: ForeignOptions,
 ) -> int:
     """Search a collection with the model that made it; the best passages come first."""
     from ragctl.search.library import open_collection
@@ -73,7 +74,7 @@ def search(
         raise UsageError("give a question, or a file of questions with --queries")
     if queries is None and (out or trec):
         raise UsageError("--out and --trec need --queries")
-    options = _on_page(options, page)
+    options = foreign.adapt(_on_page(options, page))
     with ExitStack() as stack:
         searcher = stack.enter_context(
             open_collection(
@@ -82,6 +83,7 @@ def search(
                 pipeline=pipeline,
                 environ=environ(),
                 backends=backends(backend, base_url, weights),
+                foreign=foreign,
             )
         )
         if queries is not None:

@@ -77,7 +77,7 @@ def _run(
     started, clock = time.time(), time.monotonic()
     try:
         with cancellation.interruptible():
-            opened = open_store(pipeline.store, pipeline.environ)
+            opened = open_store(pipeline.store, pipeline.environ, read_only=dry_run)
         with closing(opened) as store, closing(bar):
             run = Run(
                 pipeline,

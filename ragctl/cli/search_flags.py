@@ -7,31 +7,43 @@ from typing import Annotated, Any
 
 import typer
 
-from ragctl.search.options import DeclaredOption, SearchOptions, declared_options
+from ragctl.search.options import (
+    DeclaredOption,
+    ForeignOptions,
+    SearchOptions,
+    declared_options,
+)
+
+_CLASSES: dict[str, type[Any]] = {
+    "options": SearchOptions,
+    "foreign": ForeignOptions,
+}
 
 
 def with_search_flags(command: Callable[..., int]) -> Callable[..., int]:
-    """Decorate a command: replace its parameter `options: SearchOptions` by the flags."""
+    """Decorate a command: replace its parameters `options` and `foreign` by their flags."""
     signature = inspect.signature(command)
     parameters = [
         parameter
         for own in signature.parameters.values()
-        for parameter in (_flags() if own.name == "options" else [own])
+        for parameter in (_flags(_CLASSES[own.name]) if own.name in _CLASSES else [own])
     ]
 
     @wraps(command)
     def run(**values: Any) -> int:
-        names = [declared.name for declared in declared_options()]
-        options = SearchOptions(**{name: values.pop(name) for name in names})
-        return command(**values, options=options)
+        made = {
+            name: of(**{each.name: values.pop(each.name) for each in declared_options(of)})
+            for name, of in _CLASSES.items()
+        }
+        return command(**values, **made)
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
 
 
-def _flags() -> list[inspect.Parameter]:
-    return [_flag(declared) for declared in declared_options()]
+def _flags(of: type[Any]) -> list[inspect.Parameter]:
+    return [_flag(declared) for declared in declared_options(of)]
 
 
 def _flag(declared: DeclaredOption) -> inspect.Parameter:

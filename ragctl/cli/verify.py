@@ -58,7 +58,7 @@ def verify(
     if file is None:
         if repair:
             raise UsageError("--repair needs the pipeline file: it reads the sources again")
-        with opened(store, collection) as (_, found):
+        with opened(store, collection, read_only=True) as (_, found):
             damage = inspect_collection(found)
     else:
         pipeline = replace(read_pipeline(file, environ()), retry_failed=True)

@@ -13,6 +13,13 @@ class DaySpending(TypedDict):
     cost: float  # US dollars at list price
 
 
+class Recorded(TypedDict):
+    """The spending recorded in notes at one time."""
+
+    billed: dict[str, int]
+    spent: dict[str, DaySpending]
+
+
 class FailedFileNote(TypedDict):
     """A file that could not be indexed, as it was at its last failure."""
 
@@ -32,6 +39,7 @@ class Notes(TypedDict, total=False):
     billed: dict[str, int]  # tokens billed so far, by backend
     spent: dict[str, DaySpending]  # by day (UTC, ISO 8601)
     failures: dict[str, FailedFileNote]  # by file
+    baseline: Recorded  # the spending that other generations of the collection also hold
     request_bytes: dict[str, int]  # largest request that passes, by the server's address
 
 

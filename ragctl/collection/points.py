@@ -36,5 +36,10 @@ def point_ids(space: uuid.UUID, source: str, hashes: Sequence[str]) -> list[str]
     ids = []
     for value in hashes:
         occurrences[value] = occurrences.get(value, 0) + 1
-        ids.append(str(uuid.uuid5(space, f"{source}\0{value}\0{occurrences[value]}")))
+        ids.append(point_id(space, source, value, occurrences[value]))
     return ids
+
+
+def point_id(space: uuid.UUID, source: str, text_hash: str, occurrence: int) -> str:
+    """Return the id of the `occurrence`th point (from 1) of a text in a document."""
+    return str(uuid.uuid5(space, f"{source}\0{text_hash}\0{occurrence}"))

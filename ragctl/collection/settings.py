@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ragctl.collection.origin import Origin
+from ragctl.collection.server_options import ServerOptions
 from ragctl.errors import UnreadableCollection, UsageError
 from ragctl.records import Identity, Json
 
@@ -33,6 +34,7 @@ class Settings:
     `sparse`: the BM25 configuration. `fields`: the declared types of the user's fields, by name
     without META_PREFIX; each has an index, and ranges see only values of the declared type.
     They change with `Collection.declare`. `quantization`: one of QUANTIZATIONS, or None.
+    `server`: how a Qdrant server stores it; an embedded collection has the defaults.
     `namespace`: the name from which point ids are made; "" becomes the collection's own name
     when it is created, and a copy keeps that of its original. `generation`: number of the
     generation, set by the store. `temporary`: made for one evaluation. `creation_id`: a random
@@ -44,6 +46,7 @@ class Settings:
     origin: Origin = field(default_factory=Origin)
     fields: Mapping[str, str] = field(default_factory=dict)
     quantization: str | None = None
+    server: ServerOptions = field(default_factory=ServerOptions)
     temporary: bool = False
     namespace: str = field(default="", compare=False)
     generation: int = field(default=1, compare=False)
@@ -78,6 +81,7 @@ class Settings:
             "origin": self.origin.to_json(),
             "fields": dict(self.fields),
             "quantization": self.quantization,
+            "server": self.server.to_json(),
             "temporary": self.temporary,
             "namespace": self.namespace,
             "generation": self.generation,
@@ -106,6 +110,7 @@ def read_settings(stored: Any, collection: str, place: str) -> Settings:
             origin=Origin.from_json(stored["origin"]),
             fields=_checked_types(stored["fields"]),
             quantization=stored["quantization"],
+            server=ServerOptions.from_json(stored["server"]),
             temporary=bool(stored["temporary"]),
             namespace=_text(stored["namespace"]),
             generation=int(stored["generation"]),

@@ -84,7 +84,7 @@ class DryRun:
             self._settings.dim,
             text_bytes=sum(sizes) / len(sizes) if sizes else 0.0,
             quantization=self._settings.quantization,
-            server=server,
+            server=self._settings.server if server else None,
         )
 
     def _failed(self, file: str, error: Exception) -> None:

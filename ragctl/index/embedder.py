@@ -107,6 +107,7 @@ def _show(value: Json | None) -> str:
 def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
     """Return the settings of a new collection, without its canary (see `add_canary`)."""
     backends = pipeline.embedding.backends or (BackendConfig(),)
+    tenant = pipeline.server.tenant
     return Settings(
         identity=embedder.identity,
         sparse=Bm25Config(languages=pipeline.languages),
@@ -119,8 +120,9 @@ def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:
             chunk_size=pipeline.chunk_size or default_chunk_size(pipeline, embedder),
             overlap=DEFAULT_OVERLAP if pipeline.overlap is None else pipeline.overlap,
         ),
-        fields=pipeline.fields,
+        fields=pipeline.fields if tenant is None else {**pipeline.fields, tenant: "keyword"},
         quantization=pipeline.quantization,
+        server=pipeline.server.options(),
     )
 
 

@@ -6,7 +6,7 @@ documents ─► groups ─► compare with stored points ─► budget ─► v
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from ragctl.collection.conditions import MAX_FILTER_VALUES
@@ -38,6 +38,7 @@ class DocumentIndexer:
     `added`: number of documents that this run added and the store acknowledged, by digest.
     `embedded`: number of chunks whose vectors a backend has returned. `on_document_end` is
     called with the file of each document that was completed, or refused by the backend.
+    `donor`: a collection of the same identity, whose vectors are used as well.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class DocumentIndexer:
         progress: Progress,
         damage: Damage,
         on_document_end: Callable[[PendingFile], None],
+        donor: Collection | None = None,
     ) -> None:
         self.added: Counter[str] = Counter()
         self.embedded = 0
@@ -63,7 +65,7 @@ class DocumentIndexer:
         self._progress = progress
         self._damage = damage
         self._on_document_end = on_document_end
-        self._stored_points = StoredPoints(collection, damage.distrusted)
+        self._stored_points = StoredPoints(collection, damage.distrusted, donor)
         self._namespace = namespace(collection.settings.namespace)
         # Text hash → chunks (document, ordinal) that wait for its vector.
         self._waiting: dict[str, list[tuple[PendingDocument, int]]] = {}
@@ -138,7 +140,9 @@ class DocumentIndexer:
         # A record of a file is up to date only when the file is sealed.
         is_file = document.source == work.stat.file
         stat = work.stat if is_file else work.stat._replace(size=-1, mtime_ns=-1)
-        rows = payloads(document, stat, recipe=work.recipe, parts=1 if is_file else 0)
+        rows: Sequence[Payload] = document.rows or payloads(
+            document, stat, recipe=work.recipe, parts=1 if is_file else 0
+        )
         hashes = [chunk.hash for chunk in document.chunks] or [""]
         ids = point_ids(self._namespace, document.source, hashes)
         for warning in document.warnings:

@@ -6,7 +6,7 @@ One thread runs this loop; parsing happens in worker processes and embedding req
 the stream's threads, so all three overlap.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ragctl.collection.conditions import own_matches
@@ -43,8 +43,16 @@ class Ingest:
         cancellation: Cancellation,
         progress: Progress,
         damage: Damage,
+        donor: Collection | None = None,
+        delete_from_kept: Callable[[Sequence[str]], object] = lambda _: None,
     ) -> None:
+        """Prepare the run. `donor`: a collection of the same identity that lends its vectors.
+
+        `delete_from_kept` deletes documents from the kept generations.
+        """
         self.report = report
+        self._donor = donor
+        self._delete_from_kept = delete_from_kept
         self._collection = collection
         self._embedder = embedder
         self._recipe = recipe
@@ -76,6 +84,7 @@ class Ingest:
                     progress=self._progress,
                     damage=self._damage,
                     on_document_end=self._document_end,
+                    donor=self._donor,
                 )
                 try:
                     self._read(plan, pool, indexer)
@@ -188,6 +197,9 @@ class Ingest:
         renamed = renamed_sources(complete, indexer.added)
         check_removal(len(complete) - len(renamed), len(state.documents), share)
         self._cancellation.raise_if_cancelled()
+        sources = [document.source for document in gone]
+        if sources:
+            self._delete_from_kept(sources)
         counted = {document.source for document in complete}
 
         def deleted(sources: Sequence[str]) -> None:
@@ -199,5 +211,5 @@ class Ingest:
                 else:
                     documents.removed += 1
 
-        self._writer.delete_documents([document.source for document in gone], deleted)
+        self._writer.delete_documents(sources, deleted)
         self._writer.flush()

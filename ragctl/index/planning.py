@@ -66,6 +66,7 @@ def plan_run(
     """
     settings = existing.settings if existing else new_settings(pipeline, embedder)
     _check_quantization(pipeline, settings)
+    _check_server_options(pipeline, settings)
     recipe = make_recipe(pipeline, settings, embedder)
     state = as_incomplete(read_state(existing) if existing else State(), damaged)
     selected = matcher(pipeline.only, "--only")
@@ -114,6 +115,22 @@ def _check_quantization(pipeline: Pipeline, settings: Settings) -> None:
             f"the collection was made with {stored or 'none'}, this run says {asked}; "
             "leave it out, or use another --collection",
         )
+
+
+def _check_server_options(pipeline: Pipeline, settings: Settings) -> None:
+    stored = settings.server.to_json()
+    for name, asked in pipeline.server.options().to_json().items():
+        if name != "defer_indexing" and asked != stored.get(name):
+            raise pipeline.error(
+                f"server.{name}",
+                f"the collection was made with {_shown(stored.get(name))}, this run says "
+                f"{_shown(asked)}; leave it out, or change it with "
+                f"`ragctl migrate {pipeline.collection}`",
+            )
+
+
+def _shown(value: Json) -> str:
+    return "the default" if value is None else str(value).lower()
 
 
 def _run_digest(pipeline: Pipeline, embedder: Embedder) -> str:

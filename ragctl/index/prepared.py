@@ -67,7 +67,10 @@ class PreparedChunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PreparedDocument:
-    """A document loaded, chunked and hashed. `digest`: hash of its content and recipe."""
+    """A document loaded, chunked and hashed. `digest`: hash of its content and recipe.
+
+    `rows`: the payloads of its points, if they are stored already, in another generation.
+    """
 
     source: str
     digest: str
@@ -76,6 +79,7 @@ class PreparedDocument:
     meta: Mapping[str, Json]
     warnings: tuple[str, ...]
     chunks: tuple[PreparedChunk, ...]
+    rows: tuple[Payload, ...] | None = None
 
 
 def payloads(

@@ -93,10 +93,10 @@ class Report:
     requests sent, including failed ones. `cost`: US dollars at list price; None if a
     price is unknown. `backends`: the usage of each backend that was called. `changes`: of a
     plan only, by document. `size`: of a plan only, the collection after it is applied.
-    `skipped`: number of files of unknown type. `elsewhere`: number of documents of other
-    roots, left alone. `left`: number of files not finished, if the run stopped early.
-    `stages`: seconds by stage; reading, embedding and writing overlap. `seconds`: of the
-    whole run.
+    `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: number
+    of files of unknown type. `elsewhere`: number of documents of other roots, left alone.
+    `left`: number of files not finished, if the run stopped early. `stages`: seconds by
+    stage; reading, embedding and writing overlap. `seconds`: of the whole run.
     """
 
     collection: str
@@ -109,6 +109,7 @@ class Report:
     backends: list[dict[str, Json]] = field(default_factory=list)
     changes: list[Change] | None = None
     size: Size | None = None
+    server: dict[str, Json] = field(default_factory=dict)
     failures: list[DocumentFailure] = field(default_factory=list)
     warnings: list[DocumentFailure] = field(default_factory=list)
     skipped: int = 0
@@ -145,6 +146,20 @@ class Report:
         finally:
             self.stages[name] = self.stages.get(name, 0.0) + time.monotonic() - began
 
+    def add(self, other: "Report") -> None:
+        """Add what another run did."""
+        for counts, more in ((self.documents, other.documents), (self.chunks, other.chunks)):
+            for name, value in asdict(more).items():
+                setattr(counts, name, getattr(counts, name) + value)
+        self.tokens += other.tokens
+        self.requests += other.requests
+        if self.cost is not None or other.cost is not None:
+            self.cost = (self.cost or 0.0) + (other.cost or 0.0)
+        self.backends = [*self.backends, *other.backends]
+        self.failures += other.failures
+        self.warnings += other.warnings
+        self.left = other.left
+
     def set_usage(self, usage: UsageTotals) -> None:
         """Copy requests, tokens and cost. A backend that was not called is left out."""
         self.requests = usage.requests
@@ -178,6 +193,8 @@ class Report:
             whole["changes"] = [change.to_json() for change in self.changes]
         if self.size is not None:
             whole["size"] = self.size.to_json()
+        if self.server:
+            whole["server"] = self.server
         return whole
 
 

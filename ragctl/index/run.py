@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ragctl.catalog import BackendConfig
 from ragctl.collection.notes import add_billed
@@ -31,6 +32,7 @@ from ragctl.index.embedder import add_canary, connect_for, effective_embedding
 from ragctl.index.estimate import estimate_backends
 from ragctl.index.failures import failures_note, postponed_failures
 from ragctl.index.ingest import Ingest
+from ragctl.index.kept import delete_from_kept
 from ragctl.index.plan import Plan
 from ragctl.index.planning import RunPlan, plan_run
 from ragctl.index.prepare import ProcessLimits, parsers
@@ -41,7 +43,7 @@ from ragctl.index.verify import Damage, inspect_collection
 from ragctl.pipeline import Pipeline
 from ragctl.records import Notify, ignore
 from ragctl.stores import is_server
-from ragctl.stores.base import Collection, Store
+from ragctl.stores.base import Collection, RunStore
 from ragctl.workers import Pool
 
 
@@ -57,13 +59,14 @@ class Run:
     holds the lock. `saved`: apply this plan unchanged, or refuse. `repair`: check every
     point first, and treat damaged documents as incomplete. `remove_foreign`: a repair on a
     server also deletes the points of other programs. `clock`: seconds since 1970.
+    `donor`: a collection of the same identity, whose vectors are used as well.
 
     `report` is set once the collection is locked and is always up to date, also after an
     error. `damage`: what a repairing run found.
     """
 
     pipeline: Pipeline
-    store: Store
+    store: RunStore
     environ: Mapping[str, str]
     cancellation: Cancellation = field(default_factory=Cancellation)
     progress: Progress = field(default_factory=Progress)
@@ -73,6 +76,7 @@ class Run:
     repair: bool = False
     remove_foreign: bool = False
     clock: Callable[[], float] = time.time
+    donor: Collection | None = None
     report: Report | None = None
     damage: Damage = field(default_factory=Damage)
 
@@ -165,6 +169,8 @@ class Run:
                 )
                 dry_run.read(self._limits(), self.progress, self.cancellation)
                 report.size = dry_run.size(server=is_server(pipeline.store))
+                if collection is None:
+                    report.server = run_plan.settings.server.to_json()
             self._estimate(report, collection, embedder, now)
             report.seconds = time.monotonic() - started
         if mismatch is not None:
@@ -223,6 +229,8 @@ class Run:
             cancellation=self.cancellation,
             progress=self.progress,
             damage=self.damage,
+            donor=self.donor,
+            delete_from_kept=partial(delete_from_kept, self.store, self.pipeline.collection),
         ).run(
             run_plan.plan,
             run_plan.state,
@@ -230,7 +238,7 @@ class Run:
             prune_share=self.pipeline.prune_limit / 100 if self.pipeline.prune else None,
         )
         with report.stage("finish"):
-            collection.finish()
+            collection.finish(notify=partial(report.add_warning, collection.name))
 
     def _report_backends(self, report: Report, embedder: Embedder) -> None:
         """Add warnings for failed backends and truncated texts, which no count shows."""

@@ -10,10 +10,17 @@ from ragctl.stores.base import Collection
 
 
 class StoredPoints:
-    """The points of a collection. `distrusted`: ids of points whose vectors must not be used."""
+    """The points of a collection.
 
-    def __init__(self, collection: Collection, distrusted: Values[str]) -> None:
+    `distrusted`: ids of points whose vectors must not be used. `donor`: another collection of the
+    same identity, where vectors are looked for that the collection lacks.
+    """
+
+    def __init__(
+        self, collection: Collection, distrusted: Values[str], donor: Collection | None = None
+    ) -> None:
         self._collection = collection
+        self._donor = donor
         self._distrusted = distrusted
 
     def by_source(self, sources: Sequence[str]) -> dict[str, dict[str, Payload]]:
@@ -26,20 +33,26 @@ class StoredPoints:
 
     def embedded(self, hashes: Values[str]) -> set[str]:
         """Return the text hashes whose vectors are stored."""
-        return {
+        found = {
             point.payload["text_hash"]
             for point in self._scroll("text_hash", sorted(hashes), ("text_hash",))
             if self._is_trusted(point)
         }
+        if self._donor is not None and (missing := set(hashes) - found):
+            found |= StoredPoints(self._donor, ()).embedded(missing)
+        return found
 
     def vectors(self, hashes: Values[str]) -> dict[str, Vector]:
         """Return the stored dense vectors by text hash."""
         points = self._scroll("text_hash", sorted(hashes), ("text_hash",), vectors=True)
-        return {
+        found = {
             point.payload["text_hash"]: point.dense
             for point in points
             if point.dense is not None and self._is_trusted(point)
         }
+        if self._donor is not None and (missing := set(hashes) - found.keys()):
+            found.update(StoredPoints(self._donor, ()).vectors(missing))
+        return found
 
     def _is_trusted(self, point: Point) -> bool:
         """Return whether the point may lend its vector; another program's may hold a list."""

@@ -158,7 +158,7 @@ class _Inspection:
         words = embedded_text(payload["text"], payload["heading"])
         if self._hashes_text and payload["text_hash"] != text_hash(words):
             yield "payload", "its text is not the text that was embedded", False
-        problem = _vector_problem(point, self._dim)
+        problem = vector_problem(point, self._dim)
         if problem is not None:
             yield "vector", problem, False
         if point.sparse is None or not point.sparse.indices:
@@ -167,7 +167,8 @@ class _Inspection:
                 yield "vector", "it has no BM25 vector", True
 
 
-def _vector_problem(point: Point, dim: int) -> str | None:
+def vector_problem(point: Point, dim: int) -> str | None:
+    """Return what is wrong with the dense vector of a point, or None."""
     if point.dense is None:
         return "it has no dense vector"
     if point.dense.shape != (dim,):

@@ -26,6 +26,7 @@ from ragctl.pipeline.keys import (
     walk,
 )
 from ragctl.pipeline.sections import Budget, Embedding, Parsing, Reporting, Source
+from ragctl.pipeline.server import Server
 from ragctl.records import Json
 
 if TYPE_CHECKING:
@@ -139,6 +140,9 @@ class Pipeline:
         options=("--quantization",),
         metavar="KIND",
         choices=QUANTIZATIONS,
+    )
+    server: Server = section(
+        "server", Server, "how a Qdrant server stores the collection; fixed when it is created"
     )
     prune: bool = key(
         "prune.enabled",

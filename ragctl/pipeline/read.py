@@ -21,7 +21,7 @@ from ragctl.pipeline.globs import split_pattern
 from ragctl.pipeline.keys import KeySpec, fill, key_tree, names
 from ragctl.pipeline.pipeline import DEFAULT_OVERLAP, KEYS, Pipeline, key_at
 from ragctl.pipeline.sections import Embedding, Source
-from ragctl.pipeline.values import ValueReader, checked
+from ragctl.pipeline.values import FIELD_NAME_RULE, ValueReader, checked, is_field_name
 from ragctl.pipeline.variables import default_store, with_env_file
 from ragctl.rerank.wire_registry import rerankers
 from ragctl.stores import is_server
@@ -186,6 +186,7 @@ def _check(top: Table, pipeline: Pipeline) -> None:
 
     checked(top, "collection", check_name, pipeline.collection)
     _check_chunks(top, pipeline)
+    _check_server(top.table("server", None), pipeline)
     if pipeline.languages:
         from ragctl.lexical.bm25 import Bm25Config
 
@@ -206,6 +207,31 @@ def _check_chunks(top: Table, pipeline: Pipeline) -> None:
         table = top.table("chunking", None)
         name = "overlap" if table.has("overlap") else "size"
         checked(table, name, check, pipeline.chunk_size, pipeline.overlap or DEFAULT_OVERLAP)
+
+
+def _check_server(table: Table, pipeline: Pipeline) -> None:
+    options = pipeline.server.options().to_json()
+    for name in options:
+        if not is_server(pipeline.store):
+            raise table.error(
+                name, f"is for collections on a Qdrant server, and the store is {pipeline.store}"
+            )
+    tenant = pipeline.server.tenant
+    if tenant is not None:
+        kind = pipeline.fields.get(tenant, "keyword")
+        if kind != "keyword":
+            raise table.error("tenant", f"needs a keyword field, and {tenant!r} is of type {kind}")
+        if not is_field_name(tenant):
+            raise table.error("tenant", FIELD_NAME_RULE)
+    elif pipeline.server.hnsw_payload_m:
+        raise table.error(
+            "hnsw_payload_m", "needs a tenant; set it to the name of a metadata field"
+        )
+    copies, needed = pipeline.server.replicas or 1, pipeline.server.write_consistency or 1
+    if needed > copies:
+        raise table.error(
+            "write_consistency", f"is {needed}, more than the number of replicas, {copies}"
+        )
 
 
 def _check_encoding(table: Table, name: Any) -> None:

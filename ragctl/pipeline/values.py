@@ -14,6 +14,7 @@ from ragctl.pipeline.variables import Unresolved, expand, has_variables
 from ragctl.records import Json
 
 N = TypeVar("N", int, float)
+FIELD_NAME_RULE = "must have letters, digits, '_' and '-', with dots between names"
 _FIELD_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
@@ -118,9 +119,14 @@ def _scalar(table: Table, name: str) -> Json:
 
 
 def _choice(table: Table, name: str, key: KeySpec) -> str:
-    if not _FIELD_NAME.fullmatch(name):
-        raise table.error(name, "must have letters, digits, '_' and '-', with dots between names")
+    if not is_field_name(name):
+        raise table.error(name, FIELD_NAME_RULE)
     return table.choice(name, key.choices)
+
+
+def is_field_name(name: str) -> bool:
+    """Return whether a metadata field with a type may have this name."""
+    return _FIELD_NAME.fullmatch(name) is not None
 
 
 def checked(table: Table, name: str, check: Any, *arguments: Any) -> Any:

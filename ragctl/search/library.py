@@ -20,17 +20,20 @@ from ragctl.catalog import BackendConfig, Catalog, RerankerRow
 from ragctl.collection.conditions import Where
 from ragctl.embedding import Embedder
 from ragctl.embedding.catalogs import user_catalog
-from ragctl.errors import GenerationDropped, StoreError, UsageError
+from ragctl.errors import GenerationDropped, OptionError, StoreError, UsageError
 from ragctl.pipeline import DEFAULT_COLLECTION, default_store, read_pipeline
 from ragctl.records import Hit
 from ragctl.rerank.reranker import Reranker, connect_reranker
 from ragctl.search.find import QUESTION_BATCH, SearchOutcome, search_many
-from ragctl.search.options import SearchOptions, takes_options
+from ragctl.search.options import ForeignOptions, SearchOptions, takes_options
 from ragctl.search.query import embedder_of
 from ragctl.search.shared import SharedCollection
 from ragctl.search.where import undeclared_fields
 from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Collection, Store
+
+RAGCTL_LAYOUT = ForeignOptions()
+"""A collection of ragctl."""
 
 PARALLEL_SEARCHES = 4  # of a batch, on a server
 
@@ -47,6 +50,7 @@ def open_collection(
     base_url: str | None = None,
     environ: Mapping[str, str] | None = None,
     backends: Sequence[BackendConfig] = (),
+    foreign: ForeignOptions = RAGCTL_LAYOUT,
 ) -> "Searcher":
     """Open a collection for searching, with the model that made it.
 
@@ -59,6 +63,9 @@ def open_collection(
         base_url: The address of that backend.
         environ: Variables with API keys and settings; those of this process if not given.
         backends: Several backends, tried in this order.
+        foreign: Where the points of another program have their vectors and texts; with it a
+            collection on a Qdrant server is searched that ragctl did not make. Warns, because
+            nothing tells whether `foreign.model` made its vectors.
 
     Raises:
         UsageError: There is no such collection.
@@ -72,7 +79,9 @@ def open_collection(
         variables = settings.environ
     location = str(store) if store is not None else None
     opened = open_store(
-        location or (settings.store if settings else default_store(variables)), environ=variables
+        location or (settings.store if settings else default_store(variables)),
+        environ=variables,
+        read_only=True,
     )
     chosen = tuple(backends)
     if not chosen and (backend or base_url):
@@ -88,6 +97,7 @@ def open_collection(
             catalog=settings.catalog if settings else None,
             threshold=settings.embedding.canary if settings else None,
             rerankers=settings.rerankers if settings else None,
+            foreign=foreign,
         )
     except BaseException:
         opened.close()
@@ -113,6 +123,7 @@ class Searcher:
         catalog: Catalog | None = None,
         threshold: float | None = None,
         rerankers: Mapping[str, RerankerRow] | None = None,
+        foreign: ForeignOptions = RAGCTL_LAYOUT,
     ) -> None:
         """Take ownership of `store` and open the collection. Raises as `open_collection`."""
         self.name = name
@@ -122,13 +133,15 @@ class Searcher:
         self._catalog = catalog
         self._threshold = threshold
         self._reranker_rows = rerankers
+        self._foreign = foreign
         self._change = threading.RLock()
         self._shared: SharedCollection | None = None
         self._rerankers: dict[tuple[str, str | None], Reranker] = {}
         self._warned: set[str] = set()
         self._closed = False
-        with self._in_use():
-            pass
+        with self._in_use() as shared:
+            if foreign.model is not None:
+                self._check_foreign(shared.collection, foreign.model)
 
     @property
     def location(self) -> str:
@@ -170,6 +183,7 @@ class Searcher:
 
         `reranker` is used instead of the one that `options.rerank` names.
         """
+        options = self._foreign.adapt(options)
         if reranker is None and options.rerank is not None:
             reranker = self.reranker(options.rerank, options.rerank_url)
         return self._answers(iter(texts), options, reranker)
@@ -248,7 +262,7 @@ class Searcher:
         """Keep the collection open, in its present state, while the `with` block runs."""
         with self._change:
             self._check_open()
-        found = self._store.open(self.name)  # a request; outside the lock, so threads do not wait
+        found = self._open()  # a request; outside the lock, so threads do not wait
         with self._change:
             current = self._update(found)
             current.users += 1
@@ -256,6 +270,34 @@ class Searcher:
             yield current
         finally:
             current.release()
+
+    def _open(self) -> Collection | None:
+        layout = self._foreign.layout()
+        if layout is None:
+            return self._store.open(self.name)
+        if not self._is_remote:
+            raise OptionError("model", "a folder holds only collections of ragctl")
+        from ragctl.stores.server import ServerStore
+
+        assert isinstance(self._store, ServerStore)
+        return self._store.foreign(self.name, layout)
+
+    def _check_foreign(self, collection: Collection, model: str) -> None:
+        """Check the dimension, and warn of what cannot be checked. Raises UsageError."""
+        dim = collection.settings.dim
+        row = (self._catalog or user_catalog(self._environ)).model(model)
+        try:
+            row.size(dim)
+        except UsageError as error:
+            raise UsageError(
+                f"collection {self.name!r} has vectors of {dim} dimensions: {error}"
+            ) from None
+        also = "" if self._foreign.sparse_vector else "; it is searched by its dense vectors only"
+        warnings.warn(
+            f"{self.name} was not made by ragctl, which cannot verify that {model} made its "
+            f"vectors{also}",
+            stacklevel=4,
+        )
 
     def _check_open(self) -> None:
         if self._closed:

@@ -15,7 +15,7 @@ that drops hits must ask the store for more of them, as grouping does.
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, wraps
 from types import UnionType
 from typing import (
@@ -37,6 +37,7 @@ from ragctl.collection.conditions import Condition, Where
 from ragctl.errors import OptionError
 from ragctl.search.where import parse_where
 from ragctl.stores.base import Fusion, Rescore
+from ragctl.stores.foreign_layout import LANGCHAIN_TEXT, Layout
 
 Mode = Literal["hybrid", "dense", "sparse"]
 Expand = Literal["section", "page", "document"]
@@ -302,8 +303,98 @@ class SearchOptions:
         return self.candidates
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignOptions:
+    """How a collection of another program on a Qdrant server is read, such as LangChain's.
+
+    See `stores.foreign_layout.Layout`. Raises OptionError for options without a model.
+    """
+
+    model: str | None = option(
+        None,
+        "Search a collection of another program: the model that made its vectors.",
+        metavar="MODEL",
+    )
+    vector: str | None = option(
+        None,
+        "Its dense vector.",
+        metavar="NAME",
+        default_text="the unnamed one, or the only one",
+    )
+    text_field: str | None = option(
+        None,
+        "Its payload field with the text; a dotted path.",
+        metavar="PATH",
+        default_text="page_content",
+    )
+    sparse_vector: str | None = option(
+        None,
+        "Its sparse vector, made by Qdrant/bm25, for hybrid and sparse searches.",
+        metavar="NAME",
+        default_text="none; dense search only",
+    )
+    sparse_language: str | None = option(
+        None, "The language of its sparse vectors.", metavar="CODE", default_text="en"
+    )
+    source_field: str | None = option(
+        None,
+        "Its payload field with the name of the document.",
+        metavar="PATH",
+        default_text="metadata.source with page_content, else the point's id",
+    )
+    title_field: str | None = option(
+        None, "Its payload field with the title.", metavar="PATH", default_text="none"
+    )
+    metadata_field: str | None = option(
+        None,
+        "Its payload field with the metadata that filters name; . is the whole payload.",
+        metavar="PATH",
+        default_text="metadata with page_content, else the whole payload",
+    )
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for an option without the model that it needs."""
+        if self.model is None:
+            for each in fields(self):
+                if getattr(self, each.name) is not None:
+                    raise OptionError(each.name, "name the model that made the vectors, too")
+        if self.sparse_language is not None and self.sparse_vector is None:
+            raise OptionError("sparse_language", "name the sparse vector too")
+
+    def layout(self) -> Layout | None:
+        """Return the layout of the collection; None for a collection of ragctl."""
+        if self.model is None:
+            return None
+        return Layout(
+            model=self.model,
+            text=self.text_field or LANGCHAIN_TEXT,
+            vector=self.vector,
+            sparse=self.sparse_vector,
+            language=self.sparse_language or "en",
+            source=self.source_field,
+            title=self.title_field,
+            metadata="" if self.metadata_field == "." else self.metadata_field,
+        )
+
+    def adapt(self, options: SearchOptions) -> SearchOptions:
+        """Return the options of a search, as the collection can answer them.
+
+        Without a sparse vector the default mode becomes dense. Raises OptionError.
+        """
+        if self.model is None:
+            return options
+        for name in ("context", "expand"):
+            if getattr(options, name):
+                raise OptionError(name, "needs a collection of ragctl, which knows neighbours")
+        if self.sparse_vector is not None or options.mode == "dense":
+            return options
+        if options.mode == "sparse":
+            raise OptionError("mode", "a sparse search needs the name of a sparse vector")
+        return replace(options, mode="dense")
+
+
 class DeclaredOption(NamedTuple):
-    """A field of `SearchOptions`, read for the command, `eval` and the checks.
+    """A field of `SearchOptions` or `ForeignOptions`, read for the command, `eval` and the checks.
 
     `kind`: int, float, bool or str; tuple for `where`. `choices`: the allowed texts, if limited.
     `optional`: whether the value may be None.
@@ -329,11 +420,15 @@ class DeclaredOption(NamedTuple):
         raise OptionError(self.name, f"{value:g} is not {number} from {low:g} to {high:,g}")
 
 
+def declared_options(of: type[Any] = SearchOptions) -> tuple[DeclaredOption, ...]:
+    """Return every option of a class, in the order of declaration."""
+    return _declared_options(cast(Any, of))
+
+
 @cache
-def declared_options() -> tuple[DeclaredOption, ...]:
-    """Return every search option, in the order of declaration."""
-    hints = get_type_hints(SearchOptions)
-    return tuple(_declared(each.name, hints[each.name], each) for each in fields(SearchOptions))
+def _declared_options(of: Any) -> tuple[DeclaredOption, ...]:
+    hints = get_type_hints(of)
+    return tuple(_declared(each.name, hints[each.name], each) for each in fields(of))
 
 
 def _declared(name: str, hint: Any, declaration: Any) -> DeclaredOption:

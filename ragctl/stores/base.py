@@ -26,7 +26,7 @@ from ragctl.collection.conditions import Where
 from ragctl.collection.notes import Notes
 from ragctl.collection.payload import IndexedKey, Payload, PayloadKey, Point, SparseVector, Vector
 from ragctl.collection.settings import Settings
-from ragctl.records import Notify, ignore
+from ragctl.records import Json, Notify, ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +173,49 @@ class Salvage:
     lost: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One replica of a shard. `node`: id of its node. `state`: "active" or "dead", for example."""
+
+    number: int
+    node: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """How a server serves a collection.
+
+    Attributes:
+        optimizer: "green": all is indexed; "yellow": being optimised; "grey": optimisations wait
+            for the next write; "red": they failed.
+        optimizer_error: why they failed.
+        indexed_vectors: vectors in an HNSW graph, as the server counts them (approximately).
+        graph_deferred: no HNSW graph is built until a run has ended.
+        shards: the replicas of all shards; None: the key may not read the cluster's state.
+    """
+
+    optimizer: str
+    optimizer_error: str | None
+    indexed_vectors: int
+    graph_deferred: bool
+    shards: tuple[Shard, ...] | None
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the state as a JSON object."""
+        shards: list[Json] = [
+            {"shard": each.number, "node": each.node, "state": each.state}
+            for each in self.shards or ()
+        ]
+        return {
+            "optimizer": self.optimizer,
+            "optimizer_error": self.optimizer_error,
+            "indexed_vectors": self.indexed_vectors,
+            "graph_deferred": self.graph_deferred,
+            "replicas": None if self.shards is None else shards,
+        }
+
+
 class Collection(Protocol):
     """One generation of a collection made by ragctl.
 
@@ -233,17 +276,51 @@ class Collection(Protocol):
     ) -> AbstractContextManager[None]:
         """Hold the right to write, which one run has at a time.
 
+        For the current generation it is that of the collection's name, for another one that of
+        the generation alone (see Store.lock).
+
         While another run holds it, wait up to `patience` seconds (math.inf: without limit),
         report that to `waiting` in one line, once, and finally raise Locked. A run that died
         does not hold it; finding that out may take longer than `patience`. A run that lost
         the right because it was suspended for too long gets Locked from its next write.
         """
 
-    def finish(self) -> None:
-        """End a run: make its writes durable, and compact the collection if that pays."""
+    def server_state(self) -> ServerState | None:
+        """Return how a server serves the collection; None for an embedded one."""
+
+    def finish(self, *, notify: Notify = ignore) -> None:
+        """End a run: make its writes durable, and compact or index the collection if that pays.
+
+        `notify` is told in a line what could not be done; the collection works without it.
+        """
 
     def close(self) -> None:
         """Release what is held. A closed collection must not be used again."""
+
+
+class RunStore(Protocol):
+    """The operations of a store that a run needs; see Store."""
+
+    @property
+    def location(self) -> str:
+        """A folder, or a server's URL."""
+
+    def open(self, name: str, *, generation: int | None = None) -> Collection | None:
+        """See Store.open."""
+
+    def generations(self, name: str) -> list[Generation]:
+        """See Store.generations."""
+
+    def create(self, name: str, settings: Settings) -> Collection:
+        """See Store.create."""
+
+    def lock(
+        self, name: str, *, patience: float = 0.0, waiting: Notify = ignore
+    ) -> AbstractContextManager[None]:
+        """See Store.lock."""
+
+    def close(self) -> None:
+        """See Store.close."""
 
 
 class Store(Protocol):
@@ -307,9 +384,19 @@ class Store(Protocol):
         """
 
     def lock(
-        self, name: str, *, patience: float = 0.0, waiting: Notify = ignore
+        self,
+        name: str,
+        *,
+        generation: int | None = None,
+        patience: float = 0.0,
+        waiting: Notify = ignore,
     ) -> AbstractContextManager[None]:
-        """Hold the right to write a collection that need not exist yet; see Collection.lock."""
+        """Hold the right to write a collection that need not exist yet; see Collection.lock.
+
+        `generation`: hold the right to fill or to delete this generation only, which is not
+        current; runs on the collection go on. None: the right to write the collection, and to
+        switch it.
+        """
 
     def close(self) -> None:
         """Release connections."""

@@ -167,17 +167,25 @@ class EdgeStore:
             remove_tree(dropped)
 
     def lock(
-        self, name: str, *, patience: float = 0.0, waiting: Notify = ignore
+        self,
+        name: str,
+        *,
+        generation: int | None = None,
+        patience: float = 0.0,
+        waiting: Notify = ignore,
     ) -> AbstractContextManager[None]:
         """See Store.lock."""
-        path = self._layout.lock(name, "run")
         if self._layout.may_only_be_read(name):
             raise StoreError(
                 f"{self.location}: collection {name!r} may only be read by this user; run this as "
                 "the owner of the store, or choose another store with --store"
             )
+        path, what = self._layout.lock(name, "run"), f"collection {name!r}"
+        if generation is not None and generation != self._layout.current(name):
+            path = self._layout.lock(name, "building", generation)
+            what = f"{what}, generation {generation}"
         private_folder(self._layout.root)
-        return run_lock(path, f"collection {name!r}", LockWait(patience, waiting))
+        return run_lock(path, what, LockWait(patience, waiting))
 
     def lock_path(self, name: str, kind: str, generation: int = 1) -> Path:
         """Return a lock file of a collection; `kind` is "run" or "shard"."""
@@ -200,7 +208,7 @@ class EdgeStore:
     def _opened_collection(
         self, name: str, folder: Path, settings: Settings, process: ShardProcess
     ) -> EdgeCollection:
-        lock = partial(self.lock, name)
+        lock = partial(self.lock, name, generation=settings.generation)
         return EdgeCollection(name, folder, settings, process, lock, self._space)
 
     def _create(self, name: str, number: int, settings: Settings) -> EdgeCollection:

@@ -8,6 +8,7 @@ from typing import cast
 
 from ragctl.collection.conditions import Has, Where
 from ragctl.collection.notes import Notes
+from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import Payload, Point
 from ragctl.collection.settings import META_PREFIX, Settings, how_to_recover
 from ragctl.errors import StoreError, UnreadableCollection
@@ -43,6 +44,7 @@ class EdgeCollection:
     """
 
     max_hits = 2**31  # no limit
+    own: Where = (HAS_OWN_KEY,)
     is_shared = False  # only ragctl writes to its folder
 
     def __init__(
@@ -189,7 +191,10 @@ class EdgeCollection:
         """See Collection.lock."""
         return self._lock(patience=patience, waiting=waiting)
 
-    def finish(self) -> None:
+    def server_state(self) -> None:
+        """See Collection.server_state."""
+
+    def finish(self, *, notify: Notify = ignore) -> None:
         """See Collection.finish."""
         self._seal(segments.MAX_SMALL_SEGMENTS_AT_END)
         self._space.restore_reserve()

@@ -34,15 +34,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragctl.errors import Locked, StoreError
+from ragctl.stores.hidden_point import Hidden, HiddenPoint
 from ragctl.stores.locks import LockWait
 from ragctl.stores.server_connection import (
     Refusal,
     ServerConnection,
     collection_label,
-    require_all_applied,
 )
-from ragctl.stores.server_http import QdrantHttp, collection_path
-from ragctl.stores.server_points import HIDDEN, Operation, batch_body, encode_upsert, set_payload
 from ragctl.text import one_line
 
 DEFAULT_LEASE_SECONDS = 45.0
@@ -53,13 +51,19 @@ MAX_LEASE_SECONDS = 3600.0
 LEASE_KEY = "lease"
 """Payload key of the lease on the hidden point."""
 
+UNFINISHED_KEY = "unfinished"
+"""Payload key beside the lease: the last holder may have left writes that some replicas lack."""
+
 BEATS_PER_LEASE = 4.5
 MIN_READS_PER_LEASE = 20
 """Reads of a waiting run in the life of the lease that it waits for."""
 
 MAX_READ_INTERVAL_SECONDS = 2.0
 MAX_RELEASE_SECONDS = 5.0
+MAX_SETTLE_TRIES = 5
 _FREE = "free"
+_KEYS = (LEASE_KEY, "host", "who", "seconds", UNFINISHED_KEY)
+_DISPUTED = "?"  # a token that no holder has
 # A clock that also counts while the machine sleeps: the first on Linux, the second on macOS.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
@@ -70,13 +74,20 @@ def _now() -> float:
 
 @dataclass(frozen=True, slots=True)
 class LeaseState:
-    """A lease as it was read. `token` None: never taken. `point`: whether the point exists."""
+    """A lease as it was read.
+
+    `token` None: never taken. `point`: whether the point exists. `unfinished`: the last holder
+    may have left writes that some replicas lack. `disputed`: the payload of one replica, if the
+    replicas disagree.
+    """
 
     point: bool
     token: str | None = None
     host: str = ""
     who: str = "unknown"
     seconds: float = DEFAULT_LEASE_SECONDS
+    unfinished: bool = False
+    disputed: Mapping[str, Any] | None = None
 
     @property
     def free(self) -> bool:
@@ -96,12 +107,15 @@ class Lease:
     ) -> None:
         self._connection = connection
         self._name = name
+        self._point = HiddenPoint(connection, name, _KEYS, collection_label(name))
         self._label = f"{collection_label(name)} at {connection.url}"
         self._host = host
         self._seconds = seconds
         self._holder = uuid.uuid4().hex
         self._beat = 0
         self._claimed = False  # this run holds the lease, or may hold it
+        self._failed = False  # a write of this run may be on some replicas only
+        self._unsettled = 0  # failed attempts to make the replicas agree
         self._lost: str | None = None
         self._confirmed = -math.inf
         self._lock = threading.Lock()  # for one change of the lease at a time
@@ -109,41 +123,48 @@ class Lease:
 
     def read(self) -> LeaseState | None:
         """Return the lease as stored; None without such a collection. Raises StoreError."""
-        found = self._read(None)
+        found = self._read(None, quick=True)
         if isinstance(found, Refusal):
             if found.status == 404:
                 return None
             raise self._connection.error(collection_label(self._name), found)
         return found
 
-    def acquire(self, state: LeaseState | None, wait: LockWait) -> None:
+    def acquire(self, state: LeaseState | None, wait: LockWait) -> bool:
         """Acquire the lease, given its state as read just now; do nothing with None.
 
         The lease of a dead run is taken: immediately if its host is this one, else after its
-        whole life without a beat. Raises Locked as `wait` says, and StoreError.
+        whole life without a beat. Returns whether some replicas may lack writes of the last
+        holder. Raises Locked as `wait` says, and StoreError.
         """
         since = _now()
         while state is not None:
-            if state.free or state.host == self._host or _now() - since >= state.seconds:
+            if state.disputed is not None and _now() - since >= state.seconds:
+                found = self._settle(state, state.disputed)
+            elif state.free or state.host == self._host or _now() - since >= state.seconds:
                 began = _now()
                 found = self._claim(state)
                 if found is not None and found.token == self._token(self._beat):
                     self._start_heartbeat(began)
-                    return
+                    return state.unfinished
                 if found == state:
                     raise StoreError(f"{self._label}: its lease {state.token!r} cannot be taken")
             else:
                 wait.report(
-                    f"{self._label} is held by a run on another machine ({state.who}); "
+                    f"{self._label}: replicas disagree on which run may write, after a node was "
+                    f"lost; waiting {state.seconds:g} s, and again half as long"
+                    if state.disputed is not None
+                    else f"{self._label} is held by a run on another machine ({state.who}); "
                     "waiting for it to end or to time out"
                 )
-                time.sleep(min(MAX_READ_INTERVAL_SECONDS, state.seconds / MIN_READS_PER_LEASE))
+                _sleep(state)
                 found = self.read()
             if found is not None and found.token != state.token:
-                if not found.free:
+                if not found.free and state.disputed is None:
                     wait.check(self._label, found.who)
                 since = _now()
             state = found
+        return False
 
     def check(self) -> None:
         """Raise Locked if another run has taken the lease; call this before each write.
@@ -167,10 +188,22 @@ class Lease:
             with contextlib.suppress(StoreError):
                 # A beat may have arrived although its answer did not.
                 ours = [self._token(self._beat), self._token(self._beat + 1)]
-                freed = {LEASE_KEY: f"{self._holder}:{_FREE}"}
-                self._compare_and_set(
-                    ours, freed, min(MAX_RELEASE_SECONDS, self._seconds / BEATS_PER_LEASE)
-                )
+                freed = {LEASE_KEY: f"{self._holder}:{_FREE}", UNFINISHED_KEY: self._failed}
+                patience = min(MAX_RELEASE_SECONDS, self._seconds / BEATS_PER_LEASE)
+                self._point.compare_and_set(LEASE_KEY, ours, freed, patience, quick=True)
+
+    def spread(self) -> None:
+        """Write the lease and the rest of the hidden point to replicas that hold others.
+
+        A claim is valid when most replicas took it.
+        """
+        self.check()
+        with self._lock:
+            self._point.overwrite({**self._point.whole(), **self._payload()}, None)
+
+    def write_failed(self) -> None:
+        """Remember that a write of this run may be on some replicas only."""
+        self._failed = True
 
     def forget(self) -> None:
         """Forget the lease of a collection that was deleted."""
@@ -212,11 +245,13 @@ class Lease:
     def _renew(self, patience: float | None) -> None:
         began = _now()
         following = self._token(self._beat + 1)
-        self._compare_and_set([self._token(self._beat)], {LEASE_KEY: following}, patience)
+        self._point.compare_and_set(
+            LEASE_KEY, [self._token(self._beat)], {LEASE_KEY: following}, patience, quick=False
+        )
         found = self._read(patience)
         if isinstance(found, Refusal):
             raise self._connection.error(collection_label(self._name), found)
-        if found.token == self._token(self._beat):
+        if found.token == self._token(self._beat) or found.disputed is not None:
             raise StoreError(f"{self._label}: the server did not keep the lease's beat")
         if found.token != following:
             self._lost = (
@@ -229,73 +264,80 @@ class Lease:
 
     def _claim(self, state: LeaseState) -> LeaseState | None:
         """Replace the lease that was read by this run's, and return the result."""
-        self._beat += 1  # a value that no earlier claim had
-        payload = {
+        payload, failed = self._next(), self._failed
+        self._claimed = self._failed = True  # until it is confirmed
+        if state.point:
+            expected = [] if state.token is None else [state.token]
+            self._point.compare_and_set(LEASE_KEY, expected, payload, None, quick=True)
+        else:
+            self._point.insert(LEASE_KEY, payload)
+        found = self.read()
+        self._failed = failed
+        self._claimed = found is not None and found.token == self._token(self._beat)
+        return found
+
+    def _settle(self, state: LeaseState, payload: Mapping[str, Any]) -> LeaseState | None:
+        """Write one lease to all replicas, which disagree; return it, or what another run wrote.
+
+        Nobody holds the lease: no claim or beat was confirmed for its whole life. This write
+        has no condition, so another run may do the same at the same time; the lease counts only
+        if it is still there half a life later, when such a write would have arrived.
+        """
+        try:
+            self._point.overwrite({**payload, **self._next()}, 0.0)
+        except StoreError:
+            self._unsettled += 1
+            if self._unsettled >= MAX_SETTLE_TRIES:
+                raise
+            _sleep(state)
+            return self.read()
+        end = _now() + max(state.seconds, self._seconds) / 2
+        while True:
+            _sleep(state)
+            found = self.read()
+            if found is None or found.token != self._token(self._beat) or _now() >= end:
+                return found
+
+    def _next(self) -> dict[str, Any]:
+        """Return the payload of a lease of this run, with a token that it never had."""
+        self._beat += 1
+        return self._payload()
+
+    def _payload(self) -> dict[str, Any]:
+        return {
             LEASE_KEY: self._token(self._beat),
             "host": self._host,
             "who": f"process {os.getpid()} on {platform.node()}",
             "seconds": self._seconds,
+            UNFINISHED_KEY: True,
         }
-        self._claimed = True
-        if state.point:
-            self._compare_and_set([] if state.token is None else [state.token], payload, None)
-        else:
-            self._insert(payload)
-        found = self.read()
-        self._claimed = found is not None and found.token == self._token(self._beat)
-        return found
 
-    def _compare_and_set(
-        self, expected: list[str], payload: Mapping[str, Any], patience: float | None
-    ) -> None:
-        """Set the payload if the lease is one of `expected` (empty: if there is none)."""
-        condition = (
-            {"key": LEASE_KEY, "match": {"any": expected}}
-            if expected
-            else {"is_empty": {"key": LEASE_KEY}}
-        )
-        chosen = {"must": [{"has_id": [HIDDEN]}, condition]}
-        self._write(set_payload(payload, filter=chosen), patience)
-
-    def _insert(self, payload: Mapping[str, Any]) -> None:
-        """Create the hidden point unless it exists; for servers with `update_filter` only."""
-        mine = {"must": [{"key": LEASE_KEY, "match": {"value": payload[LEASE_KEY]}}]}
-        point = {"id": HIDDEN, "vector": {}, "payload": payload}
-        self._write(encode_upsert([point], update_filter=mine), None)
-
-    def _write(self, operation: Operation, patience: float | None) -> None:
-        url, body = collection_path(self._name, "points", "batch"), batch_body([operation])
-
-        def write(client: QdrantHttp) -> None:
-            client.send("POST", url, body, read=require_all_applied, wait="true", ordering="strong")
-
-        refused = self._connection.attempt(collection_label(self._name), write, patience=patience)
-        if isinstance(refused, Refusal):
-            raise self._connection.error(collection_label(self._name), refused)
-
-    def _read(self, patience: float | None) -> LeaseState | Refusal:
-        body = {"ids": [HIDDEN], "with_payload": [LEASE_KEY, "host", "who", "seconds"]}
-        url = collection_path(self._name, "points")
-        return self._connection.attempt(
-            collection_label(self._name),
-            lambda client: client.send("POST", url, body, read=_read_lease, consistency="majority"),
-            patience=patience,
-        )
+    def _read(self, patience: float | None, *, quick: bool = False) -> LeaseState | Refusal:
+        found = self._point.read(patience, quick=quick)
+        return found if isinstance(found, Refusal) else _lease_state(found)
 
 
-def _read_lease(records: Any) -> LeaseState:
-    return _lease_state(records[0]["payload"] or {}) if records else LeaseState(point=False)
+def _sleep(state: LeaseState) -> None:
+    time.sleep(min(MAX_READ_INTERVAL_SECONDS, state.seconds / MIN_READS_PER_LEASE))
 
 
-def _lease_state(payload: Mapping[str, Any]) -> LeaseState:
-    token, seconds = payload.get(LEASE_KEY), payload.get("seconds")
-    if token is None:
-        return LeaseState(point=True)
+def _lease_state(found: Hidden) -> LeaseState:
+    payload = found.payload
+    if payload is None:
+        return LeaseState(point=False)
+    seconds = payload.get("seconds")
     usable = isinstance(seconds, int | float) and 0 < seconds <= MAX_LEASE_SECONDS
+    lifetime = float(seconds) if usable else DEFAULT_LEASE_SECONDS  # type: ignore[arg-type]
+    if not found.agreed:
+        return LeaseState(True, _DISPUTED, seconds=lifetime, disputed=payload)
+    token = payload.get(LEASE_KEY)
+    if token is None:
+        return LeaseState(point=True, unfinished=bool(payload.get(UNFINISHED_KEY)))
     return LeaseState(
         point=True,
         token=str(token),
         host=str(payload.get("host")),
         who=one_line(str(payload.get("who")), limit=100, printable_only=True),
-        seconds=float(seconds) if usable else DEFAULT_LEASE_SECONDS,  # type: ignore[arg-type]
+        seconds=lifetime,
+        unfinished=bool(payload.get(UNFINISHED_KEY)),
     )

@@ -17,7 +17,6 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 
 from ragctl.collection.conditions import HasId, NoneOf, Where
-from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import Payload, Point
 from ragctl.stores.base import Query, Scored
 from ragctl.stores.ranking import Ranking, diversify, ends_within_tie, fuse, has_ties, rank
@@ -42,8 +41,12 @@ class Engine(Protocol):
         """The most hits that one answer can have."""
 
     @property
+    def own(self) -> Where:
+        """Conditions that the points of the collection's own program meet."""
+
+    @property
     def is_shared(self) -> bool:
-        """Whether the collection is known to hold points that ragctl did not write."""
+        """Whether the collection is known to hold points of other programs."""
 
     def rankings(
         self, query: Query, names: Sequence[VectorName], limit: int, *, payload: bool
@@ -71,7 +74,7 @@ def answer(query: Query, engine: Engine) -> list[Scored]:
     accept = query.accept
     if accept is None:
         return _Search(query, engine).hits()
-    own: Where = (HAS_OWN_KEY,) if engine.is_shared else ()
+    own: Where = engine.own if engine.is_shared else ()
     refused: set[str] = set()
     hits: list[Scored] = []
     for _ in range(MAX_REPEATS):
@@ -80,7 +83,7 @@ def answer(query: Query, engine: Engine) -> list[Scored]:
         hits = search.hits()
         if all(accept(hit.payload) for hit in hits):
             return hits
-        own = (HAS_OWN_KEY,)
+        own = engine.own
         refused |= search.refused(accept)
     return [hit for hit in hits if accept(hit.payload)]
 

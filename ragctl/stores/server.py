@@ -25,14 +25,18 @@ from typing import Any, TypeVar
 import platformdirs
 
 from ragctl.collection.names import check_name
-from ragctl.collection.payload import BM25, DENSE, FILTERABLE_FIELDS, KEYWORD_INDEXES
+from ragctl.collection.payload import BM25, DENSE, FILTERABLE_FIELDS
 from ragctl.collection.settings import FIELD_TYPES, META_PREFIX, Settings, read_settings
 from ragctl.environment import QDRANT_API_KEY
-from ragctl.errors import Locked, StoreError
+from ragctl.errors import Locked, StoreError, UsageError
 from ragctl.records import Notify, ignore
 from ragctl.stores.base import Generation, Salvage
+from ragctl.stores.foreign import ForeignCollection, foreign_message
+from ragctl.stores.foreign_layout import Layout
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
 from ragctl.stores.locks import LockWait, private_folder, run_lock, shared_id
+from ragctl.stores.replica_repair import repair_replicas
+from ragctl.stores.replicas import ReplicaSet, read_replicas
 from ragctl.stores.server_collection import NOTES_KEY, SETTINGS_KEY, ServerCollection
 from ragctl.stores.server_connection import (
     Refusal,
@@ -44,15 +48,17 @@ from ragctl.stores.server_http import NO_TLS, QdrantHttp, Tls, collection_path
 from ragctl.stores.server_info import CollectionInfo
 from ragctl.stores.server_limits import BatchLimits
 from ragctl.stores.server_points import HIDDEN, read_points
-from ragctl.stores.server_schema import collection_config, first_version_with, index_schema
+from ragctl.stores.server_schema import (
+    check_version,
+    collection_config,
+    index_schema,
+    needed_indexes,
+)
 
 T = TypeVar("T")
 
 METADATA_VERSION = (1, 16)
 """First server version with collection metadata, and with `update_filter`."""
-
-INDEXED_FIELDS = {**dict.fromkeys((*KEYWORD_INDEXES, LEASE_KEY), "keyword"), **FILTERABLE_FIELDS}
-"""Types of the indexes of every collection: strict mode refuses filters without one."""
 
 CREATION_POLL_SECONDS = 0.1
 """Interval between checks of a collection that another run is making."""
@@ -137,15 +143,29 @@ class ServerStore:
                 return None
             raise self._foreign(name)
         settings = replace(read_settings(stored, name, self.location), fields=_fields(info))
-        missing = {k: kind for k, kind in INDEXED_FIELDS.items() if k not in info.payload_schema}
-        self.index(name, missing)
-        return ServerCollection(self, self._connection, name, settings, BatchLimits.of(info))
+        self._index_missing(name, settings, info)
+        return ServerCollection(self, self._connection, name, settings, info)
+
+    def foreign(self, name: str, layout: Layout) -> ForeignCollection | None:
+        """Return a collection of another program, to be read; None if there is none of that name.
+
+        Raises UsageError if ragctl made it, or if the layout does not fit.
+        """
+        info = self._info(name)
+        if info is None:
+            return None
+        if self._stored_settings(name, info) is not None:
+            raise UsageError(
+                f"{collection_label(name)} at {self.location} was made by ragctl, with its model "
+                "and fields; search it without --model"
+            )
+        return ForeignCollection(self._connection, name, info, layout)
 
     def create(self, name: str, settings: Settings) -> "ServerCollection":
         """See Store.create."""
         check_name(name)
         self._connection.check()
-        self._check_quantization(name, settings)
+        self._check_version(name, settings)
         keeps_metadata = self._connection.version >= METADATA_VERSION
         settings = replace(
             settings, creation_id=uuid.uuid4().hex, namespace=settings.namespace or name
@@ -166,12 +186,12 @@ class ServerStore:
             payload[SETTINGS_KEY] = stored
         point = {"id": HIDDEN, "vector": {}, "payload": payload}
         self._write(name, "points", {"points": [point]})
-        self.index(name, {**INDEXED_FIELDS, **settings.indexed})
+        info = self._do(name, partial(_collection_info, name))
+        self._index_missing(name, settings, info)
         lease = self._leases.get(name)
         if lease is not None:
             lease.acquire(lease.read(), LockWait(0.0, ignore))
-        info = self._do(name, partial(_collection_info, name))
-        return ServerCollection(self, self._connection, name, settings, BatchLimits.of(info))
+        return ServerCollection(self, self._connection, name, settings, info)
 
     def create_generation(self, name: str, settings: Settings) -> "ServerCollection":
         """See Store.create_generation."""
@@ -211,7 +231,14 @@ class ServerStore:
             self._leases[name].forget()
 
     @contextmanager
-    def lock(self, name: str, *, patience: float = 0.0, waiting: Notify = ignore) -> Iterator[None]:
+    def lock(
+        self,
+        name: str,
+        *,
+        generation: int | None = None,
+        patience: float = 0.0,
+        waiting: Notify = ignore,
+    ) -> Iterator[None]:
         """See Store.lock.
 
         A file lock excludes this user's processes on this machine, the collection's lease all
@@ -233,7 +260,8 @@ class ServerStore:
                 self._leases[name] = lease
                 try:
                     self._connection.check()
-                    lease.acquire(self._lease_state(name, lease), wait)
+                    if lease.acquire(self._lease_state(name, lease), wait):
+                        self._repair_replicas(name, waiting)
                     yield
                 finally:
                     del self._leases[name]
@@ -244,6 +272,24 @@ class ServerStore:
         lease = self._leases.get(name)
         if lease is not None:
             lease.check()
+
+    def write_failed(self, name: str) -> None:
+        """Remember that a write to a locked collection may be on some replicas only."""
+        lease = self._leases.get(name)
+        if lease is not None:
+            lease.write_failed()
+
+    def _repair_replicas(self, name: str, notify: Notify) -> None:
+        """Make the replicas of a collection equal, unless those left are copied anyway."""
+        shards = self._ask(name, partial(_replicas, name))
+        if isinstance(shards, Refusal):  # a key without that right
+            return
+        active = min((shard.active for shard in shards), default=0)
+        if active > 1:
+            self._leases[name].spread()
+        collection = self.open(name) if active > 1 else None
+        if collection is not None:
+            repair_replicas(collection, active, notify)
 
     def index(self, name: str, fields: Mapping[str, str]) -> None:
         """Make payload indexes; with a key that may only read, do without them."""
@@ -261,17 +307,21 @@ class ServerStore:
         body = {"field_name": field, "field_schema": schema}
         return self._ask(name, partial(_put, collection_path(name, "index"), body))
 
-    def _check_quantization(self, name: str, settings: Settings) -> None:
-        first = first_version_with(settings.quantization)
-        if self._connection.version < first:
-            found, required = (
-                ".".join(map(str, version)) for version in (self._connection.version, first)
-            )
+    def _check_version(self, name: str, settings: Settings) -> None:
+        lacking = check_version(settings, self._connection.version)
+        if lacking is not None:
+            found = ".".join(map(str, self._connection.version))
             raise StoreError(
-                f"{collection_label(name)}: Qdrant {found} at {self.location} has no quantization "
-                f"{settings.quantization!r}; it needs {required} or newer; "
-                "scalar and binary work with every version"
+                f"{collection_label(name)}: Qdrant {found} at {self.location} {lacking}"
             )
+
+    def _index_missing(self, name: str, settings: Settings, info: CollectionInfo) -> None:
+        """Make the payload indexes that the collection needs and does not have."""
+        indexes = needed_indexes(settings)
+        if not BatchLimits.of(info).unindexed:
+            indexes = {**FILTERABLE_FIELDS, **indexes}
+        missing = {key: kind for key, kind in indexes.items() if key not in info.payload_schema}
+        self.index(name, missing)
 
     def _write(self, name: str, path: str, body: Mapping[str, Any]) -> None:
         self._do(name, partial(_put, collection_path(name, path), body))
@@ -303,10 +353,7 @@ class ServerStore:
         return StoreError(f"{collection_label(name)} exists already at {self.location}")
 
     def _foreign(self, name: str) -> StoreError:
-        return StoreError(
-            f"{collection_label(name)} at {self.location} was not made by ragctl; "
-            "choose another name"
-        )
+        return StoreError(foreign_message(name, self.location))
 
     def _info(self, name: str) -> CollectionInfo | None:
         self._connection.check()
@@ -389,6 +436,10 @@ def _names(found: Any) -> list[str]:
 
 def _collection_info(name: str, client: QdrantHttp) -> CollectionInfo:
     return client.send("GET", collection_path(name), read=CollectionInfo.read)
+
+
+def _replicas(name: str, client: QdrantHttp) -> list[ReplicaSet]:
+    return read_replicas(client, name)
 
 
 def _put(path: str, body: Mapping[str, Any], client: QdrantHttp) -> None:

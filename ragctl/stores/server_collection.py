@@ -5,13 +5,16 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar, cast
 
+import orjson
+
 from ragctl.collection.conditions import Has, HasId, Prefix, Where
 from ragctl.collection.notes import Notes
+from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Payload, Point
 from ragctl.collection.settings import META_PREFIX, Settings
 from ragctl.errors import StoreError
 from ragctl.records import Json, Notify, ignore
-from ragctl.stores.base import Batch, Query, Scored
+from ragctl.stores.base import Batch, Query, Scored, ServerState
 from ragctl.stores.conditions import prepare, split
 from ragctl.stores.searching import VectorName, answer
 from ragctl.stores.server_connection import (
@@ -22,6 +25,7 @@ from ragctl.stores.server_connection import (
 )
 from ragctl.stores.server_failures import TOO_LARGE
 from ragctl.stores.server_http import QdrantHttp, collection_path
+from ragctl.stores.server_info import CollectionInfo, read_shards
 from ragctl.stores.server_limits import UNLIMITED, BatchLimits
 from ragctl.stores.server_points import (
     HIDDEN,
@@ -40,7 +44,7 @@ from ragctl.stores.server_points import (
     source_of,
     write_requests,
 )
-from ragctl.stores.server_schema import PREFIX_VERSION
+from ragctl.stores.server_schema import PREFIX_VERSION, restored_graph
 
 T = TypeVar("T")
 
@@ -75,6 +79,9 @@ class CollectionOwner(Protocol):
     def check_lock(self, name: str) -> None:
         """Raise Locked if the store locked the collection and has lost the lock."""
 
+    def write_failed(self, name: str) -> None:
+        """Remember that a write of this run may be on some replicas only."""
+
     def index(self, name: str, fields: Mapping[str, str]) -> None:
         """Make payload indexes: type by payload key."""
 
@@ -86,19 +93,22 @@ class ServerCollection:
     the lock.
     """
 
+    own: Where = (HAS_OWN_KEY,)
+
     def __init__(
         self,
         store: CollectionOwner,
         connection: ServerConnection,
         name: str,
         settings: Settings,
-        limits: BatchLimits,
+        info: CollectionInfo,
     ) -> None:
         self.name = name
         self.settings = settings
         self._store = store
         self._connection = connection
-        self._limits = limits
+        self._limits = BatchLimits.of(info)
+        self._deferred = restored_graph(info)
         self._max_bytes = 0  # of a request to this address; 0: not read from the notes yet
 
     def apply(self, batch: Batch) -> None:
@@ -282,8 +292,43 @@ class ServerCollection:
         """See Collection.lock."""
         return self._store.lock(self.name, patience=patience, waiting=waiting)
 
-    def finish(self) -> None:
-        """Do nothing: writes are durable when they return, and the server compacts by itself."""
+    def server_state(self) -> ServerState:
+        """See Collection.server_state."""
+        url = collection_path(self.name)
+        info = self._do(lambda client: client.send("GET", url, read=CollectionInfo.read))
+        shards = self._connection.attempt(
+            collection_label(self.name),
+            lambda client: client.send("GET", f"{url}/cluster", read=read_shards),
+        )
+        return ServerState(
+            optimizer=info.status,
+            optimizer_error=info.optimizer_error,
+            indexed_vectors=info.indexed_vectors,
+            graph_deferred=restored_graph(info) is not None,
+            shards=None if isinstance(shards, Refusal) else shards,
+        )
+
+    def finish(self, *, notify: Notify = ignore) -> None:
+        """Let the server build the HNSW graph if that was deferred; see `restored_graph`.
+
+        Writes are durable when they return, and the server compacts by itself.
+        """
+        change = self._deferred
+        if change is None:
+            return
+        label = collection_label(self.name)
+        restored = self._connection.attempt(
+            label, lambda client: client.send("PATCH", collection_path(self.name), change)
+        )
+        if not isinstance(restored, Refusal):
+            self._deferred = None
+        elif restored.status in (401, 403):
+            notify(
+                "its HNSW graph is not built, and searches compare every vector: the key of this "
+                "run may not change the collection; run once with the key that created it"
+            )
+        else:
+            raise self._connection.error(label, restored)
 
     def close(self) -> None:
         """Do nothing: the connection belongs to the store."""
@@ -308,7 +353,11 @@ class ServerCollection:
             client.send("POST", url, body, read=require_all_applied, wait="true")
 
         size = sum(len(operation.body) for operation in operations)
-        return self._connection.attempt(collection_label(self.name), write, size=size)
+        try:
+            return self._connection.attempt(collection_label(self.name), write, size=size)
+        except StoreError:
+            self._store.write_failed(self.name)
+            raise
 
     def _page(
         self,
@@ -366,6 +415,25 @@ class ServerCollection:
             for text in {text for text in values if isinstance(text, str)}:
                 counts[text] = counts.get(text, 0) + 1
         return counts
+
+    def delete(self, where: Where) -> None:
+        """Delete every point that matches, on each replica."""
+        body = {"delete": {"filter": filter_of(self._prepared(where), HIDDEN)}}
+        self._write([Operation(1, orjson.dumps(body))])
+
+    def agreed(self, ids: Sequence[str], replicas: int) -> set[str]:
+        """Return which of these points so many replicas hold with the same payload."""
+        url, found = collection_path(self.name, "points"), set[str]()
+        for first in range(0, len(ids), PAGE_POINTS):
+            page = [*map(server_id, ids[first : first + PAGE_POINTS])]
+            body = {"ids": page, "with_payload": True}
+            points = self._do(
+                lambda client, body=body: client.send(  # type: ignore[misc]
+                    "POST", url, body, read=read_points, consistency=str(replicas)
+                )
+            )
+            found |= {point.id for point in points}
+        return found
 
     def notes(self) -> Notes:
         """See Collection.notes."""

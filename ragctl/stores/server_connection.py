@@ -117,6 +117,7 @@ class ServerConnection:
         *,
         patience: float | None = None,
         size: int = 0,
+        replicas_patience: float | None = None,
     ) -> T | Refusal:
         """Return the answer to `request`, or the server's final refusal.
 
@@ -126,7 +127,8 @@ class ServerConnection:
         at most ASKED_WAIT_FACTOR times the patience. Raises StoreError when the failures do not
         end. Other errors that `request` raises pass through. `what` begins the error message.
         `size`: bytes of a request that can be split; if the connection is closed while a large
-        one is sent, the outcome is a refusal with status 413.
+        one is sent, the outcome is a refusal with status 413. `replicas_patience`: seconds to
+        retry while too few replicas answer, if shorter.
         """
         patience = self._patience if patience is None else patience
         begin, asked, lost = time.monotonic(), 0.0, 0
@@ -141,7 +143,9 @@ class ServerConnection:
             if not failure.again and failure.status is not None:
                 raise _RefusedError(Refusal(failure.status, failure.reason)) from None
             wait, spent = self._pause(tries, failure), time.monotonic() - begin
-            if failure.after:
+            if failure.replicas and replicas_patience is not None:
+                ended = spent + wait > min(patience, replicas_patience)
+            elif failure.after:
                 ended = asked + wait > ASKED_WAIT_FACTOR * patience
             else:
                 ended = self._is_last(tries, failure) or spent - asked + wait > patience

@@ -31,12 +31,17 @@ class WriteNotAppliedError(Exception):
     """A write that the server accepted but has not applied; the same request is sent again."""
 
 
+class ReplicasError(Exception):
+    """Too few replicas of a shard answer."""
+
+
 REQUEST_ERRORS: tuple[type[Exception], ...] = (
     httpx.HTTPError,
     httpx.InvalidURL,
     StatusError,
     ForeignAnswerError,
     WriteNotAppliedError,
+    ReplicasError,
 )
 
 
@@ -47,6 +52,7 @@ class Failure:
     `status`: of the answer, None if none came. `again`: a retry may help, at most `tries`
     times. `after`: seconds that the server asks to wait. `unreachable`: no connection. `lost`:
     the connection ended without an answer. `foreign`: the answer is not from Qdrant.
+    `replicas`: too few replicas answer.
     """
 
     reason: str
@@ -57,12 +63,15 @@ class Failure:
     unreachable: bool = False
     lost: bool = False
     foreign: bool = False
+    replicas: bool = False
 
 
 def describe_failure(error: Exception) -> Failure:
     """Return what an exception of REQUEST_ERRORS means."""
+    if isinstance(error, ReplicasError):
+        return Failure(str(error), replicas=True)
     if isinstance(error, StatusError):
-        reason, status = _reason(error), error.status
+        reason, status = reason_of(error), error.status
         if status == TOO_MANY_REQUESTS and NEVER_ALLOWED in reason:
             return Failure(reason, status, again=False)
         if status == TOO_MANY_REQUESTS:
@@ -99,7 +108,7 @@ def _transport_failure(source: Exception) -> Failure:
     )
 
 
-def _reason(error: StatusError) -> str:
+def reason_of(error: StatusError) -> str:
     """Return the server's message: `status.error` of its JSON, else a body of plain text."""
     phrase = httpx.codes.get_reason_phrase(error.status) or f"HTTP {error.status}"
     try:

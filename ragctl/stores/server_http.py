@@ -1,10 +1,11 @@
 """Qdrant's REST API over a pool of connections: requests and answers are JSON values.
 
-No client library is used: importing qdrant-client takes 1.1 s of CPU, and its models encode a
-point with 1,024 dimensions six times slower than orjson does (docs/benchmarks.md).
+No client library is used: importing qdrant-client takes 1.1 s of CPU, and its models encode
+vectors with four times the CPU that orjson needs (docs/benchmarks.md#upserts).
 """
 
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -86,6 +87,8 @@ class QdrantHttp:
             verify=verify,
             limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
         )
+        self.close = weakref.finalize(self, self._client.close)
+        """Close the connections. They are also closed with the object's end."""
 
     def send(
         self,
@@ -94,17 +97,19 @@ class QdrantHttp:
         body: object = None,
         *,
         read: Callable[[Any], T] | None = None,
+        within: float | None = None,
         **query: str,
     ) -> T:
         """Send one request and return what `read` makes of the answer's `result`.
 
         `body`: a JSON value that may hold float32 arrays and orjson.Fragments; None: no body.
         `read`: None returns the result as it is; a result on which it raises an error of keys,
-        types or values is a ForeignAnswerError. `query`: parameters of the URL.
+        types or values is a ForeignAnswerError. `within`: seconds, instead of the timeout.
+        `query`: parameters of the URL.
 
         Raises StatusError, ForeignAnswerError, and httpx.HTTPError for a lost connection.
         """
-        answer = self.answer(method, path, body, **query)
+        answer = self.answer(method, path, body, within=within, **query)
         try:
             result = answer["result"]
             return cast(T, result) if read is None else read(result)
@@ -112,7 +117,13 @@ class QdrantHttp:
             raise ForeignAnswerError(f"{type(error).__name__}: {error}") from error
 
     def answer(
-        self, method: str, path: str, body: object = None, **query: str
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        within: float | None = None,
+        **query: str,
     ) -> Mapping[str, Any]:
         """Send one request and return the whole answer, a JSON object. Raises as `send`."""
         content = None if body is None else orjson.dumps(body, option=JSON_OPTIONS)
@@ -121,7 +132,10 @@ class QdrantHttp:
         deadline = time.monotonic() + self._timeout * (1 if first else MAX_ANSWER_TIMEOUTS)
         parts: list[bytes] = []
         left = MAX_GREETING_BYTES if first else MAX_ANSWER_BYTES
-        with self._client.stream(method, url, content=content, params=query or None) as answer:
+        timeout = self._timeout if within is None else within
+        with self._client.stream(
+            method, url, content=content, params=query or None, timeout=timeout
+        ) as answer:
             for part in answer.iter_bytes():
                 parts.append(part)
                 left -= len(part)
@@ -137,10 +151,6 @@ class QdrantHttp:
         if not isinstance(found, dict):
             raise ForeignAnswerError("the JSON is not an object")
         return found
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
 
 def collection_path(name: str, *parts: str) -> str:

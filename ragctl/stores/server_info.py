@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ragctl.stores.base import Shard
+
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
@@ -56,3 +58,13 @@ class CollectionInfo:
     def strict_mode(self) -> Mapping[str, Any]:
         """The settings of strict mode; empty without any."""
         return self.config.get("strict_mode_config") or {}
+
+
+def read_shards(result: Mapping[str, Any]) -> tuple[Shard, ...]:
+    """Return the replicas of all shards, from the result of `GET /collections/NAME/cluster`."""
+    own = [{**each, "peer_id": result["peer_id"]} for each in result["local_shards"]]
+    replicas = [
+        Shard(int(each["shard_id"]), int(each["peer_id"]), str(each["state"]).lower())
+        for each in (*own, *result["remote_shards"])
+    ]
+    return tuple(sorted(replicas, key=lambda shard: (shard.number, shard.node)))

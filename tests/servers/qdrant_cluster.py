@@ -11,11 +11,13 @@ What this follows, as seen on Qdrant 1.18.3 and in its source code:
   `quorum` more than half, a number that many; only what they agree on is returned.
 - A dead replica is copied from another one when its node is back.
 
-Every collection has one shard. Its replicas are on the first nodes.
+Every collection of a cluster has one shard. Its replicas are on the first nodes. On a single node
+it has as many as it was made with.
 """
 
 import copy
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.servers.qdrant_engine import COLLECTION, Answer, Engine, Json, Route
@@ -176,7 +178,8 @@ class Cluster:
                 "Service internal error: The replica set for shard 0 on peer "
                 f"{_peer(node)} does not have enough active replicas",
             )
-        asked = sorted(active, key=lambda i: (not self.up[i], i != node))
+        # A node without a replica asks any of the others.
+        asked = sorted(active, key=lambda i: (not self.up[i], i != node, random.random()))
         answers = [self.engines[i].answer(route, names, query, body) for i in asked if self.up[i]][
             :required
         ]
@@ -191,28 +194,32 @@ class Cluster:
         return _resolved(route, answers, votes)
 
     def _info(self, node: int, name: str) -> Json:
+        shards = 1
+        if len(self.engines) == 1:
+            shards = self.engines[0].configs[name].params["shard_number"]
         replicas = [
             {
-                "shard_id": 0,
+                "shard_id": shard,
                 "peer_id": _peer(i),
                 "state": "Dead" if (name, i) in self.dead else "Active",
             }
+            for shard in range(shards)
             for i in range(len(self.engines))
         ]
         local = [
             {
-                "shard_id": 0,
-                "points_count": self.engines[i]._local.count(name).count,
+                "shard_id": replica["shard_id"],
+                "points_count": self.engines[node]._local.count(name).count // shards,
                 "state": replica["state"],
             }
-            for i, replica in enumerate(replicas)
-            if i == node
+            for replica in replicas
+            if replica["peer_id"] == _peer(node)
         ]
         return {
             "peer_id": _peer(node),
-            "shard_count": 1,
+            "shard_count": shards,
             "local_shards": local,
-            "remote_shards": [replica for i, replica in enumerate(replicas) if i != node],
+            "remote_shards": [each for each in replicas if each["peer_id"] != _peer(node)],
             "shard_transfers": [],
         }
 

@@ -17,6 +17,7 @@ from qdrant_client.local.payload_filters import check_match, check_range
 from qdrant_client.local.payload_value_extractor import value_by_key
 from qdrant_client.local.qdrant_local import QdrantLocal
 
+from tests.servers.qdrant_config import Config, change_vectors, check_vector
 from tests.servers.qdrant_limits import Limits, Problem
 from tests.servers.qdrant_rights import Access
 
@@ -56,6 +57,7 @@ class Engine:
     def __post_init__(self) -> None:
         self._local = QdrantLocal(":memory:")
         self._indexes: dict[str, dict[str, Json]] = {}
+        self.configs: dict[str, Config] = {}
         self._deleted_payloads: dict[str, list[Json]] = {}  # by collection
 
     @property
@@ -148,6 +150,7 @@ class Engine:
             key: {"data_type": params["type"], "params": params, "points": self._holding(name, key)}
             for key, params in self._indexes[name].items()
         }
+        self.configs[name].add_to(info["config"])
         if self.strict_mode:
             info["config"]["strict_mode_config"] = self.strict_mode
         return info
@@ -172,7 +175,7 @@ class Engine:
             )
         vectors: Any = request.vectors
         for vector in vectors.values() if isinstance(vectors, dict) else [vectors]:
-            self._check_quantization(vector.quantization_config if vector else None)
+            check_vector(vector, self.version)
         self._local.create_collection(
             name,
             vectors_config=request.vectors,
@@ -183,18 +186,15 @@ class Engine:
         # Local mode warns about large collections; tests may use them.
         self._local.collections[name].LARGE_DATA_THRESHOLD = 10**12
         self._indexes[name] = {}
+        self.configs[name] = Config.of(request)
         return True
 
-    def _check_quantization(self, config: Any) -> None:
-        if isinstance(config, models.TurboQuantization) and self.version < (1, 18):
-            raise Problem(400, "Format error in JSON body: no variant of QuantizationConfig")
-        if isinstance(config, models.BinaryQuantization) and self.version < (1, 15):
-            config.binary.encoding = None  # unknown to this version, ignored silently
-
     def update(self, names: Mapping[str, str], _: Any, request: models.UpdateCollection) -> Answer:
-        if self.version < (1, 16):
-            return True  # the field is unknown to this version, ignored silently
-        return self._local.update_collection(names["name"], metadata=request.metadata)
+        name = names["name"]
+        change_vectors(self._local.collections[name].config.vectors, request.vectors or {})
+        if request.metadata is None or self.version < (1, 16):  # unknown before, ignored silently
+            return True
+        return self._local.update_collection(name, metadata=request.metadata)
 
     def delete_collection(self, names: Mapping[str, str], *_: Any) -> Answer:
         """Delete a collection with its aliases; the name of an alias deletes nothing."""
@@ -202,6 +202,7 @@ class Engine:
             return False
         self.aliases = {a: name for a, name in self.aliases.items() if name != names["name"]}
         self._indexes.pop(names["name"], None)
+        self.configs.pop(names["name"], None)
         self._deleted_payloads.pop(names["name"], None)
         return self._local.delete_collection(names["name"])
 

@@ -1,0 +1,206 @@
+"""`ragctl migrate`, `rollback` and `prune-generations`."""
+
+import math
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ragctl.cli import console
+from ragctl.cli.flags import pipeline_flags
+from ragctl.cli.options import AsJson, StoreLocation, environ, open_store
+from ragctl.cli.summary import dollars, print_notes
+from ragctl.errors import DocumentError, UsageError
+from ragctl.text import one_line
+
+if TYPE_CHECKING:
+    from ragctl.pipeline import Pipeline
+    from ragctl.transfer.migrate import MigrationReport
+
+NOT_SWITCHED_EXIT_CODE = 10
+"""Exit code when the new generation is complete, but not better."""
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")]
+Keep = Annotated[
+    int, typer.Option("--keep", metavar="N", min=0, help="Earlier generations to keep.")
+]
+
+
+@pipeline_flags("store", "embedding", "chunking", "quantization", "bm25", "budget")
+def migrate(
+    flags: Mapping[str, Any],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|PIPELINE.toml",
+            help="The collection, or a pipeline file with its new settings.",
+        ),
+    ],
+    only_if_better: Annotated[
+        Path | None,
+        typer.Option(
+            "--only-if-better",
+            metavar="QUESTIONS",
+            help="Switch only if nDCG@10 on these questions is significantly higher.",
+        ),
+    ] = None,
+    keep: Keep = 1,
+    embed_again: Annotated[
+        bool,
+        typer.Option(
+            "--embed-again",
+            help="Embed the texts again for a smaller dimension, instead of cutting vectors.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show tokens, price, time and disk; change nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Move a collection to another model, dimension, backend, chunk size or quantisation.
+
+    A new generation is made from the stored chunk texts while searches and runs go on; then the
+    name is switched to it. A smaller dimension of the same model is cut from the stored vectors.
+    """
+    from ragctl.cli.progress import ProgressBar
+    from ragctl.cli.running import signals
+    from ragctl.transfer.migrate import Migration
+
+    pipeline, has_sources = _pipeline(target, flags)
+    bar = ProgressBar(shown=sys.stderr.isatty() and not as_json)
+    with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
+        judge = None
+        if only_if_better is not None:
+            from ragctl.evaluate.question_files import read_questions
+            from ragctl.transfer.judge import Judge
+
+            judge = Judge(store, read_questions(only_if_better, None), pipeline.environ)
+        migration = Migration(
+            pipeline,
+            store,
+            pipeline.environ,
+            has_sources=has_sources,
+            judge=judge,
+            keep=keep,
+            embed_again=embed_again,
+            progress=bar,
+            notify=_notify,
+        )
+        with signals(migration.cancellation):
+            result = migration.dry_run() if dry_run else migration.run()
+    if as_json:
+        console.print_json(result.to_json())
+    else:
+        print_notes(result.report)
+        console.say(one_line(_summary(result, dry_run=dry_run)))
+    if result.report.failures:
+        return DocumentError.exit_code
+    if result.verdict is not None and not result.verdict.accepted:
+        return NOT_SWITCHED_EXIT_CODE
+    return 0
+
+
+def rollback(
+    name: Name,
+    to: Annotated[
+        int | None,
+        typer.Option("--to", metavar="N", help="Number of the generation. Default: the previous."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until a run on the collection has ended.")
+    ] = False,
+    store: StoreLocation = None,
+    as_json: AsJson = False,
+) -> int:
+    """Switch a collection back to its previous generation.
+
+    The next run brings it up to date with the sources.
+    """
+    from ragctl.transfer.generations import rollback as switch_back
+
+    with closing(open_store(store)) as opened:
+        before, after = switch_back(
+            opened, name, to=to, patience=math.inf if wait else 0.0, waiting=_notify
+        )
+    if as_json:
+        console.print_json({"collection": name, "from": before, "to": after})
+    else:
+        console.say(f"{name}: generation {after} is current (it was {before})")
+    return 0
+
+
+def prune_generations(
+    name: Name,
+    keep: Keep = 1,
+    store: StoreLocation = None,
+    as_json: AsJson = False,
+) -> int:
+    """Delete the generations of a collection that are not current, except the newest."""
+    from ragctl.transfer.generations import prune_generations as prune
+
+    with closing(open_store(store)) as opened:
+        if not opened.generations(name):
+            raise UsageError(f"no collection {name!r} in {opened.location}")
+        deleted = prune(opened, name, keep=keep)
+        left = [each.number for each in opened.generations(name)]
+    if as_json:
+        console.print_json({"collection": name, "deleted": list(deleted), "left": list(left)})
+    else:
+        gone = ", ".join(map(str, deleted)) or "none"
+        console.say(f"{name}: generations deleted: {gone}; left: {', '.join(map(str, left))}")
+    return 0
+
+
+def _pipeline(target: str, flags: Mapping[str, Any]) -> "tuple[Pipeline, bool]":
+    """Return the settings wanted, and whether their sources are those of the collection."""
+    from ragctl.pipeline import from_flags, read_pipeline
+
+    if target.endswith(".toml") or Path(target).is_file():
+        return read_pipeline(Path(target), environ(), flags), True
+    tables = {**flags, "collection": target, "sources": [{"path": "."}]}
+    return from_flags(tables, environ()), False
+
+
+def _notify(line: str) -> None:
+    console.warn(line, level="info", event="waiting")
+
+
+def _summary(result: "MigrationReport", *, dry_run: bool) -> str:
+    report, before, after = result.report, result.before, result.after
+    change = f"{before.identity.model} {before.dim}d → {after.identity.model} {after.dim}d"
+    if result.is_empty:
+        return f"{report.collection}: nothing to migrate: it has these settings already"
+    if dry_run:
+        cost = f", {dollars(report.cost)} at list price" if report.cost else ""
+        size = "" if report.size is None else f"; {report.size.disk_bytes / 1e6:,.1f} MB of disk"
+        waits = [row["seconds"] for row in report.backends if row.get("seconds")]
+        wait = f"; at least {waits[0]:,.0f} s at its rate limits" if waits else ""
+        return (
+            f"{report.collection}: planned: {change}: {_how(result)}; "
+            f"{report.chunks.embedded:,} chunks to embed ({report.tokens:,} tokens{cost}), "
+            f"{report.chunks.reused:,} reused{wait}{size}"
+        )
+    cost = f", {dollars(report.cost)}" if report.cost else ""
+    verdict = "" if result.verdict is None else f"{result.verdict.reason}; "
+    state = (
+        f"generation {result.generation} is current"
+        if result.switched
+        else f"not switched; generation {result.generation} is kept for the next try"
+    )
+    return (
+        f"{report.collection}: {change}: {verdict}{state}; {report.chunks.embedded:,} chunks "
+        f"embedded ({report.tokens:,} tokens{cost}), {report.chunks.reused:,} reused; "
+        f"{report.seconds:.1f} s"
+    )
+
+
+def _how(result: "MigrationReport") -> str:
+    return {
+        "keep": "vectors are kept",
+        "cut": "vectors are cut, no document text is sent",
+        "embed": "the stored texts are embedded",
+        "sources": "the sources are read, chunked and embedded",
+    }[result.how]

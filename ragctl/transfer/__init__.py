@@ -1,0 +1,1 @@
+"""Move collections: to another model (migrate), another store (copy), out of damage (rebuild)."""

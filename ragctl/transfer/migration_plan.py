@@ -1,0 +1,164 @@
+"""What a migration changes, and where the new vectors come from. Sends nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ragctl.catalog import Model
+from ragctl.collection.payload import Vector
+from ragctl.collection.server_options import ServerOptions
+from ragctl.collection.settings import Settings
+from ragctl.embedding.canary import CANARY_THRESHOLD, Canary
+from ragctl.embedding.embedder import Embedder
+from ragctl.errors import BackendError, UsageError
+from ragctl.evaluate.truncation import BUILTIN, truncate
+from ragctl.index.embedder import (
+    connect_for,
+    context_limit,
+    default_chunk_size,
+    effective_embedding,
+    new_settings,
+)
+from ragctl.pipeline import Pipeline
+from ragctl.stores.base import Collection
+
+How = Literal["keep", "cut", "embed", "sources"]
+"""Where the new vectors come from: kept as they are, cut from the stored ones, embedded from the
+stored texts, or from the sources, which are read and chunked anew.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationPlan:
+    """What a migration changes.
+
+    `pipeline`: the settings wanted, completed from the collection. `settings`: those of the new
+    generation, without its canary.
+    """
+
+    how: How
+    pipeline: Pipeline
+    settings: Settings
+    model: Model
+
+    def convert(self, vector: Vector) -> Vector:
+        """Return a stored vector as the new generation stores it, shape (dim,)."""
+        cut: Vector = truncate(vector[None, :], self.settings.dim, self.model)[0]
+        return cut
+
+
+def plan_migration(
+    pipeline: Pipeline,
+    current: Collection,
+    environ: Mapping[str, str],
+    *,
+    has_sources: bool,
+    embed_again: bool = False,
+) -> MigrationPlan:
+    """Return the plan. `has_sources`: the pipeline's sources are those of the collection.
+
+    Raises UsageError for settings that do not go together, or that need the sources when there
+    are none.
+    """
+    stored = current.settings
+    wanted = replace(
+        pipeline,
+        embedding=effective_embedding(pipeline, current),
+        chunk_size=pipeline.chunk_size or stored.origin.chunk_size,
+        overlap=stored.origin.overlap if pipeline.overlap is None else pipeline.overlap,
+        quantization=pipeline.quantization or stored.quantization,
+        languages=pipeline.languages or stored.sparse.languages,
+    )
+    with connect_for(wanted, None, environ, dry=True) as embedder:
+        settings = replace(
+            new_settings(wanted, embedder),
+            fields={**stored.fields, **pipeline.fields},
+            namespace=stored.namespace,
+            server=_server_options(stored.server, pipeline.server.options()),
+        )
+        how = _how(stored, settings, embedder, embed_again=embed_again)
+        context = context_limit(wanted, embedder)
+        size = settings.origin.chunk_size
+        if context is not None and size is not None and size > context:
+            raise UsageError(
+                f"the collection's chunks of up to {size} tokens do not fit the {context} of "
+                f"{embedder.model.name}; add --chunk-size {default_chunk_size(wanted, embedder)}, "
+                "which reads the sources again"
+            )
+        model = embedder.model
+    if how == "sources" and not has_sources:
+        raise UsageError(
+            f"{_what_needs_sources(stored, settings)} reads the documents again: give the pipeline "
+            "file of the collection instead of its name"
+        )
+    return MigrationPlan(how, wanted, settings, model)
+
+
+def _server_options(stored: ServerOptions, asked: ServerOptions) -> ServerOptions:
+    """Return the stored options, with those that are asked for in their place."""
+    return ServerOptions.from_json({**stored.to_json(), **asked.to_json()})
+
+
+def _how(stored: Settings, settings: Settings, embedder: Embedder, *, embed_again: bool) -> How:
+    if _what_needs_sources(stored, settings):
+        return "sources"
+    if stored.identity == settings.identity:
+        return "keep"
+    at_old_size = replace(settings.identity, dimension=stored.dim)
+    if (
+        at_old_size == stored.identity
+        and settings.dim < stored.dim
+        and embedder.model.name != BUILTIN
+        and not embed_again
+    ):
+        return "cut"
+    return "embed"
+
+
+def _what_needs_sources(stored: Settings, settings: Settings) -> str:
+    """Return the change for which the stored chunks are of no use; "" if there is none."""
+    before, after = stored.origin, settings.origin
+    if before.chunk_size != after.chunk_size or before.overlap != after.overlap:
+        return "another chunk size"
+    if stored.sparse.languages != settings.sparse.languages:
+        return "another list of BM25 languages"
+    late = stored.identity.late_chunking or settings.identity.late_chunking
+    same = replace(settings.identity, dimension=stored.dim) == stored.identity
+    if late and (not same or settings.dim > stored.dim):
+        return "late chunking with another model"
+    return ""
+
+
+def same_form(one: Settings, other: Settings) -> bool:
+    """Return whether two generations hold the same vectors in the same form.
+
+    Backends, canary and declared fields may differ.
+    """
+    return _form(one) == _form(other)
+
+
+def _form(settings: Settings) -> Settings:
+    origin = replace(settings.origin, canary=None, backends=())
+    return replace(settings, origin=origin, fields={})
+
+
+def check_cut(stored: Settings, settings: Settings, plan: MigrationPlan) -> None:
+    """Raise BackendError unless the model's vectors at the new dimension are cuts of the old ones.
+
+    `settings` hold the canary of the new dimension, which the backend has just answered.
+    """
+    old = stored.origin.read_canary(stored.dim)
+    new = settings.origin.read_canary(settings.dim)
+    if old is None or new is None:
+        return
+    cut = Canary(
+        truncate(old.documents, settings.dim, plan.model),
+        truncate(old.query, settings.dim, plan.model),
+    )
+    agreement = min(cut.agreement("document", new.documents), cut.agreement("query", new.query))
+    if agreement < CANARY_THRESHOLD:
+        raise BackendError(
+            f"{plan.model.name} at {settings.dim} dimensions does not return the first numbers of "
+            f"its {stored.dim} dimensions (lowest cosine {agreement:.3f}); add --embed-again to "
+            "embed the texts"
+        )

@@ -1,0 +1,54 @@
+"""Notes move with a collection: what was spent stays spent, whatever generation is current."""
+
+from ragctl.collection.notes import DaySpending, Notes, Recorded
+from ragctl.stores.base import Collection
+
+
+def carry_notes(current: Collection, target: Collection) -> None:
+    """Bring the notes of a generation that is not current up to date with those of the current.
+
+    What a migration has spent on it so far is added. Repeating it changes nothing.
+    """
+    before, own = current.notes(), target.notes()
+    start = recorded(before)
+    mine = recorded(own)
+    base = own.get("baseline", mine)
+    target.note(
+        {
+            **before,
+            "billed": _sums(start["billed"], mine["billed"], base["billed"]),
+            "spent": _days(start["spent"], mine["spent"], base["spent"]),
+            "baseline": start,
+        }
+    )
+
+
+def settle_notes(current: Collection) -> None:
+    """Note that the spending on a generation was carried to another one; under its lock."""
+    current.note({"baseline": recorded(current.notes())})
+
+
+def recorded(notes: Notes) -> Recorded:
+    """Return the spending in notes."""
+    return {"billed": notes.get("billed", {}), "spent": notes.get("spent", {})}
+
+
+def _sums(before: dict[str, int], own: dict[str, int], base: dict[str, int]) -> dict[str, int]:
+    return {
+        name: before.get(name, 0) + max(0, own.get(name, 0) - base.get(name, 0))
+        for name in sorted({*before, *own})
+    }
+
+
+def _days(
+    before: dict[str, DaySpending], own: dict[str, DaySpending], base: dict[str, DaySpending]
+) -> dict[str, DaySpending]:
+    nothing: DaySpending = {"tokens": 0, "cost": 0.0}
+    days: dict[str, DaySpending] = {}
+    for day in sorted({*before, *own}):
+        row, mine, start = (notes.get(day, nothing) for notes in (before, own, base))
+        days[day] = {
+            "tokens": row["tokens"] + max(0, mine["tokens"] - start["tokens"]),
+            "cost": round(row["cost"] + max(0.0, mine["cost"] - start["cost"]), 8),
+        }
+    return days
