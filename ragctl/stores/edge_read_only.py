@@ -13,9 +13,9 @@ import qdrant_edge as qe
 
 from ragctl.errors import StoreError
 from ragctl.stores import edge_operations
-from ragctl.stores.edge_child import check_generation, damage
 from ragctl.stores.edge_copy import copies_folder, copy_files
 from ragctl.stores.edge_layout import SHARD, remove_tree
+from ragctl.stores.edge_shard import check_generation, damage
 from ragctl.stores.locks import reading_lock
 
 CHECK_SECONDS = 2.0
@@ -26,7 +26,7 @@ Fingerprint = frozenset[tuple[str, int, int]]
 
 
 class ReadOnlyShard:
-    """A private copy of the shard of a generation; see `edge_child.SharedShard`."""
+    """A private copy of the shard of a generation; see `edge_shard.SharedShard`."""
 
     is_open = False  # for other processes: they need not wait for it
 
