@@ -1,7 +1,9 @@
 """A run finds damage in what it reads, repairs it, and restores points that others deleted."""
 
 import json
+import os
 import random
+import subprocess
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
@@ -21,6 +23,7 @@ from ragctl.index.verify import inspect_collection
 from ragctl.pipeline import Source
 from ragctl.stores import is_server
 from ragctl.stores.base import Batch
+from tests.command import call
 from tests.world import DIM, NO_PARSER, World, counts, paragraphs
 
 pytestmark = pytest.mark.slow
@@ -214,3 +217,27 @@ def test_a_run_over_points_that_cannot_be_read_fails_and_names_the_command(
     zero_stored_payloads(edge_world.store)
     with pytest.raises(UnreadableCollection, match="ragctl rebuild docs"):
         edge_world.ingest()
+
+
+def test_verify_repair_rebuilds_a_collection_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for name in "abcdef":
+        text = paragraphs(*(f"{name} {n}" for n in range(5)))
+        (tmp_path / "docs" / f"{name}.md").write_text(text)
+    (tmp_path / "p.toml").write_text(
+        f"store = '{tmp_path}/store'\ncollection = 'docs'\nchunking.size = 64\n"
+        f"bm25.languages = ['en']\n[[sources]]\npath = '{tmp_path}/docs'\n"
+    )
+
+    def command(*words: str) -> "subprocess.CompletedProcess[str]":
+        return call(*words, environ={"PATH": os.environ["PATH"]}, cwd=tmp_path)
+
+    assert command("run", "p.toml").returncode == 0
+    zero_stored_payloads(f"{tmp_path}/store")
+    assert command("verify", "p.toml").returncode == 5
+    assert command("run", "p.toml").returncode == 5
+    repaired = command("verify", "p.toml", "--repair")
+    assert repaired.returncode == 0, repaired.stderr
+    assert "rebuilding it" in repaired.stderr
+    assert command("verify", "p.toml").returncode == 0
+    assert "6 unchanged" in command("run", "p.toml").stdout
