@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from httpx import create_ssl_context
 
-from ragctl.environment import QDRANT_API_KEY
+from ragctl.environment import QDRANT_API_KEY, QDRANT_CA_FILE
 from ragctl.errors import StoreError, UsageError
 from ragctl.hosts.retry import retry
 from ragctl.stores.server_advice import limit_advice
@@ -162,11 +162,11 @@ class ServerConnection:
         self._reached = self._recognised = True
         return answer
 
-    def error(self, what: str, refusal: Refusal) -> StoreError:
-        """Return a refusal as an error of one line that says what to do."""
+    def error(self, what: str, refusal: Refusal, *, need: str = "that right") -> StoreError:
+        """Return a refusal as an error of one line that says what to do. `need`: the right."""
         place = f"{what} at {self.url}" if what else self.url
         if refusal.status in (401, 403):
-            advice = "set it to a key with that right" if self._key else "set it"
+            advice = f"set it to a key with {need}" if self._key else "set it"
             line = (
                 f"{place}: the server refused the key in {self._key_variable}; {advice}"
                 if self._key
@@ -200,12 +200,10 @@ class ServerConnection:
         self, what: str, failure: Failure, tries: int, spent: float, asked: float
     ) -> StoreError:
         if failure.unreachable and not self._reached:
-            return StoreError(
-                self._scrub(
-                    f"no Qdrant at {self.url} ({failure.reason}); "
-                    "start it, or choose another store with --store"
-                )
-            )
+            advice = "start it, or choose another store with --store"
+            if "CERTIFICATE_VERIFY_FAILED" in failure.reason:
+                advice = f"name the authority of its certificate in {QDRANT_CA_FILE.name}"
+            return StoreError(self._scrub(f"no Qdrant at {self.url} ({failure.reason}); {advice}"))
         if failure.foreign and not self._recognised:
             return self._no_qdrant(failure.reason)
         place = f"{what} at {self.url}" if what else self.url

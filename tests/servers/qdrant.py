@@ -10,6 +10,7 @@ python -m tests.servers.qdrant --port 0      # prints its URL, serves until it i
 import argparse
 import json
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -118,6 +119,13 @@ class QdrantFacade:
             server.close_connections()
             server.server_close()
 
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Speak https from now on."""
+        for server in self._servers:
+            server.tls = context
+        self.urls = [url.replace("http:", "https:") for url in self.urls]
+        self.url = self.urls[0]
+
     def serve(self) -> None:
         """Serve in this thread until interrupted."""
         for thread in self._threads[1:]:
@@ -161,8 +169,18 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], facade: QdrantFacade, node: int) -> None:
         self.facade = facade
         self.node = node
+        self.tls: ssl.SSLContext | None = None
         self._open: set[socket.socket] = set()
         super().__init__(address, _Handler)
+
+    def get_request(self) -> Any:
+        """Accept a connection. A TLS handshake follows at the first read, in its own thread."""
+        connection, address = super().get_request()
+        if self.tls is not None:
+            connection = self.tls.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)
@@ -184,8 +202,8 @@ class _Server(ThreadingHTTPServer):
             time.sleep(0.005)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore connections closed by killed clients; report any other error."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        """Ignore connections that clients closed or refused; report any other error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
 
