@@ -22,7 +22,7 @@ from ragctl.collection.ownership import (
 from ragctl.collection.payload import BM25, DENSE, KEYWORD_INDEXES, Payload
 from ragctl.collection.settings import QUANTIZATIONS, read_settings
 from ragctl.records import Identity
-from ragctl.stores import edge_layout, lease, server_collection
+from ragctl.stores import edge_layout, lease, server_creation, server_directory
 from ragctl.stores.server_points import HIDDEN
 from ragctl.stores.server_schema import collection_config
 from tests.store_contract import SETTINGS
@@ -69,8 +69,8 @@ def test_settings_notes_and_hidden_point_have_the_keys_of_the_page() -> None:
     assert list(table("The hidden point")) == [
         lease.LEASE_KEY,
         lease.UNFINISHED_KEY,
-        server_collection.NOTES_KEY,
-        server_collection.SETTINGS_KEY,
+        server_creation.NOTES_KEY,
+        server_directory.SETTINGS_KEY,
     ]
     assert f"`{HIDDEN}`" in PAGE
     assert f"format {settings.FORMAT}." in PAGE
