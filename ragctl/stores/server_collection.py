@@ -74,7 +74,9 @@ NOT_FOUND = 404
 class CollectionOwner(Protocol):
     """The methods of the store that a collection uses."""
 
-    def lock(self, name: str, *, patience: float, waiting: Notify) -> AbstractContextManager[None]:
+    def lock(
+        self, name: str, *, generation: int | None, patience: float, waiting: Notify
+    ) -> AbstractContextManager[None]:
         """See Store.lock."""
 
     def check_lock(self, name: str, address: str) -> None:
@@ -306,7 +308,8 @@ class ServerCollection:
         self, *, patience: float = 0.0, waiting: Notify = ignore
     ) -> AbstractContextManager[None]:
         """See Collection.lock."""
-        return self._store.lock(self.name, patience=patience, waiting=waiting)
+        number = self.settings.generation
+        return self._store.lock(self.name, generation=number, patience=patience, waiting=waiting)
 
     def server_state(self) -> ServerState:
         """See Collection.server_state."""
