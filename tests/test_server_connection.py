@@ -167,7 +167,7 @@ def test_using_a_dropped_collection_is_an_error(connect: Callable[..., ServerSto
     collection = store.create("docs", SETTINGS)
     connect().drop("docs")
     for use in (collection.count, lambda: collection.apply(Batch(upserts=[point(1)]))):
-        with pytest.raises(StoreError, match=r"'docs' at http\S+ does not exist \(any more\)"):
+        with pytest.raises(StoreError, match=r"'docs' at http\S+ it was deleted or replaced after"):
             use()
     assert store.open("docs") is None
 

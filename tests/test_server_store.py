@@ -24,6 +24,7 @@ from ragctl.stores import open_store
 from ragctl.stores.base import Batch, Fusion, Query, Rescore, Store
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.server import ServerStore
+from tests.generation_contract import GenerationContract
 from tests.search_contract import SearchContract, check_quantised_search, equal_scores, typed
 from tests.servers.qdrant import Fault, QdrantFacade
 from tests.store_contract import (
@@ -65,6 +66,11 @@ def store(facade: QdrantFacade, tmp_path: Path) -> Iterator[Store]:
 
 @pytest.mark.parametrize("facade", ["1.15.4", "1.17.0"], indirect=True)
 class TestServer(StoreContract):
+    pass
+
+
+@pytest.mark.parametrize("facade", ["1.12.0", "1.15.4", "1.16.0", "1.19.0"], indirect=True)
+class TestServerGenerations(GenerationContract):
     pass
 
 
@@ -183,6 +189,9 @@ def test_opening_a_collection_creates_missing_indexes(facade: QdrantFacade, stor
     with pytest.raises(StoreError, match="injected"):
         store.create("docs", SETTINGS)
     facade.faults.clear()
+    assert store.open("docs") is None
+    store.create("docs", SETTINGS)
+    facade.engine._indexes["docs@1"].clear()
     collection = store.open("docs")
     assert collection is not None
     assert collection.facet("source") == {}

@@ -92,7 +92,7 @@ def _run(
             report = run.dry_run() if dry_run else run.ingest()
         if report.failed_more_than(pipeline.fail_on):
             exit_code = DocumentError.exit_code
-    except (Exception, KeyboardInterrupt) as failure:  # noqa: BLE001 - raised again by the caller
+    except BaseException as failure:  # noqa: BLE001 - raised again by the caller
         ending = ending_of(failure)
         error, exit_code, message = failure, ending.exit_code, ending.message
     seconds = time.monotonic() - clock
@@ -117,6 +117,8 @@ def _publish(outcome: "RunOutcome", pipeline: "Pipeline") -> None:
         publish(outcome, pipeline.reporting, warn)
     except KeyboardInterrupt:
         warn("interrupted while the report was being published")
+    except Exception as error:  # noqa: BLE001 - the run is over, and its exit code stays
+        warn(f"the report was not published: {type(error).__name__}: {error}")
 
 
 @contextmanager

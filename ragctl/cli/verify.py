@@ -1,5 +1,6 @@
 """`ragctl verify`."""
 
+import math
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -11,7 +12,7 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, environ, open_store, opened
 from ragctl.cli.summary import print_notes, summary
-from ragctl.errors import DocumentError, UsageError
+from ragctl.errors import DocumentError, UnreadableCollection, UsageError
 from ragctl.text import one_line
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ragctl.index.verify import Damage
     from ragctl.pipeline import Pipeline
     from ragctl.records import Json
+    from ragctl.stores.base import Store
 
 MAX_SHOWN_DIFFERENCES = 50
 
@@ -34,7 +36,10 @@ def verify(
     store: StoreLocation = None,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Repair: embed what is missing, delete what is obsolete."),
+        typer.Option(
+            "--repair",
+            help="Embed what is missing, delete what is obsolete, rebuild unreadable files.",
+        ),
     ] = False,
     remove_foreign: Annotated[
         bool,
@@ -74,23 +79,45 @@ def verify(
 
 
 def _repair(pipeline: "Pipeline", remove_foreign: bool) -> "Report":
+    """Run the pipeline over what is damaged; first rebuild a collection that cannot be read."""
     from ragctl.cli.progress import ProgressBar
     from ragctl.cli.running import signals
+    from ragctl.index.cancellation import Cancellation
     from ragctl.index.run import Run
+    from ragctl.transfer.rebuild import rebuild
 
+    cancellation = Cancellation()
     bar = ProgressBar(shown=sys.stderr.isatty())
-    with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
-        run = Run(
+
+    def run(store: "Store") -> "Report":
+        return Run(
             pipeline,
             store,
             pipeline.environ,
+            cancellation=cancellation,
             progress=bar,
             on_plan=bar.start,
             repair=True,
             remove_foreign=remove_foreign,
+        ).ingest()
+
+    with (
+        closing(open_store(pipeline.store, pipeline.environ)) as store,
+        closing(bar),
+        signals(cancellation),
+    ):
+        try:
+            return run(store)
+        except UnreadableCollection as error:
+            console.warn(f"{error}; rebuilding it", level="info", event="rebuilding")
+        rebuild(
+            store,
+            pipeline.collection,
+            patience=math.inf if pipeline.wait else 0.0,
+            waiting=lambda line: console.warn(line, level="info", event="waiting"),
+            cancellation=cancellation,
         )
-        with signals(run.cancellation):
-            return run.ingest()
+        return run(store)
 
 
 def _inspect(pipeline: "Pipeline") -> "tuple[Damage, Report]":

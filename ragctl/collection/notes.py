@@ -39,6 +39,7 @@ class Notes(TypedDict, total=False):
     billed: dict[str, int]  # tokens billed so far, by backend
     spent: dict[str, DaySpending]  # by day (UTC, ISO 8601)
     failures: dict[str, FailedFileNote]  # by file
+    verified: int  # time of the last verification of all points, seconds since 1970
     baseline: Recorded  # the spending that other generations of the collection also hold
     request_bytes: dict[str, int]  # largest request that passes, by the server's address
 

@@ -55,10 +55,12 @@ def plan_run(
     embedder: Embedder,
     *,
     now: float,
+    state: State | None = None,
     damaged: frozenset[str] = frozenset(),
 ) -> RunPlan:
     """Compare the scanned files with the collection.
 
+    `state`: of the collection, if it has been read.
     `now` (seconds since 1970) decides which failed documents are due. `damaged`:
     sources of documents to treat as incomplete, whatever their marks say.
     Raises PruneRefused if too many documents would be removed, UsageError or
@@ -68,7 +70,9 @@ def plan_run(
     _check_quantization(pipeline, settings)
     _check_server_options(pipeline, settings)
     recipe = make_recipe(pipeline, settings, embedder)
-    state = as_incomplete(read_state(existing) if existing else State(), damaged)
+    if state is None:
+        state = read_state(existing) if existing else State()
+    state = as_incomplete(state, damaged)
     selected = matcher(pipeline.only, "--only")
     conflicts = _conflicts(scanned.files, state)
     conflicting = {file for file, _ in conflicts}

@@ -95,8 +95,10 @@ class Report:
     plan only, by document. `size`: of a plan only, the collection after it is applied.
     `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: number
     of files of unknown type. `elsewhere`: number of documents of other roots, left alone.
-    `left`: number of files not finished, if the run stopped early. `stages`: seconds by
-    stage; reading, embedding and writing overlap. `seconds`: of the whole run.
+    `left`: number of files not finished, if the run stopped early. `verified`: number of points
+    that the run checked before it made its plan; `damaged`: number of documents that it found
+    damaged. `stages`: seconds by stage; reading, embedding and writing overlap. `seconds`: of
+    the whole run.
     """
 
     collection: str
@@ -115,6 +117,8 @@ class Report:
     skipped: int = 0
     elsewhere: int = 0
     left: int = 0
+    verified: int = 0
+    damaged: int = 0
     stages: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -186,6 +190,8 @@ class Report:
             "skipped": self.skipped,
             "elsewhere": self.elsewhere,
             "left": self.left,
+            "verified": self.verified,
+            "damaged": self.damaged,
             "stages": {name: round(spent, 3) for name, spent in self.stages.items()},
             "seconds": round(self.seconds, 3),
         }

@@ -23,10 +23,12 @@ from functools import partial
 
 from ragctl.catalog import BackendConfig
 from ragctl.collection.notes import add_billed
+from ragctl.collection.state import State, read_state
 from ragctl.embedding.embedder import Embedder
 from ragctl.errors import BudgetReached, IdentityMismatch
 from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
+from ragctl.index.checks import inspect_sample, is_due, report_damage, report_unrepaired
 from ragctl.index.dry_run import DryRun
 from ragctl.index.embedder import add_canary, connect_for, effective_embedding
 from ragctl.index.estimate import estimate_backends
@@ -62,7 +64,7 @@ class Run:
     `donor`: a collection of the same identity, whose vectors are used as well.
 
     `report` is set once the collection is locked and is always up to date, also after an
-    error. `damage`: what a repairing run found.
+    error. `damage`: what the run found; it treats these documents as incomplete.
     """
 
     pipeline: Pipeline
@@ -79,6 +81,7 @@ class Run:
     donor: Collection | None = None
     report: Report | None = None
     damage: Damage = field(default_factory=Damage)
+    _verified_all: bool = False
 
     def ingest(self) -> Report:
         """Sync the collection with the sources. Raises RagctlError."""
@@ -103,13 +106,14 @@ class Run:
             run_plan: RunPlan | None = None
             completed = False
             try:
-                if self.repair and collection is not None:
-                    with report.stage("verify"):
-                        self.damage = inspect_collection(collection)
-                    if is_server(pipeline.store) and not self.remove_foreign:
-                        self.damage.strays.clear()
+                state: State | None = None
+                if collection is not None:
+                    with report.stage("plan"):
+                        state = read_state(collection)
+                    if self.saved is None:
+                        self._verify(collection, state, report, now)
                 with report.stage("plan"):
-                    run_plan = self._make_plan(scanned, collection, embedder, now)
+                    run_plan = self._make_plan(scanned, collection, state, embedder, now)
                 self._report_plan(report, run_plan, scanned)
                 pool = stack.enter_context(parsers(self._limits(), run_plan.plan.work_items))
                 pool.warm(len(run_plan.plan.work_items))
@@ -123,6 +127,8 @@ class Run:
                 collection.declare(pipeline.fields)
                 if not run_plan.plan.is_empty or self.damage.strays:
                     self._apply(collection, embedder, run_plan, report, budget, pool)
+                failed = {failure.source for failure in report.failures}
+                report_unrepaired(self.damage, run_plan.plan, report, known=failed.__contains__)
                 completed = True
             finally:
                 report.set_usage(embedder.usage)
@@ -177,8 +183,30 @@ class Run:
             raise mismatch
         return report, SavedPlan.of(pipeline, report, run_plan, now)
 
+    def _verify(self, collection: Collection, state: State, report: Report, now: float) -> None:
+        """Look for damage: in all points if that is asked for or due, else in a sample."""
+        server = is_server(self.pipeline.store)
+        days = self.pipeline.verify_days
+        self._verified_all = self.repair or (
+            days is not None and is_due(collection.notes(), days, now)
+        )
+        with report.stage("verify"):
+            if self._verified_all:
+                self.damage = inspect_collection(collection, state)
+            else:
+                self.damage = inspect_sample(collection, state, vectors=not server)
+        if server and not self.remove_foreign:
+            self.damage.strays.clear()
+        report.verified = self.damage.points
+        report_damage(self.damage, report)
+
     def _make_plan(
-        self, scanned: Scan, collection: Collection | None, embedder: Embedder, now: float
+        self,
+        scanned: Scan,
+        collection: Collection | None,
+        state: State | None,
+        embedder: Embedder,
+        now: float,
     ) -> RunPlan:
         """Make the plan; with a saved plan, as of its time, and check that the two agree."""
         run_plan = plan_run(
@@ -187,6 +215,7 @@ class Run:
             collection,
             embedder,
             now=now if self.saved is None else self.saved.made,
+            state=state,
             damaged=frozenset(self.damage.documents),
         )
         if self.saved is not None and self.report is not None:
@@ -275,6 +304,8 @@ class Run:
             notes["billed"] = add_billed(collection.notes(), report.backends)
         if report.backends or budget.has_reservation:
             notes["spent"] = budget.note()
+        if self._verified_all and completed:
+            notes["verified"] = round(now)
         if notes:
             collection.note(notes)
 

@@ -10,16 +10,17 @@ and embeds only texts whose vectors are missing or not trusted.
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 
+from ragctl.collection.conditions import Where, own_matches
 from ragctl.collection.ownership import faulty_keys, is_own
 from ragctl.collection.payload import Payload, Point
 from ragctl.collection.points import version
-from ragctl.collection.state import StoredDocument, read_state
+from ragctl.collection.state import State, StoredDocument, read_state
 from ragctl.collection.text import embedded_text, text_hash
 from ragctl.records import Json
 from ragctl.stores.base import Collection
@@ -71,17 +72,36 @@ class Damage:
             self.documents.add(source)
 
 
-def inspect_collection(collection: Collection) -> Damage:
-    """Read every point with its vectors and return what is wrong. Writes nothing."""
-    inspection = _Inspection(collection)
-    for point in collection.scroll(vectors=True):
-        inspection.check(point)
+def inspect_collection(
+    collection: Collection,
+    state: State | None = None,
+    *,
+    sources: Sequence[str] | None = None,
+    vectors: bool = True,
+) -> Damage:
+    """Read every point and return what is wrong. Writes nothing.
+
+    `state`: of the collection, if it is known. `sources`: only the points of these documents.
+    `vectors`: read and check the vectors too.
+    """
+    inspection = _Inspection(collection, state or read_state(collection), sources, vectors)
+    wheres: Iterable[Where] = [()] if sources is None else own_matches("source", sources)
+    for where in wheres:
+        for point in collection.scroll(where, vectors=vectors):
+            inspection.check(point)
     return inspection.finish()
 
 
 class _Inspection:
-    def __init__(self, collection: Collection) -> None:
-        self._documents = read_state(collection).documents
+    def __init__(
+        self, collection: Collection, state: State, sources: Sequence[str] | None, vectors: bool
+    ) -> None:
+        self._documents = (
+            state.documents
+            if sources is None
+            else {source: state.documents[source] for source in sources}
+        )
+        self._vectors = vectors
         self._dim = collection.settings.dim
         # In late chunking the text hash covers the window, which is not stored with a point.
         self._hashes_text = not collection.settings.identity.late_chunking
@@ -158,6 +178,8 @@ class _Inspection:
         words = embedded_text(payload["text"], payload["heading"])
         if self._hashes_text and payload["text_hash"] != text_hash(words):
             yield "payload", "its text is not the text that was embedded", False
+        if not self._vectors:
+            return
         problem = vector_problem(point, self._dim)
         if problem is not None:
             yield "vector", problem, False

@@ -179,6 +179,15 @@ class Pipeline:
         default=False,
         options=("--wait",),
     )
+    verify_days: float | None = key(
+        "policy.verify_days",
+        "number",
+        "verify every point in the first run this many days after the last verification",
+        default_text="only a sample",
+        options=("--verify-days",),
+        metavar="DAYS",
+        minimum=0,
+    )
     retry_failed: bool = False
     budget: Budget = section("budget", Budget, "limits on what runs may spend")
     reporting: Reporting = section("report", Reporting, "where the outcome of a run is reported")

@@ -72,16 +72,23 @@ class HiddenPoint:
     """The hidden point of a collection.
 
     `name`: the collection's name or alias; it may be changed. `keys`: those to read. `label`: how
-    errors name the collection.
+    errors name the collection. `need`: the right that writes need, for errors.
     """
 
     def __init__(
-        self, connection: ServerConnection, name: str, keys: tuple[str, ...], label: str
+        self,
+        connection: ServerConnection,
+        name: str,
+        keys: tuple[str, ...],
+        label: str,
+        *,
+        need: str = "that right",
     ) -> None:
         self.name = name
         self._connection = connection
         self._label = label
         self._keys = list(keys)
+        self._need = need
 
     def read(self, patience: float | None, *, quick: bool) -> Hidden | Refusal:
         """Return the point. `quick`: wait only a few seconds for missing replicas."""
@@ -153,7 +160,7 @@ class HiddenPoint:
 
         refused = self._attempt(write, patience, quick)
         if isinstance(refused, Refusal):
-            raise self._connection.error(self._label, refused)
+            raise self._connection.error(self._label, refused, need=self._need)
 
     def _send(
         self,

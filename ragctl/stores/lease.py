@@ -29,7 +29,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,8 @@ DEFAULT_LEASE_SECONDS = 45.0
 """Life of a lease without a heartbeat."""
 
 MAX_LEASE_SECONDS = 3600.0
+
+WRITE = "the right to write this collection"
 
 LEASE_KEY = "lease"
 """Payload key of the lease on the hidden point."""
@@ -98,17 +100,24 @@ class LeaseState:
 class Lease:
     """One run's lease on one collection. Thread-safe; `release` ends it.
 
-    `host`: the same for two runs only if one file lock, which this run holds, excludes the
-    other. `connection`: one of its own, with a shorter timeout than that of writes.
+    `name`: a collection's name, which may be an alias, or a generation's place. `label`: how
+    errors name it. `host`: the same for two runs only if one file lock, which this run holds,
+    excludes the other. `connection`: one of its own, with a shorter timeout than that of writes.
     """
 
     def __init__(
-        self, connection: ServerConnection, name: str, *, host: str, seconds: float
+        self,
+        connection: ServerConnection,
+        name: str,
+        *,
+        host: str,
+        seconds: float,
+        label: str | None = None,
     ) -> None:
         self._connection = connection
-        self._name = name
-        self._point = HiddenPoint(connection, name, _KEYS, collection_label(name))
-        self._label = f"{collection_label(name)} at {connection.url}"
+        self._what = label or collection_label(name)
+        self._point = HiddenPoint(connection, name, _KEYS, self._what, need=WRITE)
+        self._label = f"{self._what} at {connection.url}"
         self._host = host
         self._seconds = seconds
         self._holder = uuid.uuid4().hex
@@ -127,7 +136,7 @@ class Lease:
         if isinstance(found, Refusal):
             if found.status == 404:
                 return None
-            raise self._connection.error(collection_label(self._name), found)
+            raise self._connection.error(self._what, found)
         return found
 
     def acquire(self, state: LeaseState | None, wait: LockWait) -> bool:
@@ -187,10 +196,47 @@ class Lease:
             self._claimed = False
             with contextlib.suppress(StoreError):
                 # A beat may have arrived although its answer did not.
-                ours = [self._token(self._beat), self._token(self._beat + 1)]
-                freed = {LEASE_KEY: f"{self._holder}:{_FREE}", UNFINISHED_KEY: self._failed}
-                patience = min(MAX_RELEASE_SECONDS, self._seconds / BEATS_PER_LEASE)
-                self._point.compare_and_set(LEASE_KEY, ours, freed, patience, quick=True)
+                self._free([self._token(self._beat), self._token(self._beat + 1)], self._point)
+
+    def readdress(self, name: str) -> None:
+        """Read and write the lease under another name of the same collection."""
+        with self._lock:
+            self._point.name = name
+
+    @contextlib.contextmanager
+    def handed_to(self, place: str, *, source: str | None) -> Iterator[Callable[[], None]]:
+        """Take the lease along to another generation, to which the block switches the name.
+
+        It is written there before the switch, so no other run can take it in between. `source`:
+        the place of the generation that the name leaves, whose lease is then freed. Yields a
+        check, which raises StoreError when too little of the lease's life is left.
+        """
+        self.check()
+        with self._lock:
+            if not self._claimed:
+                raise StoreError(f"{self._label}: the lease is not held")
+            token = self._token(self._beat)
+            self._at(place).set(self._payload(), None)
+            left: str | None = place
+            try:
+                yield self._require_fresh
+                left = source
+            finally:
+                if left is not None:
+                    with contextlib.suppress(StoreError):
+                        self._free([token], self._at(left))
+
+    def _at(self, place: str) -> HiddenPoint:
+        return HiddenPoint(self._connection, place, _KEYS, self._what, need=WRITE)
+
+    def _free(self, tokens: list[str], point: HiddenPoint) -> None:
+        freed = {LEASE_KEY: f"{self._holder}:{_FREE}", UNFINISHED_KEY: self._failed}
+        patience = min(MAX_RELEASE_SECONDS, self._seconds / BEATS_PER_LEASE)
+        point.compare_and_set(LEASE_KEY, tokens, freed, patience, quick=True)
+
+    def _require_fresh(self) -> None:
+        if not self._fresh():
+            raise StoreError(f"{self._label}: its lease is about to end; run the switch again")
 
     def spread(self) -> None:
         """Write the lease and the rest of the hidden point to replicas that hold others.
@@ -250,7 +296,7 @@ class Lease:
         )
         found = self._read(patience)
         if isinstance(found, Refusal):
-            raise self._connection.error(collection_label(self._name), found)
+            raise self._connection.error(self._what, found)
         if found.token == self._token(self._beat) or found.disputed is not None:
             raise StoreError(f"{self._label}: the server did not keep the lease's beat")
         if found.token != following:

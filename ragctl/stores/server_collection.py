@@ -12,10 +12,11 @@ from ragctl.collection.notes import Notes
 from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import FILTERABLE_FIELDS, KEYWORD_INDEXES, Payload, Point
 from ragctl.collection.settings import META_PREFIX, Settings
-from ragctl.errors import StoreError
+from ragctl.errors import GenerationDropped, StoreError
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Batch, Query, Scored, ServerState
 from ragctl.stores.conditions import prepare, split
+from ragctl.stores.lease import WRITE
 from ragctl.stores.searching import VectorName, answer
 from ragctl.stores.server_connection import (
     Refusal,
@@ -23,6 +24,7 @@ from ragctl.stores.server_connection import (
     collection_label,
     require_all_applied,
 )
+from ragctl.stores.server_creation import NOTES_KEY
 from ragctl.stores.server_failures import TOO_LARGE
 from ragctl.stores.server_http import QdrantHttp, collection_path
 from ragctl.stores.server_info import CollectionInfo, read_shards
@@ -63,11 +65,7 @@ WEIGHTED_RRF_VERSION = (1, 17)
 MIN_REQUEST_BYTES = 1000
 """Requests are not made smaller than this."""
 
-SETTINGS_KEY = "ragctl"
-"""Key of the settings in the collection's metadata, or in the hidden point's payload."""
-
-NOTES_KEY = "notes"
-"""Key of the notes in the hidden point's payload."""
+NOT_FOUND = 404
 
 
 class CollectionOwner(Protocol):
@@ -76,21 +74,31 @@ class CollectionOwner(Protocol):
     def lock(self, name: str, *, patience: float, waiting: Notify) -> AbstractContextManager[None]:
         """See Store.lock."""
 
-    def check_lock(self, name: str) -> None:
+    def check_lock(self, name: str, address: str) -> None:
         """Raise Locked if the store locked the collection and has lost the lock."""
 
-    def write_failed(self, name: str) -> None:
+    def write_failed(self, name: str, address: str) -> None:
         """Remember that a write of this run may be on some replicas only."""
 
-    def index(self, name: str, fields: Mapping[str, str]) -> None:
-        """Make payload indexes: type by payload key."""
+    def index(self, name: str, address: str, fields: Mapping[str, str]) -> None:
+        """Make payload indexes: type by payload key. Raises StoreError."""
 
 
 class ServerCollection:
-    """One collection of a ServerStore.
+    """One generation of a collection of a ServerStore.
 
     If the run locked the collection, every try of a write first checks that it still holds
     the lock.
+
+    Args:
+        store: the store.
+        connection: the store's connection.
+        name: the collection's name, for errors.
+        address: the name that requests use.
+        settings: the generation's settings.
+        info: what the server says about it.
+        verify: called after each answer that was read; raises GenerationDropped if `address` is
+            an alias that leads to another generation now. None: it cannot.
     """
 
     own: Where = (HAS_OWN_KEY,)
@@ -100,10 +108,15 @@ class ServerCollection:
         store: CollectionOwner,
         connection: ServerConnection,
         name: str,
+        address: str,
         settings: Settings,
         info: CollectionInfo,
+        *,
+        verify: Callable[[], None] | None,
     ) -> None:
         self.name = name
+        self._address = address
+        self._verify = verify
         self.settings = settings
         self._store = store
         self._connection = connection
@@ -140,7 +153,7 @@ class ServerCollection:
                 continue
             size = sum(len(operation.body) for operation in operations)
             if refused.status != TOO_LARGE or size < MIN_REQUEST_BYTES:
-                raise self._connection.error(collection_label(self.name), refused)
+                raise self._refused(refused, WRITE)
             if sum(operation.points for operation in operations) == 1:
                 raise StoreError(
                     f"{collection_label(self.name)} at {self._connection.url}: document "
@@ -294,8 +307,8 @@ class ServerCollection:
 
     def server_state(self) -> ServerState:
         """See Collection.server_state."""
-        url = collection_path(self.name)
-        info = self._do(lambda client: client.send("GET", url, read=CollectionInfo.read))
+        url = collection_path(self._address)
+        info = self._read(lambda client: client.send("GET", url, read=CollectionInfo.read))
         shards = self._connection.attempt(
             collection_label(self.name),
             lambda client: client.send("GET", f"{url}/cluster", read=read_shards),
@@ -318,7 +331,7 @@ class ServerCollection:
             return
         label = collection_label(self.name)
         restored = self._connection.attempt(
-            label, lambda client: client.send("PATCH", collection_path(self.name), change)
+            label, lambda client: client.send("PATCH", collection_path(self._address), change)
         )
         if not isinstance(restored, Refusal):
             self._deferred = None
@@ -333,30 +346,44 @@ class ServerCollection:
     def close(self) -> None:
         """Do nothing: the connection belongs to the store."""
 
-    def _do(self, request: Callable[[QdrantHttp], T]) -> T:
-        return self._connection.call(collection_label(self.name), request)
+    def _read(self, request: Callable[[QdrantHttp], T]) -> T:
+        outcome = self._connection.attempt(collection_label(self.name), request)
+        if isinstance(outcome, Refusal):
+            raise self._refused(outcome, "the right to read this collection")
+        if self._verify is not None:
+            self._verify()
+        return outcome
+
+    def _refused(self, refusal: Refusal, need: str) -> StoreError:
+        label = collection_label(self.name)
+        if refusal.status == NOT_FOUND and "doesn't exist" in refusal.reason:
+            return GenerationDropped(
+                f"{label} at {self._connection.url}: it was deleted or replaced after it was "
+                "opened; run again"
+            )
+        return self._connection.error(label, refusal, need=need)
 
     def _post(self, path: str, body: object, read: Callable[[Any], T]) -> T:
-        url = collection_path(self.name, "points", path)
-        return self._do(lambda client: client.send("POST", url, body, read=read))
+        url = collection_path(self._address, "points", path)
+        return self._read(lambda client: client.send("POST", url, body, read=read))
 
     def _write(self, operations: Sequence[Operation]) -> None:
         refused = self._try_write(operations)
         if refused is not None:
-            raise self._connection.error(collection_label(self.name), refused)
+            raise self._refused(refused, WRITE)
 
     def _try_write(self, operations: Sequence[Operation]) -> Refusal | None:
-        url, body = collection_path(self.name, "points", "batch"), batch_body(operations)
+        url, body = collection_path(self._address, "points", "batch"), batch_body(operations)
 
         def write(client: QdrantHttp) -> None:
-            self._store.check_lock(self.name)
+            self._store.check_lock(self.name, self._address)
             client.send("POST", url, body, read=require_all_applied, wait="true")
 
         size = sum(len(operation.body) for operation in operations)
         try:
             return self._connection.attempt(collection_label(self.name), write, size=size)
         except StoreError:
-            self._store.write_failed(self.name)
+            self._store.write_failed(self.name, self._address)
             raise
 
     def _page(
@@ -381,8 +408,8 @@ class ServerCollection:
 
     def _retrieve(self, ids: Sequence[str], vectors: bool) -> list[Point]:
         body = {"ids": [*map(server_id, ids)], "with_payload": True, "with_vector": vectors}
-        url = collection_path(self.name, "points")
-        return self._do(lambda client: client.send("POST", url, body, read=read_points))
+        url = collection_path(self._address, "points")
+        return self._read(lambda client: client.send("POST", url, body, read=read_points))
 
     def _facet(self, key: str, *, exact: bool) -> dict[str, int] | None:
         """Return None if there are more values than the server returns."""
@@ -397,12 +424,12 @@ class ServerCollection:
             limit = min(limit * 10, self._limits.query)
 
     def _facet_page(self, body: Mapping[str, Any]) -> dict[str, int]:
-        url = collection_path(self.name, "facet")
+        url = collection_path(self._address, "facet")
 
         def read(found: Any) -> dict[str, int]:
             return {str(hit["value"]): int(hit["count"]) for hit in found["hits"]}
 
-        return self._do(lambda client: client.send("POST", url, body, read=read))
+        return self._read(lambda client: client.send("POST", url, body, read=read))
 
     def _counted_by_scroll(self, key: str) -> dict[str, int]:
         """Return a facet by reading every point: without an index, or beyond a limit."""
@@ -423,11 +450,11 @@ class ServerCollection:
 
     def agreed(self, ids: Sequence[str], replicas: int) -> set[str]:
         """Return which of these points so many replicas hold with the same payload."""
-        url, found = collection_path(self.name, "points"), set[str]()
+        url, found = collection_path(self._address, "points"), set[str]()
         for first in range(0, len(ids), PAGE_POINTS):
             page = [*map(server_id, ids[first : first + PAGE_POINTS])]
             body = {"ids": page, "with_payload": True}
-            points = self._do(
+            points = self._read(
                 lambda client, body=body: client.send(  # type: ignore[misc]
                     "POST", url, body, read=read_points, consistency=str(replicas)
                 )
@@ -438,8 +465,8 @@ class ServerCollection:
     def notes(self) -> Notes:
         """See Collection.notes."""
         body = {"ids": [HIDDEN], "with_payload": [NOTES_KEY]}
-        url = collection_path(self.name, "points")
-        found = self._do(lambda client: client.send("POST", url, body, read=read_points))
+        url = collection_path(self._address, "points")
+        found = self._read(lambda client: client.send("POST", url, body, read=read_points))
         stored = cast(Mapping[str, Any], found[0].payload).get(NOTES_KEY) if found else None
         return cast(Notes, stored or {})
 
@@ -454,6 +481,8 @@ class ServerCollection:
         new = {name: kind for name, kind in fields.items() if old.get(name) != kind}
         if not new:
             return
-        self._store.check_lock(self.name)
-        self._store.index(self.name, {f"{META_PREFIX}{name}": kind for name, kind in new.items()})
+        self._store.check_lock(self.name, self._address)
+        self._store.index(
+            self.name, self._address, {f"{META_PREFIX}{name}": kind for name, kind in new.items()}
+        )
         self.settings = replace(self.settings, fields={**old, **new})

@@ -162,11 +162,11 @@ class ServerConnection:
         self._reached = self._recognised = True
         return answer
 
-    def error(self, what: str, refusal: Refusal) -> StoreError:
-        """Return a refusal as an error of one line that says what to do."""
+    def error(self, what: str, refusal: Refusal, *, need: str = "that right") -> StoreError:
+        """Return a refusal as an error of one line that says what to do. `need`: the right."""
         place = f"{what} at {self.url}" if what else self.url
         if refusal.status in (401, 403):
-            advice = "set it to a key with that right" if self._key else "set it"
+            advice = f"set it to a key with {need}" if self._key else "set it"
             line = (
                 f"{place}: the server refused the key in {self._key_variable}; {advice}"
                 if self._key
