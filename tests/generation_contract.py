@@ -213,8 +213,10 @@ class GenerationContract:
         for reader in readers:
             reader.start()
         try:
-            for round_ in range(40):
+            for round_ in range(1000):
                 store.switch("docs", 1 + round_ % 2)
+                if round_ >= 40 and len(seen) == 2:
+                    break
         finally:
             done.set()
             for reader in readers:

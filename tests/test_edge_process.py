@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ragctl.errors import StoreError, UnreadableCollection
-from ragctl.stores import edge_child
+from ragctl.stores import edge_shard
 from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeCollection, EdgeStore
 from ragctl.stores.locks import is_running
@@ -218,21 +218,21 @@ def test_an_operation_of_a_dead_run_is_not_done(collection: EdgeCollection, tmp_
     lock = tmp_path / "locks" / "docs.shard.lock"
     made = collection.settings.creation_id
     code = (
-        "from pathlib import Path; from ragctl.stores import edge_child\n"
-        f"shard = edge_child.SharedShard(Path({str(folder)!r}), {made!r}, Path({str(lock)!r}), 'x',"
-        " patience=5.0, space=edge_child.DiskSpace(Path({str(tmp_path)!r})))\n"
+        "from pathlib import Path; from ragctl.stores import edge_shard\n"
+        f"shard = edge_shard.SharedShard(Path({str(folder)!r}), {made!r}, Path({str(lock)!r}), 'x',"
+        f" patience=5.0, space=edge_shard.DiskSpace(Path({str(tmp_path)!r})))\n"
         "shard.run('count', ((),), 1)\n"
         "print('done')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=PROCESS_SECONDS
     )
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
 def test_an_idle_shard_is_released(collection: EdgeCollection, tmp_path: Path) -> None:
     assert collection.count() == 1
-    time.sleep(edge_child.IDLE_SECONDS)
+    time.sleep(edge_shard.IDLE_SECONDS)
     began = time.monotonic()
     reader = EdgeStore(tmp_path, patience=20.0).open("docs")
     assert reader is not None
@@ -259,3 +259,24 @@ def test_creating_a_collection_removes_only_its_own_leftovers(tmp_path: Path) ->
         (folder / name).mkdir(parents=True)
     EdgeStore(tmp_path).create("docs", SETTINGS).close()
     assert {name: (folder / name).exists() for name in names} == names
+
+
+def test_an_engine_of_another_version_is_refused(
+    collection: EdgeCollection, tmp_path: Path
+) -> None:
+    collection.close()
+    other = tmp_path / "other" / "qdrant_edge_py-0.8.0.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: qdrant-edge-py\nVersion: 0.8.0\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "ragctl", "status", "--store", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(other.parent)},
+        capture_output=True,
+        text=True,
+        timeout=PROCESS_SECONDS,
+    )
+    assert done.returncode == 5
+    assert done.stderr == (
+        "ragctl: collection 'docs': 0.8.0 of qdrant-edge-py is installed, and ragctl works with "
+        "0.9.x; install it with: pip install 'qdrant-edge-py>=0.9.0,<0.10'\n"
+    )

@@ -175,6 +175,11 @@ class EdgeStore:
         waiting: Notify = ignore,
     ) -> AbstractContextManager[None]:
         """See Store.lock."""
+        if self._layout.may_only_be_read(name):
+            raise StoreError(
+                f"{self.location}: collection {name!r} may only be read by this user; run this as "
+                "the owner of the store, or choose another store with --store"
+            )
         path, what = self._layout.lock(name, "run"), f"collection {name!r}"
         if generation is not None and generation != self._layout.current(name):
             path = self._layout.lock(name, "building", generation)
@@ -247,6 +252,7 @@ class EdgeStore:
             patience=self._patience,
             advice=how_to_recover(name),
             root=self._layout.root,
+            read_only=self._layout.may_only_be_read(name, number),
         )
 
     def _shard_lock(self, name: str, number: int) -> AbstractContextManager[None]:

@@ -103,6 +103,15 @@ class Layout:
         suffix = "" if generation == 1 else f"@{generation}"
         return self.root / "locks" / f"{name}{suffix}.{kind}.lock"
 
+    def may_only_be_read(self, name: str, number: int | None = None) -> bool:
+        """Return whether this user must not write a generation; None: any of them, or the lock."""
+        folder = self.generation(name, number or 1)
+        lock = self.lock(name, "shard" if number else "run", number or 1)
+        shard = folder / SHARD
+        needed = [self.root, lock.parent, lock, self.collection(name), shard]
+        needed += [shard / "segments", shard / "edge_config.json"]
+        return any(path.exists() and not os.access(path, os.W_OK) for path in needed)
+
     def temporary(self, folder: Path, kind: str) -> Path:
         """Return the hidden path next to `folder` for this process's work on it.
 

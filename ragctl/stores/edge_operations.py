@@ -351,3 +351,6 @@ OPERATIONS: Final = {
     "search": Operation(search),
 }
 """By the name that a request gives."""
+
+READING: Final = frozenset({"info", "scroll", "retrieve", "facet", "count", "search"})
+"""The operations that change nothing."""

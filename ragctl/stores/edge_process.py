@@ -61,11 +61,12 @@ class ShardProcess:
         patience: float,
         advice: str = "",
         root: Path | None = None,
+        read_only: bool = False,
     ) -> None:
         """Take a generation's folder and id, its lock file, and what it is, for messages.
 
         `patience`: seconds to wait for another process's turn. `advice`: what to do about damage.
-        `root`: of the store, whose reserve is used on a full disk.
+        `root`: of the store, whose reserve is used on a full disk. `read_only`: read a copy.
         """
         self._settings = {
             "folder": str(folder),
@@ -74,6 +75,7 @@ class ShardProcess:
             "what": what,
             "patience": patience,
             "root": str(root or folder),
+            "read_only": read_only,
         }
         self._folder = folder
         self._what = what

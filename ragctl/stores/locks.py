@@ -2,10 +2,11 @@
 
 import contextlib
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -83,7 +84,11 @@ def run_lock(path: Path, what: str, wait: LockWait) -> Iterator[None]:
 def lock_file(path: Path) -> IO[bytes]:
     """Open a lock file, which is made if it is missing. Raises StoreError."""
     try:
+        if path.parent.is_file():  # damage
+            path.parent.unlink()
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():  # damage
+            shutil.rmtree(path)
         return path.open("ab+", buffering=0)
     except OSError as error:
         raise StoreError(
@@ -119,10 +124,7 @@ class FairLock:
                 if try_lock(self._lock):
                     return
                 if time.monotonic() > deadline:
-                    raise Locked(
-                        f"{self._what} stayed busy for {self._patience:g} s; "
-                        "another process holds it; try again"
-                    )
+                    raise Locked(_busy(self._what, self._patience))
         finally:
             if queued:
                 unlock(self._queue)
@@ -153,6 +155,35 @@ def fair_lock(path: Path, what: str, patience: float) -> Iterator[None]:
         yield
     finally:
         lock.close()
+
+
+@contextmanager
+def reading_lock(path: Path, what: str, patience: float) -> Iterator[None]:
+    """Keep the processes that hold a FairLock away, for one that must not write its files.
+
+    A lock file that is missing or unreadable is not held. Raises Locked after `patience` seconds.
+    """
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context(path.open("rb"))
+            queue = stack.enter_context(path.with_suffix(".queue").open("rb"))
+        except OSError:
+            yield
+            return
+        deadline = time.monotonic() + patience
+        queued = False
+        while not try_lock(lock, shared=True):
+            queued = queued or try_lock(queue, shared=True)
+            if time.monotonic() > deadline:
+                raise Locked(_busy(what, patience))
+            time.sleep(POLL_SECONDS)
+        if queued:
+            unlock(queue)
+        yield
+
+
+def _busy(what: str, patience: float) -> str:
+    return f"{what} stayed busy for {patience:g} s; another process holds it; try again"
 
 
 def shared_id(path: Path) -> str:
