@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from qdrant_client import models
 from qdrant_client.local.payload_filters import check_match, check_range
 from qdrant_client.local.payload_value_extractor import value_by_key
 from qdrant_client.local.qdrant_local import QdrantLocal
-from qdrant_client.local.utils import normalize_point_id
 
 from tests.servers.qdrant_config import Config, change_vectors, check_vector, stored_vector
 from tests.servers.qdrant_limits import Limits, Problem
@@ -33,8 +31,6 @@ _INDEXES = (
     models.BoolIndexParams,
     models.DatetimeIndexParams,
 )
-UNIT_TOLERANCE = 1e-6
-"""A vector whose squared length differs less from 1 is stored as it came."""
 _KINDS = ("keyword", "integer", "float", "bool", "datetime")
 COLLECTION = "/collections/{name}"
 _WRITE = frozenset({"wait", "ordering", "timeout"})
@@ -272,25 +268,6 @@ class Engine:
             self._local.batch_update_points(name, [operation])
         except KeyError as error:  # existing points are written, as on a server
             raise Problem(404, f"Not found: No point with id {error.args[0]} found") from error
-<<<<<<< HEAD
-        if isinstance(operation, models.UpsertOperation):
-            self._keep_unit_vectors(self._local.collections[name], operation.upsert.points)  # type: ignore[union-attr]
-        return _updated(query)
-
-    def _keep_unit_vectors(self, collection: Any, points: list[models.PointStruct]) -> None:
-        """Store unit vectors bit by bit, as a server does; local mode divides by the norm again."""
-        for point in points:
-            number = collection.ids.get(normalize_point_id(point.id))
-            vectors: Any = point.vector if isinstance(point.vector, dict) else {"": point.vector}
-            for vector, value in vectors.items() if number is not None else ():
-                stored = collection.vectors.get(vector)
-                if stored is None or not isinstance(value, list) or not value:
-                    continue
-                given = np.asarray(value, np.float32)
-                unit = abs(float(given.astype(np.float64) @ given) - 1.0) <= UNIT_TOLERANCE
-                if unit and np.allclose(stored[number], given, atol=1e-6):
-                    stored[number] = given
-=======
         if isinstance(operation, models.UpsertOperation) and operation.upsert.update_filter is None:
             self._store_vectors(name, operation.upsert.points)  # type: ignore[union-attr]
         return _updated(query)
@@ -304,7 +281,6 @@ class Engine:
                     point_id = point.id if isinstance(point.id, int) else str(point.id)
                     row = held.vectors[vector][held.ids[point_id]]
                     row[:] = stored_vector(sent, row, named[vector])
->>>>>>> main
 
     def _cost(self, name: str, operation: Any) -> int:
         """Return how many points a write touches, at least 1."""
