@@ -1,6 +1,7 @@
 """Faults between ragctl and a server: the same final state, or a one-line error."""
 
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from ragctl.collection.conditions import Match
-from ragctl.collection.payload import KEYWORD_INDEXES
+from ragctl.collection.payload import KEYWORD_INDEXES, SparseVector
 from ragctl.errors import StoreError
 from ragctl.stores.base import Batch, Collection, Query
 from ragctl.stores.server import ServerStore
@@ -170,6 +171,40 @@ def test_using_a_dropped_collection_is_an_error(connect: Callable[..., ServerSto
         with pytest.raises(StoreError, match=r"'docs' at http\S+ it was deleted or replaced after"):
             use()
     assert store.open("docs") is None
+
+
+def test_a_search_while_the_collection_is_dropped_answers_or_says_so(
+    facade: QdrantFacade, connect: Callable[..., ServerStore]
+) -> None:
+    writer, reader = connect(), connect()
+    outcomes: list[str] = []
+    ended = threading.Event()
+
+    def search() -> None:
+        while not ended.is_set():
+            try:
+                found = reader.open("docs")
+                if found is not None:
+                    found.query(Query(3, axis(1), SparseVector([1], [1.0])))
+                    found.facet("source")
+                outcomes.append("answered")
+            except StoreError as error:
+                outcomes.append(str(error))
+
+    searcher = threading.Thread(target=search)
+    searcher.start()
+    for _ in range(10):
+        writer.create("docs", SETTINGS).apply(Batch(upserts=[point(n) for n in range(9)]))
+        writer.drop("docs")
+    ended.set()
+    searcher.join(30)
+    refused = [line for line in outcomes if line != "answered"]
+    assert len(refused) < len(outcomes)
+    for line in refused:
+        assert (
+            "it was deleted or replaced after it was opened" in line
+            or "does not exist (any" in line
+        )
 
 
 # No server, or not a Qdrant server

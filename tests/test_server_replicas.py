@@ -331,6 +331,30 @@ def test_without_the_replicas_for_a_write_a_run_is_refused_soon(
         assert agree(facade)
 
 
+@STRICT
+def test_an_ingest_without_a_replica_ends_soon_and_searches_work(
+    facade: QdrantFacade, tmp_path: Path
+) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "a.md").write_text("# Pump\n\nThe pump has seven valves.\n")
+    store, state = facade.urls[0], tmp_path / "state"
+    assert ragctl("ingest", folder, "-c", "docs", store=store, state=state).returncode == 0
+    facade.stop(1)
+    (folder / "b.md").write_text("# Motor\n\nThe motor has two coils.\n")
+    started = time.monotonic()
+    done = ragctl("ingest", folder, "-c", "docs", store=store, state=state)
+    assert time.monotonic() - started < 10
+    assert done.returncode == StoreError.exit_code
+    (line,) = [line for line in done.stderr.splitlines() if "too few replicas answer" in line]
+    assert "shard 0 (peer 1001 active, peer 1002 active)" in line
+    found = ragctl("search", "valves", "-c", "docs", store=store, state=state)
+    assert "a.md" in found.stdout
+    facade.start(1)
+    assert ragctl("ingest", folder, "-c", "docs", store=store, state=state).returncode == 0
+    assert agree(facade)
+
+
 @pytest.mark.parametrize("facade", [{"replicas": 3, "write_consistency": 2}], indirect=True)
 @pytest.mark.parametrize("down", [0, 1, 2])
 def test_two_of_three_replicas_are_enough(facade: QdrantFacade, host: Hosts, down: int) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import numpy as np
 import pytest
 
-from ragctl.collection.payload import DENSE
+from ragctl.collection.payload import DENSE, Point
 from ragctl.collection.server_options import ServerOptions
 from ragctl.errors import StoreError, UsageError
 from ragctl.pipeline import read_pipeline
@@ -21,7 +22,7 @@ from ragctl.stores.base import Batch
 from ragctl.stores.server import ServerStore
 from tests.command import call
 from tests.servers.qdrant import Fault, QdrantFacade
-from tests.store_contract import SETTINGS, point
+from tests.store_contract import SETTINGS, ident, point, with_dimension
 
 EVERYTHING: dict[str, Any] = {
     "shards": 3,
@@ -335,3 +336,24 @@ def test_commands_that_read_use_the_key_for_reading(
     assert "refused the key in QDRANT_API_KEY" in refused.stderr
     wrong = shell("status", "--store", facade.url, **{**keys, "RAGCTL_QDRANT_SEARCH_KEY": "other"})
     assert "refused the key in RAGCTL_QDRANT_SEARCH_KEY" in wrong.stderr
+
+
+# Vectors
+
+
+@pytest.mark.parametrize(
+    ("options", "stored"), [({}, np.float32), ({"datatype": "float16"}, np.float16)]
+)
+def test_vectors_come_back_bit_for_bit_as_the_server_stores_them(
+    store: ServerStore, options: dict[str, Any], stored: Any
+) -> None:
+    vectors = np.random.default_rng(1).standard_normal((200, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    settings = replace(with_dimension(SETTINGS, 64), server=ServerOptions(**options))
+    made = store.create("docs", settings)
+    made.apply(Batch(upserts=[Point(ident(n), {"source": "a"}, v) for n, v in enumerate(vectors)]))
+    found = {each.id: each.dense for each in made.scroll(vectors=True)}
+    for n, vector in enumerate(vectors):
+        back = found[ident(n)]
+        assert back is not None
+        assert back.tobytes() == vector.astype(stored).astype(np.float32).tobytes()

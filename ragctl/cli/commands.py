@@ -88,6 +88,11 @@ COMMANDS = {
         "show",
         "Show a document as it is indexed: its metadata and its chunks in order.",
     ),
+    "export": CommandEntry(
+        "export",
+        "export",
+        "Write every point of a collection, with payload and vectors, to a Parquet or JSONL file.",
+    ),
     "delete": CommandEntry(
         "inspect",
         "delete",

@@ -182,7 +182,7 @@ def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
     row: dict[str, Json] = dict.fromkeys(("model", "dimension", "documents", "points", "error"))
     try:
         found = store.open(name)
-    except UnreadableCollection as error:
+    except StoreError as error:
         return {"collection": name, **row, "error": str(error)}
     if found is None:
         return None

@@ -87,7 +87,7 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one handler: one line
+    except BaseException as error:  # noqa: BLE001 - the one handler: one line
         ending = ending_of(error)
         if debug:
             _show_traceback()

@@ -117,8 +117,6 @@ def _publish(outcome: "RunOutcome", pipeline: "Pipeline") -> None:
         publish(outcome, pipeline.reporting, warn)
     except KeyboardInterrupt:
         warn("interrupted while the report was being published")
-    except Exception as error:  # noqa: BLE001 - the run is over, and its exit code stays
-        warn(f"the report was not published: {type(error).__name__}: {error}")
 
 
 @contextmanager

@@ -8,6 +8,8 @@ host     the file locks that the holder's run holds; a run that holds the same o
          the holder is dead
 who      the holder's process, for people
 seconds  the life of the lease without a heartbeat
+unfinished  whether the last holder may have left writes that some replicas lack: true from a
+         claim on; false at the end of a run all of whose writes were acknowledged
 
 Every change is a compare-and-set: a write whose filter requires the `lease` value that was
 read, followed by a read of the result. A server applies writes one after another, and no value
@@ -20,6 +22,20 @@ taken, `seconds` have passed for the holder too. The holder writes only in the f
 them, so a write has the other half to reach the server. What remains is a write that travels
 for longer than that, or a process that is suspended for as long between its check of the clock
 and its write.
+
+A cluster keeps the hidden point on several replicas (`hidden_point`). A claim or a beat counts
+only when a read says that all replicas that count agree on it, and two such reads share a
+replica, so two runs never hold the lease at once. A write that was refused because a node was
+down may have been applied on some replicas: they then disagree. While they do, no claim and no
+beat is confirmed, so a holder stops writing within half of its lease's life, unless it repeats
+its beat, which makes them agree. A waiting run therefore waits for a whole life of the lease in
+which they always disagreed; then nobody holds it. It writes a lease to all replicas without a
+condition. Another waiting run may do the same, and its write may arrive later, by as long as one
+request travels; so the lease is not taken before half a life has passed in which it stayed as it
+is, and then by compare-and-set as usual. The last of several such writes wins; the others see
+that theirs is gone.
+
+What is on some replicas only is then made equal (`replica_repair`).
 """
 
 import contextlib

@@ -13,7 +13,7 @@ search accesses it randomly.
 
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,7 @@ from ragctl.stores.server_directory import (
 from ragctl.stores.server_http import NO_TLS, Tls
 from ragctl.stores.server_listing import ServerListing
 from ragctl.stores.server_locks import ServerLocks
+from ragctl.stores.server_salvage import PATIENCE_SECONDS, ServerSalvage
 
 
 class ServerStore:
@@ -216,7 +217,18 @@ class ServerStore:
 
     def salvage(self, name: str, *, generation: int | None = None) -> Salvage | None:
         """See Store.salvage."""
-        raise NotImplementedError
+        check_name(name)
+        address = self._listing.salvageable(name, generation)
+        if address is None:
+            return None
+        directory = ServerDirectory(self._connection, patience=PATIENCE_SECONDS)
+        settings = None
+        with suppress(StoreError):
+            found = directory.at(name, address)
+            settings = None if found is None else self._listing.settings(found)
+        lost: list[str] = []
+        points = ServerSalvage(directory, name, address, lost).points()
+        return Salvage(settings, points, lost)
 
     def drop(self, name: str) -> None:
         """See Store.drop.
@@ -245,7 +257,9 @@ class ServerStore:
         others. Raises StoreError if the key may not write.
         """
         check_name(name)
-        address = name if generation is None else generation_place(name, generation)
+        address = name
+        if generation is not None and not self._directory.is_current(name, generation):
+            address = generation_place(name, generation)
         return self._locks.hold(name, address, patience=patience, waiting=waiting)
 
     def check_lock(self, name: str, address: str) -> None:

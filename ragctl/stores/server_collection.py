@@ -65,13 +65,18 @@ WEIGHTED_RRF_VERSION = (1, 17)
 MIN_REQUEST_BYTES = 1000
 """Requests are not made smaller than this."""
 
+NO_INDEX = "No appropriate index for faceting"
+"""Words of a refusal of a facet."""
+
 NOT_FOUND = 404
 
 
 class CollectionOwner(Protocol):
     """The methods of the store that a collection uses."""
 
-    def lock(self, name: str, *, patience: float, waiting: Notify) -> AbstractContextManager[None]:
+    def lock(
+        self, name: str, *, generation: int | None, patience: float, waiting: Notify
+    ) -> AbstractContextManager[None]:
         """See Store.lock."""
 
     def check_lock(self, name: str, address: str) -> None:
@@ -303,7 +308,8 @@ class ServerCollection:
         self, *, patience: float = 0.0, waiting: Notify = ignore
     ) -> AbstractContextManager[None]:
         """See Collection.lock."""
-        return self._store.lock(self.name, patience=patience, waiting=waiting)
+        number = self.settings.generation
+        return self._store.lock(self.name, generation=number, patience=patience, waiting=waiting)
 
     def server_state(self) -> ServerState:
         """See Collection.server_state."""
@@ -412,24 +418,29 @@ class ServerCollection:
         return self._read(lambda client: client.send("POST", url, body, read=read_points))
 
     def _facet(self, key: str, *, exact: bool) -> dict[str, int] | None:
-        """Return None if there are more values than the server returns."""
+        """Return None if there are more values than the server returns, or no index yet."""
         # The hidden point has none of the indexed fields.
         limit = min(FIRST_FACET_VALUES, self._limits.query)
         while True:
             counts = self._facet_page({"key": key, "limit": limit, "exact": exact})
-            if len(counts) < limit:
+            if counts is None or len(counts) < limit:
                 return counts
             if limit == self._limits.query:
                 return None
             limit = min(limit * 10, self._limits.query)
 
-    def _facet_page(self, body: Mapping[str, Any]) -> dict[str, int]:
+    def _facet_page(self, body: Mapping[str, Any]) -> dict[str, int] | None:
         url = collection_path(self._address, "facet")
 
         def read(found: Any) -> dict[str, int]:
             return {str(hit["value"]): int(hit["count"]) for hit in found["hits"]}
 
-        return self._read(lambda client: client.send("POST", url, body, read=read))
+        try:
+            return self._read(lambda client: client.send("POST", url, body, read=read))
+        except StoreError as error:
+            if NO_INDEX in str(error):  # another run is making the collection
+                return None
+            raise
 
     def _counted_by_scroll(self, key: str) -> dict[str, int]:
         """Return a facet by reading every point: without an index, or beyond a limit."""

@@ -139,6 +139,15 @@ class ServerDirectory:
             raise self._connection.error(collection_label(name), info)
         return Found(name, place, True, info, self._stored(name, place, info))
 
+    def is_current(self, name: str, generation: int) -> bool:
+        """Return whether a name leads to this generation."""
+        found = self.find(name)
+        if found is None:
+            return False
+        place = generation_place(name, generation)
+        same = (found.stored or {}).get("generation") == generation
+        return found.address == place or (same and found.address == name)
+
     def info(self, name: str, place: str) -> CollectionInfo | None:
         """Return what the server says about a place; None if there is no such collection."""
         self._connection.check()

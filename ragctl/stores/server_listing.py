@@ -137,6 +137,29 @@ class ServerListing:
                 raise StoreError(f"no {label}")
             raise StoreError(f"{label}: the key cannot list its generations; it needs {MANAGE}")
 
+    def salvageable(self, name: str, generation: int | None) -> str | None:
+        """Return the name to read a damaged collection by; None if there is nothing of that name.
+
+        Raises StoreError if ragctl did not make it.
+        """
+        listing = self._directory.listing()
+        current, numbers = listing.current(name), listing.numbers(name)
+        if generation is not None and generation in numbers:
+            return generation_place(name, generation)
+        if generation not in (None, 1):
+            return None
+        if current is None and numbers and generation is None:
+            return generation_place(name, max(numbers))
+        try:
+            found = self._survey.find(name)
+        except StoreError:
+            return current
+        if found is None or (current is None and generation is not None and numbers):
+            return None
+        if found.stored is None and split_place(found.address) is None:
+            raise self.foreign(name)
+        return found.address
+
     def droppable(self, name: str) -> list[str]:
         """Return the places of all generations of a collection, the current one last.
 

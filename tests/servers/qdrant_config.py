@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 from pydantic import BaseModel
 from qdrant_client import models
 
@@ -68,6 +69,19 @@ def change_vectors(held: Any, changes: Mapping[str, models.VectorParamsDiff]) ->
             raise Problem(400, f"Wrong input: Not existing vector name error: {name}")
         graph = {**_given(held[name].hnsw_config), **_given(diff.hnsw_config)}
         held[name].hnsw_config = models.HnswConfigDiff(**graph)
+
+
+def stored_vector(sent: Any, normalized: Any, params: models.VectorParams) -> Any:
+    """Return a vector as a server stores it, given the one that local mode stores.
+
+    A server leaves a vector alone whose length is 1 up to rounding, and then rounds to the type.
+    """
+    vector = np.asarray(sent, dtype=np.float32)
+    cosine = params.distance == models.Distance.COSINE
+    if cosine and abs(float(np.sum(vector * vector)) - 1) > 1e-6:
+        vector = normalized
+    half = params.datatype is not None and params.datatype.value == "float16"
+    return vector.astype(np.float16).astype(np.float32) if half else vector
 
 
 def _given(model: BaseModel | None) -> dict[str, Json]:

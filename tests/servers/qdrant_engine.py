@@ -17,7 +17,7 @@ from qdrant_client.local.payload_filters import check_match, check_range
 from qdrant_client.local.payload_value_extractor import value_by_key
 from qdrant_client.local.qdrant_local import QdrantLocal
 
-from tests.servers.qdrant_config import Config, change_vectors, check_vector
+from tests.servers.qdrant_config import Config, change_vectors, check_vector, stored_vector
 from tests.servers.qdrant_limits import Limits, Problem
 from tests.servers.qdrant_rights import Access
 
@@ -268,7 +268,19 @@ class Engine:
             self._local.batch_update_points(name, [operation])
         except KeyError as error:  # existing points are written, as on a server
             raise Problem(404, f"Not found: No point with id {error.args[0]} found") from error
+        if isinstance(operation, models.UpsertOperation) and operation.upsert.update_filter is None:
+            self._store_vectors(name, operation.upsert.points)  # type: ignore[union-attr]
         return _updated(query)
+
+    def _store_vectors(self, name: str, points: list[models.PointStruct]) -> None:
+        held = self._local.collections[name]
+        named: Any = held.config.vectors
+        for point in points:
+            for vector, sent in (point.vector if isinstance(point.vector, dict) else {}).items():
+                if vector in held.vectors and isinstance(named, dict):
+                    point_id = point.id if isinstance(point.id, int) else str(point.id)
+                    row = held.vectors[vector][held.ids[point_id]]
+                    row[:] = stored_vector(sent, row, named[vector])
 
     def _cost(self, name: str, operation: Any) -> int:
         """Return how many points a write touches, at least 1."""
