@@ -19,6 +19,7 @@ from ragctl.errors import StoreError
 from ragctl.index.verify import inspect_collection
 from ragctl.stores import open_store
 from ragctl.stores.base import Batch, Query, Store
+from ragctl.transfer.rebuild import rebuild
 from tests.damages import Damage, copy_store, damages, make_collection, run
 
 QUERY = Query(
@@ -33,8 +34,9 @@ class Outcome:
 
     `run`, `verify`, `search`: the error of what each reads; None without one. `faults`: what
     verify found. `same`: every point is read as it was. `repaired`: an ingest brought everything
-    back. `salvaged`: share of the points that `salvage` returns intact; `wrong`: number of points
-    that it returns with another payload or vector. `lost`: what it says.
+    back. `rebuilt`: a rebuild and an ingest did. `salvaged`: share of the points that `salvage`
+    returns intact; `wrong`: number of points that it returns with another payload or vector.
+    `lost`: what it says.
     """
 
     title: str
@@ -44,6 +46,7 @@ class Outcome:
     faults: int
     same: bool
     repaired: bool
+    rebuilt: bool
     salvaged: float
     wrong: int
     lost: list[str]
@@ -56,8 +59,8 @@ class Outcome:
         if self.repaired:
             return "repaired by the next run"
         if self.run:
-            return "reported by run"
-        return "reported by verify"
+            return "reported by run, rebuilt"
+        return "reported by verify, rebuilt"
 
 
 def points_of(store: Store) -> dict[str, Point]:
@@ -77,14 +80,27 @@ def equal(one: Point, other: Point) -> bool:
     return bool(np.allclose(one.dense, other.dense, atol=1e-5))
 
 
-def assess(damage: Damage, whole: Path, documents: Path, place: Path) -> Outcome:
-    """Damage a copy of the store `whole` below `place`, and use it. Raises what is not expected.
+class Damaged:
+    """An intact collection, copies of which are damaged: documents, store, points, settings."""
 
-    After every damage the collection can be listed, read by `salvage`, deleted and made again.
+    def __init__(self, folder: Path) -> None:
+        self.documents, self.store = folder / "docs", folder / "whole"
+        make_collection(self.documents, self.store)
+        self.damages = damages(self.store / "collections" / "docs")
+        copy_store(self.store, folder / "read")  # the engine changes files when it opens them
+        with closing(open_store(str(folder / "read"), environ={})) as store:
+            self.points = points_of(store)
+            self.settings = store.generations("docs")[0].settings
+
+
+def assess(damage: Damage, whole: Damaged, place: Path) -> Outcome:
+    """Damage a copy of the store below `place`, and use it. Raises what is not expected.
+
+    After every damage the collection can be listed, read by `salvage`, brought back, deleted and
+    made again.
     """
-    location = place / "store"
-    copy_store(whole, location)
-    before = points_of(open_store(str(whole), environ={}))
+    location, documents, before = place / "store", whole.documents, whole.points
+    copy_store(whole.store, location)
     with closing(open_store(str(location), environ={}, patience=10)) as store:
         damage.apply(location / "collections" / "docs")
         assert store.names() == ["docs"]
@@ -104,16 +120,21 @@ def assess(damage: Damage, whole: Path, documents: Path, place: Path) -> Outcome
             same = found.keys() == before.keys() and all(
                 equal(point, before[point_id]) for point_id, point in found.items()
             )
-        repaired = False
-        if not same or faults:
-            with suppress(StoreError):
-                run(documents, location)
-                repaired = not any(_use(store)[0].values()) and _use(store)[1] == 0
+        repaired = rebuilt = False
+        if not same or faults or any(errors.values()):
+            repaired = _is_whole_after_run(store, documents, location)
+            if not repaired:
+                rebuild(store, "docs", settings=whole.settings)
+                rebuilt = _is_whole_after_run(store, documents, location)
+                assert rebuilt, "neither a run nor a rebuild brings it back"
+                shutil.rmtree(location)
+                copy_store(whole.store, location)
+                damage.apply(location / "collections" / "docs")
         store.drop("docs")
         assert store.names() == []
         assert list((location / "collections").iterdir()) == []
-        settings = salvage.settings or open_store(str(whole), environ={}).open("docs").settings  # type: ignore[union-attr]
-        with closing(store.create("docs", settings)) as again:
+        assert whole.settings is not None
+        with closing(store.create("docs", whole.settings)) as again:
             again.apply(Batch(upserts=list(before.values())[:3]))
             assert again.count() == 3
     shutil.rmtree(location)
@@ -123,10 +144,20 @@ def assess(damage: Damage, whole: Path, documents: Path, place: Path) -> Outcome
         faults=faults,
         same=same,
         repaired=repaired,
+        rebuilt=rebuilt,
         salvaged=intact / len(before),
         wrong=len(salvaged) - bare - intact,
         lost=salvage.lost,
     )
+
+
+def _is_whole_after_run(store: Store, documents: Path, location: Path) -> bool:
+    """Ingest the documents, and return whether everything is there and can be read."""
+    with suppress(StoreError):
+        run(documents, location)
+        errors, faults = _use(store)
+        return not any(errors.values()) and faults == 0
+    return False
 
 
 def _use(store: Store) -> tuple[dict[str, str | None], int]:
@@ -159,15 +190,14 @@ def _use(store: Store) -> tuple[dict[str, str | None], int]:
 def main() -> None:
     """Assess the damages whose title has one of the given parts, and count the outcomes."""
     with tempfile.TemporaryDirectory() as folder:
-        documents, whole = Path(folder, "docs"), Path(folder, "whole")
-        make_collection(documents, whole)
+        whole = Damaged(Path(folder))
         kinds: Counter[str] = Counter()
-        for number, damage in enumerate(damages(whole / "collections" / "docs")):
+        for number, damage in enumerate(whole.damages):
             if sys.argv[1:] and not any(part in damage.title for part in sys.argv[1:]):
                 continue
             place = Path(folder, str(number))
             try:
-                outcome = assess(damage, whole, documents, place)
+                outcome = assess(damage, whole, place)
             except Exception as error:  # noqa: BLE001 - to be seen with all others
                 kinds["FAILED"] += 1
                 print(f"FAILED | {damage.title} | {type(error).__name__}: {error}", flush=True)

@@ -55,8 +55,11 @@ class StoredPoints:
         return found
 
     def _is_trusted(self, point: Point) -> bool:
-        """Return whether the point may lend its vector; another program's may hold a list."""
-        return point.id not in self._distrusted and isinstance(point.payload["text_hash"], str)
+        """Return whether the point may lend its vector.
+
+        The text hash of another program's point may be a list, and that of a damaged one missing.
+        """
+        return point.id not in self._distrusted and isinstance(point.payload.get("text_hash"), str)
 
     def _scroll(
         self,
