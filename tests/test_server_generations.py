@@ -1,5 +1,6 @@
 """Aliases, rights and damage on a server: what the contract of generations does not say."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -15,9 +16,13 @@ import pytest
 from ragctl.errors import GenerationDropped, Locked, StoreError, UnreadableCollection
 from ragctl.stores.base import Batch, Query
 from ragctl.stores.server import ServerStore
+from tests.servers.jina import JinaServer
 from tests.servers.qdrant import Fault, QdrantFacade
 from tests.servers.qdrant_rights import token
 from tests.store_contract import SETTINGS, axis, ident, point
+from tests.test_kill import command
+from tests.world import KEY as JINA_KEY
+from tests.world import World, paragraphs
 
 pytestmark = pytest.mark.slow
 
@@ -364,12 +369,56 @@ def test_the_command_refuses_to_delete_an_alias(
     connect().create("docs", SETTINGS).apply(Batch(upserts=[point(1)]))
     alias(facade, "prod", "docs@1")
     environ = {"QDRANT_API_KEY": KEY, "XDG_STATE_HOME": str(tmp_path), "PATH": "/usr/bin"}
-    command = [sys.executable, "-m", "ragctl", "delete", "--all", "--yes", "-c", "prod"]
+    words = [sys.executable, "-m", "ragctl", "delete", "--all", "--yes", "-c", "prod"]
     done = subprocess.run(
-        [*command, "--store", facade.url], capture_output=True, text=True, check=False, env=environ
+        [*words, "--store", facade.url], capture_output=True, text=True, check=False, env=environ
     )
     assert done.returncode == 5
     assert "'prod'" in done.stderr
     assert "ragctl delete --all -c docs" in done.stderr
     with connect().lock("docs"):
         pass
+
+
+def test_commands_need_no_more_than_the_rights_on_one_collection(
+    facade: QdrantFacade, tmp_path: Path
+) -> None:
+    (tmp_path / "docs").mkdir()
+    with JinaServer(JINA_KEY) as embedder:
+        world = World(tmp_path / "docs", facade.url, embedder)
+        world.write("a.md", paragraphs("one", "two"))
+
+        def run(key: str, *words: str, code: int = 0) -> str:
+            environ = {**os.environ, **world.environ, "QDRANT_API_KEY": key}
+            environ["XDG_STATE_HOME"] = str(tmp_path)
+            ragctl = [sys.executable, "-m", "ragctl", *words, "--store", facade.url]
+            done = subprocess.run(
+                ragctl if words else command(world),
+                capture_output=True,
+                text=True,
+                check=False,
+                env=environ,
+            )
+            assert done.returncode == code, (words, done.stdout, done.stderr)
+            return done.stdout + done.stderr
+
+        write, read = token(KEY, {"docs": "rw"}), token(KEY, {"docs": "r"})
+        refused = run(write, code=5)
+        assert "a key with the right to manage collections" in refused
+        run(KEY)
+        world.write("b.md", paragraphs("three", "four"))
+        assert "1 added" in run(write)
+        for key in (write, read, READ_ONLY):
+            assert "a.md" in run(key, "search", "one", "--base-url", embedder.url)
+            assert "2" in run(key, "status")
+            assert "one" in run(key, "show", "a.md")
+            run(key, "verify")
+        for key in (read, READ_ONLY):
+            world.write("b.md", paragraphs("five"))
+            line = run(key, code=5)
+            assert "a key with the right to write this collection" in line
+            assert "Traceback" not in line
+        run(write, "delete", "b.md", "--yes")
+        run(write, "delete", "--all", "--yes", code=5)
+        run(KEY, "delete", "--all", "--yes")
+        assert places(facade) == []

@@ -247,7 +247,14 @@ def test_a_run_keeps_to_the_options_of_its_collection(facade: QdrantFacade, tmp_
     assert "on the server: shards 3, replicas 2, tenant customer, datatype float16" in (
         planned.stdout
     )
-    assert ragctl("run", str(file)).returncode == 0
+    first = ragctl("run", str(file), "--dry-run")
+    assert "on the server: shards 3" in first.stdout
+    facade.inject(Fault("status", "PATCH *", status=403, message="Forbidden"))
+    ran = ragctl("run", str(file))
+    assert ran.returncode == 0
+    assert "HNSW graph is not built" in ran.stderr
+    assert graph(facade) == {"m": 0, "payload_m": 0}
+    assert ragctl("run", str(file)).returncode == 0  # has nothing else to do
     assert graph(facade) == {"m": 16, "payload_m": 16}
     with closing(open_store(facade.url, environ={})) as store:
         found = store.open("docs")
@@ -281,7 +288,7 @@ def test_status_shows_shards_and_the_graph(
 ) -> None:
     made = store.create("docs", created(shards=3))
     printed = shell("status", "--store", facade.url).stdout
-    assert re.search(r"^shards +3 with 3 replicas$", printed, re.MULTILINE)
+    assert re.search(r"^shards +3 \(3 replicas in all\)$", printed, re.MULTILINE)
     assert re.search(r"^optimiser +green$", printed, re.MULTILINE)
     assert re.search(r"^HNSW graph +0 vectors; no HNSW graph until a run", printed, re.MULTILINE)
     made.finish()

@@ -111,7 +111,7 @@ def _server_rows(server: "ServerState") -> Iterator[tuple[str, str]]:
             for each in server.shards
             if each.state != "active"
         ]
-        text = f"{len(shards)} with {len(server.shards)} replicas"
+        text = f"{len(shards)} ({len(server.shards)} replicas in all)"
         yield "shards", "; ".join((text, *inactive))
     notes = {
         "yellow": "the server is optimising",

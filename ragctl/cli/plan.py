@@ -19,13 +19,12 @@ from ragctl.cli.options import (
     opened,
     pipeline_of,
 )
-from ragctl.cli.summary import dollars, print_notes, summary
+from ragctl.cli.summary import dollars, print_notes, size_lines, summary
 from ragctl.errors import ChangesPending
 from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.index.report import Change, Report
-    from ragctl.stores.size import Size
 
 MAX_SHOWN_CHANGES = 100
 
@@ -95,11 +94,8 @@ def _print(report: "Report", *, as_json: bool) -> None:
     console.say(summary(report, dry_run=True))
     for line in _prices(report):
         console.say(one_line(line))
-    if report.size is not None:
-        console.say(_size(report.size))
-    if report.server:
-        options = (f"{name} {str(value).lower()}" for name, value in report.server.items())
-        console.say(one_line(f"on the server: {', '.join(options)}"))
+    for line in size_lines(report):
+        console.say(line)
 
 
 def _prices(report: "Report") -> Iterator[str]:
@@ -111,11 +107,6 @@ def _prices(report: "Report") -> Iterator[str]:
         seconds = cast("float | None", row["seconds"])
         time = "" if seconds is None else f", {seconds:,.0f} s at its rate limits"
         yield f"{row['backend']}: {row['requests']:,} requests, {price}{time}"
-
-
-def _size(size: "Size") -> str:
-    memory, disk = (f"{count / 1e6:,.0f} MB" for count in (size.memory_bytes, size.disk_bytes))
-    return f"collection afterwards: {size.points:,} points, about {memory} RAM, {disk} on disk"
 
 
 def _row(change: "Change") -> str:

@@ -1,5 +1,6 @@
 """Print the outcome of a run: failures, warnings, a summary line."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from ragctl.cli import console
@@ -36,6 +37,20 @@ def print_outcome(outcome: "RunOutcome", *, dry_run: bool, quiet: bool, as_json:
             console.say(line)
             for usage in usage_lines(report):
                 console.say(usage)
+            for size in size_lines(report):
+                console.say(size)
+
+
+def size_lines(report: "Report") -> Iterator[str]:
+    """Yield the size of the collection after a planned run, and a new one's server options."""
+    size = report.size
+    if size is None:
+        return
+    memory, disk = (f"{count / 1e6:,.0f} MB" for count in (size.memory_bytes, size.disk_bytes))
+    yield f"collection afterwards: {size.points:,} points, about {memory} RAM, {disk} on disk"
+    if report.server:
+        options = (f"{name} {str(value).lower()}" for name, value in report.server.items())
+        yield one_line(f"on the server: {', '.join(options)}")
 
 
 def print_notes(report: "Report", *, quiet: bool = False) -> None:

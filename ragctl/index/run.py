@@ -127,6 +127,8 @@ class Run:
                 collection.declare(pipeline.fields)
                 if not run_plan.plan.is_empty or self.damage.strays:
                     self._apply(collection, embedder, run_plan, report, budget, pool)
+                elif collection.unfinished:
+                    self._finish(collection, report)
                 failed = {failure.source for failure in report.failures}
                 report_unrepaired(self.damage, run_plan.plan, report, known=failed.__contains__)
                 completed = True
@@ -266,6 +268,9 @@ class Run:
             pool,
             prune_share=self.pipeline.prune_limit / 100 if self.pipeline.prune else None,
         )
+        self._finish(collection, report)
+
+    def _finish(self, collection: Collection, report: Report) -> None:
         with report.stage("finish"):
             collection.finish(notify=partial(report.add_warning, collection.name))
 

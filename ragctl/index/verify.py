@@ -195,7 +195,7 @@ def vector_problem(point: Point, dim: int) -> str | None:
         return "it has no dense vector"
     if point.dense.shape != (dim,):
         return f"its vector has {point.dense.size} dimensions, not {dim}"
-    norm = float(np.linalg.norm(point.dense))
+    norm = float(np.linalg.norm(point.dense.astype(np.float64)))
     if not math.isclose(norm, 1.0, abs_tol=NORM_TOLERANCE):
         return f"its vector has norm {norm:.4g}, not 1"
     return None

@@ -288,6 +288,10 @@ class Collection(Protocol):
     def server_state(self) -> ServerState | None:
         """Return how a server serves the collection; None for an embedded one."""
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether an earlier run left something to `finish` even if this one writes nothing."""
+
     def finish(self, *, notify: Notify = ignore) -> None:
         """End a run: make its writes durable, and compact or index the collection if that pays.
 

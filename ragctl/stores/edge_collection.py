@@ -194,6 +194,11 @@ class EdgeCollection:
     def server_state(self) -> None:
         """See Collection.server_state."""
 
+    @property
+    def unfinished(self) -> bool:
+        """See Collection.unfinished: what a killed run left is compacted with the next writes."""
+        return False
+
     def finish(self, *, notify: Notify = ignore) -> None:
         """See Collection.finish."""
         self._seal(segments.MAX_SMALL_SEGMENTS_AT_END)

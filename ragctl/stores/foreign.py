@@ -217,6 +217,11 @@ class ForeignCollection:
         """Return None: its own program looks after it."""
         return None
 
+    @property
+    def unfinished(self) -> bool:
+        """See Collection.unfinished."""
+        return False
+
     def finish(self, *, notify: Notify = ignore) -> None:
         """Raise StoreError: only its own program writes."""
         self._refuse()

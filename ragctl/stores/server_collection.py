@@ -327,6 +327,11 @@ class ServerCollection:
             shards=None if isinstance(shards, Refusal) else shards,
         )
 
+    @property
+    def unfinished(self) -> bool:
+        """See Collection.unfinished."""
+        return self._deferred is not None
+
     def finish(self, *, notify: Notify = ignore) -> None:
         """Let the server build the HNSW graph if that was deferred; see `restored_graph`.
 
