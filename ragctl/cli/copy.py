@@ -12,6 +12,7 @@ from ragctl.cli import console
 from ragctl.cli.options import AsJson, StoreLocation, open_store
 from ragctl.cli.running import signals
 from ragctl.errors import UsageError
+from ragctl.stores import is_server
 from ragctl.text import one_line
 
 
@@ -72,7 +73,7 @@ def copy(
         stores = [
             stack.enter_context(closing(open_store(location))) for location in (first, second)
         ]
-        if stores[0].location == stores[1].location and name == other:
+        if _resolved(stores[0].location) == _resolved(stores[1].location) and name == other:
             raise UsageError(f"SRC and DST are the same collection {name!r}; name another one")
         copying = Copying(
             Place(stores[0], name),
@@ -101,13 +102,23 @@ def copy(
     return 0
 
 
+def _resolved(location: str) -> str:
+    """Return a store's location in a form that can be compared."""
+    return location.rstrip("/") if is_server(location) else str(Path(location).resolve())
+
+
 def split_place(text: str, store: str | None) -> tuple[str | None, str | None]:
-    """Return the store and the collection that SRC or DST names; None for what it leaves out."""
+    """Return the store and the collection that SRC or DST names; None for what it leaves out.
+
+    A word without a slash is a collection, also where a folder of documents has that name; unless
+    the folder is a store.
+    """
     location, mark, name = text.partition("#")
     if mark:
         if not name:
             raise UsageError(f"{text!r}: write STORE#NAME")
         return location or store, name
-    if "://" in text or re.search(r"[/\\]", text) or text in (".", "..") or Path(text).is_dir():
+    is_place = "://" in text or re.search(r"[/\\]", text) or text in (".", "..")
+    if is_place or (Path(text) / "collections").is_dir():
         return text, None
     return store, text
