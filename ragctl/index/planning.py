@@ -19,6 +19,7 @@ from ragctl.index.scan import Scan
 from ragctl.loaders import matcher
 from ragctl.pipeline import Pipeline
 from ragctl.records import Json
+from ragctl.stores import is_server
 from ragctl.stores.base import Collection
 
 
@@ -164,6 +165,15 @@ def _conflicts(files: list[FileStat], state: State) -> list[tuple[str, str]]:
         for stored in state.files.get(file.file, ()):
             if stored.root == file.root:
                 continue
+            if is_server(stored.root):
+                conflicts.append(
+                    (
+                        file.file,
+                        f"a document of this name was copied from {stored.root}; "
+                        "use another --collection",
+                    )
+                )
+                break
             other, this = Path(stored.root) / file.file, Path(file.root) / file.file
             if other.is_file() and not other.samefile(this):
                 conflicts.append(
