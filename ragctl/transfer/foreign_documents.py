@@ -182,7 +182,7 @@ class ForeignDocuments:
         for point_id, row, record, weights in zip(ids, rows, usable, terms, strict=True):
             assert record.dense is not None
             row["meta"] = record.metadata
-            yield Point(point_id, row, _unit(record.dense), SparseVector(*weights))
+            yield Point(point_id, row, _unit(record.dense), _as_stored(*weights))
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[PreparedChunk]:
@@ -209,6 +209,13 @@ def _content(record: Record) -> str:
 
 def _digest(contents: Iterable[str]) -> str:
     return digest(RECIPE.encode(), *(each.encode() for each in contents))
+
+
+def _as_stored(indices: Sequence[int], values: Sequence[float]) -> SparseVector:
+    """Return a BM25 vector as every store returns it: ascending, with float32 weights."""
+    weights = np.asarray(values, dtype=np.float32).tolist()
+    pairs = sorted(zip(indices, weights, strict=True))
+    return SparseVector([index for index, _ in pairs], [weight for _, weight in pairs])
 
 
 def _norm(vector: Vector) -> float:
