@@ -94,6 +94,9 @@ class _Status:
         if kept := [_kept_text(each) for each in self.generations if not each.current]:
             number = settings.generation
             rows.append(("generations", f"{number} is current; kept: {', '.join(kept)}"))
+        if settings.origin.unverified:
+            note = "not verified: copied from another program with --unverified"
+            rows.append(("vectors", note))
         if self.incomplete:
             rows.append(("incomplete", _counted(self.incomplete, "run ingest again")))
         if self.without_text:

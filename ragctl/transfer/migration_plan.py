@@ -23,6 +23,7 @@ from ragctl.index.embedder import (
 from ragctl.index.plan import check_removal
 from ragctl.index.scan import scan
 from ragctl.pipeline import Pipeline
+from ragctl.stores import is_server
 from ragctl.stores.base import Collection
 
 How = Literal["keep", "cut", "embed", "sources"]
@@ -89,17 +90,22 @@ def plan_migration(
                 "which reads the sources again"
             )
         model = embedder.model
+    if how == "sources":
+        _check_sources(current)
+    elif how != "embed":
+        origin = replace(settings.origin, unverified=stored.origin.unverified)
+        settings = replace(settings, origin=origin)
     if how == "sources" and not has_sources:
         raise UsageError(
             f"{_what_needs_sources(stored, settings)} reads the documents again: give the pipeline "
             "file of the collection instead of its name, or its folders with --source"
         )
     if how == "sources":
-        check_sources(wanted, current)
+        check_documents(wanted, current)
     return MigrationPlan(how, wanted, settings, model)
 
 
-def check_sources(pipeline: Pipeline, current: Collection) -> None:
+def check_documents(pipeline: Pipeline, current: Collection) -> None:
     """Raise PruneRefused if a collection made from the sources would lack documents of `current`.
 
     That is: documents of other folders, or more missing files than the prune limit allows.
@@ -118,6 +124,17 @@ def check_sources(pipeline: Pipeline, current: Collection) -> None:
         )
     missing = [document for document in documents if document.file not in files]
     check_removal(len(missing), len(documents), pipeline.prune_limit / 100)
+
+
+def _check_sources(current: Collection) -> None:
+    """Raise UsageError if documents were copied from a collection of another program."""
+    documents = read_state(current).documents.values()
+    copied = [document.root for document in documents if is_server(document.root)]
+    if copied:
+        raise UsageError(
+            f"{len(copied)} documents were copied from {copied[0]}, which has no files to chunk "
+            "anew; keep the chunk size and the languages, or migrate a collection without them"
+        )
 
 
 def _server_options(stored: ServerOptions, asked: ServerOptions) -> ServerOptions:
