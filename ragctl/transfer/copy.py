@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from ragctl.collection.server_options import ServerOptions
+from ragctl.collection.state import read_state
 from ragctl.errors import IdentityMismatch, StoreError, UsageError
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.plan import check_removal
@@ -17,7 +18,7 @@ from ragctl.index.report import Report
 from ragctl.records import Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection, Store
-from ragctl.transfer.documents import Difference, compare
+from ragctl.transfer.documents import Difference, difference_between
 from ragctl.transfer.mirror import Mirror
 
 MAX_PASSES = 10
@@ -98,26 +99,27 @@ class Copying:
             report=report,
         )
         copy.declare(original.settings.fields)
+        wanted = read_state(original)
         for number in range(MAX_PASSES):
-            difference, stored = compare(original, copy)
+            stored = read_state(copy)
+            difference = difference_between(wanted, stored)
             if number == 0:
                 report.documents.unchanged = difference.unchanged
                 self.on_plan(difference)
+            elif not difference.is_empty:  # a run has changed the original meanwhile
+                wanted = read_state(original)
+                difference = difference_between(wanted, stored)
             if difference.is_empty:
                 break
             check_removal(len(difference.removed), len(stored.documents), self.prune_share)
             mirror.sync(difference, stored)
-        # What a killed run left unfinished is copied as it is: the vectors are paid for.
-        difference, stored = compare(original, copy)
         if difference.unfinished:
+            # What a killed run left unfinished is copied as it is: the vectors are paid for.
             mirror.sync(difference, stored, unfinished=True)
+            difference = difference_between(wanted, read_state(copy))
         copy.note(original.notes())
         copy.finish()
-        self._check(original, copy)
-
-    def _check(self, original: Collection, copy: Collection) -> None:
-        """Raise StoreError unless both have the same documents, and as many points of each."""
-        difference, _ = compare(original, copy)
+        # The last comparison is the verification: the same documents, and as many points of each.
         if not difference.is_empty:
             raise StoreError(
                 f"{len(difference.changed) + len(difference.removed)} documents of {self.target} "

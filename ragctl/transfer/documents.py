@@ -35,17 +35,22 @@ class Difference:
 
 def compare(source: Collection, target: Collection) -> tuple[Difference, State]:
     """Return what `target` lacks, and its state. Reads the marks of both."""
-    wanted, stored = read_state(source).documents, read_state(target)
+    wanted, stored = read_state(source), read_state(target)
+    return difference_between(wanted, stored), stored
+
+
+def difference_between(wanted: State, stored: State) -> Difference:
+    """Return what a target in state `stored` lacks to equal a source in state `wanted`."""
     changed, unfinished, unchanged = [], [], 0
-    for name, document in wanted.items():
+    for name, document in wanted.documents.items():
         if not document.complete:
             unfinished.append(document)
         elif stored.documents.get(name) != document:
             changed.append(document)
         else:
             unchanged += 1
-    removed = tuple(sorted(set(stored.documents) - set(wanted)))
-    return Difference(tuple(changed), removed, tuple(unfinished), unchanged), stored
+    removed = tuple(sorted(set(stored.documents) - set(wanted.documents)))
+    return Difference(tuple(changed), removed, tuple(unfinished), unchanged)
 
 
 def in_groups(documents: Sequence[StoredDocument]) -> Iterator[list[StoredDocument]]:
