@@ -187,3 +187,33 @@ def test_the_copy_of_a_killed_reader_is_removed_by_the_next(store: Path, tempora
     with reader(store, temporary) as process:
         assert process.communicate()[0] == "2\n"
     assert not left.exists()
+
+
+@pytest.mark.parametrize("part", ["", "shard", "collection.json", "notes.json", "current"])
+def test_a_collection_that_its_owner_may_not_read_is_listed_and_deleted(
+    part: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    EdgeStore(store).create("docs", SETTINGS).close()
+    EdgeStore(store).create("other", SETTINGS).close()
+    path = store / "collections" / "docs" / part
+    if part == "notes.json":
+        path.write_text("{}")
+    path.chmod(0)
+
+    def run(*words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "ragctl", *words, "--store", str(store)],
+            capture_output=True,
+            text=True,
+            timeout=PROCESS_SECONDS,
+            preexec_fn=_obey_permissions,
+        )
+
+    listed = run("collections")
+    assert listed.returncode == 0, listed.stderr
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["docs", "other"]
+    deleted = run("delete", "--all", "--yes")
+    assert (deleted.returncode, deleted.stderr) == (0, "")
+    assert EdgeStore(store).names() == ["other"]
+    assert not list((store / "collections").glob(".docs*"))

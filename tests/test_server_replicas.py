@@ -73,11 +73,11 @@ def stored(facade: QdrantFacade, replica: int) -> dict[str, Any]:
     """Return the payloads of a replica's points, by id."""
     with facade.lock:
         local = facade.cluster.engines[replica]._local
-        records, _ = local.scroll(facade_name(facade), limit=10_000, with_vectors=False)
+        records, _ = local.scroll(collection_of(facade), limit=10_000, with_vectors=False)
     return {str(record.id): record.payload for record in records}
 
 
-def facade_name(facade: QdrantFacade) -> str:
+def collection_of(facade: QdrantFacade) -> str:
     (name,) = facade.engine._local.collections
     return str(name)
 
@@ -234,6 +234,27 @@ def test_writes_that_only_one_replica_has_are_settled_by_the_next_run(
         assert points(facade) == old
     else:  # without a replica: it asks any of the others
         assert old - removed <= points(facade) <= old | added
+
+
+@STRICT
+def test_a_replica_that_lost_everything_does_not_empty_the_other(
+    facade: QdrantFacade, host: Hosts
+) -> None:
+    one = host("a", patience=0.3)
+    one.create("docs", SETTINGS)
+    docs = open_docs(one)
+    with one.lock("docs"):
+        docs.apply(Batch(upserts=[own_point(n) for n in range(10)]))
+        facade.stop(1)
+        with pytest.raises(StoreError, match="failed to apply operation"):
+            docs.apply(Batch(upserts=[own_point(1)]))
+    facade.start(1)
+    with facade.lock:
+        lost: list[Any] = [ident(n) for n in range(10)]
+        facade.engine._local.delete(collection_of(facade), lost)
+    with host("b").lock("docs"):
+        pass
+    assert len(points(facade, 1)) == 10
 
 
 @STRICT

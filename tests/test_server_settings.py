@@ -269,9 +269,11 @@ def test_a_run_keeps_to_the_options_of_its_collection(facade: QdrantFacade, tmp_
     other = ragctl("run", str(file))
     assert other.returncode == UsageError.exit_code
     assert "the collection was made with 3, this run says 4" in other.stderr
-    assert "`ragctl migrate docs`" in other.stderr
+    assert other.stderr.endswith(f"move the collection: ragctl migrate {file}\n")
     flags = ragctl("ingest", "docs", "--replicas", "3", "--store", facade.url)
     assert "--replicas: the collection was made with 2, this run says 3" in flags.stderr
+    command = f"ragctl migrate docs --store {facade.url} --replicas 3"
+    assert flags.stderr.endswith(f"move the collection: {command}\n")
 
 
 # Status, and the key for reading

@@ -1,6 +1,9 @@
 """The store contract on the embedded engine, and tests of its own features."""
 
+import os
 import re
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +104,38 @@ def test_settings_are_read_from_their_second_copy(tmp_path: Path) -> None:
             with closing(opened(store)) as found:
                 assert found.settings == replace(SETTINGS, fields={"year": "integer"})
         path.write_bytes(whole)
+
+
+def test_a_run_restores_a_damaged_copy_of_the_settings(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    store.create("docs", SETTINGS).close()
+    paths = [tmp_path / "collections" / "docs" / name for name in SETTINGS_FILES]
+    paths[0].write_text("rubbish")
+    with closing(opened(store)) as found:
+        found.finish()
+    assert paths[0].read_bytes() == paths[1].read_bytes() != b"rubbish"
+
+
+def test_what_killed_deletions_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    for name in ("docs", "other"):
+        store.create(name, SETTINGS).close()
+        store.create_generation(name, SETTINGS).close()
+    folder = tmp_path / "collections"
+    left = [
+        folder / f".gone.{int(dead.stdout)}.dropped",
+        folder / "docs" / f".7.{int(dead.stdout)}.dropped",
+    ]
+    live = folder / f".gone.{os.getppid()}.dropped"
+    for path in (*left, live):
+        (path / "shard").mkdir(parents=True)
+    store.drop_generation("docs", 2)
+    store.drop("other")
+    assert not any(path.exists() for path in left)
+    assert live.exists()
 
 
 def test_settings_with_both_copies_damaged_are_reported(tmp_path: Path) -> None:

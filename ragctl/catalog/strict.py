@@ -57,11 +57,20 @@ class ConfigSource:
     """The file that tables were read from, for error messages.
 
     `text` is its content, from which line numbers are found; None if unknown. `prefix` is
-    the path inside the file that all other paths are relative to.
+    the path inside the file that all other paths are relative to. `is_file`: `name` is the path
+    of a file.
     """
 
-    def __init__(self, name: str, text: str | None = None, prefix: KeyPath = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        text: str | None = None,
+        prefix: KeyPath = (),
+        *,
+        is_file: bool = False,
+    ) -> None:
         self.name = name
+        self.is_file = is_file
         self._text = text
         self._prefix = prefix
 

@@ -11,6 +11,7 @@ from ragctl.embedding import Embedder
 from ragctl.errors import IdentityMismatch, Locked, StoreError
 from ragctl.index.embedder import check_identity
 from ragctl.pipeline import Pipeline
+from ragctl.pipeline.command import migrate_command
 from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Collection, Store
 
@@ -19,10 +20,12 @@ from ragctl.stores.base import Collection, Store
 class Target:
     """The store and collection of a pipeline, as far as they could be opened. Close it.
 
-    Nothing is written: a collection that does not exist is not created.
+    Nothing is written: a collection that does not exist is not created. `migrate_command`: the
+    command that moves the collection to the pipeline's settings.
     """
 
     store: Store
+    migrate_command: str
     report: StoreReport
     collection: Collection | None = None
 
@@ -36,7 +39,7 @@ class Target:
         if self.collection is None:
             return True
         try:
-            check_identity(self.collection, embedder)
+            check_identity(self.collection, embedder, self.migrate_command)
         except IdentityMismatch as error:
             self.add(failed("identity", error))
             return False
@@ -64,7 +67,9 @@ def open_target(pipeline: Pipeline, seconds: float) -> Target:
     key or collection name.
     """
     store = open_store(pipeline.store, environ=pipeline.environ, patience=seconds / 2)
-    target = Target(store, StoreReport(store.location, pipeline.collection, ()))
+    target = Target(
+        store, migrate_command(pipeline), StoreReport(store.location, pipeline.collection, ())
+    )
     try:
         _open(target)
     except StoreError as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ragctl.cli.flags import pipeline_flags
-from ragctl.cli.options import AsJson, environ
+from ragctl.cli.options import AsJson, env_file_named, environ
 from ragctl.cli.running import run_pipeline
 from ragctl.errors import UsageError
 
@@ -49,7 +49,9 @@ def ingest(
     from ragctl.pipeline import from_flags
 
     pipeline = from_flags(flags, environ())
-    pipeline = replace(pipeline, only=tuple(only), retry_failed=retry_failed)
+    pipeline = replace(
+        pipeline, only=tuple(only), retry_failed=retry_failed, env_file=env_file_named()
+    )
     return run_pipeline(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json)
 
 
@@ -81,5 +83,7 @@ def run(
             )
         saved = read_plan(plan)
         only, retry_failed = saved.only, saved.retry_failed
-    pipeline = replace(pipeline, only=tuple(only), retry_failed=retry_failed)
+    pipeline = replace(
+        pipeline, only=tuple(only), retry_failed=retry_failed, env_file=env_file_named()
+    )
     return run_pipeline(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json, saved=saved)

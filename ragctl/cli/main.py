@@ -88,6 +88,8 @@ def _run(arguments: list[str]) -> int:
         sys.stderr.close()
         return 0
     except BaseException as error:  # noqa: BLE001 - the one handler: one line
+        if isinstance(error, SystemExit) and _completes(arguments):
+            return error.code if isinstance(error.code, int) else 0
         ending = ending_of(error)
         if debug:
             _show_traceback()
@@ -101,6 +103,13 @@ def _run(arguments: list[str]) -> int:
         )
         return ending.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _completes(arguments: list[str]) -> bool:
+    """Return whether the shell's completion is asked for: typer then ends the program itself."""
+    return "_RAGCTL_COMPLETE" in os.environ or any(
+        word in ("--show-completion", "--install-completion") for word in arguments
+    )
 
 
 def _take_global_options(arguments: list[str]) -> tuple[list[str], bool]:

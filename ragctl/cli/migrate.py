@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ from ragctl.cli.flags import pipeline_flags
 from ragctl.cli.options import AsJson, StoreLocation, environ, open_store
 from ragctl.cli.summary import dollars, print_notes
 from ragctl.errors import DocumentError, UsageError
+from ragctl.pipeline.pipeline import SOURCE_KEYS, STORED_KEYS
 from ragctl.text import one_line
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Keep = Annotated[
 ]
 
 
-@pipeline_flags("store", "embedding", "chunking", "quantization", "bm25", "budget")
+@pipeline_flags(*STORED_KEYS, *SOURCE_KEYS, "budget")
 def migrate(
     flags: Mapping[str, Any],
     target: Annotated[
@@ -39,6 +40,15 @@ def migrate(
             help="The collection, or a pipeline file with its new settings.",
         ),
     ],
+    source: Annotated[
+        list[str],
+        typer.Option(
+            "--source",
+            metavar="PATH",
+            help="Documents of the collection, for a change that reads them again: chunk size, "
+            "overlap, BM25 languages. All of them must be named.",
+        ),
+    ] = [],  # noqa: B006 - a repeated option of typer
     only_if_better: Annotated[
         Path | None,
         typer.Option(
@@ -62,14 +72,15 @@ def migrate(
 ) -> int:
     """Move a collection to another model, dimension, backend, chunk size or quantisation.
 
-    A new generation is made from the stored chunk texts while searches and runs go on; then the
-    name is switched to it. A smaller dimension of the same model is cut from the stored vectors.
+    A new generation is made from the stored chunk texts while searches and runs
+    go on; then the name is switched to it. A smaller dimension of the same model
+    is cut from the stored vectors: no document text is sent.
     """
     from ragctl.cli.progress import ProgressBar
     from ragctl.cli.running import signals
     from ragctl.transfer.migrate import Migration
 
-    pipeline, has_sources = _pipeline(target, flags)
+    pipeline, has_sources = _pipeline(target, flags, source)
     bar = ProgressBar(shown=sys.stderr.isatty() and not as_json)
     with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
         judge = None
@@ -154,14 +165,21 @@ def prune_generations(
     return 0
 
 
-def _pipeline(target: str, flags: Mapping[str, Any]) -> "tuple[Pipeline, bool]":
+def _pipeline(
+    target: str, flags: Mapping[str, Any], paths: Sequence[str]
+) -> "tuple[Pipeline, bool]":
     """Return the settings wanted, and whether their sources are those of the collection."""
     from ragctl.pipeline import from_flags, read_pipeline
 
+    patterns = flags.get("sources", {})
     if target.endswith(".toml") or Path(target).is_file():
+        if paths or patterns:
+            raise UsageError(f"{target} names the sources; leave --source and its patterns out")
         return read_pipeline(Path(target), environ(), flags), True
-    tables = {**flags, "collection": target, "sources": [{"path": "."}]}
-    return from_flags(tables, environ()), False
+    if patterns and not paths:
+        raise UsageError("--include and --exclude need --source")
+    sources = [{**patterns, "path": path} for path in paths or ["."]]
+    return from_flags({**flags, "collection": target, "sources": sources}, environ()), bool(paths)
 
 
 def _notify(line: str) -> None:

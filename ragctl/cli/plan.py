@@ -14,6 +14,7 @@ from ragctl.cli.options import (
     CollectionName,
     PipelineFile,
     StoreLocation,
+    env_file_named,
     environ,
     open_store,
     opened,
@@ -60,7 +61,12 @@ def plan(
     from ragctl.index.run import Run
     from ragctl.pipeline import read_pipeline
 
-    pipeline = replace(read_pipeline(file, environ()), only=tuple(only), retry_failed=retry_failed)
+    pipeline = replace(
+        read_pipeline(file, environ()),
+        only=tuple(only),
+        retry_failed=retry_failed,
+        env_file=env_file_named(),
+    )
     bar = ProgressBar(shown=sys.stderr.isatty() and not as_json)
     store = open_store(pipeline.store, pipeline.environ, read_only=True)
     with closing(store), closing(bar):

@@ -14,6 +14,7 @@ from ragctl.embedding.context_guard import TOKEN_RATIO
 from ragctl.errors import IdentityMismatch
 from ragctl.lexical.bm25 import Bm25Config
 from ragctl.pipeline import DEFAULT_CHUNK_SIZE, DEFAULT_MODEL, DEFAULT_OVERLAP, Embedding, Pipeline
+from ragctl.pipeline.command import migrate_command
 from ragctl.records import Json
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection
@@ -52,7 +53,10 @@ def connect_for(
     )
     if existing is not None:
         try:
-            check_identity(existing, embedder)
+            command = migrate_command(
+                pipeline, with_sources=existing.settings.identity.late_chunking
+            )
+            check_identity(existing, embedder, command)
         except IdentityMismatch:
             embedder.close()
             raise
@@ -84,8 +88,11 @@ def effective_embedding(pipeline: Pipeline, existing: Collection | None) -> Embe
     )
 
 
-def check_identity(collection: Collection, embedder: Embedder) -> None:
-    """Raise IdentityMismatch, naming both values of every difference, if the two differ."""
+def check_identity(collection: Collection, embedder: Embedder, command: str) -> None:
+    """Raise IdentityMismatch, naming both values of every difference, if the two differ.
+
+    `command`: moves the collection to the embedder's identity; the message ends with it.
+    """
     stored, current = collection.settings.identity.to_json(), embedder.identity.to_json()
     differences = [
         f"{key} {_show(stored.get(key))} ≠ {_show(current.get(key))}"
@@ -95,8 +102,8 @@ def check_identity(collection: Collection, embedder: Embedder) -> None:
     if differences:
         raise IdentityMismatch(
             f"collection {collection.name!r} and this run differ in {'; '.join(differences)}. "
-            "Their vectors cannot be compared: use another --collection, or the collection's "
-            "own model"
+            "Their vectors cannot be compared. Use the collection's own model or another "
+            f"--collection, or move this one: {command}"
         )
 
 

@@ -18,7 +18,9 @@ from ragctl.index.recipe import Recipe, make_recipe, recipe_digests
 from ragctl.index.scan import Scan
 from ragctl.loaders import matcher
 from ragctl.pipeline import Pipeline
+from ragctl.pipeline.command import migrate_command
 from ragctl.records import Json
+from ragctl.stores import is_server
 from ragctl.stores.base import Collection
 
 
@@ -117,7 +119,8 @@ def _check_quantization(pipeline: Pipeline, settings: Settings) -> None:
         raise pipeline.error(
             "quantization",
             f"the collection was made with {stored or 'none'}, this run says {asked}; "
-            "leave it out, or use another --collection",
+            "leave it out, use another --collection, or move this one: "
+            f"{migrate_command(pipeline)}",
         )
 
 
@@ -128,8 +131,8 @@ def _check_server_options(pipeline: Pipeline, settings: Settings) -> None:
             raise pipeline.error(
                 f"server.{name}",
                 f"the collection was made with {_shown(stored.get(name))}, this run says "
-                f"{_shown(asked)}; leave it out, or change it with "
-                f"`ragctl migrate {pipeline.collection}`",
+                f"{_shown(asked)}; leave it out, or move the collection: "
+                f"{migrate_command(pipeline)}",
             )
 
 
@@ -164,6 +167,15 @@ def _conflicts(files: list[FileStat], state: State) -> list[tuple[str, str]]:
         for stored in state.files.get(file.file, ()):
             if stored.root == file.root:
                 continue
+            if is_server(stored.root):
+                conflicts.append(
+                    (
+                        file.file,
+                        f"a document of this name was copied from {stored.root}; "
+                        "use another --collection",
+                    )
+                )
+                break
             other, this = Path(stored.root) / file.file, Path(file.root) / file.file
             if other.is_file() and not other.samefile(this):
                 conflicts.append(

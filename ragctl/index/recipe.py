@@ -19,6 +19,7 @@ from ragctl.index.prepared import FileStat
 from ragctl.lexical.bm25 import Bm25Config
 from ragctl.loaders import LoadOptions, format_of
 from ragctl.pipeline import DEFAULT_CHUNK_SIZE, DEFAULT_OVERLAP, Pipeline, Source
+from ragctl.pipeline.command import migrate_command
 from ragctl.records import Json
 
 
@@ -78,8 +79,8 @@ def make_recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> R
     if pipeline.languages and tuple(pipeline.languages) != languages:
         raise IdentityMismatch(
             f"the collection's BM25 languages are {', '.join(languages) or 'detected'}, "
-            f"this run says {', '.join(pipeline.languages)}; leave them out, or use another "
-            "--collection"
+            f"this run says {', '.join(pipeline.languages)}; leave them out, use another "
+            f"--collection, or move this one: {migrate_command(pipeline)}"
         )
     size = pipeline.chunk_size or stored.chunk_size or DEFAULT_CHUNK_SIZE
     overlap = next(n for n in (pipeline.overlap, stored.overlap, DEFAULT_OVERLAP) if n is not None)

@@ -15,10 +15,14 @@ Tables = Mapping[str, Any]
 
 
 class Flags(ConfigSource):
-    """The command line: an error names the flag."""
+    """The command line: an error names the flag.
 
-    def __init__(self) -> None:
+    `tables`: the values that were given, as the tables of a file.
+    """
+
+    def __init__(self, tables: Tables) -> None:
         super().__init__("the flags")
+        self.tables = tables
 
     def child(self, *path: str | int) -> ConfigSource:
         """Return itself: flags have no nested tables."""
@@ -42,7 +46,7 @@ class Overlaid(ConfigSource):
     """A file overridden by flags: an error names where its value came from."""
 
     def __init__(self, file: ConfigSource, flags: Tables) -> None:
-        super().__init__(file.name)
+        super().__init__(file.name, is_file=file.is_file)
         self._file = file
         self._flags = flags
 
@@ -68,7 +72,7 @@ class Overlaid(ConfigSource):
             if not isinstance(value, Mapping) or step not in value:
                 return self._file
             value = value[step]
-        return Flags()
+        return Flags(self._flags)
 
 
 def read_pipeline(path: Path, environ: Mapping[str, str], flags: Tables | None = None) -> Pipeline:
@@ -83,7 +87,7 @@ def read_pipeline(path: Path, environ: Mapping[str, str], flags: Tables | None =
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{path}: cannot read the pipeline ({reason})") from error
     data = parse(text, str(path))
-    source = ConfigSource(str(path), text)
+    source = ConfigSource(str(path), text, is_file=True)
     if flags:
         data, source = _merged(data, flags), Overlaid(source, flags)
     return pipeline_from_tables(data, source, base=path.absolute().parent, environ=environ)
@@ -91,7 +95,9 @@ def read_pipeline(path: Path, environ: Mapping[str, str], flags: Tables | None =
 
 def from_flags(tables: Tables, environ: Mapping[str, str]) -> Pipeline:
     """Return the pipeline that flags describe, given as the tables of a file. Raises UsageError."""
-    return pipeline_from_tables(tables, Flags(), base=Path(), environ=environ, variables=False)
+    return pipeline_from_tables(
+        tables, Flags(tables), base=Path(), environ=environ, variables=False
+    )
 
 
 def _merged(file: Mapping[str, Any], flags: Tables) -> dict[str, Any]:

@@ -10,6 +10,7 @@ collection is described only once; for a new one the default applies.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragctl import environment
@@ -65,6 +66,7 @@ class Pipeline:
         retry_failed: also try documents that failed before and are not due yet.
         environ: environment variables, those of `env_file` included.
         config_source: the file or the flags, which errors name.
+        env_file: the file given with --env-file; commands in messages repeat it.
     """
 
     sources: tuple[Source, ...] = section(
@@ -213,6 +215,7 @@ class Pipeline:
         compare=False,
     )
     config_source: "ConfigSource" = field(default_factory=_no_source, repr=False, compare=False)
+    env_file: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Check the bounds and that there are sources. Raises UsageError."""
@@ -238,6 +241,12 @@ TABLES = {
 
 KEYS = key_tree(Pipeline, TABLES)
 """Every key of a pipeline file, nested as in the file."""
+
+STORED_KEYS = ("store", "embedding", "chunking", "quantization", "bm25", "server")
+"""Keys, and tables of keys, whose flags `migrate` takes: the settings of a generation."""
+
+SOURCE_KEYS = ("sources.include", "sources.exclude", "meta", "parsing")
+"""The same, for settings that matter only when the sources are read again."""
 
 
 @cache

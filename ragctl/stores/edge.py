@@ -130,6 +130,7 @@ class EdgeStore:
                     part.rename(dropped / part.name)
         with writing(dropped):
             remove_tree(dropped)
+            remove_leftovers(dropped)
 
     def salvage(self, name: str, *, generation: int | None = None) -> Salvage | None:
         """See Store.salvage. Of a point that exists twice, only the newer one is returned."""
@@ -165,6 +166,7 @@ class EdgeStore:
                     return
         with writing(dropped):
             remove_tree(dropped)
+            remove_leftovers(folder)
 
     def lock(
         self,
@@ -269,6 +271,10 @@ class EdgeStore:
             else f"its current generation, {current}, is missing"
         )
         folder = self._layout.collection(name)
+        try:
+            list(folder.iterdir())
+        except OSError as error:
+            reason = f"its folder cannot be read ({error.strerror})"
         return UnreadableCollection(
             f"{folder}: collection {name!r} is damaged: {reason}; {how_to_recover(name)}"
         )

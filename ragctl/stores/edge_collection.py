@@ -19,7 +19,7 @@ from ragctl.stores.base import Batch, Query, Scored
 from ragctl.stores.conditions import prepare
 from ragctl.stores.edge_layout import NOTES_FILE, read_checked, with_checksum, writing
 from ragctl.stores.edge_process import ShardProcess
-from ragctl.stores.edge_settings import save_settings
+from ragctl.stores.edge_settings import restore_settings, save_settings
 from ragctl.stores.edge_space import MIN_FREE_BYTES, DiskSpace
 from ragctl.stores.edge_values import (
     PlainPoint,
@@ -203,6 +203,9 @@ class EdgeCollection:
         """See Collection.finish."""
         self._seal(segments.MAX_SMALL_SEGMENTS_AT_END)
         self._space.restore_reserve()
+        if not self._space.is_short:
+            with writing(self._folder):
+                restore_settings(self._folder, self.settings)
 
     def close(self) -> None:
         """See Collection.close."""

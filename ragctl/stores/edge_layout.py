@@ -104,13 +104,14 @@ class Layout:
         return self.root / "locks" / f"{name}{suffix}.{kind}.lock"
 
     def may_only_be_read(self, name: str, number: int | None = None) -> bool:
-        """Return whether this user must not write a generation; None: any of them, or the lock."""
-        folder = self.generation(name, number or 1)
+        """Return whether this user must not write a collection, or one generation's shard."""
         lock = self.lock(name, "shard" if number else "run", number or 1)
-        shard = folder / SHARD
-        needed = [self.root, lock.parent, lock, self.collection(name), shard]
-        needed += [shard / "segments", shard / "edge_config.json"]
-        return any(path.exists() and not os.access(path, os.W_OK) for path in needed)
+        needed = [self.root, self.collections, lock.parent, lock]
+        if number:
+            folder = self.generation(name, number)
+            shard = folder / SHARD
+            needed += [folder, shard, shard / "segments", shard / "edge_config.json"]
+        return any(_exists(path) and not os.access(path, os.W_OK) for path in needed)
 
     def temporary(self, folder: Path, kind: str) -> Path:
         """Return the hidden path next to `folder` for this process's work on it.
@@ -145,17 +146,24 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left of creating or dropping this very folder.
+    """Remove what killed processes left next to `folder`.
 
-    A name may begin with another one and a dot, so the whole file name is compared; and the
-    process in it must be dead.
+    Of creations, that of this very folder: a name may begin with another one and a dot. Of
+    deletions, all. The process in the file name must be dead.
     """
-    pattern = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)\.(?:new|dropped)")
+    pattern = re.compile(rf"\.(?:{re.escape(folder.name)}\.(\d+)\.new|.+\.(\d+)\.dropped)")
     for path in folder.parent.iterdir():
         found = pattern.fullmatch(path.name)
-        if found and not is_running(int(found[1])):
+        if found and not is_running(int(found[1] or found[2])):
             with contextlib.suppress(OSError):
                 remove_tree(path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # in a folder that may not be read
+        return False
 
 
 def remove_tree(path: Path) -> None:

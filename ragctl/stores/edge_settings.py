@@ -7,7 +7,13 @@ from pathlib import Path
 from ragctl.collection.settings import FORMAT, Settings, how_to_recover, read_settings
 from ragctl.errors import UnreadableCollection
 from ragctl.files import replace_file
-from ragctl.stores.edge_layout import SETTINGS_FILES, remove_tree, stored_settings, with_checksum
+from ragctl.stores.edge_layout import (
+    SETTINGS_FILES,
+    read_checked,
+    remove_tree,
+    stored_settings,
+    with_checksum,
+)
 
 
 def load_settings(folder: Path, name: str, number: int) -> Settings:
@@ -42,3 +48,13 @@ def save_settings(folder: Path, settings: Settings) -> None:
         if path.is_dir() and not path.is_symlink():  # damage
             remove_tree(path)
         replace_file(path, content)
+
+
+def restore_settings(folder: Path, settings: Settings) -> None:
+    """Write the settings again if one of their copies is damaged. Raises OSError."""
+    for name in SETTINGS_FILES:
+        try:
+            read_checked(folder / name)
+        except (OSError, ValueError, RecursionError):
+            save_settings(folder, settings)
+            return

@@ -226,9 +226,11 @@ class HiddenPoint:
         except StatusError:  # a key without that right
             raise ReplicasError(reason_of(failure)) from None
 
-    def _shortage(self, client: QdrantHttp, failure: StatusError) -> ReplicasError:
-        """Return the error that names the replicas that are needed."""
+    def _shortage(self, client: QdrantHttp, failure: StatusError) -> ReplicasError | StatusError:
+        """Return the error that names the replicas that are needed; `failure` without replicas."""
         shards = self._replicas(client, failure)
+        if all(len(shard.states) == 1 for shard in shards):
+            return failure
         listed = "; ".join(map(str, shards[:4]))
         return ReplicasError(
             f"too few replicas answer ({reason_of(failure)[:160]}). Nothing is written until the "

@@ -68,8 +68,12 @@ def repair_replicas(
 
 
 def _others(sources: Sequence[str]) -> tuple[Condition, ...] | None:
-    """Select the points of all other documents; None if that takes too large a request."""
-    if len(orjson.dumps(sources)) > MAX_REQUEST_BYTES // 2:
+    """Select the points of all other documents.
+
+    None if that takes too large a request, or if no document is known: a replica that lost
+    everything must not empty the others.
+    """
+    if not sources or len(orjson.dumps(sources)) > MAX_REQUEST_BYTES // 2:
         return None
     own: tuple[Condition, ...] = (HAS_OWN_KEY, Has("version"), Has("source"))
-    return (*own, NoneOf((own_match("source", *sources),))) if sources else own
+    return (*own, NoneOf((own_match("source", *sources),)))

@@ -59,6 +59,20 @@ class Reembedding:
         """
         writer = Writer(self._target)
         try:
+            self._embed(writer, difference, stored)
+            self._cancellation.raise_if_cancelled()
+            writer.delete_documents(difference.removed)
+            writer.flush()
+        finally:
+            chunks = self._report.chunks
+            chunks.embedded += writer.written.embedded
+            chunks.reused += writer.written.reused
+            chunks.deleted += writer.written.deleted
+
+    def _embed(self, writer: Writer, difference: Difference, stored: State) -> None:
+        """Write the changed documents; also when it raises, all that is paid for is written."""
+        indexer: DocumentIndexer | None = None
+        try:
             with DocumentStream[str](self._embedder) as stream:
                 indexer = DocumentIndexer(
                     self._target,
@@ -81,10 +95,12 @@ class Reembedding:
                     indexer.collect_in_flight()
                     raise
         finally:
-            writer.flush()
-        self._cancellation.raise_if_cancelled()
-        writer.delete_documents(difference.removed)
-        writer.flush()
+            try:
+                writer.flush()
+            finally:
+                if indexer is not None:
+                    unstored = indexer.embedded - writer.written.embedded
+                    self._report.chunks.unstored += max(0, unstored)
 
     def _documents(
         self, documents: Sequence[StoredDocument], stored: State
