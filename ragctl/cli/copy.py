@@ -3,18 +3,37 @@
 import math
 import re
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragctl.cli import console
-from ragctl.cli.options import AsJson, StoreLocation, open_store
+from ragctl.cli.options import (
+    AsJson,
+    BackendOption,
+    BaseUrl,
+    Dimension,
+    StoreLocation,
+    Weights,
+    backends,
+    environ,
+    open_store,
+)
 from ragctl.cli.running import signals
+from ragctl.cli.search_flags import with_search_flags
+from ragctl.cli.summary import print_notes
 from ragctl.errors import UsageError
+from ragctl.search.options import ForeignOptions
 from ragctl.text import one_line
 
+if TYPE_CHECKING:
+    from ragctl.catalog import BackendConfig
+    from ragctl.pipeline import Pipeline
 
+
+@with_search_flags
 def copy(
     source: Annotated[
         str,
@@ -53,15 +72,45 @@ def copy(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")
     ] = False,
+    backend: BackendOption = [],  # noqa: B006 - typer's form of a repeatable option
+    base_url: BaseUrl = None,
+    weights: Weights = None,
+    dim: Dimension = None,
+    position_field: Annotated[
+        str | None,
+        typer.Option(
+            "--position-field",
+            metavar="PATH",
+            help="Its payload field with the position of a chunk in its document. "
+            "Default: start_index, start_char_idx, chunk_index or position, after page; else "
+            "chunks are in order of id.",
+        ),
+    ] = None,
+    unverified: Annotated[
+        bool,
+        typer.Option("--unverified", help="Do not check that the model reproduces its vectors."),
+    ] = False,
     store: StoreLocation = None,
     as_json: AsJson = False,
+    *,
+    foreign: ForeignOptions,
 ) -> int:
     """Copy a collection to another store or name, vectors included; nothing is embedded.
 
     Repeated, it writes only what differs. Example: ragctl copy docs /mnt/backup
+
+    With --model it copies a collection of another program on a Qdrant server into one of ragctl,
+    after the model has reproduced a few of its vectors. Example:
+    ragctl copy http://localhost:6333#theirs mine --model bge-m3
     """
     from ragctl.transfer.copy import Copying, Place
+    from ragctl.transfer.foreign import ForeignCopying
 
+    layout = foreign.layout()
+    used = {"--backend": backend, "--base-url": base_url, "--weights": weights, "--dim": dim}
+    used |= {"--position-field": position_field, "--unverified": unverified}
+    if layout is None and (given := [flag for flag, value in used.items() if value]):
+        raise UsageError(f"{given[0]}: name the model that made the vectors, too, with --model")
     first, name = split_place(source, store)
     second, other = split_place(target, store)
     if name is not None and collection not in (None, name):
@@ -74,18 +123,32 @@ def copy(
         ]
         if stores[0].location == stores[1].location and name == other:
             raise UsageError(f"SRC and DST are the same collection {name!r}; name another one")
-        copying = Copying(
+        copying: Copying | ForeignCopying = Copying(
             Place(stores[0], name),
             Place(stores[1], other),
             prune_share=prune_limit / 100,
             patience=math.inf if wait else 0.0,
             notify=lambda line: console.warn(line, level="info", event="waiting"),
         )
+        if layout is not None:
+            copying = ForeignCopying(
+                copying.source,
+                copying.target,
+                replace(layout, position=position_field),
+                _pipeline(layout.model, other, dim, backends(backend, base_url, weights)),
+                environ(),
+                unverified=unverified,
+                prune_share=copying.prune_share,
+                patience=copying.patience,
+                notify=copying.notify,
+            )
         with signals(copying.cancellation):
             report = copying.run()
     if as_json:
         console.print_json(report.to_json())
-    elif not quiet:
+    else:
+        print_notes(report, quiet=quiet)
+    if not as_json and not quiet:
         counts = ", ".join(
             f"{count:,} {what}"
             for what in ("added", "updated", "unchanged", "removed")
@@ -99,6 +162,18 @@ def copy(
             )
         )
     return 0
+
+
+def _pipeline(
+    model: str, collection: str, dim: int | None, chosen: "tuple[BackendConfig, ...]"
+) -> "Pipeline":
+    """Return the settings of the copy of another program's collection."""
+    from ragctl.pipeline import from_flags
+
+    embedding = {"model": model} if dim is None else {"model": model, "dimension": dim}
+    tables = {"collection": collection, "embedding": embedding, "sources": [{"path": "."}]}
+    pipeline = from_flags(tables, environ())
+    return replace(pipeline, embedding=replace(pipeline.embedding, backends=chosen))
 
 
 def split_place(text: str, store: str | None) -> tuple[str | None, str | None]:

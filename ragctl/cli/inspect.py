@@ -88,6 +88,9 @@ class _Status:
             ("languages", languages or "none yet"),
             ("folders", ", ".join(self.roots) or "none yet"),
         ]
+        if settings.origin.unverified:
+            note = "not verified: copied from another program with --unverified"
+            rows.append(("vectors", note))
         if self.incomplete:
             rows.append(("incomplete", _counted(self.incomplete, "run ingest again")))
         if self.without_text:

@@ -1,4 +1,4 @@
-"""The flags of `ragctl search`, one for each search option (`search/options.py`)."""
+"""The flags of search options (`search/options.py`): of `ragctl search`, and of `ragctl copy`."""
 
 import inspect
 from collections.abc import Callable
@@ -19,31 +19,39 @@ _CLASSES: dict[str, type[Any]] = {
     "foreign": ForeignOptions,
 }
 
+_SPARSE = frozenset({"sparse_vector", "sparse_language"})
+"""Only searched: a copy computes its own sparse vectors."""
+
 
 def with_search_flags(command: Callable[..., int]) -> Callable[..., int]:
-    """Decorate a command: replace its parameters `options` and `foreign` by their flags."""
+    """Decorate a command: replace its parameters `options` and `foreign` by their flags.
+
+    A command without `options` has no flags for `_SPARSE`.
+    """
     signature = inspect.signature(command)
+    taken = {name: of for name, of in _CLASSES.items() if name in signature.parameters}
+    left_out = frozenset[str]() if "options" in taken else _SPARSE
+    options = {
+        name: [each for each in declared_options(of) if each.name not in left_out]
+        for name, of in taken.items()
+    }
     parameters = [
         parameter
         for own in signature.parameters.values()
-        for parameter in (_flags(_CLASSES[own.name]) if own.name in _CLASSES else [own])
+        for parameter in (map(_flag, options[own.name]) if own.name in taken else [own])
     ]
 
     @wraps(command)
     def run(**values: Any) -> int:
         made = {
-            name: of(**{each.name: values.pop(each.name) for each in declared_options(of)})
-            for name, of in _CLASSES.items()
+            name: of(**{each.name: values.pop(each.name) for each in options[name]})
+            for name, of in taken.items()
         }
         return command(**values, **made)
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
-
-
-def _flags(of: type[Any]) -> list[inspect.Parameter]:
-    return [_flag(declared) for declared in declared_options(of)]
 
 
 def _flag(declared: DeclaredOption) -> inspect.Parameter:

@@ -18,7 +18,8 @@ class Origin:
 
     `backends`: the backends that made it, in order. `task`: the model's task, None for
     retrieval. `chunk_size` and `overlap`: in tokens. `canary`: None for the built-in model,
-    whose version identifies it.
+    whose version identifies it. `unverified`: the vectors were copied from a collection of another
+    program, and nobody checked that the model made them.
     """
 
     backends: "tuple[BackendConfig, ...]" = ()
@@ -26,6 +27,7 @@ class Origin:
     chunk_size: int | None = None
     overlap: int | None = None
     canary: "CanaryRecord | None" = None
+    unverified: bool = False
 
     def read_canary(self, dim: int) -> "Canary | None":
         """Return the vectors that a backend must reproduce; None for the built-in model.
@@ -55,6 +57,7 @@ class Origin:
             "chunk_size": self.chunk_size,
             "overlap": self.overlap,
             "canary": cast(Json, self.canary),
+            "unverified": self.unverified,
         }
 
     @classmethod
@@ -68,6 +71,7 @@ class Origin:
             stored["chunk_size"],
             stored["overlap"],
             stored["canary"],
+            stored["unverified"] is True,
         )
 
 

@@ -20,6 +20,7 @@ from ragctl.loaders import matcher
 from ragctl.pipeline import Pipeline
 from ragctl.pipeline.command import migrate_command
 from ragctl.records import Json
+from ragctl.stores import is_server
 from ragctl.stores.base import Collection
 
 
@@ -166,6 +167,15 @@ def _conflicts(files: list[FileStat], state: State) -> list[tuple[str, str]]:
         for stored in state.files.get(file.file, ()):
             if stored.root == file.root:
                 continue
+            if is_server(stored.root):
+                conflicts.append(
+                    (
+                        file.file,
+                        f"a document of this name was copied from {stored.root}; "
+                        "use another --collection",
+                    )
+                )
+                break
             other, this = Path(stored.root) / file.file, Path(file.root) / file.file
             if other.is_file() and not other.samefile(this):
                 conflicts.append(

@@ -170,7 +170,7 @@ def _prepared(document: Document, content_digest: str, job: Job) -> PreparedDocu
                 else count(context_of(chunk.text, chunk.heading)),
             )
         )
-    language = _language(document.text, job.languages)
+    language = language_of(document.text, job.languages)
     return PreparedDocument(
         source=document.source,
         digest=content_digest,
@@ -210,7 +210,7 @@ def _hashes(chunks: Sequence[Chunk], budget: int | None) -> Iterator[tuple[str, 
             yield digest(whole, str(n - window.start).encode("ascii")), number
 
 
-def _language(text: str, languages: Sequence[str]) -> str:
+def language_of(text: str, languages: Sequence[str]) -> str:
     """Return the language whose BM25 rules apply to a document, one of `languages` if given."""
     if len(languages) == 1:
         return languages[0]

@@ -312,7 +312,7 @@ class ForeignOptions:
 
     model: str | None = option(
         None,
-        "Search a collection of another program: the model that made its vectors.",
+        "The collection is of another program: the model that made its vectors.",
         metavar="MODEL",
     )
     vector: str | None = option(

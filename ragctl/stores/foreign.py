@@ -329,7 +329,7 @@ def foreign_message(name: str, url: str) -> str:
     return (
         f"{collection_label(name)} at {url} was not made by ragctl; choose another name. "
         f"`ragctl search -c {name} --model MODEL --text-field FIELD` searches it as it is, and "
-        "`ragctl copy` makes a collection of ragctl from it"
+        f"`ragctl copy {url}#{name} NEW --model MODEL` makes a collection of ragctl from it"
     )
 
 

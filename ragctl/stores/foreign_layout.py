@@ -1,12 +1,18 @@
 """Where the points of other programs have what ragctl reads: text, source, title, metadata."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ragctl.collection.payload import Vector
 from ragctl.records import Json
+
+POSITIONS = ("page", "start_index", "start_char_idx", "chunk_index", "position")
+"""Names under which programs keep where in its document a chunk is: LangChain's loaders and
+splitters, LlamaIndex's nodes, and scripts. They are beside the text or in the metadata.
+"""
 
 LANGCHAIN_TEXT = "page_content"
 """LangChain's text field; with it, metadata are in `metadata` unless a layout says otherwise."""
@@ -29,6 +35,7 @@ class Layout:
         title: path of the document's title.
         metadata: path of the user's fields, "" for the whole payload; None: `metadata` in
             LangChain's layout, else the whole payload.
+        position: path of a number that orders the chunks of a document; None: see POSITIONS.
     """
 
     model: str
@@ -39,6 +46,7 @@ class Layout:
     source: str | None = None
     title: str | None = None
     metadata: str | None = None
+    position: str | None = None
 
     @property
     def source_path(self) -> str | None:
@@ -59,7 +67,8 @@ class Layout:
 class Record:
     """A point of another program. `dense` is as stored: of unit length if the distance is cosine.
 
-    `source`: the document's name, or the point's id if it has none.
+    `source`: the document's name, or the point's id if it has none. `position`: where in its
+    document it is, numbers to sort by; those that it does not have are 0.
     """
 
     id: str
@@ -68,6 +77,7 @@ class Record:
     title: str | None
     metadata: dict[str, Json]
     dense: Vector | None = None
+    position: tuple[float, ...] = ()
 
 
 def value_at(payload: Any, path: str) -> Any:
@@ -106,4 +116,20 @@ def read_record(
         title if isinstance(title, str) else None,
         metadata if isinstance(metadata, dict) else {},
         dense,
+        _position(payload, metadata, layout),
     )
+
+
+def _position(payload: Mapping[str, Any], metadata: Any, layout: Layout) -> tuple[float, ...]:
+    if layout.position is not None:
+        return (_number(value_at(payload, layout.position)),)
+    beside = layout.text.rpartition(".")[0]
+    holder = value_at(payload, beside) if beside else payload
+    if isinstance(holder, str):
+        holder = json.loads(holder)  # the text was found in it
+    return tuple(_number(holder.get(n)) or _number(value_at(metadata, n)) for n in POSITIONS)
+
+
+def _number(value: Any) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else 0

@@ -17,7 +17,7 @@ from ragctl.index.report import Report
 from ragctl.records import Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection, Store
-from ragctl.transfer.documents import Difference, compare
+from ragctl.transfer.documents import Difference, Original, compare
 from ragctl.transfer.mirror import Mirror
 
 MAX_PASSES = 10
@@ -39,8 +39,9 @@ class Place:
 class Copying:
     """One copy of a collection.
 
-    `prune_share`: share of the copy's documents that may be deleted, from 0 to 1. `exact`: the
-    copy stores vectors bit by bit. `on_plan` is called with each difference before it is written.
+    `prune_share`: share of the copy's documents that may be deleted, from 0 to 1. `on_plan` is
+    called with each difference before it is written. `open_original`: opens the source. `root`:
+    the copy may have documents from elsewhere too, and only those of this root are compared.
     """
 
     source: Place
@@ -50,13 +51,15 @@ class Copying:
     cancellation: Cancellation = field(default_factory=Cancellation)
     notify: Notify = ignore
     on_plan: Callable[[Difference], None] = lambda _: None
+    open_original: Callable[[Place], Original | None] = lambda place: place.store.open(place.name)
+    root: str | None = None
     report: Report | None = None
 
     def run(self) -> Report:
         """Copy. Raises RagctlError; the next call goes on where this one ended."""
         started = time.monotonic()
         with ExitStack() as stack:
-            original = self.source.store.open(self.source.name)
+            original = self.open_original(self.source)
             if original is None:
                 raise UsageError(f"there is no {self.source}")
             stack.callback(original.close)
@@ -74,7 +77,7 @@ class Copying:
                 report.seconds = time.monotonic() - started
         return report
 
-    def _target(self, original: Collection) -> Collection:
+    def _target(self, original: Original) -> Collection:
         """Return the existing copy, or a new one with the original's settings."""
         copy = self.target.store.open(self.target.name)
         if copy is None:
@@ -89,43 +92,39 @@ class Copying:
             raise
         return copy
 
-    def _sync(self, original: Collection, copy: Collection, report: Report) -> None:
+    def _sync(self, original: Original, copy: Collection, report: Report) -> None:
         mirror = Mirror(
             original,
             copy,
             exact=is_exact(copy),
+            rewrite=self.root is not None,
             cancellation=self.cancellation,
             report=report,
         )
         copy.declare(original.settings.fields)
         for number in range(MAX_PASSES):
-            difference, stored = compare(original, copy)
+            # The comparison that finds no difference has verified the copy, by count and hash.
+            difference, stored = compare(original, copy, root=self.root)
             if number == 0:
                 report.documents.unchanged = difference.unchanged
-                self.on_plan(difference)
             if difference.is_empty:
                 break
+            self.on_plan(difference)
             check_removal(len(difference.removed), len(stored.documents), self.prune_share)
             mirror.sync(difference, stored)
-        # What a killed run left unfinished is copied as it is: the vectors are paid for.
-        difference, stored = compare(original, copy)
-        if difference.unfinished:
-            mirror.sync(difference, stored, unfinished=True)
-        copy.note(original.notes())
-        copy.finish()
-        self._check(original, copy)
-
-    def _check(self, original: Collection, copy: Collection) -> None:
-        """Raise StoreError unless both have the same documents, and as many points of each."""
-        difference, _ = compare(original, copy)
-        if not difference.is_empty:
+        else:
             raise StoreError(
                 f"{len(difference.changed) + len(difference.removed)} documents of {self.target} "
                 f"differ from {self.source}: a run changes it; copy again when it has ended"
             )
+        # What a killed run left unfinished is copied as it is: the vectors are paid for.
+        if difference.unfinished:
+            mirror.sync(difference, stored, unfinished=True)
+        copy.note(original.notes())
+        copy.finish()
 
 
-def check_copy(original: Collection, copy: Collection, target: Place) -> None:
+def check_copy(original: Original, copy: Collection, target: Place) -> None:
     """Raise IdentityMismatch unless `copy` can hold the points of `original` as they are."""
     own, other = original.settings, copy.settings
     differences = [

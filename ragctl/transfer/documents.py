@@ -1,16 +1,48 @@
 """What two collections differ in, document by document, and the points of their documents."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from ragctl.collection.conditions import own_matches
-from ragctl.collection.payload import Point
+from ragctl.collection.conditions import Where, own_matches
+from ragctl.collection.notes import Notes
+from ragctl.collection.payload import IndexedKey, PayloadKey, Point
 from ragctl.collection.points import version
-from ragctl.collection.state import State, StoredDocument, read_state
+from ragctl.collection.settings import Settings
+from ragctl.collection.state import State, StoredDocument, by_file, read_state
+from ragctl.errors import UsageError
 from ragctl.stores.base import Collection
 
 GROUP_POINTS = 500
 """Points of the documents that are read and written together."""
+
+
+class Original(Protocol):
+    """What is read of a collection to sync another one with it; see stores.base.Collection."""
+
+    name: str
+    settings: Settings
+
+    def facet(self, key: IndexedKey, *, of_all: bool = False) -> dict[str, int]:
+        """See Collection.facet."""
+
+    def scroll(
+        self,
+        where: Where = (),
+        *,
+        fields: Sequence[PayloadKey] | None = None,
+        vectors: bool = False,
+    ) -> Iterator[Point]:
+        """See Collection.scroll."""
+
+    def retrieve(self, ids: Sequence[str], *, vectors: bool = False) -> list[Point]:
+        """See Collection.retrieve."""
+
+    def notes(self) -> Notes:
+        """See Collection.notes."""
+
+    def close(self) -> None:
+        """See Collection.close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +65,17 @@ class Difference:
         return not self.changed and not self.removed
 
 
-def compare(source: Collection, target: Collection) -> tuple[Difference, State]:
-    """Return what `target` lacks, and its state. Reads the marks of both."""
+def compare(
+    source: Original, target: Collection, *, root: str | None = None
+) -> tuple[Difference, State]:
+    """Return what `target` lacks, and its state. Reads the marks of both.
+
+    `root`: the target also has documents from elsewhere; return and compare only those of this
+    root. Raises UsageError if one from elsewhere has the name of a document of the source.
+    """
     wanted, stored = read_state(source).documents, read_state(target)
+    if root is not None:
+        stored = _of_root(root, stored, wanted, target.name)
     changed, unfinished, unchanged = [], [], 0
     for name, document in wanted.items():
         if not document.complete:
@@ -46,6 +86,17 @@ def compare(source: Collection, target: Collection) -> tuple[Difference, State]:
             unchanged += 1
     removed = tuple(sorted(set(stored.documents) - set(wanted)))
     return Difference(tuple(changed), removed, tuple(unfinished), unchanged), stored
+
+
+def _of_root(root: str, stored: State, wanted: Mapping[str, StoredDocument], name: str) -> State:
+    documents = {key: each for key, each in stored.documents.items() if each.root == root}
+    for key in wanted:
+        if key in stored.documents and key not in documents:
+            raise UsageError(
+                f"collection {name!r} has a document {key!r} from {stored.documents[key].root}; "
+                "copy to another name, or delete that document with `ragctl delete`"
+            )
+    return State(documents, by_file(documents.values()), stored.points)
 
 
 def in_groups(documents: Sequence[StoredDocument]) -> Iterator[list[StoredDocument]]:
@@ -64,7 +115,7 @@ def in_groups(documents: Sequence[StoredDocument]) -> Iterator[list[StoredDocume
 
 
 def read_points(
-    collection: Collection, documents: Sequence[StoredDocument], *, vectors: bool
+    collection: Original, documents: Sequence[StoredDocument], *, vectors: bool
 ) -> dict[str, list[Point]]:
     """Return the points of each document, in order of their chunks."""
     points: dict[str, list[Point]] = {document.source: [] for document in documents}

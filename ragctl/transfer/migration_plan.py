@@ -8,6 +8,7 @@ from ragctl.catalog import Model
 from ragctl.collection.payload import Vector
 from ragctl.collection.server_options import ServerOptions
 from ragctl.collection.settings import Settings
+from ragctl.collection.state import read_state
 from ragctl.embedding.canary import CANARY_THRESHOLD, Canary
 from ragctl.embedding.embedder import Embedder
 from ragctl.errors import BackendError, UsageError
@@ -20,6 +21,7 @@ from ragctl.index.embedder import (
     new_settings,
 )
 from ragctl.pipeline import Pipeline
+from ragctl.stores import is_server
 from ragctl.stores.base import Collection
 
 How = Literal["keep", "cut", "embed", "sources"]
@@ -86,12 +88,28 @@ def plan_migration(
                 "which reads the sources again"
             )
         model = embedder.model
+    if how == "sources":
+        _check_sources(current)
+    elif how != "embed":
+        origin = replace(settings.origin, unverified=stored.origin.unverified)
+        settings = replace(settings, origin=origin)
     if how == "sources" and not has_sources:
         raise UsageError(
             f"{_what_needs_sources(stored, settings)} reads the documents again: give the pipeline "
             "file of the collection instead of its name"
         )
     return MigrationPlan(how, wanted, settings, model)
+
+
+def _check_sources(current: Collection) -> None:
+    """Raise UsageError if documents were copied from a collection of another program."""
+    documents = read_state(current).documents.values()
+    copied = [document.root for document in documents if is_server(document.root)]
+    if copied:
+        raise UsageError(
+            f"{len(copied)} documents were copied from {copied[0]}, which has no files to chunk "
+            "anew; keep the chunk size and the languages, or migrate a collection without them"
+        )
 
 
 def _server_options(stored: ServerOptions, asked: ServerOptions) -> ServerOptions:

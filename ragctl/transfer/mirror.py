@@ -5,7 +5,7 @@ first, then the mark, then deletions. So whatever ends the work, the target hold
 old chunks or its new ones, and the next call goes on from there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from ragctl.index.cancellation import Cancellation
 from ragctl.index.report import Report
 from ragctl.index.writer import Writer
 from ragctl.stores.base import Batch, Collection
-from ragctl.transfer.documents import Difference, in_groups, is_whole, read_points
+from ragctl.transfer.documents import Difference, Original, in_groups, is_whole, read_points
 
 MIN_COSINE = 0.999
 """Lowest cosine between a vector and its stored form in a collection of smaller numbers."""
@@ -28,15 +28,17 @@ class Mirror:
 
     `convert` returns the vectors that the target stores for dense vectors of the source, each of
     shape (dim,). `exact`: the target stores vectors bit by bit; else up to MIN_COSINE.
+    `rewrite`: write every vector of a changed document, as it may differ though its text is equal.
     """
 
     def __init__(
         self,
-        source: Collection,
+        source: Original,
         target: Collection,
         *,
         convert: Callable[[Vector], Vector] = lambda vector: vector,
         exact: bool = True,
+        rewrite: bool = False,
         cancellation: Cancellation | None = None,
         report: Report,
     ) -> None:
@@ -44,6 +46,7 @@ class Mirror:
         self._target = target
         self._convert = convert
         self._exact = exact
+        self._rewrite = rewrite
         self._cancellation = cancellation or Cancellation()
         self._report = report
 
@@ -71,12 +74,12 @@ class Mirror:
     def _write(self, documents: Sequence[StoredDocument], stored: State, *, whole: bool) -> None:
         new = [document for document in documents if document.source not in stored.documents]
         known = [document for document in documents if document.source in stored.documents]
-        for group, vectors in ((new, True), (known, False)):
+        for group, is_new in ((new, True), (known, False)):
             if not group:
                 continue
-            points = read_points(self._source, group, vectors=vectors)
+            points = read_points(self._source, group, vectors=is_new or self._rewrite)
             ready = [d for d in group if not whole or is_whole(points[d.source], d)]
-            if vectors:
+            if is_new:
                 self._report.documents.added += len(ready)
                 self._put([point for d in ready for point in points[d.source]])
             else:
@@ -100,6 +103,23 @@ class Mirror:
             for point in found
         }
         wanted = {point.id: point for found in points.values() for point in found}
+        read = wanted if self._rewrite else self._missing(wanted, before)
+        if read is None:
+            return  # the document changes at this moment
+        batch = Batch(deletes=[point_id for point_id in before if point_id not in wanted])
+        for point in wanted.values():
+            marked = "mark" in point.payload
+            if point.id in read:
+                (batch.marks if marked else batch.upserts).append(self._converted(read[point.id]))
+            elif before[point.id].payload != point.payload:
+                rewrites = batch.mark_overwrites if marked else batch.overwrites
+                rewrites.append((point.id, point.payload))
+        self._apply(batch)
+
+    def _missing(
+        self, wanted: Mapping[str, Point], before: Mapping[str, Point]
+    ) -> Mapping[str, Point] | None:
+        """Return the points whose vectors the target lacks; None if one changed meanwhile."""
         missing = [
             point.id
             for point in wanted.values()
@@ -113,16 +133,8 @@ class Mirror:
             point_id not in read or read[point_id].payload != wanted[point_id].payload
             for point_id in missing
         ):
-            return  # the document changes at this moment
-        batch = Batch(deletes=[point_id for point_id in before if point_id not in wanted])
-        for point in wanted.values():
-            marked = "mark" in point.payload
-            if point.id in read:
-                (batch.marks if marked else batch.upserts).append(self._converted(read[point.id]))
-            elif before[point.id].payload != point.payload:
-                rewrites = batch.mark_overwrites if marked else batch.overwrites
-                rewrites.append((point.id, point.payload))
-        self._apply(batch)
+            return None
+        return read
 
     def _converted(self, point: Point) -> Point:
         return point if point.dense is None else replace(point, dense=self._convert(point.dense))
