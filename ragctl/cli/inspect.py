@@ -307,8 +307,13 @@ def delete(
     deleted: list[str] = []
     points: int | None = None
     try:
-        with opened(store, collection) as (opened_store, found), opened_store.lock(collection):
-            deleted, points = _delete(opened_store, found, sources, yes)
+        with opened(store, collection) as (opened_store, _), opened_store.lock(collection):
+            # Opened again under the lock: the name may have been switched before.
+            found = opened_store.open(collection)
+            if found is None:
+                raise UsageError(f"collection {collection!r} was deleted meanwhile")
+            with closing(found):
+                deleted, points = _delete(opened_store, found, sources, yes)
     except StoreError as error:
         with closing(open_store(store)) as opened_store:
             # What fails at a server fails again; a folder is deleted whatever the engine says.

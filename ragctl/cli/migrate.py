@@ -88,7 +88,12 @@ def migrate(
             from ragctl.evaluate.question_files import read_questions
             from ragctl.transfer.judge import Judge
 
-            judge = Judge(store, read_questions(only_if_better, None), pipeline.environ)
+            judge = Judge(
+                store,
+                read_questions(only_if_better, None),
+                pipeline.environ,
+                pipeline.catalog,
+            )
         migration = Migration(
             pipeline,
             store,

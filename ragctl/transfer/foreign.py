@@ -14,7 +14,14 @@ import numpy as np
 
 from ragctl.collection.settings import Settings
 from ragctl.embedding.canary import CANARY_THRESHOLD
-from ragctl.errors import BackendError, DocumentError, IdentityMismatch, OptionError, UsageError
+from ragctl.errors import (
+    BackendError,
+    DocumentError,
+    IdentityMismatch,
+    OptionError,
+    StoreError,
+    UsageError,
+)
 from ragctl.hosts.usage import UsageTotals
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.embedder import add_canary, connect_for, new_settings
@@ -28,9 +35,9 @@ from ragctl.transfer.copy import Copying, Place
 from ragctl.transfer.documents import Difference
 from ragctl.transfer.foreign_documents import ForeignDocuments
 
-SAMPLE_DOCUMENTS = 20
+SAMPLE_POINTS = 20
 SAMPLE_TEXTS = 5
-"""Texts that the backend must reproduce: the shortest of those of SAMPLE_DOCUMENTS documents."""
+"""Texts that the backend must reproduce: the shortest of SAMPLE_POINTS."""
 
 ADVICE = "--unverified copies the vectors without this check"
 
@@ -67,7 +74,8 @@ class ForeignCopying:
                 stack.callback(existing.close)
             settings = self._settings(pipeline, existing, theirs)
             original = ForeignDocuments(theirs, settings, root)
-            original.read()
+            with self.cancellation.interruptible():
+                original.read()
             if original.counted and not original.sources:
                 raise UsageError(
                     f"{self.source}: none of its {original.counted:,} points has a text at "
@@ -162,8 +170,10 @@ class ForeignCopying:
         try:
             with connect_for(pipeline, existing, self.environ) as embedder:
                 self._usage = embedder.usage
-                sample = original.sample(sources, SAMPLE_DOCUMENTS)
+                sample = original.sample(sources, SAMPLE_POINTS)
                 sample = sorted(sample, key=lambda record: len(record.text))[:SAMPLE_TEXTS]
+                if sources and not sample:
+                    raise StoreError(f"{self.source} changes at this moment; copy again")
                 stored = np.array([record.dense for record in sample], dtype=np.float64)
                 with self.cancellation.interruptible():
                     if sample:

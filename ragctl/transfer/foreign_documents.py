@@ -76,10 +76,10 @@ class ForeignDocuments:
         self.without_vector, self.unit = [], True
         found: dict[str, list[tuple[tuple[object, ...], str, str, int]]] = {}
         for record in self._theirs.records():
-            if record.dense is None or not 0 < (norm := _norm(record.dense)) < np.inf:
+            if record.dense is None or not _is_usable(record):
                 self.without_vector.append(record.id)
                 continue
-            self.unit = self.unit and abs(norm - 1) <= UNIT_TOLERANCE
+            self.unit = self.unit and abs(_norm(record.dense) - 1) <= UNIT_TOLERANCE
             size = len(record.text.encode())
             found.setdefault(record.source, []).append(
                 (_order(record), record.id, _content(record), size)
@@ -95,10 +95,10 @@ class ForeignDocuments:
         self._is_fresh = True
 
     def sample(self, sources: Sequence[str], number: int) -> list[Record]:
-        """Return the points of `number` of these documents, the first of each."""
-        step = max(1, len(sources) // number)
-        chosen = [self._documents[source] for source in sources[::step][:number]]
-        return list(self._theirs.records([each.ids[0] for each in chosen]))
+        """Return about `number` points of these documents, spread evenly, with their vectors."""
+        ids = [each for source in sources for each in self._documents[source].ids]
+        chosen = ids[:: max(1, len(ids) // number)][:number]
+        return [record for record in self._theirs.records(chosen) if _is_usable(record)]
 
     def facet(self, key: IndexedKey, *, of_all: bool = False) -> dict[str, int]:
         """Return the points of each version, after a new reading; all marks count as one value."""
@@ -157,7 +157,7 @@ class ForeignDocuments:
 
     def _converted(self, source: str, records: Sequence[Record]) -> Iterator[Point]:
         """Yield the points of a document. They differ from its version if it has changed since."""
-        usable = [each for each in records if each.dense is not None and _norm(each.dense) > 0]
+        usable = [*filter(_is_usable, records)]
         if not usable:
             return
         usable.sort(key=_order)
@@ -220,6 +220,10 @@ def _as_stored(indices: Sequence[int], values: Sequence[float]) -> SparseVector:
 
 def _norm(vector: Vector) -> float:
     return float(np.linalg.norm(vector.astype(np.float64)))
+
+
+def _is_usable(record: Record) -> bool:
+    return record.dense is not None and 0 < _norm(record.dense) < np.inf
 
 
 def _unit(vector: Vector) -> Vector:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ragctl.catalog import Catalog
 from ragctl.embedding.embedder import Embedder
 from ragctl.evaluate import measures
 from ragctl.evaluate.compare import compare
@@ -29,12 +30,16 @@ class Judge:
     store: Store
     questions: Questions
     environ: Mapping[str, str]
+    catalog: Catalog | None = None
     notify: Notify = ignore
 
     def __call__(self, current: Collection, target: Collection, embedder: Embedder) -> Verdict:
         """Return the verdict. Embeds the questions with both models. Raises RagctlError."""
         with embedder_of(
-            current, environ=self.environ, remote=is_server(self.store.location)
+            current,
+            environ=self.environ,
+            catalog=self.catalog,
+            remote=is_server(self.store.location),
         ) as former:
             before = self._scores(current, former)
         after = self._scores(target, embedder)
