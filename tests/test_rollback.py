@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ragctl.collection.payload import SparseVector
+from ragctl.collection.payload import Point, SparseVector
 from ragctl.errors import Locked
 from ragctl.stores import open_store
-from ragctl.stores.base import Batch, Collection, Point, Store
+from ragctl.stores.base import Batch, Collection, Store
 from ragctl.transfer.generations import prune_generations, rollback
 from tests.store_contract import DIM, SETTINGS, any_payload, ident
 from tests.waiting import within
