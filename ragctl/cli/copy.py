@@ -4,7 +4,6 @@ import math
 import re
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -177,12 +176,15 @@ def _pipeline(
 
 
 def split_place(text: str, store: str | None) -> tuple[str | None, str | None]:
-    """Return the store and the collection that SRC or DST names; None for what it leaves out."""
+    """Return the store and the collection that SRC or DST names; None for what it leaves out.
+
+    A single word is a collection, also where a folder has that name: write ./folder.
+    """
     location, mark, name = text.partition("#")
     if mark:
         if not name:
             raise UsageError(f"{text!r}: write STORE#NAME")
         return location or store, name
-    if "://" in text or re.search(r"[/\\]", text) or text in (".", "..") or Path(text).is_dir():
+    if "://" in text or re.search(r"[/\\]", text) or text in (".", ".."):
         return text, None
     return store, text
