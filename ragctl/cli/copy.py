@@ -4,6 +4,7 @@ import math
 import re
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +26,7 @@ from ragctl.cli.search_flags import with_search_flags
 from ragctl.cli.summary import print_notes
 from ragctl.errors import UsageError
 from ragctl.search.options import ForeignOptions
+from ragctl.stores import is_server
 from ragctl.text import one_line
 
 if TYPE_CHECKING:
@@ -120,7 +122,7 @@ def copy(
         stores = [
             stack.enter_context(closing(open_store(location))) for location in (first, second)
         ]
-        if stores[0].location == stores[1].location and name == other:
+        if _resolved(stores[0].location) == _resolved(stores[1].location) and name == other:
             raise UsageError(f"SRC and DST are the same collection {name!r}; name another one")
         copying: Copying | ForeignCopying = Copying(
             Place(stores[0], name),
@@ -163,6 +165,11 @@ def copy(
     return 0
 
 
+def _resolved(location: str) -> str:
+    """Return a store's location in a form that can be compared."""
+    return location.rstrip("/") if is_server(location) else str(Path(location).resolve())
+
+
 def _pipeline(
     model: str, collection: str, dim: int | None, chosen: "tuple[BackendConfig, ...]"
 ) -> "Pipeline":
@@ -178,13 +185,15 @@ def _pipeline(
 def split_place(text: str, store: str | None) -> tuple[str | None, str | None]:
     """Return the store and the collection that SRC or DST names; None for what it leaves out.
 
-    A single word is a collection, also where a folder has that name: write ./folder.
+    A word without a slash is a collection, also where a folder of documents has that name; unless
+    the folder is a store.
     """
     location, mark, name = text.partition("#")
     if mark:
         if not name:
             raise UsageError(f"{text!r}: write STORE#NAME")
         return location or store, name
-    if "://" in text or re.search(r"[/\\]", text) or text in (".", ".."):
+    is_place = "://" in text or re.search(r"[/\\]", text) or text in (".", "..")
+    if is_place or (Path(text) / "collections").is_dir():
         return text, None
     return store, text

@@ -1,7 +1,7 @@
 """`ragctl status`, `collections`, `show` and `delete`."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, cast
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from ragctl.collection.settings import Settings
     from ragctl.collection.state import State
     from ragctl.records import Json
-    from ragctl.stores.base import Collection, ServerState, Store
+    from ragctl.stores.base import Collection, Generation, ServerState, Store
 
 _MAX_LISTED = 5  # documents named in one line
 _LABEL_WIDTH = 12
+_ROW_KEYS = ("model", "dimension", "documents", "points", "generations", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class _Status:
     languages: Mapping[str, int]
     points: int
     server: "ServerState | None"
+    generations: "Sequence[Generation]"
 
     @property
     def foreign_points(self) -> int:
@@ -73,6 +75,7 @@ class _Status:
             "roots": cast("Json", self.roots),
             "foreign_points": self.foreign_points,
             "server": None if self.server is None else self.server.to_json(),
+            "generations": [_generation_json(each) for each in self.generations],
         }
 
     def rows(self) -> list[tuple[str, str]]:
@@ -88,6 +91,9 @@ class _Status:
             ("languages", languages or "none yet"),
             ("folders", ", ".join(self.roots) or "none yet"),
         ]
+        if kept := [_kept_text(each) for each in self.generations if not each.current]:
+            number = settings.generation
+            rows.append(("generations", f"{number} is current; kept: {', '.join(kept)}"))
         if settings.origin.unverified:
             note = "not verified: copied from another program with --unverified"
             rows.append(("vectors", note))
@@ -101,6 +107,21 @@ class _Status:
         if self.server is not None:
             rows += _server_rows(self.server)
         return rows
+
+
+def _kept_text(generation: "Generation") -> str:
+    settings = generation.settings
+    what = f"{settings.identity.model}, {settings.dim}d" if settings else "unreadable"
+    return f"{generation.number} ({what})"
+
+
+def _generation_json(generation: "Generation") -> dict[str, "Json"]:
+    settings = generation.settings
+    return {
+        "number": generation.number,
+        "current": generation.current,
+        "identity": None if settings is None else settings.identity.to_json(),
+    }
 
 
 def _server_rows(server: "ServerState") -> Iterator[tuple[str, str]]:
@@ -148,6 +169,7 @@ def status(
             found.facet("mark"),
             points,
             found.server_state(),
+            opened_store.generations(collection),
         )
     if as_json:
         console.print_json(result.to_json())
@@ -175,14 +197,21 @@ def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
         else:
             console.say(
                 f"{row['collection']}  {row['model']} {row['dimension']}d  "
-                f"{row['documents']:,} documents  {row['points']:,} points"
+                f"{row['documents']:,} documents  {row['points']:,} points{_kept_count(row)}"
             )
     return 0
 
 
+def _kept_count(row: Mapping[str, "Json"]) -> str:
+    """Return the end of a line about the generations that are kept; "" without any."""
+    total = row["generations"]
+    kept = total - 1 if isinstance(total, int) else 0
+    return f"  {kept} kept generation{'s' if kept > 1 else ''}" if kept > 0 else ""
+
+
 def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
     """Return a collection's row; None if it has been dropped in the meantime."""
-    row: dict[str, Json] = dict.fromkeys(("model", "dimension", "documents", "points", "error"))
+    row: dict[str, Json] = dict.fromkeys(_ROW_KEYS)
     try:
         found = store.open(name)
     except StoreError as error:
@@ -193,6 +222,7 @@ def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
         row |= {"model": found.settings.identity.model, "dimension": found.settings.dim}
         try:
             row |= {"documents": sum(found.facet("mark").values()), "points": found.count()}
+            row["generations"] = len(store.generations(name))
         except (Locked, StoreError) as error:
             row["error"] = str(error)
     return {"collection": name, **row}

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from ragctl.collection.server_options import ServerOptions
+from ragctl.collection.state import read_state
 from ragctl.errors import IdentityMismatch, StoreError, UsageError
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.plan import check_removal
@@ -17,7 +18,7 @@ from ragctl.index.report import Report
 from ragctl.records import Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection, Store
-from ragctl.transfer.documents import Difference, Original, compare
+from ragctl.transfer.documents import Difference, Original, compare_with
 from ragctl.transfer.mirror import Mirror
 
 MAX_PASSES = 10
@@ -102,9 +103,13 @@ class Copying:
             report=report,
         )
         copy.declare(original.settings.fields)
+        wanted = read_state(original)
         for number in range(MAX_PASSES):
             # The comparison that finds no difference has verified the copy, by count and hash.
-            difference, stored = compare(original, copy, root=self.root)
+            difference, stored = compare_with(wanted, copy, root=self.root)
+            if number and not difference.is_empty:  # a run has changed the original meanwhile
+                wanted = read_state(original)
+                difference, stored = compare_with(wanted, copy, root=self.root)
             if number == 0:
                 report.documents.unchanged = difference.unchanged
             if difference.is_empty:

@@ -65,26 +65,31 @@ class Difference:
         return not self.changed and not self.removed
 
 
-def compare(
-    source: Original, target: Collection, *, root: str | None = None
+def compare(source: Original, target: Collection) -> tuple[Difference, State]:
+    """Return what `target` lacks, and its state. Reads the marks of both."""
+    return compare_with(read_state(source), target)
+
+
+def compare_with(
+    wanted: State, target: Collection, *, root: str | None = None
 ) -> tuple[Difference, State]:
-    """Return what `target` lacks, and its state. Reads the marks of both.
+    """Return what `target` lacks to equal a source in state `wanted`, and the target's state.
 
     `root`: the target also has documents from elsewhere; return and compare only those of this
     root. Raises UsageError if one from elsewhere has the name of a document of the source.
     """
-    wanted, stored = read_state(source).documents, read_state(target)
+    stored = read_state(target)
     if root is not None:
-        stored = _of_root(root, stored, wanted, target.name)
+        stored = _of_root(root, stored, wanted.documents, target.name)
     changed, unfinished, unchanged = [], [], 0
-    for name, document in wanted.items():
+    for name, document in wanted.documents.items():
         if not document.complete:
             unfinished.append(document)
         elif stored.documents.get(name) != document:
             changed.append(document)
         else:
             unchanged += 1
-    removed = tuple(sorted(set(stored.documents) - set(wanted)))
+    removed = tuple(sorted(set(stored.documents) - set(wanted.documents)))
     return Difference(tuple(changed), removed, tuple(unfinished), unchanged), stored
 
 

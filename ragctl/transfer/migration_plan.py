@@ -11,7 +11,7 @@ from ragctl.collection.settings import Settings
 from ragctl.collection.state import read_state
 from ragctl.embedding.canary import CANARY_THRESHOLD, Canary
 from ragctl.embedding.embedder import Embedder
-from ragctl.errors import BackendError, UsageError
+from ragctl.errors import BackendError, PruneRefused, UsageError
 from ragctl.evaluate.truncation import BUILTIN, truncate
 from ragctl.index.embedder import (
     connect_for,
@@ -20,6 +20,8 @@ from ragctl.index.embedder import (
     effective_embedding,
     new_settings,
 )
+from ragctl.index.plan import check_removal
+from ragctl.index.scan import scan
 from ragctl.pipeline import Pipeline
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection
@@ -60,7 +62,7 @@ def plan_migration(
     """Return the plan. `has_sources`: the pipeline's sources are those of the collection.
 
     Raises UsageError for settings that do not go together, or that need the sources when there
-    are none.
+    are none; PruneRefused if these lack documents of the collection.
     """
     stored = current.settings
     wanted = replace(
@@ -96,9 +98,32 @@ def plan_migration(
     if how == "sources" and not has_sources:
         raise UsageError(
             f"{_what_needs_sources(stored, settings)} reads the documents again: give the pipeline "
-            "file of the collection instead of its name"
+            "file of the collection instead of its name, or its folders with --source"
         )
+    if how == "sources":
+        check_documents(wanted, current)
     return MigrationPlan(how, wanted, settings, model)
+
+
+def check_documents(pipeline: Pipeline, current: Collection) -> None:
+    """Raise PruneRefused if a collection made from the sources would lack documents of `current`.
+
+    That is: documents of other folders, or more missing files than the prune limit allows.
+    """
+    scanned = scan(pipeline)
+    roots = scanned.scopes | {file.root for file in scanned.files}
+    files = {file.file for file in scanned.files}
+    documents = read_state(current).documents.values()
+    elsewhere = sorted({document.root for document in documents} - roots)
+    if elsewhere:
+        count = sum(document.root == elsewhere[0] for document in documents)
+        raise PruneRefused(
+            f"{count} documents of the collection are from {elsewhere[0]}, which is not among the "
+            "sources: they would be lost. Name all folders, or remove the documents first with "
+            "`ragctl delete`"
+        )
+    missing = [document for document in documents if document.file not in files]
+    check_removal(len(missing), len(documents), pipeline.prune_limit / 100)
 
 
 def _check_sources(current: Collection) -> None:
