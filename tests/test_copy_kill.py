@@ -1,6 +1,7 @@
 """Copies between both kinds of store, killed by SIGKILL at random points.
 
-`pytest -m soak tests/test_copy_kill.py` kills more; RAGCTL_TEST_SEED selects another seed.
+`pytest -m soak tests/test_copy_kill.py` kills more: RAGCTL_TEST_KILLS processes. RAGCTL_TEST_SEED
+selects another seed.
 """
 
 import os
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 V3 = Form("jina-embeddings-v3", 64)
 SEED = int(os.environ.get("RAGCTL_TEST_SEED", "1"))
+KILLS = int(os.environ.get("RAGCTL_TEST_KILLS", "50"))
 
 
 def copy_until_whole(killer: Killer, source: str, target: str, enough: int) -> None:
@@ -67,7 +69,7 @@ def test_killed_copies_are_equal_point_by_point(edge_world: World, tmp_path: Pat
 
 @pytest.mark.soak
 def test_fifty_killed_copies_are_equal_point_by_point(edge_world: World, tmp_path: Path) -> None:
-    there_and_back(edge_world, tmp_path, kills=50, documents=40)
+    there_and_back(edge_world, tmp_path, kills=KILLS, documents=40)
 
 
 @pytest.mark.parametrize("back", [False, True], ids=["to a server", "from a server"])

@@ -1,6 +1,7 @@
 """Migrations killed by SIGKILL at random points, with killed runs of `ingest` in between.
 
-`pytest -m soak tests/test_migrate_kill.py` kills more; RAGCTL_TEST_SEED selects another seed.
+`pytest -m soak tests/test_migrate_kill.py` kills more: RAGCTL_TEST_KILLS processes.
+RAGCTL_TEST_SEED selects another seed.
 """
 
 import os
@@ -35,6 +36,7 @@ V3 = Form("jina-embeddings-v3", 64)
 V5 = Form("jina-embeddings-v5-text-small", 64)
 CUT = Form("jina-embeddings-v3", 32)
 SEED = int(os.environ.get("RAGCTL_TEST_SEED", "1"))
+KILLS = int(os.environ.get("RAGCTL_TEST_KILLS", "100"))
 STORE_ERROR = 5
 
 
@@ -144,7 +146,7 @@ def test_killed_migrations_end_as_a_fresh_ingest(world: World, tmp_path: Path) -
 
 @pytest.mark.soak
 def test_a_hundred_killed_migrations_end_as_a_fresh_ingest(world: World, tmp_path: Path) -> None:
-    told(journey_of_models(world, tmp_path, kills=100, documents=40))
+    told(journey_of_models(world, tmp_path, kills=KILLS, documents=40))
 
 
 def test_a_killed_cut_sends_no_document_text(world: World, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ragctl.cli.commands import COMMANDS, LazyCommand, placeholder
 from ragctl.cli.ending import ending_of
 from ragctl.cli.values import Group
 from ragctl.environment import LOG_FORMAT
-from ragctl.errors import UsageError
+from ragctl.errors import RagctlError, UsageError
 
 app = typer.Typer(
     name="ragctl",
@@ -87,9 +87,9 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except SystemExit as error:  # by typer: completion was printed, or the reader is gone
+        return error.code if isinstance(error.code, int) else RagctlError.exit_code
     except BaseException as error:  # noqa: BLE001 - the one handler: one line
-        if isinstance(error, SystemExit) and _completes(arguments):
-            return error.code if isinstance(error.code, int) else 0
         ending = ending_of(error)
         if debug:
             _show_traceback()
@@ -103,13 +103,6 @@ def _run(arguments: list[str]) -> int:
         )
         return ending.exit_code
     return result if isinstance(result, int) else 0
-
-
-def _completes(arguments: list[str]) -> bool:
-    """Return whether the shell's completion is asked for: typer then ends the program itself."""
-    return "_RAGCTL_COMPLETE" in os.environ or any(
-        word in ("--show-completion", "--install-completion") for word in arguments
-    )
 
 
 def _take_global_options(arguments: list[str]) -> tuple[list[str], bool]:

@@ -14,7 +14,7 @@ from ragctl.cli import console
 from ragctl.cli.ending import ending_of
 from ragctl.cli.options import open_store
 from ragctl.cli.summary import print_outcome
-from ragctl.errors import DocumentError
+from ragctl.errors import DocumentError, RagctlError
 
 if TYPE_CHECKING:
     from ragctl.cli.progress import ProgressBar
@@ -54,6 +54,8 @@ def run_pipeline(
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the program ends
         if not dry_run:
             _publish(outcome, pipeline)
+    if isinstance(error, SystemExit):  # a library's: it must not decide the exit code of a run
+        raise RagctlError(outcome.error or "the run was ended") from error
     if error is not None:
         raise error
     return outcome.exit_code

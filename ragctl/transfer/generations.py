@@ -84,13 +84,15 @@ def rollback(
                 f"collection {name!r} has no {'earlier ' if to is None else ''}generation"
                 f"{'' if to is None else f' {to}'} to go back to (it has: {listed})"
             )
-        with (
-            _opened(store, name, current.number) as old,
-            _opened(store, name, chosen.number) as new,
-        ):
-            carry_notes(old, new)
-            settle_notes(old)
-        store.switch(name, chosen.number)
+        # Its own lock: it is neither deleted meanwhile, nor filled by a migration.
+        with store.lock(name, generation=chosen.number, patience=patience, waiting=waiting):
+            with (
+                _opened(store, name, current.number) as old,
+                _opened(store, name, chosen.number) as new,
+            ):
+                carry_notes(old, new)
+                settle_notes(old)
+            store.switch(name, chosen.number)
         return current.number, chosen.number
 
 
@@ -105,6 +107,8 @@ def prune_generations(store: Store, name: str, *, keep: int) -> list[int]:
     for number in sorted(obsolete):
         try:
             with store.lock(name, generation=number):
+                if any(each.current for each in store.generations(name) if each.number == number):
+                    continue  # rolled back to it meanwhile
                 store.drop_generation(name, number)
         except Locked:
             continue
