@@ -185,7 +185,8 @@ def test_check_writes_nothing_to_a_server(host: JinaServer) -> None:
         facade.requests.clear()
         assert check_pipeline(config).exit_code == 0
     assert set(facade.requests) == {
-        *("GET /", "GET /collections", "GET /collections/{name}"),
+        *("GET /", "GET /aliases", "GET /collections", "GET /collections/{name}"),
+        "GET /collections/{name}/aliases",
         "POST /collections/{name}/points/count",
     }
 

@@ -80,7 +80,6 @@ def _each(words: list[str], period: str, at: str | None) -> Schedule:
 
 def _clock(at: str) -> tuple[int, int]:
     """Return hour and minute of a time such as 03:15. Raises UsageError."""
-    """Return hour and minute of a time such as 03:15. Raises UsageError."""
     match = re.fullmatch(r"([0-9]{1,2}):([0-9]{2})", at)
     if match is None or int(match[1]) > 23 or int(match[2]) > 59:
         raise UsageError(f"--at {at!r}: write a time from 00:00 to 23:59")

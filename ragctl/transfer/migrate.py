@@ -155,6 +155,8 @@ class Migration:
                 target, embedder = self._target(current, plan, stack)
                 result.generation, result.after = target.settings.generation, target.settings
                 stack.enter_context(target.lock(waiting=self.notify))
+                # If another process has just switched to the target, that lock is the name's.
+                self._check_current(current)
                 carry_notes(current, target)
                 self._fill(current, target, embedder, plan, result)
             finally:
