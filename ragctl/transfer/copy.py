@@ -125,7 +125,9 @@ class Copying:
         # What a killed run left unfinished is copied as it is: the vectors are paid for.
         if difference.unfinished:
             mirror.sync(difference, stored, unfinished=True)
-        copy.note(original.notes())
+        notes = original.notes()
+        notes.pop("request_bytes", None)  # of the original's address
+        copy.note(notes)
         copy.finish()
 
 
