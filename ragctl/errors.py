@@ -94,7 +94,7 @@ class Locked(RagctlError):
 
 
 class ChangesPending(RagctlError):
-    """The plan has work to do (only `ragctl plan --exit-code`)."""
+    """The plan has work to do (`ragctl plan --exit-code`), or `migrate` did not switch."""
 
     exit_code = 10
 

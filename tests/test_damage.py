@@ -18,7 +18,7 @@ SAMPLE = {
     "notes.json: half": ("reported by run, rebuilt", 1.0),
     "shard: removed": ("reported by run, rebuilt", 0.0),
     "shard/edge_config.json: half": ("reported by run, rebuilt", 1.0),
-    f"{SEALED}: removed": ("repaired by the next run", 0.5),
+    f"{SEALED}: removed": ("repaired by the next run", 0.1),
     f"{SEALED}/payload_index/config.json: half": ("reported by run, rebuilt", 1.0),
     f"{SEALED}/payload_storage/bitmask.dat: half": ("reported by run, rebuilt", 1.0),
     f"{SEALED}/segment.json: flipped": ("reported by run, rebuilt", 1.0),

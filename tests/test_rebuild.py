@@ -124,9 +124,8 @@ def test_without_settings_it_says_what_to_do(whole: Whole, tmp_path: Path) -> No
     _, store, _ = whole
     copy_store(store, tmp_path / "store")
     folder = tmp_path / "store" / "collections" / "docs"
-    for path in folder.rglob("*.json"):
-        if "settings" in path.name or path.name == "collection.json":
-            path.write_text("{")
+    for path in folder.glob("collection*.json"):
+        path.write_text("{")
     with pytest.raises(StoreError, match="ragctl delete --all -c docs"):
         rebuilt(tmp_path / "store")
 

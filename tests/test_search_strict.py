@@ -145,9 +145,9 @@ def test_options_give_the_same_hits_as_without_strict_mode(
 def test_missing_indexes_are_added_to_an_older_collection(
     indexed: World, facade: QdrantFacade
 ) -> None:
-    indexes = facade.engine._indexes["docs"]
+    indexes = facade.engine._indexes["docs@1"]
     for name in ("ordinal", "page", "lang"):
-        del indexes[name]
+        indexes.pop(name, None)
     with searcher(indexed) as found:
         assert found.search("charlie", context=1, limit=1)[0].ordinals
         assert len(found.search("charlie", where="lang=en and not has(page)", limit=2)) == 2

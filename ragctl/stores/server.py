@@ -11,6 +11,7 @@ disk behind the page cache. The HNSW graph stays in memory (about 0.2 KB a point
 search accesses it randomly.
 """
 
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -46,6 +47,9 @@ from ragctl.stores.server_http import NO_TLS, Tls
 from ragctl.stores.server_listing import ServerListing
 from ragctl.stores.server_locks import ServerLocks
 from ragctl.stores.server_salvage import PATIENCE_SECONDS, ServerSalvage
+
+DELETION_SECONDS = 0.5
+"""Pause after which a collection that is just being deleted is looked for again."""
 
 
 class ServerStore:
@@ -122,10 +126,13 @@ class ServerStore:
         """See Store.open."""
         check_name(name)
         found = self._directory.find(name, generation)
-        if found is None:
-            numbers = self._listing.unreached(name) if generation is None else []
-            if numbers:
+        if found is None and generation is None and self._listing.unreached(name):
+            # While a collection is deleted, its alias goes before its generations do.
+            time.sleep(DELETION_SECONDS)
+            found = self._directory.find(name, generation)
+            if found is None and (numbers := self._listing.unreached(name)):
                 raise self._unreached(name, numbers)
+        if found is None:
             return None
         if found.stored is None:
             if self._directory.is_unfinished(found):
