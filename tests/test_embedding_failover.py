@@ -359,11 +359,8 @@ def test_error_names_all_failed_backends_and_the_next_request_retries_them() -> 
         assert caught.value.exit_code == 4
         assert expected_message.startswith("no backend is left: scaleway at http://127.0.0.1:")
         assert expected_message.count(" at http://127.0.0.1:") == 3
-        assert (
-            expected_message.index("401")
-            < expected_message.index("503")
-            < expected_message.index("quota")
-        )
+        parts = [": 401 ", ": 503 ", "quota"]  # a port may hold the bare digits
+        assert sorted(parts, key=expected_message.index) == parts
         assert "\n" not in expected_message
         assert KEY not in expected_message
         group.hosts[1].faults.clear()
