@@ -180,7 +180,7 @@ def status(
 
 
 def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
-    """List the collections of a store, with the model and size of each."""
+    """List collections, with the model and size of each."""
     with closing(open_store(store, read_only=True)) as opened_store:
         rows = [
             row for name in opened_store.names() if (row := _row(opened_store, name)) is not None
@@ -236,7 +236,7 @@ def show(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show a document as it is indexed: its metadata and its chunks in order."""
+    """Show a document as it is indexed: metadata and chunks."""
     from ragctl.collection.conditions import own_match
     from ragctl.collection.ownership import is_own, is_sound
 
@@ -298,7 +298,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Delete documents from a collection, or the whole collection.
+    """Delete documents, or a whole collection.
 
     The next ingest indexes documents again whose files still exist.
     """

@@ -67,7 +67,8 @@ class OptionSpec:
     inclusive bounds of a number. `only_with`: the values of other options that this one requires.
     `ignored_with`: the values of other options with which this one is accepted and has no effect.
     `tunable`: whether `ragctl eval` can vary it. `command_default`: the default of
-    `ragctl search`, if different.
+    `ragctl search`, if different. `panel`: the title of its panel in the
+    help of the command; "": that of its class.
     """
 
     help: str
@@ -80,6 +81,7 @@ class OptionSpec:
     ignored_with: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     tunable: bool = False
     command_default: Any = None
+    panel: str = ""
 
 
 def option(default: T, help: str, **spec: Any) -> T:  # noqa: A002 - as in typer and argparse
@@ -97,53 +99,61 @@ class SearchOptions:
 
     limit: int = option(
         10,
-        "Number of hits, or of documents if they are grouped.",
+        "Number of hits, or of documents with --group.",
         short="-n",
         metavar="N",
         minimum=1,
         maximum=MAX_HITS,
         command_default=5,
+        panel="Common options",
     )
     mode: Mode = option(
         "hybrid",
-        "Search dense vectors, BM25 (sparse), or both and fuse the rankings (hybrid).",
+        "Search dense vectors, BM25 (sparse), or both.",
         tunable=True,
+        panel="Common options",
     )
     where: Filter = option(
         (),
-        'Filter, such as "team=ops and year>=2024"; repeated filters must all hold, '
-        "except that FIELD=VALUE filters on the same field are alternatives.",
+        'Filter, such as "team=ops and year>=2024". Of several, all must hold; FIELD=VALUE on the '
+        "same field are alternatives.",
         metavar="CONDITION",
+        panel="Common options",
     )
     context: int = option(
         0,
-        "Add this many neighbouring chunks on either side of each hit.",
+        "Add N neighbouring chunks before and after each hit.",
         metavar="N",
         minimum=0,
         maximum=MAX_CONTEXT_CHUNKS,
+        panel="Common options",
     )
     expand: Expand | None = option(
-        None, "Return the whole section, page or document that contains the hit."
+        None,
+        "Return the whole section, page or document of a hit.",
+        panel="Common options",
     )
     group: int | None = option(
         None,
-        "Group hits by document, with at most this many chunks of each.",
+        "Group hits by document, at most N chunks of each.",
         metavar="N",
         minimum=1,
         maximum=MAX_HITS,
+        panel="Results",
     )
     rerank: str | None = option(
         None,
         "Rerank the hits: sentences, cross-encoder, jina, cohere, voyage, tei, vllm, llama.cpp, "
         "jina-on-prem, or a reranker from rerankers.toml.",
         metavar="NAME[:MODEL]",
+        panel="Common options",
     )
     rerank_url: str | None = option(
         None, "Address of the reranker.", metavar="URL", default_text="from its row"
     )
     candidates: int | None = option(
         None,
-        "Candidates to rerank, and to take from each ranking for the fusion.",
+        "Hits to rerank, and to fuse from each ranking.",
         default_text=f"{RERANK_CANDIDATES} and {Fusion().prefetch}",
         metavar="N",
         minimum=1,
@@ -153,13 +163,13 @@ class SearchOptions:
     )
     fusion: FusionKind = option(
         "rrf",
-        "Fuse the two rankings by rank (rrf) or by normalised score (dbsf).",
+        "Fuse by rank (rrf) or by normalised score (dbsf).",
         only_with={"mode": ("hybrid",)},
         tunable=True,
     )
     k: int | None = option(
         None,
-        "RRF constant k; larger values flatten the ranking.",
+        "RRF constant; larger values flatten the ranking.",
         default_text="2",
         metavar="N",
         minimum=1,
@@ -189,7 +199,7 @@ class SearchOptions:
     )
     diversity: float | None = option(
         None,
-        "Diversify the dense hits by maximal marginal relevance; 1 ignores relevance.",
+        "Diversify the dense hits (MMR); 1 ignores relevance.",
         default_text="0",
         metavar="0..1",
         minimum=0,
@@ -202,16 +212,18 @@ class SearchOptions:
         "Drop hits below this score; not in hybrid mode, where scores only reflect ranks.",
         metavar="X",
         only_with={"mode": ("dense", "sparse")},
+        panel="Results",
     )
     exact: bool = option(
         False,
-        "Compare the question with every vector instead of using the approximate index.",
+        "Compare every vector; do not use the approximate index.",
         ignored_with={"mode": ("sparse",)},
         tunable=True,
+        panel="Vector search",
     )
     ef: int | None = option(
         None,
-        "Candidates kept while the approximate index (HNSW) is searched.",
+        "Candidates kept in a search of the HNSW index.",
         default_text="the store's",
         metavar="N",
         minimum=1,
@@ -219,17 +231,19 @@ class SearchOptions:
         only_with={"exact": (False,)},
         ignored_with={"mode": ("sparse",)},
         tunable=True,
+        panel="Vector search",
     )
     rescore: bool | None = option(
         None,
-        "Quantised collections: rescore the best candidates with the full vectors.",
+        "Rescore hits of a quantised collection with full vectors.",
         default_text="yes",
         only_with={"mode": ("hybrid", "dense"), "exact": (False,)},
         tunable=True,
+        panel="Vector search",
     )
     oversampling: float | None = option(
         None,
-        "Quantised collections: rescore this many times --limit candidates.",
+        "Rescore this many times --limit candidates.",
         default_text="2",
         metavar="X",
         minimum=1,
@@ -240,8 +254,16 @@ class SearchOptions:
             "rescore": (None, True),
         },
         tunable=True,
+        panel="Vector search",
     )
-    offset: int = option(0, "Skip the first N hits.", metavar="N", minimum=0, maximum=MAX_HITS)
+    offset: int = option(
+        0,
+        "Skip the first N hits.",
+        metavar="N",
+        minimum=0,
+        maximum=MAX_HITS,
+        panel="Results",
+    )
 
     def __post_init__(self) -> None:
         """Parse the filter and check every option. Raises OptionError."""
@@ -312,7 +334,7 @@ class ForeignOptions:
 
     model: str | None = option(
         None,
-        "The collection is of another program: the model that made its vectors.",
+        "Model that made the vectors of such a collection.",
         metavar="MODEL",
     )
     vector: str | None = option(
@@ -323,31 +345,31 @@ class ForeignOptions:
     )
     text_field: str | None = option(
         None,
-        "Its payload field with the text; a dotted path.",
+        "Payload field with the text; a dotted path.",
         metavar="PATH",
         default_text="page_content",
     )
     sparse_vector: str | None = option(
         None,
-        "Its sparse vector, made by Qdrant/bm25, for hybrid and sparse searches.",
+        "Its sparse vector, made by Qdrant/bm25.",
         metavar="NAME",
         default_text="none; dense search only",
     )
     sparse_language: str | None = option(
-        None, "The language of its sparse vectors.", metavar="CODE", default_text="en"
+        None, "Language of its sparse vectors.", metavar="CODE", default_text="en"
     )
     source_field: str | None = option(
         None,
-        "Its payload field with the name of the document.",
+        "Payload field with the name of the document.",
         metavar="PATH",
         default_text="metadata.source with page_content, else the point's id",
     )
     title_field: str | None = option(
-        None, "Its payload field with the title.", metavar="PATH", default_text="none"
+        None, "Payload field with the title.", metavar="PATH", default_text="none"
     )
     metadata_field: str | None = option(
         None,
-        "Its payload field with the metadata that filters name; . is the whole payload.",
+        "Payload field with the metadata; . is the whole payload.",
         metavar="PATH",
         default_text="metadata with page_content, else the whole payload",
     )
