@@ -13,7 +13,8 @@ from typer.core import TyperGroup
 from ragctl.cli import help as help_text
 from ragctl.cli.commands import COMMANDS, load_command
 from ragctl.cli.main import app
-from ragctl.search.options import SearchOptions, declared_options
+from ragctl.search.option_spec import declared_options
+from ragctl.search.options import SearchOptions
 
 MIN_TEXT_WIDTH = 45  # columns at a terminal width of 80
 MAX_LINES = {"search": 100, "ingest": 95, "migrate": 90}

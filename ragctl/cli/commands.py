@@ -93,7 +93,7 @@ COMMANDS = {
         ),
     ),
     "status": CommandEntry(
-        "inspect",
+        "status",
         "status",
         "Show what a collection holds and how it was made.",
         COLLECTIONS,
@@ -121,7 +121,7 @@ COMMANDS = {
         ("ragctl export handbook handbook.parquet",),
     ),
     "delete": CommandEntry(
-        "inspect",
+        "delete",
         "delete",
         "Delete documents, or a whole collection.",
         COLLECTIONS,
