@@ -12,7 +12,7 @@ from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
 from ragctl.errors import DocumentError, Locked, StoreError, UnreadableCollection, UsageError
 from ragctl.stores import is_server
-from ragctl.text import one_line, without_controls
+from ragctl.text import counted, one_line, without_controls
 
 if TYPE_CHECKING:
     from ragctl.collection.payload import PayloadKey
@@ -135,7 +135,7 @@ def _server_rows(server: "ServerState") -> Iterator[tuple[str, str]]:
             for each in server.shards
             if each.state != "active"
         ]
-        text = f"{len(shards)} ({len(server.shards)} replicas in all)"
+        text = f"{len(shards)} ({counted(len(server.shards), 'replica')} in all)"
         yield "shards", "; ".join((text, *inactive))
     notes = {
         "yellow": "the server is optimising",
@@ -145,7 +145,7 @@ def _server_rows(server: "ServerState") -> Iterator[tuple[str, str]]:
     note = f" ({notes[server.optimizer]})" if server.optimizer in notes else ""
     deferred = "; no HNSW graph until a run has ended" if server.graph_deferred else ""
     yield "optimiser", f"{server.optimizer}{note}"
-    yield "HNSW graph", f"{server.indexed_vectors:,} vectors{deferred}"
+    yield "HNSW graph", f"{counted(server.indexed_vectors, 'vector')}{deferred}"
 
 
 def _counted(sources: list[str], note: str) -> str:
@@ -197,7 +197,8 @@ def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
         else:
             console.say(
                 f"{row['collection']}  {row['model']} {row['dimension']}d  "
-                f"{row['documents']:,} documents  {row['points']:,} points{_kept_count(row)}"
+                f"{counted(cast(int, row['documents']), 'document')}  "
+                f"{counted(cast(int, row['points']), 'point')}{_kept_count(row)}"
             )
     return 0
 
@@ -206,7 +207,7 @@ def _kept_count(row: Mapping[str, "Json"]) -> str:
     """Return the end of a line about the generations that are kept; "" without any."""
     total = row["generations"]
     kept = total - 1 if isinstance(total, int) else 0
-    return f"  {kept} kept generation{'s' if kept > 1 else ''}" if kept > 0 else ""
+    return f"  {counted(kept, 'kept generation')}" if kept > 0 else ""
 
 
 def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
@@ -249,7 +250,7 @@ def show(
                 raise DocumentError(f"{source}: its points are damaged; run ragctl verify")
             raise UsageError(f"no document {source!r} in {collection!r}{_similar(found, source)}")
     if damaged:
-        console.warn(f"{source}: {damaged} damaged points are left out; run ragctl verify")
+        console.warn(f"{source}: left out {counted(damaged, 'damaged point')}; run ragctl verify")
     points.sort(key=lambda payload: payload["ordinal"])
     chunks = [payload for payload in points if payload["text"]]
     if as_json:
@@ -265,7 +266,9 @@ def show(
             }
         )
         return 0
-    console.say(one_line(f"{source}: {len(chunks)} chunks, language {points[0]['lang']}"))
+    console.say(
+        one_line(f"{source}: {counted(len(chunks), 'chunk')}, language {points[0]['lang']}")
+    )
     for chunk in chunks:
         page = f", page {chunk['page']}" if chunk["page"] is not None else ""
         heading = f"  [{' > '.join(chunk['heading'])}]" if chunk["heading"] else ""
@@ -330,7 +333,10 @@ def delete(
     elif points is None:
         console.say(f"{collection}: deleted")
     else:
-        console.say(f"{collection}: {len(deleted):,} documents deleted ({points:,} points)")
+        console.say(
+            f"{collection}: {counted(len(deleted), 'document')} deleted "
+            f"({counted(points, 'point')})"
+        )
     return 0
 
 
@@ -345,8 +351,8 @@ def _delete(
     state = read_state(collection)
     chosen = sorted(state.documents) if not sources else _choose(sources, state)
     others = 0 if sources else max(0, collection.count() - state.points)
-    also = f" and {others:,} points of other programs" if others else ""
-    _confirm(f"delete {len(chosen)} documents{also} from {collection.name!r}", yes)
+    also = f" and {counted(others, 'point')} of other programs" if others else ""
+    _confirm(f"delete {counted(len(chosen), 'document')}{also} from {collection.name!r}", yes)
     if not sources:
         points = collection.count()
         collection.close()

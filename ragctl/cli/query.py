@@ -24,6 +24,7 @@ from ragctl.cli.options import (
 from ragctl.cli.search_flags import with_search_flags
 from ragctl.errors import DocumentError, UsageError
 from ragctl.search.options import ForeignOptions, SearchOptions
+from ragctl.text import counted
 
 if TYPE_CHECKING:
     from ragctl.search.batch import Tally
@@ -197,7 +198,8 @@ def _print_summary(
         return
     failed = f", {tally.failed:,} failed" if tally.failed else ""
     line = (
-        f"{searcher.name}: {tally.answered:,} questions answered{failed}; {tally.hits:,} hits; "
+        f"{searcher.name}: {counted(tally.answered, 'question')} answered{failed}; "
+        f"{counted(tally.hits, 'hit')}; "
         f"{seconds:.1f} s"
     )
     if out is None:

@@ -20,6 +20,7 @@ from ragctl.search.options import (
     declared_options,
     without_ineffective,
 )
+from ragctl.text import counted
 
 MAX_VARIANTS = 64  # of one sweep
 MAX_DIMENSION = 65_536
@@ -139,7 +140,8 @@ def expand_sweeps(sweeps: Sequence[str], base: Variant) -> list[Variant]:
     variants = list(dict.fromkeys([base, *_combinations(axes, base)]))
     if len(variants) > MAX_VARIANTS:
         raise OptionError(
-            "sweep", f"{len(variants)} variants, {MAX_VARIANTS} at most; sweep fewer values"
+            "sweep",
+            f"{counted(len(variants), 'variant')}, {MAX_VARIANTS} at most; sweep fewer values",
         )
     return variants
 

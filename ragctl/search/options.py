@@ -38,6 +38,7 @@ from ragctl.errors import OptionError
 from ragctl.search.where import parse_where
 from ragctl.stores.base import Fusion, Rescore
 from ragctl.stores.foreign_layout import LANGCHAIN_TEXT, Layout
+from ragctl.text import counted
 
 Mode = Literal["hybrid", "dense", "sparse"]
 Expand = Literal["section", "page", "document"]
@@ -298,7 +299,8 @@ class SearchOptions:
             return min(MAX_HITS, max(RERANK_CANDIDATES, needed * (self.group or 1)))
         if self.candidates < needed:
             raise OptionError(
-                "candidates", f"{self.candidates} is fewer than the {needed} hits to return"
+                "candidates",
+                f"{self.candidates} is fewer than the {counted(needed, 'hit')} to return",
             )
         return self.candidates
 
