@@ -74,7 +74,7 @@ COMMANDS = {
         "Measure retrieval: nDCG@10, recall, MRR, latency; compare variants, sweep dimensions.",
     ),
     "status": CommandEntry(
-        "inspect",
+        "status",
         "status",
         "Show what a collection holds and how it was made.",
     ),
@@ -94,7 +94,7 @@ COMMANDS = {
         "Write every point of a collection, with payload and vectors, to a Parquet or JSONL file.",
     ),
     "delete": CommandEntry(
-        "inspect",
+        "delete",
         "delete",
         "Delete documents from a collection, or the whole collection.",
     ),
