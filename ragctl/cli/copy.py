@@ -28,7 +28,7 @@ from ragctl.cli.summary import print_notes
 from ragctl.errors import UsageError
 from ragctl.search.foreign_options import ForeignOptions
 from ragctl.stores import is_server
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.catalog import BackendConfig
@@ -175,7 +175,8 @@ def copy(
         console.say(
             one_line(
                 f"{other} in {stores[1].location}: {counts or 'no documents'}; "
-                f"{report.chunks.reused:,} points written, {report.chunks.deleted:,} deleted; "
+                f"{counted(report.chunks.reused, 'point')} written, {report.chunks.deleted:,} "
+                "deleted; "
                 f"verified; {report.seconds:.1f} s"
             )
         )

@@ -26,7 +26,7 @@ from ragctl.cli.options import (
 from ragctl.errors import UsageError
 from ragctl.evaluate.variant import variant_keys
 from ragctl.stores import is_server
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.embedding import Embedder
@@ -304,14 +304,16 @@ def _warn_of_missing(evaluation: "Evaluation", total: int, unjudged: int) -> Non
         )
     lost = len(evaluation.judgements.unanswerable)
     if lost:
+        have, are = ("has", "is") if lost == 1 else ("have", "are")
         console.warn(
-            f"{lost:,} of {total:,} questions have no answer in this collection and are left out "
-            "of the figures",
+            f"{lost:,} of {counted(total, 'question')} {have} no answer in this collection and "
+            f"{are} left out of the figures",
             event="missing",
         )
     if unjudged:
         console.warn(
-            f"{unjudged:,} questions have no judgements and are left out", event="unjudged"
+            f"left out: {counted(unjudged, 'question')} without judgements",
+            event="unjudged",
         )
 
 
@@ -338,6 +340,6 @@ def _make(found: "Collection", count: int, out: Path | None, seed: int, *, as_js
         return 0
     counts = ", ".join(f"{language} {number:,}" for language, number in languages.items())
     fewer = f" (the collection has no more than these of {count:,})" if len(rows) < count else ""
-    console.say(f"{len(rows):,} questions in {out}{fewer}: {counts}")
+    console.say(f"{counted(len(rows), 'question')} in {out}{fewer}: {counts}")
     console.say(f"\n{drafting.SHOW}\n\n{drafting.DO_NOT_SHOW}")
     return 0

@@ -16,7 +16,7 @@ from ragctl.cli.options import AsJson, StoreLocation, environ, open_store
 from ragctl.cli.summary import dollars, print_notes
 from ragctl.errors import DocumentError, UsageError
 from ragctl.pipeline.pipeline import SOURCE_KEYS, STORED_KEYS
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.pipeline import Pipeline
@@ -221,7 +221,8 @@ def _summary(result: "MigrationReport", *, dry_run: bool) -> str:
         wait = f"; at least {waits[0]:,.0f} s at its rate limits" if waits else ""
         return (
             f"{report.collection}: planned: {change}: {_how(result)}; "
-            f"{report.chunks.embedded:,} chunks to embed ({report.tokens:,} tokens{cost}), "
+            f"{counted(report.chunks.embedded, 'chunk')} to embed "
+            f"({counted(report.tokens, 'token')}{cost}), "
             f"{report.chunks.reused:,} reused{wait}{size}"
         )
     cost = f", {dollars(report.cost)}" if report.cost else ""
@@ -232,8 +233,9 @@ def _summary(result: "MigrationReport", *, dry_run: bool) -> str:
         else f"not switched; generation {result.generation} is kept for the next try"
     )
     return (
-        f"{report.collection}: {change}: {verdict}{state}; {report.chunks.embedded:,} chunks "
-        f"embedded ({report.tokens:,} tokens{cost}), {report.chunks.reused:,} reused; "
+        f"{report.collection}: {change}: {verdict}{state}; "
+        f"{counted(report.chunks.embedded, 'chunk')} "
+        f"embedded ({counted(report.tokens, 'token')}{cost}), {report.chunks.reused:,} reused; "
         f"{report.seconds:.1f} s"
     )
 

@@ -26,6 +26,7 @@ from ragctl.cli.search_flags import with_search_flags
 from ragctl.errors import DocumentError, UsageError
 from ragctl.search.foreign_options import ForeignOptions
 from ragctl.search.options import SearchOptions
+from ragctl.text import counted
 
 if TYPE_CHECKING:
     from ragctl.search.batch import Tally
@@ -210,7 +211,8 @@ def _print_summary(
         return
     failed = f", {tally.failed:,} failed" if tally.failed else ""
     line = (
-        f"{searcher.name}: {tally.answered:,} questions answered{failed}; {tally.hits:,} hits; "
+        f"{searcher.name}: {counted(tally.answered, 'question')} answered{failed}; "
+        f"{counted(tally.hits, 'hit')}; "
         f"{seconds:.1f} s"
     )
     if out is None:

@@ -21,6 +21,7 @@ from ragctl.errors import OptionError
 from ragctl.search.option_spec import conflicts, declared_options, option, taking
 from ragctl.search.where import Filter, parse_filter
 from ragctl.stores.base import Fusion, Rescore
+from ragctl.text import counted
 
 Mode = Literal["hybrid", "dense", "sparse"]
 Expand = Literal["section", "page", "document"]
@@ -258,7 +259,8 @@ class SearchOptions:
             return min(MAX_HITS, max(RERANK_CANDIDATES, needed * (self.group or 1)))
         if self.candidates < needed:
             raise OptionError(
-                "candidates", f"{self.candidates} is fewer than the {needed} hits to return"
+                "candidates",
+                f"{self.candidates} is fewer than the {counted(needed, 'hit')} to return",
             )
         return self.candidates
 
