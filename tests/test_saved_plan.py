@@ -153,10 +153,10 @@ def _ingest_another_folder(world: World) -> None:
     ("make_change", "message"),
     [
         (_ingest_another_folder, "the collection has changed"),
-        (_touch, "e.md"),
-        (_remove, "e.md"),
-        (_add, "more.md"),
-        (_ingest_one_file, "new.md"),
+        (_touch, "e.md changed"),
+        (_remove, "e.md was deleted"),
+        (_add, "more.md is new"),
+        (_ingest_one_file, "new.md is up to date already"),
     ],
 )
 def test_an_outdated_plan_is_refused(

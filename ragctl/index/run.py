@@ -46,6 +46,7 @@ from ragctl.pipeline import Pipeline
 from ragctl.records import Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection, RunStore
+from ragctl.text import counted
 from ragctl.workers import Pool
 
 
@@ -102,6 +103,7 @@ class Run:
             embedder = connect_for(pipeline, collection, self.environ)
             stack.callback(embedder.close)
             self.report = report = Report(pipeline.collection, embedder.identity)
+            report.left = None  # until there is a plan
             report.stages["scan"] = scan_seconds
             budget = BudgetTracker(pipeline.budget, embedder.usage, collection, now)
             run_plan: RunPlan | None = None
@@ -220,8 +222,10 @@ class Run:
             state=state,
             damaged=frozenset(self.damage.documents if self.saved is None else ()),
         )
-        if self.saved is not None and self.report is not None:
-            self.saved.check(self.report, run_plan)
+        if self.report is not None:
+            self.report.left = len(run_plan.plan.work_items)
+            if self.saved is not None:
+                self.saved.check(self.report, run_plan)
         return run_plan
 
     def _report_plan(self, report: Report, run_plan: RunPlan, scanned: Scan) -> None:
@@ -282,7 +286,8 @@ class Run:
                 report.add_warning("backend", failure)
         for usage in usages:
             if usage.cut:
-                report.add_warning(usage.name, f"{usage.cut} texts were cut to the model's context")
+                cut = counted(usage.cut, "text was", "texts were")
+                report.add_warning(usage.name, f"{cut} cut to the model's context")
 
     def _write_notes(
         self,
@@ -324,8 +329,11 @@ class Run:
         report.backends = list(
             estimate_backends(rows, usages, report.chunks.embedded, report.tokens)
         )
-        if usages[0].price is not None:
-            report.cost = report.tokens * usages[0].price / 1e6
+        price = usages[0].price
+        if price is not None:
+            report.cost = report.tokens * price / 1e6
+        elif report.tokens:
+            report.cost = None
         budget = BudgetTracker(self.pipeline.budget, embedder.usage, collection, now)
         try:
             budget.check_fits("the whole plan", report.tokens)

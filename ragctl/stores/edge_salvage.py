@@ -30,7 +30,7 @@ from ragctl.stores.edge_process import ShardProcess
 from ragctl.stores.edge_space import disk_is_full
 from ragctl.stores.edge_tracker import stored_versions, superseded
 from ragctl.stores.edge_values import PlainPoint, read_point
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 PAGE_POINTS = 100
 CALL_SECONDS = 60.0
@@ -218,9 +218,9 @@ class _Part:
             returned += 1
             yield point
         for problem, count in problems.items():
-            lost.append(f"{self._what}: {count} points cannot be read ({problem})")
+            lost.append(f"{self._what}: {counted(count, 'point')} cannot be read ({problem})")
         if not returned and known and not problems:
-            lost.append(f"{self._what}: none of its {len(known)} points can be read")
+            lost.append(f"{self._what}: none of its {counted(len(known), 'point')} can be read")
 
     def _pages(self, known: Sequence[str], problems: Counter[str]) -> Iterator[Point]:
         offset: str | None = None
