@@ -316,6 +316,8 @@ class Run:
             notes["spent"] = budget.note()
         if self._verified_all and completed:
             notes["verified"] = round(now)
+        if completed:
+            notes |= run_plan.sources_note
         if notes:
             collection.note(notes)
 
