@@ -310,11 +310,11 @@ def test_vectors_of_different_lengths_raise(
     [
         (faults.html(), "an HTML page: Gateway login, not the API itself; is the address right"),
         (faults.text(200, b"3"), "answered "),
-        (faults.failing(402), "refused: 402"),
-        (faults.failing(403), "refused: 403"),
+        (faults.failing(402), "refused the request with the key in TEST_KEY: 402"),
+        (faults.failing(403), "refused the request with the key in TEST_KEY: 403"),
         (faults.failing(404), "no such model or address: 404"),
         (faults.failing(498), "refused the key in TEST_KEY: 498"),
-        (faults.failing(501), "refused: 501"),
+        (faults.failing(501), "refused the request with the key in TEST_KEY: 501"),
         (Fault(302, headers={"Location": "https://x.test/"}), "redirects to https://x.test"),
         (faults.busy(**{"x-should-retry": "false"}), "asks not to be tried again: 429"),
     ],
@@ -345,7 +345,7 @@ def test_unknown_field_is_not_blamed_on_the_texts(wire: str, server: EmbeddingSe
 
 def test_missing_credit_is_not_retried(wire: str) -> None:
     with WIRES[wire].server(KEY, credit=0) as server, connected(server, wire) as embedder:
-        with pytest.raises(BackendError, match=r"refused: 4\d\d .*(balance|quota)"):
+        with pytest.raises(BackendError, match=r"refused .*: 4\d\d .*(balance|quota)"):
             embedder.documents(TEXTS)
         assert len(server.requests) == 1
 

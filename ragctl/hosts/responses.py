@@ -110,7 +110,7 @@ class ResponseParser:
             return BackendError(f"{self._host} refused {self._key_label}: {message}")
         fatal = error.codes & self._rules.fatal_codes or status == 402
         if fatal or self._rules.quota_used_up(error):
-            return BackendError(f"{self._host} refused: {message}")
+            return BackendError(f"{self._host} refused{self._with_key}: {message}")
         # llama.cpp's servers answer 500 to a text that is too long.
         if error.codes & self._rules.text_codes or (
             status == 500 and self._rules.refuses_text(error)
@@ -127,7 +127,7 @@ class ResponseParser:
             target = response.headers.get("location", "elsewhere").partition("?")[0]
             target = target.replace(self._secret, "***") if self._secret else target
             return BackendError(f"{self._host} redirects to {target}: set the final address")
-        return BackendError(f"{self._host} refused: {message}")
+        return BackendError(f"{self._host} refused{self._with_key}: {message}")
 
     def _transient(
         self, status: int, response: Response, error: ErrorDetails, message: str
@@ -151,6 +151,11 @@ class ResponseParser:
         if self._key is not None:
             return f"the key in {self._key.variable}"
         return f"to work without a key (set {self._key_variable})" if self._key_variable else "us"
+
+    @property
+    def _with_key(self) -> str:
+        """Which key was sent, for an error that may be due to the rights of the key."""
+        return f" the request with the key in {self._key.variable}" if self._key else ""
 
     @property
     def _secret(self) -> str | None:
