@@ -46,7 +46,7 @@ def models(
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
 ) -> int:
-    """List embedding models: dimensions, context, licence, price, backends."""
+    """List embedding models: dimensions, prices, backends."""
     catalog = _catalog(pipeline)
     _refuse_both(name, backend, "--backend")
     if name is not None:
@@ -75,7 +75,7 @@ def backends(
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
 ) -> int:
-    """List backends: wires, addresses, API keys, limits, prices."""
+    """List backends: addresses, API keys, limits, prices."""
     catalog = _catalog(pipeline)
     _refuse_both(name, model, "--model")
     if name is not None:

@@ -36,7 +36,7 @@ def check(
     ] = 20.0,
     as_json: AsJson = False,
 ) -> int:
-    """Test the store and each backend with a text or two; write nothing.
+    """Test the store and each backend; write nothing.
 
     Settings that are not given are taken from the collection, if it exists. The exit code is that
     of the worst failure.

@@ -34,7 +34,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Delete documents from a collection, or the whole collection.
+    """Delete documents, or a whole collection.
 
     The next ingest indexes documents again whose files still exist.
     """

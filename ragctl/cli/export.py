@@ -28,7 +28,7 @@ def export(
         bool, typer.Option("--no-vectors", help="Leave out the vectors.")
     ] = False,
 ) -> int:
-    """Write every point of a collection, with payload and vectors, to a Parquet or JSONL file.
+    """Write every point, with its vectors, to a file.
 
     The file is replaced when the export is complete, and stays as it was after an error.
     """

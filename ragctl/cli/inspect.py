@@ -21,7 +21,7 @@ _ROW_KEYS = ("model", "dimension", "documents", "points", "generations", "error"
 
 
 def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
-    """List the collections of a store, with the model and size of each."""
+    """List collections, with the model and size of each."""
     patience = _LIST_PATIENCE_SECONDS
     with closing(open_store(store, read_only=True, patience=patience)) as opened_store:
         rows = [
@@ -79,7 +79,7 @@ def show(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show a document as it is indexed: its metadata and its chunks in order."""
+    """Show a document as it is indexed: metadata and chunks."""
     from ragctl.collection.conditions import own_match
     from ragctl.collection.ownership import is_own, is_sound
 

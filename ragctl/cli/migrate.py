@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragctl.cli import console
+from ragctl.cli import help as panels
 from ragctl.cli.flags import pipeline_flags
 from ragctl.cli.options import AsJson, StoreLocation, environ, open_store
 from ragctl.cli.running import signals
@@ -27,7 +28,14 @@ NOT_SWITCHED_EXIT_CODE = 10
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")]
 Keep = Annotated[
-    int, typer.Option("--keep", metavar="N", min=0, help="Earlier generations to keep.")
+    int,
+    typer.Option(
+        "--keep",
+        metavar="N",
+        min=0,
+        help="Earlier generations to keep.",
+        rich_help_panel=panels.COMMON,
+    ),
 ]
 
 
@@ -46,6 +54,7 @@ def migrate(
         typer.Option(
             "--source",
             metavar="PATH",
+            rich_help_panel=panels.DOCUMENTS,
             help="Documents of the collection, for a change that reads them again: chunk size, "
             "overlap, BM25 languages. All of them must be named.",
         ),
@@ -55,6 +64,7 @@ def migrate(
         typer.Option(
             "--only-if-better",
             metavar="QUESTIONS",
+            rich_help_panel=panels.COMMON,
             help="Switch only if nDCG@10 on these questions is significantly higher.",
         ),
     ] = None,
@@ -63,15 +73,21 @@ def migrate(
         bool,
         typer.Option(
             "--embed-again",
+            rich_help_panel=panels.MODEL,
             help="Embed the texts again for a smaller dimension, instead of cutting vectors.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show tokens, price, time and disk; change nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show tokens, price, time and disk; change nothing.",
+            rich_help_panel=panels.COMMON,
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Move a collection to another model, dimension, backend, chunk size or quantisation.
+    """Change model, dimension, chunk size or quantisation.
 
     A new generation is made from the stored chunk texts while searches and runs
     go on; then the name is switched to it. A smaller dimension of the same model
@@ -124,7 +140,9 @@ def rollback(
     name: Name,
     to: Annotated[
         int | None,
-        typer.Option("--to", metavar="N", help="Number of the generation. Default: the previous."),
+        typer.Option(
+            "--to", metavar="N", help="Number of the generation.", show_default="the previous"
+        ),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until a run on the collection has ended.")
@@ -155,7 +173,7 @@ def prune_generations(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Delete the generations of a collection that are not current, except the newest."""
+    """Delete the generations that are not current."""
     from ragctl.transfer.generations import prune_generations as prune
 
     with closing(open_store(store)) as opened:

@@ -53,7 +53,7 @@ def plan(
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Show what a run would do, document by document, and its cost; write and send nothing."""
+    """Show what a run would do and cost; write and send nothing."""
     from dataclasses import replace
 
     from ragctl.cli.progress import ProgressBar
@@ -134,7 +134,7 @@ def failures(
     pipeline: PipelineFile = None,
     as_json: AsJson = False,
 ) -> int:
-    """List the documents that recent runs could not index, why, and when they are retried."""
+    """List documents that failed, why, and when they are retried."""
     from datetime import UTC, datetime
 
     from ragctl.index.failures import read_failures

@@ -31,7 +31,7 @@ def rebuild(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Rebuild a damaged collection: keep every intact vector, embed only what is missing.
+    """Rebuild a damaged collection; keep every intact vector.
 
     The damaged files are read part by part into a new generation, which then replaces them.
     """

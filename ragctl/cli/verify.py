@@ -50,7 +50,7 @@ def verify(
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Check a collection point by point, and compare it with the sources of a pipeline.
+    """Check every point, compare with the sources, and repair.
 
     Exits with 3 if something is wrong (with --repair: if something still is).
     """

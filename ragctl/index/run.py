@@ -59,10 +59,10 @@ class Run:
     """One run of a pipeline.
 
     `on_plan` is called once the plan is made; `on_wait` with a message while another run
-    holds the lock, and while a backend fails. `saved`: apply this plan unchanged, or refuse.
-    `repair`: check every point first, and treat damaged documents as incomplete.
-    `remove_foreign`: a repair on a server also deletes the points of other programs. `clock`:
-    seconds since 1970.
+    holds the lock, and while a backend fails. `saved`: apply this plan unchanged, or refuse;
+    damaged documents that are not in it are reported as failures. `repair`: check every point
+    first, and treat damaged documents as incomplete. `remove_foreign`: a repair on a server also
+    deletes the points of other programs. `clock`: seconds since 1970.
     `donor`: a collection of the same identity, whose vectors are used as well.
 
     `report` is set once the collection is locked and is always up to date, also after an
@@ -113,8 +113,7 @@ class Run:
                 if collection is not None:
                     with report.stage("plan"):
                         state = read_state(collection)
-                    if self.saved is None:
-                        self._verify(collection, state, report, now)
+                    self._verify(collection, state, report, now)
                 with report.stage("plan"):
                     run_plan = self._make_plan(scanned, collection, state, embedder, now)
                 self._report_plan(report, run_plan, scanned)
@@ -200,7 +199,7 @@ class Run:
                 self.damage = inspect_collection(collection, state)
             else:
                 self.damage = inspect_sample(collection, state, vectors=not server)
-        if server and not self.remove_foreign:
+        if self.saved is not None or (server and not self.remove_foreign):
             self.damage.strays.clear()
         report.verified = self.damage.points
         report_damage(self.damage, report)
@@ -221,7 +220,7 @@ class Run:
             embedder,
             now=now if self.saved is None else self.saved.made,
             state=state,
-            damaged=frozenset(self.damage.documents),
+            damaged=frozenset(self.damage.documents if self.saved is None else ()),
         )
         if self.report is not None:
             self.report.left = len(run_plan.plan.work_items)
