@@ -8,7 +8,7 @@ class Transient(BackendError):
 
     `retry_after`: how many seconds the host asks to wait, None if it does not say.
     `throttled`: the host is overloaded or a rate limit is reached. `answered`: whether the
-    host answered at all.
+    host answered at all. `status`: of its answer, if it had one.
     """
 
     def __init__(
@@ -17,11 +17,13 @@ class Transient(BackendError):
         retry_after: float | None = None,
         throttled: bool = False,
         answered: bool = True,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.throttled = throttled
         self.answered = answered
+        self.status = status
 
 
 class Refused(BackendError):

@@ -136,7 +136,8 @@ class ResponseParser:
             return BackendError(f"{self._host} failed and asks not to be tried again: {message}")
         wait = retry_after(response.headers, self._wall(), throttled=status == 429)
         wait = error.wait if wait is None else wait
-        return Transient(f"{self._host}: {message}", wait, throttled=status in (429, 503))
+        throttled = status in (429, 503)
+        return Transient(f"{self._host}: {message}", wait, throttled=throttled, status=status)
 
     def _refused(self, status: int, error: ErrorDetails, message: str) -> BackendError:
         about_text = bool(error.fields & self._rules.text_fields)

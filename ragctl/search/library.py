@@ -22,10 +22,11 @@ from ragctl.embedding import Embedder
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import GenerationDropped, OptionError, StoreError, UsageError
 from ragctl.pipeline import DEFAULT_COLLECTION, default_store, read_pipeline
-from ragctl.records import Hit
+from ragctl.records import Hit, Notify, ignore
 from ragctl.rerank.reranker import Reranker, connect_reranker
 from ragctl.search.find import QUESTION_BATCH, SearchOutcome, search_many
-from ragctl.search.options import ForeignOptions, SearchOptions, takes_options
+from ragctl.search.foreign_options import ForeignOptions
+from ragctl.search.options import SearchOptions, takes_options
 from ragctl.search.query import embedder_of
 from ragctl.search.shared import SharedCollection
 from ragctl.search.where import undeclared_fields
@@ -51,6 +52,7 @@ def open_collection(
     environ: Mapping[str, str] | None = None,
     backends: Sequence[BackendConfig] = (),
     foreign: ForeignOptions = RAGCTL_LAYOUT,
+    notify: Notify = ignore,
 ) -> "Searcher":
     """Open a collection for searching, with the model that made it.
 
@@ -66,6 +68,7 @@ def open_collection(
         foreign: Where the points of another program have their vectors and texts; with it a
             collection on a Qdrant server is searched that ragctl did not make. Warns, because
             nothing tells whether `foreign.model` made its vectors.
+        notify: Gets a line when a backend or reranker does not answer and is tried again.
 
     Raises:
         UsageError: There is no such collection.
@@ -98,6 +101,7 @@ def open_collection(
             threshold=settings.embedding.canary if settings else None,
             rerankers=settings.rerankers if settings else None,
             foreign=foreign,
+            notify=notify,
         )
     except BaseException:
         opened.close()
@@ -124,6 +128,7 @@ class Searcher:
         threshold: float | None = None,
         rerankers: Mapping[str, RerankerRow] | None = None,
         foreign: ForeignOptions = RAGCTL_LAYOUT,
+        notify: Notify = ignore,
     ) -> None:
         """Take ownership of `store` and open the collection. Raises as `open_collection`."""
         self.name = name
@@ -134,6 +139,7 @@ class Searcher:
         self._threshold = threshold
         self._reranker_rows = rerankers
         self._foreign = foreign
+        self._notify = notify
         self._change = threading.RLock()
         self._shared: SharedCollection | None = None
         self._rerankers: dict[tuple[str, str | None], Reranker] = {}
@@ -227,7 +233,11 @@ class Searcher:
             known = self._rerankers.get((name, base_url))
             if known is None:
                 known = connect_reranker(
-                    name, environ=self._environ, base_url=base_url, rows=self._reranker_rows
+                    name,
+                    environ=self._environ,
+                    base_url=base_url,
+                    rows=self._reranker_rows,
+                    notify=self._notify,
                 )
                 self._rerankers[name, base_url] = known
             return known
@@ -333,6 +343,7 @@ class Searcher:
             environ=self._environ,
             remote=self._is_remote,
             threshold=self._threshold,
+            notify=self._notify,
         )
 
     def _warn_of_undeclared_fields(self, collection: Collection, where: Where) -> None:

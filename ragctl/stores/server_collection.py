@@ -41,6 +41,7 @@ from ragctl.stores.server_writes import (
     source_of,
     write_requests,
 )
+from ragctl.text import counted
 
 MIN_REQUEST_BYTES = 1000
 """Requests are not made smaller than this."""
@@ -132,7 +133,8 @@ class ServerCollection(ServerReader):
             if sum(operation.points for operation in operations) == 1:
                 raise StoreError(
                     f"{collection_label(self.name)} at {self._connection.url}: document "
-                    f"{source_of(operations[0])!r} has a chunk of {size:,} bytes, which the "
+                    f"{source_of(operations[0])!r} has a chunk of {counted(size, 'byte')}, "
+                    "which the "
                     f"server, or a proxy before it, refuses ({refused.reason}); allow larger "
                     "requests there (Qdrant: service.max_request_size_mb, nginx: "
                     "client_max_body_size), or use a smaller --chunk-size or --dim"
