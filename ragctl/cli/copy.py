@@ -25,7 +25,7 @@ from ragctl.cli.running import signals
 from ragctl.cli.search_flags import with_search_flags
 from ragctl.cli.summary import print_notes
 from ragctl.errors import UsageError
-from ragctl.search.options import ForeignOptions
+from ragctl.search.foreign_options import ForeignOptions
 from ragctl.stores import is_server
 from ragctl.text import one_line
 

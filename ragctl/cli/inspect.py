@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from ragctl.records import Json
     from ragctl.stores.base import Collection, Store
 
+_LIST_PATIENCE_SECONDS = 10.0  # for each collection: a broken one must not hold up the list
 _ROW_KEYS = ("model", "dimension", "documents", "points", "generations", "error")
 
 
 def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
     """List the collections of a store, with the model and size of each."""
-    with closing(open_store(store, read_only=True)) as opened_store:
+    patience = _LIST_PATIENCE_SECONDS
+    with closing(open_store(store, read_only=True, patience=patience)) as opened_store:
         rows = [
             row for name in opened_store.names() if (row := _row(opened_store, name)) is not None
         ]

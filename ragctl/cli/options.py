@@ -89,17 +89,19 @@ def open_store(
     variables: Mapping[str, str] | None = None,
     *,
     read_only: bool = False,
+    patience: float | None = None,
 ) -> "Store":
     """Return the store at `location`, or the default store.
 
-    `variables` replaces the environment. `read_only`: the key for reading is enough. Raises
-    UsageError.
+    `variables` replaces the environment. `read_only`: the key for reading is enough. `patience`:
+    seconds to wait for an answer; None: the store's default. Raises UsageError.
     """
     from ragctl.pipeline import default_store
     from ragctl.stores import open_store as connect
 
     variables = environ() if variables is None else variables
-    return connect(location or default_store(variables), environ=variables, read_only=read_only)
+    place = location or default_store(variables)
+    return connect(place, environ=variables, patience=patience, read_only=read_only)
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from ragctl.cli.options import (
 )
 from ragctl.cli.search_flags import with_search_flags
 from ragctl.errors import DocumentError, UsageError
-from ragctl.search.options import ForeignOptions, SearchOptions
+from ragctl.search.foreign_options import ForeignOptions
+from ragctl.search.options import SearchOptions
 
 if TYPE_CHECKING:
     from ragctl.search.batch import Tally

@@ -7,12 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ragctl.search.options import (
-    DeclaredOption,
-    ForeignOptions,
-    SearchOptions,
-    declared_options,
-)
+from ragctl.search.foreign_options import ForeignOptions
+from ragctl.search.option_spec import DeclaredOption, declared_options
+from ragctl.search.options import SearchOptions
 
 _CLASSES: dict[str, type[Any]] = {
     "options": SearchOptions,

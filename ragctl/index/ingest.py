@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ragctl.collection.conditions import own_matches
+from ragctl.collection.points import version
 from ragctl.collection.state import State, StoredDocument
 from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.stream import DocumentStream
@@ -133,11 +134,11 @@ class Ingest:
         """Handle one result of a parsing process."""
         match result:
             case PreparedDocument():
-                file.seen.add(result.source)
+                file.seen[result.source] = version(result.source, result.digest)
                 file.outstanding += 1
                 indexer.add(work, file, result)
             case UnchangedDocument():
-                file.seen.add(result.source)
+                file.seen[result.source] = version(result.source, result.digest)
                 file.restat = True
                 self.report.documents.unchanged += 1
             case DocumentError():
@@ -157,7 +158,7 @@ class Ingest:
 
     def _file_end(self, work: WorkItem, file: PendingFile, end: FileEnd) -> None:
         """Collect the records that are gone; seal the file when its last document is written."""
-        if file.restat or file.seen != {file.file}:
+        if file.restat or set(file.seen) != {file.file}:
             stat = work.stat
             file.seal = {
                 "size": stat.size,
@@ -179,8 +180,8 @@ class Ingest:
     def _seal_if_done(self, file: PendingFile) -> None:
         # A file with a failed document is not sealed: the next run must read it again.
         if file.seal and not file.outstanding and not file.failed:
-            sources = sorted(file.seen)
-            for where in own_matches("source", sources):
+            # By version: a point of another program may have the same source.
+            for where in own_matches("version", sorted(file.seen.values())):
                 self._writer.merge(where, file.seal)
 
     def _count_if_done(self, file: PendingFile) -> None:
