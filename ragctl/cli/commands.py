@@ -136,7 +136,7 @@ COMMANDS = {
     "check": CommandEntry(
         "check",
         "check",
-        "Test the store and each backend with a text or two; write nothing.",
+        "Examine this machine; with settings, test the store and each backend with a text or two.",
     ),
     "schedule": CommandEntry(
         "schedule",
