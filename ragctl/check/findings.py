@@ -207,11 +207,6 @@ class CheckReport:
         }
 
 
-def plural(count: int, noun: str) -> str:
-    """Return a number with its noun: "1 point", "2,000 points"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def worst(codes: Iterable[int]) -> int:
     """Return the exit code for several failures: store, identity, backend, then usage."""
     occurred = set(codes)

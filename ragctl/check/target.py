@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ragctl.check.findings import Finding, StoreReport, failed, good, note, plural
+from ragctl.check.findings import Finding, StoreReport, failed, good, note
 from ragctl.embedding import Embedder
 from ragctl.errors import IdentityMismatch, Locked, StoreError
 from ragctl.index.embedder import check_identity
@@ -14,6 +14,7 @@ from ragctl.pipeline import Pipeline
 from ragctl.pipeline.command import migrate_command
 from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Collection, Store
+from ragctl.text import counted
 
 
 @dataclass(slots=True)
@@ -99,7 +100,7 @@ def _open(target: Target) -> None:
         exists=found is not None,
     )
     kind = f"Qdrant {version}, " if version else ""
-    count = plural(len(names), "collection")
+    count = counted(len(names), "collection")
     target.add(good("store", f"{store.location}: {kind}{count}, {spent:.0f} ms"))
     if found is None:
         target.add(note("collection", f"{name} does not exist yet; the first ingest creates it"))
@@ -110,7 +111,7 @@ def _open(target: Target) -> None:
         target.add(note("collection", f"{name} cannot be counted now: {error}"))
         return
     target.report = replace(target.report, points=points)
-    target.add(good("collection", f"{name}: {plural(points, 'point')}"))
+    target.add(good("collection", f"{name}: {counted(points, 'point')}"))
 
 
 def _version(store: Store) -> str:

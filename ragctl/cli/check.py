@@ -10,7 +10,7 @@ from ragctl.cli import console
 from ragctl.cli.flags import pipeline_flags
 from ragctl.cli.options import AsJson, environ, pipeline_of
 from ragctl.errors import UsageError
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.check import CheckReport
@@ -37,7 +37,7 @@ def check(
     ] = 20.0,
     as_json: AsJson = False,
 ) -> int:
-    """Examine this machine; with settings, test the store and each backend with a text or two.
+    """Examine this machine, or test a store and its backends.
 
     Without arguments: versions, disk, keys, stores, running runs, collections and scheduled
     pipelines, each with what to do if something is wrong. With a pipeline file or flags: what a
@@ -82,4 +82,4 @@ def _print(checked: "CheckReport") -> None:
     if not failures:
         console.say(f"{what}: all good")
     else:
-        console.say(f"{what}: {failures} failure{'' if failures == 1 else 's'}")
+        console.say(f"{what}: {counted(failures, 'failure')}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from ragctl.check.machine import Line, MachineReport, examine_machine
 from ragctl.cli import console
 from ragctl.cli.options import environ
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 WORDS = {"ok": "ok", "fail": "FAIL", "note": "note"}
 STYLES = {"ok": "green", "fail": "bold red", "note": "yellow"}
@@ -31,13 +31,9 @@ def _print(report: MachineReport) -> None:
         for line in report.lines:
             for status, text in _rows(line):
                 console.say(f"{WORDS.get(status, '').ljust(WIDTH)}  {text}")
-    failures = _plural(report.failures, "failure") if report.failures else "all good"
-    notes = _plural(sum(line.status == "note" for line in report.lines), "note")
+    failures = counted(report.failures, "failure") if report.failures else "all good"
+    notes = counted(sum(line.status == "note" for line in report.lines), "note")
     console.say(f"{failures}, {notes}; {report.seconds:.1f} s")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _rows(line: Line) -> Iterator[tuple[str, str]]:

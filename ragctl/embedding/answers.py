@@ -14,6 +14,7 @@ from ragctl.catalog import Model
 from ragctl.embedding.base import Embeddings, Vectors
 from ragctl.errors import BackendError
 from ragctl.hosts.responses import json_object
+from ragctl.text import counted
 
 MIN_PADDED_DIMENSIONS = 64
 """Vectors from this size on are checked for padding: an eighth of their numbers is zero.
@@ -37,7 +38,9 @@ def from_list(
     if not isinstance(embeddings, list):
         raise BackendError(f"{host} answered no list of embeddings")
     if len(embeddings) != texts:
-        raise BackendError(f"{host} answered {len(embeddings)} vectors for {texts} texts")
+        raise BackendError(
+            f"{host} answered {counted(len(embeddings), 'vector')} for {counted(texts, 'text')}"
+        )
     return from_vectors(decode_vectors(embeddings, host), billed, model, dim, host)
 
 
@@ -76,7 +79,9 @@ def items_in_order(items: object, count: int, host: str) -> list[dict[str, objec
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise BackendError(f'{host} answered no list of embeddings under "data"')
     if len(items) != count:
-        raise BackendError(f"{host} answered {len(items)} vectors for {count} texts")
+        raise BackendError(
+            f"{host} answered {counted(len(items), 'vector')} for {counted(count, 'text')}"
+        )
     indexes = [item.get("index") for item in items]
     if all(index is None for index in indexes):
         return items
@@ -85,7 +90,7 @@ def items_in_order(items: object, count: int, host: str) -> list[dict[str, objec
         if type(index) is not int or not 0 <= index < count or ordered[index] is not None:
             raise BackendError(
                 f"{host} answered vectors that cannot be put in order: index {index!r} among "
-                f"{count} texts is missing, repeated or out of range"
+                f"{counted(count, 'text')} is missing, repeated or out of range"
             )
         ordered[index] = item
     return [item for item in ordered if item is not None]
@@ -119,7 +124,9 @@ def to_unit_vectors(
     wide = rows.astype(np.float64)
     if length != dim:
         if not (cut and length == native and dim < native):
-            raise BackendError(f"{host} answered vectors of {length} dimensions, not {dim}")
+            raise BackendError(
+                f"{host} answered vectors of {counted(length, 'dimension')}, not {dim}"
+            )
         if layer_norm:
             # It ignores scale, so the host may have normalised the vector before.
             deviation = wide.std(axis=1, keepdims=True)
@@ -156,7 +163,8 @@ def _check_padding(rows: Vectors, host: str) -> None:
     ends = rows[:, -(length // 8) :]
     if (rows.any(axis=1) & ~ends.any(axis=1)).any():
         raise BackendError(
-            f"{host} answered a vector padded with zeros to {length} dimensions: the model has "
+            f"{host} answered a vector padded with zeros to {counted(length, 'dimension')}: the "
+            "model has "
             "fewer"
         )
 

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from shlex import quote
 
-from ragctl.check.findings import plural
 from ragctl.check.machine.lines import Line, failed, good, note
 from ragctl.check.machine.parts import Part
 from ragctl.check.target import check_folder
@@ -20,6 +19,7 @@ from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import Locked, StoreError, UnreadableCollection, UsageError
 from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Collection, Generation, LockHolder, ServerState, Store
+from ragctl.text import counted
 
 PATIENCE_SECONDS = 3.0
 """Wait for a server's answer, or for another process that uses a shard."""
@@ -78,7 +78,7 @@ def examine_store(place: Place) -> Iterator[Line | Part]:
         names = store.names()
         spent = (time.monotonic() - began) * 1000
         kind = f"Qdrant {'.'.join(map(str, store.version))}, " if server else ""  # type: ignore[attr-defined]
-        text = f"{kind}{plural(len(names), 'collection')}, {spent:.0f} ms ({place.reason})"
+        text = f"{kind}{counted(len(names), 'collection')}, {spent:.0f} ms ({place.reason})"
         yield good("store", place.location, text, {"collections": list(names)})
         yield from _locks(place, store, names)
     slots = threading.Semaphore(MAX_COLLECTIONS_AT_ONCE)
@@ -155,7 +155,7 @@ def _examine(place: Place, store: Store, found: Collection) -> Iterator[Line]:
         return
     identity = settings.identity
     text = (
-        f"{plural(documents, 'document')}, {plural(points, 'point')}; "
+        f"{counted(documents, 'document')}, {counted(points, 'point')}; "
         f"{identity.model}, {settings.dim} dimensions"
     )
     yield good(
@@ -182,13 +182,13 @@ def _examine(place: Place, store: Store, found: Collection) -> Iterator[Line]:
 def _documents(place: Place, store: Store, name: str, state: State, points: int) -> Iterator[Line]:
     incomplete = sum(not document.complete for document in state.documents.values())
     if incomplete and store.lock_holder(name) is None:
-        text = f"{plural(incomplete, 'document')} incomplete: a run was ended before its time"
+        text = f"{counted(incomplete, 'document')} incomplete: a run was ended before its time"
         yield note(
             "collection", name, text, "run it again: it continues", {"incomplete": incomplete}
         )
     foreign = max(0, points - state.points)
     if foreign:
-        text = f"{plural(foreign, 'point')} of other programs, or damaged; no search returns them"
+        text = f"{counted(foreign, 'point')} of other programs, or damaged; no search returns them"
         advice = f"ragctl verify -c {quote(name)}{place.option} names them"
         yield note("collection", name, text, advice, {"foreign_points": foreign})
 
@@ -196,7 +196,7 @@ def _documents(place: Place, store: Store, name: str, state: State, points: int)
 def _failures(place: Place, found: Collection) -> Iterator[Line]:
     failures = len(found.notes().get("failures", {}))
     if failures:
-        text = f"{plural(failures, 'file')} could not be indexed by recent runs"
+        text = f"{counted(failures, 'file')} could not be indexed by recent runs"
         advice = f"ragctl failures -c {quote(found.name)}{place.option} lists them"
         yield note("collection", found.name, text, advice, {"failed_files": failures})
 
@@ -251,7 +251,7 @@ def _newer(
     if documents is None or with_them is None or with_them >= documents:
         text = f"{what} is newer than the current one, and kept"
         return note("collection", name, text, prune, {"kept": generation.number})
-    text = f"{what} is an unfinished migration: {with_them:,} of {plural(documents, 'document')}"
+    text = f"{what} is an unfinished migration: {with_them:,} of {counted(documents, 'document')}"
     advice = f"run that ragctl migrate again: it continues; or {prune}"
     return note("collection", name, text, advice, {"unfinished": generation.number})
 
