@@ -79,10 +79,12 @@ def _unusable(rows: Vectors, host: str) -> dict[int, str]:
     if not rows.shape[1]:
         return {}  # the length is checked for all together
     failed = {}
-    finite = np.isfinite(rows).all(axis=1)
-    for position in np.flatnonzero(~finite | ~rows.any(axis=1)).tolist():
-        what = "of zero length" if finite.item(position) else "with NaN or infinity in it"
-        failed[position] = f"{host} answered a vector {what}"
+    finite = np.asarray(np.isfinite(rows).all(axis=1))
+    nonzero = np.asarray(rows.any(axis=1))
+    for position in range(len(rows)):
+        if not (finite[position] and nonzero[position]):
+            what = "of zero length" if finite[position] else "with NaN or infinity in it"
+            failed[position] = f"{host} answered a vector {what}"
     return failed
 
 

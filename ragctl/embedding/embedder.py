@@ -72,6 +72,15 @@ class Embedder:
         return self.limits.texts if learned is None else min(self.limits.texts, learned)
 
     @property
+    def batch_sizes(self) -> dict[str, int]:
+        """The learned limits: by backend, how many texts it takes in one request."""
+        return {b.name: b.max_texts for b in self.backends if b.max_texts}
+
+    def limit_batch(self, backend: str, texts: int) -> None:
+        """Send no more than `texts` texts in one request, if `backend` is one of these."""
+        self._service.learn_max_texts(backend, texts)
+
+    @property
     def backends(self) -> Sequence[ConnectedBackend]:
         """The backends in order of preference."""
         return self._service.backends
@@ -207,9 +216,11 @@ class Embedder:
                 yield start, DocumentError(str(refusal))
                 return True
             part = min(refusal.max_texts or (size + 1) // 2, size - 1)
+            if refusal.max_texts:
+                self._learn(refusal, request, part)  # the host says so: others learn it at once
             blamed = yield from self._embed_parts(request, start, end, part)
-            if refusal.backend and not request.together and (refusal.max_texts or not blamed):
-                self._service.learn_max_texts(refusal.backend, part)
+            if not blamed:
+                self._learn(refusal, request, part)
             return blamed
         assert answer.vectors.shape == (size, self.dim)
         at = 0
@@ -221,6 +232,11 @@ class Embedder:
         if at < size:
             yield start + at, answer.vectors[at:]
         return bool(answer.failed)
+
+    def _learn(self, refusal: Refused, request: EmbeddingRequest, texts: int) -> None:
+        """Remember that the backend takes no more than `texts` texts, unless sent together."""
+        if refusal.backend is not None and not request.together:
+            self._service.learn_max_texts(refusal.backend, texts)
 
     def _embed_parts(
         self, request: EmbeddingRequest, start: int, end: int, size: int

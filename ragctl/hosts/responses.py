@@ -45,6 +45,8 @@ class ErrorRules:
             a text; an error about another field refuses the request.
         text_codes: The text itself is refused.
         text_phrases: The same, by the message.
+        suspect_phrases: The text, or the model, is the reason whatever the status: a vector
+            with NaN, for example.
         fatal_codes: No text would be accepted.
         key_codes: The key is refused, whatever the status.
         quota_phrases: The quota is used up for today; searched for in the codes too.
@@ -56,6 +58,7 @@ class ErrorRules:
     text_fields: frozenset[str] = TEXT_FIELDS
     text_codes: frozenset[str] = frozenset()
     text_phrases: frozenset[str] = frozenset()
+    suspect_phrases: frozenset[str] = frozenset()
     fatal_codes: frozenset[str] = frozenset()
     key_codes: frozenset[str] = frozenset()
     quota_phrases: frozenset[str] = frozenset()
@@ -133,6 +136,8 @@ class ResponseParser:
             status == 500 and self._rules.refuses_text(error)
         ):
             return Refused(f"refused by {self._host}: {message}", certain=True)
+        if _mentions(error, self._rules.suspect_phrases):
+            return Refused(f"refused by {self._host}: {message}")
         if status in (408, 409, 429, 499) or (status >= 500 and status != 501):
             return self._transient(status, response, error, message)
         # 403: a router's moderation of one text. 424: the model failed on these texts.
