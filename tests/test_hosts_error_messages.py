@@ -129,7 +129,9 @@ def test_no_part_of_a_key_is_shown(quoted: str) -> None:
     key = "sk-proj-Zq81mXw93LpTbV64KdRj20YnHc57"
     parts = {"key": key, "start20": key[:20], "start6": key[:6], "end4": key[-4:]}
     text = quoted.format(**parts, end12=key[-12:])
-    message = parse_error(json.dumps({"error": f"Incorrect API key: {text}."}).encode(), key).message
+    message = parse_error(
+        json.dumps({"error": f"Incorrect API key: {text}."}).encode(), key
+    ).message
     assert message.startswith("Incorrect API key: ")
     assert "***" in message
     assert not any(key[at : at + 4] in message for at in range(len(key) - 3))
