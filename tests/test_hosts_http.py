@@ -191,7 +191,7 @@ def test_timed_out_attempt_does_not_affect_other_requests() -> None:
         for n in range(20):
             embedder.query(f"text {n}")
         late.join(10)
-        assert [text.text for text in server.texts][-1] == "late"
+        assert [text.text for text in server.texts].count("late") == 2
         assert len(server.requests) == 23  # a probe, before "late" is sent again
 
 
