@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from ragctl.errors import RagctlError
     from ragctl.records import Hit
     from ragctl.search.aio import AsyncSearcher, open_collection_async
+    from ragctl.search.foreign_options import ForeignOptions
     from ragctl.search.library import Searcher, open_collection
-    from ragctl.search.options import ForeignOptions
 
 __version__ = "0.1.0"
 
@@ -28,7 +28,7 @@ __all__ = [
 
 _MODULES = {
     "AsyncSearcher": "ragctl.search.aio",
-    "ForeignOptions": "ragctl.search.options",
+    "ForeignOptions": "ragctl.search.foreign_options",
     "Hit": "ragctl.records",
     "RagctlError": "ragctl.errors",
     "Searcher": "ragctl.search.library",

@@ -19,10 +19,20 @@ from ragctl.cli.main import main
 
 
 def call(
-    *words: str, environ: Mapping[str, str], cwd: Path, data: bytes = b""
+    *words: str,
+    environ: Mapping[str, str],
+    cwd: Path,
+    data: bytes = b"",
+    terminal: bool = False,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the command like subprocess.run, with `data` on standard input and no terminal."""
+    """Run the command like subprocess.run, with `data` on standard input.
+
+    `terminal`: its output says that it is one, and `stdout` has what is written to both streams.
+    `tests/terminal.py` shows it on a screen.
+    """
     out, err = _pipe(), _pipe()
+    if terminal:
+        out = err = _TerminalStream(io.BytesIO(), encoding="utf-8", write_through=True)
     code: object = 0
     with _isolated_process_state(environ, cwd):
         sys.stdin, sys.stdout, sys.stderr = _pipe(data), out, err
@@ -31,7 +41,13 @@ def call(
         except SystemExit as exit_request:
             code = exit_request.code
     assert isinstance(code, int)
-    return subprocess.CompletedProcess(["ragctl", *words], code, _text(out), _text(err))
+    errors = "" if terminal else _text(err)
+    return subprocess.CompletedProcess(["ragctl", *words], code, _text(out), errors)
+
+
+class _TerminalStream(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
 
 
 def _pipe(data: bytes = b"") -> io.TextIOWrapper:

@@ -84,7 +84,7 @@ def test_vectors_and_files_have_the_names_of_the_page() -> None:
     assert list(config["vectors"]) == [DENSE]
     assert config["sparse_vectors"][BM25]["modifier"] == "idf"
     assert config["vectors"][DENSE]["distance"] == "Cosine"
-    for name in (*edge_layout.PARTS, edge_layout.POINTER, edge_layout.CHECKSUM):
+    for name in (*edge_layout.PARTS, *edge_layout.POINTERS, edge_layout.CHECKSUM):
         assert re.search(rf"[`/]{re.escape(name)}[`/]", PAGE), name
 
 

@@ -33,7 +33,8 @@ from ragctl.loaders.registry import FORMATS
 from ragctl.pipeline import Pipeline, read_pipeline
 from ragctl.pipeline.pipeline import by_path
 from ragctl.rerank.wire_registry import RERANK_WIRES
-from ragctl.search.options import declared_options
+from ragctl.search.option_spec import declared_options
+from ragctl.search.options import SearchOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -252,7 +253,7 @@ def test_the_page_of_documents_lists_every_suffix() -> None:
 def test_the_page_of_searching_lists_every_option() -> None:
     page = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"--(?:no-)?([a-z][a-z-]*)", page))
-    names = {each.name.replace("_", "-") for each in declared_options()}
+    names = {each.name.replace("_", "-") for each in declared_options(SearchOptions)}
     assert names - listed == set()
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from ragctl.errors import StoreError, UnreadableCollection
 from ragctl.stores import edge_shard
 from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeCollection, EdgeStore
-from ragctl.stores.locks import is_running
+from ragctl.stores.locks import fair_lock, is_running
 from tests.store_contract import SETTINGS, ident, point
 from tests.waiting import PROCESS_SECONDS, until
 
@@ -199,11 +199,67 @@ def test_the_engine_of_a_killed_run_ends_and_releases_the_shard(
     process, engine = other_run
     process.kill()
     process.wait()
-    until(lambda: not is_running(engine) or _is_zombie(engine))
+    until(lambda: has_ended(engine))
     reader = EdgeStore(tmp_path, patience=20.0).open("docs")
     assert reader is not None
     with closing(reader):
         assert reader.count() == 1
+
+
+def has_ended(process: int) -> bool:
+    return not is_running(process) or _is_zombie(process)
+
+
+HOLDER = (
+    "import os, sys, time; os.fstat(int(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
+)
+"""Another child of a run, which has inherited the pipe to the engine."""
+
+KILLED = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from ragctl.stores.edge import EdgeStore
+collection = EdgeStore(Path(sys.argv[1])).open("docs")
+if sys.argv[2] == "idle":
+    collection.count()
+engine = collection._process._process
+pipes = [engine.stdin.fileno(), engine.stdout.fileno()]
+other = subprocess.Popen(
+    [sys.executable, "-c", sys.argv[3], str(pipes[0])], pass_fds=pipes, stdout=subprocess.PIPE
+)
+other.stdout.readline()
+print(engine.pid, other.pid, flush=True)
+if sys.argv[2] == "waiting":  # for the shard, which another process has
+    collection._process._running()
+    from ragctl.stores.edge_frames import write_frame
+    write_frame(engine.stdin, ("count", ((),)))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A run that is killed while its engine has nothing to do, or waits for the shard."""
+
+
+@pytest.mark.parametrize("engine_is", ["idle", "waiting"])
+def test_no_engine_outlives_its_run_though_another_process_holds_its_pipe(
+    collection: EdgeCollection, tmp_path: Path, engine_is: str
+) -> None:
+    collection.close()
+    with ExitStack() as stack:
+        if engine_is == "waiting":
+            lock = tmp_path / "locks" / "docs.shard.lock"
+            stack.enter_context(fair_lock(lock, "the shard", 20.0))
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(tmp_path), engine_is, HOLDER],
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=PROCESS_SECONDS,
+        )
+        killed, other = map(int, done.stdout.split())
+        stack.callback(os.kill, other, signal.SIGKILL)
+        assert done.returncode == -signal.SIGKILL
+        began = time.monotonic()
+        until(lambda: has_ended(killed))
+        assert time.monotonic() - began < 5
+        assert not has_ended(other)
 
 
 def _is_zombie(process: int) -> bool:

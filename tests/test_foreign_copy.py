@@ -379,7 +379,7 @@ def test_unusable_points_are_left_out_and_counted(copier: Copier, facade: Qdrant
     assert report["documents"]["added"] == 2
     assert [w["warning"].partition(" were")[0] for w in report["warnings"]] == [
         "2 points without a text",
-        "1 points without a vector",
+        "1 point without a vector",
         *[w["warning"].partition(" were")[0] for w in report["warnings"][2:]],
     ]
     assert [p.payload["source"] for p in copier.read()[1]] == ["b.md", "c.md"]

@@ -208,6 +208,20 @@ def test_commands_tolerate_foreign_points(indexed: World, tmp_path: Path) -> Non
         assert len(read_state(collection).documents) == 11
 
 
+def test_a_file_read_again_changes_no_foreign_point(indexed: World) -> None:
+    foreign = {"source": "p7.md", "text_hash": "theirs", "size": 5}
+    write_foreign(indexed, foreign)
+    text = (indexed.root / "p7.md").read_text()
+    indexed.write("p7.md", text)  # a new modification time: the file is sealed again
+    assert indexed.ingest().documents.unchanged == 12
+    with reading(indexed) as collection:
+        (point,) = collection.retrieve(["1"])
+        assert point.payload == foreign
+    assert stored(indexed, "valve number 7")["payload"]["mtime_ns"] == (
+        (indexed.root / "p7.md").stat().st_mtime_ns
+    )
+
+
 def test_commands_tolerate_malformed_payloads(indexed: World, tmp_path: Path) -> None:
     many = {**stored(indexed, "valve number 7")["payload"], "chunks": 10**12}
     write_foreign(indexed, *malformed(indexed), many)

@@ -11,7 +11,8 @@ from ragctl.errors import OptionError, UsageError
 from ragctl.records import Hit
 from ragctl.search.find import search, search_many
 from ragctl.search.group import group_by_document
-from ragctl.search.options import SearchOptions, declared_options
+from ragctl.search.option_spec import declared_options
+from ragctl.search.options import SearchOptions
 from ragctl.search.query import embedder_of
 from ragctl.stores import is_server
 from tests.searching import searcher
@@ -231,7 +232,7 @@ def test_invalid_options_are_refused(options: dict[str, object], message: str) -
 
 
 def test_every_option_is_described() -> None:
-    for declared in declared_options():
+    for declared in declared_options(SearchOptions):
         assert declared.spec.help.endswith("."), declared.name
         assert "[" not in declared.spec.help, "typer reads it as markup"
         assert declared.kind in (int, float, bool, str, tuple), declared.name

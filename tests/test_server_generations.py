@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 from ragctl.errors import GenerationDropped, Locked, StoreError, UnreadableCollection
 from ragctl.stores.base import Batch, Query
 from ragctl.stores.server import ServerStore
+from tests.command import call
 from tests.servers.jina import JinaServer
 from tests.servers.qdrant import Fault, QdrantFacade
 from tests.servers.qdrant_rights import token
@@ -307,7 +309,7 @@ def test_a_search_takes_four_requests(facade: QdrantFacade, connect: Connect) ->
 
 
 def test_a_broken_collection_does_not_break_the_list(
-    facade: QdrantFacade, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    facade: QdrantFacade, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("ragctl.stores.server_listing.SURVEY_PATIENCE_SECONDS", 0.05)
     for name in ("broken", "docs"):
@@ -317,6 +319,15 @@ def test_a_broken_collection_does_not_break_the_list(
     httpx.put(f"{facade.url}/collections/theirs", json=body, headers=headers).raise_for_status()
     facade.inject(Fault("status", "GET /collections/{name}", status=500, times=999))
     assert connect("c", patience=0.2).names() == ["broken", "docs"]
+    monkeypatch.setattr("ragctl.cli.inspect._LIST_PATIENCE_SECONDS", 0.2)
+    environ = {"QDRANT_API_KEY": KEY, "HOME": str(tmp_path)}
+    began = time.monotonic()
+    listed = call("collections", "--store", facade.url, environ=environ, cwd=tmp_path)
+    assert time.monotonic() - began < 5, "as patient as a run"
+    assert listed.returncode == 0
+    assert [line.split(":")[0] for line in listed.stdout.splitlines()] == [
+        f"{name} unreadable" for name in ("broken", "docs")
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 250])

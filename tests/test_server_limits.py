@@ -250,6 +250,12 @@ def test_too_many_indexes_are_a_clear_error(facade: QdrantFacade, connect: Conne
     facade.engine.strict_mode = {"enabled": True, "max_payload_index_count": 3}
     with pytest.raises(StoreError, match="sets max_payload_index_count = 3: raise it"):
         connect().create("docs", SETTINGS)
+    assert not facade.engine.configs  # nothing is left behind
+    with connect().lock("docs"), pytest.raises(StoreError, match="max_payload_index_count"):
+        connect().create("docs", SETTINGS)
+    assert not facade.engine.configs
+    facade.engine.strict_mode = {}
+    connect().create("docs", SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 
 from ragctl.errors import OptionError
 from ragctl.evaluate.variant import Variant, expand_sweeps, parse_variant, variant_keys
-from ragctl.search.options import declared_options
+from ragctl.search.option_spec import declared_options
+from ragctl.search.options import SearchOptions
 from ragctl.stores.base import Fusion, Rescore
 
 
@@ -59,7 +60,7 @@ def test_a_sweep_has_every_combination_once_and_the_base_first() -> None:
 
 
 def test_the_keys_are_those_of_the_stored_form_and_the_tunable_options() -> None:
-    tunable = [each.name for each in declared_options() if each.spec.tunable]
+    tunable = [each.name for each in declared_options(SearchOptions) if each.spec.tunable]
     assert variant_keys() == ("dim", "quantization", *tunable)
     assert set(Variant().values()) == set(variant_keys())
 

@@ -300,7 +300,7 @@ def test_transient_faults_are_retried(server: OllamaServer, fault: Fault) -> Non
 @pytest.mark.parametrize(
     ("kind", "body", "message"),
     [
-        (OllamaServer, b'{"model":"bge-m3","embeddings":[]}', "answered 0 vectors for 1 texts"),
+        (OllamaServer, b'{"model":"bge-m3","embeddings":[]}', "answered 0 vectors for 1 text"),
         (OllamaServer, b'{"embedding":[1.0]}', "answered no list of embeddings"),
         (OllamaLegacyServer, b'{"embedding":[]}', "vectors of 0 dimensions, not 1024"),
         (OllamaLegacyServer, b'{"embeddings":[[1.0]]}', "an item without an embedding"),

@@ -14,6 +14,7 @@ from ragctl.pipeline import Pipeline
 from ragctl.pipeline.command import migrate_command
 from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Collection, Store
+from ragctl.text import counted
 
 
 @dataclass(slots=True)
@@ -114,7 +115,7 @@ def _open(target: Target) -> None:
 
 
 def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return counted(count, noun)
 
 
 def _version(store: Store) -> str:

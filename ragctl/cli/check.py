@@ -10,7 +10,7 @@ from ragctl.cli import console
 from ragctl.cli.flags import pipeline_flags
 from ragctl.cli.options import AsJson, environ, pipeline_of
 from ragctl.errors import UsageError
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.check import CheckReport
@@ -36,7 +36,7 @@ def check(
     ] = 20.0,
     as_json: AsJson = False,
 ) -> int:
-    """Test the store and each backend with a text or two; write nothing.
+    """Test the store and each backend; write nothing.
 
     Settings that are not given are taken from the collection, if it exists. The exit code is that
     of the worst failure.
@@ -75,4 +75,4 @@ def _print(checked: "CheckReport") -> None:
     if not failures:
         console.say(f"{what}: all good")
     else:
-        console.say(f"{what}: {failures} failure{'' if failures == 1 else 's'}")
+        console.say(f"{what}: {counted(failures, 'failure')}")

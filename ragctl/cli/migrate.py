@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragctl.cli import console
+from ragctl.cli import help as panels
 from ragctl.cli.flags import pipeline_flags
 from ragctl.cli.options import AsJson, StoreLocation, environ, open_store
 from ragctl.cli.summary import dollars, print_notes
 from ragctl.errors import DocumentError, UsageError
 from ragctl.pipeline.pipeline import SOURCE_KEYS, STORED_KEYS
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.pipeline import Pipeline
@@ -26,7 +27,14 @@ NOT_SWITCHED_EXIT_CODE = 10
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")]
 Keep = Annotated[
-    int, typer.Option("--keep", metavar="N", min=0, help="Earlier generations to keep.")
+    int,
+    typer.Option(
+        "--keep",
+        metavar="N",
+        min=0,
+        help="Earlier generations to keep.",
+        rich_help_panel=panels.COMMON,
+    ),
 ]
 
 
@@ -45,6 +53,7 @@ def migrate(
         typer.Option(
             "--source",
             metavar="PATH",
+            rich_help_panel=panels.DOCUMENTS,
             help="Documents of the collection, for a change that reads them again: chunk size, "
             "overlap, BM25 languages. All of them must be named.",
         ),
@@ -54,6 +63,7 @@ def migrate(
         typer.Option(
             "--only-if-better",
             metavar="QUESTIONS",
+            rich_help_panel=panels.COMMON,
             help="Switch only if nDCG@10 on these questions is significantly higher.",
         ),
     ] = None,
@@ -62,15 +72,21 @@ def migrate(
         bool,
         typer.Option(
             "--embed-again",
+            rich_help_panel=panels.MODEL,
             help="Embed the texts again for a smaller dimension, instead of cutting vectors.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show tokens, price, time and disk; change nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show tokens, price, time and disk; change nothing.",
+            rich_help_panel=panels.COMMON,
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Move a collection to another model, dimension, backend, chunk size or quantisation.
+    """Change model, dimension, chunk size or quantisation.
 
     A new generation is made from the stored chunk texts while searches and runs
     go on; then the name is switched to it. A smaller dimension of the same model
@@ -123,7 +139,9 @@ def rollback(
     name: Name,
     to: Annotated[
         int | None,
-        typer.Option("--to", metavar="N", help="Number of the generation. Default: the previous."),
+        typer.Option(
+            "--to", metavar="N", help="Number of the generation.", show_default="the previous"
+        ),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until a run on the collection has ended.")
@@ -154,7 +172,7 @@ def prune_generations(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Delete the generations of a collection that are not current, except the newest."""
+    """Delete the generations that are not current."""
     from ragctl.transfer.generations import prune_generations as prune
 
     with closing(open_store(store)) as opened:
@@ -203,7 +221,8 @@ def _summary(result: "MigrationReport", *, dry_run: bool) -> str:
         wait = f"; at least {waits[0]:,.0f} s at its rate limits" if waits else ""
         return (
             f"{report.collection}: planned: {change}: {_how(result)}; "
-            f"{report.chunks.embedded:,} chunks to embed ({report.tokens:,} tokens{cost}), "
+            f"{counted(report.chunks.embedded, 'chunk')} to embed "
+            f"({counted(report.tokens, 'token')}{cost}), "
             f"{report.chunks.reused:,} reused{wait}{size}"
         )
     cost = f", {dollars(report.cost)}" if report.cost else ""
@@ -214,8 +233,9 @@ def _summary(result: "MigrationReport", *, dry_run: bool) -> str:
         else f"not switched; generation {result.generation} is kept for the next try"
     )
     return (
-        f"{report.collection}: {change}: {verdict}{state}; {report.chunks.embedded:,} chunks "
-        f"embedded ({report.tokens:,} tokens{cost}), {report.chunks.reused:,} reused; "
+        f"{report.collection}: {change}: {verdict}{state}; "
+        f"{counted(report.chunks.embedded, 'chunk')} "
+        f"embedded ({counted(report.tokens, 'token')}{cost}), {report.chunks.reused:,} reused; "
         f"{report.seconds:.1f} s"
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ragctl.cli import help as panels
 from ragctl.cli.flags import flag_option
 from ragctl.errors import UsageError
 
@@ -17,11 +18,18 @@ if TYPE_CHECKING:
     from ragctl.stores.base import Collection, Store
 
 CollectionName = Annotated[
-    str, typer.Option("--collection", "-c", metavar="NAME", help="Name of the collection.")
+    str,
+    typer.Option(
+        "--collection",
+        "-c",
+        metavar="NAME",
+        help="Name of the collection.",
+        rich_help_panel=panels.COMMON,
+    ),
 ]
 StoreLocation = Annotated[str | None, flag_option("store")]
 Dimension = Annotated[int | None, flag_option("embedding.dimension")]
-BackendOption = Annotated[list[str], flag_option("embedding.backend")]
+BackendOption = Annotated[list[str], flag_option("embedding.backend", panels.MODEL)]
 Weights = Annotated[Path | None, flag_option("embedding.weights")]
 BaseUrl = Annotated[str | None, flag_option("embedding.base_url")]
 PipelineFile = Annotated[
@@ -31,9 +39,17 @@ PipelineFile = Annotated[
         "-p",
         metavar="FILE",
         help="Take the store and the backends from a pipeline file.",
+        rich_help_panel=panels.COMMON,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON document and nothing else.",
+        rich_help_panel=panels.COMMON,
+    ),
+]
 
 
 _from_env_file: dict[str, str] = {}
@@ -89,17 +105,19 @@ def open_store(
     variables: Mapping[str, str] | None = None,
     *,
     read_only: bool = False,
+    patience: float | None = None,
 ) -> "Store":
     """Return the store at `location`, or the default store.
 
-    `variables` replaces the environment. `read_only`: the key for reading is enough. Raises
-    UsageError.
+    `variables` replaces the environment. `read_only`: the key for reading is enough. `patience`:
+    seconds to wait for an answer; None: the store's default. Raises UsageError.
     """
     from ragctl.pipeline import default_store
     from ragctl.stores import open_store as connect
 
     variables = environ() if variables is None else variables
-    return connect(location or default_store(variables), environ=variables, read_only=read_only)
+    place = location or default_store(variables)
+    return connect(place, environ=variables, patience=patience, read_only=read_only)
 
 
 @contextmanager

@@ -28,7 +28,8 @@ def schedule(
         typer.Option(
             "--every",
             metavar="PERIOD",
-            help="day, weekday, monday …, hour, '6 hours', '15 minutes'. Default: day.",
+            help="day, weekday, monday …, hour, '6 hours', '15 minutes'.",
+            show_default="day",
         ),
     ] = None,
     at: Annotated[
@@ -36,7 +37,8 @@ def schedule(
         typer.Option(
             "--at",
             metavar="HH:MM",
-            help="Local time of the run; :MM for periods of hours. Default: 03:15.",
+            help="Local time of the run; :MM for periods of hours.",
+            show_default="03:15",
         ),
     ] = None,
     calendar: Annotated[
@@ -61,7 +63,7 @@ def schedule(
         bool, typer.Option("--remove", help="Remove what --install has installed.")
     ] = False,
 ) -> int:
-    """Print the crontab line or systemd units that run a pipeline regularly, or install them."""
+    """Print or install the cron or systemd job of a pipeline."""
     from ragctl.schedule import ScheduledJob, crontab, units
     from ragctl.schedule.job import absolute_path, this_program
 

@@ -16,6 +16,7 @@ from ragctl.embedding.base import Embeddings, Vectors
 from ragctl.errors import BackendError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.responses import json_object
+from ragctl.text import counted
 
 ABSENT: dict[str, object] = {}
 """Stands for the embedding of an item that has none; null stands for a vector of NaN."""
@@ -42,7 +43,9 @@ def from_list(
     if not isinstance(embeddings, list):
         raise BackendError(f"{host} answered no list of embeddings")
     if len(embeddings) != texts:
-        raise BackendError(f"{host} answered {len(embeddings)} vectors for {texts} texts")
+        raise BackendError(
+            f"{host} answered {counted(len(embeddings), 'vector')} for {counted(texts, 'text')}"
+        )
     return from_vectors(decode_vectors(embeddings, host), billed, model, dim, host)
 
 
@@ -114,7 +117,9 @@ def items_in_order(items: object, count: int, host: str) -> list[dict[str, objec
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise BackendError(f'{host} answered no list of embeddings under "data"')
     if len(items) != count:
-        raise BackendError(f"{host} answered {len(items)} vectors for {count} texts")
+        raise BackendError(
+            f"{host} answered {counted(len(items), 'vector')} for {counted(count, 'text')}"
+        )
     indexes = [item.get("index") for item in items]
     if all(index is None for index in indexes):
         return items
@@ -123,7 +128,7 @@ def items_in_order(items: object, count: int, host: str) -> list[dict[str, objec
         if type(index) is not int or not 0 <= index < count or ordered[index] is not None:
             raise BackendError(
                 f"{host} answered vectors that cannot be put in order: index {index!r} among "
-                f"{count} texts is missing, repeated or out of range"
+                f"{counted(count, 'text')} is missing, repeated or out of range"
             )
         ordered[index] = item
     return [item for item in ordered if item is not None]
@@ -160,7 +165,9 @@ def to_unit_vectors(
     wide = rows.astype(np.float64)
     if length != dim:
         if not (cut and length == native and dim < native):
-            raise BackendError(f"{host} answered vectors of {length} dimensions, not {dim}")
+            raise BackendError(
+                f"{host} answered vectors of {counted(length, 'dimension')}, not {dim}"
+            )
         if layer_norm:
             # It ignores scale, so the host may have normalised the vector before.
             deviation = wide.std(axis=1, keepdims=True)
@@ -197,7 +204,8 @@ def _check_padding(rows: Vectors, host: str) -> None:
     ends = rows[:, -(length // 8) :]
     if (rows.any(axis=1) & ~ends.any(axis=1)).any():
         raise BackendError(
-            f"{host} answered a vector padded with zeros to {length} dimensions: the model has "
+            f"{host} answered a vector padded with zeros to {counted(length, 'dimension')}: the "
+            "model has "
             "fewer"
         )
 

@@ -104,7 +104,13 @@ class DryRunService:
 
 def _usage(config: BackendConfig, backend: Backend, model: Model) -> Usage:
     served = backend.models[model.name]
-    return Usage(config.label, model=served.id, price=served.price, free_tokens=backend.free_tokens)
+    return Usage(
+        config.label,
+        model=served.id,
+        price=0.0 if backend.in_process else served.price,
+        free_tokens=backend.free_tokens,
+        in_process=backend.in_process,
+    )
 
 
 def _connect_backend(

@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from ragctl.catalog import Model, RequestLimits
 from ragctl.embedding.base import EmbeddingRequest, Vectors, text_problem
 from ragctl.errors import DocumentError, Interrupted
+from ragctl.text import counted
 
 K = TypeVar("K", bound=Hashable)
 
@@ -157,7 +158,8 @@ class DocumentStream(Generic[K]):
         limit = self._limits.texts
         if len(texts) > limit:
             return (
-                f"its {len(texts)} chunks are more than the {limit} of one request: make them "
+                f"its {counted(len(texts), 'chunk')} are more than the {limit} of one request: "
+                "make them "
                 "larger"
             )
         problems = (text_problem(text) for text in texts)

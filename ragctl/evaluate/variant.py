@@ -13,13 +13,9 @@ from typing import Any
 from ragctl.collection.settings import QUANTIZATIONS
 from ragctl.errors import OptionError
 from ragctl.records import Json
-from ragctl.search.options import (
-    DeclaredOption,
-    Mode,
-    SearchOptions,
-    declared_options,
-    without_ineffective,
-)
+from ragctl.search.option_spec import DeclaredOption, declared_options, without_ineffective
+from ragctl.search.options import Mode, SearchOptions
+from ragctl.text import counted
 
 MAX_VARIANTS = 64  # of one sweep
 MAX_DIMENSION = 65_536
@@ -46,7 +42,8 @@ class Variant:
         `values`: some of `variant_keys`. Raises OptionError.
         """
         options = without_ineffective(
-            {**DEFAULTS.values(), **{name: values[name] for name in _tunable() if name in values}}
+            SearchOptions,
+            {**DEFAULTS.values(), **{name: values[name] for name in _tunable() if name in values}},
         )
         dim, quantization = values.get("dim"), values.get("quantization")
         if options["mode"] == "sparse":
@@ -106,7 +103,7 @@ class Variant:
 
 @cache
 def _tunable() -> dict[str, DeclaredOption]:
-    return {each.name: each for each in declared_options() if each.spec.tunable}
+    return {each.name: each for each in declared_options(SearchOptions) if each.spec.tunable}
 
 
 def variant_keys() -> tuple[str, ...]:
@@ -139,7 +136,8 @@ def expand_sweeps(sweeps: Sequence[str], base: Variant) -> list[Variant]:
     variants = list(dict.fromkeys([base, *_combinations(axes, base)]))
     if len(variants) > MAX_VARIANTS:
         raise OptionError(
-            "sweep", f"{len(variants)} variants, {MAX_VARIANTS} at most; sweep fewer values"
+            "sweep",
+            f"{counted(len(variants), 'variant')}, {MAX_VARIANTS} at most; sweep fewer values",
         )
     return variants
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ragctl.collection.conditions import own_matches
+from ragctl.collection.points import version
 from ragctl.collection.state import State, StoredDocument
 from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.stream import DocumentStream
@@ -61,6 +62,7 @@ class Ingest:
         self._progress = progress
         self._damage = damage
         self._writer = Writer(collection)
+        self._left = 0  # files
         self._vanished: list[StoredDocument] = []  # records that are gone from their file
 
     def run(self, plan: Plan, state: State, pool: Pool, *, prune_share: float | None) -> None:
@@ -70,7 +72,7 @@ class Ingest:
         flight have been written; the next run continues from there. Raises PruneRefused
         before anything is removed.
         """
-        self.report.left = len(plan.work_items)
+        self._left = self.report.left = len(plan.work_items)
         indexer: DocumentIndexer | None = None
         try:
             with DocumentStream[str](self._embedder) as stream:
@@ -133,11 +135,11 @@ class Ingest:
         """Handle one result of a parsing process."""
         match result:
             case PreparedDocument():
-                file.seen.add(result.source)
+                file.seen[result.source] = version(result.source, result.digest)
                 file.outstanding += 1
                 indexer.add(work, file, result)
             case UnchangedDocument():
-                file.seen.add(result.source)
+                file.seen[result.source] = version(result.source, result.digest)
                 file.restat = True
                 self.report.documents.unchanged += 1
             case DocumentError():
@@ -157,7 +159,7 @@ class Ingest:
 
     def _file_end(self, work: WorkItem, file: PendingFile, end: FileEnd) -> None:
         """Collect the records that are gone; seal the file when its last document is written."""
-        if file.restat or file.seen != {file.file}:
+        if file.restat or set(file.seen) != {file.file}:
             stat = work.stat
             file.seal = {
                 "size": stat.size,
@@ -179,8 +181,8 @@ class Ingest:
     def _seal_if_done(self, file: PendingFile) -> None:
         # A file with a failed document is not sealed: the next run must read it again.
         if file.seal and not file.outstanding and not file.failed:
-            sources = sorted(file.seen)
-            for where in own_matches("source", sources):
+            # By version: a point of another program may have the same source.
+            for where in own_matches("version", sorted(file.seen.values())):
                 self._writer.merge(where, file.seal)
 
     def _count_if_done(self, file: PendingFile) -> None:
@@ -188,7 +190,8 @@ class Ingest:
             self._writer.when_written(self._count_file)
 
     def _count_file(self) -> None:
-        self.report.left -= 1
+        self._left -= 1
+        self.report.left = self._left
 
     def _remove(self, plan: Plan, state: State, share: float, indexer: DocumentIndexer) -> None:
         """Remove the documents that are gone from the sources. Raises PruneRefused."""

@@ -12,7 +12,7 @@ from ragctl.index.writer import Writer
 class PendingFile:
     """A file that is being read, or whose documents are not all written yet.
 
-    `seen`: sources of its documents read so far. `outstanding`: number of its documents
+    `seen`: versions of its documents read so far, by source. `outstanding`: number of its documents
     that are neither written nor refused. `ended`: it was read to its end. `restat`: the
     content of a document is unchanged, but the file's time, size or root has changed.
     `seal`: payload fields to be merged into all its documents once it has been read
@@ -25,7 +25,7 @@ class PendingFile:
     failed: bool = False
     ended: bool = False
     outstanding: int = 0
-    seen: set[str] = field(default_factory=set)
+    seen: dict[str, str] = field(default_factory=dict)
 
 
 class PendingDocument:

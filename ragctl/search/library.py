@@ -25,7 +25,8 @@ from ragctl.pipeline import DEFAULT_COLLECTION, default_store, read_pipeline
 from ragctl.records import Hit
 from ragctl.rerank.reranker import Reranker, connect_reranker
 from ragctl.search.find import QUESTION_BATCH, SearchOutcome, search_many
-from ragctl.search.options import ForeignOptions, SearchOptions, takes_options
+from ragctl.search.foreign_options import ForeignOptions
+from ragctl.search.options import SearchOptions, takes_options
 from ragctl.search.query import embedder_of
 from ragctl.search.shared import SharedCollection
 from ragctl.search.where import undeclared_fields

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from ragctl.collection.conditions import (
     AllOf,
@@ -38,6 +38,8 @@ from ragctl.collection.settings import META_PREFIX
 from ragctl.errors import OptionError
 
 Value = str | int | bool
+Filter: TypeAlias = str | Condition | Sequence[str | Condition]
+"""Conditions as text ("team=ops and year>=2024") or as values; all must hold."""
 
 _INTEGER = re.compile(r"-?\d{1,18}")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
@@ -58,6 +60,13 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 MAX_DEPTH = 50  # nested parentheses and nots
+
+
+def parse_filter(where: Filter) -> Where:
+    """Return the conditions of a filter. Raises OptionError for text that cannot be parsed."""
+    parts = (where,) if isinstance(where, str | Condition) else tuple(where)
+    texts = [part for part in parts if isinstance(part, str)]
+    return (*parse_where(texts), *(part for part in parts if not isinstance(part, str)))
 
 
 def parse_where(conditions: str | Sequence[str]) -> Where:

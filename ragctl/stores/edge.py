@@ -3,6 +3,7 @@
 `edge_layout` says which files there are. Each generation of a collection is one Edge shard.
 """
 
+import contextlib
 import os
 import uuid
 from contextlib import AbstractContextManager, ExitStack
@@ -86,7 +87,8 @@ class EdgeStore:
         if not self._layout.exists(name):
             raise StoreError(f"no collection {name!r} in {self.location}")
         if not folder.is_dir():  # damage: a file in its place
-            folder.unlink()
+            with writing(folder):
+                folder.unlink()
             private_folder(folder)
         return self._create(name, max(self._layout.numbers(name), default=1) + 1, settings)
 
@@ -226,21 +228,25 @@ class EdgeStore:
         )
         process = self._process(name, number, settings.creation_id)
         indexes = {**{str(key): "keyword" for key in KEYWORD_INDEXES}, **settings.indexed}
-        with writing(target):
+        with ExitStack() as stack:
+            stack.enter_context(writing(target))
             remove_leftovers(target)
             unfinished = self._layout.temporary(target, "new")
+            stack.callback(_remove_if_possible, unfinished)
             (unfinished / SHARD).mkdir(parents=True)
             save_settings(unfinished, settings)
             if number == 1:
                 point_to(unfinished, number)
-        process.call("create", str(unfinished / SHARD), segments.config(settings), indexes)
-        try:
-            unfinished.rename(target)
-        except OSError as error:
-            remove_tree(unfinished)
-            process.close()
-            raise self._taken(name) from error
-        sync_folder(target.parent)
+            stack.callback(process.kill)
+            process.call("create", str(unfinished / SHARD), segments.config(settings), indexes)
+            try:
+                unfinished.rename(target)
+            except OSError as error:
+                if os.path.lexists(target):
+                    raise self._taken(name) from error
+                raise
+            sync_folder(target.parent)
+            stack.pop_all()
         self._space.restore_reserve()
         return self._opened_collection(name, target, settings, process)
 
@@ -278,3 +284,8 @@ class EdgeStore:
         return UnreadableCollection(
             f"{folder}: collection {name!r} is damaged: {reason}; {how_to_recover(name)}"
         )
+
+
+def _remove_if_possible(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        remove_tree(folder)

@@ -9,6 +9,8 @@ import json
 import os
 import select
 import signal
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,13 @@ WATCH_INTERVAL_SECONDS = 0.01
 """Interval between checks whether another process waits for the shard."""
 MAX_MESSAGE_CHARACTERS = 1000
 
+PARENT_CHECK_SECONDS = 1.0
+"""Interval between checks whether the parent still runs."""
+FLUSH_SECONDS = 2.0
+"""Time for what is done at the end of the pipe, after the parent's death was seen."""
+MAX_OPERATION_SECONDS = 3600
+"""An operation that takes longer never ends: damaged files can make the engine loop."""
+
 
 def main(settings: str) -> NoReturn:
     """Serve operations until the parent closes the pipe, then exit with code 0."""
@@ -32,11 +41,12 @@ def main(settings: str) -> NoReturn:
     # this process ends with it, by the end of the pipe.
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
+    parent = given["parent"]
+    threading.Thread(target=_end_with, args=[parent], daemon=True).start()
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the frames
     shard = _shard(given)
-    parent = given["parent"]
     while True:
         interval = WATCH_INTERVAL_SECONDS if shard.is_open else None
         while not select.select([requests], [], [], interval)[0]:
@@ -52,6 +62,21 @@ def main(settings: str) -> NoReturn:
             _answer(answers, shard.end)
             os._exit(0)
         _answer(answers, partial(shard.run, method, arguments, parent))
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent; the body of a thread.
+
+    The end of the pipe is not enough: another child of the parent may hold the pipe open. The
+    engine keeps this thread from running during an operation, so none is cut off, except by the
+    system's alarm after MAX_OPERATION_SECONDS.
+    """
+    while os.getppid() == parent:
+        if hasattr(signal, "alarm"):
+            signal.alarm(MAX_OPERATION_SECONDS)
+        time.sleep(PARENT_CHECK_SECONDS)
+    time.sleep(FLUSH_SECONDS)
+    os._exit(1)
 
 
 class _Shard(Protocol):

@@ -7,6 +7,7 @@ killed before that is empty, is no collection to anybody, and is replaced by the
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -46,6 +47,9 @@ NOTES_KEY = "notes"
 """Key of the notes in the hidden point's payload."""
 
 CONFLICT = 409
+CLEANUP_PATIENCE_SECONDS = 5.0
+"""The deletion of what a failed creation has made is retried so long."""
+
 CREATION_POLL_SECONDS = 0.1
 """Interval between checks of a collection that another run is making."""
 
@@ -126,17 +130,31 @@ class ServerCreation:
                 raise self.taken(name)
             self._directory.delete(name, place, partial(self._locks.check, name))
             self._put(name, place, config)
-        self._insert_hidden(name, place, {} if keeps_metadata else {SETTINGS_KEY: stored})
-        found = self._directory.at(name, place)
-        if found is None:
-            raise self.taken(name)
-        self.index_missing(found, settings)
-        if settings.generation == 1:
-            self._acquire_lease(name, place)
-        found = self._directory.at(name, place)
-        if found is None or (found.stored or {}).get("made") != stored["made"]:
+        try:
+            self._insert_hidden(name, place, {} if keeps_metadata else {SETTINGS_KEY: stored})
+            found = self._directory.at(name, place)
+            if found is None:
+                raise self.taken(name)
+            self.index_missing(found, settings)
+            if settings.generation == 1:
+                self._acquire_lease(name, place)
+            found = self._directory.at(name, place)
+        except StoreError:
+            self._remove_failed(name, place, stored)
+            raise
+        if found is None or not _is_of(found, stored):
             raise self.taken(name)
         return found
+
+    def _remove_failed(self, name: str, place: str, stored: Mapping[str, Any]) -> None:
+        """Delete what a failed creation has made; leave it if the server does not answer."""
+        directory = ServerDirectory(self._connection, patience=CLEANUP_PATIENCE_SECONDS)
+        with suppress(StoreError, Locked):
+            if not _is_of(directory.at(name, place), stored):
+                return
+            directory.delete(name, place, partial(self._locks.check, name))
+            if (lease := self._locks.lease(name)) is not None:
+                lease.forget()
 
     def _insert_hidden(self, name: str, place: str, stored: Mapping[str, Any]) -> None:
         """Create the hidden point; leave alone one that is there already, if the server can."""
@@ -168,8 +186,7 @@ class ServerCreation:
 
         That is so after a lost answer.
         """
-        found = self._directory.at(name, place)
-        return found is not None and (found.stored or {}).get("made") == stored["made"]
+        return _is_of(self._directory.at(name, place), stored)
 
     def _is_abandoned(self, name: str, place: str) -> bool:
         """Return whether the collection of this place was left by a creation that ended.
@@ -209,6 +226,11 @@ class ServerCreation:
         if lacking is not None:
             found, url = ".".join(map(str, version)), self._connection.url
             raise StoreError(f"{collection_label(name)}: Qdrant {found} at {url} {lacking}")
+
+
+def _is_of(found: Found | None, stored: Mapping[str, Any]) -> bool:
+    """Return whether a collection is the one that was made with these settings."""
+    return found is not None and (found.stored or {}).get("made") == stored["made"]
 
 
 def _put(path: str, body: Mapping[str, Any], client: QdrantHttp) -> None:

@@ -14,6 +14,7 @@ from ragctl.records import Notify, ignore
 from ragctl.search.query import embedder_of
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection, Store
+from ragctl.text import counted
 from ragctl.transfer.migrate import Verdict
 
 SIGNIFICANCE = 0.05
@@ -53,7 +54,8 @@ class Judge:
         accepted = found.difference > 0 and found.p < SIGNIFICANCE
         return Verdict(
             accepted,
-            f"nDCG@10 {found.first:.4f} → {found.second:.4f} over {len(shared)} questions "
+            f"nDCG@10 {found.first:.4f} → {found.second:.4f} over "
+            f"{counted(len(shared), 'question')} "
             f"(p = {found.p:.3f}): {'better' if accepted else 'not significantly better'}",
         )
 

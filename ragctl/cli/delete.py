@@ -1,0 +1,124 @@
+"""`ragctl delete`: documents of a collection, or the whole collection."""
+
+import sys
+from collections.abc import Iterable
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from ragctl.cli import console
+from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
+from ragctl.errors import StoreError, UnreadableCollection, UsageError
+from ragctl.stores import is_server
+from ragctl.text import counted
+
+if TYPE_CHECKING:
+    from ragctl.collection.state import State
+    from ragctl.records import Json
+    from ragctl.stores.base import Collection, Store
+
+
+def delete(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE]...", help="Documents, or FOLDER/ for all documents below it."
+        ),
+    ] = None,
+    collection: CollectionName = "docs",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Delete the whole collection, with its settings.")
+    ] = False,
+    store: StoreLocation = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Delete documents, or a whole collection.
+
+    The next ingest indexes documents again whose files still exist.
+    """
+    if bool(sources) == everything:
+        raise UsageError("name documents to delete, or use --all for the whole collection")
+    deleted: list[str] = []
+    points: int | None = None
+    try:
+        with opened(store, collection) as (opened_store, _), opened_store.lock(collection):
+            # Opened again under the lock: the name may have been switched before.
+            found = opened_store.open(collection)
+            if found is None:
+                raise UsageError(f"collection {collection!r} was deleted meanwhile")
+            with closing(found):
+                deleted, points = _delete(opened_store, found, sources, yes)
+    except StoreError as error:
+        with closing(open_store(store)) as opened_store:
+            # What fails at a server fails again; a folder is deleted whatever the engine says.
+            hopeless = is_server(opened_store.location)
+            if not everything or (hopeless and not isinstance(error, UnreadableCollection)):
+                raise
+            with opened_store.lock(collection):
+                _confirm(f"delete collection {collection!r}, which cannot be read", yes)
+                opened_store.drop(collection)
+    if as_json:
+        console.print_json(
+            {"collection": collection, "documents": cast("Json", deleted), "points": points}
+        )
+    elif points is None:
+        console.say(f"{collection}: deleted")
+    else:
+        console.say(
+            f"{collection}: {counted(len(deleted), 'document')} deleted "
+            f"({counted(points, 'point')})"
+        )
+    return 0
+
+
+def _delete(
+    store: "Store", collection: "Collection", sources: Iterable[str] | None, yes: bool
+) -> tuple[list[str], int]:
+    """Delete documents, or the collection if `sources` is None; return names and points."""
+    from ragctl.collection.state import read_state
+    from ragctl.index.kept import delete_from_kept
+    from ragctl.index.writer import Writer
+
+    state = read_state(collection)
+    chosen = sorted(state.documents) if not sources else _choose(sources, state)
+    others = 0 if sources else max(0, collection.count() - state.points)
+    also = f" and {counted(others, 'point')} of other programs" if others else ""
+    _confirm(f"delete {counted(len(chosen), 'document')}{also} from {collection.name!r}", yes)
+    if not sources:
+        points = collection.count()
+        collection.close()
+        store.drop(collection.name)
+        return chosen, points
+    delete_from_kept(store, collection.name, chosen)
+    writer = Writer(collection)
+    writer.delete_documents(chosen)
+    writer.flush()
+    collection.finish()
+    return chosen, writer.written.deleted
+
+
+def _choose(sources: Iterable[str], state: "State") -> list[str]:
+    """Return the documents that the arguments name. Raises UsageError if one matches nothing."""
+    chosen: set[str] = set()
+    for source in sources:
+        found = {
+            document.source
+            for document in state.documents.values()
+            if source in (document.source, document.file)
+            or (source.endswith("/") and document.source.startswith(source))
+        }
+        if not found:
+            raise UsageError(f"no document {source!r}; nothing was deleted")
+        chosen |= found
+    return sorted(chosen)
+
+
+def _confirm(action: str, yes: bool) -> None:
+    """Ask on the terminal. Raises UsageError without one, and Abort when the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"to {action} without confirmation on a terminal, add --yes")
+    typer.confirm(f"{action[0].upper()}{action[1:]}?", abort=True)

@@ -1,0 +1,171 @@
+"""`ragctl status`: what a collection holds and how it was made."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from ragctl.cli import console
+from ragctl.cli.options import AsJson, CollectionName, StoreLocation, opened
+from ragctl.text import counted, one_line
+
+if TYPE_CHECKING:
+    from ragctl.collection.settings import Settings
+    from ragctl.collection.state import State
+    from ragctl.records import Json
+    from ragctl.stores.base import Generation, ServerState
+
+_MAX_LISTED = 5  # documents named in one line
+_LABEL_WIDTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Status:
+    """The output of `status`. `languages`: documents by language code. `points`: all points."""
+
+    collection: str
+    store: str
+    settings: "Settings"
+    state: "State"
+    languages: Mapping[str, int]
+    points: int
+    server: "ServerState | None"
+    generations: "Sequence[Generation]"
+
+    @property
+    def foreign_points(self) -> int:
+        """Points that belong to no document: of other programs, or with a damaged payload."""
+        return max(0, self.points - self.state.points)
+
+    @property
+    def chunks(self) -> int:
+        return sum(document.chunks for document in self.state.documents.values())
+
+    @property
+    def incomplete(self) -> list[str]:
+        return sorted(d.source for d in self.state.documents.values() if not d.complete)
+
+    @property
+    def without_text(self) -> list[str]:
+        documents = self.state.documents.values()
+        return sorted(d.source for d in documents if d.complete and not d.chunks)
+
+    @property
+    def roots(self) -> list[str]:
+        return sorted({document.root for document in self.state.documents.values()})
+
+    def to_json(self) -> dict[str, "Json"]:
+        return {
+            "collection": self.collection,
+            "store": self.store,
+            "identity": self.settings.identity.to_json(),
+            "origin": self.settings.origin.to_json(),
+            "documents": len(self.state.documents),
+            "chunks": self.chunks,
+            "incomplete": cast("Json", self.incomplete),
+            "without_text": cast("Json", self.without_text),
+            "languages": cast("Json", dict(sorted(self.languages.items()))),
+            "roots": cast("Json", self.roots),
+            "foreign_points": self.foreign_points,
+            "server": None if self.server is None else self.server.to_json(),
+            "generations": [_generation_json(each) for each in self.generations],
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the lines of the printed form: label and text."""
+        settings = self.settings
+        languages = ", ".join(f"{code} {n:,}" for code, n in sorted(self.languages.items()))
+        rows = [
+            ("collection", f"{self.collection} in {self.store}"),
+            ("model", f"{settings.identity.model}, {settings.dim} dimensions"),
+            ("backend", ", ".join(config.label for config in settings.origin.backends)),
+            ("documents", f"{len(self.state.documents):,}"),
+            ("chunks", f"{self.chunks:,}"),
+            ("languages", languages or "none yet"),
+            ("folders", ", ".join(self.roots) or "none yet"),
+        ]
+        if kept := [_kept_text(each) for each in self.generations if not each.current]:
+            number = settings.generation
+            rows.append(("generations", f"{number} is current; kept: {', '.join(kept)}"))
+        if settings.origin.unverified:
+            note = "not verified: copied from another program with --unverified"
+            rows.append(("vectors", note))
+        if self.incomplete:
+            rows.append(("incomplete", _counted(self.incomplete, "run ingest again")))
+        if self.without_text:
+            rows.append(("without text", _counted(self.without_text, "nothing to search")))
+        if self.foreign_points:
+            note = "no search returns them; `ragctl verify` names them"
+            rows.append(("foreign", f"points of other programs: {self.foreign_points:,} ({note})"))
+        if self.server is not None:
+            rows += _server_rows(self.server)
+        return rows
+
+
+def _kept_text(generation: "Generation") -> str:
+    settings = generation.settings
+    what = f"{settings.identity.model}, {settings.dim}d" if settings else "unreadable"
+    return f"{generation.number} ({what})"
+
+
+def _generation_json(generation: "Generation") -> dict[str, "Json"]:
+    settings = generation.settings
+    return {
+        "number": generation.number,
+        "current": generation.current,
+        "identity": None if settings is None else settings.identity.to_json(),
+    }
+
+
+def _server_rows(server: "ServerState") -> Iterator[tuple[str, str]]:
+    """Yield the lines about a server: label and text."""
+    if server.shards is None:
+        yield "shards", "not known: the key may not read the state of the cluster"
+    else:
+        shards = {each.number for each in server.shards}
+        inactive = [
+            f"shard {each.number} on node {each.node} is {each.state}"
+            for each in server.shards
+            if each.state != "active"
+        ]
+        text = f"{len(shards)} ({counted(len(server.shards), 'replica')} in all)"
+        yield "shards", "; ".join((text, *inactive))
+    notes = {
+        "yellow": "the server is optimising",
+        "grey": "optimisations wait for the next write",
+        "red": server.optimizer_error or "optimisations failed",
+    }
+    note = f" ({notes[server.optimizer]})" if server.optimizer in notes else ""
+    deferred = "; no HNSW graph until a run has ended" if server.graph_deferred else ""
+    yield "optimiser", f"{server.optimizer}{note}"
+    yield "HNSW graph", f"{counted(server.indexed_vectors, 'vector')}{deferred}"
+
+
+def _counted(sources: list[str], note: str) -> str:
+    more = " …" if len(sources) > _MAX_LISTED else ""
+    return f"{len(sources)} ({note}): {', '.join(sources[:_MAX_LISTED])}{more}"
+
+
+def status(
+    collection: CollectionName = "docs", store: StoreLocation = None, as_json: AsJson = False
+) -> int:
+    """Show what a collection holds and how it was made."""
+    from ragctl.collection.state import read_state
+
+    with opened(store, collection, read_only=True) as (opened_store, found):
+        points = found.count()  # before the others: documents may be added meanwhile
+        result = _Status(
+            collection,
+            opened_store.location,
+            found.settings,
+            read_state(found),
+            found.facet("mark"),
+            points,
+            found.server_state(),
+            opened_store.generations(collection),
+        )
+    if as_json:
+        console.print_json(result.to_json())
+    else:
+        for label, text in result.rows():
+            console.say(f"{label:{_LABEL_WIDTH}}  {one_line(text)}")
+    return 0
