@@ -3,6 +3,7 @@
 import time
 from contextlib import closing
 
+from ragctl.collection.notes import BatchSize
 from ragctl.index.embedder import BATCH_SIZE_DAYS
 from tests.servers.host import Job, Refusal
 from tests.servers.jina import JinaServer
@@ -42,7 +43,7 @@ def test_next_run_starts_with_the_size_that_passed(edge_world: World) -> None:
         sizes = [len(request.body["input"]) for request in server.requests]
         assert max(sizes[1:]) == 2  # the first request checks the canary texts
         with closing(edge_world.open()) as collection:
-            old = {"texts": 2, "learned": round(time.time()) - BATCH_SIZE_DAYS * 86_400 - 1}
+            old: BatchSize = {"texts": 2, "learned": round(time.time()) - BATCH_SIZE_DAYS * 86_400 - 1}
             collection.note({"batch_sizes": dict.fromkeys(collection.notes()["batch_sizes"], old)})
         server.requests.clear()
         write_files(edge_world, "boiler")
