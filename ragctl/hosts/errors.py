@@ -9,7 +9,7 @@ class Transient(BackendError):
     `retry_after`: how many seconds the host asks to wait, None if it does not say.
     `throttled`: the host is overloaded or a rate limit is reached. `answered`: whether the
     host answered at all. `timed_out`: the host took the request and did not answer in time;
-    it may still be working on it.
+    it may still be working on it. `status`: of its answer, if it had one.
     """
 
     def __init__(
@@ -19,12 +19,14 @@ class Transient(BackendError):
         throttled: bool = False,
         answered: bool = True,
         timed_out: bool = False,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.throttled = throttled
         self.answered = answered
         self.timed_out = timed_out
+        self.status = status
 
 
 class Refused(BackendError):

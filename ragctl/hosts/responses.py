@@ -164,6 +164,7 @@ class ResponseParser:
             wait,
             throttled=status in (429, 503),
             timed_out=status in (408, 504, 524),
+            status=status,
         )
 
     def _refused(self, status: int, error: ErrorDetails, message: str) -> BackendError:

@@ -17,7 +17,7 @@ from ragctl.errors import IdentityMismatch
 from ragctl.lexical.bm25 import Bm25Config
 from ragctl.pipeline import DEFAULT_CHUNK_SIZE, DEFAULT_MODEL, DEFAULT_OVERLAP, Embedding, Pipeline
 from ragctl.pipeline.command import migrate_command
-from ragctl.records import Json
+from ragctl.records import Json, Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection
 
@@ -34,10 +34,12 @@ def connect_for(
     environ: Mapping[str, str],
     *,
     dry: bool = False,
+    notify: Notify = ignore,
 ) -> Embedder:
     """Connect to the pipeline's embedding model, or else to that of the existing collection.
 
-    With `dry` no backend will be called, so no API key or library is needed.
+    `notify` gets a line when a backend fails for a while. With `dry` no backend will be called,
+    so no API key or library is needed.
     Raises IdentityMismatch if the embedder is not the one that made the collection.
     """
     embedding = effective_embedding(pipeline, existing)
@@ -55,6 +57,7 @@ def connect_for(
         else None,
         threshold=CANARY_THRESHOLD if embedding.canary is None else embedding.canary,
         dry_run=dry,
+        notify=notify,
     )
     if existing is not None:
         use_batch_sizes(embedder, existing, time.time())

@@ -64,10 +64,10 @@ class Run:
     """One run of a pipeline.
 
     `on_plan` is called once the plan is made; `on_wait` with a message while another run
-    holds the lock. `saved`: apply this plan unchanged, or refuse; damaged documents that are not
-    in it are reported as failures. `repair`: check every
-    point first, and treat damaged documents as incomplete. `remove_foreign`: a repair on a
-    server also deletes the points of other programs. `clock`: seconds since 1970.
+    holds the lock, and while a backend fails. `saved`: apply this plan unchanged, or refuse;
+    damaged documents that are not in it are reported as failures. `repair`: check every point
+    first, and treat damaged documents as incomplete. `remove_foreign`: a repair on a server also
+    deletes the points of other programs. `clock`: seconds since 1970.
     `donor`: a collection of the same identity, whose vectors are used as well.
 
     `report` is set once the collection is locked and is always up to date, also after an
@@ -105,7 +105,7 @@ class Run:
             collection = self.store.open(pipeline.collection)
             if collection is not None:
                 stack.callback(collection.close)
-            embedder = connect_for(pipeline, collection, self.environ)
+            embedder = connect_for(pipeline, collection, self.environ, notify=self.on_wait)
             stack.callback(embedder.close)
             self.report = report = Report(pipeline.collection, embedder.identity)
             report.left = None  # until there is a plan

@@ -323,7 +323,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         for position in range(len(answer)):
             self.wfile.write(answer[position : position + 1])
-            if self.server.host.closing.wait(0.01):
+            if self.server.host.closing.wait(0.1):
                 break
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
