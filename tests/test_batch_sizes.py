@@ -43,7 +43,10 @@ def test_next_run_starts_with_the_size_that_passed(edge_world: World) -> None:
         sizes = [len(request.body["input"]) for request in server.requests]
         assert max(sizes[1:]) == 2  # the first request checks the canary texts
         with closing(edge_world.open()) as collection:
-            old: BatchSize = {"texts": 2, "learned": round(time.time()) - BATCH_SIZE_DAYS * 86_400 - 1}
+            old: BatchSize = {
+                "texts": 2,
+                "learned": round(time.time()) - BATCH_SIZE_DAYS * 86_400 - 1,
+            }
             collection.note({"batch_sizes": dict.fromkeys(collection.notes()["batch_sizes"], old)})
         server.requests.clear()
         write_files(edge_world, "boiler")
