@@ -19,7 +19,7 @@ from ragctl.transfer.rebuild import RebuildReport, rebuild
 from tests.damages import Damage, copy_store, damages, make_collection, run
 from tests.mounting import can_mount
 
-SAMPLE = 25
+SAMPLE = 60
 """Every so many damages one is tried in the default suite; the soak test tries all."""
 
 

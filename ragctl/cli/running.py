@@ -90,7 +90,7 @@ def _run(
                 cancellation=cancellation,
                 progress=bar,
                 on_plan=bar.start,
-                on_wait=ignore if quiet else _print_wait,
+                on_wait=ignore if quiet else console.print_wait,
                 saved=saved,
             )
             report = run.dry_run() if dry_run else run.ingest()
@@ -104,10 +104,6 @@ def _run(
         pipeline.collection, started, seconds, exit_code, message, run.report if run else None
     )
     return outcome, error
-
-
-def _print_wait(text: str) -> None:
-    console.warn(text, level="info", event="waiting")
 
 
 def _publish(outcome: "RunOutcome", pipeline: "Pipeline") -> None:
