@@ -137,11 +137,7 @@ def test_alternative_key_variable() -> None:
     ("status", "message", "expected_message"),
     [
         (498, "invalid token", "refused the key in CO_API_KEY: 498 invalid token"),
-        (
-            402,
-            "add a payment method",
-            "refused the request with the key in CO_API_KEY: 402 add a payment method",
-        ),
+        (402, "add a payment method", "refused: 402 add a payment method"),
         (429, "You are using a Trial key, which is limited to 1000 API calls / month.", "month"),
         (404, "model 'embed-v9' not found", "has no such model or address: 404"),
     ],

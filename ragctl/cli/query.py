@@ -98,6 +98,7 @@ def search(
                 environ=environ(),
                 backends=backends(backend, base_url, weights),
                 foreign=foreign,
+                notify=console.print_wait,
             )
         )
         if queries is not None:

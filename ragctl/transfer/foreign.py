@@ -171,7 +171,7 @@ class ForeignCopying:
         if self.unverified:
             return replace(settings, origin=replace(settings.origin, unverified=True))
         try:
-            with connect_for(pipeline, existing, self.environ) as embedder:
+            with connect_for(pipeline, existing, self.environ, notify=self.notify) as embedder:
                 self._usage = embedder.usage
                 sample = original.sample(sources, SAMPLE_POINTS)
                 sample = sorted(sample, key=lambda record: len(record.text))[:SAMPLE_TEXTS]
