@@ -46,7 +46,7 @@ class Document:
     headings: tuple[Heading, ...] = ()
     pages: tuple[Page, ...] = ()
     meta: Mapping[str, Json] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()  # "3 of 7 pages have no text (scans?)"
+    warnings: tuple[str, ...] = ()  # such as "2 characters are not valid utf-8"
 
 
 @dataclass(frozen=True, slots=True)

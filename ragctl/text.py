@@ -1,4 +1,4 @@
-"""Make foreign text safe to print: documents, file names, answers of servers."""
+"""Make foreign text safe to print (documents, file names, answers of servers); count things."""
 
 import json
 import re
@@ -75,6 +75,14 @@ def one_line(text: str, *, limit: int | None = None, printable_only: bool = Fals
 def collapse_whitespace(text: str) -> str:
     """Return `text` with each run of white space replaced by one space, and none at the ends."""
     return " ".join(text.split())
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return a count with its noun, such as "1 chunk" or "1,200 chunks".
+
+    `many`: the plural, if it is not `one` with an "s": counted(n, "text was", "texts were").
+    """
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def describe_exception(error: BaseException) -> str:

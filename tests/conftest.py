@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,8 +26,18 @@ MEMORY_FOLDER = Path("/dev/shm")
 MIN_FREE_BYTES = 2 << 30  # about 100 MB are in use at a time, more if tests fail
 
 
+TEST_SECONDS = 300  # a test takes at most about 20 s of an idle core; 0.5 s is usual
+AGAIN_SECONDS = 10  # the error leaves a `with` block that waits for a hung process
+
+
 def pytest_configure() -> None:
-    """Keep temporary folders in memory: the tests make hundreds of stores, and disks are slow."""
+    """Set up this process, which the processes that tests start inherit.
+
+    Temporary folders are kept in memory: the tests make hundreds of stores, and disks are slow.
+    SIGINT is ignored in a shell's background jobs, and so would be in every process of the tests.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if (
         MEMORY_FOLDER.is_dir()
         and os.access(MEMORY_FOLDER, os.W_OK)
@@ -32,6 +45,48 @@ def pytest_configure() -> None:
     ):
         os.environ.setdefault("TMPDIR", str(MEMORY_FOLDER))
         tempfile.tempdir = None  # tempfile looks it up again
+
+
+@contextmanager
+def time_limit(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that hangs, so that it does not stop the others. Soak tests have no limit."""
+    if item.get_closest_marker("soak") or threading.current_thread() != threading.main_thread():
+        yield
+        return
+
+    def fail(*_: object) -> None:
+        pytest.fail(f"took longer than {TEST_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, TEST_SECONDS, AGAIN_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    with time_limit(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    with time_limit(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    with time_limit(item):
+        return (yield)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first, so that all workers end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,9 +12,9 @@ import ragctl
 def copy_package(folder: Path) -> Path:
     """Copy the package into `folder` and return the copy, a folder named ragctl."""
     copy = folder / "ragctl"
-    shutil.copytree(
-        Path(ragctl.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__")
-    )
+    # Compiled modules stay valid, as copies keep the times. "*.pyc.*" are being written.
+    ignore = shutil.ignore_patterns("*.pyc.*")
+    shutil.copytree(Path(ragctl.__file__).parent, copy, ignore=ignore)
     return copy
 
 

@@ -520,7 +520,7 @@ def ragctl(home: Path, *words: str, **environ: str) -> subprocess.CompletedProce
 
 
 def test_command_with_flags(tmp_path: Path) -> None:
-    done = ragctl(tmp_path)
+    done = ragctl(tmp_path, "--model", "builtin")
     assert done.returncode == 0, done.stderr
     *rows, summary = done.stdout.splitlines()
     assert summary == "builtin at 2048 dimensions: all good"

@@ -18,12 +18,13 @@ from tests.chunking_texts import KINDS, DocumentKind
 pytestmark = pytest.mark.slow
 
 SIZE = 64
+STEP = 5  # about 16 edits in 80 chunks; the soak test tries all positions
 
 
 def count_changes(
-    texts: DocumentKind, units: list[str], edit: str, overlap: int = 0
+    texts: DocumentKind, units: list[str], edit: str, overlap: int = 0, step: int = STEP
 ) -> Counter[int]:
-    """Count the edits, one at each unit, by the number of chunks that they change."""
+    """Count the edits, one at every `step` units, by the number of chunks that they change."""
 
     def chunk_texts(units: list[str]) -> set[str]:
         chunks = split(texts.document(units), size=SIZE + overlap, overlap=overlap)
@@ -32,7 +33,7 @@ def count_changes(
     old = chunk_texts(units)
     generator = random.Random(99)
     edits_by_changes: Counter[int] = Counter()
-    for at in range(len(units) + (edit == "insert")):
+    for at in range(0, len(units) + (edit == "insert"), step):
         new = [] if edit == "delete" else [texts.unit(generator)]
         edited = [*units[:at], *new, *units[at + (edit != "insert") :]]
         edits_by_changes[len(chunk_texts(edited) - old)] += 1
@@ -49,7 +50,18 @@ def make_units(texts: DocumentKind, chunks: int) -> list[str]:
 @pytest.mark.parametrize("name", KINDS)
 def test_an_edit_at_any_position_changes_few_chunks(name: str, edit: str) -> None:
     texts = KINDS[name]
-    edits_by_changes = count_changes(texts, make_units(texts, 80), edit)
+    check_changes(count_changes(texts, make_units(texts, 80), edit), edit)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("edit", ["insert", "replace", "delete"])
+@pytest.mark.parametrize("name", KINDS)
+def test_an_edit_at_each_position_changes_few_chunks(name: str, edit: str) -> None:
+    texts = KINDS[name]
+    check_changes(count_changes(texts, make_units(texts, 80), edit, step=1), edit)
+
+
+def check_changes(edits_by_changes: Counter[int], edit: str) -> None:
     # Replacing a unit deletes one and inserts one.
     assert max(edits_by_changes) <= (5 if edit == "replace" else 4), edits_by_changes
     assert sum(k * n for k, n in edits_by_changes.items()) / edits_by_changes.total() < 2.5
@@ -69,7 +81,7 @@ def test_an_insertion_into_a_thousand_chunks_changes_few() -> None:
     assert len(old) >= 1000
     generator = random.Random(4)
     worst = 0
-    for at in range(0, len(units) + 1, 5):
+    for at in range(0, len(units) + 1, 37):
         edited = [*units[:at], texts.unit(generator), *units[at:]]
         new = {chunk.text for chunk in split(texts.document(edited), size=SIZE)}
         worst = max(worst, len(new - old))

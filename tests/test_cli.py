@@ -173,7 +173,7 @@ def test_status_collections_show_and_delete_work(shell: Shell) -> None:
     refused = shell("delete", "notes.txt")
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
-    assert "1 documents deleted" in shell("delete", "notes.txt", "--yes").stdout
+    assert "1 document deleted (1 point)" in shell("delete", "notes.txt", "--yes").stdout
     assert shell.json("status")["documents"] == 1
     assert shell("delete", "gone.txt", "--yes").returncode == 2
     assert shell("delete", "--all", "-c", "second", "--yes").returncode == 0

@@ -69,6 +69,8 @@ def test_settings_notes_and_hidden_point_have_the_keys_of_the_page() -> None:
     assert list(table("The hidden point")) == [
         lease.LEASE_KEY,
         lease.UNFINISHED_KEY,
+        lease.SINCE_KEY,
+        lease.RENEWED_KEY,
         server_creation.NOTES_KEY,
         server_directory.SETTINGS_KEY,
     ]
@@ -84,7 +86,7 @@ def test_vectors_and_files_have_the_names_of_the_page() -> None:
     assert list(config["vectors"]) == [DENSE]
     assert config["sparse_vectors"][BM25]["modifier"] == "idf"
     assert config["vectors"][DENSE]["distance"] == "Cosine"
-    for name in (*edge_layout.PARTS, edge_layout.POINTER, edge_layout.CHECKSUM):
+    for name in (*edge_layout.PARTS, *edge_layout.POINTERS, edge_layout.CHECKSUM):
         assert re.search(rf"[`/]{re.escape(name)}[`/]", PAGE), name
 
 

@@ -154,7 +154,7 @@ def check(world: World, before: State, report: Report, *, ended_early: bool) -> 
     assert counted(report) == difference(before, world.state())
     sent = len(set(world.embedded()))
     assert report.chunks.embedded + report.chunks.unstored <= sent
-    assert (report.left > 0) or not ended_early or report.documents.removed == 0
+    assert bool(report.left) or not ended_early or report.documents.removed == 0
     if report.chunks.unstored:
         assert f"{report.chunks.unstored:,} embedded but not stored" in summary(report)
     # The next run does the rest, and its counts are true too.
@@ -208,7 +208,7 @@ def test_counts_when_the_backend_fails(world: World, credit: int) -> None:
     world.server.credit = credit
     report = end_early(world, world.run(), BackendError)
     assert report.chunks.embedded <= credit
-    assert report.left > 0
+    assert report.left
     check(world, before, report, ended_early=True)
 
 

@@ -1,11 +1,12 @@
-"""`ragctl schedule --install` with Debian's cron. Takes up to two minutes."""
+"""`ragctl schedule --install` with Debian's cron, which starts jobs when a minute begins."""
 
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -35,7 +36,11 @@ class Job:
         self.docs = self.home / "docs"
         self.docs.mkdir(parents=True)
         self.file = self.home / "p.toml"
-        self.file.write_text('[[sources]]\npath = "docs"\n[bm25]\nlanguages = ["en"]\n')
+        self.report = self.home / "report.json"
+        self.file.write_text(
+            '[[sources]]\npath = "docs"\n[bm25]\nlanguages = ["en"]\n'
+            '[report]\nreport_file = "report.json"\n'
+        )
         self.cron = cron
         self.environ = {
             **{key: value for key, value in os.environ.items() if not key.endswith("_KEY")},
@@ -63,6 +68,34 @@ def wait_until(seconds: float, condition: Callable[[], bool]) -> None:
         time.sleep(0.5)  # cron starts a job once a minute
 
 
+class Scheduled(NamedTuple):
+    """A running daemon, with jobs that it starts at the next minute."""
+
+    cron: Cron
+    new: Job  # without a collection
+    old: Job  # with a new document
+    failing: Job
+
+
+@pytest.fixture(scope="module")
+def scheduled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduled]:
+    assert _REASON is None
+    home = tmp_path_factory.mktemp("daemon")
+    with Cron(home / "cron") as cron:
+        new, old, failing = (Job(home, cron, name) for name in ("new", "old", "failing"))
+        for job in (new, old):
+            (job.docs / "a.txt").write_text("The heat pump is in the cellar.")
+        failing.docs.rmdir()
+        done = call("run", str(old.file), environ=old.environ, cwd=old.home)
+        assert done.returncode == 0, done.stderr
+        old.report.unlink()
+        (old.docs / "b.txt").write_text("The boiler is in the attic.")
+        for job in (new, old, failing):
+            job.ragctl("schedule", str(job.file), "--install", "--every", "minute")
+        yield Scheduled(cron, new, old, failing)
+
+
+@pytest.mark.usefixtures("scheduled")  # part of the daemon's minute passes meanwhile
 def test_installing_changes_only_the_line_of_the_pipeline(tmp_path: Path) -> None:
     assert _REASON is None
     with Cron(tmp_path / "cron", daemon=False) as cron:
@@ -88,6 +121,7 @@ def test_installing_changes_only_the_line_of_the_pipeline(tmp_path: Path) -> Non
         assert cron.table() == OTHER_LINES
 
 
+@pytest.mark.usefixtures("scheduled")
 def test_an_unreadable_crontab_is_not_overwritten(tmp_path: Path) -> None:
     assert _REASON is None
     with Cron(tmp_path / "cron", daemon=False) as cron:
@@ -104,21 +138,13 @@ def test_an_unreadable_crontab_is_not_overwritten(tmp_path: Path) -> None:
         assert cron.table() == OTHER_LINES
 
 
-def test_cron_runs_the_installed_pipelines(tmp_path: Path) -> None:
-    """The first run creates the collection, the next one updates it; only failures are mailed."""
-    assert _REASON is None
-    with Cron(tmp_path / "cron") as cron:
-        working, failing = Job(tmp_path, cron, "working"), Job(tmp_path, cron, "failing")
-        (working.docs / "a.txt").write_text("The heat pump is in the cellar.")
-        failing.docs.rmdir()
-        for job in (working, failing):
-            job.ragctl("schedule", str(job.file), "--install", "--every", "minute")
-        wait_until(75, lambda: working.documents() == 1)
-        (working.docs / "b.txt").write_text("The boiler is in the attic.")
-        wait_until(75, lambda: working.documents() == 2)
-        wait_until(10, lambda: len(cron.mails()) >= 2)
-        for mail in cron.mails():
-            assert mail.startswith("ragctl: "), mail
-            assert str(failing.docs) in mail
-            assert mail.count("\n") == 1
-        assert not working.home.joinpath("docs/store").exists()
+def test_cron_runs_the_installed_pipelines(scheduled: Scheduled) -> None:
+    """It creates collections and updates them; only failures are mailed."""
+    cron, new, old, failing = scheduled
+    wait_until(75, lambda: new.report.exists() and old.report.exists() and cron.mails() != [])
+    assert (new.documents(), old.documents()) == (1, 2)
+    for mail in cron.mails():
+        assert mail.startswith("ragctl: "), mail
+        assert str(failing.docs) in mail
+        assert mail.count("\n") == 1
+    assert not new.home.joinpath("docs/store").exists()

@@ -15,7 +15,7 @@ SEALED, UNSEALED = "shard/segments/SEALED", "shard/segments/UNSEALED"
 SAMPLE = {
     "current: removed": ("absorbed", 1.0),
     "collection.json: flipped": ("absorbed", 1.0),
-    "notes.json: half": ("reported by run, rebuilt", 1.0),
+    "notes.json: half": ("absorbed", 1.0),
     "shard: removed": ("reported by run, rebuilt", 0.0),
     "shard/edge_config.json: half": ("reported by run, rebuilt", 1.0),
     f"{SEALED}: removed": ("repaired by the next run", 0.1),

@@ -1,29 +1,18 @@
 """A disk that is nearly full: one clear line, and the next run continues."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.mounting import can_mount
 from tests.world import paragraphs
 
 pytestmark = pytest.mark.slow
 
 
-def _fit() -> bool:
-    """Return whether a private file system can be mounted here."""
-    if os.geteuid() != 0:
-        return False
-    asked = ["unshare", "-m", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]
-    try:
-        return subprocess.run(asked, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(not _fit(), reason="no file system can be mounted here")
+@pytest.mark.skipif(not can_mount(), reason="no file system can be mounted here")
 @pytest.mark.parametrize("size", ["4m", "100m"])
 def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, size: str) -> None:
     docs, store = tmp_path / "docs", tmp_path / "store"
@@ -72,7 +61,7 @@ rm {store}/fill* {store}/more*
 """Commands at 0 bytes free, then with space again. `status` says what was deleted."""
 
 
-@pytest.mark.skipif(not _fit(), reason="no file system can be mounted here")
+@pytest.mark.skipif(not can_mount(), reason="no file system can be mounted here")
 def test_a_disk_without_a_free_byte_is_searched_and_emptied(tmp_path: Path) -> None:
     docs, store = tmp_path / "docs", tmp_path / "store"
     docs.mkdir()

@@ -81,5 +81,5 @@ def test_canary_is_sent_once(server: JinaServer) -> None:
 
 def test_failing_backend_raises(server: JinaServer) -> None:
     server.faults.append(faults.one_item_missing())
-    with connected(server) as embedder, pytest.raises(BackendError, match="1 vectors for 2 texts"):
+    with connected(server) as embedder, pytest.raises(BackendError, match="1 vector for 2 texts"):
         embedder.queries(["one", "two"])

@@ -106,8 +106,8 @@ def test_missing_documents_are_reported_and_counted(shell: Shell) -> None:
     done = shell("eval", "some.jsonl")
     assert done.returncode == 0
     assert "question lost: gone.md: no such document" in done.stderr
-    assert "1 of 2 questions have no answer in this collection" in done.stderr
-    assert "1 questions" in done.stdout
+    assert "1 of 2 questions has no answer in this collection" in done.stderr
+    assert "1 question," in done.stdout
     report = shell.json("eval", "some.jsonl")
     assert report["unanswerable"] == ["lost"]
     assert report["missing"] == [

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.command import call
 from tests.servers.jina import JinaServer
 from tests.servers.qdrant import QdrantFacade
 from tests.test_foreign_collections import DIM, SOURCES, TEXTS, WRITERS, flags, langchain, write
+from tests.waiting import until
 from tests.world import KEY
 
 BUILTIN = ("--model", "builtin")
@@ -379,7 +379,7 @@ def test_unusable_points_are_left_out_and_counted(copier: Copier, facade: Qdrant
     assert report["documents"]["added"] == 2
     assert [w["warning"].partition(" were")[0] for w in report["warnings"]] == [
         "2 points without a text",
-        "1 points without a vector",
+        "1 point without a vector",
         *[w["warning"].partition(" were")[0] for w in report["warnings"][2:]],
     ]
     assert [p.payload["source"] for p in copier.read()[1]] == ["b.md", "c.md"]
@@ -400,32 +400,43 @@ def test_an_emptied_original_does_not_empty_the_copy(copier: Copier, facade: Qdr
     assert copier.copy(*BUILTIN, "--prune-limit", "100")["documents"]["removed"] == 29
 
 
+def kill_after(points: int, process: subprocess.Popen[bytes], facade: QdrantFacade) -> None:
+    """Kill a process that has sent some requests and written that many points."""
+    read, written = facade.requests.total(), facade.engine.points_upserted
+    until(
+        lambda: (
+            process.poll() is not None
+            or (
+                facade.requests.total() > read + 10
+                and facade.engine.points_upserted > written + points
+            )
+        )
+    )
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
 def test_a_killed_copy_goes_on(copier: Copier, facade: QdrantFacade) -> None:
     write(facade)
-    texts = [f"Text number {n} about the boiler and valve {n}." for n in range(3000)]
+    texts = [f"Text number {n} about the boiler and valve {n}." for n in range(1200)]
     rows = embed(texts, DIM)
-    for first in range(0, len(texts), 500):
+    for first in range(0, len(texts), 400):
         batch = [
             {
                 "id": n,
                 "vector": rows[n].tolist(),
                 "payload": {"page_content": texts[n], "metadata": {"source": f"{n // 3}.md"}},
             }
-            for n in range(first, first + 500)
+            for n in range(first, first + 400)
         ]
         put(facade, *batch)
     command = [str(Path(sys.executable).with_name("ragctl"))]
     words = ["copy", f"{facade.url}#theirs", f"{facade.url}#mine", *BUILTIN, "-q"]
-    killed = 0
-    for delay in (1.5, 2.0, 2.5, 3.0, 3.5):
+    for least in (0, 200, 200):  # written by the killed process; the first has begun to read
         process = subprocess.Popen(
             [*command, *words, "--wait"], env={**os.environ, **copier.environ}, cwd=copier.folder
         )
-        time.sleep(delay)
-        killed += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert killed
+        kill_after(least, process, facade)
     copier.good(*words, "--wait")
     points = copier.read(facade.url)[1]
     assert sorted(p.payload["text"] for p in points) == sorted(texts)

@@ -81,7 +81,7 @@ def test_utf8_with_one_broken_byte_is_still_utf8() -> None:
     data = text.encode()
     decoded, warnings = decode(data[:-3] + b"\xd0" + data[-3:])
     assert decoded.startswith("Договор вступает в силу с момента")
-    assert warnings == ("1 characters are not valid utf-8",)
+    assert warnings == ("1 character is not valid utf-8",)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_text_pages_outline_and_metadata_are_read(tmp_path: Path) -> None:
     ]
     for heading in document.headings:
         assert document.text.startswith(heading.title, heading.start)
-    assert document.warnings == ("1 of 3 pages have no text (scans?)",)
+    assert document.warnings == ("1 of 3 pages has no text; scanned pages need OCR first",)
 
 
 def test_an_outline_title_not_on_its_page_is_placed_at_the_start_of_the_page(
@@ -89,7 +89,7 @@ def test_a_pdf_of_scans_has_no_text_and_a_warning(tmp_path: Path) -> None:
     check(document)
     assert document.text == ""
     assert len(document.pages) == 2
-    assert document.warnings == ("2 of 2 pages have no text (scans?)",)
+    assert document.warnings == ("2 of 2 pages have no text; scanned pages need OCR first",)
 
 
 def test_page_labels_are_read(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def told(journey: Journey) -> None:
 
 
 def test_killed_migrations_end_as_a_fresh_ingest(world: World, tmp_path: Path) -> None:
-    told(journey_of_models(world, tmp_path, kills=4, documents=30))
+    told(journey_of_models(world, tmp_path, kills=3, documents=12))
 
 
 @pytest.mark.soak
@@ -150,10 +150,10 @@ def test_a_hundred_killed_migrations_end_as_a_fresh_ingest(world: World, tmp_pat
 
 
 def test_a_killed_cut_sends_no_document_text(world: World, tmp_path: Path) -> None:
-    journey = Journey(world, random.Random(SEED), 24, 6)
+    journey = Journey(world, random.Random(SEED), 10, 4)
     killer, words = journey.killer, migrate_words(world, CUT)
     world.forget()
-    while killer.kills.total() < 3:
+    while killer.kills.total() < 2:
         if killer.kill(*words) == 0:
             killer.run("rollback", world.collection, "--store", world.store)
             killer.run("prune-generations", world.collection, "--keep", "0", "--store", world.store)
@@ -167,9 +167,9 @@ def test_a_killed_cut_sends_no_document_text(world: World, tmp_path: Path) -> No
 
 def test_a_run_and_a_migration_killed_together(edge_world: World, tmp_path: Path) -> None:
     world = edge_world
-    journey = Journey(world, random.Random(SEED), 24, 6)
+    journey = Journey(world, random.Random(SEED), 12, 4)
     killer = journey.killer
-    for number in range(3):
+    for number in range(2):
         edit_folder(world, journey.rng, number)
         processes = [
             start(world, *ingest_words(world, current_form(world))),

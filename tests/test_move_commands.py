@@ -258,7 +258,7 @@ def test_a_change_that_reads_the_sources_needs_all_of_them(filled: Shell) -> Non
         line_of(filled(*size), 2)
     )
     error = line_of(filled(*size, "--source", "docs"), 7)
-    assert f"1 documents of the collection are from {other}" in error
+    assert f"1 document of the collection came from {other}" in error
     error = line_of(filled(*size, "--source", "nowhere"), 7)
     assert "nowhere" in error
     line = line_of(filled(*size, "--source", "docs", "--source", "more"))

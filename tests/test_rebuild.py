@@ -1,19 +1,25 @@
 """Rebuild a damaged collection: intact vectors are kept, the rest is embedded from the sources."""
 
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from ragctl.errors import StoreError, UnreadableCollection, UsageError
+from ragctl.errors import Locked, StoreError, UnreadableCollection, UsageError
 from ragctl.index.verify import inspect_collection
 from ragctl.stores import open_store
+from ragctl.stores.edge import EdgeStore
+from ragctl.stores.edge_layout import NOTES_FILES
+from ragctl.stores.locks import fair_lock
 from ragctl.transfer.rebuild import RebuildReport, rebuild
 from tests.damages import Damage, copy_store, damages, make_collection, run
+from tests.mounting import can_mount
 
-SAMPLE = 25
+SAMPLE = 60
 """Every so many damages one is tried in the default suite; the soak test tries all."""
 
 
@@ -133,3 +139,45 @@ def test_without_settings_it_says_what_to_do(whole: Whole, tmp_path: Path) -> No
 def test_there_is_nothing_to_rebuild(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no collection 'docs'"):
         rebuilt(tmp_path / "store")
+
+
+def generations(store: Path) -> list[tuple[int, bool]]:
+    return [(each.number, each.current) for each in EdgeStore(store).generations("docs")]
+
+
+def test_a_busy_shard_is_no_damage(whole: Whole, tmp_path: Path) -> None:
+    copy_store(whole.store, tmp_path / "store")
+    store = EdgeStore(tmp_path / "store", patience=0.1)
+    with fair_lock(store.lock_path("docs", "shard"), "the shard", 1.0), pytest.raises(Locked):
+        rebuild(store, "docs")
+    assert generations(tmp_path / "store") == [(1, True)]
+    assert points(tmp_path / "store") == whole.points
+
+
+CRAMPED = """
+mount -t tmpfs -o size={size} tmpfs /mnt
+TMPDIR=/mnt exec {python} -m ragctl rebuild docs --store {store}
+"""
+
+
+@pytest.mark.skipif(not can_mount(), reason="no file system can be mounted here")
+@pytest.mark.parametrize("size", ["64k", "700k"])
+def test_no_space_for_the_copies_is_no_damage(size: str, whole: Whole, tmp_path: Path) -> None:
+    copy_store(whole.store, tmp_path / "store")
+    script = CRAMPED.format(size=size, python=sys.executable, store=tmp_path / "store")
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (5, ""), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "/mnt" in done.stderr
+    assert generations(tmp_path / "store") == [(1, True)]
+    assert points(tmp_path / "store") == whole.points
+
+
+def test_notes_that_are_lost_are_named(whole: Whole, tmp_path: Path) -> None:
+    copy_store(whole.store, tmp_path / "store")
+    for name in NOTES_FILES:
+        (tmp_path / "store" / "collections" / "docs" / name).write_text("{")
+    report = rebuilt(tmp_path / "store")
+    assert report.points == len(whole.points)
+    (line,) = report.lost
+    assert line.startswith("notes: ")

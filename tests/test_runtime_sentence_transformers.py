@@ -387,7 +387,7 @@ def test_batches_shrink_when_memory_runs_out(v3: Path) -> None:
     texts = [f"text {n}" for n in range(11)]
     with local("jina-embeddings-v3", v3) as embedder:
         vectors = embedder.documents(texts)
-        assert embedder.usage.requests == 1
+        assert (embedder.usage.requests, embedder.usage.texts) == (0, 11)
         alone = np.stack([embedder.documents([text])[0] for text in texts])
     np.testing.assert_allclose(vectors, alone, atol=1e-5)
 

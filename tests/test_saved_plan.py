@@ -13,6 +13,7 @@ from ragctl.index.report import Report
 from ragctl.index.run import Run
 from ragctl.index.saved_plan import SavedPlan, read_plan
 from ragctl.pipeline import Budget, Embedding, Source
+from ragctl.stores.base import Batch
 from tests.world import World, counts, paragraphs
 
 pytestmark = pytest.mark.slow
@@ -83,8 +84,6 @@ def test_a_changed_recipe_and_an_incomplete_document_are_reported(world: World) 
     report, _ = plan(world, meta={"team": "ops"})
     assert changes_of(report) == {"a.md": ("rechunked", 0)}
     with closing(world.open()) as collection:
-        from ragctl.stores.base import Batch
-
         (point,) = [p for p in collection.scroll() if p.payload["ordinal"] == 1]
         collection.apply(Batch(deletes=[point.id]))
     report, _ = plan(world)
@@ -154,10 +153,10 @@ def _ingest_another_folder(world: World) -> None:
     ("make_change", "message"),
     [
         (_ingest_another_folder, "the collection has changed"),
-        (_touch, "e.md"),
-        (_remove, "e.md"),
-        (_add, "more.md"),
-        (_ingest_one_file, "new.md"),
+        (_touch, "e.md changed"),
+        (_remove, "e.md was deleted"),
+        (_add, "more.md is new"),
+        (_ingest_one_file, "new.md is up to date already"),
     ],
 )
 def test_an_outdated_plan_is_refused(
@@ -230,3 +229,20 @@ def test_only_one_of_two_equal_removed_documents_counts_as_renamed(world: World)
     report, _ = plan(world)
     assert sorted(what for what, _ in changes_of(report).values()) == ["removed", "renamed"]
     assert counts(report) == counts(world.ingest()) == {"renamed": 1, "removed": 1, "unchanged": 1}
+
+
+def test_damage_ends_a_saved_plan_with_failures(world: World) -> None:
+    make_one_change_of_each_kind(world)
+    _, saved = plan(world)
+    with closing(world.open()) as collection:
+        (kept,) = [p for p in collection.scroll() if p.payload["source"] == "e.md"][:1]
+        broken = {**kept.payload, "text": "something else"}
+        collection.apply(Batch(overwrites=[(kept.id, broken)]))  # type: ignore[list-item]
+    report = apply(world, saved)
+    assert [failure.source for failure in report.failures] == ["e.md"]
+    assert "it is damaged in the collection" in report.failures[0].error
+    assert counts(report)["added"] == 1, "the plan is applied as it is"
+    with closing(world.open()) as collection:
+        (still,) = collection.retrieve([kept.id])
+        assert still.payload["text"] == "something else"
+    assert counts(world.ingest())["updated"] == 1

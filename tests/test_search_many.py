@@ -217,7 +217,7 @@ def test_questions_are_read_from_a_file(home: Path) -> None:
     done = command(home, *words)
     assert done.returncode == 3
     assert done.stderr.startswith("failed: two: the question has no letters")
-    assert "docs: 1 questions answered, 1 failed; 1 hits;" in done.stdout
+    assert "docs: 1 question answered, 1 failed; 1 hit;" in done.stdout
     rows = [json.loads(line) for line in (home / "r.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == ["one", "two"]
     assert (home / "r.trec").read_text().startswith("one Q0 a.md 1 ")

@@ -402,14 +402,8 @@ def test_commands_need_no_more_than_the_rights_on_one_collection(
         def run(key: str, *words: str, code: int = 0) -> str:
             environ = {**os.environ, **world.environ, "QDRANT_API_KEY": key}
             environ["XDG_STATE_HOME"] = str(tmp_path)
-            ragctl = [sys.executable, "-m", "ragctl", *words, "--store", facade.url]
-            done = subprocess.run(
-                ragctl if words else command(world),
-                capture_output=True,
-                text=True,
-                check=False,
-                env=environ,
-            )
+            command_words = [*words, "--store", facade.url] if words else command(world)[3:]
+            done = call(*command_words, environ=environ, cwd=tmp_path)
             assert done.returncode == code, (words, done.stdout, done.stderr)
             return done.stdout + done.stderr
 

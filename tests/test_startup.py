@@ -112,6 +112,6 @@ def test_an_ingest_of_markdown_imports_no_client_and_no_pdf_reader(ingested: set
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_lines_equal_the_docstrings_of_the_commands(name: str) -> None:
-    module, function, line = COMMANDS[name]
+    module, function, line, *_ = COMMANDS[name]
     docstring = inspect.getdoc(getattr(import_module(f"ragctl.cli.{module}"), function)) or ""
     assert " ".join(docstring.partition("\n\n")[0].split()) == line

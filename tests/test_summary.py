@@ -1,6 +1,9 @@
 """The summary line of a run."""
 
+import pytest
+
 from ragctl.cli.summary import summary
+from ragctl.hosts.usage import Usage, UsageTotals
 from ragctl.index.report import ChunkCounts, DocumentCounts, Report
 from ragctl.records import Identity
 
@@ -25,11 +28,53 @@ def test_a_run_that_stopped_early() -> None:
 def test_a_run_that_stopped_before_anything_was_done() -> None:
     report = Report("docs", IDENTITY, left=10)
     line = summary(report, completed=False)
-    assert line == "docs: stopped before anything was done: 10 files left; 0.0 s"
-    report.left = 0
-    assert summary(report, completed=False) == "docs: stopped before anything was done; 0.0 s"
+    assert line == "docs: nothing was done, 10 files left; 0.0 s"
+    report.left = 1
+    report.documents.unchanged, report.requests = 4, 1
+    line = summary(report, completed=False)
+    assert line == "docs: nothing was done, 1 file left; 4 unchanged; 0 tokens, 1 request; 0.0 s"
+    report = Report("docs", IDENTITY, left=None)
+    line = summary(report, completed=False)
+    assert line == "docs: nothing was done, number of files left unknown; 0.0 s"
 
 
 def test_a_dry_run() -> None:
     report = Report("docs", IDENTITY, DocumentCounts(added=2), ChunkCounts(embedded=5))
     assert summary(report, dry_run=True).startswith("docs: planned: 2 added; 5 chunks to embed")
+
+
+def test_one_of_a_thing() -> None:
+    report = Report("docs", IDENTITY, DocumentCounts(added=1), ChunkCounts(embedded=1), left=1)
+    report.tokens = report.requests = report.skipped = report.elsewhere = 1
+    assert summary(report, completed=False) == (
+        "docs: stopped early: 1 added; 1 chunk embedded (1 token, 1 request); "
+        "1 file left for the next run; 1 file of unknown type skipped; "
+        "1 document of other folders kept; 0.0 s"
+    )
+
+
+def test_a_model_in_this_process_gets_no_requests() -> None:
+    usage = Usage("builtin", price=0.0, in_process=True)
+    usage.answered(2, 0, 30)
+    report = Report("docs", IDENTITY, DocumentCounts(added=1), ChunkCounts(embedded=2))
+    report.set_usage(UsageTotals([usage]))
+    assert "2 chunks embedded (30 tokens, in this process)" in summary(report)
+    assert report.to_json()["requests"] == 0
+    assert str(report.to_json()["cost"]) == "0"
+
+
+@pytest.mark.parametrize(
+    ("price", "tokens", "cost"),
+    [(None, 0, "0"), (None, 5, "None"), (0.0, 5, "0"), (2.0, 5, "1e-05")],
+)
+def test_the_cost_is_unknown_only_without_a_price(
+    price: float | None, tokens: int, cost: str
+) -> None:
+    usage = Usage("host", price=price)
+    usage.sent()
+    usage.answered(1, tokens)
+    report = Report("docs", IDENTITY)
+    report.set_usage(UsageTotals([usage]))
+    body = report.to_json()
+    assert str(body["cost"]) == cost
+    assert [str(row["cost"]) for row in report.backends] == [cost]

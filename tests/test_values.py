@@ -16,7 +16,7 @@ VALUES += [("a", "b"), ["", "x"], ["5"]]
 
 
 def typer_command(name: str) -> TyperCommand:
-    module, function, _ = COMMANDS[name]
+    module, function, *_ = COMMANDS[name]
     alone = typer.Typer(add_completion=False)
     alone.command(name)(getattr(import_module(f"ragctl.cli.{module}"), function))
     command = typer.main.get_command(alone)

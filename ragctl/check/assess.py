@@ -7,6 +7,7 @@ from ragctl.check.findings import Finding, Reply, failed, good, note
 from ragctl.embedding import Canary
 from ragctl.embedding.base import Vectors
 from ragctl.errors import BackendError, IdentityMismatch
+from ragctl.text import counted
 
 MIN_SAME_COSINE = 0.999  # between two answers to the same request, on any hardware
 MAX_DIFFERENT_COSINE = 0.9999  # instructions move a vector well below this
@@ -131,7 +132,9 @@ def timing(document: Reply, query: Reply, row: Backend) -> Finding:
         return good("answers", text)
     if not (document.tokens or query.tokens):
         return good("answers", f"{text}; tokens billed unknown")
-    return good("answers", f"{text}; {document.tokens} and {query.tokens} tokens billed")
+    return good(
+        "answers", f"{text}; {document.tokens:,} and {counted(query.tokens, 'token')} billed"
+    )
 
 
 def dimensions(length: int, dim: int, model: Model, row: Backend, asked: bool) -> Finding:

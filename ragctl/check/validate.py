@@ -13,6 +13,7 @@ from ragctl.index.embedder import connect_for
 from ragctl.index.planning import plan_run
 from ragctl.index.scan import Scan, refuse_collisions, scan_source
 from ragctl.pipeline import DEFAULT_MODEL, Pipeline, Source, read_pipeline
+from ragctl.text import counted
 
 _COST_LIMITS = ("max_cost", "max_cost_per_day", "max_cost_per_month")
 
@@ -59,7 +60,7 @@ def _sources(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:
 def _counted(source: Source, count: int, location: str) -> Finding:
     if not count:
         return _failed("sources", f"{location}: {source.location}: no documents found there")
-    return good("sources", f"{source.location}: {count:,} file{'' if count == 1 else 's'}")
+    return good("sources", f"{source.location}: {counted(count, 'file')}")
 
 
 def _model(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:

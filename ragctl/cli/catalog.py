@@ -18,7 +18,7 @@ from ragctl.cli import console
 from ragctl.cli.options import AsJson, environ, pipeline_of
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import UsageError
-from ragctl.text import one_line, without_controls
+from ragctl.text import counted, one_line, without_controls
 
 if TYPE_CHECKING:
     from ragctl.catalog.listing import Listing
@@ -46,7 +46,7 @@ def models(
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
 ) -> int:
-    """List embedding models: dimensions, context, licence, price, backends."""
+    """List embedding models: dimensions, prices, backends."""
     catalog = _catalog(pipeline)
     _refuse_both(name, backend, "--backend")
     if name is not None:
@@ -75,7 +75,7 @@ def backends(
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
 ) -> int:
-    """List backends: wires, addresses, API keys, limits, prices."""
+    """List backends: addresses, API keys, limits, prices."""
     catalog = _catalog(pipeline)
     _refuse_both(name, model, "--model")
     if name is not None:
@@ -147,7 +147,7 @@ def _print_model(catalog: Catalog, model: Model) -> None:
     norm = "a layer norm before a cut, " if model.layer_norm else ""
     _line("model", model.name)
     _line("dimensions", f"{model.dim}{cut}")
-    _line("context", f"{model.context:,} tokens" if model.context else "any length")
+    _line("context", counted(model.context, "token") if model.context else "any length")
     _line("vectors", f"{norm}{model.distance}{', unit length' if model.normalized else ''}")
     _line("pooling", model.pooling)
     _line("tokenizer", model.tokenizer or "unknown")
@@ -223,11 +223,11 @@ def _print_backend(backend: Backend) -> None:
         "per minute",
         ", ".join(f"{limit:,} {what}" for limit, what in per if limit) or "no limit set",
     )
-    _line("in flight", f"{backend.concurrency} requests")
+    _line("in flight", counted(backend.concurrency, "request"))
     if backend.encoding != "unset":
         _line("encoding", backend.encoding)
     if backend.free_tokens:
-        _line("free", f"{backend.free_tokens:,} tokens for a new account")
+        _line("free", f"{counted(backend.free_tokens, 'token')} for a new account")
     if backend.licensed:
         _line("licence", "its customers may use non-commercial weights")
     if backend.extra:

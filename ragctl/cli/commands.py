@@ -1,4 +1,4 @@
-"""Every command: its module, and its line in the help.
+"""Every command: its module, its group and line in the help, and examples.
 
 The module of a command, with everything it imports, is imported only when the command is called;
 `ragctl --help` imports none of them.
@@ -13,135 +13,235 @@ from typer.core import TyperCommand
 
 from ragctl.cli.values import Command
 
+INDEX = "Index"
+SEARCH = "Search"
+COLLECTIONS = "Collections"
+AUTOMATION = "Automation"
+MODELS = "Models"
+
 
 class CommandEntry(NamedTuple):
-    """A command: a function in a module of this package, and the first line of its docstring."""
+    """A command: a function in a module of this package, and its help.
+
+    `line`: the first line of the function's docstring. `group`: the title under which
+    `ragctl --help` lists it. `examples`: command lines for its help.
+    """
 
     module: str
     function: str
     line: str
+    group: str
+    examples: tuple[str, ...]
 
 
 COMMANDS = {
     "ingest": CommandEntry(
         "ingest",
         "ingest",
-        "Sync a collection with folders of documents: embed what changed, remove what is gone.",
-    ),
-    "run": CommandEntry(
-        "ingest",
-        "run",
-        "Run a pipeline file: the settings of `ingest` in a file.",
+        "Sync a collection with folders of documents.",
+        INDEX,
+        (
+            "ragctl ingest handbook --exclude 'drafts/'",
+            "ragctl ingest handbook -c small --model jina-embeddings-v3 --dim 512",
+        ),
     ),
     "plan": CommandEntry(
         "plan",
         "plan",
-        "Show what a run would do, document by document, and its cost; write and send nothing.",
+        "Show what a run would do and cost; write and send nothing.",
+        INDEX,
+        (
+            "ragctl plan nightly.toml",
+            "ragctl plan nightly.toml --out plan.json --exit-code",
+        ),
     ),
     "failures": CommandEntry(
         "plan",
         "failures",
-        "List the documents that recent runs could not index, why, and when they are retried.",
+        "List documents that failed, why, and when they are retried.",
+        INDEX,
+        ("ragctl failures -c handbook",),
     ),
     "verify": CommandEntry(
         "verify",
         "verify",
-        "Check a collection point by point, and compare it with the sources of a pipeline.",
-    ),
-    "init": CommandEntry(
-        "init",
-        "init",
-        "Write a pipeline file: ask a few questions, or take flags and ask nothing.",
-    ),
-    "validate": CommandEntry(
-        "validate",
-        "validate",
-        "Check pipeline files without touching anything: no network, no store, nothing written.",
-    ),
-    "schema": CommandEntry(
-        "schema",
-        "schema",
-        "Print the JSON Schema of pipeline files, with which editors complete and check them.",
+        "Check every point, compare with the sources, and repair.",
+        INDEX,
+        (
+            "ragctl verify -c handbook",
+            "ragctl verify nightly.toml --repair",
+        ),
     ),
     "search": CommandEntry(
         "query",
         "search",
-        "Search a collection with the model that made it; the best passages come first.",
+        "Search a collection with the model that made it.",
+        SEARCH,
+        (
+            'ragctl search "how long is hourly data kept?"',
+            'ragctl search "noise limit" --where "source^=en/ and lang=en" --context 1',
+        ),
     ),
     "eval": CommandEntry(
         "evaluate",
         "evaluate",
-        "Measure retrieval: nDCG@10, recall, MRR, latency; compare variants, sweep dimensions.",
+        "Measure retrieval quality and latency; compare settings.",
+        SEARCH,
+        (
+            "ragctl eval --make 100 --out questions.jsonl",
+            "ragctl eval questions.jsonl --sweep dim=128,256,512",
+        ),
     ),
     "status": CommandEntry(
         "status",
         "status",
         "Show what a collection holds and how it was made.",
+        COLLECTIONS,
+        ("ragctl status -c handbook",),
     ),
     "collections": CommandEntry(
         "inspect",
         "collections",
-        "List the collections of a store, with the model and size of each.",
+        "List collections, with the model and size of each.",
+        COLLECTIONS,
+        ("ragctl collections --store http://localhost:6333",),
     ),
     "show": CommandEntry(
         "inspect",
         "show",
-        "Show a document as it is indexed: its metadata and its chunks in order.",
+        "Show a document as it is indexed: metadata and chunks.",
+        COLLECTIONS,
+        ("ragctl show en/office-handbook.txt",),
     ),
     "export": CommandEntry(
         "export",
         "export",
-        "Write every point of a collection, with payload and vectors, to a Parquet or JSONL file.",
+        "Write every point, with its vectors, to a file.",
+        COLLECTIONS,
+        ("ragctl export handbook handbook.parquet",),
     ),
     "delete": CommandEntry(
         "delete",
         "delete",
-        "Delete documents from a collection, or the whole collection.",
+        "Delete documents, or a whole collection.",
+        COLLECTIONS,
+        (
+            "ragctl delete old/ 'drafts/*.md' -c handbook",
+            "ragctl delete --all -c handbook --yes",
+        ),
     ),
     "migrate": CommandEntry(
         "migrate",
         "migrate",
-        "Move a collection to another model, dimension, backend, chunk size or quantisation.",
+        "Change model, dimension, chunk size or quantisation.",
+        COLLECTIONS,
+        (
+            "ragctl migrate handbook --dim 512 --dry-run",
+            "ragctl migrate nightly.toml --only-if-better questions.jsonl",
+        ),
     ),
     "rollback": CommandEntry(
         "migrate",
         "rollback",
         "Switch a collection back to its previous generation.",
+        COLLECTIONS,
+        ("ragctl rollback handbook",),
     ),
     "prune-generations": CommandEntry(
         "migrate",
         "prune_generations",
-        "Delete the generations of a collection that are not current, except the newest.",
+        "Delete the generations that are not current.",
+        COLLECTIONS,
+        ("ragctl prune-generations handbook --keep 0",),
     ),
     "copy": CommandEntry(
         "copy",
         "copy",
-        "Copy a collection to another store or name, vectors included; nothing is embedded.",
+        "Copy a collection, vectors included; nothing is embedded.",
+        COLLECTIONS,
+        (
+            "ragctl copy handbook /mnt/backup",
+            "ragctl copy http://localhost:6333#theirs mine --model bge-m3",
+        ),
     ),
     "rebuild": CommandEntry(
         "rebuild",
         "rebuild",
-        "Rebuild a damaged collection: keep every intact vector, embed only what is missing.",
+        "Rebuild a damaged collection; keep every intact vector.",
+        COLLECTIONS,
+        ("ragctl rebuild handbook",),
     ),
-    "models": CommandEntry(
-        "catalog",
-        "models",
-        "List embedding models: dimensions, context, licence, price, backends.",
+    "init": CommandEntry(
+        "init",
+        "init",
+        "Write a pipeline file: asks questions, or takes flags.",
+        AUTOMATION,
+        (
+            "ragctl init",
+            "ragctl init nightly.toml --source handbook --model bge-m3 --yes",
+        ),
     ),
-    "backends": CommandEntry(
-        "catalog",
-        "backends",
-        "List backends: wires, addresses, API keys, limits, prices.",
+    "run": CommandEntry(
+        "ingest",
+        "run",
+        "Run a pipeline file.",
+        AUTOMATION,
+        (
+            "ragctl run nightly.toml --quiet",
+            "ragctl run nightly.toml --plan plan.json",
+        ),
     ),
-    "check": CommandEntry(
-        "check",
-        "check",
-        "Test the store and each backend with a text or two; write nothing.",
+    "validate": CommandEntry(
+        "validate",
+        "validate",
+        "Check pipeline files offline; nothing is written.",
+        AUTOMATION,
+        ("ragctl validate pipelines/*.toml",),
     ),
     "schedule": CommandEntry(
         "schedule",
         "schedule",
-        "Print the crontab line or systemd units that run a pipeline regularly, or install them.",
+        "Print or install the cron or systemd job of a pipeline.",
+        AUTOMATION,
+        ("ragctl schedule nightly.toml --every day --at 02:30 --install",),
+    ),
+    "schema": CommandEntry(
+        "schema",
+        "schema",
+        "Print the JSON Schema of pipeline files, for editors.",
+        AUTOMATION,
+        ("ragctl schema > pipeline.schema.json",),
+    ),
+    "models": CommandEntry(
+        "catalog",
+        "models",
+        "List embedding models: dimensions, prices, backends.",
+        MODELS,
+        (
+            "ragctl models jina-embeddings-v3",
+            "ragctl models --backend ollama",
+        ),
+    ),
+    "backends": CommandEntry(
+        "catalog",
+        "backends",
+        "List backends: addresses, API keys, limits, prices.",
+        MODELS,
+        (
+            "ragctl backends jina",
+            "ragctl backends --model bge-m3",
+        ),
+    ),
+    "check": CommandEntry(
+        "check",
+        "check",
+        "Examine this machine, or test a store and its backends.",
+        MODELS,
+        (
+            "ragctl check",
+            "ragctl check nightly.toml",
+            "ragctl check --model jina-embeddings-v3 --dim 512",
+        ),
     ),
 }
 
@@ -156,13 +256,15 @@ class LazyCommand(TyperCommand):
 
 
 @cache
-def load_command(name: str) -> TyperCommand:
+def load_command(name: str) -> Command:
     """Import a command and return it with its options."""
-    module, function, _ = COMMANDS[name]
-    app = typer.Typer(add_completion=False)
-    app.command(name, cls=Command)(getattr(import_module(f"ragctl.cli.{module}"), function))
+    entry = COMMANDS[name]
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    function = getattr(import_module(f"ragctl.cli.{entry.module}"), entry.function)
+    app.command(name, cls=Command)(function)
     command = typer.main.get_command(app)
-    assert isinstance(command, TyperCommand)
+    assert isinstance(command, Command)
+    command.examples = entry.examples
     return command
 
 

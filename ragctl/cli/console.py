@@ -160,6 +160,11 @@ def warn(
         os.write(sys.stderr.fileno(), f"{line}\n".encode(errors="replace"))
 
 
+def print_wait(text: str) -> None:
+    """Print a line about another run, or a host, that is waited for."""
+    warn(text, level="info", event="waiting")
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragctl.cli import console
+from ragctl.cli import help as panels
 from ragctl.cli.options import (
     AsJson,
     BackendOption,
@@ -25,9 +26,10 @@ from ragctl.cli.running import signals
 from ragctl.cli.search_flags import with_search_flags
 from ragctl.cli.summary import print_notes
 from ragctl.errors import UsageError
+from ragctl.records import ignore
 from ragctl.search.foreign_options import ForeignOptions
 from ragctl.stores import is_server
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.catalog import BackendConfig
@@ -54,7 +56,9 @@ def copy(
             "--collection",
             "-c",
             metavar="NAME",
-            help="Collection, if SRC is a store. Default: docs.",
+            help="Collection, if SRC is a store.",
+            show_default="docs",
+            rich_help_panel=panels.COMMON,
         ),
     ] = None,
     prune_limit: Annotated[
@@ -65,13 +69,23 @@ def copy(
             min=0,
             max=100,
             help="Refuse to delete more than this percentage of the copy's documents.",
+            rich_help_panel=panels.COMMON,
         ),
     ] = 30.0,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until a run on the copy has ended.")
+        bool,
+        typer.Option(
+            "--wait", help="Wait until a run on the copy has ended.", rich_help_panel=panels.COMMON
+        ),
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="Print nothing unless something goes wrong.",
+            rich_help_panel=panels.COMMON,
+        ),
     ] = False,
     backend: BackendOption = [],  # noqa: B006 - typer's form of a repeatable option
     base_url: BaseUrl = None,
@@ -82,27 +96,31 @@ def copy(
         typer.Option(
             "--position-field",
             metavar="PATH",
-            help="Its payload field with the position of a chunk in its document. "
-            "Default: start_index, start_char_idx, chunk_index or position, after page; else "
-            "chunks are in order of id.",
+            help="Payload field with the position of a chunk in its document.",
+            show_default="start_index, start_char_idx, chunk_index or position, after page; "
+            "else the order of ids",
+            rich_help_panel=panels.FOREIGN,
         ),
     ] = None,
     unverified: Annotated[
         bool,
-        typer.Option("--unverified", help="Do not check that the model reproduces its vectors."),
+        typer.Option(
+            "--unverified",
+            help="Do not check that the model reproduces its vectors.",
+            rich_help_panel=panels.FOREIGN,
+        ),
     ] = False,
     store: StoreLocation = None,
     as_json: AsJson = False,
     *,
     foreign: ForeignOptions,
 ) -> int:
-    """Copy a collection to another store or name, vectors included; nothing is embedded.
+    """Copy a collection, vectors included; nothing is embedded.
 
-    Repeated, it writes only what differs. Example: ragctl copy docs /mnt/backup
+    Repeated, it writes only what differs.
 
     With --model it copies a collection of another program on a Qdrant server into one of ragctl,
-    after the model has reproduced a few of its vectors. Example:
-    ragctl copy http://localhost:6333#theirs mine --model bge-m3
+    after the model has reproduced a few of its vectors.
     """
     from ragctl.transfer.copy import Copying, Place
     from ragctl.transfer.foreign import ForeignCopying
@@ -129,7 +147,7 @@ def copy(
             Place(stores[1], other),
             prune_share=prune_limit / 100,
             patience=math.inf if wait else 0.0,
-            notify=lambda line: console.warn(line, level="info", event="waiting"),
+            notify=ignore if quiet else console.print_wait,
         )
         if layout is not None:
             copying = ForeignCopying(
@@ -158,7 +176,8 @@ def copy(
         console.say(
             one_line(
                 f"{other} in {stores[1].location}: {counts or 'no documents'}; "
-                f"{report.chunks.reused:,} points written, {report.chunks.deleted:,} deleted; "
+                f"{counted(report.chunks.reused, 'point')} written, {report.chunks.deleted:,} "
+                "deleted; "
                 f"verified; {report.seconds:.1f} s"
             )
         )

@@ -11,6 +11,7 @@ from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
 from ragctl.errors import StoreError, UnreadableCollection, UsageError
 from ragctl.stores import is_server
+from ragctl.text import counted
 
 if TYPE_CHECKING:
     from ragctl.collection.state import State
@@ -33,7 +34,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Delete documents from a collection, or the whole collection.
+    """Delete documents, or a whole collection.
 
     The next ingest indexes documents again whose files still exist.
     """
@@ -65,7 +66,10 @@ def delete(
     elif points is None:
         console.say(f"{collection}: deleted")
     else:
-        console.say(f"{collection}: {len(deleted):,} documents deleted ({points:,} points)")
+        console.say(
+            f"{collection}: {counted(len(deleted), 'document')} deleted "
+            f"({counted(points, 'point')})"
+        )
     return 0
 
 
@@ -80,8 +84,8 @@ def _delete(
     state = read_state(collection)
     chosen = sorted(state.documents) if not sources else _choose(sources, state)
     others = 0 if sources else max(0, collection.count() - state.points)
-    also = f" and {others:,} points of other programs" if others else ""
-    _confirm(f"delete {len(chosen)} documents{also} from {collection.name!r}", yes)
+    also = f" and {counted(others, 'point')} of other programs" if others else ""
+    _confirm(f"delete {counted(len(chosen), 'document')}{also} from {collection.name!r}", yes)
     if not sources:
         points = collection.count()
         collection.close()

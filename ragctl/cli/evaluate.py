@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragctl.cli import console
+from ragctl.cli import help as panels
 from ragctl.cli.ending import sigterm_as_interrupt
 from ragctl.cli.options import (
     AsJson,
@@ -25,7 +26,7 @@ from ragctl.cli.options import (
 from ragctl.errors import UsageError
 from ragctl.evaluate.variant import variant_keys
 from ragctl.stores import is_server
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.embedding import Embedder
@@ -50,7 +51,14 @@ def evaluate(
     ] = None,
     collection: Annotated[
         str | None,
-        typer.Option("--collection", "-c", metavar="NAME", help="Collection. Default: docs."),
+        typer.Option(
+            "--collection",
+            "-c",
+            metavar="NAME",
+            help="Name of the collection.",
+            show_default="docs",
+            rich_help_panel=panels.COMMON,
+        ),
     ] = None,
     qrels: Annotated[
         Path | None,
@@ -58,6 +66,7 @@ def evaluate(
             "--qrels",
             metavar="FILE",
             help="File with the relevance judgements of BEIR or TREC questions.",
+            rich_help_panel=panels.COMMON,
         ),
     ] = None,
     mode: Annotated[
@@ -65,8 +74,8 @@ def evaluate(
         typer.Option(
             "--mode",
             metavar="hybrid|dense|sparse",
-            help="Search dense vectors, BM25 (sparse), or both. Default: hybrid.",
-            show_default=False,
+            help="Search dense vectors, BM25 (sparse), or both.",
+            rich_help_panel=panels.COMMON,
         ),
     ] = "hybrid",
     against: Annotated[
@@ -75,6 +84,7 @@ def evaluate(
             "--against",
             metavar="K=V,…",
             help="A variant to compare with, such as mode=sparse or k=60,fusion=rrf.",
+            rich_help_panel=panels.COMPARE,
         ),
     ] = [],  # noqa: B006 - typer's form of a repeatable option
     sweep: Annotated[
@@ -84,6 +94,7 @@ def evaluate(
             metavar="K=V,V,…",
             help="Values to try, such as dim=64,128; repeated: all combinations. Keys: "
             f"{', '.join(variant_keys())}.",
+            rich_help_panel=panels.COMPARE,
         ),
     ] = [],  # noqa: B006
     cuts: Annotated[
@@ -91,8 +102,7 @@ def evaluate(
         typer.Option(
             "--k",
             metavar="N,N",
-            help="Ranks at which recall is measured. Default: 5,10.",
-            show_default=False,
+            help="Ranks at which recall is measured.",
         ),
     ] = "5,10",
     by: Annotated[
@@ -100,12 +110,18 @@ def evaluate(
         typer.Option(
             "--by",
             metavar="document|chunk",
-            help="Judge by document or by chunk. Default: chunk if every answer is located, "
-            "else document.",
+            help="Judge by document or by chunk.",
+            show_default="chunk if every answer is located, else document",
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw a plot (.png, .svg, .pdf).")
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Draw a plot (.png, .svg, .pdf).",
+            rich_help_panel=panels.COMPARE,
+        ),
     ] = None,
     make: Annotated[
         int | None,
@@ -113,16 +129,22 @@ def evaluate(
             "--make",
             metavar="N",
             help="Draft N questions from the collection instead.",
+            rich_help_panel=panels.DRAFTS,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="File for the questions of --make."),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="File for the questions of --make.",
+            rich_help_panel=panels.DRAFTS,
+        ),
     ] = None,
     seed: Annotated[
         int,
         typer.Option(
-            "--seed", metavar="N", help="Random seed of --make. Default: 1.", show_default=False
+            "--seed", metavar="N", help="Random seed of --make.", rich_help_panel=panels.DRAFTS
         ),
     ] = 1,
     backend: BackendOption = [],  # noqa: B006
@@ -132,7 +154,10 @@ def evaluate(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Measure retrieval: nDCG@10, recall, MRR, latency; compare variants, sweep dimensions."""
+    """Measure retrieval quality and latency; compare settings.
+
+    The figures are nDCG@10, recall and MRR. --sweep tries dimensions and other settings.
+    """
     from ragctl.pipeline import DEFAULT_COLLECTION
 
     settings = pipeline_of(pipeline)
@@ -230,6 +255,7 @@ def _embedder(
         environ=variables,
         remote=is_server(store.location),
         threshold=settings.embedding.canary if settings else None,
+        notify=console.print_wait,
     )
 
 
@@ -279,14 +305,16 @@ def _warn_of_missing(evaluation: "Evaluation", total: int, unjudged: int) -> Non
         )
     lost = len(evaluation.judgements.unanswerable)
     if lost:
+        have, are = ("has", "is") if lost == 1 else ("have", "are")
         console.warn(
-            f"{lost:,} of {total:,} questions have no answer in this collection and are left out "
-            "of the figures",
+            f"{lost:,} of {counted(total, 'question')} {have} no answer in this collection and "
+            f"{are} left out of the figures",
             event="missing",
         )
     if unjudged:
         console.warn(
-            f"{unjudged:,} questions have no judgements and are left out", event="unjudged"
+            f"left out: {counted(unjudged, 'question')} without judgements",
+            event="unjudged",
         )
 
 
@@ -313,6 +341,6 @@ def _make(found: "Collection", count: int, out: Path | None, seed: int, *, as_js
         return 0
     counts = ", ".join(f"{language} {number:,}" for language, number in languages.items())
     fewer = f" (the collection has no more than these of {count:,})" if len(rows) < count else ""
-    console.say(f"{len(rows):,} questions in {out}{fewer}: {counts}")
+    console.say(f"{counted(len(rows), 'question')} in {out}{fewer}: {counts}")
     console.say(f"\n{drafting.SHOW}\n\n{drafting.DO_NOT_SHOW}")
     return 0

@@ -9,6 +9,7 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.options import StoreLocation, opened
 from ragctl.errors import UsageError
+from ragctl.text import counted
 
 _FORMATS = (".parquet", ".jsonl", ".ndjson")
 
@@ -27,7 +28,7 @@ def export(
         bool, typer.Option("--no-vectors", help="Leave out the vectors.")
     ] = False,
 ) -> int:
-    """Write every point of a collection, with payload and vectors, to a Parquet or JSONL file.
+    """Write every point, with its vectors, to a file.
 
     The file is replaced when the export is complete, and stays as it was after an error.
     """
@@ -60,7 +61,7 @@ def export(
             except OSError as error:
                 reason = error.strerror or error
                 raise UsageError(f"{file}: cannot be written ({reason})") from error
-    line = f"{collection}: {count:,} points exported"
+    line = f"{collection}: {counted(count, 'point')} exported"
     if to_stdout:
         console.warn(line, level="info", event="summary")
     else:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ragctl.cli import help as panels
 from ragctl.errors import UsageError
 from ragctl.pipeline.keys import KeyNames
 from ragctl.pipeline.pipeline import by_path, key_at
@@ -31,19 +32,53 @@ _TYPES: Mapping[str, Any] = {
 _REPEATED = ("sources.path", "embedding.backend")
 """Keys with one value whose flag may be given several times, once for each table."""
 
+_COMMON = frozenset(
+    {
+        *("store", "collection", "sources.include", "sources.exclude"),
+        *("embedding.model", "embedding.dimension", "embedding.backend"),
+    }
+)
+"""Keys whose flags are in the panel of common options."""
+_PANELS: Mapping[str, str] = {
+    "sources": panels.DOCUMENTS,
+    "meta": panels.DOCUMENTS,
+    "embedding": panels.MODEL,
+    "chunking": panels.CHUNKS,
+    "bm25": panels.CHUNKS,
+    "prune": panels.POLICY,
+    "policy": panels.POLICY,
+    "budget": panels.POLICY,
+    "quantization": panels.STORAGE,
+    "server": panels.STORAGE,
+    "parsing": panels.PARSING,
+    "report": panels.REPORT,
+}
+"""The panel of the other flags, by the first name of the key."""
 
-def flag_option(dotted: str) -> Any:
-    """Return the typer option for a key such as "chunking.size"."""
+
+def flag_option(dotted: str, panel: str | None = None) -> Any:
+    """Return the typer option for a key such as "chunking.size".
+
+    `panel`: its panel in the help; None: the one of its table.
+    """
     key = key_at(dotted)
-    if key.kind == "boolean" or not key.shown_default:
-        text = key.sentence
-    else:
-        text = f"{key.sentence} Default: {key.shown_default}."
+    default: Any = key.shown_default
+    if key.kind == "boolean":  # a flag without an opposite has no default to show
+        default = {"true": "yes", "false": "no"}[default] if "/" in key.options[0] else False
+    text = key.sentence
     if not key.options[0].startswith("-"):
-        return typer.Argument(metavar=key.metavar, help=text)
+        return typer.Argument(metavar=key.metavar, help=text, show_default=default)
     if dotted in _REPEATED:
-        text += " Repeat the flag for several, tried in this order."
-    return typer.Option(*key.options, metavar=key.metavar or None, help=text)
+        text += " Repeat it for failover."
+    if panel is None:
+        panel = panels.COMMON if dotted in _COMMON else _PANELS.get(dotted.partition(".")[0])
+    return typer.Option(
+        *key.options,
+        metavar=key.metavar or None,
+        help=text,
+        show_default=default,
+        rich_help_panel=panel,
+    )
 
 
 def pipeline_flags(*chosen: str) -> Callable[[Command], Command]:

@@ -8,7 +8,7 @@ best hits first, up to `MAX_TEXT_LINES` each.
 from typing import TYPE_CHECKING
 
 from ragctl.cli import console
-from ragctl.text import collapse_whitespace, one_line, without_controls
+from ragctl.text import collapse_whitespace, counted, one_line, without_controls
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -56,8 +56,8 @@ def print_excerpts(hits: list["Hit"], question: str) -> None:
             out.print()
         out.print(*view.title, *text, sep="\n")
     if hidden:
-        noun = "hit" if hidden == 1 else "hits"
-        out.print(f"{hidden} more {noun}: --full prints everything", style=_DETAIL)
+        more = counted(hidden, "more hit")
+        out.print(f"{more}: --full prints everything", style=_DETAIL)
 
 
 def _that_fit(views: list["_View"], room: int) -> list["_View"]:

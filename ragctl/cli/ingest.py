@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ragctl.cli import help as panels
 from ragctl.cli.flags import pipeline_flags
 from ragctl.cli.options import AsJson, env_file_named, environ
 from ragctl.cli.running import run_pipeline
@@ -15,21 +16,36 @@ from ragctl.errors import UsageError
 Only = Annotated[
     list[str],
     typer.Option(
-        "--only", metavar="PATTERN", help="Process only files that match; leave all others alone."
+        "--only",
+        metavar="PATTERN",
+        help="Process only files that match; leave all others alone.",
+        rich_help_panel=panels.DOCUMENTS,
     ),
 ]
 RetryFailed = Annotated[
     bool,
-    typer.Option("--retry-failed", help="Also retry failed documents that are not due yet."),
+    typer.Option(
+        "--retry-failed",
+        help="Also retry failed documents that are not due yet.",
+        rich_help_panel=panels.POLICY,
+    ),
 ]
 DryRun = Annotated[
     bool,
     typer.Option(
-        "--dry-run", help="Show what would be done and sent, without writing or sending anything."
+        "--dry-run",
+        help="Show what would be done; write and send nothing.",
+        rich_help_panel=panels.COMMON,
     ),
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print nothing unless something goes wrong.")
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Print nothing unless something goes wrong.",
+        rich_help_panel=panels.COMMON,
+    ),
 ]
 
 
@@ -42,8 +58,9 @@ def ingest(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Sync a collection with folders of documents: embed what changed, remove what is gone.
+    """Sync a collection with folders of documents.
 
+    Embeds what changed, and removes what is gone.
     Settings that are not given are taken from the collection, if it exists.
     """
     from ragctl.pipeline import from_flags
@@ -61,7 +78,12 @@ def run(
     file: Annotated[Path, typer.Argument(metavar="PIPELINE.toml", help="The pipeline file.")],
     plan: Annotated[
         Path | None,
-        typer.Option("--plan", metavar="FILE", help="Apply exactly this saved plan, or refuse."),
+        typer.Option(
+            "--plan",
+            metavar="FILE",
+            help="Apply exactly this saved plan, or refuse.",
+            rich_help_panel=panels.COMMON,
+        ),
     ] = None,
     only: Only = [],  # noqa: B006
     retry_failed: RetryFailed = False,
@@ -69,7 +91,10 @@ def run(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Run a pipeline file: the settings of `ingest` in a file."""
+    """Run a pipeline file.
+
+    It is like `ingest` with the settings of the file.
+    """
     from ragctl.pipeline import read_pipeline
 
     pipeline = read_pipeline(file, environ(), flags)

@@ -42,7 +42,8 @@ def init(
         typer.Option(
             "--model",
             metavar="NAME",
-            help=f"Embedding model: a row of ragctl models. Default: {DEFAULT_MODEL}.",
+            help="Embedding model (ragctl models).",
+            show_default=DEFAULT_MODEL,
         ),
     ] = None,
     dim: Dimension = None,
@@ -58,7 +59,7 @@ def init(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> int:
-    """Write a pipeline file: ask a few questions, or take flags and ask nothing."""
+    """Write a pipeline file: asks questions, or takes flags."""
     from ragctl.embedding.catalogs import user_catalog
     from ragctl.pipeline.template import Answers, render
 

@@ -9,7 +9,7 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
 from ragctl.errors import DocumentError, Locked, StoreError, UsageError
-from ragctl.text import one_line, without_controls
+from ragctl.text import counted, one_line, without_controls
 
 if TYPE_CHECKING:
     from ragctl.collection.payload import PayloadKey
@@ -21,7 +21,7 @@ _ROW_KEYS = ("model", "dimension", "documents", "points", "generations", "error"
 
 
 def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
-    """List the collections of a store, with the model and size of each."""
+    """List collections, with the model and size of each."""
     patience = _LIST_PATIENCE_SECONDS
     with closing(open_store(store, read_only=True, patience=patience)) as opened_store:
         rows = [
@@ -39,7 +39,8 @@ def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
         else:
             console.say(
                 f"{row['collection']}  {row['model']} {row['dimension']}d  "
-                f"{row['documents']:,} documents  {row['points']:,} points{_kept_count(row)}"
+                f"{counted(cast(int, row['documents']), 'document')}  "
+                f"{counted(cast(int, row['points']), 'point')}{_kept_count(row)}"
             )
     return 0
 
@@ -48,7 +49,7 @@ def _kept_count(row: Mapping[str, "Json"]) -> str:
     """Return the end of a line about the generations that are kept; "" without any."""
     total = row["generations"]
     kept = total - 1 if isinstance(total, int) else 0
-    return f"  {kept} kept generation{'s' if kept > 1 else ''}" if kept > 0 else ""
+    return f"  {counted(kept, 'kept generation')}" if kept > 0 else ""
 
 
 def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
@@ -78,7 +79,7 @@ def show(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show a document as it is indexed: its metadata and its chunks in order."""
+    """Show a document as it is indexed: metadata and chunks."""
     from ragctl.collection.conditions import own_match
     from ragctl.collection.ownership import is_own, is_sound
 
@@ -91,7 +92,7 @@ def show(
                 raise DocumentError(f"{source}: its points are damaged; run ragctl verify")
             raise UsageError(f"no document {source!r} in {collection!r}{_similar(found, source)}")
     if damaged:
-        console.warn(f"{source}: {damaged} damaged points are left out; run ragctl verify")
+        console.warn(f"{source}: left out {counted(damaged, 'damaged point')}; run ragctl verify")
     points.sort(key=lambda payload: payload["ordinal"])
     chunks = [payload for payload in points if payload["text"]]
     if as_json:
@@ -107,7 +108,9 @@ def show(
             }
         )
         return 0
-    console.say(one_line(f"{source}: {len(chunks)} chunks, language {points[0]['lang']}"))
+    console.say(
+        one_line(f"{source}: {counted(len(chunks), 'chunk')}, language {points[0]['lang']}")
+    )
     for chunk in chunks:
         page = f", page {chunk['page']}" if chunk["page"] is not None else ""
         heading = f"  [{' > '.join(chunk['heading'])}]" if chunk["heading"] else ""

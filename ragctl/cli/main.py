@@ -24,12 +24,13 @@ app = typer.Typer(
     cls=Group,
     help="Index documents into Qdrant, keep the index in sync, and search it.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 for _name, _entry in COMMANDS.items():
-    app.command(_name, cls=LazyCommand, help=_entry.line)(placeholder)
+    app.command(_name, cls=LazyCommand, help=_entry.line, rich_help_panel=_entry.group)(placeholder)
 
 
 def _version(requested: bool) -> None:
@@ -50,7 +51,7 @@ def common(
         typer.Option(
             "--env-file",
             metavar="FILE",
-            help="Read further environment variables from a .env file.",
+            help="Read more environment variables from a .env file.",
         ),
     ] = None,
     debug: Annotated[

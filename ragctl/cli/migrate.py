@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragctl.cli import console
+from ragctl.cli import help as panels
 from ragctl.cli.flags import pipeline_flags
 from ragctl.cli.options import AsJson, StoreLocation, environ, open_store
+from ragctl.cli.running import signals
 from ragctl.cli.summary import dollars, print_notes
 from ragctl.errors import DocumentError, UsageError
 from ragctl.pipeline.pipeline import SOURCE_KEYS, STORED_KEYS
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.pipeline import Pipeline
@@ -26,7 +28,14 @@ NOT_SWITCHED_EXIT_CODE = 10
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")]
 Keep = Annotated[
-    int, typer.Option("--keep", metavar="N", min=0, help="Earlier generations to keep.")
+    int,
+    typer.Option(
+        "--keep",
+        metavar="N",
+        min=0,
+        help="Earlier generations to keep.",
+        rich_help_panel=panels.COMMON,
+    ),
 ]
 
 
@@ -45,6 +54,7 @@ def migrate(
         typer.Option(
             "--source",
             metavar="PATH",
+            rich_help_panel=panels.DOCUMENTS,
             help="Documents of the collection, for a change that reads them again: chunk size, "
             "overlap, BM25 languages. All of them must be named.",
         ),
@@ -54,6 +64,7 @@ def migrate(
         typer.Option(
             "--only-if-better",
             metavar="QUESTIONS",
+            rich_help_panel=panels.COMMON,
             help="Switch only if nDCG@10 on these questions is significantly higher.",
         ),
     ] = None,
@@ -62,22 +73,27 @@ def migrate(
         bool,
         typer.Option(
             "--embed-again",
+            rich_help_panel=panels.MODEL,
             help="Embed the texts again for a smaller dimension, instead of cutting vectors.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show tokens, price, time and disk; change nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show tokens, price, time and disk; change nothing.",
+            rich_help_panel=panels.COMMON,
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Move a collection to another model, dimension, backend, chunk size or quantisation.
+    """Change model, dimension, chunk size or quantisation.
 
     A new generation is made from the stored chunk texts while searches and runs
     go on; then the name is switched to it. A smaller dimension of the same model
     is cut from the stored vectors: no document text is sent.
     """
     from ragctl.cli.progress import ProgressBar
-    from ragctl.cli.running import signals
     from ragctl.transfer.migrate import Migration
 
     pipeline, has_sources = _pipeline(target, flags, source)
@@ -93,6 +109,7 @@ def migrate(
                 read_questions(only_if_better, None),
                 pipeline.environ,
                 pipeline.catalog,
+                notify=console.print_wait,
             )
         migration = Migration(
             pipeline,
@@ -103,7 +120,7 @@ def migrate(
             keep=keep,
             embed_again=embed_again,
             progress=bar,
-            notify=_notify,
+            notify=console.print_wait,
         )
         with signals(migration.cancellation):
             result = migration.dry_run() if dry_run else migration.run()
@@ -123,7 +140,9 @@ def rollback(
     name: Name,
     to: Annotated[
         int | None,
-        typer.Option("--to", metavar="N", help="Number of the generation. Default: the previous."),
+        typer.Option(
+            "--to", metavar="N", help="Number of the generation.", show_default="the previous"
+        ),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until a run on the collection has ended.")
@@ -139,7 +158,7 @@ def rollback(
 
     with closing(open_store(store)) as opened:
         before, after = switch_back(
-            opened, name, to=to, patience=math.inf if wait else 0.0, waiting=_notify
+            opened, name, to=to, patience=math.inf if wait else 0.0, waiting=console.print_wait
         )
     if as_json:
         console.print_json({"collection": name, "from": before, "to": after})
@@ -154,7 +173,7 @@ def prune_generations(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Delete the generations of a collection that are not current, except the newest."""
+    """Delete the generations that are not current."""
     from ragctl.transfer.generations import prune_generations as prune
 
     with closing(open_store(store)) as opened:
@@ -187,10 +206,6 @@ def _pipeline(
     return from_flags({**flags, "collection": target, "sources": sources}, environ()), bool(paths)
 
 
-def _notify(line: str) -> None:
-    console.warn(line, level="info", event="waiting")
-
-
 def _summary(result: "MigrationReport", *, dry_run: bool) -> str:
     report, before, after = result.report, result.before, result.after
     change = f"{before.identity.model} {before.dim}d → {after.identity.model} {after.dim}d"
@@ -203,7 +218,8 @@ def _summary(result: "MigrationReport", *, dry_run: bool) -> str:
         wait = f"; at least {waits[0]:,.0f} s at its rate limits" if waits else ""
         return (
             f"{report.collection}: planned: {change}: {_how(result)}; "
-            f"{report.chunks.embedded:,} chunks to embed ({report.tokens:,} tokens{cost}), "
+            f"{counted(report.chunks.embedded, 'chunk')} to embed "
+            f"({counted(report.tokens, 'token')}{cost}), "
             f"{report.chunks.reused:,} reused{wait}{size}"
         )
     cost = f", {dollars(report.cost)}" if report.cost else ""
@@ -214,8 +230,9 @@ def _summary(result: "MigrationReport", *, dry_run: bool) -> str:
         else f"not switched; generation {result.generation} is kept for the next try"
     )
     return (
-        f"{report.collection}: {change}: {verdict}{state}; {report.chunks.embedded:,} chunks "
-        f"embedded ({report.tokens:,} tokens{cost}), {report.chunks.reused:,} reused; "
+        f"{report.collection}: {change}: {verdict}{state}; "
+        f"{counted(report.chunks.embedded, 'chunk')} "
+        f"embedded ({counted(report.tokens, 'token')}{cost}), {report.chunks.reused:,} reused; "
         f"{report.seconds:.1f} s"
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ragctl.cli import help as panels
 from ragctl.cli.flags import flag_option
 from ragctl.errors import UsageError
 
@@ -17,11 +18,18 @@ if TYPE_CHECKING:
     from ragctl.stores.base import Collection, Store
 
 CollectionName = Annotated[
-    str, typer.Option("--collection", "-c", metavar="NAME", help="Name of the collection.")
+    str,
+    typer.Option(
+        "--collection",
+        "-c",
+        metavar="NAME",
+        help="Name of the collection.",
+        rich_help_panel=panels.COMMON,
+    ),
 ]
 StoreLocation = Annotated[str | None, flag_option("store")]
 Dimension = Annotated[int | None, flag_option("embedding.dimension")]
-BackendOption = Annotated[list[str], flag_option("embedding.backend")]
+BackendOption = Annotated[list[str], flag_option("embedding.backend", panels.MODEL)]
 Weights = Annotated[Path | None, flag_option("embedding.weights")]
 BaseUrl = Annotated[str | None, flag_option("embedding.base_url")]
 PipelineFile = Annotated[
@@ -31,9 +39,17 @@ PipelineFile = Annotated[
         "-p",
         metavar="FILE",
         help="Take the store and the backends from a pipeline file.",
+        rich_help_panel=panels.COMMON,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON document and nothing else.",
+        rich_help_panel=panels.COMMON,
+    ),
+]
 
 
 _from_env_file: dict[str, str] = {}

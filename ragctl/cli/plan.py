@@ -22,7 +22,7 @@ from ragctl.cli.options import (
 )
 from ragctl.cli.summary import dollars, print_notes, size_lines, summary
 from ragctl.errors import ChangesPending
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.index.report import Change, Report
@@ -53,7 +53,7 @@ def plan(
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Show what a run would do, document by document, and its cost; write and send nothing."""
+    """Show what a run would do and cost; write and send nothing."""
     from dataclasses import replace
 
     from ragctl.cli.progress import ProgressBar
@@ -109,15 +109,18 @@ def _prices(report: "Report") -> Iterator[str]:
     if not report.tokens:
         return
     for row in report.backends:
+        if row["in_process"]:
+            yield f"{row['backend']}: in this process, at no cost"
+            continue
         price = "price unknown" if row["cost"] is None else dollars(cast(float, row["cost"]))
         seconds = cast("float | None", row["seconds"])
         time = "" if seconds is None else f", {seconds:,.0f} s at its rate limits"
-        yield f"{row['backend']}: {row['requests']:,} requests, {price}{time}"
+        yield f"{row['backend']}: {counted(cast(int, row['requests']), 'request')}, {price}{time}"
 
 
 def _row(change: "Change") -> str:
     effort = (
-        f"; {change.embedded:,} chunks to embed ({change.tokens:,} tokens)"
+        f"; {counted(change.embedded, 'chunk')} to embed ({counted(change.tokens, 'token')})"
         if change.embedded
         else ""
     )
@@ -131,7 +134,7 @@ def failures(
     pipeline: PipelineFile = None,
     as_json: AsJson = False,
 ) -> int:
-    """List the documents that recent runs could not index, why, and when they are retried."""
+    """List documents that failed, why, and when they are retried."""
     from datetime import UTC, datetime
 
     from ragctl.index.failures import read_failures

@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ragctl.index.report import Progress
+from ragctl.text import counted
 
 if TYPE_CHECKING:
     from ragctl.index.plan import Plan
@@ -39,7 +40,9 @@ class ProgressBar(Progress):
         self._tokens += count
         if self._bar is not None:
             rate = self._tokens / max(time.monotonic() - self._since, 0.001)
-            self._bar.set_postfix_str(f"{self._tokens:,} tokens, {rate:,.0f}/s", refresh=False)
+            self._bar.set_postfix_str(
+                f"{counted(self._tokens, 'token')}, {rate:,.0f}/s", refresh=False
+            )
 
     def close(self) -> None:
         """Remove the bar."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragctl.cli import console, hits
+from ragctl.cli import help as panels
 from ragctl.cli.ending import sigterm_as_interrupt
 from ragctl.cli.options import (
     AsJson,
@@ -25,14 +26,17 @@ from ragctl.cli.search_flags import with_search_flags
 from ragctl.errors import DocumentError, UsageError
 from ragctl.search.foreign_options import ForeignOptions
 from ragctl.search.options import SearchOptions
+from ragctl.text import counted
 
 if TYPE_CHECKING:
     from ragctl.search.batch import Tally
     from ragctl.search.library import Searcher
 
 
-def _option(name: str, metavar: str, text: str) -> Any:
-    return typer.Option(*name.split(), metavar=metavar, help=text)
+def _option(name: str, metavar: str, text: str, panel: str, default: str | bool = False) -> Any:
+    return typer.Option(
+        *name.split(), metavar=metavar, help=text, rich_help_panel=panel, show_default=default
+    )
 
 
 @with_search_flags
@@ -41,12 +45,16 @@ def search(
         list[str], typer.Argument(metavar="[QUERY]...", help="The question, in one or more words.")
     ] = [],  # noqa: B006 - typer's form of a repeatable argument
     collection: Annotated[
-        str | None, _option("--collection -c", "NAME", "The collection. Default: docs.")
+        str | None,
+        _option("--collection -c", "NAME", "Name of the collection.", panels.COMMON, "docs"),
     ] = None,
     *,
     options: SearchOptions,
     page: Annotated[
-        int | None, _option("--page", "N", "The Nth page of --limit hits, instead of --offset.")
+        int | None,
+        _option(
+            "--page", "N", "The Nth page of --limit hits, instead of --offset.", panels.RESULTS
+        ),
     ] = None,
     queries: Annotated[
         str | None,
@@ -54,13 +62,18 @@ def search(
             "--queries",
             "FILE",
             "File with one question per line, as JSONL or plain text; - is standard input.",
+            panels.QUESTIONS,
         ),
     ] = None,
     out: Annotated[
-        Path | None, _option("--out", "FILE", "Write the answers to --queries to a file, as JSONL.")
+        Path | None,
+        _option(
+            "--out", "FILE", "Write the answers to --queries to a file, as JSONL.", panels.QUESTIONS
+        ),
     ] = None,
     trec: Annotated[
-        Path | None, _option("--trec", "FILE", "Also write the rankings as a TREC run.")
+        Path | None,
+        _option("--trec", "FILE", "Also write the rankings as a TREC run.", panels.QUESTIONS),
     ] = None,
     backend: BackendOption = [],  # noqa: B006 - typer's form of a repeatable option
     base_url: BaseUrl = None,
@@ -70,13 +83,16 @@ def search(
     full: Annotated[
         bool,
         typer.Option(
-            "--full", help="Print the whole text of every hit on a terminal too, not excerpts."
+            "--full",
+            help="Print the whole text of every hit on a terminal too, not excerpts.",
+            rich_help_panel=panels.RESULTS,
+            show_default=False,
         ),
     ] = False,
     as_json: AsJson = False,
     foreign: ForeignOptions,
 ) -> int:
-    """Search a collection with the model that made it; the best passages come first."""
+    """Search a collection with the model that made it."""
     from ragctl.search.library import open_collection
 
     question = " ".join(words)
@@ -94,6 +110,7 @@ def search(
                 environ=environ(),
                 backends=backends(backend, base_url, weights),
                 foreign=foreign,
+                notify=console.print_wait,
             )
         )
         if queries is not None:
@@ -206,7 +223,8 @@ def _print_summary(
         return
     failed = f", {tally.failed:,} failed" if tally.failed else ""
     line = (
-        f"{searcher.name}: {tally.answered:,} questions answered{failed}; {tally.hits:,} hits; "
+        f"{searcher.name}: {counted(tally.answered, 'question')} answered{failed}; "
+        f"{counted(tally.hits, 'hit')}; "
         f"{seconds:.1f} s"
     )
     if out is None:

@@ -11,7 +11,7 @@ from ragctl.cli import console
 from ragctl.cli.options import AsJson, StoreLocation, environ, open_store
 from ragctl.cli.summary import print_notes, summary
 from ragctl.errors import DocumentError
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.pipeline import Pipeline
@@ -31,7 +31,7 @@ def rebuild(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Rebuild a damaged collection: keep every intact vector, embed only what is missing.
+    """Rebuild a damaged collection; keep every intact vector.
 
     The damaged files are read part by part into a new generation, which then replaces them.
     """
@@ -56,7 +56,7 @@ def rebuild(
             opened,
             name,
             cancellation=cancellation,
-            waiting=lambda line: console.warn(line, level="info", event="waiting"),
+            waiting=console.print_wait,
         )
         if pipeline is not None:
             report = Run(
@@ -66,6 +66,7 @@ def rebuild(
                 cancellation=cancellation,
                 progress=bar,
                 on_plan=bar.start,
+                on_wait=console.print_wait,
             ).ingest()
     if as_json:
         run = None if report is None else report.to_json()
@@ -84,8 +85,9 @@ def rebuild(
 
 def _summary(result: "RebuildReport", *, advise: bool) -> str:
     line = (
-        f"{result.collection}: rebuilt as generation {result.generation}: {result.points:,} points "
-        f"kept, {result.damaged:,} damaged; {result.complete:,} documents complete, "
+        f"{result.collection}: rebuilt as generation {result.generation}: "
+        f"{counted(result.points, 'point')} "
+        f"kept, {result.damaged:,} damaged; {counted(result.complete, 'document')} complete, "
         f"{result.incomplete:,} incomplete"
     )
     if advise and (result.incomplete or result.damaged or result.lost):

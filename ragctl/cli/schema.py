@@ -4,7 +4,7 @@ from ragctl.cli import console
 
 
 def schema() -> int:
-    """Print the JSON Schema of pipeline files, with which editors complete and check them."""
+    """Print the JSON Schema of pipeline files, for editors."""
     from ragctl.pipeline.schema import pipeline_schema
 
     console.print_json(pipeline_schema())

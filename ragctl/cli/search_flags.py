@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ragctl.cli import help as panels
 from ragctl.search.foreign_options import ForeignOptions
 from ragctl.search.option_spec import DeclaredOption, declared_options
 from ragctl.search.options import SearchOptions
@@ -15,6 +16,9 @@ _CLASSES: dict[str, type[Any]] = {
     "options": SearchOptions,
     "foreign": ForeignOptions,
 }
+
+_PANELS = {"options": panels.RANKING, "foreign": panels.FOREIGN}
+"""The panel of options that name none."""
 
 _SPARSE = frozenset({"sparse_vector", "sparse_language"})
 """Only searched: a copy computes its own sparse vectors."""
@@ -32,10 +36,14 @@ def with_search_flags(command: Callable[..., int]) -> Callable[..., int]:
         name: [each for each in declared_options(of) if each.name not in left_out]
         for name, of in taken.items()
     }
+    flags = {
+        name: [_flag(each, _PANELS[name]) for each in declared]
+        for name, declared in options.items()
+    }
     parameters = [
         parameter
         for own in signature.parameters.values()
-        for parameter in (map(_flag, options[own.name]) if own.name in taken else [own])
+        for parameter in (flags[own.name] if own.name in taken else [own])
     ]
 
     @wraps(command)
@@ -51,7 +59,7 @@ def with_search_flags(command: Callable[..., int]) -> Callable[..., int]:
     return run
 
 
-def _flag(declared: DeclaredOption) -> inspect.Parameter:
+def _flag(declared: DeclaredOption, panel: str) -> inspect.Parameter:
     """Return the parameter from which typer makes the flag of an option."""
     spec, default, kind = declared.spec, declared.default, declared.kind
     if spec.command_default is not None:
@@ -66,8 +74,9 @@ def _flag(declared: DeclaredOption) -> inspect.Parameter:
     flag = typer.Option(
         *filter(None, (name, spec.short)),
         metavar=spec.metavar or "|".join(declared.choices) or None,
-        help=f"{spec.help} Default: {shown}." if shown else spec.help,
-        show_default=False,
+        help=spec.help,
+        show_default=shown or False,
+        rich_help_panel=spec.panel or panel,
     )
     return inspect.Parameter(
         declared.name,

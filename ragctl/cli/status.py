@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, opened
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.collection.settings import Settings
@@ -127,7 +127,7 @@ def _server_rows(server: "ServerState") -> Iterator[tuple[str, str]]:
             for each in server.shards
             if each.state != "active"
         ]
-        text = f"{len(shards)} ({len(server.shards)} replicas in all)"
+        text = f"{len(shards)} ({counted(len(server.shards), 'replica')} in all)"
         yield "shards", "; ".join((text, *inactive))
     notes = {
         "yellow": "the server is optimising",
@@ -137,7 +137,7 @@ def _server_rows(server: "ServerState") -> Iterator[tuple[str, str]]:
     note = f" ({notes[server.optimizer]})" if server.optimizer in notes else ""
     deferred = "; no HNSW graph until a run has ended" if server.graph_deferred else ""
     yield "optimiser", f"{server.optimizer}{note}"
-    yield "HNSW graph", f"{server.indexed_vectors:,} vectors{deferred}"
+    yield "HNSW graph", f"{counted(server.indexed_vectors, 'vector')}{deferred}"
 
 
 def _counted(sources: list[str], note: str) -> str:

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from ragctl.cli import console
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.index.report import Report
     from ragctl.reporting import RunOutcome
 
 MAX_SHOWN_FAILURES = 20
+SMALLEST_SHOWN_DOLLARS = 1e-6
 KEYS_NOT_LOGGED = ("collection", "identity", "failures", "warnings")
 """Keys left out of the logged summary: they are long, or in other lines."""
 
@@ -47,7 +48,8 @@ def size_lines(report: "Report") -> Iterator[str]:
     if size is None:
         return
     memory, disk = (f"{count / 1e6:,.0f} MB" for count in (size.memory_bytes, size.disk_bytes))
-    yield f"collection afterwards: {size.points:,} points, about {memory} RAM, {disk} on disk"
+    points = counted(size.points, "point")
+    yield f"collection afterwards: {points}, about {memory} RAM, {disk} on disk"
     if report.server:
         options = (f"{name} {str(value).lower()}" for name, value in report.server.items())
         yield one_line(f"on the server: {', '.join(options)}")
@@ -82,10 +84,13 @@ def usage_lines(report: "Report") -> list[str]:
         if len(report.backends) < 2 and free is None:
             continue
         line = (
-            f"  {usage['backend']}: {usage['texts']:,} texts, "
-            f"{'about ' if usage['tokens_estimated'] else ''}{usage['tokens']:,} tokens"
+            f"  {usage['backend']}: {counted(cast(int, usage['texts']), 'text')}, "
+            f"{'about ' if usage['tokens_estimated'] else ''}"
+            f"{counted(cast(int, usage['tokens']), 'token')}"
         )
-        if usage["cost"] is not None:
+        if usage["in_process"]:
+            line += ", in this process"
+        elif usage["cost"] is not None:
             line += f", {dollars(cast(float, usage['cost']))} at list price"
         if free is not None and so_far is not None:
             line += f"; {so_far:,} so far of {free:,} free with a new account"
@@ -95,6 +100,8 @@ def usage_lines(report: "Report") -> list[str]:
 
 def dollars(amount: float) -> str:
     """Return an amount with cents, or with up to six decimals below a dollar."""
+    if 0 < amount < SMALLEST_SHOWN_DOLLARS:
+        return f"under ${SMALLEST_SHOWN_DOLLARS:f}"
     return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}".rstrip("0").rstrip(".")
 
 
@@ -106,31 +113,47 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
         for name in ("added", "updated", "renamed", "unchanged", "removed", "failed")
         if (count := getattr(documents, name))
     )
-    if not completed and not counts:
-        left = f": {report.left:,} files left" if report.left else ""
-        return (
-            f"{report.collection}: stopped before anything was done{left}; {report.seconds:.1f} s"
-        )
-    parts = [
-        counts or "nothing to do",
-        f"{chunks.embedded:,} chunks {'to embed' if dry_run else 'embedded'} "
-        f"({report.tokens:,} tokens"
-        + (f", {report.requests:,} requests" if report.requests else "")
-        + (f", {dollars(report.cost)})" if report.cost else ")"),
-    ]
-    if chunks.unstored:
-        parts.append(f"{chunks.unstored:,} embedded but not stored")
-    if chunks.reused:
-        parts.append(f"{chunks.reused:,} reused")
-    if chunks.deleted:
-        parts.append(f"{chunks.deleted:,} deleted")
-    if report.left:
-        parts.append(f"{report.left:,} files left for the next run")
-    if report.skipped:
-        parts.append(f"{report.skipped:,} files of unknown type skipped")
-    if report.elsewhere:
-        parts.append(f"{report.elsewhere:,} documents of other folders kept")
-    head = f"{report.collection}: " + ("" if completed else "stopped early: ")
-    if dry_run:
-        head += "planned: "
-    return f"{head}{'; '.join(parts)}; {report.seconds:.1f} s"
+    if not completed and not _did_anything(report):
+        left = "number of files left unknown"
+        if report.left is not None:
+            left = f"{counted(report.left, 'file')} left"
+        parts = [f"nothing was done, {left}", counts]
+        parts.append(_effort(report) if report.tokens or report.requests else "")
+    else:
+        parts = [
+            counts or "nothing to do",
+            f"{counted(chunks.embedded, 'chunk')} {'to embed' if dry_run else 'embedded'} "
+            f"({_effort(report)})",
+            f"{chunks.unstored:,} embedded but not stored" if chunks.unstored else "",
+            f"{chunks.reused:,} reused" if chunks.reused else "",
+            f"{chunks.deleted:,} deleted" if chunks.deleted else "",
+            f"{counted(report.left, 'file')} left for the next run" if report.left else "",
+            f"{counted(report.skipped, 'file')} of unknown type skipped" if report.skipped else "",
+            f"{counted(report.elsewhere, 'document')} of other folders kept"
+            if report.elsewhere
+            else "",
+        ]
+        if not completed:
+            parts[0] = f"stopped early: {parts[0]}"
+        if dry_run:
+            parts[0] = f"planned: {parts[0]}"
+    text = "; ".join(part for part in parts if part)
+    return f"{report.collection}: {text}; {report.seconds:.1f} s"
+
+
+def _did_anything(report: "Report") -> bool:
+    documents, chunks = report.documents, report.chunks
+    changed = documents.added, documents.updated, documents.renamed, documents.removed
+    return any((*changed, chunks.embedded, chunks.reused, chunks.deleted, chunks.unstored))
+
+
+def _effort(report: "Report") -> str:
+    """Return the tokens, requests and cost of a run."""
+    parts = [counted(report.tokens, "token")]
+    if report.requests:
+        parts.append(counted(report.requests, "request"))
+    elif report.tokens and report.backends and all(row["in_process"] for row in report.backends):
+        parts.append("in this process")
+    if report.cost:
+        parts.append(dollars(report.cost))
+    return ", ".join(parts)

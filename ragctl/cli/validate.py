@@ -21,7 +21,7 @@ def validate(
     ],
     as_json: AsJson = False,
 ) -> int:
-    """Check pipeline files without touching anything: no network, no store, nothing written."""
+    """Check pipeline files offline; nothing is written."""
     from ragctl.check.validate import validate_file
 
     checked = [(file, validate_file(file, environ())) for file in files]

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from typer.core import TyperCommand, TyperGroup
 
+from ragctl.cli.help import PlainHelp
+
 
 class _FastConversion:
     """A command that converts strings, paths and values of the right type itself."""
@@ -30,12 +32,12 @@ class _FastConversion:
         return parameters
 
 
-class Command(_FastConversion, TyperCommand):
-    """A typer command with fast conversion."""
+class Command(PlainHelp, _FastConversion, TyperCommand):
+    """A typer command with fast conversion and plain help."""
 
 
-class Group(_FastConversion, TyperGroup):
-    """A group of typer commands with fast conversion."""
+class Group(PlainHelp, _FastConversion, TyperGroup):
+    """A group of typer commands with fast conversion and plain help."""
 
 
 def _plain_type(annotation: Any) -> Any:

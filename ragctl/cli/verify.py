@@ -13,7 +13,7 @@ from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, environ, open_store, opened
 from ragctl.cli.summary import print_notes, summary
 from ragctl.errors import DocumentError, UnreadableCollection, UsageError
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.index.report import Report
@@ -50,7 +50,7 @@ def verify(
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Check a collection point by point, and compare it with the sources of a pipeline.
+    """Check every point, compare with the sources, and repair.
 
     Exits with 3 if something is wrong (with --repair: if something still is).
     """
@@ -97,6 +97,7 @@ def _repair(pipeline: "Pipeline", remove_foreign: bool) -> "Report":
             cancellation=cancellation,
             progress=bar,
             on_plan=bar.start,
+            on_wait=console.print_wait,
             repair=True,
             remove_foreign=remove_foreign,
         ).ingest()
@@ -114,7 +115,7 @@ def _repair(pipeline: "Pipeline", remove_foreign: bool) -> "Report":
             store,
             pipeline.collection,
             patience=math.inf if pipeline.wait else 0.0,
-            waiting=lambda line: console.warn(line, level="info", event="waiting"),
+            waiting=console.print_wait,
             cancellation=cancellation,
         )
         return run(store)
@@ -156,7 +157,7 @@ def _print(
         print_notes(report)
         console.say(summary(report))
     lines = [f"{fault.kind}: {fault.source or '-'}: {fault.what}" for fault in damage.faults]
-    result = f"{collection}: {damage.points:,} points checked"
+    result = f"{collection}: {counted(damage.points, 'point')} checked"
     if pending is not None:
         lines += [
             f"differs from its source: {change.source}: {change.why}"
@@ -164,7 +165,7 @@ def _print(
             if change.source not in damage.documents
         ]
         lines += [f"failed: {failure.source}: {failure.error}" for failure in pending.failures]
-        result += f"; {pending.documents.unchanged:,} documents up to date"
+        result += f"; {counted(pending.documents.unchanged, 'document')} up to date"
     for line in lines[:MAX_SHOWN_DIFFERENCES]:
         console.say(one_line(line))
     if len(lines) > MAX_SHOWN_DIFFERENCES:
@@ -177,4 +178,4 @@ def _print(
         advice = "; repair with: ragctl verify PIPELINE.toml --repair"
     elif any(fault.kind == "stray" for fault in damage.faults):
         advice = "; --repair --remove-foreign deletes the points of other programs"
-    console.say(f"{result}; {len(lines):,} problem{'' if len(lines) == 1 else 's'} found{advice}")
+    console.say(f"{result}; {counted(len(lines), 'problem')} found{advice}")

@@ -7,6 +7,7 @@ from ragctl.catalog import Backend, Model
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
+from ragctl.text import counted
 
 TOKEN_RATIO = 1.3
 """Tokens of a model's own vocabulary per token of o200k_base: a margin, not a bound.
@@ -70,7 +71,7 @@ class ContextGuard:
             tokens = chunking.count(text)
             if tokens > limit:
                 if not self._truncate:
-                    raise self._too_long(f"about {tokens:,} tokens", context)
+                    raise self._too_long(f"about {counted(tokens, 'token')}", context)
                 text = chunking.truncate(text, limit)
                 self._usage.cut_one()
             texts.append(text)
@@ -80,7 +81,7 @@ class ContextGuard:
         """Refuse texts that are too long together: truncated, some would have no vectors."""
         tokens = sum(chunking.count(text) for text in request.texts)
         if tokens > int(context / TOKEN_RATIO):
-            raise self._too_long(f"about {tokens:,} tokens together", context)
+            raise self._too_long(f"about {counted(tokens, 'token')} together", context)
 
     def _too_long(self, length: str, context: int) -> Refused:
         return Refused(

@@ -17,7 +17,7 @@ from ragctl.errors import BackendError, Interrupted, RagctlError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
 from ragctl.installation import install_command
-from ragctl.text import describe_exception
+from ragctl.text import counted, describe_exception
 
 MAX_TEXTS_PER_PASS = 256
 TRIAL_TEXT = "text"
@@ -126,7 +126,6 @@ class RuntimeWire(BackendWire):
         """Return the vectors, after loading the model at the first request."""
         with self._lock:
             self._load_once()
-            self.usage.sent()
             document = request.side == "document"
             instruction = self.model.document if document else self.model.query
             counts = self.count(instruction, request.texts)
@@ -180,7 +179,7 @@ class RuntimeWire(BackendWire):
             raise BackendError(f"there is not enough memory to run {self.model.name}") from error
         if rows.shape != (1, self.model.dim):
             raise BackendError(
-                f"{self.location} makes vectors of {rows.shape[-1]} dimensions, and "
+                f"{self.location} makes vectors of {counted(rows.shape[-1], 'dimension')}, and "
                 f"{self.model.name} has {self.model.dim}: these are other weights"
             )
         self.check_trial(instruction, rows)
@@ -203,7 +202,8 @@ class RuntimeWire(BackendWire):
             return
         if not self.options.truncate:
             raise Refused(
-                f"{max(counts):,} tokens are more than the {limit:,} that {self.model.name} reads "
+                f"{counted(max(counts), 'token is', 'tokens are')} more than the {limit:,} that "
+                f"{self.model.name} reads "
                 f"in {self.backend.name}, prompt included; use a smaller --chunk-size, or "
                 "--truncate",
                 certain=True,
@@ -250,7 +250,7 @@ class RuntimeWire(BackendWire):
         per_device = -(-size // self.devices)
         if per_device == 1:
             raise Refused(
-                f"a text of {longest:,} tokens needs more memory than there is for "
+                f"a text of {counted(longest, 'token')} needs more memory than there is for "
                 f"{self.model.name}; use a smaller --chunk-size"
             ) from error
         self.tokens_per_pass = longest * (per_device // 2)

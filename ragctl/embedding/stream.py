@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from ragctl.catalog import Model, RequestLimits
 from ragctl.embedding.base import EmbeddingRequest, Vectors, text_problem
 from ragctl.errors import DocumentError, Interrupted
+from ragctl.text import counted
 
 K = TypeVar("K", bound=Hashable)
 
@@ -24,6 +25,10 @@ class BatchEmbedder(Protocol):
     model: Model
     limits: RequestLimits
     concurrency: int
+
+    @property
+    def max_texts(self) -> int:
+        """How many texts a request has at most; it may become lower."""
 
     def embed(self, request: EmbeddingRequest) -> Iterator[tuple[int, Vectors | DocumentError]]:
         """Yield the position of a text in the request, and its vectors or its error."""
@@ -121,7 +126,7 @@ class DocumentStream(Generic[K]):
                 self._send()
                 batch = self._filling
             batch.add(key, text, max_tokens, size, tokens)
-            if len(batch.keys) >= limits.texts:
+            if len(batch.keys) >= self._embedder.max_texts:
                 self._send()
 
     def add_together(self, texts: Sequence[tuple[K, str, int]]) -> None:
@@ -153,7 +158,8 @@ class DocumentStream(Generic[K]):
         limit = self._limits.texts
         if len(texts) > limit:
             return (
-                f"its {len(texts)} chunks are more than the {limit} of one request: make them "
+                f"its {counted(len(texts), 'chunk')} are more than the {limit} of one request: "
+                "make them "
                 "larger"
             )
         problems = (text_problem(text) for text in texts)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from ragctl.evaluate.compare import Difference
 from ragctl.evaluate.measures import NDCG, mean, names
 from ragctl.evaluate.sweep import ALL, Evaluation, Result
-from ragctl.hosts.usage import UsageTotals
+from ragctl.hosts.usage import UsageTotals, dollars_json
 from ragctl.records import Json
 from ragctl.stores.base import Collection
+from ragctl.text import counted
 
 PLOT_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@&"
 """One for each variant of a sweep (at most MAX_VARIANTS)."""
@@ -72,7 +73,7 @@ def to_json(
         "embedding": {
             "requests": bill.requests if bill else 0,
             "tokens": bill.tokens if bill else 0,
-            "cost": bill.cost if bill else 0.0,
+            "cost": dollars_json(bill.cost if bill else 0.0),
         },
         "notes": list(evaluation.notes),
     }
@@ -137,7 +138,7 @@ def title(evaluation: Evaluation, collection: Collection) -> str:
     """Return one line: the collection, its model, and how many questions were judged how."""
     count, unit = len(evaluation.judgements.questions), evaluation.judgements.unit
     model = collection.settings.identity.model
-    return f"{collection.name}: {model}, {count:,} questions, judged by {unit}"
+    return f"{collection.name}: {model}, {counted(count, 'question')}, judged by {unit}"
 
 
 def header_lines(
@@ -160,7 +161,9 @@ def header_lines(
         )
     if bill is not None and bill.tokens:
         cost = "price unknown" if bill.cost is None else f"${bill.cost:.4f}"
-        lines.append(f"questions embedded once: {bill.tokens:,} tokens, {cost}")
+        if all(usage.in_process for usage in bill.usages):
+            cost = "in this process"
+        lines.append(f"questions embedded once: {counted(bill.tokens, 'token')}, {cost}")
     return [*lines, *(f"note: {note}" for note in evaluation.notes)]
 
 

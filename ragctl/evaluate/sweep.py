@@ -18,6 +18,7 @@ from ragctl.evaluate.truncation import BUILTIN, check_dimension, questions_at
 from ragctl.evaluate.variant import WHOLE_VECTORS, Variant
 from ragctl.records import Notify, ignore
 from ragctl.stores.base import Collection, Store
+from ragctl.text import counted
 
 ALL = "all"
 """The group of all questions."""
@@ -86,10 +87,10 @@ def evaluate(
     for variant in variants:
         _check(variant, collection, embedder)
     judgements = resolve_judgements(collection, questions, unit)
-    notify(f"embedding {len(judgements.questions):,} questions")
+    notify(f"embedding {counted(len(judgements.questions), 'question')}")
     prepared = prepare_questions(collection, judgements.questions, embedder)
     forms = [form for form in dict.fromkeys(v.stored_form for v in variants) if form != Variant()]
-    notify(f"filling {len(forms)} temporary collections" if forms else "searching")
+    notify(f"filling {counted(len(forms), 'temporary collection')}" if forms else "searching")
     rankings = []
     model = embedder.model if embedder is not None else None
     with ExitStack() as stack:

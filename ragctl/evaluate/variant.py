@@ -15,6 +15,7 @@ from ragctl.errors import OptionError
 from ragctl.records import Json
 from ragctl.search.option_spec import DeclaredOption, declared_options, without_ineffective
 from ragctl.search.options import Mode, SearchOptions
+from ragctl.text import counted
 
 MAX_VARIANTS = 64  # of one sweep
 MAX_DIMENSION = 65_536
@@ -135,7 +136,8 @@ def expand_sweeps(sweeps: Sequence[str], base: Variant) -> list[Variant]:
     variants = list(dict.fromkeys([base, *_combinations(axes, base)]))
     if len(variants) > MAX_VARIANTS:
         raise OptionError(
-            "sweep", f"{len(variants)} variants, {MAX_VARIANTS} at most; sweep fewer values"
+            "sweep",
+            f"{counted(len(variants), 'variant')}, {MAX_VARIANTS} at most; sweep fewer values",
         )
     return variants
 

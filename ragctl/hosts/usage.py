@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from ragctl.records import Json
 
 
+def dollars_json(amount: float | None) -> int | float | None:
+    """Return an amount for a JSON document: 0 if nothing is paid, None if it is unknown."""
+    return amount if amount is None else round(amount, 8) or 0
+
+
 class Usage:
     """The usage of one backend in one run. Safe to read and update from any thread.
 
@@ -14,6 +19,7 @@ class Usage:
         model: The model's name at the backend.
         price: US dollars per million tokens; None: unknown.
         free_tokens: Tokens that a new account has for free; None: none.
+        in_process: The model runs in this process: no request is sent.
         requests: Requests sent, failed tries included.
         texts: Texts that were answered.
         tokens: Tokens billed for them. If a host does not say, their o200k_base tokens are
@@ -29,12 +35,14 @@ class Usage:
         model: str = "",
         price: float | None = None,
         free_tokens: int | None = None,
+        in_process: bool = False,
     ) -> None:
         self._lock = threading.Lock()
         self.name = name
         self.model = model
         self.price = price
         self.free_tokens = free_tokens
+        self.in_process = in_process
         self.requests = 0
         self.texts = 0
         self.tokens = 0
@@ -63,6 +71,8 @@ class Usage:
     @property
     def cost(self) -> float | None:
         """US dollars at list price, free tokens not deducted; None if the price is unknown."""
+        if not self.tokens:
+            return 0.0
         return None if self.price is None else self.tokens * self.price / 1e6
 
     def to_json(self) -> dict[str, Json]:
@@ -70,12 +80,13 @@ class Usage:
         return {
             "backend": self.name,
             "model": self.model,
+            "in_process": self.in_process,
             "requests": self.requests,
             "texts": self.texts,
             "tokens": self.tokens,
             "tokens_estimated": self.estimated,
-            "price": self.price,
-            "cost": None if self.cost is None else round(self.cost, 8),
+            "price": dollars_json(self.price),
+            "cost": dollars_json(self.cost),
             "free_tokens": self.free_tokens,
             "cut": self.cut,
         }
@@ -112,10 +123,10 @@ class UsageTotals:
 
     @property
     def cost(self) -> float | None:
-        """US dollars in all; None if a backend that answered texts has no known price."""
-        costs = [usage.cost for usage in self.usages if usage.texts]
+        """US dollars in all; None if a backend that billed tokens has no known price."""
+        costs = [usage.cost for usage in self.usages]
         known = [cost for cost in costs if cost is not None]
-        return sum(known) if known and len(known) == len(costs) else None
+        return sum(known) if len(known) == len(costs) else None
 
     def __repr__(self) -> str:
         return f"UsageTotals({', '.join(repr(usage) for usage in self.usages)})"

@@ -18,6 +18,7 @@ from ragctl.errors import BudgetReached, UsageError
 from ragctl.hosts.usage import UsageTotals
 from ragctl.pipeline import Budget
 from ragctl.stores.base import Collection
+from ragctl.text import counted
 
 KEPT_DAYS = 62
 """Days of spending kept in the notes: this month and the last one."""
@@ -184,7 +185,7 @@ class BudgetTracker:
     def _refusal(self, limit: _Limit, source: str, tokens: int) -> str:
         limit_tokens = limit.maximum * (1e6 / self._highest_price if limit.in_dollars else 1.0)
         line = (
-            f"{_describe(limit)} has no room for {source} ({tokens:,} tokens); "
+            f"{_describe(limit)} has no room for {source} ({counted(tokens, 'token')}); "
             f"{_continuation(limit)}"
         )
         if tokens > limit_tokens:
@@ -216,7 +217,7 @@ def _check_prices(usage: UsageTotals, limits: Sequence[_Limit]) -> None:
 
 
 def _describe(limit: _Limit) -> str:
-    amount = f"${limit.maximum:g}" if limit.in_dollars else f"{limit.maximum:,.0f} tokens"
+    amount = f"${limit.maximum:g}" if limit.in_dollars else counted(round(limit.maximum), "token")
     return f"the budget of {amount} a {_period(limit)}"
 
 

@@ -70,5 +70,5 @@ def report_unrepaired(
             report.add_failure(
                 source,
                 "it is damaged in the collection, and not among the files of this run; run the "
-                "pipeline that indexed it, or delete it with `ragctl delete`",
+                "whole pipeline that indexed it, or delete it with `ragctl delete`",
             )

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ragctl.catalog import Backend
-from ragctl.hosts.usage import Usage
+from ragctl.hosts.usage import Usage, dollars_json
 from ragctl.records import Json
 
 
@@ -16,18 +16,20 @@ def estimate_backends(
     `seconds` is the time that the backend's rate limits impose; None if none is known.
     """
     for row, usage in zip(rows, usages, strict=True):
-        requests = _requests(row, texts, tokens)
+        requests = 0 if row.in_process else _requests(row, texts, tokens)
         seconds = _seconds(row, requests, tokens)
         price = usage.price
+        cost = tokens * price / 1e6 if price is not None else None if tokens else 0.0
         yield {
             "backend": usage.name,
             "model": usage.model,
+            "in_process": usage.in_process,
             "requests": requests,
             "texts": texts,
             "tokens": tokens,
             "tokens_estimated": True,
-            "price": price,
-            "cost": None if price is None else round(tokens * price / 1e6, 8),
+            "price": dollars_json(price),
+            "cost": dollars_json(cost),
             "free_tokens": usage.free_tokens,
             "cut": 0,
             "seconds": None if seconds is None else round(seconds, 1),

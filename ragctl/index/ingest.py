@@ -62,6 +62,7 @@ class Ingest:
         self._progress = progress
         self._damage = damage
         self._writer = Writer(collection)
+        self._left = 0  # files
         self._vanished: list[StoredDocument] = []  # records that are gone from their file
 
     def run(self, plan: Plan, state: State, pool: Pool, *, prune_share: float | None) -> None:
@@ -71,7 +72,7 @@ class Ingest:
         flight have been written; the next run continues from there. Raises PruneRefused
         before anything is removed.
         """
-        self.report.left = len(plan.work_items)
+        self._left = self.report.left = len(plan.work_items)
         indexer: DocumentIndexer | None = None
         try:
             with DocumentStream[str](self._embedder) as stream:
@@ -189,7 +190,8 @@ class Ingest:
             self._writer.when_written(self._count_file)
 
     def _count_file(self) -> None:
-        self.report.left -= 1
+        self._left -= 1
+        self.report.left = self._left
 
     def _remove(self, plan: Plan, state: State, share: float, indexer: DocumentIndexer) -> None:
         """Remove the documents that are gone from the sources. Raises PruneRefused."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ragctl.collection.state import State, StoredDocument
 from ragctl.errors import PruneRefused
 from ragctl.index.prepared import FileStat
+from ragctl.text import counted
 
 ALWAYS_REMOVABLE_DOCUMENTS = 10
 """Up to this many documents are removed without confirmation, whatever their share."""
@@ -123,7 +124,8 @@ def check_removal(removed: int, total: int, share: float) -> None:
     """Raise PruneRefused for more than `share` of `total` and ALWAYS_REMOVABLE_DOCUMENTS."""
     if removed > ALWAYS_REMOVABLE_DOCUMENTS and removed > share * total:
         raise PruneRefused(
-            f"{removed} of {total} documents ({removed / total:.0%}) would be removed, more than "
+            f"{removed} of {counted(total, 'document')} ({removed / total:.0%}) would be "
+            "removed, more than "
             f"{share:.0%}; if they are really gone, allow it with --prune-limit 100, "
             "or keep them with --no-prune"
         )

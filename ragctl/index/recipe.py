@@ -21,6 +21,7 @@ from ragctl.loaders import LoadOptions, format_of
 from ragctl.pipeline import DEFAULT_CHUNK_SIZE, DEFAULT_OVERLAP, Pipeline, Source
 from ragctl.pipeline.command import migrate_command
 from ragctl.records import Json
+from ragctl.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ def make_recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> R
     if context is not None and size > context and not pipeline.embedding.truncate:
         raise pipeline.error(
             "chunking.size",
-            f"chunks of {size} tokens do not fit the {context} of {embedder.model.name}; "
+            f"chunks of {counted(size, 'token')} do not fit the {context} of "
+            f"{embedder.model.name}; "
             f"use --chunk-size {default_chunk_size(pipeline, embedder)} or less",
         )
     window = None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from ragctl.hosts.usage import UsageTotals
+from ragctl.hosts.usage import UsageTotals, dollars_json
 from ragctl.records import Identity, Json
 from ragctl.stores.size import Size
 
@@ -90,12 +90,13 @@ class Report:
 
     `identity`: of the collection. `tokens`: billed by the backends; for a backend that
     does not report them, and for a plan, the o200k_base tokens of the texts. `requests`: embedding
-    requests sent, including failed ones. `cost`: US dollars at list price; None if a
-    price is unknown. `backends`: the usage of each backend that was called. `changes`: of a
-    plan only, by document. `size`: of a plan only, the collection after it is applied.
+    requests sent, including failed ones; none for a model in this process. `cost`: US dollars at
+    list price; None if a price is unknown. `backends`: the usage of each backend that was called.
+    `changes`: of a plan only, by document. `size`: of a plan only, the collection afterwards.
     `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: number
     of files of unknown type. `elsewhere`: number of documents of other roots, left alone.
-    `left`: number of files not finished, if the run stopped early. `verified`: number of points
+    `left`: number of files not finished, if the run stopped early; None if it
+    stopped before it had a plan. `verified`: number of points
     that the run checked before it made its plan; `damaged`: number of documents that it found
     damaged. `stages`: seconds by stage; reading, embedding and writing overlap. `seconds`: of
     the whole run.
@@ -107,7 +108,7 @@ class Report:
     chunks: ChunkCounts = field(default_factory=ChunkCounts)
     tokens: int = 0
     requests: int = 0
-    cost: float | None = None
+    cost: float | None = 0.0
     backends: list[dict[str, Json]] = field(default_factory=list)
     changes: list[Change] | None = None
     size: Size | None = None
@@ -116,7 +117,7 @@ class Report:
     warnings: list[DocumentFailure] = field(default_factory=list)
     skipped: int = 0
     elsewhere: int = 0
-    left: int = 0
+    left: int | None = 0
     verified: int = 0
     damaged: int = 0
     stages: dict[str, float] = field(default_factory=dict)
@@ -157,8 +158,8 @@ class Report:
                 setattr(counts, name, getattr(counts, name) + value)
         self.tokens += other.tokens
         self.requests += other.requests
-        if self.cost is not None or other.cost is not None:
-            self.cost = (self.cost or 0.0) + (other.cost or 0.0)
+        unknown = self.cost is None or other.cost is None
+        self.cost = None if unknown else (self.cost or 0.0) + (other.cost or 0.0)
         self.backends = [*self.backends, *other.backends]
         self.failures += other.failures
         self.warnings += other.warnings
@@ -169,7 +170,9 @@ class Report:
         self.requests = usage.requests
         self.tokens = usage.tokens
         self.cost = usage.cost
-        self.backends = [backend.to_json() for backend in usage.usages if backend.requests]
+        self.backends = [
+            backend.to_json() for backend in usage.usages if backend.requests or backend.texts
+        ]
 
     def to_json(self) -> dict[str, Json]:
         """Return the report as JSON; `reporting/report.schema.json` describes each key."""
@@ -180,7 +183,7 @@ class Report:
             "chunks": dict(asdict(self.chunks)),
             "tokens": self.tokens,
             "requests": self.requests,
-            "cost": None if self.cost is None else round(self.cost, 8),
+            "cost": dollars_json(self.cost),
             "backends": list(self.backends),
             "failures": [
                 {"source": f.source, "error": f.error, "waiting": f.postponed}

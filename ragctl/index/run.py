@@ -30,7 +30,12 @@ from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.checks import inspect_sample, is_due, report_damage, report_unrepaired
 from ragctl.index.dry_run import DryRun
-from ragctl.index.embedder import add_canary, connect_for, effective_embedding
+from ragctl.index.embedder import (
+    add_canary,
+    batch_sizes_note,
+    connect_for,
+    effective_embedding,
+)
 from ragctl.index.estimate import estimate_backends
 from ragctl.index.failures import failures_note, postponed_failures
 from ragctl.index.ingest import Ingest
@@ -46,6 +51,7 @@ from ragctl.pipeline import Pipeline
 from ragctl.records import Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection, RunStore
+from ragctl.text import counted
 from ragctl.workers import Pool
 
 
@@ -58,9 +64,10 @@ class Run:
     """One run of a pipeline.
 
     `on_plan` is called once the plan is made; `on_wait` with a message while another run
-    holds the lock. `saved`: apply this plan unchanged, or refuse. `repair`: check every
-    point first, and treat damaged documents as incomplete. `remove_foreign`: a repair on a
-    server also deletes the points of other programs. `clock`: seconds since 1970.
+    holds the lock, and while a backend fails. `saved`: apply this plan unchanged, or refuse;
+    damaged documents that are not in it are reported as failures. `repair`: check every point
+    first, and treat damaged documents as incomplete. `remove_foreign`: a repair on a server also
+    deletes the points of other programs. `clock`: seconds since 1970.
     `donor`: a collection of the same identity, whose vectors are used as well.
 
     `report` is set once the collection is locked and is always up to date, also after an
@@ -98,9 +105,10 @@ class Run:
             collection = self.store.open(pipeline.collection)
             if collection is not None:
                 stack.callback(collection.close)
-            embedder = connect_for(pipeline, collection, self.environ)
+            embedder = connect_for(pipeline, collection, self.environ, notify=self.on_wait)
             stack.callback(embedder.close)
             self.report = report = Report(pipeline.collection, embedder.identity)
+            report.left = None  # until there is a plan
             report.stages["scan"] = scan_seconds
             budget = BudgetTracker(pipeline.budget, embedder.usage, collection, now)
             run_plan: RunPlan | None = None
@@ -110,8 +118,7 @@ class Run:
                 if collection is not None:
                     with report.stage("plan"):
                         state = read_state(collection)
-                    if self.saved is None:
-                        self._verify(collection, state, report, now)
+                    self._verify(collection, state, report, now)
                 with report.stage("plan"):
                     run_plan = self._make_plan(scanned, collection, state, embedder, now)
                 self._report_plan(report, run_plan, scanned)
@@ -137,7 +144,7 @@ class Run:
                 self._report_backends(report, embedder)
                 if collection is not None and run_plan is not None:
                     self._write_notes(
-                        collection, run_plan, report, budget, completed=completed, now=now
+                        collection, run_plan, report, budget, embedder, completed=completed, now=now
                     )
                 report.seconds = time.monotonic() - started
         return report
@@ -197,7 +204,7 @@ class Run:
                 self.damage = inspect_collection(collection, state)
             else:
                 self.damage = inspect_sample(collection, state, vectors=not server)
-        if server and not self.remove_foreign:
+        if self.saved is not None or (server and not self.remove_foreign):
             self.damage.strays.clear()
         report.verified = self.damage.points
         report_damage(self.damage, report)
@@ -218,10 +225,12 @@ class Run:
             embedder,
             now=now if self.saved is None else self.saved.made,
             state=state,
-            damaged=frozenset(self.damage.documents),
+            damaged=frozenset(self.damage.documents if self.saved is None else ()),
         )
-        if self.saved is not None and self.report is not None:
-            self.saved.check(self.report, run_plan)
+        if self.report is not None:
+            self.report.left = len(run_plan.plan.work_items)
+            if self.saved is not None:
+                self.saved.check(self.report, run_plan)
         return run_plan
 
     def _report_plan(self, report: Report, run_plan: RunPlan, scanned: Scan) -> None:
@@ -282,7 +291,8 @@ class Run:
                 report.add_warning("backend", failure)
         for usage in usages:
             if usage.cut:
-                report.add_warning(usage.name, f"{usage.cut} texts were cut to the model's context")
+                cut = counted(usage.cut, "text was", "texts were")
+                report.add_warning(usage.name, f"{cut} cut to the model's context")
 
     def _write_notes(
         self,
@@ -290,11 +300,12 @@ class Run:
         run_plan: RunPlan,
         report: Report,
         budget: BudgetTracker,
+        embedder: Embedder,
         *,
         completed: bool,
         now: float,
     ) -> None:
-        """Write the notes for later runs: failures, tokens billed, spending."""
+        """Write the notes for later runs: failures, tokens billed, spending, batch sizes."""
         notes = failures_note(
             run_plan.failed_before,
             run_plan.plan.work_items,
@@ -309,6 +320,9 @@ class Run:
             notes["billed"] = add_billed(collection.notes(), report.backends)
         if report.backends or budget.has_reservation:
             notes["spent"] = budget.note()
+        sizes = batch_sizes_note(embedder, collection, now)
+        if sizes is not None:
+            notes["batch_sizes"] = sizes
         if self._verified_all and completed:
             notes["verified"] = round(now)
         if notes:
@@ -324,8 +338,11 @@ class Run:
         report.backends = list(
             estimate_backends(rows, usages, report.chunks.embedded, report.tokens)
         )
-        if usages[0].price is not None:
-            report.cost = report.tokens * usages[0].price / 1e6
+        price = usages[0].price
+        if price is not None:
+            report.cost = report.tokens * price / 1e6
+        elif report.tokens:
+            report.cost = None
         budget = BudgetTracker(self.pipeline.budget, embedder.usage, collection, now)
         try:
             budget.check_fits("the whole plan", report.tokens)

@@ -62,13 +62,17 @@ class SavedPlan:
         if self.identity != report.identity.to_json():
             differences.append("the model or its settings differ")
         tasks = _tasks(run_plan)
+        removed = set(_removed(run_plan))
         differences += [
-            f"{file} {'changed' if file in tasks and file in self.tasks else 'came or went'}"
-            for file in sorted(tasks.keys() | self.tasks.keys())
+            f"{file} {self._what_changed(file, tasks, run_plan)}"
+            for file in sorted((tasks.keys() | self.tasks.keys()) - removed)
             if tasks.get(file) != self.tasks.get(file)
         ]
-        removed = set(_removed(run_plan)) ^ set(self.removed)
-        differences += [f"{source} was deleted or restored" for source in sorted(removed)]
+        differences += [f"{source} was deleted" for source in sorted(removed - set(self.removed))]
+        differences += [
+            f"{source} is there again"
+            for source in sorted(set(self.removed) - removed - tasks.keys())
+        ]
         if self.state != _state(run_plan):
             differences.append("the collection has changed")
         if differences:
@@ -78,6 +82,16 @@ class SavedPlan:
             raise UsageError(
                 f"the plan is out of date: {shown}{more}. Nothing was changed; make a new plan"
             )
+
+    def _what_changed(self, file: str, tasks: dict[str, list[Json]], run_plan: RunPlan) -> str:
+        """Return what happened to a file since the plan was made."""
+        if file in tasks:
+            before = self.tasks.get(file)
+            if before is not None and before[:3] == tasks[file][:3]:  # root, size, time
+                return "is to be chunked in another way"
+            known = before is not None or file in run_plan.state.files or file in self.removed
+            return "changed" if known else "is new"
+        return "is up to date already" if file in run_plan.state.files else "was deleted"
 
     def write(self, path: Path, report: Report) -> None:
         """Write the plan and its report to a file. Raises UsageError if that fails."""

@@ -24,6 +24,7 @@ from ragctl.collection.state import State, StoredDocument, read_state
 from ragctl.collection.text import embedded_text, text_hash
 from ragctl.records import Json
 from ragctl.stores.base import Collection
+from ragctl.text import counted
 
 NORM_TOLERANCE = 1e-3
 """Allowed deviation of a stored vector's norm from 1."""
@@ -138,7 +139,7 @@ class _Inspection:
             else:
                 self._check_document(document)
         for source, count in sorted(self._leftover.items()):
-            self._damage.add("leftover", source, f"{count} points of an earlier version")
+            self._damage.add("leftover", source, f"{counted(count, 'point')} of an earlier version")
         self._damage.faults.sort(key=lambda fault: (fault.source or "", fault.kind, fault.what))
         return self._damage
 
@@ -152,10 +153,10 @@ class _Inspection:
             shown = ", ".join(map(str, islice(absent, MAX_SHOWN_ORDINALS)))
             if missing > MAX_SHOWN_ORDINALS:
                 shown += " …"
-            what = f"{missing} of {expected} chunks ({shown})"
+            what = f"{missing} of {counted(expected, 'chunk')} ({shown})"
             self._damage.add("missing", document.source, what)
         elif stored.total() != expected:
-            what = f"{stored.total()} points for {expected} chunks"
+            what = f"{counted(stored.total(), 'point')} for {counted(expected, 'chunk')}"
             self._damage.add("leftover", document.source, what)
         elif not document.complete and document.source not in self._leftover:
             self._damage.add("unmarked", document.source, "more than one mark")
@@ -194,7 +195,7 @@ def vector_problem(point: Point, dim: int) -> str | None:
     if point.dense is None:
         return "it has no dense vector"
     if point.dense.shape != (dim,):
-        return f"its vector has {point.dense.size} dimensions, not {dim}"
+        return f"its vector has {counted(point.dense.size, 'dimension')}, not {dim}"
     norm = float(np.linalg.norm(point.dense.astype(np.float64)))
     if not math.isclose(norm, 1.0, abs_tol=NORM_TOLERANCE):
         return f"its vector has norm {norm:.4g}, not 1"

@@ -4,6 +4,7 @@ import codecs
 import re
 
 from ragctl.errors import DocumentError
+from ragctl.text import counted
 
 _BOMS = (  # longest first: the BOM of UTF-32-LE begins with that of UTF-16-LE
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -93,8 +94,7 @@ def _decode_damaged(data: bytes, encoding: str) -> tuple[str, tuple[str, ...]]:
         raise DocumentError(
             f"looks binary, though it begins with the byte order mark of {encoding}"
         )
-    warnings = (f"{broken} characters are not valid {encoding}",) if broken else ()
-    return clean(text), warnings
+    return clean(text), _broken_warning(broken, encoding)
 
 
 def _decode_utf16(data: bytes) -> tuple[str, tuple[str, ...]]:
@@ -117,13 +117,19 @@ def _decode_legacy(data: bytes) -> tuple[str, tuple[str, ...]]:
     text = data.decode("utf-8", "replace")
     broken = text.count("\ufffd")
     if _count_non_ascii(text) >= MIN_VALID_PER_BROKEN * broken:
-        return clean(text), (f"{broken} characters are not valid utf-8",)
+        return clean(text), _broken_warning(broken, "utf-8")
     encoding = detect(data)
     if encoding is None:
         raise DocumentError("looks binary, or is in an unknown encoding; give --encoding")
     text = data.decode(encoding, "replace")
     broken = text.count("\ufffd")
-    return clean(text), (f"{broken} characters are not valid {encoding}",) if broken else ()
+    return clean(text), _broken_warning(broken, encoding)
+
+
+def _broken_warning(count: int, encoding: str) -> tuple[str, ...]:
+    if not count:
+        return ()
+    return (f"{counted(count, 'character is', 'characters are')} not valid {encoding}",)
 
 
 def _count_non_ascii(text: str) -> int:

@@ -13,6 +13,7 @@ from ragctl.loaders.options import LoadOptions, check_size
 from ragctl.loaders.pdf_structure import PdfStructure, open_structure
 from ragctl.loaders.pdf_text import Encrypted, join_pages, pdfium_texts
 from ragctl.records import Document
+from ragctl.text import counted
 
 
 def load_pdf(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
@@ -54,8 +55,10 @@ def _document(source: str, texts: list[str], structure: PdfStructure) -> Documen
     empty = sum(1 for page in pages if page.start == page.end)
     warnings = []
     if empty:
-        verb = "page has" if len(pages) == 1 else "pages have"
-        warnings.append(f"{empty} of {len(pages)} {verb} no text (scans?)")
+        verb = "has" if empty == 1 else "have"
+        warnings.append(
+            f"{empty} of {counted(len(pages), 'page')} {verb} no text; scanned pages need OCR first"
+        )
     if structure.failure:
         warnings.append(f"outline and metadata cannot be read: {structure.failure}")
     headings = structure.headings(text, pages)

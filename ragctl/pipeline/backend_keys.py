@@ -37,8 +37,8 @@ BACKEND = (
     KeySpec(
         "backend",
         "string",
-        "what runs the embedding model: a row of ragctl backends",
-        default_text="the model's default backend",
+        "what runs the model (ragctl backends lists them)",
+        default_text="the model's first",
         options=("--backend",),
         metavar="NAME",
         literal=True,
@@ -54,7 +54,7 @@ BACKEND = (
     KeySpec(
         "weights",
         "path",
-        "folder with the model's files, for a backend in this process",
+        "folder with the model's files",
         default_text="from the Hugging Face hub",
         options=("--weights",),
         metavar="FOLDER",

@@ -76,7 +76,7 @@ class Pipeline:
         KeySpec(
             "store",
             "address",
-            "a folder for embedded collections, or http://host:6333 of a Qdrant server",
+            "folder of embedded collections, or URL of a Qdrant server",
             default_text=f"${environment.HOME.name}, else the user's data folder",
             options=("--store",),
             metavar="PATH|URL",
@@ -104,7 +104,7 @@ class Pipeline:
     overlap: int | None = key(
         "chunking.overlap",
         "integer",
-        "tokens repeated from the end of the previous chunk",
+        "tokens shared with the previous chunk",
         default_text=str(DEFAULT_OVERLAP),
         options=("--overlap",),
         metavar="N",
@@ -113,9 +113,9 @@ class Pipeline:
     languages: tuple[str, ...] = key(
         "bm25.languages",
         "strings",
-        "languages whose stems and stop words are used: ru, de …",
+        "languages for stemming, such as ru",
         default=(),
-        default_text="detected for each document",
+        default_text="detected in each document",
         options=("--language",),
         metavar="CODE",
     )
@@ -137,7 +137,7 @@ class Pipeline:
     quantization: str | None = key(
         "quantization",
         "string",
-        "search in small copies of the vectors; fixed when the collection is created",
+        "search in small copies of the vectors",
         default_text="the collection's, else none",
         options=("--quantization",),
         metavar="KIND",
@@ -156,7 +156,7 @@ class Pipeline:
     prune_limit: float = key(
         "prune.limit",
         "number",
-        "refuse to remove more than this percentage of the collection's documents",
+        "refuse to remove a larger share of the documents",
         default=DEFAULT_PRUNE_LIMIT,
         options=("--prune-limit",),
         metavar="PERCENT",
@@ -167,7 +167,7 @@ class Pipeline:
     fail_on: float = key(
         "policy.fail_on",
         "number",
-        "exit with 3 only if more than this percentage of the documents fail",
+        "exit with 3 only if a larger share of documents fails",
         default=0.0,
         options=("--fail-on",),
         metavar="PERCENT",
@@ -177,14 +177,14 @@ class Pipeline:
     wait: bool = key(
         "policy.wait",
         "boolean",
-        "wait until another run on the collection has ended",
+        "wait for another run on the collection to end",
         default=False,
         options=("--wait",),
     )
     verify_days: float | None = key(
         "policy.verify_days",
         "number",
-        "verify every point in the first run this many days after the last verification",
+        "days after which a run verifies every point again",
         default_text="only a sample",
         options=("--verify-days",),
         metavar="DAYS",

@@ -29,7 +29,7 @@ class Parsing:
     workers: int = key(
         "workers",
         "integer",
-        "number of parser processes",
+        "parser processes",
         default_factory=lambda: max(1, min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1)),
         default_text=f"CPU cores, at most {MAX_DEFAULT_WORKERS}",
         options=("--workers",),
@@ -39,7 +39,7 @@ class Parsing:
     timeout: float = key(
         "timeout",
         "number",
-        "time limit for parsing one file, in seconds",
+        "time limit for one file, in seconds",
         default=60.0,
         options=("--parse-timeout",),
         metavar="SECONDS",
@@ -48,7 +48,7 @@ class Parsing:
     memory_mb: int = key(
         "memory_mb",
         "integer",
-        "memory limit of each parser process, in MB",
+        "memory limit of a parser process, in MB",
         default=2048,
         options=("--parse-memory",),
         metavar="MB",
@@ -163,7 +163,7 @@ class Embedding:
     model: str | None = key(
         "model",
         "string",
-        "embedding model: a row of ragctl models",
+        "embedding model (ragctl models lists them)",
         default_text=f"the collection's, else {DEFAULT_MODEL}",
         options=("--model",),
         metavar="NAME",
@@ -191,7 +191,7 @@ class Embedding:
     task: str | None = key(
         "task",
         "string",
-        "task of the model, if it has several",
+        "task, if the model has several",
         default_text="retrieval",
         options=("--task",),
         metavar="NAME",
@@ -200,7 +200,7 @@ class Embedding:
     late_chunking: bool | None = key(
         "late_chunking",
         "boolean",
-        "embed the chunks of a document together, each in the context of the others",
+        "embed the chunks of a document in the context of each other",
         default_text="false",
         options=("--late-chunking/--no-late-chunking",),
     )
@@ -250,7 +250,7 @@ class Budget:
     max_cost: float | None = key(
         "max_cost",
         "number",
-        "stop before a run costs more US dollars than this, at list price",
+        "stop before a run costs more US dollars than this",
         options=("--max-cost",),
         metavar="DOLLARS",
         exclusive_minimum=0,

@@ -48,7 +48,7 @@ class RunOutcome:
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON report, always with all keys; `report.schema.json` describes each."""
-        report = self.report or Report(self.collection, _NO_IDENTITY)
+        report = self.report or Report(self.collection, _NO_IDENTITY, left=None)
         body = report.to_json()
         return {
             **body,

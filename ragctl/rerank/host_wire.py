@@ -11,6 +11,7 @@ from ragctl.hosts.keys import ApiKey
 from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 from ragctl.rerank.base import RerankConnection, RerankRequest, RerankWire, Scores
+from ragctl.text import counted
 
 
 class HostRerankWire(RerankWire):
@@ -86,7 +87,9 @@ class HostRerankWire(RerankWire):
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise BackendError(f"{host} answered no list of scores")
         if len(items) != count:
-            raise BackendError(f"{host} answered {len(items)} scores for {count} passages")
+            raise BackendError(
+                f"{host} answered {counted(len(items), 'score')} for {counted(count, 'passage')}"
+            )
         scores: dict[int, float] = {}
         for item in items:
             index, score = item.get("index"), item.get(self.score_field)

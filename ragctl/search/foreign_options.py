@@ -17,7 +17,7 @@ class ForeignOptions:
 
     model: str | None = option(
         None,
-        "The collection is of another program: the model that made its vectors.",
+        "Model that made the vectors of such a collection.",
         metavar="MODEL",
     )
     vector: str | None = option(
@@ -28,31 +28,31 @@ class ForeignOptions:
     )
     text_field: str | None = option(
         None,
-        "Its payload field with the text; a dotted path.",
+        "Payload field with the text; a dotted path.",
         metavar="PATH",
         default_text="page_content",
     )
     sparse_vector: str | None = option(
         None,
-        "Its sparse vector, made by Qdrant/bm25, for hybrid and sparse searches.",
+        "Its sparse vector, made by Qdrant/bm25.",
         metavar="NAME",
         default_text="none; dense search only",
     )
     sparse_language: str | None = option(
-        None, "The language of its sparse vectors.", metavar="CODE", default_text="en"
+        None, "Language of its sparse vectors.", metavar="CODE", default_text="en"
     )
     source_field: str | None = option(
         None,
-        "Its payload field with the name of the document.",
+        "Payload field with the name of the document.",
         metavar="PATH",
         default_text="metadata.source with page_content, else the point's id",
     )
     title_field: str | None = option(
-        None, "Its payload field with the title.", metavar="PATH", default_text="none"
+        None, "Payload field with the title.", metavar="PATH", default_text="none"
     )
     metadata_field: str | None = option(
         None,
-        "Its payload field with the metadata that filters name; . is the whole payload.",
+        "Payload field with the metadata; . is the whole payload.",
         metavar="PATH",
         default_text="metadata with page_content, else the whole payload",
     )

@@ -43,7 +43,8 @@ class OptionSpec:
     inclusive bounds of a number. `only_with`: the values of other options that this one requires.
     `ignored_with`: the values of other options with which this one is accepted and has no effect.
     `tunable`: whether `ragctl eval` can vary it. `command_default`: the default of
-    `ragctl search`, if different.
+    `ragctl search`, if different. `panel`: the title of its panel in the help of the command;
+    "": that of its class.
     """
 
     help: str
@@ -56,6 +57,7 @@ class OptionSpec:
     ignored_with: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     tunable: bool = False
     command_default: Any = None
+    panel: str = ""
 
 
 def option(default: T, help: str, **spec: Any) -> T:  # noqa: A002 - as in typer and argparse

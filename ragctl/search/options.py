@@ -21,6 +21,7 @@ from ragctl.errors import OptionError
 from ragctl.search.option_spec import conflicts, declared_options, option, taking
 from ragctl.search.where import Filter, parse_filter
 from ragctl.stores.base import Fusion, Rescore
+from ragctl.text import counted
 
 Mode = Literal["hybrid", "dense", "sparse"]
 Expand = Literal["section", "page", "document"]
@@ -57,49 +58,57 @@ class SearchOptions:
 
     limit: int = option(
         10,
-        "Number of hits, or of documents if they are grouped.",
+        "Number of hits, or of documents with --group.",
         short="-n",
         **_COUNT,
         command_default=5,
+        panel="Common options",
     )
     mode: Mode = option(
         "hybrid",
-        "Search dense vectors, BM25 (sparse), or both and fuse the rankings (hybrid).",
+        "Search dense vectors, BM25 (sparse), or both.",
         tunable=True,
+        panel="Common options",
     )
     where: Filter = option(
         (),
-        'Filter, such as "team=ops and year>=2024"; repeated filters must all hold, '
-        "except that FIELD=VALUE filters on the same field are alternatives.",
+        'Filter, such as "team=ops and year>=2024". Of several, all must hold; FIELD=VALUE on the '
+        "same field are alternatives.",
         metavar="CONDITION",
+        panel="Common options",
     )
     context: int = option(
         0,
-        "Add this many neighbouring chunks on either side of each hit.",
+        "Add N neighbouring chunks before and after each hit.",
         metavar="N",
         minimum=0,
         maximum=MAX_CONTEXT_CHUNKS,
+        panel="Common options",
     )
     expand: Expand | None = option(
-        None, "Return the whole section, page or document that contains the hit."
+        None,
+        "Return the whole section, page or document of a hit.",
+        panel="Common options",
     )
     group: int | None = option(
         None,
-        "Group hits by document, with at most this many chunks of each.",
+        "Group hits by document, at most N chunks of each.",
         **_COUNT,
+        panel="Results",
     )
     rerank: str | None = option(
         None,
         "Rerank the hits: sentences, cross-encoder, jina, cohere, voyage, tei, vllm, llama.cpp, "
         "jina-on-prem, or a reranker from rerankers.toml.",
         metavar="NAME[:MODEL]",
+        panel="Common options",
     )
     rerank_url: str | None = option(
         None, "Address of the reranker.", metavar="URL", default_text="from its row"
     )
     candidates: int | None = option(
         None,
-        "Candidates to rerank, and to take from each ranking for the fusion.",
+        "Hits to rerank, and to fuse from each ranking.",
         default_text=f"{RERANK_CANDIDATES} and {Fusion().prefetch}",
         **_COUNT,
         ignored_with=_SPARSE,
@@ -107,13 +116,13 @@ class SearchOptions:
     )
     fusion: FusionKind = option(
         "rrf",
-        "Fuse the two rankings by rank (rrf) or by normalised score (dbsf).",
+        "Fuse by rank (rrf) or by normalised score (dbsf).",
         only_with=_HYBRID,
         tunable=True,
     )
     k: int | None = option(
         None,
-        "RRF constant k; larger values flatten the ranking.",
+        "RRF constant; larger values flatten the ranking.",
         default_text="2",
         **_COUNT,
         only_with=_RRF,
@@ -135,7 +144,7 @@ class SearchOptions:
     )
     diversity: float | None = option(
         None,
-        "Diversify the dense hits by maximal marginal relevance; 1 ignores relevance.",
+        "Diversify the dense hits (MMR); 1 ignores relevance.",
         default_text="0",
         metavar="0..1",
         minimum=0,
@@ -148,40 +157,52 @@ class SearchOptions:
         "Drop hits below this score; not in hybrid mode, where scores only reflect ranks.",
         metavar="X",
         only_with={"mode": ("dense", "sparse")},
+        panel="Results",
     )
     exact: bool = option(
         False,
-        "Compare the question with every vector instead of using the approximate index.",
+        "Compare every vector; do not use the approximate index.",
         ignored_with=_SPARSE,
         tunable=True,
+        panel="Vector search",
     )
     ef: int | None = option(
         None,
-        "Candidates kept while the approximate index (HNSW) is searched.",
+        "Candidates kept in a search of the HNSW index.",
         default_text="the store's",
         **_COUNT,
         only_with={"exact": (False,)},
         ignored_with=_SPARSE,
         tunable=True,
+        panel="Vector search",
     )
     rescore: bool | None = option(
         None,
-        "Quantised collections: rescore the best candidates with the full vectors.",
+        "Rescore hits of a quantised collection with full vectors.",
         default_text="yes",
         only_with=_QUANTIZED,
         tunable=True,
+        panel="Vector search",
     )
     oversampling: float | None = option(
         None,
-        "Quantised collections: rescore this many times --limit candidates.",
+        "Rescore this many times --limit candidates.",
         default_text="2",
         metavar="X",
         minimum=1,
         maximum=MAX_OVERSAMPLING,
         only_with={**_QUANTIZED, "rescore": (None, True)},
         tunable=True,
+        panel="Vector search",
     )
-    offset: int = option(0, "Skip the first N hits.", metavar="N", minimum=0, maximum=MAX_HITS)
+    offset: int = option(
+        0,
+        "Skip the first N hits.",
+        metavar="N",
+        minimum=0,
+        maximum=MAX_HITS,
+        panel="Results",
+    )
 
     def __post_init__(self) -> None:
         """Parse the filter and check every option. Raises OptionError."""
@@ -238,7 +259,8 @@ class SearchOptions:
             return min(MAX_HITS, max(RERANK_CANDIDATES, needed * (self.group or 1)))
         if self.candidates < needed:
             raise OptionError(
-                "candidates", f"{self.candidates} is fewer than the {needed} hits to return"
+                "candidates",
+                f"{self.candidates} is fewer than the {counted(needed, 'hit')} to return",
             )
         return self.candidates
 

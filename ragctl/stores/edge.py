@@ -3,6 +3,7 @@
 `edge_layout` says which files there are. Each generation of a collection is one Edge shard.
 """
 
+import contextlib
 import os
 import uuid
 from contextlib import AbstractContextManager, ExitStack
@@ -16,7 +17,7 @@ from ragctl.errors import StoreError, UnreadableCollection
 from ragctl.files import sync_folder
 from ragctl.records import Notify, ignore
 from ragctl.stores import segments
-from ragctl.stores.base import Generation, Salvage
+from ragctl.stores.base import Generation, LockHolder, Salvage
 from ragctl.stores.edge_collection import EdgeCollection
 from ragctl.stores.edge_layout import (
     PARTS,
@@ -31,7 +32,7 @@ from ragctl.stores.edge_process import ShardProcess
 from ragctl.stores.edge_salvage import salvaged_points
 from ragctl.stores.edge_settings import load_settings, save_settings
 from ragctl.stores.edge_space import DiskSpace
-from ragctl.stores.locks import LockWait, fair_lock, private_folder, run_lock
+from ragctl.stores.locks import LockWait, fair_lock, private_folder, run_lock, run_lock_holder
 
 __all__ = ["EdgeCollection", "EdgeStore"]
 
@@ -86,7 +87,8 @@ class EdgeStore:
         if not self._layout.exists(name):
             raise StoreError(f"no collection {name!r} in {self.location}")
         if not folder.is_dir():  # damage: a file in its place
-            folder.unlink()
+            with writing(folder):
+                folder.unlink()
             private_folder(folder)
         return self._create(name, max(self._layout.numbers(name), default=1) + 1, settings)
 
@@ -182,12 +184,21 @@ class EdgeStore:
                 f"{self.location}: collection {name!r} may only be read by this user; run this as "
                 "the owner of the store, or choose another store with --store"
             )
-        path, what = self._layout.lock(name, "run"), f"collection {name!r}"
-        if generation is not None and generation != self._layout.current(name):
-            path = self._layout.lock(name, "building", generation)
-            what = f"{what}, generation {generation}"
+        path, what = self._lock_path(name, generation)
         private_folder(self._layout.root)
         return run_lock(path, what, LockWait(patience, waiting))
+
+    def lock_holder(self, name: str, *, generation: int | None = None) -> LockHolder | None:
+        """See Store.lock_holder."""
+        held = run_lock_holder(self._lock_path(name, generation)[0])
+        return None if held is None else LockHolder(*held)
+
+    def _lock_path(self, name: str, generation: int | None) -> tuple[Path, str]:
+        """Return the file of a run's lock, and what it locks."""
+        what = f"collection {name!r}"
+        if generation is None or generation == self._layout.current(name):
+            return self._layout.lock(name, "run"), what
+        return self._layout.lock(name, "building", generation), f"{what}, generation {generation}"
 
     def lock_path(self, name: str, kind: str, generation: int = 1) -> Path:
         """Return a lock file of a collection; `kind` is "run" or "shard"."""
@@ -226,21 +237,25 @@ class EdgeStore:
         )
         process = self._process(name, number, settings.creation_id)
         indexes = {**{str(key): "keyword" for key in KEYWORD_INDEXES}, **settings.indexed}
-        with writing(target):
+        with ExitStack() as stack:
+            stack.enter_context(writing(target))
             remove_leftovers(target)
             unfinished = self._layout.temporary(target, "new")
+            stack.callback(_remove_if_possible, unfinished)
             (unfinished / SHARD).mkdir(parents=True)
             save_settings(unfinished, settings)
             if number == 1:
                 point_to(unfinished, number)
-        process.call("create", str(unfinished / SHARD), segments.config(settings), indexes)
-        try:
-            unfinished.rename(target)
-        except OSError as error:
-            remove_tree(unfinished)
-            process.close()
-            raise self._taken(name) from error
-        sync_folder(target.parent)
+            stack.callback(process.kill)
+            process.call("create", str(unfinished / SHARD), segments.config(settings), indexes)
+            try:
+                unfinished.rename(target)
+            except OSError as error:
+                if os.path.lexists(target):
+                    raise self._taken(name) from error
+                raise
+            sync_folder(target.parent)
+            stack.pop_all()
         self._space.restore_reserve()
         return self._opened_collection(name, target, settings, process)
 
@@ -278,3 +293,8 @@ class EdgeStore:
         return UnreadableCollection(
             f"{folder}: collection {name!r} is damaged: {reason}; {how_to_recover(name)}"
         )
+
+
+def _remove_if_possible(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        remove_tree(folder)

@@ -10,16 +10,15 @@ from ragctl.collection.conditions import Has, Where
 from ragctl.collection.notes import Notes
 from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import Payload, Point
-from ragctl.collection.settings import META_PREFIX, Settings, how_to_recover
-from ragctl.errors import StoreError, UnreadableCollection
-from ragctl.files import replace_file
+from ragctl.collection.settings import META_PREFIX, Settings
+from ragctl.errors import StoreError
 from ragctl.records import Notify, ignore
 from ragctl.stores import segments
 from ragctl.stores.base import Batch, Query, Scored
 from ragctl.stores.conditions import prepare
-from ragctl.stores.edge_layout import NOTES_FILE, read_checked, with_checksum, writing
+from ragctl.stores.edge_layout import writing
 from ragctl.stores.edge_process import ShardProcess
-from ragctl.stores.edge_settings import restore_settings, save_settings
+from ragctl.stores.edge_settings import load_notes, restore_copies, save_notes, save_settings
 from ragctl.stores.edge_space import MIN_FREE_BYTES, DiskSpace
 from ragctl.stores.edge_values import (
     PlainPoint,
@@ -151,21 +150,12 @@ class EdgeCollection:
 
     def notes(self) -> Notes:
         """See Collection.notes."""
-        path = self._folder / NOTES_FILE
-        try:
-            return cast(Notes, read_checked(path))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, RecursionError) as error:
-            raise UnreadableCollection(
-                f"{path}: the notes of collection {self.name!r} cannot be read ({error}); "
-                f"{how_to_recover(self.name)}"
-            ) from error
+        return load_notes(self._folder, self.name)
 
     def note(self, notes: Notes) -> None:
         """See Collection.note."""
         with writing(self._folder):
-            replace_file(self._folder / NOTES_FILE, with_checksum({**self.notes(), **notes}))
+            save_notes(self._folder, {**self.notes(), **notes})
 
     def declare(self, fields: Mapping[str, str]) -> None:
         """See Collection.declare."""
@@ -205,7 +195,7 @@ class EdgeCollection:
         self._space.restore_reserve()
         if not self._space.is_short:
             with writing(self._folder):
-                restore_settings(self._folder, self.settings)
+                restore_copies(self._folder, self.settings)
 
     def close(self) -> None:
         """See Collection.close."""

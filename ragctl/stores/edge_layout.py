@@ -1,11 +1,13 @@
 """The files of an embedded store: collections, their generations and settings, locks.
 
 ROOT/collections/NAME/current                the number of the current generation
+ROOT/collections/NAME/current.copy           the same again, for when the first is damaged
 ROOT/collections/NAME/collection.json        settings of generation 1, with a checksum
 ROOT/collections/NAME/collection.copy.json   the same again, for when the first is damaged
 ROOT/collections/NAME/notes.json             notes of generation 1, with a checksum
+ROOT/collections/NAME/notes.copy.json        the same again
 ROOT/collections/NAME/shard/                 the engine's files of generation 1
-ROOT/collections/NAME/N/                     the same four for generation N, from 2 on
+ROOT/collections/NAME/N/                     the same five for generation N, from 2 on
 ROOT/collections/.NAME.PID.{new,dropped}     unfinished work of process PID
 ROOT/collections/NAME/.N.PID.{new,dropped}   the same for a generation
 ROOT/locks/NAME.run.lock                     held by the run that writes the collection
@@ -19,7 +21,7 @@ import re
 import shutil
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,10 +32,10 @@ from ragctl.files import replace_file, sync_folder
 from ragctl.stores.locks import is_running
 
 SETTINGS_FILES = ("collection.json", "collection.copy.json")
-NOTES_FILE = "notes.json"
+NOTES_FILES = ("notes.json", "notes.copy.json")
 SHARD = "shard"
-POINTER = "current"
-PARTS = (*SETTINGS_FILES, NOTES_FILE, SHARD)
+POINTERS = ("current", "current.copy")
+PARTS = (*SETTINGS_FILES, *NOTES_FILES, SHARD)
 """The entries of a generation's folder."""
 
 CHECKSUM = "crc32"
@@ -84,16 +86,15 @@ class Layout:
         return sorted({*later, *((1,) if entries & set(PARTS) else ())})
 
     def current(self, name: str) -> int | None:
-        """Return the number of the current generation; None if the pointer is lost.
+        """Return the number of the current generation; None if the pointer and its copy are lost.
 
         Without a readable pointer the only generation is the current one.
         """
-        try:
-            found = _NUMBER.fullmatch((self.collection(name) / POINTER).read_text().strip())
-        except (OSError, ValueError):
-            found = None
-        if found:
-            return int(found[0])
+        for pointer in POINTERS:
+            with contextlib.suppress(OSError, ValueError):
+                text = (self.collection(name) / pointer).read_text().strip()
+                if _NUMBER.fullmatch(text):
+                    return int(text)
         numbers = self.numbers(name)
         return numbers[0] if len(numbers) == 1 else None
 
@@ -126,11 +127,11 @@ class Layout:
 
 def point_to(folder: Path, number: int) -> None:
     """Make a generation the current one of a collection's folder, atomically. Raises OSError."""
-    pointer = folder / POINTER
-    if pointer.is_dir() and not pointer.is_symlink():  # damage
-        remove_tree(pointer)
-    replace_file(pointer, f"{number}\n".encode())
-    sync_folder(folder)
+    for pointer in (folder / name for name in reversed(POINTERS)):  # the last write switches
+        if pointer.is_dir() and not pointer.is_symlink():  # damage
+            remove_tree(pointer)
+        replace_file(pointer, f"{number}\n".encode())
+        sync_folder(folder)
 
 
 @contextmanager
@@ -185,7 +186,7 @@ def _permit(folder: Path) -> None:
             _permit(entry)
 
 
-def with_checksum(content: dict[str, Any]) -> bytes:
+def with_checksum(content: Mapping[str, Any]) -> bytes:
     """Return a JSON object as it is stored."""
     return json.dumps({**content, CHECKSUM: _checksum(content)}, ensure_ascii=False).encode()
 
@@ -200,13 +201,13 @@ def read_checked(path: Path) -> dict[str, Any]:
     return stored
 
 
-def _checksum(content: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+def _checksum(content: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(dict(content), sort_keys=True).encode())
 
 
-def stored_settings(folder: Path) -> dict[str, Any] | None:
-    """Return the first intact copy of a generation's settings as JSON; None without any."""
-    for name in SETTINGS_FILES:
+def intact_copy(folder: Path, files: Sequence[str]) -> dict[str, Any] | None:
+    """Return the content of the first of these copies that is intact; None if none is."""
+    for name in files:
         with contextlib.suppress(OSError, ValueError, RecursionError):
             return read_checked(folder / name)
     return None

@@ -10,7 +10,9 @@ costs the part that caused it. The damaged files are never written.
 """
 
 import contextlib
+import errno
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,9 +27,10 @@ from ragctl.stores import segments
 from ragctl.stores.edge_copy import copy_files, private_copies
 from ragctl.stores.edge_layout import SHARD, remove_tree
 from ragctl.stores.edge_process import ShardProcess
+from ragctl.stores.edge_space import disk_is_full
 from ragctl.stores.edge_tracker import stored_versions, superseded
 from ragctl.stores.edge_values import PlainPoint, read_point
-from ragctl.text import one_line
+from ragctl.text import counted, one_line
 
 PAGE_POINTS = 100
 CALL_SECONDS = 60.0
@@ -35,6 +38,12 @@ CALL_SECONDS = 60.0
 
 MAX_FAILED_CALLS = 2000
 """Calls of one segment that may fail before the rest of it is given up."""
+
+_PASSING = {
+    *(errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE),
+    errno.ENOMEM,
+}
+"""Errors that are no damage: what cannot be read now can be read after they are put right."""
 
 _LOG = "wal"
 _RECOMPUTED = ("payload_index", "vector_index-*", "*/quantized*")
@@ -53,7 +62,18 @@ def salvaged_points(
 
     `lost` gets a line for each part that cannot. `reading` keeps other processes from the shard
     while a part of it is copied. A point without a readable vector is returned without it.
+    Raises StoreError for what is no damage: missing permissions, no space for the copies.
     """
+    with _no_damage():
+        yield from _salvaged(shard, settings, lost, reading)
+
+
+def _salvaged(
+    shard: Path,
+    settings: Settings,
+    lost: list[str],
+    reading: Callable[[], AbstractContextManager[None]],
+) -> Iterator[Point]:
     folders = _entries(shard / "segments", lost)
     versions = list(map(stored_versions, folders))
     replaced = superseded(versions)
@@ -63,6 +83,7 @@ def salvaged_points(
         try:
             template = _new_shard(place / "new", settings)
         except StoreError as error:
+            _raise_if_full(place)
             lost.append(_reason(error))
             return
         # Without a readable segment, the log alone may hold points.
@@ -87,6 +108,7 @@ def _entries(folder: Path, lost: list[str]) -> list[Path]:
     try:
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
+        _raise_if_passing(error)
         lost.append(f"{folder}: cannot be listed ({error.strerror})")
         return []
 
@@ -132,9 +154,16 @@ class _Part:
                 return False
             try:
                 self._copy(log=log, sparse=sparse)
+            except OSError as error:
+                _raise_if_passing(error)
+                problem = problem or _reason(error)
+                self.close()
+                continue
+            try:
                 self._process = _process(self._folder, self._what)
                 self._process.call("info", timeout=CALL_SECONDS)
-            except (OSError, StoreError) as error:
+            except StoreError as error:
+                _raise_if_full(self._folder)
                 problem = problem or _reason(error)
                 self.close()
                 continue
@@ -189,9 +218,9 @@ class _Part:
             returned += 1
             yield point
         for problem, count in problems.items():
-            lost.append(f"{self._what}: {count} points cannot be read ({problem})")
+            lost.append(f"{self._what}: {counted(count, 'point')} cannot be read ({problem})")
         if not returned and known and not problems:
-            lost.append(f"{self._what}: none of its {len(known)} points can be read")
+            lost.append(f"{self._what}: none of its {counted(len(known), 'point')} can be read")
 
     def _pages(self, known: Sequence[str], problems: Counter[str]) -> Iterator[Point]:
         offset: str | None = None
@@ -244,6 +273,7 @@ class _Part:
         try:
             return self._process.call(method, *arguments, timeout=CALL_SECONDS)
         except StoreError:
+            _raise_if_full(self._folder)
             self._failed_calls += 1
             raise
 
@@ -255,6 +285,28 @@ class _Part:
             self._process = None
         if self._folder.exists():
             remove_tree(self._folder)
+
+
+@contextlib.contextmanager
+def _no_damage() -> Iterator[None]:
+    """Report what is no damage as StoreError, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or 'a copy of the collection'}: {error.strerror or error}; "
+            "nothing was changed; put that right, then run again"
+        ) from error
+
+
+def _raise_if_passing(error: OSError) -> None:
+    if error.errno in _PASSING:
+        raise error
+
+
+def _raise_if_full(folder: Path) -> None:
+    if disk_is_full(folder):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _reason(error: Exception) -> str:

@@ -1,17 +1,21 @@
-"""The stored settings of a collection in the embedded store."""
+"""The stored settings and notes of a collection in the embedded store, each in two copies."""
 
 import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
+from ragctl.collection.notes import Notes
 from ragctl.collection.settings import FORMAT, Settings, how_to_recover, read_settings
 from ragctl.errors import UnreadableCollection
 from ragctl.files import replace_file
 from ragctl.stores.edge_layout import (
+    NOTES_FILES,
     SETTINGS_FILES,
-    read_checked,
+    intact_copy,
     remove_tree,
-    stored_settings,
     with_checksum,
 )
 
@@ -22,7 +26,7 @@ def load_settings(folder: Path, name: str, number: int) -> Settings:
     Raises UnreadableCollection if both copies are damaged, or of another format.
     """
     path = folder / SETTINGS_FILES[0]
-    stored = stored_settings(folder)
+    stored = intact_copy(folder, SETTINGS_FILES)
     if stored is None:
         try:
             raw = json.loads(path.read_bytes())
@@ -42,19 +46,48 @@ def load_settings(folder: Path, name: str, number: int) -> Settings:
 
 def save_settings(folder: Path, settings: Settings) -> None:
     """Write both copies of the settings, each atomically. Raises OSError."""
-    content = with_checksum(settings.to_json())
-    for name in SETTINGS_FILES:
-        path = folder / name
+    _save(folder, SETTINGS_FILES, settings.to_json())
+
+
+def load_notes(folder: Path, name: str) -> Notes:
+    """Return the notes of a generation, from their second copy if the first is damaged.
+
+    Raises UnreadableCollection if notes exist and no copy of them can be read.
+    """
+    stored = intact_copy(folder, NOTES_FILES)
+    if stored is not None:
+        return cast(Notes, stored)
+    path = folder / NOTES_FILES[0]
+    if not any(os.path.lexists(folder / file) for file in NOTES_FILES):
+        return {}
+    raise UnreadableCollection(
+        f"{path}: the notes of collection {name!r} cannot be read, nor their copy; "
+        f"{how_to_recover(name)}"
+    )
+
+
+def save_notes(folder: Path, notes: Notes) -> None:
+    """Write both copies of the notes, each atomically. Raises OSError."""
+    _save(folder, NOTES_FILES, notes)
+
+
+def restore_copies(folder: Path, settings: Settings) -> None:
+    """Write settings and notes again if one of their copies is damaged. Raises OSError."""
+    if not _intact(folder, SETTINGS_FILES):
+        save_settings(folder, settings)
+    notes = intact_copy(folder, NOTES_FILES)
+    if notes is not None and not _intact(folder, NOTES_FILES):
+        _save(folder, NOTES_FILES, notes)
+
+
+def _save(folder: Path, files: Sequence[str], content: Mapping[str, Any]) -> None:
+    stored = with_checksum(content)
+    for file in files:
+        path = folder / file
         if path.is_dir() and not path.is_symlink():  # damage
             remove_tree(path)
-        replace_file(path, content)
+        replace_file(path, stored)
 
 
-def restore_settings(folder: Path, settings: Settings) -> None:
-    """Write the settings again if one of their copies is damaged. Raises OSError."""
-    for name in SETTINGS_FILES:
-        try:
-            read_checked(folder / name)
-        except (OSError, ValueError, RecursionError):
-            save_settings(folder, settings)
-            return
+def _intact(folder: Path, files: Sequence[str]) -> bool:
+    return all(intact_copy(folder, [file]) is not None for file in files)

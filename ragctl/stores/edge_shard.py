@@ -12,7 +12,7 @@ import qdrant_edge as qe
 
 from ragctl.errors import GenerationDropped, UnreadableCollection
 from ragctl.stores import edge_operations
-from ragctl.stores.edge_layout import PARTS, SHARD, stored_settings
+from ragctl.stores.edge_layout import PARTS, SETTINGS_FILES, SHARD, intact_copy
 from ragctl.stores.edge_space import DiskSpace
 from ragctl.stores.locks import FairLock
 from ragctl.text import one_line
@@ -136,7 +136,7 @@ class SharedShard:
 
 def check_generation(folder: Path, creation_id: str) -> None:
     """Raise GenerationDropped if the generation is gone, or another one is in its place."""
-    stored = stored_settings(folder)
+    stored = intact_copy(folder, SETTINGS_FILES)
     if stored is None:
         gone = not any((folder / part).exists() for part in PARTS)
     else:

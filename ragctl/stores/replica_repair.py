@@ -17,6 +17,7 @@ from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import IndexedKey, PayloadKey, Point
 from ragctl.stores.base import Batch
 from ragctl.stores.server_points import MAX_REQUEST_BYTES
+from ragctl.text import counted
 
 DOCUMENTS_PER_REQUEST = 50
 
@@ -64,7 +65,7 @@ def repair_replicas(
     if others is not None:
         collection.delete(others)
     if written:
-        notify(f"{written} points that only some replicas held were written again")
+        notify(f"wrote again {counted(written, 'point')} that only some replicas held")
 
 
 def _others(sources: Sequence[str]) -> tuple[Condition, ...] | None:

@@ -26,7 +26,7 @@ from ragctl.collection.settings import Settings, how_to_recover
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import GenerationDropped, StoreError, UnreadableCollection, UsageError
 from ragctl.records import Notify, ignore
-from ragctl.stores.base import Generation, Salvage
+from ragctl.stores.base import Generation, LockHolder, Salvage
 from ragctl.stores.foreign import ForeignCollection
 from ragctl.stores.foreign_layout import Layout
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
@@ -263,11 +263,18 @@ class ServerStore:
         A file lock excludes this user's processes on this machine, the collection's lease all
         others. Raises StoreError if the key may not write.
         """
-        check_name(name)
-        address = name
-        if generation is not None and not self._directory.is_current(name, generation):
-            address = generation_place(name, generation)
+        address = self._lock_address(name, generation)
         return self._locks.hold(name, address, patience=patience, waiting=waiting)
+
+    def lock_holder(self, name: str, *, generation: int | None = None) -> LockHolder | None:
+        """See Store.lock_holder."""
+        return self._locks.holder(self._lock_address(name, generation))
+
+    def _lock_address(self, name: str, generation: int | None) -> str:
+        check_name(name)
+        if generation is None or self._directory.is_current(name, generation):
+            return name
+        return generation_place(name, generation)
 
     def check_lock(self, name: str, address: str) -> None:
         """Raise Locked if this store locked the collection and has lost the lock since."""

@@ -47,6 +47,7 @@ from ragctl.stores.server_points import (
     write_requests,
 )
 from ragctl.stores.server_schema import PREFIX_VERSION, restored_graph
+from ragctl.text import counted
 
 T = TypeVar("T")
 
@@ -162,7 +163,8 @@ class ServerCollection:
             if sum(operation.points for operation in operations) == 1:
                 raise StoreError(
                     f"{collection_label(self.name)} at {self._connection.url}: document "
-                    f"{source_of(operations[0])!r} has a chunk of {size:,} bytes, which the "
+                    f"{source_of(operations[0])!r} has a chunk of {counted(size, 'byte')}, "
+                    "which the "
                     f"server, or a proxy before it, refuses ({refused.reason}); allow larger "
                     "requests there (Qdrant: service.max_request_size_mb, nginx: "
                     "client_max_body_size), or use a smaller --chunk-size or --dim"

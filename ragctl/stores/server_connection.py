@@ -24,6 +24,7 @@ from ragctl.stores.server_failures import (
     describe_failure,
 )
 from ragctl.stores.server_http import NO_TLS, QdrantHttp, Tls
+from ragctl.text import counted
 
 T = TypeVar("T")
 
@@ -207,7 +208,7 @@ class ServerConnection:
         if failure.foreign and not self._recognised:
             return self._no_qdrant(failure.reason)
         place = f"{what} at {self.url}" if what else self.url
-        count = "1 try" if tries == 1 else f"{tries} tries"
+        count = counted(tries, "try", "tries")
         wait = f"; it asks to wait {failure.after:g} s" if failure.after else ""
         waited = f", of which it asked to wait {asked:.0f} s" if asked else ""
         return StoreError(

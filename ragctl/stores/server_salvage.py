@@ -14,6 +14,7 @@ from ragctl.errors import StoreError
 from ragctl.stores.server_directory import ServerDirectory
 from ragctl.stores.server_http import collection_path
 from ragctl.stores.server_points import HIDDEN, read_points, server_id
+from ragctl.text import counted
 
 PATIENCE_SECONDS = 0.5
 """A read of a damaged collection is retried so long: damage does not pass."""
@@ -46,7 +47,7 @@ class ServerSalvage:
                     yield from self._read(ids[first : first + READ_POINTS])
         finally:
             for reason, ids in self._unread.items():
-                count = "1 point" if len(ids) == 1 else f"{len(ids):,} points"
+                count = counted(len(ids), "point")
                 self._lost.append(f"{count} ({ids[0]}{' …' if len(ids) > 1 else ''}): {reason}")
 
     def _listed(self) -> Iterator[list[str]]:

@@ -14,7 +14,9 @@ from ragctl.index.cancellation import Cancellation
 from ragctl.index.report import Progress, Report
 from ragctl.index.run import Run
 from ragctl.pipeline import Pipeline
+from ragctl.records import Notify
 from ragctl.stores.base import Collection
+from ragctl.text import counted
 from ragctl.transfer.documents import Difference, compare
 from ragctl.transfer.generations import GenerationStore
 
@@ -68,7 +70,8 @@ class FromStored:
             names = ", ".join(document.source for document in difference.unfinished[:3])
             raise StoreError(
                 f"collection {self.current.name!r}: a run ended before "
-                f"{len(difference.unfinished)} documents were complete ({names}); run it again, "
+                f"{counted(len(difference.unfinished), 'document was', 'documents were')} "
+                f"complete ({names}); run it again, "
                 "then this command: it goes on where it ended"
             )
         if not difference.is_empty:
@@ -76,7 +79,8 @@ class FromStored:
             difference, _ = self._difference()
         if not difference.is_empty:
             raise StoreError(
-                f"collection {self.current.name!r}: {len(difference.changed)} documents differ in "
+                f"collection {self.current.name!r}: "
+                f"{counted(len(difference.changed), 'document differs', 'documents differ')} in "
                 "the new generation after they were written; run the command again"
             )
 
@@ -99,6 +103,7 @@ class FromSources:
     donor: Collection | None
     cancellation: Cancellation
     progress: Progress
+    notify: Notify
     clock: Callable[[], float]
 
     def build(self) -> None:
@@ -116,6 +121,7 @@ class FromSources:
             self.environ,
             cancellation=self.cancellation,
             progress=self.progress,
+            on_wait=self.notify,
             clock=self.clock,
             donor=self.donor,
         )

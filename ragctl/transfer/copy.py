@@ -18,6 +18,7 @@ from ragctl.index.report import Report
 from ragctl.records import Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection, Store
+from ragctl.text import counted
 from ragctl.transfer.documents import Difference, Original, compare_with
 from ragctl.transfer.mirror import Mirror
 
@@ -119,7 +120,8 @@ class Copying:
             mirror.sync(difference, stored)
         else:
             raise StoreError(
-                f"{len(difference.changed) + len(difference.removed)} documents of {self.target} "
+                f"{counted(len(difference.changed) + len(difference.removed), 'document')} of "
+                f"{self.target} "
                 f"differ from {self.source}: a run changes it; copy again when it has ended"
             )
         # What a killed run left unfinished is copied as it is: the vectors are paid for.

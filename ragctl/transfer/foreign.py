@@ -31,6 +31,7 @@ from ragctl.records import Notify, ignore
 from ragctl.stores.base import Collection
 from ragctl.stores.foreign import ForeignCollection
 from ragctl.stores.foreign_layout import Layout
+from ragctl.text import counted
 from ragctl.transfer.copy import Copying, Place
 from ragctl.transfer.documents import Difference
 from ragctl.transfer.foreign_documents import ForeignDocuments
@@ -78,7 +79,8 @@ class ForeignCopying:
                 original.read()
             if original.counted and not original.sources:
                 raise UsageError(
-                    f"{self.source}: none of its {original.counted:,} points has a text at "
+                    f"{self.source}: none of its {counted(original.counted, 'point')} has a "
+                    "text at "
                     f"{self.layout.text} and a vector; name the field with --text-field"
                 )
             check: Callable[[Difference], None] = lambda _: None  # noqa: E731
@@ -168,7 +170,7 @@ class ForeignCopying:
         if self.unverified:
             return replace(settings, origin=replace(settings.origin, unverified=True))
         try:
-            with connect_for(pipeline, existing, self.environ) as embedder:
+            with connect_for(pipeline, existing, self.environ, notify=self.notify) as embedder:
                 self._usage = embedder.usage
                 sample = original.sample(sources, SAMPLE_POINTS)
                 sample = sorted(sample, key=lambda record: len(record.text))[:SAMPLE_TEXTS]
@@ -191,7 +193,8 @@ class ForeignCopying:
         if not lowest >= CANARY_THRESHOLD:
             raise IdentityMismatch(
                 f"{self.layout.model} does not reproduce the vectors of {self.source} (lowest "
-                f"cosine {lowest:.3f} of {len(made)} texts, {CANARY_THRESHOLD} is needed): another "
+                f"cosine {lowest:.3f} of {counted(len(made), 'text')}, {CANARY_THRESHOLD} is "
+                "needed): another "
                 f"model, prompt or text made them; name that model, or {ADVICE}"
             )
 
@@ -201,12 +204,12 @@ class ForeignCopying:
             report.add_warning(name, f"nobody checked that {self.layout.model} made its vectors")
         if original.without_text:
             report.add_warning(
-                name, f"{original.without_text:,} points without a text were left out"
+                name, f"left out: {counted(original.without_text, 'point')} without a text"
             )
         if original.without_vector:
             report.add_warning(
                 name,
-                f"{len(original.without_vector):,} points without a vector were left out "
+                f"left out: {counted(len(original.without_vector), 'point')} without a vector "
                 f"({', '.join(original.without_vector[:3])})",
             )
         if theirs.distance == "Manhattan" or (theirs.distance != "Cosine" and not original.unit):

@@ -14,6 +14,7 @@ from ragctl.records import Notify, ignore
 from ragctl.search.query import embedder_of
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection, Store
+from ragctl.text import counted
 from ragctl.transfer.migrate import Verdict
 
 SIGNIFICANCE = 0.05
@@ -40,6 +41,7 @@ class Judge:
             environ=self.environ,
             catalog=self.catalog,
             remote=is_server(self.store.location),
+            notify=self.notify,
         ) as former:
             before = self._scores(current, former)
         after = self._scores(target, embedder)
@@ -53,7 +55,8 @@ class Judge:
         accepted = found.difference > 0 and found.p < SIGNIFICANCE
         return Verdict(
             accepted,
-            f"nDCG@10 {found.first:.4f} → {found.second:.4f} over {len(shared)} questions "
+            f"nDCG@10 {found.first:.4f} → {found.second:.4f} over "
+            f"{counted(len(shared), 'question')} "
             f"(p = {found.p:.3f}): {'better' if accepted else 'not significantly better'}",
         )
 

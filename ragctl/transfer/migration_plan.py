@@ -25,6 +25,7 @@ from ragctl.index.scan import scan
 from ragctl.pipeline import Pipeline
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection
+from ragctl.text import counted
 
 How = Literal["keep", "cut", "embed", "sources"]
 """Where the new vectors come from: kept as they are, cut from the stored ones, embedded from the
@@ -85,7 +86,8 @@ def plan_migration(
         size = settings.origin.chunk_size
         if context is not None and size is not None and size > context:
             raise UsageError(
-                f"the collection's chunks of up to {size} tokens do not fit the {context} of "
+                f"the collection's chunks of up to {counted(size, 'token')} do not fit the "
+                f"{context} of "
                 f"{embedder.model.name}; add --chunk-size {default_chunk_size(wanted, embedder)}, "
                 "which reads the sources again"
             )
@@ -118,7 +120,8 @@ def check_documents(pipeline: Pipeline, current: Collection) -> None:
     if elsewhere:
         count = sum(document.root == elsewhere[0] for document in documents)
         raise PruneRefused(
-            f"{count} documents of the collection are from {elsewhere[0]}, which is not among the "
+            f"{counted(count, 'document')} of the collection came from {elsewhere[0]}, which is "
+            "not among the "
             "sources: they would be lost. Name all folders, or remove the documents first with "
             "`ragctl delete`"
         )
@@ -132,7 +135,8 @@ def _check_sources(current: Collection) -> None:
     copied = [document.root for document in documents if is_server(document.root)]
     if copied:
         raise UsageError(
-            f"{len(copied)} documents were copied from {copied[0]}, which has no files to chunk "
+            f"{counted(len(copied), 'document was', 'documents were')} copied from {copied[0]}, "
+            "which has no files to chunk "
             "anew; keep the chunk size and the languages, or migrate a collection without them"
         )
 

@@ -9,7 +9,7 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -78,6 +78,7 @@ def rebuild(
     cancellation = cancellation or Cancellation()
     with store.lock(name, patience=patience, waiting=waiting):
         before = store.generations(name)
+        damaged = next((each.number for each in before if each.current), None)
         salvage = store.salvage(name)
         if salvage is None:
             raise UsageError(f"no collection {name!r} in {store.location}")
@@ -90,13 +91,17 @@ def rebuild(
             )
         report = RebuildReport(name)
         target = store.create_generation(name, chosen)
-        with closing(target):
-            report.generation = target.settings.generation
-            _write(salvage, target, report, cancellation)
-            target.finish()
-            _carry_notes(store, name, target)
-        store.switch(name, report.generation)
-        damaged = next((each.number for each in before if each.current), None)
+        report.generation = target.settings.generation
+        try:
+            with closing(target):
+                _write(salvage, target, report, cancellation)
+                _carry_notes(store, name, damaged, target, report)
+                target.finish()
+            store.switch(name, report.generation)
+        except BaseException:
+            with suppress(StoreError):  # the reason is more important
+                store.drop_generation(name, report.generation)
+            raise
         for each in before:
             if each.number == damaged or (damaged is None and each.settings is None):
                 store.drop_generation(name, each.number)
@@ -204,16 +209,17 @@ def _has_own_id(point: Point, space: uuid.UUID) -> bool:
     )
 
 
-def _carry_notes(store: Store, name: str, target: Collection) -> None:
-    """Take over the notes of the damaged generation, if they can be read."""
+def _carry_notes(
+    store: Store, name: str, damaged: int | None, target: Collection, report: RebuildReport
+) -> None:
+    """Take over the notes of the damaged generation; without them, say so."""
     try:
-        damaged = store.open(name)
-    except StoreError:
-        return
-    if damaged is None:
-        return
-    with closing(damaged):
-        try:
-            target.note(damaged.notes())
-        except StoreError:
+        collection = store.open(name, generation=damaged)
+        if collection is None:
             return
+        with closing(collection):
+            notes = collection.notes()
+    except StoreError as error:
+        report.lost.append(f"notes: spending and failed files are forgotten ({error})")
+        return
+    target.note(notes)

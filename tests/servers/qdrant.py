@@ -22,6 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import orjson
+
 from tests.servers.qdrant_cluster import Cluster
 from tests.servers.qdrant_engine import Engine
 from tests.servers.qdrant_limits import Problem
@@ -210,6 +212,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    wbufsize = -1  # head and body of an answer leave in one packet
     server: _Server
 
     def log_message(self, *_: Any) -> None:
@@ -298,7 +301,7 @@ class _Handler(BaseHTTPRequestHandler):
         kind = fault.kind if fault is not None else None
         if kind == "queued":
             answer = json.loads(json.dumps(answer).replace('"completed"', '"wait_timeout"'))
-        body = json.dumps(answer).encode()
+        body = orjson.dumps(answer)
         if kind == "cut-after":
             self._cut()
         elif kind == "short":

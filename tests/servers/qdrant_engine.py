@@ -9,17 +9,21 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from qdrant_client import models
 from qdrant_client.local.payload_filters import check_match, check_range
-from qdrant_client.local.payload_value_extractor import value_by_key
 from qdrant_client.local.qdrant_local import QdrantLocal
 
+from tests.servers import qdrant_fast
 from tests.servers.qdrant_config import Config, change_vectors, check_vector, stored_vector
+from tests.servers.qdrant_fast import value_by_key
 from tests.servers.qdrant_limits import Limits, Problem
 from tests.servers.qdrant_rights import Access
+
+qdrant_fast.install()
 
 Json: TypeAlias = Any
 Answer: TypeAlias = Json  # the value of "result"
@@ -312,7 +316,7 @@ class Engine:
         self.largest_upsert = max(self.largest_upsert, len(points))
 
     def _check_vector(self, name: str, vector: str, value: Any) -> None:
-        params = self._local.get_collection(name).config.params
+        params = self._local.collections[name].config
         single = isinstance(params.vectors, models.VectorParams)
         dense: Any = {"": params.vectors} if single else params.vectors or {}
         if isinstance(value, models.SparseVector):
@@ -509,7 +513,7 @@ class Route:
     def name(self) -> str:
         return f"{self.method} {self.path}"
 
-    @property
+    @cached_property
     def pattern(self) -> re.Pattern[str]:
         return re.compile(self.path.replace("{name}", "(?P<name>[^/]+)"))
 
@@ -563,13 +567,18 @@ ROUTES = (
 )
 
 
+@cache
+def _adapter(model: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(model)
+
+
 def _parse_body(model: Any, body: bytes) -> Any:
     if model is None:
         if body:
             raise Problem(400, "this call has no body")
         return None
     try:
-        return TypeAdapter(model).validate_json(body)
+        return _adapter(model).validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         location = ".".join(str(part) for part in first["loc"])

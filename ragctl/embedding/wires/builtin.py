@@ -4,7 +4,6 @@ from ragctl.catalog import WireTraits
 from ragctl.embedding import answers
 from ragctl.embedding.backend_wire import BackendWire, Connection
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
-from ragctl.hosts.usage import Usage
 from ragctl.lexical import builtin
 
 
@@ -16,15 +15,13 @@ class Builtin(BackendWire):
     @classmethod
     def connect(cls, connection: Connection) -> "Builtin":
         """Return a wire to the built-in model."""
-        return cls(connection.dim, connection.usage)
+        return cls(connection.dim)
 
-    def __init__(self, dim: int, usage: Usage) -> None:
+    def __init__(self, dim: int) -> None:
         self._dim = dim
-        self._usage = usage
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Return the vectors of the request."""
-        self._usage.sent()
         rows = builtin.embed(request.texts, self._dim)
         vectors = answers.to_unit_vectors(
             rows, self._dim, native=self._dim, cut=False, host="builtin"

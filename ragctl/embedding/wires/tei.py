@@ -15,6 +15,7 @@ from ragctl.hosts.errors import Refused
 from ragctl.hosts.http import HostClient
 from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
+from ragctl.text import counted
 
 _POOLING_NAMES = {"mean": "mean", "cls": "cls", "last": "last_token"}
 """Pooling in models.toml -> the server's name for it."""
@@ -103,7 +104,8 @@ class Tei(RestWire):
             context = self.model.context
             if "tokens. Given" in message and server.tokens and context and server.tokens < context:
                 hint = (
-                    f"this server takes {server.tokens:,} tokens per text, the model {context:,}: "
+                    f"this server takes {counted(server.tokens, 'token')} per text, the model "
+                    f"{context:,}: "
                     "see --max-batch-tokens"
                 )
                 raise Refused(f"{message} ({hint})", refusal.certain) from refusal
