@@ -49,7 +49,7 @@ def _fold(
     start, end = line
     for at in range(*word):
         cells = cell_len(text[at])
-        if cells and used + cells > width:
+        if used + cells > width:
             if end > start:
                 lines.append((start, end))
             start, used = at, 0
