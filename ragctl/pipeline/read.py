@@ -13,6 +13,7 @@ from typing import Any
 from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime
 from ragctl.catalog.backend_config import normalize_base_url
 from ragctl.catalog.strict import ConfigSource, Table
+from ragctl.collection.server_options import FALLBACK_KEY
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.environment import PDF_PASSWORD
 from ragctl.errors import UsageError
@@ -227,6 +228,14 @@ def _check_server(table: Table, pipeline: Pipeline) -> None:
         raise table.error(
             "hnsw_payload_m", "needs a tenant; set it to the name of a metadata field"
         )
+    keys = pipeline.server.shard_keys
+    if keys is not None:
+        if tenant is None:
+            raise table.error("shard_keys", "needs a tenant: the metadata field with these values")
+        if not keys or not all(map(str.strip, keys)) or FALLBACK_KEY in keys:
+            raise table.error(
+                "shard_keys", f"must list tenants by name, and none may be {FALLBACK_KEY!r}"
+            )
     copies, needed = pipeline.server.replicas or 1, pipeline.server.write_consistency or 1
     if needed > copies:
         raise table.error(
