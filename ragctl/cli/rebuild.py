@@ -67,7 +67,7 @@ def rebuild(
             opened,
             name,
             cancellation=cancellation,
-            waiting=lambda line: console.warn(line, level="info", event="waiting"),
+            waiting=console.print_wait,
         )
         if not as_json:
             _print(result)
@@ -111,6 +111,7 @@ def _run(
         cancellation=cancellation,
         progress=bar,
         on_plan=bar.start,
+        on_wait=console.print_wait,
     ).ingest()
 
 

@@ -45,6 +45,13 @@ class SourcesNote(TypedDict):
     flags: dict[str, Json]
 
 
+class BatchSize(TypedDict):
+    """How many texts a backend took in one request after it had refused more."""
+
+    texts: int
+    learned: int  # time, seconds since 1970
+
+
 class Notes(TypedDict, total=False):
     """The notes of a collection. `Collection.note` replaces only the given keys."""
 
@@ -54,6 +61,7 @@ class Notes(TypedDict, total=False):
     verified: int  # time of the last verification of all points, seconds since 1970
     baseline: Recorded  # the spending that other generations of the collection also hold
     sources: list[SourcesNote]  # of the latest runs
+    batch_sizes: dict[str, BatchSize]  # by backend, with the run's own address
     request_bytes: dict[str, int]  # largest request that passes, by the server's address
 
 
