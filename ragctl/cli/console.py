@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from ragctl.errors import UsageError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"[-+<]?[\d,./]*")
 
+PIPE_WIDTH = 80
 LOG_FORMATS = ("text", "json")
 _format = "text"
 _common_fields: "dict[str, Json]" = {}
@@ -71,6 +73,11 @@ def out() -> "Console":
 def is_terminal() -> bool:
     """Return whether standard output is a terminal."""
     return sys.stdout.isatty()
+
+
+def width() -> int:
+    """Return the width for text plots: the terminal's, and 80 in a pipe."""
+    return get_terminal_size().columns if is_terminal() else PIPE_WIDTH
 
 
 def say(text: str) -> None:
