@@ -80,6 +80,12 @@ def width() -> int:
     return get_terminal_size().columns if is_terminal() else PIPE_WIDTH
 
 
+def bar() -> str:
+    """Return the character for bars: a block on a terminal that can show it, else "#"."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
+    return "█" if is_terminal() and encoding == "utf8" else "#"
+
+
 def say(text: str) -> None:
     """Print a line of plain text on standard output."""
     sys.stdout.write(text + "\n")
