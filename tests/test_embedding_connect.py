@@ -113,7 +113,7 @@ def test_builtin_model_needs_no_configuration() -> None:
         assert vectors.shape == (2, 64)
         assert vectors.dtype == np.float32
         assert np.argmax(vectors @ embedder.query("apples red")) == 0
-        assert (embedder.usage.requests, embedder.usage.texts) == (2, 3)
+        assert (embedder.usage.requests, embedder.usage.texts) == (0, 3)
 
 
 def test_key_over_plain_http_warns_once() -> None:

@@ -31,6 +31,7 @@ def test_usage_is_what_the_host_bills() -> None:
         assert usage.to_json() == {
             "backend": f"jina at {server.url}",
             "model": "jina-embeddings-v3",
+            "in_process": False,
             "requests": 3,
             "texts": 3,
             "tokens": billed,
@@ -74,7 +75,7 @@ def test_total_cost_is_known_only_if_all_prices_are() -> None:
     priced = UsageTotals([usage_of(0.02, 3, 1_000), usage_of(0.05, 1, 100), usage_of(None, 0, 0)])
     assert priced.cost == pytest.approx((1_000 * 0.02 + 100 * 0.05) / 1e6)
     assert UsageTotals([usage_of(None, 2, 500), usage_of(9.0, 0, 0)]).cost is None
-    assert UsageTotals([]).cost is None
+    assert UsageTotals([]).cost == UsageTotals([usage_of(None, 0, 0)]).cost == 0
     assert usage_of(None, 1, 10).to_json()["cost"] is None
 
 

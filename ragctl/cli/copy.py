@@ -26,6 +26,7 @@ from ragctl.cli.running import signals
 from ragctl.cli.search_flags import with_search_flags
 from ragctl.cli.summary import print_notes
 from ragctl.errors import UsageError
+from ragctl.records import ignore
 from ragctl.search.foreign_options import ForeignOptions
 from ragctl.stores import is_server
 from ragctl.text import counted, one_line
@@ -146,7 +147,7 @@ def copy(
             Place(stores[1], other),
             prune_share=prune_limit / 100,
             patience=math.inf if wait else 0.0,
-            notify=lambda line: console.warn(line, level="info", event="waiting"),
+            notify=ignore if quiet else console.print_wait,
         )
         if layout is not None:
             copying = ForeignCopying(

@@ -255,6 +255,7 @@ def _embedder(
         environ=variables,
         remote=is_server(store.location),
         threshold=settings.embedding.canary if settings else None,
+        notify=console.print_wait,
     )
 
 

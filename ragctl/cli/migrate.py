@@ -13,6 +13,7 @@ from ragctl.cli import console
 from ragctl.cli import help as panels
 from ragctl.cli.flags import pipeline_flags
 from ragctl.cli.options import AsJson, StoreLocation, environ, open_store
+from ragctl.cli.running import signals
 from ragctl.cli.summary import dollars, print_notes
 from ragctl.errors import DocumentError, UsageError
 from ragctl.pipeline.pipeline import SOURCE_KEYS, STORED_KEYS
@@ -93,7 +94,6 @@ def migrate(
     is cut from the stored vectors: no document text is sent.
     """
     from ragctl.cli.progress import ProgressBar
-    from ragctl.cli.running import signals
     from ragctl.transfer.migrate import Migration
 
     pipeline, has_sources = _pipeline(target, flags, source)
@@ -109,6 +109,7 @@ def migrate(
                 read_questions(only_if_better, None),
                 pipeline.environ,
                 pipeline.catalog,
+                notify=console.print_wait,
             )
         migration = Migration(
             pipeline,
@@ -119,7 +120,7 @@ def migrate(
             keep=keep,
             embed_again=embed_again,
             progress=bar,
-            notify=_notify,
+            notify=console.print_wait,
         )
         with signals(migration.cancellation):
             result = migration.dry_run() if dry_run else migration.run()
@@ -157,7 +158,7 @@ def rollback(
 
     with closing(open_store(store)) as opened:
         before, after = switch_back(
-            opened, name, to=to, patience=math.inf if wait else 0.0, waiting=_notify
+            opened, name, to=to, patience=math.inf if wait else 0.0, waiting=console.print_wait
         )
     if as_json:
         console.print_json({"collection": name, "from": before, "to": after})
@@ -203,10 +204,6 @@ def _pipeline(
         raise UsageError("--include and --exclude need --source")
     sources = [{**patterns, "path": path} for path in paths or ["."]]
     return from_flags({**flags, "collection": target, "sources": sources}, environ()), bool(paths)
-
-
-def _notify(line: str) -> None:
-    console.warn(line, level="info", event="waiting")
 
 
 def _summary(result: "MigrationReport", *, dry_run: bool) -> str:

@@ -56,7 +56,7 @@ def rebuild(
             opened,
             name,
             cancellation=cancellation,
-            waiting=lambda line: console.warn(line, level="info", event="waiting"),
+            waiting=console.print_wait,
         )
         if pipeline is not None:
             report = Run(
@@ -66,6 +66,7 @@ def rebuild(
                 cancellation=cancellation,
                 progress=bar,
                 on_plan=bar.start,
+                on_wait=console.print_wait,
             ).ingest()
     if as_json:
         run = None if report is None else report.to_json()

@@ -97,6 +97,7 @@ def _repair(pipeline: "Pipeline", remove_foreign: bool) -> "Report":
             cancellation=cancellation,
             progress=bar,
             on_plan=bar.start,
+            on_wait=console.print_wait,
             repair=True,
             remove_foreign=remove_foreign,
         ).ingest()
@@ -114,7 +115,7 @@ def _repair(pipeline: "Pipeline", remove_foreign: bool) -> "Report":
             store,
             pipeline.collection,
             patience=math.inf if pipeline.wait else 0.0,
-            waiting=lambda line: console.warn(line, level="info", event="waiting"),
+            waiting=console.print_wait,
             cancellation=cancellation,
         )
         return run(store)

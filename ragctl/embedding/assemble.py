@@ -11,14 +11,16 @@ from ragctl.embedding.catalogs import package_catalog
 from ragctl.embedding.context_guard import ContextGuard
 from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.failover import ConnectedBackend, Failover
-from ragctl.embedding.refusal_check import RefusalCheck
+from ragctl.embedding.isolation import Isolation
 from ragctl.embedding.wire_registry import wire_class
 from ragctl.errors import UsageError
 from ragctl.hosts.addresses import is_loopback
 from ragctl.hosts.keys import ApiKey, Environment, find_key
+from ragctl.hosts.outage import OutageNotice, outage_advice
 from ragctl.hosts.rate_limits import Limited, Limiter, shared_limiter
 from ragctl.hosts.retry import Patience, Retrying
 from ragctl.hosts.usage import Usage
+from ragctl.records import Notify, ignore
 
 
 def connect(
@@ -35,6 +37,7 @@ def connect(
     threshold: float = CANARY_THRESHOLD,
     trusted: Callable[[BackendConfig], bool] = lambda config: False,
     dry_run: bool = False,
+    notify: Notify = ignore,
 ) -> Embedder:
     """Return an Embedder for `model`. Sends nothing.
 
@@ -51,6 +54,7 @@ def connect(
         threshold: The cosine from which two vectors of a canary text count as equal.
         trusted: Returns whether a backend's queries need no comparison with the canary.
         dry_run: Return an Embedder that must not be called; it needs no key and no library.
+        notify: Gets a line when a host fails for a while, and when it answers again.
 
     Raises UsageError for settings that do not fit together, BackendError when a backend
     needs a key and there is none.
@@ -70,7 +74,7 @@ def connect(
         ConnectedBackend(config.label, DryRunService(), _usage(config, backend, row))
         if dry_run
         else _connect_backend(
-            config, backend, row, size, environ, patience, options, trusted(config)
+            config, backend, row, size, environ, patience, options, trusted(config), notify
         )
         for config, backend in zip(configs, rows, strict=True)
     ]
@@ -122,6 +126,7 @@ def _connect_backend(
     patience: Patience,
     options: Options,
     trusted: bool,
+    notify: Notify,
 ) -> ConnectedBackend:
     """Connect one backend and stack the wrappers around its wire, innermost first."""
     usage = _usage(config, backend, model)
@@ -141,8 +146,10 @@ def _connect_backend(
         )
     )
     wire: EmbeddingService = Limited(backend_wire, limiter, usage, patience.total)
-    wire = Retrying(wire, patience)
-    wire = RefusalCheck(wire)
+    wire = Isolation(wire)
+    advice = outage_advice(backend.name, backend.base_url or "", backend.keys, key)
+    notice = OutageNotice(config.label, notify, advice)
+    wire = Retrying(wire, patience, notice=notice)
     native = backend_wire.truncates
     wire = ContextGuard(wire, model, backend, usage, truncate=options.truncate, native=native)
     return ConnectedBackend(config.label, wire, usage, backend_wire.warm, trusted)

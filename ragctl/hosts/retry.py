@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from ragctl.errors import BackendError, Interrupted
 from ragctl.hosts.errors import Refused, Transient
+from ragctl.hosts.outage import OutageNotice
 from ragctl.hosts.service import AnswerT, RequestT, Service
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ class Retrying(Generic[RequestT, AnswerT]):
     The wait before try n is uniform between 0 and first * 2**(n - 1), at most `longest`
     (full jitter). If the host says how long to wait, that is the wait. Raises BackendError
     when the patience is used up, or when it is shorter than the wait that the host asks for;
-    Interrupted when the request is stopped while waiting.
+    Interrupted when the request is stopped while waiting. `notice` reports outages.
     """
 
     def __init__(
@@ -88,12 +89,14 @@ class Retrying(Generic[RequestT, AnswerT]):
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = sleep,
         uniform: Callable[[float, float], float] = random.uniform,
+        notice: OutageNotice | None = None,
     ) -> None:
         self._service = service
         self._patience = patience
         self._clock = clock
         self._sleep = sleep
         self._uniform = uniform
+        self._notice = notice
         self._answered = False  # whether the host has answered anything yet
 
     def call(self, request: RequestT) -> AnswerT:
@@ -104,28 +107,47 @@ class Retrying(Generic[RequestT, AnswerT]):
             if request.stopped.is_set():
                 raise Interrupted("stopped while waiting to try again")
 
+        failing = answered = False
+
+        def pause(failure: Transient, tries: int, seconds: float) -> float:
+            nonlocal failing
+            delay, left = self._pause(failure, tries, seconds)
+            if self._notice is not None:
+                self._notice.failed(failure, first=not failing, patience=left)
+            failing = True
+            return delay
+
         try:
             # The time starts at the first failure: waiting for a rate limit is no failure.
             answer = retry(
                 lambda: self._service.call(request),
                 Transient,
-                self._pause,
+                pause,
                 sleep=wait,
                 clock=self._clock,
             )
+            answered = True
         except Refused:
-            self._answered = True
+            answered = True
             raise
-        self._answered = True
+        finally:
+            self._answered |= answered
+            if failing and self._notice is not None:
+                self._notice.ended(answered=answered)
         return answer
 
-    def _pause(self, failure: Transient, tries: int, seconds: float) -> float:
-        """Return the seconds until the next try, or raise BackendError if there is none."""
+    def _pause(self, failure: Transient, tries: int, seconds: float) -> tuple[float, float]:
+        """Return the seconds until the next try, and until the last; raise BackendError if none."""
         self._answered |= failure.answered
         wait = self._wait(tries, failure.retry_after)
-        if self._exhausted(tries, wait, seconds, failure.retry_after):
+        total = self._patience.total
+        if failure.retry_after is not None and failure.retry_after > total:
             raise self._give_up(failure, tries, seconds) from failure
-        return wait
+        if not self._answered:
+            total = min(total, self._patience.unanswered)
+        if tries > 1 and seconds + wait > total:
+            raise self._give_up(failure, tries, seconds) from failure
+        return wait, max(wait, total - seconds)
 
     def _wait(self, tries: int, retry_after: float | None) -> float:
         if retry_after is not None:
@@ -133,16 +155,6 @@ class Retrying(Generic[RequestT, AnswerT]):
             return retry_after + self._uniform(0, self._patience.first)
         backoff = self._patience.first * 2.0 ** min(tries - 1, MAX_BACKOFF_DOUBLINGS)
         return self._uniform(0, min(backoff, self._patience.longest))
-
-    def _exhausted(
-        self, tries: int, wait: float, seconds: float, retry_after: float | None
-    ) -> bool:
-        total = self._patience.total
-        if retry_after is not None and retry_after > total:
-            return True
-        if not self._answered:
-            total = min(total, self._patience.unanswered)
-        return tries > 1 and seconds + wait > total
 
     def _give_up(self, failure: Transient, tries: int, seconds: float) -> BackendError:
         times = "once" if tries == 1 else f"{tries} times in {seconds:.0f} s"

@@ -1,11 +1,13 @@
 """The embedder of a run, and the settings of a collection created with it."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
 from ragctl import chunking
 from ragctl.catalog import BackendConfig
+from ragctl.collection.notes import BatchSize
 from ragctl.collection.origin import Origin, fill_in_backends, stored_config
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder, Options, Patience, connect
@@ -15,9 +17,12 @@ from ragctl.errors import IdentityMismatch
 from ragctl.lexical.bm25 import Bm25Config
 from ragctl.pipeline import DEFAULT_CHUNK_SIZE, DEFAULT_MODEL, DEFAULT_OVERLAP, Embedding, Pipeline
 from ragctl.pipeline.command import migrate_command
-from ragctl.records import Json
+from ragctl.records import Json, Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection
+
+BATCH_SIZE_DAYS = 30
+"""For how long the batch size that a backend took is kept."""
 
 HEADING_TOKENS = 64
 """Tokens of a short model context reserved for the heading path in front of a chunk."""
@@ -29,10 +34,12 @@ def connect_for(
     environ: Mapping[str, str],
     *,
     dry: bool = False,
+    notify: Notify = ignore,
 ) -> Embedder:
     """Connect to the pipeline's embedding model, or else to that of the existing collection.
 
-    With `dry` no backend will be called, so no API key or library is needed.
+    `notify` gets a line when a backend fails for a while. With `dry` no backend will be called,
+    so no API key or library is needed.
     Raises IdentityMismatch if the embedder is not the one that made the collection.
     """
     embedding = effective_embedding(pipeline, existing)
@@ -50,8 +57,10 @@ def connect_for(
         else None,
         threshold=CANARY_THRESHOLD if embedding.canary is None else embedding.canary,
         dry_run=dry,
+        notify=notify,
     )
     if existing is not None:
+        use_batch_sizes(embedder, existing, time.time())
         try:
             command = migrate_command(
                 pipeline, with_sources=existing.settings.identity.late_chunking
@@ -61,6 +70,29 @@ def connect_for(
             embedder.close()
             raise
     return embedder
+
+
+def use_batch_sizes(embedder: Embedder, collection: Collection, now: float) -> None:
+    """Limit batches to the sizes that earlier runs learned.
+
+    A size is forgotten after `BATCH_SIZE_DAYS`: the backend may have become faster.
+    """
+    for backend, size in collection.notes().get("batch_sizes", {}).items():
+        if now - size["learned"] < BATCH_SIZE_DAYS * 86_400:
+            embedder.limit_batch(backend, size["texts"])
+
+
+def batch_sizes_note(
+    embedder: Embedder, collection: Collection, now: float
+) -> dict[str, BatchSize] | None:
+    """Return the note `batch_sizes` with what this run learned; None if nothing is new."""
+    kept = collection.notes().get("batch_sizes", {})
+    learned = {
+        backend: BatchSize(texts=texts, learned=round(now))
+        for backend, texts in embedder.batch_sizes.items()
+        if backend not in kept or kept[backend]["texts"] != texts
+    }
+    return {**kept, **learned} if learned else None
 
 
 def effective_embedding(pipeline: Pipeline, existing: Collection | None) -> Embedding:

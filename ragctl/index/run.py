@@ -30,7 +30,12 @@ from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.checks import inspect_sample, is_due, report_damage, report_unrepaired
 from ragctl.index.dry_run import DryRun
-from ragctl.index.embedder import add_canary, connect_for, effective_embedding
+from ragctl.index.embedder import (
+    add_canary,
+    batch_sizes_note,
+    connect_for,
+    effective_embedding,
+)
 from ragctl.index.estimate import estimate_backends
 from ragctl.index.failures import failures_note, postponed_failures
 from ragctl.index.ingest import Ingest
@@ -59,10 +64,10 @@ class Run:
     """One run of a pipeline.
 
     `on_plan` is called once the plan is made; `on_wait` with a message while another run
-    holds the lock. `saved`: apply this plan unchanged, or refuse; damaged documents that are not
-    in it are reported as failures. `repair`: check every
-    point first, and treat damaged documents as incomplete. `remove_foreign`: a repair on a
-    server also deletes the points of other programs. `clock`: seconds since 1970.
+    holds the lock, and while a backend fails. `saved`: apply this plan unchanged, or refuse;
+    damaged documents that are not in it are reported as failures. `repair`: check every point
+    first, and treat damaged documents as incomplete. `remove_foreign`: a repair on a server also
+    deletes the points of other programs. `clock`: seconds since 1970.
     `donor`: a collection of the same identity, whose vectors are used as well.
 
     `report` is set once the collection is locked and is always up to date, also after an
@@ -100,7 +105,7 @@ class Run:
             collection = self.store.open(pipeline.collection)
             if collection is not None:
                 stack.callback(collection.close)
-            embedder = connect_for(pipeline, collection, self.environ)
+            embedder = connect_for(pipeline, collection, self.environ, notify=self.on_wait)
             stack.callback(embedder.close)
             self.report = report = Report(pipeline.collection, embedder.identity)
             report.left = None  # until there is a plan
@@ -139,7 +144,7 @@ class Run:
                 self._report_backends(report, embedder)
                 if collection is not None and run_plan is not None:
                     self._write_notes(
-                        collection, run_plan, report, budget, completed=completed, now=now
+                        collection, run_plan, report, budget, embedder, completed=completed, now=now
                     )
                 report.seconds = time.monotonic() - started
         return report
@@ -295,11 +300,12 @@ class Run:
         run_plan: RunPlan,
         report: Report,
         budget: BudgetTracker,
+        embedder: Embedder,
         *,
         completed: bool,
         now: float,
     ) -> None:
-        """Write the notes for later runs: failures, tokens billed, spending."""
+        """Write the notes for later runs: failures, tokens billed, spending, batch sizes."""
         notes = failures_note(
             run_plan.failed_before,
             run_plan.plan.work_items,
@@ -314,6 +320,9 @@ class Run:
             notes["billed"] = add_billed(collection.notes(), report.backends)
         if report.backends or budget.has_reservation:
             notes["spent"] = budget.note()
+        sizes = batch_sizes_note(embedder, collection, now)
+        if sizes is not None:
+            notes["batch_sizes"] = sizes
         if self._verified_all and completed:
             notes["verified"] = round(now)
         if notes:

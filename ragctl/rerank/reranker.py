@@ -13,10 +13,11 @@ from ragctl.catalog.backend_config import normalize_base_url
 from ragctl.collection.text import embedded_text
 from ragctl.errors import UsageError
 from ragctl.hosts.keys import Environment, find_key
+from ragctl.hosts.outage import OutageNotice, outage_advice
 from ragctl.hosts.rate_limits import Limited, shared_limiter
 from ragctl.hosts.retry import Patience, Retrying
 from ragctl.hosts.usage import Usage
-from ragctl.records import Hit
+from ragctl.records import Hit, Notify, ignore
 from ragctl.rerank.base import RerankConnection, RerankRequest, RerankService
 from ragctl.rerank.wire_registry import RERANK_WIRES, rerankers
 
@@ -73,6 +74,7 @@ def connect_reranker(
     base_url: str | None = None,
     patience: Patience | None = None,
     rows: Mapping[str, RerankerRow] | None = None,
+    notify: Notify = ignore,
 ) -> Reranker:
     """Return the reranker NAME or NAME:MODEL. Sends nothing and loads no model.
 
@@ -83,6 +85,7 @@ def connect_reranker(
         base_url: Replaces the row's address.
         patience: The time limits of a request.
         rows: The rerankers of a pipeline.
+        notify: Gets a line when the host fails for a while, and when it answers again.
 
     Raises UsageError for a name, model or address that does not fit, BackendError when a key
     is required and there is none.
@@ -105,5 +108,6 @@ def connect_reranker(
     url = normalize_base_url((base_url or row.base_url or "").rstrip("/").removesuffix("/rerank"))
     wire = wire_class.connect(RerankConnection(row, chosen, url, key, usage, patience))
     limiter = shared_limiter(urlsplit(url).netloc, key, row.rates, row.concurrency)
-    service = Retrying(Limited(wire, limiter, usage, patience.total), patience)
+    notice = OutageNotice(label, notify, outage_advice(row.name, url, row.keys, key))
+    service = Retrying(Limited(wire, limiter, usage, patience.total), patience, notice=notice)
     return Reranker(label, service, wire.max_passages, usage)

@@ -22,7 +22,7 @@ from ragctl.embedding import Embedder
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import GenerationDropped, OptionError, StoreError, UsageError
 from ragctl.pipeline import DEFAULT_COLLECTION, default_store, read_pipeline
-from ragctl.records import Hit
+from ragctl.records import Hit, Notify, ignore
 from ragctl.rerank.reranker import Reranker, connect_reranker
 from ragctl.search.find import QUESTION_BATCH, SearchOutcome, search_many
 from ragctl.search.foreign_options import ForeignOptions
@@ -52,6 +52,7 @@ def open_collection(
     environ: Mapping[str, str] | None = None,
     backends: Sequence[BackendConfig] = (),
     foreign: ForeignOptions = RAGCTL_LAYOUT,
+    notify: Notify = ignore,
 ) -> "Searcher":
     """Open a collection for searching, with the model that made it.
 
@@ -67,6 +68,7 @@ def open_collection(
         foreign: Where the points of another program have their vectors and texts; with it a
             collection on a Qdrant server is searched that ragctl did not make. Warns, because
             nothing tells whether `foreign.model` made its vectors.
+        notify: Gets a line when a backend or reranker does not answer and is tried again.
 
     Raises:
         UsageError: There is no such collection.
@@ -99,6 +101,7 @@ def open_collection(
             threshold=settings.embedding.canary if settings else None,
             rerankers=settings.rerankers if settings else None,
             foreign=foreign,
+            notify=notify,
         )
     except BaseException:
         opened.close()
@@ -125,6 +128,7 @@ class Searcher:
         threshold: float | None = None,
         rerankers: Mapping[str, RerankerRow] | None = None,
         foreign: ForeignOptions = RAGCTL_LAYOUT,
+        notify: Notify = ignore,
     ) -> None:
         """Take ownership of `store` and open the collection. Raises as `open_collection`."""
         self.name = name
@@ -135,6 +139,7 @@ class Searcher:
         self._threshold = threshold
         self._reranker_rows = rerankers
         self._foreign = foreign
+        self._notify = notify
         self._change = threading.RLock()
         self._shared: SharedCollection | None = None
         self._rerankers: dict[tuple[str, str | None], Reranker] = {}
@@ -228,7 +233,11 @@ class Searcher:
             known = self._rerankers.get((name, base_url))
             if known is None:
                 known = connect_reranker(
-                    name, environ=self._environ, base_url=base_url, rows=self._reranker_rows
+                    name,
+                    environ=self._environ,
+                    base_url=base_url,
+                    rows=self._reranker_rows,
+                    notify=self._notify,
                 )
                 self._rerankers[name, base_url] = known
             return known
@@ -334,6 +343,7 @@ class Searcher:
             environ=self._environ,
             remote=self._is_remote,
             threshold=self._threshold,
+            notify=self._notify,
         )
 
     def _warn_of_undeclared_fields(self, collection: Collection, where: Where) -> None:

@@ -11,7 +11,7 @@ from ragctl.embedding import Embedder, Options, connect
 from ragctl.embedding.canary import CANARY_THRESHOLD
 from ragctl.lexical.bm25 import Bm25Encoder
 from ragctl.lexical.languages import BM25_NAMES
-from ragctl.records import Hit
+from ragctl.records import Hit, Notify, ignore
 from ragctl.search.options import SearchOptions
 from ragctl.stores.base import Collection, Query, Scored
 
@@ -24,12 +24,14 @@ def embedder_of(
     catalog: Catalog | None = None,
     remote: bool = False,
     threshold: float | None = None,
+    notify: Notify = ignore,
 ) -> Embedder:
     """Connect the collection's model, through `backends` or those of its origin.
 
     The first query through another backend must agree with the collection's canary, with a
     cosine of at least `threshold`. `remote`: the collection is on a server, where others may
-    have written the address of the backend. Raises UsageError or BackendError if the backend
+    have written the address of the backend. `notify` gets a line when a backend fails for a
+    while. Raises UsageError or BackendError if the backend
     cannot be reached with these settings.
     """
     settings = collection.settings
@@ -46,6 +48,7 @@ def embedder_of(
         canary=origin.read_canary(settings.dim),
         threshold=CANARY_THRESHOLD if threshold is None else threshold,
         trusted=is_one_of(origin.backends),
+        notify=notify,
     )
 
 
@@ -114,4 +117,5 @@ def hit_from_point(point: Scored) -> Hit:
         chunks=payload["chunks"],
         version=payload["version"],
         id=point.id,
+        lang=payload.get("lang"),
     )

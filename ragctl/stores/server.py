@@ -26,7 +26,7 @@ from ragctl.collection.settings import Settings, how_to_recover
 from ragctl.environment import QDRANT_API_KEY
 from ragctl.errors import GenerationDropped, StoreError, UnreadableCollection, UsageError
 from ragctl.records import Notify, ignore
-from ragctl.stores.base import Generation, Salvage
+from ragctl.stores.base import Generation, LockHolder, Salvage
 from ragctl.stores.foreign import ForeignCollection
 from ragctl.stores.foreign_layout import Layout
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
@@ -43,10 +43,12 @@ from ragctl.stores.server_directory import (
     generation_place,
     split_place,
 )
+from ragctl.stores.server_graph import DeferredGraph
 from ragctl.stores.server_http import NO_TLS, Tls
 from ragctl.stores.server_listing import ServerListing
 from ragctl.stores.server_locks import ServerLocks
 from ragctl.stores.server_salvage import PATIENCE_SECONDS, ServerSalvage
+from ragctl.stores.server_schema import restored_graph
 
 DELETION_SECONDS = 0.5
 """Pause after which a collection that is just being deleted is looked for again."""
@@ -263,11 +265,18 @@ class ServerStore:
         A file lock excludes this user's processes on this machine, the collection's lease all
         others. Raises StoreError if the key may not write.
         """
-        check_name(name)
-        address = name
-        if generation is not None and not self._directory.is_current(name, generation):
-            address = generation_place(name, generation)
+        address = self._lock_address(name, generation)
         return self._locks.hold(name, address, patience=patience, waiting=waiting)
+
+    def lock_holder(self, name: str, *, generation: int | None = None) -> LockHolder | None:
+        """See Store.lock_holder."""
+        return self._locks.holder(self._lock_address(name, generation))
+
+    def _lock_address(self, name: str, generation: int | None) -> str:
+        check_name(name)
+        if generation is None or self._directory.is_current(name, generation):
+            return name
+        return generation_place(name, generation)
 
     def check_lock(self, name: str, address: str) -> None:
         """Raise Locked if this store locked the collection and has lost the lock since."""
@@ -305,6 +314,7 @@ class ServerStore:
         self._connection.close()
 
     def _collection(self, found: Found, settings: Settings) -> ServerCollection:
+        change = restored_graph(found.info)
         return ServerCollection(
             self,
             self._connection,
@@ -312,6 +322,7 @@ class ServerStore:
             found.address,
             settings,
             found.info,
+            graph=DeferredGraph(self._connection, found.name, found.address, change),
             verify=None if found.pinned else partial(self._verify, found.name, settings),
         )
 

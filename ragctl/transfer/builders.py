@@ -14,6 +14,7 @@ from ragctl.index.cancellation import Cancellation
 from ragctl.index.report import Progress, Report
 from ragctl.index.run import Run
 from ragctl.pipeline import Pipeline
+from ragctl.records import Notify
 from ragctl.stores.base import Collection
 from ragctl.text import counted
 from ragctl.transfer.documents import Difference, compare
@@ -102,6 +103,7 @@ class FromSources:
     donor: Collection | None
     cancellation: Cancellation
     progress: Progress
+    notify: Notify
     clock: Callable[[], float]
 
     def build(self) -> None:
@@ -119,6 +121,7 @@ class FromSources:
             self.environ,
             cancellation=self.cancellation,
             progress=self.progress,
+            on_wait=self.notify,
             clock=self.clock,
             donor=self.donor,
         )

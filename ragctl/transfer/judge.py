@@ -41,6 +41,7 @@ class Judge:
             environ=self.environ,
             catalog=self.catalog,
             remote=is_server(self.store.location),
+            notify=self.notify,
         ) as former:
             before = self._scores(current, former)
         after = self._scores(target, embedder)

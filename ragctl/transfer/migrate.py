@@ -199,7 +199,7 @@ class Migration:
         if target is not None:
             stack.callback(target.close)
             if plan.how != "keep":
-                embedder = connect_for(plan.pipeline, target, self.environ)
+                embedder = connect_for(plan.pipeline, target, self.environ, notify=self.notify)
                 stack.callback(embedder.close)
             return target, embedder
         settings = plan.settings
@@ -207,7 +207,7 @@ class Migration:
             origin = replace(settings.origin, canary=current.settings.origin.canary)
             settings = replace(settings, origin=origin)
         else:
-            embedder = connect_for(plan.pipeline, None, self.environ)
+            embedder = connect_for(plan.pipeline, None, self.environ, notify=self.notify)
             stack.callback(embedder.close)
             BudgetTracker(plan.pipeline.budget, embedder.usage, current, self.clock()).check()
             with self.cancellation.interruptible():
@@ -259,7 +259,7 @@ class Migration:
             return
         if self.judge is not None:
             target.finish()
-            with connect_for(plan.pipeline, target, self.environ) as judging:
+            with connect_for(plan.pipeline, target, self.environ, notify=self.notify) as judging:
                 result.verdict = self.judge(current, target, judging)
             if not result.verdict.accepted:
                 return
@@ -300,6 +300,7 @@ class Migration:
                 donor=current if same_vectors else None,
                 cancellation=self.cancellation,
                 progress=self.progress,
+                notify=self.notify,
                 clock=self.clock,
             )
         if embedder is None or spending is None or plan.how == "cut":
