@@ -43,10 +43,12 @@ from ragctl.stores.server_directory import (
     generation_place,
     split_place,
 )
+from ragctl.stores.server_graph import DeferredGraph
 from ragctl.stores.server_http import NO_TLS, Tls
 from ragctl.stores.server_listing import ServerListing
 from ragctl.stores.server_locks import ServerLocks
 from ragctl.stores.server_salvage import PATIENCE_SECONDS, ServerSalvage
+from ragctl.stores.server_schema import restored_graph
 
 DELETION_SECONDS = 0.5
 """Pause after which a collection that is just being deleted is looked for again."""
@@ -312,6 +314,7 @@ class ServerStore:
         self._connection.close()
 
     def _collection(self, found: Found, settings: Settings) -> ServerCollection:
+        change = restored_graph(found.info)
         return ServerCollection(
             self,
             self._connection,
@@ -319,6 +322,7 @@ class ServerStore:
             found.address,
             settings,
             found.info,
+            graph=DeferredGraph(self._connection, found.name, found.address, change),
             verify=None if found.pinned else partial(self._verify, found.name, settings),
         )
 
