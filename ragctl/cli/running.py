@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import signal
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from ragctl.cli import console
 from ragctl.cli.ending import ending_of
 from ragctl.cli.options import environ, open_store
+from ragctl.cli.streams import ReaderGone
 from ragctl.cli.summary import print_outcome
 from ragctl.errors import DocumentError, RagctlError, StoreError
 
@@ -49,11 +49,9 @@ def run_pipeline(
     cancellation = Cancellation()
     with signals(cancellation):
         outcome, error = _run(pipeline, cancellation, bar, saved, dry_run=dry_run, quiet=quiet)
-        try:
+        with contextlib.suppress(ReaderGone):  # the outcome is published, and the exit code stays
             print_outcome(outcome, dry_run=dry_run, quiet=quiet, as_json=as_json)
             sys.stdout.flush()
-        except BrokenPipeError:  # the reader is gone; the exit code stays
-            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the program ends
         if not dry_run:
             _publish(outcome, pipeline)
     if isinstance(error, SystemExit):  # a library's: it must not decide the exit code of a run
