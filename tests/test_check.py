@@ -349,7 +349,9 @@ def test_missing_key_and_unserved_model(tmp_path: Path) -> None:
     )
     checked = check_pipeline(config)
     failures = lines(checked, "fail")
-    assert failures["jina key"] == "jina needs a key: set JINA_API_KEY"
+    assert failures["jina key"].startswith(
+        "jina needs a key: set JINA_API_KEY (or JINA_AI_API_TOKEN, "
+    )
     assert "does not serve jina-embeddings-v3" in failures["deepinfra backend"]
     assert checked.exit_code == 4
     assert "not at 100" in lines(checked, "note")["model dimensions"]

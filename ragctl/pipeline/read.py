@@ -7,6 +7,7 @@ that involve several keys.
 import codecs
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,10 @@ def _embedding(top: Table, reader: ValueReader, catalog: Catalog) -> Embedding:
     embedding = fill(
         Embedding, values, backends=tuple(_backend_config(row, keys, reader) for row in rows)
     )
+    if embedding.model is not None:  # the name of its row, if the hub's or a host's was given
+        embedding = replace(
+            embedding, model=checked(table, "model", catalog.model, embedding.model).name
+        )
     _check_names(table, rows, embedding, catalog)
     return embedding
 
@@ -173,7 +178,7 @@ def _check_names(table: Table, rows: list[Table], embedding: Embedding, catalog:
             if config.name is not None:
                 checked(row, "backend", catalog.backend, config.name)
         return
-    model = checked(table, "model", catalog.model, embedding.model)
+    model = catalog.model(embedding.model)
     checked(table, "dimension", model.size, embedding.dim)
     checked(table, "task", model.for_task, embedding.task)
     for row, config in zip(rows, embedding.backends, strict=True):
