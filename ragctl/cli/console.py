@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ragctl.errors import UsageError
 from ragctl.text import one_line
@@ -26,6 +26,7 @@ _NUMBER = re.compile(r"[-+<]?[\d,./]*")
 LOG_FORMATS = ("text", "json")
 _format = "text"
 _common_fields: "dict[str, Json]" = {}
+_bar: "Bar | None" = None
 
 
 def log_as(log_format: str) -> None:
@@ -61,6 +62,24 @@ def about(**fields: "Json") -> None:
     _common_fields.update(fields)
 
 
+class Bar(Protocol):
+    """What is drawn at the end of the terminal, and has to make room for a line."""
+
+    def hide(self) -> None:
+        """Remove it for now."""
+
+
+def set_bar(bar: Bar | None) -> None:
+    """Set what is drawn at the end of the terminal."""
+    global _bar
+    _bar = bar
+
+
+def _make_room() -> None:
+    if _bar is not None:
+        _bar.hide()
+
+
 def out() -> "Console":
     """Return a rich console for standard output; without a terminal it prints no colours."""
     from rich.console import Console
@@ -75,6 +94,7 @@ def is_terminal() -> bool:
 
 def say(text: str) -> None:
     """Print a line of plain text on standard output."""
+    _make_room()
     sys.stdout.write(text + "\n")
 
 
@@ -126,6 +146,7 @@ def warn(
         line = json.dumps(_cleaned({**entry, "message": message or text}), ensure_ascii=False)
     else:
         line = one_line(text)
+    _make_room()
     try:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()

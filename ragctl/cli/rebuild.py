@@ -1,6 +1,5 @@
 """`ragctl rebuild`."""
 
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,13 +49,14 @@ def rebuild(
         location = store or pipeline.store
     report = None
     cancellation = Cancellation()
-    bar = ProgressBar(shown=sys.stderr.isatty() and not as_json)
+    bar = ProgressBar(shown=not as_json)
     with closing(open_store(location, variables)) as opened, closing(bar), signals(cancellation):
         result = salvage(
             opened,
             name,
             cancellation=cancellation,
             waiting=console.print_wait,
+            progress=bar,
         )
         if pipeline is not None:
             report = Run(
@@ -65,7 +65,6 @@ def rebuild(
                 pipeline.environ,
                 cancellation=cancellation,
                 progress=bar,
-                on_plan=bar.start,
                 on_wait=console.print_wait,
             ).ingest()
     if as_json:
