@@ -36,10 +36,16 @@ def test_numbers_and_base64_decode_to_the_same_vectors() -> None:
     np.testing.assert_array_equal(rows, np.array([values, values], np.float32))
 
 
-@pytest.mark.parametrize("value", ["not base64!", "AAA=", [0.1, None], ["1.0"], [True], {}, None])
+@pytest.mark.parametrize("value", ["not base64!", "AAA=", ["1.0"], [True], {}, None, [10**400]])
 def test_invalid_embedding_raises(value: object) -> None:
     with pytest.raises(BackendError, match="h answered"):
         answers.decode_vectors([value], "h")
+
+
+def test_null_stands_for_nan() -> None:
+    """In a vector, and for a vector, beside one that shows the length."""
+    rows = answers.decode_vectors([[0.5, None], None, [1.0, 2.0]], "h")
+    assert np.isnan(rows).tolist() == [[False, True], [True, True], [False, False]]
 
 
 def test_truncated_vector_is_normalised() -> None:

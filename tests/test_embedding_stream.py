@@ -292,7 +292,7 @@ def test_texts_embedded_together_over_the_context_are_split_in_halves() -> None:
         stream.add_together([(1, "one", 1), (2, "far too long " * 9, 30), (3, "three", 1)])
         results = drained(stream)
         sent = [request.body["input"] for request in server.requests]
-        assert [len(texts) for texts in sent] == [3, 1, 2, 1, 1]
+        assert [len(texts) for texts in sent] == [3, 2, 1, 1, 1]
         assert all(request.body["late_chunking"] for request in server.requests)
         server.requests.clear()
         stream.add_together([(4, "four", 1), (5, " ", 0)])

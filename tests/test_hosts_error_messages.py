@@ -1,6 +1,7 @@
 """Error bodies of hosts, parsed into one-line messages."""
 
 import json
+import time
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_google_error_details(details: object, codes: set[str], wait: float | No
     [
         (b"", ""),
         (b"upstream connect\r\n error", "upstream connect error"),
-        (b"\x1b[31mred\x00\xff", "[31mred �"),
+        (b"\x1b[31mred\x00\xff", "red �"),
         (b"<html><title>502\nBad</title>...", "an HTML page: 502 Bad, not the API itself"),
         (b" <!DOCTYPE html><p>x", "an HTML page, not the API itself"),
         (b"x" * 9999, "x" * 300 + "…"),
@@ -104,3 +105,33 @@ def test_bodies_that_are_not_json(raw: bytes, message: str) -> None:
 def test_key_is_redacted() -> None:
     body = {"error": {"message": "wrong key sk-1"}}
     assert parse_error(json.dumps(body).encode(), "sk-1").message == "wrong key ***"
+
+
+def test_time_for_a_page_of_titles_is_linear() -> None:
+    """The text is shortened before its title is searched for."""
+    body = b"<html>" + b"<title" * 1_000_000
+    started = time.process_time()
+    parse_error(body)
+    assert time.process_time() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "{key}",
+        "{start20}",
+        "{start20}...{end4}",
+        "{start6}****{end4}",
+        "key={end12}",
+    ],
+)
+def test_no_part_of_a_key_is_shown(quoted: str) -> None:
+    key = "sk-proj-Zq81mXw93LpTbV64KdRj20YnHc57"
+    parts = {"key": key, "start20": key[:20], "start6": key[:6], "end4": key[-4:]}
+    text = quoted.format(**parts, end12=key[-12:])
+    message = parse_error(
+        json.dumps({"error": f"Incorrect API key: {text}."}).encode(), key
+    ).message
+    assert message.startswith("Incorrect API key: ")
+    assert "***" in message
+    assert not any(key[at : at + 4] in message for at in range(len(key) - 3))

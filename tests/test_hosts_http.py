@@ -190,9 +190,9 @@ def test_timed_out_attempt_does_not_affect_other_requests() -> None:
         until(lambda: len(server.requests) == 1)
         for n in range(20):
             embedder.query(f"text {n}")
-        late.join(10)
-        assert [text.text for text in server.texts][-1] == "late"
-        assert len(server.requests) == 22
+        late.join(120)
+        assert "late" in [text.text for text in server.texts]
+        assert len(server.requests) == 23  # one for "text", before "late" is sent again
 
 
 def test_timed_out_attempts_do_not_exhaust_the_connections() -> None:

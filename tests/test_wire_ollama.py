@@ -352,3 +352,36 @@ def test_optional_key_for_a_proxy(tmp_path: Path) -> None:
             environ={"OLLAMA_API_KEY": "secret"},
         ) as embedder:
             assert embedder.query("text").shape == (1024,)
+
+
+def test_nan_of_one_text_is_found_without_waits() -> None:
+    """Ollama answers 500 for the whole batch when its runner makes NaN of one text."""
+    body = json.dumps({"error": "failed to encode response: json: unsupported value: NaN"})
+    with OllamaServer() as server, connected(server, "bge-m3") as embedder:
+        server.faults += [
+            faults.text(500, body.encode()),
+            Fault(),
+            faults.text(500, body.encode()),
+        ]
+        with pytest.raises(DocumentError, match="unsupported value: NaN"):
+            embedder.documents(TEXTS)
+
+
+def test_dead_runner_is_the_failure_of_the_backend() -> None:
+    message = 'do embedding request: Post "http://127.0.0.1:1/embedding": EOF'
+    dead = faults.text(400, json.dumps({"error": message}).encode())
+    with OllamaServer() as server, connected(server, "bge-m3") as embedder:
+        server.faults += [dead]
+        assert len(embedder.documents(TEXTS)) == len(TEXTS)  # it was started again
+        server.faults += [dead] * 100
+        with pytest.raises(BackendError, match="do embedding request"):
+            embedder.documents(TEXTS)
+
+
+def test_too_little_memory_ends_the_run_at_once() -> None:
+    message = "model requires more system memory (32.4 GiB) than is available (21.7 GiB)"
+    with OllamaServer() as server, connected(server, "bge-m3") as embedder:
+        server.faults += [faults.text(500, json.dumps({"error": message}).encode())] * 9
+        with pytest.raises(BackendError, match=r"options\.num_ctx"):
+            embedder.documents(TEXTS)
+        assert len(server.requests) == 1

@@ -334,12 +334,19 @@ def test_wrong_or_missing_key_raises(server: TeiServer) -> None:
         embedder.query("one")
 
 
-@pytest.mark.parametrize(("status", "kind"), [(424, "Backend"), (429, "Overloaded")])
-def test_transient_failures_are_retried(server: TeiServer, status: int, kind: str) -> None:
-    server.faults += [faults.failing(status, kind)] * 2
+def test_overload_is_retried(server: TeiServer) -> None:
+    server.faults += [faults.failing(429, "Overloaded")] * 2
     with connected(server) as embedder:
         assert embedder.query("one two").shape == (64,)
     assert (len(server.requests), server.gets) == (3, ["/info"])
+
+
+def test_failure_of_the_model_is_not_repeated(server: TeiServer) -> None:
+    """424: the model fails on these texts, or on every text, which one probe tells."""
+    server.faults += [faults.failing(424, "Backend")] * 100
+    with connected(server) as embedder, pytest.raises(BackendError, match="is refused too"):
+        embedder.query("one two")
+    assert len(server.requests) == 2
 
 
 def test_vectors_are_counted_per_part() -> None:

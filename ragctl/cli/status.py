@@ -135,7 +135,7 @@ def _server_rows(server: "ServerState") -> Iterator[tuple[str, str]]:
         "red": server.optimizer_error or "optimisations failed",
     }
     note = f" ({notes[server.optimizer]})" if server.optimizer in notes else ""
-    deferred = "; no HNSW graph until a run has ended" if server.graph_deferred else ""
+    deferred = "; its building is deferred until a run ends" if server.graph_deferred else ""
     yield "optimiser", f"{server.optimizer}{note}"
     yield "HNSW graph", f"{counted(server.indexed_vectors, 'vector')}{deferred}"
 

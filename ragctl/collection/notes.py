@@ -33,6 +33,13 @@ class FailedFileNote(TypedDict):
     errors: list[list[str]]  # [source, reason], the first few
 
 
+class BatchSize(TypedDict):
+    """How many texts a backend took in one request after it had refused more."""
+
+    texts: int
+    learned: int  # time, seconds since 1970
+
+
 class Notes(TypedDict, total=False):
     """The notes of a collection. `Collection.note` replaces only the given keys."""
 
@@ -41,6 +48,7 @@ class Notes(TypedDict, total=False):
     failures: dict[str, FailedFileNote]  # by file
     verified: int  # time of the last verification of all points, seconds since 1970
     baseline: Recorded  # the spending that other generations of the collection also hold
+    batch_sizes: dict[str, BatchSize]  # by backend, with the run's own address
     request_bytes: dict[str, int]  # largest request that passes, by the server's address
 
 

@@ -7,14 +7,19 @@ what the host answered.
 import base64
 import binascii
 from collections.abc import Sequence
+from types import NoneType
 
 import numpy as np
 
 from ragctl.catalog import Model
 from ragctl.embedding.base import Embeddings, Vectors
 from ragctl.errors import BackendError
+from ragctl.hosts.errors import Refused
 from ragctl.hosts.responses import json_object
 from ragctl.text import counted
+
+ABSENT: dict[str, object] = {}
+"""Stands for the embedding of an item that has none; null stands for a vector of NaN."""
 
 MIN_PADDED_DIMENSIONS = 64
 """Vectors from this size on are checked for padding: an eighth of their numbers is zero.
@@ -27,7 +32,7 @@ def from_data(body: object, texts: int, model: Model, dim: int, host: str) -> Em
     """Return the vectors in OpenAI's format: {"data": [{"index", "embedding"}], …}."""
     answer = json_object(body, host)
     items = items_in_order(answer.get("data"), texts, host)
-    rows = decode_vectors([item.get("embedding") for item in items], host)
+    rows = decode_vectors([item.get("embedding", ABSENT) for item in items], host)
     return from_vectors(rows, billed_tokens(answer), model, dim, host)
 
 
@@ -45,7 +50,18 @@ def from_list(
 
 
 def from_vectors(rows: Vectors, billed: int, model: Model, dim: int, host: str) -> Embeddings:
-    """Check, cut and normalise a host's vectors of shape (texts, length)."""
+    """Check, cut and normalise a host's vectors of shape (texts, length).
+
+    A vector that cannot be used fails its own text. If none can be used, Refused is raised:
+    the texts or the host may be the reason.
+    """
+    failed = _unusable(rows, host)
+    if len(failed) == len(rows) > 0:
+        raise Refused(failed[0])
+    if failed:
+        rows = rows.copy()
+        usable = next(position for position in range(len(rows)) if position not in failed)
+        rows[list(failed)] = rows[usable]
     vectors = to_unit_vectors(
         rows,
         dim,
@@ -56,18 +72,40 @@ def from_vectors(rows: Vectors, billed: int, model: Model, dim: int, host: str) 
     )
     _check_padding(rows, host)
     norms = np.linalg.norm(rows.astype(np.float64), axis=1)
-    return Embeddings(vectors, billed, rows.shape[1], (float(norms.min()), float(norms.max())))
+    return Embeddings(
+        vectors, billed, rows.shape[1], (float(norms.min()), float(norms.max())), failed
+    )
+
+
+def _unusable(rows: Vectors, host: str) -> dict[int, str]:
+    """Return the positions of vectors with NaN, infinity or zeros alone, with the reasons."""
+    if not rows.shape[1]:
+        return {}  # the length is checked for all together
+    failed = {}
+    finite = np.asarray(np.isfinite(rows).all(axis=1))
+    nonzero = np.asarray(rows.any(axis=1))
+    for position in range(len(rows)):
+        if not (finite[position] and nonzero[position]):
+            what = "of zero length" if finite[position] else "with NaN or infinity in it"
+            failed[position] = f"{host} answered a vector {what}"
+    return failed
 
 
 def joined(parts: Sequence[Embeddings]) -> Embeddings:
     """Join the answers to consecutive parts of one request. There is at least one."""
     if len(parts) == 1:
         return parts[0]
+    failed: dict[int, str] = {}
+    start = 0
+    for part in parts:
+        failed |= {start + position: reason for position, reason in part.failed.items()}
+        start += len(part.vectors)
     return Embeddings(
         np.concatenate([part.vectors for part in parts]),
         sum(part.tokens for part in parts),
         parts[0].length,
         (min(part.norms[0] for part in parts), max(part.norms[1] for part in parts)),
+        failed,
     )
 
 
@@ -99,14 +137,17 @@ def items_in_order(items: object, count: int, host: str) -> list[dict[str, objec
 def decode_vectors(embeddings: Sequence[object], host: str) -> Vectors:
     """Return embeddings as an array of shape (len(embeddings), their common length).
 
-    An embedding is a list of numbers, or base64 of little-endian float32. Values are not
-    checked yet.
+    An embedding is a list of numbers, or base64 of little-endian float32. Some servers
+    write null for NaN, or for a whole vector of it. Values are not checked yet.
     """
-    rows = [_decode(embedding, host) for embedding in embeddings]
-    lengths = {len(row) for row in rows}
+    rows = [None if embedding is None else _decode(embedding, host) for embedding in embeddings]
+    lengths = {len(row) for row in rows if row is not None}
     if len(lengths) > 1:
         raise BackendError(f"{host} answered vectors of different lengths: {sorted(lengths)}")
-    return np.stack(rows)
+    if not lengths:
+        raise Refused(f"{host} answered null instead of a vector")
+    missing = np.full(lengths.pop(), np.nan, np.float32)
+    return np.stack([missing if row is None else row for row in rows])
 
 
 def to_unit_vectors(
@@ -178,7 +219,10 @@ def _decode(embedding: object, host: str) -> Vectors:
             raise BackendError(f"{host} answered base64 that is not a float32 vector") from error
     if not isinstance(embedding, list):
         raise BackendError(f"{host} answered an item without an embedding")
-    if not {*map(type, embedding)} <= {float, int}:
+    if not {*map(type, embedding)} <= {float, int, NoneType}:
         raise BackendError(f"{host} answered a vector that holds something other than numbers")
     with np.errstate(over="ignore"):  # beyond float32 it is infinity, which is refused later
-        return np.array(embedding, dtype=np.float64).astype(np.float32)
+        try:
+            return np.array(embedding, dtype=np.float64).astype(np.float32)
+        except OverflowError:  # an integer beyond float64
+            raise BackendError(f"{host} answered a number that is too large") from None

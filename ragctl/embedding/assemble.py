@@ -11,7 +11,7 @@ from ragctl.embedding.catalogs import package_catalog
 from ragctl.embedding.context_guard import ContextGuard
 from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.failover import ConnectedBackend, Failover
-from ragctl.embedding.refusal_check import RefusalCheck
+from ragctl.embedding.isolation import Isolation
 from ragctl.embedding.wire_registry import wire_class
 from ragctl.errors import UsageError
 from ragctl.hosts.addresses import is_loopback
@@ -146,10 +146,10 @@ def _connect_backend(
         )
     )
     wire: EmbeddingService = Limited(backend_wire, limiter, usage, patience.total)
+    wire = Isolation(wire)
     advice = outage_advice(backend.name, backend.base_url or "", backend.keys, key)
     notice = OutageNotice(config.label, notify, advice)
     wire = Retrying(wire, patience, notice=notice)
-    wire = RefusalCheck(wire)
     native = backend_wire.truncates
     wire = ContextGuard(wire, model, backend, usage, truncate=options.truncate, native=native)
     return ConnectedBackend(config.label, wire, usage, backend_wire.warm, trusted)

@@ -1,12 +1,14 @@
 """The values that cross the embedding services: requests, embeddings, options."""
 
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragctl.errors import BackendError
 from ragctl.hosts.service import Service
 
 Side = Literal["document", "query"]
@@ -19,7 +21,8 @@ class EmbeddingRequest:
 
     `stopped` ends every wait for a retry or a rate limit. `tokens`: estimated tokens of all
     texts together; 0: not counted. `together`: the texts are consecutive chunks of one
-    document, each to be embedded in the context of all (late chunking).
+    document, each to be embedded in the context of all (late chunking). `failures`: how this
+    very request has failed so far.
     """
 
     side: Side
@@ -27,6 +30,7 @@ class EmbeddingRequest:
     stopped: threading.Event
     tokens: int = 0
     together: bool = False
+    failures: list[str] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def part(self, start: int, end: int) -> "EmbeddingRequest":
         """Return a request for the texts from `start` up to `end`."""
@@ -39,13 +43,21 @@ class Embeddings:
     """Unit vectors of shape (texts, dim), in the order of the texts, and the tokens billed.
 
     `length` and `norms` (lowest, highest) are those of the host's vectors, before they were
-    cut and normalised here.
+    cut and normalised here. `failed`: the positions of texts for which the host made no
+    usable vector, each with the reason; their rows in `vectors` mean nothing.
     """
 
     vectors: Vectors
     tokens: int
     length: int = 0
     norms: tuple[float, float] = (1.0, 1.0)
+    failed: Mapping[int, str] = field(default_factory=dict)
+
+    def complete(self) -> "Embeddings":
+        """Return these, or raise BackendError if a text has no usable vector."""
+        for reason in self.failed.values():
+            raise BackendError(reason)
+        return self
 
 
 EmbeddingService: TypeAlias = Service[EmbeddingRequest, Embeddings]

@@ -12,6 +12,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from ragctl.embedding import answers
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Side, Vectors
 from ragctl.errors import BackendError
 from ragctl.hosts.errors import Refused
@@ -81,9 +82,21 @@ def canary_texts(side: Side) -> tuple[str, ...]:
 
 
 def embed_canary(service: EmbeddingService, side: Side, stopped: threading.Event) -> Embeddings:
-    """Return a backend's answer to the canary texts of one side. Raises BackendError."""
+    """Return a backend's answer to the canary texts of one side. Raises BackendError.
+
+    They are sent one by one to a backend that does not take them together.
+    """
+    request = EmbeddingRequest(side, canary_texts(side), stopped)
     try:
-        return service.call(EmbeddingRequest(side, canary_texts(side), stopped))
+        try:
+            return service.call(request).complete()
+        except Refused:
+            if len(request.texts) == 1:
+                raise
+        parts = range(len(request.texts))
+        return answers.joined(
+            [service.call(request.part(start, start + 1)).complete() for start in parts]
+        )
     except Refused as refusal:
         raise BackendError(f"the canary texts are {refusal}") from refusal
 

@@ -2,14 +2,14 @@
 
     Embedder ── stream() ──► DocumentStream    batches, concurrency, back-pressure
         │                        │
-        └──────── query() ───────┴──► Failover([ContextGuard(RefusalCheck(Retrying(…)))])
+        └──────── query() ───────┴──► Failover([ContextGuard(Retrying(Isolation(…)))])
 
 A wire answers one request. The Embedder does the rest: it checks what may be sent, forms
 batches, and finds the text because of which a batch was refused. `connect` stacks the parts.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,21 @@ class Embedder:
             element="float32",
         )
         self._service = service
+
+    @property
+    def max_texts(self) -> int:
+        """How many texts a request has at most: the catalogue's limit, or a lower one learned."""
+        learned = self._service.max_texts
+        return self.limits.texts if learned is None else min(self.limits.texts, learned)
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """The learned limits: by backend, how many texts it takes in one request."""
+        return {b.name: b.max_texts for b in self.backends if b.max_texts}
+
+    def limit_batch(self, backend: str, texts: int) -> None:
+        """Send no more than `texts` texts in one request, if `backend` is one of these."""
+        self._service.learn_max_texts(backend, texts)
 
     @property
     def backends(self) -> Sequence[ConnectedBackend]:
@@ -131,7 +146,7 @@ class Embedder:
         limits = self.limits
         prompt = len((self.model.query.prompt or "").encode())
         # A backend's first questions are sent with the canary's. A token is at least a byte.
-        max_texts = max(1, limits.texts - 1)
+        max_texts = max(1, self.max_texts - 1)
         max_bytes = min(
             limits.tokens or MAX_QUERY_REQUEST_BYTES, limits.bytes or MAX_QUERY_REQUEST_BYTES
         )
@@ -180,24 +195,57 @@ class Embedder:
     def embed(self, request: EmbeddingRequest) -> Iterator[tuple[int, Vectors | DocumentError]]:
         """Yield (position of the first text, vectors from there on) until all texts are done.
 
-        A batch that is refused for its content is halved until the bad texts are alone; each
-        yields a DocumentError. Halves of texts to be embedded together are each embedded
+        A batch that is refused is split until the bad texts are alone; each yields a
+        DocumentError. If none is bad, the batch was too large, and the size that passed is
+        used from then on. Halves of texts to be embedded together are each embedded
         together. Vectors that were paid for are yielded before an error is raised.
         """
-        parts = [(0, len(request.texts))]
-        while parts:
-            start, end = parts.pop()
-            try:
-                answer = self._service.call(request.part(start, end))
-            except Refused as refusal:
-                if end - start == 1:
-                    yield start, DocumentError(str(refusal))
-                else:
-                    middle = (start + end) // 2
-                    parts += [(middle, end), (start, middle)]
-                continue
-            assert answer.vectors.shape == (end - start, self.dim)
-            yield start, answer.vectors
+        yield from self._embed_range(request, 0, len(request.texts))
+
+    def _embed_range(
+        self, request: EmbeddingRequest, start: int, end: int
+    ) -> Generator[tuple[int, Vectors | DocumentError], None, bool]:
+        """Embed the texts from `start` up to `end`; return whether a text was refused."""
+        size = end - start
+        if size > self.max_texts and not request.together:
+            return (yield from self._embed_parts(request, start, end, self.max_texts))
+        try:
+            answer = self._service.call(request.part(start, end))
+        except Refused as refusal:
+            if size == 1:
+                yield start, DocumentError(str(refusal))
+                return True
+            part = min(refusal.max_texts or (size + 1) // 2, size - 1)
+            if refusal.max_texts:
+                self._learn(refusal, request, part)  # the host says so: others learn it at once
+            blamed = yield from self._embed_parts(request, start, end, part)
+            if not blamed:
+                self._learn(refusal, request, part)
+            return blamed
+        assert answer.vectors.shape == (size, self.dim)
+        at = 0
+        for position in sorted(answer.failed):
+            if at < position:
+                yield start + at, answer.vectors[at:position]
+            yield start + position, DocumentError(answer.failed[position])
+            at = position + 1
+        if at < size:
+            yield start + at, answer.vectors[at:]
+        return bool(answer.failed)
+
+    def _learn(self, refusal: Refused, request: EmbeddingRequest, texts: int) -> None:
+        """Remember that the backend takes no more than `texts` texts, unless sent together."""
+        if refusal.backend is not None and not request.together:
+            self._service.learn_max_texts(refusal.backend, texts)
+
+    def _embed_parts(
+        self, request: EmbeddingRequest, start: int, end: int, size: int
+    ) -> Generator[tuple[int, Vectors | DocumentError], None, bool]:
+        """Embed a range in parts of `size` texts; return whether a text was refused."""
+        blamed = False
+        for first in range(start, end, size):
+            blamed |= yield from self._embed_range(request, first, min(first + size, end))
+        return blamed
 
     def close(self) -> None:
         """Close all connections. Streams must have ended."""

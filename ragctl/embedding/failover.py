@@ -40,6 +40,8 @@ class ConnectedBackend:
         skipped: It failed for good, and is not asked again by this stream.
         failure: Its latest failure.
         failure_count: How often it has failed.
+        max_texts: The most texts that it has taken in one request after it refused more;
+            None: no limit is known beside the catalogue's.
         lock: Held while its documents are compared with the canary.
     """
 
@@ -53,6 +55,7 @@ class ConnectedBackend:
     skipped: bool = False
     failure: BackendFailure | None = None
     failure_count: int = 0
+    max_texts: int | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -96,6 +99,17 @@ class Failover:
         with self._change:
             return [f"{b.name}: {b.failure}" for b in self._backends if b.failure is not None]
 
+    @property
+    def max_texts(self) -> int | None:
+        """How many texts every backend takes in one request; None: nothing was learned."""
+        return min((b.max_texts for b in self._backends if b.max_texts), default=None)
+
+    def learn_max_texts(self, backend: str, texts: int) -> None:
+        """Send no more than `texts` texts in one request from now on, if `backend` serves it."""
+        for known in self._backends:
+            if known.name == backend:
+                known.max_texts = min(texts, known.max_texts or texts)
+
     def canary(self, stopped: threading.Event) -> Canary | None:
         """Return the canary, made by the first backend that works if there is none yet."""
         if self._check and self._canary is None:
@@ -126,7 +140,8 @@ class Failover:
                 continue
             try:
                 return ask(backend)
-            except Refused:
+            except Refused as refusal:
+                refusal.backend = backend.name
                 raise
             except (BackendError, IdentityMismatch) as error:
                 self._record_failure(backend, error, stopped)
@@ -197,11 +212,22 @@ class Failover:
         if not self._check or self._canary is None or checked:
             return backend.service.call(request)
         extra = canary_texts("query")
-        answer = backend.service.call(replace(request, texts=(*extra, *request.texts)))
         count = len(extra)
+        try:
+            answer = backend.service.call(replace(request, texts=(*extra, *request.texts)))
+        except Refused:
+            # A question may be the reason, or the number of texts.
+            own = embed_canary(backend.service, "query", request.stopped)
+            self._compare(backend, self._canary, "query", own.vectors)
+            backend.queries_checked = True
+            return backend.service.call(request)
+        for position in range(count):
+            if position in answer.failed:
+                raise BackendError(answer.failed[position])
         self._compare(backend, self._canary, "query", answer.vectors[:count])
         backend.queries_checked = True
-        return replace(answer, vectors=answer.vectors[count:])
+        failed = {position - count: reason for position, reason in answer.failed.items()}
+        return replace(answer, vectors=answer.vectors[count:], failed=failed)
 
     def _compare(
         self, backend: ConnectedBackend, canary: Canary, side: Side, vectors: Vectors

@@ -26,6 +26,10 @@ class BatchEmbedder(Protocol):
     limits: RequestLimits
     concurrency: int
 
+    @property
+    def max_texts(self) -> int:
+        """How many texts a request has at most; it may become lower."""
+
     def embed(self, request: EmbeddingRequest) -> Iterator[tuple[int, Vectors | DocumentError]]:
         """Yield the position of a text in the request, and its vectors or its error."""
 
@@ -122,7 +126,7 @@ class DocumentStream(Generic[K]):
                 self._send()
                 batch = self._filling
             batch.add(key, text, max_tokens, size, tokens)
-            if len(batch.keys) >= limits.texts:
+            if len(batch.keys) >= self._embedder.max_texts:
                 self._send()
 
     def add_together(self, texts: Sequence[tuple[K, str, int]]) -> None:

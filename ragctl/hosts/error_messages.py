@@ -12,14 +12,21 @@ an HTML page                                        a proxy in between
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 
 from ragctl.text import one_line
 
 MAX_MESSAGE_CHARACTERS = 300
+MAX_BODY_BYTES = 1 << 16  # of an error that are parsed; what follows is not read
+MAX_HTML_CHARACTERS = 4_096  # of a page that are searched for its title
 _PROTOBUF_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")  # as protobuf writes it in JSON
 _HTML_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+MIN_MASKED_PART = 6
+"""Parts of a key from this length on are masked in messages: hosts quote its beginning or end."""
+_MASKED_BY_HOST = re.compile(r"[^\s\"']*(?:\*|\.\.\.|…)[^\s\"']*")
+MIN_QUOTED_PART = 3  # of a key, beside the asterisks or dots that a host writes for the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +44,48 @@ class ErrorDetails:
 
 def parse_error(body: bytes, secret: str | None = None) -> ErrorDetails:
     """Parse the body of an error response. `secret` is masked in the message."""
-    text = body.decode("utf-8", "replace").strip()
+    text = body[:MAX_BODY_BYTES].decode("utf-8", "replace").strip()
     if is_html(text):
-        title = _HTML_TITLE.search(text)
+        title = _HTML_TITLE.search(text[:MAX_HTML_CHARACTERS])
         details = ErrorDetails(
             f"an HTML page{f': {title[1]}' if title else ''}, not the API itself"
         )
     else:
         try:
             details = _from_json(json.loads(text))
-        except ValueError:
+        except (ValueError, RecursionError):
             details = ErrorDetails(text)
-    message = details.message.replace(secret, "***") if secret else details.message
-    line = one_line(message, limit=MAX_MESSAGE_CHARACTERS, printable_only=True)
-    return replace(details, message=line)
+    # Masked before it is shortened: the limit may cut through the key.
+    message = one_line(details.message, limit=2 * MAX_MESSAGE_CHARACTERS, printable_only=True)
+    message = mask_key(message, secret) if secret else message
+    return replace(details, message=one_line(message, limit=MAX_MESSAGE_CHARACTERS))
+
+
+def mask_key(message: str, secret: str) -> str:
+    """Return a host's message with every part of the key that it quotes replaced by ***."""
+
+    def masked(match: re.Match[str]) -> str:
+        pieces = re.split(r"\*+|\.\.\.|…", match[0])
+        quoted = any(
+            len(piece) >= MIN_QUOTED_PART and (secret.startswith(piece) or secret.endswith(piece))
+            for piece in pieces
+        )
+        return "***" if quoted else match[0]
+
+    message = _MASKED_BY_HOST.sub(masked, message.replace(secret, "***"))
+    parts: list[str] = []
+    start = 0
+    while start < len(message):
+        end = start + MIN_MASKED_PART
+        if message[start:end] not in secret or end > len(message):
+            parts.append(message[start])
+            start += 1
+            continue
+        while end < len(message) and message[start : end + 1] in secret:
+            end += 1
+        parts.append("***")
+        start = end
+    return "".join(parts)
 
 
 def is_html(text: str) -> bool:
@@ -108,8 +143,14 @@ def _from_details(details: object) -> tuple[frozenset[str], float | None]:
         for violation in violations if isinstance(violations, list) else []:
             reasons += [violation.get("quotaId")] if isinstance(violation, dict) else []
         delay = _PROTOBUF_DURATION.fullmatch(str(detail.get("retryDelay")))
-        wait = float(delay[1]) if delay else wait
+        wait = _finite(delay[1]) if delay else wait
     return _texts(*reasons), wait
+
+
+def _finite(digits: str) -> float | None:
+    """Return a number of seconds, or None if it is too large for one."""
+    seconds = float(digits)
+    return seconds if math.isfinite(seconds) else None
 
 
 def _texts(*values: object) -> frozenset[str]:

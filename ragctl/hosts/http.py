@@ -115,7 +115,8 @@ class HostClient:
         except TimeoutError:
             self._abandon(client)
             raise Transient(
-                f"{self.host}: no complete answer within {self._patience.attempt:g} s"
+                f"{self.host}: no complete answer within {self._patience.attempt:g} s",
+                timed_out=True,
             ) from None
         if isinstance(outcome, BackendError):
             raise outcome
@@ -146,8 +147,9 @@ class HostClient:
                         return BackendError(f"{self.host} answered more than {limit} MB")
                 return Response(response.status_code, response.headers, self._mask_key(body))
         except httpx.TimeoutException as error:
-            kind = "no connection" if isinstance(error, httpx.ConnectTimeout) else "no answer"
-            return Transient(f"{self.host}: {kind} in time", answered=answered)
+            connected = not isinstance(error, httpx.ConnectTimeout)
+            kind = "no answer" if connected else "no connection"
+            return Transient(f"{self.host}: {kind} in time", answered=answered, timed_out=connected)
         except httpx.RequestError as error:
             reason = str(error) or type(error).__name__
             if "CERTIFICATE_VERIFY_FAILED" in reason:

@@ -45,22 +45,42 @@ class ErrorRules:
             a text; an error about another field refuses the request.
         text_codes: The text itself is refused.
         text_phrases: The same, by the message.
+        suspect_phrases: The text, or the model, is the reason whatever the status: a vector
+            with NaN, for example.
         fatal_codes: No text would be accepted.
         key_codes: The key is refused, whatever the status.
         quota_phrases: The quota is used up for today; searched for in the codes too.
+        key_phrases: The key is refused, by the message.
+        fatal_phrases: No text would be accepted, by the message.
+        transient_phrases: The host itself failed, by the message, whatever the status.
     """
 
     text_fields: frozenset[str] = TEXT_FIELDS
     text_codes: frozenset[str] = frozenset()
     text_phrases: frozenset[str] = frozenset()
+    suspect_phrases: frozenset[str] = frozenset()
     fatal_codes: frozenset[str] = frozenset()
     key_codes: frozenset[str] = frozenset()
     quota_phrases: frozenset[str] = frozenset()
+    key_phrases: frozenset[str] = frozenset()
+    fatal_phrases: frozenset[str] = frozenset()
+    transient_phrases: frozenset[str] = frozenset()
 
     def refuses_text(self, error: ErrorDetails) -> bool:
         """Return whether the message says that the text itself is refused."""
-        message = error.message.lower()
-        return any(phrase in message for phrase in self.text_phrases)
+        return _mentions(error, self.text_phrases)
+
+    def refuses_key(self, error: ErrorDetails) -> bool:
+        """Return whether the host refuses the key."""
+        return bool(error.codes & self.key_codes) or _mentions(error, self.key_phrases)
+
+    def refuses_all(self, error: ErrorDetails) -> bool:
+        """Return whether no text would be accepted."""
+        return (
+            bool(error.codes & self.fatal_codes)
+            or _mentions(error, self.fatal_phrases)
+            or self.quota_used_up(error)
+        )
 
     def quota_used_up(self, error: ErrorDetails) -> bool:
         """Return whether the host says that no quota is left today."""
@@ -96,29 +116,32 @@ class ResponseParser:
                 page = parse_error(response.content, self._secret).message
                 raise BackendError(f"{self._host} answered {page}; is the address right?")
             raise Transient(f"{self._host} answered JSON that is incomplete or invalid")
-        if isinstance(body, dict) and "data" not in body and isinstance(body.get("error"), dict):
+        if isinstance(body, dict) and "data" not in body and body.get("error"):
             # Some routers answer 200 and put the failure of the host behind them in the body.
-            code = body["error"].get("code")
-            raise self._error(code if isinstance(code, int) else 500, response)
+            raise self._error(_status_in_body(body["error"]), response)
         return body
 
     def _error(self, status: int, response: Response) -> BackendError:
         """Return the error for a status other than 200."""
         error = parse_error(response.content, self._secret)
         message = f"{status} {error.message}".strip()
-        if error.codes & self._rules.key_codes or status in (401, 498):
+        if status in (401, 498) or self._rules.refuses_key(error):
             return BackendError(f"{self._host} refused {self._key_label}: {message}")
-        fatal = error.codes & self._rules.fatal_codes or status == 402
-        if fatal or self._rules.quota_used_up(error):
+        if status == 402 or self._rules.refuses_all(error):
             return BackendError(f"{self._host} refused: {message}")
+        if _mentions(error, self._rules.transient_phrases):
+            return self._transient(status, response, error, message)
         # llama.cpp's servers answer 500 to a text that is too long.
         if error.codes & self._rules.text_codes or (
             status == 500 and self._rules.refuses_text(error)
         ):
             return Refused(f"refused by {self._host}: {message}", certain=True)
-        if status in (408, 409, 424, 429, 499) or (status >= 500 and status != 501):
+        if _mentions(error, self._rules.suspect_phrases):
+            return Refused(f"refused by {self._host}: {message}")
+        if status in (408, 409, 429, 499) or (status >= 500 and status != 501):
             return self._transient(status, response, error, message)
-        if status in (400, 413, 422):
+        # 403: a router's moderation of one text. 424: the model failed on these texts.
+        if status in (400, 403, 413, 422, 424):
             return self._refused(status, error, message)
         if status == 404:
             return BackendError(f"{self._host} has no such model or address: {message}")
@@ -136,8 +159,13 @@ class ResponseParser:
             return BackendError(f"{self._host} failed and asks not to be tried again: {message}")
         wait = retry_after(response.headers, self._wall(), throttled=status == 429)
         wait = error.wait if wait is None else wait
-        throttled = status in (429, 503)
-        return Transient(f"{self._host}: {message}", wait, throttled=throttled, status=status)
+        return Transient(
+            f"{self._host}: {message}",
+            wait,
+            throttled=status in (429, 503),
+            timed_out=status in (408, 504, 524),
+            status=status,
+        )
 
     def _refused(self, status: int, error: ErrorDetails, message: str) -> BackendError:
         about_text = bool(error.fields & self._rules.text_fields)
@@ -156,6 +184,23 @@ class ResponseParser:
     @property
     def _secret(self) -> str | None:
         return self._key.reveal() if self._key else None
+
+
+def _mentions(error: ErrorDetails, phrases: frozenset[str]) -> bool:
+    """Return whether an error's message contains one of `phrases`, which are in lower case."""
+    message = error.message.lower()
+    return any(phrase in message for phrase in phrases)
+
+
+def _status_in_body(error: object) -> int:
+    """Return the status that stands for an `error` in the body of a successful response.
+
+    A router's 404 means that none of its hosts answered this time: that passes, like a 502.
+    """
+    code = error.get("code") if isinstance(error, dict) else None
+    if type(code) is not int or not 400 <= code <= 599:
+        return 500
+    return 502 if code == 404 else code
 
 
 def json_object(body: object, host: str) -> dict[str, object]:
@@ -200,7 +245,7 @@ def _rate_limit_reset(headers: Mapping[str, str]) -> float | None:
         if match and match[0]:
             parts = zip(match.groups(), _DURATION_UNIT_SECONDS, strict=True)
             waits.append(sum(float(part or 0) * unit for part, unit in parts))
-    return max(waits, default=None)
+    return max(filter(math.isfinite, waits), default=None)
 
 
 def _parse_json(content: bytes) -> object:
@@ -211,6 +256,7 @@ def _parse_json(content: bytes) -> object:
     try:
         body = orjson.loads(content)
     except ValueError:
-        with contextlib.suppress(ValueError):  # json accepts NaN, which is reported later
+        # json accepts NaN, which is reported later. Deep nesting is a RecursionError there.
+        with contextlib.suppress(ValueError, RecursionError):
             body = json.loads(content)
     return body

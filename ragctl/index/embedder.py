@@ -1,11 +1,13 @@
 """The embedder of a run, and the settings of a collection created with it."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
 from ragctl import chunking
 from ragctl.catalog import BackendConfig
+from ragctl.collection.notes import BatchSize
 from ragctl.collection.origin import Origin, fill_in_backends, stored_config
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder, Options, Patience, connect
@@ -18,6 +20,9 @@ from ragctl.pipeline.command import migrate_command
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection
+
+BATCH_SIZE_DAYS = 30
+"""For how long the batch size that a backend took is kept."""
 
 HEADING_TOKENS = 64
 """Tokens of a short model context reserved for the heading path in front of a chunk."""
@@ -55,6 +60,7 @@ def connect_for(
         notify=notify,
     )
     if existing is not None:
+        use_batch_sizes(embedder, existing, time.time())
         try:
             command = migrate_command(
                 pipeline, with_sources=existing.settings.identity.late_chunking
@@ -64,6 +70,29 @@ def connect_for(
             embedder.close()
             raise
     return embedder
+
+
+def use_batch_sizes(embedder: Embedder, collection: Collection, now: float) -> None:
+    """Limit batches to the sizes that earlier runs learned.
+
+    A size is forgotten after `BATCH_SIZE_DAYS`: the backend may have become faster.
+    """
+    for backend, size in collection.notes().get("batch_sizes", {}).items():
+        if now - size["learned"] < BATCH_SIZE_DAYS * 86_400:
+            embedder.limit_batch(backend, size["texts"])
+
+
+def batch_sizes_note(
+    embedder: Embedder, collection: Collection, now: float
+) -> dict[str, BatchSize] | None:
+    """Return the note `batch_sizes` with what this run learned; None if nothing is new."""
+    kept = collection.notes().get("batch_sizes", {})
+    learned = {
+        backend: BatchSize(texts=texts, learned=round(now))
+        for backend, texts in embedder.batch_sizes.items()
+        if backend not in kept or kept[backend]["texts"] != texts
+    }
+    return {**kept, **learned} if learned else None
 
 
 def effective_embedding(pipeline: Pipeline, existing: Collection | None) -> Embedding:

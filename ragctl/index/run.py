@@ -30,7 +30,12 @@ from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.checks import inspect_sample, is_due, report_damage, report_unrepaired
 from ragctl.index.dry_run import DryRun
-from ragctl.index.embedder import add_canary, connect_for, effective_embedding
+from ragctl.index.embedder import (
+    add_canary,
+    batch_sizes_note,
+    connect_for,
+    effective_embedding,
+)
 from ragctl.index.estimate import estimate_backends
 from ragctl.index.failures import failures_note, postponed_failures
 from ragctl.index.ingest import Ingest
@@ -144,7 +149,7 @@ class Run:
                 self._report_backends(report, embedder)
                 if collection is not None and run_plan is not None:
                     self._write_notes(
-                        collection, run_plan, report, budget, completed=completed, now=now
+                        collection, run_plan, report, budget, embedder, completed=completed, now=now
                     )
                 report.seconds = time.monotonic() - started
         return report
@@ -304,11 +309,12 @@ class Run:
         run_plan: RunPlan,
         report: Report,
         budget: BudgetTracker,
+        embedder: Embedder,
         *,
         completed: bool,
         now: float,
     ) -> None:
-        """Write the notes for later runs: failures, tokens billed, spending."""
+        """Write the notes for later runs: failures, tokens billed, spending, batch sizes."""
         notes = failures_note(
             run_plan.failed_before,
             run_plan.plan.work_items,
@@ -323,6 +329,9 @@ class Run:
             notes["billed"] = add_billed(collection.notes(), report.backends)
         if report.backends or budget.has_reservation:
             notes["spent"] = budget.note()
+        sizes = batch_sizes_note(embedder, collection, now)
+        if sizes is not None:
+            notes["batch_sizes"] = sizes
         if self._verified_all and completed:
             notes["verified"] = round(now)
         if notes:

@@ -121,6 +121,10 @@ def zero() -> Fault:
     return _last_vector(lambda v: v * 0)
 
 
+def every_zero() -> Fault:
+    return _every_vector(lambda v: v * 0)
+
+
 def padded(dim: int | None = None) -> Fault:
     """Replace the second half of each vector by zeros, like a padded vector of a smaller model.
 

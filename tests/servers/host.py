@@ -93,6 +93,7 @@ class EmbeddingServer(ABC):
         self.faults: deque[Fault] = deque()
         self.requests: list[Received] = []
         self.gets: list[str] = []
+        self.forbidden: dict[str, int] = {}  # a word -> the status of a request that contains it
         self.impostor: str | None = None  # answer with this model instead of the requested one
         self.texts: list[Text] = []
         self.crashes: list[BaseException] = []
@@ -291,6 +292,9 @@ class _Handler(BaseHTTPRequestHandler):
             if not isinstance(body, dict):
                 raise Refusal(400, "the body is not a JSON object")
             job = host.parse_at(self.path, body)
+            for word, status in host.forbidden.items():
+                if any(word in text.text for text in job.texts):
+                    raise Refusal(status, f"a text contains {word}")
             items, rest = host.answer(job)
         except Refusal as refusal:
             self._send(refusal.status, host.error_bytes(refusal), fault)
@@ -319,7 +323,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         for position in range(len(answer)):
             self.wfile.write(answer[position : position + 1])
-            if self.server.host.closing.wait(0.01):
+            if self.server.host.closing.wait(0.1):
                 break
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002

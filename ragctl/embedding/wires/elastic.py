@@ -88,7 +88,10 @@ class Elastic(RestWire):
                 )
         items = found.get("text_embedding")
         rows = (
-            [item.get("embedding") if isinstance(item, dict) else None for item in items]
+            [
+                item.get("embedding", answers.ABSENT) if isinstance(item, dict) else answers.ABSENT
+                for item in items
+            ]
             if isinstance(items, list)
             else None
         )

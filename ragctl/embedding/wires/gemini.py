@@ -55,5 +55,8 @@ class Gemini(RestWire):
         host = self.client.host
         listed = json_object(answer, host).get("embeddings")
         if isinstance(listed, list):
-            listed = [item.get("values") if isinstance(item, dict) else None for item in listed]
+            listed = [
+                item.get("values", answers.ABSENT) if isinstance(item, dict) else answers.ABSENT
+                for item in listed
+            ]
         return answers.from_list(listed, texts, 0, self.model, self.dim, host)

@@ -17,6 +17,7 @@ from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 
 _MODEL_NOT_FOUND = re.compile(r"""404 model ['"].*['"] not found""")
+_NO_MEMORY = "requires more system memory"
 _TOO_LONG_PHRASES = frozenset(
     {
         "exceeds the context length",
@@ -37,7 +38,13 @@ class Ollama(RestWire):
     `extra.options` take precedence.
     """
 
-    error_rules = ErrorRules(text_phrases=_TOO_LONG_PHRASES)
+    error_rules = ErrorRules(
+        text_phrases=_TOO_LONG_PHRASES,
+        suspect_phrases=frozenset({"unsupported value: nan"}),
+        fatal_phrases=frozenset({_NO_MEMORY}),
+        # A dead runner answers 400 to every text.
+        transient_phrases=frozenset({"do embedding request:", "runner process no longer running"}),
+    )
     truncates = True
 
     def __init__(
@@ -93,6 +100,12 @@ class Ollama(RestWire):
         except (Refused, Transient):
             raise
         except BackendError as error:
+            if _NO_MEMORY in str(error):
+                raise BackendError(
+                    f"{error}; memory grows with options.num_ctx, which is "
+                    f"{self._runner_options['num_ctx']} here: set a lower one in extra of the "
+                    "backend's row, not below the tokens of a chunk"
+                ) from error
             if not _MODEL_NOT_FOUND.search(str(error)):
                 raise
             raise BackendError(

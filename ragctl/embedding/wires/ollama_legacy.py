@@ -1,5 +1,6 @@
 """Ollama's older API: POST /api/embeddings (from its source, v0.33)."""
 
+from ragctl.embedding import answers
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.embedding.wires.ollama import Ollama
 from ragctl.errors import Interrupted
@@ -28,5 +29,5 @@ class OllamaLegacy(Ollama):
             if request.stopped.is_set():
                 raise Interrupted("stopped between two texts")
             answer = self.post(self.body(request.part(start, start + 1)))
-            rows.append(json_object(answer, self.client.host).get("embedding"))
+            rows.append(json_object(answer, self.client.host).get("embedding", answers.ABSENT))
         return self.parse({"embeddings": rows}, len(rows))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from ragctl.embedding import DocumentStream, Embedder, Options, Patience, connec
 from ragctl.errors import BackendError, DocumentError
 from tests.servers import faults
 from tests.servers.faults import Fault
-from tests.servers.host import Refusal, Text
+from tests.servers.host import Job, Refusal, Text
 from tests.servers.jina import JinaServer
 from tests.servers.openai import OpenAIServer
 
@@ -150,3 +151,83 @@ def test_late_chunking_probe_uses_late_chunking() -> None:
         stream.add_together([(3, "three", 1), (4, "four", 1)])
         with pytest.raises(BackendError, match="a plain one-word text is refused too"):
             drain(stream, found)
+
+
+class SmallServer(OpenAIServer):
+    """A host behind a proxy that fails with `status` on more than `limit` texts."""
+
+    def __init__(self, limit: int, status: int, message: str = "no answer in time") -> None:
+        super().__init__()
+        self.limit, self.refusal = limit, Refusal(status, message)
+
+    def parse(self, body: Any) -> Job:
+        job = super().parse(body)
+        if len(job.texts) > self.limit:
+            raise self.refusal
+        return job
+
+
+def sizes(server: OpenAIServer) -> list[int]:
+    return [len(request.body["input"]) for request in server.requests]
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 504, 524])
+def test_batch_that_always_fails_is_sent_in_parts_and_the_size_is_kept(status: int) -> None:
+    texts = [f"text {n}" for n in range(96)]
+    with SmallServer(9, status) as server, connected(server, 32) as embedder:
+        found = outcomes(embedder, texts)
+        assert sorted(found) == list(range(96))
+        assert not refused_texts(found)
+        assert embedder.batch_sizes == {embedder.backends[0].name: 8}
+        too_large = [size for size in sizes(server) if size > 9]
+        # The two batches that were full before the size was known are sent in parts at once.
+        assert sorted(set(too_large)) == [16, 32]
+        assert len(too_large) <= 2 * 3
+        server.requests.clear()
+        outcomes(embedder, [f"more {n}" for n in range(20)])
+        assert sizes(server) == [8, 8, 4]
+
+
+def test_stated_limit_is_used_after_one_refusal() -> None:
+    message = "batch size is invalid, it should not be larger than 10.: input.contents"
+    with SmallServer(10, 400, message) as server, connected(server, 32) as embedder:
+        found = outcomes(embedder, [f"text {n}" for n in range(64)])
+        assert not refused_texts(found)
+        assert [size for size in sizes(server) if size > 10] == [32]
+        assert embedder.batch_sizes == {embedder.backends[0].name: 10}
+
+
+def test_bad_text_does_not_make_later_batches_smaller() -> None:
+    texts = [f"text {n}" for n in range(16)]
+    texts[5] = "POISON"
+    with OpenAIServer() as server, connected(server, 16) as embedder:
+        server.forbidden["POISON"] = 500
+        assert refused_texts(outcomes(embedder, texts)) == {5}
+        assert embedder.batch_sizes == {}
+        first = len(server.requests)
+        server.requests.clear()
+        assert refused_texts(outcomes(embedder, texts)) == {5}
+        assert len(server.requests) < first  # the failure is known now
+
+
+def test_text_that_is_embedded_at_last_is_not_blamed() -> None:
+    """The host fails in the same way three times, and recovers."""
+    with OpenAIServer() as server, connected(server) as embedder:
+        server.faults += [faults.failing(500)] * 3
+        assert not refused_texts(outcomes(embedder, ["one"]))
+        assert embedder.batch_sizes == {}
+
+
+def test_host_that_fails_on_everything_blames_no_text() -> None:
+    with OpenAIServer() as server, connected(server) as embedder:
+        server.faults += [faults.failing(500)] * 1000
+        with pytest.raises(BackendError, match="500"):
+            outcomes(embedder, ["one", "two"])
+
+
+def test_unreadable_answers_are_the_failure_of_the_backend() -> None:
+    for body in (b"[" * 200_000, b'{"data":[{"embedding":[1' + b"0" * 400 + b"]}]}"):
+        with OpenAIServer() as server, connected(server) as embedder:
+            server.faults += [faults.text(200, body)] * 100
+            with pytest.raises(BackendError, match="answered"):
+                embedder.documents(["one"])
