@@ -23,7 +23,7 @@ from ragctl.collection.payload import Payload, Point, SparseVector
 from ragctl.stores.base import Batch
 from ragctl.stores.server_connection import require_all_applied
 from ragctl.stores.server_http import QdrantHttp, collection_path
-from ragctl.stores.server_points import batch_body, write_requests
+from ragctl.stores.server_writes import batch_body, write_requests
 
 COUNT = int(os.environ.get("UPSERT_POINTS", "10000"))
 DIM, TERMS, SIZE = 1024, 60, 256

@@ -123,7 +123,9 @@ XDG_CONFIG_HOME = Variable(
     "XDG_CONFIG_HOME", "Parent folder of the default configuration and of systemd units.", "path"
 )
 XDG_STATE_HOME = Variable(
-    "XDG_STATE_HOME", "Parent folder of the lock files for server collections.", "path"
+    "XDG_STATE_HOME",
+    "Parent folder of the lock files for server collections and of the records of runs.",
+    "path",
 )
 XDG_CACHE_HOME = Variable("XDG_CACHE_HOME", "Parent folder of the default model cache.", "path")
 SSL_CERT_FILE = Variable("SSL_CERT_FILE", "File with the certificate authorities to trust.", "path")

@@ -81,7 +81,7 @@ class Hit:
     1; it is None if the lines of the document's text are not those of the file. `ordinals` are
     the chunks that a passage is joined from. `cut`: the passage reached its maximum length before
     the end of the section, page or document. `version` names the state of the document, `id` the
-    point of the best chunk.
+    point of the best chunk. `lang` is the document's language, None if it is not known.
     """
 
     source: str
@@ -101,6 +101,7 @@ class Hit:
     chunks: int = 1  # chunks of the document
     version: str = ""
     id: str = ""
+    lang: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,25 +1,59 @@
 """Make foreign text safe to print (documents, file names, answers of servers); count things."""
 
+import json
 import re
+from typing import TYPE_CHECKING
 
-# First whole terminal escape sequences (CSI, OSC and similar), then every control character
-# except tab and newline, characters that reorder or hide text, and lone surrogates.
-_UNSAFE = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"
-    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"
-    r"|\x1b[@-Z\\-_]?"
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-    r"|[\u202a-\u202e\u2066-\u2069\u200e\u200f\ufeff]"
-    r"|[\ud800-\udfff]"
+if TYPE_CHECKING:
+    from ragctl.records import Json
+
+# Terminal escape sequences, with the text inside of them. An 8-bit introducer after a character
+# above U+007F is none: UTF-8 decoded as Latin-1 is full of those.
+_SEQUENCE = re.compile(
+    r"(?:\x1b\[|(?<![\x80-\xff])\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|(?:\x1b[\]PX^_]|(?<![\x80-\xff])[\x90\x98\x9d-\x9f])"  # OSC, DCS: a string follows,
+    r"(?:[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c)"  # up to its terminator,
+    r"|[^\x07\x1b\x90\x98\x9c-\x9f\n]*)"  # or without one, up to the end of the line
+    r"|\x1b[ -/]*[0-~]"
+)
+_LINE_END = re.compile("\r\n|[\r\x0b\x0c\u2028\u2029]")
+
+# Letters of scripts in which a joiner or non-joiner between two letters changes how they look.
+_JOINING = "\u0600-\u08ff\u0900-\u109f\u1780-\u17b3\u1820-\u18af\ufb50-\ufdcf\ufe70-\ufefc"
+
+# Characters that cannot be seen: controls except tab and line feed, lone surrogates,
+# noncharacters, and those that Unicode calls default-ignorable (zero-width and bidirectional
+# controls, fillers, variation selectors, tags).
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    f"|(?<![{_JOINING}])[\u200c\u200d]|[\u200c\u200d](?![{_JOINING}])"
 )
 
 
 def without_controls(text: str) -> str:
-    """Return `text` without escape sequences, control characters and direction overrides.
+    """Return `text` without escape sequences and characters that cannot be seen.
 
-    Tabs and line ends stay.
+    Tabs stay; every line end becomes a line feed. Joiners stay where letters need them.
     """
-    return _UNSAFE.sub("", text)
+    if text.isascii() and text.isprintable():
+        return text
+    return _INVISIBLE.sub("", _LINE_END.sub("\n", _SEQUENCE.sub("", text)))
+
+
+def json_text(value: "Json", *, indent: int | None = None) -> str:
+    """Return `value` as JSON that is safe to print, and can be encoded as UTF-8.
+
+    Characters that cannot be seen are escaped; lone surrogates become "?".
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _INVISIBLE.sub(_escaped, text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1]
 
 
 def one_line(text: str, *, limit: int | None = None, printable_only: bool = False) -> str:
@@ -28,15 +62,13 @@ def one_line(text: str, *, limit: int | None = None, printable_only: bool = Fals
     Args:
         text: text from anywhere.
         limit: longest result in characters; what is cut off is replaced by "…".
-        printable_only: replace every character without a glyph by a space. Right for error
-            messages and names; wrong for document text, in which zero-width joiners shape
-            letters and emoji. Otherwise only dangerous characters go, without a replacement.
+        printable_only: replace what has no glyph by a space: right for answers of servers,
+            where a control character may stand between two words. Otherwise it is left out.
     """
     if printable_only:
+        text = _SEQUENCE.sub(" ", text)
         text = "".join(char if char.isprintable() else " " for char in text)
-    else:
-        text = without_controls(text)
-    line = collapse_whitespace(text)
+    line = collapse_whitespace(without_controls(text))
     return line if limit is None or len(line) <= limit else f"{line[:limit]}…"
 
 

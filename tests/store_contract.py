@@ -3,6 +3,7 @@
 import math
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -340,6 +341,22 @@ class StoreContract:
         with pytest.raises(StoreError, match="docs"):
             collection.apply(Batch(upserts=[wrong]))
         assert collection.count() == 0
+
+    def test_the_holder_of_a_lock_is_named(self, store: Store, collection: Collection) -> None:
+        assert store.lock_holder("docs") is None
+        before = time.time()
+        with collection.lock():
+            holder = store.lock_holder("docs")
+            assert holder is not None
+            assert f"process {os.getpid()}" in holder.who
+            assert holder.since is not None
+            assert before - 1 <= holder.since <= time.time() + 1
+            assert store.lock_holder("another") is None
+        assert store.lock_holder("docs") is None
+        store.create_generation("docs", collection.settings).close()
+        with store.lock("docs", generation=2):
+            assert store.lock_holder("docs", generation=2) is not None
+            assert store.lock_holder("docs") is None
 
     def test_only_one_writer_holds_the_lock(self, store: Store, collection: Collection) -> None:
         with collection.lock():

@@ -69,6 +69,8 @@ def test_settings_notes_and_hidden_point_have_the_keys_of_the_page() -> None:
     assert list(table("The hidden point")) == [
         lease.LEASE_KEY,
         lease.UNFINISHED_KEY,
+        lease.SINCE_KEY,
+        lease.RENEWED_KEY,
         server_creation.NOTES_KEY,
         server_directory.SETTINGS_KEY,
     ]

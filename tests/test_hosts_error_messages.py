@@ -92,7 +92,7 @@ def test_google_error_details(details: object, codes: set[str], wait: float | No
     [
         (b"", ""),
         (b"upstream connect\r\n error", "upstream connect error"),
-        (b"\x1b[31mred\x00\xff", "[31mred �"),
+        (b"\x1b[31mred\x00\xff", "red �"),
         (b"<html><title>502\nBad</title>...", "an HTML page: 502 Bad, not the API itself"),
         (b" <!DOCTYPE html><p>x", "an HTML page, not the API itself"),
         (b"x" * 9999, "x" * 300 + "…"),

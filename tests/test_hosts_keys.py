@@ -62,7 +62,9 @@ def test_command_precedes_the_first_variable_that_is_set() -> None:
 
 def test_missing_key_is_an_error_only_if_required() -> None:
     assert find_key(replace(JINA, key_required=False), {}) is None
-    with pytest.raises(BackendError, match="jina needs a key: set JINA_API_KEY"):
+    with pytest.raises(
+        BackendError, match=r"jina needs a key: set JINA_API_KEY \(or JINA_AI_API_TOKEN, "
+    ):
         find_key(JINA, {"OTHER": SECRET})
 
 

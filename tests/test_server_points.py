@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from ragctl.collection.conditions import Match
 from ragctl.collection.payload import Payload, Point, SparseVector
 from ragctl.stores.base import Batch
-from ragctl.stores.server_points import (
+from ragctl.stores.server_points import encode_point, filter_of, read_point
+from ragctl.stores.server_writes import (
+    MAX_REQUEST_BYTES,
     MAX_REQUEST_POINTS,
     batch_body,
-    encode_point,
-    filter_of,
-    read_point,
     write_requests,
 )
 from tests.store_contract import any_payload, ident
@@ -71,11 +70,11 @@ def test_splitting_a_batch_into_requests_keeps_all_writes_in_order(
 ) -> None:
     max_bytes = 4000
 
-    def sent(**limits: int) -> list[bytes]:
+    def sent(max_bytes: int = MAX_REQUEST_BYTES) -> list[bytes]:
         return [
             orjson.dumps(batch_body(operations))
             for operations in write_requests(
-                batch, upsert_limit=upsert_limit, hidden=None, **limits
+                batch, upsert_limit=upsert_limit, hidden=None, max_bytes=max_bytes
             )
         ]
 

@@ -9,7 +9,7 @@ import pytest
 from ragctl import chunking, loaders
 from ragctl.collection.points import digest
 from ragctl.collection.text import CONTEXT_VERSION
-from ragctl.errors import PruneRefused
+from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.prepared import FileStat
 from ragctl.index.recipe import Recipe, SourceOptions, recipe_digests
 from ragctl.index.scan import scan
@@ -88,6 +88,18 @@ def test_a_pattern_without_matches_is_refused_and_named(tmp_path: Path) -> None:
         scan(pipeline_of(Source(tmp_path / "a.md", within="/*")))
     with pytest.raises(PruneRefused, match="gone"):
         scan(pipeline_of(Source(tmp_path / "gone", within="/*")))
+
+
+def test_a_file_in_an_unknown_format_lists_the_formats(tmp_path: Path) -> None:
+    write_files(tmp_path, "a.xlsx", "b.xlsx")
+    with pytest.raises(UsageError) as info:
+        scan(pipeline_of(Source(tmp_path / "a.xlsx")))
+    text = str(info.value)
+    assert "a.xlsx: not a file that ragctl reads; it reads " in text
+    for form in loaders.FORMATS:
+        assert f"{form.name} ({form.suffixes[0]}" in text
+    with pytest.raises(PruneRefused, match="found there, only 2 files in formats that ragctl"):
+        scan(pipeline_of(Source(tmp_path)))
 
 
 def test_sources_without_settings_of_their_own_keep_the_recipe_digest() -> None:

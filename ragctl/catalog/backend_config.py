@@ -67,11 +67,12 @@ class BackendConfig:
         Raises UsageError if the backend is unknown, does not serve `model` or `task`, or
         takes no address or folder and one is set.
         """
-        row = catalog.backend(self.name or catalog.model(model).backend)
+        known = catalog.model(model)
+        row, model = catalog.backend(self.name or known.backend), known.name
         if model not in row.models:
             others = ", ".join(catalog.serving(model))
             raise UsageError(f"backend {row.name} does not serve {model}; these do: {others}")
-        check_task(catalog.model(model), row, task)
+        check_task(known, row, task)
         if self.base_url is not None and row.in_process:
             raise UsageError(f"the {row.name} backend runs in this process: it has no base URL")
         if self.weights is not None and (not row.in_process or row.is_builtin):

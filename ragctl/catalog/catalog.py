@@ -1,6 +1,6 @@
 """The catalogue: models and backends of the package, overridden by a user's own rows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ Rows = Mapping[str, Any]
 """Tables by name, as parsed from TOML."""
 Sources = Mapping[str, ConfigSource | str]
 """Row name -> the source that last changed the row."""
+_MergedRows = dict[str, tuple[ConfigSource | str, Any]]
+"""Row name -> the source that last changed the row, and the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,22 @@ class Catalog:
     backends: Mapping[str, Backend]
 
     def model(self, name: str) -> Model:
-        """Return the model called `name`. Raises UsageError with the nearest names."""
-        try:
+        """Return the model called `name`, here, at a backend or on the Hugging Face hub.
+
+        Raises UsageError with the nearest names.
+        """
+        if name in self.models:
             return self.models[name]
-        except KeyError:
+        rows = {each: {"hub": model.hub} for each, model in self.models.items()}
+        served = [
+            {each: served.id for each, served in backend.models.items()}
+            for backend in self.backends.values()
+        ]
+        row = _other_names(rows, served).get(_folded(name))
+        if row is None:
             known = nearest(name, self.models, "ragctl models lists all")
-            raise UsageError(f"no model is called {name!r}; {known}") from None
+            raise UsageError(f"no model is called {name!r}; {known}")
+        return self.models[row]
 
     def backend(self, name: str) -> Backend:
         """Return the backend called `name`. Raises UsageError with the nearest names."""
@@ -67,11 +79,16 @@ def merge_layers(layers: list[Layer], wires: KnownWires) -> Catalog:
     are checked against each other by the tests, not at every start, which would import
     every wire. Raises UsageError, naming the source that last changed the faulty row.
     """
-    models: dict[str, tuple[ConfigSource | str, dict[str, Any]]] = {}
-    backends: dict[str, tuple[ConfigSource | str, dict[str, Any]]] = {}
+    models: _MergedRows = {}
+    backends: _MergedRows = {}
     for layer in layers:
         _override(models, layer.models, layer.models_source)
-        _override(backends, layer.backends, layer.backends_source)
+        rows = (
+            layer.backends
+            if layer is layers[0]
+            else _with_row_names(layer.backends, models, backends)
+        )
+        _override(backends, rows, layer.backends_source)
     catalog = Catalog(
         {name: read_model(name, row, source) for name, (source, row) in models.items()},
         {name: read_backend(name, row, source, wires) for name, (source, row) in backends.items()},
@@ -85,8 +102,63 @@ def merge_layers(layers: list[Layer], wires: KnownWires) -> Catalog:
     return catalog
 
 
+_HUB_ADDRESSES = ("https://huggingface.co/", "huggingface.co/", "hf.co/")
+
+
+def _folded(name: str) -> str:
+    """Return another name of a model in the form in which names are compared."""
+    folded = name.strip().lower()
+    for address in _HUB_ADDRESSES:
+        folded = folded.removeprefix(address)
+    return folded.rstrip("/")
+
+
+def _other_names(models: Rows, served: Iterable[Rows]) -> dict[str, str]:
+    """Return the row of each other name of a model, folded.
+
+    Other names are those in any case, those of backends, and those on the Hugging Face hub.
+    `models`: tables with `hub`. `served`: the `models` of each backend. A name that belongs to
+    two rows is left out.
+    """
+    rows: dict[str, set[str]] = {}
+    for name, row in models.items():
+        rows.setdefault(_folded(name), set()).add(name)
+        if isinstance(row, Mapping) and isinstance(hub := row.get("hub"), str):
+            rows.setdefault(_folded(hub), set()).add(name)
+    for table in served:
+        for name, value in table.items():
+            given = value.get("id") if isinstance(value, Mapping) else value
+            if isinstance(given, str) and name in models:
+                rows.setdefault(_folded(given), set()).add(name)
+    return {other: names.pop() for other, names in rows.items() if len(names) == 1}
+
+
+def _with_row_names(own: Rows, models: _MergedRows, backends: _MergedRows) -> Rows:
+    """Return a user's rows of backends, in which each model has the name of its row."""
+    known = {name: row for name, (_, row) in models.items()}
+    others = _other_names(known, (_served(row) for _, row in backends.values()))
+    return {
+        name: {
+            **row,
+            "models": {
+                each if each in known else others.get(_folded(each), each): value
+                for each, value in _served(row).items()
+            },
+        }
+        if _served(row)
+        else row
+        for name, row in own.items()
+    }
+
+
+def _served(row: object) -> Rows:
+    """Return the table `models` of a backend's row; empty if it has none."""
+    served = row.get("models") if isinstance(row, Mapping) else None
+    return served if isinstance(served, Mapping) else {}
+
+
 def _override(
-    rows: dict[str, tuple[ConfigSource | str, dict[str, Any]]],
+    rows: _MergedRows,
     changes: Rows,
     source: ConfigSource | str,
 ) -> None:

@@ -134,6 +134,7 @@ def model_json(catalog: Catalog, model: Model) -> dict[str, Json]:
         "backend": model.backend,
         "price": model.price,
         "revision": model.revision,
+        "hub": model.hub,
         "dense_weight": model.dense_weight,
         "backends": {
             name: _served_json(catalog.backends[name].models[model.name])

@@ -38,6 +38,7 @@ MODEL_KEYS = (
     "backend",
     "price",
     "revision",
+    "hub",
     "dense_weight",
 )
 
@@ -93,7 +94,8 @@ class Model:
     US dollars per million tokens at its maker's API, None if unknown. `backend` is the
     default backend. `dense_weight` is the weight of its vectors in fusion, where BM25 has
     1. `layer_norm`: vectors pass a layer norm before they are cut. `late_chunking`: its
-    API can embed the chunks of a document in each other's context. `multi_vector` is the
+    API can embed the chunks of a document in each other's context. `hub` is its repository on
+    the Hugging Face hub, if no backend knows it by that name. `multi_vector` is the
     dimensions of each token's vector, if the model can return those.
     """
 
@@ -111,6 +113,7 @@ class Model:
     backend: str
     price: float | None = None
     revision: str | None = None
+    hub: str | None = None
     dense_weight: float = 1.0
     pooling: Pooling = "unknown"
     layer_norm: bool = False
@@ -197,6 +200,7 @@ def read_model(name: str, data: object, source: ConfigSource | str) -> Model:
         price=row.optional("price", float),
         dense_weight=_dense_weight(row),
         revision=row.optional("revision", str),
+        hub=row.optional("hub", str),
         pooling=cast(Pooling, row.choice("pooling", POOLINGS, "unknown")),
         layer_norm=row.optional("layer_norm", bool) or False,
         tokenizer=row.optional("tokenizer", str),

@@ -42,10 +42,11 @@ def nearest(name: str, known: Iterable[str], fallback: str | None = None) -> str
     If none is near, returns `fallback`, or a list of all known names without one.
     """
     names = sorted(known)
+    wanted = name.lower().rpartition("/")[2]  # without the owner of a repository on the hub
     # "qwen3-8b" is similar to no name as a string, but one name contains all of its parts.
-    parts = re.split(r"[^a-z0-9]+", name.lower())
-    close = [known for known in names if all(part in known.lower() for part in parts)]
-    close = close[:MAX_SUGGESTIONS] or difflib.get_close_matches(name, names, n=MAX_SUGGESTIONS)
+    parts = [part for part in re.split(r"[^a-z0-9]+", wanted) if part]
+    close = [each for each in names if parts and all(part in each.lower() for part in parts)]
+    close = close[:MAX_SUGGESTIONS] or difflib.get_close_matches(wanted, names, n=MAX_SUGGESTIONS)
     if close:
         return f"did you mean {' or '.join(close)}?"
     if fallback is not None:

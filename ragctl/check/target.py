@@ -85,7 +85,7 @@ def _open(target: Target) -> None:
     store = target.store
     remote = is_server(store.location)
     if not remote:
-        _check_folder(Path(store.location))
+        check_folder(Path(store.location))
     began = time.monotonic()
     names = store.names()
     name = target.report.collection
@@ -100,7 +100,7 @@ def _open(target: Target) -> None:
         exists=found is not None,
     )
     kind = f"Qdrant {version}, " if version else ""
-    count = _plural(len(names), "collection")
+    count = counted(len(names), "collection")
     target.add(good("store", f"{store.location}: {kind}{count}, {spent:.0f} ms"))
     if found is None:
         target.add(note("collection", f"{name} does not exist yet; the first ingest creates it"))
@@ -111,11 +111,7 @@ def _open(target: Target) -> None:
         target.add(note("collection", f"{name} cannot be counted now: {error}"))
         return
     target.report = replace(target.report, points=points)
-    target.add(good("collection", f"{name}: {_plural(points, 'point')}"))
-
-
-def _plural(count: int, noun: str) -> str:
-    return counted(count, noun)
+    target.add(good("collection", f"{name}: {counted(points, 'point')}"))
 
 
 def _version(store: Store) -> str:
@@ -125,7 +121,7 @@ def _version(store: Store) -> str:
     return ".".join(map(str, store.version))
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Raise StoreError if an ingest could not create or write the store's files."""
     existing = next((path for path in (folder, *folder.parents) if _holds(path.exists)), Path("/"))
     if not _holds(existing.is_dir):

@@ -59,7 +59,7 @@ def models(
     elif name is None or as_markdown:
         _print(listing.models(catalog, names), as_markdown)
     else:
-        _print_model(catalog, catalog.models[name])
+        _print_model(catalog, catalog.models[names[0]])
     return 0
 
 

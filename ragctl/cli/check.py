@@ -15,6 +15,7 @@ from ragctl.text import counted, one_line
 if TYPE_CHECKING:
     from ragctl.check import CheckReport
 
+MAX_MACHINE_SECONDS = 8.0  # for examining this machine, all in all
 STATUS_WORDS = {"ok": "ok", "fail": "FAIL", "note": "note"}
 
 
@@ -36,16 +37,22 @@ def check(
     ] = 20.0,
     as_json: AsJson = False,
 ) -> int:
-    """Test the store and each backend; write nothing.
+    """Examine this machine, or test a store and its backends.
 
-    Settings that are not given are taken from the collection, if it exists. The exit code is that
-    of the worst failure.
+    Without arguments: versions, disk, keys, stores, running runs, collections and scheduled
+    pipelines, each with what to do if something is wrong. With a pipeline file or flags: what a
+    run needs; settings that are not given are taken from the collection, if it exists. Nothing
+    is written. The exit code is that of the worst failure.
     """
     from ragctl.check import check_pipeline
     from ragctl.pipeline import from_flags
 
     if seconds <= 0:
         raise UsageError(f"--seconds {seconds:g}: more than 0")
+    if file is None and not flags:
+        from ragctl.cli.check_machine import check_machine
+
+        return check_machine(min(seconds, MAX_MACHINE_SECONDS), as_json=as_json)
     pipeline = pipeline_of(file)
     if pipeline is None:
         # A check reads no documents, but a pipeline has to name some.

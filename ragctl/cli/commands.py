@@ -235,9 +235,10 @@ COMMANDS = {
     "check": CommandEntry(
         "check",
         "check",
-        "Test the store and each backend; write nothing.",
+        "Examine this machine, or test a store and its backends.",
         MODELS,
         (
+            "ragctl check",
             "ragctl check nightly.toml",
             "ragctl check --model jina-embeddings-v3 --dim 512",
         ),

@@ -5,24 +5,26 @@ or `text.without_controls`. Standard error gets lines of text, or with `--log-fo
 object per line.
 """
 
-import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ragctl.errors import UsageError
-from ragctl.text import one_line
+from ragctl.text import json_text, one_line, without_controls
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
 
     from ragctl.records import Json
 
 _NUMBER = re.compile(r"[-+<]?[\d,./]*")
 
+PIPE_WIDTH = 80
+MIN_COLUMNS = 20  # a terminal that says it is narrower is taken to have these
 LOG_FORMATS = ("text", "json")
 _format = "text"
 _common_fields: "dict[str, Json]" = {}
@@ -61,21 +63,57 @@ def about(**fields: "Json") -> None:
     _common_fields.update(fields)
 
 
-def out() -> "Console":
-    """Return a rich console for standard output; without a terminal it prints no colours."""
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=True)
-
-
 def is_terminal() -> bool:
-    """Return whether standard output is a terminal."""
+    """Return whether standard output is a terminal, which gets tables and excerpts."""
     return sys.stdout.isatty()
 
 
+def width() -> int:
+    """Return the width for text plots: the terminal's, and 80 in a pipe."""
+    return size()[0] if is_terminal() else PIPE_WIDTH
+
+
+def bar() -> str:
+    """Return the character for bars: a block on a terminal that can show it, else "#"."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
+    return "█" if is_terminal() and encoding == "utf8" else "#"
+
+
+def has_colours() -> bool:
+    """Return whether standard output gets colours and bold: see NO_COLOR, FORCE_COLOR and TERM."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return is_terminal() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def size() -> tuple[int, int]:
+    """Return columns and rows of the terminal: COLUMNS and LINES, then its own; else 80 and 24."""
+    columns, rows = shutil.get_terminal_size()
+    return max(columns, MIN_COLUMNS), rows
+
+
+def out() -> "Console":
+    """Return a rich console for standard output."""
+    from rich.console import Console
+
+    columns, rows = size()
+    return Console(
+        highlight=False,
+        soft_wrap=True,
+        width=columns,
+        height=rows,
+        color_system="standard" if has_colours() else None,
+        force_terminal=has_colours(),
+        no_color=False,  # NO_COLOR is already considered
+        legacy_windows=False,
+    )
+
+
 def say(text: str) -> None:
-    """Print a line of plain text on standard output."""
-    sys.stdout.write(text + "\n")
+    """Print plain text on standard output, without what cannot be seen."""
+    sys.stdout.write(without_controls(text) + "\n")
 
 
 def table(rows: Sequence[Sequence[str]]) -> None:
@@ -92,7 +130,8 @@ def table(rows: Sequence[Sequence[str]]) -> None:
 
         shown = Table(box=None, padding=(0, 2, 0, 0))
         for head, right in zip(cells[0], numeric, strict=True):
-            shown.add_column(Text(head), justify="right" if right else "left", no_wrap=right)
+            justify: JustifyMethod = "right" if right else "left"
+            shown.add_column(Text(head), justify=justify, no_wrap=right, overflow="fold")
         for row in cells[1:]:
             shown.add_row(*map(Text, row))
         out().print(shown)
@@ -123,7 +162,7 @@ def warn(
     """
     if logs_json():
         entry = {"time": _now(), "level": level, "event": event, **_common_fields, **fields}
-        line = json.dumps(_cleaned({**entry, "message": message or text}), ensure_ascii=False)
+        line = json_text(_cleaned({**entry, "message": message or text}))
     else:
         line = one_line(text)
     try:
@@ -154,6 +193,5 @@ def _cleaned(value: "Json") -> "Json":
 
 
 def print_json(value: "Json") -> None:
-    """Print the JSON document of a command in UTF-8; lone surrogates become "?"."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
-    sys.stdout.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")
+    """Print the JSON document of a command."""
+    sys.stdout.write(json_text(value, indent=2) + "\n")

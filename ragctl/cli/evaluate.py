@@ -293,7 +293,7 @@ def _show(
             console.say("")
             console.table(rows)
         if swept:
-            console.say("\n" + plots.as_text(plots.plot_points(evaluation)))
+            console.say("\n" + plots.as_text(plots.plot_points(evaluation), console.width()))
         if plot is not None:
             console.say(f"\nplot: {plot}")
 

@@ -1,15 +1,26 @@
-"""Print hits: a table on a terminal, plain text in a pipe."""
+"""Print hits: excerpts that fit the screen on a terminal; in a pipe, or with --full, everything.
+
+On a terminal the first hit must still be on the screen when the prompt is back. So every hit has
+its title and a line of text, as many hits as there is room for; the lines that are left go to the
+best hits first, up to `MAX_TEXT_LINES` each.
+"""
 
 from typing import TYPE_CHECKING
 
 from ragctl.cli import console
-from ragctl.text import one_line, without_controls
+from ragctl.text import collapse_whitespace, counted, one_line, without_controls
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from ragctl.records import Hit
 
-CHUNK_CHARS = 420  # characters of a chunk shown on a terminal
-PASSAGE_CHARS = 4000  # of a passage, which the user asked for
+MAX_TEXT_LINES = 4  # of a hit
+MAX_TITLE_LINES = 8  # of a hit whose name and heading are wider than the terminal
+PROMPT_LINES = 2  # left free below
+INDENT = 3
+ELLIPSIS_CELLS = 2  # " …" at the end of an excerpt
+_TITLE, _DETAIL, _MATCH = "bold cyan", "dim", "bold yellow"
 
 
 def location(hit: "Hit") -> str:
@@ -27,40 +38,135 @@ def _chunk_range(hit: "Hit") -> str:
     return f"chunks {hit.ordinals[0] + 1}-{hit.ordinals[-1] + 1} of {hit.chunks}{more}"
 
 
-def print_table(hits: list["Hit"], question: str) -> None:
-    """Print a table with the words of the question highlighted, for a terminal."""
-    from rich.markup import escape
-    from rich.padding import Padding
-    from rich.table import Table
+def print_excerpts(hits: list["Hit"], question: str) -> None:
+    """Print each hit as a title and the lines around its best-matching words, for a terminal."""
+    columns, rows = console.size()
+    room = max(rows - PROMPT_LINES, 2)
+    views = [_View(rank, hit, question, columns) for rank, hit in enumerate(hits[:room], 1)]
+    shown = _that_fit(views, room)
+    if len(shown) < len(hits):
+        shown = _that_fit(views, room - 1)  # a line says how many are left out
+    hidden = len(hits) - len(shown)
+    room -= bool(hidden) + sum(len(view.title) for view in shown)
+    texts = [view.text(count) for view, count in zip(shown, _shares(shown, room), strict=True)]
+    spaced = room - sum(map(len, texts)) >= len(shown) - 1
+    out = console.out()
+    for number, (view, text) in enumerate(zip(shown, texts, strict=True)):
+        if number and spaced:
+            out.print()
+        out.print(*view.title, *text, sep="\n")
+    if hidden:
+        more = counted(hidden, "more hit")
+        out.print(f"{more}: --full prints everything", style=_DETAIL)
+
+
+def _that_fit(views: list["_View"], room: int) -> list["_View"]:
+    """Return the hits that fit in `room` with a line of text each; at least one."""
+    used = 0
+    for number, view in enumerate(views):
+        used += len(view.title) + bool(view.lines)
+        if used > room:
+            return views[: max(number, 1)]
+    return views
+
+
+def _shares(views: list["_View"], room: int) -> list[int]:
+    """Return how many lines of text each hit gets; the first ones get more."""
+    shares = [0] * len(views)
+    for _ in range(MAX_TEXT_LINES):
+        for number, view in enumerate(views):
+            if room > 0 and shares[number] < len(view.lines):
+                shares[number] += 1
+                room -= 1
+    return shares
+
+
+class _View:
+    """A hit as lines of a terminal. `lines` are the spans of the lines of its whole text."""
+
+    def __init__(self, rank: int, hit: "Hit", question: str, columns: int) -> None:
+        from ragctl.cli.wrap import wrap
+
+        self._question = question
+        self._text = collapse_whitespace(without_controls(hit.text))
+        self.title = _title(rank, hit, columns)
+        self.lines = wrap(self._text, columns - INDENT - ELLIPSIS_CELLS)
+
+    def text(self, count: int) -> list["Text"]:
+        """Return the `count` lines that match best, highlighted; "…" is what is left out."""
+        from rich.text import Text
+
+        from ragctl.cli.marking import best_lines
+
+        chosen = best_lines(self._text, self.lines, self._question, count)
+        lines = self.lines[chosen.start : chosen.stop]
+        if not lines:
+            return []
+        first, end = lines[0][0], lines[-1][1]
+        passage = _highlighted(self._text[first:end], self._question)
+        shown = [
+            Text(" " * INDENT).append_text(passage[start - first : end - first])
+            for start, end in lines
+        ]
+        if chosen.start:
+            shown[0] = Text(" … ", _DETAIL).append_text(shown[0][INDENT:])
+        if chosen.stop < len(self.lines):
+            shown[-1].append(" …", _DETAIL)
+        return shown
+
+
+def _title(rank: int, hit: "Hit", columns: int) -> list["Text"]:
+    """Return the title of a hit: one line, if the name and the innermost heading fit in one."""
     from rich.text import Text
 
-    from ragctl.cli.marking import excerpt, matching_spans
+    from ragctl.cli.wrap import wrap
 
-    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), expand=True)
-    table.add_column(justify="right", style="dim", no_wrap=True)
-    table.add_column(ratio=1, overflow="fold")  # text without spaces is wrapped, not cut off
-    table.add_column(justify="right", style="dim", no_wrap=True)
-    for rank, hit in enumerate(hits, 1):
-        head = Text(one_line(location(hit)), style="bold cyan")
-        details = [one_line(" › ".join(hit.heading)), _chunk_range(hit)]
-        for detail in filter(None, details):
-            head.append(f"  {detail}", style="dim")
-        width = PASSAGE_CHARS if len(hit.ordinals) > 1 else CHUNK_CHARS
-        passage = Text(excerpt(without_controls(hit.text), question, width))
-        for start, end in matching_spans(passage.plain, question):
-            passage.stylize("bold yellow", start, end)
-        table.add_row(escape(str(rank)), head, f"{hit.score:.4f}")
-        table.add_row("", Padding(passage, (0, 0, 1, 0)), "")
-    console.out().print(table)
+    name = f"{rank}. {one_line(location(hit))}"
+    headings = [one_line(heading) for heading in hit.heading]
+    chunks, score = _chunk_range(hit), f"{hit.score:.4f}"
+    for left_out in range(max(len(headings), 1)):
+        path = " › ".join(["…"] * bool(left_out) + headings[left_out:])
+        details = "".join(f"  {detail}" for detail in (path, chunks) if detail)
+        title = Text.assemble((name, _TITLE), (details, _DETAIL))
+        gap = columns - title.cell_len - len(score)
+        if gap >= 2:
+            return [title.append(" " * gap + score, _DETAIL)]
+    title.append(f"  {score}", _DETAIL)
+    spans = wrap(title.plain, columns - INDENT)
+    lines = [title[start:end] for start, end in spans[:MAX_TITLE_LINES]]
+    if len(spans) > MAX_TITLE_LINES:
+        lines[-1].append(" …")
+    return [lines[0], *(Text(" " * INDENT).append_text(line) for line in lines[1:])]
 
 
-def print_plain(hits: list["Hit"]) -> None:
-    """Print the whole text of each hit, for a pipe."""
+def print_full(hits: list["Hit"], question: str) -> None:
+    """Print the whole text of each hit; in colour if the output gets colours."""
+    coloured = console.has_colours()
     for rank, hit in enumerate(hits, 1):
         heading = f"  [{' > '.join(hit.heading)}]" if hit.heading else ""
         chunks = f"  {_chunk_range(hit)}" if len(hit.ordinals) > 1 else ""
         title = one_line(location(hit) + heading + chunks)
-        console.say(f"{rank}. {title}  ({hit.score:.4f})")
-        for line in without_controls(hit.text).splitlines():
-            console.say(f"   {line}".rstrip())
-        console.say("")
+        title = f"{rank}. {title}  ({hit.score:.4f})"
+        lines = without_controls(hit.text).split("\n")
+        text = "\n".join(f"{' ' * INDENT}{line}".rstrip() for line in lines).rstrip()
+        if coloured:
+            _print_coloured(title, text, question)
+        else:
+            console.say(f"{title}\n{text}\n")
+
+
+def _print_coloured(title: str, text: str, question: str) -> None:
+    from rich.text import Text
+
+    console.out().print(Text(title, _TITLE), _highlighted(text, question), "", sep="\n")
+
+
+def _highlighted(text: str, question: str) -> "Text":
+    from rich.text import Text
+
+    from ragctl.cli.marking import matching_spans
+
+    shown = Text(text)
+    for start, end in matching_spans(text, question):
+        shown.stylize(_MATCH, start, end)
+    return shown

@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -12,9 +13,11 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.commands import COMMANDS, LazyCommand, placeholder
 from ragctl.cli.ending import ending_of
+from ragctl.cli.streams import ReaderGone, prepare_streams
 from ragctl.cli.values import Group
 from ragctl.environment import LOG_FORMAT
 from ragctl.errors import RagctlError, UsageError
+from ragctl.text import without_controls
 
 app = typer.Typer(
     name="ragctl",
@@ -74,7 +77,11 @@ def common(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code; an error is one line on standard error."""
-    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+    prepare_streams()
+    code = _run(sys.argv[1:] if arguments is None else arguments)
+    with suppress(ReaderGone, RagctlError):
+        sys.stdout.flush()
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
@@ -83,12 +90,12 @@ def _run(arguments: list[str]) -> int:
     try:
         arguments, debug = _take_global_options(arguments)
         result = app(arguments, prog_name="ragctl", standalone_mode=False)
+        sys.stdout.flush()
     except typer.TyperException as error:
         return _print_usage_error(error)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except ReaderGone:
         return 0
-    except SystemExit as error:  # by typer: completion was printed, or the reader is gone
+    except SystemExit as error:  # by typer: completion was printed
         return error.code if isinstance(error.code, int) else RagctlError.exit_code
     except BaseException as error:  # noqa: BLE001 - the one handler: one line
         ending = ending_of(error)
@@ -135,7 +142,7 @@ def _show_traceback() -> None:
         lines = traceback.format_exc().splitlines()
         console.warn("traceback", level="debug", event="traceback", lines=list(lines))
     else:
-        traceback.print_exc()
+        sys.stderr.write(without_controls(traceback.format_exc()))
 
 
 def _show_warning(

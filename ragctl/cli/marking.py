@@ -1,14 +1,19 @@
-"""Find the words of a question in a passage, to highlight them and to choose an excerpt."""
+"""Find the words of a question in a passage: to highlight them, and to choose an excerpt."""
 
 import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+
+from ragctl.cli.wrap import Span
 
 _WORD = re.compile(r"[^\W_]+")
-_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")  # kana and ideographs
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003fffd]")
 MIN_STEM_CHARS = 4  # leading characters that two words must share to match
 
 
-def matching_spans(text: str, question: str) -> list[tuple[int, int]]:
-    """Return where words of `question` occur in `text`: ascending (start, end), not touching.
+def matching_spans(text: str, question: str) -> list[Span]:
+    """Return where words of `question` occur in `text`: ascending, not touching.
 
     Longer words match without their last two letters, to cover inflection in Russian, German and
     English; Chinese and Japanese match by pairs of characters.
@@ -26,7 +31,7 @@ def matching_spans(text: str, question: str) -> list[tuple[int, int]]:
     if not patterns:
         return []
     any_word = re.compile("|".join(sorted(patterns, key=len, reverse=True)), re.IGNORECASE)
-    spans: list[tuple[int, int]] = []
+    spans: list[Span] = []
     for match in any_word.finditer(text):
         start, end = match.span()
         if spans and start <= spans[-1][1]:
@@ -36,18 +41,39 @@ def matching_spans(text: str, question: str) -> list[tuple[int, int]]:
     return spans
 
 
-def excerpt(text: str, question: str, width: int) -> str:
-    """Return about `width` characters of `text`, from where most words of the question occur."""
-    if len(text) <= width:
-        return text
-    starts = [start for start, _ in matching_spans(text, question)]
-    best = max(starts, key=lambda at: sum(at <= s < at + width for s in starts), default=0)
-    start = max(0, min(best - width // 6, len(text) - width))
-    if start:
-        space = text.find(" ", start, start + 30)
-        start = space + 1 if space >= 0 else start
-    end = min(len(text), start + width)
-    if end < len(text):
-        space = text.rfind(" ", end - 30, end)
-        end = space if space >= 0 else end
-    return ("… " if start else "") + text[start:end].strip() + (" …" if end < len(text) else "")
+def best_lines(text: str, lines: Sequence[Span], question: str, count: int) -> range:
+    """Return which `count` successive lines of a text match the question best.
+
+    Different words count more than repeated ones, long words more than short ones, and rare words
+    more than those all over the text. The matching lines are in the middle.
+    """
+    rest = len(lines) - count
+    spans = matching_spans(text, question) if rest > 0 else []
+    if not spans:
+        return range(min(count, len(lines)))
+    stems = [max(MIN_STEM_CHARS, end - start - 2) for start, end in spans]
+    words = [text[at : at + stem].casefold() for (at, _), stem in zip(spans, stems, strict=True)]
+    weights = {word: len(word) / number for word, number in Counter(words).items()}
+    rows = list(zip(_rows_of(spans, lines), words, strict=True))
+    best, best_weight = range(0), 0.0
+    for row in sorted({first for (first, _), _ in rows}):
+        near = rows[bisect_left(rows, ((row, 0), "")) : bisect_left(rows, ((row + count, 0), ""))]
+        within = [(last, word) for (_, last), word in near if last < row + count]
+        weight = sum(weights[word] for word in {word for _, word in within})
+        if weight > best_weight:
+            best, best_weight = range(row, max(last for last, _ in within) + 1), weight
+    start = min(rest, max(0, best.start - (count - len(best)) // 2))
+    return range(start, start + count)
+
+
+def _rows_of(spans: Sequence[Span], lines: Sequence[Span]) -> list[Span]:
+    """Return the first and last line of each span. Both are ascending."""
+    rows, row = [], 0
+    for start, end in spans:
+        while lines[row][1] <= start:
+            row += 1
+        last = row
+        while lines[last][1] < end:
+            last += 1
+        rows.append((row, last))
+    return rows

@@ -41,7 +41,9 @@ def _option(name: str, metavar: str, text: str, panel: str, default: str | bool 
 
 @with_search_flags
 def search(
-    question: Annotated[str | None, typer.Argument(metavar="[QUERY]", help="The question.")] = None,
+    words: Annotated[
+        list[str], typer.Argument(metavar="[QUERY]...", help="The question, in one or more words.")
+    ] = [],  # noqa: B006 - typer's form of a repeatable argument
     collection: Annotated[
         str | None,
         _option("--collection -c", "NAME", "Name of the collection.", panels.COMMON, "docs"),
@@ -78,13 +80,23 @@ def search(
     weights: Weights = None,
     pipeline: PipelineFile = None,
     store: StoreLocation = None,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="Print the whole text of every hit on a terminal too, not excerpts.",
+            rich_help_panel=panels.RESULTS,
+            show_default=False,
+        ),
+    ] = False,
     as_json: AsJson = False,
     foreign: ForeignOptions,
 ) -> int:
     """Search a collection with the model that made it."""
     from ragctl.search.library import open_collection
 
-    if (question is None) == (queries is None):
+    question = " ".join(words)
+    if bool(words) == (queries is not None):
         raise UsageError("give a question, or a file of questions with --queries")
     if queries is None and (out or trec):
         raise UsageError("--out and --trec need --queries")
@@ -103,7 +115,6 @@ def search(
         )
         if queries is not None:
             return _answer_file(searcher, queries, options, out=out, trec=trec, as_json=as_json)
-        assert question is not None
         (outcome,) = searcher.answers([question], options)
     if not isinstance(outcome, list):
         raise outcome
@@ -119,10 +130,10 @@ def search(
         )
     elif not outcome:
         console.warn("no hits")
-    elif console.is_terminal():
-        hits.print_table(outcome, question)
+    elif console.is_terminal() and not full:
+        hits.print_excerpts(outcome, question)
     else:
-        hits.print_plain(outcome)
+        hits.print_full(outcome, question)
     return 0
 
 

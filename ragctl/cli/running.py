@@ -1,20 +1,22 @@
 """Run a pipeline from the command line: signals, output, exit code, published report."""
 
+import contextlib
 import logging
-import os
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragctl.cli import console
 from ragctl.cli.ending import ending_of
-from ragctl.cli.options import open_store
+from ragctl.cli.options import environ, open_store
+from ragctl.cli.streams import ReaderGone
 from ragctl.cli.summary import print_outcome
-from ragctl.errors import DocumentError, RagctlError
+from ragctl.errors import DocumentError, RagctlError, StoreError
 
 if TYPE_CHECKING:
     from ragctl.cli.progress import ProgressBar
@@ -47,11 +49,9 @@ def run_pipeline(
     cancellation = Cancellation()
     with signals(cancellation):
         outcome, error = _run(pipeline, cancellation, bar, saved, dry_run=dry_run, quiet=quiet)
-        try:
+        with contextlib.suppress(ReaderGone):  # the outcome is published, and the exit code stays
             print_outcome(outcome, dry_run=dry_run, quiet=quiet, as_json=as_json)
             sys.stdout.flush()
-        except BrokenPipeError:  # the reader is gone; the exit code stays
-            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the program ends
         if not dry_run:
             _publish(outcome, pipeline)
     if isinstance(error, SystemExit):  # a library's: it must not decide the exit code of a run
@@ -107,11 +107,16 @@ def _run(
 def _publish(outcome: "RunOutcome", pipeline: "Pipeline") -> None:
     """Publish the outcome. Ctrl-C ends the publishing, but does not change the exit code."""
     from ragctl.reporting import publish
+    from ragctl.reporting.last_run import record_run
 
     def warn(text: str) -> None:
         console.warn(f"warning: {text}", event="undelivered", message=text)
 
     try:
+        if pipeline.config_source.is_file:
+            # Only `ragctl check` reads it: without the right to write it, a run is as good.
+            with contextlib.suppress(OSError, StoreError):
+                record_run(Path(pipeline.config_source.name), outcome, environ())
         publish(outcome, pipeline.reporting, warn)
     except KeyboardInterrupt:
         warn("interrupted while the report was being published")

@@ -1,5 +1,6 @@
 """`ragctl schedule`."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.options import env_file_named, environ
 from ragctl.environment import PATH
-from ragctl.errors import UsageError
+from ragctl.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from ragctl.schedule import Schedule, ScheduledJob
@@ -80,12 +81,14 @@ def schedule(
     job = _job(path, wait=wait)
     if install and systemd:
         units.install(job, times, folder)
+        _record(path)
         console.say(f"installed: {units.name(job)}.timer")
         console.warn(
             "note: it runs only while you are logged in, unless you run: loginctl enable-linger"
         )
     elif install:
         crontab.install(job, times)
+        _record(path)
         console.say(f"installed: {crontab.line(job, times)}")
     elif systemd:
         for name, text in units.units(job, times).items():
@@ -93,6 +96,14 @@ def schedule(
     else:
         console.say(crontab.line(job, times))
     return 0
+
+
+def _record(pipeline: Path) -> None:
+    """Record the installation, for `ragctl check`, which also works without it."""
+    from ragctl.reporting.last_run import record_installation
+
+    with contextlib.suppress(OSError, StoreError):
+        record_installation(pipeline, environ())
 
 
 def _schedule(

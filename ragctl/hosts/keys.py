@@ -110,7 +110,9 @@ def find_key(
         if environ.get(variable, "").strip():
             return ApiKey(variable, environ[variable])
     if row.key_required:
-        raise BackendError(f"{row.name} needs a key: set {row.keys[0]}")
+        first, *others = row.keys
+        also = f" (or {', '.join(others)})" if others else ""
+        raise BackendError(f"{row.name} needs a key: set {first}{also}")
     return None
 
 

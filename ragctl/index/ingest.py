@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ragctl.collection.conditions import own_matches
 from ragctl.collection.points import version
+from ragctl.collection.shard_keys import ShardKeys
 from ragctl.collection.state import State, StoredDocument
 from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.stream import DocumentStream
@@ -134,6 +135,8 @@ class Ingest:
     ) -> None:
         """Handle one result of a parsing process."""
         match result:
+            case PreparedDocument() if reason := self._wrong_tenant(result):
+                self._failed(file, DocumentError(f"{result.source}: {reason}"))
             case PreparedDocument():
                 file.seen[result.source] = version(result.source, result.digest)
                 file.outstanding += 1
@@ -152,6 +155,11 @@ class Ingest:
                 file.ended = True
                 self._count_if_done(file)
                 self._progress.file(work.stat.size)
+
+    def _wrong_tenant(self, document: PreparedDocument) -> str | None:
+        """Return why a document has no shard in a collection with shard keys; None if it has."""
+        shards = ShardKeys.of_options(self._collection.settings.server)
+        return None if shards is None else shards.fault_of(document.meta)
 
     def _failed(self, file: PendingFile, error: Exception) -> None:
         file.failed = True

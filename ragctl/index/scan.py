@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.prepared import FileStat
-from ragctl.loaders import format_of, walk
+from ragctl.loaders import format_of, supported_formats, walk
 from ragctl.pipeline import Pipeline, Source
 
 
@@ -43,8 +43,8 @@ def scan(pipeline: Pipeline) -> Scan:
         _refuse_unread(pipeline, scanned)
         if not files and not (pipeline.prune and pipeline.prune_limit >= 100):
             raise PruneRefused(
-                f"{source.location}: no documents found there; is it the right folder, and "
-                "mounted? If it is meant to be empty, run with --prune-limit 100"
+                f"{source.location}: no documents found there{_unread_formats(scanned)}; is it the "
+                "right folder, and mounted? If it is meant to be empty, run with --prune-limit 100"
             )
         scanned.files += files
     # A file that two sources of one root match belongs to the first of them.
@@ -55,6 +55,14 @@ def scan(pipeline: Pipeline) -> Scan:
     scanned.failures = list(dict.fromkeys(scanned.failures))
     refuse_collisions(scanned.files)
     return scanned
+
+
+def _unread_formats(scanned: Scan) -> str:
+    """Return a note about files in other formats; "" if there are none."""
+    if not scanned.unknown:
+        return ""
+    files = "1 file" if scanned.unknown == 1 else f"{scanned.unknown:,} files"
+    return f", only {files} in formats that ragctl does not read"
 
 
 def scan_source(source: Source, number: int, scanned: Scan) -> list[FileStat]:
@@ -105,7 +113,7 @@ def _file(path: Path, number: int) -> FileStat:
     except OSError as error:
         raise PruneRefused(f"{path}: {error.strerror}; nothing was changed") from error
     if not path.is_file() or not format_of(path.name):
-        raise UsageError(f"{path}: ragctl does not read this kind of file")
+        raise UsageError(f"{path}: not a file that ragctl reads; it reads {supported_formats()}")
     root = path.parent.resolve()
     mtime_ns = _storable(stat.st_mtime_ns)
     return FileStat(path.name, str(root), stat.st_size, mtime_ns, str(path), number)

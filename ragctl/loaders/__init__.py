@@ -2,7 +2,15 @@
 
 from ragctl.loaders.ignore import matcher
 from ragctl.loaders.options import LoadOptions
-from ragctl.loaders.registry import FORMATS, Format, format_of, load, load_job, recipe
+from ragctl.loaders.registry import (
+    FORMATS,
+    Format,
+    format_of,
+    load,
+    load_job,
+    recipe,
+    supported_formats,
+)
 from ragctl.loaders.walk import FoundFile, UnreadablePath, Walk, walk
 
 __all__ = [
@@ -17,5 +25,6 @@ __all__ = [
     "load_job",
     "matcher",
     "recipe",
+    "supported_formats",
     "walk",
 ]

@@ -102,6 +102,7 @@ FORMATS = (
         keeps_lines=True,
     ),
 )
+_MAX_SUFFIXES_SHOWN = 6  # of one format
 _BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
 _BY_FILE_NAME = {name: each for each in FORMATS for name in each.file_names}
 
@@ -111,6 +112,15 @@ def format_of(name: str) -> Format | None:
     file = name[name.rfind("/") + 1 :].lower()
     dot = file.rfind(".")
     return _BY_SUFFIX.get(file[dot:]) if dot > 0 else _BY_FILE_NAME.get(file)
+
+
+def supported_formats() -> str:
+    """Return the formats with their suffixes, for a message: "text (.txt .log …), pdf (.pdf)"."""
+    return ", ".join(
+        f"{each.name} ({' '.join(each.suffixes[:_MAX_SUFFIXES_SHOWN])}"
+        f"{' …' if len(each.suffixes) > _MAX_SUFFIXES_SHOWN else ''})"
+        for each in FORMATS
+    )
 
 
 def load(

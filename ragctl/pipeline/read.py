@@ -7,12 +7,14 @@ that involve several keys.
 import codecs
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ragctl.catalog import BackendConfig, Catalog, Layer, Rates, Runtime
 from ragctl.catalog.backend_config import normalize_base_url
 from ragctl.catalog.strict import ConfigSource, Table
+from ragctl.collection.server_options import FALLBACK_KEY
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.environment import PDF_PASSWORD
 from ragctl.errors import UsageError
@@ -134,6 +136,10 @@ def _embedding(top: Table, reader: ValueReader, catalog: Catalog) -> Embedding:
     embedding = fill(
         Embedding, values, backends=tuple(_backend_config(row, keys, reader) for row in rows)
     )
+    if embedding.model is not None:  # the name of its row, if the hub's or a host's was given
+        embedding = replace(
+            embedding, model=checked(table, "model", catalog.model, embedding.model).name
+        )
     _check_names(table, rows, embedding, catalog)
     return embedding
 
@@ -172,7 +178,7 @@ def _check_names(table: Table, rows: list[Table], embedding: Embedding, catalog:
             if config.name is not None:
                 checked(row, "backend", catalog.backend, config.name)
         return
-    model = checked(table, "model", catalog.model, embedding.model)
+    model = catalog.model(embedding.model)
     checked(table, "dimension", model.size, embedding.dim)
     checked(table, "task", model.for_task, embedding.task)
     for row, config in zip(rows, embedding.backends, strict=True):
@@ -227,6 +233,14 @@ def _check_server(table: Table, pipeline: Pipeline) -> None:
         raise table.error(
             "hnsw_payload_m", "needs a tenant; set it to the name of a metadata field"
         )
+    keys = pipeline.server.shard_keys
+    if keys is not None:
+        if tenant is None:
+            raise table.error("shard_keys", "needs a tenant: the metadata field with these values")
+        if not keys or not all(map(str.strip, keys)) or FALLBACK_KEY in keys:
+            raise table.error(
+                "shard_keys", f"must list tenants by name, and none may be {FALLBACK_KEY!r}"
+            )
     copies, needed = pipeline.server.replicas or 1, pipeline.server.write_consistency or 1
     if needed > copies:
         raise table.error(

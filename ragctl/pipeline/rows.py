@@ -73,6 +73,7 @@ MODEL: dict[str, Schema] = {
     "backend": _key(STRING, "the backend used if none is named"),
     "price": _key(PRICE, "US dollars per million tokens at the API of its maker"),
     "revision": _key(STRING, "of the weights"),
+    "hub": _key(STRING, "repository on the Hugging Face hub, another name of the model"),
     "dense_weight": _key(
         {"type": "number", "exclusiveMinimum": 0},
         "fusion weight; BM25 has 1",

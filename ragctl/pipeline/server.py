@@ -46,6 +46,12 @@ class Server:
         default_text="the collection's, else none",
         literal=True,
     )
+    shard_keys: tuple[str, ...] | None = key(
+        "shard_keys",
+        "strings",
+        "tenants with a shard of their own; all other documents share the shard `other`",
+        default_text="the collection's, else none",
+    )
     vectors_on_disk: bool | None = key(
         "vectors_on_disk",
         "boolean",
@@ -102,4 +108,7 @@ class Server:
 
     def options(self) -> ServerOptions:
         """Return the options as they are stored with a collection."""
-        return ServerOptions(**{each.name: getattr(self, each.name) for each in fields(self)})
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.shard_keys is not None:
+            values["shard_keys"] = tuple(sorted(self.shard_keys))
+        return ServerOptions(**values)

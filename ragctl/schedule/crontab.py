@@ -56,12 +56,12 @@ def with_line(crontab: bytes, job: ScheduledJob, schedule: Schedule) -> bytes:
 
 def install(job: ScheduledJob, schedule: Schedule) -> None:
     """Add the line to the user's crontab; it replaces an older one. Raises UsageError."""
-    _write(with_line(_read(), job, schedule))
+    _write(with_line(read(), job, schedule))
 
 
 def remove(job: ScheduledJob) -> bool:
     """Remove the line from the user's crontab. Return whether there was one. Raises UsageError."""
-    crontab = _read()
+    crontab = read()
     rest = without(crontab, job)
     if rest == crontab:
         return False
@@ -69,7 +69,13 @@ def remove(job: ScheduledJob) -> bool:
     return True
 
 
-def _read() -> bytes:
+def is_available() -> bool:
+    """Return whether this machine has a crontab command."""
+    return shutil.which("crontab") is not None
+
+
+def read() -> bytes:
+    """Return the user's crontab, b"" without one. Raises UsageError."""
     ran = _crontab("-l")
     if ran.returncode == 0:
         return ran.stdout

@@ -10,14 +10,22 @@ _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _WEEK = [day[:3] for day in _DAYS]
 # crontab(5): name, smallest and largest value of each field, and names of values in order.
-_FIELDS: tuple[tuple[str, int, int, list[str]], ...] = (
+FIELDS: tuple[tuple[str, int, int, list[str]], ...] = (
     ("minute", 0, 59, []),
     ("hour", 0, 23, []),
     ("day of the month", 1, 31, []),
     ("month", 1, 12, _MONTHS),
     ("day of the week", 0, 7, [_WEEK[-1], *_WEEK[:-1]]),
 )
-_NICKNAMES = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
+NICKNAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
 _PERIODS = "must be day, weekday, monday … sunday, hour, or like '15 minutes' or '6 hours'"
 
 
@@ -100,12 +108,12 @@ def from_cron(expression: str) -> Schedule:
     Raises UsageError.
     """
     fields = expression.split()
-    if len(fields) == 1 and fields[0] in _NICKNAMES:
+    if len(fields) == 1 and fields[0] in NICKNAMES:
         return Schedule(cron=fields[0])
-    if len(fields) != len(_FIELDS):
-        names = ", ".join(name for name, *_ in _FIELDS)
+    if len(fields) != len(FIELDS):
+        names = ", ".join(name for name, *_ in FIELDS)
         raise UsageError(f"--calendar {expression!r}: cron has five fields: {names}")
-    for text, (name, minimum, maximum, value_names) in zip(fields, _FIELDS, strict=True):
+    for text, (name, minimum, maximum, value_names) in zip(fields, FIELDS, strict=True):
         if not all(_is_valid(part, minimum, maximum, value_names) for part in text.split(",")):
             raise UsageError(
                 f"--calendar {expression!r}: {text!r} is not a {name}: write *, numbers from "
@@ -120,9 +128,8 @@ def _is_valid(part: str, minimum: int, maximum: int, value_names: list[str]) -> 
     if match is None:
         return False
     first, last, step, single = match.groups()
-    values = [
-        _value(word, value_names, minimum) for word in (first, last, single) if word is not None
-    ]
+    words = [word for word in (first, last, single) if word is not None]
+    values = [field_value(word, value_names, minimum) for word in words]
     if any(value is None or not minimum <= value <= maximum for value in values):
         return False
     if len(values) == 2 and values != sorted(values, key=lambda value: value or 0):
@@ -130,7 +137,8 @@ def _is_valid(part: str, minimum: int, maximum: int, value_names: list[str]) -> 
     return step is None or 0 < int(step) <= maximum
 
 
-def _value(word: str, value_names: list[str], minimum: int) -> int | None:
+def field_value(word: str, value_names: list[str], minimum: int) -> int | None:
+    """Return the number that a word of a cron expression stands for; None if it is wrong."""
     if word.isdigit() and len(word) < 3:
         return int(word)
     name = word.lower()

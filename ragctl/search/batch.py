@@ -18,6 +18,7 @@ from ragctl.rerank.reranker import Reranker
 from ragctl.search.find import QUESTION_BATCH
 from ragctl.search.library import Searcher
 from ragctl.search.options import SearchOptions
+from ragctl.text import json_text
 
 MAX_LINE_BYTES = 1 << 20
 TREC_RUN_NAME = "ragctl"
@@ -125,22 +126,20 @@ def answer_all(
             if isinstance(outcome, list):
                 tally.answered += 1
                 tally.hits += len(outcome)
-                out.write(json_line({**row, "hits": [hit_to_json(hit) for hit in outcome]}))
+                out.write(_json_line({**row, "hits": [hit_to_json(hit) for hit in outcome]}))
                 if trec is not None:
                     trec.writelines(trec_lines(question.id, outcome))
             else:
                 tally.failed += 1
                 on_failure(question.id, str(outcome))
-                out.write(json_line({**row, "error": str(outcome)}))
+                out.write(_json_line({**row, "error": str(outcome)}))
         out.flush()
         on_progress(len(batch))
     return tally
 
 
-def json_line(value: Json) -> str:
-    """Return a line of JSON that can be encoded as UTF-8; lone surrogates are replaced."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", "replace").decode("utf-8") + "\n"
+def _json_line(value: Json) -> str:
+    return json_text(value) + "\n"
 
 
 def hit_to_json(hit: Hit) -> dict[str, Json]:
@@ -152,13 +151,17 @@ def hit_to_json(hit: Hit) -> dict[str, Json]:
         "start": hit.start,
         "end": hit.end,
         "page": hit.page,
+        "line": hit.line,
         "heading": list(hit.heading),
         "ordinal": hit.ordinal,
         "meta": dict(hit.meta),
         "title": hit.title,
         "spans": [list(span) for span in hit.spans],
         "ordinals": list(hit.ordinals),
+        "chunks": hit.chunks,
         "cut": hit.cut,
+        "lang": hit.lang,
+        "id": hit.id,
     }
 
 

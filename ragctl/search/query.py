@@ -119,4 +119,5 @@ def hit_from_point(point: Scored) -> Hit:
         chunks=payload["chunks"],
         version=payload["version"],
         id=point.id,
+        lang=payload.get("lang"),
     )

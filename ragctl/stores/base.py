@@ -157,6 +157,18 @@ class Generation:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """A run that holds the right to write a collection.
+
+    `who`: its process, and its machine if that may be another one. `since`: when it took the
+    lock, in seconds since 1970; None: unknown.
+    """
+
+    who: str
+    since: float | None = None
+
+
 @dataclass(slots=True)
 class Salvage:
     """What can still be read of a damaged collection.
@@ -400,6 +412,12 @@ class Store(Protocol):
         `generation`: hold the right to fill or to delete this generation only, which is not
         current; runs on the collection go on. None: the right to write the collection, and to
         switch it.
+        """
+
+    def lock_holder(self, name: str, *, generation: int | None = None) -> LockHolder | None:
+        """Return the run that holds a lock, None if none does; `generation` as in `lock`.
+
+        A run on another machine that died shows until its lease has ended. Nothing is written.
         """
 
     def close(self) -> None:

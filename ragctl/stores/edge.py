@@ -17,7 +17,7 @@ from ragctl.errors import StoreError, UnreadableCollection
 from ragctl.files import sync_folder
 from ragctl.records import Notify, ignore
 from ragctl.stores import segments
-from ragctl.stores.base import Generation, Salvage
+from ragctl.stores.base import Generation, LockHolder, Salvage
 from ragctl.stores.edge_collection import EdgeCollection
 from ragctl.stores.edge_layout import (
     PARTS,
@@ -32,7 +32,7 @@ from ragctl.stores.edge_process import ShardProcess
 from ragctl.stores.edge_salvage import salvaged_points
 from ragctl.stores.edge_settings import load_settings, save_settings
 from ragctl.stores.edge_space import DiskSpace
-from ragctl.stores.locks import LockWait, fair_lock, private_folder, run_lock
+from ragctl.stores.locks import LockWait, fair_lock, private_folder, run_lock, run_lock_holder
 
 __all__ = ["EdgeCollection", "EdgeStore"]
 
@@ -184,12 +184,21 @@ class EdgeStore:
                 f"{self.location}: collection {name!r} may only be read by this user; run this as "
                 "the owner of the store, or choose another store with --store"
             )
-        path, what = self._layout.lock(name, "run"), f"collection {name!r}"
-        if generation is not None and generation != self._layout.current(name):
-            path = self._layout.lock(name, "building", generation)
-            what = f"{what}, generation {generation}"
+        path, what = self._lock_path(name, generation)
         private_folder(self._layout.root)
         return run_lock(path, what, LockWait(patience, waiting))
+
+    def lock_holder(self, name: str, *, generation: int | None = None) -> LockHolder | None:
+        """See Store.lock_holder."""
+        held = run_lock_holder(self._lock_path(name, generation)[0])
+        return None if held is None else LockHolder(*held)
+
+    def _lock_path(self, name: str, generation: int | None) -> tuple[Path, str]:
+        """Return the file of a run's lock, and what it locks."""
+        what = f"collection {name!r}"
+        if generation is None or generation == self._layout.current(name):
+            return self._layout.lock(name, "run"), what
+        return self._layout.lock(name, "building", generation), f"{what}, generation {generation}"
 
     def lock_path(self, name: str, kind: str, generation: int = 1) -> Path:
         """Return a lock file of a collection; `kind` is "run" or "shard"."""

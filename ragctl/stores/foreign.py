@@ -31,13 +31,8 @@ from ragctl.stores.searching import VectorName, answer
 from ragctl.stores.server_connection import ServerConnection, collection_label
 from ragctl.stores.server_http import collection_path
 from ragctl.stores.server_info import CollectionInfo
-from ragctl.stores.server_points import (
-    dense_search_params,
-    filter_of,
-    given,
-    server_id,
-    sparse_vector,
-)
+from ragctl.stores.server_points import filter_of, given, server_id, sparse_vector
+from ragctl.stores.server_searches import dense_search_params
 
 UNNAMED = ""
 """Name of the vector of a collection without named vectors."""

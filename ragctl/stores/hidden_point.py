@@ -15,6 +15,9 @@ read of all that are left, who must agree, is as good. A replica that does not a
 marked as dead may hold something else: a write that changes nothing makes the cluster mark it,
 or is refused, and then nothing can be written anyway.
 
+Shard keys. In a collection with shard keys a write must name that of the point, which every read of
+the point tells.
+
 Writing. A strong write is ordered by one replica for good, a medium one by the replica of the
 highest id that is alive, a weak one by none. The latter two are used when the former cannot be.
 The order of two conditional writes may then differ between replicas; they disagree, and no
@@ -36,7 +39,15 @@ from ragctl.stores.server_connection import (
 )
 from ragctl.stores.server_failures import ReplicasError, reason_of
 from ragctl.stores.server_http import QdrantHttp, StatusError, collection_path
-from ragctl.stores.server_points import HIDDEN, Operation, batch_body, encode_upsert, set_payload
+from ragctl.stores.server_info import CollectionInfo
+from ragctl.stores.server_points import HIDDEN
+from ragctl.stores.server_writes import (
+    Operation,
+    batch_body,
+    encode_upsert,
+    set_payload,
+    shard_choice,
+)
 
 T = TypeVar("T")
 
@@ -71,8 +82,8 @@ class Hidden:
 class HiddenPoint:
     """The hidden point of a collection.
 
-    `name`: the collection's name or alias; it may be changed. `keys`: those to read. `label`: how
-    errors name the collection. `need`: the right that writes need, for errors.
+    `name`: the collection's name or alias. `keys`: those to read. `label`: how errors name the
+    collection. `need`: the right that writes need, for errors.
     """
 
     def __init__(
@@ -84,11 +95,21 @@ class HiddenPoint:
         *,
         need: str = "that right",
     ) -> None:
-        self.name = name
+        self._name = name
         self._connection = connection
         self._label = label
         self._keys = list(keys)
         self._need = need
+        self._shard: dict[str, Any] | None = None  # the choice of its shard; None: not known
+
+    @property
+    def name(self) -> str:
+        """The collection's name or alias. It may be changed."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name, self._shard = name, None
 
     def read(self, patience: float | None, *, quick: bool) -> Hidden | Refusal:
         """Return the point. `quick`: wait only a few seconds for missing replicas."""
@@ -109,22 +130,22 @@ class HiddenPoint:
         """
         condition = {"key": key, "match": {"any": expected}} if expected else _empty(key)
         chosen = {"must": [{"has_id": [HIDDEN]}, condition]}
-        self._write(set_payload(payload, filter=chosen), patience, quick)
+        self._write(lambda shard: set_payload(payload, filter=chosen, **shard), patience, quick)
 
     def insert(self, key: str, payload: Mapping[str, Any]) -> None:
         """Create the point unless it exists; for servers with `update_filter` only."""
         mine = {"must": [{"key": key, "match": {"value": payload[key]}}]}
         point = {"id": HIDDEN, "vector": {}, "payload": payload}
-        self._write(encode_upsert([point], update_filter=mine), None, True)
+        self._write(lambda shard: encode_upsert([point], update_filter=mine, **shard), None, True)
 
     def set(self, payload: Mapping[str, Any], patience: float | None) -> None:
         """Set keys of the payload, whatever they are now."""
-        self._write(set_payload(payload, points=[HIDDEN]), patience, False)
+        self._write(lambda shard: set_payload(payload, points=[HIDDEN], **shard), patience, False)
 
     def overwrite(self, payload: Mapping[str, Any], patience: float | None) -> None:
         """Write the whole point, whatever it is now, on every replica."""
         point = {"id": HIDDEN, "vector": {}, "payload": payload}
-        self._write(encode_upsert([point]), patience, True)
+        self._write(lambda shard: encode_upsert([point], **shard), patience, True)
 
     def whole(self) -> Mapping[str, Any]:
         """Return the whole payload, that on one replica if they disagree; {} without the point."""
@@ -143,10 +164,16 @@ class HiddenPoint:
             replicas_patience=REPLICAS_PATIENCE_SECONDS if quick else None,
         )
 
-    def _write(self, operation: Operation, patience: float | None, quick: bool) -> None:
-        body = batch_body([operation])
+    def _write(
+        self,
+        operation: Callable[[dict[str, Any]], Operation],
+        patience: float | None,
+        quick: bool,
+    ) -> None:
+        """Send the write that `operation` returns for a choice of the shard."""
 
         def write(client: QdrantHttp) -> None:
+            body = batch_body([operation(self._shard_choice(client))])
             for ordering in ("strong", "medium", "weak"):
                 try:
                     self._send(client, body, ordering)
@@ -161,6 +188,12 @@ class HiddenPoint:
         refused = self._attempt(write, patience, quick)
         if isinstance(refused, Refusal):
             raise self._connection.error(self._label, refused, need=self._need)
+
+    def _shard_choice(self, client: QdrantHttp) -> dict[str, Any]:
+        if self._shard is None:  # the point was not read, or does not exist
+            info = client.send("GET", collection_path(self.name), read=CollectionInfo.read)
+            self._shard = info.hidden_shard
+        return self._shard
 
     def _send(
         self,
@@ -210,7 +243,8 @@ class HiddenPoint:
         """
         if all(shard.has_quorum for shard in self._replicas(client, failure)):
             chosen = {"must": [{"has_id": [HIDDEN]}, {"has_id": []}]}
-            nothing = batch_body([set_payload({self._keys[0]: None}, filter=chosen)])
+            write = set_payload({self._keys[0]: None}, filter=chosen, **self._shard_choice(client))
+            nothing = batch_body([write])
             try:
                 self._send(client, nothing, "weak", within=REPLICAS_PATIENCE_SECONDS)
             except (StatusError, httpx.TimeoutException):
@@ -243,11 +277,15 @@ class HiddenPoint:
     ) -> Mapping[str, Any] | None:
         body = {"ids": [HIDDEN], "with_payload": payload}
         url = collection_path(self.name, "points")
-        return client.send("POST", url, body, read=_payload, consistency=consistency)
+        record = client.send("POST", url, body, read=_first, consistency=consistency)
+        if record is None:
+            return None
+        self._shard = shard_choice(record.get("shard_key"))
+        return record.get("payload") or {}
 
 
-def _payload(records: Any) -> Mapping[str, Any] | None:
-    return records[0].get("payload") or {} if records else None
+def _first(records: Any) -> Mapping[str, Any] | None:
+    return records[0] if records else None
 
 
 def _empty(key: str) -> dict[str, Any]:

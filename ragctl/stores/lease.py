@@ -46,7 +46,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ragctl.errors import Locked, StoreError
@@ -80,7 +80,12 @@ MAX_READ_INTERVAL_SECONDS = 2.0
 MAX_RELEASE_SECONDS = 5.0
 MAX_SETTLE_TRIES = 5
 _FREE = "free"
-_KEYS = (LEASE_KEY, "host", "who", "seconds", UNFINISHED_KEY)
+SINCE_KEY, RENEWED_KEY = "since", "renewed"
+"""Payload keys beside the lease: when it was taken and last renewed, by its holder's clock, in
+seconds since 1970. They are for people; whether a lease has ended is measured by its reader.
+"""
+
+_KEYS = (LEASE_KEY, "host", "who", "seconds", UNFINISHED_KEY, SINCE_KEY, RENEWED_KEY)
 _DISPUTED = "?"  # a token that no holder has
 # A clock that also counts while the machine sleeps: the first on Linux, the second on macOS.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
@@ -96,7 +101,7 @@ class LeaseState:
 
     `token` None: never taken. `point`: whether the point exists. `unfinished`: the last holder
     may have left writes that some replicas lack. `disputed`: the payload of one replica, if the
-    replicas disagree.
+    replicas disagree. `since`, `renewed`: see SINCE_KEY; None: unknown.
     """
 
     point: bool
@@ -106,6 +111,8 @@ class LeaseState:
     seconds: float = DEFAULT_LEASE_SECONDS
     unfinished: bool = False
     disputed: Mapping[str, Any] | None = None
+    since: float | None = field(default=None, compare=False)
+    renewed: float | None = field(default=None, compare=False)
 
     @property
     def free(self) -> bool:
@@ -138,6 +145,7 @@ class Lease:
         self._seconds = seconds
         self._holder = uuid.uuid4().hex
         self._beat = 0
+        self._since = 0.0  # when it was claimed, by the wall clock
         self._claimed = False  # this run holds the lease, or may hold it
         self._failed = False  # a write of this run may be on some replicas only
         self._unsettled = 0  # failed attempts to make the replicas agree
@@ -307,8 +315,9 @@ class Lease:
     def _renew(self, patience: float | None) -> None:
         began = _now()
         following = self._token(self._beat + 1)
+        beat = {LEASE_KEY: following, RENEWED_KEY: time.time()}
         self._point.compare_and_set(
-            LEASE_KEY, [self._token(self._beat)], {LEASE_KEY: following}, patience, quick=False
+            LEASE_KEY, [self._token(self._beat)], beat, patience, quick=False
         )
         found = self._read(patience)
         if isinstance(found, Refusal):
@@ -363,6 +372,7 @@ class Lease:
     def _next(self) -> dict[str, Any]:
         """Return the payload of a lease of this run, with a token that it never had."""
         self._beat += 1
+        self._since = time.time()
         return self._payload()
 
     def _payload(self) -> dict[str, Any]:
@@ -372,6 +382,8 @@ class Lease:
             "who": f"process {os.getpid()} on {platform.node()}",
             "seconds": self._seconds,
             UNFINISHED_KEY: True,
+            SINCE_KEY: self._since,
+            RENEWED_KEY: time.time(),
         }
 
     def _read(self, patience: float | None, *, quick: bool = False) -> LeaseState | Refusal:
@@ -402,4 +414,10 @@ def _lease_state(found: Hidden) -> LeaseState:
         who=one_line(str(payload.get("who")), limit=100, printable_only=True),
         seconds=lifetime,
         unfinished=bool(payload.get(UNFINISHED_KEY)),
+        since=_time(payload.get(SINCE_KEY)),
+        renewed=_time(payload.get(RENEWED_KEY)),
     )
+
+
+def _time(stored: Any) -> float | None:
+    return float(stored) if type(stored) in (int, float) else None

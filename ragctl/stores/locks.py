@@ -99,6 +99,22 @@ def run_lock(path: Path, what: str, wait: LockWait) -> Iterator[None]:
             unlock(file)
 
 
+def run_lock_holder(path: Path) -> tuple[str, float] | None:
+    """Return the process that holds a `run_lock`, and since when; None if it is free.
+
+    The time is in seconds since 1970.
+    """
+    try:
+        with path.open("rb") as file:
+            process = file.read().decode("ascii", "replace").strip()
+            # A file without a process is locked for an instant at most, or on a full disk.
+            if not process or try_lock(file, shared=True):
+                return None
+            return f"process {process}", os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
+
+
 def lock_file(path: Path) -> IO[bytes]:
     """Open a lock file, which is made if it is missing. Raises StoreError."""
     try:
@@ -216,6 +232,14 @@ def shared_id(path: Path) -> str:
             file.write(value)
             file.flush()
         return value
+
+
+def known_id(path: Path) -> str:
+    """Return the id that `shared_id` keeps in a file; "" without one."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def private_folder(path: Path) -> Path:

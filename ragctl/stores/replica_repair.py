@@ -16,7 +16,7 @@ from ragctl.collection.conditions import Condition, Has, HasId, NoneOf, own_matc
 from ragctl.collection.ownership import HAS_OWN_KEY
 from ragctl.collection.payload import IndexedKey, PayloadKey, Point
 from ragctl.stores.base import Batch
-from ragctl.stores.server_points import MAX_REQUEST_BYTES
+from ragctl.stores.server_writes import MAX_REQUEST_BYTES
 from ragctl.text import counted
 
 DOCUMENTS_PER_REQUEST = 50

@@ -13,8 +13,8 @@ search accesses it randomly.
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,9 @@ import platformdirs
 from ragctl.collection.names import check_name
 from ragctl.collection.settings import Settings, how_to_recover
 from ragctl.environment import QDRANT_API_KEY
-from ragctl.errors import GenerationDropped, StoreError, UnreadableCollection, UsageError
+from ragctl.errors import GenerationDropped, Locked, StoreError, UnreadableCollection, UsageError
 from ragctl.records import Notify, ignore
-from ragctl.stores.base import Generation, Salvage
+from ragctl.stores.base import Generation, LockHolder, Salvage
 from ragctl.stores.foreign import ForeignCollection
 from ragctl.stores.foreign_layout import Layout
 from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
@@ -43,13 +43,19 @@ from ragctl.stores.server_directory import (
     generation_place,
     split_place,
 )
+from ragctl.stores.server_graph import DeferredGraph
 from ragctl.stores.server_http import NO_TLS, Tls
 from ragctl.stores.server_listing import ServerListing
 from ragctl.stores.server_locks import ServerLocks
 from ragctl.stores.server_salvage import PATIENCE_SECONDS, ServerSalvage
+from ragctl.stores.server_schema import restored_graph
 
 DELETION_SECONDS = 0.5
 """Pause after which a collection that is just being deleted is looked for again."""
+
+
+GRAPH_PATIENCE_SECONDS = 5.0
+"""Time for which the end of a deferral is retried when a run has not finished."""
 
 
 class ServerStore:
@@ -108,6 +114,7 @@ class ServerStore:
             repair=self._repair_replicas,
         )
         self._creation = ServerCreation(self._connection, self._directory, self._locks)
+        self._graphs: dict[str, DeferredGraph] = {}  # by address
         self.location = self._connection.url
 
     def __repr__(self) -> str:
@@ -219,6 +226,7 @@ class ServerStore:
                 f"generation {generation} of {self._label(name)} is the current one; "
                 "it cannot be dropped"
             )
+        self._graphs.pop(place, None)
         if place in listing.places:
             self._directory.delete(name, place, partial(self._locks.check, name, place))
 
@@ -244,6 +252,7 @@ class ServerStore:
         out, and an interrupted deletion leaves a collection that can be deleted again.
         """
         check_name(name)
+        self._graphs = {a: graph for a, graph in self._graphs.items() if graph.name != name}
         for place in self._listing.droppable(name):
             self._directory.delete(name, place, partial(self._locks.check, name))
         lease = self._locks.lease(name)
@@ -263,11 +272,40 @@ class ServerStore:
         A file lock excludes this user's processes on this machine, the collection's lease all
         others. Raises StoreError if the key may not write.
         """
+        address = self._lock_address(name, generation)
+        return self._hold(name, address, patience, waiting)
+
+    @contextmanager
+    def _hold(self, name: str, address: str, patience: float, waiting: Notify) -> Iterator[None]:
+        with self._locks.hold(name, address, patience=patience, waiting=waiting):
+            try:
+                yield
+            finally:
+                self._build_graphs(name, address, waiting)
+
+    def _build_graphs(self, name: str, address: str, notify: Notify) -> None:
+        """Let the server build the graphs that are still deferred when a lock is released.
+
+        A run that finished has none. One that failed or was interrupted has its own, or found
+        the one that a killed run left.
+        """
+        for graph in list(self._graphs.values()):
+            filled = self._locks.lease(graph.address) is not None and graph.address != address
+            if graph.refused or filled or address not in (graph.name, graph.address):
+                continue
+            with suppress(StoreError, Locked):
+                self.check_lock(name, address)
+                graph.build(notify, patience=GRAPH_PATIENCE_SECONDS)
+
+    def lock_holder(self, name: str, *, generation: int | None = None) -> LockHolder | None:
+        """See Store.lock_holder."""
+        return self._locks.holder(self._lock_address(name, generation))
+
+    def _lock_address(self, name: str, generation: int | None) -> str:
         check_name(name)
-        address = name
-        if generation is not None and not self._directory.is_current(name, generation):
-            address = generation_place(name, generation)
-        return self._locks.hold(name, address, patience=patience, waiting=waiting)
+        if generation is None or self._directory.is_current(name, generation):
+            return name
+        return generation_place(name, generation)
 
     def check_lock(self, name: str, address: str) -> None:
         """Raise Locked if this store locked the collection and has lost the lock since."""
@@ -305,6 +343,11 @@ class ServerStore:
         self._connection.close()
 
     def _collection(self, found: Found, settings: Settings) -> ServerCollection:
+        graph = DeferredGraph(
+            self._connection, found.name, found.address, restored_graph(found.info)
+        )
+        if graph.is_deferred:
+            self._graphs[found.address] = graph
         return ServerCollection(
             self,
             self._connection,
@@ -312,6 +355,7 @@ class ServerStore:
             found.address,
             settings,
             found.info,
+            graph=graph,
             verify=None if found.pinned else partial(self._verify, found.name, settings),
         )
 

@@ -12,7 +12,9 @@ from functools import partial
 from typing import Any
 
 from ragctl.collection.payload import FILTERABLE_FIELDS
+from ragctl.collection.server_options import FALLBACK_KEY
 from ragctl.collection.settings import Settings
+from ragctl.collection.shard_keys import ShardKeys
 from ragctl.errors import Locked, StoreError
 from ragctl.records import ignore
 from ragctl.stores.locks import LockWait
@@ -42,11 +44,15 @@ from ragctl.stores.server_schema import (
     index_schema,
     needed_indexes,
 )
+from ragctl.stores.server_writes import shard_choice
 
 NOTES_KEY = "notes"
 """Key of the notes in the hidden point's payload."""
 
 CONFLICT = 409
+STANDALONE = 405
+"""Status of requests that only a cluster answers."""
+
 CLEANUP_PATIENCE_SECONDS = 5.0
 """The deletion of what a failed creation has made is retried so long."""
 
@@ -125,13 +131,18 @@ class ServerCreation:
         config = collection_config(settings)
         if keeps_metadata:
             config["metadata"] = {SETTINGS_KEY: stored}
-        if not self._put(name, place, config) and not self._is_this_creation(name, place, stored):
+        made = self._put(name, place, config)
+        if not made and not self._is_this_creation(name, place, stored):
             if not self._is_abandoned(name, place):
                 raise self.taken(name)
             self._directory.delete(name, place, partial(self._locks.check, name))
-            self._put(name, place, config)
+            made = self._put(name, place, config)
         try:
-            self._insert_hidden(name, place, {} if keeps_metadata else {SETTINGS_KEY: stored})
+            shards = ShardKeys.of_options(settings.server)
+            for key in () if shards is None else shards.every:
+                self._make_shard_key(name, place, key)
+            hidden = {} if keeps_metadata else {SETTINGS_KEY: stored}
+            self._insert_hidden(name, place, hidden, shards)
             found = self._directory.at(name, place)
             if found is None:
                 raise self.taken(name)
@@ -140,26 +151,50 @@ class ServerCreation:
                 self._acquire_lease(name, place)
             found = self._directory.at(name, place)
         except StoreError:
-            self._remove_failed(name, place, stored)
+            self._remove_failed(name, place, stored, made=made)
             raise
         if found is None or not _is_of(found, stored):
             raise self.taken(name)
         return found
 
-    def _remove_failed(self, name: str, place: str, stored: Mapping[str, Any]) -> None:
-        """Delete what a failed creation has made; leave it if the server does not answer."""
+    def _remove_failed(
+        self, name: str, place: str, stored: Mapping[str, Any], *, made: bool
+    ) -> None:
+        """Delete what a failed creation has made; leave it if the server does not answer.
+
+        `made`: the server has confirmed that it made this collection.
+        """
         directory = ServerDirectory(self._connection, patience=CLEANUP_PATIENCE_SECONDS)
         with suppress(StoreError, Locked):
-            if not _is_of(directory.at(name, place), stored):
+            found = directory.at(name, place)
+            if found is None:
+                return
+            if not _is_of(found, stored) and not (made and directory.is_unfinished(found)):
                 return
             directory.delete(name, place, partial(self._locks.check, name))
             if (lease := self._locks.lease(name)) is not None:
                 lease.forget()
 
-    def _insert_hidden(self, name: str, place: str, stored: Mapping[str, Any]) -> None:
+    def _make_shard_key(self, name: str, place: str, key: str) -> None:
+        """Create the shards of a key, unless they exist. Raises StoreError."""
+        made = self._directory.ask(name, partial(_create_shard_key, place, key))
+        if not isinstance(made, Refusal) or "already exists" in made.reason:
+            return
+        if made.status == STANDALONE:
+            raise StoreError(
+                f"{collection_label(name)} at {self._connection.url}: server.shard_keys needs a "
+                "Qdrant that runs as a cluster, of one node or more: set cluster.enabled there, "
+                f"or leave shard_keys out ({made.reason})"
+            )
+        raise self._connection.error(collection_label(name), made, need=MANAGE)
+
+    def _insert_hidden(
+        self, name: str, place: str, stored: Mapping[str, Any], shards: ShardKeys | None
+    ) -> None:
         """Create the hidden point; leave alone one that is there already, if the server can."""
         body: dict[str, Any] = {
-            "points": [{"id": HIDDEN, "vector": {}, "payload": {NOTES_KEY: {}, **stored}}]
+            "points": [{"id": HIDDEN, "vector": {}, "payload": {NOTES_KEY: {}, **stored}}],
+            **shard_choice(None if shards is None else FALLBACK_KEY),
         }
         if self._connection.version >= METADATA_VERSION:
             body["update_filter"] = {"must": [{"has_id": []}]}
@@ -239,3 +274,7 @@ def _put(path: str, body: Mapping[str, Any], client: QdrantHttp) -> None:
 
 def _create(place: str, config: Mapping[str, Any], client: QdrantHttp) -> None:
     client.send("PUT", collection_path(place), config, read=require_done)
+
+
+def _create_shard_key(place: str, key: str, client: QdrantHttp) -> None:
+    client.send("PUT", collection_path(place, "shards"), shard_choice(key), read=require_done)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ragctl.collection.server_options import FALLBACK_KEY
 from ragctl.stores.base import Shard
 
 
@@ -53,6 +54,12 @@ class CollectionInfo:
     def params(self) -> Mapping[str, Any]:
         """The parameters fixed at creation, most of them."""
         return self.config["params"]  # type: ignore[no-any-return]
+
+    @property
+    def hidden_shard(self) -> dict[str, str]:
+        """The keys of a request that choose the shard of the hidden point; {}: no choice."""
+        custom = self.params.get("sharding_method") == "custom"
+        return {"shard_key": FALLBACK_KEY} if custom else {}
 
     @property
     def strict_mode(self) -> Mapping[str, Any]:

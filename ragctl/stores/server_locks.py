@@ -2,14 +2,26 @@
 
 import hashlib
 import platform
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ragctl.records import Notify
+from ragctl.stores.base import LockHolder
 from ragctl.stores.lease import Lease, LeaseState
-from ragctl.stores.locks import LockWait, private_folder, run_lock, shared_id
+from ragctl.stores.locks import (
+    LockWait,
+    known_id,
+    private_folder,
+    run_lock,
+    run_lock_holder,
+    shared_id,
+)
 from ragctl.stores.server_connection import ServerConnection, collection_label
+
+MAX_CLOCK_SKEW_SECONDS = 300.0
+"""Difference between the clocks of two machines up to which a lease may still be alive."""
 
 
 class ServerLocks:
@@ -54,16 +66,14 @@ class ServerLocks:
 
         `address`: the collection's name, or the generation's place.
         """
-        digest = hashlib.sha256(f"{self._location}\0{address}".encode()).hexdigest()[:16]
+        digest, file = self._file(address)
         folder = private_folder(self._folder)
         wait = LockWait(patience, waiting)
         label = collection_label(name)
         if address != name:
             label += f" (generation {address.rpartition('@')[2]})"
-        file = folder / f"{address}-{digest}.lock"
         with run_lock(file, f"{label} at {self._location}", wait):
-            # With the digest: one server may have two addresses, each with its own file lock.
-            host = f"{shared_id(folder / 'host')} {platform.node()} {digest}"
+            host = self._host(digest, shared_id(folder / "host"))
             # A lost answer must not cost the lease.
             timeout = max(1, min(self._timeout, round(self.seconds / 4)))
             with closing(self._connect(timeout)) as connection:
@@ -76,6 +86,35 @@ class ServerLocks:
                 finally:
                     del self._held[address]
                     lease.release()
+
+    def _file(self, address: str) -> tuple[str, Path]:
+        """Return the digest of an address on this server, and the lock file of its runs."""
+        digest = hashlib.sha256(f"{self._location}\0{address}".encode()).hexdigest()[:16]
+        return digest, self._folder / f"{address}-{digest}.lock"
+
+    def _host(self, digest: str, machine: str) -> str:
+        """Return the name of this user on this machine in leases.
+
+        With the digest: one server may have two addresses, each with its own file lock.
+        """
+        return f"{machine} {platform.node()} {digest}"
+
+    def holder(self, address: str) -> LockHolder | None:
+        """Return the run that holds a lock: of the file lock here, or of the lease."""
+        digest, file = self._file(address)
+        if held := run_lock_holder(file):
+            return LockHolder(f"{held[0]} on {platform.node()}", held[1])
+        with closing(self._connect(self._timeout)) as connection:
+            lease = Lease(connection, address, host="", seconds=self.seconds)
+            state = lease.read()
+        if state is None or state.free or state.disputed is not None:
+            return None
+        if state.host == self._host(digest, known_id(self._folder / "host")):
+            return None  # a run that died: its file lock is free
+        ended = state.renewed is not None and (
+            time.time() - state.renewed > state.seconds + MAX_CLOCK_SKEW_SECONDS
+        )
+        return None if ended else LockHolder(state.who, state.since)
 
     def check(self, *addresses: str) -> None:
         """Raise Locked if a lock that this store holds on one of these has been lost."""

@@ -62,6 +62,7 @@ def collection_config(settings: Settings) -> dict[str, Any]:
         "sparse_vectors": {BM25: {"modifier": "idf", "index": {"on_disk": True}}},
         "on_disk_payload": options.payload_on_disk is not False,
         "shard_number": options.shards,
+        "sharding_method": None if options.shard_keys is None else "custom",
         "replication_factor": options.replicas,
         "write_consistency_factor": options.write_consistency,
         "hnsw_config": given(

@@ -126,10 +126,11 @@ class ForeignCopying:
                 f"`ragctl migrate {self.target.name} --dim {asked}`"
             )
         try:
-            pipeline.catalog.model(self.layout.model).size(dim)
+            model = pipeline.catalog.model(self.layout.model)
+            model.size(dim)
         except UsageError as error:
             raise UsageError(f"{problem}: {error}") from None
-        embedding = replace(pipeline.embedding, model=self.layout.model, dim=dim)
+        embedding = replace(pipeline.embedding, model=model.name, dim=dim)
         return replace(pipeline, embedding=embedding)
 
     def _settings(

@@ -24,12 +24,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 
-from tests.servers.qdrant_cluster import Cluster
+from tests.servers.qdrant_cluster import Cluster, HangingError, Request
 from tests.servers.qdrant_engine import Engine
 from tests.servers.qdrant_limits import Problem
 from tests.servers.qdrant_rights import Access, DeniedError, ForbiddenError, access_of
 
 MAX_BODY = 32 * 1024 * 1024  # service.max_request_size_mb
+
+HANG_SECONDS = 60.0
+"""After this time a server gives up waiting for a node that does not answer."""
 
 PROXY_PAGE = (
     b"<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n"
@@ -70,7 +73,8 @@ class QdrantFacade:
     """A server with its own data, on a free port of 127.0.0.1 (`port` 0).
 
     With `nodes` it is a cluster: `urls` are its nodes' addresses, and each collection has
-    replicas on the first `replicas` of them (see Cluster). `proxy_limit`: bytes of the largest
+    replicas on the first `replicas` of them (see Cluster); `distributed`: so is a single node.
+    `proxy_limit`: bytes of the largest
     body that a proxy before the server lets through.
     """
 
@@ -84,6 +88,7 @@ class QdrantFacade:
         nodes: int = 1,
         replicas: int = 1,
         write_consistency: int = 1,
+        distributed: bool = False,
     ) -> None:
         self.api_key = api_key
         self.read_only_key = read_only_key
@@ -92,7 +97,9 @@ class QdrantFacade:
         major, minor = version.split(".")[:2]
         engines = [Engine((int(major), int(minor))) for _ in range(replicas)]
         self.engine = engines[0]
-        self.cluster = Cluster(engines, nodes=nodes, write_consistency=write_consistency)
+        self.cluster = Cluster(
+            engines, nodes=nodes, write_consistency=write_consistency, distributed=distributed
+        )
         self.requests: Counter[str] = Counter()  # by route
         self.largest_body = 0
         self.lock = threading.Lock()
@@ -139,6 +146,11 @@ class QdrantFacade:
         """Switch a node off: the others cannot reach it, and it answers nobody."""
         with self.lock:
             self.cluster.up[node] = False
+
+    def hang(self, node: int) -> None:
+        """Let a node accept requests and connections, and answer none of them."""
+        with self.lock:
+            self.cluster.hanging.add(node)
 
     def start(self, node: int) -> None:
         """Switch a node on again."""
@@ -231,6 +243,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not facade.cluster.up[self.server.node]:
             self._cut()
             return
+        if self.server.node in facade.cluster.hanging:
+            facade.closing.wait(HANG_SECONDS)
+            self._cut()
+            return
         parts = urlsplit(self.path)
         path = unquote(parts.path)
         access = Access()
@@ -256,6 +272,10 @@ class _Handler(BaseHTTPRequestHandler):
             with facade.lock:
                 query = dict(parse_qsl(parts.query))
                 answer = self._answer(access, route, names, query, body)
+        except HangingError as hanging:
+            facade.closing.wait(HANG_SECONDS)
+            refusal = json.dumps(_wrapped(None, {"error": str(hanging.then)})).encode()
+            self._send(hanging.then.status, refusal)
         except ForbiddenError as error:
             self._send(403, json.dumps(_wrapped(None, {"error": str(error)})).encode())
         except Problem as problem:
@@ -287,7 +307,8 @@ class _Handler(BaseHTTPRequestHandler):
             title = "qdrant - vector search engine"
             return {"title": title, "version": facade.version, "commit": "0" * 40}
         access.check(route.name, names.get("name"))
-        result = facade.cluster.answer(self.server.node, access, route, names, query, body)
+        request = Request(self.server.node, route, names, query, body)
+        result = facade.cluster.answer(access, request)
         return _wrapped(result, "ok")
 
     def _refuse(self, fault: Fault) -> None:

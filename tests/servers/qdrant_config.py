@@ -32,12 +32,14 @@ class Config:
 
     @classmethod
     def of(cls, request: models.CreateCollection) -> "Config":
-        params = {
+        params: dict[str, Json] = {
             "shard_number": request.shard_number or 1,
             "replication_factor": request.replication_factor or 1,
             "write_consistency_factor": request.write_consistency_factor or 1,
             "on_disk_payload": request.on_disk_payload is not False,
         }
+        if request.sharding_method is not None:
+            params["sharding_method"] = request.sharding_method.value
         return cls(params, {**_DEFAULT_GRAPH, **_given(request.hnsw_config)})
 
     def add_to(self, config: dict[str, Json]) -> None:

@@ -22,6 +22,7 @@ from tests.servers.qdrant_config import Config, change_vectors, check_vector, st
 from tests.servers.qdrant_fast import value_by_key
 from tests.servers.qdrant_limits import Limits, Problem
 from tests.servers.qdrant_rights import Access
+from tests.servers.qdrant_shards import Shards
 
 qdrant_fast.install()
 
@@ -60,6 +61,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self._local = QdrantLocal(":memory:")
+        self.shards = Shards(self._local)
         self._indexes: dict[str, dict[str, Json]] = {}
         self.configs: dict[str, Config] = {}
         self._deleted_payloads: dict[str, list[Json]] = {}  # by collection
@@ -105,8 +107,12 @@ class Engine:
 
     def list_collections(self, *_: Any) -> Answer:
         """List collections; aliases are not among them."""
-        seen = filter(self.access.sees, sorted(self._local.collections))
-        return {"collections": [{"name": name} for name in seen]}
+        return {"collections": [{"name": name} for name in filter(self.access.sees, self.names)]}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all collections."""
+        return sorted(self.configs)
 
     def exists(self, names: Mapping[str, str], *_: Any) -> Answer:
         """Return whether a collection exists, also by its alias."""
@@ -114,7 +120,7 @@ class Engine:
 
     def list_aliases(self, *_: Any) -> Answer:
         """List the aliases of which the key may use both the alias and the collection."""
-        seen = filter(self.access.sees, sorted(self._local.collections))
+        seen = filter(self.access.sees, self.names)
         return {"aliases": [each for name in seen for each in self._aliases_of(name)]}
 
     def collection_aliases(self, names: Mapping[str, str], *_: Any) -> Answer:
@@ -154,6 +160,7 @@ class Engine:
             key: {"data_type": params["type"], "params": params, "points": self._holding(name, key)}
             for key, params in self._indexes[name].items()
         }
+        info["points_count"] = self.count_of(name)
         self.configs[name].add_to(info["config"])
         if self.strict_mode:
             info["config"]["strict_mode_config"] = self.strict_mode
@@ -161,11 +168,21 @@ class Engine:
 
     def _holding(self, name: str, key: str) -> int:
         """Return how many points have a value in a field, as its index counts them."""
-        held = self._local.collections[name]
         text = self._indexes[name][key]["type"] == "keyword"
-        live = (row for row, gone in zip(held.payload, held.deleted, strict=False) if not gone)
+        held = [self._local.collections[part] for part in self.shards.parts(name)]
+        live = [
+            row
+            for each in held
+            for row, gone in zip(each.payload, each.deleted, strict=False)
+            if not gone
+        ]
         values = (value_by_key(row, key) or [] for row in live)
         return sum(any(isinstance(v, str) or not text for v in found) for found in values)
+
+    def count_of(self, name: str, parts: list[str] | None = None, condition: Any = None) -> int:
+        """Count the points of a collection that match, in all its shards or in some."""
+        chosen = self.shards.parts(name) if parts is None else parts
+        return sum(self._local.count(part, condition).count for part in chosen)
 
     def create(self, names: Mapping[str, str], _: Any, request: models.CreateCollection) -> Answer:
         name = names["name"]
@@ -187,11 +204,21 @@ class Engine:
             # A server ignores fields of later versions silently.
             metadata=request.metadata if self.version >= (1, 16) else None,
         )
-        # Local mode warns about large collections; tests may use them.
-        self._local.collections[name].LARGE_DATA_THRESHOLD = 10**12
+        self._allow_large(name)
         self._indexes[name] = {}
         self.configs[name] = Config.of(request)
+        if request.sharding_method == models.ShardingMethod.CUSTOM:
+            self.shards.keys[name] = []
         return True
+
+    def _allow_large(self, local_name: str) -> None:
+        """Let local mode keep large collections without a warning."""
+        self._local.collections[local_name].LARGE_DATA_THRESHOLD = 10**12
+
+    def create_shard_key(
+        self, names: Mapping[str, str], _: Any, request: models.CreateShardingKey
+    ) -> Answer:
+        return self.shards.add(names["name"], str(request.shard_key), self._allow_large)
 
     def update(self, names: Mapping[str, str], _: Any, request: models.UpdateCollection) -> Answer:
         name = names["name"]
@@ -208,6 +235,7 @@ class Engine:
         self._indexes.pop(names["name"], None)
         self.configs.pop(names["name"], None)
         self._deleted_payloads.pop(names["name"], None)
+        self.shards.drop(names["name"])
         return self._local.delete_collection(names["name"])
 
     def create_index(
@@ -264,17 +292,23 @@ class Engine:
             raise Problem(422, "Validation error in JSON body: either points or filter")
         if written is not None and written.filter is not None:
             self._check_filter(name, written.filter, "unindexed_filtering_update")
+        (body,) = vars(operation).values()
+        for part in self.shards.to_write(name, body.shard_key):
+            self._write(name, part, operation)
+        return _updated(query)
+
+    def _write(self, name: str, part: str, operation: Any) -> None:
+        """Carry out an operation of a collection on the points of one shard."""
         if isinstance(operation, models.DeleteOperation):
             self._deleted_payloads.setdefault(name, []).extend(
-                self._deleted(name, operation.delete)
+                self._deleted(part, operation.delete)
             )
         try:
-            self._local.batch_update_points(name, [operation])
+            self._local.batch_update_points(part, [operation])
         except KeyError as error:  # existing points are written, as on a server
             raise Problem(404, f"Not found: No point with id {error.args[0]} found") from error
         if isinstance(operation, models.UpsertOperation) and operation.upsert.update_filter is None:
-            self._store_vectors(name, operation.upsert.points)  # type: ignore[union-attr]
-        return _updated(query)
+            self._store_vectors(part, operation.upsert.points)  # type: ignore[union-attr]
 
     def _store_vectors(self, name: str, points: list[models.PointStruct]) -> None:
         held = self._local.collections[name]
@@ -295,7 +329,7 @@ class Engine:
         (body,) = operation.model_dump(exclude_none=True).values()
         if body.get("points") is not None:
             return len(body["points"])
-        return max(1, self._local.count(name, models.Filter(**body["filter"])).count)
+        return max(1, self.count_of(name, condition=models.Filter(**body["filter"])))
 
     def _deleted(self, name: str, selector: Any) -> list[Json]:
         if isinstance(selector, models.PointIdsList):
@@ -339,33 +373,41 @@ class Engine:
     # Reads
 
     def retrieve(self, names: Mapping[str, str], _: Any, request: models.PointRequest) -> Answer:
+        name = names["name"]
         found = self._local.retrieve(
-            names["name"],
+            self.shards.view(name, request.shard_key),
             request.ids,
             with_payload=True if request.with_payload is None else request.with_payload,
             with_vectors=request.with_vector or False,
         )
-        return [_dump(record) for record in found]
+        return [self._dump(name, record, request.shard_key) for record in found]
+
+    def _dump(self, name: str, record: BaseModel, selector: Any) -> Json:
+        dumped = record.model_dump(mode="json")
+        return {**dumped, "shard_key": self.shards.key_of(name, dumped["id"], selector)}
 
     def scroll(self, names: Mapping[str, str], _: Any, request: models.ScrollRequest) -> Answer:
         self._check_filter(names["name"], request.filter)
         self.limits.check("max_query_limit", _positive(request.limit))
         request.filter = self._apply_indexes(names["name"], request.filter)
+        name = names["name"]
         records, following = self._local.scroll(
-            names["name"],
+            self.shards.view(name, request.shard_key),
             scroll_filter=request.filter,
             limit=_positive(request.limit),
             offset=request.offset,
             with_payload=True if request.with_payload is None else request.with_payload,
             with_vectors=request.with_vector or False,
         )
-        return {"points": [_dump(record) for record in records], "next_page_offset": following}
+        points = [self._dump(name, record, request.shard_key) for record in records]
+        return {"points": points, "next_page_offset": following}
 
     def count(self, names: Mapping[str, str], _: Any, request: models.CountRequest) -> Answer:
         self.limits.check_exact(request.exact is not False)
         self._check_filter(names["name"], request.filter)
         request.filter = self._apply_indexes(names["name"], request.filter)
-        return {"count": int(self._local.count(names["name"], request.filter).count)}
+        parts = self.shards.to_read(names["name"], request.shard_key)
+        return {"count": self.count_of(names["name"], parts, request.filter)}
 
     def facet(self, names: Mapping[str, str], _: Any, request: models.FacetRequest) -> Answer:
         """Count the values here, because local mode rewrites values that look like a UUID.
@@ -382,8 +424,11 @@ class Engine:
                 f"Wrong input: No appropriate index for faceting: `{request.key}`. {_FACET_HELP}",
             )
         counts: Counter[str] = Counter()
-        records = self._local.scroll(name, request.filter, limit=10**9)[0]
-        payloads: list[Json] = [record.payload for record in records]
+        payloads: list[Json] = [
+            record.payload
+            for part in self.shards.to_read(name, request.shard_key)
+            for record in self._local.scroll(part, request.filter, limit=10**9)[0]
+        ]
         for held in payloads + ([] if request.exact else self._deleted_payloads.get(name, [])):
             for part in request.key.split("."):
                 held = held.get(part) if isinstance(held, dict) else None
@@ -416,7 +461,7 @@ class Engine:
             if self.version < (1, 17):
                 request.query.rrf.weights = None  # unknown to this version, ignored silently
         found = self._local.query_points(
-            name,
+            self.shards.view(name, request.shard_key),
             query=_nearest(request.query),
             prefetch=prefetches,
             query_filter=request.filter,
@@ -427,7 +472,7 @@ class Engine:
             with_payload=request.with_payload or False,
             with_vectors=request.with_vector or False,
         )
-        return {"points": [_dump(point) for point in found.points]}
+        return {"points": [self._dump(name, point, request.shard_key) for point in found.points]}
 
     def _check_search(self, name: str, search: models.Prefetch | models.QueryRequest) -> None:
         self._check_filter(name, search.filter)
@@ -481,8 +526,12 @@ class Engine:
             if ordered and times != (kind == "datetime"):
                 raise Problem(500, f"a range of {'datetimes' if times else 'numbers'} over {kind}")
             if kind == "integer" and (part.range is not None or _is_of_integers(part.match)):
-                records = self._local.scroll(name, limit=10**9)[0]
-                ids = [record.id for record in records if _holds_whole(record.payload, part)]
+                ids = [
+                    record.id
+                    for each in self.shards.parts(name)
+                    for record in self._local.scroll(each, limit=10**9)[0]
+                    if _holds_whole(record.payload, part)
+                ]
                 self._replace(condition, part, models.HasIdCondition(has_id=ids))
         return condition
 
@@ -549,6 +598,13 @@ ROUTES = (
     ),
     Route("PATCH", COLLECTION, Engine.update, models.UpdateCollection, frozenset({"timeout"})),
     Route("GET", f"{COLLECTION}/cluster", lambda *_: None),
+    Route(
+        "PUT",
+        f"{COLLECTION}/shards",
+        Engine.create_shard_key,
+        models.CreateShardingKey,
+        frozenset({"timeout"}),
+    ),
     Route("PUT", f"{COLLECTION}/index", Engine.create_index, models.CreateFieldIndex, _WRITE),
     Route("POST", f"{COLLECTION}/points/batch", Engine.batch, models.UpdateOperations, _WRITE),
     Route("PUT", f"{COLLECTION}/points", Engine.upsert, models.PointsList, _WRITE),
@@ -594,10 +650,6 @@ def _positive(limit: int | None) -> int:
     if limit is not None and limit < 1:
         raise Problem(422, f"Validation error in JSON body: [limit: value {limit} invalid]")
     return 10 if limit is None else limit
-
-
-def _dump(model: BaseModel) -> Json:
-    return model.model_dump(mode="json")
 
 
 def _nearest(query: Any) -> Any:

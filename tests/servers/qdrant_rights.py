@@ -81,7 +81,7 @@ class Access:
             raise ForbiddenError(f"Forbidden: Only points access is allowed for collection {name}")
         if writes and mode == "r":
             raise ForbiddenError(f"Forbidden: Write access to collection {name} is required")
-        if route == "POST /collections/{name}/cluster":
+        if route in ("POST /collections/{name}/cluster", "PUT /collections/{name}/shards"):
             raise ForbiddenError("Forbidden: Manage access for this operation is required")
 
 
