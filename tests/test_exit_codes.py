@@ -33,6 +33,9 @@ base_url = "{url}"
 
 [chunking]
 size = 64
+
+[bm25]
+languages = ["en"]
 """
 
 
@@ -174,7 +177,7 @@ Scenario = Callable[[Workspace], tuple[int, str, str]]
 SCENARIOS: dict[int, tuple[Scenario, str]] = {
     0: (_successful, ""),
     1: (_unexpected_error, "a worker process does not start"),
-    2: (_misspelled_key, "line 14, table [prune]: unknown key 'limt'; did you mean limit?"),
+    2: (_misspelled_key, "line 17, table [prune]: unknown key 'limt'; did you mean limit?"),
     3: (_unreadable_document, "failed: bad.pdf: is not a readable PDF"),
     4: (_no_credit, "Insufficient account balance"),
     5: (_unreachable_store, "no Qdrant at http://127.0.0.1:9"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields, replace
@@ -21,8 +22,12 @@ from ragctl.stores import open_store
 from ragctl.stores.base import Batch
 from ragctl.stores.server import ServerStore
 from tests.command import call
+from tests.servers.jina import JinaServer
 from tests.servers.qdrant import Fault, QdrantFacade
 from tests.store_contract import SETTINGS, ident, point, with_dimension
+from tests.test_kill import running
+from tests.waiting import until
+from tests.world import World, paragraphs
 
 EVERYTHING: dict[str, Any] = {
     "shards": 3,
@@ -137,6 +142,68 @@ def test_the_run_after_a_killed_one_builds_the_graph(
     following = store.open("docs")
     assert following is not None
     following.finish()
+    assert graph(facade) == {"m": 16, "payload_m": 16}
+
+
+def test_a_run_that_fails_builds_the_graph(facade: QdrantFacade, store: ServerStore) -> None:
+    facade.inject(Fault("status", "POST */points/batch", status=400, skip=1))
+    with pytest.raises(StoreError), store.lock("docs"):
+        store.create("docs", SETTINGS).apply(Batch(upserts=[point(1)]))
+    assert graph(facade) == {"m": 16, "payload_m": 16}
+
+
+def test_the_next_command_with_the_lock_builds_the_graph_of_a_killed_run(
+    facade: QdrantFacade, store: ServerStore, tmp_path: Path
+) -> None:
+    store.create("docs", SETTINGS)  # and killed
+    with closing(ServerStore(facade.url, state=tmp_path / "b")) as other:
+        facade.inject(Fault("status", "PATCH *", status=403, message="Forbidden: Global access"))
+        notes: list[str] = []
+        with other.lock("docs", waiting=notes.append):
+            other.open("docs")
+        assert "HNSW graph is not built" in notes[0]
+        assert graph(facade) == {"m": 0, "payload_m": 0}
+    with closing(ServerStore(facade.url, state=tmp_path / "c")) as last:
+        with last.lock("docs"):
+            last.open("docs")
+        assert graph(facade) == {"m": 16, "payload_m": 16}
+        patches = facade.requests["PATCH /collections/{name}"]
+        with last.lock("docs"):
+            last.open("docs")
+        assert facade.requests["PATCH /collections/{name}"] == patches
+
+
+def test_a_deferral_ends_only_with_the_lock_of_its_generation(
+    facade: QdrantFacade, store: ServerStore
+) -> None:
+    def deferred(place: str) -> bool:
+        config = facade.engine.collection({"name": place})["config"]
+        return bool(config["params"]["vectors"][DENSE]["hnsw_config"]["m"] == 0)
+
+    store.create("docs", SETTINGS).finish()
+    with store.lock("docs", generation=2):
+        store.create_generation("docs", SETTINGS)
+        with store.lock("docs"):
+            store.open("docs")
+        assert deferred("docs@2")
+    assert not deferred("docs@2")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_ingest_builds_the_graph(
+    facade: QdrantFacade, host: JinaServer, tmp_path: Path, sent: signal.Signals
+) -> None:
+    (tmp_path / "docs").mkdir()
+    world = World(tmp_path / "docs", facade.url, host)
+    for number in range(40):
+        world.write(f"{number}.md", paragraphs(*(f"valve {number}.{k}" for k in range(40))))
+    facade.inject(Fault("slow", "POST */points/batch", times=1000, seconds=0.5))
+    with running(world) as process:
+        until(lambda: facade.engine.points_upserted > 0)
+        process.send_signal(sent)
+        process.wait(60)
+    assert process.returncode == 130
+    assert facade.requests["PATCH /collections/{name}"] == 1
     assert graph(facade) == {"m": 16, "payload_m": 16}
 
 
@@ -292,7 +359,9 @@ def test_status_shows_shards_and_the_graph(
     printed = shell("status", "--store", facade.url).stdout
     assert re.search(r"^shards +3 \(3 replicas in all\)$", printed, re.MULTILINE)
     assert re.search(r"^optimiser +green$", printed, re.MULTILINE)
-    assert re.search(r"^HNSW graph +0 vectors; no HNSW graph until a run", printed, re.MULTILINE)
+    assert re.search(
+        r"^HNSW graph +0 vectors; its building is deferred until a run ends", printed, re.MULTILINE
+    )
     made.finish()
     found = json.loads(shell("status", "--store", facade.url, "--json").stdout)["server"]
     assert found == {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"[-+<]?[\d,./]*")
 
+PIPE_WIDTH = 80
 MIN_COLUMNS = 20  # a terminal that says it is narrower is taken to have these
 LOG_FORMATS = ("text", "json")
 _format = "text"
@@ -65,6 +66,17 @@ def about(**fields: "Json") -> None:
 def is_terminal() -> bool:
     """Return whether standard output is a terminal, which gets tables and excerpts."""
     return sys.stdout.isatty()
+
+
+def width() -> int:
+    """Return the width for text plots: the terminal's, and 80 in a pipe."""
+    return size()[0] if is_terminal() else PIPE_WIDTH
+
+
+def bar() -> str:
+    """Return the character for bars: a block on a terminal that can show it, else "#"."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
+    return "█" if is_terminal() and encoding == "utf8" else "#"
 
 
 def has_colours() -> bool:

@@ -245,9 +245,11 @@ def _embedder(
     found: "Collection", store: "Store", settings: "Pipeline | None", chosen: "tuple[object, ...]"
 ) -> "Embedder":
     from ragctl.embedding.catalogs import user_catalog
+    from ragctl.hosts.retry import Patience
     from ragctl.search.query import embedder_of
 
     variables = settings.environ if settings else environ()
+    patience = settings.embedding.patience if settings else None
     return embedder_of(
         found,
         backends=chosen or (settings.embedding.backends if settings else ()),  # type: ignore[arg-type]
@@ -255,6 +257,7 @@ def _embedder(
         environ=variables,
         remote=is_server(store.location),
         threshold=settings.embedding.canary if settings else None,
+        patience=Patience(total=patience) if patience is not None else Patience(),
         notify=console.print_wait,
     )
 
@@ -290,7 +293,7 @@ def _show(
             console.say("")
             console.table(rows)
         if swept:
-            console.say("\n" + plots.as_text(plots.plot_points(evaluation)))
+            console.say("\n" + plots.as_text(plots.plot_points(evaluation), console.width()))
         if plot is not None:
             console.say(f"\nplot: {plot}")
 

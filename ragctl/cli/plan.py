@@ -145,7 +145,7 @@ def failures(
     variables = settings.environ if settings else None
     location = settings.store if settings else store
     with opened(location, name, variables, read_only=True) as (_, found):
-        failed = sorted(read_failures(found).values(), key=lambda failure: failure.file)
+        failed = sorted(read_failures(found.notes()).values(), key=lambda failure: failure.file)
 
     def timestamp(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

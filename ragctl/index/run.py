@@ -325,6 +325,8 @@ class Run:
             notes["batch_sizes"] = sizes
         if self._verified_all and completed:
             notes["verified"] = round(now)
+        if completed:
+            notes |= run_plan.sources_note
         if notes:
             collection.note(notes)
 

@@ -13,8 +13,8 @@ search accesses it randomly.
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ import platformdirs
 from ragctl.collection.names import check_name
 from ragctl.collection.settings import Settings, how_to_recover
 from ragctl.environment import QDRANT_API_KEY
-from ragctl.errors import GenerationDropped, StoreError, UnreadableCollection, UsageError
+from ragctl.errors import GenerationDropped, Locked, StoreError, UnreadableCollection, UsageError
 from ragctl.records import Notify, ignore
 from ragctl.stores.base import Generation, LockHolder, Salvage
 from ragctl.stores.foreign import ForeignCollection
@@ -52,6 +52,10 @@ from ragctl.stores.server_schema import restored_graph
 
 DELETION_SECONDS = 0.5
 """Pause after which a collection that is just being deleted is looked for again."""
+
+
+GRAPH_PATIENCE_SECONDS = 5.0
+"""Time for which the end of a deferral is retried when a run has not finished."""
 
 
 class ServerStore:
@@ -110,6 +114,7 @@ class ServerStore:
             repair=self._repair_replicas,
         )
         self._creation = ServerCreation(self._connection, self._directory, self._locks)
+        self._graphs: dict[str, DeferredGraph] = {}  # by address
         self.location = self._connection.url
 
     def __repr__(self) -> str:
@@ -221,6 +226,7 @@ class ServerStore:
                 f"generation {generation} of {self._label(name)} is the current one; "
                 "it cannot be dropped"
             )
+        self._graphs.pop(place, None)
         if place in listing.places:
             self._directory.delete(name, place, partial(self._locks.check, name, place))
 
@@ -246,6 +252,7 @@ class ServerStore:
         out, and an interrupted deletion leaves a collection that can be deleted again.
         """
         check_name(name)
+        self._graphs = {a: graph for a, graph in self._graphs.items() if graph.name != name}
         for place in self._listing.droppable(name):
             self._directory.delete(name, place, partial(self._locks.check, name))
         lease = self._locks.lease(name)
@@ -266,7 +273,29 @@ class ServerStore:
         others. Raises StoreError if the key may not write.
         """
         address = self._lock_address(name, generation)
-        return self._locks.hold(name, address, patience=patience, waiting=waiting)
+        return self._hold(name, address, patience, waiting)
+
+    @contextmanager
+    def _hold(self, name: str, address: str, patience: float, waiting: Notify) -> Iterator[None]:
+        with self._locks.hold(name, address, patience=patience, waiting=waiting):
+            try:
+                yield
+            finally:
+                self._build_graphs(name, address, waiting)
+
+    def _build_graphs(self, name: str, address: str, notify: Notify) -> None:
+        """Let the server build the graphs that are still deferred when a lock is released.
+
+        A run that finished has none. One that failed or was interrupted has its own, or found
+        the one that a killed run left.
+        """
+        for graph in list(self._graphs.values()):
+            filled = self._locks.lease(graph.address) is not None and graph.address != address
+            if graph.refused or filled or address not in (graph.name, graph.address):
+                continue
+            with suppress(StoreError, Locked):
+                self.check_lock(name, address)
+                graph.build(notify, patience=GRAPH_PATIENCE_SECONDS)
 
     def lock_holder(self, name: str, *, generation: int | None = None) -> LockHolder | None:
         """See Store.lock_holder."""
@@ -314,7 +343,11 @@ class ServerStore:
         self._connection.close()
 
     def _collection(self, found: Found, settings: Settings) -> ServerCollection:
-        change = restored_graph(found.info)
+        graph = DeferredGraph(
+            self._connection, found.name, found.address, restored_graph(found.info)
+        )
+        if graph.is_deferred:
+            self._graphs[found.address] = graph
         return ServerCollection(
             self,
             self._connection,
@@ -322,7 +355,7 @@ class ServerStore:
             found.address,
             settings,
             found.info,
-            graph=DeferredGraph(self._connection, found.name, found.address, change),
+            graph=graph,
             verify=None if found.pinned else partial(self._verify, found.name, settings),
         )
 

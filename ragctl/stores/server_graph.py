@@ -25,6 +25,7 @@ class DeferredGraph:
         self.name = name
         self.address = address
         self._connection = connection
+        self.refused = False  # the key may not change the collection
         self._change = change
 
     @property
@@ -49,6 +50,7 @@ class DeferredGraph:
         if not isinstance(built, Refusal):
             self._change = None
         elif built.status in (401, 403):
+            self.refused = True
             notify(
                 "its HNSW graph is not built, and searches compare every vector: the key of this "
                 "run may not change the collection; run once with the key that created it"

@@ -10,6 +10,7 @@ from ragctl.evaluate.compare import compare
 from ragctl.evaluate.questions import Questions
 from ragctl.evaluate.sweep import evaluate
 from ragctl.evaluate.variant import Variant
+from ragctl.hosts.retry import Patience
 from ragctl.records import Notify, ignore
 from ragctl.search.query import embedder_of
 from ragctl.stores import is_server
@@ -41,6 +42,7 @@ class Judge:
             environ=self.environ,
             catalog=self.catalog,
             remote=is_server(self.store.location),
+            patience=Patience(),
             notify=self.notify,
         ) as former:
             before = self._scores(current, former)

@@ -35,7 +35,8 @@ class RebuildReport:
 
     `points`: written to the new generation. `damaged`: points that could be read, but not used.
     `complete`, `incomplete`: numbers of documents; `sources`: names of the incomplete ones.
-    `lost`: a line for each part of the files that could not be read.
+    `lost`: a line for each part of the files that could not be read. `roots`: of the documents of
+    which something was kept.
     """
 
     collection: str
@@ -46,6 +47,7 @@ class RebuildReport:
     incomplete: int = 0
     sources: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    roots: set[str] = field(default_factory=set)
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON object of this report."""
@@ -122,6 +124,7 @@ def _write(
         payload = point.payload
         stored_version = payload["version"]
         names[stored_version] = payload["source"]
+        report.roots.add(payload["root"])
         if point.id not in seen:
             seen.add(point.id)
             written[stored_version] += 1

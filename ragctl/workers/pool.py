@@ -106,10 +106,14 @@ class Pool:
                 pending -= reply.last
                 yield reply
         finally:
-            if pending:  # the caller has stopped, so the other replies are not needed
-                threads.close()
-                if self._threads is threads:
-                    self._threads = None
+            if pending:
+                self._abandon(threads, pending)
+
+    def _abandon(self, threads: "_WorkerThreads", pending: int) -> None:
+        """End the children with `pending` jobs: the caller has stopped and needs no reply."""
+        threads.close()
+        if self._threads is threads:
+            self._threads = None
 
 
 class _WorkerThreads:
