@@ -21,6 +21,7 @@ from ragctl.collection.conditions import Where
 from ragctl.embedding import Embedder
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import GenerationDropped, OptionError, StoreError, UsageError
+from ragctl.hosts.retry import SEARCH_PATIENCE
 from ragctl.pipeline import DEFAULT_COLLECTION, default_store, read_pipeline
 from ragctl.records import Hit, Notify, ignore
 from ragctl.rerank.reranker import Reranker, connect_reranker
@@ -99,6 +100,7 @@ def open_collection(
             backends=chosen,
             catalog=settings.catalog if settings else None,
             threshold=settings.embedding.canary if settings else None,
+            patience=settings.embedding.patience if settings else None,
             rerankers=settings.rerankers if settings else None,
             foreign=foreign,
             notify=notify,
@@ -126,6 +128,7 @@ class Searcher:
         backends: Sequence[BackendConfig] = (),
         catalog: Catalog | None = None,
         threshold: float | None = None,
+        patience: float | None = None,
         rerankers: Mapping[str, RerankerRow] | None = None,
         foreign: ForeignOptions = RAGCTL_LAYOUT,
         notify: Notify = ignore,
@@ -137,6 +140,7 @@ class Searcher:
         self._backends = backends
         self._catalog = catalog
         self._threshold = threshold
+        self._patience = SEARCH_PATIENCE if patience is None else SEARCH_PATIENCE.of(patience)
         self._reranker_rows = rerankers
         self._foreign = foreign
         self._notify = notify
@@ -343,6 +347,7 @@ class Searcher:
             environ=self._environ,
             remote=self._is_remote,
             threshold=self._threshold,
+            patience=self._patience,
             notify=self._notify,
         )
 
