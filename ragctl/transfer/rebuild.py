@@ -21,6 +21,7 @@ from ragctl.collection.text import embedded_text, text_hash
 from ragctl.errors import StoreError, UnreadableCollection, UsageError
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.verify import vector_problem
+from ragctl.progress import Progress
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Batch, Collection, Salvage, Store
 
@@ -70,6 +71,7 @@ def rebuild(
     patience: float = math.inf,
     waiting: Notify = ignore,
     cancellation: Cancellation | None = None,
+    progress: Progress | None = None,
 ) -> RebuildReport:
     """Rebuild a collection and make the new generation the current one.
 
@@ -77,7 +79,8 @@ def rebuild(
     lost; without them the vectors cannot be attributed to a model. Raises UsageError if there is
     no such collection, UnreadableCollection without any settings.
     """
-    cancellation = cancellation or Cancellation()
+    cancellation, progress = cancellation or Cancellation(), progress or Progress()
+    progress.begin("lock")
     with store.lock(name, patience=patience, waiting=waiting):
         before = store.generations(name)
         damaged = next((each.number for each in before if each.current), None)
@@ -96,7 +99,9 @@ def rebuild(
         report.generation = target.settings.generation
         try:
             with closing(target):
-                _write(salvage, target, report, cancellation)
+                progress.begin("read", "point")
+                _write(salvage, target, report, cancellation, progress)
+                progress.begin("finish")
                 _carry_notes(store, name, damaged, target, report)
                 target.finish()
             store.switch(name, report.generation)
@@ -111,7 +116,11 @@ def rebuild(
 
 
 def _write(
-    salvage: Salvage, target: Collection, report: RebuildReport, cancellation: Cancellation
+    salvage: Salvage,
+    target: Collection,
+    report: RebuildReport,
+    cancellation: Cancellation,
+    progress: Progress,
 ) -> None:
     """Write every intact point; the marks last, of the documents that are complete."""
     marks: dict[str, tuple[str, Payload]] = {}  # by version: id and payload of the first point
@@ -119,7 +128,7 @@ def _write(
     names: dict[str, str] = {}  # source by version
     seen: set[str] = set()
     batch: list[Point] = []
-    for point in _intact(salvage, target, report):
+    for point in progress.each(_intact(salvage, target, report)):
         cancellation.raise_if_cancelled()
         payload = point.payload
         stored_version = payload["version"]
