@@ -14,6 +14,7 @@ import pytest
 from ragctl.catalog import BackendConfig, RequestLimits
 from ragctl.embedding import Canary, Embedder, Patience, connect
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
+from ragctl.embedding.canary import DOCUMENTS
 from ragctl.embedding.failover import ConnectedBackend, Failover
 from ragctl.embedding.isolation import PLAIN_TEXT
 from ragctl.errors import BackendError, DocumentError, IdentityMismatch, Interrupted
@@ -402,9 +403,6 @@ def test_first_query_includes_the_canary(canary: Canary) -> None:
         sent = [request.body["input"] for request in group.hosts[0].requests]
         assert [len(texts) for texts in sent] == [2, 1]
         assert any(text.endswith(canary_text) for text in sent[0] for canary_text in CANARIES)
-        trusted = group.connect(canary=canary, trusted=lambda config: config == group.backends[0])
-        trusted.query("third question")
-        assert len(group.hosts[0].requests[-1].body["input"]) == 1
 
 
 def test_query_to_another_model_raises(canary: Canary) -> None:
@@ -520,3 +518,34 @@ def test_stop_ends_the_wait_for_a_canary_check(canary: Canary) -> None:
         )
         with fresh, pytest.raises(Interrupted):
             fresh.canary(stopped)
+
+
+def test_backend_is_compared_again_after_it_failed(canary: Canary) -> None:
+    """A server that was restarted with another model: its vectors are not used."""
+    with HostGroup(siliconflow(), names=["siliconflow"]) as group:
+        (host,) = group.hosts
+        embedder = group.connect(canary=canary)
+        check(embedder, TEXTS[:4])
+        host.faults.append(faults.failing(503))
+        check(embedder, TEXTS[4:8])
+        canaries = [
+            request
+            for request in host.requests
+            if any(text.endswith(DOCUMENTS[0]) for text in request.body["input"])
+        ]
+        assert len(canaries) == 2  # at the beginning, and after the failure
+        host.change = other
+        host.faults.append(faults.failing(503))
+        with pytest.raises(IdentityMismatch, match="makes other vectors of documents"):
+            embedder.documents(TEXTS[8:12])
+
+
+def test_queries_are_compared_again_after_a_failure(canary: Canary) -> None:
+    with HostGroup(siliconflow(), names=["siliconflow"]) as group:
+        (host,) = group.hosts
+        embedder = group.connect(canary=canary)
+        embedder.query("a question")
+        host.change = other
+        host.faults.append(faults.dropped())
+        with pytest.raises(IdentityMismatch, match="makes other vectors of queries"):
+            embedder.query("another question")

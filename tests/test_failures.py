@@ -28,7 +28,7 @@ def run(world: World, at: float, **changes: Any) -> Report:
 
 def stored_failures(world: World) -> dict[str, FailedFile]:
     with closing(world.open()) as collection:
-        return failures.read_failures(collection)
+        return failures.read_failures(collection.notes())
 
 
 def test_a_failed_file_is_retried_at_growing_intervals(world: World) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from ragctl.stores import open_store
+from ragctl.stores.base import Batch
 from tests.servers.jina import JinaServer
 from tests.servers.qdrant import QdrantFacade
 from tests.test_cli import Shell
@@ -372,17 +373,62 @@ def test_rebuild_by_name_and_by_pipeline(shell: Shell) -> None:
         damage(shell)
         done = shell("rebuild", target)
         assert done.returncode == 0, done.stderr
-        first, *rest = done.stdout.splitlines()
+        first, second = done.stdout.splitlines()
         assert first.startswith("docs: rebuilt as generation 2: ")
-        if target == "docs":
-            assert rest == []
-            assert shell("run", name).returncode == 0
-        else:
-            (line,) = rest
-            assert line.startswith("docs: ")
+        assert second.startswith("docs: ")
         assert points(shell.home / "store") == expected
     report = json.loads(shell("rebuild", "docs", "--json").stdout)
     assert (report["documents"], report["lost"]) == ({"complete": 4, "incomplete": 0}, [])
-    assert report["run"] is None
+    (run,) = report["runs"]
+    assert (run["chunks"]["embedded"], report["advice"]) == (0, []), "nothing was missing"
     for target in ("nothing", "absent.toml"):
         assert target in line_of(shell("rebuild", target), 2)
+
+
+def test_a_rebuild_reads_the_sources_of_ingest_as_they_were_given(shell: Shell) -> None:
+    (shell.docs / "secret.md").write_text(paragraphs("secret"))
+    other = shell.home / "other"
+    other.mkdir()
+    (other / "z.md").write_text(paragraphs("z 1", "z 2"))
+    options = ("--chunk-size", "64", "--exclude", "secret.md", "--meta", "team=ops")
+    assert shell("ingest", "docs", *options).returncode == 0
+    assert shell("ingest", "other").returncode == 0
+    assert shell("delete", "z.md", "--yes").returncode == 0
+    assert shell("ingest", "docs", *options).returncode == 0
+    expected = points(shell.home / "store")
+    with closing(open_store(str(shell.home / "store"), environ={})) as store:
+        collection = store.open("docs")
+        assert collection is not None
+        with closing(collection):
+            lost = next(p.id for p in collection.scroll() if p.payload["source"] == "1.md")
+            collection.apply(Batch(deletes=[lost]))
+    done = shell("rebuild", "docs")
+    assert done.returncode == 3, "nothing of the other folder is left"
+    assert "1 incomplete" in done.stdout
+    assert "1 chunk embedded" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{other}: no document of it was kept; if it belongs to the collection")
+    assert points(shell.home / "store") == expected
+
+
+def test_a_rebuild_without_its_sources_names_the_command(shell: Shell) -> None:
+    name = pipeline_file(shell, "p.toml", "[embedding]", "dimension = 64")
+    assert shell("ingest", "docs", "--chunk-size", "64", "--dim", "64").returncode == 0
+    expected = points(shell.home / "store")
+    shell.docs.rename(shell.home / "away")
+    damage(shell)
+    line = shell("rebuild", "docs").stderr
+    command = f"ragctl ingest {shell.docs} -c docs --store {shell.home / 'store'}\n"
+    assert line == (
+        f"{shell.docs}: it is not on this machine; what is missing is embedded by: {command}"
+    )
+    (shell.home / "away").rename(shell.docs)
+    assert shell(*shlex.split(command)[1:]).returncode == 0
+    assert points(shell.home / "store") == expected
+    assert shell("run", name).returncode == 0
+    damage(shell)
+    (shell.home / name).unlink()
+    done = shell("rebuild", "docs", "--json")
+    assert done.returncode == 3
+    (line,) = json.loads(done.stdout)["advice"]
+    assert line.endswith(f"embedded by: ragctl run {shell.home / name}")

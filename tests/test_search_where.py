@@ -22,7 +22,7 @@ from ragctl.collection.conditions import (
     Prefix,
 )
 from ragctl.errors import UsageError
-from ragctl.search.where import parse_where, undeclared_fields
+from ragctl.search.where import parse_where
 
 Payload = dict[str, Any]
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -264,9 +264,3 @@ def test_an_error_has_position_and_reason(text: str, where: str, problem: str) -
 def test_any_text_is_parsed_or_a_usage_error(text: str) -> None:
     with suppress(UsageError):  # no other error
         parse_where(text)
-
-
-def test_undeclared_fields_are_listed() -> None:
-    where = parse_where(["team=ops", "year>=2024 or not has(meta.city)", "source^=en/"])
-    assert undeclared_fields(where, {"year": "integer"}) == ["city", "team"]
-    assert undeclared_fields(where, {"team": "keyword", "year": "integer", "city": "keyword"}) == []

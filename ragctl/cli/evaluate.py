@@ -1,7 +1,6 @@
 """`ragctl eval`."""
 
 import re
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -187,8 +186,10 @@ def evaluate(
                 found, opened_store, settings, backends(backend, base_url, weights)
             )
             stack.callback(embedder.close)
+        from ragctl.cli.progress import ProgressBar
         from ragctl.evaluate.sweep import evaluate as measure
 
+        bar = stack.enter_context(ProgressBar(shown=not as_json))
         evaluation = measure(
             opened_store,
             found,
@@ -197,8 +198,9 @@ def evaluate(
             embedder=embedder,
             unit=unit,
             cuts=recall_cuts,
-            notify=_notify if sys.stderr.isatty() and not as_json else lambda _: None,
+            progress=bar,
         )
+        bar.close()
         _show(evaluation, found, asked, embedder, plot, swept=bool(sweep), as_json=as_json)
     return 0
 
@@ -245,9 +247,11 @@ def _embedder(
     found: "Collection", store: "Store", settings: "Pipeline | None", chosen: "tuple[object, ...]"
 ) -> "Embedder":
     from ragctl.embedding.catalogs import user_catalog
+    from ragctl.hosts.retry import Patience
     from ragctl.search.query import embedder_of
 
     variables = settings.environ if settings else environ()
+    patience = settings.embedding.patience if settings else None
     return embedder_of(
         found,
         backends=chosen or (settings.embedding.backends if settings else ()),  # type: ignore[arg-type]
@@ -255,12 +259,9 @@ def _embedder(
         environ=variables,
         remote=is_server(store.location),
         threshold=settings.embedding.canary if settings else None,
+        patience=Patience(total=patience) if patience is not None else Patience(),
         notify=console.print_wait,
     )
-
-
-def _notify(text: str) -> None:
-    console.warn(text, level="info", event="evaluating")
 
 
 def _show(
@@ -290,7 +291,7 @@ def _show(
             console.say("")
             console.table(rows)
         if swept:
-            console.say("\n" + plots.as_text(plots.plot_points(evaluation)))
+            console.say("\n" + plots.as_text(plots.plot_points(evaluation), console.width()))
         if plot is not None:
             console.say(f"\nplot: {plot}")
 

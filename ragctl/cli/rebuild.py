@@ -1,7 +1,7 @@
 """`ragctl rebuild`."""
 
-import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +14,16 @@ from ragctl.errors import DocumentError
 from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ragctl.cli.progress import ProgressBar
+    from ragctl.index.cancellation import Cancellation
+    from ragctl.index.report import Report
     from ragctl.pipeline import Pipeline
+    from ragctl.records import Json
+    from ragctl.stores.base import Store
     from ragctl.transfer.rebuild import RebuildReport
+    from ragctl.transfer.rebuild_sources import Recovery
 
 MAX_SHOWN_LINES = 10
 
@@ -25,22 +33,24 @@ def rebuild(
         str,
         typer.Argument(
             metavar="NAME|PIPELINE.toml",
-            help="The collection; with its pipeline file, what is missing is embedded at once.",
+            help="The collection, or its pipeline file.",
         ),
     ],
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Rebuild a damaged collection; keep every intact vector.
+    """Rebuild a damaged collection: keep every intact vector, embed only what is missing.
 
-    The damaged files are read part by part into a new generation, which then replaces them.
+    The damaged files are read part by part into a new generation, which then replaces them. What is
+    missing is read from the pipeline, or from the sources of earlier runs. Exits with 3 if they are
+    not on this machine.
     """
     from ragctl.cli.progress import ProgressBar
     from ragctl.cli.running import signals
     from ragctl.index.cancellation import Cancellation
-    from ragctl.index.run import Run
     from ragctl.pipeline import read_pipeline
     from ragctl.transfer.rebuild import rebuild as salvage
+    from ragctl.transfer.rebuild_sources import Recovery
 
     pipeline: Pipeline | None = None
     name, location, variables = target, store, environ()
@@ -48,48 +58,71 @@ def rebuild(
         pipeline = read_pipeline(Path(target), environ())
         name, variables = pipeline.collection, pipeline.environ
         location = store or pipeline.store
-    report = None
+        pipeline = replace(pipeline, store=location)
     cancellation = Cancellation()
-    bar = ProgressBar(shown=sys.stderr.isatty() and not as_json)
+    bar = ProgressBar(shown=not as_json)
     with closing(open_store(location, variables)) as opened, closing(bar), signals(cancellation):
         result = salvage(
             opened,
             name,
             cancellation=cancellation,
             waiting=console.print_wait,
+            progress=bar,
         )
-        if pipeline is not None:
-            report = Run(
-                pipeline,
-                opened,
-                pipeline.environ,
-                cancellation=cancellation,
-                progress=bar,
-                on_plan=bar.start,
-                on_wait=console.print_wait,
-            ).ingest()
+        if not as_json:
+            _print(result)
+        recovery = Recovery([pipeline]) if pipeline else _recovery(opened, result, variables)
+        reports = [_run(each, opened, cancellation, bar) for each in recovery.pipelines]
     if as_json:
-        run = None if report is None else report.to_json()
-        console.print_json({**result.to_json(), "run": run})
+        runs: list[Json] = [report.to_json() for report in reports]
+        console.print_json({**result.to_json(), "runs": runs, "advice": list(recovery.advice)})
     else:
-        for line in result.lost[:MAX_SHOWN_LINES]:
-            console.warn(one_line(f"lost: {line}"))
-        if len(result.lost) > MAX_SHOWN_LINES:
-            console.warn(f"lost: {len(result.lost) - MAX_SHOWN_LINES} more (--json lists all)")
-        console.say(one_line(_summary(result, advise=report is None)))
-        if report is not None:
+        for report in reports:
             print_notes(report)
             console.say(summary(report))
-    return DocumentError.exit_code if report is not None and report.failures else 0
+        for line in recovery.advice:
+            console.warn(one_line(line))
+    failed = recovery.advice or any(report.failures for report in reports)
+    return DocumentError.exit_code if failed else 0
 
 
-def _summary(result: "RebuildReport", *, advise: bool) -> str:
-    line = (
-        f"{result.collection}: rebuilt as generation {result.generation}: "
-        f"{counted(result.points, 'point')} "
-        f"kept, {result.damaged:,} damaged; {counted(result.complete, 'document')} complete, "
-        f"{result.incomplete:,} incomplete"
+def _recovery(
+    store: "Store", result: "RebuildReport", variables: "Mapping[str, str]"
+) -> "Recovery":
+    from ragctl.transfer.rebuild_sources import Recovery, plan_recovery
+
+    collection = store.open(result.collection)
+    if collection is None:  # deleted meanwhile
+        return Recovery()
+    with closing(collection):
+        notes = collection.notes()
+    return plan_recovery(notes, result, store=store.location, environ=variables)
+
+
+def _run(
+    pipeline: "Pipeline", store: "Store", cancellation: "Cancellation", bar: "ProgressBar"
+) -> "Report":
+    from ragctl.index.run import Run
+
+    return Run(
+        pipeline,
+        store,
+        pipeline.environ,
+        cancellation=cancellation,
+        progress=bar,
+        on_wait=console.print_wait,
+    ).ingest()
+
+
+def _print(result: "RebuildReport") -> None:
+    for line in result.lost[:MAX_SHOWN_LINES]:
+        console.warn(one_line(f"lost: {line}"))
+    if len(result.lost) > MAX_SHOWN_LINES:
+        console.warn(f"lost: {len(result.lost) - MAX_SHOWN_LINES} more (--json lists all)")
+    console.say(
+        one_line(
+            f"{result.collection}: rebuilt as generation {result.generation}: "
+            f"{counted(result.points, 'point')} kept, {result.damaged:,} damaged; "
+            f"{counted(result.complete, 'document')} complete, {result.incomplete:,} incomplete"
+        )
     )
-    if advise and (result.incomplete or result.damaged or result.lost):
-        line += "; run ingest or the pipeline again: it embeds only what is missing"
-    return line

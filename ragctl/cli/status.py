@@ -1,5 +1,6 @@
 """`ragctl status`: what a collection holds and how it was made."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -53,6 +54,27 @@ class _Status:
     def roots(self) -> list[str]:
         return sorted({document.root for document in self.state.documents.values()})
 
+    @property
+    def sources(self) -> Mapping[str, int]:
+        """Documents by source: the root that they were found in."""
+        return Counter(document.root for document in self.state.documents.values())
+
+    @property
+    def formats(self) -> Mapping[str, int]:
+        """Documents by the format of their file; "unknown" for one that no loader reads now."""
+        from ragctl.loaders import format_of
+
+        known = (format_of(document.file) for document in self.state.documents.values())
+        return Counter("unknown" if each is None else each.name for each in known)
+
+    def charts(self, width: int, bar: str) -> Iterator[str]:
+        """Yield the lines of the charts of documents by source, language and format."""
+        from ragctl.cli.charts import bar_chart
+
+        by = {"source": self.sources, "language": self.languages, "format": self.formats}
+        for name, counts in by.items():
+            yield from bar_chart(f"documents by {name}", counts, width, bar=bar)
+
     def to_json(self) -> dict[str, "Json"]:
         return {
             "collection": self.collection,
@@ -63,7 +85,9 @@ class _Status:
             "chunks": self.chunks,
             "incomplete": cast("Json", self.incomplete),
             "without_text": cast("Json", self.without_text),
+            "sources": cast("Json", dict(sorted(self.sources.items()))),
             "languages": cast("Json", dict(sorted(self.languages.items()))),
+            "formats": cast("Json", dict(sorted(self.formats.items()))),
             "roots": cast("Json", self.roots),
             "foreign_points": self.foreign_points,
             "server": None if self.server is None else self.server.to_json(),
@@ -168,4 +192,8 @@ def status(
     else:
         for label, text in result.rows():
             console.say(f"{label:{_LABEL_WIDTH}}  {one_line(text)}")
+        if result.state.documents:
+            console.say("")
+            for line in result.charts(console.width(), console.bar()):
+                console.say(line)
     return 0

@@ -33,6 +33,18 @@ class FailedFileNote(TypedDict):
     errors: list[list[str]]  # [source, reason], the first few
 
 
+class SourcesNote(TypedDict):
+    """Sources that a run has read, so that a rebuild can read them again.
+
+    `roots`: of their documents. `pipeline`: the pipeline file. `flags`: without one, what the flags
+    said about the sources, as the tables of a pipeline file.
+    """
+
+    roots: list[str]
+    pipeline: str | None
+    flags: dict[str, Json]
+
+
 class BatchSize(TypedDict):
     """How many texts a backend took in one request after it had refused more."""
 
@@ -48,6 +60,7 @@ class Notes(TypedDict, total=False):
     failures: dict[str, FailedFileNote]  # by file
     verified: int  # time of the last verification of all points, seconds since 1970
     baseline: Recorded  # the spending that other generations of the collection also hold
+    sources: list[SourcesNote]  # of the latest runs
     batch_sizes: dict[str, BatchSize]  # by backend, with the run's own address
     request_bytes: dict[str, int]  # largest request that passes, by the server's address
 

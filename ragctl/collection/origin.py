@@ -1,6 +1,6 @@
 """The origin of a collection: its backends, chunk size and canary."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -113,9 +113,3 @@ def _completed(config: "BackendConfig", known: "BackendConfig") -> "BackendConfi
         weights=config.weights or known.weights,
         remote=known.remote and config.base_url is None,
     )
-
-
-def is_one_of(made: "Sequence[BackendConfig]") -> "Callable[[BackendConfig], bool]":
-    """Return a predicate that is true for the backends that made the collection."""
-    known = {stored_config(config) for config in made}
-    return lambda config: stored_config(config) in known

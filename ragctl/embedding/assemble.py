@@ -1,6 +1,6 @@
 """Makes an Embedder from a model's name: the one place where wires and wrappers are stacked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from ragctl.catalog import Backend, BackendConfig, Catalog, Model, RequestLimits
@@ -11,6 +11,7 @@ from ragctl.embedding.catalogs import package_catalog
 from ragctl.embedding.context_guard import ContextGuard
 from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.failover import ConnectedBackend, Failover
+from ragctl.embedding.interruptions import InterruptionWatch
 from ragctl.embedding.isolation import Isolation
 from ragctl.embedding.wire_registry import wire_class
 from ragctl.errors import UsageError
@@ -35,7 +36,6 @@ def connect(
     options: Options | None = None,
     canary: Canary | None = None,
     threshold: float = CANARY_THRESHOLD,
-    trusted: Callable[[BackendConfig], bool] = lambda config: False,
     dry_run: bool = False,
     notify: Notify = ignore,
 ) -> Embedder:
@@ -52,7 +52,6 @@ def connect(
         options: What applies to every backend.
         canary: The canary of the collection.
         threshold: The cosine from which two vectors of a canary text count as equal.
-        trusted: Returns whether a backend's queries need no comparison with the canary.
         dry_run: Return an Embedder that must not be called; it needs no key and no library.
         notify: Gets a line when a host fails for a while, and when it answers again.
 
@@ -73,9 +72,7 @@ def connect(
     connected = [
         ConnectedBackend(config.label, DryRunService(), _usage(config, backend, row))
         if dry_run
-        else _connect_backend(
-            config, backend, row, size, environ, patience, options, trusted(config), notify
-        )
+        else _connect_backend(config, backend, row, size, environ, patience, options, notify)
         for config, backend in zip(configs, rows, strict=True)
     ]
     builtin = any(backend.is_builtin for backend in rows)
@@ -125,7 +122,6 @@ def _connect_backend(
     environ: Mapping[str, str],
     patience: Patience,
     options: Options,
-    trusted: bool,
     notify: Notify,
 ) -> ConnectedBackend:
     """Connect one backend and stack the wrappers around its wire, innermost first."""
@@ -146,13 +142,14 @@ def _connect_backend(
         )
     )
     wire: EmbeddingService = Limited(backend_wire, limiter, usage, patience.total)
-    wire = Isolation(wire)
+    watch = InterruptionWatch(wire)
+    wire = Isolation(watch)
     advice = outage_advice(backend.name, backend.base_url or "", backend.keys, key)
     notice = OutageNotice(config.label, notify, advice)
     wire = Retrying(wire, patience, notice=notice)
     native = backend_wire.truncates
     wire = ContextGuard(wire, model, backend, usage, truncate=options.truncate, native=native)
-    return ConnectedBackend(config.label, wire, usage, backend_wire.warm, trusted)
+    return ConnectedBackend(config.label, wire, usage, backend_wire.warm, watch)
 
 
 def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:

@@ -13,6 +13,7 @@ from ragctl.embedding.canary import (
     embed_canary,
     make_canary,
 )
+from ragctl.embedding.interruptions import InterruptionWatch
 from ragctl.errors import BackendError, IdentityMismatch
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
@@ -34,12 +35,14 @@ class ConnectedBackend:
         service: The wire and the wrappers around it.
         usage: What was sent to it.
         warm: Loads what its first request needs.
-        trusted: Its queries need not be compared: it made the collection.
+        interruptions: Counts its failures; None for a model in this process.
         documents_checked: Its vectors of documents agree with the canary.
         queries_checked: Its vectors of queries do.
         skipped: It failed for good, and is not asked again by this stream.
         failure: Its latest failure.
         failure_count: How often it has failed.
+        checked_interruptions: How many interruptions there had been when it was last compared
+            with the canary.
         max_texts: The most texts that it has taken in one request after it refused more;
             None: no limit is known beside the catalogue's.
         lock: Held while its documents are compared with the canary.
@@ -49,14 +52,20 @@ class ConnectedBackend:
     service: EmbeddingService
     usage: Usage
     warm: Callable[[], None] = no_warm_up
-    trusted: bool = False
+    interruptions: InterruptionWatch | None = None
     documents_checked: bool = False
     queries_checked: bool = False
     skipped: bool = False
     failure: BackendFailure | None = None
     failure_count: int = 0
+    checked_interruptions: int = 0
     max_texts: int | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def interruption_count(self) -> int:
+        """How often it has failed in a way after which another model may answer."""
+        return 0 if self.interruptions is None else self.interruptions.count
 
 
 class Failover:
@@ -125,10 +134,14 @@ class Failover:
 
         def ask(backend: ConnectedBackend) -> Embeddings:
             if request.side == "query":
-                return self._embed_queries(backend, request)
+                answer = self._embed_queries(backend, request)
+                self._check_after_interruption(backend, request)
+                return answer
             if self._check and (self._canary is not None or len(self._backends) > 1):
                 self._check_documents(backend, request.stopped)
-            return backend.service.call(request)
+            answer = backend.service.call(request)
+            self._check_after_interruption(backend, request)
+            return answer
 
         return self._first_working(ask, request.stopped)
 
@@ -208,8 +221,7 @@ class Failover:
 
     def _embed_queries(self, backend: ConnectedBackend, request: EmbeddingRequest) -> Embeddings:
         """Embed queries; a backend's first ones are sent together with the canary's."""
-        checked = backend.trusted or backend.queries_checked
-        if not self._check or self._canary is None or checked:
+        if not self._check or self._canary is None or backend.queries_checked:
             return backend.service.call(request)
         extra = canary_texts("query")
         count = len(extra)
@@ -228,6 +240,26 @@ class Failover:
         backend.queries_checked = True
         failed = {position - count: reason for position, reason in answer.failed.items()}
         return replace(answer, vectors=answer.vectors[count:], failed=failed)
+
+    def _check_after_interruption(
+        self, backend: ConnectedBackend, request: EmbeddingRequest
+    ) -> None:
+        """Compare a backend with the canary again if it failed since the last time.
+
+        A server that was restarted may serve another model. Raises IdentityMismatch, or
+        BackendError: then the answer is not used, and the texts are sent again.
+        """
+        if not self._check or self._canary is None:
+            return
+        if backend.interruption_count == backend.checked_interruptions:
+            return
+        with backend.lock:
+            count = backend.interruption_count
+            if count == backend.checked_interruptions:
+                return
+            own = embed_canary(backend.service, request.side, request.stopped)
+            self._compare(backend, self._canary, request.side, own.vectors)
+            backend.checked_interruptions = count
 
     def _compare(
         self, backend: ConnectedBackend, canary: Canary, side: Side, vectors: Vectors

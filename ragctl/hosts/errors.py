@@ -9,7 +9,8 @@ class Transient(BackendError):
     `retry_after`: how many seconds the host asks to wait, None if it does not say.
     `throttled`: the host is overloaded or a rate limit is reached. `answered`: whether the
     host answered at all. `timed_out`: the host took the request and did not answer in time;
-    it may still be working on it. `status`: of its answer, if it had one.
+    it may still be working on it. `status`: of its answer, if it had one. `refused`: this
+    machine refused the connection: nothing listens there.
     """
 
     def __init__(
@@ -20,6 +21,7 @@ class Transient(BackendError):
         answered: bool = True,
         timed_out: bool = False,
         status: int | None = None,
+        refused: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -27,6 +29,7 @@ class Transient(BackendError):
         self.answered = answered
         self.timed_out = timed_out
         self.status = status
+        self.refused = refused
 
 
 class Refused(BackendError):

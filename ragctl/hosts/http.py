@@ -154,7 +154,8 @@ class HostClient:
             reason = str(error) or type(error).__name__
             if "CERTIFICATE_VERIFY_FAILED" in reason:
                 return BackendError(f"{self.host}: {reason}")
-            return Transient(f"{self.host}: {reason}", answered=answered)
+            refused = isinstance(error, httpx.ConnectError) and is_loopback(self._url)
+            return Transient(f"{self.host}: {reason}", answered=answered, refused=refused)
         except UnicodeError:
             return BackendError(f"{self.host} is not a valid host name; is the address right?")
 

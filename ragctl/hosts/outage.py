@@ -17,6 +17,9 @@ SHORT_SECONDS = 5.0
 REPEAT_SECONDS = 60.0
 """A host that fails now and then is reported at most once in this time."""
 MINUTES_FROM_SECONDS = 120
+HOURS_FROM_SECONDS = 2 * 3_600
+DAYS_FROM_SECONDS = 2 * 86_400
+MOST_DAYS = 365
 
 _START_COMMANDS = {
     "ollama": "ollama serve",
@@ -83,9 +86,15 @@ class OutageNotice:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in words, such as "20 s" or "2 min"."""
+    """Return a duration in words, such as "20 s", "2 min" or "more than a year"."""
     if math.isinf(seconds):
         return "ever"
+    if seconds > MOST_DAYS * 86_400:
+        return "more than a year"
+    if seconds >= DAYS_FROM_SECONDS:
+        return f"{seconds / 86_400:.0f} days"
+    if seconds >= HOURS_FROM_SECONDS:
+        return f"{seconds / 3_600:.0f} h"
     if seconds >= MINUTES_FROM_SECONDS:
         return f"{seconds / 60:.0f} min"
     return f"{math.ceil(seconds)} s"

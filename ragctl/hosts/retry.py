@@ -4,12 +4,12 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from ragctl.errors import BackendError, Interrupted
 from ragctl.hosts.errors import Refused, Transient
-from ragctl.hosts.outage import OutageNotice
+from ragctl.hosts.outage import OutageNotice, duration
 from ragctl.hosts.service import AnswerT, RequestT, Service
 
 T = TypeVar("T")
@@ -58,18 +58,30 @@ class Patience:
 
     `total` bounds how long one request may go on failing; a second try is always made.
     `unanswered` is the same limit for an address that has never answered and may be
-    mistyped. `first` and `longest` bound the backoff between two tries. Within one try
-    `connect` bounds the connection, `read` the wait for the next byte, and `attempt` the
-    whole try.
+    mistyped; None: no other limit, because a server may be loading its model. With
+    `refused_ends`, a refused connection to this machine ends the retries. `first` and
+    `longest` bound the backoff between two tries. Within one try `connect` bounds the
+    connection, `read` the wait for the next byte, and `attempt` the whole try.
     """
 
     total: float = 120.0
-    unanswered: float = 20.0
+    unanswered: float | None = None
     first: float = 0.5
     longest: float = 30.0
     connect: float = 10.0
     read: float = 120.0
     attempt: float = 300.0
+    refused_ends: bool = False
+
+    def of(self, seconds: float) -> "Patience":
+        """Return these limits for requests that may fail or stay unanswered so many seconds."""
+        return replace(self, total=seconds, read=seconds, attempt=seconds)
+
+
+SEARCH_PATIENCE = Patience(
+    total=10.0, longest=3.0, connect=5.0, read=10.0, attempt=20.0, refused_ends=True
+)
+"""The limits of a search: somebody waits for it."""
 
 
 class Retrying(Generic[RequestT, AnswerT]):
@@ -143,7 +155,9 @@ class Retrying(Generic[RequestT, AnswerT]):
         total = self._patience.total
         if failure.retry_after is not None and failure.retry_after > total:
             raise self._give_up(failure, tries, seconds) from failure
-        if not self._answered:
+        if failure.refused and self._patience.refused_ends:
+            raise self._give_up(failure, tries, seconds) from failure
+        if not self._answered and self._patience.unanswered is not None:
             total = min(total, self._patience.unanswered)
         if tries > 1 and seconds + wait > total:
             raise self._give_up(failure, tries, seconds) from failure
@@ -157,14 +171,14 @@ class Retrying(Generic[RequestT, AnswerT]):
         return self._uniform(0, min(backoff, self._patience.longest))
 
     def _give_up(self, failure: Transient, tries: int, seconds: float) -> BackendError:
-        times = "once" if tries == 1 else f"{tries} times in {seconds:.0f} s"
+        times = "once" if tries == 1 else f"{tries} times in {duration(seconds)}"
         if not self._answered:
             return BackendError(
                 f"{failure}; tried {times}, and no answer ever came: is the address right, and "
                 "the host up?"
             )
         after = failure.retry_after
-        when = "later" if after is None else f"in {after:.0f} s or later"
+        when = "later" if after is None else f"in {duration(after)} or later"
         return BackendError(f"{failure}; tried {times}; run again {when}: what is stored is kept")
 
     def close(self) -> None:

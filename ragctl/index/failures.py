@@ -14,7 +14,6 @@ from ragctl.collection.notes import FailedFileNote, Notes
 from ragctl.collection.points import digest
 from ragctl.index.plan import Plan, WorkItem
 from ragctl.index.report import DocumentFailure
-from ragctl.stores.base import Collection
 
 DAY_SECONDS = 86_400.0
 MAX_RETRY_INTERVAL_DAYS = 16.0
@@ -75,11 +74,9 @@ class FailedFile:
         }
 
 
-def read_failures(collection: Collection | None) -> dict[str, FailedFile]:
+def read_failures(notes: Notes) -> dict[str, FailedFile]:
     """Return the recorded failed files of a collection, by file."""
-    if collection is None:
-        return {}
-    kept = collection.notes().get("failures", {})
+    kept = notes.get("failures", {})
     return {
         file: FailedFile(
             file,

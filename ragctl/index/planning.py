@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragctl.collection.notes import Notes
 from ragctl.collection.points import digest
 from ragctl.collection.settings import Settings
 from ragctl.collection.state import State, as_incomplete, read_state
@@ -15,6 +16,7 @@ from ragctl.index.failures import FailedFile, postpone, read_failures
 from ragctl.index.plan import Plan, check_prune, make_plan
 from ragctl.index.prepared import FileStat
 from ragctl.index.recipe import Recipe, make_recipe, recipe_digests
+from ragctl.index.recorded_sources import sources_note
 from ragctl.index.scan import Scan
 from ragctl.loaders import matcher
 from ragctl.pipeline import Pipeline
@@ -33,7 +35,8 @@ class RunPlan:
     (source, error): files and folders that could not be listed. `run_digest`: digest of
     the run's settings that can make a document fail. `failed_before`: the files that
     failed in earlier runs, by name; `postponed`: those of them not tried in this run.
-    `in_scope` tells whether this run covers a failed file. `warnings`: about the
+    `in_scope` tells whether this run covers a failed file. `sources_note`: to be written at the
+    end, if the sources were not recorded before. `warnings`: about the
     model, if the collection is new.
     """
 
@@ -47,6 +50,7 @@ class RunPlan:
     failed_before: Mapping[str, FailedFile]
     postponed: tuple[FailedFile, ...]
     in_scope: Callable[[FailedFile], bool]
+    sources_note: Notes
     warnings: tuple[str, ...] = ()
 
 
@@ -87,7 +91,8 @@ def plan_run(
         selected=selected,
     )
     check_prune(plan, state, pipeline.prune_limit / 100)
-    failed_before = read_failures(existing)
+    notes = existing.notes() if existing else Notes()
+    failed_before = read_failures(notes)
     _check_only(
         pipeline, selected, (*(f.file for f in scanned.files), *state.files, *failed_before)
     )
@@ -109,6 +114,7 @@ def plan_run(
         failed_before=failed_before,
         postponed=tuple(postponed),
         in_scope=lambda failed: failed.root in roots and selected(failed.file),
+        sources_note=sources_note(notes.get("sources", ()), pipeline, roots, scanned.scopes),
         warnings=() if existing else tuple(model_warnings(pipeline, embedder)),
     )
 

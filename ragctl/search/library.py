@@ -21,15 +21,16 @@ from ragctl.collection.conditions import Where
 from ragctl.embedding import Embedder
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import GenerationDropped, OptionError, StoreError, UsageError
+from ragctl.hosts.retry import SEARCH_PATIENCE
 from ragctl.pipeline import DEFAULT_COLLECTION, default_store, read_pipeline
 from ragctl.records import Hit, Notify, ignore
 from ragctl.rerank.reranker import Reranker, connect_reranker
+from ragctl.search.fields import describe_field, filter_keys
 from ragctl.search.find import QUESTION_BATCH, SearchOutcome, search_many
 from ragctl.search.foreign_options import ForeignOptions
 from ragctl.search.options import SearchOptions, takes_options
 from ragctl.search.query import embedder_of
 from ragctl.search.shared import SharedCollection
-from ragctl.search.where import undeclared_fields
 from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Collection, Store
 
@@ -99,6 +100,7 @@ def open_collection(
             backends=chosen,
             catalog=settings.catalog if settings else None,
             threshold=settings.embedding.canary if settings else None,
+            patience=settings.embedding.patience if settings else None,
             rerankers=settings.rerankers if settings else None,
             foreign=foreign,
             notify=notify,
@@ -126,6 +128,7 @@ class Searcher:
         backends: Sequence[BackendConfig] = (),
         catalog: Catalog | None = None,
         threshold: float | None = None,
+        patience: float | None = None,
         rerankers: Mapping[str, RerankerRow] | None = None,
         foreign: ForeignOptions = RAGCTL_LAYOUT,
         notify: Notify = ignore,
@@ -137,13 +140,14 @@ class Searcher:
         self._backends = backends
         self._catalog = catalog
         self._threshold = threshold
+        self._patience = SEARCH_PATIENCE if patience is None else SEARCH_PATIENCE.of(patience)
         self._reranker_rows = rerankers
         self._foreign = foreign
         self._notify = notify
         self._change = threading.RLock()
         self._shared: SharedCollection | None = None
         self._rerankers: dict[tuple[str, str | None], Reranker] = {}
-        self._warned: set[str] = set()
+        self._checked_fields: set[str] = set()
         self._closed = False
         with self._in_use() as shared:
             if foreign.model is not None:
@@ -207,7 +211,7 @@ class Searcher:
         for tries_left in reversed(range(MAX_GENERATIONS)):
             try:
                 with self._in_use() as shared:
-                    self._warn_of_undeclared_fields(shared.collection, options.conditions)
+                    self._warn_of_fields(shared.collection, options.conditions)
                     return list(
                         search_many(
                             shared.collection,
@@ -343,20 +347,16 @@ class Searcher:
             environ=self._environ,
             remote=self._is_remote,
             threshold=self._threshold,
+            patience=self._patience,
             notify=self._notify,
         )
 
-    def _warn_of_undeclared_fields(self, collection: Collection, where: Where) -> None:
-        """Warn, once for each field, that a filter on it reads every point."""
-        if not where:
-            return
-        for name in undeclared_fields(where, collection.settings.fields):
-            if name not in self._warned:
-                self._warned.add(name)
-                warnings.warn(
-                    f"{name} is not declared in [fields]: the filter reads every point",
-                    stacklevel=4,
-                )
+    def _warn_of_fields(self, collection: Collection, where: Where) -> None:
+        """Warn, once for each field, of a filter on it that finds nothing or reads every point."""
+        for key in sorted(filter_keys(where) - self._checked_fields):
+            self._checked_fields.add(key)
+            if warning := describe_field(collection, key):
+                warnings.warn(warning, stacklevel=4)
 
 
 def no_collection(store: Store, name: str) -> UsageError:

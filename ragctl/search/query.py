@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ragctl.catalog import BackendConfig, Catalog
-from ragctl.collection.origin import fill_in_backends, is_one_of
+from ragctl.collection.origin import fill_in_backends
 from ragctl.collection.ownership import is_sound
 from ragctl.collection.payload import SparseVector, Vector
 from ragctl.embedding import Embedder, Options, connect
 from ragctl.embedding.canary import CANARY_THRESHOLD
+from ragctl.hosts.retry import SEARCH_PATIENCE, Patience
 from ragctl.lexical.bm25 import Bm25Encoder
 from ragctl.lexical.languages import BM25_NAMES
 from ragctl.records import Hit, Notify, ignore
@@ -24,14 +25,15 @@ def embedder_of(
     catalog: Catalog | None = None,
     remote: bool = False,
     threshold: float | None = None,
+    patience: Patience = SEARCH_PATIENCE,
     notify: Notify = ignore,
 ) -> Embedder:
     """Connect the collection's model, through `backends` or those of its origin.
 
-    The first query through another backend must agree with the collection's canary, with a
-    cosine of at least `threshold`. `remote`: the collection is on a server, where others may
-    have written the address of the backend. `notify` gets a line when a backend fails for a
-    while. Raises UsageError or BackendError if the backend
+    A backend's first query must agree with the collection's canary, with a cosine of at least
+    `threshold`: another model may have moved to a known address. `remote`: the collection is
+    on a server, where others may have written the address of the backend. `notify` gets a
+    line when a backend fails for a while. Raises UsageError or BackendError if the backend
     cannot be reached with these settings.
     """
     settings = collection.settings
@@ -47,7 +49,7 @@ def embedder_of(
         options=Options(late_chunking=settings.identity.late_chunking),
         canary=origin.read_canary(settings.dim),
         threshold=CANARY_THRESHOLD if threshold is None else threshold,
-        trusted=is_one_of(origin.backends),
+        patience=patience,
         notify=notify,
     )
 

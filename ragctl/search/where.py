@@ -27,7 +27,6 @@ from ragctl.collection.conditions import (
     Between,
     Condition,
     Has,
-    HasId,
     Match,
     NoneOf,
     Prefix,
@@ -91,23 +90,6 @@ def payload_key(name: str) -> str:
     """Return the payload key of a field that a condition names."""
     own = name in FILTERABLE_FIELDS or name.startswith(META_PREFIX)
     return name if own else f"{META_PREFIX}{name}"
-
-
-def _payload_keys(where: Iterable[Condition]) -> set[str]:
-    keys: set[str] = set()
-    for condition in where:
-        if isinstance(condition, AnyOf | AllOf | NoneOf):
-            keys |= _payload_keys(condition.of)
-        elif not isinstance(condition, HasId):
-            keys.add(condition.key)
-    return keys
-
-
-def undeclared_fields(where: Iterable[Condition], fields: Iterable[str]) -> list[str]:
-    """Return the user's fields that conditions read and the collection has no index for."""
-    declared = {payload_key(name) for name in fields}
-    read = {key for key in _payload_keys(where) if key.startswith(META_PREFIX)}
-    return sorted(key.removeprefix(META_PREFIX) for key in read - declared)
 
 
 def _possible_values(text: str) -> list[Value]:
