@@ -198,7 +198,7 @@ def test_threads_follow_the_name_to_new_generations(edge_world: World) -> None:
         threads = [threading.Thread(target=ask) for _ in range(2)]
         for thread in threads:
             thread.start()
-        for number in range(2, 8):
+        for number in range(2, 5):
             with closing(edge_world.open()) as old:
                 points = list(old.scroll(vectors=True))
                 with closing(store.create_generation("docs", old.settings)) as new:

@@ -71,6 +71,15 @@ def test_help_imports_only_the_cli_package(home: Path) -> None:
     assert not found & {*HEAVY, "numpy", "qdrant_edge"}
 
 
+def test_the_start_screen_opens_no_collection(home: Path) -> None:
+    found = imported(home=home)
+    assert packages(found) <= {
+        *("cli", "environment", "errors", "text", "records", "files"),
+        *("pipeline", "collection", "stores"),
+    }
+    assert not found & {*HEAVY, "numpy", "qdrant_edge", "rich"}
+
+
 def test_help_of_a_command_imports_only_its_options(home: Path) -> None:
     found = imported("search", "--help", home=home)
     assert packages(found) <= {

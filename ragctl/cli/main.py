@@ -23,7 +23,7 @@ app = typer.Typer(
     name="ragctl",
     cls=Group,
     help="Index documents into Qdrant, keep the index in sync, and search it.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -43,6 +43,7 @@ def _version(requested: bool) -> None:
 
 @app.callback()
 def common(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -69,10 +70,17 @@ def common(
         ),
     ] = "text",
 ) -> None:
-    """Declare the options of every command; `main` has already applied --debug and --log-format."""
-    from ragctl.cli.options import read_env_file
+    """Declare the options of every command; without a command, say what to do next.
+
+    `main` has already applied --debug and --log-format.
+    """
+    from ragctl.cli.options import environ, read_env_file
 
     read_env_file(env_file)
+    if context.invoked_subcommand is None:
+        from ragctl.cli.start import print_start
+
+        print_start(environ())
 
 
 def main(arguments: list[str] | None = None) -> None:
