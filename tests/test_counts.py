@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 import ragctl.index.indexer
 import ragctl.index.writer
 from ragctl.cli.summary import summary
-from ragctl.embedding.stream import DocumentStream
+from ragctl.embedding import Embedder
 from ragctl.errors import BackendError, BudgetReached, Interrupted, RagctlError, StoreError
 from ragctl.index.report import Report
 from ragctl.index.run import Run
@@ -27,13 +27,7 @@ BATCH_WRITES = 10
 
 @pytest.fixture(autouse=True)
 def _many_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = DocumentStream.__init__
-
-    def small(self: Any, embedder: Any) -> None:
-        begin(self, embedder)
-        self._limits = replace(self._limits, texts=BATCH_TEXTS)
-
-    monkeypatch.setattr(DocumentStream, "__init__", small)
+    monkeypatch.setattr(Embedder, "max_texts", BATCH_TEXTS)
     monkeypatch.setattr(ragctl.index.indexer, "GROUP_CHUNKS", 8)
     monkeypatch.setattr(ragctl.index.writer, "MAX_BATCH_WRITES", BATCH_WRITES)
 
