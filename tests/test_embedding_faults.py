@@ -217,7 +217,7 @@ def test_wait_longer_than_the_patience_raises_at_once(wire: str, fault: Fault) -
     key = "-".join(["sk", wire, *fault.headers])
     with WIRES[wire].server(key) as server, connected(server, wire, key) as embedder:
         server.faults.append(fault)
-        with pytest.raises(BackendError, match="tried once; run again in 3600 s or later"):
+        with pytest.raises(BackendError, match="tried once; run again in 60 min or later"):
             embedder.query("one")
         assert len(server.requests) == 1
 
@@ -279,7 +279,7 @@ def test_wrong_number_of_vectors_raises(
     ("fault", "expected_message"),
     [
         (faults.wrong_dim(), "vectors of {short} dimensions, not 256"),
-        (faults.padded(4096), "vectors of 4096 dimensions, not 256"),
+        (faults.padded(4096), "vectors of 4,096 dimensions, not 256"),
         (faults.padded(), "a vector padded with zeros to {answered} dimensions"),
     ],
     ids=["short", "long", "padded"],
@@ -289,7 +289,9 @@ def test_wrong_vectors_raise(
 ) -> None:
     case = WIRES[wire]
     server.faults += [fault] * case.requests
-    expected = expected_message.format(short=case.answered - 1, answered=case.answered)
+    expected = expected_message.format(
+        short=f"{case.answered - 1:,}", answered=f"{case.answered:,}"
+    )
     assert expected in refused(server, embedder)
     assert len(server.requests) == case.requests
 

@@ -386,5 +386,5 @@ def test_stream_of_an_in_process_model() -> None:
                 stream.add(n, f"word{n} text")
             results = drained(stream)
         assert sorted(results) == list(range(10))
-        assert embedder.usage.requests == 4
+        assert (embedder.usage.requests, embedder.usage.texts) == (0, 10)
         np.testing.assert_array_equal(results[4], embedder.query("word4 text"))

@@ -13,6 +13,7 @@ from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.failover import ConnectedBackend, Failover
 from ragctl.embedding.interruptions import InterruptionWatch
 from ragctl.embedding.isolation import Isolation
+from ragctl.embedding.served_model import ModelNames
 from ragctl.embedding.wire_registry import wire_class
 from ragctl.errors import UsageError
 from ragctl.hosts.addresses import is_loopback
@@ -72,6 +73,7 @@ def connect(
     rows = [config.resolve(catalog, model, task) for config in configs]
     if options.late_chunking:
         _check_late_chunking(catalog, row, rows)
+    names = _names(catalog, rows, row.name)
     connected = [
         ConnectedBackend(config.label, DryRunService(), _usage(config, backend, row))
         if dry_run
@@ -83,6 +85,7 @@ def connect(
             environ,
             patience or (FAILOVER_PATIENCE if position < len(rows) else Patience()),
             options,
+            names,
             notify,
         )
         for position, (config, backend) in enumerate(zip(configs, rows, strict=True), 1)
@@ -102,6 +105,18 @@ def connect(
         options=options,
         revision=revision,
     )
+
+
+def _names(catalog: Catalog, backends: Sequence[Backend], model: str) -> ModelNames:
+    """Return the names of a model and of all others, here, at backends and on the hub."""
+    own: set[str] = set()
+    others: set[str] = set()
+    for row in catalog.models.values():
+        (own if row.name == model else others).update({row.name, row.hub or row.name})
+    for backend in (*catalog.backends.values(), *backends):
+        for name, served in backend.models.items():
+            (own if name == model else others).add(served.id)
+    return ModelNames.of(own, others)
 
 
 class DryRunService:
@@ -134,6 +149,7 @@ def _connect_backend(
     environ: Mapping[str, str],
     patience: Patience,
     options: Options,
+    names: ModelNames,
     notify: Notify,
 ) -> ConnectedBackend:
     """Connect one backend and stack the wrappers around its wire, innermost first."""
@@ -141,7 +157,7 @@ def _connect_backend(
     key = None if backend.in_process else find_key(backend, environ)
     if config.remote and key is not None:
         _check_remote(config, backend, key)
-    connection = Connection(backend, model, dim, key, usage, patience, options)
+    connection = Connection(backend, model, dim, key, usage, patience, options, names)
     backend_wire = wire_class(backend.wire).connect(connection)
     limiter = (
         Limiter(backend.rates, backend.concurrency)

@@ -8,6 +8,7 @@ from ragctl.catalog import Backend, Model, WireTraits
 
 if TYPE_CHECKING:
     from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
+    from ragctl.embedding.served_model import ModelNames
     from ragctl.hosts.keys import ApiKey
     from ragctl.hosts.retry import Patience
     from ragctl.hosts.usage import Usage
@@ -18,7 +19,8 @@ class Connection:
     """Everything a wire may need to connect to a backend.
 
     `dim` is the number of dimensions that answers must have. `key` is None where the
-    backend takes none.
+    backend takes none. `names`: of the model, to compare with what a server says; None: not
+    compared.
     """
 
     backend: Backend
@@ -28,6 +30,7 @@ class Connection:
     usage: "Usage"
     patience: "Patience"
     options: "Options"
+    names: "ModelNames | None" = None
 
 
 class BackendWire(ABC):

@@ -7,6 +7,7 @@ from ragctl.catalog import Backend, Instruction, Model, ServedModel, WireTraits
 from ragctl.embedding import answers
 from ragctl.embedding.backend_wire import BackendWire, Connection
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
+from ragctl.embedding.served_model import ModelNames, check_name
 from ragctl.hosts.addresses import warn_of_plain_http
 from ragctl.hosts.http import HostClient
 from ragctl.hosts.keys import ApiKey
@@ -34,6 +35,8 @@ class RestWire(BackendWire):
         self.backend = backend
         self.dim = dim
         self.options = options
+        self.names: ModelNames | None = None
+        self._answered_name: str | None = None  # the last one that was compared
 
     @classmethod
     def connect(cls, connection: Connection) -> Self:
@@ -52,7 +55,9 @@ class RestWire(BackendWire):
             auth=cls.auth,
             key_variable=backend.keys[0] if backend.keys else None,
         )
-        return cls(client, connection.model, backend, connection.dim, connection.options)
+        wire = cls(client, connection.model, backend, connection.dim, connection.options)
+        wire.names = connection.names
+        return wire
 
     @classmethod
     def address(cls, url: str, key: ApiKey | None) -> str:
@@ -72,13 +77,26 @@ class RestWire(BackendWire):
         return "/embeddings"
 
     def parse(self, answer: object, texts: int) -> Embeddings:
-        """Return the vectors in the API's JSON answer to `texts` texts. Raises BackendError."""
+        """Return the vectors in the API's JSON answer to `texts` texts. Raises BackendError.
+
+        The name of the model in the answer must be one of the model's.
+        """
+        if isinstance(answer, dict):
+            self.check_name(answer.get("model"))
         return answers.from_data(answer, texts, self.model, self.dim, self.client.host)
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Return the vectors: one POST, one answer."""
         answer = self.client.post(self.path(), self.body(request) | dict(self.backend.extra))
         return self.parse(answer, len(request.texts))
+
+    def check_name(self, name: object) -> None:
+        """Raise BackendError if a server says that it runs another model."""
+        if not isinstance(name, str) or not name or self.names is None:
+            return
+        if name != self._answered_name:
+            check_name(self.names, name, self.client.host, self.served.id)
+            self._answered_name = name
 
     def close(self) -> None:
         """Close the HTTP connections."""

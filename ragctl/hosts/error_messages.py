@@ -23,7 +23,7 @@ MAX_BODY_BYTES = 1 << 16  # of an error that are parsed; what follows is not rea
 MAX_HTML_CHARACTERS = 4_096  # of a page that are searched for its title
 _PROTOBUF_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")  # as protobuf writes it in JSON
 _HTML_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-MIN_MASKED_PART = 6
+MIN_MASKED_PART = 8
 """Parts of a key from this length on are masked in messages: hosts quote its beginning or end."""
 _MASKED_BY_HOST = re.compile(r"[^\s\"']*(?:\*|\.\.\.|…)[^\s\"']*")
 MIN_QUOTED_PART = 3  # of a key, beside the asterisks or dots that a host writes for the rest

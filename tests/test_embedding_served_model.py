@@ -1,0 +1,89 @@
+"""Servers that answer to any name with the one model that they run."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from ragctl.catalog import BackendConfig
+from ragctl.embedding import Embedder, connect
+from ragctl.embedding.served_model import ModelNames, base_name
+from ragctl.errors import BackendError
+from tests.servers.host import Job, Refusal
+from tests.servers.openai import OpenAIServer
+
+NAMES = ModelNames.of(
+    {"bge-m3", "BAAI/bge-m3", "voyage-3"}, {"voyage-3-lite", "sentence-transformers/LaBSE"}
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "matches"),
+    [
+        ("bge-m3", True),
+        ("BAAI/bge-m3", True),
+        ("bge-m3:latest", True),
+        ("/models/bge-m3", True),
+        ("/models/bge-m3-q8_0.gguf", True),
+        ("voyage-3", True),
+        ("voyage-3-lite", False),
+        ("LaBSE", False),
+        ("intfloat/multilingual-e5-small", False),
+        ("/models/current", None),
+        ("C:\\models\\current", None),
+    ],
+)
+def test_names(name: str, matches: bool | None) -> None:
+    assert NAMES.matches(name) is matches
+
+
+def test_base_name() -> None:
+    assert base_name("hf.co/Qwen/Qwen3-Embedding-8B-GGUF") == "qwen3-embedding-8b-gguf"
+
+
+class OneModelServer(OpenAIServer):
+    """A server that embeds with `runs`, whatever the request names, and may say so."""
+
+    def __init__(self, runs: str, *, says: bool, lists: Sequence[str] = ()) -> None:
+        super().__init__(like="infinity")
+        self.runs, self.says, self.lists = runs, says, lists
+
+    def answer(self, job: Job) -> tuple[list[dict[str, object]], dict[str, object]]:
+        items, rest = super().answer(job)
+        return items, rest | ({"model": self.runs} if self.says else {})
+
+    def get(self, path: str) -> object:
+        if path.endswith("/models") and self.lists:
+            return {"object": "list", "data": [{"id": name} for name in self.lists]}
+        raise Refusal(404, "Not Found")
+
+
+def connected(server: OpenAIServer) -> Embedder:
+    return connect(
+        "multilingual-e5-small",
+        backends=[BackendConfig("infinity", server.url)],
+        environ={},
+    )
+
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+E5 = "intfloat/multilingual-e5-small"
+
+
+@pytest.mark.parametrize(
+    ("says", "lists"), [(True, []), (False, [MINILM]), (False, [MINILM, "BAAI/bge-m3"])]
+)
+def test_another_model_is_refused(says: bool, lists: list[str]) -> None:
+    with (
+        OneModelServer(MINILM, says=says, lists=lists) as server,
+        connected(server) as embedder,
+        pytest.raises(BackendError, match=f"runs {MINILM}, not {E5}"),
+    ):
+        embedder.documents(["a text"])
+
+
+@pytest.mark.parametrize("lists", [[], [E5], [MINILM, E5], ["/weights/current"]])
+def test_the_model_is_accepted_by_its_names(lists: list[str]) -> None:
+    with OneModelServer(E5, says=True, lists=lists) as server, connected(server) as embedder:
+        assert embedder.documents(["a text", "another"]).shape == (2, 384)
+        assert embedder.query("a question").shape == (384,)
+        assert len(server.gets) == 1
