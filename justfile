@@ -25,7 +25,8 @@ docs:
     python -m ragctl schema > ragctl/pipeline/schema.json
     python docs/generate_catalog.py
     python docs/generate_environment.py
-    pytest -q tests/test_docs.py tests/test_readme.py tests/test_schema.py tests/test_catalog_commands.py tests/test_environment.py
+    python -m tests.sessions
+    pytest -q tests/test_docs.py tests/test_readme.py tests/test_sessions.py tests/test_schema.py tests/test_catalog_commands.py tests/test_environment.py
 
 # Compare ragctl with a bare ideal and with its peers: `just bench ingest --runs 5`.
 bench *arguments:

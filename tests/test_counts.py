@@ -12,9 +12,10 @@ import ragctl.index.writer
 from ragctl.cli.summary import summary
 from ragctl.embedding.stream import DocumentStream
 from ragctl.errors import BackendError, BudgetReached, Interrupted, RagctlError, StoreError
-from ragctl.index.report import Progress, Report
+from ragctl.index.report import Report
 from ragctl.index.run import Run
 from ragctl.pipeline import Budget
+from ragctl.progress import Progress
 from ragctl.stores.base import Batch, Collection, RunStore
 from tests.world import State, World, paragraphs
 

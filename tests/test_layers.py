@@ -14,6 +14,7 @@ ORDER = (
     "errors",
     "installation",
     "records",
+    "progress",
     "environment",
     "text",
     "files",

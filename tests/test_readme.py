@@ -12,6 +12,7 @@ import pytest
 from ragctl.embedding.catalogs import package_catalog
 from ragctl.lexical.languages import BM25_NAMES
 from tests.command import call
+from tests.sessions import BLOCK
 
 pytestmark = pytest.mark.slow
 
@@ -21,10 +22,6 @@ COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 FEW_QUESTIONS = 10  # that the commands work shows with a few as well
 NEEDS_A_SHELL = re.compile(r"[&|<]|/\*")
 ROW = re.compile(r"^\| [^|]+ \| `(ragctl [^`]+)` \|$", re.MULTILINE)
-VARYING = (  # what differs from one recording to the next
-    (re.compile(r"\d+\.\d s\b"), "N s"),
-    (re.compile(r"\d+ requests"), "N requests"),
-)
 
 
 def block(marker: str) -> str:
@@ -59,28 +56,13 @@ def test_what_it_counts() -> None:
     assert f"for {len(BM25_NAMES)} languages" in README
 
 
-def test_the_recorded_session_is_what_the_commands_print() -> None:
-    """To update it, run `python docs/record_session.py --write`."""
-    shown = re.search(r"<!-- session -->\n```console\n(.*?)```\n<!-- end -->", README, re.DOTALL)
-    assert shown is not None
-    recorded = subprocess.run(
-        [sys.executable, "docs/record_session.py"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert comparable(shown[1]) == comparable(recorded.stdout)
+def test_the_session_at_the_top_is_the_main_job() -> None:
+    """`tests/test_sessions.py` compares its output."""
+    block = BLOCK.search(README)
+    assert block is not None
     for command in main_job().split(" && "):
-        assert f"$ {command}\n" in shown[1]
-    assert "receives corrections for 30 months" in shown[1]
-
-
-def comparable(session: str) -> str:
-    """Return a session with the parts that vary replaced."""
-    for pattern, replacement in VARYING:
-        session = pattern.sub(replacement, session)
-    return session
+        assert f"$ {command}\n" in block["shown"]
+    assert "30 months" in block["shown"]
 
 
 def test_every_offline_command_works(tmp_path: Path, environ: dict[str, str]) -> None:

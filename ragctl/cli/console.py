@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ragctl.errors import UsageError
 from ragctl.text import json_text, one_line, without_controls
@@ -28,6 +28,7 @@ MIN_COLUMNS = 20  # a terminal that says it is narrower is taken to have these
 LOG_FORMATS = ("text", "json")
 _format = "text"
 _common_fields: "dict[str, Json]" = {}
+_bar: "Bar | None" = None
 
 
 def log_as(log_format: str) -> None:
@@ -61,6 +62,24 @@ def logs_json() -> bool:
 def about(**fields: "Json") -> None:
     """Add fields to every JSON line from now on."""
     _common_fields.update(fields)
+
+
+class Bar(Protocol):
+    """What is drawn at the end of the terminal, and has to make room for a line."""
+
+    def hide(self) -> None:
+        """Remove it for now."""
+
+
+def set_bar(bar: Bar | None) -> None:
+    """Set what is drawn at the end of the terminal."""
+    global _bar
+    _bar = bar
+
+
+def _make_room() -> None:
+    if _bar is not None:
+        _bar.hide()
 
 
 def is_terminal() -> bool:
@@ -113,6 +132,7 @@ def out() -> "Console":
 
 def say(text: str) -> None:
     """Print plain text on standard output, without what cannot be seen."""
+    _make_room()
     sys.stdout.write(without_controls(text) + "\n")
 
 
@@ -165,6 +185,7 @@ def warn(
         line = json_text(_cleaned({**entry, "message": message or text}))
     else:
         line = one_line(text)
+    _make_room()
     try:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()

@@ -125,6 +125,7 @@ def copy(
     With --model it copies a collection of another program on a Qdrant server into one of ragctl,
     after the model has reproduced a few of its vectors.
     """
+    from ragctl.cli.progress import ProgressBar
     from ragctl.transfer.copy import Copying, Place
     from ragctl.transfer.foreign import ForeignCopying
 
@@ -145,12 +146,14 @@ def copy(
         ]
         if _resolved(stores[0].location) == _resolved(stores[1].location) and name == other:
             raise UsageError(f"SRC and DST are the same collection {name!r}; name another one")
+        bar = ProgressBar(shown=not (as_json or quiet))
         copying: Copying | ForeignCopying = Copying(
             Place(stores[0], name),
             Place(stores[1], other),
             prune_share=prune_limit / 100,
             patience=math.inf if wait else 0.0,
             notify=ignore if quiet else console.print_wait,
+            progress=bar,
         )
         if layout is not None:
             copying = ForeignCopying(
@@ -163,8 +166,9 @@ def copy(
                 prune_share=copying.prune_share,
                 patience=copying.patience,
                 notify=copying.notify,
+                progress=bar,
             )
-        with signals(copying.cancellation):
+        with signals(copying.cancellation), bar:
             report = copying.run()
     if as_json:
         console.print_json(report.to_json())

@@ -1,7 +1,6 @@
 """`ragctl eval`."""
 
 import re
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -190,8 +189,10 @@ def evaluate(
                 found, opened_store, settings, backends(backend, base_url, weights)
             )
             stack.callback(embedder.close)
+        from ragctl.cli.progress import ProgressBar
         from ragctl.evaluate.sweep import evaluate as measure
 
+        bar = stack.enter_context(ProgressBar(shown=not as_json))
         evaluation = measure(
             opened_store,
             found,
@@ -200,8 +201,9 @@ def evaluate(
             embedder=embedder,
             unit=unit,
             cuts=recall_cuts,
-            notify=_notify if sys.stderr.isatty() and not as_json else lambda _: None,
+            progress=bar,
         )
+        bar.close()
         _show(evaluation, found, asked, embedder, plot, swept=bool(sweep), as_json=as_json)
     return 0
 
@@ -263,10 +265,6 @@ def _embedder(
         patience=Patience(total=patience) if patience is not None else Patience(),
         notify=console.print_wait,
     )
-
-
-def _notify(text: str) -> None:
-    console.warn(text, level="info", event="evaluating")
 
 
 def _show(

@@ -37,6 +37,7 @@ def export(
 
     The file is replaced when the export is complete, and stays as it was after an error.
     """
+    from ragctl.cli.progress import ProgressBar
     from ragctl.files import replacing
     from ragctl.stores.export import check_parquet, write_jsonl, write_parquet
 
@@ -46,8 +47,10 @@ def export(
     parquet = file.suffix.lower() == ".parquet"
     if parquet:
         check_parquet()
-    with opened(store, collection) as (_, found):
-        points = found.scroll(vectors=not no_vectors)
+    shown = not (to_stdout and sys.stdout.isatty())
+    with opened(store, collection) as (_, found), ProgressBar(shown=shown) as bar:
+        bar.begin("export", "point", found.count())
+        points = bar.each(found.scroll(vectors=not no_vectors))
         if to_stdout:
             count = write_jsonl(points, sys.stdout.buffer, vectors=not no_vectors)
             sys.stdout.buffer.flush()

@@ -5,6 +5,7 @@ its title and a line of text, as many hits as there is room for; the lines that 
 best hits first, up to `MAX_TEXT_LINES` each.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 from ragctl.cli import console
@@ -20,6 +21,7 @@ MAX_TITLE_LINES = 8  # of a hit whose name and heading are wider than the termin
 PROMPT_LINES = 2  # left free below
 INDENT = 3
 ELLIPSIS_CELLS = 2  # " …" at the end of an excerpt
+_RULE = re.compile(r"^[-=~|+_:*^ \t]{3,}$", re.MULTILINE)  # lines under titles and in tables
 _TITLE, _DETAIL, _MATCH = "bold cyan", "dim", "bold yellow"
 
 
@@ -88,7 +90,7 @@ class _View:
         from ragctl.cli.wrap import wrap
 
         self._question = question
-        self._text = collapse_whitespace(without_controls(hit.text))
+        self._text = collapse_whitespace(_RULE.sub("", without_controls(hit.text)))
         self.title = _title(rank, hit, columns)
         self.lines = wrap(self._text, columns - INDENT - ELLIPSIS_CELLS)
 

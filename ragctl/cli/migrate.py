@@ -1,7 +1,6 @@
 """`ragctl migrate`, `rollback` and `prune-generations`."""
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -103,7 +102,7 @@ def migrate(
     from ragctl.transfer.migrate import Migration
 
     pipeline, has_sources = _pipeline(target, flags, source)
-    bar = ProgressBar(shown=sys.stderr.isatty() and not as_json)
+    bar = ProgressBar(shown=not as_json)
     with closing(open_store(pipeline.store, pipeline.environ)) as store, closing(bar):
         judge = None
         if only_if_better is not None:
@@ -116,6 +115,7 @@ def migrate(
                 pipeline.environ,
                 pipeline.catalog,
                 notify=console.print_wait,
+                progress=bar,
             )
         migration = Migration(
             pipeline,

@@ -1,6 +1,5 @@
 """`ragctl plan` and `ragctl failures`."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -67,10 +66,10 @@ def plan(
         retry_failed=retry_failed,
         env_file=env_file_named(),
     )
-    bar = ProgressBar(shown=sys.stderr.isatty() and not as_json)
+    bar = ProgressBar(shown=not as_json)
     store = open_store(pipeline.store, pipeline.environ, read_only=True)
     with closing(store), closing(bar):
-        run = Run(pipeline, store, pipeline.environ, progress=bar, on_plan=bar.start)
+        run = Run(pipeline, store, pipeline.environ, progress=bar)
         try:
             with signals(run.cancellation):
                 report, saved = run.plan()

@@ -1,51 +1,137 @@
-"""A progress bar on a terminal: files, tokens, their rate, and the time left."""
+"""A progress bar on a terminal: the stage, what is done of how much, tokens, and the clock."""
 
+import contextlib
+import os
+import sys
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
 
-from ragctl.index.report import Progress
+from ragctl.cli import console
+from ragctl.progress import Progress
 from ragctl.text import counted
 
-if TYPE_CHECKING:
-    from ragctl.index.plan import Plan
-    from ragctl.index.scan import Scan
+FIRST_SECONDS = 0.5
+"""Work that takes less shows no bar."""
+INTERVAL_SECONDS = 1.0
+DEFAULT_COLUMNS = 80
+COLUMNS_FOR_TOKENS = 72
+"""A narrower terminal shows no tokens."""
 
 
 class ProgressBar(Progress):
-    """A tqdm bar over the files of a plan. Prints nothing unless `shown`."""
+    """One line at the end of the terminal, drawn once a second by a thread of its own.
 
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-        self._bar: Any = None
+    So the clock also runs while the work waits, and counting costs nothing. Prints nothing unless
+    `shown` and standard error is a terminal. Close it, or use it as a context manager.
+    """
+
+    def __init__(self, *, shown: bool = True) -> None:
+        self._stage, self._unit = "", ""
+        self._done = 0
+        self._total: int | None = None
         self._tokens = 0
-        self._since = time.monotonic()
+        self._since = self._part_since = time.monotonic()
+        self._drawn = 0  # characters on the terminal
+        self._closed = threading.Event()
+        self._lock = threading.RLock()  # reentrant: a signal handler may print a line
+        self._thread: threading.Thread | None = None
+        terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = shown and terminal and not console.logs_json()
 
-    def start(self, plan: "Plan", scanned: "Scan") -> None:
-        """Show the bar, now that the number of files is known."""
-        if self._shown and plan.work_items:
-            from tqdm import tqdm
+    def begin(self, stage: str, unit: str = "", total: int | None = None) -> None:
+        """See Progress.begin."""
+        self._stage, self._unit, self._done, self._total = stage, unit, 0, total
+        self._part_since = time.monotonic()
+        if self._shown and self._thread is None:
+            console.set_bar(self)
+            self._thread = threading.Thread(target=self._draw_regularly, daemon=True)
+            self._thread.start()
 
-            self._bar = tqdm(
-                total=len(plan.work_items), unit="doc", dynamic_ncols=True, leave=False
-            )
-            self._since = time.monotonic()
+    def stage(self, name: str) -> str:
+        """See Progress.stage."""
+        before, self._stage = self._stage, name
+        return before
 
-    def file(self, size: int) -> None:
-        """Advance by one file."""
-        if self._bar is not None:
-            self._bar.update(1)
+    def advance(self, count: int = 1) -> None:
+        """See Progress.advance."""
+        self._done += count
+
+    def grow(self, count: int) -> None:
+        """See Progress.grow."""
+        self._total = (self._total or 0) + count
 
     def tokens(self, count: int) -> None:
-        """Add `count` embedded tokens, and show their rate."""
+        """See Progress.tokens."""
         self._tokens += count
-        if self._bar is not None:
-            rate = self._tokens / max(time.monotonic() - self._since, 0.001)
-            self._bar.set_postfix_str(
-                f"{counted(self._tokens, 'token')}, {rate:,.0f}/s", refresh=False
-            )
+
+    def hide(self) -> None:
+        """Remove the bar from the terminal, to print a line. It is drawn again within a second."""
+        with self._lock:
+            if self._drawn:
+                self._write("\r" + " " * self._drawn + "\r")
+                self._drawn = 0
 
     def close(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        """Remove the bar for good."""
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            console.set_bar(None)
+            self.hide()
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _draw_regularly(self) -> None:
+        pause = FIRST_SECONDS
+        while not self._closed.wait(pause):
+            line = self.line(_columns())
+            with self._lock:
+                gap = " " * max(0, self._drawn - len(line))
+                self._write(f"\r{line}{gap}")
+                self._drawn = len(line)
+            pause = INTERVAL_SECONDS
+
+    def _write(self, text: str) -> None:
+        # The terminal may be gone, or the stream in use by the code that a signal interrupted.
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    def line(self, columns: int) -> str:
+        """Return the bar as it is now, for a terminal of so many columns."""
+        from tqdm import tqdm
+
+        now = time.monotonic()
+        clock = tqdm.format_interval(now - self._since)
+        done, total, tokens = self._done, self._total, ""
+        if not total:
+            count = f": {counted(done, self._unit)}" if self._unit and done else ""
+            return f"{self._stage}{count} [{clock}]"[: columns - 1]
+        if self._tokens and columns >= COLUMNS_FOR_TOKENS:
+            rate = self._tokens / max(now - self._since, 0.001)
+            tokens = f", {counted(self._tokens, 'token')} ({rate:,.0f}/s)"
+        of = f"{done:,}/{counted(total, self._unit)}{tokens}"
+        form = f"{{desc}} {{percentage:3.0f}}%|{{bar}}| {of} [{clock}, {{remaining}} left]"
+        seconds = now - self._part_since
+        line: str = tqdm.format_meter(
+            min(done, total), total, seconds, columns - 1, f"{self._stage}:", bar_format=form
+        )
+        return line
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_COLUMNS
+    except (OSError, ValueError):
+        return DEFAULT_COLUMNS

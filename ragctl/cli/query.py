@@ -163,6 +163,7 @@ def _answer_file(
     as_json: bool,
 ) -> int:
     """Write the answers to a file or to standard output, then print a summary line."""
+    from ragctl.cli.progress import ProgressBar
     from ragctl.search.batch import answer_all, output_file, read_questions
 
     if as_json and out is None:
@@ -174,7 +175,9 @@ def _answer_file(
     with ExitStack() as stack:
         stack.enter_context(sigterm_as_interrupt())
         file = stack.enter_context(_open_questions(queries))
-        bar = stack.enter_context(_ProgressBar(shown=out is not None and sys.stderr.isatty()))
+        shown = out is not None or not sys.stdout.isatty()
+        bar = stack.enter_context(ProgressBar(shown=shown))
+        bar.begin("search", "question")
         tally = answer_all(
             searcher,
             read_questions(file),
@@ -184,7 +187,7 @@ def _answer_file(
             on_failure=lambda name, reason: console.warn(
                 f"failed: {name}: {reason}", level="error", event="failed", message=reason
             ),
-            on_progress=bar.update,
+            on_progress=bar.advance,
         )
     _print_summary(searcher, tally, time.monotonic() - started, out=out, as_json=as_json)
     return DocumentError.exit_code if tally.failed else 0
@@ -236,27 +239,3 @@ def _print_summary(
         console.warn(line, level="info", event="summary")
     else:
         console.say(line)
-
-
-class _ProgressBar:
-    """Progress over questions on a terminal."""
-
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-        self._bar: Any = None
-
-    def __enter__(self) -> "_ProgressBar":
-        if self._shown:
-            from tqdm import tqdm
-
-            self._bar = tqdm(unit="question", dynamic_ncols=True, leave=False)
-        return self
-
-    def update(self, count: int) -> None:
-        """Add `count` answered questions."""
-        if self._bar is not None:
-            self._bar.update(count)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()

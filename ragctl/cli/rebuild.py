@@ -1,6 +1,5 @@
 """`ragctl rebuild`."""
 
-import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -62,13 +61,14 @@ def rebuild(
         location = store or pipeline.store
         pipeline = replace(pipeline, store=location)
     cancellation = Cancellation()
-    bar = ProgressBar(shown=sys.stderr.isatty() and not as_json)
+    bar = ProgressBar(shown=not as_json)
     with closing(open_store(location, variables)) as opened, closing(bar), signals(cancellation):
         result = salvage(
             opened,
             name,
             cancellation=cancellation,
             waiting=console.print_wait,
+            progress=bar,
         )
         if not as_json:
             _print(result)
@@ -111,7 +111,6 @@ def _run(
         pipeline.environ,
         cancellation=cancellation,
         progress=bar,
-        on_plan=bar.start,
         on_wait=console.print_wait,
     ).ingest()
 

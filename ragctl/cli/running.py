@@ -45,7 +45,7 @@ def run_pipeline(
     if quiet:
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)  # of libraries
-    bar = ProgressBar(shown=sys.stderr.isatty() and not (as_json or quiet or console.logs_json()))
+    bar = ProgressBar(shown=not (as_json or quiet))
     cancellation = Cancellation()
     with signals(cancellation):
         outcome, error = _run(pipeline, cancellation, bar, saved, dry_run=dry_run, quiet=quiet)
@@ -87,7 +87,6 @@ def _run(
                 pipeline.environ,
                 cancellation=cancellation,
                 progress=bar,
-                on_plan=bar.start,
                 on_wait=ignore if quiet else console.print_wait,
                 saved=saved,
             )

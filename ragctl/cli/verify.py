@@ -1,7 +1,6 @@
 """`ragctl verify`."""
 
 import math
-import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from ragctl.index.report import Report
     from ragctl.index.verify import Damage
     from ragctl.pipeline import Pipeline
+    from ragctl.progress import Progress
     from ragctl.records import Json
     from ragctl.stores.base import Store
 
@@ -54,6 +54,7 @@ def verify(
 
     Exits with 3 if something is wrong (with --repair: if something still is).
     """
+    from ragctl.cli.progress import ProgressBar
     from ragctl.index.verify import inspect_collection
     from ragctl.pipeline import read_pipeline
 
@@ -63,13 +64,18 @@ def verify(
     if file is None:
         if repair:
             raise UsageError("--repair needs the pipeline file: it reads the sources again")
-        with opened(store, collection, read_only=True) as (_, found):
-            damage = inspect_collection(found)
+        with (
+            opened(store, collection, read_only=True) as (_, found),
+            ProgressBar(shown=not as_json) as bar,
+        ):
+            bar.begin("verify", "point", found.count())
+            damage = inspect_collection(found, progress=bar)
     else:
         pipeline = replace(read_pipeline(file, environ()), retry_failed=True)
         collection = pipeline.collection
-        report = _repair(pipeline, remove_foreign) if repair else None
-        damage, pending = _inspect(pipeline)
+        report = _repair(pipeline, remove_foreign, shown=not as_json) if repair else None
+        with ProgressBar(shown=not as_json) as bar:
+            damage, pending = _inspect(pipeline, bar)
     if as_json:
         console.print_json(_json(collection, damage, pending, report))
     else:
@@ -78,7 +84,7 @@ def verify(
     return DocumentError.exit_code if differ else 0
 
 
-def _repair(pipeline: "Pipeline", remove_foreign: bool) -> "Report":
+def _repair(pipeline: "Pipeline", remove_foreign: bool, *, shown: bool) -> "Report":
     """Run the pipeline over what is damaged; first rebuild a collection that cannot be read."""
     from ragctl.cli.progress import ProgressBar
     from ragctl.cli.running import signals
@@ -87,7 +93,7 @@ def _repair(pipeline: "Pipeline", remove_foreign: bool) -> "Report":
     from ragctl.transfer.rebuild import rebuild
 
     cancellation = Cancellation()
-    bar = ProgressBar(shown=sys.stderr.isatty())
+    bar = ProgressBar(shown=shown)
 
     def run(store: "Store") -> "Report":
         return Run(
@@ -96,7 +102,6 @@ def _repair(pipeline: "Pipeline", remove_foreign: bool) -> "Report":
             pipeline.environ,
             cancellation=cancellation,
             progress=bar,
-            on_plan=bar.start,
             on_wait=console.print_wait,
             repair=True,
             remove_foreign=remove_foreign,
@@ -117,11 +122,12 @@ def _repair(pipeline: "Pipeline", remove_foreign: bool) -> "Report":
             patience=math.inf if pipeline.wait else 0.0,
             waiting=console.print_wait,
             cancellation=cancellation,
+            progress=bar,
         )
         return run(store)
 
 
-def _inspect(pipeline: "Pipeline") -> "tuple[Damage, Report]":
+def _inspect(pipeline: "Pipeline", progress: "Progress") -> "tuple[Damage, Report]":
     """Return the collection's faults, and the report of what a run would still change."""
     from ragctl.index.run import Run
     from ragctl.index.verify import Damage, inspect_collection
@@ -131,8 +137,9 @@ def _inspect(pipeline: "Pipeline") -> "tuple[Damage, Report]":
         damage = Damage()
         if collection is not None:
             with closing(collection):
-                damage = inspect_collection(collection)
-        return damage, Run(pipeline, store, pipeline.environ).dry_run()
+                progress.begin("verify", "point", collection.count())
+                damage = inspect_collection(collection, progress=progress)
+        return damage, Run(pipeline, store, pipeline.environ, progress=progress).dry_run()
 
 
 def _json(

@@ -15,6 +15,7 @@ from ragctl.errors import DocumentError, UsageError
 from ragctl.evaluate.judgements import Unit
 from ragctl.evaluate.questions import Question
 from ragctl.evaluate.variant import Variant
+from ragctl.progress import Progress
 from ragctl.search.options import Mode
 from ragctl.search.query import bm25_encoder, build_query, sparse_vector
 from ragctl.stores.base import Collection, Scored
@@ -59,7 +60,10 @@ class Ranking:
 
 
 def prepare_questions(
-    collection: Collection, questions: Sequence[Question], embedder: Embedder | None
+    collection: Collection,
+    questions: Sequence[Question],
+    embedder: Embedder | None,
+    progress: Progress | None = None,
 ) -> PreparedQuestions:
     """Embed each question once. `embedder` is None if all variants are sparse.
 
@@ -72,12 +76,14 @@ def prepare_questions(
     dense: Vectors | None = None
     dense_seconds: dict[str, float] = {}
     if embedder is not None:
-        dense, dense_seconds = _embed(embedder, questions)
+        dense, dense_seconds = _embed(embedder, questions, progress or Progress())
     weight = embedder.model.dense_weight if embedder is not None else 1.0
     return PreparedQuestions(tuple(questions), dense, sparse, weight, dense_seconds, sparse_seconds)
 
 
-def _embed(embedder: Embedder, questions: Sequence[Question]) -> tuple[Vectors, dict[str, float]]:
+def _embed(
+    embedder: Embedder, questions: Sequence[Question], progress: Progress
+) -> tuple[Vectors, dict[str, float]]:
     """Return the vectors of all questions, and the seconds of those embedded one by one."""
     vectors: Vectors = np.empty((len(questions), embedder.dim), np.float32)
     seconds: dict[str, float] = {}
@@ -88,12 +94,14 @@ def _embed(embedder: Embedder, questions: Sequence[Question]) -> tuple[Vectors, 
         started = time.perf_counter()
         part = slice(index, index + 1)
         _embed_part(embedder, questions[part], vectors[part], tokens[index])
+        progress.advance()
         if index:  # the first also waits for the connection, or for the model to load
             seconds[questions[index].id] = time.perf_counter() - started
     size = min(EMBEDDING_BATCH, embedder.limits.texts)
     for start in range(timed, len(questions), size):
         part = slice(start, start + size)
         _embed_part(embedder, questions[part], vectors[part], sum(tokens[part]))
+        progress.advance(len(questions[part]))
     return vectors, seconds
 
 
@@ -117,6 +125,7 @@ def rank(
     *,
     unit: Unit,
     depth: int,
+    progress: Progress | None = None,
 ) -> Ranking:
     """Search for every question and return the first `depth` units.
 
@@ -126,7 +135,8 @@ def rank(
     limit = depth if unit == "chunk" else depth * CHUNKS_PER_DOCUMENT
     units: dict[str, Sequence[str]] = {}
     seconds: dict[str, float] = {}
-    for index, question in enumerate(prepared.questions):
+    progress = progress or Progress()
+    for index, question in enumerate(progress.each(prepared.questions)):
         vector = dense[index] if dense is not None and variant.mode != "sparse" else None
         terms = prepared.sparse[index] if variant.mode != "dense" else None
         if vector is None and terms is None:  # sparse mode, and the question has only stop words

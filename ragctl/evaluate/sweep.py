@@ -16,9 +16,8 @@ from ragctl.evaluate.ranking import PreparedQuestions, Ranking, prepare_question
 from ragctl.evaluate.temporary import temporary_collections
 from ragctl.evaluate.truncation import BUILTIN, check_dimension, questions_at
 from ragctl.evaluate.variant import WHOLE_VECTORS, Variant
-from ragctl.records import Notify, ignore
+from ragctl.progress import Progress
 from ragctl.stores.base import Collection, Store
-from ragctl.text import counted
 
 ALL = "all"
 """The group of all questions."""
@@ -74,7 +73,7 @@ def evaluate(
     embedder: Embedder | None,
     unit: Unit | None = None,
     cuts: Sequence[int] = (5, 10),
-    notify: Notify = ignore,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Measure every variant. `embedder` may be None if all are sparse.
 
@@ -82,23 +81,28 @@ def evaluate(
     StoreError, BackendError.
     """
     measures.check_extra()
+    progress = progress or Progress()
+    progress.begin("read")
     own = collection.settings
     variants = list(dict.fromkeys(v.relative_to(own.dim, own.quantization) for v in variants))
     for variant in variants:
         _check(variant, collection, embedder)
     judgements = resolve_judgements(collection, questions, unit)
-    notify(f"embedding {counted(len(judgements.questions), 'question')}")
-    prepared = prepare_questions(collection, judgements.questions, embedder)
+    asked = len(judgements.questions)
+    progress.begin("embed", "question", asked)
+    prepared = prepare_questions(collection, judgements.questions, embedder, progress)
     forms = [form for form in dict.fromkeys(v.stored_form for v in variants) if form != Variant()]
-    notify(f"filling {counted(len(forms), 'temporary collection')}" if forms else "searching")
     rankings = []
     model = embedder.model if embedder is not None else None
     with ExitStack() as stack:
         temporary: Mapping[Variant, Collection] = {}
         if forms and model is not None:
-            temporary = stack.enter_context(temporary_collections(store, collection, forms, model))
+            progress.begin("fill", "point", collection.count())
+            temporary = stack.enter_context(
+                temporary_collections(store, collection, forms, model, progress)
+            )
+        progress.begin("search", "question", asked * len(variants))
         for variant in variants:
-            notify(f"searching: {variant}")
             dense = prepared.dense
             if variant.dim is not None and dense is not None and model is not None:
                 texts = [question.text for question in prepared.questions]
@@ -106,7 +110,15 @@ def evaluate(
             searched = temporary.get(variant.stored_form, collection)
             depth = measures.depth(cuts)
             rankings.append(
-                rank(searched, prepared, dense, variant, unit=judgements.unit, depth=depth)
+                rank(
+                    searched,
+                    prepared,
+                    dense,
+                    variant,
+                    unit=judgements.unit,
+                    depth=depth,
+                    progress=progress,
+                )
             )
     return Evaluation(
         judgements,

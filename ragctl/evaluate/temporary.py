@@ -23,6 +23,7 @@ from ragctl.embedding.base import Vectors
 from ragctl.errors import Locked
 from ragctl.evaluate.truncation import documents_at
 from ragctl.evaluate.variant import WHOLE_VECTORS, Variant
+from ragctl.progress import Progress
 from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Batch, Collection, Store
 
@@ -33,7 +34,11 @@ INFIX = ".eval-"
 
 @contextmanager
 def temporary_collections(
-    store: Store, collection: Collection, forms: Sequence[Variant], model: Model
+    store: Store,
+    collection: Collection,
+    forms: Sequence[Variant],
+    model: Model,
+    progress: Progress,
 ) -> Iterator[Mapping[Variant, Collection]]:
     """Provide a collection for each `Variant.stored_form`, filled in one pass over the points."""
     with ExitStack() as stack:
@@ -51,7 +56,7 @@ def temporary_collections(
             stack.callback(store.drop, name)
             settings = _settings(collection.settings, form)
             copies[form] = stack.enter_context(closing(store.create(name, settings)))
-        _fill(collection, copies, model)
+        _fill(collection, copies, model, progress)
         yield copies
 
 
@@ -86,7 +91,9 @@ def _settings(settings: Settings, form: Variant) -> Settings:
     )
 
 
-def _fill(source: Collection, copies: Mapping[Variant, Collection], model: Model) -> None:
+def _fill(
+    source: Collection, copies: Mapping[Variant, Collection], model: Model, progress: Progress
+) -> None:
     """Read every point of ragctl once, and write it to every copy."""
     size = source.settings.dim
     points = (point for point in source.scroll(vectors=True) if is_sound(point.payload))
@@ -100,6 +107,7 @@ def _fill(source: Collection, copies: Mapping[Variant, Collection], model: Model
             if dim not in rows:
                 rows[dim] = documents_at(whole, payloads, dim, model)
             collection.apply(Batch(upserts=_with_vectors(batch, rows[dim])))
+        progress.advance(len(batch))
     for collection in copies.values():
         collection.finish()
 

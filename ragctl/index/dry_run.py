@@ -6,12 +6,14 @@ from itertools import islice
 from ragctl.collection.state import StoredDocument
 from ragctl.errors import DocumentError
 from ragctl.index.cancellation import Cancellation
+from ragctl.index.document_progress import DocumentProgress
 from ragctl.index.plan import WorkItem
 from ragctl.index.planning import RunPlan
 from ragctl.index.prepare import ProcessLimits, UnchangedDocument, parsers
 from ragctl.index.prepared import PreparedDocument
-from ragctl.index.report import Change, Progress, Report
+from ragctl.index.report import Change, Report
 from ragctl.index.stored_points import StoredPoints
+from ragctl.progress import Progress
 from ragctl.stores.base import Collection
 from ragctl.stores.size import Size, estimate_size
 from ragctl.workers import Ended
@@ -51,6 +53,7 @@ class DryRun:
     def read(self, limits: ProcessLimits, progress: Progress, cancellation: Cancellation) -> None:
         """Read every file of the plan. Raises Interrupted."""
         work_items = {work.stat.file: work for work in self._plan.work_items}
+        documents = DocumentProgress(progress, work_items.values())
         with parsers(limits, self._plan.work_items) as pool:
             results = pool.stream(self._recipe.job(work) for work in work_items.values())
             while True:
@@ -61,15 +64,23 @@ class DryRun:
                 work = work_items[job.file]
                 match result:
                     case PreparedDocument():
+                        documents.found(job.file)
                         self._document(result, work)
+                        progress.advance()
                     case UnchangedDocument():
+                        documents.found(job.file)
                         self._unchanged(result, work)
+                        progress.advance()
                     case DocumentError():
+                        documents.found(job.file)
                         self._failed(job.file, result)
+                        progress.advance()
                     case Ended():
                         if result.error is not None:
+                            documents.found(job.file)
                             self._failed(job.file, result.error)
-                        progress.file(work.stat.size)
+                            progress.advance()
+                        documents.read(job.file)
         self._removed()
         self._report.changes = sorted(self._changes, key=lambda change: change.source)
 

@@ -20,10 +20,11 @@ from ragctl.index.cancellation import Cancellation
 from ragctl.index.pending import PendingDocument, PendingFile
 from ragctl.index.plan import WorkItem
 from ragctl.index.prepared import PreparedDocument, payloads
-from ragctl.index.report import Progress, Report
+from ragctl.index.report import Report
 from ragctl.index.stored_points import StoredPoints
 from ragctl.index.verify import Damage
 from ragctl.index.writer import Writer
+from ragctl.progress import Progress
 from ragctl.stores.base import Collection
 
 GROUP_CHUNKS = 128
@@ -249,6 +250,7 @@ class DocumentIndexer:
         if pending.failed:
             return
         pending.abandon(self._writer)
+        self._progress.advance()
         chunk = pending.document.chunks[ordinal]
         pending.file.failed = True
         self._report.add_failure(
@@ -260,6 +262,7 @@ class DocumentIndexer:
 
     def _count_document(self, pending: PendingDocument) -> None:
         """Count a document whose mark is stored."""
+        self._progress.advance()
         if pending.new:
             self._report.documents.added += 1
             self.added[pending.document.digest] += 1

@@ -18,15 +18,17 @@ from ragctl.embedding.stream import DocumentStream
 from ragctl.errors import DocumentError, Interrupted
 from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
+from ragctl.index.document_progress import DocumentProgress
 from ragctl.index.indexer import DocumentIndexer
 from ragctl.index.pending import PendingFile
 from ragctl.index.plan import Plan, WorkItem, check_removal, renamed_sources
 from ragctl.index.prepare import FileEnd, ParseResult, UnchangedDocument
 from ragctl.index.prepared import PreparedDocument
 from ragctl.index.recipe import Recipe
-from ragctl.index.report import Progress, Report
+from ragctl.index.report import Report
 from ragctl.index.verify import Damage
 from ragctl.index.writer import Writer
+from ragctl.progress import Progress
 from ragctl.stores.base import Collection
 from ragctl.workers import Ended, Pool
 
@@ -62,7 +64,8 @@ class Ingest:
         self._cancellation = cancellation
         self._progress = progress
         self._damage = damage
-        self._writer = Writer(collection)
+        self._documents = DocumentProgress(progress, ())
+        self._writer = Writer(collection, progress)
         self._left = 0  # files
         self._vanished: list[StoredDocument] = []  # records that are gone from their file
 
@@ -112,11 +115,14 @@ class Ingest:
 
     def _read(self, plan: Plan, pool: Pool, indexer: DocumentIndexer) -> None:
         work_items = {work.stat.file: work for work in plan.work_items}
+        self._documents = DocumentProgress(self._progress, plan.work_items)
         files: dict[str, PendingFile] = {}
         results = pool.stream(self._recipe.job(work) for work in plan.work_items)
         while True:
+            self._progress.stage("read")
             with self.report.stage("read"), self._cancellation.interruptible():
                 job, result = next(results, (None, None))
+            self._progress.stage("embed")
             if job is None:
                 pool.close()
                 return
@@ -138,6 +144,7 @@ class Ingest:
             case PreparedDocument() if reason := self._wrong_tenant(result):
                 self._failed(file, DocumentError(f"{result.source}: {reason}"))
             case PreparedDocument():
+                self._documents.found(file.file)
                 file.seen[result.source] = version(result.source, result.digest)
                 file.outstanding += 1
                 indexer.add(work, file, result)
@@ -145,6 +152,8 @@ class Ingest:
                 file.seen[result.source] = version(result.source, result.digest)
                 file.restat = True
                 self.report.documents.unchanged += 1
+                self._documents.found(file.file)
+                self._progress.advance()
             case DocumentError():
                 self._failed(file, result)
             case FileEnd():
@@ -154,7 +163,7 @@ class Ingest:
                     self._failed(file, result.error)
                 file.ended = True
                 self._count_if_done(file)
-                self._progress.file(work.stat.size)
+                self._documents.read(file.file)
 
     def _wrong_tenant(self, document: PreparedDocument) -> str | None:
         """Return why a document has no shard in a collection with shard keys; None if it has."""
@@ -163,6 +172,8 @@ class Ingest:
 
     def _failed(self, file: PendingFile, error: Exception) -> None:
         file.failed = True
+        self._documents.found(file.file)
+        self._progress.advance()
         self.report.add_failure(file.file, str(error).removeprefix(f"{file.file}: "), file.file)
 
     def _file_end(self, work: WorkItem, file: PendingFile, end: FileEnd) -> None:
@@ -209,12 +220,14 @@ class Ingest:
         check_removal(len(complete) - len(renamed), len(state.documents), share)
         self._cancellation.raise_if_cancelled()
         sources = [document.source for document in gone]
+        self._progress.begin("delete", "document", len(sources))
         if sources:
             self._delete_from_kept(sources)
         counted = {document.source for document in complete}
 
         def deleted(sources: Sequence[str]) -> None:
             documents = self.report.documents
+            self._progress.advance(len(sources))
             for source in counted.intersection(sources):
                 if source in renamed:
                     documents.renamed += 1

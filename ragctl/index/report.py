@@ -205,13 +205,3 @@ class Report:
         if self.server:
             whole["server"] = self.server
         return whole
-
-
-class Progress:
-    """Callbacks of a run about its progress. This one ignores them."""
-
-    def file(self, size: int) -> None:
-        """Note that a file of `size` bytes was read."""
-
-    def tokens(self, count: int) -> None:
-        """Note that `count` tokens were embedded."""

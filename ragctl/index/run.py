@@ -43,11 +43,12 @@ from ragctl.index.kept import delete_from_kept
 from ragctl.index.plan import Plan
 from ragctl.index.planning import RunPlan, plan_run
 from ragctl.index.prepare import ProcessLimits, parsers
-from ragctl.index.report import Progress, Report
+from ragctl.index.report import Report
 from ragctl.index.saved_plan import SavedPlan
 from ragctl.index.scan import Scan, scan
 from ragctl.index.verify import Damage, inspect_collection
 from ragctl.pipeline import Pipeline
+from ragctl.progress import Progress
 from ragctl.records import Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection, RunStore
@@ -94,9 +95,11 @@ class Run:
         """Sync the collection with the sources. Raises RagctlError."""
         pipeline, now = self.pipeline, self.clock()
         started = time.monotonic()
+        self.progress.begin("scan")
         scanned = scan(pipeline)
         scan_seconds = time.monotonic() - started
         with ExitStack() as stack:
+            self.progress.begin("lock")
             patience = math.inf if pipeline.wait else 0.0
             with self.cancellation.interruptible():  # the wait for the lock may be long
                 stack.enter_context(
@@ -115,6 +118,7 @@ class Run:
             completed = False
             try:
                 state: State | None = None
+                self.progress.begin("plan")
                 if collection is not None:
                     with report.stage("plan"):
                         state = read_state(collection)
@@ -128,6 +132,7 @@ class Run:
                     embedder.warm()
                 if collection is None:
                     budget.check()
+                    self.progress.begin("create")
                     collection = self._create(run_plan, embedder)
                     stack.callback(collection.close)
                     budget.begin(collection)
@@ -161,8 +166,10 @@ class Run:
         """Return the report of `dry_run`, and the plan to be saved. Raises as `dry_run`."""
         pipeline, now = self.pipeline, self.clock()
         started = time.monotonic()
+        self.progress.begin("scan")
         scanned = scan(pipeline)
         scan_seconds = time.monotonic() - started
+        self.progress.begin("plan")
         with ExitStack() as stack:
             collection = self.store.open(pipeline.collection)
             if collection is not None:
@@ -201,7 +208,8 @@ class Run:
         )
         with report.stage("verify"):
             if self._verified_all:
-                self.damage = inspect_collection(collection, state)
+                self.progress.begin("verify", "point", state.points)
+                self.damage = inspect_collection(collection, state, progress=self.progress)
             else:
                 self.damage = inspect_sample(collection, state, vectors=not server)
         if self.saved is not None or (server and not self.remove_foreign):
@@ -280,6 +288,7 @@ class Run:
         self._finish(collection, report)
 
     def _finish(self, collection: Collection, report: Report) -> None:
+        self.progress.begin("finish")
         with report.stage("finish"):
             collection.finish(notify=partial(report.add_warning, collection.name))
 

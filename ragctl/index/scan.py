@@ -8,6 +8,7 @@ from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.prepared import FileStat
 from ragctl.loaders import format_of, supported_formats, walk
 from ragctl.pipeline import Pipeline, Source
+from ragctl.text import counted
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ def _unread_formats(scanned: Scan) -> str:
     """Return a note about files in other formats; "" if there are none."""
     if not scanned.unknown:
         return ""
-    files = "1 file" if scanned.unknown == 1 else f"{scanned.unknown:,} files"
+    files = counted(scanned.unknown, "file")
     return f", only {files} in formats that ragctl does not read"
 
 

@@ -22,6 +22,7 @@ from ragctl.collection.payload import Payload, Point
 from ragctl.collection.points import version
 from ragctl.collection.state import State, StoredDocument, read_state
 from ragctl.collection.text import embedded_text, text_hash
+from ragctl.progress import Progress
 from ragctl.records import Json
 from ragctl.stores.base import Collection
 from ragctl.text import counted
@@ -79,16 +80,17 @@ def inspect_collection(
     *,
     sources: Sequence[str] | None = None,
     vectors: bool = True,
+    progress: Progress | None = None,
 ) -> Damage:
     """Read every point and return what is wrong. Writes nothing.
 
     `state`: of the collection, if it is known. `sources`: only the points of these documents.
-    `vectors`: read and check the vectors too.
+    `vectors`: read and check the vectors too. `progress` advances with each point.
     """
     inspection = _Inspection(collection, state or read_state(collection), sources, vectors)
     wheres: Iterable[Where] = [()] if sources is None else own_matches("source", sources)
     for where in wheres:
-        for point in collection.scroll(where, vectors=vectors):
+        for point in (progress or Progress()).each(collection.scroll(where, vectors=vectors)):
             inspection.check(point)
     return inspection.finish()
 

@@ -16,6 +16,7 @@ from ragctl.collection.conditions import MAX_FILTER_VALUES, Where, own_match
 from ragctl.collection.ownership import OWN_KEYS, is_own
 from ragctl.collection.payload import Payload, Point, Vector
 from ragctl.index.report import ChunkCounts
+from ragctl.progress import Progress
 from ragctl.stores.base import Batch, Collection
 
 MAX_BATCH_WRITES = 256
@@ -30,11 +31,12 @@ class Writer:
     acknowledged. `seconds` spent writing.
     """
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection, progress: Progress | None = None) -> None:
         self.written = ChunkCounts()
         self.seconds = 0.0
         self.recent: dict[str, Vector] = {}
         self._collection = collection
+        self._progress = progress or Progress()
         self._batch = Batch()
         self._firsts: dict[str, Point] = {}  # unmarked first points of this batch, by id
         self._counts = ChunkCounts()  # of this batch
@@ -136,7 +138,9 @@ class Writer:
         actions, self._when_written = self._when_written, []
         began = time.monotonic()
         if writes:
+            before = self._progress.stage("write")
             self._collection.apply(batch)
+            self._progress.stage(before)
         self.recent.clear()
         self._since = time.monotonic()
         self.seconds += self._since - began

@@ -11,9 +11,10 @@ from typing import Protocol
 from ragctl.collection.state import State
 from ragctl.errors import StoreError
 from ragctl.index.cancellation import Cancellation
-from ragctl.index.report import Progress, Report
+from ragctl.index.report import Report
 from ragctl.index.run import Run
 from ragctl.pipeline import Pipeline
+from ragctl.progress import Progress
 from ragctl.records import Notify
 from ragctl.stores.base import Collection
 from ragctl.text import counted

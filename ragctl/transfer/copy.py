@@ -15,6 +15,7 @@ from ragctl.errors import IdentityMismatch, StoreError, UsageError
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.plan import check_removal
 from ragctl.index.report import Report
+from ragctl.progress import Progress
 from ragctl.records import Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection, Store
@@ -52,6 +53,7 @@ class Copying:
     patience: float = 0.0
     cancellation: Cancellation = field(default_factory=Cancellation)
     notify: Notify = ignore
+    progress: Progress = field(default_factory=Progress)
     on_plan: Callable[[Difference], None] = lambda _: None
     open_original: Callable[[Place], Original | None] = lambda place: place.store.open(place.name)
     root: str | None = None
@@ -102,8 +104,10 @@ class Copying:
             rewrite=self.root is not None,
             cancellation=self.cancellation,
             report=report,
+            progress=self.progress,
         )
         copy.declare(original.settings.fields)
+        self.progress.begin("compare")
         wanted = read_state(original)
         for number in range(MAX_PASSES):
             # The comparison that finds no difference has verified the copy, by count and hash.
@@ -118,6 +122,7 @@ class Copying:
             self.on_plan(difference)
             check_removal(len(difference.removed), len(stored.documents), self.prune_share)
             mirror.sync(difference, stored)
+            self.progress.begin("compare")
         else:
             raise StoreError(
                 f"{counted(len(difference.changed) + len(difference.removed), 'document')} of "
@@ -130,6 +135,7 @@ class Copying:
         notes = original.notes()
         notes.pop("request_bytes", None)  # of the original's address
         copy.note(notes)
+        self.progress.begin("finish")
         copy.finish()
 
 

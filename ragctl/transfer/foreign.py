@@ -27,6 +27,7 @@ from ragctl.index.cancellation import Cancellation
 from ragctl.index.embedder import add_canary, connect_for, new_settings
 from ragctl.index.report import Report
 from ragctl.pipeline import Pipeline
+from ragctl.progress import Progress
 from ragctl.records import Notify, ignore
 from ragctl.stores.base import Collection
 from ragctl.stores.foreign import ForeignCollection
@@ -62,6 +63,7 @@ class ForeignCopying:
     patience: float = 0.0
     cancellation: Cancellation = field(default_factory=Cancellation)
     notify: Notify = ignore
+    progress: Progress = field(default_factory=Progress)
     _usage: UsageTotals | None = None
 
     def run(self) -> Report:
@@ -76,6 +78,7 @@ class ForeignCopying:
             settings = self._settings(pipeline, existing, theirs)
             original = ForeignDocuments(theirs, settings, root)
             with self.cancellation.interruptible():
+                self.progress.begin("read")
                 original.read()
             if original.counted and not original.sources:
                 raise UsageError(
@@ -95,6 +98,7 @@ class ForeignCopying:
                 patience=self.patience,
                 cancellation=self.cancellation,
                 notify=self.notify,
+                progress=self.progress,
                 on_plan=check,
                 open_original=lambda _: original,
                 root=root,

@@ -1,7 +1,7 @@
 """Compare two generations of a collection with questions whose answers are known."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ragctl.catalog import Catalog
 from ragctl.embedding.embedder import Embedder
@@ -11,6 +11,7 @@ from ragctl.evaluate.questions import Questions
 from ragctl.evaluate.sweep import evaluate
 from ragctl.evaluate.variant import Variant
 from ragctl.hosts.retry import Patience
+from ragctl.progress import Progress
 from ragctl.records import Notify, ignore
 from ragctl.search.query import embedder_of
 from ragctl.stores import is_server
@@ -34,6 +35,7 @@ class Judge:
     environ: Mapping[str, str]
     catalog: Catalog | None = None
     notify: Notify = ignore
+    progress: Progress = field(default_factory=Progress)
 
     def __call__(self, current: Collection, target: Collection, embedder: Embedder) -> Verdict:
         """Return the verdict. Embeds the questions with both models. Raises RagctlError."""
@@ -69,6 +71,6 @@ class Judge:
             self.questions,
             [Variant()],
             embedder=embedder,
-            notify=self.notify,
+            progress=self.progress,
         ).results[0]
         return result.scores[measures.NDCG]

@@ -20,8 +20,9 @@ from ragctl.errors import StoreError, UsageError
 from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.embedder import add_canary, connect_for
-from ragctl.index.report import Progress, Report
+from ragctl.index.report import Report
 from ragctl.pipeline import Budget, Pipeline
+from ragctl.progress import Progress
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Collection, Store
 from ragctl.transfer.builders import Builder, FromSources, FromStored
@@ -258,6 +259,7 @@ class Migration:
         if result.report.failures:
             return
         if self.judge is not None:
+            self.progress.begin("judge")
             target.finish()
             with connect_for(plan.pipeline, target, self.environ, notify=self.notify) as judging:
                 result.verdict = self.judge(current, target, judging)
@@ -272,6 +274,7 @@ class Migration:
             builder.finish()
             if result.report.failures:
                 return
+            self.progress.begin("finish")
             target.declare({**current.settings.fields, **plan.settings.fields})
             target.finish()
             if spending is not None:
@@ -311,6 +314,7 @@ class Migration:
                 exact=False,
                 cancellation=self.cancellation,
                 report=report,
+                progress=self.progress,
             )
             return FromStored(current, target, mirror, report)
         reembedding = Reembedding(

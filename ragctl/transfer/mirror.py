@@ -16,6 +16,7 @@ from ragctl.errors import StoreError
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.report import Report
 from ragctl.index.writer import Writer
+from ragctl.progress import Progress
 from ragctl.stores.base import Batch, Collection
 from ragctl.transfer.documents import Difference, Original, in_groups, is_whole, read_points
 
@@ -41,6 +42,7 @@ class Mirror:
         rewrite: bool = False,
         cancellation: Cancellation | None = None,
         report: Report,
+        progress: Progress | None = None,
     ) -> None:
         self._source = source
         self._target = target
@@ -49,6 +51,7 @@ class Mirror:
         self._rewrite = rewrite
         self._cancellation = cancellation or Cancellation()
         self._report = report
+        self._progress = progress or Progress()
 
     def sync(self, difference: Difference, stored: State, *, unfinished: bool = False) -> None:
         """Write the difference; `stored` is the state of the target.
@@ -57,14 +60,19 @@ class Mirror:
         points of unfinished documents, as they are. Raises StoreError if the target returns
         something else than what was written, Interrupted after a cancellation.
         """
+        self._progress.begin("copy", "document", len(difference.changed))
         for group in in_groups(difference.changed):
             self._cancellation.raise_if_cancelled()
             self._write(group, stored, whole=True)
+            self._progress.advance(len(group))
         if unfinished:
+            self._progress.grow(len(difference.unfinished))
             for group in in_groups(difference.unfinished):
                 self._cancellation.raise_if_cancelled()
                 self._write(group, stored, whole=False)
+                self._progress.advance(len(group))
         self._cancellation.raise_if_cancelled()
+        self._progress.begin("delete")
         writer = Writer(self._target)
         writer.delete_documents(difference.removed)
         writer.flush()

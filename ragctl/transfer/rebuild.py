@@ -8,7 +8,7 @@ run embeds only the chunks that are missing.
 import math
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +21,7 @@ from ragctl.collection.text import embedded_text, text_hash
 from ragctl.errors import StoreError, UnreadableCollection, UsageError
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.verify import vector_problem
+from ragctl.progress import Progress
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Batch, Collection, Salvage, Store
 
@@ -70,6 +71,7 @@ def rebuild(
     patience: float = math.inf,
     waiting: Notify = ignore,
     cancellation: Cancellation | None = None,
+    progress: Progress | None = None,
 ) -> RebuildReport:
     """Rebuild a collection and make the new generation the current one.
 
@@ -77,7 +79,8 @@ def rebuild(
     lost; without them the vectors cannot be attributed to a model. Raises UsageError if there is
     no such collection, UnreadableCollection without any settings.
     """
-    cancellation = cancellation or Cancellation()
+    cancellation, progress = cancellation or Cancellation(), progress or Progress()
+    progress.begin("lock")
     with store.lock(name, patience=patience, waiting=waiting):
         before = store.generations(name)
         damaged = next((each.number for each in before if each.current), None)
@@ -96,7 +99,9 @@ def rebuild(
         report.generation = target.settings.generation
         try:
             with closing(target):
-                _write(salvage, target, report, cancellation)
+                progress.begin("read", "point")
+                _write(salvage, target, report, cancellation, progress)
+                progress.begin("finish")
                 _carry_notes(store, name, damaged, target, report)
                 target.finish()
             store.switch(name, report.generation)
@@ -111,7 +116,11 @@ def rebuild(
 
 
 def _write(
-    salvage: Salvage, target: Collection, report: RebuildReport, cancellation: Cancellation
+    salvage: Salvage,
+    target: Collection,
+    report: RebuildReport,
+    cancellation: Cancellation,
+    progress: Progress,
 ) -> None:
     """Write every intact point; the marks last, of the documents that are complete."""
     marks: dict[str, tuple[str, Payload]] = {}  # by version: id and payload of the first point
@@ -119,7 +128,7 @@ def _write(
     names: dict[str, str] = {}  # source by version
     seen: set[str] = set()
     batch: list[Point] = []
-    for point in _intact(salvage, target, report):
+    for point in progress.each(_intact(salvage, target, report)):
         cancellation.raise_if_cancelled()
         payload = point.payload
         stored_version = payload["version"]
@@ -158,14 +167,23 @@ def _intact(salvage: Salvage, target: Collection, report: RebuildReport) -> Iter
     late = settings.identity.late_chunking
     space = namespace(settings.namespace)
     encoder = settings.document_bm25()
+    taken: set[str] = set()
+    chunks: set[tuple[str, int]] = set()
     for point in salvage.points:
         payload = point.payload
         if not _is_sound(payload, hashes_text=not late):
             report.damaged += 1
             continue
-        if not _has_own_id(point, space):
+        own = _own_id(point, space, taken)
+        chunk = (payload["version"], payload["ordinal"])
+        if own != point.id and chunk in chunks:
+            continue  # read before, with its id
+        if own is None:
             report.damaged += 1
             continue
+        taken.add(own)
+        chunks.add(chunk)
+        point = replace(point, id=own)
         if payload["chunks"] == 0:
             yield replace(point, dense=None, sparse=None)
             continue
@@ -203,13 +221,20 @@ def _is_sound(payload: Payload, *, hashes_text: bool) -> bool:
     )
 
 
-def _has_own_id(point: Point, space: uuid.UUID) -> bool:
-    """Return whether the id is one that a chunk of this text has in its document."""
+def _own_id(point: Point, space: uuid.UUID, taken: Set[str]) -> str | None:
+    """Return the id of a point: its own, or, where ids are lost, the next one of its text.
+
+    `taken`: the ids of other points. None: all ids of this text are taken.
+    """
     source, text = point.payload["source"], point.payload["text_hash"]
-    return any(
-        point.id == point_id(space, source, text, occurrence)
-        for occurrence in range(1, max(1, point.payload["chunks"]) + 1)
-    )
+    free = None
+    for occurrence in range(1, max(1, point.payload["chunks"]) + 1):
+        own = point_id(space, source, text, occurrence)
+        if own == point.id:
+            return own
+        if free is None and own not in taken:
+            free = own
+    return free
 
 
 def _carry_notes(

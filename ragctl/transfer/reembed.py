@@ -20,10 +20,11 @@ from ragctl.index.indexer import DocumentIndexer
 from ragctl.index.pending import PendingFile
 from ragctl.index.plan import WorkItem
 from ragctl.index.prepared import FileStat, PreparedChunk, PreparedDocument
-from ragctl.index.report import Progress, Report
+from ragctl.index.report import Report
 from ragctl.index.verify import Damage
 from ragctl.index.writer import Writer
 from ragctl.lexical.bm25 import Bm25Encoder
+from ragctl.progress import Progress
 from ragctl.stores.base import Collection
 from ragctl.transfer.documents import Difference, in_groups, is_whole, read_points
 
@@ -57,7 +58,8 @@ class Reembedding:
         A document that changes meanwhile is left to the next call. Raises Interrupted,
         BudgetReached, BackendError or StoreError after the requests in flight have been written.
         """
-        writer = Writer(self._target)
+        self._progress.begin("embed", "document", len(difference.changed))
+        writer = Writer(self._target, self._progress)
         try:
             self._embed(writer, difference, stored)
             self._cancellation.raise_if_cancelled()
