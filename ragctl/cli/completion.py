@@ -7,7 +7,7 @@ but completions. The command modules are imported, an engine only for documents 
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -151,14 +151,15 @@ def _params(context: typer.Context) -> dict[str, Any]:
     return {name: value for name, value in context.params.items() if value not in (None, [], ())}
 
 
-def _environ(context: typer.Context) -> Any:
+def _environ(context: typer.Context) -> Mapping[str, str]:
     from pathlib import Path
 
-    from ragctl.cli.options import environ, read_env_file
+    env_file = context.find_root().params.get("env_file")
+    if not env_file:
+        return os.environ
+    from ragctl.pipeline import with_env_file
 
-    if env_file := context.find_root().params.get("env_file"):
-        read_env_file(Path(env_file))
-    return environ()
+    return with_env_file(os.environ, Path(env_file))
 
 
 def _pipeline(context: typer.Context) -> Any:
