@@ -91,6 +91,15 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
+def readable_size(size: float) -> str:
+    """Return a number of bytes for people: "12.3 GB"."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
 def describe_exception(error: BaseException) -> str:
     """Return an exception of another library as one line: its class and its message."""
     message = collapse_whitespace(str(error))

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import ragctl.index.prepare
+import ragctl.index.survey
 from tests import warm
 from tests.servers.jina import JinaServer
 from tests.servers.qdrant import QdrantFacade
@@ -93,6 +94,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _warm_parsers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ragctl.index.prepare, "Pool", warm.WarmPool)
+        patch.setattr(ragctl.index.survey, "Pool", warm.WarmPool)
         yield
     warm.close_idle()
 

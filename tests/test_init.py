@@ -38,7 +38,7 @@ def call(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 def test_without_a_terminal_the_defaults_are_used_and_the_file_runs(folder: Path) -> None:
     done = call(folder, "init", "etc.toml")
     assert done.returncode == 0, done.stderr
-    assert "ragctl validate etc.toml\n  ragctl run etc.toml" in done.stdout
+    assert '  ragctl run etc.toml\n  ragctl search -p etc.toml "a question"\n' in done.stdout
     pipeline = read_pipeline(folder / "etc.toml", environ(folder))
     assert [source.path for source in pipeline.sources] == [folder / "docs"]
     run = call(folder, "run", "etc.toml")
@@ -138,9 +138,11 @@ def output_of(terminal: int) -> Iterator[str]:
 
 def test_on_a_terminal_the_command_asks(folder: Path) -> None:
     terminal, child_side = pty.openpty()
-    answers = ["docs", "", "qwen3", "qwen3-embedding-0.6b", "9999", "256", "tei", ""]
+    answers = ["docs", "-1", "0", "", "qwen3", "qwen3-embedding-0.6b", "9999", "256", "tei", ""]
     prompts = [
         "Folder",
+        "Budget",
+        "Budget",
         "Collection",
         "Model",
         "Model",

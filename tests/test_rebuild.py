@@ -1,8 +1,10 @@
 """Rebuild a damaged collection: intact vectors are kept, the rest is embedded from the sources."""
 
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,6 +126,40 @@ def test_only_what_is_missing_is_embedded(whole: Whole, tmp_path: Path) -> None:
     assert done is not None
     assert done.chunks.embedded <= len(before) - report.points
     assert points(tmp_path / "store") == before
+
+
+def _without(segment: Path) -> None:
+    for path in segment.glob("*id_tracker.*"):
+        path.unlink()
+
+
+def _half_of_ids(segment: Path) -> None:
+    for path in (segment / "id_tracker.i2e", segment / "mutable_id_tracker.mappings"):
+        if path.exists():
+            os.truncate(path, path.stat().st_size // 2)
+
+
+def _wrong_ids(segment: Path) -> None:
+    path = segment / "id_tracker.i2e"
+    if path.exists():
+        content = bytearray(path.read_bytes())
+        for position in range(32, len(content), 64):
+            content[position] ^= 0xFF
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [_without, _half_of_ids, _wrong_ids])
+def test_points_are_kept_without_the_ids_of_their_segments(
+    damage: Callable[[Path], None], whole: Whole, tmp_path: Path
+) -> None:
+    copy_store(whole.store, tmp_path / "store")
+    folder = tmp_path / "store" / "collections" / "docs" / "shard"
+    shutil.rmtree(folder / "wal")  # it may hold the last points again
+    for segment in (folder / "segments").iterdir():
+        damage(segment)
+    report = rebuilt(tmp_path / "store")
+    assert (report.points, report.incomplete) == (len(whole.points), 0)
+    assert points(tmp_path / "store") == whole.points
 
 
 def test_without_settings_it_says_what_to_do(whole: Whole, tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """`ragctl init`: write a first pipeline file."""
 
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -16,6 +19,7 @@ from ragctl.text import one_line
 
 if TYPE_CHECKING:
     from ragctl.catalog import Catalog
+    from ragctl.pipeline import Source
     from ragctl.pipeline.template import Answers
 
 T = TypeVar("T")
@@ -54,12 +58,22 @@ def init(
         ),
     ] = None,
     store: StoreLocation = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget",
+            metavar="DOLLARS",
+            min=0,
+            help="What embedding the documents may cost; the model is suggested for it.",
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Ask nothing; use the defaults.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> int:
     """Write a pipeline file: asks questions, or takes flags."""
+    from ragctl.cli.init_survey import show_survey
     from ragctl.embedding.catalogs import user_catalog
     from ragctl.pipeline.template import Answers, render
 
@@ -70,7 +84,7 @@ def init(
     catalog = user_catalog(environ())
     flags = (*source, collection, model, dim, backend, store)
     if not yes and sys.stdin.isatty() and not any(flags):
-        answers = _asked(catalog)
+        answers = _asked(catalog, budget)
     else:
         answers = Answers(
             tuple(source) or (_folder(),),
@@ -80,28 +94,36 @@ def init(
             backend,
             store,
         )
+        _check(answers)
+        suggested = show_survey(_sources(answers.sources), catalog, environ(), budget)
+        if suggested is not None and model is None and budget is not None:
+            own = backend or suggested.offer.backend
+            answers = replace(answers, model=suggested.offer.model, backend=own)
     _check(answers)
     _write(file, render(file, answers, catalog), force=force)
     _print_next_steps(file, answers, catalog)
     return 0
 
 
-def _asked(catalog: "Catalog") -> "Answers":
+def _asked(catalog: "Catalog", budget: float | None) -> "Answers":
+    from ragctl.cli.init_survey import show_survey
     from ragctl.pipeline.template import Answers
 
     source = _ask("Folder of documents", _folder(), _exists)
+    if budget is None:
+        budget = _ask("Budget in dollars for embedding it (0: offline)", "0", _amount)
+    suggested = show_survey(_sources((source,)), catalog, environ(), budget)
     name = _ask("Collection", DEFAULT_COLLECTION, _name)
-    model = catalog.model(
-        _ask("Model (ragctl models)", DEFAULT_MODEL, lambda t: catalog.model(t).name)
-    )
+    first = DEFAULT_MODEL if suggested is None else suggested.offer.model
+    model = catalog.model(_ask("Model (ragctl models)", first, lambda t: catalog.model(t).name))
     dim, backend = None, model.backend
+    if suggested is not None and model.name == suggested.offer.model:
+        backend = suggested.offer.backend
     if model.matryoshka:
         dim = _ask(f"Dimension ({model.sizes()})", str(model.dim), lambda t: model.size(_number(t)))
     serving = catalog.serving(model.name)
     if len(serving) > 1:
-        backend = _ask(
-            f"Backend ({', '.join(serving)})", model.backend, lambda t: _one_of(t, serving)
-        )
+        backend = _ask(f"Backend ({', '.join(serving)})", backend, lambda t: _one_of(t, serving))
     location = _ask("Store (a folder, or a Qdrant server's address)", DEFAULT_STORE_ANSWER, str)
     store = None if location == DEFAULT_STORE_ANSWER else location
     return Answers((source,), name, model.name, dim, backend, store)
@@ -140,6 +162,22 @@ def _number(text: str) -> int:
     if not text.isdecimal():
         raise UsageError(f"{text!r}: write an integer")
     return int(text)
+
+
+def _amount(text: str) -> float:
+    try:
+        amount = float(text.removeprefix("$"))
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < math.inf:
+        raise UsageError(f"{text!r}: write an amount such as 0 or 2.50")
+    return amount
+
+
+def _sources(paths: Sequence[str]) -> "Sequence[Source]":
+    from ragctl.pipeline import from_flags
+
+    return from_flags({"sources": [{"path": path} for path in paths]}, environ()).sources
 
 
 def _one_of(text: str, known: list[str]) -> str:
@@ -206,9 +244,10 @@ def _linked(file: Path, partial: Path) -> bool:
 
 
 def _print_next_steps(file: Path, answers: "Answers", catalog: "Catalog") -> None:
-    console.say(f"wrote {one_line(str(file))}; next:")
+    console.say(f"\nwrote {one_line(str(file))}; next:")
     row = catalog.backend(answers.backend or catalog.model(answers.model).backend)
     if row.key_required and row.keys and not environ().get(row.keys[0]):
         console.say(f"  export {row.keys[0]}=…")
-    for command in ("validate", "run"):
-        console.say(f"  ragctl {command} {one_line(str(file))}")
+    name = one_line(quote(str(file)))
+    console.say(f"  ragctl run {name}")
+    console.say(f'  ragctl search -p {name} "a question"')

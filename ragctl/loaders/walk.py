@@ -4,7 +4,7 @@ import os
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -41,12 +41,15 @@ def walk(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     within: str | None = None,
+    *,
+    stop: Callable[[], bool] = lambda: False,
 ) -> "Walk":
     """Return an iterator over the files under `root`, sorted by name in each folder.
 
     `include`, `exclude` and `within` are gitignore patterns; see `ignore.py`. A root that is a
-    file yields that file. Raises PruneRefused at once if the root is missing or cannot be read,
-    and UsageError for an invalid pattern. An empty root is no error.
+    file yields that file. `stop`: asked at each folder; when it returns True, the folder is not
+    read, and the walk is incomplete. Raises PruneRefused at once if the root is missing or cannot
+    be read, and UsageError for an invalid pattern. An empty root is no error.
     """
     try:
         mode = root.stat().st_mode
@@ -58,7 +61,7 @@ def walk(
         raise PruneRefused(
             f"{root}: cannot be read: {error.strerror}; nothing was changed"
         ) from error
-    return Walk(root, Rules(include, exclude, within))
+    return Walk(root, Rules(include, exclude, within), stop)
 
 
 class Walk(Iterator[FoundFile]):
@@ -68,11 +71,12 @@ class Walk(Iterator[FoundFile]):
     links to folders and links out of the root are skipped.
     """
 
-    def __init__(self, root: Path, rules: Rules) -> None:
+    def __init__(self, root: Path, rules: Rules, stop: Callable[[], bool]) -> None:
         self.root = root
         self.failures: list[UnreadablePath] = []
         self.unknown: Counter[str] = Counter()  # files without a loader, by suffix or name
         self._rules = rules
+        self._stop = stop
         self._non_ascii_sources: set[str] = set()  # only these can become equal in NFC
         self._real_root = os.path.realpath(root)
         self._files = self._walk_folder() if root.is_dir() else self._walk_file()
@@ -122,6 +126,9 @@ class Walk(Iterator[FoundFile]):
         self, path: str, prefix: str, levels: Levels
     ) -> tuple[str, Levels, Iterator["os.DirEntry[str]"]]:
         """Return a folder's prefix, rules and entries; no entries if it cannot be read."""
+        if self._stop():
+            self._note_failure(prefix, "the folder was not read", folder=True)
+            return prefix, levels, iter(())
         try:
             with os.scandir(path) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)

@@ -5,6 +5,9 @@ is copied into a shard of its own, without what can be computed again (payload i
 index, graph, quantised vectors) and with the engine's bookkeeping of free space from a new shard.
 What is left of the damage concerns ids, payloads and vectors, and is found point by point.
 
+Where ids are lost, the rows of a segment are numbered and read by their number. Such points are
+told from those that other segments hold by their payload, and have ids that are not theirs.
+
 Each copy is read in a process of its own, with a time limit: a panic, a crash or an endless loop
 costs the part that caused it. The damaged files are never written.
 """
@@ -28,7 +31,13 @@ from ragctl.stores.edge_copy import copy_files, private_copies
 from ragctl.stores.edge_layout import SHARD, remove_tree
 from ragctl.stores.edge_process import ShardProcess
 from ragctl.stores.edge_space import disk_is_full
-from ragctl.stores.edge_tracker import stored_versions, superseded
+from ragctl.stores.edge_tracker import (
+    number_rows,
+    row_count,
+    stored_versions,
+    superseded,
+    tracked_rows,
+)
 from ragctl.stores.edge_values import PlainPoint, read_point
 from ragctl.text import counted, one_line
 
@@ -78,6 +87,8 @@ def _salvaged(
     versions = list(map(stored_versions, folders))
     replaced = superseded(versions)
     returned: set[str] = set()
+    known_chunks: set[tuple[object, ...]] = set()
+    without_ids: list[int] = []
     opened = False
     with private_copies() as place:
         try:
@@ -91,17 +102,35 @@ def _salvaged(
             if folder is None and opened:
                 break
             part = _Part(shard, folder, template, place / str(number), reading)
+            known = versions[number] if folder is not None else {}
             with closing(part):
-                if not part.open(lost):
+                is_open = part.open(lost)
+                opened |= is_open
+                if folder is not None and (not is_open or part.lacks_ids(settings.dim)):
+                    without_ids.append(number)
+                if not is_open:
                     continue
-                opened = True
-                known = versions[number] if folder is not None else {}
                 skipped = replaced[number] if folder is not None else set()
                 for point in part.points(list(known), lost):
                     if point.id in returned or point.id in skipped:
                         continue
                     returned.add(point.id)
+                    known_chunks.add(_chunk(point))
                     yield point
+        for number in without_ids:
+            part = _Part(shard, folders[number], template, place / f"rows-{number}", reading)
+            with closing(part):
+                if part.open_by_number(settings.dim, 1 + (number << 32)):
+                    for point in part.points((), lost):
+                        if point.payload and _chunk(point) not in known_chunks:
+                            known_chunks.add(_chunk(point))
+                            yield point
+
+
+def _chunk(point: Point) -> tuple[object, ...]:
+    """Return what tells chunks apart without their ids."""
+    payload = point.payload
+    return payload.get("version"), payload.get("ordinal"), payload.get("text_hash")
 
 
 def _entries(folder: Path, lost: list[str]) -> list[Path]:
@@ -173,6 +202,32 @@ class _Part:
             return True
         lost.append(f"{self._what}: cannot be opened ({problem})")
         return False
+
+    def lacks_ids(self, dim: int) -> bool:
+        """Return whether the segment has rows without an id, as far as its files can be read."""
+        assert self._segment is not None
+        try:
+            return tracked_rows(self._segment) < row_count(self._segment, dim)
+        except OSError as error:
+            _raise_if_passing(error)
+            return True
+
+    def open_by_number(self, dim: int, first: int) -> bool:
+        """Open the segment with numbers from `first` on as ids; return whether it worked."""
+        try:
+            self._copy(log=False, sparse=True)
+            assert self._segment is not None
+            copied = self._folder / SHARD / "segments" / self._segment.name
+            number_rows(copied, row_count(copied, dim), first)
+            self._process = _process(self._folder, self._what)
+            self._process.call("info", timeout=CALL_SECONDS)
+        except OSError as error:
+            _raise_if_passing(error)
+            return False
+        except StoreError:
+            _raise_if_full(self._folder)
+            return False
+        return True
 
     def _copy(self, *, log: bool, sparse: bool) -> None:
         copied = self._folder / SHARD

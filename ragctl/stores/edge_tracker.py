@@ -12,14 +12,16 @@ unsealed segment   mutable_id_tracker.mappings   2, id (16 bytes, big-endian), u
                    mutable_id_tracker.versions   a u64 by number
 """
 
+import struct
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 _I2E_HEADER_BYTES = 32
 _ID_BYTES = 16
+_MATRIX_HEADER_BYTES = 4
 _INSERT, _DELETE = 2, 4
 
 
@@ -47,6 +49,37 @@ def superseded(segments: Sequence[dict[str, int]]) -> list[set[str]]:
     return losers
 
 
+def tracked_rows(segment: Path) -> int:
+    """Return for how many rows of a segment an id is stored, deleted rows included."""
+    ids = segment / "id_tracker.i2e"
+    if ids.is_file():
+        return max(0, ids.stat().st_size - _I2E_HEADER_BYTES) // _ID_BYTES
+    return max((number for _, number in _mappings(segment) if number is not None), default=-1) + 1
+
+
+def row_count(segment: Path, dim: int) -> int:
+    """Return how many rows the dense vectors of a segment have, deleted ones included."""
+    row_bytes = 4 * dim
+    matrix = segment / "vector_storage-dense" / "matrix.dat"
+    if matrix.is_file():
+        return max(0, matrix.stat().st_size - _MATRIX_HEADER_BYTES) // row_bytes
+    vectors = segment / "vector_storage-dense" / "vectors"
+    stored = sum(path.stat().st_size for path in vectors.glob("chunk_*.mmap")) // row_bytes
+    status = _bytes(vectors / "status.dat")
+    return min(stored, int.from_bytes(status[:8], "little")) if len(status) >= 8 else stored
+
+
+def number_rows(segment: Path, rows: int, first: int) -> None:
+    """Replace the ids of a segment by numbers that begin with `first`. Raises OSError."""
+    for path in segment.glob("*id_tracker.*"):
+        path.unlink()
+    with (segment / "mutable_id_tracker.mappings").open("wb") as mappings:
+        for row in range(rows):
+            mappings.write(bytes([_INSERT]) + uuid.UUID(int=first + row).bytes)
+            mappings.write(struct.pack("<I", row))
+    (segment / "mutable_id_tracker.versions").write_bytes(struct.pack("<Q", 1) * rows)
+
+
 def _sealed(segment: Path) -> dict[str, int]:
     content = _bytes(segment / "id_tracker.i2e")[_I2E_HEADER_BYTES:]
     versions = _versions(segment / "id_tracker.versions")
@@ -62,23 +95,31 @@ def _sealed(segment: Path) -> dict[str, int]:
 
 
 def _unsealed(segment: Path) -> dict[str, int]:
-    content = _bytes(segment / "mutable_id_tracker.mappings")
     versions = _versions(segment / "mutable_id_tracker.versions")
     found: dict[str, int] = {}
+    for point_id, number in _mappings(segment):
+        if number is None:
+            found.pop(point_id, None)
+        else:
+            found[point_id] = int(versions[number]) if number < len(versions) else 0
+    return found
+
+
+def _mappings(segment: Path) -> Iterator[tuple[str, int | None]]:
+    """Yield the changes of an unsealed segment's ids: id, and its row or None for a deletion."""
+    content = _bytes(segment / "mutable_id_tracker.mappings")
     position = 0
     while position + 1 + _ID_BYTES <= len(content):
         kind = content[position]
         point_id = str(uuid.UUID(bytes=content[position + 1 : position + 1 + _ID_BYTES]))
         position += 1 + _ID_BYTES
         if kind == _INSERT:
-            number = int.from_bytes(content[position : position + 4], "little")
+            yield point_id, int.from_bytes(content[position : position + 4], "little")
             position += 4
-            found[point_id] = int(versions[number]) if number < len(versions) else 0
         elif kind == _DELETE:
-            found.pop(point_id, None)
+            yield point_id, None
         else:
-            break  # damage
-    return found
+            return  # damage
 
 
 def _bytes(path: Path) -> bytes:

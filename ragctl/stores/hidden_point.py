@@ -25,7 +25,7 @@ reader takes either for done.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -51,17 +51,23 @@ from ragctl.stores.server_writes import (
 
 T = TypeVar("T")
 
-REPLICAS_PATIENCE_SECONDS = 4.0
+REPLICAS_PATIENCE_SECONDS = 3.0
 """A run that begins waits so long for replicas that do not answer."""
 
-_READ_FAILURES = ("read operations failed", "enough active replicas")
+QUICK_SECONDS = 2.0
+"""Limit on a quick request. Whoever needs a node that hangs waits for it much longer."""
+
+_SLOW = "no answer within"
+_READ_FAILURES = ("read operations failed", "enough active replicas", _SLOW)
 _LEADER_FAILURES = ("ordering via leader peer", "no leader could be selected")
 _WRITE_FAILURES = (
     "failed to apply operation",
     "has no active replica",
     "at least one `Active` replica",
+    _SLOW,
     *_LEADER_FAILURES,
 )
+_ORDERINGS = ("strong", "medium", "weak")
 _SERVER_ERROR = 500
 _ONE = "1"  # the answer of one replica
 _PAIR = 2  # of two replicas a quorum is both
@@ -100,6 +106,7 @@ class HiddenPoint:
         self._label = label
         self._keys = list(keys)
         self._need = need
+        self._short = False  # the last read lacked a replica
         self._shard: dict[str, Any] | None = None  # the choice of its shard; None: not known
 
     @property
@@ -113,7 +120,7 @@ class HiddenPoint:
 
     def read(self, patience: float | None, *, quick: bool) -> Hidden | Refusal:
         """Return the point. `quick`: wait only a few seconds for missing replicas."""
-        return self._attempt(lambda client: self._read(client, self._keys), patience, quick)
+        return self._attempt(lambda client: self._read(client, self._keys, quick), patience, quick)
 
     def compare_and_set(
         self,
@@ -149,7 +156,7 @@ class HiddenPoint:
 
     def whole(self) -> Mapping[str, Any]:
         """Return the whole payload, that on one replica if they disagree; {} without the point."""
-        found = self._attempt(lambda client: self._read(client, True), None, True)
+        found = self._attempt(lambda client: self._read(client, True, True), None, True)
         if isinstance(found, Refusal):
             raise self._connection.error(self._label, found)
         return found.payload or {}
@@ -174,9 +181,10 @@ class HiddenPoint:
 
         def write(client: QdrantHttp) -> None:
             body = batch_body([operation(self._shard_choice(client))])
-            for ordering in ("strong", "medium", "weak"):
+            for ordering in self._orderings(client):
                 try:
-                    self._send(client, body, ordering)
+                    limit = REPLICAS_PATIENCE_SECONDS if quick and self._short else None
+                    self._send(client, body, ordering, within=limit)
                 except StatusError as error:
                     if _is(error, _LEADER_FAILURES) and ordering != "weak":
                         continue
@@ -188,6 +196,14 @@ class HiddenPoint:
         refused = self._attempt(write, patience, quick)
         if isinstance(refused, Refusal):
             raise self._connection.error(self._label, refused, need=self._need)
+
+    def _orderings(self, client: QdrantHttp) -> tuple[str, ...]:
+        """Return the orderings of a write, best first; without strong where its leader is dead."""
+        if self._short and not all(
+            shard.leader_active for shard in read_replicas(client, self.name)
+        ):
+            return _ORDERINGS[1:]
+        return _ORDERINGS
 
     def _shard_choice(self, client: QdrantHttp) -> dict[str, Any]:
         if self._shard is None:  # the point was not read, or does not exist
@@ -203,36 +219,46 @@ class HiddenPoint:
         within: float | None = None,
     ) -> None:
         url = collection_path(self.name, "points", "batch")
-        client.send(
-            "POST",
-            url,
-            body,
-            read=require_all_applied,
-            within=within,
-            wait="true",
-            ordering=ordering,
-        )
+        with _limited(within):
+            client.send(
+                "POST",
+                url,
+                body,
+                read=require_all_applied,
+                within=within,
+                wait="true",
+                ordering=ordering,
+            )
 
-    def _read(self, client: QdrantHttp, keys: list[str] | bool) -> Hidden:
-        found = self._agreed(client, keys)
+    def _read(self, client: QdrantHttp, keys: list[str] | bool, quick: bool) -> Hidden:
+        found = self._agreed(client, keys, QUICK_SECONDS if quick else None)
         if found is not None:
             return Hidden(found)
         whole = self._retrieve(client, True, _ONE)  # there is none, or its replicas disagree
         return Hidden(whole, agreed=whole is None)
 
-    def _agreed(self, client: QdrantHttp, keys: list[str] | bool) -> Mapping[str, Any] | None:
+    def _agreed(
+        self, client: QdrantHttp, keys: list[str] | bool, within: float | None
+    ) -> Mapping[str, Any] | None:
         try:
-            return self._retrieve(client, keys, "majority")
+            found = self._retrieve(client, keys, "majority", within)
+            self._short = False
+            return found
         except StatusError as error:
             if not _is(error, _READ_FAILURES):
                 raise
             failure = error
-        if any(len(shard.states) > _PAIR for shard in self._replicas(client, failure)):
+        self._short = True
+        most = max(len(shard.states) for shard in self._replicas(client, failure))
+        if most == 1:  # a slow server, not a missing replica
+            self._short = False
+            return self._retrieve(client, keys, "majority")
+        if most > _PAIR:
             with contextlib.suppress(StatusError):
-                return self._retrieve(client, keys, "quorum")
+                return self._retrieve(client, keys, "quorum", within)
         level = str(self._replicas_left(client, failure))
         try:
-            return self._retrieve(client, keys, level)
+            return self._retrieve(client, keys, level, within)
         except StatusError as error:
             raise self._shortage(client, error) from None
 
@@ -247,7 +273,7 @@ class HiddenPoint:
             nothing = batch_body([write])
             try:
                 self._send(client, nothing, "weak", within=REPLICAS_PATIENCE_SECONDS)
-            except (StatusError, httpx.TimeoutException):
+            except StatusError:
                 raise self._shortage(client, failure) from None
         left = [s.active for s in self._replicas(client, failure) if not s.has_quorum]
         if not max(left, default=0):
@@ -256,8 +282,8 @@ class HiddenPoint:
 
     def _replicas(self, client: QdrantHttp, failure: StatusError) -> list[ReplicaSet]:
         try:
-            return read_replicas(client, self.name)
-        except StatusError:  # a key without that right
+            return read_replicas(client, self.name, within=QUICK_SECONDS)
+        except (StatusError, httpx.ReadTimeout):  # a key without that right, or the node hangs
             raise ReplicasError(reason_of(failure)) from None
 
     def _shortage(self, client: QdrantHttp, failure: StatusError) -> ReplicasError | StatusError:
@@ -273,15 +299,33 @@ class HiddenPoint:
         )
 
     def _retrieve(
-        self, client: QdrantHttp, payload: list[str] | bool, consistency: str
+        self,
+        client: QdrantHttp,
+        payload: list[str] | bool,
+        consistency: str,
+        within: float | None = None,
     ) -> Mapping[str, Any] | None:
         body = {"ids": [HIDDEN], "with_payload": payload}
         url = collection_path(self.name, "points")
-        record = client.send("POST", url, body, read=_first, consistency=consistency)
+        with _limited(within):
+            record = client.send(
+                "POST", url, body, read=_first, within=within, consistency=consistency
+            )
         if record is None:
             return None
         self._shard = shard_choice(record.get("shard_key"))
         return record.get("payload") or {}
+
+
+@contextlib.contextmanager
+def _limited(seconds: float | None) -> Iterator[None]:
+    """Raise StatusError for an answer that does not come within so many seconds."""
+    try:
+        yield
+    except httpx.ReadTimeout:
+        if seconds is None:
+            raise
+        raise StatusError(_SERVER_ERROR, f"{_SLOW} {seconds:g} s".encode(), None) from None
 
 
 def _first(records: Any) -> Mapping[str, Any] | None:

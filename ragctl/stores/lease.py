@@ -145,6 +145,7 @@ class Lease:
         self._seconds = seconds
         self._holder = uuid.uuid4().hex
         self._beat = 0
+        self._renewing = (0, 0.0)  # the number of the next beat, and when it was first sent
         self._since = 0.0  # when it was claimed, by the wall clock
         self._claimed = False  # this run holds the lease, or may hold it
         self._failed = False  # a write of this run may be on some replicas only
@@ -315,7 +316,10 @@ class Lease:
     def _renew(self, patience: float | None) -> None:
         began = _now()
         following = self._token(self._beat + 1)
-        beat = {LEASE_KEY: following, RENEWED_KEY: time.time()}
+        if self._beat + 1 != self._renewing[0]:
+            # A repeated beat writes the same values: a replica may have taken the first try.
+            self._renewing = (self._beat + 1, time.time())
+        beat = {LEASE_KEY: following, RENEWED_KEY: self._renewing[1]}
         self._point.compare_and_set(
             LEASE_KEY, [self._token(self._beat)], beat, patience, quick=False
         )

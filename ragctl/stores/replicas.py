@@ -22,6 +22,11 @@ class ReplicaSet:
         return sum(state == _ACTIVE for state in self.states.values())
 
     @property
+    def leader_active(self) -> bool:
+        """Whether the replica of the highest id, which orders strong writes, is active."""
+        return self.states[max(self.states)] == _ACTIVE
+
+    @property
     def has_quorum(self) -> bool:
         """Whether more than half of the replicas are active."""
         return 2 * self.active > len(self.states)
@@ -31,9 +36,15 @@ class ReplicaSet:
         return f"shard {self.shard} ({peers})"
 
 
-def read_replicas(client: QdrantHttp, name: str) -> list[ReplicaSet]:
-    """Return the replicas of each shard, in order of number. Raises as QdrantHttp.send."""
+def read_replicas(
+    client: QdrantHttp, name: str, *, within: float | None = None
+) -> list[ReplicaSet]:
+    """Return the replicas of each shard, in order of number. Raises as QdrantHttp.send.
+
+    `within`: limit in seconds, instead of the client's timeout.
+    """
     states: dict[int, dict[int, str]] = {}
-    for row in client.send("GET", collection_path(name, "cluster"), read=read_shards):
+    path = collection_path(name, "cluster")
+    for row in client.send("GET", path, read=read_shards, within=within):
         states.setdefault(row.number, {})[row.node] = row.state
     return [ReplicaSet(number, of) for number, of in states.items()]

@@ -32,6 +32,9 @@ _DEFAULT_PORT = 6333  # Qdrant's own convention, for https too
 OLDEST_VERSION = (1, 12)  # the first with facets
 MAX_PAUSE_SECONDS = 15.0
 
+GREETING_SECONDS = 2.5
+"""Limit on the answer to `GET /`, for which a server does nothing."""
+
 SUSPECT_BYTES = 1_000_000
 """A server, or a proxy, may close the connection while a request larger than this is sent."""
 
@@ -90,7 +93,7 @@ class ServerConnection:
     @cached_property
     def version(self) -> tuple[int, int]:
         """Major and minor version of the server."""
-        found = self.call("", lambda client: client.answer("GET", "/"))
+        found = self.call("", lambda client: client.answer("GET", "/", within=GREETING_SECONDS))
         text = str(found.get("version"))
         try:
             major, minor = (int(part) for part in text.split(".")[:2])
@@ -137,7 +140,7 @@ class ServerConnection:
         def pause(error: Exception, tries: int, _: float) -> float:
             nonlocal asked, lost
             failure = describe_failure(error)
-            self._reached = self._reached or not failure.unreachable
+            self._reached = self._reached or not (failure.unreachable or failure.silent)
             lost = lost + 1 if failure.lost else 0
             if size > SUSPECT_BYTES and lost >= MAX_LOST_TRIES:
                 raise _RefusedError(Refusal(TOO_LARGE, failure.reason)) from None
@@ -192,8 +195,8 @@ class ServerConnection:
         return max(failure.after, grown * jitter)
 
     def _is_last(self, tries: int, failure: Failure) -> bool:
-        if failure.unreachable and not self._reached:
-            # More likely a wrong address than a server that restarts.
+        if (failure.unreachable or failure.silent) and not self._reached:
+            # More likely a wrong address, or a server that hangs, than one that restarts.
             return tries >= MAX_HOPELESS_TRIES
         return not failure.again or (failure.tries is not None and tries >= failure.tries)
 

@@ -50,9 +50,9 @@ class Failure:
     """One failed try.
 
     `status`: of the answer, None if none came. `again`: a retry may help, at most `tries`
-    times. `after`: seconds that the server asks to wait. `unreachable`: no connection. `lost`:
-    the connection ended without an answer. `foreign`: the answer is not from Qdrant.
-    `replicas`: too few replicas answer.
+    times. `after`: seconds that the server asks to wait. `unreachable`: no connection.
+    `silent`: no answer in time. `lost`: the connection ended without an answer. `foreign`: the
+    answer is not from Qdrant. `replicas`: too few replicas answer.
     """
 
     reason: str
@@ -61,6 +61,7 @@ class Failure:
     after: float = 0.0
     tries: int | None = None
     unreachable: bool = False
+    silent: bool = False
     lost: bool = False
     foreign: bool = False
     replicas: bool = False
@@ -97,7 +98,7 @@ def _transport_failure(source: Exception) -> Failure:
     if isinstance(source, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return Failure(reason, again=False)
     if isinstance(source, httpx.TimeoutException):
-        return Failure("no answer in time")
+        return Failure("no answer in time", silent=True)
     if isinstance(source, httpx.TransportError):
         return Failure(f"connection lost ({reason})", lost=True)
     return Failure(

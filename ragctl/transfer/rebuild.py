@@ -8,7 +8,7 @@ run embeds only the chunks that are missing.
 import math
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 
@@ -167,14 +167,23 @@ def _intact(salvage: Salvage, target: Collection, report: RebuildReport) -> Iter
     late = settings.identity.late_chunking
     space = namespace(settings.namespace)
     encoder = settings.document_bm25()
+    taken: set[str] = set()
+    chunks: set[tuple[str, int]] = set()
     for point in salvage.points:
         payload = point.payload
         if not _is_sound(payload, hashes_text=not late):
             report.damaged += 1
             continue
-        if not _has_own_id(point, space):
+        own = _own_id(point, space, taken)
+        chunk = (payload["version"], payload["ordinal"])
+        if own != point.id and chunk in chunks:
+            continue  # read before, with its id
+        if own is None:
             report.damaged += 1
             continue
+        taken.add(own)
+        chunks.add(chunk)
+        point = replace(point, id=own)
         if payload["chunks"] == 0:
             yield replace(point, dense=None, sparse=None)
             continue
@@ -212,13 +221,20 @@ def _is_sound(payload: Payload, *, hashes_text: bool) -> bool:
     )
 
 
-def _has_own_id(point: Point, space: uuid.UUID) -> bool:
-    """Return whether the id is one that a chunk of this text has in its document."""
+def _own_id(point: Point, space: uuid.UUID, taken: Set[str]) -> str | None:
+    """Return the id of a point: its own, or, where ids are lost, the next one of its text.
+
+    `taken`: the ids of other points. None: all ids of this text are taken.
+    """
     source, text = point.payload["source"], point.payload["text_hash"]
-    return any(
-        point.id == point_id(space, source, text, occurrence)
-        for occurrence in range(1, max(1, point.payload["chunks"]) + 1)
-    )
+    free = None
+    for occurrence in range(1, max(1, point.payload["chunks"]) + 1):
+        own = point_id(space, source, text, occurrence)
+        if own == point.id:
+            return own
+        if free is None and own not in taken:
+            free = own
+    return free
 
 
 def _carry_notes(

@@ -16,6 +16,7 @@ from ragctl.installation import DISTRIBUTION, install_command
 from ragctl.records import Json
 from ragctl.rerank.wire_registry import rerankers
 from ragctl.stores.edge_space import MIN_FREE_BYTES
+from ragctl.text import readable_size
 
 ENGINE = "qdrant-edge-py"
 LOW_DISK_BYTES = 2 << 30
@@ -115,15 +116,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:
         return False
-
-
-def readable_size(size: float) -> str:
-    """Return a number of bytes for people: "12.3 GB"."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"
 
 
 def keys(environ: Mapping[str, str]) -> Iterator[Line]:
