@@ -75,9 +75,8 @@ def test_a_closed_pipe_is_no_error(folder: Path, line: str) -> None:
 
 def test_a_run_whose_reader_is_gone_keeps_its_exit_code(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.7 rubbish")
-    done = shell(
-        folder, f"ragctl ingest {tmp_path} -c failing --report-file {tmp_path}/r.json | true"
-    )
+    report = tmp_path / "report.json"
+    done = shell(folder, f"ragctl ingest {tmp_path} -c failing --report-file {report} | true")
     assert done.returncode == 3
     assert report.exists()
 
