@@ -39,14 +39,14 @@ def describe_field(collection: Collection, key: str) -> str | None:
     except StoreError:
         missing = False  # refused by a server in strict mode, as the search will be
     if missing:
-        others = _names(collection) - {name}
+        others = field_names(collection) - {name}
         return f"no document has the field {name!r}: {nearest(name, others)}"
     if key not in {payload_key(field) for field in collection.settings.fields}:
         return f"{name} is not declared in [fields]: the filter reads every point"
     return None
 
 
-def _names(collection: Collection) -> set[str]:
+def field_names(collection: Collection) -> set[str]:
     """Return the fields that a filter can name, those of metadata from a sample of points."""
     names = set(FILTERABLE_FIELDS)
     for point in islice(collection.scroll(fields=("meta",)), SAMPLE_POINTS):
