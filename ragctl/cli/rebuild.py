@@ -39,7 +39,7 @@ def rebuild(
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Rebuild a damaged collection: keep every intact vector, embed only what is missing.
+    """Rebuild a damaged collection; keep every intact vector.
 
     The damaged files are read part by part into a new generation, which then replaces them. What is
     missing is read from the pipeline, or from the sources of earlier runs. Exits with 3 if they are
