@@ -36,7 +36,7 @@ def describe_field(collection: Collection, key: str) -> str | None:
         return None
     name = key.removeprefix(META_PREFIX)
     if next(iter(collection.scroll((Has(key),), fields=("source",))), None) is None:
-        others = _names(collection) - {name}
+        others = field_names(collection) - {name}
         return f"no document has the field {name!r}: {nearest(name, others)}"
     declared = {payload_key(field) for field in collection.settings.fields}
     if key.startswith(META_PREFIX) and key not in declared:
@@ -44,7 +44,7 @@ def describe_field(collection: Collection, key: str) -> str | None:
     return None
 
 
-def _names(collection: Collection) -> set[str]:
+def field_names(collection: Collection) -> set[str]:
     """Return the fields that a filter can name, those of metadata from a sample of points."""
     names = set(FILTERABLE_FIELDS)
     for point in islice(collection.scroll(fields=("meta",)), SAMPLE_POINTS):
