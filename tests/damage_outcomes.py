@@ -71,6 +71,11 @@ def points_of(store: Store) -> dict[str, Point]:
         return {point.id: point for point in collection.scroll(vectors=True)}
 
 
+def chunk(point: Point) -> tuple[object, object]:
+    """Return what tells a point from all others without its id."""
+    return point.payload.get("version"), point.payload.get("ordinal")
+
+
 def equal(one: Point, other: Point) -> bool:
     """Return whether payload and vectors are the same; a missing sparse vector does not count."""
     if one.payload != other.payload:
@@ -107,7 +112,12 @@ def assess(damage: Damage, whole: Damaged, place: Path) -> Outcome:
         store.generations("docs")
         salvage = store.salvage("docs")
         assert salvage is not None
-        salvaged = {point.id: point for point in salvage.points}
+        own = {chunk(point): point_id for point_id, point in before.items()}
+        # A point has another id where the ids of its segment are lost.
+        salvaged = {
+            point.id if point.id in before else own.get(chunk(point), point.id): point
+            for point in salvage.points
+        }
         intact = sum(
             point.dense is not None and point_id in before and equal(point, before[point_id])
             for point_id, point in salvaged.items()

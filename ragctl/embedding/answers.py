@@ -106,6 +106,7 @@ def joined(parts: Sequence[Embeddings]) -> Embeddings:
         parts[0].length,
         (min(part.norms[0] for part in parts), max(part.norms[1] for part in parts)),
         failed,
+        min(part.interruptions for part in parts),
     )
 
 

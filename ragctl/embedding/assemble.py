@@ -23,6 +23,9 @@ from ragctl.hosts.retry import Patience, Retrying
 from ragctl.hosts.usage import Usage
 from ragctl.records import Notify, ignore
 
+FAILOVER_PATIENCE = Patience(total=30.0)
+"""The limits of a request at a backend that another one can take over from."""
+
 
 def connect(
     model: str,
@@ -48,7 +51,8 @@ def connect(
         backends: The backends in order of preference; none: the model's default backend.
         catalog: The catalogue; None: the package's own.
         environ: Environment variables, which hold the API keys.
-        patience: The time limits of a request.
+        patience: The time limits of a request; None: the default ones, and shorter ones for a
+            backend that another one can take over from.
         options: What applies to every backend.
         canary: The canary of the collection.
         threshold: The cosine from which two vectors of a canary text count as equal.
@@ -64,7 +68,6 @@ def connect(
     size = row.size(dim)
     row = row.for_task(task)
     options = options or Options()
-    patience = patience or Patience()
     configs = [config.with_default_name(row.backend) for config in backends or (BackendConfig(),)]
     rows = [config.resolve(catalog, model, task) for config in configs]
     if options.late_chunking:
@@ -72,8 +75,17 @@ def connect(
     connected = [
         ConnectedBackend(config.label, DryRunService(), _usage(config, backend, row))
         if dry_run
-        else _connect_backend(config, backend, row, size, environ, patience, options, notify)
-        for config, backend in zip(configs, rows, strict=True)
+        else _connect_backend(
+            config,
+            backend,
+            row,
+            size,
+            environ,
+            patience or (FAILOVER_PATIENCE if position < len(rows) else Patience()),
+            options,
+            notify,
+        )
+        for position, (config, backend) in enumerate(zip(configs, rows, strict=True), 1)
     ]
     builtin = any(backend.is_builtin for backend in rows)
     revision = row.revision
@@ -142,14 +154,13 @@ def _connect_backend(
         )
     )
     wire: EmbeddingService = Limited(backend_wire, limiter, usage, patience.total)
-    watch = InterruptionWatch(wire)
-    wire = Isolation(watch)
+    wire = Isolation(InterruptionWatch(wire))
     advice = outage_advice(backend.name, backend.base_url or "", backend.keys, key)
     notice = OutageNotice(config.label, notify, advice)
     wire = Retrying(wire, patience, notice=notice)
     native = backend_wire.truncates
     wire = ContextGuard(wire, model, backend, usage, truncate=options.truncate, native=native)
-    return ConnectedBackend(config.label, wire, usage, backend_wire.warm, watch)
+    return ConnectedBackend(config.label, wire, usage, backend_wire.warm)
 
 
 def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:

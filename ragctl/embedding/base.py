@@ -45,6 +45,7 @@ class Embeddings:
     `length` and `norms` (lowest, highest) are those of the host's vectors, before they were
     cut and normalised here. `failed`: the positions of texts for which the host made no
     usable vector, each with the reason; their rows in `vectors` mean nothing.
+    `interruptions`: how often the backend had failed when this request was sent.
     """
 
     vectors: Vectors
@@ -52,6 +53,7 @@ class Embeddings:
     length: int = 0
     norms: tuple[float, float] = (1.0, 1.0)
     failed: Mapping[int, str] = field(default_factory=dict)
+    interruptions: int = 0
 
     def complete(self) -> "Embeddings":
         """Return these, or raise BackendError if a text has no usable vector."""

@@ -13,7 +13,6 @@ from ragctl.embedding.canary import (
     embed_canary,
     make_canary,
 )
-from ragctl.embedding.interruptions import InterruptionWatch
 from ragctl.errors import BackendError, IdentityMismatch
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
@@ -35,7 +34,6 @@ class ConnectedBackend:
         service: The wire and the wrappers around it.
         usage: What was sent to it.
         warm: Loads what its first request needs.
-        interruptions: Counts its failures; None for a model in this process.
         documents_checked: Its vectors of documents agree with the canary.
         queries_checked: Its vectors of queries do.
         skipped: It failed for good, and is not asked again by this stream.
@@ -52,7 +50,6 @@ class ConnectedBackend:
     service: EmbeddingService
     usage: Usage
     warm: Callable[[], None] = no_warm_up
-    interruptions: InterruptionWatch | None = None
     documents_checked: bool = False
     queries_checked: bool = False
     skipped: bool = False
@@ -61,11 +58,6 @@ class ConnectedBackend:
     checked_interruptions: int = 0
     max_texts: int | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def interruption_count(self) -> int:
-        """How often it has failed in a way after which another model may answer."""
-        return 0 if self.interruptions is None else self.interruptions.count
 
 
 class Failover:
@@ -135,12 +127,12 @@ class Failover:
         def ask(backend: ConnectedBackend) -> Embeddings:
             if request.side == "query":
                 answer = self._embed_queries(backend, request)
-                self._check_after_interruption(backend, request)
+                self._check_after_interruption(backend, request, answer)
                 return answer
             if self._check and (self._canary is not None or len(self._backends) > 1):
                 self._check_documents(backend, request.stopped)
             answer = backend.service.call(request)
-            self._check_after_interruption(backend, request)
+            self._check_after_interruption(backend, request, answer)
             return answer
 
         return self._first_working(ask, request.stopped)
@@ -218,6 +210,7 @@ class Failover:
                 return
         answer = embed_canary(backend.service, "document", stopped)
         self._compare(backend, self._canary, "document", answer.vectors)
+        backend.checked_interruptions = answer.interruptions
 
     def _embed_queries(self, backend: ConnectedBackend, request: EmbeddingRequest) -> Embeddings:
         """Embed queries; a backend's first ones are sent together with the canary's."""
@@ -242,24 +235,23 @@ class Failover:
         return replace(answer, vectors=answer.vectors[count:], failed=failed)
 
     def _check_after_interruption(
-        self, backend: ConnectedBackend, request: EmbeddingRequest
+        self, backend: ConnectedBackend, request: EmbeddingRequest, answer: Embeddings
     ) -> None:
-        """Compare a backend with the canary again if it failed since the last time.
+        """Compare a backend with the canary again if it had failed before it was sent a request.
 
         A server that was restarted may serve another model. Raises IdentityMismatch, or
         BackendError: then the answer is not used, and the texts are sent again.
         """
         if not self._check or self._canary is None:
             return
-        if backend.interruption_count == backend.checked_interruptions:
+        if answer.interruptions <= backend.checked_interruptions:
             return
         with backend.lock:
-            count = backend.interruption_count
-            if count == backend.checked_interruptions:
+            if answer.interruptions <= backend.checked_interruptions:
                 return
             own = embed_canary(backend.service, request.side, request.stopped)
             self._compare(backend, self._canary, request.side, own.vectors)
-            backend.checked_interruptions = count
+            backend.checked_interruptions = own.interruptions
 
     def _compare(
         self, backend: ConnectedBackend, canary: Canary, side: Side, vectors: Vectors

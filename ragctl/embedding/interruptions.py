@@ -1,5 +1,6 @@
 """Counts the failures after which another model may answer at a backend's address."""
 
+from dataclasses import replace
 from http import HTTPStatus
 
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService
@@ -9,7 +10,9 @@ from ragctl.hosts.errors import Transient
 class InterruptionWatch:
     """A service that counts broken connections, timeouts and 5xx answers of another one.
 
-    A server that was away may have been started with another model.
+    A server that was away may have been started with another model. Each answer says how often
+    the backend had failed when its request was sent: a request that was sent before a failure,
+    and was answered, was answered by the server that was there before.
     """
 
     def __init__(self, service: EmbeddingService) -> None:
@@ -18,8 +21,9 @@ class InterruptionWatch:
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Answer a request. Raises as the wrapped service does."""
+        count = self.count
         try:
-            return self._service.call(request)
+            return replace(self._service.call(request), interruptions=count)
         except Transient as failure:
             status = failure.status
             if status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -42,8 +42,30 @@ def connect_for(
     so no API key or library is needed.
     Raises IdentityMismatch if the embedder is not the one that made the collection.
     """
+    if existing is not None:
+        # Before a key is asked for: the backend of another model may need another one.
+        with _connected(pipeline, existing, environ, dry=True, notify=notify) as described:
+            command = migrate_command(
+                pipeline, with_sources=existing.settings.identity.late_chunking
+            )
+            check_identity(existing, described, command)
+    embedder = _connected(pipeline, existing, environ, dry=dry, notify=notify)
+    if existing is not None:
+        use_batch_sizes(embedder, existing, time.time())
+    return embedder
+
+
+def _connected(
+    pipeline: Pipeline,
+    existing: Collection | None,
+    environ: Mapping[str, str],
+    *,
+    dry: bool,
+    notify: Notify,
+) -> Embedder:
+    """Connect as `connect_for` does, without comparing the identities."""
     embedding = effective_embedding(pipeline, existing)
-    embedder = connect(
+    return connect(
         embedding.model or DEFAULT_MODEL,
         dim=embedding.dim,
         task=embedding.task,
@@ -59,17 +81,6 @@ def connect_for(
         dry_run=dry,
         notify=notify,
     )
-    if existing is not None:
-        use_batch_sizes(embedder, existing, time.time())
-        try:
-            command = migrate_command(
-                pipeline, with_sources=existing.settings.identity.late_chunking
-            )
-            check_identity(existing, embedder, command)
-        except IdentityMismatch:
-            embedder.close()
-            raise
-    return embedder
 
 
 def use_batch_sizes(embedder: Embedder, collection: Collection, now: float) -> None:

@@ -176,7 +176,8 @@ class Salvage:
     Attributes:
         settings: those of the damaged generation, or of their copy; None if both are lost.
         points: every point that can be read, with its vectors, in no particular order. Points
-            whose payload or vectors are damaged may be among them.
+            whose payload or vectors are damaged may be among them, and points with another
+            id than their own, where ids are lost.
         lost: a line for each part that could not be read; complete once `points` has ended.
     """
 

@@ -120,7 +120,7 @@ def _salvaged(
         for number in without_ids:
             part = _Part(shard, folders[number], template, place / f"rows-{number}", reading)
             with closing(part):
-                if part.open_by_number(settings.dim):
+                if part.open_by_number(settings.dim, 1 + (number << 32)):
                     for point in part.points((), lost):
                         if point.payload and _chunk(point) not in known_chunks:
                             known_chunks.add(_chunk(point))
@@ -212,13 +212,13 @@ class _Part:
             _raise_if_passing(error)
             return True
 
-    def open_by_number(self, dim: int) -> bool:
-        """Open the segment with numbers in the place of its ids; return whether it worked."""
+    def open_by_number(self, dim: int, first: int) -> bool:
+        """Open the segment with numbers from `first` on as ids; return whether it worked."""
         try:
             self._copy(log=False, sparse=True)
             assert self._segment is not None
             copied = self._folder / SHARD / "segments" / self._segment.name
-            number_rows(copied, row_count(copied, dim))
+            number_rows(copied, row_count(copied, dim), first)
             self._process = _process(self._folder, self._what)
             self._process.call("info", timeout=CALL_SECONDS)
         except OSError as error:

@@ -69,13 +69,13 @@ def row_count(segment: Path, dim: int) -> int:
     return min(stored, int.from_bytes(status[:8], "little")) if len(status) >= 8 else stored
 
 
-def number_rows(segment: Path, rows: int) -> None:
-    """Replace the ids of a segment: row N gets the id N + 1. Raises OSError."""
+def number_rows(segment: Path, rows: int, first: int) -> None:
+    """Replace the ids of a segment by numbers that begin with `first`. Raises OSError."""
     for path in segment.glob("*id_tracker.*"):
         path.unlink()
     with (segment / "mutable_id_tracker.mappings").open("wb") as mappings:
         for row in range(rows):
-            mappings.write(bytes([_INSERT]) + uuid.UUID(int=row + 1).bytes)
+            mappings.write(bytes([_INSERT]) + uuid.UUID(int=first + row).bytes)
             mappings.write(struct.pack("<I", row))
     (segment / "mutable_id_tracker.versions").write_bytes(struct.pack("<Q", 1) * rows)
 
