@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragctl.cli import console
+from ragctl.cli import completion, console
 from ragctl.cli.options import AsJson, StoreLocation, environ, open_store
 from ragctl.cli.summary import print_notes, summary
 from ragctl.errors import DocumentError
@@ -33,6 +33,7 @@ def rebuild(
         str,
         typer.Argument(
             metavar="NAME|PIPELINE.toml",
+            autocompletion=completion.collections,
             help="The collection, or its pipeline file.",
         ),
     ],
