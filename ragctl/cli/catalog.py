@@ -144,7 +144,6 @@ def _print(table: "Listing", as_markdown: bool) -> None:
 
 def _print_rich(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Print names on the left and all other cells as running text: the columns are too many."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -158,7 +157,7 @@ def _print_rich(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
                 separator = " · " if details else ""
                 details.append(f"{separator}{column} ", "dim").append(cell)
         table.add_row(Text(name), details)
-    Console(highlight=False).print(table)
+    console.out().print(table)
 
 
 def _print_model(catalog: Catalog, model: Model) -> None:
