@@ -78,11 +78,8 @@ def _from_record(record: Any) -> Path | str | None:
         if path.is_dir():
             return path
         return url if path.is_file() else None
-    if (
-        parts.scheme not in ("http", "https", "ssh", "git")
-        or "@" in parts.netloc.rpartition(":")[0]
-    ):
-        return None  # an address with a password, perhaps
+    if parts.scheme not in ("http", "https", "ssh", "git") or parts.password is not None:
+        return None
     vcs = record.get("vcs_info")
     if not isinstance(vcs, dict):
         return url
