@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ragctl.records import Json
 
-# Terminal escape sequences, with the text inside of them. An 8-bit introducer after a character
-# above U+007F is none: UTF-8 decoded as Latin-1 is full of those.
-_SEQUENCE = re.compile(
+_STRING = r"(?:\x1b[\]PX^_]|(?<![\x80-\xff])[\x90\x98\x9d-\x9f])"  # begins an OSC, a DCS …
+_INSIDE = r"[^\x07\x1b\x90\x98\x9c-\x9f]"  # of such a string
+ESCAPE_SEQUENCE = (
     r"(?:\x1b\[|(?<![\x80-\xff])\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|(?:\x1b[\]PX^_]|(?<![\x80-\xff])[\x90\x98\x9d-\x9f])"  # OSC, DCS: a string follows,
-    r"(?:[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c)"  # up to its terminator,
-    r"|[^\x07\x1b\x90\x98\x9c-\x9f\n]*)"  # or without one, up to the end of the line
-    r"|\x1b[ -/]*[0-~]"
+    rf"|{_STRING}{_INSIDE}{{0,4096}}(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]+[0-~]"  # character sets
 )
+"""A pattern of terminal escape sequences, with the text inside of them.
+
+An 8-bit introducer after a character above U+007F is none: UTF-8 decoded as Latin-1 is full of
+those.
+"""
+
+# A string that does not end goes up to the end of its line.
+_SEQUENCE = re.compile(rf"{ESCAPE_SEQUENCE}|{_STRING}(?:(?!\n){_INSIDE})*")
 _LINE_END = re.compile("\r\n|[\r\x0b\x0c\u2028\u2029]")
 
 # Letters of scripts in which a joiner or non-joiner between two letters changes how they look.

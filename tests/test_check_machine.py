@@ -223,7 +223,10 @@ def test_broken_parts_do_not_hide_the_others(
     assert broken.advice is not None
     assert "ragctl rebuild broken" in broken.advice
     assert broken.advice not in broken.text
-    assert "format 1" in failed["collection", "older"].text
+    older_one = failed["collection", "older"]
+    assert "format 1" in older_one.text
+    assert "ragctl delete --all -c older" in older_one.text
+    assert older_one.advice is None  # it cannot be rebuilt
     assert failed["collection", "afile"].status == "fail"
     down = failed["store", DOWN]
     assert "no Qdrant at" in down.text

@@ -22,7 +22,7 @@ from ragctl.collection.ownership import (
 from ragctl.collection.payload import BM25, DENSE, KEYWORD_INDEXES, Payload
 from ragctl.collection.settings import QUANTIZATIONS, read_settings
 from ragctl.records import Identity
-from ragctl.stores import edge_layout, lease, server_creation, server_directory
+from ragctl.stores import edge_layout, lease_state, server_creation, server_directory
 from ragctl.stores.server_points import HIDDEN
 from ragctl.stores.server_schema import collection_config
 from tests.store_contract import SETTINGS
@@ -67,10 +67,10 @@ def test_settings_notes_and_hidden_point_have_the_keys_of_the_page() -> None:
     assert tuple(re.findall(r"`(\w+)`", rows["quantization"][0])) == QUANTIZATIONS
     assert list(table("Notes")) == list(get_type_hints(Notes))
     assert list(table("The hidden point")) == [
-        lease.LEASE_KEY,
-        lease.UNFINISHED_KEY,
-        lease.SINCE_KEY,
-        lease.RENEWED_KEY,
+        lease_state.LEASE_KEY,
+        lease_state.UNFINISHED_KEY,
+        lease_state.SINCE_KEY,
+        lease_state.RENEWED_KEY,
         server_creation.NOTES_KEY,
         server_directory.SETTINGS_KEY,
     ]

@@ -32,12 +32,12 @@ def installed_from(monkeypatch: pytest.MonkeyPatch, direct_url: str | None) -> N
             return direct_url
 
     monkeypatch.setattr(installation, "distribution", lambda name: Metadata())
-    installation._source_folder.cache_clear()
+    installation._origin.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def _clear() -> None:
-    installation._source_folder.cache_clear()
+    installation._origin.cache_clear()
 
 
 def test_from_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ def test_from_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
         "{",
         "[]",
         json.dumps({"url": 7}),
-        json.dumps({"url": "https://example.com/ragctl.whl"}),
+        json.dumps({"url": "https://user:secret@example.com/ragctl.whl"}),
         json.dumps({"url": "file:///no/such/folder"}),
     ],
 )
@@ -60,6 +60,59 @@ def test_from_what_cannot_be_installed_again(
 ) -> None:
     installed_from(monkeypatch, direct_url)
     assert installation.install_command("eval") == "pip install 'ragctl-qdrant[eval]'"
+
+
+@pytest.mark.parametrize(
+    ("record", "origin"),
+    [
+        (
+            {"url": "https://example.com/ragctl.whl", "archive_info": {}},
+            "https://example.com/ragctl.whl",
+        ),
+        (
+            {"url": "https://example.com/r.git", "vcs_info": {"vcs": "git", "commit_id": "1"}},
+            "git+https://example.com/r.git",
+        ),
+        (
+            {
+                "url": "https://example.com/r.git",
+                "vcs_info": {"vcs": "git", "requested_revision": "v1", "commit_id": "1"},
+            },
+            "git+https://example.com/r.git@v1",
+        ),
+    ],
+)
+def test_from_an_address(
+    monkeypatch: pytest.MonkeyPatch, record: dict[str, object], origin: str
+) -> None:
+    installed_from(monkeypatch, json.dumps(record))
+    assert installation.install_command("eval") == f"pip install 'ragctl-qdrant[eval] @ {origin}'"
+
+
+@pytest.mark.parametrize(
+    ("folder", "settings", "command"),
+    [
+        ("uv/tools/ragctl-qdrant", "uv = 0.5\n", "uv tool install --force"),
+        ("pipx/venvs/ragctl-qdrant", "", "pipx install --force"),
+        ("venv", "home = /usr\nuv = 0.5\n", "uv pip install"),
+        ("venv", "home = /usr\n", "pip install"),
+        ("venv", None, "pip install"),
+    ],
+)
+def test_with_the_program_that_made_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    folder: str,
+    settings: str | None,
+    command: str,
+) -> None:
+    prefix = tmp_path / folder
+    prefix.mkdir(parents=True)
+    if settings is not None:
+        (prefix / "pyvenv.cfg").write_text(settings)
+    installed_from(monkeypatch, None)
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    assert installation.install_command("eval") == f"{command} 'ragctl-qdrant[eval]'"
 
 
 def test_from_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

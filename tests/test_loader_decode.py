@@ -114,6 +114,8 @@ def test_a_given_encoding_is_used_or_the_file_fails(tmp_path: Path) -> None:
         ("a\x00b\x07c\td", "abc\td"),
         ("page\x0cnext\x0bline\x85end é", "page\nnext\nline\nend é"),
         ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07red \x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "red link"),
+        ("\x1b]0;no end", "]0;no end"),
         ("lone \ud800 surrogate", "lone \ufffd surrogate"),
         ("\ufeffmark", "mark"),
     ],

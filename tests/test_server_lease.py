@@ -22,6 +22,7 @@ from ragctl.collection.payload import SparseVector
 from ragctl.errors import Locked, StoreError, UsageError
 from ragctl.stores import lease, open_store
 from ragctl.stores.base import Batch, Collection, Query
+from ragctl.stores.lease_state import DEFAULT_LEASE_SECONDS
 from ragctl.stores.server import ServerStore
 from ragctl.stores.server_points import HIDDEN
 from tests.servers.qdrant import Fault, QdrantFacade
@@ -571,7 +572,7 @@ def test_an_invalid_stored_lease_expires_like_a_valid_one(
 
     def on_waiting(line: str) -> None:
         messages.append(line)
-        clock[0] = lease.DEFAULT_LEASE_SECONDS
+        clock[0] = DEFAULT_LEASE_SECONDS
 
     with store.lock("docs", waiting=on_waiting):
         assert not is_free(facade)

@@ -50,8 +50,8 @@ def test_with_one_collection_search_is_next(folder: Path) -> None:
 
 
 def test_a_collection_of_another_name_is_named(folder: Path) -> None:
-    collections(folder, "手册")
-    assert next_steps(shown(folder)) == ['ragctl search "QUESTION" -c 手册']
+    collections(folder, "kb")
+    assert next_steps(shown(folder)) == ['ragctl search "QUESTION" -c kb']
 
 
 def test_several_collections_are_listed(folder: Path) -> None:

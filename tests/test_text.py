@@ -20,7 +20,7 @@ from ragctl.text import describe_exception, json_text, one_line, without_control
         ("\x9d0;title\x9cx \x9b31mred", "x red", "x red"),
         ("\x1bPq#0;2;0\nsixel\x1b\\x", "x", "x"),
         ("\x1b]0;no end\nx", "x", "x"),
-        ("\x1b(Bx\x1bcy", "xy", "x y"),
+        ("\x1b(Bx\x1bcy", "xcy", "x cy"),
         ("a\x00b", "ab", "a b"),
         ("a\u202eb\u202cc", "abc", "a b c"),
         ("zero\u200bwidth\u2060\u061c", "zerowidth", "zero width"),

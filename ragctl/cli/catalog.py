@@ -14,7 +14,7 @@ from ragctl.catalog import (
     ServedModel,
     listing,
 )
-from ragctl.cli import console
+from ragctl.cli import completion, console
 from ragctl.cli.options import AsJson, environ, pipeline_of
 from ragctl.embedding.catalogs import user_catalog
 from ragctl.errors import UsageError
@@ -36,11 +36,21 @@ LABEL_WIDTH = 14  # characters before the value when one row is shown
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="Show everything about one model.")
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="Show everything about one model.",
+            autocompletion=completion.models,
+        ),
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option("--backend", metavar="NAME", help="Only models that this backend serves."),
+        typer.Option(
+            "--backend",
+            metavar="NAME",
+            help="Only models that this backend serves.",
+            autocompletion=completion.backends,
+        ),
     ] = None,
     pipeline: PipelineRows = None,
     as_json: AsJson = False,
@@ -65,11 +75,21 @@ def models(
 
 def backends(
     name: Annotated[
-        str | None, typer.Argument(metavar="BACKEND", help="Show everything about one backend.")
+        str | None,
+        typer.Argument(
+            metavar="BACKEND",
+            help="Show everything about one backend.",
+            autocompletion=completion.backends,
+        ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="NAME", help="Only backends that serve this model."),
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="Only backends that serve this model.",
+            autocompletion=completion.models,
+        ),
     ] = None,
     pipeline: PipelineRows = None,
     as_json: AsJson = False,
@@ -124,7 +144,6 @@ def _print(table: "Listing", as_markdown: bool) -> None:
 
 def _print_rich(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Print names on the left and all other cells as running text: the columns are too many."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -138,7 +157,7 @@ def _print_rich(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
                 separator = " · " if details else ""
                 details.append(f"{separator}{column} ", "dim").append(cell)
         table.add_row(Text(name), details)
-    Console(highlight=False).print(table)
+    console.out().print(table)
 
 
 def _print_model(catalog: Catalog, model: Model) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragctl.cli import console
+from ragctl.cli import completion, console
 from ragctl.cli import help as panels
 from ragctl.cli.options import (
     AsJson,
@@ -41,7 +41,9 @@ def copy(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SRC", help="A collection's name, or STORE#NAME: a folder or URL and a name."
+            metavar="SRC",
+            autocompletion=completion.collections,
+            help="A collection's name, or STORE#NAME: a folder or URL and a name.",
         ),
     ],
     target: Annotated[
@@ -56,6 +58,7 @@ def copy(
             "--collection",
             "-c",
             metavar="NAME",
+            autocompletion=completion.collections,
             help="Collection, if SRC is a store.",
             show_default="docs",
             rich_help_panel=panels.COMMON,

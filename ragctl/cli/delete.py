@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ragctl.cli import console
+from ragctl.cli import completion, console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
 from ragctl.errors import StoreError, UnreadableCollection, UsageError
 from ragctl.stores import is_server
@@ -23,7 +23,9 @@ def delete(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SOURCE]...", help="Documents, or FOLDER/ for all documents below it."
+            metavar="[SOURCE]...",
+            autocompletion=completion.documents,
+            help="Documents, or FOLDER/ for all documents below it.",
         ),
     ] = None,
     collection: CollectionName = "docs",

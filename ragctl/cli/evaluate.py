@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragctl.cli import console
+from ragctl.cli import completion, console
 from ragctl.cli import help as panels
 from ragctl.cli.ending import sigterm_as_interrupt
 from ragctl.cli.options import (
@@ -54,6 +54,7 @@ def evaluate(
             "--collection",
             "-c",
             metavar="NAME",
+            autocompletion=completion.collections,
             help="Name of the collection.",
             show_default="docs",
             rich_help_panel=panels.COMMON,
@@ -73,6 +74,7 @@ def evaluate(
         typer.Option(
             "--mode",
             metavar="hybrid|dense|sparse",
+            autocompletion=completion.choices("hybrid", "dense", "sparse"),
             help="Search dense vectors, BM25 (sparse), or both.",
             rich_help_panel=panels.COMMON,
         ),
@@ -109,6 +111,7 @@ def evaluate(
         typer.Option(
             "--by",
             metavar="document|chunk",
+            autocompletion=completion.choices("document", "chunk"),
             help="Judge by document or by chunk.",
             show_default="chunk if every answer is located, else document",
         ),

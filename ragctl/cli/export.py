@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ragctl.cli import console
+from ragctl.cli import completion, console
 from ragctl.cli.options import StoreLocation, opened
 from ragctl.errors import UsageError
 from ragctl.text import counted
@@ -15,7 +15,12 @@ _FORMATS = (".parquet", ".jsonl", ".ndjson")
 
 
 def export(
-    collection: Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")],
+    collection: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Name of the collection.", autocompletion=completion.collections
+        ),
+    ],
     file: Annotated[
         Path,
         typer.Argument(

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ragctl.cli import help as panels
+from ragctl.cli.completion import completer
 from ragctl.errors import UsageError
 from ragctl.pipeline.keys import KeyNames
 from ragctl.pipeline.pipeline import by_path, key_at
@@ -78,6 +79,7 @@ def flag_option(dotted: str, panel: str | None = None) -> Any:
         help=text,
         show_default=default,
         rich_help_panel=panel,
+        autocompletion=completer(key.name, key.choices),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ragctl.cli import console
+from ragctl.cli import completion, console
 from ragctl.cli.options import Dimension, StoreLocation, environ
 from ragctl.errors import UsageError
 from ragctl.pipeline import DEFAULT_COLLECTION, DEFAULT_MODEL
@@ -46,6 +46,7 @@ def init(
         typer.Option(
             "--model",
             metavar="NAME",
+            autocompletion=completion.models,
             help="Embedding model (ragctl models).",
             show_default=DEFAULT_MODEL,
         ),
@@ -54,7 +55,10 @@ def init(
     backend: Annotated[
         str | None,
         typer.Option(
-            "--backend", metavar="NAME", help="What runs the model: a row of ragctl backends."
+            "--backend",
+            metavar="NAME",
+            autocompletion=completion.backends,
+            help="What runs the model: a row of ragctl backends.",
         ),
     ] = None,
     store: StoreLocation = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ragctl.cli import console
+from ragctl.cli import completion, console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
 from ragctl.errors import DocumentError, Locked, StoreError, UsageError
 from ragctl.text import counted, one_line, without_controls
@@ -73,7 +73,12 @@ def _row(store: "Store", name: str) -> dict[str, "Json"] | None:
 
 def show(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Name of the document, as search prints it.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            autocompletion=completion.documents,
+            help="Name of the document, as search prints it.",
+        ),
     ],
     collection: CollectionName = "docs",
     store: StoreLocation = None,

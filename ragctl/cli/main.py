@@ -10,7 +10,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from ragctl.cli import console
+from ragctl.cli import completion, console
 from ragctl.cli.commands import COMMANDS, LazyCommand, placeholder
 from ragctl.cli.ending import ending_of
 from ragctl.cli.streams import ReaderGone, prepare_streams
@@ -66,6 +66,7 @@ def common(
         typer.Option(
             "--log-format",
             metavar="text|json",
+            autocompletion=completion.choices("text", "json"),
             help="Format of lines on standard error (any position in the command).",
         ),
     ] = "text",
@@ -94,6 +95,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     warnings.showwarning = _show_warning
+    if os.environ.get(completion.COMPLETE_VARIABLE):
+        return completion.answer_shell(app)
+    if {"--show-completion", "--install-completion"} & set(arguments):
+        completion.use_own_bash_script()
     debug, result = False, 0
     try:
         arguments, debug = _take_global_options(arguments)

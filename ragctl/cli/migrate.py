@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragctl.cli import console
+from ragctl.cli import completion, console
 from ragctl.cli import help as panels
 from ragctl.cli.flags import pipeline_flags
 from ragctl.cli.options import AsJson, StoreLocation, environ, open_store
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 NOT_SWITCHED_EXIT_CODE = 10
 """Exit code when the new generation is complete, but not better."""
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", autocompletion=completion.collections, help="Name of the collection."
+    ),
+]
 Keep = Annotated[
     int,
     typer.Option(
@@ -45,6 +50,7 @@ def migrate(
         str,
         typer.Argument(
             metavar="NAME|PIPELINE.toml",
+            autocompletion=completion.collections,
             help="The collection, or a pipeline file with its new settings.",
         ),
     ],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ragctl.cli import completion
 from ragctl.cli import help as panels
 from ragctl.cli.flags import flag_option
 from ragctl.errors import UsageError
@@ -25,6 +26,7 @@ CollectionName = Annotated[
         metavar="NAME",
         help="Name of the collection.",
         rich_help_panel=panels.COMMON,
+        autocompletion=completion.collections,
     ),
 ]
 StoreLocation = Annotated[str | None, flag_option("store")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragctl.cli import console, hits
+from ragctl.cli import completion, console, hits
 from ragctl.cli import help as panels
 from ragctl.cli.ending import sigterm_as_interrupt
 from ragctl.cli.options import (
@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 
 def _option(name: str, metavar: str, text: str, panel: str, default: str | bool = False) -> Any:
     return typer.Option(
-        *name.split(), metavar=metavar, help=text, rich_help_panel=panel, show_default=default
+        *name.split(),
+        metavar=metavar,
+        help=text,
+        rich_help_panel=panel,
+        show_default=default,
+        autocompletion=completion.completer(name.split()[0].removeprefix("--")),
     )
 
 

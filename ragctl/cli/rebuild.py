@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragctl.cli import console
+from ragctl.cli import completion, console
 from ragctl.cli.options import AsJson, StoreLocation, environ, open_store
 from ragctl.cli.summary import print_notes, summary
 from ragctl.errors import DocumentError
@@ -33,13 +33,14 @@ def rebuild(
         str,
         typer.Argument(
             metavar="NAME|PIPELINE.toml",
+            autocompletion=completion.collections,
             help="The collection, or its pipeline file.",
         ),
     ],
     store: StoreLocation = None,
     as_json: AsJson = False,
 ) -> int:
-    """Rebuild a damaged collection: keep every intact vector, embed only what is missing.
+    """Rebuild a damaged collection; keep every intact vector.
 
     The damaged files are read part by part into a new generation, which then replaces them. What is
     missing is read from the pipeline, or from the sources of earlier runs. Exits with 3 if they are

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ragctl.cli import help as panels
+from ragctl.cli.completion import completer
 from ragctl.search.foreign_options import ForeignOptions
 from ragctl.search.option_spec import DeclaredOption, declared_options
 from ragctl.search.options import SearchOptions
@@ -77,6 +78,7 @@ def _flag(declared: DeclaredOption, panel: str) -> inspect.Parameter:
         help=spec.help,
         show_default=shown or False,
         rich_help_panel=spec.panel or panel,
+        autocompletion=completer(declared.name, declared.choices),
     )
     return inspect.Parameter(
         declared.name,

@@ -4,7 +4,7 @@ import codecs
 import re
 
 from ragctl.errors import DocumentError
-from ragctl.text import counted
+from ragctl.text import ESCAPE_SEQUENCE, counted
 
 _BOMS = (  # longest first: the BOM of UTF-32-LE begins with that of UTF-16-LE
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -29,9 +29,10 @@ MIN_HIGH_NUL_SHARE = 0.4  # of the high bytes, in UTF-16 without a byte order ma
 MAX_LOW_NUL_SHARE = 0.01  # of the low bytes, likewise
 MAX_LATIN_RUN_BYTES = 1.6  # mean length of runs of high bytes in a Latin text
 
-_ESCAPE = r"\x1b\[[0-9;?]*[ -/]*[@-~]"  # terminal colours
 _LINE_BREAKS = "\x0b\x0c\x1c\x1d\x1e\x85"  # that other programs read as line ends
-_UNWANTED = re.compile(f"{_ESCAPE}|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
+_UNWANTED = re.compile(
+    f"{ESCAPE_SEQUENCE}|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]"
+)
 _ASCII_CONTROLS = {
     **dict.fromkeys([*range(9), *range(11, 32), 127]),
     **dict.fromkeys(map(ord, _LINE_BREAKS[:-1]), "\n"),
@@ -42,8 +43,8 @@ _CONTROLS = bytes({*range(32), 127} - {8, 9, 10, 11, 12, 13, 27})
 def clean(text: str) -> str:
     r"""Return text with `\n` line ends and without control characters, except `\n` and tab.
 
-    Form feeds and other breaks become line ends; terminal colours and other control characters
-    are removed; a lone surrogate becomes U+FFFD.
+    Form feeds and other breaks become line ends; terminal escape sequences and other control
+    characters are removed; a lone surrogate becomes U+FFFD.
     """
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")

@@ -6,14 +6,13 @@ from typing import Any
 
 from ragctl.catalog.strict import nearest
 from ragctl.collection.conditions import AllOf, AnyOf, Condition, Has, HasId, NoneOf
-from ragctl.collection.ownership import DOCUMENT_TYPES
 from ragctl.collection.payload import FILTERABLE_FIELDS
 from ragctl.collection.settings import META_PREFIX
+from ragctl.errors import StoreError
 from ragctl.search.where import payload_key
 from ragctl.stores.base import Collection
 
 SAMPLE_POINTS = 1000  # whose metadata is read for the names of fields
-_ALWAYS_THERE = DOCUMENT_TYPES.keys() - {"title"} | {"ordinal", "source", "file"}
 
 
 def filter_keys(where: Iterable[Condition]) -> set[str]:
@@ -30,21 +29,24 @@ def filter_keys(where: Iterable[Condition]) -> set[str]:
 def describe_field(collection: Collection, key: str) -> str | None:
     """Return a warning about a filter on this payload key; None if there is nothing to say.
 
-    Either no document has the field, and others may have been meant, or it has no index.
+    Either no document has the metadata field, and others may have been meant, or it has no index.
     """
-    if key in _ALWAYS_THERE:
+    if not key.startswith(META_PREFIX):
         return None
     name = key.removeprefix(META_PREFIX)
-    if next(iter(collection.scroll((Has(key),), fields=("source",))), None) is None:
-        others = _names(collection) - {name}
+    try:
+        missing = next(iter(collection.scroll((Has(key),), fields=("source",))), None) is None
+    except StoreError:
+        missing = False  # refused by a server in strict mode, as the search will be
+    if missing:
+        others = field_names(collection) - {name}
         return f"no document has the field {name!r}: {nearest(name, others)}"
-    declared = {payload_key(field) for field in collection.settings.fields}
-    if key.startswith(META_PREFIX) and key not in declared:
+    if key not in {payload_key(field) for field in collection.settings.fields}:
         return f"{name} is not declared in [fields]: the filter reads every point"
     return None
 
 
-def _names(collection: Collection) -> set[str]:
+def field_names(collection: Collection) -> set[str]:
     """Return the fields that a filter can name, those of metadata from a sample of points."""
     names = set(FILTERABLE_FIELDS)
     for point in islice(collection.scroll(fields=("meta",)), SAMPLE_POINTS):

@@ -46,31 +46,28 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ragctl.errors import Locked, StoreError
-from ragctl.stores.hidden_point import Hidden, HiddenPoint
+from ragctl.stores.hidden_point import HiddenPoint
+from ragctl.stores.lease_state import (
+    FREE,
+    KEYS,
+    LEASE_KEY,
+    RENEWED_KEY,
+    SINCE_KEY,
+    UNFINISHED_KEY,
+    LeaseState,
+    lease_state,
+)
 from ragctl.stores.locks import LockWait
 from ragctl.stores.server_connection import (
     Refusal,
     ServerConnection,
     collection_label,
 )
-from ragctl.text import one_line
-
-DEFAULT_LEASE_SECONDS = 45.0
-"""Life of a lease without a heartbeat."""
-
-MAX_LEASE_SECONDS = 3600.0
 
 WRITE = "the right to write this collection"
-
-LEASE_KEY = "lease"
-"""Payload key of the lease on the hidden point."""
-
-UNFINISHED_KEY = "unfinished"
-"""Payload key beside the lease: the last holder may have left writes that some replicas lack."""
 
 BEATS_PER_LEASE = 4.5
 MIN_READS_PER_LEASE = 20
@@ -79,45 +76,12 @@ MIN_READS_PER_LEASE = 20
 MAX_READ_INTERVAL_SECONDS = 2.0
 MAX_RELEASE_SECONDS = 5.0
 MAX_SETTLE_TRIES = 5
-_FREE = "free"
-SINCE_KEY, RENEWED_KEY = "since", "renewed"
-"""Payload keys beside the lease: when it was taken and last renewed, by its holder's clock, in
-seconds since 1970. They are for people; whether a lease has ended is measured by its reader.
-"""
-
-_KEYS = (LEASE_KEY, "host", "who", "seconds", UNFINISHED_KEY, SINCE_KEY, RENEWED_KEY)
-_DISPUTED = "?"  # a token that no holder has
 # A clock that also counts while the machine sleeps: the first on Linux, the second on macOS.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 
 def _now() -> float:
     return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseState:
-    """A lease as it was read.
-
-    `token` None: never taken. `point`: whether the point exists. `unfinished`: the last holder
-    may have left writes that some replicas lack. `disputed`: the payload of one replica, if the
-    replicas disagree. `since`, `renewed`: see SINCE_KEY; None: unknown.
-    """
-
-    point: bool
-    token: str | None = None
-    host: str = ""
-    who: str = "unknown"
-    seconds: float = DEFAULT_LEASE_SECONDS
-    unfinished: bool = False
-    disputed: Mapping[str, Any] | None = None
-    since: float | None = field(default=None, compare=False)
-    renewed: float | None = field(default=None, compare=False)
-
-    @property
-    def free(self) -> bool:
-        """Whether no run holds the lease."""
-        return self.token is None or self.token.endswith(f":{_FREE}")
 
 
 class Lease:
@@ -139,7 +103,7 @@ class Lease:
     ) -> None:
         self._connection = connection
         self._what = label or collection_label(name)
-        self._point = HiddenPoint(connection, name, _KEYS, self._what, need=WRITE)
+        self._point = HiddenPoint(connection, name, KEYS, self._what, need=WRITE)
         self._label = f"{self._what} at {connection.url}"
         self._host = host
         self._seconds = seconds
@@ -252,10 +216,10 @@ class Lease:
                         self._free([token], self._at(left))
 
     def _at(self, place: str) -> HiddenPoint:
-        return HiddenPoint(self._connection, place, _KEYS, self._what, need=WRITE)
+        return HiddenPoint(self._connection, place, KEYS, self._what, need=WRITE)
 
     def _free(self, tokens: list[str], point: HiddenPoint) -> None:
-        freed = {LEASE_KEY: f"{self._holder}:{_FREE}", UNFINISHED_KEY: self._failed}
+        freed = {LEASE_KEY: f"{self._holder}:{FREE}", UNFINISHED_KEY: self._failed}
         patience = min(MAX_RELEASE_SECONDS, self._seconds / BEATS_PER_LEASE)
         point.compare_and_set(LEASE_KEY, tokens, freed, patience, quick=True)
 
@@ -392,36 +356,8 @@ class Lease:
 
     def _read(self, patience: float | None, *, quick: bool = False) -> LeaseState | Refusal:
         found = self._point.read(patience, quick=quick)
-        return found if isinstance(found, Refusal) else _lease_state(found)
+        return found if isinstance(found, Refusal) else lease_state(found)
 
 
 def _sleep(state: LeaseState) -> None:
     time.sleep(min(MAX_READ_INTERVAL_SECONDS, state.seconds / MIN_READS_PER_LEASE))
-
-
-def _lease_state(found: Hidden) -> LeaseState:
-    payload = found.payload
-    if payload is None:
-        return LeaseState(point=False)
-    seconds = payload.get("seconds")
-    usable = isinstance(seconds, int | float) and 0 < seconds <= MAX_LEASE_SECONDS
-    lifetime = float(seconds) if usable else DEFAULT_LEASE_SECONDS  # type: ignore[arg-type]
-    if not found.agreed:
-        return LeaseState(True, _DISPUTED, seconds=lifetime, disputed=payload)
-    token = payload.get(LEASE_KEY)
-    if token is None:
-        return LeaseState(point=True, unfinished=bool(payload.get(UNFINISHED_KEY)))
-    return LeaseState(
-        point=True,
-        token=str(token),
-        host=str(payload.get("host")),
-        who=one_line(str(payload.get("who")), limit=100, printable_only=True),
-        seconds=lifetime,
-        unfinished=bool(payload.get(UNFINISHED_KEY)),
-        since=_time(payload.get(SINCE_KEY)),
-        renewed=_time(payload.get(RENEWED_KEY)),
-    )
-
-
-def _time(stored: Any) -> float | None:
-    return float(stored) if type(stored) in (int, float) else None

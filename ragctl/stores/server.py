@@ -29,7 +29,8 @@ from ragctl.records import Notify, ignore
 from ragctl.stores.base import Generation, LockHolder, Salvage
 from ragctl.stores.foreign import ForeignCollection
 from ragctl.stores.foreign_layout import Layout
-from ragctl.stores.lease import DEFAULT_LEASE_SECONDS, LEASE_KEY, Lease, LeaseState
+from ragctl.stores.lease import Lease
+from ragctl.stores.lease_state import DEFAULT_LEASE_SECONDS, LEASE_KEY, LeaseState
 from ragctl.stores.locks import LockWait
 from ragctl.stores.replica_repair import repair_replicas
 from ragctl.stores.replicas import read_replicas

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ragctl.records import Notify
 from ragctl.stores.base import LockHolder
-from ragctl.stores.lease import Lease, LeaseState
+from ragctl.stores.lease import Lease
+from ragctl.stores.lease_state import LeaseState
 from ragctl.stores.locks import (
     LockWait,
     known_id,

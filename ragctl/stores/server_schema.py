@@ -4,7 +4,7 @@ from typing import Any
 
 from ragctl.collection.payload import BM25, DENSE, KEYWORD_INDEXES
 from ragctl.collection.settings import META_PREFIX, Settings
-from ragctl.stores.lease import LEASE_KEY
+from ragctl.stores.lease_state import LEASE_KEY
 from ragctl.stores.server_info import CollectionInfo
 from ragctl.stores.server_points import given
 

@@ -124,7 +124,7 @@ def examine_collection(place: Place, name: str) -> Iterator[Line]:
         try:
             found = store.open(name)
         except UnreadableCollection as error:
-            yield _damaged(name, error)
+            yield _damaged(place, name, error)
             yield from _generations(place, store, name, None)
             return
         if found is None:
@@ -133,11 +133,17 @@ def examine_collection(place: Place, name: str) -> Iterator[Line]:
             yield from _examine(place, store, found)
 
 
-def _damaged(name: str, error: StoreError) -> Line:
-    text, advice = str(error), how_to_recover(name)
-    return failed(
-        "collection", name, text.removesuffix(f"; {advice}"), advice, code=error.exit_code
-    )
+def _damaged(place: Place, name: str, error: StoreError) -> Line:
+    """Return the line about a collection that cannot be read.
+
+    An error of another kind than damage, such as another format, says itself what to do.
+    """
+    usual = f"; {how_to_recover(name)}"
+    text = str(error)
+    advice = how_to_recover(name) if text.endswith(usual) else None
+    if place.option:
+        advice = f"{f'{advice}; ' if advice else ''}these commands need{place.option}"
+    return failed("collection", name, text.removesuffix(usual), advice, code=error.exit_code)
 
 
 def _examine(place: Place, store: Store, found: Collection) -> Iterator[Line]:
@@ -147,7 +153,7 @@ def _examine(place: Place, store: Store, found: Collection) -> Iterator[Line]:
         documents = sum(found.facet("mark").values())
         state = read_state(found) if documents <= MAX_EXAMINED_DOCUMENTS else None
     except UnreadableCollection as error:
-        yield _damaged(name, error)
+        yield _damaged(place, name, error)
         yield from _generations(place, store, name, None)
         return
     except Locked as error:
