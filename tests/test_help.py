@@ -119,6 +119,19 @@ def test_examples_parse(name: str) -> None:
         load_command(name).make_context(name, words)  # raises for an unknown option
 
 
+@pytest.mark.parametrize(
+    ("name", "usage"),
+    [
+        ("ingest", "ragctl ingest [OPTIONS] PATH..."),
+        ("search", "ragctl search [OPTIONS] [QUERY]..."),
+        ("delete", "ragctl delete [OPTIONS] [SOURCE]..."),
+        ("verify", "ragctl verify [OPTIONS] [PIPELINE.toml]"),
+    ],
+)
+def test_usage_shows_what_may_be_left_out_or_repeated(name: str, usage: str) -> None:
+    assert shown(name, 80).splitlines()[0] == f"Usage: {usage}"
+
+
 def test_brackets_are_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     app = typer.Typer(add_completion=False)
 

@@ -191,6 +191,42 @@ def test_old_generations_are_pruned(world: World) -> None:
             rollback(store, world.collection)
 
 
+def test_a_generation_that_was_never_current_is_no_target_of_a_rollback(world: World) -> None:
+    fill(world, 3)
+    pipeline = wanted(world, model=OTHER_MODEL)
+    with pytest.raises(BudgetReached):
+        migrate(world, replace(pipeline, budget=Budget(max_tokens=200)))
+    assert numbers(world) == [(1, True), (2, False)]
+    with closing(opened_store(world)) as store:
+        with pytest.raises(UsageError, match="no earlier generation"):
+            rollback(store, world.collection)
+        with pytest.raises(UsageError, match=r"generation 2 .*unfinished migration"):
+            rollback(store, world.collection, to=2)
+    assert numbers(world) == [(1, True), (2, False)]
+    assert migrate(world, pipeline).switched
+    with closing(opened_store(world)) as store:
+        assert rollback(store, world.collection) == (2, 1)
+        assert rollback(store, world.collection) == (1, 2)  # forward again
+
+
+def test_an_unfinished_generation_is_not_kept_in_place_of_the_replaced_one(world: World) -> None:
+    fill(world, 2)
+    migrate(world, wanted(world, model=OTHER_MODEL), judge=lambda *_: Verdict(False, "worse"))
+    assert migrate(world, wanted(world, dim=SMALL)).removed == [2]
+    assert numbers(world) == [(1, False), (3, True)]
+
+
+def test_a_migration_after_a_rollback_keeps_the_generation_that_it_replaced(world: World) -> None:
+    fill(world, 2)
+    migrate(world, wanted(world, dim=48))
+    with closing(opened_store(world)) as store:
+        assert rollback(store, world.collection) == (2, 1)
+    assert migrate(world, wanted(world, dim=SMALL)).removed == [2]
+    assert numbers(world) == [(1, False), (3, True)]
+    with closing(opened_store(world)) as store:
+        assert rollback(store, world.collection) == (3, 1)
+
+
 def test_a_deleted_document_leaves_kept_generations(world: World) -> None:
     fill(world)
     migrate(world, wanted(world, dim=SMALL))

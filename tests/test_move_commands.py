@@ -124,7 +124,7 @@ def test_generations_are_shown_rolled_back_and_removed(filled: Shell) -> None:
     assert json.loads(done.stdout) == {"collection": "docs", "from": 2, "to": 1}
     assert filled.json("ingest", "docs")["documents"]["unchanged"] == 4
     error = line_of(filled("rollback", "docs", "--to", "7"), 2)
-    assert "no generation 7 to go back to (it has: 1, 2, 3)" in error
+    assert "no generation 7 to go back to (earlier ones: 2, 3)" in error
     assert line_of(filled("prune-generations", "docs", "--keep", "0")) == (
         "docs: generations deleted: 2, 3; left: 1"
     )

@@ -114,6 +114,22 @@ def test_an_intact_collection_stays_as_it_is(whole: Whole, tmp_path: Path) -> No
     assert done.chunks.embedded == 0
 
 
+def test_without_a_pointer_an_unfinished_generation_is_not_taken(
+    whole: Whole, tmp_path: Path
+) -> None:
+    _, store, before = whole
+    copy_store(store, tmp_path / "store")
+    with closing(open_store(str(tmp_path / "store"), environ={})) as opened:
+        found = opened.open("docs")
+        assert found is not None
+        with closing(found):
+            opened.create_generation("docs", found.settings).close()
+    for pointer in ("current", "current.copy"):
+        (tmp_path / "store" / "collections" / "docs" / pointer).unlink()
+    rebuilt(tmp_path / "store")
+    assert points(tmp_path / "store") == before
+
+
 def test_only_what_is_missing_is_embedded(whole: Whole, tmp_path: Path) -> None:
     docs, store, before = whole
     copy_store(store, tmp_path / "store")

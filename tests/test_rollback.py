@@ -13,6 +13,7 @@ from ragctl.errors import Locked
 from ragctl.stores import open_store
 from ragctl.stores.base import Batch, Collection, Store
 from ragctl.transfer.generations import prune_generations, rollback
+from ragctl.transfer.notes import note_switch
 from tests.store_contract import DIM, SETTINGS, any_payload, ident
 from tests.waiting import within
 
@@ -49,6 +50,8 @@ def two_generations(store: Store, points: int) -> None:
     with closing(store.create_generation("docs", settings)) as second:
         fill(second, points)
         second.finish()
+        with closing_open(store) as first:
+            note_switch(first, second)
     with store.lock("docs"):
         store.switch("docs", 2)
 

@@ -12,6 +12,7 @@ from ragctl.index import survey as surveys
 from ragctl.index.survey import Survey, survey
 from ragctl.pipeline import Source
 from ragctl.pipeline.suggestion import RELEVANT_MODELS, Offer, covers, offers, suggest
+from ragctl.progress import Progress
 from ragctl.workers import Pool
 from tests import terminal
 from tests.command import call
@@ -34,12 +35,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+class Stages(Progress):
+    """Records each stage with the number of files so far."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self._stage, self._count = "", 0
+
+    def begin(self, stage: str, unit: str = "", total: int | None = None) -> None:
+        self._stage, self._count = stage, 0
+
+    def advance(self, count: int = 1) -> None:
+        self._count += count
+        self.seen.append(f"{self._stage} {self._count}")
+
+
 def look(folder: Path) -> tuple[Survey, list[str]]:
-    stages: list[str] = []
-    found = survey(
-        [Source(folder / "docs")], lambda stage, count: stages.append(f"{stage} {count}")
-    )
-    return found, stages
+    stages = Stages()
+    return survey([Source(folder / "docs")], stages), stages.seen
 
 
 def environ(folder: Path, **more: str) -> dict[str, str]:

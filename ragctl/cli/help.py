@@ -114,11 +114,10 @@ def panel_of(option: Any) -> str:
 
 
 def argument_name(argument: Any) -> str:
-    """Return an argument as the usage line shows it: PATH..., [FILE]."""
-    name = str(argument.metavar or argument.name.upper()).strip("[]")
-    if argument.nargs != 1 and not name.endswith("..."):
-        name += "..."
-    return name if argument.required else f"[{name}]"
+    """Return an argument as the usage line shows it: PATH..., [FILE], [SOURCE]..."""
+    name = str(argument.metavar or argument.name.upper()).removesuffix("...").strip("[]")
+    end = "" if argument.nargs == 1 else "..."
+    return f"{name}{end}" if argument.required else f"[{name}]{end}"
 
 
 def option_name(option: Any) -> str:

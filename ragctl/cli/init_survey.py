@@ -1,11 +1,11 @@
 """What `ragctl init` shows of the folder: formats, languages, tokens, prices, a suggestion."""
 
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ragctl.cli import console
+from ragctl.cli.progress import ProgressBar
 from ragctl.errors import RagctlError
 from ragctl.index.survey import Survey, survey
 from ragctl.pipeline.suggestion import Offer, Suggestion, offers, suggest
@@ -30,9 +30,9 @@ def show_survey(
 
     None if the folder has nothing to read, or cannot be read, which is a warning.
     """
-    with _Progress() as progress:
+    with ProgressBar() as progress:
         try:
-            found = survey(sources, progress.update)
+            found = survey(sources, progress)
         except RagctlError as error:
             console.warn(f"the documents were not examined: {error}", event="survey")
             return None
@@ -57,35 +57,6 @@ def show_survey(
 def _say(text: str) -> None:
     """Print a line, on a terminal wrapped between words."""
     console.say(textwrap.fill(text, console.width()) if console.is_terminal() else text)
-
-
-class _Progress:
-    """A counter of files on a terminal, removed at the end."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._stage = ""
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def update(self, stage: str, count: int) -> None:
-        """Show that a stage has seen so many files."""
-        if not sys.stderr.isatty() or console.logs_json():
-            return
-        if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(unit=" files", dynamic_ncols=True, leave=False)
-        if stage != self._stage:
-            self._stage = stage
-            self._bar.set_description(stage)
-            self._bar.reset()
-        self._bar.update(count - self._bar.n)
 
 
 def _rows(found: Survey) -> Iterator[tuple[str, str]]:

@@ -79,7 +79,7 @@ def migrate(
         typer.Option(
             "--embed-again",
             rich_help_panel=panels.MODEL,
-            help="Embed the texts again for a smaller dimension, instead of cutting vectors.",
+            help="Embed the texts again: with the same model, or instead of cutting vectors.",
         ),
     ] = False,
     dry_run: Annotated[

@@ -3,6 +3,7 @@
 import math
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +12,19 @@ import typer
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, environ, open_store, opened
 from ragctl.cli.summary import print_notes, summary
-from ragctl.errors import DocumentError, UnreadableCollection, UsageError
+from ragctl.errors import BackendError, DocumentError, UnreadableCollection, UsageError
 from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ragctl.embedding import Embedder
     from ragctl.index.report import Report
     from ragctl.index.verify import Damage
     from ragctl.pipeline import Pipeline
     from ragctl.progress import Progress
     from ragctl.records import Json
-    from ragctl.stores.base import Store
+    from ragctl.stores.base import Collection, Store
 
 MAX_SHOWN_DIFFERENCES = 50
 
@@ -48,15 +52,21 @@ def verify(
             help="With --repair: also delete points of other programs on a Qdrant server.",
         ),
     ] = False,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Send nothing: embed no sample of the stored texts again."),
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Check every point, compare with the sources, and repair.
 
+    Embeds 12 stored texts again, to see whether the model still makes the same vectors.
     Exits with 3 if something is wrong (with --repair: if something still is).
     """
     from ragctl.cli.progress import ProgressBar
     from ragctl.index.verify import inspect_collection
     from ragctl.pipeline import read_pipeline
+    from ragctl.stores import is_server
 
     if remove_foreign and not repair:
         raise UsageError("--remove-foreign needs --repair")
@@ -65,17 +75,20 @@ def verify(
         if repair:
             raise UsageError("--repair needs the pipeline file: it reads the sources again")
         with (
-            opened(store, collection, read_only=True) as (_, found),
+            opened(store, collection, read_only=True) as (place, found),
             ProgressBar(shown=not as_json) as bar,
         ):
             bar.begin("verify", "point", found.count())
             damage = inspect_collection(found, progress=bar)
+            if not offline:
+                remote = is_server(place.location)
+                _compare_sample(found, damage, lambda: _own_embedder(found, remote=remote))
     else:
         pipeline = replace(read_pipeline(file, environ()), retry_failed=True)
         collection = pipeline.collection
         report = _repair(pipeline, remove_foreign, shown=not as_json) if repair else None
         with ProgressBar(shown=not as_json) as bar:
-            damage, pending = _inspect(pipeline, bar)
+            damage, pending = _inspect(pipeline, bar, offline=offline)
     if as_json:
         console.print_json(_json(collection, damage, pending, report))
     else:
@@ -127,7 +140,52 @@ def _repair(pipeline: "Pipeline", remove_foreign: bool, *, shown: bool) -> "Repo
         return run(store)
 
 
-def _inspect(pipeline: "Pipeline", progress: "Progress") -> "tuple[Damage, Report]":
+def _compare_sample(
+    collection: "Collection",
+    damage: "Damage",
+    connect: "Callable[[], Embedder]",
+    threshold: float | None = None,
+) -> None:
+    """Add to the damage the sampled chunks of which the model makes other vectors now.
+
+    `threshold`: None: as for the canary. Warns if the model cannot be asked. Vectors of late
+    chunking depend on more than a text: they are not compared.
+    """
+    from ragctl.embedding.canary import CANARY_THRESHOLD
+    from ragctl.index.sample import compare_sample
+
+    if collection.settings.identity.late_chunking:
+        return
+    try:
+        with connect() as embedder:
+            compare_sample(damage, embedder, CANARY_THRESHOLD if threshold is None else threshold)
+    except (BackendError, DocumentError, UsageError) as error:
+        console.warn(f"the stored vectors were not compared with the model: {error}")
+
+
+def _own_embedder(collection: "Collection", *, remote: bool) -> "Embedder":
+    from ragctl.embedding.catalogs import user_catalog
+    from ragctl.search.query import embedder_of
+
+    variables = environ()
+    return embedder_of(
+        collection, environ=variables, catalog=user_catalog(variables), remote=remote
+    )
+
+
+def _embedder_of_pipeline(pipeline: "Pipeline", collection: "Collection") -> "Embedder":
+    """Connect the pipeline's backends, with the patience of a search by default."""
+    from ragctl.hosts.retry import SEARCH_PATIENCE
+    from ragctl.index.embedder import connect_for
+
+    patience = pipeline.embedding.patience or SEARCH_PATIENCE.total
+    quick = replace(pipeline, embedding=replace(pipeline.embedding, patience=patience))
+    return connect_for(quick, collection, pipeline.environ)
+
+
+def _inspect(
+    pipeline: "Pipeline", progress: "Progress", *, offline: bool
+) -> "tuple[Damage, Report]":
     """Return the collection's faults, and the report of what a run would still change."""
     from ragctl.index.run import Run
     from ragctl.index.verify import Damage, inspect_collection
@@ -139,6 +197,9 @@ def _inspect(pipeline: "Pipeline", progress: "Progress") -> "tuple[Damage, Repor
             with closing(collection):
                 progress.begin("verify", "point", collection.count())
                 damage = inspect_collection(collection, progress=progress)
+                if not offline:
+                    connect = partial(_embedder_of_pipeline, pipeline, collection)
+                    _compare_sample(collection, damage, connect, pipeline.embedding.canary)
         return damage, Run(pipeline, store, pipeline.environ, progress=progress).dry_run()
 
 
@@ -181,7 +242,12 @@ def _print(
         console.say(f"{result}; no problems found")
         return
     advice = ""
-    if report is None:
+    if any(fault.kind == "model" for fault in damage.faults):
+        advice = (
+            "; another model made a part of the vectors: embed all texts again with: ragctl "
+            f"migrate {collection} --embed-again"
+        )
+    elif report is None:
         advice = "; repair with: ragctl verify PIPELINE.toml --repair"
     elif any(fault.kind == "stray" for fault in damage.faults):
         advice = "; --repair --remove-foreign deletes the points of other programs"

@@ -60,6 +60,7 @@ class Notes(TypedDict, total=False):
     failures: dict[str, FailedFileNote]  # by file
     verified: int  # time of the last verification of all points, seconds since 1970
     baseline: Recorded  # the spending that other generations of the collection also hold
+    replaces: int  # the generation that was current before this one; 0: none, or unknown
     sources: list[SourcesNote]  # of the latest runs
     batch_sizes: dict[str, BatchSize]  # by backend, with the run's own address
     request_bytes: dict[str, int]  # largest request that passes, by the server's address

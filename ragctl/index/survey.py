@@ -7,7 +7,7 @@ files is parsed, in processes with limits.
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ragctl.errors import DocumentError, RagctlError
 from ragctl.lexical.languages import detect
 from ragctl.loaders import FoundFile, LoadOptions, format_of, load, walk
 from ragctl.pipeline import Parsing, Source
+from ragctl.progress import Progress
 from ragctl.workers import Pool
 
 MAX_FILES = 200_000
@@ -29,9 +30,6 @@ MAX_SAMPLE_SECONDS = 8.0
 MAX_FILE_SECONDS = 6.0
 TOKENS_PER_BYTE = 0.25
 """Without a sample: about that of English text in o200k_base."""
-
-Progress = Callable[[str, int], None]
-"""Is told the stage ("scan" or "read") and how many files it has seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +84,7 @@ def _scan(
     sources: Iterable[Source], found: Survey, progress: Progress, chance: random.Random
 ) -> list[FoundFile]:
     """Count all files, and return a random sample of those of each format."""
+    progress.begin("scan", "file")
     deadline = time.monotonic() + MAX_WALK_SECONDS
     reservoirs: dict[str, list[FoundFile]] = {}
     small: Counter[str] = Counter()
@@ -102,7 +101,7 @@ def _scan(
             if total >= MAX_FILES or time.monotonic() > deadline:
                 found.complete = False
                 break
-            progress("scan", total + 1)
+            progress.advance()
             form = format_of(file.source)
             assert form is not None, "the walk yields files with a loader"
             found.files[form.name] += 1
@@ -129,6 +128,7 @@ def _read(files: Sequence[FoundFile], found: Survey, progress: Progress) -> None
     """Parse the files of the sample, until the time is up."""
     if not files:
         return
+    progress.begin("read", "file", len(files))
     deadline = time.monotonic() + MAX_SAMPLE_SECONDS
     sizes, tokens = Counter[str](), Counter[str]()
     limit = Parsing().memory_mb << 20
@@ -143,7 +143,7 @@ def _read(files: Sequence[FoundFile], found: Survey, progress: Progress) -> None
                 tokens[form.name] += result.tokens
             else:
                 found.failed += 1
-            progress("read", found.sampled + found.failed)
+            progress.advance()
             if time.monotonic() > deadline:
                 break
     found.ratios = {name: tokens[name] / size for name, size in sizes.items()}

@@ -8,6 +8,7 @@ and embeds only texts whose vectors are missing or not trusted.
 """
 
 import math
+import random
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 
 from ragctl.collection.conditions import Where, own_matches
 from ragctl.collection.ownership import faulty_keys, is_own
-from ragctl.collection.payload import Payload, Point
+from ragctl.collection.payload import Payload, Point, Vector
 from ragctl.collection.points import version
 from ragctl.collection.state import State, StoredDocument, read_state
 from ragctl.collection.text import embedded_text, text_hash
@@ -31,6 +32,8 @@ NORM_TOLERANCE = 1e-3
 """Allowed deviation of a stored vector's norm from 1."""
 
 MAX_SHOWN_ORDINALS = 5
+SAMPLE_CHUNKS = 12
+"""Another model's vectors among a quarter of all are missed with a probability of 3 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,8 @@ class Fault:
     """One fault. `source`: its document; None for a point of no document.
 
     `kind`: missing (chunks), leftover (points of an earlier version), unmarked, payload,
-    vector, or stray (a point of another program, or one whose payload is lost). `what`
-    describes it.
+    vector, model (another model made the vector), or stray (a point of another program, or
+    one whose payload is lost). `what` describes it.
     """
 
     kind: str
@@ -51,13 +54,24 @@ class Fault:
         return {"kind": self.kind, "source": self.source, "what": self.what}
 
 
+@dataclass(frozen=True, slots=True)
+class SampledChunk:
+    """A sound chunk: the text that was embedded, and its dense vector of shape (dim,)."""
+
+    source: str
+    ordinal: int
+    text: str
+    vector: Vector
+
+
 @dataclass(slots=True)
 class Damage:
     """The faults of a collection, and what a repair has to rewrite.
 
     `documents`: sources of damaged documents. `rewrite`: ids of points to be written
     again; `distrusted`: those of them whose vectors must not be reused; `strays`: ids of
-    points that belong to no document. `points`: number of points checked.
+    points that belong to no document. `points`: number of points checked. `sample`: a few
+    chunks without faults, chosen at random, if vectors were read.
     """
 
     faults: list[Fault] = field(default_factory=list)
@@ -66,6 +80,7 @@ class Damage:
     distrusted: set[str] = field(default_factory=set)
     strays: set[str] = field(default_factory=set)
     points: int = 0
+    sample: list[SampledChunk] = field(default_factory=list)
 
     def add(self, kind: str, source: str | None, what: str) -> None:
         """Add a fault, and its document to the damaged ones."""
@@ -112,6 +127,8 @@ class _Inspection:
         self._ordinals: dict[str, array[int]] = {}  # of the chunks seen so far, by version
         self._leftover: Counter[str] = Counter()  # by source
         self._damage = Damage()
+        self._dice = random.Random()  # noqa: S311 - a sample
+        self._sound = 0  # chunks without faults
 
     def check(self, point: Point) -> None:
         self._damage.points += 1
@@ -165,11 +182,24 @@ class _Inspection:
 
     def _check_point(self, point: Point, payload: Payload, source: str) -> None:
         chunk = f"chunk {payload.get('ordinal')}"
-        for kind, problem, trusted in self._problems(point, payload):
+        problems = list(self._problems(point, payload))
+        if not problems and point.dense is not None and payload["chunks"]:
+            self._offer(payload, point.dense)
+        for kind, problem, trusted in problems:
             self._damage.rewrite.add(point.id)
             if not trusted:
                 self._damage.distrusted.add(point.id)
             self._damage.add(kind, source, f"{chunk}: {problem}")
+
+    def _offer(self, payload: Payload, vector: Vector) -> None:
+        """Take a sound chunk into the sample, each with the same probability."""
+        self._sound += 1
+        sample = self._damage.sample
+        place = len(sample) if len(sample) < SAMPLE_CHUNKS else self._dice.randrange(self._sound)
+        if place < SAMPLE_CHUNKS:
+            text = embedded_text(payload["text"], payload["heading"])
+            chunk = SampledChunk(payload["source"], payload["ordinal"], text, vector)
+            sample[place : place + 1] = [chunk]
 
     def _problems(self, point: Point, payload: Payload) -> Iterator[tuple[str, str, bool]]:
         """Yield the faults of a single point: kind, description, whether its vector is trusted."""

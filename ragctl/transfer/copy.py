@@ -134,6 +134,8 @@ class Copying:
             mirror.sync(difference, stored, unfinished=True)
         notes = original.notes()
         notes.pop("request_bytes", None)  # of the original's address
+        notes.pop("replaces", None)  # of its generations
+        notes.pop("baseline", None)
         copy.note(notes)
         self.progress.begin("finish")
         copy.finish()

@@ -8,6 +8,7 @@ from ragctl.collection.settings import Settings
 from ragctl.errors import Locked, StoreError, UsageError
 from ragctl.records import Notify, ignore
 from ragctl.stores.base import Collection, Generation, Store
+from ragctl.transfer.history import rollback_targets
 from ragctl.transfer.notes import carry_notes, settle_notes
 
 
@@ -49,14 +50,6 @@ class GenerationStore:
         return nullcontext()
 
 
-def previous_generation(generations: Sequence[Generation]) -> Generation | None:
-    """Return the newest generation before the current one; without one, the newest other."""
-    current = next((each.number for each in generations if each.current), 0)
-    others = [each for each in generations if not each.current and each.settings is not None]
-    before = [each for each in others if each.number < current]
-    return max(before or others, key=lambda each: each.number, default=None)
-
-
 def rollback(
     store: Store,
     name: str,
@@ -67,44 +60,54 @@ def rollback(
 ) -> tuple[int, int]:
     """Make an earlier generation the current one; return the numbers before and after.
 
-    `to`: its number; None: the one before the current. Raises UsageError if there is none, Locked
-    if a run writes for longer than `patience` seconds.
+    `to`: its number; None: the one that was current before. Raises UsageError if there is none,
+    Locked if a run writes for longer than `patience` seconds.
     """
     with store.lock(name, patience=patience, waiting=waiting):
         generations = store.generations(name)
-        chosen = (
-            previous_generation(generations)
-            if to is None
-            else next((each for each in generations if each.number == to), None)
-        )
-        current = next((each for each in generations if each.current), None)
-        if current is None or chosen is None or chosen.number == current.number:
-            listed = ", ".join(str(each.number) for each in generations) or "none"
-            raise UsageError(
-                f"collection {name!r} has no {'earlier ' if to is None else ''}generation"
-                f"{'' if to is None else f' {to}'} to go back to (it has: {listed})"
-            )
+        current = next((each.number for each in generations if each.current), None)
+        targets = rollback_targets(store, name, generations)
+        chosen = next((number for number in targets if to in (None, number)), None)
+        if current is None or chosen is None:
+            raise UsageError(_no_target(name, generations, targets, to))
         # Its own lock: it is neither deleted meanwhile, nor filled by a migration.
-        with store.lock(name, generation=chosen.number, patience=patience, waiting=waiting):
-            with (
-                _opened(store, name, current.number) as old,
-                _opened(store, name, chosen.number) as new,
-            ):
+        with store.lock(name, generation=chosen, patience=patience, waiting=waiting):
+            with _opened(store, name, current) as old, _opened(store, name, chosen) as new:
                 carry_notes(old, new)
                 settle_notes(old)
-            store.switch(name, chosen.number)
-        return current.number, chosen.number
+            store.switch(name, chosen)
+        return current, chosen
+
+
+def _no_target(
+    name: str, generations: Sequence[Generation], targets: Sequence[int], to: int | None
+) -> str:
+    """Return why there is no generation to switch back to."""
+    asked = next((each for each in generations if each.number == to), None)
+    if asked is not None:
+        if asked.current:
+            return f"generation {to} of collection {name!r} is the current one"
+        if asked.error is not None:
+            return asked.error
+        return (
+            f"generation {to} of collection {name!r} was never current: it is of an unfinished "
+            "migration; give the same `ragctl migrate` again to finish it"
+        )
+    listed = ", ".join(map(str, sorted(targets))) or "none"
+    which = "no earlier generation" if to is None else f"no generation {to}"
+    return f"collection {name!r} has {which} to go back to (earlier ones: {listed})"
 
 
 def prune_generations(store: Store, name: str, *, keep: int) -> list[int]:
-    """Delete all generations but the current one and the newest `keep` others.
+    """Delete all generations but the current one and the `keep` latest that were current before.
 
-    Returns the numbers of those deleted. One that a migration is building is left alone.
+    Returns the numbers of those deleted. One that a migration is filling now is left alone; one
+    that an ended migration left unfinished is deleted.
     """
-    others = [each for each in store.generations(name) if not each.current]
-    obsolete = sorted((each.number for each in others), reverse=True)[max(0, keep) :]
+    generations = store.generations(name)
+    kept = rollback_targets(store, name, generations)[: max(0, keep)]
     deleted = []
-    for number in sorted(obsolete):
+    for number in (e.number for e in generations if not e.current and e.number not in kept):
         try:
             with store.lock(name, generation=number):
                 if any(each.current for each in store.generations(name) if each.number == number):

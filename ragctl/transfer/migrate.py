@@ -36,7 +36,7 @@ from ragctl.transfer.migration_plan import (
     same_form,
 )
 from ragctl.transfer.mirror import Mirror
-from ragctl.transfer.notes import carry_notes, settle_notes
+from ragctl.transfer.notes import carry_notes, note_switch
 from ragctl.transfer.reembed import Reembedding
 
 
@@ -279,8 +279,7 @@ class Migration:
             target.finish()
             if spending is not None:
                 spending.write(result.report)
-            carry_notes(current, target)
-            settle_notes(current)
+            note_switch(current, target)
             self.store.switch(current.name, target.settings.generation)
             result.switched = True
 

@@ -150,7 +150,7 @@ def _how(stored: Settings, settings: Settings, embedder: Embedder, *, embed_agai
     if _what_needs_sources(stored, settings):
         return "sources"
     if stored.identity == settings.identity:
-        return "keep"
+        return "embed" if embed_again else "keep"
     at_old_size = replace(settings.identity, dimension=stored.dim)
     if (
         at_old_size == stored.identity

@@ -10,6 +10,7 @@ def carry_notes(current: Collection, target: Collection) -> None:
     What a migration has spent on it so far is added. Repeating it changes nothing.
     """
     before, own = current.notes(), target.notes()
+    before.pop("replaces", None)  # each generation has its own
     start = recorded(before)
     mine = recorded(own)
     base = own.get("baseline", mine)
@@ -21,6 +22,13 @@ def carry_notes(current: Collection, target: Collection) -> None:
             "baseline": start,
         }
     )
+
+
+def note_switch(current: Collection, target: Collection) -> None:
+    """Bring the notes of the target up to date, and note that it is about to replace `current`."""
+    carry_notes(current, target)
+    settle_notes(current)
+    target.note({"replaces": current.settings.generation})
 
 
 def settle_notes(current: Collection) -> None:

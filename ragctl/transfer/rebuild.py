@@ -24,6 +24,7 @@ from ragctl.index.verify import vector_problem
 from ragctl.progress import Progress
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Batch, Collection, Salvage, Store
+from ragctl.transfer.history import rollback_targets
 
 WRITE_POINTS = 256
 _TEXT = ("source", "file", "root", "digest", "version", "text", "text_hash", "lang", "recipe")
@@ -84,7 +85,10 @@ def rebuild(
     with store.lock(name, patience=patience, waiting=waiting):
         before = store.generations(name)
         damaged = next((each.number for each in before if each.current), None)
-        salvage = store.salvage(name)
+        read = damaged
+        if damaged is None:  # the pointer is lost: a newer generation may be unfinished
+            read = next(iter(rollback_targets(store, name, before)), None)
+        salvage = store.salvage(name, generation=read)
         if salvage is None:
             raise UsageError(f"no collection {name!r} in {store.location}")
         chosen = salvage.settings or settings
@@ -102,7 +106,7 @@ def rebuild(
                 progress.begin("read", "point")
                 _write(salvage, target, report, cancellation, progress)
                 progress.begin("finish")
-                _carry_notes(store, name, damaged, target, report)
+                _carry_notes(store, name, read, target, report)
                 target.finish()
             store.switch(name, report.generation)
         except BaseException:
@@ -238,11 +242,12 @@ def _own_id(point: Point, space: uuid.UUID, taken: Set[str]) -> str | None:
 
 
 def _carry_notes(
-    store: Store, name: str, damaged: int | None, target: Collection, report: RebuildReport
+    store: Store, name: str, read: int | None, target: Collection, report: RebuildReport
 ) -> None:
     """Take over the notes of the damaged generation; without them, say so."""
+    target.note({"replaces": 0})
     try:
-        collection = store.open(name, generation=damaged)
+        collection = store.open(name, generation=read)
         if collection is None:
             return
         with closing(collection):
@@ -250,4 +255,4 @@ def _carry_notes(
     except StoreError as error:
         report.lost.append(f"notes: spending and failed files are forgotten ({error})")
         return
-    target.note(notes)
+    target.note({"replaces": 0, **notes})
