@@ -137,7 +137,7 @@ def test_long_text_is_not_sent_to_a_host_that_truncates_silently() -> None:
     with GeminiServer("secret") as server:
         with (
             connected(server, 128) as embedder,
-            pytest.raises(DocumentError, match=r"may be more than the 2,048 that gemini-emb"),
+            pytest.raises(DocumentError, match=r"may be more than the 2,048 tokens that gemini"),
         ):
             embedder.documents(["fine", long])
         assert [text.text for text in server.texts] == ["fine"]
