@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from ragctl import chunking
 from ragctl.catalog import Backend, BackendConfig, Model
 from ragctl.embedding import Embedder, Options, Patience, connect
+from ragctl.embedding.backend_wire import BackendWire, Connection
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.embedding.catalogs import package_catalog
-from ragctl.embedding.context_guard import TOKEN_RATIO, ContextGuard
+from ragctl.embedding.context_guard import ContextGuard
+from ragctl.embedding.token_bounds import TOKEN_RATIO
 from ragctl.errors import DocumentError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
@@ -53,19 +55,20 @@ def test_long_text_is_not_sent_to_a_host_that_truncates_silently() -> None:
         found = outcomes(embedder)
         assert [text.text for text in server.texts] == ["short", "also short"]
         assert isinstance(found[1], DocumentError)
-        tokens = chunking.count(LONG)
+        tokens = round(TOKEN_RATIO * chunking.count("passage: " + LONG))
         assert str(found[1]) == (
-            f"about {tokens:,} tokens may be more than the 512 that {E5} takes, and infinity would "
-            "truncate the text without a message; use a smaller --chunk-size, or --truncate"
+            f"about {tokens:,} tokens may be more than the 512 tokens that {E5} takes, and "
+            "infinity would truncate the text without a message; use a smaller --chunk-size, or "
+            "--truncate"
         )
         assert not any(isinstance(found[n], DocumentError) for n in (0, 2))
         with pytest.raises(UsageError, match=r"the query: about [\d,]+ tokens may be more than"):
             embedder.query(LONG)
 
 
-@pytest.mark.parametrize(("backend", "like"), [("infinity", "infinity"), ("vllm", "vllm")])
+@pytest.mark.parametrize(("backend", "like"), [("infinity", "infinity"), ("router", "router")])
 def test_truncate_option_truncates_before_sending(backend: str, like: str) -> None:
-    """Also for a host that refuses long texts and has no option to truncate them."""
+    """For hosts that have no option to truncate them."""
     with (
         OpenAIServer(like=like) as server,
         connected(server, backend, truncate=True) as embedder,
@@ -104,11 +107,74 @@ def test_truncate_option_is_passed_to_a_host_that_supports_it() -> None:
         assert embedder.usage.usages[0].cut == 0
 
 
-class RecordingWire:
+# ---- Servers that count
+
+
+@pytest.mark.parametrize("like", ["vllm", "llama.cpp"])
+def test_texts_that_fit_by_the_servers_own_count_are_not_truncated(like: str) -> None:
+    text = LONG[:1500]
+    with (
+        OpenAIServer(like=like) as server,
+        connected(server, "router", truncate=True) as embedder,
+    ):
+        embedder.documents([text, LONG * 4, "short"])
+        assert [request.path for request in server.asked] == ["/tokenize"] * 2
+        assert server.texts[0].text == text
+        assert (LONG * 4).startswith(server.texts[1].text)
+        assert embedder.usage.usages[0].cut == 1
+
+
+def test_text_embeddings_inference_is_asked_for_its_limits_and_counts() -> None:
+    """Text Embeddings Inference truncates silently through OpenAI's protocol by default."""
+    texts = ["a", "слово " * 300, "слово " * 250, "слово " * 253, "b"]
+    with (
+        OpenAIServer(like="tei-openai", runs=f"intfloat/{E5}", context=256) as server,
+        connected(server, "tei-openai") as embedder,
+        embedder.stream() as stream,
+    ):
+        for n, text in enumerate(texts):
+            stream.add(n, text)
+        found: dict[int, object] = {}
+        while stream.pending:
+            found.update(stream.completed(block=True))
+        failed = {n: str(value) for n, value in found.items() if isinstance(value, DocumentError)}
+        assert failed == {
+            1: "303 tokens, and the server at tei-openai takes 256 tokens per text (the model "
+            "takes 512: see --max-batch-tokens); use a smaller --chunk-size, or --truncate"
+        }
+        assert server.gets == ["/v1/models", "/info"]
+        assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("auto_truncate", [True, False])
+def test_truncate_option_at_text_embeddings_inference(auto_truncate: bool) -> None:
+    """The server truncates exactly, if it was started so; otherwise ragctl truncates."""
+    with (
+        OpenAIServer(
+            like="tei-openai",
+            runs=f"intfloat/{E5}",
+            context=256,
+            auto_truncate=auto_truncate,
+        ) as server,
+        connected(server, "tei-openai", truncate=True) as embedder,
+    ):
+        embedder.documents([LONG])
+        assert LONG.startswith(server.texts[0].text)
+        assert embedder.usage.usages[0].cut == (not auto_truncate)
+
+
+# ---- Estimates
+
+
+class RecordingWire(BackendWire):
     """A wire that records its requests."""
 
     def __init__(self) -> None:
         self.requests: list[EmbeddingRequest] = []
+
+    @classmethod
+    def connect(cls, connection: Connection) -> "RecordingWire":
+        return cls()
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         self.requests.append(request)
@@ -126,16 +192,14 @@ def guarded(
     model: Model = MODEL, backend: Backend = TRUNCATING_BACKEND, *, truncate: bool = False
 ) -> tuple[ContextGuard, RecordingWire]:
     recorder = RecordingWire()
-    return ContextGuard(
-        recorder, model, backend, Usage(), truncate=truncate, native=False
-    ), recorder
+    return ContextGuard(recorder, recorder, model, backend, Usage(), truncate=truncate), recorder
 
 
 def request(*texts: str, together: bool = False) -> EmbeddingRequest:
     return EmbeddingRequest("document", texts, threading.Event(), tokens=9, together=together)
 
 
-MAX_TEXT_TOKENS = int((64 - 8) / TOKEN_RATIO) - chunking.count("passage: ")
+MAX_TEXT_TOKENS = 40  # of "word": with the prompt's 3 and the ratio 56, which are 64 less 8
 
 
 def test_limit_excludes_the_prompt() -> None:
@@ -143,10 +207,19 @@ def test_limit_excludes_the_prompt() -> None:
     fits = " ".join(["word"] * MAX_TEXT_TOKENS)
     assert chunking.count(fits) == MAX_TEXT_TOKENS
     wire.call(request(fits))
-    with pytest.raises(Refused, match=f"about {MAX_TEXT_TOKENS + 1} tokens") as caught:
-        wire.call(request("a", fits + " word"))
+    with pytest.raises(Refused, match="about 57 tokens") as caught:
+        wire.call(request(fits + " word"))
     assert caught.value.certain
     assert [r.texts for r in recorder.requests] == [(fits,)]
+
+
+def test_long_text_fails_alone() -> None:
+    wire, recorder = guarded()
+    answer = wire.call(request("a", "word " * 90, "b"))
+    assert [r.texts for r in recorder.requests] == [("a", "b")]
+    assert answer.vectors.tolist() == [[1], [0], [1]]
+    assert [*answer.failed] == [1]
+    assert "--chunk-size, or --truncate" in answer.failed[1]
 
 
 def test_context_of_the_host_takes_precedence() -> None:
@@ -154,7 +227,7 @@ def test_context_of_the_host_takes_precedence() -> None:
     short = replace(TRUNCATING_BACKEND, models={E5: replace(row, context=40)})
     wire, _ = guarded(backend=short)
     wire.call(request("passt " * 5))
-    with pytest.raises(Refused, match="more than the 40 that"):
+    with pytest.raises(Refused, match="more than the 40 tokens that"):
         wire.call(request("word " * 30))
 
 
@@ -185,7 +258,7 @@ def test_texts_embedded_together_share_the_context() -> None:
     half = " ".join(["word"] * (max_tokens // 2))
     wire.call(request(half, half, together=True))
     assert len(recorder.requests) == 1
-    with pytest.raises(Refused, match=r"about 50 tokens together may be more than the 64"):
+    with pytest.raises(Refused, match=r"about 50 tokens together may be more than the 64 tokens"):
         wire.call(request(half, " ".join(["word"] * (50 - max_tokens // 2)), together=True))
     wire.call(request(half, half, half))
     assert len(recorder.requests) == 2

@@ -119,7 +119,7 @@ def test_jina_request(backend: str, model: str, dim: int) -> None:
 def test_openai_request(backend: str, model: str, dim: int) -> None:
     encoding, names = OPENAI[backend]
     with (
-        OpenAIServer(key="secret", like=backend) as server,
+        OpenAIServer(key="secret", like=backend, runs=names[model]) as server,
         connected(server, model, backend, dim) as embedder,
     ):
         check_vectors(embedder, model, dim)

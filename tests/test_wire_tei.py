@@ -16,7 +16,7 @@ from ragctl.errors import BackendError, DocumentError, UsageError
 from ragctl.records import Json
 from tests.servers import faults
 from tests.servers.tei import TeiServer
-from tests.servers.vectors import first, vector
+from tests.servers.vectors import first, tokens, vector
 
 QWEN = (
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
@@ -24,6 +24,9 @@ QWEN = (
 E5 = ("passage: ", "query: ")
 NOMIC = ("search_document: ", "search_query: ")
 V5 = ("Document: ", "Query: ")
+GEMMA = ("title: none | text: ", "task: search result | query: ")
+MXBAI = ("", "Represent this sentence for searching relevant passages: ")
+ARCTIC = "Snowflake/snowflake-arctic-embed-l-v2.0"
 NONE = ("", "")
 TEXTS = ["раз два", "three"]
 KEY = "secret"
@@ -41,7 +44,7 @@ MODELS: list[tuple[str, str, int | None, int, tuple[str, str], int | None]] = [
             NONE,
             None,
         )
-        for language in ("en", "de", "es", "zh")
+        for language in ("en", "de", "es", "zh", "code")
     ),
     (
         "jina-embeddings-v5-text-small",
@@ -51,6 +54,10 @@ MODELS: list[tuple[str, str, int | None, int, tuple[str, str], int | None]] = [
         V5,
         256,
     ),
+    ("embeddinggemma-300m", "google/embeddinggemma-300m", 128, 768, GEMMA, 128),
+    ("gte-modernbert-base", "Alibaba-NLP/gte-modernbert-base", None, 768, NONE, None),
+    ("mxbai-embed-large-v1", "mixedbread-ai/mxbai-embed-large-v1", 512, 1024, MXBAI, 512),
+    ("snowflake-arctic-embed-l-v2.0", ARCTIC, None, 1024, ("", "query: "), 1024),
     ("multilingual-e5-large", "intfloat/multilingual-e5-large", None, 1024, E5, None),
     ("multilingual-e5-small", "intfloat/multilingual-e5-small", None, 384, E5, None),
     # It applies a layer norm before truncation, which the server does not do.
@@ -286,11 +293,10 @@ def test_long_text_is_refused_and_the_rest_embedded() -> None:
     with TeiServer(KEY, context=30) as server, connected(server) as embedder:
         with pytest.raises(
             DocumentError,
-            match=r"must have less than 30 tokens. Given: 62 \(this server takes 30 .* 32,768: see "
-            "--max-batch-tokens",
+            match=r"^62 tokens, and the server at tei takes 30 tokens per text \(the model takes "
+            r"32,768: see --max-batch-tokens\); use a smaller --chunk-size, or --truncate$",
         ):
             embedder.documents([LONG])
-        assert len(server.requests) == 1
         with embedder.stream() as stream:
             for n, text in enumerate(["a", LONG, "b"]):
                 stream.add(n, text)
@@ -299,6 +305,58 @@ def test_long_text_is_refused_and_the_rest_embedded() -> None:
                 outcomes.update(stream.completed(block=True))
     bad = [n for n, outcome in outcomes.items() if isinstance(outcome, DocumentError)]
     assert bad == [1]
+    assert all(LONG not in body["inputs"] for body in bodies(server))  # the server only counted it
+    assert [request.path for request in server.asked] == ["/tokenize"] * 2
+
+
+def test_server_that_does_not_count_refuses_long_texts() -> None:
+    with (
+        TeiServer(KEY, context=30, tokenizes=False) as server,
+        connected(server) as embedder,
+        pytest.raises(
+            DocumentError,
+            match=r"must have less than 30 tokens. Given: 62 \(this server takes 30 .* 32,768: see "
+            "--max-batch-tokens",
+        ),
+    ):
+        embedder.documents([LONG])
+
+
+def test_long_texts_are_counted_with_their_prompt_in_requests_of_32(tmp_path: Path) -> None:
+    """One request to count a batch, none to find out which text is refused."""
+    texts = ["word " * (20 + n) for n in range(32)]
+    for catalog_rows in (None, catalog_with_prompt_names(tmp_path)):
+        with (
+            TeiServer(KEY, context=40, max_client_batch_size=16) as server,
+            connected(server, rows=catalog_rows) as embedder,
+            embedder.stream() as stream,
+        ):
+            for n, text in enumerate(texts):
+                stream.add(n, text)
+            outcomes: dict[int, object] = {}
+            while stream.pending:
+                outcomes.update(stream.completed(block=True))
+            failed = [
+                n for n, outcome in sorted(outcomes.items()) if isinstance(outcome, Exception)
+            ]
+            assert failed == [n for n in range(32) if 20 + n + 2 > 40]
+            assert all(len(request.body["inputs"]) <= 16 for request in server.asked)
+
+
+def test_address_of_the_other_api_works(server: TeiServer) -> None:
+    with connect(
+        "qwen3-embedding-0.6b",
+        backends=[BackendConfig("tei", f"{server.url}/v1")],
+        environ={"TEI_API_KEY": KEY},
+    ) as embedder:
+        assert embedder.query("one").shape == (1024,)
+
+
+def test_tokens_are_those_that_the_server_computed(server: TeiServer) -> None:
+    with connected(server) as embedder:
+        embedder.documents(TEXTS)
+        assert embedder.usage.tokens == sum(tokens(text) for text in TEXTS)
+        assert not embedder.usage.usages[0].estimated
 
 
 def test_truncate() -> None:

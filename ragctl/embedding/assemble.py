@@ -170,12 +170,11 @@ def _connect_backend(
         )
     )
     wire: EmbeddingService = Limited(backend_wire, limiter, usage, patience.total)
+    wire = ContextGuard(wire, backend_wire, model, backend, usage, truncate=options.truncate)
     wire = Isolation(InterruptionWatch(wire))
     advice = outage_advice(backend.name, backend.base_url or "", backend.keys, key)
     notice = OutageNotice(config.label, notify, advice)
     wire = Retrying(wire, patience, notice=notice)
-    native = backend_wire.truncates
-    wire = ContextGuard(wire, model, backend, usage, truncate=options.truncate, native=native)
     return ConnectedBackend(config.label, wire, usage, backend_wire.warm)
 
 

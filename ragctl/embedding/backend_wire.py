@@ -1,6 +1,7 @@
 """The contract of a wire: how to connect to a backend, and what the catalogue must know of it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -33,6 +34,22 @@ class Connection:
     names: "ModelNames | None" = None
 
 
+@dataclass(frozen=True, slots=True)
+class TextLimits:
+    """What a server says about the length of texts.
+
+    Attributes:
+        tokens: The most tokens of a text; None: it does not say.
+        cuts: It truncates longer ones silently (True), or refuses them (False); None: unknown.
+        count: Returns the exact tokens of the request's texts at some positions, with prompt
+            and added tokens, or None if the server fails to say. None: it cannot count.
+    """
+
+    tokens: int | None = None
+    cuts: bool | None = None
+    count: "Callable[[EmbeddingRequest, Sequence[int]], list[int] | None] | None" = None
+
+
 class BackendWire(ABC):
     """The request and answer format of a backend, or a runtime in this process.
 
@@ -58,6 +75,13 @@ class BackendWire(ABC):
         Raises Transient if a retry may help, Refused if the texts are the reason, another
         BackendError otherwise.
         """
+
+    def text_limits(self) -> TextLimits:
+        """Return what the server says about the length of texts; it is asked once.
+
+        Raises as `call` does.
+        """
+        return TextLimits()
 
     @abstractmethod
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
     Embedder ── stream() ──► DocumentStream    batches, concurrency, back-pressure
         │                        │
-        └──────── query() ───────┴──► Failover([ContextGuard(Retrying(Isolation(…)))])
+        └──────── query() ───────┴──► Failover([Retrying(Isolation(ContextGuard(…)))])
 
 A wire answers one request. The Embedder does the rest: it checks what may be sent, forms
 batches, and finds the text because of which a batch was refused. `connect` stacks the parts.

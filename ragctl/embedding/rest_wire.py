@@ -1,6 +1,8 @@
 """Base of the wires over HTTP: one POST of JSON per request."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Self
 
 from ragctl.catalog import Backend, Instruction, Model, ServedModel, WireTraits
@@ -87,8 +89,14 @@ class RestWire(BackendWire):
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Return the vectors: one POST, one answer."""
-        answer = self.client.post(self.path(), self.body(request) | dict(self.backend.extra))
-        return self.parse(answer, len(request.texts))
+        body = self.body(request) | dict(self.backend.extra)
+        answer, headers = self.client.exchange(self.path(), body)
+        found = self.parse(answer, len(request.texts))
+        return found if found.tokens else replace(found, tokens=self.billed_tokens(headers))
+
+    def billed_tokens(self, headers: Mapping[str, str]) -> int:
+        """Return the tokens billed by the headers of an answer that does not say; 0: unknown."""
+        return 0
 
     def check_name(self, name: object) -> None:
         """Raise BackendError if a server says that it runs another model."""

@@ -35,7 +35,10 @@ Keys of hosted services are longer.
 
 
 class HostClient:
-    """A client for one base URL with one key. Keeps connections open; threads may share it."""
+    """A client for one base URL with one key. Keeps connections open; threads may share it.
+
+    Every path is relative to the base URL, or is a whole address of the same host.
+    """
 
     def __init__(
         self,
@@ -89,9 +92,17 @@ class HostClient:
 
         Raises Transient, Refused, or BackendError. None of them contains the key.
         """
-        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        return self.exchange(path, body)[0]
+
+    def exchange(self, path: str, body: Mapping[str, Json]) -> tuple[object, Mapping[str, str]]:
+        """Return the JSON and the headers of the response. Raises as `post` does."""
         self._usage.sent()
-        return self._parser.parse(self._exchange("POST", path, content))
+        response = self._exchange("POST", path, _encoded(body))
+        return self._parser.parse(response), response.headers
+
+    def ask(self, path: str, body: Mapping[str, Json]) -> object:
+        """Send a request that embeds nothing, and is not counted. Raises as `post` does."""
+        return self._parser.parse(self._exchange("POST", path, _encoded(body)))
 
     def get(self, path: str) -> object:
         """Return the JSON at `path`. Raises as `post` does."""
@@ -133,11 +144,10 @@ class HostClient:
         import httpx
 
         headers = {"Content-Type": "application/json"} if content is not None else {}
+        url = path if path.startswith(("http://", "https://")) else self._url + path
         answered = False
         try:
-            with client.stream(
-                method, self._url + path, content=content, headers=headers
-            ) as response:
+            with client.stream(method, url, content=content, headers=headers) as response:
                 answered = True
                 body = bytearray()
                 for part in response.iter_bytes():
@@ -202,6 +212,10 @@ class HostClient:
         except (ImportError, ValueError, OSError) as error:
             reason = f"the environment's proxy or certificates cannot be used: {error}"
             raise BackendError(f"{self.host}: {reason}") from None
+
+
+def _encoded(body: Mapping[str, Json]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _key_header(key: ApiKey, header: str, prefix: str) -> "httpx.Auth":

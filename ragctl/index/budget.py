@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from ragctl.collection.notes import DaySpending
 from ragctl.embedding import canary
-from ragctl.embedding.context_guard import TOKEN_RATIO
+from ragctl.embedding.token_bounds import TOKEN_RATIO
 from ragctl.errors import BudgetReached, UsageError
 from ragctl.hosts.usage import UsageTotals
 from ragctl.pipeline import Budget

@@ -12,7 +12,7 @@ from ragctl.collection.origin import Origin, fill_in_backends, stored_config
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder, Options, Patience, connect
 from ragctl.embedding.canary import CANARY_THRESHOLD
-from ragctl.embedding.context_guard import TOKEN_RATIO
+from ragctl.embedding.token_bounds import TOKEN_RATIO
 from ragctl.errors import IdentityMismatch
 from ragctl.lexical.bm25 import Bm25Config
 from ragctl.pipeline import DEFAULT_CHUNK_SIZE, DEFAULT_MODEL, DEFAULT_OVERLAP, Embedding, Pipeline

@@ -10,7 +10,7 @@ from ragctl.collection.points import digest
 from ragctl.collection.settings import Settings
 from ragctl.collection.text import CONTEXT_VERSION
 from ragctl.embedding import Embedder
-from ragctl.embedding.context_guard import TOKEN_RATIO
+from ragctl.embedding.token_bounds import TOKEN_RATIO
 from ragctl.errors import IdentityMismatch
 from ragctl.index.embedder import context_limit, default_chunk_size
 from ragctl.index.plan import WorkItem

@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -93,6 +93,7 @@ class EmbeddingServer(ABC):
         self.faults: deque[Fault] = deque()
         self.requests: list[Received] = []
         self.gets: list[str] = []
+        self.asked: list[Received] = []  # requests that embed nothing; no fault is used for them
         self.forbidden: dict[str, int] = {}  # a word -> the status of a request that contains it
         self.impostor: str | None = None  # answer with this model instead of the requested one
         self.texts: list[Text] = []
@@ -137,6 +138,21 @@ class EmbeddingServer(ABC):
             if "embedding" in item:
                 item["embedding"] = encode_vector(item["embedding"], encoding)
         return rest | {"data": items}
+
+    def ask(self, path: str, body: Any) -> object | None:
+        """Return the JSON answer to a POST that embeds nothing; None: there is none here."""
+        return None
+
+    def check_head(self, headers: Mapping[str, str], size: int) -> None:  # noqa: B027
+        """Raise Refusal for the headers of a POST, or for the `size` of its body in bytes."""
+
+    def answer_headers(self, job: Job) -> Mapping[str, str]:
+        """Return the headers of a correct answer, beside the usual ones."""
+        return {}
+
+    def error_type(self, refusal: Refusal) -> str:
+        """Return the content type of an error; empty: none is sent."""
+        return "application/json"
 
     def error_bytes(self, refusal: Refusal) -> bytes:
         shaped = self.error_body(refusal)
@@ -254,6 +270,26 @@ class _Handler(BaseHTTPRequestHandler):
             body, status = host.error_bytes(refusal), refusal.status
         self._send(status, body, Fault())
 
+    def _ask(self, host: EmbeddingServer, body: Any) -> bool:
+        """Answer a request that embeds nothing; return whether it is one."""
+        try:
+            answer = host.ask(self.path, body)
+            if answer is None:
+                return False
+            host.authorize(self.headers.get(host.key_header))
+        except Refusal as refusal:
+            self._refuse(host, refusal, Fault())
+        else:
+            self._send(200, json.dumps(answer).encode(), Fault())
+        with host.lock:
+            host.asked.append(Received(self.path, dict(self.headers.items()), body))
+        return True
+
+    def _refuse(self, host: EmbeddingServer, refusal: Refusal, fault: Fault) -> None:
+        kind = host.error_type(refusal)
+        fault = replace(fault, content_type=kind) if refusal.status != fault.status else fault
+        self._send(refusal.status, host.error_bytes(refusal), fault)
+
     def do_POST(self) -> None:
         host = self.server.host
         raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -272,6 +308,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.loads(raw)
         except ValueError:
             body = None
+        if self._ask(host, body):
+            return
         with host.lock:
             host.requests.append(Received(self.path, dict(self.headers.items()), body))
             fault = host.faults.popleft() if host.faults else Fault()
@@ -287,6 +325,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not host.serves(self.path):
                 raise Refusal(404, "Not Found")
             host.authorize(self.headers.get(host.key_header))
+            host.check_head(dict(self.headers.items()), len(raw))
             if fault.status != 200:
                 raise Refusal(fault.status, f"status {fault.status} by request", fault.code)
             if not isinstance(body, dict):
@@ -297,16 +336,18 @@ class _Handler(BaseHTTPRequestHandler):
                     raise Refusal(status, f"a text contains {word}")
             items, rest = host.answer(job)
         except Refusal as refusal:
-            self._send(refusal.status, host.error_bytes(refusal), fault)
+            self._refuse(host, refusal, fault)
             return
         items = fault.corrupt(items) if fault.corrupt else items
+        fault = replace(fault, headers={**host.answer_headers(job), **fault.headers})
         self._send(200, json.dumps(host.answer_body(items, rest, job.encoding)).encode(), fault)
 
     def _send(self, status: int, body: bytes, fault: Fault) -> None:
         if fault.sending == "truncated":
             body = body[: len(body) // 2]
         head = [f"HTTP/1.1 {status} {self.responses.get(status, ('',))[0]}"]
-        head += [f"Content-Type: {fault.content_type}", f"Content-Length: {len(body)}"]
+        head += [f"Content-Type: {fault.content_type}"] if fault.content_type else []
+        head += [f"Content-Length: {len(body)}"]
         head += [f"{name}: {value}" for name, value in fault.headers.items()]
         if fault.sending == "cut":
             body = body[: len(body) // 2]

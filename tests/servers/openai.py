@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tests.servers import tei_methods
 from tests.servers.host import EmbeddingServer, Job, Refusal, Text, main
+from tests.servers.vectors import tokens
 from tests.servers.weights import WEIGHTS, Weights
 
 _ONE_TASK = {
@@ -22,6 +24,8 @@ _CODE = (
 MODELS = {
     "text-embedding-3-small": Weights(1536, 8192),
     "text-embedding-3-large": Weights(3072, 8192),
+    "text-embedding-v4": Weights(2048, 8192),
+    "mistral-embed": Weights(1024, 8192),
     "jina-code-embeddings-0.5b": Weights(896, 32768, *_CODE),
     "jina-code-embeddings-1.5b": Weights(1536, 32768, *_CODE),
     "jina-embeddings-v4-text-retrieval": Weights(2048, 32768, "Passage: ", "Query: "),
@@ -48,8 +52,10 @@ class _Host:
     unit: bool = True
     indexed: bool = True
     pads: bool = False
+    dim: int | None = None  # of vectors, if the request has no dimension
     path: str = "/v1/embeddings"
     fields: tuple[str, ...] = ("user",)
+    next_to: str = ""  # the API that the server has beside /v1
 
 
 def _listed(*sizes: int) -> Callable[[str, int], bool]:
@@ -58,6 +64,16 @@ def _listed(*sizes: int) -> Callable[[str, int], bool]:
 
 HOSTS = {
     "openai": _Host(lambda model, dim: "text-embedding-3" in model, tokens=300_000),
+    **{
+        name: _Host(
+            lambda model, dim: dim in (64, 128, 256, 512, 768, 1024, 1536, 2048),
+            texts=10,
+            encodings=("float",),
+            dim=1024,
+        )
+        for name in ("dashscope", "dashscope-cn")
+    },
+    "mistral": _Host(texts=256, tokens=16_384, fields=("output_dimension", "output_dtype")),
     "siliconflow": _Host(
         _listed(64, 128, 256, 512, 768, 1024, 2048, 4096), texts=32, style="string"
     ),
@@ -71,20 +87,58 @@ HOSTS = {
     "scaleway": _Host(encodings=()),
     "openrouter": _Host(drops=True, indexed=False, style="openrouter"),
     "router": _Host(encodings=()),
-    "tei-openai": _Host(lambda model, dim: True, texts=32, style="tei"),
-    "vllm": _Host(),
+    "tei-openai": _Host(lambda model, dim: True, texts=32, style="tei", next_to="tei"),
+    "vllm": _Host(next_to="vllm"),
     "infinity": _Host(style="fastapi", unit=False, path="/embeddings"),
-    "llama.cpp": _Host(drops=True, encodings=()),
+    "llama.cpp": _Host(drops=True, encodings=(), next_to="llama.cpp"),
 }
 
 
 class OpenAIServer(EmbeddingServer):
     """OpenAI's embedding API, or a compatible host: `like` is a key of HOSTS."""
 
-    def __init__(self, key: str | None = None, *, like: str = "openai", **more: Any) -> None:
+    def __init__(
+        self,
+        key: str | None = None,
+        *,
+        like: str = "openai",
+        runs: str = "BAAI/bge-m3",
+        auto_truncate: bool = True,
+        **more: Any,
+    ) -> None:
+        """Start it. `runs`: the one model of Text Embeddings Inference, which answers any name."""
         self.like = HOSTS[like]
         self.path = self.like.path
+        self.runs = runs
+        self.auto_truncate = auto_truncate
         super().__init__(key, **more)
+
+    def get(self, path: str) -> object:
+        if path != "/info" or self.like.next_to != "tei":
+            return super().get(path)
+        return tei_methods.server_info(
+            self.runs,
+            {"embedding": {"pooling": "mean"}},
+            limit=self.context or MODELS[_found(self.runs)].context,
+            batch=self.like.texts,
+            slots=512,
+            auto_truncate=self.auto_truncate,
+        )
+
+    def ask(self, path: str, body: Any) -> object | None:
+        if path != "/tokenize":
+            return None
+        if self.like.next_to == "tei":
+            return tei_methods.tokenized(
+                tei_methods.checked_texts(body.get("inputs"), self.like.texts)
+            )
+        if self.like.next_to == "vllm":
+            count = tokens(body["prompt"])
+            return {"count": count, "max_model_len": 8192, "tokens": [0] * count}
+        return {"tokens": [0] * tokens(body["content"])} if self.like.next_to else None
+
+    def error_type(self, refusal: Refusal) -> str:
+        return tei_methods.error_type(refusal) if self.like.style == "tei" else "application/json"
 
     def authorize(self, header: str | None) -> None:
         if self.key is not None and header != f"Bearer {self.key}":
@@ -103,7 +157,10 @@ class OpenAIServer(EmbeddingServer):
                 return {"detail": message}
             return {"detail": [{"loc": ["body", refusal.field], "msg": message, "type": "value"}]}
         if style == "tei":
-            return {"message": message, "code": refusal.status, "type": "Validation"}
+            if refusal.code == "plain":
+                return message.encode()
+            kind = "Empty" if refusal.status == 400 else "Validation"
+            return {"message": message, "code": refusal.status, "type": kind}
         if style == "openrouter":
             return {"error": {"code": refusal.status, "message": message, "metadata": {}}}
         kind = "insufficient_quota" if refusal.code == "insufficient_quota" else "invalid_request"
@@ -121,10 +178,12 @@ class OpenAIServer(EmbeddingServer):
 
     def parse(self, body: Any) -> Job:
         name = str(body.get("model"))
-        matches = [part for part in MODELS if part in name.lower()]
-        if not matches:
+        if self.like.style == "tei":
+            name = self.runs
+        found = _found(name)
+        if not found:
             raise Refusal(404, f"The model {name} does not exist", "model_not_found")
-        model = MODELS[matches[0]]
+        model = MODELS[found]
         known = {"model", "input", "dimensions", *self.like.fields}
         known |= {"encoding_format"} if self.like.encodings else set()
         for field in body:
@@ -136,7 +195,7 @@ class OpenAIServer(EmbeddingServer):
         dim, pad_to = self._dim(body.get("dimensions"), name.lower(), model)
         return Job(
             name,
-            _ONE_TASK.get(matches[0], matches[0]),
+            _ONE_TASK.get(found, found),
             model.dim,
             dim,
             self._texts(body.get("input"), model),
@@ -149,7 +208,7 @@ class OpenAIServer(EmbeddingServer):
     def _dim(self, dim: Any, name: str, model: Weights) -> tuple[int | None, int]:
         """Return the dimension to truncate to and the dimension to pad to."""
         if dim is None or self.like.drops:
-            return None, 0
+            return self.like.dim, 0
         if self.like.sizes is None or type(dim) is not int or not self.like.sizes(name, dim):
             raise self._invalid(f"dimensions {dim} not supported by this model", "dimensions")
         if dim > model.dim and not self.like.pads:
@@ -157,6 +216,8 @@ class OpenAIServer(EmbeddingServer):
         return min(dim, model.dim), dim
 
     def _texts(self, given: Any, model: Weights) -> list[Text]:
+        if self.like.style == "tei":
+            return self._tei_texts(given, model)
         given = [given] if isinstance(given, str) else given
         if not isinstance(given, list) or not given or len(given) > self.like.texts:
             raise self._invalid(f"input must be 1 to {self.like.texts} texts", "input")
@@ -172,9 +233,23 @@ class OpenAIServer(EmbeddingServer):
             raise Refusal(400, f"max {self.like.tokens} tokens per request")
         return texts
 
+    def _tei_texts(self, given: Any, model: Weights) -> list[Text]:
+        texts = [
+            model.detect_side(text) for text in tei_methods.checked_texts(given, self.like.texts)
+        ]
+        if self.auto_truncate:
+            return self.cut(texts, model.context)
+        tei_methods.check_lengths([text.text for text in texts], self.context or model.context)
+        return texts
+
     def _invalid(self, message: str, field: str) -> Refusal:
         status = 422 if self.like.style in ("fastapi", "tei") else 400
         return Refusal(status, message, field=field)
+
+
+def _found(name: str) -> str:
+    """Return the key in MODELS of a model's name; empty: there is none."""
+    return next((part for part in MODELS if part in name.lower()), "")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The OpenAI protocol: POST /embeddings, as spoken by its API and many other servers."""
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from ragctl.embedding.backend_wire import TextLimits
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.embedding.rest_wire import RestWire
 from ragctl.embedding.served_model import check_name
+from ragctl.embedding.server_tokens import ServerTokens, positive
 from ragctl.errors import BackendError
 from ragctl.hosts.errors import Transient
 from ragctl.hosts.responses import ErrorRules
@@ -18,18 +21,73 @@ class OpenAI(RestWire):
 
     Which optional fields a host accepts is in its row of backends.toml. A server of one's own,
     at an http address, is asked once which models it has: many answer to any name with the
-    one model that they run.
+    one model that they run. It is asked too how long a text may be, and to count tokens.
     """
+
+    error_rules = ErrorRules(
+        text_codes=frozenset({"context_length_exceeded", "string_above_max_length"}),
+        fatal_codes=frozenset({"insufficient_quota", "model_not_found"}),
+        text_phrases=frozenset(
+            {
+                "maximum context length",
+                "is too large to process",
+                "must have less than",
+                "`inputs` cannot be empty",
+            }
+        ),
+    )
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._lock = threading.Lock()
-        self._models_checked = urlsplit(self.backend.base_url or "").scheme == "https"
+        self._own_server = urlsplit(self.backend.base_url or "").scheme == "http"
+        self._models_checked = not self._own_server
+        self._limits = None if self._own_server else TextLimits()
+        self._counter: ServerTokens | None = None
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Return the vectors: one POST, one answer."""
         self._check_models()
         return super().call(request)
+
+    def text_limits(self) -> TextLimits:
+        """Return what a server of one's own says next to /v1: /info, or else /tokenize.
+
+        Text Embeddings Inference has both, and truncates silently unless it is told otherwise
+        when it is started. vLLM, LiteLLM and llama.cpp's server count, one text at a time;
+        whether this server does shows when a text has to be counted.
+        """
+        self._check_models()
+        with self._lock:
+            if self._limits is None:
+                self._limits = self._ask_limits()
+            return self._limits
+
+    def _ask_limits(self) -> TextLimits:
+        url = (self.backend.base_url or "").removesuffix("/v1")
+        try:
+            info = self.client.get(f"{url}/info")
+        except Transient:
+            raise
+        except BackendError:
+            info = None
+        tokens = positive(info.get("max_input_length")) if isinstance(info, dict) else None
+        if isinstance(info, dict) and tokens is not None:
+            batch = positive(info.get("max_client_batch_size")) or 1
+            self._counter = ServerTokens(self.client, url, self.served.id, texts=batch)
+            cuts = info.get("auto_truncate") is not False
+            return TextLimits(tokens, cuts=cuts, count=self._count)
+        if self.backend.truncation != "refuses" or self.options.truncate:
+            self._counter = ServerTokens(self.client, url, self.served.id, texts=None)
+            return TextLimits(count=self._count)
+        return TextLimits()
+
+    def _count(self, request: EmbeddingRequest, positions: Sequence[int]) -> list[int] | None:
+        """Return the tokens of some texts of a request."""
+        if self._counter is None:
+            return None
+        texts = self.with_prompt(request)
+        return self._counter.count([texts[position] for position in positions])
 
     def _check_models(self) -> None:
         """Raise BackendError if the server lists models, and only others than this one."""
@@ -52,12 +110,6 @@ class OpenAI(RestWire):
             if known and not any(match is not False for match in known):
                 check_name(self.names, names[0], self.client.host, self.served.id)
             self._models_checked = True
-
-    error_rules = ErrorRules(
-        text_codes=frozenset({"context_length_exceeded", "string_above_max_length"}),
-        fatal_codes=frozenset({"insufficient_quota", "model_not_found"}),
-        text_phrases=frozenset({"maximum context length", "is too large to process"}),
-    )
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         """Return the request's JSON."""

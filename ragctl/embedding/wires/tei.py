@@ -1,18 +1,24 @@
 """Text Embeddings Inference: GET /info, then POST /embed (its source, v1.9).
 
-The openai wire can use its /v1/embeddings, but that cannot be told to refuse long texts.
+The openai wire can use its /v1/embeddings, but that cannot be told to refuse long texts. Texts
+that may be too long are counted by the server first: it embeds a whole batch before it refuses one
+text of it.
 """
 
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ragctl.catalog import Backend, Instructions, Model
 from ragctl.embedding import answers
+from ragctl.embedding.backend_wire import TextLimits
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
 from ragctl.embedding.rest_wire import RestWire
+from ragctl.embedding.server_tokens import ServerTokens, positive
 from ragctl.errors import BackendError, Interrupted, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.http import HostClient
+from ragctl.hosts.keys import ApiKey
 from ragctl.hosts.responses import ErrorRules, json_object
 from ragctl.records import Json
 from ragctl.text import counted
@@ -50,6 +56,7 @@ class Tei(RestWire):
         super().__init__(client, model, backend, dim, options)
         self._lock = threading.Lock()
         self._server: _ServerLimits | None = None
+        self._tokens: ServerTokens | None = None
         # "query" and "document" name the prompts of retrieval, not those of other tasks.
         other_task = Instructions(model.document, model.query) in model.tasks.values()
         if backend.prompts == "name" and other_task:
@@ -59,6 +66,11 @@ class Tei(RestWire):
                         f"backend {backend.name} sends prompts by name, and the row of "
                         f"{model.name} has no prompt_name for this task"
                     )
+
+    @classmethod
+    def address(cls, url: str, key: ApiKey | None) -> str:
+        """Return the base URL without the /v1 of the server's other API."""
+        return url.removesuffix("/v1")
 
     def path(self) -> str:
         """Return the path of the embedding method."""
@@ -77,6 +89,25 @@ class Tei(RestWire):
         if self.asks_dimensions:
             body["dimensions"] = self.dim
         return body
+
+    def text_limits(self) -> TextLimits:
+        """Return the server's own limit; it counts exactly, and refuses when told so."""
+        return TextLimits(self._limits().tokens, cuts=False, count=self._count)
+
+    def _count(self, request: EmbeddingRequest, positions: Sequence[int]) -> list[int] | None:
+        """Return the tokens of some texts of a request."""
+        if self._tokens is None:
+            return None
+        if self.backend.prompts == "name":
+            texts = [request.texts[position] for position in positions]
+            return self._tokens.count(texts, self._prompt_name(request))
+        texts = self.with_prompt(request)
+        return self._tokens.count([texts[position] for position in positions])
+
+    def billed_tokens(self, headers: Mapping[str, str]) -> int:
+        """Return the tokens that the server computed; its answer has vectors alone."""
+        value = headers.get("x-compute-tokens", "")
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Return the vectors, in as many requests as the server's own limit asks for."""
@@ -128,13 +159,15 @@ class Tei(RestWire):
                 self._check_pooling(kind)
                 # Each text occupies a slot: more texts than slots would be answered with 429.
                 texts = [
-                    _positive(found.get("max_client_batch_size")),
-                    _positive(found.get("max_concurrent_requests")),
+                    positive(found.get("max_client_batch_size")),
+                    positive(found.get("max_concurrent_requests")),
                     self.backend.limits.texts,
                 ]
+                batch = min(size for size in texts if size is not None)
+                self._tokens = ServerTokens(self.client, "", self.served.id, texts=batch)
                 self._server = _ServerLimits(
-                    min(size for size in texts if size is not None),
-                    _positive(found.get("max_input_length")),
+                    batch,
+                    positive(found.get("max_input_length")),
                 )
             return self._server
 
@@ -178,7 +211,3 @@ class Tei(RestWire):
 def _is_hub_name(name: str) -> bool:
     owner, slash, model = name.partition("/")
     return bool(slash and model) and "/" not in model and owner not in ("", ".", "..", "~")
-
-
-def _positive(value: object) -> int | None:
-    return value if type(value) is int and value > 0 else None
