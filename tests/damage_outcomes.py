@@ -20,7 +20,8 @@ from ragctl.index.verify import inspect_collection
 from ragctl.stores import open_store
 from ragctl.stores.base import Batch, Query, Store
 from ragctl.transfer.rebuild import rebuild
-from tests.damages import Damage, copy_store, damages, make_collection, run
+from ragctl.transfer.rebuild_settings import PipelineSettings
+from tests.damages import Damage, copy_store, damages, make_collection, pipeline, run
 
 QUERY = Query(
     10, np.ones(64, dtype=np.float32), SparseVector(list(range(0, 1 << 32, 1 << 20)), [1.0] * 4096)
@@ -134,7 +135,9 @@ def assess(damage: Damage, whole: Damaged, place: Path) -> Outcome:
         if not same or faults or any(errors.values()):
             repaired = _is_whole_after_run(store, documents, location)
             if not repaired:
-                rebuild(store, "docs", settings=whole.settings)
+                rebuild(
+                    store, "docs", otherwise=PipelineSettings(pipeline(documents, location), {})
+                )
                 rebuilt = _is_whole_after_run(store, documents, location)
                 assert rebuilt, "neither a run nor a rebuild brings it back"
                 shutil.rmtree(location)

@@ -47,6 +47,12 @@ _VOYAGE = (
     "Represent the document for retrieval: ",
     "Represent the query for retrieving supporting documents: ",
 )
+_GEMMA = ("title: none | text: ", "task: search result | query: ")
+_PASSAGES = "Represent this sentence for searching relevant passages: "
+_QWEN_VL = (
+    "Represent the user's input.",
+    "Retrieve relevant passages that answer the user's query.",
+)
 _UNKNOWN = (None, None)
 _COHERE = ("search_document", "search_query")
 _GEMINI = ("RETRIEVAL_DOCUMENT", "RETRIEVAL_QUERY")
@@ -55,12 +61,15 @@ FACTS = {
     "jina-embedding-b-en-v1": Facts(768, None, 512),
     **{
         f"jina-embeddings-v2-base-{lang}": Facts(768, None, 8192, unit=True)
-        for lang in ("en", "de", "es", "zh")
+        for lang in ("en", "de", "es", "zh", "code")
     },
     "jina-embeddings-v3": Facts(1024, 256, 8192, _V3, RETRIEVAL, unit=True),
     "jina-embeddings-v4": Facts(2048, 512, 32768, ("Passage: ", "Query: "), RETRIEVAL),
-    "jina-embeddings-v5-text-small": Facts(1024, 512, 32768, _V5, RETRIEVAL, unit=True),
-    "jina-embeddings-v5-text-nano": Facts(768, 32, 8192, _V5, RETRIEVAL, unit=True),
+    **{
+        f"jina-embeddings-v5-{kind}-{size}": Facts(*sizes, _V5, RETRIEVAL, unit=True)
+        for kind in ("text", "omni")
+        for size, sizes in (("small", (1024, 512, 32768)), ("nano", (768, 32, 8192)))
+    },
     "jina-code-embeddings-0.5b": Facts(896, 64, 32768, _CODE, NL2CODE),
     "jina-code-embeddings-1.5b": Facts(1536, 128, 32768, _CODE, NL2CODE),
     "jina-clip-v1": Facts(768, None, 8192),
@@ -69,13 +78,34 @@ FACTS = {
     "text-embedding-3-large": Facts(3072, 256, 8191),
     "embed-multilingual-v3.0": Facts(1024, None, 512, _UNKNOWN, _COHERE),
     "embed-v4.0": Facts(1536, 256, 128_000, _UNKNOWN, _COHERE),
+    "embed-v5.0-pro": Facts(2048, 768, 128_000, _UNKNOWN, _COHERE),
+    "embed-v5.0-fast": Facts(2048, 256, 128_000, _UNKNOWN, _COHERE),
     **{
         f"voyage-{name}": Facts(1024, 256, 32_000, _VOYAGE, _PLAIN, largest=2048)
-        for name in ("4-large", "4", "4-lite", "3-large", "3.5", "3.5-lite")
+        for name in ("4-large", "4", "4-lite", "3-large", "3.5", "3.5-lite", "code-3")
     },
+    "voyage-4-nano": Facts(2048, 512, 32_000, _VOYAGE),
     "voyage-3": Facts(1024, None, 32_000, _VOYAGE, _PLAIN),
     "voyage-3-lite": Facts(512, None, 32_000, _VOYAGE, _PLAIN),
     "gemini-embedding-001": Facts(3072, 768, 2048, _UNKNOWN, _GEMINI),
+    "gemini-embedding-2": Facts(3072, 768, 8192, _GEMMA),
+    "text-embedding-v4": Facts(1024, 64, 8192, largest=2048),
+    "mistral-embed": Facts(1024, None, 8192),
+    "frida": Facts(1536, None, 512, _NOMIC),
+    "ru-en-rosberta": Facts(1024, None, 512, _NOMIC),
+    "embeddinggemma-300m": Facts(768, 128, 2048, _GEMMA),
+    "snowflake-arctic-embed-l-v2.0": Facts(1024, 256, 8192, ("", "query: ")),
+    "snowflake-arctic-embed-m-v2.0": Facts(768, 256, 8192, ("", "query: ")),
+    "snowflake-arctic-embed-m-v1.5": Facts(768, 256, 512, ("", _PASSAGES)),
+    "snowflake-arctic-embed-l": Facts(1024, None, 512, ("", _PASSAGES)),
+    "mxbai-embed-large-v1": Facts(1024, 512, 512, ("", _PASSAGES)),
+    "gte-multilingual-base": Facts(768, 128, 8192),
+    "gte-modernbert-base": Facts(768, None, 8192),
+    "granite-embedding-311m-multilingual-r2": Facts(768, 384, 8192),
+    "granite-embedding-97m-multilingual-r2": Facts(384, None, 8192),
+    "granite-embedding-278m-multilingual": Facts(768, None, 512),
+    "qwen3-vl-embedding-2b": Facts(2048, 64, 32768, _QWEN_VL),
+    "qwen3-vl-embedding-8b": Facts(4096, 64, 32768, _QWEN_VL),
     "qwen3-embedding-0.6b": Facts(1024, 256, 32768, ("", QWEN)),
     "qwen3-embedding-4b": Facts(2560, 64, 32768, ("", QWEN)),
     "qwen3-embedding-8b": Facts(4096, 1024, 32768, ("", QWEN)),
@@ -120,6 +150,24 @@ _OTHER_OF_CODE = {
     ),
 }
 _OTHER_OF_COHERE = {task: _same_for_both(task, None) for task in ("classification", "clustering")}
+_OTHER_OF_GEMMA = {
+    **{
+        task: _same_for_both(None, f"task: {name} | query: ")
+        for task, name in (
+            ("text-matching", "sentence similarity"),
+            ("classification", "classification"),
+            ("clustering", "clustering"),
+        )
+    },
+    **{
+        task: ((None, _GEMMA[0]), (None, f"task: {name} | query: "))
+        for task, name in (
+            ("qa", "question answering"),
+            ("fact-checking", "fact checking"),
+            ("nl2code", "code retrieval"),
+        )
+    },
+}
 OTHER_TASKS: dict[str, dict[str, tuple[SideParameters, SideParameters]]] = {
     "jina-embeddings-v3": {
         "text-matching": _same_for_both("text-matching", ""),
@@ -130,12 +178,17 @@ OTHER_TASKS: dict[str, dict[str, tuple[SideParameters, SideParameters]]] = {
         "code": (("code.passage", "Passage: "), ("code.query", "Query: ")),
         "text-matching": _same_for_both("text-matching", "Query: "),
     },
-    "jina-embeddings-v5-text-small": _OTHER_OF_V5,
-    "jina-embeddings-v5-text-nano": _OTHER_OF_V5,
+    **{
+        f"jina-embeddings-v5-{kind}-{size}": _OTHER_OF_V5
+        for kind in ("text", "omni")
+        for size in ("small", "nano")
+    },
     "jina-code-embeddings-0.5b": _OTHER_OF_CODE,
     "jina-code-embeddings-1.5b": _OTHER_OF_CODE,
     "embed-multilingual-v3.0": _OTHER_OF_COHERE,
     "embed-v4.0": _OTHER_OF_COHERE,
+    "embed-v5.0-pro": _OTHER_OF_COHERE,
+    "embed-v5.0-fast": _OTHER_OF_COHERE,
     "gemini-embedding-001": {
         "text-matching": _same_for_both("SEMANTIC_SIMILARITY", None),
         "classification": _same_for_both("CLASSIFICATION", None),
@@ -143,6 +196,17 @@ OTHER_TASKS: dict[str, dict[str, tuple[SideParameters, SideParameters]]] = {
         "qa": (("RETRIEVAL_DOCUMENT", None), ("QUESTION_ANSWERING", None)),
         "fact-checking": (("RETRIEVAL_DOCUMENT", None), ("FACT_VERIFICATION", None)),
         "nl2code": (("RETRIEVAL_DOCUMENT", None), ("CODE_RETRIEVAL_QUERY", None)),
+    },
+    "gemini-embedding-2": _OTHER_OF_GEMMA,
+    "embeddinggemma-300m": _OTHER_OF_GEMMA,
+    "frida": {
+        "text-matching": _same_for_both(None, "paraphrase: "),
+        "classification": _same_for_both(None, "categorize: "),
+        "clustering": _same_for_both(None, "categorize_topic: "),
+    },
+    "ru-en-rosberta": {
+        "classification": _same_for_both(None, "classification: "),
+        "clustering": _same_for_both(None, "clustering: "),
     },
     "nomic-embed-text-v1.5": {
         "clustering": _same_for_both(None, "clustering: "),
@@ -161,8 +225,12 @@ _HUB = {
     "jina-code-embeddings-1.5b": "jinaai/jina-code-embeddings-1.5b",
     **{
         f"jina-embeddings-v2-base-{lang}": f"jinaai/jina-embeddings-v2-base-{lang}"
-        for lang in ("en", "de", "es", "zh")
+        for lang in ("en", "de", "es", "zh", "code")
     },
+    "embeddinggemma-300m": "google/embeddinggemma-300m",
+    "gte-modernbert-base": "Alibaba-NLP/gte-modernbert-base",
+    "mxbai-embed-large-v1": "mixedbread-ai/mxbai-embed-large-v1",
+    "snowflake-arctic-embed-l-v2.0": "Snowflake/snowflake-arctic-embed-l-v2.0",
     "jina-embeddings-v5-text-small": "jinaai/jina-embeddings-v5-text-small-retrieval",
     "multilingual-e5-large": "intfloat/multilingual-e5-large",
     "multilingual-e5-small": "intfloat/multilingual-e5-small",
@@ -189,6 +257,9 @@ def _same(*models: str) -> dict[str, str]:
 # Backends with OpenAI's protocol: encoding_format, model names.
 OPENAI: dict[str, tuple[str | None, dict[str, str]]] = {
     "openai": ("base64", _same(*_OPENAIS)),
+    "dashscope": ("float", _same("text-embedding-v4")),
+    "dashscope-cn": ("float", _same("text-embedding-v4")),
+    "mistral": ("float", _same("mistral-embed")),
     "siliconflow": ("float", _of_hub("bge-m3", *_QWENS)),
     "siliconflow-cn": ("float", _of_hub("bge-m3", *_QWENS)),
     "deepinfra": ("float", _of_hub("multilingual-e5-large", *_QWENS)),
@@ -206,7 +277,14 @@ OPENAI: dict[str, tuple[str | None, dict[str, str]]] = {
     "tei-openai": ("base64", {m: model_id for m, model_id in _HUB.items() if m not in _CODES}),
     "vllm": (
         "base64",
-        _of_hub("bge-m3", *_CODES, "jina-embeddings-v5-text-small", *_E5S, *_QWENS),
+        _of_hub(
+            "bge-m3",
+            *_CODES,
+            "jina-embeddings-v5-text-small",
+            *_E5S,
+            *_QWENS,
+            "embeddinggemma-300m",
+        ),
     ),
     "infinity": ("float", _of_hub("all-minilm-l6-v2", "bge-m3", *_E5S)),
     "llama.cpp": (
@@ -223,6 +301,8 @@ _SILICONFLOW = (64, 128, 256, 512, 768, 1024, 2048, 4096)
 SIZES: dict[str, Callable[[str, int], bool]] = {
     "openai": lambda model, dim: True,
     "deepinfra": lambda model, dim: True,
+    "dashscope": lambda model, dim: True,
+    "dashscope-cn": lambda model, dim: True,
     "fireworks": lambda model, dim: True,
     "tei-openai": lambda model, dim: model != LAYER_NORM,
     "siliconflow": lambda model, dim: dim in _SILICONFLOW,

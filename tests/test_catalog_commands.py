@@ -115,6 +115,8 @@ def test_models_and_backends_can_be_filtered(ragctl: Command) -> None:
         "MODEL",
         "embed-multilingual-v3.0",
         "embed-v4.0",
+        "embed-v5.0-pro",
+        "embed-v5.0-fast",
     ]
     lines = ragctl("backends", "--model", "multilingual-e5-small").splitlines()
     assert [line.split()[0] for line in lines] == [
@@ -148,9 +150,10 @@ def test_details_of_one_backend(ragctl: Command) -> None:
     assert "per request   256 texts, 120,000 tokens" in shown
     assert "per minute    2,000 requests, 3,000,000 tokens" in shown
     assert "model         voyage-3-large: voyage-3-large, $0.18 per million tokens" in shown
-    assert "model         voyage-4: voyage-4" in shown
+    assert "model         voyage-4: voyage-4, $0.06 per million tokens" in shown
     shown = ragctl("backends", "jina").splitlines()
     assert "free          10,000,000 tokens for a new account" in shown
+    assert "model         jina-clip-v1: jina-clip-v1" in shown
     assert "model         jina-clip-v2: jina-clip-v2, vectors cut here" in shown
 
 

@@ -6,20 +6,26 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from ragctl.errors import Locked, StoreError, UnreadableCollection, UsageError
+from ragctl.catalog import BackendConfig
+from ragctl.errors import IdentityMismatch, Locked, StoreError, UnreadableCollection, UsageError
 from ragctl.index.verify import inspect_collection
+from ragctl.pipeline import Embedding, Pipeline
 from ragctl.stores import open_store
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.edge_layout import NOTES_FILES
 from ragctl.stores.locks import fair_lock
 from ragctl.transfer.rebuild import RebuildReport, rebuild
-from tests.damages import Damage, copy_store, damages, make_collection, run
+from ragctl.transfer.rebuild_settings import PipelineSettings
+from tests.damages import Damage, copy_store, damages, make_collection, pipeline, run
 from tests.mounting import can_mount
+from tests.servers.jina import JinaServer
+from tests.world import KEY
 
 SAMPLE = 60
 """Every so many damages one is tried in the default suite; the soak test tries all."""
@@ -128,6 +134,58 @@ def test_without_a_pointer_an_unfinished_generation_is_not_taken(
         (tmp_path / "store" / "collections" / "docs" / pointer).unlink()
     rebuilt(tmp_path / "store")
     assert points(tmp_path / "store") == before
+
+
+def without_settings(whole: Whole, store: Path) -> None:
+    copy_store(whole.store, store)
+    for file in ("collection.json", "collection.copy.json"):
+        (store / "collections" / "docs" / file).unlink()
+
+
+def rebuilt_with(pipeline: Pipeline, store: Path) -> RebuildReport:
+    with closing(open_store(str(store), environ={})) as opened:
+        return rebuild(
+            opened, "docs", patience=0, otherwise=PipelineSettings(pipeline, pipeline.environ)
+        )
+
+
+def test_lost_settings_are_those_of_the_pipeline(whole: Whole, tmp_path: Path) -> None:
+    docs, _, before = whole
+    without_settings(whole, tmp_path / "store")
+    report = rebuilt_with(pipeline(docs, tmp_path / "store"), tmp_path / "store")
+    assert (report.damaged, report.incomplete) == (0, 0)
+    assert not any("ragctl" in line for line in report.lost), "it is being rebuilt"
+    assert points(tmp_path / "store") == before
+    done = run(docs, tmp_path / "store").report
+    assert done is not None
+    assert (done.chunks.embedded, done.documents.updated) == (0, 0)
+    with closing(open_store(str(tmp_path / "store"), environ={})) as opened:
+        found = opened.open("docs")
+        assert found is not None
+        with closing(found):
+            assert inspect_collection(found).faults == []
+
+
+def test_lost_settings_are_not_those_of_another_model(
+    whole: Whole, tmp_path: Path, host: JinaServer
+) -> None:
+    without_settings(whole, tmp_path / "store")
+    wanted = pipeline(whole.docs, tmp_path / "store")
+    with pytest.raises(UnreadableCollection, match="do not fit what is left"):
+        rebuilt_with(replace(wanted, embedding=Embedding("builtin", 32)), tmp_path / "store")
+    late = Embedding("jina-embeddings-v3", 64, late_chunking=True)
+    with pytest.raises(UnreadableCollection, match="late chunking"):
+        rebuilt_with(replace(wanted, embedding=late), tmp_path / "store")
+    other = replace(
+        wanted,
+        embedding=Embedding("jina-embeddings-v3", 64, (BackendConfig(base_url=host.url),)),
+        environ={"JINA_API_KEY": KEY},
+    )
+    with pytest.raises(IdentityMismatch, match="jina-embeddings-v3 does not reproduce its vectors"):
+        rebuilt_with(other, tmp_path / "store")
+    assert len(host.texts) == 5, "a sample is sent"
+    assert (tmp_path / "store" / "collections" / "docs" / "shard").is_dir()
+    assert not (tmp_path / "store" / "collections" / "docs" / "2").exists()
 
 
 def test_only_what_is_missing_is_embedded(whole: Whole, tmp_path: Path) -> None:

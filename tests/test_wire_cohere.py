@@ -20,6 +20,8 @@ MODELS: list[tuple[str, int | None, dict[str, Json]]] = [
     ("embed-multilingual-v3.0", None, {}),
     ("embed-v4.0", None, {"output_dimension": 1536}),
     ("embed-v4.0", 256, {"output_dimension": 256}),
+    ("embed-v5.0-pro", None, {"output_dimension": 2048}),
+    ("embed-v5.0-fast", 768, {"output_dimension": 768}),
 ]
 
 

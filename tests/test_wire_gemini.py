@@ -11,7 +11,7 @@ from ragctl.embedding.base import Options
 from ragctl.embedding.catalogs import package_catalog
 from ragctl.errors import BackendError, DocumentError
 from tests.servers.faults import Fault
-from tests.servers.gemini import MODEL, GeminiServer
+from tests.servers.gemini import MODEL, MODEL_2, GeminiServer
 from tests.servers.vectors import tokens, vector
 
 PATIENCE = Patience(total=2, first=0.001, read=5)
@@ -25,9 +25,12 @@ def connected(
     truncate: bool = False,
     key: str = "secret",
     patience: Patience = PATIENCE,
+    model: str = MODEL,
+    task: str | None = None,
 ) -> Embedder:
     return connect(
-        MODEL,
+        model,
+        task=task,
         dim=dim,
         backends=[BackendConfig(base_url=server.url)],
         environ={"GEMINI_API_KEY": key},
@@ -68,8 +71,42 @@ def test_request(dim: int | None) -> None:
     assert embedder.identity.query == "RETRIEVAL_QUERY"
 
 
+@pytest.mark.parametrize(
+    ("task", "document", "query"),
+    [
+        (None, "title: none | text: ", "task: search result | query: "),
+        ("qa", "title: none | text: ", "task: question answering | query: "),
+        ("clustering", "task: clustering | query: ", "task: clustering | query: "),
+    ],
+)
+def test_the_task_of_the_second_model_is_words_in_the_text(
+    task: str | None, document: str, query: str
+) -> None:
+    with (
+        GeminiServer("secret") as server,
+        connected(server, 768, model=MODEL_2, task=task) as embedder,
+    ):
+        embedder.documents(["раз два"])
+        embedder.query("three")
+    assert [request.body for request in server.requests] == [
+        {
+            "requests": [
+                {
+                    "model": "models/gemini-embedding-2",
+                    "content": {"parts": [{"text": text}]},
+                    "outputDimensionality": 768,
+                }
+            ]
+        }
+        for text in (f"{document}раз два", f"{query}three")
+    ]
+    paths = {request.path for request in server.requests}
+    assert paths == {"/v1beta/models/gemini-embedding-2:batchEmbedContents"}
+    assert (embedder.identity.document, embedder.identity.query) == (document, query)
+
+
 def test_every_model_is_tested_above() -> None:
-    assert set(package_catalog().backend("gemini").models) == {MODEL}
+    assert set(package_catalog().backend("gemini").models) == {MODEL, MODEL_2}
 
 
 def test_requests_have_at_most_100_texts() -> None:

@@ -24,6 +24,9 @@ QWEN = (
 E5 = ("passage: ", "query: ")
 NOMIC = ("search_document: ", "search_query: ")
 V5 = ("Document: ", "Query: ")
+GEMMA = ("title: none | text: ", "task: search result | query: ")
+MXBAI = ("", "Represent this sentence for searching relevant passages: ")
+ARCTIC = "Snowflake/snowflake-arctic-embed-l-v2.0"
 NONE = ("", "")
 TEXTS = ["раз два", "three"]
 KEY = "secret"
@@ -41,7 +44,7 @@ MODELS: list[tuple[str, str, int | None, int, tuple[str, str], int | None]] = [
             NONE,
             None,
         )
-        for language in ("en", "de", "es", "zh")
+        for language in ("en", "de", "es", "zh", "code")
     ),
     (
         "jina-embeddings-v5-text-small",
@@ -51,6 +54,10 @@ MODELS: list[tuple[str, str, int | None, int, tuple[str, str], int | None]] = [
         V5,
         256,
     ),
+    ("embeddinggemma-300m", "google/embeddinggemma-300m", 128, 768, GEMMA, 128),
+    ("gte-modernbert-base", "Alibaba-NLP/gte-modernbert-base", None, 768, NONE, None),
+    ("mxbai-embed-large-v1", "mixedbread-ai/mxbai-embed-large-v1", 512, 1024, MXBAI, 512),
+    ("snowflake-arctic-embed-l-v2.0", ARCTIC, None, 1024, ("", "query: "), 1024),
     ("multilingual-e5-large", "intfloat/multilingual-e5-large", None, 1024, E5, None),
     ("multilingual-e5-small", "intfloat/multilingual-e5-small", None, 384, E5, None),
     # It applies a layer norm before truncation, which the server does not do.

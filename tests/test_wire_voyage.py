@@ -27,6 +27,7 @@ CURRENT_MODELS = (
     "voyage-3-large",
     "voyage-3.5",
     "voyage-3.5-lite",
+    "voyage-code-3",
 )
 NATIVE: dict[str, Json] = {"output_dimension": 1024}
 

@@ -51,21 +51,25 @@ def rebuild(
     from ragctl.index.cancellation import Cancellation
     from ragctl.pipeline import read_pipeline
     from ragctl.transfer.rebuild import rebuild as salvage
+    from ragctl.transfer.rebuild_settings import PipelineSettings
     from ragctl.transfer.rebuild_sources import Recovery
 
     pipeline: Pipeline | None = None
+    otherwise: PipelineSettings | None = None
     name, location, variables = target, store, environ()
     if target.endswith(".toml") or Path(target).is_file():
         pipeline = read_pipeline(Path(target), environ())
         name, variables = pipeline.collection, pipeline.environ
         location = store or pipeline.store
         pipeline = replace(pipeline, store=location)
+        otherwise = PipelineSettings(pipeline, variables, console.print_wait)
     cancellation = Cancellation()
     bar = ProgressBar(shown=not as_json)
     with closing(open_store(location, variables)) as opened, closing(bar), signals(cancellation):
         result = salvage(
             opened,
             name,
+            otherwise=otherwise,
             cancellation=cancellation,
             waiting=console.print_wait,
             progress=bar,

@@ -104,6 +104,7 @@ def _repair(pipeline: "Pipeline", remove_foreign: bool, *, shown: bool) -> "Repo
     from ragctl.index.cancellation import Cancellation
     from ragctl.index.run import Run
     from ragctl.transfer.rebuild import rebuild
+    from ragctl.transfer.rebuild_settings import PipelineSettings
 
     cancellation = Cancellation()
     bar = ProgressBar(shown=shown)
@@ -132,6 +133,7 @@ def _repair(pipeline: "Pipeline", remove_foreign: bool, *, shown: bool) -> "Repo
         rebuild(
             store,
             pipeline.collection,
+            otherwise=PipelineSettings(pipeline, pipeline.environ, console.print_wait),
             patience=math.inf if pipeline.wait else 0.0,
             waiting=console.print_wait,
             cancellation=cancellation,

@@ -387,11 +387,14 @@ class Store(Protocol):
         Raises StoreError for the current one.
         """
 
-    def salvage(self, name: str, *, generation: int | None = None) -> Salvage | None:
+    def salvage(
+        self, name: str, *, generation: int | None = None, otherwise: Settings | None = None
+    ) -> Salvage | None:
         """Return what can be read of a damaged collection; None if nothing exists of that name.
 
         `generation`: None: the current one, or, without a readable pointer, the newest. Reads
-        past damage, part by part, and writes nothing to the collection.
+        past damage, part by part, and writes nothing to the collection. `otherwise`: read the
+        points with these settings if its own are lost; without, a store may find no points.
         """
 
     def drop(self, name: str) -> None:

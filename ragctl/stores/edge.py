@@ -134,7 +134,9 @@ class EdgeStore:
             remove_tree(dropped)
             remove_leftovers(dropped)
 
-    def salvage(self, name: str, *, generation: int | None = None) -> Salvage | None:
+    def salvage(
+        self, name: str, *, generation: int | None = None, otherwise: Settings | None = None
+    ) -> Salvage | None:
         """See Store.salvage. Of a point that exists twice, only the newer one is returned."""
         if not self._layout.exists(name):
             return None
@@ -144,13 +146,16 @@ class EdgeStore:
             if generation not in numbers:
                 generation = max(numbers, default=1)
         folder = self._layout.generation(name, generation)
+        settings, lost = None, []
         try:
             settings = load_settings(folder, name, generation)
         except UnreadableCollection as error:
-            return Salvage(None, iter(()), [str(error)])
-        lost: list[str] = []
+            lost.append(str(error).removesuffix(f"; {how_to_recover(name)}"))
+        form = settings or otherwise
+        if form is None:
+            return Salvage(None, iter(()), lost)
         reading = partial(self._shard_lock, name, generation)
-        return Salvage(settings, salvaged_points(folder / SHARD, settings, lost, reading), lost)
+        return Salvage(settings, salvaged_points(folder / SHARD, form, lost, reading), lost)
 
     def drop(self, name: str) -> None:
         """See Store.drop."""

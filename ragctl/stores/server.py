@@ -231,7 +231,9 @@ class ServerStore:
         if place in listing.places:
             self._directory.delete(name, place, partial(self._locks.check, name, place))
 
-    def salvage(self, name: str, *, generation: int | None = None) -> Salvage | None:
+    def salvage(
+        self, name: str, *, generation: int | None = None, otherwise: Settings | None = None
+    ) -> Salvage | None:
         """See Store.salvage."""
         check_name(name)
         address = self._listing.salvageable(name, generation)

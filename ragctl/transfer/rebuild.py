@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 
 import numpy as np
 
 from ragctl.collection.payload import Payload, Point, SparseVector, without_mark
 from ragctl.collection.points import namespace, point_id, version
-from ragctl.collection.settings import Settings
+from ragctl.collection.settings import Settings, how_to_recover
 from ragctl.collection.text import embedded_text, text_hash
 from ragctl.errors import StoreError, UnreadableCollection, UsageError
 from ragctl.index.cancellation import Cancellation
@@ -25,6 +26,7 @@ from ragctl.progress import Progress
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Batch, Collection, Salvage, Store
 from ragctl.transfer.history import rollback_targets
+from ragctl.transfer.rebuild_settings import SAMPLE_POINTS, PipelineSettings
 
 WRITE_POINTS = 256
 _TEXT = ("source", "file", "root", "digest", "version", "text", "text_hash", "lang", "recipe")
@@ -68,7 +70,7 @@ def rebuild(
     store: Store,
     name: str,
     *,
-    settings: Settings | None = None,
+    otherwise: PipelineSettings | None = None,
     patience: float = math.inf,
     waiting: Notify = ignore,
     cancellation: Cancellation | None = None,
@@ -76,9 +78,10 @@ def rebuild(
 ) -> RebuildReport:
     """Rebuild a collection and make the new generation the current one.
 
-    The damaged generation is deleted afterwards. `settings`: used if those of the collection are
-    lost; without them the vectors cannot be attributed to a model. Raises UsageError if there is
-    no such collection, UnreadableCollection without any settings.
+    The damaged generation is deleted afterwards. `otherwise`: used if the settings of the
+    collection are lost and its model reproduces the vectors. Raises UsageError if there is no such
+    collection, UnreadableCollection without any settings, IdentityMismatch and BackendError as
+    PipelineSettings.confirmed.
     """
     cancellation, progress = cancellation or Cancellation(), progress or Progress()
     progress.begin("lock")
@@ -88,16 +91,13 @@ def rebuild(
         read = damaged
         if damaged is None:  # the pointer is lost: a newer generation may be unfinished
             read = next(iter(rollback_targets(store, name, before)), None)
-        salvage = store.salvage(name, generation=read)
+        form = None if otherwise is None else otherwise.settings
+        salvage = store.salvage(name, generation=read, otherwise=form)
         if salvage is None:
             raise UsageError(f"no collection {name!r} in {store.location}")
-        chosen = salvage.settings or settings
+        chosen = salvage.settings
         if chosen is None:
-            raise UnreadableCollection(
-                f"collection {name!r} in {store.location}: its settings are lost, so nothing says "
-                "which model made its vectors; remove it with `ragctl delete --all -c "
-                f"{name}` and ingest again"
-            )
+            chosen = _settings_without_own(salvage, otherwise, name, store.location, cancellation)
         report = RebuildReport(name)
         target = store.create_generation(name, chosen)
         report.generation = target.settings.generation
@@ -117,6 +117,35 @@ def rebuild(
             if each.number == damaged or (damaged is None and each.settings is None):
                 store.drop_generation(name, each.number)
     return report
+
+
+def _settings_without_own(
+    salvage: Salvage,
+    otherwise: PipelineSettings | None,
+    name: str,
+    location: str,
+    cancellation: Cancellation,
+) -> Settings:
+    """Return the pipeline's settings after a check against the first points that can be read.
+
+    BM25 vectors are left out of the points, to be made anew, as the languages may differ.
+    """
+    if otherwise is None:
+        raise UnreadableCollection(
+            f"collection {name!r} in {location}: its settings are lost, so nothing says "
+            "which model made its vectors; give its pipeline file (`ragctl rebuild "
+            f"PIPELINE.toml`), or remove it with `ragctl delete --all -c {name}` and ingest again"
+        )
+    sound = (
+        replace(point, sparse=None)
+        for point in salvage.points
+        if _is_sound(point.payload, hashes_text=True)
+    )
+    sample = [*islice(sound, SAMPLE_POINTS)]
+    with cancellation.interruptible():
+        settings = otherwise.confirmed(sample)
+    salvage.points = chain(sample, sound)
+    return settings
 
 
 def _write(
@@ -253,6 +282,7 @@ def _carry_notes(
         with closing(collection):
             notes = collection.notes()
     except StoreError as error:
-        report.lost.append(f"notes: spending and failed files are forgotten ({error})")
+        reason = str(error).removesuffix(f"; {how_to_recover(name)}")
+        report.lost.append(f"notes: spending and failed files are forgotten ({reason})")
         return
     target.note({"replaces": 0, **notes})

@@ -17,6 +17,10 @@ class _Model:
 MODELS = {
     "embed-multilingual-v3.0": _Model(1024, 512),
     "embed-v4.0": _Model(1536, 128_000, (256, 512, 1024, 1536)),
+    **{
+        f"embed-v5.0-{size}": _Model(2048, 128_000, (256, 512, 768, 1024, 1536, 2048))
+        for size in ("pro", "fast")
+    },
 }
 _TEXTS = 96
 _SIDES = {"search_document": "document", "search_query": "query"}

@@ -1,14 +1,19 @@
 """Gemini's batchEmbedContents, strict: unknown fields refused, Gemini's errors, no usage."""
 
+import re
 from typing import Any
 
 from tests.servers.faults import Items
 from tests.servers.host import EmbeddingServer, Job, Refusal, Text, encode_vector, main
 
 MODEL = "gemini-embedding-001"
+MODEL_2 = "gemini-embedding-2"
+_PATH = re.compile(rf"/v1beta/models/({MODEL}|{MODEL_2}):batchEmbedContents")
 _DIM = 3072
 _MIN_DIM = 128
-_CONTEXT = 2048
+_CONTEXTS = {MODEL: 2048, MODEL_2: 8192}
+_PREFIXES = {"title: none | text: ": "document", "task: search result | query: ": "query"}
+"""Words in the text that are the task of gemini-embedding-2, which ignores taskType."""
 _MAX_TEXTS = 100
 _SIDES = {"RETRIEVAL_DOCUMENT": "document", "RETRIEVAL_QUERY": "query"}
 _TASKS = (
@@ -43,6 +48,9 @@ class GeminiServer(EmbeddingServer):
     path = f"/v1beta/models/{MODEL}:batchEmbedContents"
     ending = f"/models/{MODEL}:batchEmbedContents"
     key_header = "x-goog-api-key"
+
+    def serves(self, path: str) -> bool:
+        return _PATH.fullmatch(path) is not None
 
     def authorize(self, header: str | None) -> None:
         if self.key is None or header == self.key:
@@ -83,6 +91,12 @@ class GeminiServer(EmbeddingServer):
         }
 
     def parse(self, body: Any) -> Job:
+        raise AssertionError("the model is in the path")
+
+    def parse_at(self, path: str, body: Any) -> Job:
+        match = _PATH.fullmatch(path)
+        assert match is not None
+        model, context = match[1], _CONTEXTS[match[1]]
         self._check_fields(body, {"requests"}, "")
         requests = body.get("requests")
         if not isinstance(requests, list) or not requests:
@@ -90,23 +104,26 @@ class GeminiServer(EmbeddingServer):
         if len(requests) > _MAX_TEXTS:
             limit = f"at most {_MAX_TEXTS} requests can be in one batch"
             raise Refusal(400, f"* BatchEmbedContentsRequest.requests: {limit}\n")
-        read = [self._parse_item(request, f"requests[{n}]") for n, request in enumerate(requests)]
+        read = [
+            self._parse_item(request, f"requests[{n}]", model) for n, request in enumerate(requests)
+        ]
         dims = {dim for _, dim in read}
         texts = [text for text, _ in read]
         if self.context is None:
-            texts = self.cut(texts, _CONTEXT)
+            texts = self.cut(texts, context)
         else:
             reason = "The input token count exceeds the maximum number of tokens allowed"
-            self.check_length(texts, _CONTEXT, Refusal(400, reason))
+            self.check_length(texts, context, Refusal(400, reason))
         assert len(dims) == 1, "ragctl requests one dimension per batch"
         dim = dims.pop()
-        # Only the full vector is unit length.
-        return Job(MODEL, MODEL, _DIM, dim, texts, unit=dim in (None, _DIM), indexed=False)
+        # Of gemini-embedding-001 only the full vector is unit length.
+        unit = model == MODEL_2 or dim in (None, _DIM)
+        return Job(model, model, _DIM, dim, texts, unit=unit, indexed=False)
 
-    def _parse_item(self, request: Any, where: str) -> tuple[Text, int | None]:
+    def _parse_item(self, request: Any, where: str, model: str) -> tuple[Text, int | None]:
         known = {"model", "content", "taskType", "title", "outputDimensionality"}
         self._check_fields(request, known, where)
-        if request.get("model") != f"models/{MODEL}":
+        if request.get("model") != f"models/{model}":
             raise Refusal(400, f"* {where}.model: must match the batch's model")
         task = request.get("taskType", "TASK_TYPE_UNSPECIFIED")
         if task not in _TASKS:
@@ -123,6 +140,8 @@ class GeminiServer(EmbeddingServer):
         text = parts[0].get("text")
         if not isinstance(text, str) or not text:
             raise Refusal(400, f"* {where}.content: content is empty")
+        if model == MODEL_2:
+            return _side_in_text(text), dim
         return Text(_SIDES.get(task, task), text), dim
 
     def _check_fields(self, value: Any, names: set[str], where: str) -> None:
@@ -135,6 +154,13 @@ class GeminiServer(EmbeddingServer):
                     f"Invalid JSON payload received. Unknown name \"{name}\" at '{where}': "
                     "Cannot find field.",
                 )
+
+
+def _side_in_text(text: str) -> Text:
+    for prefix, side in _PREFIXES.items():
+        if text.startswith(prefix):
+            return Text(side, text.removeprefix(prefix))
+    return Text("no prompt", text)
 
 
 if __name__ == "__main__":

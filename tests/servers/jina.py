@@ -28,7 +28,7 @@ _CODE = tuple(
 _V2 = _Model(768, 8192, 2048, fields=("normalized",))
 MODELS = {
     "jina-embedding-b-en-v1": _Model(768, 512, 2048),
-    **{f"jina-embeddings-v2-base-{language}": _V2 for language in ("en", "de", "es", "zh")},
+    **{f"jina-embeddings-v2-base-{language}": _V2 for language in ("en", "de", "es", "zh", "code")},
     "jina-embeddings-v3": _Model(
         1024,
         8192,
@@ -44,20 +44,17 @@ MODELS = {
         (*_RETRIEVAL, "code.query", "code.passage"),
         ("task", "dimensions", "late_chunking", "return_multivector"),
     ),
-    "jina-embeddings-v5-text-small": _Model(
-        1024,
-        32768,
-        512,
-        (*_RETRIEVAL, "clustering", "classification"),
-        ("task", "dimensions", "normalized"),
-    ),
-    "jina-embeddings-v5-text-nano": _Model(
-        768,
-        8192,
-        512,
-        (*_RETRIEVAL, "clustering", "classification"),
-        ("task", "dimensions", "normalized"),
-    ),
+    **{
+        f"jina-embeddings-v5-{kind}-{size}": _Model(
+            dim,
+            context,
+            512,
+            (*_RETRIEVAL, "clustering", "classification"),
+            ("task", "dimensions", "normalized"),
+        )
+        for kind in ("text", "omni")
+        for size, dim, context in (("small", 1024, 32768), ("nano", 768, 8192))
+    },
     **{
         f"jina-code-embeddings-{size}": _Model(
             dim, 32768, 512, _CODE, ("task", "dimensions"), default_task="nl2code.query"

@@ -13,14 +13,18 @@ from tests.servers.weights import WEIGHTS
 LIBRARY = {
     "all-minilm": "all-minilm-l6-v2",
     "bge-m3": "bge-m3",
+    "embeddinggemma": "embeddinggemma-300m",
+    "granite-embedding:278m": "granite-embedding-278m-multilingual",
     "hf.co/jinaai/jina-embeddings-v5-text-small-retrieval-GGUF:Q4_K_M": (
         "jina-embeddings-v5-text-small"
     ),
+    "mxbai-embed-large": "mxbai-embed-large-v1",
     "nomic-embed-text": "nomic-embed-text-v1.5",
     "nomic-embed-text-v2-moe": "nomic-embed-text-v2-moe",
     "qwen3-embedding:0.6b": "qwen3-embedding-0.6b",
     "qwen3-embedding:4b": "qwen3-embedding-4b",
     "qwen3-embedding:8b": "qwen3-embedding-8b",
+    "snowflake-arctic-embed2": "snowflake-arctic-embed-l-v2.0",
 }
 """Name of a pulled model -> its weights."""
 

@@ -24,6 +24,8 @@ _CODE = (
 MODELS = {
     "text-embedding-3-small": Weights(1536, 8192),
     "text-embedding-3-large": Weights(3072, 8192),
+    "text-embedding-v4": Weights(2048, 8192),
+    "mistral-embed": Weights(1024, 8192),
     "jina-code-embeddings-0.5b": Weights(896, 32768, *_CODE),
     "jina-code-embeddings-1.5b": Weights(1536, 32768, *_CODE),
     "jina-embeddings-v4-text-retrieval": Weights(2048, 32768, "Passage: ", "Query: "),
@@ -50,6 +52,7 @@ class _Host:
     unit: bool = True
     indexed: bool = True
     pads: bool = False
+    dim: int | None = None  # of vectors, if the request has no dimension
     path: str = "/v1/embeddings"
     fields: tuple[str, ...] = ("user",)
     next_to: str = ""  # the API that the server has beside /v1
@@ -61,6 +64,16 @@ def _listed(*sizes: int) -> Callable[[str, int], bool]:
 
 HOSTS = {
     "openai": _Host(lambda model, dim: "text-embedding-3" in model, tokens=300_000),
+    **{
+        name: _Host(
+            lambda model, dim: dim in (64, 128, 256, 512, 768, 1024, 1536, 2048),
+            texts=10,
+            encodings=("float",),
+            dim=1024,
+        )
+        for name in ("dashscope", "dashscope-cn")
+    },
+    "mistral": _Host(texts=256, tokens=16_384, fields=("output_dimension", "output_dtype")),
     "siliconflow": _Host(
         _listed(64, 128, 256, 512, 768, 1024, 2048, 4096), texts=32, style="string"
     ),
@@ -195,7 +208,7 @@ class OpenAIServer(EmbeddingServer):
     def _dim(self, dim: Any, name: str, model: Weights) -> tuple[int | None, int]:
         """Return the dimension to truncate to and the dimension to pad to."""
         if dim is None or self.like.drops:
-            return None, 0
+            return self.like.dim, 0
         if self.like.sizes is None or type(dim) is not int or not self.like.sizes(name, dim):
             raise self._invalid(f"dimensions {dim} not supported by this model", "dimensions")
         if dim > model.dim and not self.like.pads:

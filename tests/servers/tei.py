@@ -16,6 +16,11 @@ from tests.servers.weights import WEIGHTS, Weights
 HUB = {
     "sentence-transformers/all-MiniLM-L6-v2": ("all-minilm-l6-v2", "mean"),
     "BAAI/bge-m3": ("bge-m3", "cls"),
+    "google/embeddinggemma-300m": ("embeddinggemma-300m", "mean"),
+    "Alibaba-NLP/gte-modernbert-base": ("gte-modernbert-base", "cls"),
+    "jinaai/jina-embeddings-v2-base-code": ("jina-embeddings-v2-base-code", "mean"),
+    "mixedbread-ai/mxbai-embed-large-v1": ("mxbai-embed-large-v1", "cls"),
+    "Snowflake/snowflake-arctic-embed-l-v2.0": ("snowflake-arctic-embed-l-v2.0", "cls"),
     "jinaai/jina-embeddings-v2-base-de": ("jina-embeddings-v2-base-de", "mean"),
     "jinaai/jina-embeddings-v2-base-en": ("jina-embeddings-v2-base-en", "mean"),
     "jinaai/jina-embeddings-v2-base-es": ("jina-embeddings-v2-base-es", "mean"),

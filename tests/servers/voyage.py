@@ -24,6 +24,7 @@ MODELS = {
     "voyage-4": _Model(320_000),
     "voyage-4-lite": _Model(1_000_000),
     "voyage-4-large": _Model(120_000),
+    "voyage-code-3": _Model(120_000),
     "voyage-3": _Model(120_000, 1024, 1024, ()),
     "voyage-3-lite": _Model(120_000, 512, 512, ()),
 }

@@ -1,5 +1,8 @@
 """Gemini: POST /v1beta/models/{model}:batchEmbedContents (its API reference of 2026).
 
+gemini-embedding-001 has a task field; gemini-embedding-2 ignores it and expects the task in
+the text (Google's page on embeddings).
+
 Its errors are known from public reports: a wrong key is a 400, and the time to wait after
 a 429 is only in the body.
 """
@@ -21,7 +24,7 @@ class Gemini(RestWire):
     normalised here.
     """
 
-    traits = WireTraits(task="required")
+    traits = WireTraits(task="optional")
     auth = ("x-goog-api-key", "")
     error_rules = ErrorRules(
         # The country is not served, or there is no billing account (common knowledge).
@@ -38,15 +41,16 @@ class Gemini(RestWire):
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         """Return the request's JSON."""
-        common: dict[str, Json] = {
-            "model": f"models/{self.served.id}",
-            "taskType": self.instruction(request).task,
-        }
+        common: dict[str, Json] = {"model": f"models/{self.served.id}"}
+        instruction = self.instruction(request)
+        if instruction.task:
+            common["taskType"] = instruction.task
+        prompt = "" if instruction.task else instruction.prompt or ""
         if self.asks_dimensions:
             common["outputDimensionality"] = self.dim
         return {
             "requests": [
-                common | {"content": {"parts": [{"text": text}]}} for text in request.texts
+                common | {"content": {"parts": [{"text": prompt + text}]}} for text in request.texts
             ]
         }
 
