@@ -302,6 +302,18 @@ def test_a_dry_run_sends_and_writes_nothing(world: World) -> None:
     assert numbers(world) == [(1, True)]
 
 
+def test_a_dry_run_counts_what_an_unfinished_generation_has(world: World) -> None:
+    fill(world)
+    pipeline = wanted(world, model=OTHER_MODEL)
+    with pytest.raises(BudgetReached):
+        migrate(world, replace(pipeline, budget=Budget(max_tokens=700)))
+    with closing(opened_store(world)) as store:
+        planned = Migration(pipeline, store, world.environ).dry_run().report
+    world.forget()
+    done = migrate(world, pipeline).report
+    assert 0 < planned.chunks.embedded == done.chunks.embedded == len(sent(world)) < 6 * 3 + 1
+
+
 def test_searches_never_fail_or_mix_during_migrations(world: World) -> None:
     from ragctl import open_collection
 
