@@ -28,7 +28,8 @@ def estimate_migration(
 ) -> None:
     """Fill the report: documents, tokens, cost, time and size. Reads the stored texts.
 
-    `embedded`: text hashes of the generation that the migration would go on with. For chunks that are to be made anew the stored ones are counted, so tokens are an estimate.
+    `embedded`: text hashes of the generation that the migration would go on with. For chunks that
+    are to be made anew the stored ones are counted, so tokens are an estimate.
     """
     from ragctl import chunking
 

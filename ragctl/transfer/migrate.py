@@ -168,7 +168,14 @@ class Migration:
                     result.report.set_usage(embedder.usage)
                 result.report.seconds = time.monotonic() - started
         if result.switched:
-            result.removed = prune_generations(self.store, plan.pipeline.collection, keep=self.keep)
+            try:
+                result.removed = prune_generations(self.store, current.name, keep=self.keep)
+            except StoreError as error:  # the migration itself has ended
+                result.report.add_warning(
+                    current.name,
+                    f"old generations could not be deleted ({error}); delete them with: "
+                    f"ragctl prune-generations {current.name} --keep {self.keep}",
+                )
         return result
 
     def _open(self) -> Collection:
