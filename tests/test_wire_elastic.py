@@ -128,6 +128,67 @@ def test_endpoint_name_is_quoted_in_the_path(tmp_path: Path) -> None:
         assert server.requests[0].path == path
 
 
+@pytest.mark.parametrize("created", [True, False])
+def test_the_endpoint_that_the_stack_created_comes_first(created: bool) -> None:
+    endpoints = {f".{V5}": Endpoint(V5)} | ({V5: Endpoint(V5)} if created else {})
+    with ElasticServer(KEY, endpoints=endpoints) as server, connected(server) as embedder:
+        vectors = embedder.documents(TEXTS)
+        embedder.query("one")
+        assert {r.path for r in server.requests} == {
+            f"/_inference/text_embedding/.{V5}?timeout=60s"
+        }
+        assert server.gets == ["/_inference"]
+    np.testing.assert_allclose(vectors[0], vector(TEXTS[0], "document", V5, 1024, 64), atol=1e-6)
+
+
+def test_a_cluster_without_that_endpoint_uses_the_created_one(server: ElasticServer) -> None:
+    with connected(server) as embedder:
+        embedder.query("one")
+    assert server.requests[0].path == f"/_inference/text_embedding/{V5}?timeout=60s"
+
+
+def test_a_key_that_may_not_list_endpoints_uses_the_name_in_the_row() -> None:
+    endpoints = {f".{V5}": Endpoint(V5), V5: Endpoint(V5)}
+    with (
+        ElasticServer(KEY, endpoints=endpoints, may_list=False) as server,
+        connected(server) as embedder,
+    ):
+        embedder.query("one")
+        assert server.requests[0].path == f"/_inference/text_embedding/{V5}?timeout=60s"
+
+
+def test_a_row_of_your_own_names_the_endpoint(tmp_path: Path) -> None:
+    endpoints = {f".{V5}": Endpoint(V5), "mine": Endpoint(V5, service="openai", named="alias-1")}
+    with (
+        ElasticServer(KEY, endpoints=endpoints) as server,
+        connected(server, rows=rows(tmp_path, {V5: "mine"})) as embedder,
+    ):
+        embedder.query("one")
+        assert server.requests[0].path == "/_inference/text_embedding/mine?timeout=60s"
+
+
+def test_an_endpoint_that_runs_another_model_is_refused(tmp_path: Path) -> None:
+    with (
+        ElasticServer(KEY, endpoints={"mine": Endpoint("jina-embeddings-v3")}) as server,
+        connected(server, rows=rows(tmp_path, {V5: "mine"})) as embedder,
+    ):
+        with pytest.raises(BackendError, match=rf"endpoint mine runs jina-embeddings-v3, not {V5}"):
+            embedder.query("one")
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer", [[], {"endpoints": 3}, {"endpoints": [1, {"task_type": "text_embedding"}]}]
+)
+def test_a_list_of_endpoints_that_makes_no_sense_is_ignored(answer: object) -> None:
+    class Odd(ElasticServer):
+        def get(self, path: str) -> object:
+            return answer
+
+    with Odd(KEY) as server, connected(server) as embedder:
+        assert embedder.query("one").shape == (64,)
+
+
 def test_endpoint_with_fewer_dimensions() -> None:
     with ElasticServer(KEY, endpoints={V5: Endpoint(V5, dim=256)}) as server:
         with connected(server, dim=256) as embedder:

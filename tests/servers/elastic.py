@@ -35,15 +35,23 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An inference endpoint. `dim` None: the model's own; `element`: type of the vectors."""
+    """An inference endpoint. `dim` None: the model's own; `element`: type of the vectors.
+
+    `service`: what runs the model; `named`: the `model_id` in its settings, by default the model's.
+    """
 
     model: str
     dim: int | None = None
     element: Literal["float", "byte", "bit"] = "float"
+    service: str = "elastic"
+    named: str | None = None
 
 
 class ElasticServer(EmbeddingServer):
-    """A cluster with these inference endpoints; by default one per model, named after it."""
+    """A cluster with these inference endpoints; by default one per model, named after it.
+
+    `may_list`: the key has the privilege to list endpoints.
+    """
 
     path = "/_inference/text_embedding/"
     ending = "/_inference/text_embedding/"
@@ -53,10 +61,29 @@ class ElasticServer(EmbeddingServer):
         key: str | None = None,
         *,
         endpoints: Mapping[str, Endpoint] | None = None,
+        may_list: bool = True,
         **more: Any,
     ) -> None:
         super().__init__(key, **more)
+        self.may_list = may_list
         self.endpoints = endpoints or {model: Endpoint(model) for model in _DIMS}
+
+    def get(self, path: str) -> object:
+        if path != "/_inference":
+            raise Refusal(404, f"no handler found for uri [{path}] and method [GET]")
+        if not self.may_list:
+            raise Refusal(403, "action [cluster:monitor/xpack/inference/get] is unauthorized")
+        listed = [
+            {
+                "inference_id": name,
+                "task_type": "text_embedding",
+                "service": each.service,
+                "service_settings": {"model_id": each.named or each.model},
+            }
+            for name, each in self.endpoints.items()
+        ]
+        elser = {"inference_id": ".elser-2-elastic", "task_type": "sparse_embedding"}
+        return {"endpoints": [elser | {"service": "elastic", "service_settings": {}}, *listed]}
 
     def serves(self, path: str) -> bool:
         return _PATH.fullmatch(path) is not None
