@@ -86,4 +86,4 @@ def test_the_model_is_accepted_by_its_names(lists: list[str]) -> None:
     with OneModelServer(E5, says=True, lists=lists) as server, connected(server) as embedder:
         assert embedder.documents(["a text", "another"]).shape == (2, 384)
         assert embedder.query("a question").shape == (384,)
-        assert len(server.gets) == 1
+        assert len(server.gets) == 2  # the models, and /info, once each

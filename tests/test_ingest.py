@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from ragctl.catalog import BackendConfig
@@ -399,9 +400,7 @@ def test_a_single_file_removes_nothing(edge_world: World) -> None:
 # I9: invalid vectors from a backend never reach the store
 
 
-@pytest.mark.parametrize(
-    "make_fault", [faults.nan, faults.zero, faults.wrong_dim, faults.one_item_missing]
-)
+@pytest.mark.parametrize("make_fault", [faults.wrong_dim, faults.one_item_missing])
 def test_invalid_vectors_are_never_stored(
     edge_world: World, make_fault: Callable[[], Fault]
 ) -> None:
@@ -417,6 +416,27 @@ def test_invalid_vectors_are_never_stored(
     with closing(world.open()) as collection:
         assert collection.count() == 0
     world.server.faults.clear()
+    assert counts(world.ingest()) == {"added": 1}
+
+
+@pytest.mark.parametrize("make_fault", [faults.nan, faults.zero])
+def test_unusable_vectors_fail_their_document_alone(
+    edge_world: World, make_fault: Callable[[], Fault]
+) -> None:
+    world = edge_world
+    world.write("a.md", paragraphs("one", "two"))
+    world.server.faults.extend([make_fault()] * 20)
+    with pytest.raises(BackendError):
+        world.ingest()  # no usable canary vectors: no collection is created
+    world.server.faults.clear()
+    world.server.faults.extend([Fault(), Fault(), make_fault()])
+    report = world.ingest()
+    assert [failure.source for failure in report.failures] == ["a.md"]
+    with closing(world.open()) as collection:
+        assert all(
+            point.dense is not None and np.isfinite(point.dense).all()
+            for point in collection.scroll(vectors=True)
+        )
     assert counts(world.ingest()) == {"added": 1}
 
 
@@ -657,7 +677,8 @@ def test_a_dry_run_predicts_the_tokens(edge_world: World) -> None:
 def test_the_usage_of_a_failed_run_is_reported(edge_world: World) -> None:
     world = edge_world
     world.write("a.md", paragraphs("one"))
-    world.server.faults.extend([Fault(), faults.nan()])  # only one side of the canaries succeeds
+    # Only one side of the canaries succeeds.
+    world.server.faults.extend([Fault(), faults.wrong_dim()])
     run = world.run()
     with closing(run.store), pytest.raises(BackendError):
         run.ingest()

@@ -1,4 +1,4 @@
-"""Ollama: the exact requests of each model, its two silent truncations, and its errors."""
+"""Ollama: the exact requests of each model, its silent truncation, and its errors."""
 
 import json
 from collections.abc import Iterator
@@ -93,7 +93,7 @@ def test_request(
     common: dict[str, Json] = {
         "model": model_id,
         "truncate": False,
-        "options": {"num_ctx": context, "num_batch": context},
+        "options": {"num_ctx": min(context, 2048)},
     }
     common |= {"dimensions": sent} if sent else {}
     assert bodies(server) == [
@@ -121,7 +121,7 @@ def test_legacy_request(
         query = embedder.query("three")
     common: dict[str, Json] = {
         "model": model_id,
-        "options": {"num_ctx": context, "num_batch": context},
+        "options": {"num_ctx": min(context, 2048)},
     }
     assert bodies(server) == [
         common | {"prompt": prompts[0] + TEXTS[0]},
@@ -172,12 +172,50 @@ LONG = "far too long " * 1700  # 5,100 tokens
 
 
 def test_long_text_is_not_truncated_silently() -> None:
-    """By default the server holds 4,096 tokens and processes only 2,048 of them."""
+    """By default the server holds 4,096 tokens."""
     with OllamaServer() as server, connected(server, "qwen3-embedding-0.6b", 64) as embedder:
         embedded = embedder.documents([LONG])[0]
         assert [text.text for text in server.texts] == [LONG]
     expected = vector(LONG, "document", "qwen3-embedding-0.6b", 1024, 64)
     np.testing.assert_allclose(embedded, expected, atol=1e-6)
+
+
+def test_num_ctx_is_a_power_of_two_that_holds_the_texts() -> None:
+    """Memory grows with it, and the model is loaded again when it changes."""
+    with OllamaServer(memory_ctx=4096) as server:
+        with connected(server, "qwen3-embedding-0.6b", 64) as embedder:
+            for words in (10, 400, 1_000, 2_500, 10, 1_000):
+                embedder.documents(["word " * words])
+            embedder.query("short")
+            with pytest.raises(BackendError, match=r"num_ctx, which is 8,192 here: use a smaller"):
+                embedder.documents(["word " * 6_000])
+        assert server.loads == [2048, 4096]
+        assert all("num_batch" not in body["options"] for body in bodies(server))
+
+
+@pytest.mark.parametrize("kind", [OllamaServer, OllamaLegacyServer])
+def test_num_ctx_grows_if_the_estimate_was_too_low(kind: type[OllamaServer]) -> None:
+    text = "數" * 2_500  # one token each at the test server, 0.8 by o200k_base
+    with kind() as server, connected(server, "bge-m3") as embedder:
+        embedder.documents([text + " x" * 3_000])
+        assert server.loads[-1] == 8192
+        assert len(server.texts[0].text) == len(text) + 6_000
+
+
+def test_num_ctx_is_large_enough_before_a_text_is_truncated() -> None:
+    with OllamaServer() as server, connected(server, "bge-m3", truncate=True) as embedder:
+        embedder.documents(["a b " * 2_000])
+        assert server.texts[0].text == "a b " * 2_000
+        assert [body["truncate"] for body in bodies(server)][-1] is (server.loads[-1] == 8192)
+
+
+def test_one_request_at_a_time_with_few_texts() -> None:
+    """Texts are computed one by one, and nothing is answered before the last."""
+    texts = [f"text {n}" for n in range(50)]
+    with OllamaServer() as server, connected(server, "bge-m3") as embedder:
+        embedder.documents(texts)
+        assert server.peak == 1
+        assert [len(body["input"]) for body in bodies(server)] == [16, 16, 16, 2]
 
 
 def test_text_over_the_context_is_refused() -> None:
@@ -239,7 +277,7 @@ def test_options_of_a_row_are_merged(tmp_path: Path) -> None:
         "input": ["text"],
         "truncate": False,
         "keep_alive": "1h",
-        "options": {"num_ctx": 1024, "num_batch": 1024, "num_gpu": 0},
+        "options": {"num_ctx": 1024, "num_gpu": 0},
     }
 
 

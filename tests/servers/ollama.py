@@ -1,4 +1,7 @@
-"""Ollama. Stricter than the original about unknown fields; truncates long texts as it does."""
+"""Ollama 0.20.4. Stricter than the original, which ignores unknown fields and options.
+
+`memory_ctx`: the largest num_ctx for which the machine has memory.
+"""
 
 from typing import Any
 
@@ -25,11 +28,12 @@ LIBRARY = {
 }
 """Name of a pulled model -> its weights."""
 
+_PULLED = {name.lower(): space for name, space in LIBRARY.items()}
+
 CONTEXTS = {"nomic-embed-text-v1.5": 2048}
 """Contexts of models whose GGUF file has a shorter one than the model."""
 
 NUM_CTX = 4096  # the default on a machine with less than 24 GiB of graphics memory
-NUM_BATCH = 2048
 _OPTIONS = ("num_ctx", "num_batch", "num_gpu", "num_thread", "use_mmap", "main_gpu")
 _TOO_LONG = "the input length exceeds the context length"
 
@@ -47,6 +51,13 @@ class OllamaServer(EmbeddingServer):
         "keep_alive",
         "options",
     )
+
+    def __init__(
+        self, key: str | None = None, *, memory_ctx: int | None = None, **more: Any
+    ) -> None:
+        super().__init__(key, **more)
+        self.memory_ctx = memory_ctx
+        self.loads: list[int] = []  # the num_ctx of each time that a model was loaded
 
     def authorize(self, header: str | None) -> None:
         if self.key is not None and header != f"Bearer {self.key}":
@@ -97,27 +108,34 @@ class OllamaServer(EmbeddingServer):
             if option not in _OPTIONS:
                 raise Refusal(400, f'json: unknown field "options.{option}"')
             if type(value) not in (int, bool):
-                raise Refusal(400, f'option "{option}" must be of type integer')
-        name = body.get("model")
-        if name not in LIBRARY:
+                raise Refusal(500, f'option "{option}" must be of type integer')
+        name = str(body.get("model"))
+        if not name:
+            raise Refusal(404, "model '' not found")
+        if " " in name or ".." in name:
+            raise Refusal(400, "invalid model name")
+        space = _PULLED.get(name.lower().removeprefix("library/").removesuffix(":latest"))
+        if space is None:
             raise Refusal(404, f'model "{name}" not found, try pulling it first')
-        return LIBRARY[name]
+        num_ctx = options.get("num_ctx", NUM_CTX)
+        if self.memory_ctx is not None and num_ctx > self.memory_ctx:
+            needs = "model requires more system memory (32.4 GiB) than is available (21.7 GiB)"
+            raise Refusal(500, needs)
+        with self.lock:
+            if not self.loads or self.loads[-1] != num_ctx:
+                self.loads.append(num_ctx)
+        return space
 
-    def _sizes(self, space: str, body: Any) -> tuple[int, int]:
-        """Return the maximum tokens per text, and the batch size in tokens."""
-        options = body.get("options", {})
+    def _max_tokens(self, space: str, body: Any) -> int:
+        """Return the maximum tokens per text."""
         own = self.context or CONTEXTS.get(space) or WEIGHTS[space].context
-        context = min(options.get("num_ctx", NUM_CTX), own)
-        batch = options.get("num_batch", min(NUM_BATCH, context))
-        return context, batch
+        return min(int(body.get("options", {}).get("num_ctx", NUM_CTX)), own)
 
     def _truncated(self, text: Text, space: str, body: Any, truncate: bool) -> Text:
-        context, batch = self._sizes(space, body)
-        count = tokens(text.text)
-        if count > context and not truncate:
+        context = self._max_tokens(space, body)
+        if tokens(text.text) > context and not truncate:
             raise Refusal(400, _TOO_LONG)
-        # Truncation to the batch size ignores `truncate`.
-        return Text(text.side, first(text.text, min(context, batch)))
+        return Text(text.side, first(text.text, context))
 
 
 class OllamaLegacyServer(OllamaServer):
@@ -137,9 +155,10 @@ class OllamaLegacyServer(OllamaServer):
             raise Refusal(400, "json: cannot unmarshal into EmbeddingRequest.prompt of type string")
         weights = WEIGHTS[space]
         texts = [weights.detect_side(prompt)] if prompt else []
-        context, batch = self._sizes(space, body)
-        if any(tokens(text.text) > min(context, batch) for text in texts):
+        context = self._max_tokens(space, body)
+        if any(tokens(text.text) > context for text in texts):
             raise Refusal(500, _TOO_LONG)
+        # Unit vectors here; older versions do not normalise, so this server does not.
         return Job(body["model"], space, weights.dim, None, texts, unit=False)
 
 

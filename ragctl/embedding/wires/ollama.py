@@ -5,11 +5,13 @@ texts.
 """
 
 import re
+from collections.abc import Callable
 
 from ragctl.catalog import Backend, Model
 from ragctl.embedding import answers
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
 from ragctl.embedding.rest_wire import RestWire
+from ragctl.embedding.token_bounds import SPECIAL_TOKENS, UPPER_MARGIN, TokenBounds, surely_fits
 from ragctl.errors import BackendError, UsageError
 from ragctl.hosts.errors import Refused, Transient
 from ragctl.hosts.http import HostClient
@@ -18,6 +20,11 @@ from ragctl.records import Json
 
 _MODEL_NOT_FOUND = re.compile(r"""404 model ['"].*['"] not found""")
 _NO_MEMORY = "requires more system memory"
+MIN_NUM_CTX = 2048
+"""Holds chunks of the default size: one value for nearly all requests, indexing and searching.
+
+With fewer tokens little memory is saved (67 MB for 16 heads and num_batch 512).
+"""
 _TOO_LONG_PHRASES = frozenset(
     {
         "exceeds the context length",
@@ -32,9 +39,11 @@ _TOO_LONG_PHRASES = frozenset(
 class Ollama(RestWire):
     """POST /api/embed.
 
-    By default it truncates texts silently at two limits: num_ctx, which depends on the
-    machine's memory, and num_batch, 2,048 tokens or less. Requests therefore set both to
-    the context of the model, or to the smaller one in the backend's row. A row's own
+    By default it truncates texts silently at num_ctx, which depends on the machine's memory.
+    Requests therefore set it, to a power of two that holds the longest text so far, at most
+    the context of the model or the smaller one in the backend's row: the server allocates
+    heads x num_batch x num_ctx x 4 bytes, and loads the model again whenever num_ctx changes.
+    num_batch, which changes no vector, is left at the server's default. A row's own
     `extra.options` take precedence.
     """
 
@@ -57,12 +66,15 @@ class Ollama(RestWire):
             raise UsageError(f"backend {backend.name}: extra.options must be a table")
         known = [size for size in (model.context, self.served.context) if size]
         context = own.get("num_ctx", min(known, default=None))
-        if context is None:
+        if not isinstance(context, int):
             raise UsageError(
                 f"backend {backend.name}: the context of {model.name} is not known, and Ollama "
                 "would truncate longer texts silently; give context in the model's row"
             )
-        self._runner_options: dict[str, Json] = {"num_ctx": context, "num_batch": context, **own}
+        self._context = context
+        self._num_ctx = context if "num_ctx" in own else min(MIN_NUM_CTX, context)
+        self._own_options = own
+        self._bounds = TokenBounds(model.tokenizer)
 
     def path(self) -> str:
         """Return the path of the embedding method."""
@@ -73,7 +85,8 @@ class Ollama(RestWire):
         body: dict[str, Json] = {
             "model": self.served.id,
             "input": [*self.with_prompt(request)],
-            "truncate": self.options.truncate,
+            # A smaller num_ctx was estimated: a text beyond it is not too long yet.
+            "truncate": self.options.truncate and self._num_ctx == self._context,
         }
         if self.asks_dimensions:
             body["dimensions"] = self.dim
@@ -81,7 +94,36 @@ class Ollama(RestWire):
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Return the vectors of the request."""
-        return self.parse(self.post(self.body(request)), len(request.texts))
+        answer = self.with_context(request, lambda: self.post(self.body(request)))
+        return self.parse(answer, len(request.texts))
+
+    def with_context(self, request: EmbeddingRequest, send: Callable[[], object]) -> object:
+        """Return what `send` returns, with a num_ctx that holds the texts of the request.
+
+        If they are longer than estimated, num_ctx is doubled until they are not, or until it
+        is the model's context.
+        """
+        texts = self.with_prompt(request)
+        for text in texts:
+            # A text has at most as many tokens as bytes: few texts have to be counted.
+            if not surely_fits(text, self._num_ctx):
+                self._grow(round(UPPER_MARGIN * self._bounds.estimate(text)) + SPECIAL_TOKENS)
+        while True:
+            num_ctx = self._num_ctx
+            try:
+                return send()
+            except Refused as refusal:
+                message = str(refusal).lower()
+                too_long = any(phrase in message for phrase in _TOO_LONG_PHRASES)
+                largest = num_ctx == self._context or all(surely_fits(t, num_ctx) for t in texts)
+                if largest or not too_long:
+                    raise
+                self._grow(2 * num_ctx)
+
+    def _grow(self, tokens: int) -> None:
+        """Raise num_ctx to hold texts of so many tokens. It never shrinks."""
+        while self._num_ctx < min(tokens, self._context):
+            self._num_ctx = min(2 * self._num_ctx, self._context)
 
     def parse(self, answer: object, texts: int) -> Embeddings:
         """Return the vectors in the API's answer."""
@@ -94,7 +136,9 @@ class Ollama(RestWire):
 
     def post(self, body: dict[str, Json]) -> object:
         """Send `body` with the fields of the row. Raises as HostClient.post, with advice."""
-        body = body | dict(self.backend.extra) | {"options": self._runner_options}
+        num_ctx = self._num_ctx
+        options: dict[str, Json] = {"num_ctx": num_ctx, **self._own_options}
+        body = body | dict(self.backend.extra) | {"options": options}
         try:
             return self.client.post(self.path(), body)
         except (Refused, Transient):
@@ -102,9 +146,9 @@ class Ollama(RestWire):
         except BackendError as error:
             if _NO_MEMORY in str(error):
                 raise BackendError(
-                    f"{error}; memory grows with options.num_ctx, which is "
-                    f"{self._runner_options['num_ctx']} here: set a lower one in extra of the "
-                    "backend's row, not below the tokens of a chunk"
+                    f"{error}; memory grows with options.num_ctx, which is {num_ctx:,} here: use "
+                    "a smaller --chunk-size, or set a lower one in extra of the backend's row, not "
+                    "below the tokens of a chunk"
                 ) from error
             if not _MODEL_NOT_FOUND.search(str(error)):
                 raise

@@ -28,6 +28,9 @@ class OllamaLegacy(Ollama):
         for start in range(len(request.texts)):
             if request.stopped.is_set():
                 raise Interrupted("stopped between two texts")
-            answer = self.post(self.body(request.part(start, start + 1)))
+            answer = self._one(request.part(start, start + 1))
             rows.append(json_object(answer, self.client.host).get("embedding", answers.ABSENT))
         return self.parse({"embeddings": rows}, len(rows))
+
+    def _one(self, request: EmbeddingRequest) -> object:
+        return self.with_context(request, lambda: self.post(self.body(request)))

@@ -26,7 +26,9 @@ class OpenAI(RestWire):
 
     error_rules = ErrorRules(
         text_codes=frozenset({"context_length_exceeded", "string_above_max_length"}),
-        fatal_codes=frozenset({"insufficient_quota", "model_not_found"}),
+        fatal_codes=frozenset({"insufficient_quota", "model_not_found", "budget_exceeded"}),
+        # LiteLLM, if it has no database of keys and the key is not its master key.
+        key_phrases=frozenset({"no connected db"}),
         text_phrases=frozenset(
             {
                 "maximum context length",
