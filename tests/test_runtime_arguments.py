@@ -65,16 +65,16 @@ EXPECTED_ARGUMENTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "mxbai-embed-large-v1",
         )
     },
-    **{
-        name: (NONE, NONE)
-        for name in (
+    **dict.fromkeys(
+        (
             "gte-multilingual-base",
             "gte-modernbert-base",
             "granite-embedding-311m-multilingual-r2",
             "granite-embedding-97m-multilingual-r2",
             "granite-embedding-278m-multilingual",
-        )
-    },
+        ),
+        (NONE, NONE),
+    ),
     **{
         f"qwen3-vl-embedding-{size}": (
             {"prompt": "Represent the user's input."},
