@@ -347,7 +347,7 @@ def test_a_terminal_shows_progress(shell: Shell) -> None:
     for n in range(30):
         (shell.docs / f"{n}.md").write_text(paragraphs(f"a{n}", f"b{n}"))
     output = on_terminal(shell, "ingest", "docs")
-    assert "doc/s" in output or "s/doc" in output or "?doc" in output
+    assert re.search(r"\d+/3\d documents", output)
     assert "32 added" in output
 
 

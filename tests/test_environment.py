@@ -10,6 +10,7 @@ import pytest
 
 import ragctl
 from ragctl import environment
+from ragctl.cli.completion import COMPLETE_VARIABLE
 from ragctl.environment import VARIABLES, Variable, first_set
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +40,7 @@ def literals(tree: ast.AST) -> Iterator[str]:
 def test_no_other_module_spells_the_name_of_a_variable(path: Path) -> None:
     for text in literals(ast.parse(path.read_text(encoding="utf-8"))):
         assert text not in NAMES - ALSO_WORDS, "import the Variable from ragctl.environment"
-        assert not OWN.search(text), text
+        assert not OWN.search(text.replace(COMPLETE_VARIABLE, "")), text
 
 
 def test_every_declared_variable_is_listed_once() -> None:

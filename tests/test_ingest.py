@@ -399,9 +399,7 @@ def test_a_single_file_removes_nothing(edge_world: World) -> None:
 # I9: invalid vectors from a backend never reach the store
 
 
-@pytest.mark.parametrize(
-    "make_fault", [faults.nan, faults.zero, faults.wrong_dim, faults.one_item_missing]
-)
+@pytest.mark.parametrize("make_fault", [faults.wrong_dim, faults.one_item_missing])
 def test_invalid_vectors_are_never_stored(
     edge_world: World, make_fault: Callable[[], Fault]
 ) -> None:
@@ -417,6 +415,24 @@ def test_invalid_vectors_are_never_stored(
     with closing(world.open()) as collection:
         assert collection.count() == 0
     world.server.faults.clear()
+    assert counts(world.ingest()) == {"added": 1}
+
+
+@pytest.mark.parametrize("make_fault", [faults.nan, faults.zero])
+def test_unusable_vectors_fail_their_document_alone(
+    edge_world: World, make_fault: Callable[[], Fault]
+) -> None:
+    world = edge_world
+    world.write("a.md", paragraphs("one", "two"))
+    world.server.faults.extend([make_fault()] * 20)
+    with pytest.raises(BackendError):
+        world.ingest()  # no usable canary vectors: no collection is created
+    world.server.faults.clear()
+    world.server.faults.extend([Fault(), Fault(), make_fault()])
+    report = world.ingest()
+    assert [failure.source for failure in report.failures] == ["a.md"]
+    with closing(world.open()) as collection:
+        assert collection.count() == 0  # no part of a document is stored
     assert counts(world.ingest()) == {"added": 1}
 
 
@@ -657,7 +673,8 @@ def test_a_dry_run_predicts_the_tokens(edge_world: World) -> None:
 def test_the_usage_of_a_failed_run_is_reported(edge_world: World) -> None:
     world = edge_world
     world.write("a.md", paragraphs("one"))
-    world.server.faults.extend([Fault(), faults.nan()])  # only one side of the canaries succeeds
+    # Only one side of the canaries succeeds.
+    world.server.faults.extend([Fault(), faults.wrong_dim()])
     run = world.run()
     with closing(run.store), pytest.raises(BackendError):
         run.ingest()

@@ -74,8 +74,12 @@ class Patience:
     refused_ends: bool = False
 
     def of(self, seconds: float) -> "Patience":
-        """Return these limits for requests that may fail or stay unanswered so many seconds."""
-        return replace(self, total=seconds, read=seconds, attempt=seconds)
+        """Return these limits for requests that may keep failing for so many seconds.
+
+        An attempt gets more time if they are more than it has.
+        """
+        read, attempt = max(self.read, seconds), max(self.attempt, seconds)
+        return replace(self, total=seconds, read=read, attempt=attempt)
 
 
 SEARCH_PATIENCE = Patience(

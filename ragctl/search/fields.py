@@ -26,12 +26,16 @@ def filter_keys(where: Iterable[Condition]) -> set[str]:
     return keys
 
 
-def describe_field(collection: Collection, key: str) -> str | None:
+def describe_field(collection: Collection, key: str, *, has_hits: bool) -> str | None:
     """Return a warning about a filter on this payload key; None if there is nothing to say.
 
     Either no document has the metadata field, and others may have been meant, or it has no index.
+    A declared field of a filter that `has_hits` is not looked for: it costs a request.
     """
     if not key.startswith(META_PREFIX):
+        return None
+    declared = key in {payload_key(field) for field in collection.settings.fields}
+    if declared and has_hits:
         return None
     name = key.removeprefix(META_PREFIX)
     try:
@@ -41,7 +45,7 @@ def describe_field(collection: Collection, key: str) -> str | None:
     if missing:
         others = field_names(collection) - {name}
         return f"no document has the field {name!r}: {nearest(name, others)}"
-    if key not in {payload_key(field) for field in collection.settings.fields}:
+    if not declared:
         return f"{name} is not declared in [fields]: the filter reads every point"
     return None
 

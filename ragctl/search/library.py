@@ -211,8 +211,7 @@ class Searcher:
         for tries_left in reversed(range(MAX_GENERATIONS)):
             try:
                 with self._in_use() as shared:
-                    self._warn_of_fields(shared.collection, options.conditions)
-                    return list(
+                    outcomes = list(
                         search_many(
                             shared.collection,
                             texts,
@@ -222,6 +221,9 @@ class Searcher:
                             parallel=PARALLEL_SEARCHES if self._is_remote else 1,
                         )
                     )
+                    has_hits = any(isinstance(each, list) and each for each in outcomes)
+                    self._warn_of_fields(shared.collection, options.conditions, has_hits)
+                    return outcomes
             except GenerationDropped:
                 if not tries_left:
                     raise
@@ -351,11 +353,11 @@ class Searcher:
             notify=self._notify,
         )
 
-    def _warn_of_fields(self, collection: Collection, where: Where) -> None:
+    def _warn_of_fields(self, collection: Collection, where: Where, has_hits: bool) -> None:
         """Warn, once for each field, of a filter on it that finds nothing or reads every point."""
         for key in sorted(filter_keys(where) - self._checked_fields):
             self._checked_fields.add(key)
-            if warning := describe_field(collection, key):
+            if warning := describe_field(collection, key, has_hits=has_hits):
                 warnings.warn(warning, stacklevel=4)
 
 
