@@ -10,7 +10,7 @@ next one finds the unfinished generation by its settings.
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
 
 from ragctl.collection.notes import add_billed
@@ -138,7 +138,10 @@ class Migration:
             plan = self._plan(current)
             result = self._new_report(current, plan)
             if not result.is_empty:
-                estimate_migration(result.report, current, plan, self.store, self.environ)
+                target = self._unfinished(current.name, plan)
+                with closing(target) if target is not None else nullcontext():
+                    stored = set() if target is None else set(target.facet("text_hash"))
+                estimate_migration(result.report, current, plan, self.store, self.environ, stored)
         result.report.seconds = time.monotonic() - started
         return result
 
@@ -165,7 +168,14 @@ class Migration:
                     result.report.set_usage(embedder.usage)
                 result.report.seconds = time.monotonic() - started
         if result.switched:
-            result.removed = prune_generations(self.store, plan.pipeline.collection, keep=self.keep)
+            try:
+                result.removed = prune_generations(self.store, current.name, keep=self.keep)
+            except StoreError as error:  # the migration itself has ended
+                result.report.add_warning(
+                    current.name,
+                    f"old generations could not be deleted ({error}); delete them with: "
+                    f"ragctl prune-generations {current.name} --keep {self.keep}",
+                )
         return result
 
     def _open(self) -> Collection:
