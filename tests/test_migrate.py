@@ -256,6 +256,16 @@ def test_vectors_are_kept_in_four_bits(host: JinaServer, tmp_path: Path) -> None
         assert sent(served) == []
 
 
+def test_a_file_that_is_gone_leaves_the_old_generation_too(world: World) -> None:
+    fill(world)
+    (world.root / "3.md").unlink()
+    result = migrate(world, replace(wanted(world), chunk_size=32))
+    assert result.how == "sources"
+    with closing(opened_store(world)) as store:
+        assert rollback(store, world.collection) == (2, 1)
+    assert world.sources().keys() == {f"{n}.md" for n in (0, 1, 2, 4, 5)}
+
+
 @dataclass
 class Pruning:
     """A store from which another process deletes the kept generation when it is listed or opened.

@@ -15,12 +15,15 @@ from dataclasses import dataclass, field, replace
 
 from ragctl.collection.notes import add_billed
 from ragctl.collection.settings import Settings
+from ragctl.collection.state import read_state
 from ragctl.embedding.embedder import Embedder
 from ragctl.errors import StoreError, UsageError
 from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.embedder import add_canary, connect_for
+from ragctl.index.kept import delete_from_kept
 from ragctl.index.report import Report
+from ragctl.index.writer import Writer
 from ragctl.pipeline import Budget, Pipeline
 from ragctl.progress import Progress
 from ragctl.records import Json, Notify, ignore
@@ -284,6 +287,8 @@ class Migration:
             builder.finish()
             if result.report.failures:
                 return
+            if plan.how == "sources":
+                self._delete_missing(current, target)
             self.progress.begin("finish")
             target.declare({**current.settings.fields, **plan.settings.fields})
             target.finish()
@@ -292,6 +297,15 @@ class Migration:
             note_switch(current, target)
             self.store.switch(current.name, target.settings.generation)
             result.switched = True
+
+    def _delete_missing(self, current: Collection, target: Collection) -> None:
+        """Delete documents whose files are gone from the other generations, as a run does."""
+        missing = sorted(read_state(current).documents.keys() - read_state(target).documents.keys())
+        if missing:
+            delete_from_kept(self.store, current.name, missing)
+            writer = Writer(current)
+            writer.delete_documents(missing)
+            writer.flush()
 
     def _builder(
         self,
