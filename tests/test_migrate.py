@@ -19,7 +19,8 @@ from ragctl.stores.base import Collection, Generation, Store
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.server import ServerStore
 from ragctl.transfer.generations import prune_generations, rollback
-from ragctl.transfer.migrate import Migration, MigrationReport, Verdict
+from ragctl.transfer.migrate import Migration
+from ragctl.transfer.migration_report import MigrationReport, Verdict
 from tests.servers.jina import JinaServer
 from tests.servers.qdrant import QdrantFacade
 from tests.world import DIM, World, paragraphs
