@@ -174,10 +174,13 @@ def test_status_collections_show_and_delete_work(shell: Shell) -> None:
     refused = shell("delete", "notes.txt")
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
+    refused = shell("delete", "--all", "-c", "second")
+    assert "to delete the whole collection 'second' (2 documents) without" in refused.stderr
     assert "1 document deleted (1 point)" in shell("delete", "notes.txt", "--yes").stdout
     assert shell.json("status")["documents"] == 1
     assert shell("delete", "gone.txt", "--yes").returncode == 2
-    assert shell("delete", "--all", "-c", "second", "--yes").returncode == 0
+    whole = shell("delete", "--all", "-c", "second", "--yes").stdout
+    assert whole == "second: the whole collection was deleted (2 documents, 2 points)\n"
     assert [row["collection"] for row in shell.json("collections")["collections"]] == ["docs"]
 
 
