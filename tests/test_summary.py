@@ -18,6 +18,12 @@ def test_a_complete_run() -> None:
     )
 
 
+def test_it_says_what_was_reused_and_deleted() -> None:
+    chunks = ChunkCounts(reused=3, deleted=1, unstored=1)
+    report = Report("docs", IDENTITY, DocumentCounts(renamed=3, removed=1), chunks)
+    assert "1 chunk embedded but not stored; 3 chunks reused; 1 chunk deleted" in summary(report)
+
+
 def test_a_run_that_stopped_early() -> None:
     report = Report("docs", IDENTITY, DocumentCounts(added=2), ChunkCounts(embedded=5), left=3)
     line = summary(report, completed=False)

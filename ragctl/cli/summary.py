@@ -124,9 +124,11 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
             counts or "nothing to do",
             f"{counted(chunks.embedded, 'chunk')} {'to embed' if dry_run else 'embedded'} "
             f"({_effort(report)})",
-            f"{chunks.unstored:,} embedded but not stored" if chunks.unstored else "",
-            f"{chunks.reused:,} reused" if chunks.reused else "",
-            f"{chunks.deleted:,} deleted" if chunks.deleted else "",
+            f"{counted(chunks.unstored, 'chunk')} embedded but not stored"
+            if chunks.unstored
+            else "",
+            f"{counted(chunks.reused, 'chunk')} reused" if chunks.reused else "",
+            f"{counted(chunks.deleted, 'chunk')} deleted" if chunks.deleted else "",
             f"{counted(report.left, 'file')} left for the next run" if report.left else "",
             f"{counted(report.skipped, 'file')} of unknown type skipped" if report.skipped else "",
             f"{counted(report.elsewhere, 'document')} of other folders kept"
