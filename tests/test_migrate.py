@@ -19,7 +19,8 @@ from ragctl.stores.base import Collection, Generation, Store
 from ragctl.stores.edge import EdgeStore
 from ragctl.stores.server import ServerStore
 from ragctl.transfer.generations import prune_generations, rollback
-from ragctl.transfer.migrate import Migration, MigrationReport, Verdict
+from ragctl.transfer.migrate import Migration
+from ragctl.transfer.migration_report import MigrationReport, Verdict
 from tests.servers.jina import JinaServer
 from tests.servers.qdrant import QdrantFacade
 from tests.world import DIM, World, paragraphs
@@ -254,6 +255,16 @@ def test_vectors_are_kept_in_four_bits(host: JinaServer, tmp_path: Path) -> None
         assert result.how == "keep"
         assert result.switched
         assert sent(served) == []
+
+
+def test_a_file_that_is_gone_leaves_the_old_generation_too(world: World) -> None:
+    fill(world)
+    (world.root / "3.md").unlink()
+    result = migrate(world, replace(wanted(world), chunk_size=32))
+    assert result.how == "sources"
+    with closing(opened_store(world)) as store:
+        assert rollback(store, world.collection) == (2, 1)
+    assert world.sources().keys() == {f"{n}.md" for n in (0, 1, 2, 4, 5)}
 
 
 @dataclass

@@ -129,4 +129,4 @@ def _confirm(action: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"to {action} without confirmation on a terminal, add --yes")
-    typer.confirm(f"{action[0].upper()}{action[1:]}?", abort=True)
+    typer.confirm(console.fitted(f"{action[0].upper()}{action[1:]}?"), abort=True)
