@@ -1,4 +1,7 @@
-"""Find passages of the sample documents for a question: python docs/answer.py "how long …?"."""
+"""Find passages for a question: python docs/answer.py sample_docs "how long …?".
+
+The folder is indexed into a collection of its own first; later calls embed only what changed.
+"""
 
 import subprocess
 import sys
@@ -6,10 +9,11 @@ from pathlib import Path
 
 from ragctl import open_collection
 
-SAMPLES = Path(__file__).parents[1] / "sample_docs"
-QUESTION = " ".join(sys.argv[1:]) or "сколько дней отпуска?"
-
-subprocess.run([sys.executable, "-m", "ragctl", "ingest", SAMPLES, "-c", "samples"], check=True)
-with open_collection("samples") as docs:
-    for hit in docs.search(QUESTION, limit=3, rerank="sentences"):
+if len(sys.argv) < 3:
+    sys.exit("usage: python answer.py FOLDER QUESTION")
+folder, question = Path(sys.argv[1]).resolve(), " ".join(sys.argv[2:])
+name = f"answer-{folder.name}"
+subprocess.run([sys.executable, "-m", "ragctl", "ingest", folder, "-c", name], check=True)
+with open_collection(name) as collection:
+    for hit in collection.search(question, limit=3):
         print(f"\n[{' > '.join((hit.source, *hit.heading))}]\n{hit.text}")

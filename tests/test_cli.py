@@ -18,6 +18,7 @@ from ragctl import errors
 from ragctl.text import without_controls
 from tests.command import call
 from tests.servers.jina import JinaServer
+from tests.servers.openai import OpenAIServer
 from tests.world import KEY, paragraphs
 
 pytestmark = pytest.mark.slow
@@ -173,10 +174,13 @@ def test_status_collections_show_and_delete_work(shell: Shell) -> None:
     refused = shell("delete", "notes.txt")
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
+    refused = shell("delete", "--all", "-c", "second")
+    assert "to delete the whole collection 'second' (2 documents) without" in refused.stderr
     assert "1 document deleted (1 point)" in shell("delete", "notes.txt", "--yes").stdout
     assert shell.json("status")["documents"] == 1
     assert shell("delete", "gone.txt", "--yes").returncode == 2
-    assert shell("delete", "--all", "-c", "second", "--yes").returncode == 0
+    whole = shell("delete", "--all", "-c", "second", "--yes").stdout
+    assert whole == "second: the whole collection was deleted (2 documents, 2 points)\n"
     assert [row["collection"] for row in shell.json("collections")["collections"]] == ["docs"]
 
 
@@ -231,6 +235,17 @@ def test_exit_4_backend(shell: Shell) -> None:
         )
     assert wrong.returncode == 4
     assert "w" * 20 not in wrong.stdout + wrong.stderr
+
+
+def test_ingest_at_another_address_keeps_the_backend_of_the_collection(shell: Shell) -> None:
+    """The default backend of the model would want a key, and has other names for the model."""
+    with OpenAIServer(like="router") as first, OpenAIServer(like="router") as second:
+        model = ("--model", "bge-m3", "--backend", "router")
+        shell.json("ingest", "docs", *model, "--base-url", first.url)
+        (shell.docs / "new.txt").write_text("one more text")
+        shell.json("ingest", "docs", "--base-url", second.url)
+        assert "one more text" in [text.text for text in second.texts]
+        assert {request.body["model"] for request in second.requests} == {"bge-m3"}
 
 
 def test_exit_5_store(shell: Shell) -> None:

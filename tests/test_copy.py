@@ -180,3 +180,26 @@ def test_notes_and_fields_are_copied(filled: World, tmp_path: Path) -> None:
     copy(filled, target)
     assert kept(target) == kept(filled.store)
     assert kept(target)[1] == {"year": "integer"}
+
+
+def test_a_document_that_is_removed_leaves_the_kept_generations_of_the_copy(
+    filled: World, tmp_path: Path
+) -> None:
+    target = str(tmp_path / "copy")
+    copy(filled, target)
+    with closing(open_store(target, environ={})) as store:
+        first = store.open("docs")
+        assert first is not None
+        with closing(first), closing(store.create_generation("docs", first.settings)) as second:
+            second.apply(Batch(marks=[*first.scroll(vectors=True)]))
+    (filled.root / "3.md").unlink()
+    filled.ingest()
+    assert copy(filled, target).documents.removed == 1
+    with closing(open_store(target, environ={})) as store:
+        for number in (1, 2):
+            found = store.open("docs", generation=number)
+            assert found is not None
+            with closing(found):
+                sources = found.facet("source")
+                assert "3.md" not in sources
+                assert "4.md" in sources

@@ -27,7 +27,7 @@ def test_the_commands_of_the_page_work(tmp_path: Path) -> None:
     program.parent.mkdir(parents=True)
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m ragctl "$@"\n')
     program.chmod(0o755)
-    shutil.copytree(ROOT / "sample_docs", folder / "docs")
+    shutil.copytree(ROOT / "sample_docs", folder / "handbook")
     script = "".join(["set -ex\n", *blocks()])
     for line in (*INSTALL_COMMANDS, ENABLE_COMMAND):
         assert f"{line}\n" in script

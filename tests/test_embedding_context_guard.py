@@ -19,7 +19,7 @@ from ragctl.embedding.token_bounds import TOKEN_RATIO
 from ragctl.errors import DocumentError, UsageError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
-from tests.servers.host import EmbeddingServer
+from tests.servers.host import EmbeddingServer, Refusal
 from tests.servers.jina import JinaServer
 from tests.servers.openai import OpenAIServer
 
@@ -139,7 +139,7 @@ def test_text_embeddings_inference_is_asked_for_its_limits_and_counts() -> None:
             found.update(stream.completed(block=True))
         failed = {n: str(value) for n, value in found.items() if isinstance(value, DocumentError)}
         assert failed == {
-            1: "303 tokens, and the server at tei-openai takes 256 tokens per text (the model "
+            1: "303 tokens, and tei-openai takes 256 tokens per text (the model "
             "takes 512: see --max-batch-tokens); use a smaller --chunk-size, or --truncate"
         }
         assert server.gets == ["/v1/models", "/info"]
@@ -161,6 +161,38 @@ def test_truncate_option_at_text_embeddings_inference(auto_truncate: bool) -> No
         embedder.documents([LONG])
         assert LONG.startswith(server.texts[0].text)
         assert embedder.usage.usages[0].cut == (not auto_truncate)
+
+
+@pytest.mark.parametrize(
+    "answer", [[[]], [[], []], {"tokens": 1}, [1], "x", [], {}, None], ids=repr
+)
+def test_server_that_does_not_count_right_is_not_believed(answer: object) -> None:
+    class Rubbish(OpenAIServer):
+        def ask(self, path: str, body: object) -> object | None:
+            return answer if path == "/tokenize" else None
+
+    with (
+        Rubbish(like="tei-openai", runs=f"intfloat/{E5}") as server,
+        connected(server, "tei-openai") as embedder,
+        pytest.raises(DocumentError, match="about 1,253 tokens may be more than the 512"),
+    ):
+        embedder.documents([LONG])
+
+
+@pytest.mark.parametrize("status", [404, 500, 503, 401])
+def test_failing_count_is_no_failure_of_the_texts(status: int) -> None:
+    class Failing(OpenAIServer):
+        def ask(self, path: str, body: object) -> object | None:
+            if path == "/tokenize":
+                raise Refusal(status, "no")
+            return None
+
+    text = LONG[: len(LONG) // 3]
+    with (
+        Failing(like="tei-openai", runs=f"intfloat/{E5}") as server,
+        connected(server, "tei-openai") as embedder,
+    ):
+        assert embedder.documents([text, "short"]).shape == (2, 1024)
 
 
 # ---- Estimates

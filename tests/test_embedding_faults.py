@@ -1,8 +1,9 @@
 """Faults of a host, on every wire: retried, fatal, or limited to one text."""
 
+import json
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -532,3 +533,59 @@ def test_missing_optional_key_is_named_on_401() -> None:
         pytest.raises(BackendError, match=r"without a key \(set VLLM_API_KEY\): 401"),
     ):
         embedder.documents(TEXTS)
+
+
+def test_wrong_key_of_litellm_is_named() -> None:
+    """Without a database of keys it answers 400 to any key but its master key."""
+    body = {"message": "No connected db.", "type": "no_db_connection", "param": None, "code": "400"}
+    with OpenAIServer(KEY, like="router") as server:
+        server.faults += [faults.text(400, json.dumps({"error": body}).encode())] * 9
+        for environ, message in (
+            (
+                {"LITELLM_API_KEY": "sk-other-0123456789"},
+                "refused the key in LITELLM_API_KEY",
+            ),
+            ({}, r"without a key \(set LITELLM_API_KEY\): 400 No connected db"),
+        ):
+            with (
+                router(server, environ) as embedder,
+                pytest.raises(BackendError, match=message),
+            ):
+                embedder.documents(["text"])
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("status", [400, 429])
+def test_spent_budget_of_litellm_is_not_retried(status: int) -> None:
+    message = "Budget has been exceeded! Current cost: 0.2, Max budget: 0.1"
+    body = {"message": message, "type": "budget_exceeded", "param": None, "code": str(status)}
+    with OpenAIServer(like="router") as server, router(server, {}) as embedder:
+        server.faults += [faults.text(status, json.dumps({"error": body}).encode())] * 9
+        with pytest.raises(BackendError, match=r"refused: .*Budget has been exceeded"):
+            embedder.documents(["text"])
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": [{"loc": ["body", "encoding_format"], "msg": "Field required"}]},
+        {"error": {"message": "encoding_format must be 'float' or 'base64'", "type": "invalid"}},
+    ],
+    ids=["field", "message"],
+)
+def test_refused_encoding_names_the_key_of_the_row(body: dict[str, object]) -> None:
+    with OpenAIServer(like="router") as server, router(server, {}) as embedder:
+        server.faults += [faults.text(422, json.dumps(body).encode())] * 9
+        with pytest.raises(BackendError, match=r'; set encoding = "float" in \[backends.router\]'):
+            embedder.documents(["text"])
+        assert len(server.requests) == 1
+
+
+def router(server: EmbeddingServer, environ: Mapping[str, str]) -> Embedder:
+    return connect(
+        "bge-m3",
+        backends=[BackendConfig("router", server.url)],
+        environ=environ,
+        patience=Patience(total=0.3, first=0.001, longest=0.01, read=5),
+    )

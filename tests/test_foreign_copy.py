@@ -440,3 +440,11 @@ def test_a_killed_copy_goes_on(copier: Copier, facade: QdrantFacade) -> None:
     points = copier.read(facade.url)[1]
     assert sorted(p.payload["text"] for p in points) == sorted(texts)
     assert all(p.payload["chunks"] == 3 for p in points)
+
+
+def test_json_inside_a_payload_may_have_what_no_server_takes() -> None:
+    layout = Layout(model="m", text="node.text", metadata="node.metadata")
+    node = '{"text": "a \\ud83d b \\ud83d\\ude00", "metadata": {"x": NaN}}'
+    record = read_record("1", {"node": node}, layout)
+    assert record is not None
+    assert (record.text, record.metadata) == ("a ? b \U0001f600", {"x": None})

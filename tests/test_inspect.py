@@ -69,7 +69,7 @@ def test_a_collection_of_another_format_is_listed_and_deleted(
     assert (new["collection"], new["documents"], new["error"]) == ("new", 1, None)
     assert "docs unreadable: " in command.run("collections")
     assert "--yes" in command.run("delete", "--all", code=2)
-    assert command.run("delete", "--all", "--yes") == "docs: deleted\n"
+    assert command.run("delete", "--all", "--yes") == "docs: the whole collection was deleted\n"
     assert [row["collection"] for row in command.json("collections")["collections"]] == ["new"]
     world.ingest()
     assert command.json("status")["documents"] == 1

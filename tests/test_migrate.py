@@ -3,19 +3,26 @@
 import itertools
 import threading
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from ragctl.catalog import BackendConfig
 from ragctl.errors import BudgetReached, Locked, StoreError, UsageError
+from ragctl.index.kept import delete_from_kept
 from ragctl.pipeline import Budget, Embedding, Pipeline
+from ragctl.pipeline.server import Server
 from ragctl.stores import open_store
-from ragctl.stores.base import Store
+from ragctl.stores.base import Collection, Generation, Store
+from ragctl.stores.edge import EdgeStore
+from ragctl.stores.server import ServerStore
 from ragctl.transfer.generations import prune_generations, rollback
-from ragctl.transfer.migrate import Migration, MigrationReport, Verdict
+from ragctl.transfer.migrate import Migration
+from ragctl.transfer.migration_report import MigrationReport, Verdict
 from tests.servers.jina import JinaServer
+from tests.servers.qdrant import QdrantFacade
 from tests.world import DIM, World, paragraphs
 
 SMALL = 32
@@ -239,6 +246,79 @@ def test_a_deleted_document_leaves_kept_generations(world: World) -> None:
             assert set(kept.facet("source")) == {f"{n}.md" for n in (0, 1, 2, 4, 5)}
 
 
+def test_vectors_are_kept_in_four_bits(host: JinaServer, tmp_path: Path) -> None:
+    with QdrantFacade(version="1.19.0") as facade:
+        served = World(tmp_path / "docs", facade.url, host)
+        fill(served, 2)
+        pipeline = replace(wanted(served), server=Server(datatype="turbo4"))
+        result = migrate(served, pipeline)
+        assert result.how == "keep"
+        assert result.switched
+        assert sent(served) == []
+
+
+def test_a_file_that_is_gone_leaves_the_old_generation_too(world: World) -> None:
+    fill(world)
+    (world.root / "3.md").unlink()
+    result = migrate(world, replace(wanted(world), chunk_size=32))
+    assert result.how == "sources"
+    with closing(opened_store(world)) as store:
+        assert rollback(store, world.collection) == (2, 1)
+    assert world.sources().keys() == {f"{n}.md" for n in (0, 1, 2, 4, 5)}
+
+
+@dataclass
+class Pruning:
+    """A store from which another process deletes the kept generation when it is listed or opened.
+
+    `moment`: the method after which it does so.
+    """
+
+    store: Store
+    moment: str
+
+    def generations(self, name: str) -> list[Generation]:
+        found = self.store.generations(name)
+        self._prune("generations", name)
+        return found
+
+    def open(self, name: str, *, generation: int | None = None) -> Collection | None:
+        found = self.store.open(name, generation=generation)
+        self._prune("open", name)
+        return found
+
+    def _prune(self, method: str, name: str) -> None:
+        if method == self.moment:
+            prune_generations(self.store, name, keep=0)
+
+
+@pytest.mark.parametrize("moment", ["generations", "open"])
+def test_a_kept_generation_may_be_deleted_during_a_run(world: World, moment: str) -> None:
+    fill(world, 2)
+    migrate(world, wanted(world, dim=SMALL))
+    with closing(opened_store(world)) as store:
+        pruning = cast(Store, Pruning(store, moment))
+        assert delete_from_kept(pruning, world.collection, ["0.md"]) == 0
+        assert [each.number for each in store.generations(world.collection)] == [2]
+
+
+def test_a_generation_that_cannot_be_deleted_is_a_warning(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, 2)
+
+    def refuse(*_: object) -> None:
+        raise StoreError("the disk is gone")
+
+    monkeypatch.setattr(EdgeStore, "drop_generation", refuse)
+    monkeypatch.setattr(ServerStore, "drop_generation", refuse)
+    result = migrate(world, wanted(world, dim=SMALL), keep=0)
+    assert result.switched
+    (warning,) = result.report.warnings
+    assert "prune-generations docs --keep 0" in warning.error
+    assert numbers(world) == [(1, False), (2, True)]
+
+
 def test_the_budget_covers_the_migration_and_continues_the_spending(world: World) -> None:
     fill(world)
     with closing(world.open()) as collection:
@@ -300,6 +380,18 @@ def test_a_dry_run_sends_and_writes_nothing(world: World) -> None:
     assert result.report.size is not None
     assert world.server.requests == []
     assert numbers(world) == [(1, True)]
+
+
+def test_a_dry_run_counts_what_an_unfinished_generation_has(world: World) -> None:
+    fill(world)
+    pipeline = wanted(world, model=OTHER_MODEL)
+    with pytest.raises(BudgetReached):
+        migrate(world, replace(pipeline, budget=Budget(max_tokens=700)))
+    with closing(opened_store(world)) as store:
+        planned = Migration(pipeline, store, world.environ).dry_run().report
+    world.forget()
+    done = migrate(world, pipeline).report
+    assert 0 < planned.chunks.embedded == done.chunks.embedded == len(sent(world)) < 6 * 3 + 1
 
 
 def test_searches_never_fail_or_mix_during_migrations(world: World) -> None:

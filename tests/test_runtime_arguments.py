@@ -9,7 +9,9 @@ from tests.facts import QWEN
 NONE = {"prompt": ""}
 EXPECTED_ARGUMENTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "jina-embedding-b-en-v1": (NONE, NONE),
-    **{f"jina-embeddings-v2-base-{lang}": (NONE, NONE) for lang in ("en", "de", "es", "zh")},
+    **{
+        f"jina-embeddings-v2-base-{lang}": (NONE, NONE) for lang in ("en", "de", "es", "zh", "code")
+    },
     "jina-embeddings-v3": (
         {"task": "retrieval.passage", "prompt_name": "retrieval.passage"},
         {"task": "retrieval.query", "prompt_name": "retrieval.query"},
@@ -46,6 +48,44 @@ EXPECTED_ARGUMENTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         for version in ("v1.5", "v2-moe")
     },
     "all-minilm-l6-v2": (NONE, NONE),
+    **{
+        name: ({"prompt": "search_document: "}, {"prompt": "search_query: "})
+        for name in ("frida", "ru-en-rosberta")
+    },
+    "embeddinggemma-300m": (
+        {"prompt": "title: none | text: "},
+        {"prompt": "task: search result | query: "},
+    ),
+    **{f"snowflake-arctic-embed-{name}-v2.0": (NONE, {"prompt": "query: "}) for name in ("l", "m")},
+    **{
+        name: (NONE, {"prompt": "Represent this sentence for searching relevant passages: "})
+        for name in (
+            "snowflake-arctic-embed-m-v1.5",
+            "snowflake-arctic-embed-l",
+            "mxbai-embed-large-v1",
+        )
+    },
+    **dict.fromkeys(
+        (
+            "gte-multilingual-base",
+            "gte-modernbert-base",
+            "granite-embedding-311m-multilingual-r2",
+            "granite-embedding-97m-multilingual-r2",
+            "granite-embedding-278m-multilingual",
+        ),
+        (NONE, NONE),
+    ),
+    **{
+        f"qwen3-vl-embedding-{size}": (
+            {"prompt": "Represent the user's input."},
+            {"prompt": "Retrieve relevant passages that answer the user's query."},
+        )
+        for size in ("2b", "8b")
+    },
+    "voyage-4-nano": (
+        {"prompt": "Represent the document for retrieval: "},
+        {"prompt": "Represent the query for retrieving supporting documents: "},
+    ),
 }
 
 

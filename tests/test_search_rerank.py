@@ -198,6 +198,13 @@ def test_tei_with_another_model_is_refused() -> None:
         reranker.scores(QUESTION, PASSAGES)
 
 
+def test_tei_is_named_by_its_served_name_too() -> None:
+    with TeiReranker(served_model_name="our-reranker") as server:
+        for name in ("tei:our-reranker", "tei:BAAI/bge-reranker-v2-m3", "tei"):
+            with connect_reranker(name, environ={}, base_url=f"{server.url}/v1") as reranker:
+                assert reranker.scores(QUESTION, ["open valve dry"]) == [1.0]
+
+
 def test_missing_model_raises() -> None:
     with (
         VllmReranker() as server,

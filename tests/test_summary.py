@@ -18,6 +18,12 @@ def test_a_complete_run() -> None:
     )
 
 
+def test_it_says_what_was_reused_and_deleted() -> None:
+    chunks = ChunkCounts(reused=3, deleted=1, unstored=1)
+    report = Report("docs", IDENTITY, DocumentCounts(renamed=3, removed=1), chunks)
+    assert "1 chunk embedded but not stored; 3 chunks reused; 1 chunk deleted" in summary(report)
+
+
 def test_a_run_that_stopped_early() -> None:
     report = Report("docs", IDENTITY, DocumentCounts(added=2), ChunkCounts(embedded=5), left=3)
     line = summary(report, completed=False)
@@ -51,6 +57,16 @@ def test_one_of_a_thing() -> None:
         "1 file left for the next run; 1 file of unknown type skipped; "
         "1 document of other folders kept; 0.0 s"
     )
+
+
+@pytest.mark.parametrize(
+    ("skipped", "named"),
+    [(2, "(a.png, b)"), (3, "(a.png, b, c)"), (5, "(a.png, b, c, …)")],
+)
+def test_skipped_files_are_named(skipped: int, named: str) -> None:
+    report = Report("docs", IDENTITY, skipped=skipped)
+    report.skipped_files = ["a.png", "b\x1b", "c", "d", "e"][:skipped]
+    assert f"{skipped} files of unknown type skipped {named}; 0.0 s" in summary(report)
 
 
 def test_a_model_in_this_process_gets_no_requests() -> None:

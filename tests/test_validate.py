@@ -68,8 +68,8 @@ def test_a_right_file(folder: Path) -> None:
             "model: FILE, line 4: late chunking takes no overlap",
         ),
         (
-            "[embedding]\nmodel = 'voyage-4'\n[budget]\nmax_cost = 1\n",
-            "budget: FILE, line 6: max_cost cannot be kept: no price of voyage-4 at voyage",
+            "[embedding]\nmodel = 'jina-embeddings-v4'\n[budget]\nmax_cost = 1\n",
+            "budget: FILE, line 6: max_cost cannot be kept: no price of jina-embeddings-v4 at jina",
         ),
         ("[report]\nreport_file = 'no/r.json'\n", "report: FILE, line 4: "),
     ],

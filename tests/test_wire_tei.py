@@ -293,7 +293,7 @@ def test_long_text_is_refused_and_the_rest_embedded() -> None:
     with TeiServer(KEY, context=30) as server, connected(server) as embedder:
         with pytest.raises(
             DocumentError,
-            match=r"^62 tokens, and the server at tei takes 30 tokens per text \(the model takes "
+            match=r"^62 tokens, and tei takes 30 tokens per text \(the model takes "
             r"32,768: see --max-batch-tokens\); use a smaller --chunk-size, or --truncate$",
         ):
             embedder.documents([LONG])

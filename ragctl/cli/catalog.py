@@ -127,7 +127,7 @@ def _print(table: "Listing", as_markdown: bool) -> None:
     from rich.cells import cell_len
 
     if as_markdown:
-        console.say(without_controls(table.markdown()).rstrip("\n"))
+        console.say_unwrapped(table.markdown().rstrip("\n"))
         return
     rows = [tuple(one_line(cell) for cell in row) for row in table.rows]
     if console.is_terminal():
@@ -279,4 +279,4 @@ def _describe_served(served: ServedModel) -> str:
 
 def _line(label: str, text: str) -> None:
     """Print a label and a value. Spaces are kept: in a prompt they matter."""
-    console.say(f"{label:{LABEL_WIDTH}}{without_controls(text)}")
+    console.say(f"{label:{LABEL_WIDTH}}{without_controls(text)}", indent=LABEL_WIDTH)

@@ -76,7 +76,7 @@ def _print(checked: "CheckReport") -> None:
     widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:3]]
     for *cells, text in rows:
         padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
-        console.say("  ".join((*padded, text)))
+        console.say("  ".join((*padded, text)), indent=sum(widths) + 2 * len(widths))
     what = f"{checked.model} at {checked.dim} dimensions" if checked.model else "no model"
     failures = checked.failures
     if not failures:

@@ -41,7 +41,7 @@ COMMANDS = {
         "Sync a collection with folders of documents.",
         INDEX,
         (
-            "ragctl ingest handbook --exclude 'drafts/'",
+            "ragctl ingest handbook -c handbook --exclude 'drafts/'",
             "ragctl ingest handbook -c small --model jina-embeddings-v3 --dim 512",
         ),
     ),
@@ -178,7 +178,7 @@ COMMANDS = {
         AUTOMATION,
         (
             "ragctl init",
-            "ragctl init nightly.toml --source handbook --model bge-m3 --yes",
+            "ragctl init nightly.toml --source handbook -c handbook --model bge-m3 --yes",
         ),
     ),
     "run": CommandEntry(

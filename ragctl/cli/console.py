@@ -1,7 +1,8 @@
 """Output: tables and colour on a terminal, plain text in a pipe, JSON on request.
 
 Document text may contain terminal escape sequences, so every line goes through `text.one_line`
-or `text.without_controls`. Standard error gets lines of text, or with `--log-format json` one JSON
+or `text.without_controls`. A terminal gets its lines wrapped between words; in a pipe a message is
+one line. Standard error gets lines of text, or with `--log-format json` one JSON
 object per line.
 """
 
@@ -17,6 +18,8 @@ from ragctl.errors import UsageError
 from ragctl.text import json_text, one_line, without_controls
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from rich.console import Console, JustifyMethod
 
     from ragctl.records import Json
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"[-+<]?[\d,./]*")
 
 PIPE_WIDTH = 80
+INDENT = 2  # of the continuation lines of a message
 MIN_COLUMNS = 20  # a terminal that says it is narrower is taken to have these
 LOG_FORMATS = ("text", "json")
 _format = "text"
@@ -130,10 +134,43 @@ def out() -> "Console":
     )
 
 
-def say(text: str) -> None:
-    """Print plain text on standard output, without what cannot be seen."""
+def say(text: str, *, indent: int = INDENT) -> None:
+    """Print plain text on standard output, without what cannot be seen.
+
+    On a terminal its lines end between words, and `indent` is that of continuation lines.
+    """
+    _make_room()
+    sys.stdout.write(fitted(without_controls(text), indent) + "\n")
+
+
+def say_unwrapped(text: str) -> None:
+    """Print text that people copy, such as the line of a crontab: line breaks would spoil it."""
     _make_room()
     sys.stdout.write(without_controls(text) + "\n")
+
+
+def fitted(text: str, indent: int = INDENT, stream: "TextIO | None" = None) -> str:
+    """Return `text`, wrapped if `stream`, or standard output, is a terminal."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
+        return text
+    columns = _columns(stream)
+    if 2 * len(text) <= columns or (text.isascii() and len(text) <= columns and "\t" not in text):
+        return text  # without the import
+    from ragctl.cli.wrap import fill
+
+    return fill(text, columns, indent)
+
+
+def _columns(stream: "TextIO") -> int:
+    """Return the columns of a terminal: COLUMNS, then its own."""
+    columns = size()[0]
+    if stream is sys.stdout or os.environ.get("COLUMNS", "").isdecimal():
+        return columns
+    try:
+        return max(os.get_terminal_size(stream.fileno()).columns or columns, MIN_COLUMNS)
+    except (OSError, ValueError):
+        return columns
 
 
 def table(rows: Sequence[Sequence[str]]) -> None:
@@ -184,7 +221,7 @@ def warn(
         entry = {"time": _now(), "level": level, "event": event, **_common_fields, **fields}
         line = json_text(_cleaned({**entry, "message": message or text}))
     else:
-        line = one_line(text)
+        line = fitted(one_line(text), stream=sys.stderr)
     _make_room()
     try:
         sys.stderr.write(line + "\n")

@@ -71,7 +71,8 @@ def copy(
             metavar="PERCENT",
             min=0,
             max=100,
-            help="Refuse to delete more than this percentage of the copy's documents.",
+            help="Refuse to delete more than this percentage of the copy's documents; up to 10 "
+            "documents may always be deleted.",
             rich_help_panel=panels.COMMON,
         ),
     ] = 30.0,

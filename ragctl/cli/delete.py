@@ -66,11 +66,13 @@ def delete(
             {"collection": collection, "documents": cast("Json", deleted), "points": points}
         )
     elif points is None:
-        console.say(f"{collection}: deleted")
+        console.say(f"{collection}: the whole collection was deleted")
     else:
+        documents, stored = counted(len(deleted), "document"), counted(points, "point")
         console.say(
-            f"{collection}: {counted(len(deleted), 'document')} deleted "
-            f"({counted(points, 'point')})"
+            f"{collection}: the whole collection was deleted ({documents}, {stored})"
+            if everything
+            else f"{collection}: {documents} deleted ({stored})"
         )
     return 0
 
@@ -87,7 +89,11 @@ def _delete(
     chosen = sorted(state.documents) if not sources else _choose(sources, state)
     others = 0 if sources else max(0, collection.count() - state.points)
     also = f" and {counted(others, 'point')} of other programs" if others else ""
-    _confirm(f"delete {counted(len(chosen), 'document')}{also} from {collection.name!r}", yes)
+    documents = counted(len(chosen), "document")
+    action = f"delete {documents} from {collection.name!r}"
+    if not sources:
+        action = f"delete the whole collection {collection.name!r} ({documents}{also})"
+    _confirm(action, yes)
     if not sources:
         points = collection.count()
         collection.close()
@@ -123,4 +129,4 @@ def _confirm(action: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"to {action} without confirmation on a terminal, add --yes")
-    typer.confirm(f"{action[0].upper()}{action[1:]}?", abort=True)
+    typer.confirm(console.fitted(f"{action[0].upper()}{action[1:]}?"), abort=True)

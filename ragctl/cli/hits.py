@@ -148,9 +148,10 @@ def print_full(hits: list["Hit"], question: str) -> None:
         heading = f"  [{' > '.join(hit.heading)}]" if hit.heading else ""
         chunks = f"  {_chunk_range(hit)}" if len(hit.ordinals) > 1 else ""
         title = one_line(location(hit) + heading + chunks)
-        title = f"{rank}. {title}  ({hit.score:.4f})"
+        title = console.fitted(f"{rank}. {title}  ({hit.score:.4f})", INDENT)
         lines = without_controls(hit.text).split("\n")
         text = "\n".join(f"{' ' * INDENT}{line}".rstrip() for line in lines).rstrip()
+        text = console.fitted(text, 0)
         if coloured:
             _print_coloured(title, text, question)
         else:

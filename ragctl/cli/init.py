@@ -137,7 +137,9 @@ def _ask(question: str, default: str, check: Callable[[str], T]) -> T:
     """Ask until `check` accepts the answer, and return the result of `check`."""
     while True:
         try:
-            return check(typer.prompt(question, default=default).strip())
+            shown = console.fitted(f"{question} [{default}]:")
+            answer = typer.prompt(shown, default=default, show_default=False, prompt_suffix=" ")
+            return check(answer.strip())
         except UsageError as error:
             console.warn(str(error))
 
@@ -253,5 +255,5 @@ def _print_next_steps(file: Path, answers: "Answers", catalog: "Catalog") -> Non
     if row.key_required and row.keys and not environ().get(row.keys[0]):
         console.say(f"  export {row.keys[0]}=…")
     name = one_line(quote(str(file)))
-    console.say(f"  ragctl run {name}")
-    console.say(f'  ragctl search -p {name} "a question"')
+    console.say_unwrapped(f"  ragctl run {name}")
+    console.say_unwrapped(f'  ragctl search -p {name} "a question"')

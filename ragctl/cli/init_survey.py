@@ -1,6 +1,5 @@
 """What `ragctl init` shows of the folder: formats, languages, tokens, prices, a suggestion."""
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -37,26 +36,21 @@ def show_survey(
             console.warn(f"the documents were not examined: {error}", event="survey")
             return None
     for label, text in _rows(found):
-        _say(f"{label:11}{one_line(text)}")
+        console.say(f"{label:11}{one_line(text)}", indent=11)
     if not found.files:
         return None
     rows = offers(catalog, found.tokens, _languages(found), environ)
     console.say("")
     console.table([("model", "$/M", "total", "API key"), *map(_row, rows)])
     console.say("")
-    _say("$/M: US dollars per million tokens; total: for these documents")
+    console.say("$/M: US dollars per million tokens; total: for these documents")
     suggestion = suggest(rows, budget or 0.0)
     offer = suggestion.offer
     place = "" if offer.key is None else f" at {offer.backend}"
-    _say(f"suggested: {offer.model}{place} ({suggestion.reason})")
+    console.say(f"suggested: {offer.model}{place} ({suggestion.reason})")
     if budget is None:
-        _say("--budget DOLLARS suggests a hosted model; ragctl eval measures what it finds")
+        console.say("--budget DOLLARS suggests a hosted model; ragctl eval measures what it finds")
     return suggestion
-
-
-def _say(text: str) -> None:
-    """Print a line, on a terminal wrapped between words."""
-    console.say(textwrap.fill(text, console.width()) if console.is_terminal() else text)
 
 
 def _rows(found: Survey) -> Iterator[tuple[str, str]]:
@@ -73,7 +67,10 @@ def _rows(found: Survey) -> Iterator[tuple[str, str]]:
         known = f"in a sample of {counted(found.sampled, 'file')}"
         yield "languages", f"{_listed(found.languages)} ({known})"
     if found.failed:
-        yield "unreadable", f"{counted(found.failed, 'file')} of the sample"
+        names = ", ".join([*found.failed[:MAX_SHOWN], *["…"] * (len(found.failed) > MAX_SHOWN)])
+        yield "unreadable", f"{counted(len(found.failed), 'file')} of the sample: {names}"
+        what = "it" if len(found.failed) == 1 else "them"
+        yield "", f"repair {what}, or add {what} to exclude in the pipeline file"
     how = "estimated from the sample" if found.ratios else "estimated from their size"
     yield "tokens", f"about {_rounded(found.tokens):,} ({how})"
 

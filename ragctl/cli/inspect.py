@@ -121,7 +121,7 @@ def show(
         heading = f"  [{' > '.join(chunk['heading'])}]" if chunk["heading"] else ""
         title = f"#{chunk['ordinal']}  {chunk['start']}-{chunk['end']}{page}{heading}"
         console.say(f"\n{one_line(title)}")
-        console.say(without_controls(chunk["text"]))
+        console.say(without_controls(chunk["text"]), indent=0)
     return 0
 
 

@@ -20,7 +20,7 @@ from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.pipeline import Pipeline
-    from ragctl.transfer.migrate import MigrationReport
+    from ragctl.transfer.migration_report import MigrationReport
 
 NOT_SWITCHED_EXIT_CODE = 10
 """Exit code when the new generation is complete, but not better."""

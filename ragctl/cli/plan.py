@@ -128,7 +128,7 @@ def _row(change: "Change") -> str:
         if change.embedded
         else ""
     )
-    reused = f"; {change.reused:,} reused" if change.reused else ""
+    reused = f"; {counted(change.reused, 'chunk')} reused" if change.reused else ""
     return f"{change.what}: {change.source}: {change.why}{effort}{reused}"
 
 

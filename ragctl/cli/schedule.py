@@ -91,12 +91,12 @@ def schedule(
     elif install:
         crontab.install(job, times)
         _record(path)
-        console.say(f"installed: {crontab.line(job, times)}")
+        console.say_unwrapped(f"installed: {crontab.line(job, times)}")
     elif systemd:
         for name, text in units.units(job, times).items():
-            console.say(f"# {folder / name}\n{text}")
+            console.say_unwrapped(f"# {folder / name}\n{text}")
     else:
-        console.say(crontab.line(job, times))
+        console.say_unwrapped(crontab.line(job, times))
     return 0
 
 

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ragctl.cli import console
 from ragctl.cli.help import heading
 from ragctl.text import one_line
 
@@ -36,7 +37,7 @@ def print_start(environ: Mapping[str, str]) -> None:
         "ragctl --help lists all commands, ragctl COMMAND --help explains one.",
     ]
     for line in lines:
-        typer.echo(line)
+        typer.echo(console.fitted(line))
 
 
 def _state_and_next_step(environ: Mapping[str, str]) -> Iterator[str]:

@@ -191,7 +191,7 @@ def status(
         console.print_json(result.to_json())
     else:
         for label, text in result.rows():
-            console.say(f"{label:{_LABEL_WIDTH}}  {one_line(text)}")
+            console.say(f"{label:{_LABEL_WIDTH}}  {one_line(text)}", indent=_LABEL_WIDTH + 2)
         if result.state.documents:
             console.say("")
             for line in result.charts(console.width(), console.bar()):

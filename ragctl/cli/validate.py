@@ -51,4 +51,5 @@ def _print(file: Path, findings: "list[Finding]") -> None:
     for finding in findings:
         status, what = STATUS_WORDS[finding.status].ljust(4), finding.what.ljust(width)
         name, text = one_line(str(file)), one_line(finding.text)
-        console.say(f"{name}  {status}  {what}  {text}")
+        head = f"{name}  {status}  {what}  "
+        console.say(head + text, indent=len(head))

@@ -12,6 +12,8 @@ _PIECE = re.compile(
     rf"|[{_OPENING}]*[^\s{_IDEOGRAPH}{_OPENING}]+|[{_OPENING}]+|\s+"
 )
 
+MAX_INDENT_SHARE = 0.5  # of the width
+
 Span = tuple[int, int]
 """Start and end of a part of a text, in characters."""
 
@@ -40,6 +42,27 @@ def wrap(text: str, width: int) -> list[Span]:
             used += cells
         end = piece.end()
     return [*lines, (start, end)] if end > start else lines
+
+
+def fill(text: str, width: int, indent: int = 0) -> str:
+    """Return `text` with each of its lines broken into lines of at most `width` cells.
+
+    Continuation lines are indented like the line itself, and by `indent` more cells.
+    """
+    return "\n".join(_filled(line.expandtabs(), width, indent) for line in text.split("\n"))
+
+
+def _filled(line: str, width: int, indent: int) -> str:
+    if cell_len(line) <= width:
+        return line
+    body = line.lstrip()
+    limit = int(MAX_INDENT_SHARE * width)
+    lead = min(len(line) - len(body), limit)
+    indent = min(lead + indent, limit)
+    end = wrap(body, width - lead)[0][1] if body else 0
+    rest = body[end:].lstrip()
+    more = (rest[start:stop] for start, stop in wrap(rest, width - indent))
+    return "\n".join([" " * lead + body[:end], *(" " * indent + each for each in more)])
 
 
 def _fold(

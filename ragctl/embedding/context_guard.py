@@ -113,7 +113,7 @@ class ContextGuard:
         if not length.startswith("about"):
             hint = f" (the model takes {own:,}: see --max-batch-tokens)" if own != context else ""
             return (
-                f"{length}, and the server at {self._backend.name} takes {context:,} tokens per "
+                f"{length}, and {self._backend.name} takes {context:,} tokens per "
                 f"text{hint}; use a smaller --chunk-size, or --truncate"
             )
         return (

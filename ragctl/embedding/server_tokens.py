@@ -32,15 +32,14 @@ class ServerTokens:
     def count(self, texts: Sequence[str], prompt_name: str | None = None) -> list[int] | None:
         """Return the number of tokens of each text; None if the server does not say.
 
-        A server that has once failed to say is not asked again. Raises Transient.
+        A server without /tokenize is not asked again. Raises Transient if it cannot be reached.
         """
         size = min(self._texts or 1, MAX_TEXTS)
         counts: list[int] = []
         for start in range(0, len(texts), size):
             part = texts[start : start + size]
             found = self._ask(part, prompt_name) if self._available else None
-            if found is None:
-                self._available = False
+            if found is None or min(found) < 1:
                 return None
             counts += found
         return counts
@@ -48,9 +47,12 @@ class ServerTokens:
     def _ask(self, texts: Sequence[str], prompt_name: str | None) -> list[int] | None:
         try:
             answer = self._client.ask(self._url, self._body(texts, prompt_name))
-        except Transient:
+        except Transient as failure:
+            if failure.answered:
+                return None  # a failure of the count is not one of the texts
             raise
         except BackendError:
+            self._available = False
             return None
         if self._texts is not None:
             if not isinstance(answer, list) or len(answer) != len(texts):

@@ -5,9 +5,9 @@ killed in between finds the document in the collection, and repeats the deletion
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 
-from ragctl.errors import StoreError
+from ragctl.errors import GenerationDropped, StoreError
 from ragctl.index.writer import Writer
 from ragctl.stores.base import Collection, RunStore
 
@@ -22,6 +22,8 @@ def kept_generations(store: RunStore, name: str) -> Iterator[Collection]:
             continue
         found = None if each.settings is None else store.open(name, generation=each.number)
         if found is None:
+            if all(left.number != each.number for left in store.generations(name)):
+                continue  # deleted meanwhile
             raise StoreError(
                 f"collection {name!r}: generation {each.number} cannot be read, so documents "
                 "cannot be deleted from it; remove it with: ragctl prune-generations "
@@ -34,7 +36,7 @@ def delete_from_kept(store: RunStore, name: str, sources: Sequence[str]) -> int:
     """Delete documents from the generations that are not current; return the points deleted."""
     deleted = 0
     for collection in kept_generations(store, name):
-        with closing(collection):
+        with closing(collection), suppress(GenerationDropped):  # deleted meanwhile
             writer = Writer(collection)
             writer.delete_documents(sources)
             writer.flush()

@@ -156,7 +156,8 @@ class Pipeline:
     prune_limit: float = key(
         "prune.limit",
         "number",
-        "refuse to remove a larger share of the documents",
+        "refuse to remove a larger share of the documents; "
+        "up to 10 documents may always be removed",
         default=DEFAULT_PRUNE_LIMIT,
         options=("--prune-limit",),
         metavar="PERCENT",

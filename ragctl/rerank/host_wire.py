@@ -21,7 +21,9 @@ class HostRerankWire(RerankWire):
     """
 
     error_rules: ClassVar[ErrorRules] = ErrorRules(
-        fatal_codes=frozenset({"AUTHZ_INSUFFICIENT_BALANCE"})
+        fatal_codes=frozenset({"AUTHZ_INSUFFICIENT_BALANCE", "budget_exceeded"}),
+        # LiteLLM, if it has no database of keys and the key is not its master key.
+        key_phrases=frozenset({"no connected db"}),
     )
     results_field: ClassVar[str] = "results"
     score_field: ClassVar[str] = "relevance_score"

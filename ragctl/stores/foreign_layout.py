@@ -86,12 +86,23 @@ def value_at(payload: Any, path: str) -> Any:
     for part in path.split("."):
         if isinstance(value, str) and value.lstrip().startswith("{"):
             try:
-                value = json.loads(value)
+                value = _loaded(value)
             except (ValueError, RecursionError):
                 return None
         if not isinstance(value, dict):
             return None
         value = value.get(part)
+    return value
+
+
+def _loaded(text: str) -> Any:
+    """Return a JSON value without what no server takes: NaN, infinity, halves of surrogate pairs.
+
+    Raises ValueError or RecursionError.
+    """
+    value = json.loads(text, parse_constant=lambda _: None)
+    if "\\ud" in text.lower():
+        value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     return value
 
 
@@ -126,7 +137,7 @@ def _position(payload: Mapping[str, Any], metadata: Any, layout: Layout) -> tupl
     beside = layout.text.rpartition(".")[0]
     holder = value_at(payload, beside) if beside else payload
     if isinstance(holder, str):
-        holder = json.loads(holder)  # the text was found in it
+        holder = _loaded(holder)  # the text was found in it
     return tuple(_number(holder.get(n)) or _number(value_at(metadata, n)) for n in POSITIONS)
 
 

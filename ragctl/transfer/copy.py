@@ -13,6 +13,7 @@ from ragctl.collection.server_options import ServerOptions
 from ragctl.collection.state import read_state
 from ragctl.errors import IdentityMismatch, StoreError, UsageError
 from ragctl.index.cancellation import Cancellation
+from ragctl.index.kept import delete_from_kept
 from ragctl.index.plan import check_removal
 from ragctl.index.report import Report
 from ragctl.progress import Progress
@@ -121,6 +122,8 @@ class Copying:
                 break
             self.on_plan(difference)
             check_removal(len(difference.removed), len(stored.documents), self.prune_share)
+            if difference.removed:
+                delete_from_kept(self.target.store, self.target.name, difference.removed)
             mirror.sync(difference, stored)
             self.progress.begin("compare")
         else:

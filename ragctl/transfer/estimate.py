@@ -1,6 +1,7 @@
 """What a migration would send, cost and take on disk."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from ragctl.collection.payload import PayloadKey
 from ragctl.collection.state import read_state
@@ -23,15 +24,17 @@ def estimate_migration(
     plan: MigrationPlan,
     store: Store,
     environ: Mapping[str, str],
+    embedded: AbstractSet[str],
 ) -> None:
     """Fill the report: documents, tokens, cost, time and size. Reads the stored texts.
 
-    For chunks that are to be made anew the stored ones are counted, so tokens are an estimate.
+    `embedded`: text hashes of the generation that the migration would go on with. For chunks that
+    are to be made anew the stored ones are counted, so tokens are an estimate.
     """
     from ragctl import chunking
 
     report.documents.added = len(read_state(current).documents)
-    seen: set[str] = set()
+    seen = set(embedded)
     points = size = tokens = 0
     embeds = plan.how in ("embed", "sources")
     for point in current.scroll(fields=_FIELDS):

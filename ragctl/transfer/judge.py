@@ -17,7 +17,7 @@ from ragctl.search.query import embedder_of
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection, Store
 from ragctl.text import counted
-from ragctl.transfer.migrate import Verdict
+from ragctl.transfer.migration_report import Verdict
 
 SIGNIFICANCE = 0.05
 """Highest p of the paired randomisation test at which the new generation counts as better."""

@@ -10,102 +10,35 @@ next one finds the unfinished generation by its settings.
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
 
-from ragctl.collection.notes import add_billed
-from ragctl.collection.settings import Settings
+from ragctl.collection.state import read_state
 from ragctl.embedding.embedder import Embedder
 from ragctl.errors import StoreError, UsageError
 from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.embedder import add_canary, connect_for
+from ragctl.index.kept import delete_from_kept
 from ragctl.index.report import Report
-from ragctl.pipeline import Budget, Pipeline
+from ragctl.index.writer import Writer
+from ragctl.pipeline import Pipeline
 from ragctl.progress import Progress
-from ragctl.records import Json, Notify, ignore
+from ragctl.records import Notify, ignore
 from ragctl.stores.base import Collection, Store
 from ragctl.transfer.builders import Builder, FromSources, FromStored
 from ragctl.transfer.estimate import estimate_migration
 from ragctl.transfer.generations import GenerationStore, prune_generations
 from ragctl.transfer.migration_plan import (
-    How,
     MigrationPlan,
     check_cut,
     plan_migration,
     same_form,
 )
+from ragctl.transfer.migration_report import MigrationReport, SpendingRecord, Verdict
 from ragctl.transfer.mirror import Mirror
 from ragctl.transfer.notes import carry_notes, note_switch
 from ragctl.transfer.reembed import Reembedding
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether to switch to the new generation, and the reason in one line."""
-
-    accepted: bool
-    reason: str
-
-
-@dataclass(slots=True)
-class MigrationReport:
-    """What a migration did or would do.
-
-    `report`: documents, chunks, tokens and cost, as for a run. `generation`: number of the new
-    generation; None in a dry run, or if there was nothing to change. `switched`: whether the name
-    leads to it now. `removed`: numbers of the generations that were deleted.
-    """
-
-    how: How
-    before: Settings
-    after: Settings
-    report: Report
-    generation: int | None = None
-    switched: bool = False
-    removed: list[int] = field(default_factory=list)
-    verdict: Verdict | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the collection is already as wanted."""
-        return self.how == "keep" and same_form(self.before, self.after)
-
-    def to_json(self) -> dict[str, Json]:
-        """Return the JSON object of this report."""
-        return {
-            "how": self.how,
-            "from": self.before.identity.to_json(),
-            "to": self.after.identity.to_json(),
-            "generation": self.generation,
-            "switched": self.switched,
-            "removed_generations": list(self.removed),
-            "verdict": None if self.verdict is None else self.verdict.reason,
-            **self.report.to_json(),
-        }
-
-
-class SpendingRecord:
-    """Writes what a migration spent to the notes of the generation that it fills, once.
-
-    `budget`: continues the spending in those notes.
-    """
-
-    def __init__(self, target: Collection, embedder: Embedder, budget: Budget, now: float) -> None:
-        self.budget = BudgetTracker(budget, embedder.usage, target, now)
-        self._target = target
-        self._usage = embedder.usage
-        self._written = False
-
-    def write(self, report: Report) -> None:
-        """Write the notes, unless they are written, and the usage to the report."""
-        if self._written:
-            return
-        self._written = True
-        report.set_usage(self._usage)
-        if report.backends:
-            billed = add_billed(self._target.notes(), report.backends)
-            self._target.note({"billed": billed, "spent": self.budget.note()})
 
 
 @dataclass(slots=True)
@@ -138,7 +71,10 @@ class Migration:
             plan = self._plan(current)
             result = self._new_report(current, plan)
             if not result.is_empty:
-                estimate_migration(result.report, current, plan, self.store, self.environ)
+                target = self._unfinished(current.name, plan)
+                with closing(target) if target is not None else nullcontext():
+                    stored = set() if target is None else set(target.facet("text_hash"))
+                estimate_migration(result.report, current, plan, self.store, self.environ, stored)
         result.report.seconds = time.monotonic() - started
         return result
 
@@ -165,7 +101,14 @@ class Migration:
                     result.report.set_usage(embedder.usage)
                 result.report.seconds = time.monotonic() - started
         if result.switched:
-            result.removed = prune_generations(self.store, plan.pipeline.collection, keep=self.keep)
+            try:
+                result.removed = prune_generations(self.store, current.name, keep=self.keep)
+            except StoreError as error:  # the migration itself has ended
+                result.report.add_warning(
+                    current.name,
+                    f"old generations could not be deleted ({error}); delete them with: "
+                    f"ragctl prune-generations {current.name} --keep {self.keep}",
+                )
         return result
 
     def _open(self) -> Collection:
@@ -274,6 +217,8 @@ class Migration:
             builder.finish()
             if result.report.failures:
                 return
+            if plan.how == "sources":
+                self._delete_missing(current, target)
             self.progress.begin("finish")
             target.declare({**current.settings.fields, **plan.settings.fields})
             target.finish()
@@ -282,6 +227,15 @@ class Migration:
             note_switch(current, target)
             self.store.switch(current.name, target.settings.generation)
             result.switched = True
+
+    def _delete_missing(self, current: Collection, target: Collection) -> None:
+        """Delete documents whose files are gone from the other generations, as a run does."""
+        missing = sorted(read_state(current).documents.keys() - read_state(target).documents.keys())
+        if missing:
+            delete_from_kept(self.store, current.name, missing)
+            writer = Writer(current)
+            writer.delete_documents(missing)
+            writer.flush()
 
     def _builder(
         self,

@@ -23,6 +23,9 @@ from ragctl.transfer.documents import Difference, Original, in_groups, is_whole,
 MIN_COSINE = 0.999
 """Lowest cosine between a vector and its stored form in a collection of smaller numbers."""
 
+MIN_COSINES = {"turbo4": 0.98}
+"""The same where it is lower: four bits of a number keep a cosine of about 0.995."""
+
 
 class Mirror:
     """Brings a target collection to the state of a source collection.
@@ -48,6 +51,7 @@ class Mirror:
         self._target = target
         self._convert = convert
         self._exact = exact
+        self._min_cosine = MIN_COSINES.get(target.settings.server.datatype or "", MIN_COSINE)
         self._rewrite = rewrite
         self._cancellation = cancellation or Cancellation()
         self._report = report
@@ -175,7 +179,7 @@ class Mirror:
         if self._exact:
             return bool(np.allclose(point.dense, stored.dense, rtol=0, atol=1e-6))
         norm = float(np.linalg.norm(point.dense) * np.linalg.norm(stored.dense))
-        return norm > 0 and float(point.dense @ stored.dense) / norm >= MIN_COSINE
+        return norm > 0 and float(point.dense @ stored.dense) / norm >= self._min_cosine
 
     def _differs(self, point_id: str, source: str) -> None:
         raise StoreError(

@@ -82,8 +82,15 @@ def stored_vector(sent: Any, normalized: Any, params: models.VectorParams) -> An
     cosine = params.distance == models.Distance.COSINE
     if cosine and abs(float(np.sum(vector * vector)) - 1) > 1e-6:
         vector = normalized
-    half = params.datatype is not None and params.datatype.value == "float16"
-    return vector.astype(np.float16).astype(np.float32) if half else vector
+    datatype = None if params.datatype is None else params.datatype.value
+    if datatype == "float16":
+        return vector.astype(np.float16).astype(np.float32)
+    if datatype == "turbo4":  # 16 values for each number of the rotated vector
+        rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((len(vector),) * 2))[0]
+        rotated = rotation @ vector
+        step = 2 * float(np.abs(rotated).max()) / 15
+        return (rotation.T @ ((np.round(rotated / step - 0.5) + 0.5) * step)).astype(np.float32)
+    return vector
 
 
 def _given(model: BaseModel | None) -> dict[str, Json]:

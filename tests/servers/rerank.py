@@ -136,26 +136,46 @@ class TeiReranker(RerankServer):
     top_key = ""
     max_passages = 4
 
-    def __init__(self, key: str | None = None, *, kind: str = "reranker", **more: Any) -> None:
+    def __init__(
+        self,
+        key: str | None = None,
+        *,
+        kind: str = "reranker",
+        served_model_name: str = "BAAI/bge-reranker-v2-m3",
+        **more: Any,
+    ) -> None:
         super().__init__(key, **more)
         self.kind = kind
-        self.starting = 0  # requests refused before the model is loaded
+        self.served_model_name = served_model_name
+        self.starting = 0  # connections closed before the model is loaded
 
     def get(self, path: str) -> object:
-        if self.starting:
+        if self.starting:  # the real server does not listen yet: it has no 503 for this
             self.starting -= 1
-            raise Refusal(503, "the model is loading")
+            raise ConnectionAbortedError
         if path != "/info":
             raise Refusal(404, "")
         return {
             "model_id": "BAAI/bge-reranker-v2-m3",
+            "served_model_name": self.served_model_name,
             "model_type": {self.kind: {"id2label": {"0": "LABEL_0"}}},
             "max_concurrent_requests": 512,
             "max_client_batch_size": self.max_passages,
         }
 
     def error_body(self, refusal: Refusal) -> object:
-        return {"error": refusal.message, "error_type": "Validation"}
+        return {"error": refusal.message, "error_type": refusal.code or "Validation"}
+
+    def parse(self, body: Any) -> Job:
+        if body.get("texts") == []:
+            raise Refusal(400, "`texts` cannot be empty", "Empty")
+        given = body.get("texts")
+        if isinstance(given, list) and len(given) > self.max_passages:
+            most = self.max_passages
+            raise Refusal(422, f"batch size {len(given)} > maximum allowed batch size {most}")
+        if self.kind != "reranker":
+            raise Refusal(424, "Backend error: model is not a re-ranker model", "Backend")
+        return super().parse(body)  # stricter than the server: it ignores unknown fields
 
     def answer_body(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
         return items

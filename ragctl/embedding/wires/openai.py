@@ -1,5 +1,6 @@
 """The OpenAI protocol: POST /embeddings, as spoken by its API and many other servers."""
 
+import json
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,7 @@ class OpenAI(RestWire):
         fatal_codes=frozenset({"insufficient_quota", "model_not_found", "budget_exceeded"}),
         # LiteLLM, if it has no database of keys and the key is not its master key.
         key_phrases=frozenset({"no connected db"}),
+        fatal_phrases=frozenset({"budget has been exceeded", "exceededbudget"}),
         text_phrases=frozenset(
             {
                 "maximum context length",
@@ -50,7 +52,18 @@ class OpenAI(RestWire):
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Return the vectors: one POST, one answer."""
         self._check_models()
-        return super().call(request)
+        try:
+            return super().call(request)
+        except Transient:
+            raise
+        except BackendError as error:
+            if "encoding_format" not in str(error):
+                raise
+            encoding = "float" if self.backend.encoding == "unset" else "unset"
+            raise BackendError(
+                f"{error}; set encoding = {json.dumps(encoding)} in [backends.{self.backend.name}] "
+                "of the pipeline, or in its row of backends.toml"
+            ) from error
 
     def text_limits(self) -> TextLimits:
         """Return what a server of one's own says next to /v1: /info, or else /tokenize.

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ragctl.catalog import RerankerRow
 from ragctl.errors import BackendError
 from ragctl.hosts.http import HostClient
+from ragctl.hosts.keys import ApiKey
 from ragctl.hosts.responses import json_object
 from ragctl.records import Json
 from ragctl.rerank.base import RerankRequest, Scores
@@ -27,6 +28,11 @@ class Tei(HostRerankWire):
         super().__init__(client, row, model)
         self._lock = threading.Lock()
         self._server_limit: int | None = None
+
+    @classmethod
+    def address(cls, url: str, key: ApiKey | None) -> str:
+        """Return the base URL without the /v1 of the server's other API."""
+        return url.removesuffix("/v1")
 
     def body(self, request: RerankRequest) -> dict[str, Json]:
         """Return the JSON of the request. Scores are raw, not scaled to 0 to 1."""
@@ -60,7 +66,7 @@ class Tei(HostRerankWire):
         if not isinstance(kind, dict) or "reranker" not in kind:
             names = ", ".join(map(str, kind)) if isinstance(kind, dict) else str(kind)
             raise BackendError(f"{host} runs {model}, which is of type {names}: no reranker")
-        if self._model is not None and self._model != model:
+        if self._model not in (None, model, info.get("served_model_name")):
             raise BackendError(f"{host} runs {model}, not {self._model}")
         limits = [info.get("max_client_batch_size"), info.get("max_concurrent_requests")]
         return min([self._row.documents, *(n for n in limits if type(n) is int and n > 0)])
