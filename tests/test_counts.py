@@ -17,6 +17,7 @@ from ragctl.index.run import Run
 from ragctl.pipeline import Budget
 from ragctl.progress import Progress
 from ragctl.stores.base import Batch, Collection, RunStore
+from ragctl.text import counted
 from tests.world import State, World, paragraphs
 
 pytestmark = pytest.mark.slow
@@ -151,7 +152,9 @@ def check(world: World, before: State, report: Report, *, ended_early: bool) -> 
     assert report.chunks.embedded + report.chunks.unstored <= sent
     assert bool(report.left) or not ended_early or report.documents.removed == 0
     if report.chunks.unstored:
-        assert f"{report.chunks.unstored:,} embedded but not stored" in summary(report)
+        assert f"{counted(report.chunks.unstored, 'chunk')} embedded but not stored" in summary(
+            report
+        )
     # The next run does the rest, and its counts are true too.
     world.server.credit = None
     middle = world.state()
