@@ -97,7 +97,10 @@ class _Status:
     def rows(self) -> list[tuple[str, str]]:
         """Return the lines of the printed form: label and text."""
         settings = self.settings
-        languages = ", ".join(f"{code} {n:,}" for code, n in sorted(self.languages.items()))
+        languages = ", ".join(
+            f"{'unknown' if code == 'und' else code} {n:,}"
+            for code, n in sorted(self.languages.items())
+        )
         rows = [
             ("collection", f"{self.collection} in {self.store}"),
             ("model", f"{settings.identity.model}, {settings.dim} dimensions"),
