@@ -402,7 +402,7 @@ def due_yesterday() -> str:
 
 def test_late_failed_and_missing_runs(machine: Machine) -> None:
     (machine.home / "docs" / "a.md").write_text("text")
-    names = ("good", "failed", "late", "never", "new", "reported")
+    names = ("good", "failed", "some", "late", "never", "new", "reported")
     report_file = machine.home / "report.json"
     files = {
         name: machine.pipeline(
@@ -413,6 +413,7 @@ def test_late_failed_and_missing_runs(machine: Machine) -> None:
     hour = time.time() - 3600
     record_run(files["good"], outcome(hour + 30), machine.environ)
     record_run(files["failed"], outcome(hour + 30, 4, "the host is down"), machine.environ)
+    record_run(files["some"], outcome(hour + 30, 3), machine.environ)
     record_run(files["late"], outcome(hour - 86_400), machine.environ)
     record_installation(files["new"], machine.environ)
     report_file.write_bytes(outcome(hour + 30).report_json())
@@ -422,6 +423,7 @@ def test_late_failed_and_missing_runs(machine: Machine) -> None:
     assert {name: found[name].status for name in names} == {
         "good": "ok",
         "failed": "fail",
+        "some": "fail",
         "late": "fail",
         "never": "fail",
         "new": "ok",
@@ -433,6 +435,10 @@ def test_late_failed_and_missing_runs(machine: Machine) -> None:
     assert found["never"].text.startswith("never ran; it was due at ")
     assert found["new"].text.startswith("has not run yet; next at ")
     assert all(found[name].advice for name in ("failed", "late", "never"))
+    advice = found["some"].advice or ""
+    assert f"ragctl failures -p {files['some']}" in advice
+    assert "exclude" in advice
+    assert "fail_on" in advice
     assert report.exit_code == 1
 
 

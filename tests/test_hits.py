@@ -113,6 +113,26 @@ def test_any_number_of_hits_leaves_the_first_on_the_screen(
         assert len(line) <= columns
 
 
+@pytest.mark.parametrize(
+    ("words", "rows", "explained"),
+    [
+        ((), 24, True),
+        (("--limit", "12"), 24, True),
+        ((), 19, False),
+        (("--mode", "dense"), 24, False),
+        (("--fusion", "dbsf"), 24, False),
+        (("--rerank", "sentences"), 24, False),
+    ],
+)
+def test_a_line_says_that_scores_reflect_ranks(
+    environ: dict[str, str], words: tuple[str, ...], rows: int, explained: bool
+) -> None:
+    shown = search(environ, "pump", *words, rows=rows)
+    assert shown.scrolled == []
+    assert (hits.RANK_SCORES in shown.lines) == explained
+    assert (hits.RANK_SCORES in shown.text) == explained
+
+
 def test_a_screen_of_no_size_shows_a_hit(environ: dict[str, str]) -> None:
     for columns, rows in ((1, 1), (30, 3)):
         shown = render("search", "pump", environ=environ, cwd=ROOT, columns=columns, rows=rows)

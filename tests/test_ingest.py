@@ -17,6 +17,7 @@ from ragctl.collection.conditions import Match
 from ragctl.collection.text import text_hash
 from ragctl.errors import BackendError, IdentityMismatch, Locked, PruneRefused, UsageError
 from ragctl.hosts.http import HostClient
+from ragctl.index.prepare import NO_TEXT
 from ragctl.index.report import Report
 from ragctl.pipeline import Embedding, Source
 from ragctl.stores import is_server, open_store
@@ -283,9 +284,13 @@ def test_an_empty_file_is_indexed_and_not_read_again(edge_world: World) -> None:
     world = edge_world
     world.write("empty.md", "")
     world.write("a.md", paragraphs("one"))
-    assert counts(world.ingest()) == {"added": 2}
-    assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 2}
-    assert world.sources() == {"a.md": 1, "empty.md": 1}
+    world.write("bare.html", "<title>Bare</title><p> </p>")
+    report = world.ingest()
+    assert counts(report) == {"added": 3}
+    warned = {(warning.source, warning.error) for warning in report.warnings}
+    assert warned == {("bare.html", NO_TEXT), ("empty.md", NO_TEXT)}
+    assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 3}
+    assert world.sources() == {"a.md": 1, "bare.html": 1, "empty.md": 1}
 
 
 # JSONL: many documents per file
@@ -326,7 +331,7 @@ def test_a_bad_line_is_the_only_failure_and_prevents_removals_from_its_file(worl
 def test_an_empty_jsonl_file_is_not_read_again(edge_world: World) -> None:
     world = edge_world
     world.write("a.jsonl", "")
-    world.ingest()
+    assert [warning.error for warning in world.ingest().warnings] == [NO_TEXT]
     assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 1}
     world.write("a.jsonl", records(1))
     assert counts(world.ingest()) == {"added": 1}

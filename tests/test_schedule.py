@@ -406,9 +406,8 @@ def test_without_systemctl_the_units_are_written_and_the_commands_printed(shell:
     assert shell("schedule", "p.toml", "--systemd", "--remove", **no_programs).returncode == 2
     assert timer.read_text() == "mine too"
     timer.unlink()
-    assert shell("schedule", "p.toml", "--systemd", "--remove", **no_programs).stdout.startswith(
-        "removed"
-    )
+    removed = shell("schedule", "p.toml", "--systemd", "--remove", **no_programs)
+    assert removed.stdout.startswith("removed the systemd service and timer of /")
     assert list(folder.iterdir()) == [other]
     removed_again = shell("schedule", "p.toml", "--systemd", "--remove", **no_programs)
     assert (removed_again.returncode, removed_again.stdout.split(" for ")[0]) == (

@@ -59,6 +59,16 @@ def test_one_of_a_thing() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("skipped", "named"),
+    [(2, "(a.png, b)"), (3, "(a.png, b, c)"), (5, "(a.png, b, c, …)")],
+)
+def test_skipped_files_are_named(skipped: int, named: str) -> None:
+    report = Report("docs", IDENTITY, skipped=skipped)
+    report.skipped_files = ["a.png", "b\x1b", "c", "d", "e"][:skipped]
+    assert f"{skipped} files of unknown type skipped {named}; 0.0 s" in summary(report)
+
+
 def test_a_model_in_this_process_gets_no_requests() -> None:
     usage = Usage("builtin", price=0.0, in_process=True)
     usage.answered(2, 0, 30)

@@ -66,7 +66,7 @@ def test_a_folder_is_counted_and_a_sample_is_read(folder: Path) -> None:
     assert found.bytes["text"] == len(RUSSIAN.encode())
     assert found.unread == {".png": 1}
     assert found.languages == {"en": 1, "zh": 1, "ru": 1}
-    assert (found.sampled, found.failed, found.complete) == (3, 1, True)
+    assert (found.sampled, found.failed, found.complete) == (3, ["broken.pdf"], True)
     exact = sum(map(chunking.count, (ENGLISH, CHINESE, RUSSIAN)))
     assert exact * 0.9 < found.tokens < exact * 1.1
     assert stages == [*(f"scan {n}" for n in range(1, 5)), *(f"read {n}" for n in range(1, 5))]
@@ -75,7 +75,7 @@ def test_a_folder_is_counted_and_a_sample_is_read(folder: Path) -> None:
 def test_a_huge_folder_is_sampled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surveys, "MAX_FILES_PER_FORMAT", 1)
     found, _ = look(folder)
-    assert (found.sampled + found.failed, found.complete) == (3, True)
+    assert (found.sampled + len(found.failed), found.complete) == (3, True)
     monkeypatch.setattr(surveys, "MAX_SAMPLED_BYTES", 1)
     found, _ = look(folder)
     assert (found.sampled, found.languages) == (0, {})
@@ -92,7 +92,7 @@ def test_the_sample_ends_in_time(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(surveys, "MAX_SAMPLE_SECONDS", -1.0)
     monkeypatch.setattr(surveys, "Pool", Pool)  # its processes are killed
     found, _ = look(folder)
-    assert found.sampled + found.failed == 1
+    assert found.sampled + len(found.failed) == 1
     assert found.tokens > 0
 
 
@@ -135,8 +135,9 @@ def test_init_shows_what_it_found_and_ends_with_the_next_two_commands(folder: Pa
     assert shown[1] == "left out   1 file of other kinds: .png 1"
     assert shown[2] == "formats    markdown 2, pdf 1, text 1"
     assert shown[3] == "languages  en 1, ru 1, zh 1 (in a sample of 3 files)"
-    assert shown[4] == "unreadable 1 file of the sample"
-    assert shown[5].startswith("tokens     about ")
+    assert shown[4] == "unreadable 1 file of the sample: broken.pdf"
+    assert shown[5].strip() == "repair it, or add it to exclude in the pipeline file"
+    assert shown[6].startswith("tokens     about ")
     assert "suggested: builtin (needs no key, server or download, and costs nothing)" in shown
     assert shown[-3] == "wrote it's.toml; next:"
     assert shown[-2] == "  ragctl run 'it'\"'\"'s.toml'"

@@ -25,11 +25,19 @@ def typer_command(name: str) -> TyperCommand:
     return command
 
 
+def in_plain_words(error: str, value: Any) -> str:
+    """Return our text for typer's about a value that is no number."""
+    for kind, words in (("integer", "whole number"), ("number", "number")):
+        if error.startswith(f"Input should be a valid {kind}, unable to parse"):
+            return f"{value!r} is not a {words}"
+    return error
+
+
 def outcome(parameter: Any, context: Any, value: Any) -> tuple[type, Any]:
     try:
         found = parameter.process_value(context, value)
     except Exception as error:  # noqa: BLE001 - both must raise the same error
-        return type(error), str(error)
+        return type(error), in_plain_words(str(error), value)
     return type(found), found
 
 

@@ -47,6 +47,7 @@ def test_unknown_formats_are_counted(tmp_path: Path) -> None:
     found = walk(tmp_path, exclude=["skip/"])
     assert [file.source for file in found] == ["c.md"]
     assert found.unknown == {".exe": 2, "noname": 1, ".gz": 1}
+    assert found.unknown_sources == ["a.exe", "b.EXE", "d/noname", "e.tar.gz"]
 
 
 def test_a_root_can_be_a_file(tmp_path: Path) -> None:

@@ -3,6 +3,13 @@
 
 def main() -> None:
     """Run the `ragctl` command: the entry point of the distribution."""
-    from ragctl.cli.main import main as run
+    try:
+        from ragctl.cli.main import main as run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # outside the one handler of errors, such as during the imports
+        import sys
+
+        from ragctl.errors import Interrupted
+
+        sys.exit(Interrupted.exit_code)

@@ -37,6 +37,32 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, RagctlError):
         return Ending(error.exit_code, str(error))
     if isinstance(error, typer.Abort | KeyboardInterrupt):
-        return Ending(Interrupted.exit_code, "interrupted; run again to continue from here")
+        return Ending(Interrupted.exit_code, "interrupted")
     text = f"unexpected failure: {type(error).__name__}: {error}"
     return Ending(RagctlError.exit_code, text, expected=False)
+
+
+def usage_problem(error: typer.TyperException) -> str:
+    """Return what is wrong in a command line, and the command whose help says more.
+
+    Returns "" if the error has no message.
+    """
+    message = error.format_message().strip().rstrip(".")
+    if not message:
+        return ""
+    # Attributes of some of typer's errors; it does not export their classes.
+    possible: list[str] | None = getattr(error, "possibilities", None)
+    if possible is not None:
+        message = f"{error.args[0]}{_similar_option(getattr(error, 'option_name', ''), possible)}"
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "ragctl"
+    return f"{message} (see {command} --help)"
+
+
+def _similar_option(unknown: str, possible: list[str]) -> str:
+    """Return a suggestion; "" if none of the possible options is similar without its dashes."""
+    import difflib
+
+    names = {option.lstrip("-"): option for option in possible}
+    close = difflib.get_close_matches(unknown.lstrip("-"), names, n=1)
+    return f"; did you mean {names[close[0]]}?" if close else ""

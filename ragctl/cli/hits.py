@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MAX_TEXT_LINES = 4  # of a hit
 MAX_TITLE_LINES = 8  # of a hit whose name and heading are wider than the terminal
 PROMPT_LINES = 2  # left free below
+MIN_ROWS_WITH_LEGEND = 20
+RANK_SCORES = "scores reflect ranks in both searches, not similarity"
 INDENT = 3
 ELLIPSIS_CELLS = 2  # " …" at the end of an excerpt
 _RULE = re.compile(r"^[-=~|+_:*^ \t]{3,}$", re.MULTILINE)  # lines under titles and in tables
@@ -42,10 +44,16 @@ def _chunk_range(hit: "Hit") -> str:
     return f"chunks {hit.ordinals[0] + 1}-{hit.ordinals[-1] + 1} of {hit.chunks}{more}"
 
 
-def print_excerpts(hits: list["Hit"], question: str) -> None:
-    """Print each hit as a title and the lines around its best-matching words, for a terminal."""
+def print_excerpts(hits: list["Hit"], question: str, *, scores: str = "") -> None:
+    """Print each hit as a title and the lines around its best-matching words, for a terminal.
+
+    `scores`: what the scores mean, printed below the hits unless the terminal is small.
+    """
     columns, rows = console.size()
     room = max(rows - PROMPT_LINES, 2)
+    if rows < MIN_ROWS_WITH_LEGEND or columns <= len(scores):
+        scores = ""
+    room -= bool(scores)
     views = [_View(rank, hit, question, columns) for rank, hit in enumerate(hits[:room], 1)]
     shown = _that_fit(views, room)
     if len(shown) < len(hits):
@@ -59,6 +67,8 @@ def print_excerpts(hits: list["Hit"], question: str) -> None:
     if hidden:
         more = counted(hidden, "more hit")
         out.print(f"{more}: --full prints everything", style=_DETAIL)
+    if scores:
+        out.print(scores, style=_DETAIL)
 
 
 def _that_fit(views: list["_View"], room: int) -> list["_View"]:

@@ -67,7 +67,10 @@ def _rows(found: Survey) -> Iterator[tuple[str, str]]:
         known = f"in a sample of {counted(found.sampled, 'file')}"
         yield "languages", f"{_listed(found.languages)} ({known})"
     if found.failed:
-        yield "unreadable", f"{counted(found.failed, 'file')} of the sample"
+        names = ", ".join([*found.failed[:MAX_SHOWN], *["…"] * (len(found.failed) > MAX_SHOWN)])
+        yield "unreadable", f"{counted(len(found.failed), 'file')} of the sample: {names}"
+        what = "it" if len(found.failed) == 1 else "them"
+        yield "", f"repair {what}, or add {what} to exclude in the pipeline file"
     how = "estimated from the sample" if found.ratios else "estimated from their size"
     yield "tokens", f"about {_rounded(found.tokens):,} ({how})"
 

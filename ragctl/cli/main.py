@@ -12,7 +12,7 @@ import typer
 
 from ragctl.cli import completion, console
 from ragctl.cli.commands import COMMANDS, LazyCommand, placeholder
-from ragctl.cli.ending import ending_of
+from ragctl.cli.ending import ending_of, usage_problem
 from ragctl.cli.streams import ReaderGone, prepare_streams
 from ragctl.cli.values import Group
 from ragctl.environment import LOG_FORMAT
@@ -114,6 +114,8 @@ def _run(arguments: list[str]) -> int:
         ending = ending_of(error)
         if debug:
             _show_traceback()
+        if isinstance(error, typer.Abort) and sys.stderr.isatty():
+            sys.stderr.write("\n")  # the cursor is behind a question
         text = f"{ending.message}{'' if ending.expected else ' (--debug shows where)'}"
         console.warn(
             f"ragctl: {text}",
@@ -171,9 +173,8 @@ def _show_warning(
 
 def _print_usage_error(error: typer.TyperException) -> int:
     """Print a wrong option or argument as one line and return the exit code."""
-    message = error.format_message()
-    if message.strip():  # none when the help itself was shown
-        text = f"{message} (see ragctl --help)"
+    text = usage_problem(error)
+    if text:  # none when the help itself was shown
         code = UsageError.exit_code
         console.warn(f"ragctl: {text}", level="error", event="error", message=text, exit_code=code)
     return UsageError.exit_code

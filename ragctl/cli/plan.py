@@ -20,7 +20,7 @@ from ragctl.cli.options import (
     pipeline_of,
 )
 from ragctl.cli.summary import dollars, print_notes, size_lines, summary
-from ragctl.errors import ChangesPending
+from ragctl.errors import ChangesPending, DocumentError
 from ragctl.text import counted, one_line, readable_time
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ def plan(
         ),
     ] = False,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit with 10 if the plan contains changes.")
+        bool,
+        typer.Option(
+            "--exit-code", help="Exit with 10 if the plan contains changes (3 if files fail)."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> int:
@@ -81,6 +84,8 @@ def plan(
     if out is not None:
         saved.write(out, report)
     _print(report, as_json=as_json)
+    if report.failed_more_than(pipeline.fail_on):
+        return DocumentError.exit_code
     if exit_code and report.changes:
         return ChangesPending.exit_code
     return 0

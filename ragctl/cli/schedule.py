@@ -75,7 +75,9 @@ def schedule(
     if remove:
         job = ScheduledJob(this_program(), path, "")
         removed = units.remove(job, folder) if systemd else crontab.remove(job)
-        console.say(f"removed: {path}" if removed else f"nothing was installed for {path}")
+        what = "systemd service and timer" if systemd else "crontab line"
+        outcome = f"removed the {what} of" if removed else "nothing was installed for"
+        console.say(f"{outcome} {path}")
         return 0
     times = _schedule(every, at, calendar, systemd=systemd)
     job = _job(path, wait=wait)

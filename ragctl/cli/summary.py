@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from ragctl.reporting import RunOutcome
 
 MAX_SHOWN_FAILURES = 20
+MAX_SHOWN_SKIPPED = 3
 SMALLEST_SHOWN_DOLLARS = 1e-6
-KEYS_NOT_LOGGED = ("collection", "identity", "failures", "warnings")
+KEYS_NOT_LOGGED = ("collection", "identity", "failures", "warnings", "skipped_files")
 """Keys left out of the logged summary: they are long, or in other lines."""
 
 
@@ -128,7 +129,7 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
             f"{counted(chunks.reused, 'chunk')} reused" if chunks.reused else "",
             f"{counted(chunks.deleted, 'chunk')} deleted" if chunks.deleted else "",
             f"{counted(report.left, 'file')} left for the next run" if report.left else "",
-            f"{counted(report.skipped, 'file')} of unknown type skipped" if report.skipped else "",
+            _skipped(report),
             f"{counted(report.elsewhere, 'document')} of other folders kept"
             if report.elsewhere
             else "",
@@ -145,6 +146,16 @@ def _did_anything(report: "Report") -> bool:
     documents, chunks = report.documents, report.chunks
     changed = documents.added, documents.updated, documents.renamed, documents.removed
     return any((*changed, chunks.embedded, chunks.reused, chunks.deleted, chunks.unstored))
+
+
+def _skipped(report: "Report") -> str:
+    """Return the number of files of unknown type, with the first names."""
+    if not report.skipped:
+        return ""
+    names = [one_line(name) for name in report.skipped_files[:MAX_SHOWN_SKIPPED]]
+    more = ["…"] * (report.skipped > len(names))
+    listed = f" ({', '.join((*names, *more))})" if names else ""
+    return f"{counted(report.skipped, 'file')} of unknown type skipped{listed}"
 
 
 def _effort(report: "Report") -> str:

@@ -11,9 +11,13 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ragctl.cli.help import PlainHelp
+
+_NO_NUMBER = "unable to parse string as a"
+"""In pydantic's errors about text where a number is required."""
 
 
 class _FastConversion:
@@ -62,7 +66,17 @@ def _replace_conversion(parameter: Any, declared: Any) -> None:
         if value is None:
             return callback(context, parameter, None) if callback else None
         result = None if callback else _convert(value, types)
-        return original(context, value) if result is None else result
+        return number(context, value) if result is None else result
+
+    def number(context: Any, value: Any) -> Any:
+        """Let typer convert the value, and say in plain words that it is no number."""
+        try:
+            return original(context, value)
+        except typer.BadParameter as error:
+            if _NO_NUMBER not in error.message:
+                raise
+            kind = "whole number" if int in types else "number"
+            raise typer.BadParameter(f"{value!r} is not a {kind}", context, parameter) from None
 
     parameter.process_value = process_value
 

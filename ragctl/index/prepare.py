@@ -26,6 +26,9 @@ HASH_BLOCK_BYTES = 1 << 20
 BYTES_PER_PROCESS = 500_000
 """Parsing this many bytes takes about as long as starting a process."""
 
+NO_TEXT = "it has no text, so no search finds it"
+"""Warning about a document without chunks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -177,7 +180,7 @@ def _prepared(document: Document, content_digest: str, job: Job) -> PreparedDocu
         title=document.title,
         lang=language,
         meta={**document.meta, **job.meta},
-        warnings=document.warnings,
+        warnings=document.warnings if chunks or document.warnings else (NO_TEXT,),
         chunks=tuple(
             chunks if job.sparse is None else _with_sparse_vectors(chunks, language, job.sparse)
         ),

@@ -94,9 +94,9 @@ class Report:
     list price; None if a price is unknown. `backends`: the usage of each backend that was called.
     `changes`: of a plan only, by document. `size`: of a plan only, the collection afterwards.
     `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: number
-    of files of unknown type. `elsewhere`: number of documents of other roots, left alone.
-    `left`: number of files not finished, if the run stopped early; None if it
-    stopped before it had a plan. `verified`: number of points
+    of files of unknown type; `skipped_files`: the first of them. `elsewhere`: number
+    of documents of other roots, left alone. `left`: number of files not finished, if the run
+    stopped early; None if it stopped before it had a plan. `verified`: number of points
     that the run checked before it made its plan; `damaged`: number of documents that it found
     damaged. `stages`: seconds by stage; reading, embedding and writing overlap. `seconds`: of
     the whole run.
@@ -116,6 +116,7 @@ class Report:
     failures: list[DocumentFailure] = field(default_factory=list)
     warnings: list[DocumentFailure] = field(default_factory=list)
     skipped: int = 0
+    skipped_files: list[str] = field(default_factory=list)
     elsewhere: int = 0
     left: int | None = 0
     verified: int = 0
@@ -191,6 +192,7 @@ class Report:
             ],
             "warnings": [{"source": w.source, "warning": w.error} for w in self.warnings],
             "skipped": self.skipped,
+            "skipped_files": list(self.skipped_files),
             "elsewhere": self.elsewhere,
             "left": self.left,
             "verified": self.verified,

@@ -7,6 +7,7 @@ from pathlib import Path
 from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.prepared import FileStat
 from ragctl.loaders import format_of, supported_formats, walk
+from ragctl.loaders.walk import MAX_UNKNOWN_SOURCES
 from ragctl.pipeline import Pipeline, Source
 from ragctl.text import counted
 
@@ -16,13 +17,15 @@ class Scan:
     """The files of the sources, with sizes and times.
 
     `scopes`: roots of folders that were listed. `unknown`: number of files of unknown
-    type. `failures`: (source, error) of what could not be listed. `unread`: the folders
-    among these, each with the reason; while there are any, nothing may be pruned.
+    type; `unknown_sources`: the first of them. `failures`: (source, error) of what
+    could not be listed. `unread`: the folders among these, each with the reason; while there are
+    any, nothing may be pruned.
     """
 
     files: list[FileStat] = field(default_factory=list)
     scopes: set[str] = field(default_factory=set)
     unknown: int = 0
+    unknown_sources: list[str] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
@@ -96,6 +99,8 @@ def _folder(source: Source, number: int, scanned: Scan) -> list[FileStat]:
         for e in entries
     ]
     scanned.unknown += entries.unknown.total()
+    named = [*scanned.unknown_sources, *entries.unknown_sources]
+    scanned.unknown_sources = named[:MAX_UNKNOWN_SOURCES]
     scanned.failures += [
         (failure.source or root_name, failure.error) for failure in entries.failures
     ]

@@ -50,7 +50,7 @@ class Survey:
         unread: files that no loader reads, by suffix.
         languages: documents of the sample by language.
         sampled: files that were parsed.
-        failed: files of the sample that could not be parsed.
+        failed: sources of files of the sample that could not be parsed.
         ratios: tokens per byte of the sample, by format.
         complete: whether the walk reached every file.
     """
@@ -60,7 +60,7 @@ class Survey:
     unread: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
     sampled: int = 0
-    failed: int = 0
+    failed: list[str] = field(default_factory=list)
     ratios: dict[str, float] = field(default_factory=dict)
     complete: bool = True
 
@@ -142,7 +142,7 @@ def _read(files: Sequence[FoundFile], found: Survey, progress: Progress) -> None
                 sizes[form.name] += file.size
                 tokens[form.name] += result.tokens
             else:
-                found.failed += 1
+                found.failed.append(file.source)
             progress.advance()
             if time.monotonic() > deadline:
                 break

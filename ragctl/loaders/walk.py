@@ -13,6 +13,9 @@ from ragctl.errors import PruneRefused
 from ragctl.loaders.ignore import IGNORE_FILE, Levels, Rules
 from ragctl.loaders.registry import format_of
 
+MAX_UNKNOWN_SOURCES = 100
+"""Files without a loader that are named; all are counted."""
+
 
 class FoundFile(NamedTuple):
     """A file of a known format. `source` is its path below the root, with `/`, in NFC."""
@@ -68,13 +71,15 @@ class Walk(Iterator[FoundFile]):
     """An iterator over files; `failures`, `complete` and `unknown` are final when it has ended.
 
     It yields regular files, and links to regular files below the root. Hidden files and folders,
-    links to folders and links out of the root are skipped.
+    links to folders and links out of the root are skipped. `unknown` counts the files without a
+    loader, by suffix or name; `unknown_sources` are the first MAX_UNKNOWN_SOURCES of them.
     """
 
     def __init__(self, root: Path, rules: Rules, stop: Callable[[], bool]) -> None:
         self.root = root
         self.failures: list[UnreadablePath] = []
         self.unknown: Counter[str] = Counter()  # files without a loader, by suffix or name
+        self.unknown_sources: list[str] = []
         self._rules = rules
         self._stop = stop
         self._non_ascii_sources: set[str] = set()  # only these can become equal in NFC
@@ -91,7 +96,7 @@ class Walk(Iterator[FoundFile]):
 
     def _walk_file(self) -> Iterator[FoundFile]:
         name = unicodedata.normalize("NFC", self.root.name)
-        if self._has_loader(name):
+        if self._has_loader(name, name):
             status = self.root.stat()
             yield FoundFile(name, str(self.root), status.st_size, status.st_mtime_ns)
 
@@ -113,7 +118,7 @@ class Walk(Iterator[FoundFile]):
             if entry.is_dir(follow_symlinks=False):
                 if not self._rules.ignores(source, levels, folder=True):
                     stack.append(self._open_folder(entry.path, f"{source}/", levels))
-            elif not self._rules.ignores(source, levels) and self._has_loader(name):
+            elif not self._rules.ignores(source, levels) and self._has_loader(name, source):
                 found = self._stat_entry(entry, source)
                 if found is not None:
                     yield found
@@ -146,12 +151,14 @@ class Walk(Iterator[FoundFile]):
                 return prefix, levels, iter(())
         return prefix, levels, iter(entries)
 
-    def _has_loader(self, name: str) -> bool:
-        """Return whether a file has a loader; count it in `unknown` if not."""
+    def _has_loader(self, name: str, source: str) -> bool:
+        """Return whether a file has a loader; record it as unknown if not."""
         if format_of(name) is not None:
             return True
         stem, dot, suffix = name.rpartition(".")
         self.unknown[f".{suffix.lower()}" if stem and dot else name] += 1
+        if len(self.unknown_sources) < MAX_UNKNOWN_SOURCES:
+            self.unknown_sources.append(source)
         return False
 
     def _stat_entry(self, entry: "os.DirEntry[str]", source: str) -> FoundFile | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ragctl.catalog.lines import KeyPath
@@ -83,6 +84,11 @@ def read_pipeline(path: Path, environ: Mapping[str, str], flags: Tables | None =
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except IsADirectoryError as error:
+        raise UsageError(
+            f"{path} is a folder, not a pipeline file; to index it, run ragctl ingest "
+            f"{quote(str(path))} (with --dry-run to see what that would do)"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{path}: cannot read the pipeline ({reason})") from error

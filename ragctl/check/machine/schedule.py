@@ -11,7 +11,7 @@ from shlex import quote
 from ragctl.check.machine.lines import Line, failed, good, note
 from ragctl.check.machine.parts import Part
 from ragctl.check.machine.stores import Place, moment
-from ragctl.errors import StoreError, UsageError
+from ragctl.errors import DocumentError, StoreError, UsageError
 from ragctl.pipeline import Pipeline, read_pipeline
 from ragctl.records import Json
 from ragctl.reporting.last_run import LastRun, installed_at, last_run, reported_run
@@ -134,7 +134,12 @@ def _last_run(job: InstalledJob, pipeline: Pipeline, environ: Mapping[str, str])
     ended = f"last run {moment(run.started)}, {run.seconds:.1f} s, exit code {run.exit_code}"
     if run.exit_code:
         text = f"{ended}: {run.error or 'some documents failed'}{coming}"
-        advice = f"the table of exit codes is in docs/cron.md; {by_hand}"
+        advice = by_hand
+        if run.exit_code == DocumentError.exit_code:
+            advice = (
+                f"ragctl failures -p {file} lists them; repair them, add them to exclude in the "
+                "pipeline file, or raise fail_on in its [policy]"
+            )
         yield failed("schedule", name, text, advice, figures)
     if due is not None and run.started < due.timestamp() - EARLY_SECONDS:
         text = f"late: due at {moment(due.timestamp())}, {ended}{coming}"

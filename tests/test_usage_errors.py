@@ -1,0 +1,110 @@
+"""Wrong command lines and interrupts: one line that says what to do next, or none."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ragctl.errors import Interrupted
+from tests import command
+from tests.terminal import Terminal
+
+
+def call(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    environ = {"PATH": os.environ["PATH"], "RAGCTL_HOME": str(folder / "home"), "COLUMNS": "200"}
+    return command.call(*words, environ=environ, cwd=folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["search", "--limt", "3", "foo"],
+            "No such option: --limt; did you mean --limit? (see ragctl search --help)",
+        ),
+        (["search", "--bogus", "foo"], "No such option: --bogus (see ragctl search --help)"),
+        (["--bogus"], "No such option: --bogus (see ragctl --help)"),
+        (["bogus"], "No such command 'bogus' (see ragctl --help)"),
+        (["ingest"], "Missing argument 'PATH...' (see ragctl ingest --help)"),
+        (
+            ["failures", "docs"],
+            "Got unexpected extra argument(s) (docs) (see ragctl failures --help)",
+        ),
+        (
+            ["search", "foo", "--limit", "abc"],
+            "Invalid value for '--limit' / '-n': 'abc' is not a whole number "
+            "(see ragctl search --help)",
+        ),
+        (
+            ["search", "foo", "--min-score", "abc"],
+            "Invalid value for '--min-score': 'abc' is not a number (see ragctl search --help)",
+        ),
+    ],
+)
+def test_a_wrong_command_line_names_the_help_of_its_command(
+    tmp_path: Path, words: list[str], message: str
+) -> None:
+    done = call(tmp_path, *words)
+    assert (done.returncode, done.stderr) == (2, f"ragctl: {message}\n")
+
+
+@pytest.mark.parametrize("words", [["plan"], ["run"], ["search", "foo", "-p"]])
+def test_a_folder_in_place_of_a_pipeline_names_the_command_for_folders(
+    tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "my docs").mkdir()
+    done = call(tmp_path, *words, "my docs")
+    assert done.returncode == 2
+    assert "is a folder, not a pipeline file" in done.stderr
+    assert "run ragctl ingest 'my docs' (with --dry-run to" in done.stderr
+
+
+def test_a_plan_with_failed_files_exits_as_a_dry_run_does(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# A\n\nText.\n")
+    (tmp_path / "docs" / "bad.pdf").write_bytes(b"no PDF")
+    pipeline = tmp_path / "p.toml"
+    pipeline.write_text('[[sources]]\npath = "docs"\n')
+    assert call(tmp_path, "run", "p.toml", "--dry-run").returncode == 3
+    planned = call(tmp_path, "plan", "p.toml", "--exit-code")
+    assert planned.returncode == 3
+    assert "failed: bad.pdf" in planned.stderr
+    pipeline.write_text('[[sources]]\npath = "docs"\n[policy]\nfail_on = 50\n')
+    assert call(tmp_path, "plan", "p.toml").returncode == 0
+    assert call(tmp_path, "plan", "p.toml", "--exit-code").returncode == 10
+
+
+def test_an_interrupt_at_a_question_is_a_line_of_its_own(tmp_path: Path) -> None:
+    environ = {"PATH": os.environ["PATH"], "RAGCTL_HOME": str(tmp_path / "home")}
+    with Terminal("init", environ=environ, cwd=tmp_path) as terminal:
+        terminal.wait_for("Folder of documents [.]:")
+        terminal.process.send_signal(signal.SIGINT)
+        screen = terminal.finish()
+    assert screen.code == Interrupted.exit_code
+    assert screen.lines[:2] == ["Folder of documents [.]:", "ragctl: interrupted"]
+
+
+@pytest.mark.parametrize("module", ["ragctl.cli.main", "typer", "ragctl.cli.query"])
+def test_an_interrupt_during_the_imports_ends_without_a_traceback(
+    tmp_path: Path, module: str
+) -> None:
+    program = f"""
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv[1:] = ["search", "foo"]
+from ragctl.cli import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert (done.returncode, done.stderr) == (Interrupted.exit_code, "")
