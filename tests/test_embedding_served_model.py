@@ -87,3 +87,13 @@ def test_the_model_is_accepted_by_its_names(lists: list[str]) -> None:
         assert embedder.documents(["a text", "another"]).shape == (2, 384)
         assert embedder.query("a question").shape == (384,)
         assert len(server.gets) == 2  # the models, and /info, once each
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_unusable_list_of_models_says_nothing(status: int) -> None:
+    class Unlisted(OneModelServer):
+        def get(self, path: str) -> object:
+            raise Refusal(status, "no list here")
+
+    with Unlisted(E5, says=True) as server, connected(server) as embedder:
+        assert embedder.documents(["a text"]).shape == (1, 384)

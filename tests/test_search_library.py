@@ -359,3 +359,17 @@ def test_the_script_in_the_documentation_works(
     assert done.returncode == 0, done.stderr
     first = done.stdout.split("\n\n[")[1]
     assert answer in " ".join(first.split())
+
+
+def test_the_script_ends_as_the_ingest_does(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "answer.py", "gone", "pump"],
+        env={"PYTHONPATH": str(ROOT), "RAGCTL_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 7
+    assert done.stderr.startswith("ragctl: ")
+    assert "Traceback" not in done.stderr

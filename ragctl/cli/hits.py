@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 MAX_TEXT_LINES = 4  # of a hit
 MAX_TITLE_LINES = 8  # of a hit whose name and heading are wider than the terminal
 PROMPT_LINES = 2  # left free below
+MIN_ROWS_WITH_LEGEND = 20
+RANK_SCORES = "scores reflect ranks in both searches, not similarity"
 INDENT = 3
 ELLIPSIS_CELLS = 2  # " …" at the end of an excerpt
 _RULE = re.compile(r"^[-=~|+_:*^ \t]{3,}$", re.MULTILINE)  # lines under titles and in tables
+_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(?=\S)", re.MULTILINE)
+_TABLE_ROW = re.compile(r"^[ \t]*\|[ \t]*(.*?)[ \t|]*\|[ \t]*$", re.MULTILINE)
 _TITLE, _DETAIL, _MATCH = "bold cyan", "dim", "bold yellow"
 
 
@@ -40,10 +44,16 @@ def _chunk_range(hit: "Hit") -> str:
     return f"chunks {hit.ordinals[0] + 1}-{hit.ordinals[-1] + 1} of {hit.chunks}{more}"
 
 
-def print_excerpts(hits: list["Hit"], question: str) -> None:
-    """Print each hit as a title and the lines around its best-matching words, for a terminal."""
+def print_excerpts(hits: list["Hit"], question: str, *, scores: str = "") -> None:
+    """Print each hit as a title and the lines around its best-matching words, for a terminal.
+
+    `scores`: what the scores mean, printed below the hits unless the terminal is small.
+    """
     columns, rows = console.size()
     room = max(rows - PROMPT_LINES, 2)
+    if rows < MIN_ROWS_WITH_LEGEND or columns <= len(scores):
+        scores = ""
+    room -= bool(scores)
     views = [_View(rank, hit, question, columns) for rank, hit in enumerate(hits[:room], 1)]
     shown = _that_fit(views, room)
     if len(shown) < len(hits):
@@ -51,15 +61,14 @@ def print_excerpts(hits: list["Hit"], question: str) -> None:
     hidden = len(hits) - len(shown)
     room -= bool(hidden) + sum(len(view.title) for view in shown)
     texts = [view.text(count) for view, count in zip(shown, _shares(shown, room), strict=True)]
-    spaced = room - sum(map(len, texts)) >= len(shown) - 1
     out = console.out()
-    for number, (view, text) in enumerate(zip(shown, texts, strict=True)):
-        if number and spaced:
-            out.print()
+    for view, text in zip(shown, texts, strict=True):
         out.print(*view.title, *text, sep="\n")
     if hidden:
         more = counted(hidden, "more hit")
         out.print(f"{more}: --full prints everything", style=_DETAIL)
+    if scores:
+        out.print(scores, style=_DETAIL)
 
 
 def _that_fit(views: list["_View"], room: int) -> list["_View"]:
@@ -90,7 +99,7 @@ class _View:
         from ragctl.cli.wrap import wrap
 
         self._question = question
-        self._text = collapse_whitespace(_RULE.sub("", without_controls(hit.text)))
+        self._text = _running_text(hit)
         self.title = _title(rank, hit, columns)
         self.lines = wrap(self._text, columns - INDENT - ELLIPSIS_CELLS)
 
@@ -117,6 +126,14 @@ class _View:
         return shown
 
 
+def _running_text(hit: "Hit") -> str:
+    """Return the text of a hit as one line, without the marks of Markdown headings and tables."""
+    text = _RULE.sub("", without_controls(hit.text))
+    if hit.heading:  # else "#" begins a comment of a program
+        text = _HEADING.sub("", text)
+    return collapse_whitespace(_TABLE_ROW.sub(r"\1;", text))
+
+
 def _title(rank: int, hit: "Hit", columns: int) -> list["Text"]:
     """Return the title of a hit: one line, if the name and the innermost heading fit in one."""
     from rich.text import Text
@@ -133,11 +150,11 @@ def _title(rank: int, hit: "Hit", columns: int) -> list["Text"]:
         gap = columns - title.cell_len - len(score)
         if gap >= 2:
             return [title.append(" " * gap + score, _DETAIL)]
-    title.append(f"  {score}", _DETAIL)
-    spans = wrap(title.plain, columns - INDENT)
+    spans = wrap(title.plain, columns - len(score) - 2)
     lines = [title[start:end] for start, end in spans[:MAX_TITLE_LINES]]
     if len(spans) > MAX_TITLE_LINES:
         lines[-1].append(" …")
+    lines[0].append(f"{score:>{columns - lines[0].cell_len}}", _DETAIL)
     return [lines[0], *(Text(" " * INDENT).append_text(line) for line in lines[1:])]
 
 

@@ -97,7 +97,10 @@ def search(
     as_json: AsJson = False,
     foreign: ForeignOptions,
 ) -> int:
-    """Search a collection with the model that made it."""
+    """Search a collection with the model that made it.
+
+    Scores of a hybrid search reflect ranks, not similarity.
+    """
     from ragctl.search.library import open_collection
 
     question = " ".join(words)
@@ -136,7 +139,8 @@ def search(
     elif not outcome:
         console.warn("no hits")
     elif console.is_terminal() and not full:
-        hits.print_excerpts(outcome, question)
+        by_rank = options.mode == "hybrid" and options.fusion == "rrf" and options.rerank is None
+        hits.print_excerpts(outcome, question, scores=hits.RANK_SCORES if by_rank else "")
     else:
         hits.print_full(outcome, question)
     return 0

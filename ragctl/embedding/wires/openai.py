@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,12 +81,7 @@ class OpenAI(RestWire):
 
     def _ask_limits(self) -> TextLimits:
         url = (self.backend.base_url or "").removesuffix("/v1")
-        try:
-            info = self.client.get(f"{url}/info")
-        except Transient:
-            raise
-        except BackendError:
-            info = None
+        info = self._get_optional(f"{url}/info")
         tokens = positive(info.get("max_input_length")) if isinstance(info, dict) else None
         if isinstance(info, dict) and tokens is not None:
             batch = positive(info.get("max_client_batch_size")) or 1
@@ -104,17 +100,26 @@ class OpenAI(RestWire):
         texts = self.with_prompt(request)
         return self._counter.count([texts[position] for position in positions])
 
+    def _get_optional(self, path: str) -> object:
+        """Return what a server says at `path`; None if it says nothing that can be used there.
+
+        Raises Transient if the server is not up yet.
+        """
+        try:
+            return self.client.get(path)
+        except Transient as failure:
+            if failure.answered and failure.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                return None
+            raise
+        except BackendError:
+            return None
+
     def _check_models(self) -> None:
         """Raise BackendError if the server lists models, and only others than this one."""
         with self._lock:
             if self._models_checked or self.names is None:
                 return
-            try:
-                answer = self.client.get("/models")
-            except Transient:
-                raise
-            except BackendError:
-                answer = None  # it does not list them
+            answer = self._get_optional("/models")
             listed = answer.get("data") if isinstance(answer, dict) else None
             names = [
                 item["id"]
