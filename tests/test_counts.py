@@ -17,7 +17,6 @@ from ragctl.index.run import Run
 from ragctl.pipeline import Budget
 from ragctl.progress import Progress
 from ragctl.stores.base import Batch, Collection, RunStore
-from ragctl.text import counted
 from tests.world import State, World, paragraphs
 
 pytestmark = pytest.mark.slow
@@ -151,10 +150,9 @@ def check(world: World, before: State, report: Report, *, ended_early: bool) -> 
     sent = len(set(world.embedded()))
     assert report.chunks.embedded + report.chunks.unstored <= sent
     assert bool(report.left) or not ended_early or report.documents.removed == 0
-    if report.chunks.unstored:
-        assert f"{counted(report.chunks.unstored, 'chunk')} embedded but not stored" in summary(
-            report
-        )
+    if unstored := report.chunks.unstored:
+        chunks = "chunk" if unstored == 1 else "chunks"
+        assert f"{unstored:,} {chunks} embedded but not stored" in summary(report)
     # The next run does the rest, and its counts are true too.
     world.server.credit = None
     middle = world.state()

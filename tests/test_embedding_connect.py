@@ -64,6 +64,12 @@ def connected(
             "jina needs a key: set JINA",
         ),
         (
+            {"model": "bge-m3", "environ": {}},
+            BackendError,
+            "openrouter needs a key: set OPENROUTER_API_KEY; openrouter is the default backend of "
+            "bge-m3, others: ragctl models bge-m3$",
+        ),
+        (
             {"model": "jina-embeddings-v3", "environ": {"JINA_API_KEY": " "}},
             BackendError,
             "jina needs a key: set JINA_API_KEY",

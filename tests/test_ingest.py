@@ -452,8 +452,15 @@ def test_another_model_or_dimension_is_refused_naming_both_values(world: World) 
     with pytest.raises(IdentityMismatch, match="dimension 64 ≠ 128"):
         world.ingest(embedding=other)
     builtin = Embedding("builtin", 64)
-    with pytest.raises(IdentityMismatch, match="model jina-embeddings-v3 ≠ builtin"):
+    only_the_model = r"differ in model jina-embeddings-v3 ≠ builtin\. Their"
+    with pytest.raises(IdentityMismatch, match=only_the_model):
         world.ingest(embedding=builtin)
+    task = replace(other, dim=64, task="classification")
+    task_or_prompt = (
+        "differ in task or prompt of documents retrieval.passage ≠ classification; task"
+    )
+    with pytest.raises(IdentityMismatch, match=task_or_prompt):
+        world.ingest(embedding=task)
     assert world.state() == before
     unspecified = Embedding()  # the collection knows its own model
     assert counts(world.ingest(embedding=unspecified)) == {"unchanged": 1}

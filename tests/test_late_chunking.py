@@ -140,7 +140,7 @@ def test_late_chunking_is_part_of_the_identity_and_restricts_settings(late_world
     plain = Embedding(
         "jina-embeddings-v3", DIM, (BackendConfig(base_url=url),), late_chunking=False
     )
-    with pytest.raises(IdentityMismatch, match="late_chunking true ≠ false"):
+    with pytest.raises(IdentityMismatch, match="late chunking on ≠ off"):
         late_world.ingest(embedding=plain)
     unspecified = Embedding("jina-embeddings-v3", DIM, (BackendConfig(base_url=url),))
     assert counts(late_world.ingest(embedding=unspecified)) == {"unchanged": 1}

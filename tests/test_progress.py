@@ -61,6 +61,27 @@ def test_the_bar_shows_stage_documents_tokens_and_the_clock() -> None:
     assert "0/1 document " in bar(total=1, done=0, tokens=0).line(100)
 
 
+@pytest.mark.parametrize("columns", [2, 9, 20, 33, 47, 58, 64, 70, 79, 80, 81, 93, 100, 120])
+def test_the_line_is_short_enough_and_the_bar_is_wide_or_absent(columns: int) -> None:
+    line = bar(total=1_488, done=123, tokens=490_376).line(columns)
+    assert len(line) < columns
+    drawn = re.search(r"\|(.*)\|", line)
+    if drawn:
+        assert len(drawn[1]) >= 10
+        assert line.endswith(" left]")
+    assert "/s)" not in line or "tokens" in line
+    assert columns < 64 or drawn
+
+
+def test_the_rate_is_left_out_first_then_the_tokens() -> None:
+    made = bar(total=1_488, done=123, tokens=490_376)
+    assert "/s)" in made.line(100)
+    assert "490,376 tokens [" in made.line(80)
+    assert "| 123/1,488 documents [" in made.line(70)
+    assert re.fullmatch(r"embed:   8% 123/1,488 documents \[.* left\]", made.line(55))
+    assert re.fullmatch(r"embed:   8% 123/1,488 \[00:0\d\]", made.line(35))
+
+
 def test_a_part_without_a_total_counts() -> None:
     made = ProgressBar()
     made.begin("export", "point")
@@ -122,7 +143,7 @@ def test_an_outage_is_one_line_above_the_bar(home: Path, host: JinaServer) -> No
     with Terminal(*jina(host, "ingest", "docs"), environ=variables(home), cwd=home) as terminal:
         screen = terminal.wait_for("See its log")
         screen = terminal.wait_for("create [")
-        text = "".join(screen.lines)
+        text = " ".join(" ".join(screen.lines).split())
         assert f"jina at {host.url} fails: 127.0.0.1:" in text
         assert "503 status 503 by request; trying again for up to 2 min" in text
         assert screen.lines[-1].startswith("create [")

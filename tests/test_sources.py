@@ -80,6 +80,15 @@ def test_a_file_of_two_sources_belongs_to_the_first(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_inside_another_one_is_a_warning_if_they_share_files(tmp_path: Path) -> None:
+    outer = write_files(tmp_path / "docs", "a.md", "en/b.md", "en/c.md")
+    both = scan(pipeline_of(Source(outer), Source(outer / "en")))
+    text = f"is inside {outer}, which has 2 files of it too: indexed twice"
+    assert both.indexed_twice == [(str(outer / "en"), text)]
+    apart = scan(pipeline_of(Source(outer, exclude=("en/",)), Source(outer / "en")))
+    assert apart.indexed_twice == []
+
+
 def test_a_pattern_without_matches_is_refused_and_named(tmp_path: Path) -> None:
     write_files(tmp_path, "a.md")
     with pytest.raises(PruneRefused, match=r"/\*/x: no documents found there"):

@@ -41,7 +41,7 @@ def test_a_run_that_stopped_before_anything_was_done() -> None:
     assert line == "docs: nothing was done, 1 file left; 4 unchanged; 0 tokens, 1 request; 0.0 s"
     report = Report("docs", IDENTITY, left=None)
     line = summary(report, completed=False)
-    assert line == "docs: nothing was done, number of files left unknown; 0.0 s"
+    assert line == "docs: nothing was done; 0.0 s"
 
 
 def test_a_dry_run() -> None:

@@ -1,5 +1,6 @@
 """Wrong command lines and interrupts: one line that says what to do next, or none."""
 
+import json
 import os
 import signal
 import subprocess
@@ -75,6 +76,27 @@ def test_a_plan_with_failed_files_exits_as_a_dry_run_does(tmp_path: Path) -> Non
     pipeline.write_text('[[sources]]\npath = "docs"\n[policy]\nfail_on = 50\n')
     assert call(tmp_path, "plan", "p.toml").returncode == 0
     assert call(tmp_path, "plan", "p.toml", "--exit-code").returncode == 10
+
+
+def test_a_missing_source_is_named_with_its_line_in_the_pipeline(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text('collection = "x"\n[[sources]]\npath = "nowhere"\n')
+    done = call(tmp_path, "run", "p.toml")
+    assert done.returncode == 7
+    assert f"ragctl: p.toml, line 3: {tmp_path}/nowhere: No such file" in done.stderr
+
+
+def test_a_plan_names_new_records_and_a_run_warns_of_nested_folders(tmp_path: Path) -> None:
+    records = tmp_path / "docs" / "in" / "r.jsonl"
+    records.parent.mkdir(parents=True)
+    first, second = (json.dumps({"id": i, "text": i * 9}) + "\n" for i in "ac")
+    records.write_text(first)
+    (tmp_path / "p.toml").write_text('[[sources]]\npath = "docs"\n')
+    assert call(tmp_path, "run", "p.toml").returncode == 0
+    records.write_text(first + second)
+    planned = call(tmp_path, "plan", "p.toml")
+    assert "added: in/r.jsonl#c: a new record" in planned.stdout
+    nested = call(tmp_path, "ingest", "docs", "docs/in", "--dry-run", "-c", "other")
+    assert nested.stderr.count(f"is inside {tmp_path}/docs, which has 1 file of it too") == 1
 
 
 def test_an_interrupt_at_a_question_is_a_line_of_its_own(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Lines for people end between words on a terminal, and are one line per message in a pipe."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,47 @@ def test_what_commands_print_breaks_between_words(home: Path, columns: int) -> N
         text = comparable(piped.stderr + piped.stdout)
         assert max(map(len, text.split("\n"))) > columns, command
         assert comparable(shown.all_text).split() == [*text.split(), "$"]
+
+
+def test_failures_have_readable_times_and_no_period_inside(home: Path) -> None:
+    (home / LONG / "broken.pdf").write_bytes(b"%PDF-1.7 nothing else")
+    for _ in range(2):
+        call("ingest", LONG, "--retry-failed", environ=variables(home), cwd=home)
+    lines = call("failures", environ=variables(home), cwd=home).stdout
+    time = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
+    tail = rf"\(failed 2 times since {time}; next try after {time}\)"
+    assert re.search(rf"\.pdf: is not a readable PDF: [^.()]+ {tail}\n", lines), lines
+    assert re.search(rf"\.docx: is not a DOCX file, or is damaged: not a zip archive {tail}", lines)
+    assert re.search(
+        r'"last": "\S+T\S+Z"', call("failures", "--json", environ=variables(home), cwd=home).stdout
+    )
+
+
+def test_collections_are_a_table_on_a_terminal(home: Path) -> None:
+    call("ingest", LONG, environ=variables(home), cwd=home)
+    shown = render("collections", environ=variables(home), cwd=home)
+    assert shown.lines[0].split() == ["collection", "model", "dimension", "documents", "points"]
+    assert shown.lines[1].split()[0] == "docs"
+    assert shown.lines[1].split()[3:] == ["1", "1"]
+    piped = call("collections", environ=variables(home), cwd=home).stdout
+    assert re.fullmatch(r"docs  .+  1 document  1 point\n", piped)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (80, 9), (80, 60)])
+def test_the_facts_of_status_stay_on_the_screen(home: Path, columns: int, rows: int) -> None:
+    for number in range(12):
+        folder = home / f"source{number}"
+        folder.mkdir()
+        (folder / f"{number}.md").write_text("The pump starts at noon.\n")
+    command = ("ingest", *(f"source{number}" for number in range(12)))
+    call(*command, environ=variables(home), cwd=home)
+    shown = render("status", environ=variables(home), cwd=home, columns=columns, rows=rows)
+    if (columns, rows) == (80, 9):  # too small for the facts alone
+        assert "documents by" not in shown.all_text
+    else:
+        assert shown.lines[0].startswith("collection    docs in")
+        assert not shown.scrolled
+        assert ("documents by source" in shown.text) == (rows == 60)
 
 
 def test_a_long_error_is_one_line_in_a_pipe_and_whole_words_on_a_terminal(home: Path) -> None:

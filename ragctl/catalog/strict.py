@@ -4,7 +4,7 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
 from ragctl.catalog.lines import KeyPath, line_of
@@ -16,6 +16,8 @@ MAX_INTEGER = 2**63 - 1
 """The largest integer that every store can hold."""
 MAX_SUGGESTIONS = 3  # names in one "did you mean …?"
 _TOML_ERROR_POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+_UNQUOTED = re.compile(r"""\s*([\w.-]+)\s*=\s*([^\s"'\[{#=][^"'#\[\]{}]*?)\s*(?:#.*)?$""")
 
 
 def parse(text: str, source: str) -> dict[str, object]:
@@ -31,9 +33,18 @@ def parse(text: str, source: str) -> dict[str, object]:
         line = (position[1] if position else None) or text.rstrip().count("\n") + 1
         column = f" (column {position[2]})" if position and position[2] else ""
         problem = message[: position.start()] if position else message
-        raise UsageError(f"{source}, line {line}: is not valid TOML: {problem}{column}") from error
+        hint = _quotes_hint(text.splitlines()[int(line) - 1 : int(line)])
+        raise UsageError(
+            f"{source}, line {line}: is not valid TOML: {problem}{column}{hint}"
+        ) from error
     except RecursionError:
         raise UsageError(f"{source}: is not valid TOML: nested too deeply") from None
+
+
+def _quotes_hint(lines: Sequence[str]) -> str:
+    """Return a hint if a line of wrong syntax has a text without quotes after its `=`."""
+    found = _UNQUOTED.match(lines[0]) if lines else None
+    return f"; text needs quotes: {found[1]} = '{found[2]}'" if found else ""
 
 
 def nearest(name: str, known: Iterable[str], fallback: str | None = None) -> str:

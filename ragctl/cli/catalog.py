@@ -129,7 +129,13 @@ def _print(table: "Listing", as_markdown: bool) -> None:
     if as_markdown:
         console.say_unwrapped(table.markdown().rstrip("\n"))
         return
-    rows = [tuple(one_line(cell) for cell in row) for row in table.rows]
+    rows = [  # the column says what "89 languages" are
+        tuple(
+            one_line(cell).removesuffix(f" {column}")
+            for column, cell in zip(table.columns, row, strict=True)
+        )
+        for row in table.rows
+    ]
     if console.is_terminal():
         _print_rich(table.columns, rows)
         return
@@ -171,7 +177,7 @@ def _print_model(catalog: Catalog, model: Model) -> None:
     _line("pooling", model.pooling)
     _line("tokenizer", model.tokenizer or "unknown")
     _line("licence", _licence(catalog, model))
-    _line("languages", model.languages)
+    _line("languages", model.languages.removesuffix(" languages"))
     _line("late chunking", "yes" if model.late_chunking else "no")
     if model.multi_vector:
         _line("multi-vector", f"{model.multi_vector} dimensions a token (not used)")

@@ -13,15 +13,18 @@ MAX_LABEL_SHARE = 0.5  # of the width
 INDENT, GAP = "  ", "  "
 
 
-def bar_chart(title: str, counts: Mapping[str, int], width: int, *, bar: str) -> Iterator[str]:
+def bar_chart(
+    title: str, counts: Mapping[str, int], width: int, *, bar: str, most: int = MAX_BARS
+) -> Iterator[str]:
     """Yield a title, and a line for each of the largest counts, in at most `width` cells.
 
-    Further counts share the last line. `bar`: the character of the bars, one cell wide.
+    Of more than `most` counts the last ones share a line. `bar`: the character of the bars, one
+    cell wide.
     """
     rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
-    if len(rows) > MAX_BARS:
-        others = rows[MAX_BARS - 1 :]
-        rows = rows[: MAX_BARS - 1]
+    if len(rows) > most:
+        others = rows[most - 1 :]
+        rows = rows[: most - 1]
         rows.append((f"{len(others):,} others", sum(count for _, count in others)))
     if not rows:
         return

@@ -24,6 +24,8 @@ RANK_SCORES = "scores reflect ranks in both searches, not similarity"
 INDENT = 3
 ELLIPSIS_CELLS = 2  # " …" at the end of an excerpt
 _RULE = re.compile(r"^[-=~|+_:*^ \t]{3,}$", re.MULTILINE)  # lines under titles and in tables
+_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(?=\S)", re.MULTILINE)
+_TABLE_ROW = re.compile(r"^[ \t]*\|[ \t]*(.*?)[ \t|]*\|[ \t]*$", re.MULTILINE)
 _TITLE, _DETAIL, _MATCH = "bold cyan", "dim", "bold yellow"
 
 
@@ -59,11 +61,8 @@ def print_excerpts(hits: list["Hit"], question: str, *, scores: str = "") -> Non
     hidden = len(hits) - len(shown)
     room -= bool(hidden) + sum(len(view.title) for view in shown)
     texts = [view.text(count) for view, count in zip(shown, _shares(shown, room), strict=True)]
-    spaced = room - sum(map(len, texts)) >= len(shown) - 1
     out = console.out()
-    for number, (view, text) in enumerate(zip(shown, texts, strict=True)):
-        if number and spaced:
-            out.print()
+    for view, text in zip(shown, texts, strict=True):
         out.print(*view.title, *text, sep="\n")
     if hidden:
         more = counted(hidden, "more hit")
@@ -100,7 +99,7 @@ class _View:
         from ragctl.cli.wrap import wrap
 
         self._question = question
-        self._text = collapse_whitespace(_RULE.sub("", without_controls(hit.text)))
+        self._text = _running_text(hit)
         self.title = _title(rank, hit, columns)
         self.lines = wrap(self._text, columns - INDENT - ELLIPSIS_CELLS)
 
@@ -127,6 +126,14 @@ class _View:
         return shown
 
 
+def _running_text(hit: "Hit") -> str:
+    """Return the text of a hit as one line, without the marks of Markdown headings and tables."""
+    text = _RULE.sub("", without_controls(hit.text))
+    if hit.heading:  # else "#" begins a comment of a program
+        text = _HEADING.sub("", text)
+    return collapse_whitespace(_TABLE_ROW.sub(r"\1;", text))
+
+
 def _title(rank: int, hit: "Hit", columns: int) -> list["Text"]:
     """Return the title of a hit: one line, if the name and the innermost heading fit in one."""
     from rich.text import Text
@@ -143,11 +150,11 @@ def _title(rank: int, hit: "Hit", columns: int) -> list["Text"]:
         gap = columns - title.cell_len - len(score)
         if gap >= 2:
             return [title.append(" " * gap + score, _DETAIL)]
-    title.append(f"  {score}", _DETAIL)
-    spans = wrap(title.plain, columns - INDENT)
+    spans = wrap(title.plain, columns - len(score) - 2)
     lines = [title[start:end] for start, end in spans[:MAX_TITLE_LINES]]
     if len(spans) > MAX_TITLE_LINES:
         lines[-1].append(" …")
+    lines[0].append(f"{score:>{columns - lines[0].cell_len}}", _DETAIL)
     return [lines[0], *(Text(" " * INDENT).append_text(line) for line in lines[1:])]
 
 

@@ -1,6 +1,6 @@
 """`ragctl collections` and `ragctl show`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -33,7 +33,30 @@ def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
         console.warn(
             f"no collections in {opened_store.location}; create one with: ragctl ingest FOLDER"
         )
-    for row in rows if not as_json else ():
+    elif console.is_terminal():
+        _print_table(rows)
+    else:
+        _print_lines(rows)
+    return 0
+
+
+def _print_table(rows: "Sequence[Mapping[str, Json]]") -> None:
+    """Print the readable collections as a table, and a line for each of the others."""
+    keys = ("collection", "model", "dimension", "documents", "points", "generations")
+    readable = [row for row in rows if row["error"] is None]
+    if readable:
+        columns = [key for key in keys if key != "generations" or any(map(_kept_count, readable))]
+        console.table([columns, *([_cell(row[key]) for key in columns] for row in readable)])
+    _print_lines([row for row in rows if row["error"] is not None])
+
+
+def _cell(value: "Json") -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _print_lines(rows: "Sequence[Mapping[str, Json]]") -> None:
+    """Print a line for each collection."""
+    for row in rows:
         if row["error"] is not None:
             console.say(one_line(f"{row['collection']} unreadable: {row['error']}"))
         else:
@@ -42,7 +65,6 @@ def collections(store: StoreLocation = None, as_json: AsJson = False) -> int:
                 f"{counted(cast(int, row['documents']), 'document')}  "
                 f"{counted(cast(int, row['points']), 'point')}{_kept_count(row)}"
             )
-    return 0
 
 
 def _kept_count(row: Mapping[str, "Json"]) -> str:

@@ -21,7 +21,7 @@ from ragctl.cli.options import (
 )
 from ragctl.cli.summary import dollars, print_notes, size_lines, summary
 from ragctl.errors import ChangesPending, DocumentError
-from ragctl.text import counted, one_line
+from ragctl.text import counted, one_line, readable_time
 
 if TYPE_CHECKING:
     from ragctl.index.report import Change, Report
@@ -169,10 +169,13 @@ def failures(
         console.print_json({"collection": name, "failures": cast(Json, rows)})
         return 0
     for failure, row in zip(failed, rows, strict=True):
-        when = f"after {row['next']}" if row["next"] else "in the next run"
-        tries = "once" if failure.tries == 1 else f"{failure.tries} times since {row['first']}"
+        when = f"after {readable_time(failure.due)}" if row["next"] else "in the next run"
+        since = f"{failure.tries} times since {readable_time(failure.first)}"
+        tries = "once" if failure.tries == 1 else since
         for source, reason in failure.errors:
-            console.say(one_line(f"{source}: {reason} (failed {tries}; next try {when})"))
+            console.say(
+                one_line(f"{source}: {reason.removesuffix('.')} (failed {tries}; next try {when})")
+            )
     if not failed:
         console.say(f"{name}: no document failed")
     return 0

@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
 from ragctl.cli import console
@@ -15,8 +16,8 @@ FIRST_SECONDS = 0.5
 """Work that takes less shows no bar."""
 INTERVAL_SECONDS = 1.0
 DEFAULT_COLUMNS = 80
-COLUMNS_FOR_TOKENS = 72
-"""A narrower terminal shows no tokens."""
+MIN_BAR_COLUMNS = 10
+"""Numbers are left out to draw a bar of this width; without room for it there is none."""
 
 
 class ProgressBar(Progress):
@@ -112,22 +113,36 @@ class ProgressBar(Progress):
         """Return the bar as it is now, for a terminal of so many columns."""
         from tqdm import tqdm
 
-        now = time.monotonic()
+        now, width = time.monotonic(), columns - 1
         clock = tqdm.format_interval(now - self._since)
-        done, total, tokens = self._done, self._total, ""
+        done, total = self._done, self._total
         if not total:
             count = f": {counted(done, self._unit)}" if self._unit and done else ""
-            return f"{self._stage}{count} [{clock}]"[: columns - 1]
-        if self._tokens and columns >= COLUMNS_FOR_TOKENS:
-            rate = self._tokens / max(now - self._since, 0.001)
-            tokens = f", {counted(self._tokens, 'token')} ({rate:,.0f}/s)"
-        of = f"{done:,}/{counted(total, self._unit)}{tokens}"
-        form = f"{{desc}} {{percentage:3.0f}}%|{{bar}}| {of} [{clock}, {{remaining}} left]"
-        seconds = now - self._part_since
-        line: str = tqdm.format_meter(
-            min(done, total), total, seconds, columns - 1, f"{self._stage}:", bar_format=form
-        )
-        return line
+            return f"{self._stage}{count} [{clock}]"[:width]
+
+        def meter(form: str, columns: int | None = None) -> str:
+            seconds = now - self._part_since
+            line: str = tqdm.format_meter(
+                min(done, total), total, seconds, columns, f"{self._stage}:", bar_format=form
+            )
+            return line
+
+        start, end = "{desc} {percentage:3.0f}%", f"[{clock}, {{remaining}} left]"
+        documents = f"{done:,}/{counted(total, self._unit)}"
+        for numbers in (*self._with_tokens(documents, now - self._since), documents):
+            if len(meter(f"{start}|| {numbers} {end}")) + MIN_BAR_COLUMNS <= width:
+                return meter(f"{start}|{{bar}}| {numbers} {end}", width)
+        without_bar = meter(f"{start} {documents} {end}")
+        if len(without_bar) > width:
+            without_bar = meter(f"{start} {done:,}/{total:,} [{clock}]")
+        return without_bar[:width]
+
+    def _with_tokens(self, documents: str, seconds: float) -> Iterator[str]:
+        """Yield the numbers with tokens and their rate, then without the rate."""
+        if self._tokens:
+            tokens = f"{documents}, {counted(self._tokens, 'token')}"
+            yield f"{tokens} ({self._tokens / max(seconds, 0.001):,.0f}/s)"
+            yield tokens
 
 
 def _columns() -> int:

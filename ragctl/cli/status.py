@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from ragctl.records import Json
     from ragctl.stores.base import Generation, ServerState
 
-_MAX_LISTED = 5  # documents named in one line
+_MAX_LISTED = 5  # documents or folders named in one line
 _LABEL_WIDTH = 12
+_OTHER_LINES = 3  # the command, an empty line above the charts, and the prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,25 @@ class _Status:
         known = (format_of(document.file) for document in self.state.documents.values())
         return Counter("unknown" if each is None else each.name for each in known)
 
-    def charts(self, width: int, bar: str) -> Iterator[str]:
-        """Yield the lines of the charts of documents by source, language and format."""
-        from ragctl.cli.charts import bar_chart
+    def charts(self, width: int, bar: str, room: int | None) -> list[str]:
+        """Return the lines of the charts of documents by source, language and format.
+
+        In at most `room` lines they have fewer bars, or the first ones are left out.
+        """
+        from ragctl.cli.charts import MAX_BARS, bar_chart
 
         by = {"source": self.sources, "language": self.languages, "format": self.formats}
-        for name, counts in by.items():
-            yield from bar_chart(f"documents by {name}", counts, width, bar=bar)
+        drawn: list[list[str]] = []
+        for most in range(MAX_BARS, 1, -1):
+            drawn = [
+                list(bar_chart(f"documents by {name}", counts, width, bar=bar, most=most))
+                for name, counts in by.items()
+            ]
+            if room is None or sum(map(len, drawn)) <= room:
+                break
+        while drawn and room is not None and sum(map(len, drawn)) > room:
+            del drawn[0]
+        return [line for chart in drawn for line in chart]
 
     def to_json(self) -> dict[str, "Json"]:
         return {
@@ -97,7 +110,10 @@ class _Status:
     def rows(self) -> list[tuple[str, str]]:
         """Return the lines of the printed form: label and text."""
         settings = self.settings
-        languages = ", ".join(f"{code} {n:,}" for code, n in sorted(self.languages.items()))
+        languages = ", ".join(
+            f"{'unknown' if code == 'und' else code} {n:,}"
+            for code, n in sorted(self.languages.items())
+        )
         rows = [
             ("collection", f"{self.collection} in {self.store}"),
             ("model", f"{settings.identity.model}, {settings.dim} dimensions"),
@@ -105,7 +121,7 @@ class _Status:
             ("documents", f"{len(self.state.documents):,}"),
             ("chunks", f"{self.chunks:,}"),
             ("languages", languages or "none yet"),
-            ("folders", ", ".join(self.roots) or "none yet"),
+            ("folders", _listed(self.roots) or "none yet"),
         ]
         if kept := [_kept_text(each) for each in self.generations if not each.current]:
             number = settings.generation
@@ -164,9 +180,12 @@ def _server_rows(server: "ServerState") -> Iterator[tuple[str, str]]:
     yield "HNSW graph", f"{counted(server.indexed_vectors, 'vector')}{deferred}"
 
 
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_MAX_LISTED]) + (" …" if len(names) > _MAX_LISTED else "")
+
+
 def _counted(sources: list[str], note: str) -> str:
-    more = " …" if len(sources) > _MAX_LISTED else ""
-    return f"{len(sources)} ({note}): {', '.join(sources[:_MAX_LISTED])}{more}"
+    return f"{len(sources)} ({note}): {_listed(sources)}"
 
 
 def status(
@@ -190,10 +209,20 @@ def status(
     if as_json:
         console.print_json(result.to_json())
     else:
-        for label, text in result.rows():
-            console.say(f"{label:{_LABEL_WIDTH}}  {one_line(text)}", indent=_LABEL_WIDTH + 2)
-        if result.state.documents:
-            console.say("")
-            for line in result.charts(console.width(), console.bar()):
-                console.say(line)
+        _print(result)
     return 0
+
+
+def _print(result: _Status) -> None:
+    """Print the facts, then charts; on a terminal only as many as leave the facts on it."""
+    indent, used = _LABEL_WIDTH + 2, 0
+    for label, text in result.rows():
+        line = f"{label:{_LABEL_WIDTH}}  {one_line(text)}"
+        used += console.fitted(line, indent).count("\n") + 1
+        console.say(line, indent=indent)
+    room = console.size()[1] - used - _OTHER_LINES if console.is_terminal() else None
+    charts = result.charts(console.width(), console.bar(), room) if result.state.documents else []
+    if charts:
+        console.say("")
+    for line in charts:
+        console.say(line)

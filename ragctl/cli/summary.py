@@ -115,10 +115,8 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
         if (count := getattr(documents, name))
     )
     if not completed and not _did_anything(report):
-        left = "number of files left unknown"
-        if report.left is not None:
-            left = f"{counted(report.left, 'file')} left"
-        parts = [f"nothing was done, {left}", counts]
+        left = "" if report.left is None else f", {counted(report.left, 'file')} left"
+        parts = [f"nothing was done{left}", counts]
         parts.append(_effort(report) if report.tokens or report.requests else "")
     else:
         parts = [

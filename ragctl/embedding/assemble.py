@@ -69,7 +69,9 @@ def connect(
     size = row.size(dim)
     row = row.for_task(task)
     options = options or Options()
-    configs = [config.with_default_name(row.backend) for config in backends or (BackendConfig(),)]
+    chosen = backends or (BackendConfig(),)
+    default = chosen[0].name is None
+    configs = [config.with_default_name(row.backend) for config in chosen]
     rows = [config.resolve(catalog, model, task) for config in configs]
     if options.late_chunking:
         _check_late_chunking(catalog, row, rows)
@@ -87,6 +89,7 @@ def connect(
             options,
             names,
             notify,
+            _other_backends(catalog, row) if default else "",
         )
         for position, (config, backend) in enumerate(zip(configs, rows, strict=True), 1)
     ]
@@ -117,6 +120,16 @@ def _names(catalog: Catalog, backends: Sequence[Backend], model: str) -> ModelNa
         for name, served in backend.models.items():
             (own if name == model else others).add(served.id)
     return ModelNames.of(own, others)
+
+
+def _other_backends(catalog: Catalog, model: Model) -> str:
+    """Return where a user who chose no backend finds the others; "" if there are none."""
+    if len(catalog.serving(model.name)) < 2:
+        return ""
+    return (
+        f"{model.backend} is the default backend of {model.name}, others: "
+        f"ragctl models {model.name}"
+    )
 
 
 class DryRunService:
@@ -151,10 +164,11 @@ def _connect_backend(
     options: Options,
     names: ModelNames,
     notify: Notify,
+    key_advice: str,
 ) -> ConnectedBackend:
     """Connect one backend and stack the wrappers around its wire, innermost first."""
     usage = _usage(config, backend, model)
-    key = None if backend.in_process else find_key(backend, environ)
+    key = None if backend.in_process else find_key(backend, environ, advice=key_advice)
     if config.remote and key is not None:
         _check_remote(config, backend, key)
     connection = Connection(backend, model, dim, key, usage, patience, options, names)

@@ -93,12 +93,17 @@ class Environment(Mapping[str, str]):
 
 
 def find_key(
-    row: KeySettings, environ: Mapping[str, str], *, seconds: float = KEY_COMMAND_SECONDS
+    row: KeySettings,
+    environ: Mapping[str, str],
+    *,
+    seconds: float = KEY_COMMAND_SECONDS,
+    advice: str = "",
 ) -> ApiKey | None:
     """Return a row's API key: from its command, else from its first variable that is set.
 
-    `seconds` limits the command. Raises BackendError if a key is required and there is none,
-    or if the command fails.
+    `seconds` limits the command. `advice` ends the error about a missing key.
+
+    Raises BackendError if a key is required and there is none, or if the command fails.
     """
     environ = Environment(environ)
     if row.key_command:
@@ -112,7 +117,8 @@ def find_key(
     if row.key_required:
         first, *others = row.keys
         also = f" (or {', '.join(others)})" if others else ""
-        raise BackendError(f"{row.name} needs a key: set {first}{also}")
+        end = f"; {advice}" if advice else ""
+        raise BackendError(f"{row.name} needs a key: set {first}{also}{end}")
     return None
 
 

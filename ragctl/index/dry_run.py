@@ -123,9 +123,9 @@ class DryRun:
         self._text_sizes += [len(chunk.text.encode()) for chunk in document.chunks]
         embedded, tokens = self._chunks(document)
         reused = len(document.chunks) - embedded
-        self._changes.append(
-            Change(document.source, _WHAT[why], self._why[why], embedded, reused, tokens)
-        )
+        new_record = why == "new" and work.stored and document.source != work.stat.file
+        reason = "a new record" if new_record else self._why[why]
+        self._changes.append(Change(document.source, _WHAT[why], reason, embedded, reused, tokens))
 
     def _chunks(self, document: PreparedDocument) -> tuple[int, int]:
         """Count the document's chunks that must be embedded, and the tokens to be sent."""

@@ -1,6 +1,5 @@
 """The embedder of a run, and the settings of a collection created with it."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ from ragctl.errors import IdentityMismatch
 from ragctl.lexical.bm25 import Bm25Config
 from ragctl.pipeline import DEFAULT_CHUNK_SIZE, DEFAULT_MODEL, DEFAULT_OVERLAP, Embedding, Pipeline
 from ragctl.pipeline.command import migrate_command
-from ragctl.records import Json, Notify, ignore
+from ragctl.records import Identity, Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection
 
@@ -136,12 +135,7 @@ def check_identity(collection: Collection, embedder: Embedder, command: str) -> 
 
     `command`: moves the collection to the embedder's identity; the message ends with it.
     """
-    stored, current = collection.settings.identity.to_json(), embedder.identity.to_json()
-    differences = [
-        f"{key} {_show(stored.get(key))} ≠ {_show(current.get(key))}"
-        for key in {**stored, **current}
-        if stored.get(key) != current.get(key)
-    ]
+    differences = identity_differences(collection.settings.identity, embedder.identity)
     if differences:
         raise IdentityMismatch(
             f"collection {collection.name!r} and this run differ in {'; '.join(differences)}. "
@@ -150,8 +144,32 @@ def check_identity(collection: Collection, embedder: Embedder, command: str) -> 
         )
 
 
-def _show(value: Json | None) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def identity_differences(stored: Identity, current: Identity) -> list[str]:
+    """Return both values of every difference; of two models, only what a user chooses."""
+    names = _CHOSEN if stored.model != current.model else _CHOSEN | _OF_MODEL
+    pairs = {
+        name: (getattr(stored, attribute), getattr(current, attribute))
+        for attribute, name in names.items()
+    }
+    return [f"{name} {_show(a)} ≠ {_show(b)}" for name, (a, b) in pairs.items() if a != b]
+
+
+_CHOSEN = {"model": "model", "dimension": "dimension", "late_chunking": "late chunking"}
+_OF_MODEL = {
+    "revision": "revision of the model",
+    "document": "task or prompt of documents",
+    "query": "task or prompt of questions",
+    "normalized": "unit length of vectors",
+    "distance": "distance",
+    "element": "number type of vectors",
+}
+"""What `check_identity` calls the attributes of an identity."""
+
+
+def _show(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value is None else str(value)
 
 
 def new_settings(pipeline: Pipeline, embedder: Embedder) -> Settings:

@@ -8,12 +8,12 @@ another setting that can make it fail has changed.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from ragctl.collection.notes import FailedFileNote, Notes
 from ragctl.collection.points import digest
 from ragctl.index.plan import Plan, WorkItem
 from ragctl.index.report import DocumentFailure
+from ragctl.text import readable_time
 
 DAY_SECONDS = 86_400.0
 MAX_RETRY_INTERVAL_DAYS = 16.0
@@ -119,12 +119,12 @@ def postpone(
 
 def postponed_failures(failed: FailedFile) -> list[DocumentFailure]:
     """Return the report's entries for a file that was not retried in this run."""
-    when = datetime.fromtimestamp(failed.due, UTC).strftime("%Y-%m-%d %H:%M")
     times = "once" if failed.tries == 1 else f"{failed.tries} times"
     return [
         DocumentFailure(
             source,
-            f"{reason} (failed {times}; next try after {when} UTC, or now with --retry-failed)",
+            f"{reason.removesuffix('.')} (failed {times}; "
+            f"next try after {readable_time(failed.due)}, or now with --retry-failed)",
             failed.file,
             postponed=True,
         )

@@ -246,6 +246,8 @@ class Run:
             report.add_failure(source, error)
         for failed in run_plan.postponed:
             report.add_failures(postponed_failures(failed))
+        for root, warning in scanned.indexed_twice:
+            report.add_warning(root, warning)
         for warning in run_plan.warnings:
             report.add_warning(report.identity.model, warning)
         report.skipped = scanned.unknown

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import permutations
 from pathlib import Path
 
 from ragctl.errors import PruneRefused, UsageError
@@ -20,6 +21,7 @@ class Scan:
     type; `unknown_sources`: the first of them. `failures`: (source, error) of what
     could not be listed. `unread`: the folders among these, each with the reason; while there are
     any, nothing may be pruned.
+    `indexed_twice` (root, warning): roots inside another root that has the same files.
     """
 
     files: list[FileStat] = field(default_factory=list)
@@ -28,6 +30,7 @@ class Scan:
     unknown_sources: list[str] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    indexed_twice: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def bytes(self) -> int:
@@ -43,7 +46,13 @@ def scan(pipeline: Pipeline) -> Scan:
     """
     scanned = Scan()
     for number, source in enumerate(pipeline.sources):
-        files = scan_source(source, number, scanned)
+        try:
+            files = scan_source(source, number, scanned)
+        except PruneRefused as error:
+            if not pipeline.config_source.is_file:
+                raise
+            location = pipeline.config_source.location(("sources", number, "path"))
+            raise PruneRefused(f"{location}: {error}") from error
         _refuse_unread(pipeline, scanned)
         if not files and not (pipeline.prune and pipeline.prune_limit >= 100):
             raise PruneRefused(
@@ -58,7 +67,24 @@ def scan(pipeline: Pipeline) -> Scan:
     scanned.files = list(first.values())
     scanned.failures = list(dict.fromkeys(scanned.failures))
     refuse_collisions(scanned.files)
+    scanned.indexed_twice = _indexed_twice(scanned.files)
     return scanned
+
+
+def _indexed_twice(files: Iterable[FileStat]) -> list[tuple[str, str]]:
+    """Return each root that is inside another one, with a warning, if they share files."""
+    names: dict[str, set[str]] = {}
+    for file in files:
+        names.setdefault(file.root, set()).add(file.file)
+    warnings = []
+    for inner, outer in permutations(names, 2):
+        if Path(inner).is_relative_to(outer):
+            below = Path(inner).relative_to(outer).as_posix()
+            shared = sum(f"{below}/{name}" in names[outer] for name in names[inner])
+            if shared:
+                text = f"is inside {outer}, which has {counted(shared, 'file')} of it too"
+                warnings.append((inner, f"{text}: indexed twice"))
+    return warnings
 
 
 def _unread_formats(scanned: Scan) -> str:

@@ -55,7 +55,7 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise DocumentError(f"is not a DOCX file: {error}") from error
+        raise DocumentError("is not a DOCX file, or is damaged: not a zip archive") from error
     total = sum(part.file_size for part in parts)
     inflated = any(
         part.file_size > SMALL_PART_BYTES

@@ -4,6 +4,7 @@ pypdf also reads the text of a page in which PDFium finds none, or of a file tha
 open.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from ragctl.loaders.pdf_structure import PdfStructure, open_structure
 from ragctl.loaders.pdf_text import Encrypted, join_pages, pdfium_texts
 from ragctl.records import Document
 from ragctl.text import counted
+
+_PDFIUM_REASON = re.compile(r"\(PDFium: (.+?)\.?\)")
 
 
 def load_pdf(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
@@ -33,7 +36,8 @@ def load_pdf(path: Path, source: str, options: LoadOptions) -> Iterator[Document
         if not text.strip():
             texts[number] = structure.page_text(number)
     if not texts:
-        raise DocumentError(f"is not a readable PDF: {failure or structure.failure or 'no pages'}")
+        reason = failure or structure.failure or "no pages"
+        raise DocumentError(f"is not a readable PDF: {reason.removesuffix('.')}")
     yield _document(source, texts, structure)
 
 
@@ -47,7 +51,8 @@ def _read_with_pdfium(path: Path, password: str | None) -> tuple[list[str] | Non
         why = "the password does not open it" if password else "is encrypted"
         raise DocumentError(f"{why}; set {PDF_PASSWORD.name}") from error
     except PdfiumError as error:
-        return None, str(error)
+        found = _PDFIUM_REASON.search(str(error))
+        return None, found[1].lower() if found else str(error)
 
 
 def _document(source: str, texts: list[str], structure: PdfStructure) -> Document:
