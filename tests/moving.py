@@ -126,7 +126,8 @@ def texts_sent(world: World, form: Form) -> list[str]:
     return [
         text_hash(text)
         for request in world.server.requests
-        if (request.body["model"], request.body.get("dimensions", form.dim))
+        if request.body is not None  # else the sender was killed before it was complete
+        and (request.body["model"], request.body.get("dimensions", form.dim))
         == (form.model, form.dim)
         for text in request.body["input"]
         if text not in CANARIES

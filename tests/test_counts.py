@@ -22,7 +22,7 @@ from tests.world import State, World, paragraphs
 pytestmark = pytest.mark.slow
 
 BATCH_TEXTS = 6
-BATCH_WRITES = 10
+BATCH_WRITES = 8
 
 
 @pytest.fixture(autouse=True)

@@ -141,7 +141,7 @@ def test_an_outage_is_one_line_above_the_bar(home: Path, host: JinaServer) -> No
     """It is there after the first failure, and the bar is drawn again below it."""
     host.faults += [faults.failing(503)] * 1000
     with Terminal(*jina(host, "ingest", "docs"), environ=variables(home), cwd=home) as terminal:
-        screen = terminal.wait_for("See its log")
+        screen = terminal.wait_for("loading the model?")
         screen = terminal.wait_for("create [")
         text = " ".join(" ".join(screen.lines).split())
         assert f"jina at {host.url} fails: 127.0.0.1:" in text

@@ -104,7 +104,8 @@ def test_the_facts_of_status_stay_on_the_screen(home: Path, columns: int, rows: 
     else:
         assert shown.lines[0].startswith("collection    docs in")
         assert not shown.scrolled
-        assert ("documents by source" in shown.text) == (rows == 60)
+        assert "documents by" in shown.text
+        assert rows < 60 or "documents by source" in shown.text
 
 
 def test_a_long_error_is_one_line_in_a_pipe_and_whole_words_on_a_terminal(home: Path) -> None:

@@ -211,8 +211,9 @@ class Searcher:
         for tries_left in reversed(range(MAX_GENERATIONS)):
             try:
                 with self._in_use() as shared:
-                    outcomes = list(
-                        search_many(
+                    outcomes: list[SearchOutcome] = []
+                    try:
+                        outcomes += search_many(
                             shared.collection,
                             texts,
                             embedder=shared.embedder() if options.mode != "sparse" else None,
@@ -220,9 +221,9 @@ class Searcher:
                             reranker=reranker,
                             parallel=PARALLEL_SEARCHES if self._is_remote else 1,
                         )
-                    )
-                    has_hits = any(isinstance(each, list) and each for each in outcomes)
-                    self._warn_of_fields(shared.collection, options.conditions, has_hits)
+                    finally:  # a server in strict mode refuses a filter on such a field
+                        has_hits = any(isinstance(each, list) and each for each in outcomes)
+                        self._warn_of_fields(shared.collection, options.conditions, has_hits)
                     return outcomes
             except GenerationDropped:
                 if not tries_left:
