@@ -83,3 +83,20 @@ def test_verify_goes_on_without_the_model(ragctl: Command, host: Swapped, tmp_pa
     assert done.returncode == 0
     assert "the stored vectors were not compared with the model: jina" in done.stderr
     assert "no problems found" in done.stdout
+
+
+def test_advice_names_the_pipeline_and_what_can_help(ragctl: Command, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.md").write_text("The pump is in the cellar.", encoding="utf-8")
+    (docs / "bad.docx").write_bytes(b"no zip archive")
+    (tmp_path / "my p.toml").write_text('[[sources]]\npath = "docs"\n', encoding="utf-8")
+    assert ragctl("run", "my p.toml").returncode == 3
+    done = ragctl("verify", "my p.toml")
+    assert done.returncode == 3
+    assert "or exclude them: ragctl failures -c docs" in done.stdout
+    assert "--repair" not in done.stdout
+    (docs / "bad.docx").unlink()
+    (docs / "a.md").write_text("The pump is in the garden.", encoding="utf-8")
+    done = ragctl("verify", "my p.toml")
+    assert "repair with: ragctl verify 'my p.toml' --repair" in done.stdout

@@ -1,6 +1,7 @@
 """`ragctl verify`."""
 
 import math
+import shlex
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -92,7 +93,7 @@ def verify(
     if as_json:
         console.print_json(_json(collection, damage, pending, report))
     else:
-        _print(collection, damage, pending, report)
+        _print(collection, damage, pending, report, file)
     differ = damage.faults or (pending and (pending.changes or pending.failures))
     return DocumentError.exit_code if differ else 0
 
@@ -221,7 +222,11 @@ def _json(
 
 
 def _print(
-    collection: str, damage: "Damage", pending: "Report | None", report: "Report | None"
+    collection: str,
+    damage: "Damage",
+    pending: "Report | None",
+    report: "Report | None",
+    file: Path | None,
 ) -> None:
     if report is not None:
         print_notes(report)
@@ -249,8 +254,13 @@ def _print(
             "; another model made a part of the vectors: embed all texts again with: ragctl "
             f"migrate {collection} --embed-again"
         )
+    elif pending is not None and not damage.faults and not pending.changes:
+        advice = (
+            f"; correct the files that failed, or exclude them: ragctl failures -c {collection}"
+        )
     elif report is None:
-        advice = "; repair with: ragctl verify PIPELINE.toml --repair"
+        name = "PIPELINE.toml" if file is None else shlex.quote(str(file))
+        advice = f"; repair with: ragctl verify {name} --repair"
     elif any(fault.kind == "stray" for fault in damage.faults):
         advice = "; --repair --remove-foreign deletes the points of other programs"
     console.say(f"{result}; {counted(len(lines), 'problem')} found{advice}")
