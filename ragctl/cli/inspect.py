@@ -123,7 +123,7 @@ def show(
     points.sort(key=lambda payload: payload["ordinal"])
     chunks = [payload for payload in points if payload["text"]]
     if as_json:
-        head: tuple[PayloadKey, ...] = ("source", "title", "lang", "root", "size", "meta")
+        head: tuple[PayloadKey, ...] = ("source", "title", "lang", "source_name", "size", "meta")
         body: tuple[PayloadKey, ...] = (
             *("ordinal", "start", "end", "page", "heading", "tokens", "text"),
         )

@@ -183,7 +183,8 @@ class Ingest:
             file.seal = {
                 "size": stat.size,
                 "mtime_ns": stat.mtime_ns,
-                "root": stat.root,
+                "source_name": stat.source_name,
+                "stamp": stat.stamp,
                 "parts": end.documents,
             }
         if not file.failed:

@@ -232,7 +232,7 @@ class ForeignCollection:
         return {
             "source": record.source,
             "file": record.source,
-            "root": "",
+            "source_name": "",
             "digest": "",
             "version": "",
             "ordinal": 0,
