@@ -7,11 +7,13 @@ from pathlib import Path
 
 from ragctl.catalog import Backend, BackendConfig
 from ragctl.check.findings import Finding, good, note
+from ragctl.collection.state import State
 from ragctl.environment import PATH
 from ragctl.errors import PruneRefused, RagctlError, UsageError
 from ragctl.index.embedder import connect_for
+from ragctl.index.naming import name_sources
 from ragctl.index.planning import plan_run
-from ragctl.index.scan import Scan, refuse_collisions, scan_source
+from ragctl.index.scan import Scan, scan_source
 from ragctl.pipeline import DEFAULT_MODEL, Pipeline, Source, read_pipeline
 from ragctl.text import counted
 
@@ -42,17 +44,16 @@ def _sources(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:
     for number, source in enumerate(pipeline.sources):
         location = pipeline.config_source.location(("sources", number, "path"))
         try:
-            files = scan_source(source, number, scan)
+            listing = scan_source(source, number, scan)
         except (PruneRefused, UsageError) as error:
             problem = str(error).removesuffix("; nothing was changed")
             yield _failed("sources", f"{location}: {problem}")
             continue
-        scan.files += files
-        yield _counted(source, len(files), location)
-    for name, reason in dict.fromkeys(scan.failures):
-        yield note("sources", f"{name}: {reason}")
+        yield _counted(source, len(listing.files), location)
     try:
-        refuse_collisions(scan.files)
+        naming = name_sources(scan, {}, State())
+        for name, reason in naming.failures:
+            yield note("sources", f"{name}: {reason}")
     except UsageError as error:
         yield _failed("sources", error)
 
@@ -74,7 +75,7 @@ def _model(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:
             return  # whether they serve the model is known only then
     try:
         with connect_for(pipeline, None, pipeline.environ, dry=True) as embedder:
-            advice = plan_run(pipeline, Scan(scan.files), None, embedder, now=0.0).warnings
+            advice = plan_run(pipeline, Scan(scan.listings), None, embedder, now=0.0).warnings
             yield good("model", f"{embedder.model.name} at {embedder.dim} dimensions")
     except RagctlError as error:
         yield _failed("model", error)

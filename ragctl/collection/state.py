@@ -112,9 +112,7 @@ def read_state(collection: PointReader) -> State:
         documents[source] = StoredDocument(
             source=source,
             file=source if wrong_keys(payload, ("file",)) else payload["file"],
-            source_name=""
-            if wrong_keys(payload, ("source_name",))
-            else payload["source_name"],
+            source_name="" if wrong_keys(payload, ("source_name",)) else payload["source_name"],
             digest=known.digest if known else "",
             recipe="",
             parts=0,

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ragctl.catalog import BackendConfig
-from ragctl.collection.notes import add_billed
+from ragctl.collection.notes import SourcePlace, add_billed
 from ragctl.collection.state import State, read_state
 from ragctl.embedding.embedder import Embedder
 from ragctl.errors import BudgetReached, IdentityMismatch
@@ -137,6 +137,7 @@ class Run:
                     stack.callback(collection.close)
                     budget.begin(collection)
                 collection.declare(pipeline.fields)
+                _note_places(collection, run_plan.naming.places)
                 if not run_plan.plan.is_empty or self.damage.strays:
                     self._apply(collection, embedder, run_plan, report, budget, pool)
                 elif collection.unfinished:
@@ -246,8 +247,6 @@ class Run:
             report.add_failure(source, error)
         for failed in run_plan.postponed:
             report.add_failures(postponed_failures(failed))
-        for root, warning in scanned.indexed_twice:
-            report.add_warning(root, warning)
         for warning in run_plan.warnings:
             report.add_warning(report.identity.model, warning)
         report.skipped = scanned.unknown
@@ -339,6 +338,10 @@ class Run:
             notes["verified"] = round(now)
         if completed:
             notes |= run_plan.sources_note
+            failed = {failure.file for failure in report.failures}
+            places = run_plan.final_places(failed)
+            if places != collection.notes().get("places"):
+                notes["places"] = places
         if notes:
             collection.note(notes)
 
@@ -366,3 +369,12 @@ class Run:
     def _limits(self) -> ProcessLimits:
         parsing = self.pipeline.parsing
         return ProcessLimits(parsing.workers, parsing.timeout, parsing.memory_mb * 1024 * 1024)
+
+
+def _note_places(collection: Collection, places: dict[str, SourcePlace]) -> None:
+    """Record where the sources are, before their documents are written.
+
+    A later run continues to take over replaced sources from there.
+    """
+    if collection.notes().get("places", {}) != places:
+        collection.note({"places": places})

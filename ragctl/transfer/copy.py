@@ -5,6 +5,7 @@ everything unchanged. Repeated, it writes what differs, and deletes what the ori
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -44,8 +45,8 @@ class Copying:
     """One copy of a collection.
 
     `prune_share`: share of the copy's documents that may be deleted, from 0 to 1. `on_plan` is
-    called with each difference before it is written. `open_original`: opens the source. `source_name`:
-    the copy may have documents from elsewhere too, and only those of this source are compared.
+    called with each difference before it is written. `open_original`: opens the source.
+    `source_name`: the copy may have documents from elsewhere too, and only those of this source are compared.
     """
 
     source: Place
@@ -121,7 +122,8 @@ class Copying:
             if difference.is_empty:
                 break
             self.on_plan(difference)
-            check_removal(len(difference.removed), len(stored.documents), self.prune_share)
+            removed = Counter(stored.documents[each].source_name for each in difference.removed)
+            check_removal(removed, stored, self.prune_share)
             if difference.removed:
                 delete_from_kept(self.target.store, self.target.name, difference.removed)
             mirror.sync(difference, stored)

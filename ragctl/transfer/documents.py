@@ -93,12 +93,17 @@ def compare_with(
     return Difference(tuple(changed), removed, tuple(unfinished), unchanged), stored
 
 
-def _of_source(source_name: str, stored: State, wanted: Mapping[str, StoredDocument], name: str) -> State:
-    documents = {key: each for key, each in stored.documents.items() if each.source_name == source_name}
+def _of_source(
+    source_name: str, stored: State, wanted: Mapping[str, StoredDocument], name: str
+) -> State:
+    documents = {
+        key: each for key, each in stored.documents.items() if each.source_name == source_name
+    }
     for key in wanted:
         if key in stored.documents and key not in documents:
             raise UsageError(
-                f"collection {name!r} has a document {key!r} from {stored.documents[key].source_name}; "
+                f"collection {name!r} has a document {key!r} from "
+                f"{stored.documents[key].source_name}; "
                 "copy to another name, or delete that document with `ragctl delete`"
             )
     return State(documents, by_file(documents.values()), stored.points)

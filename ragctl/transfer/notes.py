@@ -17,6 +17,7 @@ def carry_notes(current: Collection, target: Collection) -> None:
     target.note(
         {
             **before,
+            "places": own.get("places") or before.get("places", {}),
             "billed": _sums(start["billed"], mine["billed"], base["billed"]),
             "spent": _days(start["spent"], mine["spent"], base["spent"]),
             "baseline": start,

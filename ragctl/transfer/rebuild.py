@@ -29,7 +29,10 @@ from ragctl.transfer.history import rollback_targets
 from ragctl.transfer.rebuild_settings import SAMPLE_POINTS, PipelineSettings
 
 WRITE_POINTS = 256
-_TEXT = ("source", "file", "source_name", "digest", "version", "text", "text_hash", "lang", "recipe")
+_TEXT = (
+    *("source", "file", "source_name", "digest", "version", "stamp"),
+    *("text", "text_hash", "lang", "recipe"),
+)
 _NUMBERS = ("ordinal", "chunks", "mtime_ns", "size", "parts")
 
 
