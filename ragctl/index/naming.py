@@ -18,6 +18,7 @@ import random
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePath
 from shlex import quote
 
@@ -120,9 +121,6 @@ class _Namer:
         self._places = places
         self._state = state
         self._moved = moved
-        self._documents: dict[str, list[StoredDocument]] = {}  # one per file, by source
-        for file in state.files.values():
-            self._documents.setdefault(file[0].source_name, []).append(file[0])
         self._known = {place["location"]: name for name, place in places.items()}
         self._roots = _roots(scanned.listings)
         self._replaced: dict[str, str] = {}
@@ -154,6 +152,14 @@ class _Namer:
             names=frozenset(root.name for root in self._roots),
             places=places,
         )
+
+    @cached_property
+    def _documents(self) -> dict[str, list[StoredDocument]]:
+        """One document of each stored file, by source."""
+        documents: dict[str, list[StoredDocument]] = {}
+        for first, *_ in self._state.files.values():
+            documents.setdefault(first.source_name, []).append(first)
+        return documents
 
     def _own(self) -> list[_Root]:
         """Return the roots that are sources of their own, not parts of others."""
@@ -409,8 +415,8 @@ def _named_files(roots: Iterable[_Root], *, checksum: bool) -> Iterator[FileStat
 
 def _doubts(listing: Listing) -> Callable[[int], bool]:
     """Return whether a modification time proves nothing."""
-    times = {file.mtime_ns for file in listing.files}
-    if len(times) == 1 and len(listing.files) >= MIN_EQUAL_TIMES:
+    files = listing.files
+    if len(files) >= MIN_EQUAL_TIMES and all(f.mtime_ns == files[0].mtime_ns for f in files):
         return lambda _: True
     return lambda mtime_ns: mtime_ns < EARLIEST_PLAUSIBLE_NS
 

@@ -31,8 +31,8 @@ class RunPlan:
 
     `settings`: of the collection, existing or to be created. `naming`: the files and their names.
     `conflicts` (file, error): files left alone because a copied document has their name.
-    `scan_failures` (name, error): files and folders that could not be listed. `run_digest`: digest of
-    the run's settings that can make a document fail. `failed_before`: the files that
+    `scan_failures` (name, error): files and folders that could not be listed. `run_digest`: digest
+    of the run's settings that can make a document fail. `failed_before`: the files that
     failed in earlier runs, by name; `postponed`: those of them not tried in this run.
     `in_scope` tells whether this run covers a failed file. `sources_note`: to be written at the
     end, if the sources were not recorded before. `warnings`: about the

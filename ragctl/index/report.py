@@ -95,8 +95,8 @@ class Report:
     `changes`: of a plan only, by document. `size`: of a plan only, the collection afterwards.
     `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: number
     of files of unknown type; `skipped_files`: the first of them. `elsewhere`: number
-    of documents of other roots, left alone. `left`: number of files not finished, if the run
-    stopped early; None if it stopped before it had a plan. `verified`: number of points
+    of documents that are not among the sources, left alone. `left`: number of files not finished,
+    if the run stopped early; None if it stopped before it had a plan. `verified`: number of points
     that the run checked before it made its plan; `damaged`: number of documents that it found
     damaged. `stages`: seconds by stage; reading, embedding and writing overlap. `seconds`: of
     the whole run.

@@ -46,7 +46,8 @@ class Copying:
 
     `prune_share`: share of the copy's documents that may be deleted, from 0 to 1. `on_plan` is
     called with each difference before it is written. `open_original`: opens the source.
-    `source_name`: the copy may have documents from elsewhere too, and only those of this source are compared.
+    `source_name`: the copy may have documents from elsewhere too, and only those of this source
+    are compared.
     """
 
     source: Place

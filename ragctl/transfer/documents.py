@@ -75,8 +75,8 @@ def compare_with(
 ) -> tuple[Difference, State]:
     """Return what `target` lacks to equal a source in state `wanted`, and the target's state.
 
-    `source_name`: the target also has documents from elsewhere; return and compare only those of this
-    source. Raises UsageError if one from elsewhere has the name of a document of the source.
+    `source_name`: the target also has documents from elsewhere; return and compare only those
+    of this source. Raises UsageError if one from elsewhere has the name of a document of it.
     """
     stored = read_state(target)
     if source_name is not None:
