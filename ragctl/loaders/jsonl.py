@@ -8,24 +8,26 @@ import codecs
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import BinaryIO
 
 from ragctl.errors import DocumentError
+from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import clean
 from ragctl.loaders.metadata import json_object
-from ragctl.loaders.options import LoadOptions, check_size
+from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document, Json
 from ragctl.text import collapse_whitespace
 
 MAX_ID_CHARACTERS = 512
 
 
-def load_jsonl(path: Path, source: str, options: LoadOptions) -> Iterator[Document | DocumentError]:
+def load_jsonl(
+    content: FileContent, source: str, options: LoadOptions
+) -> Iterator[Document | DocumentError]:
     """Yield the documents of a file, and a DocumentError with the line number for each bad line."""
     seen: set[str] = set()
-    with path.open("rb") as file:
-        check_size(path.stat().st_size, options)
+    content.check_size(options.max_bytes)
+    with content.open() as file:
         for number, line in _lines(file, options.encoding):
             try:
                 yield _document(line, source, options, seen)
