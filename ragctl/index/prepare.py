@@ -106,8 +106,9 @@ def prepare(job: Job) -> Iterator[ParseResult]:
     documents = failed = 0
     if job.many_documents:
         for item in load(job.path, job.file, job.options):
-            documents += 1
-            failed += isinstance(item, DocumentError)
+            count = item.documents if isinstance(item, DocumentError) else 1
+            documents += count
+            failed += count if isinstance(item, DocumentError) else 0
             yield item if isinstance(item, DocumentError) else _record(item, job)
         if documents == 0:
             yield _record(Document(source=job.file, text=""), job)

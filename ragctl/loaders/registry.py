@@ -145,7 +145,9 @@ def load(
 
 
 def _with_source(source: str, error: DocumentError) -> DocumentError:
-    return DocumentError(f"{source}: {error}")
+    whole = DocumentError(f"{source}: {error}")
+    whole.documents = error.documents
+    return whole
 
 
 def load_job(job: tuple[Path, str, LoadOptions]) -> Iterator[Document | DocumentError]:
