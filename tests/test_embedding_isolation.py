@@ -182,10 +182,39 @@ def test_batch_that_always_fails_is_sent_in_parts_and_the_size_is_kept(status: i
         too_large = [size for size in sizes(server) if size > 9]
         # The two batches that were full before the size was known are sent in parts at once.
         assert sorted(set(too_large)) == [16, 32]
-        assert len(too_large) <= 2 * 3
+        assert len(too_large) <= 2 * 4
         server.requests.clear()
         outcomes(embedder, [f"more {n}" for n in range(20)])
         assert sizes(server) == [8, 8, 4]
+
+
+def test_outage_that_ends_before_the_probe_makes_no_batch_smaller() -> None:
+    with OpenAIServer() as server, connected(server, 16) as embedder:
+        server.faults += [faults.failing(502)] * 3
+        found = outcomes(embedder, [f"text {n}" for n in range(16)])
+        assert sorted(found) == list(range(16))
+        assert not refused_texts(found)
+        assert embedder.batch_sizes == {}
+        assert sizes(server) == [16, 16, 16, 1, 16]
+
+
+def test_outage_after_a_known_failure_makes_no_batch_smaller() -> None:
+    with OpenAIServer() as server, connected(server, 16) as embedder:
+        server.forbidden["POISON"] = 500
+        assert refused_texts(outcomes(embedder, ["POISON", "another"])) == {0}
+        server.requests.clear()
+        body = b'{"error": {"message": "a text contains POISON"}}'
+        server.faults += [Fault(500, body=body)]
+        assert not refused_texts(outcomes(embedder, [f"text {n}" for n in range(16)]))
+        assert embedder.batch_sizes == {}
+        assert sizes(server) == [16, 1, 16]
+
+
+def test_batch_is_not_sent_again_as_it_was_after_a_timeout() -> None:
+    with OpenAIServer() as server, connected(server, 16) as embedder:
+        server.faults += [faults.failing(504)]
+        assert not refused_texts(outcomes(embedder, [f"text {n}" for n in range(16)]))
+        assert sizes(server) == [16, 1, 8, 8]
 
 
 def test_stated_limit_is_used_after_one_refusal() -> None:

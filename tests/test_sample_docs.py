@@ -10,8 +10,9 @@ import pypdfium2
 import pytest
 
 from ragctl.errors import DocumentError
-from ragctl.loaders import LoadOptions, load, walk
+from ragctl.loaders import LoadOptions, load
 from ragctl.records import Document
+from ragctl.sources import walk
 from tests.data import make_samples
 
 QUESTIONS = Path(__file__).parents[1] / "benchmarks" / "questions.jsonl"

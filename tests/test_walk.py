@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ragctl.errors import PruneRefused, UsageError
-from ragctl.loaders import FoundFile, UnreadablePath, walk
+from ragctl.sources import FoundFile, UnreadablePath, walk
 
 
 def write_files(root: Path, *names: str) -> Path:
@@ -33,7 +33,9 @@ def test_files_are_listed_in_order_with_size_and_time(tmp_path: Path) -> None:
     found = list(walk(tmp_path))
     names = ["README", "a/b/c.py", "a/z.txt", "a.txt", "b.md", "c/Makefile"]
     assert [file.source for file in found] == names
-    assert found[3] == FoundFile("a.txt", str(tmp_path / "a.txt"), 5, 1_700_000_000_123_456_789)
+    path = tmp_path / "a.txt"
+    stamp = str(path.stat().st_ctime_ns)
+    assert found[3] == FoundFile("a.txt", str(path), 5, 1_700_000_000_123_456_789, stamp)
     assert [file.source for file in walk(tmp_path)] == names
 
 

@@ -25,6 +25,7 @@ from ragctl.text import counted, one_line, readable_time
 
 if TYPE_CHECKING:
     from ragctl.index.report import Change, Report
+    from ragctl.records import Json
 
 MAX_SHOWN_CHANGES = 100
 
@@ -119,7 +120,12 @@ def _prices(report: "Report") -> Iterator[str]:
         price = "price unknown" if row["cost"] is None else dollars(cast(float, row["cost"]))
         seconds = cast("float | None", row["seconds"])
         time = "" if seconds is None else f", {seconds:,.0f} s at its rate limits"
-        yield f"{row['backend']}: {counted(cast(int, row['requests']), 'request')}, {price}{time}"
+        line = f"{row['backend']}: {counted(cast(int, row['requests']), 'request')}, {price}{time}"
+        batch = cast("dict[str, Json] | None", row["batch"])
+        if batch is not None:
+            cost = "price unknown" if batch["cost"] is None else dollars(cast(float, batch["cost"]))
+            line += f"; as a batch {cost}, within {batch['hours']} hours"
+        yield line
 
 
 def _row(change: "Change") -> str:

@@ -14,7 +14,6 @@ PLAIN_TEXT = "text"
 BATCH_FAILURES = 3
 """Identical failures of one request after which its texts may be the reason."""
 KNOWN_FAILURES = 1  # the same, where a text was already the reason for such a failure
-SINGLE_TEXT_CHECKS = 2  # a text is blamed when it fails after each of so many probes
 
 _DIGITS = re.compile(r"\d+")
 
@@ -88,7 +87,9 @@ class Isolation:
     ) -> Refused | Embeddings | None:
         """Return the refusal that a failure amounts to, or None if the backend may be the reason.
 
-        Asks a single text again, and returns its vectors if it is embedded now.
+        Sends the request again once a plain text is embedded, and returns its vectors if it
+        is embedded too: then an outage was the reason. A single text is blamed when it fails
+        between two plain texts that are embedded.
         """
         texts = len(request.texts)
         limit = stated_batch_limit(str(failure), texts)
@@ -104,29 +105,36 @@ class Isolation:
         suspected = failure.timed_out or signature in self._known
         if len(request.failures) < (KNOWN_FAILURES if suspected else BATCH_FAILURES):
             return None
+        if not self._probe_passes(request):
+            return None
+        # After a timeout the host may still be working: the probe has waited until it is done,
+        # and a batch is not sent again as it was.
+        if texts == 1 or not failure.timed_out:
+            outcome = self._again(request, signature)
+            if outcome is not None:
+                return outcome
         if texts > 1:
-            # After a timeout the host may still be working: the probe waits until it is done.
-            return Refused(str(failure)) if self._probe_passes(request) else None
-        return self._single(request, failure, signature)
-
-    def _single(
-        self, request: EmbeddingRequest, failure: Transient, signature: str
-    ) -> Refused | Embeddings | None:
-        """Return what a text deserves that failed several times: blame, vectors, or None."""
-        for check in range(SINGLE_TEXT_CHECKS):
-            if not self._probe_passes(request):
-                return None
-            if check + 1 == SINGLE_TEXT_CHECKS:
-                break
-            try:
-                return self._ask(request)
-            except Refused as refusal:
-                return refusal
-            except Transient as again:
-                if _DIGITS.sub("", str(again)) != signature:
-                    return None
+            return Refused(str(failure))
+        if not self._probe_passes(request):
+            return None
         self._known.add(signature)
         return Refused(f"{failure}, each time, while a plain text is embedded", certain=True)
+
+    def _again(self, request: EmbeddingRequest, signature: str) -> Refused | Embeddings | None:
+        """Send a request once more: an outage may have ended just before the probe passed.
+
+        Returns its vectors or its refusal, or None if it fails again. Raises a failure of
+        another kind, after which the failures of the request are counted anew.
+        """
+        try:
+            return self._ask(request)
+        except Refused as refusal:
+            return refusal
+        except Transient as again:
+            if _DIGITS.sub("", str(again)) != signature:
+                request.failures.clear()
+                raise
+        return None
 
     def _probe_passes(self, request: EmbeddingRequest) -> bool:
         """Return whether the backend embeds a plain text now."""

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.prepared import FileStat
-from ragctl.loaders import format_of, supported_formats, walk
-from ragctl.loaders.walk import MAX_UNKNOWN_SOURCES
+from ragctl.loaders import format_of, supported_formats
 from ragctl.pipeline import Pipeline, Source
+from ragctl.sources import walk
+from ragctl.sources.walk import MAX_UNKNOWN_SOURCES
 from ragctl.text import counted
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from ragctl import chunking
 from ragctl.errors import DocumentError, RagctlError
 from ragctl.lexical.languages import detect
-from ragctl.loaders import FoundFile, LoadOptions, format_of, load, walk
+from ragctl.loaders import LoadOptions, format_of, load
 from ragctl.pipeline import Parsing, Source
 from ragctl.progress import Progress
+from ragctl.sources import FoundFile, walk
 from ragctl.workers import Pool
 
 MAX_FILES = 200_000

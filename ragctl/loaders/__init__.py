@@ -1,6 +1,5 @@
-"""The folder walk, and loaders, which turn files into documents: one per format."""
+"""Loaders, which turn files into documents: one per format."""
 
-from ragctl.loaders.ignore import matcher
 from ragctl.loaders.options import LoadOptions
 from ragctl.loaders.registry import (
     FORMATS,
@@ -11,20 +10,14 @@ from ragctl.loaders.registry import (
     recipe,
     supported_formats,
 )
-from ragctl.loaders.walk import FoundFile, UnreadablePath, Walk, walk
 
 __all__ = [
     "FORMATS",
     "Format",
-    "FoundFile",
     "LoadOptions",
-    "UnreadablePath",
-    "Walk",
     "format_of",
     "load",
     "load_job",
-    "matcher",
     "recipe",
     "supported_formats",
-    "walk",
 ]

@@ -10,20 +10,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ragctl.errors import PruneRefused
-from ragctl.loaders.ignore import IGNORE_FILE, Levels, Rules
 from ragctl.loaders.registry import format_of
+from ragctl.sources.ignore import IGNORE_FILE, Levels, Rules
 
 MAX_UNKNOWN_SOURCES = 100
 """Files without a loader that are named; all are counted."""
 
 
 class FoundFile(NamedTuple):
-    """A file of a known format. `source` is its path below the root, with `/`, in NFC."""
+    """A file of a known format. `source` is its path below the root, with `/`, in NFC.
+
+    `stamp`: what the listing knows of its state besides size and time: of a local file the time of
+    the last change of its inode (ctime) in nanoseconds, as decimal text.
+    """
 
     source: str
     path: str
     size: int  # bytes
     mtime_ns: int
+    stamp: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,9 @@ class Walk(Iterator[FoundFile]):
         name = unicodedata.normalize("NFC", self.root.name)
         if self._has_loader(name, name):
             status = self.root.stat()
-            yield FoundFile(name, str(self.root), status.st_size, status.st_mtime_ns)
+            yield FoundFile(
+                name, str(self.root), status.st_size, status.st_mtime_ns, _stamp(status)
+            )
 
     def _walk_folder(self) -> Iterator[FoundFile]:
         identity = _device_and_inode(self.root)
@@ -175,7 +182,7 @@ class Walk(Iterator[FoundFile]):
             return None
         if not entry.path.isascii() and not self._check_name(entry, source):
             return None
-        return FoundFile(source, entry.path, status.st_size, status.st_mtime_ns)
+        return FoundFile(source, entry.path, status.st_size, status.st_mtime_ns, _stamp(status))
 
     def _points_inside(self, link: str) -> bool:
         target = os.path.realpath(link)
@@ -206,6 +213,10 @@ def _device_and_inode(root: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _stamp(status: os.stat_result) -> str:
+    return str(status.st_ctime_ns)
 
 
 def _normalized_name(name: str) -> str:
