@@ -103,8 +103,9 @@ def prepare(job: Job) -> Iterator[ParseResult]:
     """Yield every document of the file as it is read, then a FileEnd."""
     documents = failed = 0
     for item in with_failures(job.file, _documents(job)):
-        documents += 1
-        failed += isinstance(item, DocumentError)
+        count = item.documents if isinstance(item, DocumentError) else 1
+        documents += count
+        failed += count if isinstance(item, DocumentError) else 0
         yield item
     yield FileEnd(max(documents, 1), failed)
 

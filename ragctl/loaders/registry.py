@@ -168,7 +168,9 @@ def with_failures(source: str, items: Iterable[T]) -> Iterator[T | DocumentError
 
 
 def _with_source(source: str, error: DocumentError) -> DocumentError:
-    return DocumentError(f"{source}: {error}")
+    whole = DocumentError(f"{source}: {error}")
+    whole.documents = error.documents
+    return whole
 
 
 def load_job(job: tuple[Location, str, LoadOptions]) -> Iterator[Document | DocumentError]:
