@@ -1,7 +1,6 @@
 """`ragctl` without a command: the commands needed most, and the next step."""
 
 import shlex
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,7 +15,6 @@ NEEDED_MOST = {
     "ragctl init": "write a pipeline file: the settings of a regular run",
     "ragctl run PIPELINE.toml": "sync a collection as a pipeline file says",
 }
-MAX_PIPELINE_BYTES = 1 << 18
 MAX_TOML_FILES = 50  # looked at in the current folder
 MAX_NAMES_SHOWN = 4
 
@@ -87,24 +85,14 @@ def _next_commands(pipelines: list[str], names: list[str] | None) -> Iterator[st
 
 
 def find_pipelines(folder: Path) -> list[str]:
-    """Return the names of the pipeline files in a folder, sorted: TOML with `sources`."""
+    """Return the names of the pipeline files in a folder, sorted."""
+    from ragctl.pipeline.recognise import is_pipeline
+
     try:
         files = sorted(each for each in folder.iterdir() if each.suffix == ".toml")
     except OSError:
         return []
-    return [file.name for file in files[:MAX_TOML_FILES] if _is_pipeline(file)]
-
-
-def _is_pipeline(file: Path) -> bool:
-    from ragctl.pipeline.pipeline import KEYS
-
-    try:
-        if not file.is_file() or file.stat().st_size > MAX_PIPELINE_BYTES:
-            return False
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(table.get("sources"), list) and set(table) <= {key.name for key in KEYS}
+    return [file.name for file in files[:MAX_TOML_FILES] if is_pipeline(file)]
 
 
 def _collections(store: str) -> list[str] | None:

@@ -406,7 +406,7 @@ def _named_files(roots: Iterable[_Root], *, checksum: bool) -> Iterator[FileStat
                 root.name,
                 file.size,
                 file.mtime_ns,
-                file.path,
+                file.location,
                 listing.number,
                 file.stamp,
                 doubtful(file.mtime_ns),

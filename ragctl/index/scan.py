@@ -5,6 +5,7 @@ already; see naming.py.
 """
 
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 from ragctl.errors import PruneRefused, UsageError
 from ragctl.loaders import format_of, supported_formats
 from ragctl.pipeline import Pipeline, Source
-from ragctl.sources.walk import MAX_UNKNOWN_SOURCES, FoundFile, walk
+from ragctl.sources import LocalFile, walk
+from ragctl.sources.walk import MAX_UNKNOWN_SOURCES, FoundFile
 from ragctl.text import counted
 
 
@@ -148,9 +150,15 @@ def _file(source: Source, number: int) -> Listing:
         raise PruneRefused(f"{path}: {error.strerror}; nothing was changed") from error
     if not path.is_file() or not format_of(path.name):
         raise UsageError(f"{path}: not a file that ragctl reads; it reads {supported_formats()}")
-    (file,) = walk(path)
     folder = Path(location_of(path)).parent
-    file = file._replace(mtime_ns=_storable(stat.st_mtime_ns))
+    target = path.resolve()  # a link that the user named is followed
+    file = FoundFile(
+        unicodedata.normalize("NFC", path.name),
+        LocalFile(str(target.parent), target.name),
+        stat.st_size,
+        _storable(stat.st_mtime_ns),
+        str(stat.st_ctime_ns),
+    )
     return Listing(number, source.name, str(folder), str(folder.resolve()), False, [file])
 
 
