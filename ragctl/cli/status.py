@@ -22,7 +22,11 @@ _OTHER_LINES = 3  # the command, an empty line above the charts, and the prompt
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """The output of `status`. `languages`: documents by language code. `points`: all points."""
+    """The output of `status`.
+
+    `languages`: documents by language code. `points`: all points. `models`: those that wrote
+    vectors.
+    """
 
     collection: str
     store: str
@@ -30,6 +34,7 @@ class _Status:
     state: "State"
     languages: Mapping[str, int]
     points: int
+    models: Sequence[str]
     server: "ServerState | None"
     generations: "Sequence[Generation]"
 
@@ -94,6 +99,7 @@ class _Status:
             "store": self.store,
             "identity": self.settings.identity.to_json(),
             "origin": self.settings.origin.to_json(),
+            "models": cast("Json", self.models),
             "documents": len(self.state.documents),
             "chunks": self.chunks,
             "incomplete": cast("Json", self.incomplete),
@@ -107,6 +113,13 @@ class _Status:
             "generations": [_generation_json(each) for each in self.generations],
         }
 
+    def _family_rows(self) -> Iterator[tuple[str, str]]:
+        """Yield the line about the family of the model, if it has one."""
+        identity = self.settings.identity
+        if identity.family is not None:
+            wrote = ", ".join(self.models)
+            yield "family", f"{identity.family}; vectors written by {wrote}"
+
     def rows(self) -> list[tuple[str, str]]:
         """Return the lines of the printed form: label and text."""
         settings = self.settings
@@ -117,6 +130,7 @@ class _Status:
         rows = [
             ("collection", f"{self.collection} in {self.store}"),
             ("model", f"{settings.identity.model}, {settings.dim} dimensions"),
+            *self._family_rows(),
             ("backend", ", ".join(config.label for config in settings.origin.backends)),
             ("documents", f"{len(self.state.documents):,}"),
             ("chunks", f"{self.chunks:,}"),
@@ -192,6 +206,7 @@ def status(
     collection: CollectionName = "docs", store: StoreLocation = None, as_json: AsJson = False
 ) -> int:
     """Show what a collection holds and how it was made."""
+    from ragctl.collection.family import writers
     from ragctl.collection.state import read_state
 
     with opened(store, collection, read_only=True) as (opened_store, found):
@@ -203,6 +218,7 @@ def status(
             read_state(found),
             found.facet("mark"),
             points,
+            writers(found.settings, found.notes()),
             found.server_state(),
             opened_store.generations(collection),
         )

@@ -63,6 +63,7 @@ class Notes(TypedDict, total=False):
     replaces: int  # the generation that was current before this one; 0: none, or unknown
     sources: list[SourcesNote]  # of the latest runs
     batch_sizes: dict[str, BatchSize]  # by backend, with the run's own address
+    members: list[str]  # other models of the family that wrote vectors
     request_bytes: dict[str, int]  # largest request that passes, by the server's address
 
 

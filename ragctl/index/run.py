@@ -35,6 +35,7 @@ from ragctl.index.embedder import (
     batch_sizes_note,
     connect_for,
     effective_embedding,
+    note_member,
 )
 from ragctl.index.estimate import estimate_backends
 from ragctl.index.failures import failures_note, postponed_failures
@@ -137,6 +138,8 @@ class Run:
                     stack.callback(collection.close)
                     budget.begin(collection)
                 collection.declare(pipeline.fields)
+                if run_plan.plan.work_items:
+                    note_member(embedder, collection)
                 if not run_plan.plan.is_empty or self.damage.strays:
                     self._apply(collection, embedder, run_plan, report, budget, pool)
                 elif collection.unfinished:
