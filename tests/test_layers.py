@@ -28,6 +28,7 @@ ORDER = (
     "collection",
     "rerank",
     "stores",
+    "batch",
     "notify",
     "pipeline",
     "index",

@@ -10,6 +10,7 @@ from ragctl.cli.options import AsJson, CollectionName, StoreLocation, opened
 from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
+    from ragctl.collection.notes import BatchJobNote
     from ragctl.collection.settings import Settings
     from ragctl.collection.state import State
     from ragctl.records import Json
@@ -32,6 +33,7 @@ class _Status:
     points: int
     server: "ServerState | None"
     generations: "Sequence[Generation]"
+    batches: "Sequence[BatchJobNote]" = ()
 
     @property
     def foreign_points(self) -> int:
@@ -105,7 +107,13 @@ class _Status:
             "foreign_points": self.foreign_points,
             "server": None if self.server is None else self.server.to_json(),
             "generations": [_generation_json(each) for each in self.generations],
+            "batches": self._batches_json(),
         }
+
+    def _batches_json(self) -> list["Json"]:
+        from ragctl.batch.waiting import job_rows
+
+        return list(job_rows(self.batches))
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the lines of the printed form: label and text."""
@@ -129,6 +137,11 @@ class _Status:
         if settings.origin.unverified:
             note = "not verified: copied from another program with --unverified"
             rows.append(("vectors", note))
+        if self.batches:
+            from ragctl.batch.waiting import Waiting, problems
+
+            rows.append(("batch jobs", str(Waiting.of(self.batches))))
+            rows += [("", problem) for problem in problems(self.batches)]
         if self.incomplete:
             rows.append(("incomplete", _counted(self.incomplete, "run ingest again")))
         if self.without_text:
@@ -205,6 +218,7 @@ def status(
             points,
             found.server_state(),
             opened_store.generations(collection),
+            found.notes().get("batches", ()),
         )
     if as_json:
         console.print_json(result.to_json())

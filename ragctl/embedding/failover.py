@@ -117,6 +117,11 @@ class Failover:
             self._first_working(lambda backend: self._check_documents(backend, stopped), stopped)
         return self._canary
 
+    def check_documents(self, stopped: threading.Event) -> None:
+        """Compare the first backend that works with the canary. Raises as `call` does."""
+        if self._check:
+            self._first_working(lambda backend: self._check_documents(backend, stopped), stopped)
+
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Answer one request, with the first backend that works.
 

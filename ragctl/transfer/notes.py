@@ -17,11 +17,18 @@ def carry_notes(current: Collection, target: Collection) -> None:
     target.note(
         {
             **before,
+            **_open_jobs(before, own),
             "billed": _sums(start["billed"], mine["billed"], base["billed"]),
             "spent": _days(start["spent"], mine["spent"], base["spent"]),
             "baseline": start,
         }
     )
+
+
+def _open_jobs(before: Notes, own: Notes) -> Notes:
+    """Return the open batch jobs of both generations."""
+    jobs = {job["id"]: job for job in (*own.get("batches", ()), *before.get("batches", ()))}
+    return {"batches": list(jobs.values())} if jobs else {}
 
 
 def note_switch(current: Collection, target: Collection) -> None:
