@@ -8,7 +8,7 @@ import pytest
 from ragctl.errors import DocumentError
 from ragctl.loaders import LoadOptions, load
 from ragctl.records import Document
-from tests.loading import check, load_all
+from tests.loading import check, load_all, local_file
 
 
 def records(tmp_path: Path, *lines: object, **options: object) -> list[Document | Exception]:
@@ -143,7 +143,7 @@ def test_byte_order_marks_are_respected(tmp_path: Path, encoding: str) -> None:
 def test_lines_are_read_lazily(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"id": 1, "text": "a"}\n' + "x" * 20_000_000)
-    items = load(path, "a.jsonl")
+    items = load(local_file(path), "a.jsonl")
     first = next(items)
     assert isinstance(first, Document)
     path.write_text("")  # the rest of the file is gone

@@ -14,6 +14,7 @@ from ragctl.index.plan import WorkItem
 from ragctl.index.prepared import FileStat
 from ragctl.progress import Progress
 from tests.command import call
+from tests.loading import local_file
 from tests.servers import faults
 from tests.servers.jina import JinaServer
 from tests.terminal import Terminal
@@ -131,7 +132,7 @@ def test_a_new_file_of_records_is_expected_to_have_one_a_line(
 
     def total() -> int | None:
         progress = Total()
-        stat = FileStat("a.jsonl", "/", file.stat().st_size, 1, str(file))
+        stat = FileStat("a.jsonl", "/", file.stat().st_size, 1, local_file(file))
         DocumentProgress(progress, [WorkItem(stat, "", "new", ())])
         return progress.total
 

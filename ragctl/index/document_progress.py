@@ -1,8 +1,8 @@
 """The documents of a run against how many there are, as far as that is known."""
 
 from collections.abc import Collection
-from pathlib import Path
 
+from ragctl.errors import DocumentError
 from ragctl.index.plan import WorkItem
 from ragctl.loaders import format_of
 from ragctl.progress import Progress
@@ -38,13 +38,13 @@ class DocumentProgress:
 
 def _expected(work: WorkItem) -> int:
     """Return how many documents a file probably has."""
-    form = format_of(work.stat.file)
-    if work.stored or form is None or not form.many_documents:
+    form, location = format_of(work.stat.file), work.stat.location
+    if work.stored or location is None or form is None or not form.many_documents:
         return max(1, len(work.stored))
     try:
-        with Path(work.stat.path).open("rb") as file:
-            head = file.read(SAMPLED_BYTES)
-    except OSError:
+        with location.open() as content:
+            head = content.open().read(SAMPLED_BYTES)
+    except (OSError, DocumentError):
         return 1
     lines = sum(1 for line in head.split(b"\n") if line and not line.isspace())
     return max(1, round(lines * max(1.0, work.stat.size / max(1, len(head)))))

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ragctl import chunking
 from ragctl.errors import DocumentError, RagctlError
@@ -154,7 +153,7 @@ def measure(file: FoundFile) -> FileSample | RagctlError:
     """Parse one file, in a process of the pool; return the error if no document can be read."""
     tokens, languages = 0, Counter[str]()
     error: DocumentError | None = None
-    for item in load(Path(file.path), file.source, LoadOptions()):
+    for item in load(file.location, file.source, LoadOptions()):
         if isinstance(item, DocumentError):
             error = item
             continue

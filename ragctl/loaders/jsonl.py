@@ -9,13 +9,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import BinaryIO
 
 from ragctl.errors import DocumentError
+from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import clean
 from ragctl.loaders.metadata import json_object
-from ragctl.loaders.options import LoadOptions, check_size
+from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document, Json
 from ragctl.text import collapse_whitespace
 
@@ -73,12 +73,14 @@ class _BadRecords:
         return f"{where}: {problem}{detail}{advice}"
 
 
-def load_jsonl(path: Path, source: str, options: LoadOptions) -> Iterator[Document | DocumentError]:
+def load_jsonl(
+    content: FileContent, source: str, options: LoadOptions
+) -> Iterator[Document | DocumentError]:
     """Yield the documents of a file, and then one DocumentError for its bad records, if any."""
     seen: set[str] = set()
     bad = _BadRecords()
-    with path.open("rb") as file:
-        check_size(path.stat().st_size, options)
+    content.check_size(options.max_bytes)
+    with content.open() as file:
         lines = _lines(file, options.encoding)
         while True:
             try:
