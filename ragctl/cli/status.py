@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, opened
+from ragctl.cli.others import listed, other_collections
 from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ _OTHER_LINES = 3  # the command, an empty line above the charts, and the prompt
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """The output of `status`. `languages`: documents by language code. `points`: all points."""
+    """The output of `status`.
+
+    `languages`: documents by language code. `points`: all points. `others`: collections of the
+    same folder.
+    """
 
     collection: str
     store: str
@@ -32,6 +37,7 @@ class _Status:
     points: int
     server: "ServerState | None"
     generations: "Sequence[Generation]"
+    others: list[str]
 
     @property
     def foreign_points(self) -> int:
@@ -116,6 +122,7 @@ class _Status:
         )
         rows = [
             ("collection", f"{self.collection} in {self.store}"),
+            *([("also here", f"{listed(self.others)} (choose with -c)")] if self.others else []),
             ("model", f"{settings.identity.model}, {settings.dim} dimensions"),
             ("backend", ", ".join(config.label for config in settings.origin.backends)),
             ("documents", f"{len(self.state.documents):,}"),
@@ -205,6 +212,7 @@ def status(
             points,
             found.server_state(),
             opened_store.generations(collection),
+            other_collections(opened_store.location, collection),
         )
     if as_json:
         console.print_json(result.to_json())
