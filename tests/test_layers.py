@@ -23,6 +23,7 @@ ORDER = (
     "hosts",
     "loaders",
     "chunking",
+    "sources",
     "lexical",
     "embedding",
     "collection",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, opened
+from ragctl.cli.others import listed, other_collections
 from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ _OTHER_LINES = 3  # the command, an empty line above the charts, and the prompt
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """The output of `status`. `languages`: documents by language code. `points`: all points."""
+    """The output of `status`.
+
+    `languages`: documents by language code. `points`: all points. `others`: collections of the
+    same folder.
+    """
 
     collection: str
     store: str
@@ -33,6 +38,7 @@ class _Status:
     points: int
     server: "ServerState | None"
     generations: "Sequence[Generation]"
+    others: list[str]
     batches: "Sequence[BatchJobNote]" = ()
 
     @property
@@ -124,6 +130,7 @@ class _Status:
         )
         rows = [
             ("collection", f"{self.collection} in {self.store}"),
+            *([("also here", f"{listed(self.others)} (choose with -c)")] if self.others else []),
             ("model", f"{settings.identity.model}, {settings.dim} dimensions"),
             ("backend", ", ".join(config.label for config in settings.origin.backends)),
             ("documents", f"{len(self.state.documents):,}"),
@@ -218,6 +225,7 @@ def status(
             points,
             found.server_state(),
             opened_store.generations(collection),
+            other_collections(opened_store.location, collection),
             found.notes().get("batches", ()),
         )
     if as_json:

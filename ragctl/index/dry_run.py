@@ -5,7 +5,7 @@ from itertools import islice
 
 from ragctl.batch.waiting import PendingTexts, Waiting
 from ragctl.collection.state import StoredDocument
-from ragctl.errors import DocumentError
+from ragctl.errors import DocumentError, RagctlError
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.document_progress import DocumentProgress
 from ragctl.index.plan import WorkItem
@@ -76,9 +76,9 @@ class DryRun:
                         self._unchanged(result, work)
                         progress.advance()
                     case DocumentError():
-                        documents.found(job.file)
+                        documents.found(job.file, result.documents)
                         self._failed(job.file, result)
-                        progress.advance()
+                        progress.advance(result.documents)
                     case Ended():
                         if result.error is not None:
                             documents.found(job.file)
@@ -102,8 +102,10 @@ class DryRun:
             server=self._settings.server if server else None,
         )
 
-    def _failed(self, file: str, error: Exception) -> None:
-        self._report.add_failure(file, str(error).removeprefix(f"{file}: "), file)
+    def _failed(self, file: str, error: RagctlError) -> None:
+        documents = error.documents if isinstance(error, DocumentError) else 1
+        reason = str(error).removeprefix(f"{file}: ")
+        self._report.add_failure(file, reason, file, documents)
 
     def _unchanged(self, document: UnchangedDocument, work: WorkItem) -> None:
         self._report.documents.unchanged += 1

@@ -16,7 +16,7 @@ from ragctl.collection.shard_keys import ShardKeys
 from ragctl.collection.state import State, StoredDocument
 from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.stream import DocumentStream
-from ragctl.errors import BudgetReached, DocumentError, Interrupted
+from ragctl.errors import BudgetReached, DocumentError, Interrupted, RagctlError
 from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.document_progress import DocumentProgress
@@ -184,11 +184,13 @@ class Ingest:
         shards = ShardKeys.of_options(self._collection.settings.server)
         return None if shards is None else shards.fault_of(document.meta)
 
-    def _failed(self, file: PendingFile, error: Exception) -> None:
+    def _failed(self, file: PendingFile, error: RagctlError) -> None:
         file.failed = True
-        self._documents.found(file.file)
-        self._progress.advance()
-        self.report.add_failure(file.file, str(error).removeprefix(f"{file.file}: "), file.file)
+        documents = error.documents if isinstance(error, DocumentError) else 1
+        self._documents.found(file.file, documents)
+        self._progress.advance(documents)
+        reason = str(error).removeprefix(f"{file.file}: ")
+        self.report.add_failure(file.file, reason, file.file, documents)
 
     def _file_end(self, work: WorkItem, file: PendingFile, end: FileEnd) -> None:
         """Collect the records that are gone; seal the file when its last document is written."""

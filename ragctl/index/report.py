@@ -47,13 +47,15 @@ class DocumentFailure:
 
     `source`: the document, or for a warning about something else its name ("budget").
     `file`: the document's file, if the run read one. `postponed`: it failed in an earlier
-    run and was not retried in this one.
+    run and was not retried in this one. `documents`: how many failed, if the source is a file
+    with several.
     """
 
     source: str
     error: str
     file: str | None = None
     postponed: bool = False
+    documents: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +128,15 @@ class Report:
     stages: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def add_failure(self, source: str, error: str, file: str | None = None) -> None:
-        """Record that a document failed."""
-        self.add_failures([DocumentFailure(source, error, file)])
+    def add_failure(
+        self, source: str, error: str, file: str | None = None, documents: int = 1
+    ) -> None:
+        """Record that a document, or several of a file, failed."""
+        self.add_failures([DocumentFailure(source, error, file, documents=documents)])
 
     def add_failures(self, failures: Sequence[DocumentFailure]) -> None:
         """Record failed documents."""
-        self.documents.failed += len(failures)
+        self.documents.failed += sum(failure.documents for failure in failures)
         self.failures += failures
 
     def add_warning(self, source: str, text: str) -> None:
