@@ -14,8 +14,8 @@ import pytest
 from ragctl.index.report import Report
 from ragctl.index.run import Run
 from ragctl.index.scan import scan
-from ragctl.loaders import walk
 from ragctl.pipeline import Parsing, Pipeline, Source, read_pipeline
+from ragctl.sources import walk
 from ragctl.stores import open_store
 from tests.command import call
 

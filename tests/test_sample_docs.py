@@ -10,8 +10,9 @@ import pypdfium2
 import pytest
 
 from ragctl.errors import DocumentError
-from ragctl.loaders import LoadOptions, load, walk
+from ragctl.loaders import LoadOptions, load
 from ragctl.records import Document
+from ragctl.sources import walk
 from tests.data import make_samples
 
 QUESTIONS = Path(__file__).parents[1] / "benchmarks" / "questions.jsonl"
@@ -41,7 +42,7 @@ def loaded() -> dict[str, Document | DocumentError]:
     """What the loaders make of every sample file, by source."""
     results: dict[str, Document | DocumentError] = {}
     for found in walk(SAMPLES):
-        for item in load(Path(found.path), found.source, LoadOptions()):
+        for item in load(found.location, found.source, LoadOptions()):
             key = item.source if isinstance(item, Document) else found.source
             assert key not in results, key
             results[key] = item

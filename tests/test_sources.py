@@ -13,8 +13,9 @@ from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.prepared import FileStat
 from ragctl.index.recipe import Recipe, SourceOptions, recipe_digests
 from ragctl.index.scan import scan
-from ragctl.loaders import LoadOptions, walk
+from ragctl.loaders import LoadOptions
 from ragctl.pipeline import Parsing, Pipeline, Source
+from ragctl.sources import walk
 from tests.world import World, counts, paragraphs
 
 

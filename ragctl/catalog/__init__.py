@@ -17,6 +17,7 @@ from ragctl.catalog.backend_table import (
     ServedModel,
     load_backends,
 )
+from ragctl.catalog.batch_table import BATCH_APIS, BatchApi
 from ragctl.catalog.catalog import Catalog, Layer, check_rows, merge_layers
 from ragctl.catalog.loading import config_folder, package_catalog, rerankers, user_catalog
 from ragctl.catalog.model_table import (
@@ -33,10 +34,12 @@ from ragctl.catalog.strict import ConfigSource, nearest
 from ragctl.catalog.wires import BUILTIN, KnownWires, WireTraits
 
 __all__ = [
+    "BATCH_APIS",
     "BUILTIN",
     "RETRIEVAL",
     "Backend",
     "BackendConfig",
+    "BatchApi",
     "Catalog",
     "ConfigSource",
     "Distance",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
+from ragctl.catalog.batch_table import BatchApi, read_batch_api
 from ragctl.catalog.strict import ConfigSource, Table, parse
 from ragctl.catalog.wires import BUILTIN, KnownWires, WireTraits
 from ragctl.errors import UsageError
@@ -41,6 +42,7 @@ BACKEND_KEYS = (
     "rates",
     "concurrency",
     "price",
+    "batch",
     "free_tokens",
     "licensed",
     "runtime",
@@ -139,6 +141,7 @@ class Backend:
     host does with a text longer than its context. `prompts`: whether a prompt is sent as
     text before each input or by its name. `limits` are per request, `rates` per minute;
     `concurrency` is requests in flight. `free_tokens` come with a new account.
+    `batch`: its asynchronous API, if it has one that ragctl speaks.
     `licensed`: its customers may use weights under a non-commercial licence. `extra` is
     merged into the body of each request. `known_wires` gives the traits of `wire`.
     """
@@ -158,6 +161,7 @@ class Backend:
     truncation: Truncation = "unknown"
     prompts: Prompts = "text"
     rates: Rates = Rates()
+    batch: BatchApi | None = None
     free_tokens: int | None = None
     licensed: bool = False
     key_command: tuple[str, ...] = field(default=(), repr=False)
@@ -221,6 +225,7 @@ def read_backend(name: str, data: object, source: ConfigSource | str, wires: Kno
         limits=_limits(row),
         rates=read_rates(row),
         concurrency=row.positive("concurrency") or 1,
+        batch=read_batch_api(row),
         free_tokens=row.positive("free_tokens"),
         licensed=row.optional("licensed", bool) or False,
         runtime=read_runtime(row),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from ragctl.catalog.backend_table import Backend, ServedModel
+from ragctl.catalog.batch_table import BatchApi
 from ragctl.catalog.catalog import Catalog
 from ragctl.catalog.model_table import Instruction, Instructions, Model
 from ragctl.records import Json
@@ -162,6 +163,7 @@ def backend_json(backend: Backend) -> dict[str, Json]:
         "limits": {"texts": limits.texts, "tokens": limits.tokens, "bytes": limits.bytes},
         "rates": {"requests": rates.requests, "tokens": rates.tokens},
         "concurrency": backend.concurrency,
+        "batch": _batch_json(backend.batch),
         "free_tokens": backend.free_tokens,
         "licensed": backend.licensed,
         "runtime": {
@@ -172,6 +174,25 @@ def backend_json(backend: Backend) -> dict[str, Json]:
         },
         "extra": dict(backend.extra),
         "models": {name: _served_json(served) for name, served in backend.models.items()},
+    }
+
+
+def batch_text(batch: BatchApi) -> str:
+    """Return what a batch API saves and how long it may take, in words."""
+    discount = batch.discount
+    saving = "price unknown" if discount is None else f"{discount:.0%} cheaper"
+    return f"{batch.api}, {saving}, within {batch.hours} hours, {batch.texts:,} texts a job"
+
+
+def _batch_json(batch: BatchApi | None) -> Json:
+    if batch is None:
+        return None
+    return {
+        "api": batch.api,
+        "discount": batch.discount,
+        "hours": batch.hours,
+        "texts": batch.texts,
+        "bytes": batch.bytes,
     }
 
 

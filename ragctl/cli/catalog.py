@@ -251,6 +251,8 @@ def _print_backend(backend: Backend) -> None:
     _line("in flight", counted(backend.concurrency, "request"))
     if backend.encoding != "unset":
         _line("encoding", backend.encoding)
+    if backend.batch is not None:
+        _line("batch API", listing.batch_text(backend.batch))
     if backend.free_tokens:
         _line("free", f"{counted(backend.free_tokens, 'token')} for a new account")
     if backend.licensed:

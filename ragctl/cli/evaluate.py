@@ -20,6 +20,7 @@ from ragctl.cli.options import (
     Weights,
     backends,
     environ,
+    may_be_collection,
     opened,
     pipeline_of,
 )
@@ -228,6 +229,8 @@ def _parse(
     check_extra()
     if questions is None:
         raise UsageError("name a file of questions, or draft some: --make 100 --out FILE")
+    if may_be_collection(questions):
+        raise UsageError(f"no questions at {questions}: no such file; did you mean -c {questions}?")
     if against and sweep:
         raise UsageError("give --against or --sweep, not both")
     if by not in (None, "document", "chunk"):

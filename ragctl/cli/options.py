@@ -92,9 +92,26 @@ def env_file_named() -> Path | None:
 
 def pipeline_of(path: Path | None) -> "Pipeline | None":
     """Return the pipeline in a file, None without a file. Raises UsageError."""
+    return pipeline_in(path) if path is not None else None
+
+
+def pipeline_in(path: Path) -> "Pipeline":
+    """Return the pipeline in a file, for a command whose collection is an option.
+
+    Raises UsageError; for a name that is no file, it says how to name a collection.
+    """
     from ragctl.pipeline import read_pipeline
 
-    return read_pipeline(path, environ()) if path is not None else None
+    if may_be_collection(path):
+        raise UsageError(f"{path}: no such pipeline file; did you mean -c {path}?")
+    return read_pipeline(path, environ())
+
+
+def may_be_collection(path: Path) -> bool:
+    """Return whether what was given as a file is none, but can be the name of a collection."""
+    from ragctl.collection.names import is_name
+
+    return is_name(str(path)) and not path.suffix and not path.exists()
 
 
 def backends(

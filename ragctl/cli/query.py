@@ -23,6 +23,7 @@ from ragctl.cli.options import (
     backends,
     environ,
 )
+from ragctl.cli.others import default_note
 from ragctl.cli.search_flags import with_search_flags
 from ragctl.errors import DocumentError, UsageError
 from ragctl.search.foreign_options import ForeignOptions
@@ -127,6 +128,8 @@ def search(
         if queries is not None:
             return _answer_file(searcher, queries, options, out=out, trec=trec, as_json=as_json)
         (outcome,) = searcher.answers([question], options)
+        is_default = collection is None and pipeline is None
+        note = default_note(searcher.location, searcher.name) if is_default else ""
     if not isinstance(outcome, list):
         raise outcome
     if as_json:
@@ -139,13 +142,17 @@ def search(
                 "hits": [hit_to_json(hit) for hit in outcome],
             }
         )
-    elif not outcome:
-        console.warn("no hits")
-    elif console.is_terminal() and not full:
+        return 0
+    if console.is_terminal() and not full and outcome:
         by_rank = options.mode == "hybrid" and options.fusion == "rrf" and options.rerank is None
-        hits.print_excerpts(outcome, question, scores=hits.RANK_SCORES if by_rank else "")
-    else:
+        hits.print_excerpts(outcome, question, (hits.RANK_SCORES if by_rank else "", note))
+        return 0
+    if outcome:
         hits.print_full(outcome, question)
+    else:
+        console.warn("no hits")
+    if note:
+        console.warn(note, level="info", event="collection")
     return 0
 
 

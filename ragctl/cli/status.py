@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, opened
+from ragctl.cli.others import listed, other_collections
 from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
+    from ragctl.collection.notes import BatchJobNote
     from ragctl.collection.settings import Settings
     from ragctl.collection.state import State
     from ragctl.records import Json
@@ -25,7 +27,7 @@ class _Status:
     """The output of `status`.
 
     `languages`: documents by language code. `points`: all points. `models`: those that wrote
-    vectors.
+    vectors. `others`: collections of the same folder.
     """
 
     collection: str
@@ -37,6 +39,8 @@ class _Status:
     models: Sequence[str]
     server: "ServerState | None"
     generations: "Sequence[Generation]"
+    others: list[str]
+    batches: "Sequence[BatchJobNote]" = ()
 
     @property
     def foreign_points(self) -> int:
@@ -111,6 +115,7 @@ class _Status:
             "foreign_points": self.foreign_points,
             "server": None if self.server is None else self.server.to_json(),
             "generations": [_generation_json(each) for each in self.generations],
+            "batches": self._batches_json(),
         }
 
     def _family_rows(self) -> Iterator[tuple[str, str]]:
@@ -119,6 +124,11 @@ class _Status:
         if identity.family is not None:
             wrote = ", ".join(self.models)
             yield "family", f"{identity.family}; vectors written by {wrote}"
+
+    def _batches_json(self) -> list["Json"]:
+        from ragctl.batch.waiting import job_rows
+
+        return list(job_rows(self.batches))
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the lines of the printed form: label and text."""
@@ -129,6 +139,7 @@ class _Status:
         )
         rows = [
             ("collection", f"{self.collection} in {self.store}"),
+            *([("also here", f"{listed(self.others)} (choose with -c)")] if self.others else []),
             ("model", f"{settings.identity.model}, {settings.dim} dimensions"),
             *self._family_rows(),
             ("backend", ", ".join(config.label for config in settings.origin.backends)),
@@ -143,6 +154,11 @@ class _Status:
         if settings.origin.unverified:
             note = "not verified: copied from another program with --unverified"
             rows.append(("vectors", note))
+        if self.batches:
+            from ragctl.batch.waiting import Waiting, problems
+
+            rows.append(("batch jobs", str(Waiting.of(self.batches))))
+            rows += [("", problem) for problem in problems(self.batches)]
         if self.incomplete:
             rows.append(("incomplete", _counted(self.incomplete, "run ingest again")))
         if self.without_text:
@@ -221,6 +237,8 @@ def status(
             writers(found.settings, found.notes()),
             found.server_state(),
             opened_store.generations(collection),
+            other_collections(opened_store.location, collection),
+            found.notes().get("batches", ()),
         )
     if as_json:
         console.print_json(result.to_json())

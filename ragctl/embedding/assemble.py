@@ -209,7 +209,7 @@ def _connect_backend(
     advice = outage_advice(backend.name, backend.base_url or "", backend.keys, key)
     notice = OutageNotice(config.label, notify, advice)
     wire = Retrying(wire, patience, notice=notice)
-    return ConnectedBackend(config.label, wire, usage, backend_wire.warm)
+    return ConnectedBackend(config.label, wire, usage, backend_wire.warm, backend_wire)
 
 
 def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:

@@ -102,6 +102,13 @@ class Embedder:
         """
         return self._service.canary(stopped or threading.Event())
 
+    def check_documents(self) -> None:
+        """Compare the first backend that works with the canary, unless that was done before.
+
+        Raises IdentityMismatch, or BackendError.
+        """
+        self._service.check_documents(threading.Event())
+
     def warm(self) -> None:
         """Load in the background what the first request needs: an HTTP client, certificates."""
         threading.Thread(target=self.backends[0].warm, name="warming", daemon=True).start()

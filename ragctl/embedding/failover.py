@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
+from ragctl.embedding.backend_wire import BackendWire
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Side, Vectors
 from ragctl.embedding.canary import (
     CANARY_THRESHOLD,
@@ -34,6 +35,7 @@ class ConnectedBackend:
         service: The wire and the wrappers around it.
         usage: What was sent to it.
         warm: Loads what its first request needs.
+        wire: The wire alone; None: there is none, in a dry run.
         documents_checked: Its vectors of documents agree with the canary.
         queries_checked: Its vectors of queries do.
         skipped: It failed for good, and is not asked again by this stream.
@@ -50,6 +52,7 @@ class ConnectedBackend:
     service: EmbeddingService
     usage: Usage
     warm: Callable[[], None] = no_warm_up
+    wire: BackendWire | None = None
     documents_checked: bool = False
     queries_checked: bool = False
     skipped: bool = False
@@ -119,6 +122,11 @@ class Failover:
         if self._check and self._canary is None:
             self._first_working(lambda backend: self._check_documents(backend, stopped), stopped)
         return self._canary
+
+    def check_documents(self, stopped: threading.Event) -> None:
+        """Compare the first backend that works with the canary. Raises as `call` does."""
+        if self._check:
+            self._first_working(lambda backend: self._check_documents(backend, stopped), stopped)
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Answer one request, with the first backend that works.

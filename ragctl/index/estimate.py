@@ -30,10 +30,20 @@ def estimate_backends(
             "tokens_estimated": True,
             "price": dollars_json(price),
             "cost": dollars_json(cost),
+            "batch": _batch(row, usage, tokens),
             "free_tokens": usage.free_tokens,
             "cut": 0,
             "seconds": None if seconds is None else round(seconds, 1),
         }
+
+
+def _batch(row: Backend, usage: Usage, tokens: int) -> Json:
+    """Return price and cost of the texts in batch jobs; None if the host has no batch API."""
+    if row.batch is None:
+        return None
+    price = row.batch.price(usage.price)
+    cost = tokens * price / 1e6 if price is not None else None if tokens else 0.0
+    return {"price": dollars_json(price), "cost": dollars_json(cost), "hours": row.batch.hours}
 
 
 def _requests(row: Backend, texts: int, tokens: int) -> int:

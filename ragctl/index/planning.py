@@ -18,10 +18,10 @@ from ragctl.index.prepared import FileStat
 from ragctl.index.recipe import Recipe, make_recipe, recipe_digests
 from ragctl.index.recorded_sources import sources_note
 from ragctl.index.scan import Scan
-from ragctl.loaders import matcher
 from ragctl.pipeline import Pipeline
 from ragctl.pipeline.command import migrate_command
 from ragctl.records import Json
+from ragctl.sources import matcher
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection
 

@@ -1,30 +1,30 @@
-"""The folder walk, and loaders, which turn files into documents: one per format."""
+"""Loaders, which turn files into documents: one per format."""
 
-from ragctl.loaders.ignore import matcher
+from ragctl.loaders.content import FileContent, Location
 from ragctl.loaders.options import LoadOptions
 from ragctl.loaders.registry import (
     FORMATS,
     Format,
     format_of,
     load,
+    load_content,
     load_job,
     recipe,
     supported_formats,
+    with_failures,
 )
-from ragctl.loaders.walk import FoundFile, UnreadablePath, Walk, walk
 
 __all__ = [
     "FORMATS",
+    "FileContent",
     "Format",
-    "FoundFile",
     "LoadOptions",
-    "UnreadablePath",
-    "Walk",
+    "Location",
     "format_of",
     "load",
+    "load_content",
     "load_job",
-    "matcher",
     "recipe",
     "supported_formats",
-    "walk",
+    "with_failures",
 ]

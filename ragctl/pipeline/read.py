@@ -112,7 +112,7 @@ def _source(table: Table, reader: ValueReader) -> Source:
         raise table.error("path", "has a .. after a wildcard")
     for name in ("include", "exclude"):
         if values[name]:
-            from ragctl.loaders.ignore import check_patterns
+            from ragctl.sources.ignore import check_patterns
 
             checked(table, name, check_patterns, values[name])
     _check_encoding(table, values["encoding"])

@@ -4,6 +4,7 @@ tests/test_schema.py compares the keys here with the readers' lists and with the
 """
 
 from ragctl.catalog.backend_table import ENCODINGS, OPTIONAL_FIELDS, PROMPTS, TRUNCATIONS
+from ragctl.catalog.batch_table import BATCH_APIS
 from ragctl.catalog.model_table import DISTANCES, POOLINGS
 from ragctl.embedding.wire_registry import WIRES
 from ragctl.pipeline.backend_keys import RATES, RUNTIME
@@ -127,6 +128,24 @@ BACKEND: dict[str, Schema] = {
     "rates": _object({key.name: COUNT for key in RATES}),
     "concurrency": _key(COUNT, "maximum number of concurrent requests"),
     "price": _key(PRICE, "US dollars per million tokens, for models without a price"),
+    "batch": _key(
+        {
+            **_object(
+                {
+                    "api": _key(_one_of(BATCH_APIS), "the API"),
+                    "discount": _key(
+                        {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                        "share of the price that a batch saves",
+                    ),
+                    "hours": _key(COUNT, "time limit of a job"),
+                    "texts": _key(COUNT, "maximum texts of a job"),
+                    "bytes": _key(COUNT, "maximum bytes of a job's file"),
+                }
+            ),
+            "required": ["api"],
+        },
+        "the host's asynchronous batch API",
+    ),
     "free_tokens": _key(COUNT, "free tokens of a new account"),
     "licensed": _key(BOOLEAN, "customers may use non-commercial weights"),
     "runtime": _object(

@@ -204,6 +204,12 @@ class Embedding:
         default_text="false",
         options=("--late-chunking/--no-late-chunking",),
     )
+    batch: bool = key(
+        "batch",
+        "boolean",
+        "submit the texts of a run to the backend's batch API; later runs collect the vectors",
+        default=False,
+    )
     truncate: bool = key(
         "truncate",
         "boolean",

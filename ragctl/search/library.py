@@ -15,6 +15,7 @@ from itertools import islice
 from os import PathLike
 from os import environ as os_environ
 from pathlib import Path
+from shlex import quote
 
 from ragctl.catalog import BackendConfig, Catalog, RerankerRow
 from ragctl.collection.conditions import Where
@@ -374,7 +375,8 @@ def no_collection(store: Store, name: str) -> UsageError:
     """Return the error for a missing collection, which lists the existing ones."""
     names = store.names()
     known = f"it has: {', '.join(names)}" if names else "it is empty"
+    option = "" if name == DEFAULT_COLLECTION else f" -c {quote(name)}"
     return UsageError(
         f"no collection {name!r} in {store.location} ({known}); "
-        "create it with: ragctl ingest FOLDER"
+        f"create it with: ragctl ingest FOLDER{option}"
     )

@@ -18,6 +18,7 @@ def carry_notes(current: Collection, target: Collection) -> None:
     target.note(
         {
             **before,
+            **_open_jobs(before, own),
             "billed": _sums(start["billed"], mine["billed"], base["billed"]),
             "spent": _days(start["spent"], mine["spent"], base["spent"]),
             "baseline": start,
@@ -31,6 +32,12 @@ def carry_members(current: Collection, target: Collection) -> None:
     own = target.notes().get("members", [])
     if missing := [name for name in members if name not in own]:
         target.note({"members": [*own, *missing]})
+
+
+def _open_jobs(before: Notes, own: Notes) -> Notes:
+    """Return the open batch jobs of both generations."""
+    jobs = {job["id"]: job for job in (*own.get("batches", ()), *before.get("batches", ()))}
+    return {"batches": list(jobs.values())} if jobs else {}
 
 
 def note_switch(current: Collection, target: Collection) -> None:
