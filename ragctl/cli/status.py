@@ -26,8 +26,8 @@ _OTHER_LINES = 3  # the command, an empty line above the charts, and the prompt
 class _Status:
     """The output of `status`.
 
-    `languages`: documents by language code. `points`: all points. `others`: collections of the
-    same folder.
+    `languages`: documents by language code. `points`: all points. `models`: those that wrote
+    vectors. `others`: collections of the same folder.
     """
 
     collection: str
@@ -36,6 +36,7 @@ class _Status:
     state: "State"
     languages: Mapping[str, int]
     points: int
+    models: Sequence[str]
     server: "ServerState | None"
     generations: "Sequence[Generation]"
     others: list[str]
@@ -102,6 +103,7 @@ class _Status:
             "store": self.store,
             "identity": self.settings.identity.to_json(),
             "origin": self.settings.origin.to_json(),
+            "models": cast("Json", self.models),
             "documents": len(self.state.documents),
             "chunks": self.chunks,
             "incomplete": cast("Json", self.incomplete),
@@ -115,6 +117,13 @@ class _Status:
             "generations": [_generation_json(each) for each in self.generations],
             "batches": self._batches_json(),
         }
+
+    def _family_rows(self) -> Iterator[tuple[str, str]]:
+        """Yield the line about the family of the model, if it has one."""
+        identity = self.settings.identity
+        if identity.family is not None:
+            wrote = ", ".join(self.models)
+            yield "family", f"{identity.family}; vectors written by {wrote}"
 
     def _batches_json(self) -> list["Json"]:
         from ragctl.batch.waiting import job_rows
@@ -132,6 +141,7 @@ class _Status:
             ("collection", f"{self.collection} in {self.store}"),
             *([("also here", f"{listed(self.others)} (choose with -c)")] if self.others else []),
             ("model", f"{settings.identity.model}, {settings.dim} dimensions"),
+            *self._family_rows(),
             ("backend", ", ".join(config.label for config in settings.origin.backends)),
             ("documents", f"{len(self.state.documents):,}"),
             ("chunks", f"{self.chunks:,}"),
@@ -212,6 +222,7 @@ def status(
     collection: CollectionName = "docs", store: StoreLocation = None, as_json: AsJson = False
 ) -> int:
     """Show what a collection holds and how it was made."""
+    from ragctl.collection.family import writers
     from ragctl.collection.state import read_state
 
     with opened(store, collection, read_only=True) as (opened_store, found):
@@ -223,6 +234,7 @@ def status(
             read_state(found),
             found.facet("mark"),
             points,
+            writers(found.settings, found.notes()),
             found.server_state(),
             opened_store.generations(collection),
             other_collections(opened_store.location, collection),

@@ -88,6 +88,7 @@ class Notes(TypedDict, total=False):
     sources: list[SourcesNote]  # of the latest runs
     batches: list[BatchJobNote]  # open jobs
     batch_sizes: dict[str, BatchSize]  # by backend, with the run's own address
+    members: list[str]  # other models of the family that wrote vectors
     request_bytes: dict[str, int]  # largest request that passes, by the server's address
 
 

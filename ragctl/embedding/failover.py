@@ -69,7 +69,8 @@ class Failover:
     Before a backend's first document is sent, its vectors of the canary texts are compared
     with the collection's canary, or, if there is none yet, with those of the first backend
     that answered. A backend whose cosine is below `threshold` is never used. With `check`
-    false nothing is compared: the model is part of this program.
+    false nothing is compared: the model is part of this program. `other_member`: the canary is
+    that of another model of the family; see `Canary.is_distinct`.
 
     When all backends have failed, the request and the rest of its stream fail with the
     reasons of each. The next stream or query starts with the first backend again.
@@ -82,8 +83,10 @@ class Failover:
         canary: Canary | None = None,
         threshold: float = CANARY_THRESHOLD,
         check: bool = True,
+        other_member: bool = False,
     ) -> None:
         self._backends = backends
+        self._other_member = other_member
         self._threshold = threshold
         self._check = check
         self._canary = canary
@@ -266,8 +269,18 @@ class Failover:
     ) -> None:
         """Raise IdentityMismatch unless vectors of the canary texts agree with the canary."""
         cosine = canary.agreement(side, vectors)
+        what = "documents" if side == "document" else "queries"
+        if self._other_member and not (
+            cosine >= self._threshold and canary.is_distinct(side, vectors)
+        ):
+            raise IdentityMismatch(
+                f"{backend.name} makes vectors of {what} that do not lie in the space of this "
+                f"collection, as those of another member of the family would: the canary texts "
+                f"have a cosine of {cosine:.4f}, and {self._threshold:g} is the minimum "
+                "(family_cosine in the model's row), and each must be nearest to its own text. "
+                "Use the collection's own model, or another --collection"
+            )
         if not cosine >= self._threshold:
-            what = "documents" if side == "document" else "queries"
             raise IdentityMismatch(
                 f"{backend.name} makes other vectors of {what} than this collection has: the "
                 f"canary texts have a cosine of {cosine:.4f}, and {self._threshold:g} is the "

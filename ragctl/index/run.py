@@ -38,6 +38,7 @@ from ragctl.index.embedder import (
     batch_sizes_note,
     connect_for,
     effective_embedding,
+    note_member,
 )
 from ragctl.index.estimate import estimate_backends
 from ragctl.index.failures import failures_note, postponed_failures
@@ -150,6 +151,8 @@ class Run:
                     stack.callback(collection.close)
                     budget.begin(collection)
                 collection.declare(pipeline.fields)
+                if run_plan.plan.work_items:
+                    note_member(embedder, collection)
                 jobs = open_jobs(
                     pipeline,
                     collection,

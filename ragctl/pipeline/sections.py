@@ -232,6 +232,13 @@ class Embedding:
         default_text="120",
         minimum=0,
     )
+    query_model: str | None = key(
+        "query_model",
+        "string",
+        "embeds questions: the model, or another one of its family, such as Voyage 4",
+        default_text="the collection's",
+        literal=True,
+    )
 
     def __post_init__(self) -> None:
         """Check the bounds. Raises UsageError."""

@@ -11,6 +11,7 @@ def carry_notes(current: Collection, target: Collection) -> None:
     """
     before, own = current.notes(), target.notes()
     before.pop("replaces", None)  # each generation has its own
+    before.pop("members", None)
     start = recorded(before)
     mine = recorded(own)
     base = own.get("baseline", mine)
@@ -23,6 +24,14 @@ def carry_notes(current: Collection, target: Collection) -> None:
             "baseline": start,
         }
     )
+
+
+def carry_members(current: Collection, target: Collection) -> None:
+    """Note in the target which models made the vectors that are copied to it."""
+    members = current.notes().get("members", [])
+    own = target.notes().get("members", [])
+    if missing := [name for name in members if name not in own]:
+        target.note({"members": [*own, *missing]})
 
 
 def _open_jobs(before: Notes, own: Notes) -> Notes:
