@@ -21,6 +21,7 @@ from ragctl.errors import DocumentError
 from ragctl.loaders import LoadOptions, load
 from ragctl.pipeline import Parsing
 from ragctl.records import Document
+from ragctl.sources import LocalFile
 from ragctl.workers import Pool
 
 _PAGES, PAGES_PER_FILE = 320, 40
@@ -91,7 +92,8 @@ def _measure(files: Sequence[GeneratedPdf], runs: int) -> dict[str, list[Sample]
 def read(path: str) -> Read:
     """Load one file; called in a worker."""
     began = time.process_time()
-    (document,) = load(Path(path), Path(path).name, LoadOptions())
+    file = Path(path)
+    (document,) = load(LocalFile(str(file.parent), file.name), file.name, LoadOptions())
     if isinstance(document, DocumentError):
         raise document
     return Read(document, time.process_time() - began)

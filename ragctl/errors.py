@@ -47,6 +47,8 @@ class DocumentError(RagctlError):
     """Some documents failed; the rest is indexed."""
 
     exit_code = 3
+    documents = 1
+    """How many documents of one file the error is about."""
 
 
 class BackendError(RagctlError):

@@ -6,12 +6,17 @@ from pathlib import Path
 
 from ragctl.loaders import LoadOptions, load
 from ragctl.records import Document
+from ragctl.sources import LocalFile
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+def local_file(path: Path) -> LocalFile:
+    return LocalFile(str(path.parent), path.name)
+
+
 def load_all(path: Path, options: LoadOptions | None = None) -> list[Document | Exception]:
-    return list(load(path, path.name, options))
+    return list(load(local_file(path), path.name, options))
 
 
 def load_one(path: Path, options: LoadOptions | None = None) -> Document:

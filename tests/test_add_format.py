@@ -15,19 +15,19 @@ LOADER = '''
 
 from collections.abc import Iterator
 from email import message_from_bytes, policy
-from pathlib import Path
 
+from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import clean
-from ragctl.loaders.options import LoadOptions, read_bytes
+from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document
 
 
-def load_mail(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
-    message = message_from_bytes(read_bytes(path, options), policy=policy.default)
+def load_mail(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
+    message = message_from_bytes(content.read(options.max_bytes), policy=policy.default)
     yield Document(source, clean(message.get_content()), title=str(message["subject"]))
 '''
 ROW = 'FORMATS = (\n    Format("mail", 1, load_mail, suffixes=(".eml",)),\n'
-IMPORT = "\nfrom ragctl.loaders.mail import load_mail\n\nLoad = "
+IMPORT = "\nfrom ragctl.loaders.mail import load_mail\n\nT = "
 MAIL = """Subject: Heating
 From: a@example.com
 Content-Type: text/plain; charset=utf-8
@@ -42,7 +42,7 @@ def copy(tmp_path: Path) -> Path:
     copy = copy_package(tmp_path)
     (copy / "loaders" / "mail.py").write_text(LOADER)
     edit(copy / "loaders" / "registry.py", "FORMATS = (\n", ROW)
-    edit(copy / "loaders" / "registry.py", "\n\nLoad = ", IMPORT)
+    edit(copy / "loaders" / "registry.py", "\n\nT = ", IMPORT)
     return copy
 
 

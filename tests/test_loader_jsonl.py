@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from ragctl.errors import DocumentError
 from ragctl.loaders import LoadOptions, load
 from ragctl.records import Document
-from tests.loading import check, load_all
+from tests.loading import check, load_all, local_file
 
 
 def records(tmp_path: Path, *lines: object, **options: object) -> list[Document | Exception]:
@@ -61,20 +62,24 @@ def test_equal_records_without_ids_get_different_sources(tmp_path: Path) -> None
 def test_a_repeated_id_is_a_failure(tmp_path: Path) -> None:
     items = records(tmp_path, {"id": "a", "text": "1"}, {"id": "a", "text": "2"})
     assert sources(items) == ["a.jsonl#a"]
-    assert errors(items) == ['a.jsonl: line 2 repeats the id "a"']
+    assert errors(items) == ['a.jsonl: line 2: repeated id ("a")']
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{not json", "is not JSON: Expecting property name"),
-        ("[1, 2]", "is not a JSON object"),
-        ('{"id": 1}', 'has no field "text"; name the field with --jsonl-text'),
-        ('{"text": 5}', 'has no text in its field "text"'),
-        ('{"text": "t", "id": {"a": 1}}', 'has no string or number in its id field "id"'),
-        ('{"text": "t", "id": " "}', "has an empty or too long id"),
-        ("[" * 100_000, "is nested too deep"),
-        ('{"text": "t", "n": ' + "9" * 5000 + "}", "is not JSON: Exceeds the limit"),
+        ("{not json", "not JSON (Expecting property name"),
+        ("[1, 2]", "not a JSON object"),
+        (
+            '{"id": 1, "body": "b"}',
+            'no field "text" (fields with text: body); name the field that has the text with '
+            "--jsonl-text, in a pipeline file jsonl_text",
+        ),
+        ('{"text": 5}', 'no text in the field "text" (no field has text)'),
+        ('{"text": "t", "id": {"a": 1}}', 'no string or number in the id field "id"'),
+        ('{"text": "t", "id": " "}', "empty id, or one of over 512 characters"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"text": "t", "n": ' + "9" * 5000 + "}", "not JSON (Exceeds the limit"),
     ],
 )
 def test_a_bad_line_is_a_failure_and_the_others_are_read(
@@ -83,7 +88,27 @@ def test_a_bad_line_is_a_failure_and_the_others_are_read(
     items = records(tmp_path, {"id": 1, "text": "a"}, "", line, {"id": 2, "text": "b"})
     assert sources(items) == ["a.jsonl#1", "a.jsonl#2"]
     [error] = errors(items)
-    assert error.startswith(f"a.jsonl: line 3 {message}")
+    assert error.startswith(f"a.jsonl: line 3: {message}")
+
+
+def test_bad_records_make_one_failure_with_a_count_and_the_first_lines(tmp_path: Path) -> None:
+    bad = [{"id": n, "body": "b", "x": "y"} for n in range(1_200)]
+    items = records(tmp_path, {"id": "a", "text": "1"}, *bad, "{", {"id": "b", "text": "2"}, "[]")
+    assert sources(items) == ["a.jsonl#a", "a.jsonl#b"]
+    assert isinstance(items[-1], DocumentError)
+    assert items[-1].documents == 1_202
+    assert errors(items) == [
+        'a.jsonl: 1,200 records (lines 2, 3, 4 …): no field "text" (fields with text: body, x); '
+        "name the field that has the text with --jsonl-text, in a pipeline file jsonl_text; "
+        "line 1202: not JSON (Expecting property name enclosed in double quotes at character 3); "
+        "line 1204: not a JSON object"
+    ]
+
+
+def test_long_and_many_field_names_are_cut(tmp_path: Path) -> None:
+    [error] = errors(records(tmp_path, {f"{n}{'x' * 500}": "t" for n in range(50)}))
+    assert error.count("x…") == 5
+    assert len(error) < 500
 
 
 def test_values_that_no_store_accepts_are_replaced(tmp_path: Path) -> None:
@@ -102,7 +127,7 @@ def test_a_line_in_another_encoding_is_a_failure(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     good, bad = '{"id": 1, "text": "a"}\n', '{"id": 2, "text": "Привет"}\n'
     path.write_bytes(good.encode() + bad.encode("cp1251") + b'{"id": 3, "text": "c"}')
-    assert errors(load_all(path)) == ["a.ndjson: line 2 is not UTF-8; give --encoding"]
+    assert errors(load_all(path)) == ["a.ndjson: line 2: not UTF-8; give --encoding"]
     assert sources(load_all(path)) == ["a.ndjson#1", "a.ndjson#3"]
     documents = load_all(path, LoadOptions(encoding="cp1251"))
     assert [d.text for d in documents if isinstance(d, Document)] == ["a", "Привет", "c"]
@@ -118,7 +143,7 @@ def test_byte_order_marks_are_respected(tmp_path: Path, encoding: str) -> None:
 def test_lines_are_read_lazily(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"id": 1, "text": "a"}\n' + "x" * 20_000_000)
-    items = load(path, "a.jsonl")
+    items = load(local_file(path), "a.jsonl")
     first = next(items)
     assert isinstance(first, Document)
     path.write_text("")  # the rest of the file is gone

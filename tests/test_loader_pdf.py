@@ -169,7 +169,7 @@ def test_the_second_engine_reads_files_that_the_first_cannot_open(tmp_path: Path
     prefix = b"% a mail gateway was here\n" * 100
     path.write_bytes(prefix + path.read_bytes())
     with pytest.raises(pypdfium2.PdfiumError):
-        pdfium_texts(path, None)
+        pdfium_texts(path.read_bytes(), None)
     document = load_one(path)
     check(document)
     assert document.text == "Title\nwords\n\nmore\n"

@@ -17,7 +17,7 @@ from ragctl.errors import DocumentError
 from ragctl.loaders import FORMATS, LoadOptions, format_of, recipe
 from ragctl.records import Document
 from ragctl.workers import Ended, Pool
-from tests.loading import check, failure, load_one
+from tests.loading import check, failure, load_one, local_file
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def short_timeout_pool() -> Iterator[Pool]:
 
 def load_in_pool(pool: Pool, path: Path, options: LoadOptions | None = None) -> list[object]:
     """Load a file in the pool; return and check its documents, and its errors if any."""
-    job = (path, path.name, options or LoadOptions())
+    job = (local_file(path), path.name, options or LoadOptions())
     items: list[object] = []
     for _, item in pool.stream([job]):
         if isinstance(item, Ended):
@@ -115,7 +115,8 @@ def test_text_and_code_are_read_as_they_are(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_are_failures(tmp_path: Path) -> None:
     assert failure(tmp_path / "gone.md") == "gone.md: cannot be read: No such file or directory"
     (tmp_path / "folder.md").mkdir()
-    assert failure(tmp_path / "folder.md") == "folder.md: cannot be read: Is a directory"
+    assert failure(tmp_path / "folder.md") == "folder.md: cannot be read: it is not a regular file"
+    (tmp_path / "a.exe").touch()
     assert failure(tmp_path / "a.exe") == "a.exe: is not in a supported format"
 
 
@@ -148,7 +149,7 @@ def test_real_files_are_read(pool: Pool) -> None:
     assert len(paths) > 200
     failed = []
     documents = 0
-    for _, item in pool.stream((path, str(path), LoadOptions()) for path in paths):
+    for _, item in pool.stream((local_file(path), str(path), LoadOptions()) for path in paths):
         if isinstance(item, Document):
             check(item)
             documents += 1

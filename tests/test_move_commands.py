@@ -96,7 +96,7 @@ def test_migrate_by_name(filled: Shell) -> None:
     line = line_of(filled("migrate", "docs", "--dim", "64"))
     assert re.fullmatch(
         r"docs: builtin 128d → builtin 64d: generation 2 is current; 13 chunks embedded "
-        r"\([\d,]+ tokens\), 3 reused; \d+\.\d s",
+        r"\([\d,]+ tokens\), 3 chunks reused; \d+\.\d s",
         line,
     )
     store = filled.home / "store"
@@ -140,7 +140,7 @@ def test_migrate_to_a_paid_model_and_its_dry_run(filled: Shell, jina: JinaServer
     planned = line_of(filled(*words, "--dry-run"))
     assert re.fullmatch(
         r"docs: planned: builtin 128d → jina-embeddings-v3 64d: the stored texts are embedded; "
-        r"13 chunks to embed \([\d,]+ tokens, \$0\.\d+ at list price\), 3 reused; "
+        r"13 chunks to embed \([\d,]+ tokens, \$0\.\d+ at list price\), 3 chunks reused; "
         r"[\d.]+ MB of disk",
         planned,
     ), planned

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from ragctl.cli.progress import ProgressBar
+from ragctl.index import document_progress
 from ragctl.index.document_progress import DocumentProgress
 from ragctl.index.plan import WorkItem
 from ragctl.index.prepared import FileStat
 from ragctl.progress import Progress
 from tests.command import call
+from tests.loading import local_file
 from tests.servers import faults
 from tests.servers.jina import JinaServer
 from tests.terminal import Terminal
@@ -113,6 +115,30 @@ def test_files_may_have_more_or_fewer_documents_than_expected() -> None:
     assert progress.total == 6
     documents.read("empty.md")
     assert progress.total == 5
+
+
+def test_a_new_file_of_records_is_expected_to_have_one_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the bar counts the records that the summary counts, from the start."""
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "a"}\n\n' * 1_000)
+
+    class Total(Progress):
+        total: int | None = 0
+
+        def begin(self, stage: str, unit: str = "", total: int | None = None) -> None:
+            self.total = total
+
+    def total() -> int | None:
+        progress = Total()
+        stat = FileStat("a.jsonl", "/", file.stat().st_size, 1, local_file(file))
+        DocumentProgress(progress, [WorkItem(stat, "", "new", ())])
+        return progress.total
+
+    assert total() == 1_000
+    monkeypatch.setattr(document_progress, "SAMPLED_BYTES", 15 * 100)  # estimated from a part
+    assert total() == 1_000
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def loaded() -> dict[str, Document | DocumentError]:
     """What the loaders make of every sample file, by source."""
     results: dict[str, Document | DocumentError] = {}
     for found in walk(SAMPLES):
-        for item in load(Path(found.path), found.source, LoadOptions()):
+        for item in load(found.location, found.source, LoadOptions()):
             key = item.source if isinstance(item, Document) else found.source
             assert key not in results, key
             results[key] = item

@@ -233,7 +233,7 @@ def test_fractions_also_match_numbers() -> None:
 @pytest.mark.parametrize(
     ("text", "where", "problem"),
     [
-        ("novalue", "at its end", "a comparison is missing"),
+        ("novalue", "at its end", "a comparison is missing (operators: = != < <= > >= ^= in (…) "),
         ("", "at its end", "name is missing"),
         ("year>=", "at its end", "a value is missing"),
         ("team=ops and", "at its end", "name is missing"),

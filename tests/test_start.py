@@ -89,12 +89,14 @@ def test_a_store_that_cannot_be_read_is_named(folder: Path) -> None:
 def test_only_pipeline_files_count(folder: Path) -> None:
     (folder / "good.toml").write_text(PIPELINE)
     (folder / "pyproject.toml").write_text("[project]\nname = 'x'\n")
-    (folder / "other.toml").write_text("[[sources]]\npath = '.'\n[tool.x]\n")
+    (folder / "list.toml").write_text("sources = ['a', 'b']\n")
+    (folder / "spelt.toml").write_text("colection = 'kb'\n[[sources]]\npath = 'docs'\n")
+    (folder / "unquoted.toml").write_text("[[sources]]\npath = docs\n")
     (folder / "table.toml").write_text("sources = 3\n")
     (folder / "broken.toml").write_text("[[sources\n")
     (folder / "binary.toml").write_bytes(b"\xff\xfe\x00")
     (folder / "large.toml").write_text(PIPELINE + "#" * (1 << 18))
     (folder / "folder.toml").mkdir()
     (folder / "dangling.toml").symlink_to("nowhere")
-    assert find_pipelines(folder) == ["good.toml"]
+    assert find_pipelines(folder) == ["good.toml", "spelt.toml", "unquoted.toml"]
     assert find_pipelines(folder / "none") == []

@@ -1,5 +1,6 @@
 """What `ragctl init` finds in a folder, what models cost for it, and what it suggests."""
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -66,10 +67,25 @@ def test_a_folder_is_counted_and_a_sample_is_read(folder: Path) -> None:
     assert found.bytes["text"] == len(RUSSIAN.encode())
     assert found.unread == {".png": 1}
     assert found.languages == {"en": 1, "zh": 1, "ru": 1}
-    assert (found.sampled, found.failed, found.complete) == (3, ["broken.pdf"], True)
+    assert (found.sampled, [*found.failed], found.complete) == (3, ["broken.pdf"], True)
     exact = sum(map(chunking.count, (ENGLISH, CHINESE, RUSSIAN)))
     assert exact * 0.9 < found.tokens < exact * 1.1
     assert stages == [*(f"scan {n}" for n in range(1, 5)), *(f"read {n}" for n in range(1, 5))]
+
+
+def test_records_without_a_text_field_name_their_fields_and_the_key(tmp_path: Path) -> None:
+    """A file with some good records is read; one without any says why."""
+    (tmp_path / "docs").mkdir()
+    good = json.dumps({"text": ENGLISH})
+    (tmp_path / "docs" / "some.jsonl").write_text(f'{good}\n{{"id": 1}}\n')
+    (tmp_path / "docs" / "none.jsonl").write_text('{"body": "a", "id": 1}\n' * 3)
+    found, _ = look(tmp_path)
+    assert found.sampled == 1
+    assert [*found.failed] == ["none.jsonl"]
+    done = call("init", "a.toml", environ=environ(tmp_path), cwd=tmp_path)
+    assert 'none.jsonl: 3 records (lines 1, 2, 3): no field "text"' in done.stdout
+    assert "fields with text: body" in done.stdout
+    assert "in a pipeline file jsonl_text" in done.stdout
 
 
 def test_a_huge_folder_is_sampled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,9 +151,10 @@ def test_init_shows_what_it_found_and_ends_with_the_next_two_commands(folder: Pa
     assert shown[1] == "left out   1 file of other kinds: .png 1"
     assert shown[2] == "formats    markdown 2, pdf 1, text 1"
     assert shown[3] == "languages  en 1, ru 1, zh 1 (in a sample of 3 files)"
-    assert shown[4] == "unreadable 1 file of the sample: broken.pdf"
-    assert shown[5].strip() == "repair it, or add it to exclude in the pipeline file"
-    assert shown[6].startswith("tokens     about ")
+    assert shown[4] == "unreadable 1 file of the sample"
+    assert shown[5].startswith(f"{'':11}broken.pdf: is not a readable PDF")
+    assert shown[6].strip() == "correct it, or add it to exclude in the pipeline file"
+    assert shown[7].startswith("tokens     about ")
     assert "suggested: builtin (needs no key, server or download, and costs nothing)" in shown
     assert shown[-3] == "wrote it's.toml; next:"
     assert shown[-2] == "  ragctl run 'it'\"'\"'s.toml'"

@@ -30,9 +30,38 @@ def call(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
         (["--bogus"], "No such option: --bogus (see ragctl --help)"),
         (["bogus"], "No such command 'bogus' (see ragctl --help)"),
         (["ingest"], "Missing argument 'PATH...' (see ragctl ingest --help)"),
+        (["schema", "x"], "Got unexpected extra argument(s) (x) (see ragctl schema --help)"),
+        *(
+            (
+                [*words, "handbook"],
+                "Got unexpected extra argument(s) (handbook); did you mean -c handbook? "
+                f"(see ragctl {words[0]} --help)",
+            )
+            for words in (["status"], ["failures"], ["show", "a.md"])
+        ),
+        *(
+            (
+                [command, "-c", "handbook"],
+                "No such option: -c; the collection is named without it: "
+                f"ragctl {command} NAME (see ragctl {command} --help)",
+            )
+            for command in ("rollback", "prune-generations", "migrate")
+        ),
+        *(
+            ([command, "handbook"], "handbook: no such pipeline file; did you mean -c handbook?")
+            for command in ("verify", "check")
+        ),
         (
-            ["failures", "docs"],
-            "Got unexpected extra argument(s) (docs) (see ragctl failures --help)",
+            ["search", "foo", "--limit"],
+            "Option '--limit' requires an argument (see ragctl search --help)",
+        ),
+        (
+            ["init", "--budget", "-1"],
+            "Invalid value for '--budget': -1 is less than 0 (see ragctl init --help)",
+        ),
+        (
+            ["prune-generations", "docs", "--keep", "-1"],
+            "Invalid value for '--keep': -1 is less than 0 (see ragctl prune-generations --help)",
         ),
         (
             ["search", "foo", "--limit", "abc"],
@@ -61,6 +90,28 @@ def test_a_folder_in_place_of_a_pipeline_names_the_command_for_folders(
     assert done.returncode == 2
     assert "is a folder, not a pipeline file" in done.stderr
     assert "run ragctl ingest 'my docs' (with --dry-run to" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["ingest"], ["ingest", "--dry-run"], ["init", "new.toml", "--source"]]
+)
+@pytest.mark.parametrize("text", ['[[sources]]\npath = "docs"\n', "[[sources]]\npath = docs\n"])
+def test_a_pipeline_in_place_of_a_document_names_the_command_for_pipelines(
+    tmp_path: Path, words: list[str], text: str
+) -> None:
+    (tmp_path / "my night.toml").write_text(text)
+    done = call(tmp_path, *words, "my night.toml")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "ragctl: my night.toml is a pipeline file, not a document; to run it: "
+        "ragctl run 'my night.toml'\n",
+    )
+    assert not (tmp_path / "home" / "collections").exists()
+
+
+def test_another_toml_file_is_a_document(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'pump'\n")
+    assert call(tmp_path, "ingest", "pyproject.toml").returncode == 0
 
 
 def test_a_plan_with_failed_files_exits_as_a_dry_run_does(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ragctl.errors import PruneRefused, UsageError
-from ragctl.sources import FoundFile, UnreadablePath, walk
+from ragctl.sources import FoundFile, LocalFile, UnreadablePath, walk
 
 
 def write_files(root: Path, *names: str) -> Path:
@@ -33,9 +33,9 @@ def test_files_are_listed_in_order_with_size_and_time(tmp_path: Path) -> None:
     found = list(walk(tmp_path))
     names = ["README", "a/b/c.py", "a/z.txt", "a.txt", "b.md", "c/Makefile"]
     assert [file.source for file in found] == names
-    path = tmp_path / "a.txt"
-    stamp = str(path.stat().st_ctime_ns)
-    assert found[3] == FoundFile("a.txt", str(path), 5, 1_700_000_000_123_456_789, stamp)
+    stamp = str((tmp_path / "a.txt").stat().st_ctime_ns)
+    location = LocalFile(str(tmp_path), "a.txt")
+    assert found[3] == FoundFile("a.txt", location, 5, 1_700_000_000_123_456_789, stamp)
     assert [file.source for file in walk(tmp_path)] == names
 
 
@@ -55,7 +55,11 @@ def test_unknown_formats_are_counted(tmp_path: Path) -> None:
 def test_a_root_can_be_a_file(tmp_path: Path) -> None:
     write_files(tmp_path, "a.md", "b.md", "c.exe")
     [found] = walk(tmp_path / "a.md")
-    assert (found.source, found.path, found.size) == ("a.md", str(tmp_path / "a.md"), 4)
+    assert (found.source, found.location, found.size) == (
+        "a.md",
+        LocalFile(str(tmp_path), "a.md"),
+        4,
+    )
     unknown = walk(tmp_path / "c.exe")
     assert list(unknown) == []
     assert unknown.unknown == {".exe": 1}

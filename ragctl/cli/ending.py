@@ -1,13 +1,18 @@
 """The exit code and the message of an error that ends the program."""
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import typer
 
 from ragctl.errors import Interrupted, OptionError, RagctlError
+
+_EXTRA_ARGUMENT = re.compile(r"^Got unexpected extra argument\(s\) \((\S+)\)$")
+_UNKNOWN_COLLECTION_OPTION = re.compile(r"^No such option: (?:-c|--collection)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,20 @@ def usage_problem(error: typer.TyperException) -> str:
         message = f"{error.args[0]}{_similar_option(getattr(error, 'option_name', ''), possible)}"
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "ragctl"
-    return f"{message} (see {command} --help)"
+    hint = _collection_hint(message, context) if context else ""
+    return f"{message}{hint} (see {command} --help)"
+
+
+def _collection_hint(message: str, context: Any) -> str:
+    """Return how the command names a collection, if the user wrote it the other way; or ""."""
+    parameters = context.command.get_params(context)
+    if (extra := _EXTRA_ARGUMENT.search(message)) and any("-c" in each.opts for each in parameters):
+        return f"; did you mean -c {extra[1]}?"
+    if _UNKNOWN_COLLECTION_OPTION.search(message):
+        for each in parameters:
+            if each.param_type_name == "argument" and str(each.metavar).startswith("NAME"):
+                return f"; the collection is named without it: {context.command_path} NAME"
+    return ""
 
 
 def _similar_option(unknown: str, possible: list[str]) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ragctl.pipeline import Source
 
 MAX_SHOWN = 6  # formats, languages and suffixes in one line
+MAX_SHOWN_UNREADABLE = 3  # files, each with the reason
 MIN_LANGUAGE_SHARE = 0.05  # of the sample, for a language that a model must cover
 UNDETERMINED = "und"
 
@@ -67,10 +68,13 @@ def _rows(found: Survey) -> Iterator[tuple[str, str]]:
         known = f"in a sample of {counted(found.sampled, 'file')}"
         yield "languages", f"{_listed(found.languages)} ({known})"
     if found.failed:
-        names = ", ".join([*found.failed[:MAX_SHOWN], *["…"] * (len(found.failed) > MAX_SHOWN)])
-        yield "unreadable", f"{counted(len(found.failed), 'file')} of the sample: {names}"
+        yield "unreadable", f"{counted(len(found.failed), 'file')} of the sample"
+        for source, reason in [*found.failed.items()][:MAX_SHOWN_UNREADABLE]:
+            yield "", f"{source}: {reason}"
+        if len(found.failed) > MAX_SHOWN_UNREADABLE:
+            yield "", f"… and {len(found.failed) - MAX_SHOWN_UNREADABLE} more"
         what = "it" if len(found.failed) == 1 else "them"
-        yield "", f"repair {what}, or add {what} to exclude in the pipeline file"
+        yield "", f"correct {what}, or add {what} to exclude in the pipeline file"
     how = "estimated from the sample" if found.ratios else "estimated from their size"
     yield "tokens", f"about {_rounded(found.tokens):,} ({how})"
 

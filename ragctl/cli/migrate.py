@@ -226,7 +226,7 @@ def _summary(result: "MigrationReport", *, dry_run: bool) -> str:
             f"{report.collection}: planned: {change}: {_how(result)}; "
             f"{counted(report.chunks.embedded, 'chunk')} to embed "
             f"({counted(report.tokens, 'token')}{cost}), "
-            f"{report.chunks.reused:,} reused{wait}{size}"
+            f"{counted(report.chunks.reused, 'chunk')} reused{wait}{size}"
         )
     cost = f", {dollars(report.cost)}" if report.cost else ""
     verdict = "" if result.verdict is None else f"{result.verdict.reason}; "
@@ -238,8 +238,8 @@ def _summary(result: "MigrationReport", *, dry_run: bool) -> str:
     return (
         f"{report.collection}: {change}: {verdict}{state}; "
         f"{counted(report.chunks.embedded, 'chunk')} "
-        f"embedded ({counted(report.tokens, 'token')}{cost}), {report.chunks.reused:,} reused; "
-        f"{report.seconds:.1f} s"
+        f"embedded ({counted(report.tokens, 'token')}{cost}), "
+        f"{counted(report.chunks.reused, 'chunk')} reused; {report.seconds:.1f} s"
     )
 
 

@@ -34,6 +34,17 @@ Dimension = Annotated[int | None, flag_option("embedding.dimension")]
 BackendOption = Annotated[list[str], flag_option("embedding.backend", panels.MODEL)]
 Weights = Annotated[Path | None, flag_option("embedding.weights")]
 BaseUrl = Annotated[str | None, flag_option("embedding.base_url")]
+QueryModel = Annotated[
+    str | None,
+    typer.Option(
+        "--query-model",
+        metavar="NAME",
+        help="Embed questions with another model of its family.",
+        rich_help_panel=panels.MODEL,
+        show_default=False,
+        autocompletion=completion.models,
+    ),
+]
 PipelineFile = Annotated[
     Path | None,
     typer.Option(
@@ -81,9 +92,26 @@ def env_file_named() -> Path | None:
 
 def pipeline_of(path: Path | None) -> "Pipeline | None":
     """Return the pipeline in a file, None without a file. Raises UsageError."""
+    return pipeline_in(path) if path is not None else None
+
+
+def pipeline_in(path: Path) -> "Pipeline":
+    """Return the pipeline in a file, for a command whose collection is an option.
+
+    Raises UsageError; for a name that is no file, it says how to name a collection.
+    """
     from ragctl.pipeline import read_pipeline
 
-    return read_pipeline(path, environ()) if path is not None else None
+    if may_be_collection(path):
+        raise UsageError(f"{path}: no such pipeline file; did you mean -c {path}?")
+    return read_pipeline(path, environ())
+
+
+def may_be_collection(path: Path) -> bool:
+    """Return whether what was given as a file is none, but can be the name of a collection."""
+    from ragctl.collection.names import is_name
+
+    return is_name(str(path)) and not path.suffix and not path.exists()
 
 
 def backends(

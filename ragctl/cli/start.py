@@ -1,12 +1,12 @@
 """`ragctl` without a command: the commands needed most, and the next step."""
 
 import shlex
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ragctl.cli import console
 from ragctl.cli.help import heading
+from ragctl.cli.others import listed
 from ragctl.text import one_line
 
 NEEDED_MOST = {
@@ -16,9 +16,7 @@ NEEDED_MOST = {
     "ragctl init": "write a pipeline file: the settings of a regular run",
     "ragctl run PIPELINE.toml": "sync a collection as a pipeline file says",
 }
-MAX_PIPELINE_BYTES = 1 << 18
 MAX_TOML_FILES = 50  # looked at in the current folder
-MAX_NAMES_SHOWN = 4
 
 
 def print_start(environ: Mapping[str, str]) -> None:
@@ -48,7 +46,7 @@ def _state_and_next_step(environ: Mapping[str, str]) -> Iterator[str]:
     store = default_store(environ)
     pipelines = find_pipelines(Path())
     if pipelines:
-        yield f"Pipeline files in this folder: {_listed(pipelines)}."
+        yield f"Pipeline files in this folder: {listed(pipelines)}."
     names: list[str] | None = None
     if is_server(store):
         yield f"The store is the Qdrant server {one_line(_without_user(store))}."
@@ -62,7 +60,7 @@ def _state_and_next_step(environ: Mapping[str, str]) -> Iterator[str]:
         elif len(names) == 1:
             yield f"The store {where} has one collection: {names[0]}."
         else:
-            yield f"The store {where} has {len(names)} collections: {_listed(names)}."
+            yield f"The store {where} has {len(names)} collections: {listed(names)}."
     yield heading("Next")
     for command in _next_commands(pipelines, names):
         yield f"  {command}"
@@ -87,24 +85,14 @@ def _next_commands(pipelines: list[str], names: list[str] | None) -> Iterator[st
 
 
 def find_pipelines(folder: Path) -> list[str]:
-    """Return the names of the pipeline files in a folder, sorted: TOML with `sources`."""
+    """Return the names of the pipeline files in a folder, sorted."""
+    from ragctl.pipeline.recognise import is_pipeline
+
     try:
         files = sorted(each for each in folder.iterdir() if each.suffix == ".toml")
     except OSError:
         return []
-    return [file.name for file in files[:MAX_TOML_FILES] if _is_pipeline(file)]
-
-
-def _is_pipeline(file: Path) -> bool:
-    from ragctl.pipeline.pipeline import KEYS
-
-    try:
-        if not file.is_file() or file.stat().st_size > MAX_PIPELINE_BYTES:
-            return False
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(table.get("sources"), list) and set(table) <= {key.name for key in KEYS}
+    return [file.name for file in files[:MAX_TOML_FILES] if is_pipeline(file)]
 
 
 def _collections(store: str) -> list[str] | None:
@@ -116,11 +104,6 @@ def _collections(store: str) -> list[str] | None:
         return Layout(Path(store).expanduser()).names()
     except (StoreError, OSError, RuntimeError):  # RuntimeError: ~ of an unknown user
         return None
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
-    return f"{', '.join(map(one_line, names[:MAX_NAMES_SHOWN]))}{more}"
 
 
 def _without_user(url: str) -> str:

@@ -17,13 +17,26 @@ from typer.core import TyperCommand, TyperGroup
 from ragctl.cli.help import PlainHelp
 
 _NO_NUMBER = "unable to parse string as a"
-"""In pydantic's errors about text where a number is required."""
+_BOUNDS = {
+    "greater than or equal to": "less than",
+    "less than or equal to": "more than",
+}
+"""In pydantic's errors about text where a number is required, and about numbers out of range."""
 
 
 class _FastConversion:
     """A command that converts strings, paths and values of the right type itself."""
 
     callback: Any
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line; each error knows the command, whose help it names."""
+        try:
+            return super().parse_args(ctx, args)  # type: ignore[misc, no-any-return]
+        except typer.TyperException as error:
+            if getattr(error, "ctx", ctx) is None:
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return typer's parameters, each converted without pydantic where possible."""
@@ -69,16 +82,28 @@ def _replace_conversion(parameter: Any, declared: Any) -> None:
         return number(context, value) if result is None else result
 
     def number(context: Any, value: Any) -> Any:
-        """Let typer convert the value, and say in plain words that it is no number."""
+        """Let typer convert the value, and say in plain words what is wrong with a number."""
         try:
             return original(context, value)
         except typer.BadParameter as error:
-            if _NO_NUMBER not in error.message:
-                raise
             kind = "whole number" if int in types else "number"
-            raise typer.BadParameter(f"{value!r} is not a {kind}", context, parameter) from None
+            problem = _number_problem(value, error.message, kind)
+            if problem is None:
+                raise
+            raise typer.BadParameter(problem, context, parameter) from None
 
     parameter.process_value = process_value
+
+
+def _number_problem(value: object, message: str, kind: str) -> str | None:
+    """Return what is wrong with a number; None if pydantic's message is about something else."""
+    if _NO_NUMBER in message:
+        return f"{value!r} is not a {kind}"
+    for words, plain in _BOUNDS.items():
+        _, found, bound = message.partition(words)
+        if found:
+            return f"{value} is {plain} {bound.strip()}"
+    return None
 
 
 def _convert(value: Any, types: tuple[Any, ...]) -> Any:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragctl.cli import console
-from ragctl.cli.options import AsJson, CollectionName, StoreLocation, environ, open_store, opened
+from ragctl.cli.options import (
+    AsJson,
+    CollectionName,
+    StoreLocation,
+    environ,
+    open_store,
+    opened,
+    pipeline_in,
+)
 from ragctl.cli.summary import print_notes, summary
 from ragctl.errors import BackendError, DocumentError, UnreadableCollection, UsageError
 from ragctl.text import counted, one_line
@@ -66,7 +74,6 @@ def verify(
     """
     from ragctl.cli.progress import ProgressBar
     from ragctl.index.verify import inspect_collection
-    from ragctl.pipeline import read_pipeline
     from ragctl.stores import is_server
 
     if remove_foreign and not repair:
@@ -85,7 +92,7 @@ def verify(
                 remote = is_server(place.location)
                 _compare_sample(found, damage, lambda: _own_embedder(found, remote=remote))
     else:
-        pipeline = replace(read_pipeline(file, environ()), retry_failed=True)
+        pipeline = replace(pipeline_in(file), retry_failed=True)
         collection = pipeline.collection
         report = _repair(pipeline, remove_foreign, shown=not as_json) if repair else None
         with ProgressBar(shown=not as_json) as bar:
@@ -155,13 +162,14 @@ def _compare_sample(
     chunking depend on more than a text: they are not compared.
     """
     from ragctl.embedding.canary import CANARY_THRESHOLD
-    from ragctl.index.sample import compare_sample
+    from ragctl.index.sample import compare_sample, sample_threshold
 
     if collection.settings.identity.late_chunking:
         return
     try:
         with connect() as embedder:
-            compare_sample(damage, embedder, CANARY_THRESHOLD if threshold is None else threshold)
+            own = CANARY_THRESHOLD if threshold is None else threshold
+            compare_sample(damage, embedder, sample_threshold(collection, embedder, own))
     except (BackendError, DocumentError, UsageError) as error:
         console.warn(f"the stored vectors were not compared with the model: {error}")
 

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from ragctl import chunking
 from ragctl.chunking import split
@@ -18,11 +17,10 @@ from ragctl.index.prepared import PreparedChunk, PreparedDocument
 from ragctl.index.windows import split_into_windows
 from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 from ragctl.lexical.languages import detect
-from ragctl.loaders import LoadOptions, load
+from ragctl.loaders import LoadOptions, Location, load_content, with_failures
 from ragctl.records import Chunk, Document, Json
 from ragctl.workers import Pool
 
-HASH_BLOCK_BYTES = 1 << 20
 BYTES_PER_PROCESS = 500_000
 """Parsing this many bytes takes about as long as starting a process."""
 
@@ -42,7 +40,7 @@ class Job:
     embedded in one context in late chunking. `sparse`: None: do not compute BM25 vectors.
     """
 
-    path: Path
+    location: Location
     file: str
     recipe: str
     options: LoadOptions
@@ -104,39 +102,34 @@ def warm() -> None:
 def prepare(job: Job) -> Iterator[ParseResult]:
     """Yield every document of the file as it is read, then a FileEnd."""
     documents = failed = 0
-    if job.many_documents:
-        for item in load(job.path, job.file, job.options):
-            documents += 1
-            failed += isinstance(item, DocumentError)
-            yield item if isinstance(item, DocumentError) else _record(item, job)
-        if documents == 0:
-            yield _record(Document(source=job.file, text=""), job)
-    else:
-        content_digest = digest(_file_hash(job), job.recipe.encode("ascii"))
-        if job.known.get(job.file) == content_digest:
-            yield UnchangedDocument(job.file, content_digest)
-        else:
-            for item in load(job.path, job.file, job.options):
-                failed += isinstance(item, DocumentError)
-                yield (
-                    item
-                    if isinstance(item, DocumentError)
-                    else _prepared(item, content_digest, job)
-                )
+    for item in with_failures(job.file, _documents(job)):
+        count = item.documents if isinstance(item, DocumentError) else 1
+        documents += count
+        failed += count if isinstance(item, DocumentError) else 0
+        yield item
     yield FileEnd(max(documents, 1), failed)
 
 
-def _file_hash(job: Job) -> bytes:
-    """Return a hash of the file's bytes; of nothing if loading will refuse the file."""
-    hasher = hashlib.blake2b(digest_size=16)
-    try:
-        if job.path.stat().st_size <= job.options.max_bytes:
-            with job.path.open("rb") as file:
-                while block := file.read(HASH_BLOCK_BYTES):
-                    hasher.update(block)
-    except OSError:
-        return b""
-    return hasher.digest()
+def _documents(job: Job) -> Iterator[ParseResult]:
+    """Yield every document of the file, which is opened and read once."""
+    with job.location.open() as content:
+        if job.many_documents:
+            item = None
+            for item in load_content(content, job.file, job.options):
+                yield item if isinstance(item, DocumentError) else _record(item, job)
+            if item is None:
+                yield _record(Document(source=job.file, text=""), job)
+            return
+        file_hash = hashlib.blake2b(content.read(job.options.max_bytes), digest_size=16).digest()
+        content_digest = digest(file_hash, job.recipe.encode("ascii"))
+        if job.known.get(job.file) == content_digest:
+            yield UnchangedDocument(job.file, content_digest)
+            return
+        for item in load_content(content, job.file, job.options):
+            if isinstance(item, DocumentError):
+                yield item
+            else:
+                yield _prepared(item, content_digest, job)
 
 
 def _record(document: Document, job: Job) -> ParseResult:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ragctl.collection.payload import Payload, SparseVector
 from ragctl.collection.points import version
 from ragctl.collection.text import embedded_text
+from ragctl.loaders import Location
 from ragctl.records import Json
 
 _NO_TERMS = SparseVector([], [])
@@ -15,8 +16,8 @@ _NO_TERMS = SparseVector([], [])
 class FileStat(NamedTuple):
     """A file as the scan found it.
 
-    `file` is its path relative to `root`, in Unicode NFC; `path` is its path on disk, which
-    may be in another form. `size` is in bytes, `mtime_ns` in nanoseconds since 1970.
+    `file` is its path relative to `root`, in Unicode NFC; `location` opens it, and is None
+    if it is not read. `size` is in bytes, `mtime_ns` in nanoseconds since 1970.
     `source_number` counts the pipeline's sources from 0.
     """
 
@@ -24,7 +25,7 @@ class FileStat(NamedTuple):
     root: str
     size: int
     mtime_ns: int
-    path: str = ""
+    location: Location | None = None
     source_number: int = 0
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from ragctl import chunking, loaders
 from ragctl.collection.points import digest
@@ -53,8 +52,9 @@ class Recipe:
         """Return the parsing job of one file of the plan."""
         file_format = format_of(work.stat.file)
         source = self.sources[work.stat.source_number]
+        assert work.stat.location is not None, "a file of the scan can be opened"
         return Job(
-            path=Path(work.stat.path),
+            location=work.stat.location,
             file=work.stat.file,
             recipe=work.recipe,
             options=source.options,

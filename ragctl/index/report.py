@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
+from ragctl.batch.waiting import Waiting
 from ragctl.hosts.usage import UsageTotals, dollars_json
 from ragctl.records import Identity, Json
 from ragctl.stores.size import Size
@@ -46,13 +47,15 @@ class DocumentFailure:
 
     `source`: the document, or for a warning about something else its name ("budget").
     `file`: the document's file, if the run read one. `postponed`: it failed in an earlier
-    run and was not retried in this one.
+    run and was not retried in this one. `documents`: how many failed, if the source is a file
+    with several.
     """
 
     source: str
     error: str
     file: str | None = None
     postponed: bool = False
+    documents: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +99,10 @@ class Report:
     `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: number
     of files of unknown type; `skipped_files`: the first of them. `elsewhere`: number
     of documents of other roots, left alone. `left`: number of files not finished, if the run
-    stopped early; None if it stopped before it had a plan. `verified`: number of points
-    that the run checked before it made its plan; `damaged`: number of documents that it found
-    damaged. `stages`: seconds by stage; reading, embedding and writing overlap. `seconds`: of
-    the whole run.
+    stopped early; None if it stopped before it had a plan. `waiting`: what waits for batch jobs.
+    `verified`: number of points that the run checked before it made its plan; `damaged`: number
+    of documents that it found damaged. `stages`: seconds by stage; reading, embedding and writing
+    overlap. `seconds`: of the whole run.
     """
 
     collection: str
@@ -119,18 +122,21 @@ class Report:
     skipped_files: list[str] = field(default_factory=list)
     elsewhere: int = 0
     left: int | None = 0
+    waiting: Waiting = field(default_factory=Waiting)
     verified: int = 0
     damaged: int = 0
     stages: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def add_failure(self, source: str, error: str, file: str | None = None) -> None:
-        """Record that a document failed."""
-        self.add_failures([DocumentFailure(source, error, file)])
+    def add_failure(
+        self, source: str, error: str, file: str | None = None, documents: int = 1
+    ) -> None:
+        """Record that a document, or several of a file, failed."""
+        self.add_failures([DocumentFailure(source, error, file, documents=documents)])
 
     def add_failures(self, failures: Sequence[DocumentFailure]) -> None:
         """Record failed documents."""
-        self.documents.failed += len(failures)
+        self.documents.failed += sum(failure.documents for failure in failures)
         self.failures += failures
 
     def add_warning(self, source: str, text: str) -> None:
@@ -165,6 +171,7 @@ class Report:
         self.failures += other.failures
         self.warnings += other.warnings
         self.left = other.left
+        self.waiting = other.waiting
 
     def set_usage(self, usage: UsageTotals) -> None:
         """Copy requests, tokens and cost. A backend that was not called is left out."""
@@ -195,6 +202,7 @@ class Report:
             "skipped_files": list(self.skipped_files),
             "elsewhere": self.elsewhere,
             "left": self.left,
+            "waiting": self.waiting.to_json(),
             "verified": self.verified,
             "damaged": self.damaged,
             "stages": {name: round(spent, 3) for name, spent in self.stages.items()},

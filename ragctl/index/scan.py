@@ -9,7 +9,7 @@ from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.prepared import FileStat
 from ragctl.loaders import format_of, supported_formats
 from ragctl.pipeline import Pipeline, Source
-from ragctl.sources import walk
+from ragctl.sources import LocalFile, walk
 from ragctl.sources.walk import MAX_UNKNOWN_SOURCES
 from ragctl.text import counted
 
@@ -122,7 +122,7 @@ def _folder(source: Source, number: int, scanned: Scan) -> list[FileStat]:
     root_name = str(root)
     entries = walk(root, source.include, source.exclude, source.within)
     files = [
-        FileStat(e.source, root_name, e.size, _storable(e.mtime_ns), e.path, number)
+        FileStat(e.source, root_name, e.size, _storable(e.mtime_ns), e.location, number)
         for e in entries
     ]
     scanned.unknown += entries.unknown.total()
@@ -147,9 +147,10 @@ def _file(path: Path, number: int) -> FileStat:
         raise PruneRefused(f"{path}: {error.strerror}; nothing was changed") from error
     if not path.is_file() or not format_of(path.name):
         raise UsageError(f"{path}: not a file that ragctl reads; it reads {supported_formats()}")
-    root = path.parent.resolve()
+    root, target = path.parent.resolve(), path.resolve()  # a link that the user named is followed
+    location = LocalFile(str(target.parent), target.name)
     mtime_ns = _storable(stat.st_mtime_ns)
-    return FileStat(path.name, str(root), stat.st_size, mtime_ns, str(path), number)
+    return FileStat(path.name, str(root), stat.st_size, mtime_ns, location, number)
 
 
 def _storable(mtime_ns: int) -> int:

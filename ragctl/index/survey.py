@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ragctl import chunking
 from ragctl.errors import DocumentError, RagctlError
@@ -51,7 +50,7 @@ class Survey:
         unread: files that no loader reads, by suffix.
         languages: documents of the sample by language.
         sampled: files that were parsed.
-        failed: sources of files of the sample that could not be parsed.
+        failed: files of the sample of which no document could be read: source and reason.
         ratios: tokens per byte of the sample, by format.
         complete: whether the walk reached every file.
     """
@@ -61,7 +60,7 @@ class Survey:
     unread: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
     sampled: int = 0
-    failed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
     complete: bool = True
 
@@ -143,7 +142,7 @@ def _read(files: Sequence[FoundFile], found: Survey, progress: Progress) -> None
                 sizes[form.name] += file.size
                 tokens[form.name] += result.tokens
             else:
-                found.failed.append(file.source)
+                found.failed[file.source] = str(result).removeprefix(f"{file.source}: ")
             progress.advance()
             if time.monotonic() > deadline:
                 break
@@ -151,11 +150,13 @@ def _read(files: Sequence[FoundFile], found: Survey, progress: Progress) -> None
 
 
 def measure(file: FoundFile) -> FileSample | RagctlError:
-    """Parse one file, in a process of the pool; return the error if it cannot be read."""
+    """Parse one file, in a process of the pool; return the error if no document can be read."""
     tokens, languages = 0, Counter[str]()
-    for item in load(Path(file.path), file.source, LoadOptions()):
+    error: DocumentError | None = None
+    for item in load(file.location, file.source, LoadOptions()):
         if isinstance(item, DocumentError):
-            return item
+            error = item
+            continue
         tokens += chunking.count(item.text)
         languages[detect(item.text)] += 1
-    return FileSample(tokens, languages)
+    return error if error is not None and not languages else FileSample(tokens, languages)

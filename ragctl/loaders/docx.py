@@ -1,15 +1,16 @@
 """DOCX as Markdown: headings, lists, tables, footnotes."""
 
+import io
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ragctl.errors import DocumentError
+from ragctl.loaders.content import FileContent, megabytes
 from ragctl.loaders.decode import clean
 from ragctl.loaders.docx_body import Body
 from ragctl.loaders.metadata import MAX_PROPERTY_CHARACTERS, first_title
-from ragctl.loaders.options import LoadOptions, check_size, megabytes
+from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document, Json
 from ragctl.text import collapse_whitespace
 
@@ -20,17 +21,17 @@ SMALL_PART_BYTES = 50_000_000  # a part up to this size may be packed at any rat
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0"
 
 
-def load_docx(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+def load_docx(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of a DOCX file.
 
     Raises DocumentError for a file that is damaged or encrypted, or unpacks to too much.
     """
-    check_size(path.stat().st_size, options)
-    if not path.stat().st_size:
+    data = content.read(options.max_bytes)
+    if not data:
         yield Document(source, "", "markdown")
         return
-    _check_archive(path)
-    package = _open(path)
+    _check_archive(data)
+    package = _open(data)
     body = Body(package)
     body.write()
     headings = tuple(body.writer.headings)
@@ -46,13 +47,12 @@ def load_docx(path: Path, source: str, options: LoadOptions) -> Iterator[Documen
     )
 
 
-def _check_archive(path: Path) -> None:
+def _check_archive(data: bytes) -> None:
     """Raise DocumentError for a file that is not a DOCX, or unpacks to far more than its size."""
-    with path.open("rb") as file:
-        if file.read(4) == _OLE_MAGIC:
-            raise DocumentError("is encrypted, or an old .doc; save it as an open .docx")
+    if data.startswith(_OLE_MAGIC):
+        raise DocumentError("is encrypted, or an old .doc; save it as an open .docx")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             parts = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise DocumentError("is not a DOCX file, or is damaged: not a zip archive") from error
@@ -65,20 +65,20 @@ def _check_archive(path: Path) -> None:
     if (
         total > MAX_UNPACKED_BYTES
         or inflated
-        or total > SMALL_PART_BYTES + MAX_EXPANSION * path.stat().st_size
+        or total > SMALL_PART_BYTES + MAX_EXPANSION * len(data)
     ):
         raise DocumentError(
-            f"would unpack from {megabytes(path.stat().st_size)} to {megabytes(total)}: a zip bomb?"
+            f"would unpack from {megabytes(len(data))} to {megabytes(total)}: a zip bomb?"
         )
 
 
-def _open(path: Path) -> Any:
+def _open(data: bytes) -> Any:
     import docx
     from docx.opc.exceptions import OpcError
     from lxml.etree import LxmlError
 
     try:
-        return docx.Document(str(path))
+        return docx.Document(io.BytesIO(data))
     except (OpcError, LxmlError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
         reason = collapse_whitespace(str(error))
         raise DocumentError(f"is not a readable DOCX file: {reason}") from error

@@ -8,13 +8,13 @@ import codecs
 import re
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
+from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import clean, decode
 from ragctl.loaders.html_page import HtmlPage
 from ragctl.loaders.metadata import first_title
-from ragctl.loaders.options import LoadOptions, read_bytes
+from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document
 
 _DECLARED_ENCODING = re.compile(
@@ -24,9 +24,9 @@ _HAS_MAIN = re.compile(r"""<(?:main|article)[\s>]|\srole\s*=\s*["']?main\b""", r
 _LAYOUT_TAGS = ("table", "h1", "h2", "h3", "h4", "h5", "h6", "pre")
 
 
-def load_html(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+def load_html(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of an HTML page, however broken its markup."""
-    text, warnings = _decode(read_bytes(path, options), options.encoding)
+    text, warnings = _decode(content.read(options.max_bytes), options.encoding)
     page = HtmlPage(has_main=_HAS_MAIN.search(text) is not None)
     if not _walk_tree(text, page):
         page = HtmlPage(has_main=_HAS_MAIN.search(text) is not None)

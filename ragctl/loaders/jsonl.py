@@ -7,30 +7,94 @@ changes no other record's source; equal records get `-2`, `-3` … appended.
 import codecs
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import BinaryIO
 
 from ragctl.errors import DocumentError
+from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import clean
 from ragctl.loaders.metadata import json_object
-from ragctl.loaders.options import LoadOptions, check_size
+from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document, Json
 from ragctl.text import collapse_whitespace
 
 MAX_ID_CHARACTERS = 512
+MAX_SHOWN_LINES = 3  # of one problem
+MAX_SHOWN_FIELDS = 5
+MAX_FIELD_CHARACTERS = 40
 
 
-def load_jsonl(path: Path, source: str, options: LoadOptions) -> Iterator[Document | DocumentError]:
-    """Yield the documents of a file, and a DocumentError with the line number for each bad line."""
+class _BadRecord(DocumentError):
+    """A record that cannot be a document. `problem` is the same for all records that have it.
+
+    `detail`: what is known of this record. `advice`: what to do about all of them.
+    """
+
+    def __init__(self, problem: str, detail: str = "", advice: str = "") -> None:
+        super().__init__(problem)
+        self.detail = detail
+        self.advice = advice
+
+
+class _BadRecords:
+    """The bad records of a file, by problem."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, _BadRecord] = {}
+        self._lines: dict[str, list[int]] = {}
+        self._counts: Counter[str] = Counter()
+
+    def add(self, line: int, record: DocumentError) -> None:
+        """Add the record that begins at `line`."""
+        if not isinstance(record, _BadRecord):
+            record = _BadRecord(str(record))
+        problem = str(record)
+        self._first.setdefault(problem, record)
+        self._counts[problem] += 1
+        lines = self._lines.setdefault(problem, [])
+        if len(lines) < MAX_SHOWN_LINES:
+            lines.append(line)
+
+    def errors(self) -> Iterator[DocumentError]:
+        """Yield one error for the whole file, if any record is bad."""
+        if self._first:
+            error = DocumentError("; ".join(map(self._described, self._first)))
+            error.documents = self._counts.total()
+            yield error
+
+    def _described(self, problem: str) -> str:
+        count, first = self._counts[problem], self._first[problem]
+        lines = ", ".join(map(str, self._lines[problem]))
+        more = " …" if count > MAX_SHOWN_LINES else ""
+        where = f"line {lines}" if count == 1 else f"{count:,} records (lines {lines}{more})"
+        detail = f" ({first.detail})" if first.detail else ""
+        advice = f"; {first.advice}" if first.advice else ""
+        return f"{where}: {problem}{detail}{advice}"
+
+
+def load_jsonl(
+    content: FileContent, source: str, options: LoadOptions
+) -> Iterator[Document | DocumentError]:
+    """Yield the documents of a file, and then one DocumentError for its bad records, if any."""
     seen: set[str] = set()
-    with path.open("rb") as file:
-        check_size(path.stat().st_size, options)
-        for number, line in _lines(file, options.encoding):
+    bad = _BadRecords()
+    content.check_size(options.max_bytes)
+    with content.open() as file:
+        lines = _lines(file, options.encoding)
+        while True:
+            try:
+                number, line = next(lines, (0, b""))
+            except DocumentError:
+                yield from bad.errors()
+                raise
+            if not number:
+                break
             try:
                 yield _document(line, source, options, seen)
             except DocumentError as error:
-                yield DocumentError(f"line {number} {error}")
+                bad.add(number, error)
+    yield from bad.errors()
 
 
 def _lines(file: BinaryIO, encoding: str | None) -> Iterator[tuple[int, bytes | str]]:
@@ -59,8 +123,11 @@ def _document(line: bytes | str, source: str, options: LoadOptions, seen: set[st
     record = _parse(line)
     text = record.get(options.jsonl_text)
     if not isinstance(text, str):
-        what = "has no field" if text is None else "has no text in its field"
-        raise DocumentError(f'{what} "{options.jsonl_text}"; name the field with --jsonl-text')
+        raise _BadRecord(
+            f'no {"field" if text is None else "text in the field"} "{options.jsonl_text}"',
+            _fields_with_text(record),
+            "name the field that has the text with --jsonl-text, in a pipeline file jsonl_text",
+        )
     record_id = _record_id(record, options, seen)
     title = record.get("title")
     meta = json_object(_metadata(record, options))
@@ -72,20 +139,35 @@ def _document(line: bytes | str, source: str, options: LoadOptions, seen: set[st
     )
 
 
+def _fields_with_text(record: Mapping[str, Json]) -> str:
+    """Return what fields of a record may be meant, for a message."""
+    names = [
+        name if len(name) <= MAX_FIELD_CHARACTERS else f"{name[:MAX_FIELD_CHARACTERS]}…"
+        for name, value in record.items()
+        if isinstance(value, str)
+    ]
+    more = " …" if len(names) > MAX_SHOWN_FIELDS else ""
+    shown = ", ".join(names[:MAX_SHOWN_FIELDS])
+    return f"fields with text: {shown}{more}" if names else "no field has text"
+
+
 def _parse(line: bytes | str) -> dict[str, Json]:
     try:
         text = line if isinstance(line, str) else line.decode()
     except UnicodeDecodeError as error:
-        raise DocumentError("is not UTF-8; give --encoding") from error
+        raise _BadRecord("not UTF-8", advice="give --encoding") from error
     try:
         # NaN and Infinity are not JSON, but some programs write them for missing values.
         record = json.loads(text, parse_constant=lambda _: None)
     except RecursionError as error:
-        raise DocumentError("is nested too deep") from error
+        raise _BadRecord("nested too deep") from error
+    except json.JSONDecodeError as error:
+        detail = f"{error.msg} at character {error.pos + 1}"
+        raise _BadRecord("not JSON", detail) from error
     except ValueError as error:
-        raise DocumentError(f"is not JSON: {error}") from error
+        raise _BadRecord("not JSON", str(error)) from error
     if not isinstance(record, dict):
-        raise DocumentError("is not a JSON object")
+        raise _BadRecord("not a JSON object")
     return record
 
 
@@ -101,14 +183,12 @@ def _record_id(record: Mapping[str, Json], options: LoadOptions, seen: set[str])
             record_id = f"{base}-{count}"
     else:
         if isinstance(given, bool) or not isinstance(given, str | int | float):
-            raise DocumentError(f'has no string or number in its id field "{options.jsonl_id}"')
+            raise _BadRecord(f'no string or number in the id field "{options.jsonl_id}"')
         record_id = collapse_whitespace(clean(str(given)))
         if not record_id or len(record_id) > MAX_ID_CHARACTERS:
-            raise DocumentError(
-                f"has an empty or too long id (over {MAX_ID_CHARACTERS} characters)"
-            )
+            raise _BadRecord(f"empty id, or one of over {MAX_ID_CHARACTERS} characters")
         if record_id in seen:
-            raise DocumentError(f'repeats the id "{record_id}"')
+            raise _BadRecord("repeated id", f'"{record_id}"')
     seen.add(record_id)
     return record_id
 

@@ -6,24 +6,24 @@ file.
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
+from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import decode
 from ragctl.loaders.front_matter import read_front_matter
 from ragctl.loaders.markdown_headings import find_headings
 from ragctl.loaders.metadata import first_title
-from ragctl.loaders.options import LoadOptions, read_bytes
+from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document
 
 _NOT_LINE_END = re.compile(r"[^\n]")
 
 
-def load_markdown(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+def load_markdown(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of a Markdown file.
 
     Its title is that of the front matter, else the first heading of level 1.
     """
-    text, warnings = decode(read_bytes(path, options), options.encoding)
+    text, warnings = decode(content.read(options.max_bytes), options.encoding)
     front = read_front_matter(text)
     headings = tuple(find_headings(text, front.end))
     yield Document(

@@ -2,22 +2,22 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from ragctl.errors import DocumentError
+from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import clean, decode
 from ragctl.loaders.markdown_headings import find_headings
 from ragctl.loaders.metadata import first_title
-from ragctl.loaders.options import LoadOptions, read_bytes
+from ragctl.loaders.options import LoadOptions
 from ragctl.loaders.writer import MarkdownWriter
 from ragctl.records import Document, Json
 
 MAX_OUTPUT_CHARACTERS = 2_000  # of one output; longer ones are tables of numbers and logs
 
 
-def load_notebook(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+def load_notebook(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of a notebook. Raises DocumentError if it is not a notebook."""
-    text, warnings = decode(read_bytes(path, options), options.encoding)
+    text, warnings = decode(content.read(options.max_bytes), options.encoding)
     if not text.strip():
         yield Document(source, "", "markdown")
         return

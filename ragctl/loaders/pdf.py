@@ -6,11 +6,11 @@ open.
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from ragctl.environment import PDF_PASSWORD
 from ragctl.errors import DocumentError
-from ragctl.loaders.options import LoadOptions, check_size
+from ragctl.loaders.content import FileContent
+from ragctl.loaders.options import LoadOptions
 from ragctl.loaders.pdf_structure import PdfStructure, open_structure
 from ragctl.loaders.pdf_text import Encrypted, join_pages, pdfium_texts
 from ragctl.records import Document
@@ -19,17 +19,16 @@ from ragctl.text import counted
 _PDFIUM_REASON = re.compile(r"\(PDFium: (.+?)\.?\)")
 
 
-def load_pdf(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+def load_pdf(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of a PDF file.
 
     Raises DocumentError for a file that is encrypted or that neither library can read.
     """
-    size = path.stat().st_size
-    check_size(size, options)
-    if not size:
+    data = content.read(options.max_bytes)
+    if not data:
         raise DocumentError("is empty: not a PDF")
-    texts, failure = _read_with_pdfium(path, options.pdf_password)
-    structure = open_structure(path, options.pdf_password)
+    texts, failure = _read_with_pdfium(data, options.pdf_password)
+    structure = open_structure(data, options.pdf_password)
     if texts is None:
         texts = [""] * structure.page_count
     for number, text in enumerate(texts):
@@ -41,12 +40,12 @@ def load_pdf(path: Path, source: str, options: LoadOptions) -> Iterator[Document
     yield _document(source, texts, structure)
 
 
-def _read_with_pdfium(path: Path, password: str | None) -> tuple[list[str] | None, str]:
+def _read_with_pdfium(data: bytes, password: str | None) -> tuple[list[str] | None, str]:
     """Return the text of each page and ""; or None and PDFium's error message."""
     from pypdfium2 import PdfiumError
 
     try:
-        return pdfium_texts(path, password), ""
+        return pdfium_texts(data, password), ""
     except Encrypted as error:
         why = "the password does not open it" if password else "is encrypted"
         raise DocumentError(f"{why}; set {PDF_PASSWORD.name}") from error

@@ -4,9 +4,9 @@ pypdf raises nearly any error on damaged files. That must not lose the text that
 so every call into pypdf goes through `_attempt`, which notes the failure.
 """
 
+import io
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ragctl.loaders.decode import clean
@@ -88,12 +88,12 @@ class _EmptyReader:
     metadata = None
 
 
-def open_structure(path: Path, password: str | None) -> PdfStructure:
+def open_structure(data: bytes, password: str | None) -> PdfStructure:
     """Return the structure of a PDF; empty, with its `failure`, if pypdf cannot open it."""
     import pypdf
 
     def reader() -> Any:
-        opened = pypdf.PdfReader(path)
+        opened = pypdf.PdfReader(io.BytesIO(data))
         if opened.is_encrypted:
             opened.decrypt(password or "")
         return opened

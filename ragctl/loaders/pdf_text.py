@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ragctl.loaders.decode import clean
@@ -30,13 +29,13 @@ class Encrypted(Exception):
     """The file is encrypted, and the password, if one is given, does not open it."""
 
 
-def pdfium_texts(path: Path, password: str | None) -> list[str]:
+def pdfium_texts(data: bytes, password: str | None) -> list[str]:
     """Return the text of each page as PDFium gives it. Raises Encrypted, PdfiumError."""
     import pypdfium2
     from pypdfium2 import raw
 
     try:
-        document = pypdfium2.PdfDocument(path, password=password)
+        document = pypdfium2.PdfDocument(data, password=password)
     except pypdfium2.PdfiumError as error:
         if error.err_code == raw.FPDF_ERR_PASSWORD:
             raise Encrypted from error

@@ -1,20 +1,20 @@
 """Plain text and source code, kept as they are."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import decode
-from ragctl.loaders.options import LoadOptions, read_bytes
+from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document
 
 
-def load_text(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+def load_text(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of a text file."""
-    text, warnings = decode(read_bytes(path, options), options.encoding)
+    text, warnings = decode(content.read(options.max_bytes), options.encoding)
     yield Document(source, text, warnings=warnings)
 
 
-def load_code(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+def load_code(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of a source file."""
-    text, warnings = decode(read_bytes(path, options), options.encoding)
+    text, warnings = decode(content.read(options.max_bytes), options.encoding)
     yield Document(source, text, kind="code", warnings=warnings)

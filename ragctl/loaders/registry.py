@@ -4,13 +4,14 @@ To add a format, write its loader in a file of this package, add its row here an
 docs/documents.md; no other code lists formats.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from pathlib import Path
+from typing import TypeVar
 
 from ragctl.errors import DocumentError
+from ragctl.loaders.content import FileContent, Location
 from ragctl.loaders.docx import load_docx
 from ragctl.loaders.html import load_html
 from ragctl.loaders.jsonl import load_jsonl
@@ -23,8 +24,10 @@ from ragctl.loaders.rst import load_rst
 from ragctl.loaders.table import load_table
 from ragctl.records import Document, Json
 
-Load = Callable[[Path, str, LoadOptions], Iterator[Document | DocumentError]]
-"""Yields the documents of a file, given its path, its source and the user's settings.
+T = TypeVar("T")
+
+Load = Callable[[FileContent, str, LoadOptions], Iterator[Document | DocumentError]]
+"""Yields the documents of a file, given its content, its source and the user's settings.
 
 Raises DocumentError for a file that cannot be read as a whole, and OSError; a record that cannot
 be read is yielded as a DocumentError. Messages leave out the source.
@@ -124,19 +127,39 @@ def supported_formats() -> str:
 
 
 def load(
-    path: Path, source: str, options: LoadOptions | None = None
+    location: Location, source: str, options: LoadOptions | None = None
 ) -> Iterator[Document | DocumentError]:
     """Yield the documents of one file as they are read; failures are yielded, not raised.
 
-    A DocumentError's message begins with the source. A file that yields one may hold documents
-    that were not read, so its stored documents must not be removed. Parsers may raise other
-    errors, hang or crash on hostile files: run this in a `ragctl.workers.Pool`.
+    A file that yields a failure may hold documents that were not read, so its stored documents
+    must not be removed. Parsers may raise other errors, hang or crash on hostile files: run this
+    in a `ragctl.workers.Pool`.
     """
+
+    def items() -> Iterator[Document | DocumentError]:
+        with location.open() as content:
+            yield from load_content(content, source, options or LoadOptions())
+
+    return with_failures(source, items())
+
+
+def load_content(
+    content: FileContent, source: str, options: LoadOptions
+) -> Iterator[Document | DocumentError]:
+    """Yield the documents of an open file. Raises DocumentError and OSError, see `Load`."""
     form = format_of(source)
+    if form is None:
+        raise DocumentError("is not in a supported format")
+    return form.load(content, source, options)
+
+
+def with_failures(source: str, items: Iterable[T]) -> Iterator[T | DocumentError]:
+    """Yield `items`, and a DocumentError or OSError that is raised instead of the next one.
+
+    The message of each DocumentError then begins with the source.
+    """
     try:
-        if form is None:
-            raise DocumentError("is not in a supported format")
-        for item in form.load(path, source, options or LoadOptions()):
+        for item in items:
             yield _with_source(source, item) if isinstance(item, DocumentError) else item
     except DocumentError as error:
         yield _with_source(source, error)
@@ -145,10 +168,12 @@ def load(
 
 
 def _with_source(source: str, error: DocumentError) -> DocumentError:
-    return DocumentError(f"{source}: {error}")
+    whole = DocumentError(f"{source}: {error}")
+    whole.documents = error.documents
+    return whole
 
 
-def load_job(job: tuple[Path, str, LoadOptions]) -> Iterator[Document | DocumentError]:
+def load_job(job: tuple[Location, str, LoadOptions]) -> Iterator[Document | DocumentError]:
     """Run `load` as a job of `ragctl.workers.Pool.stream`."""
     return load(*job)
 

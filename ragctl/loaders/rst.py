@@ -3,10 +3,10 @@
 import re
 import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
 
+from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import decode
-from ragctl.loaders.options import LoadOptions, read_bytes
+from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document, Heading
 from ragctl.text import collapse_whitespace
 
@@ -17,9 +17,9 @@ _TARGET = re.compile(r"\s*<[^<>]*>$")
 _INLINE = re.compile(r"(``|\*\*|\*|`)(?=\S)(.+?)(?<=\S)\1_{0,2}")
 
 
-def load_rst(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+def load_rst(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of a file; the title is the first heading, if it is of level 1."""
-    text, warnings = decode(read_bytes(path, options), options.encoding)
+    text, warnings = decode(content.read(options.max_bytes), options.encoding)
     headings = tuple(find_titles(text))
     title = headings[0].title if headings and headings[0].level == 1 else None
     yield Document(source, text, title=title, headings=headings, warnings=warnings)

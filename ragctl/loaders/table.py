@@ -9,11 +9,11 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from ragctl.errors import DocumentError
+from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import decode
-from ragctl.loaders.options import LoadOptions, read_bytes
+from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document
 from ragctl.text import collapse_whitespace
 
@@ -24,11 +24,11 @@ SAMPLE_ROWS = 50
 _NUMERIC = re.compile(r"(?!(?:19|20)\d\d$)[-+]?[\d\s.,/:%-]*\d[\d\s.,/:%-]*$")
 
 
-def load_table(path: Path, source: str, options: LoadOptions) -> Iterator[Document]:
+def load_table(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of a table. Raises DocumentError if the csv module refuses it."""
-    text, warnings = decode(read_bytes(path, options), options.encoding)
+    text, warnings = decode(content.read(options.max_bytes), options.encoding)
     csv.field_size_limit(max(options.max_bytes, 131_072))
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else None
+    delimiter = "\t" if content.name.lower().endswith(".tsv") else None
     # Excel's declaration of the delimiter
     if text[:4].lower() == "sep=" and text[5:6] in ("\n", ""):
         delimiter, text = text[4], text[6:]

@@ -10,6 +10,7 @@ from ragctl.catalog.strict import ConfigSource, parse
 from ragctl.errors import UsageError
 from ragctl.pipeline.pipeline import Pipeline, by_path
 from ragctl.pipeline.read import pipeline_from_tables
+from ragctl.pipeline.recognise import is_pipeline
 
 Tables = Mapping[str, Any]
 """Nested tables, as a TOML file with the same content gives them."""
@@ -100,7 +101,16 @@ def read_pipeline(path: Path, environ: Mapping[str, str], flags: Tables | None =
 
 
 def from_flags(tables: Tables, environ: Mapping[str, str]) -> Pipeline:
-    """Return the pipeline that flags describe, given as the tables of a file. Raises UsageError."""
+    """Return the pipeline that flags describe, given as the tables of a file.
+
+    Raises UsageError, also for a pipeline file in place of a document.
+    """
+    for source in tables.get("sources", ()):
+        path = str(source.get("path", "")) if isinstance(source, Mapping) else ""
+        if is_pipeline(Path(path)):
+            raise UsageError(
+                f"{path} is a pipeline file, not a document; to run it: ragctl run {quote(path)}"
+            )
     return pipeline_from_tables(
         tables, Flags(tables), base=Path(), environ=environ, variables=False
     )

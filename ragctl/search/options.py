@@ -72,8 +72,9 @@ class SearchOptions:
     )
     where: Filter = option(
         (),
-        'Filter, such as "team=ops and year>=2024". Of several, all must hold; FIELD=VALUE on the '
-        "same field are alternatives.",
+        'Filter, such as "team=ops and year>=2024". Operators: =, !=, <, <=, >, >=, ^= (begins '
+        "with), in (…), has(FIELD); and, or, not. Of several filters all must hold; FIELD=VALUE on "
+        "the same field are alternatives.",
         metavar="CONDITION",
         panel="Common options",
     )

@@ -58,6 +58,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
+OPERATORS = "= != < <= > >= ^= in (…) not in (…) has(…); and, or, not"
 MAX_DEPTH = 50  # nested parentheses and nots
 
 
@@ -229,7 +230,7 @@ class _Parser:
             self._take()
             return self._one_of(key)
         if self._token.kind != "op":
-            self._fail("a comparison is missing: =, !=, <, <=, >, >=, ^=, in (…)")
+            self._fail("a comparison is missing")
         return self._operation(key, self._take().text)
 
     def _key(self) -> str:
@@ -296,7 +297,7 @@ class _Parser:
     def _error(self, position: int, problem: str) -> OptionError:
         at_end = position >= len(self._text.rstrip())
         where = "at its end" if at_end else f"character {position + 1}"
-        return OptionError("where", f"{self._text!r}, {where}: {problem}")
+        return OptionError("where", f"{self._text!r}, {where}: {problem} (operators: {OPERATORS})")
 
 
 _BOUND = {">=": "gte", ">": "gt", "<=": "lte", "<": "lt"}

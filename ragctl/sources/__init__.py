@@ -1,6 +1,7 @@
-"""Where documents come from: the folder walk and its ignore rules."""
+"""Where documents come from: the folder walk, its ignore rules, and opening what was found."""
 
 from ragctl.sources.ignore import matcher
+from ragctl.sources.local_file import LocalFile
 from ragctl.sources.walk import FoundFile, UnreadablePath, Walk, walk
 
-__all__ = ["FoundFile", "UnreadablePath", "Walk", "matcher", "walk"]
+__all__ = ["FoundFile", "LocalFile", "UnreadablePath", "Walk", "matcher", "walk"]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ragctl.errors import PruneRefused
 from ragctl.loaders.registry import format_of
 from ragctl.sources.ignore import IGNORE_FILE, Levels, Rules
+from ragctl.sources.local_file import LocalFile
 
 MAX_UNKNOWN_SOURCES = 100
 """Files without a loader that are named; all are counted."""
@@ -25,7 +26,7 @@ class FoundFile(NamedTuple):
     """
 
     source: str
-    path: str
+    location: LocalFile
     size: int  # bytes
     mtime_ns: int
     stamp: str
@@ -89,6 +90,7 @@ class Walk(Iterator[FoundFile]):
         self._stop = stop
         self._non_ascii_sources: set[str] = set()  # only these can become equal in NFC
         self._real_root = os.path.realpath(root)
+        self._prefix = os.path.join(root, "")  # noqa: PTH118
         self._files = self._walk_folder() if root.is_dir() else self._walk_file()
 
     def __next__(self) -> FoundFile:
@@ -102,10 +104,9 @@ class Walk(Iterator[FoundFile]):
     def _walk_file(self) -> Iterator[FoundFile]:
         name = unicodedata.normalize("NFC", self.root.name)
         if self._has_loader(name, name):
-            status = self.root.stat()
-            yield FoundFile(
-                name, str(self.root), status.st_size, status.st_mtime_ns, _stamp(status)
-            )
+            status, target = self.root.stat(), self.root.resolve()
+            location = LocalFile(str(target.parent), target.name)
+            yield FoundFile(name, location, status.st_size, status.st_mtime_ns, _stamp(status))
 
     def _walk_folder(self) -> Iterator[FoundFile]:
         identity = _device_and_inode(self.root)
@@ -170,7 +171,8 @@ class Walk(Iterator[FoundFile]):
 
     def _stat_entry(self, entry: "os.DirEntry[str]", source: str) -> FoundFile | None:
         try:
-            if entry.is_symlink() and not self._points_inside(entry.path):
+            location = self._locate(entry.path) if entry.is_symlink() else self._below(entry.path)
+            if location is None:
                 return None
             status = entry.stat()
         except FileNotFoundError:  # deleted since the folder was read, or a dangling link
@@ -182,11 +184,17 @@ class Walk(Iterator[FoundFile]):
             return None
         if not entry.path.isascii() and not self._check_name(entry, source):
             return None
-        return FoundFile(source, entry.path, status.st_size, status.st_mtime_ns, _stamp(status))
+        return FoundFile(source, location, status.st_size, status.st_mtime_ns, _stamp(status))
 
-    def _points_inside(self, link: str) -> bool:
+    def _below(self, path: str) -> LocalFile:
+        """Return the location of a file that no link leads to."""
+        return LocalFile(self._real_root, path[len(self._prefix) :])
+
+    def _locate(self, link: str) -> LocalFile | None:
+        """Return the location of the target of a link; None if it is not below the root."""
         target = os.path.realpath(link)
-        return target.startswith(os.path.join(self._real_root, ""))  # noqa: PTH118
+        root = os.path.join(self._real_root, "")  # noqa: PTH118
+        return LocalFile(self._real_root, target[len(root) :]) if target.startswith(root) else None
 
     def _check_name(self, entry: "os.DirEntry[str]", source: str) -> bool:
         """Return whether a non-ASCII name is valid UTF-8 and its source, in NFC, is new."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ragctl.loaders import LoadOptions, load
 from ragctl.records import Document
+from ragctl.sources import LocalFile
 
 COUNT = 500
 FILE = Path(__file__).parent / "searches.jsonl"
@@ -41,7 +42,9 @@ def _texts_of_documents() -> Iterator[str]:
         source = path.relative_to(SAMPLES)
         if not path.is_file() or path.name[0] == "." or source.parts[0] == "drafts":
             continue
-        for document in load(path, source.as_posix(), LoadOptions()):
+        for document in load(
+            LocalFile(str(path.parent), path.name), source.as_posix(), LoadOptions()
+        ):
             if isinstance(document, Document):
                 yield from (heading.title for heading in document.headings)
                 yield from (" ".join(found.split()) for found in _SENTENCE.findall(document.text))
