@@ -109,8 +109,9 @@ LITELLM = Environment(
         "litellm==1.110.2",
         *("apscheduler", "backoff", "cryptography<51", "fastapi<1", "fastapi-sso", "gunicorn<24"),
         *("httpx2", "litellm-proxy-extras", "mcp<3", "orjson", "pyjwt", "python-multipart"),
-        *("restrictedpython", "rich<14", "rq", "soundfile", "starlette>=1.0.1", "uvicorn"),
-        *("uvloop", "websockets<16"),
+        *("restrictedpython", "rich<14", "rq", "semver", "soundfile", "starlette>=1.0.1"),
+        *("backports-zstd", "expression", "granian", "polars", "pynacl"),
+        *("uvicorn", "uvloop", "websockets<16"),
     ),
 )
 LLAMA_CPP = Environment("llama.cpp", "python", ("xllamacpp==2026.10.11549", "gguf==0.19.0"))

@@ -53,7 +53,7 @@ def test_another_model_is_refused(infinity: Infinity, tmp_path: Path) -> None:
 
 def test_a_long_text_is_not_cut_silently(infinity: Infinity, tmp_path: Path) -> None:
     text = "Система управления насосом останавливает двигатель при превышении давления. " * 40
-    book = Handbook(tmp_path / "book", "infinity", infinity.url, chunk_size=600)
+    book = Handbook(tmp_path / "book", "infinity", infinity.url, chunk_size=130)
     book.add("long.md", text)
     done = book.run()
     assert done.returncode != 0

@@ -118,7 +118,7 @@ def test_another_model_is_refused(weights: dict[str, Path], tmp_path: Path) -> N
 def test_another_model_after_a_restart(weights: dict[str, Path], tmp_path: Path) -> None:
     with LlamaServer(weights["own"], tmp_path) as server:
         book = book_of(server.url, tmp_path, SMALL_REQUESTS)
-        book.write(40)
+        book.write(20)
         run = book.start()
         until(lambda: server.log.read_text(errors="replace").count("stop processing") > 6)
         server.kill()
