@@ -21,7 +21,12 @@ def test_only_matching_files_are_read_and_pruned(world: World) -> None:
     report = world.ingest(only=("en/",))
     assert counts(report) == {"added": 1, "updated": 1, "removed": 1}
     assert report.elsewhere == 2
-    assert world.sources().keys() == {"en/b.md", "en/new.md", "de/a.md", "de/b.md"}
+    assert world.sources().keys() == {
+        "docs/en/b.md",
+        "docs/en/new.md",
+        "docs/de/a.md",
+        "docs/de/b.md",
+    }
     assert counts(world.ingest()) == {"added": 1, "updated": 1, "unchanged": 2, "removed": 1}
 
 
