@@ -35,15 +35,16 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_unchanged_folder_causes_no_request_write_or_read(world: World) -> None:
-    paths = [world.write(f"{name}.md", paragraphs(name, "two")) for name in "abc"]
+    paths = [world.write(f"in/{name}.md", paragraphs(name, "two")) for name in "abc"]
     report = world.ingest()
     assert counts(report) == {"added": 3}
     assert report.chunks.embedded == len(world.embedded()) == 4
     assert report.chunks.reused == 2
     before, requests = world.state(), len(world.server.requests)
+    (world.root / "in").rename(world.root / ".kept")
+    (world.root / "in").mkdir()
     for path in paths:  # unchanged files must not be opened: each is now a link
-        path.rename(path.with_suffix(".kept"))
-        path.symlink_to(path.with_suffix(".kept"))
+        path.symlink_to(f"../.kept/{path.name}")
     again = world.ingest(parsing=NO_PARSER)
     assert counts(again) == {"unchanged": 3}
     assert len(world.server.requests) == requests
