@@ -29,10 +29,8 @@ def matcher(patterns: Sequence[str], origin: str) -> Callable[..., bool]:
     spec = _compile(patterns, origin)
 
     def matches(*names: str) -> bool:
-        results = [spec.check_file(name) for name in names]
-        return bool(
-            max(results, key=lambda found: -1 if found.index is None else found.index).include
-        )
+        found = [spec.check_file(name) for name in names]
+        return bool(max(found, key=lambda each: -1 if each.index is None else each.index).include)
 
     return matches
 
