@@ -1,5 +1,7 @@
 """Simulated nights of a collection that cron keeps in sync with a changing folder.
 
+The nights on which the folder itself moves or gets another name are in year_places.py.
+
 A model of the folder says what the collection must contain: every document is a list of
 sections, every section one chunk. After each night the collection must hold exactly the
 model's sections, and exactly the sections that it did not have must have been embedded.
@@ -22,7 +24,7 @@ import pytest
 
 from ragctl.errors import BackendError, BudgetReached, PruneRefused
 from ragctl.index.report import Report
-from ragctl.pipeline import Budget
+from ragctl.pipeline import Budget, Source
 from tests.servers.host import Text
 from tests.waiting import PROCESS_SECONDS
 from tests.world import World, paragraphs
@@ -35,17 +37,27 @@ class Year:
     """A folder and its collection. `model`: the sections of each document in the folder.
 
     `stored`: texts of the sections that are in the collection, and so need no embedding.
+    `places`: where the folder is moved to. `base`: the folder that is the source: the folder of the documents, or one around it. `named`:
+    the source was given its `name`; otherwise that is the name of its folder.
     """
 
     world: World
     rng: random.Random
     hosts: tuple[Path, Path]  # state folders of two machines
+    places: Path
     model: dict[str, list[str]] = field(default_factory=dict)
     stored: set[str] = field(default_factory=set)
     clock: float = 1_800_000_000.0
     night: int = 0
     sections_made: int = 0  # sections created so far
     events: Counter[str] = field(default_factory=Counter)
+    base: Path = field(init=False)
+    name: str = field(init=False)
+    named: bool = False
+
+    def __post_init__(self) -> None:
+        self.base = self.world.root
+        self.name = self.base.name
 
     # The folder
 
@@ -120,8 +132,15 @@ class Year:
 
     # Kinds of night
 
+    def source(self, **changes: Any) -> Source:
+        return Source(self.base, name=self.name if self.named else None, **changes)
+
+    def document(self, path: str) -> str:
+        """Return the name of a document, by its path in the folder of the documents."""
+        return f"{self.name}/{(self.world.root / path).relative_to(self.base)}"
+
     def run(self, **changes: Any) -> Report:
-        job = self.world.run(**changes)
+        job = self.world.run(**{"sources": (self.source(),), **changes})
         job.clock = lambda: self.clock
         with closing(job.store):
             return job.ingest()
@@ -129,8 +148,9 @@ class Year:
     def command(self, host: int) -> tuple[list[str], dict[str, str]]:
         """Return the command and environment of a run that looks like another machine's."""
         world = self.world
+        source = f"{self.name}={self.base}" if self.named else str(self.base)
         arguments = [
-            *(sys.executable, "-m", "ragctl", "ingest", str(world.root), "--store", world.store),
+            *(sys.executable, "-m", "ragctl", "ingest", source, "--store", world.store),
             *("--model", "jina-embeddings-v3", "--dim", "64", "--base-url", world.server.url),
             *("--chunk-size", "64", "--workers", "1", "--language", "en"),
         ]
@@ -144,7 +164,7 @@ class Year:
 
     def root_missing(self) -> None:
         """Run while the root is missing or empty: refused, and nothing is written."""
-        root = self.world.root
+        root = self.base
         away = root.with_name("away")
         before = self.world.state()
         root.rename(away)
@@ -163,7 +183,7 @@ class Year:
         if len(self.model) < 16:
             self.quiet()
             return
-        hidden = self.world.root.with_name("hidden")
+        hidden = self.base.with_name("hidden")
         hidden.mkdir()
         moved = self.rng.sample(sorted(self.model), len(self.model) * 3 // 4)
         for name in moved:
@@ -232,7 +252,7 @@ class Year:
         """Run with an unreadable file: it is reported, and all others are indexed."""
         self.world.write("unreadable.pdf", b"%PDF-1.7 rubbish")
         report = self.run()
-        assert [failure.source for failure in report.failures] == ["unreadable.pdf"]
+        assert [failure.source for failure in report.failures] == [self.document("unreadable.pdf")]
         self.check()
         (self.world.root / "unreadable.pdf").unlink()
 
@@ -280,7 +300,7 @@ class Year:
             for row, _, _ in self.world.state().values()
         )
         expected = sorted(
-            (name, ordinal, _text(section))
+            (self.document(name), ordinal, _text(section))
             for name, sections in self.model.items()
             for ordinal, section in enumerate(sections)
         )
@@ -293,6 +313,7 @@ class Year:
         again = self.run()
         assert again.requests == 0
         assert again.documents.unchanged == len(self.model)
+        assert again.elsewhere == 0
 
 
 def _text(section: str) -> str:
