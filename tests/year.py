@@ -37,8 +37,9 @@ class Year:
     """A folder and its collection. `model`: the sections of each document in the folder.
 
     `stored`: texts of the sections that are in the collection, and so need no embedding.
-    `places`: where the folder is moved to. `base`: the folder that is the source: the folder of the documents, or one around it. `named`:
-    the source was given its `name`; otherwise that is the name of its folder.
+    `places`: where the folder is moved to. `base`: the folder that is the source: the folder of
+    the documents, or one around it. `named`: the source was given its `name`; otherwise that is
+    the name of its folder.
     """
 
     world: World
