@@ -143,7 +143,9 @@ def many(count: int, *, size: int = 1) -> list[StoredDocument]:
 def test_a_large_prune_is_refused_with_the_flag_that_allows_it() -> None:
     known = state(*many(100))
     found = [stat(f"{n}.md", mtime=n) for n in range(69)]
-    with pytest.raises(PruneRefused, match=r"31 of 100 documents of docs \(31%\).*--prune-limit 100"):
+    with pytest.raises(
+        PruneRefused, match=r"31 of 100 documents of docs \(31%\).*--prune-limit 100"
+    ):
         check_prune(plan(found, known), known, 0.3)
     check_prune(plan(found, known), known, 0.31)
     found.append(stat("69.md", mtime=69))
