@@ -23,7 +23,7 @@ _COMMON = ["quiet"] * 3  # in a year, most nights are quiet
 
 def _new_year(world: World, tmp_path: Path, seed: int) -> Year:
     hosts = (tmp_path / "host-a", tmp_path / "host-b")
-    year = Year(world, random.Random(seed), hosts, tmp_path / "places")
+    year = Year(world=world, rng=random.Random(seed), hosts=hosts, places=tmp_path / "places")
     year.create_documents()
     year.run(sources=(Source(world.root / "sub"),))  # a source of its own, until the next run
     year.quiet()

@@ -8,7 +8,6 @@ model's sections, and exactly the sections that it did not have must have been e
 """
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -27,30 +26,23 @@ from ragctl.index.report import Report
 from ragctl.pipeline import Budget, Source
 from tests.servers.host import Text
 from tests.waiting import PROCESS_SECONDS
-from tests.world import World, paragraphs
+from tests.world import paragraphs
+from tests.year_folder import DAY, ChangingFolder
 
-DAY = 86_400.0
 
-
-@dataclass
-class Year:
-    """A folder and its collection. `model`: the sections of each document in the folder.
+@dataclass(kw_only=True)
+class Year(ChangingFolder):
+    """A changing folder and its collection.
 
     `stored`: texts of the sections that are in the collection, and so need no embedding.
-    `places`: where the folder is moved to. `base`: the folder that is the source: the folder of
-    the documents, or one around it. `named`: the source was given its `name`; otherwise that is
-    the name of its folder.
+    `hosts`: state folders of two machines. `places`: where the folder is moved to. `base`: the
+    folder that is the source: the folder of the documents, or one around it. `named`: the source
+    was given its `name`; otherwise that is the name of its folder.
     """
 
-    world: World
-    rng: random.Random
-    hosts: tuple[Path, Path]  # state folders of two machines
+    hosts: tuple[Path, Path]
     places: Path
-    model: dict[str, list[str]] = field(default_factory=dict)
     stored: set[str] = field(default_factory=set)
-    clock: float = 1_800_000_000.0
-    night: int = 0
-    sections_made: int = 0  # sections created so far
     events: Counter[str] = field(default_factory=Counter)
     base: Path = field(init=False)
     name: str = field(init=False)
@@ -59,77 +51,6 @@ class Year:
     def __post_init__(self) -> None:
         self.base = self.world.root
         self.name = self.base.name
-
-    # The folder
-
-    def create_documents(self, documents: int = 30) -> None:
-        for n in range(documents):
-            self._write(f"{'sub/' * (n % 3)}{n}.md", self._sections(self.rng.randrange(1, 6)))
-
-    def change_folder(self) -> None:
-        """Make up to three changes to the folder."""
-        for _ in range(self.rng.randrange(0, 4)):
-            change = self.rng.choice(
-                [self._edit, self._edit, self._add, self._rename, self._copy, self._delete]
-            )
-            change()
-        self.clock += DAY
-        self.night += 1
-
-    def _section(self) -> str:
-        self.sections_made += 1
-        return f"section {self.sections_made}"
-
-    def _sections(self, count: int) -> list[str]:
-        return [self._section() for _ in range(count)]
-
-    def _write(self, name: str, sections: list[str]) -> None:
-        self.model[name] = sections
-        self.world.write(name, paragraphs(*sections))
-
-    def _random_name(self) -> str:
-        return self.rng.choice(sorted(self.model))
-
-    def _edit(self) -> None:
-        name = self._random_name()
-        sections = list(self.model[name])
-        position = self.rng.randrange(len(sections))
-        match self.rng.randrange(4):
-            case 0:
-                sections[position] = self._section()
-            case 1:
-                sections.insert(position, self._section())
-            case 2 if len(sections) > 1:
-                del sections[position]
-            case _:  # change only the time, or the order
-                self.rng.shuffle(sections)
-        self._write(name, sections)
-
-    def _add(self) -> None:
-        self._write(
-            f"new/{self.night}-{self.sections_made}.md", self._sections(self.rng.randrange(1, 5))
-        )
-
-    def _rename(self) -> None:
-        name = self._random_name()
-        target = f"moved/{self.night}-{self.sections_made}-{Path(name).name}"
-        self.sections_made += 1
-        path = self.world.root / target
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (self.world.root / name).rename(path)
-        self.model[target] = self.model.pop(name)
-
-    def _copy(self) -> None:
-        self._write(
-            f"copy/{self.night}-{self.sections_made}.md", list(self.model[self._random_name()])
-        )
-        self.sections_made += 1
-
-    def _delete(self) -> None:
-        if len(self.model) > 12:
-            name = self._random_name()
-            (self.world.root / name).unlink()
-            del self.model[name]
 
     # Kinds of night
 
@@ -202,7 +123,7 @@ class Year:
 
     def outage(self) -> None:
         """Run while the backend fails midway; the next run continues from there."""
-        self._write(f"outage-{self.night}.md", self._sections(5))
+        self.write(f"outage-{self.night}.md", self.sections(5))
         self.world.server.credit = self.rng.randrange(0, 5)
         with pytest.raises(BackendError):
             self.run()
@@ -212,7 +133,7 @@ class Year:
     def low_budget(self) -> None:
         """Run with a budget that covers only some of the documents."""
         for n in range(4):
-            self._write(f"low-budget-{self.night}-{n}.md", self._sections(4))
+            self.write(f"low-budget-{self.night}-{n}.md", self.sections(4))
         try:
             self.run(budget=Budget(max_tokens=700))
         except BudgetReached:
@@ -221,7 +142,7 @@ class Year:
 
     def kill(self) -> None:
         """Kill a run at any moment: only texts in flight are embedded twice."""
-        self._write(f"kill-{self.night}.md", self._sections(self.rng.randrange(5, 30)))
+        self.write(f"kill-{self.night}.md", self.sections(self.rng.randrange(5, 30)))
         arguments, environ = self.command(self.rng.randrange(2))
         awaited = self.rng.randrange(0, 6)
         with subprocess.Popen(
@@ -261,13 +182,13 @@ class Year:
         """Run after the clock jumped, with file times in the far future and past."""
         self.clock += self.rng.choice([-400, 400]) * DAY
         for seconds in (0, 4_000_000_000):
-            name = self._random_name()
+            name = self.random_name()
             os.utime(self.world.root / name, (seconds, seconds))
         self.quiet()
 
     def two_runs(self) -> None:
         """Start two runs at the same moment, as if on two machines."""
-        self._write(f"two-{self.night}.md", self._sections(8))
+        self.write(f"two-{self.night}.md", self.sections(8))
         processes = []
         for host in (0, 1):
             arguments, environ = self.command(host)
