@@ -132,6 +132,8 @@ def test_documents_of_a_replaced_source_are_removed_once_they_have_new_names() -
     assert [made.keeps(d, {"docs/en/a.md"}) for d in made.removed] == [
         d.source == "old/a.md" for d in made.removed
     ]
+    elsewhere = plan([stat("en/a.md")], known, replaced=replaced, scopes={"x": ("x/",)})
+    assert [d.source for d in elsewhere.removed] == ["old/a.md"]  # of old, no folder was listed
     without_pruning = plan([stat("en/a.md")], known, replaced=replaced, scopes={})
     assert [d.source for d in without_pruning.removed] == ["old/a.md"]
 
