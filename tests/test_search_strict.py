@@ -40,7 +40,7 @@ def server_and_world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[QdrantFacade, World]]:
     """Ingest documents under strict mode."""
-    folder = tmp_path_factory.mktemp("strict")
+    folder = tmp_path_factory.mktemp("strict") / "docs"
     with QdrantFacade(version=request.param) as facade, JinaServer(KEY) as host:
         facade.engine.strict_mode = STRICT_MODE
         world = World(folder, facade.url, host)
