@@ -53,7 +53,8 @@ def nest(year: Year) -> None:
     folders = sorted({str(Path(name).parent) for name in year.model} - {"."})
     inner = year.world.root / year.rng.choice(folders)
     match year.rng.randrange(3):
-        case 0:
+        case 0:  # a file that left the folder would be embedded again by the next run
+            year.quiet()
             sources: tuple[Source, ...] = (Source(inner),)
         case 1:
             sources = (Source(inner), year.source())
