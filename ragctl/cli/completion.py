@@ -7,9 +7,9 @@ but completions. The command modules are imported, an engine only for documents 
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -107,10 +107,14 @@ def collections(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def documents(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of the documents of the collection that begin like `incomplete`."""
+    """Return the documents that begin like `incomplete`: their names, or their paths in a source."""
     with _opened(context) as collection:
-        names = collection.facet("source", of_all=True)
-    return list(islice((each for each in sorted(names) if each.startswith(incomplete)), MAX_SHOWN))
+        names = sorted(collection.facet("source", of_all=True))
+    found = [each for each in names if each.startswith(incomplete)]
+    if incomplete:
+        paths = Counter(each.partition("/")[2] for each in names)
+        found += [path for path in paths if paths[path] == 1 and path.startswith(incomplete)]
+    return found[:MAX_SHOWN]
 
 
 def fields(context: typer.Context, incomplete: str) -> list[str]:
