@@ -411,8 +411,8 @@ class Jobs:
     def forget(self, sources: Values[str], *, unread: bool) -> None:
         """Forget jobs for whose results no document waits. The run has read all of its plan.
 
-        `sources`: names of those that the run covers. `unread`: some documents could not be read; they
-        may have texts in a job.
+        `sources`: names of those that the run covers. `unread`: some documents could not be read;
+        they may have texts in a job.
         """
         for job in self.jobs:
             job.note["reported"] |= job.errors
