@@ -141,6 +141,7 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
             f"{counted(chunks.reused, 'chunk')} reused" if chunks.reused else "",
             f"{counted(chunks.deleted, 'chunk')} deleted" if chunks.deleted else "",
             f"{counted(report.left, 'file')} left for the next run" if report.left else "",
+            str(report.waiting),
             skipped_text(report),
             f"{counted(report.elsewhere, 'document')} of other folders kept"
             if report.elsewhere

@@ -15,7 +15,7 @@ from ragctl.embedding.interruptions import InterruptionWatch
 from ragctl.embedding.isolation import Isolation
 from ragctl.embedding.served_model import ModelNames
 from ragctl.embedding.wire_registry import wire_class
-from ragctl.errors import UsageError
+from ragctl.errors import IdentityMismatch, UsageError
 from ragctl.hosts.addresses import is_loopback
 from ragctl.hosts.keys import ApiKey, Environment, find_key
 from ragctl.hosts.outage import OutageNotice, outage_advice
@@ -40,6 +40,7 @@ def connect(
     options: Options | None = None,
     canary: Canary | None = None,
     threshold: float = CANARY_THRESHOLD,
+    reference: str | None = None,
     dry_run: bool = False,
     notify: Notify = ignore,
 ) -> Embedder:
@@ -57,11 +58,15 @@ def connect(
         options: What applies to every backend.
         canary: The canary of the collection.
         threshold: The cosine from which two vectors of a canary text count as equal.
+        reference: The model that made the canary, which may be another member of the family of
+            `model`: then the model's own `family_cosine`, if its row has one, takes the place
+            of `threshold`.
         dry_run: Return an Embedder that must not be called; it needs no key and no library.
         notify: Gets a line when a host fails for a while, and when it answers again.
 
     Raises UsageError for settings that do not fit together, BackendError when a backend
-    needs a key and there is none.
+    needs a key and there is none, IdentityMismatch for another member of a family if there is
+    no canary.
     """
     environ = Environment(environ)
     catalog = catalog or package_catalog()
@@ -93,6 +98,14 @@ def connect(
         )
         for position, (config, backend) in enumerate(zip(configs, rows, strict=True), 1)
     ]
+    other_member = reference not in (None, row.name)
+    if other_member and canary is None:
+        raise IdentityMismatch(
+            f"the collection has no vectors of canary texts to compare {row.name} with; use the "
+            "collection's own model"
+        )
+    if other_member and row.family_cosine is not None:
+        threshold = row.family_cosine
     builtin = any(backend.is_builtin for backend in rows)
     revision = row.revision
     if builtin:
@@ -100,13 +113,20 @@ def connect(
 
         revision = VERSION
     return Embedder(
-        Failover(connected, canary=canary, threshold=threshold, check=not builtin),
+        Failover(
+            connected,
+            canary=canary,
+            threshold=threshold,
+            check=not builtin,
+            other_member=other_member,
+        ),
         row,
         dim=size,
         limits=_lowest_limits([backend.limits for backend in rows]),
         concurrency=rows[0].concurrency,
         options=options,
         revision=revision,
+        task=task,
     )
 
 
@@ -189,7 +209,7 @@ def _connect_backend(
     advice = outage_advice(backend.name, backend.base_url or "", backend.keys, key)
     notice = OutageNotice(config.label, notify, advice)
     wire = Retrying(wire, patience, notice=notice)
-    return ConnectedBackend(config.label, wire, usage, backend_wire.warm)
+    return ConnectedBackend(config.label, wire, usage, backend_wire.warm, backend_wire)
 
 
 def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:

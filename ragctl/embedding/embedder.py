@@ -32,7 +32,8 @@ class Embedder:
     """Embeds documents and queries with one model at one dimension.
 
     `identity` decides whether two vectors may be compared; the backend is not part of it.
-    Close it, or use it as a context manager.
+    `task`: one of the model's other tasks; None: retrieval. Close it, or use it as a context
+    manager.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Embedder:
         concurrency: int,
         options: Options,
         revision: str | None = None,
+        task: str | None = None,
     ) -> None:
         self.model = model
+        self.task = task
         self.dim = dim
         self.usage = UsageTotals([backend.usage for backend in service.backends])
         self.limits = limits
@@ -62,6 +65,7 @@ class Embedder:
             distance=model.distance,
             late_chunking=options.late_chunking,
             element="float32",
+            family=model.family,
         )
         self._service = service
 
@@ -97,6 +101,13 @@ class Embedder:
         and Interrupted once `stopped` is set.
         """
         return self._service.canary(stopped or threading.Event())
+
+    def check_documents(self) -> None:
+        """Compare the first backend that works with the canary, unless that was done before.
+
+        Raises IdentityMismatch, or BackendError.
+        """
+        self._service.check_documents(threading.Event())
 
     def warm(self) -> None:
         """Load in the background what the first request needs: an HTTP client, certificates."""

@@ -6,7 +6,7 @@ Many servers answer to any model name with the one model they run. Most of them 
 import re
 from dataclasses import dataclass
 
-from ragctl.errors import BackendError
+from ragctl.embedding.faults import FaultyBackend
 
 _WEIGHTS_FILE = re.compile(r"(\.gguf|\.safetensors|\.bin)$")
 _TAG = re.compile(r"(:latest|@[0-9a-f]{6,})$")
@@ -55,9 +55,10 @@ def base_name(name: str) -> str:
 def check_name(names: ModelNames, answered: str, host: str, requested: str) -> None:
     """Raise BackendError if a server says that it runs another model than `requested`."""
     if names.matches(answered) is False:
-        raise BackendError(
+        raise FaultyBackend(
+            "model",
             f"{host} runs {answered}, not {requested}; if it is the same model, name it so: "
-            f'models = {{ "…" = "{answered}" }} in a row of backends.toml'
+            f'models = {{ "…" = "{answered}" }} in a row of backends.toml',
         )
 
 
