@@ -9,10 +9,11 @@ import pytest
 
 from ragctl.batch import jobs as jobs_module
 from ragctl.catalog import BackendConfig
-from ragctl.errors import BackendError, BudgetReached, IdentityMismatch, UsageError
+from ragctl.errors import BackendError, BudgetReached, IdentityMismatch, StoreError, UsageError
 from ragctl.index.report import Report
 from ragctl.pipeline import Budget, Embedding
-from tests.servers.batch import OpenAIBatch
+from ragctl.transfer.notes import _open_jobs
+from tests.servers.batch import MistralBatch, OpenAIBatch
 from tests.world import World, counts, paragraphs
 
 KEY = "sk-" + "k" * 40
@@ -331,6 +332,64 @@ def test_a_run_over_its_budget_submits_what_fits(world: BatchWorld) -> None:
     assert world.batch(budget=Budget(max_tokens=600)).waiting.jobs == 2
     assert world.once()
     assert len(world.host.submitted) == 9
+
+
+def test_a_refusal_of_the_budget_names_both_prices(world: BatchWorld) -> None:
+    with pytest.raises(BudgetReached, match=r"cost \$0.01 in a batch, without a batch \$0.02"):
+        world.batch(budget=Budget(max_cost=3e-6))
+    assert world.host.submitted == []
+
+
+def test_a_text_that_would_be_cut_silently_is_not_submitted(world: BatchWorld) -> None:
+    """Mistral does not say what it does with long texts; nor does its batch API."""
+    with MistralBatch(KEY) as host:
+        world.host, world.environ = host, {"MISTRAL_API_KEY": KEY}  # type: ignore[assignment]
+        world.write("long.md", "# Long\n\n" + "водоснабжение и канализация " * 2000)
+        backend = BackendConfig("mistral", base_url=host.url)
+        embedding = Embedding("mistral-embed", None, (backend,), batch=True)
+        report = world.batch(embedding=embedding, chunk_size=6_000)
+        (failure,) = report.failures
+        assert failure.source == "long.md"
+        assert "would truncate the text without a message" in failure.error
+        assert len(host.submitted) == 3
+        report = world.batch(
+            embedding=replace(embedding, truncate=True), chunk_size=6_000, retry_failed=True
+        )
+        assert report.failures == []
+        assert 100 < len(host.submitted[-1].split()) < 4000
+
+
+def test_the_notes_of_a_job_move_with_the_collection(world: BatchWorld) -> None:
+    """A migration keeps the open jobs of both generations."""
+    world.batch()
+    with closing(world.open()) as collection:
+        (job,) = collection.notes()["batches"]
+        other = job.copy()
+        other["id"] = "another"
+        assert {"batches": [job, other]} == _open_jobs({"batches": [other]}, {"batches": [job]})
+        assert _open_jobs({}, {}) == {}
+
+
+def test_jobs_at_an_address_that_only_the_notes_name_get_no_key(world: BatchWorld) -> None:
+    """Whoever writes to a shared server could name an address of his own."""
+    world.batch()
+    with closing(world.open()) as collection:
+        (job,) = collection.notes()["batches"]
+        collection.note({"batches": [{**job, "address": "http://203.0.113.7/v1"}]})
+    world.host.calls.clear()
+    report = world.batch()
+    assert any("name its address http://203.0.113.7/v1" in w.error for w in report.warnings)
+    assert report.waiting.documents == 3
+    assert world.host.calls == []
+
+
+def test_damaged_notes_of_a_job_are_named(world: BatchWorld) -> None:
+    world.batch()
+    with closing(world.open()) as collection:
+        (job,) = collection.notes()["batches"]
+        collection.note({"batches": [{**job, "keys": "not base64"}]})
+    with pytest.raises(StoreError, match="is damaged"):
+        world.batch()
 
 
 def test_jobs_keep_the_limits_of_the_host(world: BatchWorld, monkeypatch: object) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from ragctl.batch.service import BatchService
+from ragctl.batch.text_guard import TextGuard
 from ragctl.catalog import Backend, Model
 from ragctl.embedding.backend_wire import Connection
 from ragctl.embedding.base import Options
@@ -51,7 +52,9 @@ def connect_batch(
     )
     module = import_module(f"ragctl.batch.apis.{api.api}")
     service_type: type[BatchService] = module.API
-    return service_type(wire, client, api)
+    service = service_type(wire, client, api)
+    service.guard = TextGuard(wire, model, backend, usage, truncate=options.truncate)
+    return service
 
 
 def batch_problem(backend: Backend) -> str | None:

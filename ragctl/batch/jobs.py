@@ -34,7 +34,7 @@ from ragctl.batch.waiting import Waiting
 from ragctl.collection.notes import BatchJobNote
 from ragctl.embedding.base import Vectors
 from ragctl.embedding.canary import Canary
-from ragctl.errors import BackendError, IdentityMismatch
+from ragctl.errors import BackendError, IdentityMismatch, StoreError
 from ragctl.hosts.errors import Transient
 from ragctl.hosts.files import NotFound
 from ragctl.hosts.retry import Patience, retry
@@ -138,7 +138,14 @@ class Jobs:
             host = (note["backend"], note["address"])
             if host not in services:
                 services[host] = self.reach(note)
-            self.jobs.append(Job(note, KeySet(note["keys"]), services[host]))
+            try:
+                keys = KeySet(note["keys"])
+            except ValueError as error:
+                raise StoreError(
+                    f"collection {self.collection.name!r}: its note of batch job {note['id']} is "
+                    f"damaged: {error}"
+                ) from error
+            self.jobs.append(Job(note, keys, services[host]))
         for job in list(self.jobs):
             if job.note["identity"] != self.identity:
                 self._drop(job, "is of another model or dimension; its results are not used")
@@ -291,6 +298,10 @@ class Jobs:
     def add(self, text: SpooledText) -> None:
         """Accept a text for a new job."""
         self.spool.add_text(text)
+
+    def fit(self, text: str) -> str:
+        """Return the text that a new job would have. Raises DocumentError if it takes none."""
+        return text if self.submission is None else self.submission.service.fit(text)
 
     def submit(self) -> None:
         """Send the accepted texts. Raises BackendError, or IdentityMismatch."""

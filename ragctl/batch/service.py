@@ -17,6 +17,7 @@ from typing import IO, ClassVar, Literal, TypeAlias, cast
 
 import orjson
 
+from ragctl.batch.text_guard import TextGuard
 from ragctl.catalog import BatchApi
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Vectors
 from ragctl.embedding.rest_wire import RestWire
@@ -67,6 +68,7 @@ class BatchService(ABC):
 
     def __init__(self, wire: RestWire, client: FileClient, api: BatchApi) -> None:
         """`wire`: of the same host; it makes the body for a text, and reads an answer."""
+        self.guard: TextGuard | None = None
         self.wire = wire
         self.client = client
         self.api = api
@@ -84,7 +86,15 @@ class BatchService(ABC):
     def body(self, text: str) -> dict[str, Json]:
         """Return the body of an ordinary request for one text."""
         request = EmbeddingRequest("document", (text,), self._stopped)
-        return self.wire.body(request) | dict(self.wire.backend.extra)
+        body = self.wire.encoded(self.wire.body(request), self.wire.encoding.known or "unset")
+        return body | dict(self.wire.backend.extra)
+
+    def fit(self, text: str) -> str:
+        """Return the text to be sent: all of it, or its beginning if it may be truncated.
+
+        Raises DocumentError for one that is too long or cannot be embedded.
+        """
+        return text if self.guard is None else self.guard.fit(text)
 
     @abstractmethod
     def request(self, key: str, body: dict[str, Json]) -> dict[str, Json]:

@@ -49,8 +49,11 @@ class FileClient(HostClient):
         self._stream("GET", path, sink=target)
 
     def find(self, path: str) -> object:
-        """Return the JSON at `path`. Raises NotFound if there is nothing, and as `get` does."""
-        return self._parser.parse(self._stream("GET", path))
+        """Return the JSON at `path`, which may describe a job that failed.
+
+        Raises NotFound if there is nothing, and as `get` does.
+        """
+        return self._parser.parse(self._stream("GET", path), error_fails=False)
 
     def delete(self, path: str) -> None:
         """Delete what is at `path`. Raises NotFound too."""

@@ -105,6 +105,7 @@ class BudgetTracker:
         if any(limit.in_dollars for limit in self._limits):
             _check_prices(used, self._limits)
         self._highest_price = max((price for price in prices if price is not None), default=0.0)
+        self._batch = batch
         self._usage = usage
         self._collection = collection
         self._billed_for_new_canary = usage.tokens
@@ -195,9 +196,17 @@ class BudgetTracker:
             f"{_describe(limit)} has no room for {source} ({counted(tokens, 'token')}); "
             f"{_continuation(limit)}"
         )
+        if self._batch is not None and limit.in_dollars:
+            line += self._batch_prices(self._batch)
         if tokens > limit_tokens:
             line += ", but this document alone exceeds the limit"
         return line
+
+    def _batch_prices(self, batch: Usage) -> str:
+        """Return the price of a batch and the ordinary one, for a message."""
+        ordinary = next((u.price for u in self._usage.usages if u is not batch), None)
+        without = "" if ordinary is None else f", without a batch ${ordinary:g}"
+        return f" (a million tokens cost ${batch.price:g} in a batch{without})"
 
 
 def _limits(budget: Budget, before: Mapping[str, Spending], day: str) -> list[_Limit]:

@@ -226,10 +226,18 @@ class DocumentIndexer:
 
     def _defer(self, pending: PendingDocument, missing: Sequence[int], jobs: Jobs) -> None:
         """Leave a document to a later run; its texts go to a new batch job, or are in one."""
+        texts = []
         for ordinal in missing:
             chunk = pending.document.chunks[ordinal]
             if not jobs.pending(chunk.hash) and jobs.submission is not None:
-                jobs.add(SpooledText(chunk.hash, chunk.sent, chunk.sent_tokens))
+                try:
+                    text = jobs.fit(chunk.sent)
+                except DocumentError as error:
+                    self._refused(pending, ordinal, error)
+                    return
+                texts.append(SpooledText(chunk.hash, text, chunk.sent_tokens))
+        for each in texts:
+            jobs.add(each)
         jobs.deferred += 1
         pending.file.waiting = True
         self._progress.advance()

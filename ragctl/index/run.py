@@ -38,6 +38,7 @@ from ragctl.index.embedder import (
     batch_sizes_note,
     connect_for,
     effective_embedding,
+    encodings_note,
     note_member,
 )
 from ragctl.index.estimate import estimate_backends
@@ -371,6 +372,9 @@ class Run:
         sizes = batch_sizes_note(embedder, collection, now)
         if sizes is not None:
             notes["batch_sizes"] = sizes
+        encodings = encodings_note(embedder, collection, now)
+        if encodings is not None:
+            notes["encodings"] = encodings
         if self._verified_all and completed:
             notes["verified"] = round(now)
         if completed:

@@ -174,8 +174,9 @@ class BatchHost(EmbeddingServer):
         call = f"{method} {path}"
         kill = self.kill
         dies = kill is not None and re.search(kill.pattern, call) is not None
-        if dies and kill is not None and kill.before:
+        if dies and kill is not None and kill.before and kill.pid:
             self._kill(kill)
+            raise Refusal(503, "nobody is there to be answered")
         for pattern, statuses in self.broken.items():
             if statuses and re.search(pattern, call):
                 status = statuses.pop(0)
