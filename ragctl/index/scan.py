@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.prepared import FileStat
+from ragctl.index.record_names import without_record_names
 from ragctl.index.source_walk import walk_source
 from ragctl.loaders import format_of, supported_formats
 from ragctl.pipeline import Pipeline, Source
@@ -65,7 +66,8 @@ def scan(pipeline: Pipeline) -> Scan:
     first: dict[tuple[str, str], FileStat] = {}
     for file in scanned.files:
         first.setdefault((file.root, file.file), file)
-    scanned.files = list(first.values())
+    scanned.files, refused = without_record_names(first.values())
+    scanned.failures += refused
     scanned.failures = list(dict.fromkeys(scanned.failures))
     refuse_collisions(scanned.files)
     scanned.indexed_twice = _indexed_twice(scanned.files)
