@@ -91,7 +91,8 @@ class BatchService(ABC):
     def body(self, text: str) -> dict[str, Json]:
         """Return the body of an ordinary request for one text."""
         request = EmbeddingRequest("document", (text,), self._stopped)
-        return self.wire.body(request) | dict(self.wire.backend.extra)
+        body = self.wire.encoded(self.wire.body(request), self.wire.encoding.known or "unset")
+        return body | dict(self.wire.backend.extra)
 
     def fit(self, text: str) -> str:
         """Return the text to be sent: all of it, or its beginning if it may be truncated.

@@ -1,7 +1,7 @@
 """Notes: what runs record in a collection for later runs."""
 
 from collections.abc import Sequence
-from typing import TypedDict, cast
+from typing import Literal, TypedDict, cast
 
 from ragctl.records import Json
 
@@ -76,6 +76,13 @@ class BatchJobNote(TypedDict):
     refused: str | None  # why its vectors may not be used
 
 
+class VectorEncoding(TypedDict):
+    """The encoding in which a backend turned out to send vectors."""
+
+    encoding: Literal["base64", "float", "unset", "probe"]
+    learned: int  # time, seconds since 1970
+
+
 class Notes(TypedDict, total=False):
     """The notes of a collection. `Collection.note` replaces only the given keys."""
 
@@ -88,6 +95,7 @@ class Notes(TypedDict, total=False):
     sources: list[SourcesNote]  # of the latest runs
     batches: list[BatchJobNote]  # open jobs
     batch_sizes: dict[str, BatchSize]  # by backend, with the run's own address
+    encodings: dict[str, VectorEncoding]  # by backend, as batch_sizes
     members: list[str]  # other models of the family that wrote vectors
     request_bytes: dict[str, int]  # largest request that passes, by the server's address
 

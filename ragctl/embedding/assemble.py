@@ -10,6 +10,7 @@ from ragctl.embedding.canary import CANARY_THRESHOLD, Canary
 from ragctl.embedding.catalogs import package_catalog
 from ragctl.embedding.context_guard import ContextGuard
 from ragctl.embedding.embedder import Embedder
+from ragctl.embedding.encoding import EncodingChoice
 from ragctl.embedding.failover import ConnectedBackend, Failover
 from ragctl.embedding.interruptions import InterruptionWatch
 from ragctl.embedding.isolation import Isolation
@@ -191,7 +192,8 @@ def _connect_backend(
     key = None if backend.in_process else find_key(backend, environ, advice=key_advice)
     if config.remote and key is not None:
         _check_remote(config, backend, key)
-    connection = Connection(backend, model, dim, key, usage, patience, options, names)
+    encoding = EncodingChoice(backend.encoding)
+    connection = Connection(backend, model, dim, key, usage, patience, options, names, encoding)
     backend_wire = wire_class(backend.wire).connect(connection)
     limiter = (
         Limiter(backend.rates, backend.concurrency)
@@ -209,7 +211,7 @@ def _connect_backend(
     advice = outage_advice(backend.name, backend.base_url or "", backend.keys, key)
     notice = OutageNotice(config.label, notify, advice)
     wire = Retrying(wire, patience, notice=notice)
-    return ConnectedBackend(config.label, wire, usage, backend_wire.warm, backend_wire)
+    return ConnectedBackend(config.label, wire, usage, backend_wire.warm, backend_wire, encoding)
 
 
 def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ragctl.catalog import Model, RequestLimits
+from ragctl.catalog.backend_table import Encoding
 from ragctl.embedding.base import EmbeddingRequest, Options, Vectors, text_problem
 from ragctl.embedding.canary import Canary
 from ragctl.embedding.failover import ConnectedBackend, Failover
@@ -83,6 +84,17 @@ class Embedder:
     def limit_batch(self, backend: str, texts: int) -> None:
         """Send no more than `texts` texts in one request, if `backend` is one of these."""
         self._service.learn_max_texts(backend, texts)
+
+    @property
+    def encodings(self) -> dict[str, Encoding]:
+        """The encodings of vectors found to work: by backend."""
+        return {b.name: b.encoding.learned for b in self.backends if b.encoding.learned}
+
+    def use_encoding(self, backend: str, encoding: Encoding) -> None:
+        """Ask `backend` for vectors in an encoding that worked earlier, if it is one of these."""
+        for known in self.backends:
+            if known.name == backend:
+                known.encoding.use(encoding)
 
     @property
     def backends(self) -> Sequence[ConnectedBackend]:

@@ -14,6 +14,7 @@ from ragctl.embedding.canary import (
     embed_canary,
     make_canary,
 )
+from ragctl.embedding.encoding import EncodingChoice
 from ragctl.errors import BackendError, IdentityMismatch
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
@@ -36,6 +37,7 @@ class ConnectedBackend:
         usage: What was sent to it.
         warm: Loads what its first request needs.
         wire: The wire alone; None: there is none, in a dry run.
+        encoding: That of the vectors which it is asked for.
         documents_checked: Its vectors of documents agree with the canary.
         queries_checked: Its vectors of queries do.
         skipped: It failed for good, and is not asked again by this stream.
@@ -53,6 +55,7 @@ class ConnectedBackend:
     usage: Usage
     warm: Callable[[], None] = no_warm_up
     wire: BackendWire | None = None
+    encoding: EncodingChoice = field(default_factory=lambda: EncodingChoice("unset"))
     documents_checked: bool = False
     queries_checked: bool = False
     skipped: bool = False

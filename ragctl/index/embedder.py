@@ -7,7 +7,7 @@ from dataclasses import replace
 from ragctl import chunking
 from ragctl.catalog import RETRIEVAL, BackendConfig
 from ragctl.collection.family import is_other_member, member_backends
-from ragctl.collection.notes import BatchSize
+from ragctl.collection.notes import BatchSize, VectorEncoding
 from ragctl.collection.origin import Origin, fill_in_backends, stored_config
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder, Options, Patience, connect
@@ -21,8 +21,8 @@ from ragctl.records import Identity, Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection
 
-BATCH_SIZE_DAYS = 30
-"""For how long the batch size that a backend took is kept."""
+LEARNED_DAYS = 30
+"""For how long the batch size and the encoding that a backend took are kept."""
 
 HEADING_TOKENS = 64
 """Tokens of a short model context reserved for the heading path in front of a chunk."""
@@ -51,7 +51,7 @@ def connect_for(
             check_identity(existing, described, command)
     embedder = _connected(pipeline, existing, environ, dry=dry, notify=notify)
     if existing is not None:
-        use_batch_sizes(embedder, existing, time.time())
+        use_what_was_learned(embedder, existing, time.time())
     return embedder
 
 
@@ -84,14 +84,19 @@ def _connected(
     )
 
 
-def use_batch_sizes(embedder: Embedder, collection: Collection, now: float) -> None:
-    """Limit batches to the sizes that earlier runs learned.
+def use_what_was_learned(embedder: Embedder, collection: Collection, now: float) -> None:
+    """Limit batches to the sizes that earlier runs learned, and use the encodings of vectors.
 
-    A size is forgotten after `BATCH_SIZE_DAYS`: the backend may have become faster.
+    They are forgotten after `LEARNED_DAYS`: the backend may have become faster, or be another
+    version.
     """
-    for backend, size in collection.notes().get("batch_sizes", {}).items():
-        if now - size["learned"] < BATCH_SIZE_DAYS * 86_400:
+    notes = collection.notes()
+    for backend, size in notes.get("batch_sizes", {}).items():
+        if now - size["learned"] < LEARNED_DAYS * 86_400:
             embedder.limit_batch(backend, size["texts"])
+    for backend, found in notes.get("encodings", {}).items():
+        if now - found["learned"] < LEARNED_DAYS * 86_400:
+            embedder.use_encoding(backend, found["encoding"])
 
 
 def note_member(embedder: Embedder, collection: Collection) -> None:
@@ -114,6 +119,17 @@ def batch_sizes_note(
         if backend not in kept or kept[backend]["texts"] != texts
     }
     return {**kept, **learned} if learned else None
+
+
+def encodings_note(
+    embedder: Embedder, collection: Collection, now: float
+) -> dict[str, VectorEncoding] | None:
+    """Return the note `encodings` with what this run found out; None if nothing is new."""
+    learned = {
+        backend: VectorEncoding(encoding=encoding, learned=round(now))
+        for backend, encoding in embedder.encodings.items()
+    }
+    return {**collection.notes().get("encodings", {}), **learned} if learned else None
 
 
 def effective_embedding(pipeline: Pipeline, existing: Collection | None) -> Embedding:

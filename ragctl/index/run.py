@@ -38,6 +38,7 @@ from ragctl.index.embedder import (
     batch_sizes_note,
     connect_for,
     effective_embedding,
+    encodings_note,
     note_member,
 )
 from ragctl.index.estimate import estimate_backends
@@ -285,8 +286,7 @@ class Run:
             report.add_warning(root, warning)
         for warning in run_plan.warnings:
             report.add_warning(report.identity.model, warning)
-        report.skipped = scanned.unknown
-        report.skipped_files = scanned.unknown_sources
+        report.skipped = scanned.skipped
         report.documents.unchanged = run_plan.plan.unchanged
         report.elsewhere = run_plan.plan.elsewhere
         self.on_plan(run_plan.plan, scanned)
@@ -372,6 +372,9 @@ class Run:
         sizes = batch_sizes_note(embedder, collection, now)
         if sizes is not None:
             notes["batch_sizes"] = sizes
+        encodings = encodings_note(embedder, collection, now)
+        if encodings is not None:
+            notes["encodings"] = encodings
         if self._verified_all and completed:
             notes["verified"] = round(now)
         if completed:

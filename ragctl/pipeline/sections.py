@@ -136,6 +136,20 @@ class Source:
         options=("--exclude",),
         metavar="PATTERN",
     )
+    default_ignores: bool = key(
+        "default_ignores",
+        "boolean",
+        "skip what is never a document: lock files, backups, node_modules",
+        default=True,
+        options=("--default-ignores/--no-default-ignores",),
+    )
+    gitignore: bool = key(
+        "gitignore",
+        "boolean",
+        "skip what .gitignore files ignore, in work trees of git",
+        default=True,
+        options=("--gitignore/--no-gitignore",),
+    )
     within: str | None = None
     meta: Mapping[str, Json] = key(
         "meta",

@@ -63,10 +63,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
     for seed, file in enumerate(files.values()):
         file.parent.mkdir(exist_ok=True)
-        told = (file, DIM, CONTEXT, seed)
-        command = [LLAMA_CPP.path(), HERE / "tiny_gguf.py", *told]
-        subprocess.run([str(word) for word in command], check=True)
+        write_gguf(file, DIM, CONTEXT, seed)
     return files
+
+
+def write_gguf(file: Path, *numbers: int) -> None:
+    """Write random weights; `numbers` as tiny_gguf.py takes them."""
+    command = [LLAMA_CPP.path(), HERE / "tiny_gguf.py", file, *numbers]
+    subprocess.run([str(word) for word in command], check=True)
 
 
 @pytest.fixture(scope="module")
