@@ -26,7 +26,7 @@ Moved = Annotated[
     bool,
     typer.Option(
         "--moved",
-        help="A known source that is at another location now has moved there.",
+        help="Accept that a known source has moved.",
         rich_help_panel=panels.DOCUMENTS,
     ),
 ]
