@@ -9,18 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from ragctl.pipeline import Source
+from tests import year_places
 from tests.world import World
-from tests.year import NIGHTS, Year
+from tests.year import NIGHTS as ORDINARY_NIGHTS
+from tests.year import Year
 
 pytestmark = pytest.mark.slow
 
+NIGHTS = {**ORDINARY_NIGHTS, **year_places.NIGHTS}
 _COMMON = ["quiet"] * 3  # in a year, most nights are quiet
 
 
 def _new_year(world: World, tmp_path: Path, seed: int) -> Year:
     hosts = (tmp_path / "host-a", tmp_path / "host-b")
-    year = Year(world, random.Random(seed), hosts)
+    year = Year(world=world, rng=random.Random(seed), hosts=hosts, places=tmp_path / "places")
     year.create_documents()
+    year.run(sources=(Source(world.root / "sub"),))  # a source of its own, until the next run
     year.quiet()
     return year
 
