@@ -34,7 +34,7 @@ Checksum = Annotated[
     bool,
     typer.Option(
         "--checksum",
-        help="Compare the content of every file, whatever its size and time say.",
+        help="Compare the content of every file.",
         rich_help_panel=panels.DOCUMENTS,
     ),
 ]
