@@ -110,7 +110,8 @@ def _check(
         seconds=seconds,
     )
     if _fits(target, settings, backends):
-        settings = replace(settings, canary=_canary(target))
+        made = None if target.collection is None else target.collection.settings.identity.model
+        settings = replace(settings, canary=_canary(target), reference=made)
     names = _names(backends)
     if certify is None:
         reports = [

@@ -177,7 +177,7 @@ def _title(rank: int, hit: "Hit", columns: int) -> list["Text"]:
     """Return the title of a hit: one line, if the name and the innermost heading fit in one."""
     from rich.text import Text
 
-    from ragctl.cli.wrap import wrap
+    from ragctl.cli.wrap import cells, wrap
 
     name = f"{rank}. {one_line(location(hit))}"
     headings = [one_line(heading) for heading in _heading_path(hit)]
@@ -186,14 +186,14 @@ def _title(rank: int, hit: "Hit", columns: int) -> list["Text"]:
         path = " › ".join(["…"] * bool(left_out) + headings[left_out:])
         details = "".join(f"  {detail}" for detail in (path, chunks) if detail)
         title = Text.assemble((name, _TITLE), (details, _DETAIL))
-        gap = columns - title.cell_len - len(score)
+        gap = columns - cells(title.plain) - len(score)
         if gap >= 2:
             return [title.append(" " * gap + score, _DETAIL)]
     spans = wrap(title.plain, columns - len(score) - 2)
     lines = [title[start:end] for start, end in spans[:MAX_TITLE_LINES]]
     if len(spans) > MAX_TITLE_LINES:
         lines[-1].append(" …")
-    lines[0].append(f"{score:>{columns - lines[0].cell_len}}", _DETAIL)
+    lines[0].append(f"{score:>{columns - cells(lines[0].plain)}}", _DETAIL)
     return [lines[0], *(Text(" " * INDENT).append_text(line) for line in lines[1:])]
 
 

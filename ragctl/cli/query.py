@@ -17,6 +17,7 @@ from ragctl.cli.options import (
     BackendOption,
     BaseUrl,
     PipelineFile,
+    QueryModel,
     StoreLocation,
     Weights,
     backends,
@@ -84,6 +85,7 @@ def search(
     backend: BackendOption = [],  # noqa: B006 - typer's form of a repeatable option
     base_url: BaseUrl = None,
     weights: Weights = None,
+    query_model: QueryModel = None,
     pipeline: PipelineFile = None,
     store: StoreLocation = None,
     full: Annotated[
@@ -118,6 +120,7 @@ def search(
                 pipeline=pipeline,
                 environ=environ(),
                 backends=backends(backend, base_url, weights),
+                query_model=query_model,
                 foreign=foreign,
                 notify=console.print_wait,
             )

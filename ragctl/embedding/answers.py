@@ -83,8 +83,9 @@ def _unusable(rows: Vectors, host: str) -> dict[int, str]:
     if not rows.shape[1]:
         return {}  # the length is checked for all together
     failed = {}
-    finite = np.asarray(np.isfinite(rows).all(axis=1))
-    nonzero = np.asarray(rows.any(axis=1))
+    with np.errstate(invalid="ignore"):  # a signalling NaN, out of base64 of another kind
+        finite = np.asarray(np.isfinite(rows).all(axis=1))
+        nonzero = np.asarray(rows.any(axis=1))
     for position in range(len(rows)):
         if not (finite[position] and nonzero[position]):
             what = "of zero length" if finite[position] else "with NaN or infinity in it"

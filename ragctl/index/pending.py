@@ -15,6 +15,7 @@ class PendingFile:
     `seen`: versions of its documents read so far, by source. `outstanding`: number of its documents
     that are neither written nor refused. `ended`: it was read to its end. `restat`: the
     content of a document is unchanged, but the file's time, size or root has changed.
+    `waiting`: a document of it waits for a batch job.
     `seal`: payload fields to be merged into all its documents once it has been read
     completely and they are all written; None: not needed, or not known yet.
     """
@@ -24,6 +25,7 @@ class PendingFile:
     restat: bool = False
     failed: bool = False
     ended: bool = False
+    waiting: bool = False
     outstanding: int = 0
     seen: dict[str, str] = field(default_factory=dict)
 

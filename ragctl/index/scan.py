@@ -7,10 +7,12 @@ from pathlib import Path
 
 from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.prepared import FileStat
+from ragctl.index.record_names import without_record_names
+from ragctl.index.source_walk import walk_source
 from ragctl.loaders import format_of, supported_formats
 from ragctl.pipeline import Pipeline, Source
-from ragctl.sources import LocalFile, walk
-from ragctl.sources.walk import MAX_UNKNOWN_SOURCES
+from ragctl.sources import LocalFile, SkippedFiles
+from ragctl.sources.skipped import NO_LOADER
 from ragctl.text import counted
 
 
@@ -18,17 +20,15 @@ from ragctl.text import counted
 class Scan:
     """The files of the sources, with sizes and times.
 
-    `scopes`: roots of folders that were listed. `unknown`: number of files of unknown
-    type; `unknown_sources`: the first of them. `failures`: (source, error) of what
-    could not be listed. `unread`: the folders among these, each with the reason; while there are
-    any, nothing may be pruned.
+    `scopes`: roots of folders that were listed. `skipped`: what was left out.
+    `failures`: (source, error) of what could not be listed. `unread`: the folders among these, each
+    with the reason; while there are any, nothing may be pruned.
     `indexed_twice` (root, warning): roots inside another root that has the same files.
     """
 
     files: list[FileStat] = field(default_factory=list)
     scopes: set[str] = field(default_factory=set)
-    unknown: int = 0
-    unknown_sources: list[str] = field(default_factory=list)
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
     failures: list[tuple[str, str]] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     indexed_twice: list[tuple[str, str]] = field(default_factory=list)
@@ -57,15 +57,17 @@ def scan(pipeline: Pipeline) -> Scan:
         _refuse_unread(pipeline, scanned)
         if not files and not (pipeline.prune and pipeline.prune_limit >= 100):
             raise PruneRefused(
-                f"{source.location}: no documents found there{_unread_formats(scanned)}; is it the "
-                "right folder, and mounted? If it is meant to be empty, run with --prune-limit 100"
+                f"{source.location}: no documents found there{_only_skipped(scanned.skipped)}; "
+                "is it the right folder, and mounted? If it is meant to be empty, run with "
+                "--prune-limit 100"
             )
         scanned.files += files
     # A file that two sources of one root match belongs to the first of them.
     first: dict[tuple[str, str], FileStat] = {}
     for file in scanned.files:
         first.setdefault((file.root, file.file), file)
-    scanned.files = list(first.values())
+    scanned.files, refused = without_record_names(first.values())
+    scanned.failures += refused
     scanned.failures = list(dict.fromkeys(scanned.failures))
     refuse_collisions(scanned.files)
     scanned.indexed_twice = _indexed_twice(scanned.files)
@@ -88,12 +90,15 @@ def _indexed_twice(files: Iterable[FileStat]) -> list[tuple[str, str]]:
     return warnings
 
 
-def _unread_formats(scanned: Scan) -> str:
-    """Return a note about files in other formats; "" if there are none."""
-    if not scanned.unknown:
-        return ""
-    files = counted(scanned.unknown, "file")
-    return f", only {files} in formats that ragctl does not read"
+def _only_skipped(skipped: SkippedFiles) -> str:
+    """Return a note about files that were left out; "" if there are none."""
+    found = []
+    if without_loader := skipped.counts[NO_LOADER]:
+        files = counted(without_loader, "file")
+        found.append(f"{files} in formats that ragctl does not read")
+    if ignored := skipped.ignored:
+        found.append(f"{counted(ignored, 'file or folder', 'files and folders')} ignored by rules")
+    return f", only {' and '.join(found)}" if found else ""
 
 
 def scan_source(source: Source, number: int, scanned: Scan) -> list[FileStat]:
@@ -120,14 +125,12 @@ def _refuse_unread(pipeline: Pipeline, scanned: Scan) -> None:
 def _folder(source: Source, number: int, scanned: Scan) -> list[FileStat]:
     root = source.path.resolve()
     root_name = str(root)
-    entries = walk(root, source.include, source.exclude, source.within)
+    entries = walk_source(source)
     files = [
         FileStat(e.source, root_name, e.size, _storable(e.mtime_ns), e.location, number)
         for e in entries
     ]
-    scanned.unknown += entries.unknown.total()
-    named = [*scanned.unknown_sources, *entries.unknown_sources]
-    scanned.unknown_sources = named[:MAX_UNKNOWN_SOURCES]
+    scanned.skipped.update(entries.skipped)
     scanned.failures += [
         (failure.source or root_name, failure.error) for failure in entries.failures
     ]

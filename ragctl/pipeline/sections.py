@@ -136,6 +136,20 @@ class Source:
         options=("--exclude",),
         metavar="PATTERN",
     )
+    default_ignores: bool = key(
+        "default_ignores",
+        "boolean",
+        "skip what is never a document: lock files, backups, node_modules",
+        default=True,
+        options=("--default-ignores/--no-default-ignores",),
+    )
+    gitignore: bool = key(
+        "gitignore",
+        "boolean",
+        "skip what .gitignore files ignore, in work trees of git",
+        default=True,
+        options=("--gitignore/--no-gitignore",),
+    )
     within: str | None = None
     meta: Mapping[str, Json] = key(
         "meta",
@@ -204,6 +218,12 @@ class Embedding:
         default_text="false",
         options=("--late-chunking/--no-late-chunking",),
     )
+    batch: bool = key(
+        "batch",
+        "boolean",
+        "submit the texts of a run to the backend's batch API; later runs collect the vectors",
+        default=False,
+    )
     truncate: bool = key(
         "truncate",
         "boolean",
@@ -225,6 +245,13 @@ class Embedding:
         "time limit of one request with all its retries, in seconds",
         default_text="120",
         minimum=0,
+    )
+    query_model: str | None = key(
+        "query_model",
+        "string",
+        "embeds questions: the model, or another one of its family, such as Voyage 4",
+        default_text="the collection's",
+        literal=True,
     )
 
     def __post_init__(self) -> None:
