@@ -19,7 +19,8 @@ MAX_GROWTH_MB = 25
 SCRIPT = """
 import hashlib, resource, sys
 from ragctl.batch.connect import connect_batch
-from ragctl.batch.jobs import Jobs, Submission
+from ragctl.batch.job import Submission
+from ragctl.batch.jobs import Jobs
 from ragctl.batch.spool import SpooledText
 from ragctl.catalog import BackendConfig
 from ragctl.embedding import Options, Patience, Usage
