@@ -115,6 +115,8 @@ def _print(checked: "CheckReport") -> None:
     what = f"{checked.model} at {checked.dim} dimensions" if checked.model else "no model"
     failures = checked.failures
     if not failures:
-        console.say(f"{what}: all good")
+        skipped = sum(finding.status == "skip" for _, finding in checked.findings)
+        rest = f"; {skipped} not checked" if skipped else ""
+        console.say(f"{what}: all good{rest}")
     else:
         console.say(f"{what}: {counted(failures, 'failure')}")
