@@ -124,6 +124,46 @@ def test_zsh_and_fish_get_values(home: Path) -> None:
         assert done.stderr == ""
 
 
+def in_shell(home: Path, tmp_path: Path, *command: str, text: str) -> str:
+    """Return what a shell prints that reads lines; its own files are below `tmp_path`."""
+    path = f"{RAGCTL.parent}{os.pathsep}{os.environ['PATH']}"
+    variables = environment(
+        home, PATH=path, HOME=str(tmp_path), TERM="dumb", XDG_CONFIG_HOME=str(tmp_path)
+    )
+    done = subprocess.run(
+        command, input=text, env=variables, cwd=home, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+FISH = shutil.which("fish")
+
+
+@pytest.mark.skipif(FISH is None or not RAGCTL.exists(), reason="needs fish and the command")
+def test_a_real_fish(home: Path, tmp_path: Path) -> None:
+    """The script that `ragctl --show-completion` prints works in fish, as the page says."""
+    lines = {
+        "ragctl search -c k": ["kb"],
+        f"ragctl search --store {home}/store -c ": ["docs", "kb"],
+        "ragctl search --mode sp": ["sparse"],
+        "ragctl search --where tea": ["team="],
+        "ragctl delete the": ["the plan.md"],
+        "ragctl prune": ["prune-generations"],
+    }
+    folder = tmp_path / "fish" / "completions"
+    folder.mkdir(parents=True)
+    script = f"ragctl --show-completion > {folder}/ragctl.fish\n" + "".join(
+        f"complete -C '{line}'; echo end\n" for line in lines
+    )
+    shown = in_shell(home, tmp_path, str(FISH), "--private", text=script)
+    found = [
+        [each.partition("\t")[0] for each in block.splitlines() if each]
+        for block in shown.split("end\n")[:-1]
+    ]
+    assert found == list(lines.values())
+
+
 BASH = shutil.which("bash")
 
 

@@ -44,13 +44,13 @@ def test_documents_by_source_and_records_by_their_id(collection: Collection) -> 
         collection, ask(Judgement("a.md", 2), Judgement("x"), Judgement("b.md", 0))
     )
     assert found.unit == "document"
-    assert found.qrels == {"q": {"a.md": 2, "r.jsonl#x": 1, "b.md": 0}}
+    assert found.qrels == {"q": {"docs/a.md": 2, "docs/r.jsonl#x": 1, "docs/b.md": 0}}
     assert not found.missing
 
 
 def test_an_id_of_two_records_names_neither(collection: Collection) -> None:
     found = resolve_judgements(collection, ask(Judgement("y"), Judgement("r.jsonl#y")))
-    assert found.qrels["q"]["r.jsonl#y"] == 1
+    assert found.qrels["q"]["docs/r.jsonl#y"] == 1
     assert [(each.source, each.why) for each in found.missing] == [("y", "no such document")]
 
 
@@ -88,7 +88,7 @@ def test_what_the_collection_lacks_is_named_and_counted(collection: Collection) 
         ("half", "gone.md"),
         ("lost", "gone.md"),
     ]
-    assert found.qrels["half"] == {"a.md": 1, "missing gone.md": 3}  # recall is of both
+    assert found.qrels["half"] == {"docs/a.md": 1, "missing gone.md": 3}  # recall is of both
 
 
 def test_an_answer_that_is_not_in_its_document(collection: Collection) -> None:
@@ -106,4 +106,4 @@ def test_no_answer_at_all_is_refused(collection: Collection) -> None:
     with pytest.raises(UsageError, match="needs the position of every answer"):
         resolve_judgements(collection, ask(Judgement("a.md")), "chunk")
     placed = ask(Judgement("a.md", answer="## two"))
-    assert resolve_judgements(collection, placed, "document").qrels == {"q": {"a.md": 1}}
+    assert resolve_judgements(collection, placed, "document").qrels == {"q": {"docs/a.md": 1}}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ragctl.cli import progress as progress_bar
 from ragctl.cli.progress import ProgressBar
 from ragctl.index import document_progress
 from ragctl.index.document_progress import DocumentProgress
@@ -53,6 +54,20 @@ def test_the_bar_fits_the_terminal(columns: int) -> None:
     line = bar(total=42, done=19, tokens=12_345).line(columns)
     assert len(line) < columns
     assert line.startswith("embed:  45%")
+
+
+def test_the_bar_respects_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_bar, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    drawn = ""
+    with bar(total=42, done=19, tokens=12_345):
+        while not drawn:
+            drawn = capsys.readouterr().err
+    assert 20 < len(drawn.lstrip("\r")) < 40
 
 
 def test_the_bar_shows_stage_documents_tokens_and_the_clock() -> None:

@@ -26,6 +26,8 @@ from ragctl.errors import BackendError, DocumentError, Interrupted, UsageError
 from ragctl.hosts.usage import Usage
 from tests import runtime_models
 from tests.runtime_models import expected
+from tests.servers import minilm as minilm_server
+from tests.servers.minilm import Way
 
 pytestmark = pytest.mark.slow
 
@@ -116,6 +118,22 @@ def v5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # ---- Real weights
+
+
+def test_variants_are_those_of_a_wrongly_set_up_server(real: Embedder) -> None:
+    texts = list(TOPICS)
+    real.query("load it")
+    wire = real.backends[0].wire
+    assert isinstance(wire, SentenceTransformers)
+    for vectors, way in (
+        (wire.variant(texts), Way()),
+        (wire.variant(texts, ending=False), Way(eos=False)),
+        (wire.variant(texts, pooling="cls"), Way(pooling="cls")),
+        (wire.variant(texts, pooling="last"), Way(pooling="last")),
+    ):
+        right = minilm_server.embed(texts, way)
+        right /= np.linalg.norm(right, axis=1, keepdims=True)
+        assert np.sum(vectors * right, axis=1) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from ragctl.search.aio import AsyncSearcher, open_collection_async
 from ragctl.search.library import open_collection
 from ragctl.stores import open_store
 from ragctl.stores.base import Batch
+from tests.command import call
 from tests.searching import searcher
 from tests.servers import faults
 from tests.waiting import until
@@ -344,32 +345,37 @@ def test_a_backend_failure_affects_one_search(indexed: World) -> None:
 def test_the_script_in_the_documentation_works(
     tmp_path_factory: pytest.TempPathFactory, question: str, answer: str
 ) -> None:
-    """A copy of it elsewhere, called in the documents' folder, finds what the README asks."""
+    """A copy of it elsewhere finds what the README asks, and makes no collection."""
     base = tmp_path_factory.getbasetemp()  # the second question finds the documents indexed
+    environ = {"PYTHONPATH": str(ROOT), "RAGCTL_HOME": str(base), "PATH": "/usr/bin:/bin"}
+    indexed = call("ingest", "sample_docs", "-c", "samples", environ=environ, cwd=ROOT)
+    assert indexed.returncode == 0, indexed.stderr
     script = shutil.copy(ROOT / "docs" / "answer.py", base)
     assert len(Path(script).read_text(encoding="utf-8").splitlines()) < 24
-    done = subprocess.run(
-        [sys.executable, script, "sample_docs", question],
-        env={"PYTHONPATH": str(ROOT), "RAGCTL_HOME": str(base), "PATH": "/usr/bin:/bin"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(script, "samples", question, environ=environ, cwd=base)
     assert done.returncode == 0, done.stderr
-    first = done.stdout.split("\n\n[")[1]
+    first = done.stdout.split("\n\n[")[0]
     assert answer in " ".join(first.split())
+    assert [each.name for each in (base / "collections").iterdir()] == ["samples"]
 
 
-def test_the_script_ends_as_the_ingest_does(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "answer.py", "gone", "pump"],
-        env={"PYTHONPATH": str(ROOT), "RAGCTL_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
-        cwd=tmp_path,
+def test_the_script_says_that_there_is_no_such_collection(tmp_path: Path) -> None:
+    environ = {"PYTHONPATH": str(ROOT), "RAGCTL_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    script = ROOT / "docs" / "answer.py"
+    done = run_script(script, "gone", "pump", environ=environ, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("answer.py: no collection 'gone' in ")
+    assert "Traceback" not in done.stderr
+
+
+def run_script(
+    script: str | Path, *words: str, environ: dict[str, str], cwd: Path
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, script, *words],
+        env=environ,
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 7
-    assert done.stderr.startswith("ragctl: ")
-    assert "Traceback" not in done.stderr

@@ -82,7 +82,8 @@ def _check(pipeline: Pipeline, target: Target, seconds: float) -> CheckReport:
         seconds=seconds,
     )
     if _fits(target, settings, backends):
-        settings = replace(settings, canary=_canary(target))
+        made = None if target.collection is None else target.collection.settings.identity.model
+        settings = replace(settings, canary=_canary(target), reference=made)
     names = _names(backends)
     reports = [
         Trial(settings, name, config).run() for name, config in zip(names, backends, strict=True)

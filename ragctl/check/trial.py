@@ -24,7 +24,8 @@ class TrialSettings:
     """The settings that every backend of a check is tested with.
 
     `model` has the instructions of `task`. `canary` is the collection's, if it has one.
-    `compare`: there are other backends to compare with. `seconds` is the time limit of each.
+    `reference`: the model that made the collection. `compare`: there are other backends to
+    compare with. `seconds` is the time limit of each.
     """
 
     model: Model
@@ -37,6 +38,7 @@ class TrialSettings:
     threshold: float
     compare: bool
     seconds: float
+    reference: str | None = None
 
 
 class Trial:
@@ -173,7 +175,13 @@ class Trial:
         if settings.canary is not None:
             cosines = assess.min_cosines(settings.canary, vectors)
             self._report = replace(self._report, agreement=cosines)
-            self._add(assess.agreement("canary", "the collection", cosines, settings.threshold))
+            if settings.reference in (None, settings.model.name):
+                finding = assess.agreement("canary", "the collection", cosines, settings.threshold)
+            else:
+                finding = assess.membership(
+                    settings.model, settings.canary, vectors, cosines, settings.threshold
+                )
+            self._add(finding)
 
 
 def _patience(seconds: float) -> Patience:

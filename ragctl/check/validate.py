@@ -10,6 +10,7 @@ from ragctl.check.findings import Finding, good, note
 from ragctl.collection.state import State
 from ragctl.environment import PATH
 from ragctl.errors import PruneRefused, RagctlError, UsageError
+from ragctl.index.batches import batch_backend
 from ragctl.index.embedder import connect_for
 from ragctl.index.naming import name_sources
 from ragctl.index.planning import plan_run
@@ -75,12 +76,15 @@ def _model(pipeline: Pipeline) -> Iterator[Finding]:
     try:
         with connect_for(pipeline, None, pipeline.environ, dry=True) as embedder:
             advice = plan_run(pipeline, Scan(), None, embedder, now=0.0).warnings
+            batch = batch_backend(pipeline, None, embedder)
             yield good("model", f"{embedder.model.name} at {embedder.dim} dimensions")
     except RagctlError as error:
         yield _failed("model", error)
         return
     for warning in advice:
         yield note("model", warning)
+    if batch is not None and batch.usage.price is None:
+        yield note("batch", f"the price of a batch at {batch.label} is not known")
     backends = embedding.backends or (BackendConfig(),)
     name = embedding.model or DEFAULT_MODEL
     rows = [config.resolve(pipeline.catalog, name, embedding.task) for config in backends]

@@ -107,7 +107,7 @@ def collections(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def documents(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the documents that begin like `incomplete`: their names, or their paths in a source."""
+    """Return the documents whose name, or path in a source, begins like `incomplete`."""
     with _opened(context) as collection:
         names = sorted(collection.facet("source", of_all=True))
     found = [each for each in names if each.startswith(incomplete)]

@@ -75,6 +75,7 @@ def plan(
         checksum=checksum,
         env_file=env_file_named(),
     )
+    batch = pipeline.embedding.batch
     bar = ProgressBar(shown=not as_json)
     store = open_store(pipeline.store, pipeline.environ, read_only=True)
     with closing(store), closing(bar):
@@ -85,11 +86,11 @@ def plan(
         except BaseException:
             bar.close()
             if run.report is not None and run.report.changes is not None:
-                _print(run.report, as_json=as_json)
+                _print(run.report, as_json=as_json, batch=batch)
             raise
     if out is not None:
         saved.write(out, report)
-    _print(report, as_json=as_json)
+    _print(report, as_json=as_json, batch=batch)
     if report.failed_more_than(pipeline.fail_on):
         return DocumentError.exit_code
     if exit_code and report.changes:
@@ -97,7 +98,7 @@ def plan(
     return 0
 
 
-def _print(report: "Report", *, as_json: bool) -> None:
+def _print(report: "Report", *, as_json: bool, batch: bool = False) -> None:
     print_notes(report)
     if as_json:
         console.print_json(report.to_json())
@@ -108,28 +109,34 @@ def _print(report: "Report", *, as_json: bool) -> None:
     if len(changes) > MAX_SHOWN_CHANGES:
         console.say(f"… and {len(changes) - MAX_SHOWN_CHANGES:,} more (--json lists all)")
     console.say(summary(report, dry_run=True))
-    for line in _prices(report):
+    for line in _prices(report, batch=batch):
         console.say(one_line(line))
     for line in size_lines(report):
         console.say(line)
 
 
-def _prices(report: "Report") -> Iterator[str]:
-    """Yield each backend's requests, cost, and minimum time."""
+def _prices(report: "Report", *, batch: bool) -> Iterator[str]:
+    """Yield each backend's requests, cost, and minimum time. `batch`: the first takes batches."""
     if not report.tokens:
         return
-    for row in report.backends:
+    for position, row in enumerate(report.backends):
         if row["in_process"]:
             yield f"{row['backend']}: in this process, at no cost"
             continue
         price = "price unknown" if row["cost"] is None else dollars(cast(float, row["cost"]))
         seconds = cast("float | None", row["seconds"])
         time = "" if seconds is None else f", {seconds:,.0f} s at its rate limits"
-        line = f"{row['backend']}: {counted(cast(int, row['requests']), 'request')}, {price}{time}"
-        batch = cast("dict[str, Json] | None", row["batch"])
-        if batch is not None:
-            cost = "price unknown" if batch["cost"] is None else dollars(cast(float, batch["cost"]))
-            line += f"; as a batch {cost}, within {batch['hours']} hours"
+        requests = counted(cast(int, row["requests"]), "request")
+        line = f"{row['backend']}: {requests}, {price}{time}"
+        jobs = cast("dict[str, Json] | None", row["batch"])
+        if jobs is not None:
+            cost = "price unknown" if jobs["cost"] is None else dollars(cast(float, jobs["cost"]))
+            line += f"; as a batch {cost}, within {jobs['hours']} hours"
+            if batch and position == 0:
+                line = (
+                    f"{row['backend']}: a batch, {cost}, within {jobs['hours']} hours; without "
+                    f"batch = true {price}"
+                )
         yield line
 
 

@@ -129,6 +129,7 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
             f"{counted(chunks.reused, 'chunk')} reused" if chunks.reused else "",
             f"{counted(chunks.deleted, 'chunk')} deleted" if chunks.deleted else "",
             f"{counted(report.left, 'file')} left for the next run" if report.left else "",
+            str(report.waiting),
             _skipped(report),
             f"{counted(report.elsewhere, 'other document')} kept" if report.elsewhere else "",
         ]

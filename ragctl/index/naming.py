@@ -85,6 +85,12 @@ class Naming:
     names: frozenset[str]
     places: dict[str, SourcePlace] = field(default_factory=dict)
 
+    @property
+    def complete(self) -> set[str]:
+        """Names of the sources that were listed completely, and of those that are replaced."""
+        whole = {name for name, starts in self.scopes.items() if f"{name}/" in starts}
+        return whole | self.replaced.keys()
+
     def covers(self, source_name: str, file: str) -> bool:
         """Return whether the run has listed the folder of a file, or takes over its source."""
         return file.startswith(self.scopes.get(source_name, ())) or source_name in self.replaced

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
+from ragctl.batch.waiting import Waiting
 from ragctl.hosts.usage import UsageTotals, dollars_json
 from ragctl.records import Identity, Json
 from ragctl.stores.size import Size
@@ -98,10 +99,11 @@ class Report:
     `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: number
     of files of unknown type; `skipped_files`: the first of them. `elsewhere`: number
     of documents that are not among the sources, left alone. `left`: number of files not finished,
-    if the run stopped early; None if it stopped before it had a plan. `verified`: number of points
-    that the run checked before it made its plan; `damaged`: number of documents that it found
-    damaged. `stages`: seconds by stage; reading, embedding and writing overlap. `seconds`: of
-    the whole run.
+    if the run stopped early; None if it stopped before it had a plan. `waiting`: what waits for
+    batch jobs.
+    `verified`: number of points that the run checked before it made its plan; `damaged`: number
+    of documents that it found damaged. `stages`: seconds by stage; reading, embedding and writing
+    overlap. `seconds`: of the whole run.
     """
 
     collection: str
@@ -121,6 +123,7 @@ class Report:
     skipped_files: list[str] = field(default_factory=list)
     elsewhere: int = 0
     left: int | None = 0
+    waiting: Waiting = field(default_factory=Waiting)
     verified: int = 0
     damaged: int = 0
     stages: dict[str, float] = field(default_factory=dict)
@@ -169,6 +172,7 @@ class Report:
         self.failures += other.failures
         self.warnings += other.warnings
         self.left = other.left
+        self.waiting = other.waiting
 
     def set_usage(self, usage: UsageTotals) -> None:
         """Copy requests, tokens and cost. A backend that was not called is left out."""
@@ -199,6 +203,7 @@ class Report:
             "skipped_files": list(self.skipped_files),
             "elsewhere": self.elsewhere,
             "left": self.left,
+            "waiting": self.waiting.to_json(),
             "verified": self.verified,
             "damaged": self.damaged,
             "stages": {name: round(spent, 3) for name, spent in self.stages.items()},

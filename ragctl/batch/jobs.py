@@ -1,0 +1,460 @@
+"""The batch jobs of a collection: adopt, ask, collect, submit, forget.
+
+A job goes through these steps; a run may be killed between any two of them:
+
+    note the job       with an id of our own and the hashes of its texts
+    upload             the file of texts; nothing is billed yet
+    note the file      and that the host is about to be asked to begin
+    create             the host begins, and bills; the job carries our id and names the file
+    note its id at the host
+    … hours later …
+    collect            documents are written as far as all of their texts have vectors
+    forget             once no document waits for any of its vectors
+
+So the host's list tells whether a job that was killed during "create" exists. What does not
+exist is forgotten, after its file was deleted: a request that is still on its way cannot begin
+the job later.
+"""
+
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection as Values
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import IO, TypeVar
+
+from ragctl.batch.canaries import CanaryCheck, canary_lines, is_canary
+from ragctl.batch.keys import KeySet, encode_keys
+from ragctl.batch.service import BatchService, RemoteJob
+from ragctl.batch.spool import Spool, SpooledText
+from ragctl.batch.waiting import Waiting
+from ragctl.collection.notes import BatchJobNote
+from ragctl.embedding.base import Vectors
+from ragctl.embedding.canary import Canary
+from ragctl.errors import BackendError, IdentityMismatch, StoreError
+from ragctl.hosts.errors import Transient
+from ragctl.hosts.files import NotFound
+from ragctl.hosts.retry import Patience, retry
+from ragctl.hosts.usage import Usage
+from ragctl.stores.base import Collection
+from ragctl.text import counted
+
+T = TypeVar("T")
+
+SETTLE_SECONDS = 120
+"""A job that may have been created appears in the host's list within this time."""
+KEEP_SECONDS = 30 * 86_400
+"""How long the results of a job are kept for documents that could not be read meanwhile."""
+OVERDUE_FACTOR = 2
+"""A job that its host does not know is given up after so many times its time limit."""
+MAX_TEXTS = 50_000
+"""Texts of one job, if its host takes more: its results are read as a whole."""
+FILE_FRACTION = 0.95
+"""Share of a host's limit on a file that ragctl uses."""
+
+
+class _Unclear(BackendError):
+    """The host may or may not have begun a job."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """An open job. `service`: of its host, if this run can reach it.
+
+    `remote`: the job at the host once it has ended. `loaded`: its results are in the spool.
+    `errors`: some texts failed.
+    `kept`: a document needs its results and waits for others, or failed.
+    """
+
+    note: BatchJobNote
+    keys: KeySet
+    service: BatchService | None
+    remote: RemoteJob | None = None
+    loaded: bool = False
+    errors: bool = False
+    kept: bool = False
+
+    @property
+    def label(self) -> str:
+        """The job for messages."""
+        made = datetime.fromtimestamp(self.note["made"], UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return f"batch job {self.note['remote'] or self.note['id']} of {made}"
+
+
+@dataclass(slots=True)
+class Submission:
+    """Where new jobs go. `check`: compares the backend with the collection's canary.
+
+    `usage` counts what is sent, at the price of a batch.
+    """
+
+    service: BatchService
+    backend: str
+    usage: Usage
+    sources: Sequence[str]
+    check: Callable[[], object]
+
+
+@dataclass(slots=True)
+class Jobs:
+    """The open jobs of a collection, for one run. Not thread-safe.
+
+    `reach` returns the client of a job's host, None if this run knows no such host. `identity`:
+    digest of the collection's. `submission`: None if no new job may be made. `warn` is told
+    what a user should know: the host, and a sentence. `deferred`, `refused`: documents of this
+    run that wait for vectors, and that failed by an answer in a job.
+    """
+
+    collection: Collection
+    identity: str
+    canary: Canary | None
+    threshold: float
+    reach: Callable[[BatchJobNote], BatchService | None]
+    warn: Callable[[str, str], None]
+    clock: Callable[[], float]
+    patience: Patience
+    submission: Submission | None = None
+    refused: int = 0
+    deferred: int = 0
+    jobs: list[Job] = field(default_factory=list)
+    spool: Spool = field(default_factory=Spool)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    _failed: list[str] = field(default_factory=list)
+    _services: dict[tuple[str, str], BatchService | None] = field(default_factory=dict)
+
+    # ---- what is open
+
+    def refresh(self) -> None:
+        """Ask every host about its jobs; take over those that a killed run created.
+
+        Raises BackendError if a host does not answer.
+        """
+        notes = self.collection.notes().get("batches", [])
+        services = self._services
+        for note in notes:
+            host = (note["backend"], note["address"])
+            if host not in services:
+                services[host] = self.reach(note)
+            try:
+                keys = KeySet(note["keys"])
+            except ValueError as error:
+                raise StoreError(
+                    f"collection {self.collection.name!r}: its note of batch job {note['id']} is "
+                    f"damaged: {error}"
+                ) from error
+            self.jobs.append(Job(note, keys, services[host]))
+        for job in list(self.jobs):
+            if job.note["identity"] != self.identity:
+                self._drop(job, "is of another model or dimension; its results are not used")
+            elif job.service is None:
+                self.warn(
+                    job.note["backend"],
+                    f"{job.label} cannot be collected: name its address {job.note['address']} in "
+                    "the pipeline, or give its key",
+                )
+            elif job.note["refused"] is None:
+                self._refresh(job, job.service)
+        self._save()
+
+    def _refresh(self, job: Job, service: BatchService) -> None:
+        note = job.note
+        if note["remote"] is None and not self._adopt(job, service):
+            return
+        remote_id = note["remote"] or ""
+        try:
+            remote = self._ask(lambda: service.get(remote_id))
+        except NotFound as error:
+            overdue = OVERDUE_FACTOR * service.api.hours * 3600
+            if self.clock() - note["made"] < overdue:
+                self.warn(
+                    note["backend"],
+                    f"{job.label} is unknown to its host: {error}. Is the key of another project? "
+                    f"Its {counted(note['texts'], 'text')} wait until it is given up after "
+                    f"{OVERDUE_FACTOR * service.api.hours} hours",
+                )
+                return
+            self._drop(job, "is unknown to its host and given up; its texts are sent again")
+            return
+        if remote.state == "failed":
+            self._failed.append(f"{note['backend']} failed {job.label}: {remote.message}")
+            self._drop(job, f"failed: {remote.message}; its texts are sent again by the next run")
+            self._delete(service, (remote.uploaded,))
+        elif remote.state == "ended":
+            job.remote = remote
+            if remote.message:
+                self.warn(
+                    note["backend"],
+                    f"{job.label} ended early: {remote.message}; what it has is used, and the "
+                    "other texts are sent again",
+                )
+
+    def _adopt(self, job: Job, service: BatchService) -> bool:
+        """Find a job whose creation was not noted; forget it if it does not exist."""
+        note = job.note
+        created, uploaded = note["created"], note["file"] or ""
+        if created is None:  # the host was never asked to begin
+            self._delete(service, (uploaded,))
+            self.jobs.remove(job)
+            return False
+        found = self._ask(lambda: service.find(note["id"], uploaded))
+        if found is not None:
+            note["remote"] = found.id
+            self._save()
+            return True
+        if self.clock() - created < SETTLE_SECONDS:
+            return False
+        self._delete(service, (uploaded,))
+        self.jobs.remove(job)
+        return False
+
+    def _drop(self, job: Job, why: str) -> None:
+        self.warn(job.note["backend"], f"{job.label} {why}")
+        self.jobs.remove(job)
+
+    def _save(self) -> None:
+        notes = [job.note for job in self.jobs]
+        if notes != self.collection.notes().get("batches", []):
+            self.collection.note({"batches": notes})
+
+    # ---- what the jobs have
+
+    def covered(self, hashes: Values[str]) -> set[str]:
+        """Return those of the text hashes that need not be sent any more."""
+        self._load_with(hashes)
+        known = self.spool.known_texts(hashes) | self.spool.known_results(hashes)
+        return known | {each for each in hashes if self.pending(each)}
+
+    def results(self, hashes: Values[str]) -> dict[str, Vectors | str]:
+        """Return the vector or the host's error of each text hash, as far as a job has it.
+
+        Raises IdentityMismatch if another model made the vectors of a job.
+        """
+        self._load_with(hashes)
+        return self.spool.results(hashes)
+
+    def _load_with(self, hashes: Values[str]) -> None:
+        """Load the jobs that have ended and have any of these texts."""
+        for job in list(self.jobs):
+            wanted = job.remote is not None and not job.loaded
+            if wanted and any(each in job.keys for each in hashes):
+                self._load(job)
+
+    def _load(self, job: Job) -> None:
+        """Read the results of a job into the spool."""
+        service, remote = job.service, job.remote
+        assert service is not None
+        assert remote is not None
+        check = CanaryCheck(self.canary)
+
+        def read() -> None:
+            for result in service.results(remote):
+                if is_canary(result.key):
+                    check.add(result)
+                elif result.vector is not None:
+                    self.spool.add_result(result.key, result.vector, None)
+                elif result.error is not None and not job.note["reported"]:
+                    job.errors = True
+                    self.spool.add_result(result.key, None, result.error)
+
+        try:
+            self._ask(read)
+        except NotFound as error:
+            self._drop(job, f"has no results any more ({error}); its texts are sent again")
+            self._save()
+            return
+        problem = check.problem(self.threshold)
+        if problem is not None:
+            job.note["refused"] = problem
+            self._save()
+            raise self._mismatch(job, problem)
+        job.loaded = True
+
+    def _mismatch(self, job: Job, problem: str) -> IdentityMismatch:
+        return IdentityMismatch(
+            f"the vectors of {job.label} at {job.note['backend']} are not used: {problem}. Set "
+            "batch = false, and the next run discards them and embeds the texts one request at a "
+            "time"
+        )
+
+    def pending(self, text_hash: str) -> bool:
+        """Return whether a text is in a job that has not ended."""
+        return any(
+            text_hash in job.keys
+            for job in self.jobs
+            if job.remote is None and job.note["refused"] is None
+        )
+
+    def keep(self, hashes: Iterable[str]) -> None:
+        """Keep the jobs that have results of these texts: their document is not complete."""
+        names = list(hashes)
+        for job in self.jobs:
+            job.kept = job.kept or any(each in job.keys for each in names)
+
+    # ---- new jobs
+
+    def add(self, text: SpooledText) -> None:
+        """Accept a text for a new job."""
+        self.spool.add_text(text)
+
+    def fit(self, text: str) -> str:
+        """Return the text that a new job would have. Raises DocumentError if it takes none."""
+        return text if self.submission is None else self.submission.service.fit(text)
+
+    def submit(self) -> None:
+        """Send the accepted texts. Raises BackendError, or IdentityMismatch."""
+        if self._failed:
+            raise BackendError("; ".join(self._failed))
+        if not self.spool.text_count or self.submission is None:
+            return
+        for job in self.jobs:
+            if job.note["refused"] is not None:
+                raise self._mismatch(job, job.note["refused"])
+        self.submission.check()
+        while self.spool.text_count:
+            self._submit_one(self.submission)
+
+    def _submit_one(self, submission: Submission) -> None:
+        service = submission.service
+        with tempfile.TemporaryFile() as file:
+            texts = list(self._write(service, file))
+            hashes = [text_hash for text_hash, _ in texts]
+            tokens = sum(count for _, count in texts)
+            note = BatchJobNote(
+                id=secrets.token_hex(12),
+                backend=submission.backend,
+                address=service.wire.backend.base_url or "",
+                identity=self.identity,
+                sources=sorted(submission.sources),
+                keys=encode_keys(hashes),
+                texts=len(texts),
+                tokens=tokens,
+                price=submission.usage.price,
+                made=round(self.clock()),
+                file=None,
+                created=None,
+                remote=None,
+                reported=False,
+                refused=None,
+            )
+            job = Job(note, KeySet(note["keys"]), service)
+            self.jobs.append(job)
+            self._save()
+            try:
+                note["file"] = self._ask(lambda: service.upload(note["id"], file))
+            except BackendError:
+                self.jobs.remove(job)
+                self._save()
+                raise
+        note["created"] = round(self.clock())
+        self._save()
+        self._create(job, service)
+        submission.usage.sent()
+        submission.usage.answered(len(texts), 0, tokens)
+        self.spool.drop_texts(hashes)
+
+    def _write(self, service: BatchService, file: IO[bytes]) -> Iterator[tuple[str, int]]:
+        """Write the lines of one job; yield the hash and the tokens of each text in it."""
+        api = service.api
+        most = min(api.texts, MAX_TEXTS)
+        most = max(1, most - max(3, most // 500))  # room for canary texts
+        canaries = canary_lines(min(self.spool.text_count, most))
+        size = 0
+        for position, text in enumerate(islice(self.spool.texts(), most)):
+            lines = [service.line(text.hash, text.text)]
+            if position in canaries:
+                lines.insert(0, service.line(*canaries.pop(position)))
+            size += sum(map(len, lines))
+            if position and size > FILE_FRACTION * api.bytes:
+                break
+            file.writelines(lines)
+            yield text.hash, text.tokens
+        for line in canaries.values():
+            file.write(service.line(*line))
+
+    def _create(self, job: Job, service: BatchService) -> None:
+        """Make the host begin. Only an answer that nothing was done is followed by another try."""
+        note = job.note
+        uploaded = note["file"] or ""
+
+        def attempt() -> RemoteJob:
+            try:
+                return service.create(note["id"], uploaded)
+            except Transient as failure:
+                if failure.refused or failure.status == 429:
+                    raise
+                raise _Unclear(
+                    f"{failure}; whether {job.label} exists is not known: the next run asks for "
+                    "it before it sends anything"
+                ) from None
+
+        try:
+            note["remote"] = self._ask(attempt).id
+        except _Unclear:
+            raise
+        except BackendError as error:
+            self._delete(service, (uploaded,))
+            self.jobs.remove(job)
+            self._save()
+            raise BackendError(f"{error}; no batch job was made at {note['backend']}") from None
+        self._save()
+
+    # ---- the end
+
+    @property
+    def waiting(self) -> Waiting:
+        """What still waits, and for how many jobs."""
+        return Waiting.of([job.note for job in self.jobs if job.remote is None], self.deferred)
+
+    def forget(self, sources: Values[str], *, unread: bool) -> None:
+        """Forget jobs for whose results no document waits. The run has read all of its plan.
+
+        `sources`: names of those that the run covers. `unread`: some documents could not be read;
+        they may have texts in a job.
+        """
+        for job in self.jobs:
+            job.note["reported"] |= job.errors
+        for job in list(self.jobs):
+            young = self.clock() - job.note["made"] < KEEP_SECONDS
+            covered = set(job.note["sources"]) <= set(sources)
+            discarded = job.note["refused"] is not None and self.submission is None
+            ended = job.remote is not None and not job.kept and covered and not (unread and young)
+            if not (ended or discarded):
+                continue
+            self.jobs.remove(job)
+            self._save()
+            if job.service is not None and job.remote is not None:
+                self._delete(job.service, (job.remote.uploaded, *job.remote.files))
+        self._save()
+
+    def _delete(self, service: BatchService, files: Iterable[str]) -> None:
+        """Delete files at a host. That one may stay there is no failure of a run."""
+        for name in filter(None, files):
+            try:
+                service.delete_file(name)
+            except BackendError:
+                continue
+
+    def _ask(self, attempt: Callable[[], T]) -> T:
+        """Return the answer of a host, with retries."""
+
+        def pause(failure: Transient, tries: int, seconds: float) -> float:
+            wait = failure.retry_after
+            if wait is None:
+                wait = min(self.patience.first * 2.0 ** min(tries - 1, 20), self.patience.longest)
+            if seconds + wait > self.patience.total:
+                raise BackendError(f"{failure}; tried {counted(tries, 'time')}") from failure
+            return wait
+
+        return retry(attempt, Transient, pause, sleep=self.stopped.wait)
+
+    def close(self) -> None:
+        """Close all connections, and remove the spool."""
+        for service in self._services.values():
+            if service is not None:
+                service.close()
+        if self.submission is not None:
+            self.submission.service.close()
+        self.spool.close()
