@@ -59,7 +59,7 @@ Quiet = Annotated[
     typer.Option(
         "--quiet",
         "-q",
-        help="Print nothing unless something goes wrong.",
+        help="Print nothing unless something goes wrong or files are skipped.",
         rich_help_panel=panels.COMMON,
     ),
 ]

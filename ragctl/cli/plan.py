@@ -20,6 +20,7 @@ from ragctl.cli.options import (
     opened,
     pipeline_of,
 )
+from ragctl.cli.skipped import list_skipped_files
 from ragctl.cli.summary import dollars, print_notes, size_lines, summary
 from ragctl.errors import ChangesPending, DocumentError
 from ragctl.text import counted, one_line, readable_time
@@ -57,13 +58,19 @@ def plan(
             "--exit-code", help="Exit with 10 if the plan contains changes (3 if files fail)."
         ),
     ] = False,
+    skipped: Annotated[
+        bool,
+        typer.Option(
+            "--skipped", help="List what is left out, and why, instead of making the plan."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Show what a run would do and cost; write and send nothing."""
     from dataclasses import replace
 
     from ragctl.cli.progress import ProgressBar
-    from ragctl.cli.running import signals
+    from ragctl.cli.running import fails_on, signals
     from ragctl.index.run import Run
     from ragctl.pipeline import read_pipeline
 
@@ -75,6 +82,8 @@ def plan(
         checksum=checksum,
         env_file=env_file_named(),
     )
+    if skipped:
+        return list_skipped_files(pipeline, as_json=as_json)
     batch = pipeline.embedding.batch
     bar = ProgressBar(shown=not as_json)
     store = open_store(pipeline.store, pipeline.environ, read_only=True)
@@ -91,7 +100,7 @@ def plan(
     if out is not None:
         saved.write(out, report)
     _print(report, as_json=as_json, batch=batch)
-    if report.failed_more_than(pipeline.fail_on):
+    if fails_on(report, pipeline):
         return DocumentError.exit_code
     if exit_code and report.changes:
         return ChangesPending.exit_code

@@ -21,6 +21,7 @@ from ragctl.errors import DocumentError, RagctlError, StoreError
 if TYPE_CHECKING:
     from ragctl.cli.progress import ProgressBar
     from ragctl.index.cancellation import Cancellation
+    from ragctl.index.report import Report
     from ragctl.index.saved_plan import SavedPlan
     from ragctl.pipeline import Pipeline
     from ragctl.reporting import RunOutcome
@@ -91,7 +92,7 @@ def _run(
                 saved=saved,
             )
             report = run.dry_run() if dry_run else run.ingest()
-        if report.failed_more_than(pipeline.fail_on):
+        if fails_on(report, pipeline):
             exit_code = DocumentError.exit_code
     except BaseException as failure:  # noqa: BLE001 - raised again by the caller
         ending = ending_of(failure)
@@ -101,6 +102,12 @@ def _run(
         pipeline.collection, started, seconds, exit_code, message, run.report if run else None
     )
     return outcome, error
+
+
+def fails_on(report: "Report", pipeline: "Pipeline") -> bool:
+    """Return whether a run that came to its end exits with 3."""
+    skipped = pipeline.fail_on_skipped and report.skipped.unasked > 0
+    return skipped or report.failed_more_than(pipeline.fail_on)
 
 
 def _publish(outcome: "RunOutcome", pipeline: "Pipeline") -> None:

@@ -28,6 +28,7 @@ from ragctl.collection.state import State, StoredDocument
 from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.contents import same_content
 from ragctl.index.prepared import FileStat
+from ragctl.index.record_names import without_record_names
 from ragctl.index.scan import Listing, Scan
 from ragctl.sources.walk import FoundFile
 from ragctl.text import counted
@@ -150,9 +151,10 @@ class _Namer:
                 if prefix.startswith(f"{root.name}/")
             }
             places[root.name] = {**places[root.name], "replaces": ours}
+        files, refused = without_record_names(_named_files(self._roots, checksum=checksum))
         return Naming(
-            files=list(_named_files(self._roots, checksum=checksum)),
-            failures=tuple(dict.fromkeys(_named_failures(self._roots))),
+            files=files,
+            failures=tuple(dict.fromkeys((*_named_failures(self._roots), *refused))),
             scopes=_scopes(self._roots),
             replaced=self._replaced,
             names=frozenset(root.name for root in self._roots),

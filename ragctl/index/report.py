@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from ragctl.batch.waiting import Waiting
 from ragctl.hosts.usage import UsageTotals, dollars_json
 from ragctl.records import Identity, Json
+from ragctl.sources import SkippedFiles
 from ragctl.stores.size import Size
 
 
@@ -96,11 +97,10 @@ class Report:
     requests sent, including failed ones; none for a model in this process. `cost`: US dollars at
     list price; None if a price is unknown. `backends`: the usage of each backend that was called.
     `changes`: of a plan only, by document. `size`: of a plan only, the collection afterwards.
-    `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: number
-    of files of unknown type; `skipped_files`: the first of them. `elsewhere`: number
-    of documents that are not among the sources, left alone. `left`: number of files not finished,
-    if the run stopped early; None if it stopped before it had a plan. `waiting`: what waits for
-    batch jobs.
+    `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: what was
+    left out. `elsewhere`: number of documents that are not among the sources, left alone. `left`:
+    number of files not finished, if the run stopped early; None if it stopped before it had a
+    plan. `waiting`: what waits for batch jobs.
     `verified`: number of points that the run checked before it made its plan; `damaged`: number
     of documents that it found damaged. `stages`: seconds by stage; reading, embedding and writing
     overlap. `seconds`: of the whole run.
@@ -119,8 +119,7 @@ class Report:
     server: dict[str, Json] = field(default_factory=dict)
     failures: list[DocumentFailure] = field(default_factory=list)
     warnings: list[DocumentFailure] = field(default_factory=list)
-    skipped: int = 0
-    skipped_files: list[str] = field(default_factory=list)
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
     elsewhere: int = 0
     left: int | None = 0
     waiting: Waiting = field(default_factory=Waiting)
@@ -199,8 +198,7 @@ class Report:
                 for f in self.failures
             ],
             "warnings": [{"source": w.source, "warning": w.error} for w in self.warnings],
-            "skipped": self.skipped,
-            "skipped_files": list(self.skipped_files),
+            **self.skipped.to_json(),
             "elsewhere": self.elsewhere,
             "left": self.left,
             "waiting": self.waiting.to_json(),

@@ -285,8 +285,7 @@ class Run:
             report.add_failures(postponed_failures(failed))
         for warning in run_plan.warnings:
             report.add_warning(report.identity.model, warning)
-        report.skipped = scanned.unknown
-        report.skipped_files = scanned.unknown_sources
+        report.skipped = scanned.skipped
         report.documents.unchanged = run_plan.plan.unchanged
         report.elsewhere = run_plan.plan.elsewhere
         self.on_plan(run_plan.plan, scanned)

@@ -144,6 +144,20 @@ class Source:
         default_text="the folder's name",
         literal=True,
     )
+    default_ignores: bool = key(
+        "default_ignores",
+        "boolean",
+        "skip what is never a document: lock files, backups, node_modules",
+        default=True,
+        options=("--default-ignores/--no-default-ignores",),
+    )
+    gitignore: bool = key(
+        "gitignore",
+        "boolean",
+        "skip what .gitignore files ignore, in work trees of git",
+        default=True,
+        options=("--gitignore/--no-gitignore",),
+    )
     within: str | None = None
     meta: Mapping[str, Json] = key(
         "meta",

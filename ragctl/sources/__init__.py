@@ -2,6 +2,16 @@
 
 from ragctl.sources.ignore import matcher
 from ragctl.sources.local_file import LocalFile
+from ragctl.sources.skipped import SkippedFile, SkippedFiles
 from ragctl.sources.walk import FoundFile, UnreadablePath, Walk, walk
 
-__all__ = ["FoundFile", "LocalFile", "UnreadablePath", "Walk", "matcher", "walk"]
+__all__ = [
+    "FoundFile",
+    "LocalFile",
+    "SkippedFile",
+    "SkippedFiles",
+    "UnreadablePath",
+    "Walk",
+    "matcher",
+    "walk",
+]
