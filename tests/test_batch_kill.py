@@ -185,7 +185,7 @@ def test_runs_killed_at_random_times(nights: Nights, seed: int) -> None:
     rng = random.Random(seed)
     for number in range(25):
         with nights.running() as process:
-            timer = threading.Timer(rng.uniform(0.2, 1.6), process.kill)
+            timer = threading.Timer(rng.uniform(0.3, 4.0), process.kill)
             timer.start()
             process.communicate(timeout=PROCESS_SECONDS)
             timer.cancel()

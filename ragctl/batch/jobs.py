@@ -28,7 +28,7 @@ from typing import IO, TypeVar
 
 from ragctl.batch.canaries import CanaryCheck, canary_lines, is_canary
 from ragctl.batch.keys import KeySet, encode_keys
-from ragctl.batch.service import BatchService, RemoteJob
+from ragctl.batch.service import BatchService, RemoteJob, UnusableResults
 from ragctl.batch.spool import Spool, SpooledText
 from ragctl.batch.waiting import Waiting
 from ragctl.collection.notes import BatchJobNote
@@ -167,8 +167,7 @@ class Jobs:
         try:
             remote = self._ask(lambda: service.get(remote_id))
         except NotFound as error:
-            overdue = OVERDUE_FACTOR * service.api.hours * 3600
-            if self.clock() - note["made"] < overdue:
+            if not self._overdue(job, service):
                 self.warn(
                     note["backend"],
                     f"{job.label} is unknown to its host: {error}. Is the key of another project? "
@@ -199,7 +198,18 @@ class Jobs:
             self._delete(service, (uploaded,))
             self.jobs.remove(job)
             return False
-        found = self._ask(lambda: service.find(note["id"], uploaded))
+        try:
+            found = self._ask(lambda: service.find(note["id"], uploaded))
+        except NotFound as error:  # this host does not list its jobs
+            if not self._overdue(job, service):
+                self.warn(
+                    note["backend"],
+                    f"whether {job.label} exists cannot be found out: {error}. Its "
+                    f"{counted(note['texts'], 'text')} wait until it is given up after "
+                    f"{OVERDUE_FACTOR * service.api.hours} hours",
+                )
+                return False
+            found = None
         if found is not None:
             note["remote"] = found.id
             self._save()
@@ -209,6 +219,11 @@ class Jobs:
         self._delete(service, (uploaded,))
         self.jobs.remove(job)
         return False
+
+    def _overdue(self, job: Job, service: BatchService) -> bool:
+        """Return whether a job must have ended long ago."""
+        limit = OVERDUE_FACTOR * service.api.hours * 3600
+        return self.clock() - job.note["made"] >= limit
 
     def _drop(self, job: Job, why: str) -> None:
         self.warn(job.note["backend"], f"{job.label} {why}")
@@ -263,6 +278,12 @@ class Jobs:
             self._ask(read)
         except NotFound as error:
             self._drop(job, f"has no results any more ({error}); its texts are sent again")
+            self._save()
+            return
+        except UnusableResults as error:
+            if not self._overdue(job, service):
+                raise
+            self._drop(job, f"has no usable results ({error}); its texts are sent again")
             self._save()
             return
         problem = check.problem(self.threshold)

@@ -106,7 +106,7 @@ def open_jobs(
             batch.label,
             batch.usage,
             sources,
-            embedder.check_documents,
+            embedder.check_first,
         )
     return Jobs(
         collection,
