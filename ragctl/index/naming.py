@@ -30,7 +30,7 @@ from ragctl.index.contents import same_content
 from ragctl.index.prepared import FileStat
 from ragctl.index.record_names import without_record_names
 from ragctl.index.scan import Listing, Scan
-from ragctl.sources.walk import FoundFile
+from ragctl.sources import FoundFile
 from ragctl.text import counted
 
 COMPARED_FILES = 50

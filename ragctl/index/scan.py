@@ -14,9 +14,8 @@ from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.source_walk import walk_source
 from ragctl.loaders import format_of, supported_formats
 from ragctl.pipeline import Pipeline, Source
-from ragctl.sources import LocalFile, SkippedFiles
+from ragctl.sources import FoundFile, LocalFile, SkippedFiles
 from ragctl.sources.skipped import NO_LOADER
-from ragctl.sources.walk import FoundFile
 from ragctl.text import counted
 
 
