@@ -14,6 +14,8 @@ from ragctl.check import assess
 from ragctl.check.findings import BackendReport, Finding, Reply, failed, good, note
 from ragctl.embedding import Canary, Options, Patience, answers, canary, connect
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Side, Vectors
+from ragctl.embedding.failover import ConnectedBackend
+from ragctl.embedding.served_model import unnamed_warning
 from ragctl.errors import BackendError, Interrupted, UsageError
 
 TRIAL_TEXT = "Invoices are kept for ten years after the end of the business year."
@@ -58,9 +60,12 @@ class Trial:
             row = self._config.resolve(settings.catalog, settings.model.name, settings.task)
             self._add(*assess.catalog_notes(row, settings.model, settings.catalog))
             self._report = replace(self._report, model=row.models[settings.model.name].id)
-            with self._limited(row), self._connected(settings.dim) as wire:
+            with self._limited(row), self._connected(settings.dim) as backend:
+                wire = backend.service
                 self._add_key(row)
                 self._ask_both(row, wire)
+                if backend.wire is not None and backend.wire.unnamed:
+                    self._add(note("model", unnamed_warning(settings.model.name)))
                 if not row.is_builtin and (settings.compare or settings.canary is not None):
                     self._ask_canary(wire)
         except Interrupted:
@@ -86,7 +91,7 @@ class Trial:
             timer.cancel()
 
     @contextmanager
-    def _connected(self, dim: int) -> Iterator[EmbeddingService]:
+    def _connected(self, dim: int) -> Iterator[ConnectedBackend]:
         """Connect only this backend; warnings become notes."""
         settings = self._settings
         with warnings.catch_warnings(record=True) as caught:
@@ -108,7 +113,7 @@ class Trial:
         notes = [note("warning", str(warning.message)) for warning in caught]
         self._add(*(finding for finding in notes if finding not in self._report.findings))
         with embedder:
-            yield embedder.backends[0].service
+            yield embedder.backends[0]
 
     def _add_key(self, row: Backend) -> None:
         if row.in_process:
@@ -151,8 +156,8 @@ class Trial:
     def _compare_cut(self, vector: Vectors) -> None:
         """Compare the vector that the host cut with its whole vector, cut here."""
         model, dim = self._settings.model, self._settings.dim
-        with self._connected(model.dim) as wire:
-            whole, _ = self._ask(wire, "document", "dimensions")
+        with self._connected(model.dim) as backend:
+            whole, _ = self._ask(backend.service, "document", "dimensions")
         (cut_here,) = answers.to_unit_vectors(
             whole.vectors,
             dim,
