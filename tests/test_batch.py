@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ragctl.batch import jobs as jobs_module
+from ragctl.batch import submitter
 from ragctl.catalog import BackendConfig
 from ragctl.errors import BackendError, BudgetReached, IdentityMismatch, StoreError, UsageError
 from ragctl.index.report import Report
@@ -441,7 +441,7 @@ def test_damaged_notes_of_a_job_are_named(world: BatchWorld) -> None:
 
 def test_jobs_keep_the_limits_of_the_host(world: BatchWorld, monkeypatch: object) -> None:
     assert isinstance(monkeypatch, pytest.MonkeyPatch)
-    monkeypatch.setattr(jobs_module, "MAX_TEXTS", 7)
+    monkeypatch.setattr(submitter, "MAX_TEXTS", 7)
     report = world.batch()
     assert report.waiting.jobs == 3
     assert world.once()

@@ -61,19 +61,22 @@ class Trial:
             self._add(*assess.catalog_notes(row, settings.model, settings.catalog))
             self._report = replace(self._report, model=row.models[settings.model.name].id)
             with self._limited(row), self._connected(settings.dim) as backend:
-                wire = backend.service
                 self._add_key(row)
-                self._ask_both(row, wire)
+                self._examine(row, backend)
                 if backend.wire is not None and backend.wire.unnamed:
-                    self._add(note("model", unnamed_warning(settings.model.name)))
-                if not row.is_builtin and (settings.compare or settings.canary is not None):
-                    self._ask_canary(wire)
+                    self._add(note("model", unnamed_warning(self._settings.model.name)))
         except Interrupted:
             late = f"not done within {settings.seconds:g} s; allow more time with --seconds"
             self._add(failed(self._step, BackendError(late)))
         except (BackendError, UsageError) as error:
             self._add(failed(self._step, error))
         return self._report
+
+    def _examine(self, row: Backend, backend: ConnectedBackend) -> None:
+        """Send the texts of this test, and add what the answers show."""
+        self._ask_both(row, backend.service)
+        if not row.is_builtin and (self._settings.compare or self._settings.canary is not None):
+            self._ask_canary(backend.service)
 
     def _add(self, *findings: Finding) -> None:
         self._report = replace(self._report, findings=(*self._report.findings, *findings))
@@ -158,15 +161,7 @@ class Trial:
         model, dim = self._settings.model, self._settings.dim
         with self._connected(model.dim) as backend:
             whole, _ = self._ask(backend.service, "document", "dimensions")
-        (cut_here,) = answers.to_unit_vectors(
-            whole.vectors,
-            dim,
-            native=model.dim,
-            cut=True,
-            layer_norm=model.layer_norm,
-            host=self._report.label,
-        )
-        cosine = _cosine(vector, cut_here)
+        cosine = cut_cosine(vector, whole.vectors, dim, model)
         self._report = replace(self._report, cut=cosine)
         self._add(assess.cut(cosine, dim, model))
 
@@ -187,6 +182,14 @@ class Trial:
                     settings.model, settings.canary, vectors, cosines, settings.threshold
                 )
             self._add(finding)
+
+
+def cut_cosine(vector: Vectors, whole: Vectors, dim: int, model: Model) -> float:
+    """Return the cosine of a vector that a host cut to its whole one, (1, model.dim), cut here."""
+    (cut_here,) = answers.to_unit_vectors(
+        whole, dim, native=model.dim, cut=True, layer_norm=model.layer_norm, host="the host"
+    )
+    return _cosine(vector, cut_here)
 
 
 def _patience(seconds: float) -> Patience:
