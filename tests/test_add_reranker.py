@@ -115,7 +115,7 @@ def test_a_reranker_is_one_file_and_a_table(tmp_path: Path) -> None:
     with AcmeReranker() as server:
         copy = with_table(tmp_path, TABLE.format(url=server.url))
         (copy / "rerank" / "wires" / "acme_labs.py").write_text(WIRE, encoding="utf-8")
-        assert sources(run(copy, *question, "acme-cloud"))[0] == "b.md"
+        assert sources(run(copy, *question, "acme-cloud"))[0] == "docs/b.md"
         assert [len(request.body["documents"]) for request in server.requests] == [2, 1]
         assert '"acme-labs"' in run(copy, "schema").stdout
         done = run(copy, *question, "acme-cloud:other")
@@ -126,7 +126,7 @@ def test_a_reranker_in_this_process_is_one_file_and_a_table(tmp_path: Path) -> N
     copy = with_table(tmp_path, '[shortest]\nwire = "shortest"\n')
     (copy / "rerank" / "wires" / "shortest.py").write_text(LOCAL_WIRE, encoding="utf-8")
     done = run(copy, "search", "hourly data", "--json", "--rerank", "shortest")
-    assert sources(done) == ["c.md", "b.md", "a.md"]
+    assert sources(done) == ["docs/c.md", "docs/b.md", "docs/a.md"]
 
 
 def test_a_reranker_of_a_known_wire_is_a_table(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_reranker_of_a_known_wire_is_a_table(tmp_path: Path) -> None:
         copy = with_table(tmp_path, TABLE.format(url=server.url).replace("acme-labs", "jina"))
         model = JinaReranker.models[0]
         done = run(copy, "search", "thirty days", "--json", "--rerank", f"acme-cloud:{model}")
-        assert sources(done)[0] == "b.md"
+        assert sources(done)[0] == "docs/b.md"
 
 
 def test_a_row_of_an_unknown_wire_is_refused_with_the_nearest_name(tmp_path: Path) -> None:

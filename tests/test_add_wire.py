@@ -117,7 +117,7 @@ def test_a_wire_is_one_file_and_a_table_of_a_backend(tmp_path: Path) -> None:
         listed = json.loads(run("backends", "acme-cloud", "--json"))["backends"]
         schema = run("schema")
 
-    assert found["hits"][0]["source"] == "a.md"
+    assert found["hits"][0]["source"] == "docs/a.md"
     assert listed[0]["wire"] == "acme-labs"
     assert '"acme-labs"' in schema
     assert {body["path"] for body in bodies} == {"/v1/vectors"}

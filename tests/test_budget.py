@@ -88,10 +88,10 @@ def test_a_document_that_never_fits_is_named(edge_world: World) -> None:
     world.write("large.md", paragraphs(*(f"text {n}" for n in range(40))))
     done = run(world, budget=Budget(max_tokens=300))
     assert done.budget_message is not None
-    assert "large.md" in done.budget_message
+    assert "docs/large.md" in done.budget_message
     assert "this document alone exceeds the limit" in done.budget_message
     assert done.report.requests == 0
-    assert world.sources() == {"small.md": 1}
+    assert world.sources() == {"docs/small.md": 1}
 
 
 def test_changes_without_embedding_need_no_budget(edge_world: World) -> None:
@@ -113,7 +113,7 @@ def test_a_run_that_reaches_its_budget_removes_nothing(edge_world: World) -> Non
     (world.root / "00.md").unlink()
     world.write("new.md", paragraphs(*(f"new {n}" for n in range(30))))
     assert run(world, budget=Budget(max_tokens=200)).budget_message is not None
-    assert world.sources() == {"00.md": 4, "01.md": 4, "02.md": 4}
+    assert world.sources() == {"docs/00.md": 4, "docs/01.md": 4, "docs/02.md": 4}
 
 
 def test_a_cost_limit_is_applied(edge_world: World) -> None:

@@ -76,7 +76,9 @@ def delete_as_another_program(world: World, ids: list[str]) -> None:
 
 
 def _whole_documents(stored: dict[tuple[str, int], Point]) -> list[str]:
-    return [point.id for (source, _), point in stored.items() if source in ("a.md", "c.md")]
+    return [
+        point.id for (source, _), point in stored.items() if source in ("docs/a.md", "docs/c.md")
+    ]
 
 
 def _marks(stored: dict[tuple[str, int], Point]) -> list[str]:
@@ -118,12 +120,12 @@ def test_points_deleted_by_another_program_are_restored_by_the_next_run(
 def test_a_run_repairs_a_damaged_payload_and_reports_it(world: World) -> None:
     write_corpus(world)
     before = world.state()
-    point = points(world)["b.md", 2]
+    point = points(world)["docs/b.md", 2]
     apply(world, Batch(overwrites=[(point.id, {**point.payload, "text": "something else"})]))
     report = world.ingest()
     assert (report.damaged, report.verified) == (1, 30)
     assert "its text is not the text that was embedded" in report.warnings[0].error
-    assert report.warnings[0].source == "b.md"
+    assert report.warnings[0].source == "docs/b.md"
     assert counts(report) == {"updated": 1, "unchanged": 5}
     assert len(world.embedded()) == 1
     assert world.state() == before
@@ -132,7 +134,7 @@ def test_a_run_repairs_a_damaged_payload_and_reports_it(world: World) -> None:
 
 def test_a_run_finds_a_damaged_vector_in_the_embedded_store(edge_world: World) -> None:
     write_corpus(edge_world)
-    point = points(edge_world)["b.md", 2]
+    point = points(edge_world)["docs/b.md", 2]
     apply(edge_world, Batch(upserts=[replace(point, dense=np.zeros(DIM, np.float32))]))
     report = edge_world.ingest()
     assert (report.damaged, report.chunks.embedded) == (1, 1)
@@ -141,13 +143,13 @@ def test_a_run_finds_a_damaged_vector_in_the_embedded_store(edge_world: World) -
 
 def test_damage_that_a_run_cannot_repair_is_a_failure(world: World, tmp_path: Path) -> None:
     write_corpus(world)
-    point = points(world)["b.md", 2]
+    point = points(world)["docs/b.md", 2]
     apply(world, Batch(overwrites=[(point.id, {**point.payload, "text": "something else"})]))
     other = tmp_path / "other"
     other.mkdir()
     (other / "z.md").write_text("nothing else")
     report = world.ingest(sources=(Source(other),))
-    assert [failure.source for failure in report.failures] == ["b.md"]
+    assert [failure.source for failure in report.failures] == ["docs/b.md"]
     assert "not among the files of this run" in report.failures[0].error
     assert report.failed_more_than(0)
     assert counts(world.ingest())["updated"] == 1
@@ -188,7 +190,7 @@ def test_a_pipeline_can_ask_for_the_verification_of_all_points(
     write_corpus(world)
     monkeypatch.setattr(ragctl.index.checks, "SAMPLE_POINTS", 0)
     assert run_at(world, NOON).verified == 30
-    point = points(world)["d.md", 3]
+    point = points(world)["docs/d.md", 3]
     apply(world, Batch(upserts=[replace(point, dense=np.zeros(DIM, np.float32))]))
     assert run_at(world, NOON + 6 * DAY).verified == 0
     assert faults(world) == 1

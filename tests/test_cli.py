@@ -84,7 +84,7 @@ def test_ingest_and_search_without_any_flag(shell: Shell) -> None:
     assert first.stderr == ""
     found = shell.process("search", "how hot may the heat pump get")
     assert found.returncode == 0
-    assert found.stdout.startswith("1. guide.md:1")
+    assert found.stdout.startswith("1. docs/guide.md:1")
     assert "63 degrees" in found.stdout.split("\n2. ")[0]
     again = shell.process("ingest", "docs")
     assert "2 unchanged; 0 chunks embedded" in again.stdout
@@ -107,7 +107,7 @@ def test_json_has_the_documented_keys(shell: Shell) -> None:
     assert list(found) == ["query", "collection", "hits"]
     (hit,) = found["hits"]
     assert set(hit) == HIT
-    assert hit["source"] == "guide.md"
+    assert hit["source"] == "docs/guide.md"
     assert hit["meta"] == {"team": "ops"}
     assert isinstance(hit["heading"], list)
     text = (shell.docs / "guide.md").read_text(encoding="utf-8")
@@ -117,7 +117,7 @@ def test_json_has_the_documented_keys(shell: Shell) -> None:
     assert failed["documents"]["failed"] == 1
     (failure,) = failed["failures"]
     assert list(failure) == ["source", "error", "waiting"]
-    assert failure["source"] == "bad.pdf"
+    assert failure["source"] == "docs/bad.pdf"
 
 
 def test_where_filters_and_types(shell: Shell) -> None:
@@ -133,12 +133,13 @@ def test_where_filters_and_types(shell: Shell) -> None:
         found = shell.json("search", "valve report", *flags)
         return {hit["source"] for hit in found["hits"]}
 
-    assert sources("year=2024") == {"r.jsonl#a"}
-    assert sources("open=false") == {"r.jsonl#b"}
-    assert sources("team=ops") == {"r.jsonl#a", "r.jsonl#b"}
-    assert sources("team=ops", "year=2025") == {"r.jsonl#b"}
-    assert sources("year=2024", "year=2025") == {"r.jsonl#a", "r.jsonl#b"}
-    assert sources("source=guide.md") == {"guide.md"}
+    assert sources("year=2024") == {"docs/r.jsonl#a"}
+    assert sources("open=false") == {"docs/r.jsonl#b"}
+    assert sources("team=ops") == {"docs/r.jsonl#a", "docs/r.jsonl#b"}
+    assert sources("team=ops", "year=2025") == {"docs/r.jsonl#b"}
+    assert sources("year=2024", "year=2025") == {"docs/r.jsonl#a", "docs/r.jsonl#b"}
+    assert sources("source=docs/guide.md") == {"docs/guide.md"}
+    assert sources("source_name=docs", "year=2024") == {"docs/r.jsonl#a"}
     assert sources("team=none") == set()
 
 
@@ -146,7 +147,7 @@ def test_where_filters_and_types(shell: Shell) -> None:
 def test_each_mode_finds_the_document(shell: Shell, mode: str) -> None:
     shell.json("ingest", "docs")
     found = shell.json("search", "canteen lunch", "--mode", mode)
-    assert found["hits"][0]["source"] == "notes.txt"
+    assert found["hits"][0]["source"] == "docs/notes.txt"
     scores = [hit["score"] for hit in found["hits"]]
     assert scores == sorted(scores, reverse=True)
 
@@ -168,9 +169,9 @@ def test_status_collections_show_and_delete_work(shell: Shell) -> None:
     assert [row["collection"] for row in listed["collections"]] == ["docs", "second"]
     assert listed["collections"][0]["documents"] == 2
     shown = shell.json("show", "notes.txt")
-    assert shown["source"] == "notes.txt"
+    assert shown["source"] == "docs/notes.txt"
     assert shown["chunks"][0]["text"].startswith("Lunch")
-    assert "did you mean notes.txt" in shell("show", "note.txt").stderr
+    assert "did you mean docs/notes.txt" in shell("show", "note.txt").stderr
     refused = shell("delete", "notes.txt")
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
@@ -220,7 +221,7 @@ def test_exit_3_some_documents_failed(shell: Shell) -> None:
     (shell.docs / "bad.docx").write_bytes(b"PK\x03\x04 not a zip")
     done = shell("ingest", "docs")
     assert done.returncode == 3
-    assert done.stderr.startswith("failed: bad.docx: ")
+    assert done.stderr.startswith("failed: docs/bad.docx: ")
     assert "2 added, 1 failed" in done.stdout
 
 
@@ -437,7 +438,7 @@ def test_a_pipeline_file_sets_what_the_flags_set(shell: Shell) -> None:
     assert done.returncode == 0, done.stderr
     assert shell.json("status", "-c", "flags")["identity"]["dimension"] == 128
     found = shell.json("search", "heat pump", "-c", "flags", "--where", "level=3")
-    assert found["hits"][0]["source"] == "guide.md"
+    assert found["hits"][0]["source"] == "docs/guide.md"
     (shell.home / "bad.toml").write_text('[[sources]]\npath = "docs"\n[embeding]\nmodel = "x"\n')
     bad = shell("run", "bad.toml")
     assert bad.returncode == 2

@@ -107,7 +107,7 @@ def chunk() -> Payload:
     return {
         "source": "a.md",
         "file": "a.md",
-        "root": "/docs",
+        "source_name": "docs",
         "digest": digest,
         "version": points.version("a.md", digest),
         "ordinal": 0,
@@ -124,6 +124,7 @@ def chunk() -> Payload:
         "lang": "en",
         "mtime_ns": 1,
         "size": 1,
+        "stamp": "1",
         "recipe": "r",
         "parts": 1,
         "meta": {},

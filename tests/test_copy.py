@@ -201,5 +201,5 @@ def test_a_document_that_is_removed_leaves_the_kept_generations_of_the_copy(
             assert found is not None
             with closing(found):
                 sources = found.facet("source")
-                assert "3.md" not in sources
-                assert "4.md" in sources
+                assert "docs/3.md" not in sources
+                assert "docs/4.md" in sources

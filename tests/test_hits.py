@@ -87,7 +87,7 @@ def test_five_hits_fit_the_screen(
     assert shown.scrolled == []
     titles = [line for line in shown.lines if re.match(r"\d+\. ", line)]
     assert [title[:2] for title in titles] == ["1.", "2.", "3.", "4.", "5."]
-    assert re.fullmatch(r"1\. \d\.md:\d+ +Manual \d( › Part \d)? +\d\.\d{4}", titles[0])
+    assert re.fullmatch(r"1\. docs/\d\.md:\d+ +Manual \d( › Part \d)? +\d\.\d{4}", titles[0])
     assert len(titles[0]) == columns
     texts = shown.text.split("\n2. ")[0].splitlines()[1:]
     assert 3 <= len([line for line in texts if line]) <= 4
@@ -185,7 +185,7 @@ def test_long_addresses_are_folded(environ: dict[str, str], columns: int, rows: 
     shown = search(environ, "form", "-c", "wide", "-n", "1", columns=columns, rows=rows)
     assert URL in squeezed(shown)
     shown = search(environ, "form", "-c", "records", columns=columns, rows=rows)
-    assert f"1.r.jsonl#{URL}" in re.sub(r"\d\.\d{4}", "", squeezed(shown))
+    assert f"1.records/r.jsonl#{URL}" in re.sub(r"\d\.\d{4}", "", squeezed(shown))
     assert re.search(r" \d\.\d{4}$", shown.lines[0])
 
 

@@ -119,7 +119,7 @@ def test_files_may_have_more_or_fewer_documents_than_expected() -> None:
             self.total += count
 
     def work(name: str) -> WorkItem:
-        return WorkItem(FileStat(name, "/", 1, 1), "", "new", ())
+        return WorkItem(FileStat(name, "docs", 1, 1), "", "new", ())
 
     progress = Total()
     documents = DocumentProgress(progress, [work("a.jsonl"), work("empty.md"), work("c.md")])
@@ -147,7 +147,7 @@ def test_a_new_file_of_records_is_expected_to_have_one_a_line(
 
     def total() -> int | None:
         progress = Total()
-        stat = FileStat("a.jsonl", "/", file.stat().st_size, 1, local_file(file))
+        stat = FileStat("docs/a.jsonl", "docs", file.stat().st_size, 1, local_file(file))
         DocumentProgress(progress, [WorkItem(stat, "", "new", ())])
         return progress.total
 

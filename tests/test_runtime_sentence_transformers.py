@@ -291,10 +291,10 @@ def test_ingest_and_search(minilm: Path, tmp_path: Path, capfd: pytest.CaptureFi
     assert ran.returncode == 3, ran.stderr  # one text would be truncated
     report = json.loads(ran.stdout)
     assert (report["documents"]["added"], report["documents"]["failed"]) == (4, 1)
-    assert report["failures"][0]["source"] == "russian.txt"
+    assert report["failures"][0]["source"] == "docs/russian.txt"
     error = report["failures"][0]["error"]
     assert "266 tokens are more than the 256" in error
-    assert ran.stderr == f"failed: russian.txt: {error}\n"
+    assert ran.stderr == f"failed: docs/russian.txt: {error}\n"
 
     # In this process, where torch is already loaded.
     store, query = str(tmp_path / "store"), [*TOPICS.values()][1]
@@ -302,7 +302,7 @@ def test_ingest_and_search(minilm: Path, tmp_path: Path, capfd: pytest.CaptureFi
         main(["search", query, "--store", store, "--mode", "dense", "--json"])
     output = capfd.readouterr()
     assert (ended.value.code, output.err) == (0, "")
-    assert json.loads(output.out)["hits"][0]["source"] == "1.txt"
+    assert json.loads(output.out)["hits"][0]["source"] == "docs/1.txt"
 
 
 # ---- Arguments of each side

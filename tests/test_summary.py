@@ -56,7 +56,7 @@ def test_one_of_a_thing() -> None:
     assert summary(report, completed=False) == (
         "docs: stopped early: 1 added; 1 chunk embedded (1 token, 1 request); "
         "1 file left for the next run; 1 file skipped (no loader: 1 .png); "
-        "1 document of other folders kept; 0.0 s"
+        "1 other document kept; 0.0 s"
     )
 
 

@@ -44,5 +44,5 @@ class Submission:
     service: BatchService
     backend: str
     usage: Usage
-    roots: Sequence[str]
+    sources: Sequence[str]
     check: Callable[[], object]

@@ -295,17 +295,17 @@ class Jobs:
         """What still waits, and for how many jobs."""
         return Waiting.of([job.note for job in self.jobs if job.remote is None], self.deferred)
 
-    def forget(self, roots: Values[str], *, unread: bool) -> None:
+    def forget(self, sources: Values[str], *, unread: bool) -> None:
         """Forget jobs for whose results no document waits. The run has read all of its plan.
 
-        `roots`: those that the run covers. `unread`: some documents could not be read; they
-        may have texts in a job.
+        `sources`: names of those that the run covers. `unread`: some documents could not be read;
+        they may have texts in a job.
         """
         for job in self.jobs:
             job.note["reported"] |= job.errors
         for job in list(self.jobs):
             young = self.clock() - job.note["made"] < KEEP_SECONDS
-            covered = set(job.note["roots"]) <= set(roots)
+            covered = set(job.note["sources"]) <= set(sources)
             discarded = job.note["refused"] is not None and self.submission is None
             ended = job.remote is not None and not job.kept and covered and not (unread and young)
             if not (ended or discarded):

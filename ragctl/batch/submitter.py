@@ -74,7 +74,7 @@ class Submitter:
                 backend=submission.backend,
                 address=service.wire.backend.base_url or "",
                 identity=jobs.identity,
-                roots=sorted(submission.roots),
+                sources=sorted(submission.sources),
                 keys=encode_keys(hashes),
                 texts=len(texts),
                 tokens=tokens,

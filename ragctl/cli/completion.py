@@ -7,9 +7,9 @@ but completions. The command modules are imported, an engine only for documents 
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -34,6 +34,22 @@ complete -o default -F %(complete_func)s %(prog_name)s
 """
 """typer's script, which adds a space after "FIELD=" and shows errors."""
 
+ZSH_SCRIPT = """
+#compdef %(prog_name)s
+
+%(complete_func)s() {
+  eval $(env _TYPER_COMPLETE_ARGS="${words[1,$CURRENT]}" %(autocomplete_var)s=complete_zsh \\
+         %(prog_name)s 2>/dev/null)
+}
+
+if [[ $funcstack[1] == _%(prog_name)s ]]; then
+  %(complete_func)s "$@"
+else
+  compdef %(complete_func)s %(prog_name)s
+fi
+"""
+"""typer's script, which completes nothing at the first Tab when it is loaded from a file."""
+
 Completer = Callable[[typer.Context, str], Iterable[str]]
 
 
@@ -51,11 +67,12 @@ def answer_shell(app: typer.Typer) -> int:
     return 0
 
 
-def use_own_bash_script() -> None:
-    """Replace typer's script for bash by BASH_SCRIPT, to print or to install it."""
+def use_own_scripts() -> None:
+    """Replace typer's scripts for bash and zsh by those above, to print or to install them."""
     from typer import _completion_shared
 
     _completion_shared._completion_scripts["bash"] = BASH_SCRIPT
+    _completion_shared._completion_scripts["zsh"] = ZSH_SCRIPT
 
 
 def _join_words_split_by_bash() -> None:
@@ -107,10 +124,14 @@ def collections(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def documents(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of the documents of the collection that begin like `incomplete`."""
+    """Return the documents whose name, or path in a source, begins like `incomplete`."""
     with _opened(context) as collection:
-        names = collection.facet("source", of_all=True)
-    return list(islice((each for each in sorted(names) if each.startswith(incomplete)), MAX_SHOWN))
+        names = sorted(collection.facet("source", of_all=True))
+    found = [each for each in names if each.startswith(incomplete)]
+    if incomplete:
+        paths = Counter(each.partition("/")[2] for each in names)
+        found += [path for path in paths if paths[path] == 1 and path.startswith(incomplete)]
+    return found[:MAX_SHOWN]
 
 
 def fields(context: typer.Context, incomplete: str) -> list[str]:

@@ -121,11 +121,28 @@ def _choose(sources: Iterable[str], state: "State") -> list[str]:
             for document in state.documents.values()
             if source in (document.source, document.file)
             or (source.endswith("/") and document.source.startswith(source))
-        }
+        } or _by_path(source, state)
         if not found:
             raise UsageError(f"no document {source!r}; nothing was deleted")
         chosen |= found
     return sorted(chosen)
+
+
+def _by_path(path: str, state: "State") -> set[str]:
+    """Return the documents with this path below their source. Raises UsageError for several."""
+    found = {
+        document.source: document.source_name
+        for document in state.documents.values()
+        if path in (document.path, document.source.removeprefix(f"{document.source_name}/"))
+        or (path.endswith("/") and document.path.startswith(path))
+    }
+    names = sorted(set(found.values()))
+    if len(names) > 1:
+        raise UsageError(
+            f"{path!r} is in several sources ({', '.join(names)}); begin with the name of one, as "
+            f"in {names[0]}/{path}; nothing was deleted"
+        )
+    return set(found)
 
 
 def _confirm(action: str, yes: bool) -> None:

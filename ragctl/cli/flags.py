@@ -15,6 +15,7 @@ import typer
 from ragctl.cli import help as panels
 from ragctl.cli.completion import completer
 from ragctl.errors import UsageError
+from ragctl.pipeline.globs import named_source
 from ragctl.pipeline.keys import KeyNames
 from ragctl.pipeline.pipeline import by_path, key_at
 
@@ -154,7 +155,7 @@ def flag_tables(values: Mapping[KeyNames, Any]) -> dict[str, Any]:
         table[path[-1]] = parse_pairs(value, _flag(path)) if is_scalars else value
     if "path" in tables.get("sources", {}):
         shared = tables["sources"]
-        tables["sources"] = [{**shared, "path": path} for path in shared.pop("path")]
+        tables["sources"] = [{**shared, **named_source(path)} for path in shared.pop("path")]
     if "backend" in tables.get("embedding", {}):
         names = tables["embedding"].pop("backend")
         tables["embedding"].update(_backends(tables["embedding"], names))

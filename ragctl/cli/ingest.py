@@ -18,7 +18,23 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="PATTERN",
-        help="Process only files that match; leave all others alone.",
+        help="Process only the files that match.",
+        rich_help_panel=panels.DOCUMENTS,
+    ),
+]
+Moved = Annotated[
+    bool,
+    typer.Option(
+        "--moved",
+        help="Accept that a known source has moved.",
+        rich_help_panel=panels.DOCUMENTS,
+    ),
+]
+Checksum = Annotated[
+    bool,
+    typer.Option(
+        "--checksum",
+        help="Compare the content of every file.",
         rich_help_panel=panels.DOCUMENTS,
     ),
 ]
@@ -43,7 +59,7 @@ Quiet = Annotated[
     typer.Option(
         "--quiet",
         "-q",
-        help="Print nothing unless something goes wrong or files are skipped.",
+        help="Print only what goes wrong, and skipped files.",
         rich_help_panel=panels.COMMON,
     ),
 ]
@@ -54,6 +70,8 @@ def ingest(
     flags: Mapping[str, Any],
     only: Only = [],  # noqa: B006 - typer's way to declare a repeated option
     retry_failed: RetryFailed = False,
+    moved: Moved = False,
+    checksum: Checksum = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -67,7 +85,12 @@ def ingest(
 
     pipeline = from_flags(flags, environ())
     pipeline = replace(
-        pipeline, only=tuple(only), retry_failed=retry_failed, env_file=env_file_named()
+        pipeline,
+        only=tuple(only),
+        retry_failed=retry_failed,
+        moved=moved,
+        checksum=checksum,
+        env_file=env_file_named(),
     )
     return run_pipeline(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json)
 
@@ -87,6 +110,8 @@ def run(
     ] = None,
     only: Only = [],  # noqa: B006
     retry_failed: RetryFailed = False,
+    moved: Moved = False,
+    checksum: Checksum = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -109,6 +134,11 @@ def run(
         saved = read_plan(plan)
         only, retry_failed = saved.only, saved.retry_failed
     pipeline = replace(
-        pipeline, only=tuple(only), retry_failed=retry_failed, env_file=env_file_named()
+        pipeline,
+        only=tuple(only),
+        retry_failed=retry_failed,
+        moved=moved,
+        checksum=checksum,
+        env_file=env_file_named(),
     )
     return run_pipeline(pipeline, dry_run=dry_run, quiet=quiet, as_json=as_json, saved=saved)

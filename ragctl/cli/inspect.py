@@ -111,6 +111,7 @@ def show(
     from ragctl.collection.ownership import is_own, is_sound
 
     with opened(store, collection, read_only=True) as (_, found):
+        source = _full_name(found, source)
         stored = [point.payload for point in found.scroll((own_match("source", source),))]
         points = [payload for payload in stored if is_sound(payload)]
         damaged = sum(map(is_own, stored)) - len(points)
@@ -123,7 +124,7 @@ def show(
     points.sort(key=lambda payload: payload["ordinal"])
     chunks = [payload for payload in points if payload["text"]]
     if as_json:
-        head: tuple[PayloadKey, ...] = ("source", "title", "lang", "root", "size", "meta")
+        head: tuple[PayloadKey, ...] = ("source", "title", "lang", "source_name", "size", "meta")
         body: tuple[PayloadKey, ...] = (
             *("ordinal", "start", "end", "page", "heading", "tokens", "text"),
         )
@@ -145,6 +146,27 @@ def show(
         console.say(f"\n{one_line(title)}")
         console.say(without_controls(chunk["text"]), indent=0)
     return 0
+
+
+def _full_name(collection: "Collection", name: str) -> str:
+    """Return the name of the document that `name` means: its name, or its path in its source.
+
+    Raises UsageError for a path that several sources have; returns an unknown name as it is.
+    """
+    from ragctl.collection.conditions import own_match
+    from ragctl.collection.ownership import HAS_OWN_KEY
+
+    def is_document(name: str) -> bool:
+        points = collection.scroll((own_match("source", name), HAS_OWN_KEY), fields=("source",))
+        return next(iter(points), None) is not None
+
+    if is_document(name):
+        return name
+    names = collection.facet("source", of_all=True)
+    found = sorted(each for each in names if each.partition("/")[2] == name and is_document(each))
+    if len(found) > 1:
+        raise UsageError(f"{name!r} is in several sources: {', '.join(found)}; name one of them")
+    return found[0] if found else name
 
 
 def _similar(collection: "Collection", source: str) -> str:

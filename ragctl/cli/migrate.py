@@ -200,6 +200,7 @@ def _pipeline(
 ) -> "tuple[Pipeline, bool]":
     """Return the settings wanted, and whether their sources are those of the collection."""
     from ragctl.pipeline import from_flags, read_pipeline
+    from ragctl.pipeline.globs import named_source
 
     patterns = flags.get("sources", {})
     if target.endswith(".toml") or Path(target).is_file():
@@ -208,7 +209,7 @@ def _pipeline(
         return read_pipeline(Path(target), environ(), flags), True
     if patterns and not paths:
         raise UsageError("--include and --exclude need --source")
-    sources = [{**patterns, "path": path} for path in paths or ["."]]
+    sources = [{**patterns, **named_source(path)} for path in paths or ["."]]
     return from_flags({**flags, "collection": target, "sources": sources}, environ()), bool(paths)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ragctl.cli import console
+from ragctl.cli.ingest import Checksum, Moved
 from ragctl.cli.options import (
     AsJson,
     CollectionName,
@@ -49,6 +50,8 @@ def plan(
             "--retry-failed", help="Retry failed files now, even if they are not due yet."
         ),
     ] = False,
+    moved: Moved = False,
+    checksum: Checksum = False,
     exit_code: Annotated[
         bool,
         typer.Option(
@@ -75,6 +78,8 @@ def plan(
         read_pipeline(file, environ()),
         only=tuple(only),
         retry_failed=retry_failed,
+        moved=moved,
+        checksum=checksum,
         env_file=env_file_named(),
     )
     if skipped:

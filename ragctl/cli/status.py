@@ -11,7 +11,7 @@ from ragctl.cli.others import listed, other_collections
 from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
-    from ragctl.collection.notes import BatchJobNote
+    from ragctl.collection.notes import BatchJobNote, SourcePlace
     from ragctl.collection.settings import Settings
     from ragctl.collection.state import State
     from ragctl.records import Json
@@ -34,6 +34,7 @@ class _Status:
     store: str
     settings: "Settings"
     state: "State"
+    places: "Mapping[str, SourcePlace]"
     languages: Mapping[str, int]
     points: int
     models: Sequence[str]
@@ -61,13 +62,22 @@ class _Status:
         return sorted(d.source for d in documents if d.complete and not d.chunks)
 
     @property
-    def roots(self) -> list[str]:
-        return sorted({document.root for document in self.state.documents.values()})
+    def locations(self) -> dict[str, str]:
+        """Where each source was at the last run, by name."""
+        places = sorted(self.places.items())
+        return {name: place["location"] for name, place in places}
+
+    @property
+    def source_lines(self) -> list[str]:
+        """Each source with its location, as people read it."""
+        where = self.locations
+        names = sorted(self.sources.keys() | where.keys())
+        return [f"{name} ({where[name]})" if name in where else name for name in names]
 
     @property
     def sources(self) -> Mapping[str, int]:
-        """Documents by source: the root that they were found in."""
-        return Counter(document.root for document in self.state.documents.values())
+        """Documents by the name of their source."""
+        return Counter(document.source_name for document in self.state.documents.values())
 
     @property
     def formats(self) -> Mapping[str, int]:
@@ -111,7 +121,7 @@ class _Status:
             "sources": cast("Json", dict(sorted(self.sources.items()))),
             "languages": cast("Json", dict(sorted(self.languages.items()))),
             "formats": cast("Json", dict(sorted(self.formats.items()))),
-            "roots": cast("Json", self.roots),
+            "locations": cast("Json", self.locations),
             "foreign_points": self.foreign_points,
             "server": None if self.server is None else self.server.to_json(),
             "generations": [_generation_json(each) for each in self.generations],
@@ -146,7 +156,7 @@ class _Status:
             ("documents", f"{len(self.state.documents):,}"),
             ("chunks", f"{self.chunks:,}"),
             ("languages", languages or "none yet"),
-            ("folders", _listed(self.roots) or "none yet"),
+            ("sources", _listed(self.source_lines) or "none yet"),
         ]
         if kept := [_kept_text(each) for each in self.generations if not each.current]:
             number = settings.generation
@@ -232,6 +242,7 @@ def status(
             opened_store.location,
             found.settings,
             read_state(found),
+            found.notes().get("places", {}),
             found.facet("mark"),
             points,
             writers(found.settings, found.notes()),

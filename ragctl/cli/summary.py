@@ -143,9 +143,7 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
             f"{counted(report.left, 'file')} left for the next run" if report.left else "",
             str(report.waiting),
             skipped_text(report),
-            f"{counted(report.elsewhere, 'document')} of other folders kept"
-            if report.elsewhere
-            else "",
+            f"{counted(report.elsewhere, 'other document')} kept" if report.elsewhere else "",
         ]
         if not completed:
             parts[0] = f"stopped early: {parts[0]}"

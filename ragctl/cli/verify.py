@@ -65,6 +65,12 @@ def verify(
         bool,
         typer.Option("--offline", help="Send nothing: embed no sample of the stored texts again."),
     ] = False,
+    sources: Annotated[
+        bool,
+        typer.Option(
+            "--sources", help="Compare the content of every file too, not only size and time."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Check every point, compare with the sources, and repair.
@@ -82,6 +88,8 @@ def verify(
     if file is None:
         if repair:
             raise UsageError("--repair needs the pipeline file: it reads the sources again")
+        if sources:
+            raise UsageError("--sources needs the pipeline file, which names the sources")
         with (
             opened(store, collection, read_only=True) as (place, found),
             ProgressBar(shown=not as_json) as bar,
@@ -92,7 +100,7 @@ def verify(
                 remote = is_server(place.location)
                 _compare_sample(found, damage, lambda: _own_embedder(found, remote=remote))
     else:
-        pipeline = replace(pipeline_in(file), retry_failed=True)
+        pipeline = replace(pipeline_in(file), retry_failed=True, checksum=sources)
         collection = pipeline.collection
         report = _repair(pipeline, remove_foreign, shown=not as_json) if repair else None
         with ProgressBar(shown=not as_json) as bar:

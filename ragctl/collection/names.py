@@ -19,3 +19,12 @@ def check_name(name: str) -> None:
             f"collection name {name!r}: use at most 128 letters, digits, '.', '_' and '-', "
             "with a letter or digit first"
         )
+
+
+def check_source_name(name: str) -> None:
+    """Raise UsageError for a name that could be confused with a path."""
+    if not name or name != name.strip() or "/" in name or "\\" in name or not name.isprintable():
+        raise UsageError(
+            f"{name!r} is no name of a source: it needs at least one character, and no slash or "
+            "space at either end"
+        )

@@ -23,7 +23,7 @@ class Recorded(TypedDict):
 class FailedFileNote(TypedDict):
     """A file that could not be indexed, as it was at its last failure."""
 
-    root: str
+    source_name: str
     size: int  # bytes
     mtime_ns: int  # nanoseconds since 1970
     cause_digest: str  # hash of everything else that the failure may depend on
@@ -36,13 +36,27 @@ class FailedFileNote(TypedDict):
 class SourcesNote(TypedDict):
     """Sources that a run has read, so that a rebuild can read them again.
 
-    `roots`: of their documents. `pipeline`: the pipeline file. `flags`: without one, what the flags
+    `names`: of the sources. `pipeline`: the pipeline file. `flags`: without one, what the flags
     said about the sources, as the tables of a pipeline file.
     """
 
-    roots: list[str]
+    names: list[str]
     pipeline: str | None
     flags: dict[str, Json]
+
+
+class SourcePlace(TypedDict):
+    """Where a source was when it was indexed last.
+
+    `named`: the user gave it its name. `whole`: its folder was listed, not only single files.
+    `replaces`: sources whose documents a run has begun to take over, by name, with the beginning
+    of their new names; empty when it has ended.
+    """
+
+    location: str  # absolute path, as typed; or URL
+    named: bool
+    whole: bool
+    replaces: dict[str, str]
 
 
 class BatchSize(TypedDict):
@@ -63,7 +77,7 @@ class BatchJobNote(TypedDict):
     backend: str
     address: str  # of the host
     identity: str  # digest of the identity that the vectors have
-    roots: list[str]  # of the run's sources
+    sources: list[str]  # names of the run's sources
     keys: str  # the text hashes, as batch.keys encodes them
     texts: int
     tokens: int
@@ -93,6 +107,7 @@ class Notes(TypedDict, total=False):
     baseline: Recorded  # the spending that other generations of the collection also hold
     replaces: int  # the generation that was current before this one; 0: none, or unknown
     sources: list[SourcesNote]  # of the latest runs
+    places: dict[str, SourcePlace]  # by source name
     batches: list[BatchJobNote]  # open jobs
     batch_sizes: dict[str, BatchSize]  # by backend, with the run's own address
     encodings: dict[str, VectorEncoding]  # by backend, as batch_sizes

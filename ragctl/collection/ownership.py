@@ -16,7 +16,7 @@ _TEXT, _NUMBER, _OPTIONAL_NUMBER = (str,), (int,), (int, type(None))
 DOCUMENT_TYPES: Mapping[str, tuple[type, ...]] = {
     "source": _TEXT,
     "file": _TEXT,
-    "root": _TEXT,
+    "source_name": _TEXT,
     "digest": _TEXT,
     "version": _TEXT,
     "ordinal": _NUMBER,
@@ -27,6 +27,7 @@ DOCUMENT_TYPES: Mapping[str, tuple[type, ...]] = {
     "lang": _TEXT,
     "mtime_ns": _NUMBER,
     "size": _NUMBER,
+    "stamp": _TEXT,
     "recipe": _TEXT,
     "parts": _NUMBER,
     "meta": (dict,),
@@ -46,7 +47,7 @@ CHUNK_TYPES: Mapping[str, tuple[type, ...]] = {
 _TYPES: Mapping[str, tuple[type, ...]] = {**DOCUMENT_TYPES, **CHUNK_TYPES, "mark": _TEXT}
 
 OWN_KEYS: tuple[PayloadKey, ...] = (
-    *("source", "file", "root", "digest", "version", "text_hash", "recipe", "chunks"),
+    *("source", "file", "source_name", "digest", "version", "text_hash", "recipe", "chunks"),
 )
 """The keys by which `is_own` decides; a read of selected fields must include them."""
 

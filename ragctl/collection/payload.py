@@ -32,9 +32,9 @@ class Payload(TypedDict, total=False):
     those.
     """
 
-    source: str  # name of the document: path relative to the root, or `file#record`
-    file: str  # path of the file, relative to the root
-    root: str  # folder of the source on disk
+    source: str  # name of the document: that of its file, or `file#record`
+    file: str  # name of the source, "/", and the path of the file below it
+    source_name: str  # name of the source
     digest: str  # hash of the document's content and recipe
     version: str  # hash of `source` and `digest`; the same on all points of the document
     ordinal: int  # number of the chunk in its document, from 0
@@ -51,6 +51,7 @@ class Payload(TypedDict, total=False):
     lang: str  # ISO 639-1 code of the document's language, or "und"
     mtime_ns: int  # modification time of the file, nanoseconds since 1970
     size: int  # size of the file, in bytes
+    stamp: str  # change time of the file, or ETag or version of a remote one; "" if unknown
     recipe: str  # hash of the versions and settings of loader and chunker
     parts: int  # documents in the file; 0 until all records of a JSONL file are written
     meta: dict[str, Json]  # the user's fields, from the file and from the pipeline
@@ -60,7 +61,7 @@ class Payload(TypedDict, total=False):
 PayloadKey = Literal[
     "source",
     "file",
-    "root",
+    "source_name",
     "digest",
     "version",
     "ordinal",
@@ -77,6 +78,7 @@ PayloadKey = Literal[
     "lang",
     "mtime_ns",
     "size",
+    "stamp",
     "recipe",
     "parts",
     "meta",
@@ -95,6 +97,7 @@ embedded collection.
 _KEYWORD_FIELDS: tuple[PayloadKey, ...] = (
     "source",
     "file",
+    "source_name",
     "title",
     "lang",
     "text_hash",

@@ -12,7 +12,7 @@ from ragctl.records import Identity, Json
 if TYPE_CHECKING:
     from ragctl.lexical.bm25 import Bm25Config, Bm25Encoder
 
-FORMAT = 3
+FORMAT = 4
 """Version of the stored settings and payloads. Collections of another version are refused."""
 
 FieldType = Literal["keyword", "integer", "float", "bool", "datetime"]

@@ -18,7 +18,7 @@ from ragctl.collection.payload import IndexedKey, Payload, PayloadKey, Point
 _MARK_FIELDS: tuple[PayloadKey, ...] = (
     "source",
     "file",
-    "root",
+    "source_name",
     "digest",
     "version",
     "recipe",
@@ -26,6 +26,7 @@ _MARK_FIELDS: tuple[PayloadKey, ...] = (
     "parts",
     "size",
     "mtime_ns",
+    "stamp",
 )
 _READ_FIELDS: tuple[PayloadKey, ...] = tuple(dict.fromkeys((*_MARK_FIELDS, *OWN_KEYS)))
 _VERSION = re.compile(r"[0-9a-f]{32}")
@@ -48,7 +49,7 @@ class StoredDocument(NamedTuple):
 
     source: str
     file: str
-    root: str
+    source_name: str
     digest: str  # "" for a document without a mark
     recipe: str
     parts: int
@@ -56,6 +57,12 @@ class StoredDocument(NamedTuple):
     mtime_ns: int
     chunks: int
     complete: bool
+    stamp: str = ""
+
+    @property
+    def path(self) -> str:
+        """The path of its file below its source."""
+        return self.file.removeprefix(f"{self.source_name}/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +84,15 @@ def read_state(collection: PointReader) -> State:
     for mark in _payloads(collection, "mark", list(collection.facet("mark"))):
         if wrong_keys(mark, _MARK_FIELDS):
             continue  # damaged: read below, as if it had no mark
-        source, file, root, recipe = mark["source"], mark["file"], mark["root"], mark["recipe"]
+        source, file, recipe = mark["source"], mark["file"], mark["recipe"]
+        source_name = mark["source_name"]
         stored = counts.pop(mark["version"], 0)
         points += stored
         all_stored = stored == max(1, mark["chunks"])
         documents[source] = StoredDocument(
             source=source,
             file=source if file == source else shared.setdefault(file, file),
-            root=shared.setdefault(root, root),
+            source_name=shared.setdefault(source_name, source_name),
             digest=mark["digest"],
             recipe=shared.setdefault(recipe, recipe),
             parts=mark["parts"],
@@ -93,6 +101,7 @@ def read_state(collection: PointReader) -> State:
             chunks=mark["chunks"],
             # Two marks: a run was killed after it wrote the new one and before it removed the old.
             complete=all_stored and source not in documents,
+            stamp=mark["stamp"],
         )
     for payload in _payloads(collection, "version", list(counts)):
         source = payload["source"]
@@ -103,7 +112,7 @@ def read_state(collection: PointReader) -> State:
         documents[source] = StoredDocument(
             source=source,
             file=source if wrong_keys(payload, ("file",)) else payload["file"],
-            root="" if wrong_keys(payload, ("root",)) else payload["root"],
+            source_name="" if wrong_keys(payload, ("source_name",)) else payload["source_name"],
             digest=known.digest if known else "",
             recipe="",
             parts=0,

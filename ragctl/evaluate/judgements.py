@@ -116,15 +116,19 @@ def _without_unanswerable(
 
 
 class _SourceNames:
-    """Sources by the names that judgements use: the source itself, or the id of a record alone."""
+    """Documents by the names that judgements use.
+
+    That is the whole name, the path in its source, or the id of a record alone.
+    """
 
     def __init__(self, sources: Iterable[str]) -> None:
         self._sources = set(sources)
         self._records: dict[str, str | None] = {}
         for source in self._sources:
             _, hash_, record = source.partition("#")
-            if hash_:
-                self._records[record] = None if record in self._records else source
+            for short in (source.partition("/")[2], record if hash_ else ""):
+                if short:
+                    self._records[short] = None if short in self._records else source
 
     def find(self, name: str) -> str | None:
         """Return the source of this name; None if there is none, or several."""

@@ -73,7 +73,7 @@ def open_jobs(
     report: Report,
     environ: Mapping[str, str],
     *,
-    roots: Sequence[str],
+    sources: Sequence[str],
     clock: Callable[[], float] = time.time,
 ) -> Jobs | None:
     """Return the collection's jobs; None if there are none and none is to be made."""
@@ -106,7 +106,7 @@ def open_jobs(
             connect(batch.row, batch.usage),
             batch.label,
             batch.usage,
-            roots,
+            sources,
             embedder.check_first,
         )
     return Jobs(

@@ -19,10 +19,17 @@ from ragctl.stores.base import Collection
 from ragctl.stores.size import Size, estimate_size
 from ragctl.workers import Ended
 
-_WHAT = {"new": "added", "changed": "updated", "recipe": "rechunked", "incomplete": "repaired"}
+_WHAT = {
+    "new": "added",
+    "changed": "updated",
+    "doubtful": "updated",
+    "recipe": "rechunked",
+    "incomplete": "repaired",
+}
 _WHY = {
     "new": "a new file",
     "changed": "its content changed",
+    "doubtful": "its content changed, but not its size and time",
     "recipe": "the recipe changed: chunk size, loader or metadata",
     "incomplete": "an earlier run ended before it was complete",
 }
@@ -110,9 +117,7 @@ class DryRun:
     def _unchanged(self, document: UnchangedDocument, work: WorkItem) -> None:
         self._report.documents.unchanged += 1
         if work.why == "changed":
-            self._changes.append(
-                Change(document.source, "restamped", "its file has another time or folder")
-            )
+            self._changes.append(Change(document.source, "restamped", "its file has another time"))
 
     def _document(self, document: PreparedDocument, work: WorkItem) -> None:
         for warning in document.warnings:
@@ -180,6 +185,10 @@ class DryRun:
             indices = self._added.get(document.digest)
             if indices:
                 self._renamed(indices.pop(0), document)
+            elif document.file in self._plan.renamed_files:
+                name = self._plan.renamed_files[document.file]
+                self._changes.append(Change(document.source, "removed", f"it is {name} now"))
+                self._report.documents.renamed += 1
             else:
                 self._changes.append(Change(document.source, "removed", "its file is gone"))
                 self._report.documents.removed += 1

@@ -33,7 +33,7 @@ class FailedFile:
     """
 
     file: str
-    root: str
+    source_name: str
     size: int
     mtime_ns: int
     cause_digest: str
@@ -57,13 +57,13 @@ class FailedFile:
     def is_same(self, work: WorkItem, run_digest: str) -> bool:
         """Return whether the file and what can make it fail have not changed since."""
         stat = work.stat
-        current = (stat.root, stat.size, stat.mtime_ns, _cause_digest(work, run_digest))
-        return current == (self.root, self.size, self.mtime_ns, self.cause_digest)
+        current = (stat.source_name, stat.size, stat.mtime_ns, _cause_digest(work, run_digest))
+        return current == (self.source_name, self.size, self.mtime_ns, self.cause_digest)
 
     def to_json(self) -> FailedFileNote:
         """Return the row of this file in the note `failures`."""
         return {
-            "root": self.root,
+            "source_name": self.source_name,
             "size": self.size,
             "mtime_ns": self.mtime_ns,
             "cause_digest": self.cause_digest,
@@ -80,7 +80,7 @@ def read_failures(notes: Notes) -> dict[str, FailedFile]:
     return {
         file: FailedFile(
             file,
-            row["root"],
+            row["source_name"],
             row["size"],
             row["mtime_ns"],
             row["cause_digest"],
@@ -181,7 +181,7 @@ def _failed_again(
     stat = work.stat
     failed = FailedFile(
         file=stat.file,
-        root=stat.root,
+        source_name=stat.source_name,
         size=stat.size,
         mtime_ns=stat.mtime_ns,
         cause_digest=_cause_digest(work, run_digest),

@@ -6,6 +6,7 @@ One thread runs this loop; parsing happens in worker processes and embedding req
 the stream's threads, so all three overlap.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -110,8 +111,7 @@ class Ingest:
                     self._writer.flush()
             self._submit()
             with self.report.stage("prune"):
-                if prune_share is not None:
-                    self._remove(plan, state, prune_share, indexer)
+                self._remove(plan, state, prune_share, indexer)
                 self._writer.delete(sorted(self._damage.strays))
                 self._writer.flush()
         finally:
@@ -159,6 +159,7 @@ class Ingest:
                 self._failed(file, DocumentError(f"{result.source}: {reason}"))
             case PreparedDocument():
                 self._documents.found(file.file)
+                file.changed = True
                 file.seen[result.source] = version(result.source, result.digest)
                 file.outstanding += 1
                 indexer.add(work, file, result)
@@ -194,16 +195,18 @@ class Ingest:
 
     def _file_end(self, work: WorkItem, file: PendingFile, end: FileEnd) -> None:
         """Collect the records that are gone; seal the file when its last document is written."""
-        if file.restat or set(file.seen) != {file.file}:
-            stat = work.stat
+        stat = work.stat
+        gone = [d for d in work.stored if d.source not in file.seen]
+        is_same = work.why == "doubtful" and not (work.restamped or file.changed or gone)
+        if not is_same and (file.restat or set(file.seen) != {file.file}):
             file.seal = {
                 "size": stat.size,
                 "mtime_ns": stat.mtime_ns,
-                "root": stat.root,
+                "source_name": stat.source_name,
+                "stamp": stat.stamp,
                 "parts": end.documents,
             }
         if not file.failed:
-            gone = [d for d in work.stored if d.source not in file.seen]
             # The placeholder of a file without records is not a document of its own.
             self._vanished += [d._replace(digest="") if d.source == d.file else d for d in gone]
         self._seal_if_done(file)
@@ -228,26 +231,39 @@ class Ingest:
         self._left -= 1
         self.report.left = self._left
 
-    def _remove(self, plan: Plan, state: State, share: float, indexer: DocumentIndexer) -> None:
-        """Remove the documents that are gone from the sources. Raises PruneRefused."""
-        gone = [*plan.removed, *self._vanished]
+    def _remove(
+        self, plan: Plan, state: State, share: float | None, indexer: DocumentIndexer
+    ) -> None:
+        """Remove the documents that are gone from the sources. Raises PruneRefused.
+
+        `share` None: only those that have new names, because their source was renamed.
+        """
+        failed = {failure.file for failure in self.report.failures}
+        gone = [d for d in plan.removed if not plan.keeps(d, failed)]
+        if share is not None:
+            gone += self._vanished
         complete = [document for document in gone if document.digest]
         renamed = renamed_sources(complete, indexer.added)
-        check_removal(len(complete) - len(renamed), len(state.documents), share)
+        if share is not None:
+            lost = [d for d in complete if d.source not in renamed]
+            lost = [d for d in lost if d.file not in plan.renamed_files]
+            check_removal(Counter(each.source_name for each in lost), state, share)
         self._cancellation.raise_if_cancelled()
         sources = [document.source for document in gone]
         self._progress.begin("delete", "document", len(sources))
         if sources:
             self._delete_from_kept(sources)
-        counted = {document.source for document in complete}
+        counted = {document.source: document.file for document in complete}
 
         def deleted(sources: Sequence[str]) -> None:
             documents = self.report.documents
             self._progress.advance(len(sources))
-            for source in counted.intersection(sources):
+            for source in counted.keys() & set(sources):
                 if source in renamed:
                     documents.renamed += 1
                     documents.added -= 1
+                elif counted[source] in plan.renamed_files:  # added by a run that was killed
+                    documents.renamed += 1
                 else:
                     documents.removed += 1
 

@@ -14,7 +14,8 @@ class PendingFile:
 
     `seen`: versions of its documents read so far, by source. `outstanding`: number of its documents
     that are neither written nor refused. `ended`: it was read to its end. `restat`: the
-    content of a document is unchanged, but the file's time, size or root has changed.
+    content of a document is unchanged, but the file's time or size may have changed. `changed`:
+    it has a document that is written.
     `waiting`: a document of it waits for a batch job.
     `seal`: payload fields to be merged into all its documents once it has been read
     completely and they are all written; None: not needed, or not known yet.
@@ -23,6 +24,7 @@ class PendingFile:
     file: str
     seal: Payload | None = None
     restat: bool = False
+    changed: bool = False
     failed: bool = False
     ended: bool = False
     waiting: bool = False

@@ -1,11 +1,10 @@
 """Make the plan of a run from the scan, the settings and the collection. Only reads."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from ragctl.collection.notes import Notes
+from ragctl.collection.notes import Notes, SourcePlace
 from ragctl.collection.points import digest
 from ragctl.collection.settings import Settings
 from ragctl.collection.state import State, as_incomplete, read_state
@@ -13,8 +12,8 @@ from ragctl.embedding import Embedder
 from ragctl.errors import UsageError
 from ragctl.index.embedder import model_warnings, new_settings
 from ragctl.index.failures import FailedFile, postpone, read_failures
+from ragctl.index.naming import Naming, name_sources
 from ragctl.index.plan import Plan, check_prune, make_plan
-from ragctl.index.prepared import FileStat
 from ragctl.index.recipe import Recipe, make_recipe, recipe_digests
 from ragctl.index.recorded_sources import sources_note
 from ragctl.index.scan import Scan
@@ -30,10 +29,10 @@ from ragctl.stores.base import Collection
 class RunPlan:
     """The plan of a run, and what it was made from.
 
-    `settings`: of the collection, existing or to be created. `conflicts` (file, error):
-    files left alone because a document of another root has their name. `scan_failures`
-    (source, error): files and folders that could not be listed. `run_digest`: digest of
-    the run's settings that can make a document fail. `failed_before`: the files that
+    `settings`: of the collection, existing or to be created. `naming`: the files and their names.
+    `conflicts` (file, error): files left alone because a copied document has their name.
+    `scan_failures` (name, error): files and folders that could not be listed. `run_digest`: digest
+    of the run's settings that can make a document fail. `failed_before`: the files that
     failed in earlier runs, by name; `postponed`: those of them not tried in this run.
     `in_scope` tells whether this run covers a failed file. `sources_note`: to be written at the
     end, if the sources were not recorded before. `warnings`: about the
@@ -44,6 +43,7 @@ class RunPlan:
     recipe: Recipe
     state: State
     plan: Plan
+    naming: Naming
     conflicts: tuple[tuple[str, str], ...]
     scan_failures: tuple[tuple[str, str], ...]
     run_digest: str
@@ -52,6 +52,25 @@ class RunPlan:
     in_scope: Callable[[FailedFile], bool]
     sources_note: Notes
     warnings: tuple[str, ...] = ()
+
+    def final_places(self, failed: Container[str | None]) -> dict[str, SourcePlace]:
+        """Return where the sources are after the run.
+
+        `failed`: files that failed. A source with documents left is still to be taken over.
+        """
+        removed = {d.source for d in self.plan.removed if not self.plan.keeps(d, failed)}
+        left = {
+            d.source_name
+            for d in self.state.documents.values()
+            if d.source_name in self.naming.replaced and d.source not in removed
+        }
+        return {
+            name: {
+                **place,
+                "replaces": {old: start for old, start in place["replaces"].items() if old in left},
+            }
+            for name, place in self.naming.places.items()
+        }
 
 
 def plan_run(
@@ -79,42 +98,50 @@ def plan_run(
     if state is None:
         state = read_state(existing) if existing else State()
     state = as_incomplete(state, damaged)
-    selected = matcher(pipeline.only, "--only")
-    conflicts = _conflicts(scanned.files, state)
+    notes = existing.notes() if existing else Notes()
+    naming = name_sources(
+        scanned,
+        notes.get("places", {}),
+        state,
+        moved=pipeline.moved,
+        checksum=pipeline.checksum,
+    )
+    selected = _selection(pipeline)
+    conflicts = _conflicts(naming, state)
     conflicting = {file for file, _ in conflicts}
     plan = make_plan(
-        [file for file in scanned.files if file.file not in conflicting],
+        [file for file in naming.files if file.file not in conflicting],
         state,
         recipe_digests(recipe),
-        scopes=frozenset(scanned.scopes) if pipeline.prune else frozenset(),
-        keep={*conflicting, *(source for source, _ in scanned.failures)}.__contains__,
+        scopes=naming.scopes if pipeline.prune else {},
+        replaced=naming.replaced,
+        keep={*conflicting, *(name for name, _ in naming.failures)}.__contains__,
         selected=selected,
     )
     check_prune(plan, state, pipeline.prune_limit / 100)
-    notes = existing.notes() if existing else Notes()
     failed_before = read_failures(notes)
-    _check_only(
-        pipeline, selected, (*(f.file for f in scanned.files), *state.files, *failed_before)
-    )
+    _check_only(pipeline, selected, (*(f.file for f in naming.files), *state.files, *failed_before))
     run_digest = _run_digest(pipeline, embedder)
     plan, postponed = postpone(
         plan, {} if pipeline.retry_failed else failed_before, run_digest, now
     )
-    roots = scanned.scopes | {file.root for file in scanned.files}
+    present = {file.file for file in naming.files}
     return RunPlan(
         settings=settings,
         recipe=recipe,
         state=state,
         plan=plan,
+        naming=naming,
         conflicts=tuple((file, error) for file, error in conflicts if selected(file)),
-        scan_failures=tuple(
-            (source, error) for source, error in scanned.failures if selected(source)
-        ),
+        scan_failures=tuple((name, error) for name, error in naming.failures if selected(name)),
         run_digest=run_digest,
         failed_before=failed_before,
         postponed=tuple(postponed),
-        in_scope=lambda failed: failed.root in roots and selected(failed.file),
-        sources_note=sources_note(notes.get("sources", ()), pipeline, roots, scanned.scopes),
+        in_scope=lambda failed: (
+            (failed.file in present or naming.covers(failed.source_name, failed.file))
+            and selected(failed.file)
+        ),
+        sources_note=sources_note(notes.get("sources", ()), pipeline, naming),
         warnings=() if existing else tuple(model_warnings(pipeline, embedder)),
     )
 
@@ -166,30 +193,27 @@ def _check_only(pipeline: Pipeline, selected: Callable[[str], bool], names: Iter
         )
 
 
-def _conflicts(files: list[FileStat], state: State) -> list[tuple[str, str]]:
-    """Return the files whose name belongs to a document of another root that still exists."""
+def _selection(pipeline: Pipeline) -> Callable[[str], bool]:
+    """Return whether the run looks at a file: --only matches its name, or its path in its source.
+
+    Raises UsageError for an invalid pattern.
+    """
+    if not pipeline.only:
+        return lambda file: True
+    matches = matcher(pipeline.only, "--only")
+    return lambda file: matches(file, file.partition("/")[2])
+
+
+def _conflicts(naming: Naming, state: State) -> list[tuple[str, str]]:
+    """Return the files whose name belongs to a document that was copied from elsewhere."""
     conflicts = []
-    for file in files:
+    for file in naming.files:
         for stored in state.files.get(file.file, ()):
-            if stored.root == file.root:
-                continue
-            if is_server(stored.root):
-                conflicts.append(
-                    (
-                        file.file,
-                        f"a document of this name was copied from {stored.root}; "
-                        "use another --collection",
-                    )
+            if stored.source_name != file.source_name and is_server(stored.source_name):
+                error = (
+                    f"a document of this name was copied from {stored.source_name}; "
+                    "give the source another name"
                 )
-                break
-            other, this = Path(stored.root) / file.file, Path(file.root) / file.file
-            if other.is_file() and not other.samefile(this):
-                conflicts.append(
-                    (
-                        file.file,
-                        f"a document of this name is indexed from {stored.root} and still there; "
-                        "ingest the common parent folder, or use another --collection",
-                    )
-                )
+                conflicts.append((file.file, error))
                 break
     return conflicts

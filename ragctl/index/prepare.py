@@ -1,6 +1,5 @@
 """Load, chunk and hash the documents of one file. Runs in the limited worker processes."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from ragctl.collection.payload import SparseVector
 from ragctl.collection.points import digest
 from ragctl.collection.text import context_of, embedded_text, text_hash
 from ragctl.errors import DocumentError
+from ragctl.index.contents import file_digest
 from ragctl.index.plan import WorkItem
 from ragctl.index.prepared import PreparedChunk, PreparedDocument
 from ragctl.index.windows import split_into_windows
@@ -120,8 +120,7 @@ def _documents(job: Job) -> Iterator[ParseResult]:
             if item is None:
                 yield _record(Document(source=job.file, text=""), job)
             return
-        file_hash = hashlib.blake2b(content.read(job.options.max_bytes), digest_size=16).digest()
-        content_digest = digest(file_hash, job.recipe.encode("ascii"))
+        content_digest = file_digest(content.read(job.options.max_bytes), job.recipe)
         if job.known.get(job.file) == content_digest:
             yield UnchangedDocument(job.file, content_digest)
             return

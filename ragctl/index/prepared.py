@@ -16,17 +16,20 @@ _NO_TERMS = SparseVector([], [])
 class FileStat(NamedTuple):
     """A file as the scan found it.
 
-    `file` is its path relative to `root`, in Unicode NFC; `location` opens it, and is None
-    if it is not read. `size` is in bytes, `mtime_ns` in nanoseconds since 1970.
-    `source_number` counts the pipeline's sources from 0.
+    `file`: the name of its source, "/", and its path there, in Unicode NFC; `location` opens it,
+    and is None if it is not read. `size` is in bytes, `mtime_ns` in nanoseconds since 1970.
+    `source_number` counts the pipeline's sources from 0. `stamp`: see FoundFile. `doubtful`: size,
+    time and stamp do not prove that it is unchanged, so its content is compared.
     """
 
     file: str
-    root: str
+    source_name: str
     size: int
     mtime_ns: int
     location: Location | None = None
     source_number: int = 0
+    stamp: str = ""
+    doubtful: bool = False
 
 
 class PreparedChunk(NamedTuple):
@@ -95,7 +98,7 @@ def payloads(
     common: Payload = {
         "source": document.source,
         "file": stat.file,
-        "root": stat.root,
+        "source_name": stat.source_name,
         "digest": document.digest,
         "version": version(document.source, document.digest),
         "chunks": len(document.chunks),
@@ -103,6 +106,7 @@ def payloads(
         "lang": document.lang,
         "mtime_ns": stat.mtime_ns,
         "size": stat.size,
+        "stamp": stat.stamp,
         "recipe": recipe,
         "parts": parts,
         "meta": dict(document.meta),

@@ -17,12 +17,12 @@ def without_record_names(
     suspects = [file for file in listed if "#" in file.file]
     if not suspects:
         return listed, []
-    names = {(file.root, file.file) for file in listed}
+    names = {file.file for file in listed}
     refused: dict[FileStat, str] = {}
     for file in suspects:
         for at, char in enumerate(file.file):
             above = file.file[:at]
-            if char == "#" and (file.root, above) in names and _has_records(above):
+            if char == "#" and above in names and _has_records(above):
                 refused[file] = f"a record of {above} may have this name; rename the file"
                 break
     kept = [file for file in listed if file not in refused]

@@ -103,10 +103,10 @@ class Report:
     requests sent, including failed ones; none for a model in this process. `cost`: US dollars at
     list price; None if a price is unknown. `backends`: the usage of each backend that was called.
     `changes`: of a plan only, by document. `size`: of a plan only, the collection afterwards.
-    `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`:
-    what was left out. `elsewhere`: number
-    of documents of other roots, left alone. `left`: number of files not finished, if the run
-    stopped early; None if it stopped before it had a plan. `waiting`: what waits for batch jobs.
+    `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: what was
+    left out. `elsewhere`: number of documents that are not among the sources, left alone. `left`:
+    number of files not finished, if the run stopped early; None if it stopped before it had a
+    plan. `waiting`: what waits for batch jobs.
     `verified`: number of points that the run checked before it made its plan; `damaged`: number
     of documents that it found damaged. `stages`: seconds by stage; reading, embedding and writing
     overlap. `seconds`: of the whole run.

@@ -23,7 +23,7 @@ from functools import partial
 
 from ragctl.batch.jobs import Jobs
 from ragctl.catalog import BackendConfig
-from ragctl.collection.notes import add_billed
+from ragctl.collection.notes import SourcePlace, add_billed
 from ragctl.collection.state import State, read_state
 from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.served_model import unnamed_warning
@@ -153,6 +153,7 @@ class Run:
                     stack.callback(collection.close)
                     budget.begin(collection)
                 collection.declare(pipeline.fields)
+                _note_places(collection, run_plan.naming.places)
                 if run_plan.plan.work_items:
                     note_member(embedder, collection)
                 jobs = open_jobs(
@@ -162,7 +163,7 @@ class Run:
                     batch,
                     report,
                     self.environ,
-                    roots=sorted(scanned.scopes),
+                    sources=sorted(run_plan.naming.names),
                     clock=self.clock,
                 )
                 if jobs is not None:
@@ -177,7 +178,7 @@ class Run:
                 report_unrepaired(self.damage, run_plan.plan, report, known=failed.__contains__)
                 if jobs is not None and not pipeline.only:
                     unread = len(report.failures) > jobs.refused
-                    jobs.forget(sorted(scanned.scopes), unread=unread)
+                    jobs.forget(run_plan.naming.complete, unread=unread)
                 completed = True
             finally:
                 if jobs is not None:
@@ -283,8 +284,6 @@ class Run:
             report.add_failure(source, error)
         for failed in run_plan.postponed:
             report.add_failures(postponed_failures(failed))
-        for root, warning in scanned.indexed_twice:
-            report.add_warning(root, warning)
         for warning in run_plan.warnings:
             report.add_warning(report.identity.model, warning)
         report.skipped = scanned.skipped
@@ -383,6 +382,10 @@ class Run:
             notes["verified"] = round(now)
         if completed:
             notes |= run_plan.sources_note
+            failed = {failure.file for failure in report.failures}
+            places = run_plan.final_places(failed)
+            if places != collection.notes().get("places"):
+                notes["places"] = places
         if notes:
             collection.note(notes)
 
@@ -414,3 +417,12 @@ class Run:
     def _limits(self) -> ProcessLimits:
         parsing = self.pipeline.parsing
         return ProcessLimits(parsing.workers, parsing.timeout, parsing.memory_mb * 1024 * 1024)
+
+
+def _note_places(collection: Collection, places: dict[str, SourcePlace]) -> None:
+    """Record where the sources are, before their documents are written.
+
+    A later run continues to take over replaced sources from there.
+    """
+    if collection.notes().get("places", {}) != places:
+        collection.note({"places": places})

@@ -25,7 +25,7 @@ class SavedPlan:
 
     `made`: seconds since 1970; failures due by then are retried.
     `only` and `retry_failed`: the options that the plan was made with. `state`: digest of
-    all documents in the collection. `tasks`: root, size, time, recipe and reason of each
+    all documents in the collection. `tasks`: source name, size, time, recipe and reason of each
     file to read. `removed`: sources of the documents to remove.
     """
 
@@ -87,7 +87,7 @@ class SavedPlan:
         """Return what happened to a file since the plan was made."""
         if file in tasks:
             before = self.tasks.get(file)
-            if before is not None and before[:3] == tasks[file][:3]:  # root, size, time
+            if before is not None and before[:3] == tasks[file][:3]:  # source, size, time
                 return "is to be chunked in another way"
             known = before is not None or file in run_plan.state.files or file in self.removed
             return "changed" if known else "is new"
@@ -135,7 +135,7 @@ def read_plan(path: Path) -> SavedPlan:
 def _tasks(run_plan: RunPlan) -> dict[str, list[Json]]:
     return {
         work.stat.file: [
-            work.stat.root,
+            work.stat.source_name,
             work.stat.size,
             work.stat.mtime_ns,
             work.recipe,

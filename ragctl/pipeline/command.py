@@ -38,7 +38,8 @@ def _flags(tables: Tables, with_sources: bool) -> Iterator[str]:
         sources = tables.get("sources") or [{}]
         for each in sources:
             if "path" in each:
-                yield from _pair("--source", each["path"])
+                name = f"{each['name']}=" if "name" in each else ""
+                yield from _pair("--source", f"{name}{each['path']}")
         yield from _words({**tables, "sources": sources[0]}, SOURCE_KEYS)
 
 

@@ -63,6 +63,8 @@ class Pipeline:
         rerankers: rows of the file and of the user; None if the file has none, and only the user's
             rows apply.
         only: patterns of files (gitignore syntax); the run leaves all other files alone.
+        moved: sources at another location than before have moved.
+        checksum: compare the content of every file, whatever its size and time say.
         retry_failed: also try documents that failed before and are not due yet.
         environ: environment variables, those of `env_file` included.
         config_source: the file or the flags, which errors name.
@@ -165,6 +167,8 @@ class Pipeline:
         maximum=100,
     )
     only: tuple[str, ...] = ()
+    moved: bool = False
+    checksum: bool = False
     fail_on: float = key(
         "policy.fail_on",
         "number",
@@ -178,7 +182,7 @@ class Pipeline:
     fail_on_skipped: bool = key(
         "policy.fail_on_skipped",
         "boolean",
-        "exit with 3 if files are skipped that no rule ignores: those without a loader, and links",
+        "exit with 3 if files are skipped, except by rules",
         default=False,
         options=("--fail-on-skipped",),
     )

@@ -122,6 +122,10 @@ def _source(table: Table, reader: ValueReader) -> Source:
     path, within = split_pattern(str(values["path"]))
     if within is not None and ".." in within.split("/"):
         raise table.error("path", "has a .. after a wildcard")
+    if values["name"] is not None:
+        from ragctl.collection.names import check_source_name
+
+        checked(table, "name", check_source_name, values["name"])
     for name in ("include", "exclude"):
         if values[name]:
             from ragctl.sources.ignore import check_patterns

@@ -115,7 +115,8 @@ class Source:
     path: Path = key(
         "path",
         "path",
-        "a folder, a file, or a pattern such as docs/*/handbook or docs/**/*.md",
+        "a folder, a file, or a pattern such as docs/*/handbook or docs/**/*.md; as an argument "
+        "also NAME=PATH",
         options=("PATH",),
         metavar="PATH...",
         required=True,
@@ -135,6 +136,13 @@ class Source:
         default=(),
         options=("--exclude",),
         metavar="PATTERN",
+    )
+    name: str | None = key(
+        "name",
+        "string",
+        "name of the source; with it its documents are known wherever it lies",
+        default_text="the folder's name",
+        literal=True,
     )
     default_ignores: bool = key(
         "default_ignores",

@@ -52,15 +52,19 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def matcher(patterns: Sequence[str], origin: str) -> Callable[[str], bool]:
-    """Return a test of whether a source matches one of `patterns`; without patterns all match.
+def matcher(patterns: Sequence[str], origin: str) -> Callable[..., bool]:
+    """Return a test of whether a file, given by all its names, is selected by `patterns`.
 
-    `origin` begins the message of the UsageError that is raised for an invalid pattern.
+    The last pattern that matches any of the names decides. `origin` begins the message of the
+    UsageError that is raised for an invalid pattern.
     """
-    if not patterns:
-        return lambda source: True
     spec = _compile(patterns, origin)
-    return lambda source: bool(spec.match_file(source))
+
+    def matches(*names: str) -> bool:
+        found = [spec.check_file(name) for name in names]
+        return bool(max(found, key=lambda each: -1 if each.index is None else each.index).include)
+
+    return matches
 
 
 class Rules:

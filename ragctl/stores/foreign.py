@@ -232,7 +232,8 @@ class ForeignCollection:
         return {
             "source": record.source,
             "file": record.source,
-            "root": "",
+            "source_name": "",
+            "stamp": "",
             "digest": "",
             "version": "",
             "ordinal": 0,

@@ -5,6 +5,7 @@ everything unchanged. Repeated, it writes what differs, and deletes what the ori
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -44,8 +45,9 @@ class Copying:
     """One copy of a collection.
 
     `prune_share`: share of the copy's documents that may be deleted, from 0 to 1. `on_plan` is
-    called with each difference before it is written. `open_original`: opens the source. `root`:
-    the copy may have documents from elsewhere too, and only those of this root are compared.
+    called with each difference before it is written. `open_original`: opens the source.
+    `source_name`: the copy may have documents from elsewhere too, and only those of this source
+    are compared.
     """
 
     source: Place
@@ -57,7 +59,7 @@ class Copying:
     progress: Progress = field(default_factory=Progress)
     on_plan: Callable[[Difference], None] = lambda _: None
     open_original: Callable[[Place], Original | None] = lambda place: place.store.open(place.name)
-    root: str | None = None
+    source_name: str | None = None
     report: Report | None = None
 
     def run(self) -> Report:
@@ -102,7 +104,7 @@ class Copying:
             original,
             copy,
             exact=is_exact(copy),
-            rewrite=self.root is not None,
+            rewrite=self.source_name is not None,
             cancellation=self.cancellation,
             report=report,
             progress=self.progress,
@@ -112,16 +114,17 @@ class Copying:
         wanted = read_state(original)
         for number in range(MAX_PASSES):
             # The comparison that finds no difference has verified the copy, by count and hash.
-            difference, stored = compare_with(wanted, copy, root=self.root)
+            difference, stored = compare_with(wanted, copy, source_name=self.source_name)
             if number and not difference.is_empty:  # a run has changed the original meanwhile
                 wanted = read_state(original)
-                difference, stored = compare_with(wanted, copy, root=self.root)
+                difference, stored = compare_with(wanted, copy, source_name=self.source_name)
             if number == 0:
                 report.documents.unchanged = difference.unchanged
             if difference.is_empty:
                 break
             self.on_plan(difference)
-            check_removal(len(difference.removed), len(stored.documents), self.prune_share)
+            removed = Counter(stored.documents[each].source_name for each in difference.removed)
+            check_removal(removed, stored, self.prune_share)
             if difference.removed:
                 delete_from_kept(self.target.store, self.target.name, difference.removed)
             mirror.sync(difference, stored)

@@ -71,16 +71,16 @@ def compare(source: Original, target: Collection) -> tuple[Difference, State]:
 
 
 def compare_with(
-    wanted: State, target: Collection, *, root: str | None = None
+    wanted: State, target: Collection, *, source_name: str | None = None
 ) -> tuple[Difference, State]:
     """Return what `target` lacks to equal a source in state `wanted`, and the target's state.
 
-    `root`: the target also has documents from elsewhere; return and compare only those of this
-    root. Raises UsageError if one from elsewhere has the name of a document of the source.
+    `source_name`: the target also has documents from elsewhere; return and compare only those
+    of this source. Raises UsageError if one from elsewhere has the name of a document of it.
     """
     stored = read_state(target)
-    if root is not None:
-        stored = _of_root(root, stored, wanted.documents, target.name)
+    if source_name is not None:
+        stored = _of_source(source_name, stored, wanted.documents, target.name)
     changed, unfinished, unchanged = [], [], 0
     for name, document in wanted.documents.items():
         if not document.complete:
@@ -93,12 +93,17 @@ def compare_with(
     return Difference(tuple(changed), removed, tuple(unfinished), unchanged), stored
 
 
-def _of_root(root: str, stored: State, wanted: Mapping[str, StoredDocument], name: str) -> State:
-    documents = {key: each for key, each in stored.documents.items() if each.root == root}
+def _of_source(
+    source_name: str, stored: State, wanted: Mapping[str, StoredDocument], name: str
+) -> State:
+    documents = {
+        key: each for key, each in stored.documents.items() if each.source_name == source_name
+    }
     for key in wanted:
         if key in stored.documents and key not in documents:
             raise UsageError(
-                f"collection {name!r} has a document {key!r} from {stored.documents[key].root}; "
+                f"collection {name!r} has a document {key!r} from "
+                f"{stored.documents[key].source_name}; "
                 "copy to another name, or delete that document with `ragctl delete`"
             )
     return State(documents, by_file(documents.values()), stored.points)

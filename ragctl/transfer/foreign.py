@@ -70,13 +70,13 @@ class ForeignCopying:
         """Copy, or update an earlier copy. Raises RagctlError; the next call goes on from there."""
         theirs = self._open()
         pipeline = self._pipeline(theirs)
-        root = f"{self.source.store.location}#{self.source.name}"
+        address = f"{self.source.store.location}#{self.source.name}"
         with ExitStack() as stack:
             existing = self.target.store.open(self.target.name)
             if existing is not None:
                 stack.callback(existing.close)
             settings = self._settings(pipeline, existing, theirs)
-            original = ForeignDocuments(theirs, settings, root)
+            original = ForeignDocuments(theirs, settings, address)
             with self.cancellation.interruptible():
                 self.progress.begin("read")
                 original.read()
@@ -101,7 +101,7 @@ class ForeignCopying:
                 progress=self.progress,
                 on_plan=check,
                 open_original=lambda _: original,
-                root=root,
+                source_name=address,
             )
             report = copying.run()
         if self._usage is not None:

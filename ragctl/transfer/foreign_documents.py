@@ -42,15 +42,15 @@ class _Document:
 class ForeignDocuments:
     """The read side of a collection of ragctl, over one of another program.
 
-    `settings`: of the collection that the documents are for. `root`: address of theirs. `counted`:
+    `settings`: of the collection that the documents are for. `address`: of theirs. `counted`:
     the points of theirs; `without_vector`: ids of those that have a text and no usable vector.
     `unit`: whether all vectors are of unit length. The three are of the last reading.
     """
 
-    def __init__(self, theirs: ForeignCollection, settings: Settings, root: str) -> None:
+    def __init__(self, theirs: ForeignCollection, settings: Settings, address: str) -> None:
         self.name = theirs.name
         self.settings = settings
-        self.root = root
+        self.address = address
         self.counted = 0
         self.without_vector: list[str] = []
         self.unit = True
@@ -127,7 +127,7 @@ class ForeignDocuments:
                 return
         for source in sources:
             each = self._documents[source]
-            stat = FileStat(source, self.root, each.size, 0)
+            stat = FileStat(source, self.address, each.size, 0)
             document = PreparedDocument(source, each.digest, None, "", {}, (), ())
             (payload,) = payloads(document, stat, recipe=RECIPE, parts=1)
             yield Point("", {**payload, "chunks": len(each.ids)})
@@ -174,7 +174,7 @@ class ForeignDocuments:
             chunks=tuple(_chunks(texts)),
         )
         size = sum(len(text.encode()) for text in texts)
-        rows = payloads(document, FileStat(source, self.root, size, 0), recipe=RECIPE, parts=1)
+        rows = payloads(document, FileStat(source, self.address, size, 0), recipe=RECIPE, parts=1)
         ids = point_ids(
             namespace(self.settings.namespace), source, [row["text_hash"] for row in rows]
         )

@@ -251,6 +251,8 @@ class Migration:
         spending: "SpendingRecord | None",
     ) -> Builder:
         if plan.how == "sources":
+            if "places" not in target.notes():  # its documents get the names that they have
+                target.note({"places": current.notes().get("places", {})})
             same_vectors = _copies_vectors(plan, current, target)
             return FromSources(
                 replace(plan.pipeline, wait=False),

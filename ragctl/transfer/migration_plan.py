@@ -1,5 +1,6 @@
 """What a migration changes, and where the new vectors come from. Sends nothing."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -21,6 +22,7 @@ from ragctl.index.embedder import (
     effective_embedding,
     new_settings,
 )
+from ragctl.index.naming import name_sources
 from ragctl.index.plan import check_removal
 from ragctl.index.scan import scan
 from ragctl.pipeline import Pipeline
@@ -124,29 +126,36 @@ def _check_family(stored: Settings, model: Model) -> None:
 def check_documents(pipeline: Pipeline, current: Collection) -> None:
     """Raise PruneRefused if a collection made from the sources would lack documents of `current`.
 
-    That is: documents of other folders, or more missing files than the prune limit allows.
+    That is: documents of other sources, or more missing files than the prune limit allows.
     """
-    scanned = scan(pipeline)
-    roots = scanned.scopes | {file.root for file in scanned.files}
-    files = {file.file for file in scanned.files}
-    documents = read_state(current).documents.values()
-    elsewhere = sorted({document.root for document in documents} - roots)
+    state = read_state(current)
+    naming = name_sources(
+        scan(pipeline), current.notes().get("places", {}), state, moved=pipeline.moved
+    )
+    files = {file.file for file in naming.files}
+    documents = [
+        document
+        for document in state.documents.values()
+        if naming.replaced.get(document.source_name, "") + document.path not in files
+        and document.file not in files
+    ]
+    elsewhere = sorted({d.source_name for d in documents} - naming.names - naming.replaced.keys())
     if elsewhere:
-        count = sum(document.root == elsewhere[0] for document in documents)
+        count = sum(document.source_name == elsewhere[0] for document in documents)
         raise PruneRefused(
             f"{counted(count, 'document')} of the collection came from {elsewhere[0]}, which is "
             "not among the "
-            "sources: they would be lost. Name all folders, or remove the documents first with "
+            "sources: they would be lost. Name all sources, or remove the documents first with "
             "`ragctl delete`"
         )
-    missing = [document for document in documents if document.file not in files]
-    check_removal(len(missing), len(documents), pipeline.prune_limit / 100)
+    missing = Counter(document.source_name for document in documents)
+    check_removal(missing, state, pipeline.prune_limit / 100)
 
 
 def _check_sources(current: Collection) -> None:
     """Raise UsageError if documents were copied from a collection of another program."""
     documents = read_state(current).documents.values()
-    copied = [document.root for document in documents if is_server(document.root)]
+    copied = [d.source_name for d in documents if is_server(d.source_name)]
     if copied:
         raise UsageError(
             f"{counted(len(copied), 'document was', 'documents were')} copied from {copied[0]}, "

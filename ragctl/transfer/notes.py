@@ -20,6 +20,7 @@ def carry_notes(current: Collection, target: Collection) -> None:
     target.note(
         {
             **before,
+            "places": own.get("places") or before.get("places", {}),
             **_open_jobs(before, own),
             "billed": _sums(start["billed"], mine["billed"], base["billed"]),
             "spent": _days(start["spent"], mine["spent"], base["spent"]),

@@ -30,7 +30,10 @@ from ragctl.transfer.notes import note_members
 from ragctl.transfer.rebuild_settings import SAMPLE_POINTS, Confirmed, PipelineSettings
 
 WRITE_POINTS = 256
-_TEXT = ("source", "file", "root", "digest", "version", "text", "text_hash", "lang", "recipe")
+_TEXT = (
+    *("source", "file", "source_name", "digest", "version", "stamp"),
+    *("text", "text_hash", "lang", "recipe"),
+)
 _NUMBERS = ("ordinal", "chunks", "mtime_ns", "size", "parts")
 
 
@@ -40,7 +43,7 @@ class RebuildReport:
 
     `points`: written to the new generation. `damaged`: points that could be read, but not used.
     `complete`, `incomplete`: numbers of documents; `sources`: names of the incomplete ones.
-    `lost`: a line for each part of the files that could not be read. `roots`: of the documents of
+    `lost`: a line for each part of the files that could not be read. `names`: of the sources of
     which something was kept.
     """
 
@@ -52,7 +55,7 @@ class RebuildReport:
     incomplete: int = 0
     sources: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    roots: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON object of this report."""
@@ -170,7 +173,7 @@ def _write(
         payload = point.payload
         stored_version = payload["version"]
         names[stored_version] = payload["source"]
-        report.roots.add(payload["root"])
+        report.names.add(payload["source_name"])
         if point.id not in seen:
             seen.add(point.id)
             written[stored_version] += 1

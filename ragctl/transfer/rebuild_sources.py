@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ragctl.collection.notes import Notes, SourcesNote
+from ragctl.collection.notes import Notes, SourcePlace, SourcesNote
 from ragctl.errors import UsageError
 from ragctl.pipeline import Pipeline, from_flags, read_pipeline
 from ragctl.transfer.rebuild import RebuildReport
@@ -38,17 +38,19 @@ def plan_recovery(
     recovery = Recovery()
     is_lossy = bool(report.incomplete or report.damaged or report.lost or not report.points)
     recorded: set[str] = set()
+    places = notes.get("places", {})
     for note in notes.get("sources", ()):
-        recorded.update(note["roots"])
+        recorded.update(note["names"])
         command = _command(note, report.collection, store)
-        if report.roots and not report.roots & set(note["roots"]):
+        if report.names and not report.names & set(note["names"]):
             if is_lossy:
                 recovery.advice.append(
                     f"{_name(note)}: no document of it was kept; if it belongs to the collection, "
                     f"run: {command}"
                 )
             continue
-        absent = [path for path in (note["pipeline"], *note["roots"]) if path and _absent(path)]
+        locations = [places[name]["location"] for name in note["names"] if name in places]
+        absent = [path for path in (note["pipeline"], *locations) if path and _absent(path)]
         if absent:
             recovery.advice.append(
                 f"{absent[0]}: it is not on this machine; what is missing is embedded by: {command}"
@@ -59,8 +61,8 @@ def plan_recovery(
         except UsageError as error:
             recovery.advice.append(f"{error}; correct it, then run: {command}")
     if is_lossy:
-        unrecorded = sorted(report.roots - recorded)
-        recovery.advice += [_unrecorded(root, report, store) for root in unrecorded]
+        unrecorded = sorted(report.names - recorded)
+        recovery.advice += [_unrecorded(name, places, report, store) for name in unrecorded]
     if is_lossy and not recovery.pipelines and not recovery.advice:
         recovery.advice.append(
             "nothing says where its documents came from; run `ragctl ingest` or `ragctl run` as "
@@ -90,11 +92,15 @@ def _command(note: SourcesNote, collection: str, store: str) -> str:
     return _ingest(_paths(note), collection, store)
 
 
-def _unrecorded(root: str, report: RebuildReport, store: str) -> str:
-    if "://" in root:
-        return f"{root}: its documents were copied from there; run the same `ragctl copy` again"
-    command = _ingest([root], report.collection, store)
-    return f"{root}: no run has recorded how it was read; if without options, run: {command}"
+def _unrecorded(
+    name: str, places: Mapping[str, SourcePlace], report: RebuildReport, store: str
+) -> str:
+    if "://" in name:
+        return f"{name}: its documents were copied from there; run the same `ragctl copy` again"
+    place = places.get(name)
+    path = f"{name}=FOLDER" if place is None else f"{name}={place['location']}"
+    command = _ingest([path], report.collection, store)
+    return f"{name}: no run has recorded how it was read; if without options, run: {command}"
 
 
 def _ingest(paths: Sequence[str], collection: str, store: str) -> str:
@@ -108,7 +114,11 @@ def _name(note: SourcesNote) -> str:
 def _paths(note: SourcesNote) -> list[str]:
     sources = note["flags"]["sources"]
     assert isinstance(sources, list)
-    return [str(each["path"]) for each in sources if isinstance(each, dict)]
+    return [
+        f"{each['name']}={each['path']}" if "name" in each else str(each["path"])
+        for each in sources
+        if isinstance(each, dict)
+    ]
 
 
 def _absent(path: str) -> bool:

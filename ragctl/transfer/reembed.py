@@ -113,7 +113,13 @@ class Reembedding:
                 found = points[document.source]
                 if not is_whole(found, document):
                     continue
-                stat = FileStat(document.file, document.root, document.size, document.mtime_ns)
+                stat = FileStat(
+                    document.file,
+                    document.source_name,
+                    document.size,
+                    document.mtime_ns,
+                    stamp=document.stamp,
+                )
                 known = stored.documents.get(document.source)
                 work = WorkItem(stat, document.recipe, "changed", (known,) if known else ())
                 yield work, PendingFile(document.file), prepared(found, self._sparse)
