@@ -1,8 +1,8 @@
-"""Grapheme clusters, compared with those of the `regex` package, and chunks that keep them whole."""
+"""Grapheme clusters, compared with those of the `regex` package; chunks keep them whole."""
 
 import numpy as np
 import pytest
-import regex
+import regex  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,6 +4,8 @@ A sentence that begins with a lower-case letter is less certain: the full stop b
 that of an abbreviation. Those are a kind of their own, used where there is no other sentence.
 """
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,16 +14,14 @@ from ragctl.chunking.lines import Bools, Codes, Ints
 
 MAX_ABBREVIATION_CHARACTERS = 8
 # Words of at least two letters that a full stop shortens and a lower-case word often follows.
-_ABBREVIATIONS = frozenset(
-    """abb abs al allg anm approx art aufl av avg bd betr bspw bzgl bzw ca cap cf chap cit col
-    dept dr ebd ed eds eg eigtl engl esp est etc evtl excl ext ff fig figs fr gen gg ggf gov
-    hrsg ibid ie incl inkl insb jr kap lat lt max mind min mio mr mrs ms mwst nr no nos nov num op
-    orig pag par pct pp prof prov pt ref resp rev sec sect sog sp sr st std str subj tab tel tr
-    ung univ usf usw vgl vol vols vs zb zt zzgl
-    г гг гл др ед ил им кв коп млн млрд напр обл пер пр проф рис руб св см ср ст стр сут тел тыс
-    ул экз
-    aprox núm pág págs sr sra ud vd env éd p.ex tél vol voir ecc pag sig""".split()
-)
+_ABBREVIATIONS = """
+    abb abs al allg anm approx aufl avg bd betr bspw bzgl bzw ca cap cf chap cit col dept dr
+    ebd ed eds eg eigtl engl esp etc evtl excl ext ff fig figs fr gen gg ggf gov hrsg ibid ie
+    incl inkl insb jr kap lat lt max min mio mr mrs ms mwst nr nos nov num op orig pag pct pp
+    prof prov pt ref resp rev sect sog sp sr st std str subj tel tr ung univ usf usw vgl vol
+    vols vs zb zt zzgl г гг гл др ед ил кв коп млн млрд напр обл пер пр проф рис руб св см ср
+    ст стр сут тел тыс ул экз aprox núm pág págs sra ud vd éd tél ecc sig
+"""
 
 
 def sentence_starts(
@@ -63,10 +63,15 @@ def skip_spaces(positions: Ints, space: Bools) -> None:
         positions += space[positions]
 
 
+@cache
+def _abbreviations() -> frozenset[str]:
+    return frozenset(_ABBREVIATIONS.split())
+
+
 def _is_abbreviation(text: str, stop: int) -> bool:
     """Return whether the word before a full stop is a known abbreviation."""
     before = text[max(0, stop - MAX_ABBREVIATION_CHARACTERS) : stop].split()
-    return bool(before) and before[-1].lower().lstrip("([\"'«„“") in _ABBREVIATIONS
+    return bool(before) and before[-1].lower().lstrip("([\"'«„“") in _abbreviations()
 
 
 def _follows_word(stops: Ints, codes: Codes) -> Bools:
