@@ -76,7 +76,9 @@ def delete_as_another_program(world: World, ids: list[str]) -> None:
 
 
 def _whole_documents(stored: dict[tuple[str, int], Point]) -> list[str]:
-    return [point.id for (source, _), point in stored.items() if source in ("docs/a.md", "docs/c.md")]
+    return [
+        point.id for (source, _), point in stored.items() if source in ("docs/a.md", "docs/c.md")
+    ]
 
 
 def _marks(stored: dict[tuple[str, int], Point]) -> list[str]:

@@ -13,6 +13,7 @@ from ragctl.errors import PruneRefused
 from ragctl.loaders.registry import format_of
 from ragctl.sources.ignore import IGNORE_FILE, Levels, Rules
 from ragctl.sources.local_file import LocalFile
+from ragctl.sources.selection import Selection
 
 MAX_UNKNOWN_SOURCES = 100
 """Files without a loader that are named; all are counted."""
@@ -51,14 +52,16 @@ def walk(
     exclude: Sequence[str] = (),
     within: str | None = None,
     *,
+    only: Selection | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> "Walk":
     """Return an iterator over the files under `root`, sorted by name in each folder.
 
     `include`, `exclude` and `within` are gitignore patterns; see `ignore.py`. A root that is a
-    file yields that file. `stop`: asked at each folder; when it returns True, the folder is not
-    read, and the walk is incomplete. Raises PruneRefused at once if the root is missing or cannot
-    be read, and UsageError for an invalid pattern. An empty root is no error.
+    file yields that file. `only`: look only at these paths, and at no links. `stop`: asked at each
+    folder; when it returns True, the folder is not read, and the walk is incomplete. Raises
+    PruneRefused at once if the root is missing or cannot be read, and UsageError for an invalid
+    pattern. An empty root is no error.
     """
     try:
         mode = root.stat().st_mode
@@ -70,7 +73,7 @@ def walk(
         raise PruneRefused(
             f"{root}: cannot be read: {error.strerror}; nothing was changed"
         ) from error
-    return Walk(root, Rules(include, exclude, within), stop)
+    return Walk(root, Rules(include, exclude, within), stop, only)
 
 
 class Walk(Iterator[FoundFile]):
@@ -81,13 +84,20 @@ class Walk(Iterator[FoundFile]):
     loader, by suffix or name; `unknown_sources` are the first MAX_UNKNOWN_SOURCES of them.
     """
 
-    def __init__(self, root: Path, rules: Rules, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        rules: Rules,
+        stop: Callable[[], bool],
+        only: Selection | None = None,
+    ) -> None:
         self.root = root
         self.failures: list[UnreadablePath] = []
         self.unknown: Counter[str] = Counter()  # files without a loader, by suffix or name
         self.unknown_sources: list[str] = []
         self._rules = rules
         self._stop = stop
+        self._only = only
         self._non_ascii_sources: set[str] = set()  # only these can become equal in NFC
         self._real_root = os.path.realpath(root)
         self._prefix = os.path.join(root, "")  # noqa: PTH118
@@ -157,6 +167,14 @@ class Walk(Iterator[FoundFile]):
                     prefix, f"its {IGNORE_FILE} cannot be read: {error.strerror}", True
                 )
                 return prefix, levels, iter(())
+        if self._only is not None:
+            names = self._only.names(prefix)
+            entries = [
+                entry
+                for entry in entries
+                if not entry.is_symlink()
+                and (names is None or unicodedata.normalize("NFC", entry.name) in names)
+            ]
         return prefix, levels, iter(entries)
 
     def _has_loader(self, name: str, source: str) -> bool:
