@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from ragctl.errors import (
     IdentityMismatch,
@@ -35,7 +36,6 @@ from ragctl.sources.changes import (
     ChangedPaths,
     FolderEvents,
     RestingPaths,
-    StopFlag,
 )
 from ragctl.sources.ignore import IGNORE_FILE
 
@@ -60,6 +60,13 @@ IGNORE_FILES = (IGNORE_FILE, ".gitignore")
 
 FATAL_AT_FIRST = (UsageError, IdentityMismatch, UnreadableCollection)
 """Errors of the first run that no later run can overcome."""
+
+
+class StopFlag(Protocol):
+    """Tells whether to stop watching."""
+
+    def is_set(self) -> bool:
+        """Return whether to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +147,7 @@ class Watch:
                 elif self._naming is not None:
                     self._run_batch(self._changed.take())
             if self._naming is not None and not self._interrupted:
+                self._collect(LOOK_SECONDS)
                 self._run_batch(self._changed.take_all())
         finally:
             if self._events is not None:
@@ -194,12 +202,16 @@ class Watch:
         if self._events is None:
             time.sleep(max(seconds, LOOK_SECONDS))
             return
-        for path, added in self._events.wait(seconds, self.stop):
-            self._note(path, added)
+        self._collect(seconds)
         while self._new_folders and time.monotonic() >= self._new_folders[0][0]:
             self._changed.add(self._new_folders.pop(0)[1])
         if len(self._changed) > MAX_BATCH_PATHS:
             self._want_full_run()
+
+    def _collect(self, seconds: float) -> None:
+        if self._events is not None:
+            for path, added in self._events.wait(seconds):
+                self._note(path, added)
 
     def _note(self, path: str, added: bool) -> None:
         """Note an event, unless it cannot be about a document."""

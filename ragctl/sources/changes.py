@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 STEP_MS = 50
 """Events are handed over when none has come for so long,"""
@@ -24,13 +23,6 @@ MAX_RENAME_SECONDS = 2.0
 
 _State = tuple[int, ...] | None
 _NOT_SEEN: _State = (-1,)
-
-
-class StopFlag(Protocol):
-    """Tells whether to stop waiting."""
-
-    def is_set(self) -> bool:
-        """Return whether to stop."""
 
 
 class FolderEvents:
@@ -51,12 +43,10 @@ class FolderEvents:
         except WatchfilesRustInternalError as error:
             raise OSError(0, str(error)) from error
 
-    def wait(self, seconds: float, stop: StopFlag) -> set[tuple[str, bool]]:
-        """Wait for changes; return the paths, and whether each was added.
-
-        Returns nothing after `seconds`, and when `stop` is set.
-        """
-        found = self._events.watch(DEBOUNCE_MS, STEP_MS, max(1, round(seconds * 1000)), stop)
+    def wait(self, seconds: float) -> set[tuple[str, bool]]:
+        """Wait for changes up to `seconds`; return the paths, and whether each was added."""
+        # Without an event that stops it: changes that it has collected would be lost.
+        found = self._events.watch(DEBOUNCE_MS, STEP_MS, max(1, round(seconds * 1000)), None)
         if not isinstance(found, set):
             return set()
         return {(path, change == 1) for change, path in found}

@@ -193,10 +193,9 @@ class EdgeCollection:
     def finish(self, *, notify: Notify = ignore) -> None:
         """See Collection.finish."""
         if self._finished and self._unsealed_bytes < segments.SEAL_BYTES * segments.MIN_SEALED:
-            self._process.call("flush")  # looking for what to seal takes 0.2 s
-        else:
-            self._seal(segments.MAX_SMALL_SEGMENTS_AT_END)
-            self._finished = True
+            return  # the engine's process makes it durable as soon as it is idle
+        self._seal(segments.MAX_SMALL_SEGMENTS_AT_END)
+        self._finished = True
         self._space.restore_reserve()
         if not self._space.is_short:
             with writing(self._folder):
