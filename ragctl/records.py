@@ -110,7 +110,8 @@ class Identity:
 
     `document` and `query`: the task or prompt sent with the texts of each side, None for
     none. `normalized`: whether the model's vectors have unit length. `element`: the number
-    type of a vector's components.
+    type of a vector's components. `family`: the models that share its vector space by design;
+    it tells which other models may be compared, and does not make two identities differ.
     """
 
     model: str
@@ -122,6 +123,7 @@ class Identity:
     distance: str = "cosine"
     late_chunking: bool = False
     element: str = "float32"
+    family: str | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Json]:
         """Return the identity as a JSON object."""

@@ -4,7 +4,7 @@ import time
 from contextlib import closing
 
 from ragctl.collection.notes import BatchSize
-from ragctl.index.embedder import BATCH_SIZE_DAYS
+from ragctl.index.embedder import LEARNED_DAYS
 from tests.servers.host import Job, Refusal
 from tests.servers.jina import JinaServer
 from tests.world import KEY, World
@@ -45,7 +45,7 @@ def test_next_run_starts_with_the_size_that_passed(edge_world: World) -> None:
         with closing(edge_world.open()) as collection:
             old: BatchSize = {
                 "texts": 2,
-                "learned": round(time.time()) - BATCH_SIZE_DAYS * 86_400 - 1,
+                "learned": round(time.time()) - LEARNED_DAYS * 86_400 - 1,
             }
             collection.note({"batch_sizes": dict.fromkeys(collection.notes()["batch_sizes"], old)})
         server.requests.clear()

@@ -11,6 +11,7 @@ import pytest
 
 from ragctl.embedding.catalogs import package_catalog
 from tests.command import call
+from tests.terminal import Terminal
 
 RAGCTL = Path(sys.executable).with_name("ragctl")
 MAX_SECONDS = 10  # of one completion, on a loaded machine
@@ -124,6 +125,46 @@ def test_zsh_and_fish_get_values(home: Path) -> None:
         assert done.stderr == ""
 
 
+def in_shell(home: Path, tmp_path: Path, *command: str, text: str) -> str:
+    """Return what a shell prints that reads lines; its own files are below `tmp_path`."""
+    path = f"{RAGCTL.parent}{os.pathsep}{os.environ['PATH']}"
+    variables = environment(
+        home, PATH=path, HOME=str(tmp_path), TERM="dumb", XDG_CONFIG_HOME=str(tmp_path)
+    )
+    done = subprocess.run(
+        command, input=text, env=variables, cwd=home, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+FISH = shutil.which("fish")
+
+
+@pytest.mark.skipif(FISH is None or not RAGCTL.exists(), reason="needs fish and the command")
+def test_a_real_fish(home: Path, tmp_path: Path) -> None:
+    """The script that `ragctl --show-completion` prints works in fish, as the page says."""
+    lines = {
+        "ragctl search -c k": ["kb"],
+        f"ragctl search --store {home}/store -c ": ["docs", "kb"],
+        "ragctl search --mode sp": ["sparse"],
+        "ragctl search --where tea": ["team="],
+        "ragctl delete the": ["the plan.md"],
+        "ragctl prune": ["prune-generations"],
+    }
+    folder = tmp_path / "fish" / "completions"
+    folder.mkdir(parents=True)
+    script = f"ragctl --show-completion > {folder}/ragctl.fish\n" + "".join(
+        f"complete -C '{line}'; echo end\n" for line in lines
+    )
+    shown = in_shell(home, tmp_path, str(FISH), "--private", text=script)
+    found = [
+        [each.partition("\t")[0] for each in block.splitlines() if each]
+        for block in shown.split("end\n")[:-1]
+    ]
+    assert found == list(lines.values())
+
+
 BASH = shutil.which("bash")
 
 
@@ -161,3 +202,32 @@ done
     )
     found = [line.rstrip("|").split("|") for line in done.stdout.splitlines()]
     assert found == list(lines.values()), done.stderr
+
+
+ZSH = shutil.which("zsh")
+
+
+@pytest.mark.skipif(ZSH is None or not RAGCTL.exists(), reason="needs zsh and the command")
+def test_a_real_zsh(home: Path, tmp_path: Path) -> None:
+    """The same in zsh, on a terminal: Tab completes the word."""
+    path = f"{RAGCTL.parent}{os.pathsep}{os.environ['PATH']}"
+    variables = environment(home, PATH=path, HOME=str(tmp_path), ZDOTDIR=str(tmp_path))
+    functions = tmp_path / ".zfunc"
+    functions.mkdir()
+    (tmp_path / ".zshrc").write_text(
+        "PS1='ready> '\nfpath+=~/.zfunc; autoload -Uz compinit; compinit -u\n"
+    )
+    made = in_shell(home, tmp_path, str(ZSH), "-f", text="ragctl --show-completion\n")
+    (functions / "_ragctl").write_text(made)
+    with Terminal(environ=variables, cwd=home, command=(str(ZSH), "-i"), columns=100) as terminal:
+        terminal.wait_for("ready>")
+        for typed, completed_line in (
+            ("ragctl search -c k", "ragctl search -c kb"),
+            ("ragctl search --mode sp", "ragctl search --mode sparse"),
+            ("ragctl prune-g", "ragctl prune-generations"),
+        ):
+            terminal.type(f"{typed}\t")
+            terminal.wait_for(completed_line)
+            terminal.type("\x15")  # Ctrl-U empties the line
+        terminal.type("exit\n")
+        assert terminal.finish().code == 0

@@ -114,6 +114,7 @@ def test_builtin_model_needs_no_configuration() -> None:
             "distance": "cosine",
             "late_chunking": False,
             "element": "float32",
+            "family": None,
         }
         vectors = embedder.documents(["red apples", "blue sky"])
         assert vectors.shape == (2, 64)

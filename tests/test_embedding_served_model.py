@@ -28,6 +28,8 @@ NAMES = ModelNames.of(
         ("voyage-3-lite", False),
         ("LaBSE", False),
         ("intfloat/multilingual-e5-small", False),
+        ("/models/LaBSE-q8_0.gguf", False),
+        ("/models/voyage-3-lite-q8_0.gguf", False),
         ("/models/current", None),
         ("C:\\models\\current", None),
     ],

@@ -178,11 +178,11 @@ SCENARIOS: dict[int, tuple[Scenario, str]] = {
     0: (_successful, ""),
     1: (_unexpected_error, "a worker process does not start"),
     2: (_misspelled_key, "line 17, table [prune]: unknown key 'limt'; did you mean limit?"),
-    3: (_unreadable_document, "failed: bad.pdf: is not a readable PDF"),
+    3: (_unreadable_document, "failed: docs/bad.pdf: is not a readable PDF"),
     4: (_no_credit, "Insufficient account balance"),
     5: (_unreachable_store, "no Qdrant at http://127.0.0.1:9"),
     6: (_other_dimension, "dimension 64 ≠ 32"),
-    7: (_most_documents_removed, "12 of 12 documents (100%) would be removed"),
+    7: (_most_documents_removed, "12 of 12 documents of docs (100%) would be removed"),
     8: (_budget_reached, "the budget of 300 tokens a run has no room for"),
     9: (_locked_out, "is being written by another run"),
     10: (_pending_changes, ""),
@@ -254,7 +254,7 @@ def test_failures_within_fail_on_are_tolerated(workspace: Workspace) -> None:
     exit_code, out, err = workspace.run()
     assert exit_code == 0
     assert "1 failed" in out
-    assert "failed: bad.pdf" in err
+    assert "failed: docs/bad.pdf" in err
     exit_code, _, err = workspace.run("--fail-on", "5", "--quiet")
     assert exit_code == 3
-    assert "failed: bad.pdf" in err
+    assert "failed: docs/bad.pdf" in err

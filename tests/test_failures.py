@@ -40,7 +40,7 @@ def test_a_failed_file_is_retried_at_growing_intervals(world: World) -> None:
         report = run(world, NOON + night * DAY_SECONDS)
         assert report.documents.failed == 1  # reported every night, retried or not
         (failure,) = report.failures
-        assert failure.source == "bad.pdf"
+        assert failure.source == "docs/bad.pdf"
         if not failure.postponed:
             nights_tried.append(night)
         else:
@@ -81,7 +81,7 @@ def test_a_changed_file_is_retried_at_once_and_forgotten_when_it_succeeds(world:
     assert run(world, NOON).failures[0].postponed
     world.write("bad.pdf", b"%PDF-1.7 other rubbish")
     assert not run(world, NOON).failures[0].postponed
-    assert stored_failures(world)["bad.pdf"].tries == 1
+    assert stored_failures(world)["docs/bad.pdf"].tries == 1
     (world.root / "bad.pdf").unlink()
     world.write("good.md", paragraphs("one"))
     assert counts(run(world, NOON)) == {"added": 1}
@@ -92,9 +92,9 @@ def test_retry_failed_retries_now(world: World) -> None:
     world.write("bad.pdf", b"%PDF-1.7 rubbish")
     for _ in range(3):
         run(world, NOON)
-    assert stored_failures(world)["bad.pdf"].tries == 2
+    assert stored_failures(world)["docs/bad.pdf"].tries == 2
     assert not run(world, NOON, retry_failed=True).failures[0].postponed
-    assert stored_failures(world)["bad.pdf"].tries == 3
+    assert stored_failures(world)["docs/bad.pdf"].tries == 3
 
 
 def test_a_clock_that_was_set_back_causes_a_retry(edge_world: World) -> None:
@@ -125,7 +125,7 @@ def test_a_document_refused_by_the_backend_is_postponed_too(edge_world: World) -
     world.forget()
     assert run(world, NOON).failures[0].postponed
     assert world.server.requests == []
-    assert "characters 0-" in stored_failures(world)["bad.md"].errors[0][1]
+    assert "characters 0-" in stored_failures(world)["docs/bad.md"].errors[0][1]
 
 
 def test_a_bad_record_fails_its_file_but_the_others_stay_indexed(world: World) -> None:
@@ -134,8 +134,8 @@ def test_a_bad_record_fails_its_file_but_the_others_stay_indexed(world: World) -
         report = run(world, NOON)
     assert report.documents.failed == 1
     assert run(world, NOON).failures[0].postponed
-    assert world.sources() == {"rows.jsonl#a": 1, "rows.jsonl#b": 1}
-    assert stored_failures(world)["rows.jsonl"].errors[0][0].startswith("rows.jsonl")
+    assert world.sources() == {"docs/rows.jsonl#a": 1, "docs/rows.jsonl#b": 1}
+    assert stored_failures(world)["docs/rows.jsonl"].errors[0][0].startswith("docs/rows.jsonl")
 
 
 def test_runs_of_another_folder_or_with_only_keep_other_failures(
@@ -151,10 +151,10 @@ def test_runs_of_another_folder_or_with_only_keep_other_failures(
     (other / "b.md").write_text(paragraphs("two"))
     run(world, NOON, sources=(Source(other),))
     run(world, NOON, only=("good.md",))
-    assert stored_failures(world).keys() == {"bad.pdf", "sub/bad.pdf"}
+    assert stored_failures(world).keys() == {"docs/bad.pdf", "docs/sub/bad.pdf"}
     (world.root / "sub/bad.pdf").unlink()
     run(world, NOON, only=("sub/",))
-    assert stored_failures(world).keys() == {"bad.pdf"}
+    assert stored_failures(world).keys() == {"docs/bad.pdf"}
 
 
 def test_an_interrupted_run_keeps_earlier_failures(edge_world: World) -> None:
@@ -167,14 +167,14 @@ def test_an_interrupted_run_keeps_earlier_failures(edge_world: World) -> None:
     with pytest.raises(BackendError):
         run(world, NOON)
     # The outage may come before the second try.
-    assert stored_failures(world)["a.pdf"].tries in (1, 2)
+    assert stored_failures(world)["docs/a.pdf"].tries in (1, 2)
     world.server.credit = None
     job = world.run()
     job.clock = lambda: NOON + 10 * DAY_SECONDS  # the retry is due
     job.on_plan = lambda plan, found: job.cancellation.cancel()
     with closing(job.store), pytest.raises(Interrupted):
         job.ingest()
-    assert "a.pdf" in stored_failures(world)
+    assert "docs/a.pdf" in stored_failures(world)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ def test_every_flag_of_a_key_is_one_of_ingest_and_has_no_default_of_its_own() ->
     for flag in flags:
         if flag.startswith("--"):
             assert given.pop(flag.removeprefix("--").replace("-", "_")) in (None, []), flag
-    assert set(given) == {"path", "only", "retry_failed", "dry_run", "quiet", "as_json"}
+    own = {"path", "only", "retry_failed", "moved", "checksum", "dry_run", "quiet", "as_json"}
+    assert set(given) == own
 
 
 def test_a_run_has_the_flags_of_its_tables_only() -> None:

@@ -118,7 +118,7 @@ def test_the_copy_is_a_sound_collection_of_ragctl(
     np.testing.assert_allclose(
         np.array([p.dense for p in points]), embed(TEXTS, DIM), rtol=0, atol=1e-6
     )
-    assert {p.payload["root"] for p in points} == {f"{facade.url}#theirs"}
+    assert {p.payload["source_name"] for p in points} == {f"{facade.url}#theirs"}
     assert {p.payload["lang"] for p in points} <= {"en", "und"}
     assert all(p.sparse is not None and p.sparse.indices for p in points)
     assert all(p.payload["tokens"] > 3 for p in points)
@@ -235,15 +235,22 @@ def test_ingest_into_the_copy_and_the_copy_leave_each_other_alone(
     assert report["elsewhere"] == 3
     assert copier.copy()["documents"]["removed"] == 0
     assert len(copier.read()[1]) == 6
-    (files / "a.md").write_text("The same name.")
+    (files / "a.md").write_text("The name of a copied document, below another source.")
+    assert json.loads(copier.good(*ingest))["documents"]["added"] == 1
+    theirs = {"page_content": TEXTS[0], "metadata": {"source": "files/same.md"}}
+    put(facade, {"id": 9, "vector": embed(TEXTS[:1], DIM)[0].tolist(), "payload": theirs})
+    assert copier.copy()["documents"]["added"] == 1
+    (files / "same.md").write_text("The same name.")
     code, out, err = copier.run(*ingest)
     assert code == 3
-    assert "was copied from" in json.loads(out)["failures"][0]["error"]
-    own = {"page_content": TEXTS[0], "metadata": {"source": "own.md"}}
-    put(facade, {"id": 9, "vector": embed(TEXTS[:1], DIM)[0].tolist(), "payload": own})
+    (failure,) = json.loads(out)["failures"]
+    assert failure["source"] == "files/same.md"
+    assert f"was copied from {facade.url}#theirs" in failure["error"]
+    own = {"page_content": TEXTS[0], "metadata": {"source": "files/own.md"}}
+    put(facade, {"id": 10, "vector": embed(TEXTS[:1], DIM)[0].tolist(), "payload": own})
     code, err = copier.refused(*BUILTIN)
     assert code == 2
-    assert f"has a document 'own.md' from {files}" in err
+    assert "has a document 'files/own.md' from files" in err
 
 
 def test_every_command_works_on_the_copy(copier: Copier, facade: QdrantFacade) -> None:

@@ -95,7 +95,7 @@ def malformed(world: World) -> list[dict[str, Any]]:
         {**good, "ordinal": 10**12},
         {**good, "chunks": -1},
         {**good, "start": 10, "end": 5},
-        {**good, "source": ["p7.md"]},
+        {**good, "source": ["docs/p7.md"]},
         {**good, "version": ["0" * 32]},
         {**good, "text_hash": ["0" * 32]},
         {},
@@ -130,7 +130,7 @@ SEARCHES: list[dict[str, Any]] = [
     {"context": 1},
     {"expand": "document"},
     {"rerank": "sentences"},
-    {"where": "source^=p"},
+    {"where": "source^=docs/p"},
     {"mode": "dense", "min_score": 0.0},
 ]
 
@@ -168,7 +168,7 @@ def test_malformed_payloads_are_no_hits(indexed: World) -> None:
             hits = found.search(QUESTION, **{"limit": 10, **options})
             assert hits, options
             assert not [hit for hit in hits if hit.id.isdecimal()], options
-        assert found.search(QUESTION, mode="dense")[0].source == "p7.md"
+        assert found.search(QUESTION, mode="dense")[0].source == "docs/p7.md"
 
 
 def test_a_search_costs_no_request_more_without_foreign_points(
@@ -187,7 +187,7 @@ def test_a_search_costs_no_request_more_without_foreign_points(
 
 
 def test_commands_tolerate_foreign_points(indexed: World, tmp_path: Path) -> None:
-    write_foreign(indexed, LANGCHAIN, LLAMA_INDEX, {"source": "p1.md", "mark": "en"}, {})
+    write_foreign(indexed, LANGCHAIN, LLAMA_INDEX, {"source": "docs/p1.md", "mark": "en"}, {})
     code, text = run(indexed, tmp_path, "status", "--json")
     assert code == 0
     body = json.loads(text)
@@ -198,7 +198,7 @@ def test_commands_tolerate_foreign_points(indexed: World, tmp_path: Path) -> Non
     assert code == 3
     assert [fault["kind"] for fault in json.loads(text)["faults"]] == ["stray"] * 4
     assert "point 1 " in json.loads(text)["faults"][0]["what"]
-    assert run(indexed, tmp_path, "show", "p1.md")[0] == 0
+    assert run(indexed, tmp_path, "show", "docs/p1.md")[0] == 0
     assert indexed.ingest().documents.unchanged == 12
     code, text = run(indexed, tmp_path, "delete", "--yes", "p1.md")
     assert code == 0
@@ -208,8 +208,15 @@ def test_commands_tolerate_foreign_points(indexed: World, tmp_path: Path) -> Non
         assert len(read_state(collection).documents) == 11
 
 
+def test_a_short_name_means_a_document_of_ragctl(indexed: World, tmp_path: Path) -> None:
+    write_foreign(indexed, {"source": "p1.md"}, {"source": "theirs/p1.md"})
+    code, text = run(indexed, tmp_path, "show", "p1.md")
+    assert code == 0, text
+    assert text.startswith("docs/p1.md")
+
+
 def test_a_file_read_again_changes_no_foreign_point(indexed: World) -> None:
-    foreign = {"source": "p7.md", "text_hash": "theirs", "size": 5}
+    foreign = {"source": "docs/p7.md", "text_hash": "theirs", "size": 5}
     write_foreign(indexed, foreign)
     text = (indexed.root / "p7.md").read_text()
     indexed.write("p7.md", text)  # a new modification time: the file is sealed again
@@ -265,14 +272,14 @@ def test_only_a_repair_with_the_flag_removes_foreign_points(indexed: World) -> N
 def test_a_repair_restores_a_damaged_payload(indexed: World) -> None:
     before = indexed.state()
     with reading(indexed) as collection:
-        points = [p for p in collection.scroll() if p.payload["source"] == "p7.md"]
+        points = [p for p in collection.scroll() if p.payload["source"] == "docs/p7.md"]
         broken: Payload = {**points[0].payload, "heading": "no list"}  # type: ignore[typeddict-item]
         lost: Payload = {"text": "x"}
         collection.apply(
             Batch(overwrites=[(points[0].id, broken), (points[1].id, lost)]),
         )
         assert [d.source for d in read_state(collection).documents.values() if not d.complete] == [
-            "p7.md"
+            "docs/p7.md"
         ]
     job = indexed.run()
     job.repair = True

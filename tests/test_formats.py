@@ -32,7 +32,7 @@ def test_a_stored_collection_is_searched_and_continued(home: Path, tmp_path: Pat
     environ = {"RAGCTL_HOME": str(home)}
     with open_collection("docs", environ=environ) as docs:
         hits = docs.search("how often is the pump checked?")
-        assert hits[0].source == "guide.md"
+        assert hits[0].source == "docs/guide.md"
         assert hits[0].text.startswith("# Guide")
         assert hits[0].line == 1
     verified = call("verify", "--collection", "docs", environ=environ, cwd=tmp_path)
@@ -43,5 +43,5 @@ def test_a_stored_collection_is_searched_and_continued(home: Path, tmp_path: Pat
     assert ingested.returncode == 0, ingested.stderr
     assert "1 added" in ingested.stdout
     with open_collection("docs", environ=environ) as docs:
-        assert docs.search("when is the fan replaced?")[0].source == "fan.md"
-        assert docs.search("Ventil")[0].source == "ventil.txt"
+        assert docs.search("when is the fan replaced?")[0].source == "more/fan.md"
+        assert docs.search("Ventil")[0].source == "docs/ventil.txt"

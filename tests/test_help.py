@@ -17,7 +17,7 @@ from ragctl.search.option_spec import declared_options
 from ragctl.search.options import SearchOptions
 
 MIN_TEXT_WIDTH = 45  # columns at a terminal width of 80
-MAX_LINES = {"search": 100, "ingest": 95, "migrate": 90}
+MAX_LINES = {"search": 100, "ingest": 100, "migrate": 90}
 MAX_LINES_OF_OTHERS = 60
 WIDTHS = (80, 100)
 

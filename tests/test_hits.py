@@ -87,7 +87,7 @@ def test_five_hits_fit_the_screen(
     assert shown.scrolled == []
     titles = [line for line in shown.lines if re.match(r"\d+\. ", line)]
     assert [title[:2] for title in titles] == ["1.", "2.", "3.", "4.", "5."]
-    assert re.fullmatch(r"1\. \d\.md:\d+ +Manual \d( › Part \d)? +\d\.\d{4}", titles[0])
+    assert re.fullmatch(r"1\. docs/\d\.md:\d+ +Manual \d( › Part \d)? +\d\.\d{4}", titles[0])
     assert len(titles[0]) == columns
     texts = shown.text.split("\n2. ")[0].splitlines()[1:]
     assert 3 <= len([line for line in texts if line]) <= 4
@@ -141,8 +141,8 @@ def test_a_screen_of_no_size_shows_a_hit(environ: dict[str, str]) -> None:
 
 
 def test_full_prints_everything(environ: dict[str, str]) -> None:
-    shown = search(environ, "pump", "--full")
-    plain = call("search", "pump", environ=environ, cwd=ROOT).stdout
+    shown = search(environ, "pump", "-c", "docs", "--full")
+    plain = call("search", "pump", "-c", "docs", environ=environ, cwd=ROOT).stdout
     assert shown.scrolled
     assert re.sub(r"\s", "", shown.all_text) == re.sub(r"\s", "", plain) + "$"
     assert plain.startswith("1. ")
@@ -185,7 +185,7 @@ def test_long_addresses_are_folded(environ: dict[str, str], columns: int, rows: 
     shown = search(environ, "form", "-c", "wide", "-n", "1", columns=columns, rows=rows)
     assert URL in squeezed(shown)
     shown = search(environ, "form", "-c", "records", columns=columns, rows=rows)
-    assert f"1.r.jsonl#{URL}" in re.sub(r"\d\.\d{4}", "", squeezed(shown))
+    assert f"1.records/r.jsonl#{URL}" in re.sub(r"\d\.\d{4}", "", squeezed(shown))
     assert re.search(r" \d\.\d{4}$", shown.lines[0])
 
 
@@ -201,12 +201,69 @@ def test_a_long_heading_path_loses_its_outer_headings_first() -> None:
         assert [line.plain for line in hits._title(1, hit, columns)] == title
 
 
-def test_an_excerpt_has_no_marks_of_headings_and_tables() -> None:
-    text = "# Pump\n\n## Hours\n\n| day | hours |\n|---|---|\n| Mon | 8 |\n"
-    hit = Hit("a.md", 0.5, text, 0, 4, None, ("Pump",), 0, {}, line=3)
-    assert hits._running_text(hit) == "Pump Hours day | hours; Mon | 8;"
-    code = Hit("a.py", 0.5, "# a comment\nx = 1", 0, 4, None, (), 0, {}, line=3)
-    assert hits._running_text(code) == "# a comment x = 1"
+@pytest.mark.parametrize(
+    ("source", "heading", "title", "text", "shown"),
+    [
+        (
+            "a.md",
+            ("Pump",),
+            "Pump",
+            "# Pump\n\n## Hours\n\n| day | hours |\n|---|---|\n| Mon | 8 |\n",
+            "Hours: day | hours; Mon | 8;",
+        ),
+        ("a.md", (), None, "Intro.\n\n## Pump ##\n\n> ### Oil?\n> yes", "Intro. Pump: Oil? > yes"),
+        ("a.md", (), "A", "Intro.\n\nPump\n----\n\nx\n\n---\n\ny", "Intro. Pump: x y"),
+        ("a.rst", ("Pump",), None, "======\n Pump\n======\n\nOil\n===\n\nx", "Oil: x"),
+        ("a.jsonl#7", (), None, "# Pump\nx", "Pump: x"),
+        ("a.md", ("Pump",), None, "# Pump", "Pump"),
+        ("a.md", ("泵",), None, "# 泵。\n油\n## 阀门\n一", "油 阀门： 一"),
+        ("a.py", (), None, "# a comment\nx = 1", "# a comment x = 1"),
+        ("Makefile", (), None, "## a comment\nx = 1", "## a comment x = 1"),
+    ],
+)
+def test_an_excerpt_has_no_marks_of_headings_and_tables(
+    source: str, heading: tuple[str, ...], title: str | None, text: str, shown: str
+) -> None:
+    """The heading in the title is not repeated; "#" stays where it begins a comment."""
+    hit = Hit(source, 0.5, text, 0, 4, None, heading, 0, {}, line=3, title=title)
+    assert hits._running_text(hit) == shown
+    assert hit.text == text
+
+
+def test_text_before_the_first_heading_has_the_title_of_the_document(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("---\ntitle: Pumps\n---\nAn intro.\n\n## Oil\n\nText.\n")
+    environ = {**os.environ, "RAGCTL_HOME": str(tmp_path / "home")}
+    assert call("ingest", ".", environ=environ, cwd=tmp_path).returncode == 0
+    shown = render("search", "intro", environ=environ, cwd=tmp_path)
+    assert re.fullmatch(r"1\. a\.md:\d  Pumps +\d\.\d{4}", shown.lines[0])
+    assert shown.lines[1].strip() == "An intro. Oil: Text."
+    piped = call("search", "intro", environ=environ, cwd=tmp_path)
+    assert re.match(r"1\. a\.md:\d \[Pumps\]  \(", piped.stdout)
+    assert "## Oil" in piped.stdout
+
+
+# The collection
+
+
+def test_a_search_of_the_default_says_which_collection_it_was(environ: dict[str, str]) -> None:
+    note = "searched docs; also here: records, wide (choose with -c)"
+    assert search(environ, "pump").lines[-2] == note
+    assert note not in search(environ, "pump", "-c", "docs").text
+    piped = call("search", "pump", environ=environ, cwd=ROOT)
+    assert piped.stderr == f"{note}\n"
+    assert call("search", "pump", "--json", environ=environ, cwd=ROOT).stderr == ""
+    assert call("search", "pump", "-c", "docs", environ=environ, cwd=ROOT).stderr == ""
+    status = call("status", environ=environ, cwd=ROOT)
+    assert "also here     records, wide (choose with -c)\n" in status.stdout
+
+
+def test_the_only_collection_needs_no_word(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("a pump")
+    environ = {**os.environ, "RAGCTL_HOME": str(tmp_path / "home")}
+    assert call("ingest", ".", environ=environ, cwd=tmp_path).returncode == 0
+    done = call("search", "pump", environ=environ, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "also here" not in call("status", environ=environ, cwd=tmp_path).stdout
 
 
 @given(st.text(st.sampled_from("ab \n报（，é\u0301👩"), max_size=200), st.integers(2, 30))

@@ -44,6 +44,12 @@ from ragctl.hosts.error_messages import ErrorDetails, parse_error
             {"dimensions"},
         ),
         (
+            {"detail": [{"loc": ["body", "text", "input", "list[constrained-str]"], "msg": "m"}]},
+            "text.input.list[constrained-str]: m",
+            set(),
+            {"text", "input"},
+        ),
+        (
             {"detail": [{"loc": ["body", "input", 3], "msg": "empty", "type": "value_error"}]},
             "input.3: empty",
             set(),

@@ -35,15 +35,16 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_unchanged_folder_causes_no_request_write_or_read(world: World) -> None:
-    paths = [world.write(f"{name}.md", paragraphs(name, "two")) for name in "abc"]
+    paths = [world.write(f"in/{name}.md", paragraphs(name, "two")) for name in "abc"]
     report = world.ingest()
     assert counts(report) == {"added": 3}
     assert report.chunks.embedded == len(world.embedded()) == 4
     assert report.chunks.reused == 2
     before, requests = world.state(), len(world.server.requests)
+    (world.root / "in").rename(world.root / ".kept")
+    (world.root / "in").mkdir()
     for path in paths:  # unchanged files must not be opened: each is now a link
-        path.rename(path.with_suffix(".kept"))
-        path.symlink_to(path.with_suffix(".kept"))
+        path.symlink_to(f"../.kept/{path.name}")
     again = world.ingest(parsing=NO_PARSER)
     assert counts(again) == {"unchanged": 3}
     assert len(world.server.requests) == requests
@@ -116,7 +117,7 @@ def test_rename_and_copy_embed_nothing(world: World) -> None:
     assert counts(report) == {"added": 1, "renamed": 1, "unchanged": 1}
     assert report.chunks.embedded == 0
     assert world.server.requests == []
-    assert world.sources() == {"renamed.md": 3, "sub/copy.md": 3, "b.md": 1}
+    assert world.sources() == {"docs/renamed.md": 3, "docs/sub/copy.md": 3, "docs/b.md": 1}
 
 
 def test_equal_files_are_embedded_once_and_both_found(world: World) -> None:
@@ -126,20 +127,20 @@ def test_equal_files_are_embedded_once_and_both_found(world: World) -> None:
     report = world.ingest()
     assert len(world.embedded()) == report.chunks.embedded == 2
     assert report.chunks.reused == 4
-    assert world.sources() == {"a.md": 2, "b.md": 2, "c/d.md": 2}
+    assert world.sources() == {"docs/a.md": 2, "docs/b.md": 2, "docs/c/d.md": 2}
     (world.root / "a.md").unlink()
     assert counts(world.ingest()) == {"unchanged": 2, "removed": 1}
-    assert world.sources() == {"b.md": 2, "c/d.md": 2}
+    assert world.sources() == {"docs/b.md": 2, "docs/c/d.md": 2}
 
 
 def test_repeated_paragraphs_within_a_document_are_separate_points(world: World) -> None:
     world.write("a.md", paragraphs("same", "other", "same", "same"))
     report = world.ingest()
     assert report.chunks.embedded == 2
-    assert world.sources() == {"a.md": 4}
+    assert world.sources() == {"docs/a.md": 4}
     world.write("a.md", paragraphs("same", "same"))
     world.ingest()
-    assert world.sources() == {"a.md": 2}
+    assert world.sources() == {"docs/a.md": 2}
     assert len(world.embedded()) == 2
 
 
@@ -152,7 +153,7 @@ def test_a_deleted_file_is_removed_and_embedded_again_when_it_returns(world: Wor
     report = world.ingest()
     assert counts(report) == {"unchanged": 1, "removed": 1}
     assert report.chunks.deleted == 1
-    assert world.sources() == {"b.md": 1}
+    assert world.sources() == {"docs/b.md": 1}
     world.write("a.md", text)
     assert counts(world.ingest()) == {"added": 1, "unchanged": 1}
 
@@ -163,7 +164,7 @@ def test_no_prune_keeps_documents_whose_files_are_gone(world: World) -> None:
     world.ingest()
     path.unlink()
     assert counts(world.ingest(prune=False)) == {"unchanged": 1}
-    assert set(world.sources()) == {"a.md", "b.md"}
+    assert set(world.sources()) == {"docs/a.md", "docs/b.md"}
 
 
 # I7: a suspicious mass removal is refused before anything is written
@@ -229,7 +230,7 @@ def test_a_folder_that_cannot_be_read_refuses_a_prune(edge_world: World) -> None
     (world.root / ".ragctlignore").mkdir()
     with pytest.raises(PruneRefused, match=r"ragctlignore.*--no-prune"):
         world.ingest()
-    assert set(world.sources()) == {"a.md", "sub/b.md"}
+    assert set(world.sources()) == {"docs/a.md", "docs/sub/b.md"}
 
 
 # I8: a failing document keeps its old chunks
@@ -243,7 +244,7 @@ def test_a_file_that_fails_keeps_its_old_chunks(world: World) -> None:
     world.write("a.md", b"\x00\x01\x02\xff\xfe" * 50)
     report = world.ingest()
     assert counts(report) == {"unchanged": 1, "failed": 1}
-    assert [failure.source for failure in report.failures] == ["a.md"]
+    assert [failure.source for failure in report.failures] == ["docs/a.md"]
     assert "binary" in report.failures[0].error
     assert world.state() == before
     assert counts(world.ingest()) == {"unchanged": 1, "failed": 1}  # not forgotten
@@ -258,8 +259,8 @@ def test_a_text_refused_by_the_backend_fails_only_its_document(world: World) -> 
     world.write("also.md", paragraphs("three", words=16))
     report = world.ingest()
     assert counts(report) == {"added": 2, "failed": 1}
-    assert report.failures[0].source == "bad.md"
-    assert "bad.md" not in world.sources()
+    assert report.failures[0].source == "docs/bad.md"
+    assert "docs/bad.md" not in world.sources()
     again = world.ingest()
     assert counts(again) == {"unchanged": 2, "failed": 1}
     world.server.context = None
@@ -288,9 +289,9 @@ def test_an_empty_file_is_indexed_and_not_read_again(edge_world: World) -> None:
     report = world.ingest()
     assert counts(report) == {"added": 3}
     warned = {(warning.source, warning.error) for warning in report.warnings}
-    assert warned == {("bare.html", NO_TEXT), ("empty.md", NO_TEXT)}
+    assert warned == {("docs/bare.html", NO_TEXT), ("docs/empty.md", NO_TEXT)}
     assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 3}
-    assert world.sources() == {"a.md": 1, "bare.html": 1, "empty.md": 1}
+    assert world.sources() == {"docs/a.md": 1, "docs/bare.html": 1, "docs/empty.md": 1}
 
 
 # JSONL: many documents per file
@@ -305,7 +306,7 @@ def records(*numbers: int) -> str:
 def test_each_record_is_a_document(world: World) -> None:
     world.write("a.jsonl", records(*range(5)))
     assert counts(world.ingest()) == {"added": 5}
-    assert set(world.sources()) == {f"a.jsonl#r{n}" for n in range(5)}
+    assert set(world.sources()) == {f"docs/a.jsonl#r{n}" for n in range(5)}
     assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 5}
     world.forget()
     world.write("a.jsonl", records(9, 0, 1, 3, 4))
@@ -322,7 +323,7 @@ def test_a_bad_line_is_the_only_failure_and_prevents_removals_from_its_file(worl
     report = world.ingest()
     assert counts(report) == {"added": 1, "unchanged": 2, "failed": 1}
     assert "line 3" in report.failures[0].error
-    assert set(world.sources()) == {f"a.jsonl#r{n}" for n in (0, 1, 2, 3, 7)}
+    assert set(world.sources()) == {f"docs/a.jsonl#r{n}" for n in (0, 1, 2, 3, 7)}
     assert counts(world.ingest()) == {"unchanged": 3, "failed": 1}
     world.write("a.jsonl", records(0, 1, 7))
     assert counts(world.ingest()) == {"unchanged": 3, "removed": 2}
@@ -335,7 +336,7 @@ def test_an_empty_jsonl_file_is_not_read_again(edge_world: World) -> None:
     assert counts(world.ingest(parsing=NO_PARSER)) == {"unchanged": 1}
     world.write("a.jsonl", records(1))
     assert counts(world.ingest()) == {"added": 1}
-    assert set(world.sources()) == {"a.jsonl#r1"}
+    assert set(world.sources()) == {"docs/a.jsonl#r1"}
 
 
 # Recipe, metadata, roots
@@ -370,13 +371,16 @@ def test_folders_ingested_in_turn_share_a_collection(edge_world: World, tmp_path
     report = world.ingest(sources=(Source(other),))
     assert counts(report) == {"added": 1}
     assert report.elsewhere == 1
-    assert set(world.sources()) == {"a.md", "b.md"}
     (other / "a.md").write_text(paragraphs("three"))
     report = world.ingest(sources=(Source(other),))
-    assert counts(report) == {"unchanged": 1, "failed": 1}
-    assert "still there" in report.failures[0].error
-    with pytest.raises(UsageError, match=r"a\.md is in both"):
-        world.ingest(sources=(Source(other), Source(world.root)))
+    assert counts(report) == {"added": 1, "unchanged": 1}
+    assert report.elsewhere == 1
+    assert set(world.sources()) == {"docs/a.md", "other/a.md", "other/b.md"}
+    both = (Source(other), Source(world.root))
+    assert counts(world.ingest(sources=both)) == {"unchanged": 3}
+    clash = (Source(other, name="docs"), Source(world.root))
+    with pytest.raises(UsageError, match=r"two sources are named docs"):
+        world.ingest(sources=clash)
 
 
 def test_a_moved_folder_is_recognised(edge_world: World, tmp_path: Path) -> None:
@@ -384,7 +388,8 @@ def test_a_moved_folder_is_recognised(edge_world: World, tmp_path: Path) -> None
     world.write("a.md", paragraphs("one"))
     world.ingest()
     world.forget()
-    moved = world.root.rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    moved = world.root.rename(tmp_path / "elsewhere/docs")
     assert counts(world.ingest(sources=(Source(moved),))) == {"unchanged": 1}
     assert world.server.requests == []
     (moved / "a.md").rename(moved / "b.md")
@@ -398,7 +403,7 @@ def test_a_single_file_removes_nothing(edge_world: World) -> None:
     world.ingest()
     world.write("a.md", paragraphs("three"))
     assert counts(world.ingest(sources=(Source(path),))) == {"updated": 1}
-    assert set(world.sources()) == {"a.md", "b.md"}
+    assert set(world.sources()) == {"docs/a.md", "docs/b.md"}
 
 
 # I9: invalid vectors from a backend never reach the store
@@ -435,7 +440,7 @@ def test_unusable_vectors_fail_their_document_alone(
     world.server.faults.clear()
     world.server.faults.extend([Fault(), Fault(), make_fault()])
     report = world.ingest()
-    assert [failure.source for failure in report.failures] == ["a.md"]
+    assert [failure.source for failure in report.failures] == ["docs/a.md"]
     with closing(world.open()) as collection:
         assert collection.count() == 0  # no part of a document is stored
     assert counts(world.ingest()) == {"added": 1}
@@ -538,7 +543,7 @@ def test_at_every_write_each_document_has_its_old_or_its_new_chunks(edge_world: 
     world.write("shrunk.md", paragraphs("five"))
     world.write("replaced.md", paragraphs("nine"))
     run = world.run()
-    sources = {"edited.md", "shrunk.md", "replaced.md"}
+    sources = {"docs/edited.md", "docs/shrunk.md", "docs/replaced.md"}
     checked: list[CheckedCollection] = []
 
     class Store:
@@ -618,7 +623,10 @@ def test_ingested_documents_are_found(world: World) -> None:
     with closing(world.open()) as collection:
         embedder = embedder_of(collection, environ=world.environ)
         with embedder:
-            for question, source in (("сколько дней отпуска", "ru.md"), ("带薪假期", "zh.md")):
+            for question, source in (
+                ("сколько дней отпуска", "docs/ru.md"),
+                ("带薪假期", "docs/zh.md"),
+            ):
                 hits = search(collection, question, embedder=embedder)
                 assert hits[0].source == source
     assert collection.settings.dim == DIM
@@ -658,7 +666,7 @@ def test_chunks_fit_a_short_context_and_longer_texts_fail_or_are_truncated(
         assert 256 < max(sizes) < 327
         tight = world.ingest(embedding=e5, chunk_size=500, collection="tight")
         assert counts(tight) == {"added": 1, "failed": 1}
-        assert tight.failures[0].source == "long.md"
+        assert tight.failures[0].source == "docs/long.md"
         assert "would truncate the text without a message" in tight.failures[0].error
         cutting = replace(e5, truncate=True)
         cut = world.ingest(embedding=cutting, chunk_size=500, collection="tight")

@@ -8,6 +8,7 @@ import pytest
 from ragctl.errors import UsageError
 from ragctl.evaluate.judgements import resolve_judgements
 from ragctl.evaluate.questions import Judgement, Question, Questions
+from ragctl.pipeline import Source
 from ragctl.stores.base import Collection
 from tests.servers.jina import JinaServer
 from tests.world import KEY, World, paragraphs
@@ -24,7 +25,10 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
         world.write("r.jsonl", '{"id": "x", "text": "a record"}\n{"id": "y", "text": "other"}\n')
         world.write("s.jsonl", '{"id": "y", "text": "of another file"}\n')
         world.write("empty.md", "")
-        world.ingest()
+        world.write("twice.md", paragraphs("five"))
+        (home / "more").mkdir()
+        (home / "more/twice.md").write_text(paragraphs("six"))
+        world.ingest(sources=(Source(home / "docs"), Source(home / "more")))
         with closing(world.open()) as opened:
             yield opened
 
@@ -44,14 +48,20 @@ def test_documents_by_source_and_records_by_their_id(collection: Collection) -> 
         collection, ask(Judgement("a.md", 2), Judgement("x"), Judgement("b.md", 0))
     )
     assert found.unit == "document"
-    assert found.qrels == {"q": {"a.md": 2, "r.jsonl#x": 1, "b.md": 0}}
+    assert found.qrels == {"q": {"docs/a.md": 2, "docs/r.jsonl#x": 1, "docs/b.md": 0}}
     assert not found.missing
 
 
 def test_an_id_of_two_records_names_neither(collection: Collection) -> None:
     found = resolve_judgements(collection, ask(Judgement("y"), Judgement("r.jsonl#y")))
-    assert found.qrels["q"]["r.jsonl#y"] == 1
+    assert found.qrels["q"]["docs/r.jsonl#y"] == 1
     assert [(each.source, each.why) for each in found.missing] == [("y", "no such document")]
+
+
+def test_a_path_in_two_sources_names_neither(collection: Collection) -> None:
+    found = resolve_judgements(collection, ask(Judgement("twice.md"), Judgement("more/twice.md")))
+    assert found.qrels["q"]["more/twice.md"] == 1
+    assert [(each.source, each.why) for each in found.missing] == [("twice.md", "no such document")]
 
 
 def test_chunks_by_words_and_by_place(collection: Collection) -> None:
@@ -88,7 +98,7 @@ def test_what_the_collection_lacks_is_named_and_counted(collection: Collection) 
         ("half", "gone.md"),
         ("lost", "gone.md"),
     ]
-    assert found.qrels["half"] == {"a.md": 1, "missing gone.md": 3}  # recall is of both
+    assert found.qrels["half"] == {"docs/a.md": 1, "missing gone.md": 3}  # recall is of both
 
 
 def test_an_answer_that_is_not_in_its_document(collection: Collection) -> None:
@@ -106,4 +116,4 @@ def test_no_answer_at_all_is_refused(collection: Collection) -> None:
     with pytest.raises(UsageError, match="needs the position of every answer"):
         resolve_judgements(collection, ask(Judgement("a.md")), "chunk")
     placed = ask(Judgement("a.md", answer="## two"))
-    assert resolve_judgements(collection, placed, "document").qrels == {"q": {"a.md": 1}}
+    assert resolve_judgements(collection, placed, "document").qrels == {"q": {"docs/a.md": 1}}

@@ -75,7 +75,7 @@ def test_changed_document_is_embedded_whole_and_others_are_not(late_world: World
     report = late_world.ingest()
     assert [len(texts) for texts in inputs(late_world)] == [3]
     assert (report.chunks.embedded, report.chunks.deleted) == (3, 3)
-    assert late_world.sources() == {"a.md": 3, "b.md": 2}
+    assert late_world.sources() == {"docs/a.md": 3, "docs/b.md": 2}
 
 
 def test_document_over_the_context_is_split_at_sections(late_world: World) -> None:
@@ -90,7 +90,7 @@ def test_document_over_the_context_is_split_at_sections(late_world: World) -> No
     sent = inputs(late_world)
     assert len(sent) == 3
     assert all(texts[0].startswith("# Part") for texts in sent)
-    assert sum(map(len, sent)) == late_world.sources()["long.md"]
+    assert sum(map(len, sent)) == late_world.sources()["docs/long.md"]
 
 
 def test_request_over_the_host_limit_is_split(late_world: World) -> None:
@@ -100,7 +100,7 @@ def test_request_over_the_host_limit_is_split(late_world: World) -> None:
     report = late_world.ingest()
     assert not report.failures
     assert [len(texts) for texts in inputs(late_world)] == [4, 2, 2]
-    assert late_world.sources() == {"a.md": 4}
+    assert late_world.sources() == {"docs/a.md": 4}
 
 
 def test_incomplete_document_is_completed(late_world: World) -> None:

@@ -29,6 +29,7 @@ ORDER = (
     "collection",
     "rerank",
     "stores",
+    "batch",
     "notify",
     "pipeline",
     "index",

@@ -179,7 +179,7 @@ def test_rollback_and_the_next_run(world: World) -> None:
     world.ingest(embedding=wanted(world, model=OTHER_MODEL).embedding)
     with closing(opened_store(world)) as store:
         assert rollback(store, world.collection) == (2, 1)
-    assert world.sources().keys() == {f"{n}.md" for n in range(1, 6)}  # deleted there as well
+    assert world.sources().keys() == {f"docs/{n}.md" for n in range(1, 6)}  # deleted there as well
     world.forget()
     report = world.ingest()
     assert (report.documents.added, report.documents.unchanged) == (1, 5)
@@ -243,7 +243,7 @@ def test_a_deleted_document_leaves_kept_generations(world: World) -> None:
         kept = store.open(world.collection, generation=1)
         assert kept is not None
         with closing(kept):
-            assert set(kept.facet("source")) == {f"{n}.md" for n in (0, 1, 2, 4, 5)}
+            assert set(kept.facet("source")) == {f"docs/{n}.md" for n in (0, 1, 2, 4, 5)}
 
 
 def test_vectors_are_kept_in_four_bits(host: JinaServer, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_file_that_is_gone_leaves_the_old_generation_too(world: World) -> None
     assert result.how == "sources"
     with closing(opened_store(world)) as store:
         assert rollback(store, world.collection) == (2, 1)
-    assert world.sources().keys() == {f"{n}.md" for n in (0, 1, 2, 4, 5)}
+    assert world.sources().keys() == {f"docs/{n}.md" for n in (0, 1, 2, 4, 5)}
 
 
 @dataclass
@@ -298,7 +298,7 @@ def test_a_kept_generation_may_be_deleted_during_a_run(world: World, moment: str
     migrate(world, wanted(world, dim=SMALL))
     with closing(opened_store(world)) as store:
         pruning = cast(Store, Pruning(store, moment))
-        assert delete_from_kept(pruning, world.collection, ["0.md"]) == 0
+        assert delete_from_kept(pruning, world.collection, ["docs/0.md"]) == 0
         assert [each.number for each in store.generations(world.collection)] == [2]
 
 
@@ -341,7 +341,7 @@ def test_a_refused_text_keeps_the_old_generation(world: World, host: JinaServer)
     host.context = 50
     result = migrate(world, wanted(world, model=OTHER_MODEL))
     assert not result.switched
-    assert [failure.source for failure in result.report.failures] == ["2.md"]
+    assert [failure.source for failure in result.report.failures] == ["docs/2.md"]
     assert numbers(world) == [(1, True), (2, False)]
 
 
@@ -410,7 +410,7 @@ def test_searches_never_fail_or_mix_during_migrations(world: World) -> None:
                 while not stop.is_set():
                     hits = found.search("part 4 2", limit=3)
                     assert len(hits) == 3
-                    assert hits[0].source == "4.md"
+                    assert hits[0].source == "docs/4.md"
                     answers += 1
         except BaseException as error:  # noqa: BLE001
             failures.append(error)

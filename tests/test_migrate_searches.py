@@ -34,7 +34,7 @@ V3 = Form("jina-embeddings-v3", 64)
 V5 = Form("jina-embeddings-v5-text-small", 64)
 FIXED = "fixed.md"
 LIMIT = 5
-WHERE = f"source={FIXED}"  # runs change the other documents
+WHERE = f"source=docs/{FIXED}"  # runs change the other documents
 SECTIONS = 32
 QUESTIONS = tuple(f"which valve n{k} n{k + 7}" for k in range(12))
 SCORE_TOLERANCE = 1e-5

@@ -259,7 +259,7 @@ def test_a_change_that_reads_the_sources_needs_all_of_them(filled: Shell) -> Non
         line_of(filled(*size), 2)
     )
     error = line_of(filled(*size, "--source", "docs"), 7)
-    assert f"1 document of the collection came from {other}" in error
+    assert "1 document of the collection came from more, which is not" in error
     error = line_of(filled(*size, "--source", "nowhere"), 7)
     assert "nowhere" in error
     line = line_of(filled(*size, "--source", "docs", "--source", "more"))
@@ -352,7 +352,7 @@ def test_a_copy_of_a_collection_that_lost_its_documents_is_refused(filled: Shell
         (filled.docs / f"{number}.md").unlink()
     assert filled("ingest", "docs", "--prune-limit", "100").returncode == 0
     error = line_of(filled("copy", "docs", "./backup", "--quiet"), 7)
-    assert "35 of 40 documents (88%) would be removed" in error
+    assert "35 of 40 documents of docs (88%) would be removed" in error
     assert len(points(filled.home / "backup")) > 40
     assert filled("copy", "docs", "./backup", "--prune-limit", "100").returncode == 0
     assert points(filled.home / "backup") == points(filled.home / "store")
@@ -400,7 +400,7 @@ def test_a_rebuild_reads_the_sources_of_ingest_as_they_were_given(shell: Shell) 
         collection = store.open("docs")
         assert collection is not None
         with closing(collection):
-            lost = next(p.id for p in collection.scroll() if p.payload["source"] == "1.md")
+            lost = next(p.id for p in collection.scroll() if "part 1 1" in p.payload["text"])
             collection.apply(Batch(deletes=[lost]))
     done = shell("rebuild", "docs")
     assert done.returncode == 3, "nothing of the other folder is left"

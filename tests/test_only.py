@@ -21,8 +21,23 @@ def test_only_matching_files_are_read_and_pruned(world: World) -> None:
     report = world.ingest(only=("en/",))
     assert counts(report) == {"added": 1, "updated": 1, "removed": 1}
     assert report.elsewhere == 2
-    assert world.sources().keys() == {"en/b.md", "en/new.md", "de/a.md", "de/b.md"}
+    assert world.sources().keys() == {
+        "docs/en/b.md",
+        "docs/en/new.md",
+        "docs/de/a.md",
+        "docs/de/b.md",
+    }
     assert counts(world.ingest()) == {"added": 1, "updated": 1, "unchanged": 2, "removed": 1}
+
+
+def test_patterns_are_of_the_name_or_of_the_path_in_the_source(edge_world: World) -> None:
+    world = edge_world
+    for name in ("a.md", "en/a.md", "en/b.md", "de/c.md"):
+        world.write(name, paragraphs(name))
+    assert counts(world.ingest(only=("/docs/a.md",))) == {"added": 1}
+    assert counts(world.ingest(only=("/en/", "!/en/b.md"))) == {"added": 1}
+    assert counts(world.ingest(only=("*.md", "!/docs/en/*"))) == {"added": 1, "unchanged": 1}
+    assert world.sources().keys() == {"docs/a.md", "docs/en/a.md", "docs/de/c.md"}
 
 
 def test_a_pattern_that_matches_nothing_is_refused(edge_world: World) -> None:

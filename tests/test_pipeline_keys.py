@@ -17,7 +17,15 @@ from ragctl.pipeline.pipeline import KEYS, TABLES, by_path
 
 SECTIONS = (Pipeline, Source, Embedding, Parsing, Budget, Reporting)
 WITHOUT_KEY = {
-    Pipeline: {"only", "retry_failed", "pdf_password", "config_source", "env_file"},
+    Pipeline: {
+        "only",
+        "retry_failed",
+        "moved",
+        "checksum",
+        "pdf_password",
+        "config_source",
+        "env_file",
+    },
     Source: {"within"},
 }
 TYPES: Mapping[str, tuple[Any, ...]] = {

@@ -160,7 +160,7 @@ def test_sources_of_a_pipeline_have_documents(tmp_path: Path) -> None:
         config = load_pipeline(name, tmp_path)
         assert all(list(walk(s.path, s.include, s.exclude)) for s in config.sources)
     german = scan(load_pipeline("jina-v2-de", tmp_path)).files
-    assert {Path(file.file).parts[0] for file in german} == {"de", "en"}
+    assert {Path(file.source).parts[0] for file in german} == {"de", "en"}
 
 
 def test_every_pipeline_file_has_an_expectation() -> None:

@@ -15,26 +15,32 @@ from ragctl.index.plan import (
 )
 from ragctl.index.prepared import FileStat
 
-ROOT = "/data/docs"
+NAME = "docs"
 
 
-def stat(file: str, *, size: int = 1, mtime: int = 1, root: str = ROOT) -> FileStat:
-    return FileStat(file, root, size, mtime)
+def stat(
+    path: str, *, size: int = 1, mtime: int = 1, stamp: str = "", doubtful: bool = False
+) -> FileStat:
+    return FileStat(f"{NAME}/{path}", NAME, size, mtime, stamp=stamp, doubtful=doubtful)
 
 
 def stored(
-    source: str,
+    path: str,
     *,
     digest: str = "d",
     recipe: str = "r",
     size: int = 1,
     mtime: int = 1,
-    root: str = ROOT,
+    name: str = NAME,
     parts: int = 1,
     complete: bool = True,
+    stamp: str = "",
 ) -> StoredDocument:
+    source = f"{name}/{path}"
     file = source.split("#")[0]
-    return StoredDocument(source, file, root, digest, recipe, parts, size, mtime, 3, complete)
+    return StoredDocument(
+        source, file, name, digest, recipe, parts, size, mtime, 3, complete, stamp
+    )
 
 
 def state(*documents: StoredDocument) -> State:
@@ -42,7 +48,7 @@ def state(*documents: StoredDocument) -> State:
 
 
 def plan(found: list[FileStat], known: State, **options: object):  # type: ignore[no-untyped-def]
-    options.setdefault("scopes", frozenset({ROOT}))
+    options.setdefault("scopes", {NAME: (f"{NAME}/",)})
     return make_plan(found, known, lambda file: "r", **options)  # type: ignore[arg-type]
 
 
@@ -57,7 +63,7 @@ def test_unchanged_files_are_not_read() -> None:
     [
         (stored("a.md", size=2), "changed"),
         (stored("a.md", mtime=2), "changed"),
-        (stored("a.md", root="/elsewhere"), "changed"),
+        (stored("a.md", name="other"), "new"),
         (stored("a.md", recipe="old"), "recipe"),
         (stored("a.md", complete=False), "incomplete"),
         (stored("a.md", parts=2), "incomplete"),
@@ -66,7 +72,23 @@ def test_unchanged_files_are_not_read() -> None:
 )
 def test_the_plan_gives_the_reason_for_reading_a_file(known: StoredDocument, why: str) -> None:
     made = plan([stat("a.md"), stat("b.md")], state(known))
-    assert {work.stat.file: work.why for work in made.work_items}["a.md"] == why
+    assert {work.stat.file: work.why for work in made.work_items}["docs/a.md"] == why
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "why"),
+    [
+        (stat("a.md", stamp="2"), stored("a.md", stamp="1"), "doubtful"),
+        (stat("a.md", doubtful=True), stored("a.md"), "doubtful"),
+        (stat("a.md", mtime=2, doubtful=True), stored("a.md"), "changed"),
+        (stat("a.md", stamp="1"), stored("a.md", stamp="1"), None),
+        (stat("a.md", stamp="1"), stored("a.md"), None),
+        (stat("a.md"), stored("a.md", stamp="1"), None),
+    ],
+)
+def test_a_file_in_doubt_is_read(found: FileStat, known: StoredDocument, why: str | None) -> None:
+    whys = [work.why for work in plan([found], state(known)).work_items]
+    assert whys == ([] if why is None else [why])
 
 
 def test_only_complete_documents_of_the_same_recipe_are_compared_by_content() -> None:
@@ -76,7 +98,7 @@ def test_only_complete_documents_of_the_same_recipe_are_compared_by_content() ->
         stored("a.jsonl#3", mtime=2, parts=3, recipe="old", digest="x"),
     )
     (work,) = plan([stat("a.jsonl")], known).work_items
-    assert work.known == {"a.jsonl#1": "d"}
+    assert work.known == {"docs/a.jsonl#1": "d"}
 
 
 def test_a_file_is_unchanged_only_if_all_its_records_are_stored() -> None:
@@ -85,13 +107,35 @@ def test_a_file_is_unchanged_only_if_all_its_records_are_stored() -> None:
     assert plan([stat("a.jsonl")], state(*records[:2])).work_items[0].why == "incomplete"
 
 
-def test_only_documents_of_scanned_roots_are_removed() -> None:
-    known = state(stored("a.md"), stored("b.md", root="/other"), stored("c.md"))
+def test_only_documents_of_listed_sources_are_removed() -> None:
+    known = state(stored("a.md"), stored("b.md", name="other"), stored("c.md"))
     made = plan([stat("a.md")], known)
-    assert [d.source for d in made.removed] == ["c.md"]
+    assert [d.source for d in made.removed] == ["docs/c.md"]
     assert made.elsewhere == 1
-    assert plan([stat("a.md")], known, scopes=frozenset()).removed == ()
-    assert plan([stat("a.md")], known, keep={"c.md"}.__contains__).removed == ()
+    assert plan([stat("a.md")], known, scopes={}).removed == ()
+    assert plan([stat("a.md")], known, keep={"docs/c.md"}.__contains__).removed == ()
+
+
+def test_only_documents_of_listed_folders_are_removed() -> None:
+    known = state(stored("a.md"), stored("en/b.md"), stored("en-old/c.md"))
+    made = plan([], known, scopes={NAME: ("docs/en/",)})
+    assert [d.source for d in made.removed] == ["docs/en/b.md"]
+    assert made.elsewhere == 2
+
+
+def test_documents_of_a_replaced_source_are_removed_once_they_have_new_names() -> None:
+    known = state(stored("a.md", name="old"), stored("b.md", name="old"))
+    replaced = {"old": "docs/en/"}
+    made = plan([stat("en/a.md")], known, replaced=replaced)
+    assert {d.source for d in made.removed} == {"old/a.md", "old/b.md"}
+    assert made.renamed_files == {"old/a.md": "docs/en/a.md"}
+    assert [made.keeps(d, {"docs/en/a.md"}) for d in made.removed] == [
+        d.source == "old/a.md" for d in made.removed
+    ]
+    elsewhere = plan([stat("en/a.md")], known, replaced=replaced, scopes={"x": ("x/",)})
+    assert [d.source for d in elsewhere.removed] == ["old/a.md"]  # of old, no folder was listed
+    without_pruning = plan([stat("en/a.md")], known, replaced=replaced, scopes={})
+    assert [d.source for d in without_pruning.removed] == ["old/a.md"]
 
 
 def many(count: int, *, size: int = 1) -> list[StoredDocument]:
@@ -101,7 +145,9 @@ def many(count: int, *, size: int = 1) -> list[StoredDocument]:
 def test_a_large_prune_is_refused_with_the_flag_that_allows_it() -> None:
     known = state(*many(100))
     found = [stat(f"{n}.md", mtime=n) for n in range(69)]
-    with pytest.raises(PruneRefused, match=r"31 of 100 documents \(31%\).*--prune-limit 100"):
+    with pytest.raises(
+        PruneRefused, match=r"31 of 100 documents of docs \(31%\).*--prune-limit 100"
+    ):
         check_prune(plan(found, known), known, 0.3)
     check_prune(plan(found, known), known, 0.31)
     found.append(stat("69.md", mtime=69))
@@ -130,15 +176,15 @@ def test_a_renamed_folder_does_not_count_as_a_prune() -> None:
 def test_the_prune_limit_counts_records_as_documents() -> None:
     known = state(*[stored(f"a.jsonl#{n}", parts=40) for n in range(40)], *many(40))
     made = plan([stat(f"{n}.md", mtime=n) for n in range(40)], known)
-    with pytest.raises(PruneRefused, match="40 of 80"):
+    with pytest.raises(PruneRefused, match="40 of 80 documents of docs"):
         check_prune(made, known, 0.3)
 
 
 def test_renames_match_contents_one_to_one() -> None:
     removed = [stored("a", digest="x"), stored("b", digest="x"), stored("c", digest="y")]
     assert renamed_sources(removed, {}) == set()
-    assert renamed_sources(removed, {"x": 1}) == {"a"}
-    assert renamed_sources(removed, {"x": 5, "y": 1, "z": 1}) == {"a", "b", "c"}
+    assert renamed_sources(removed, {"x": 1}) == {"docs/a"}
+    assert renamed_sources(removed, {"x": 5, "y": 1, "z": 1}) == {"docs/a", "docs/b", "docs/c"}
 
 
 NAMES = st.sampled_from([f"{letter}.md" for letter in "abcdefgh"])
@@ -159,9 +205,9 @@ def test_every_document_is_read_removed_or_unchanged(
     made = plan(found, known)
     read = {work.stat.file for work in made.work_items}
     removed = {document.source for document in made.removed}
-    assert removed == store.keys() - disk.keys()
+    assert removed == {f"docs/{name}" for name in store.keys() - disk.keys()}
     unchanged = {n for n in disk if store.get(n) == disk[n] and n not in broken}
-    assert read == disk.keys() - unchanged
+    assert read == {f"docs/{name}" for name in disk.keys() - unchanged}
     assert made.unchanged == len(unchanged)
 
 
@@ -169,9 +215,10 @@ def test_every_document_is_read_removed_or_unchanged(
 def test_a_removal_is_refused_only_beyond_both_share_and_number(
     removed_count: int, total: int, share: float
 ) -> None:
+    known = state(*many(total), stored("a.md", name="other"))
     refused = False
     try:
-        check_removal(removed_count, total, share)
+        check_removal({NAME: removed_count}, known, share)
     except PruneRefused:
         refused = True
     assert refused == (removed_count > 10 and removed_count / total > share)

@@ -73,21 +73,21 @@ def test_headings_are_put_before_the_text_once() -> None:
 
 def _document(chunks: int) -> PreparedDocument:
     rows = [PreparedChunk(i, i + 1, f"t{i}", f"h{i}", None, 7, ("H",), 3) for i in range(chunks)]
-    return PreparedDocument("a.md", "d" * 32, "Title", "en", {"k": 1}, (), tuple(rows))
+    return PreparedDocument("docs/a.md", "d" * 32, "Title", "en", {"k": 1}, (), tuple(rows))
 
 
 def test_only_the_first_point_is_marked_and_all_name_their_version() -> None:
-    stat = FileStat("a.md", "/root", 10, 20)
+    stat = FileStat("docs/a.md", "docs", 10, 20)
     rows = payloads(_document(3), stat, recipe="r", parts=1)
     assert [row.get("mark") for row in rows] == ["en", None, None]
-    assert {row["version"] for row in rows} == {version("a.md", "d" * 32)}
+    assert {row["version"] for row in rows} == {version("docs/a.md", "d" * 32)}
     assert [row["ordinal"] for row in rows] == [0, 1, 2]
     assert rows[1]["chunks"] == 3
     assert rows[1]["meta"] == {"k": 1}
 
 
 def test_a_document_without_text_still_has_its_mark() -> None:
-    (row,) = payloads(_document(0), FileStat("a.md", "/root", 10, 20), recipe="r", parts=1)
+    (row,) = payloads(_document(0), FileStat("docs/a.md", "docs", 10, 20), recipe="r", parts=1)
     assert row["mark"] == "en"
     assert row["chunks"] == 0
     assert row["text"] == ""
@@ -97,7 +97,7 @@ def test_small_files_start_few_processes() -> None:
     limits = ProcessLimits(4, 60.0, 1 << 30)
 
     def workers(*sizes: int) -> int:
-        stats = [FileStat(f"{n}", "/", size, 1) for n, size in enumerate(sizes)]
+        stats = [FileStat(f"docs/{n}", "docs", size, 1) for n, size in enumerate(sizes)]
         return prepare.parsers(limits, [WorkItem(stat, "r", "new", ()) for stat in stats]).workers
 
     assert [workers(), workers(*[9_000] * 12), workers(*[9_000] * 1200)] == [1, 1, 4]

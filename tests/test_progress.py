@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ragctl.cli import progress as progress_bar
 from ragctl.cli.progress import ProgressBar
 from ragctl.index import document_progress
 from ragctl.index.document_progress import DocumentProgress
@@ -53,6 +54,20 @@ def test_the_bar_fits_the_terminal(columns: int) -> None:
     line = bar(total=42, done=19, tokens=12_345).line(columns)
     assert len(line) < columns
     assert line.startswith("embed:  45%")
+
+
+def test_the_bar_respects_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_bar, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    drawn = ""
+    with bar(total=42, done=19, tokens=12_345):
+        while not drawn:
+            drawn = capsys.readouterr().err
+    assert 20 < len(drawn.lstrip("\r")) < 40
 
 
 def test_the_bar_shows_stage_documents_tokens_and_the_clock() -> None:
@@ -104,7 +119,7 @@ def test_files_may_have_more_or_fewer_documents_than_expected() -> None:
             self.total += count
 
     def work(name: str) -> WorkItem:
-        return WorkItem(FileStat(name, "/", 1, 1), "", "new", ())
+        return WorkItem(FileStat(name, "docs", 1, 1), "", "new", ())
 
     progress = Total()
     documents = DocumentProgress(progress, [work("a.jsonl"), work("empty.md"), work("c.md")])
@@ -132,7 +147,7 @@ def test_a_new_file_of_records_is_expected_to_have_one_a_line(
 
     def total() -> int | None:
         progress = Total()
-        stat = FileStat("a.jsonl", "/", file.stat().st_size, 1, local_file(file))
+        stat = FileStat("docs/a.jsonl", "docs", file.stat().st_size, 1, local_file(file))
         DocumentProgress(progress, [WorkItem(stat, "", "new", ())])
         return progress.total
 

@@ -101,9 +101,9 @@ def run_line(line: str, environ: dict[str, str], cwd: Path) -> "subprocess.Compl
 @pytest.mark.parametrize(
     ("query", "source", "answer"),
     [
-        ("整机质保几年", "zh/product-manual.md:", "整机质保两年"),
-        ("质保期", "zh/product-manual.md:", "整机质保两年"),
-        ("сколько дней отпуска", "ru/kadry-otpuska.txt:", "26 рабочих дней"),
+        ("整机质保几年", "sample_docs/zh/product-manual.md:", "整机质保两年"),
+        ("质保期", "sample_docs/zh/product-manual.md:", "整机质保两年"),
+        ("сколько дней отпуска", "sample_docs/ru/kadry-otpuska.txt:", "26 рабочих дней"),
     ],
 )
 def test_the_first_hit_answers_the_question(

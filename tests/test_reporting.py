@@ -79,7 +79,7 @@ def test_reports_of_real_runs_match_the_schema(edge_world: World) -> None:
     outcome = RunOutcome("docs", STARTED, run.seconds, 3, None, run)
     document = valid_report(outcome)
     assert document["documents"]["added"] == 1
-    assert [failure["source"] for failure in document["failures"]] == ["bad.pdf"]
+    assert [failure["source"] for failure in document["failures"]] == ["docs/bad.pdf"]
     assert document["backends"][0]["tokens"] == document["tokens"] > 0
     assert document["started"] == "2025-06-15T15:06:40+00:00"
     assert undocumented(document, SCHEMA) == set()

@@ -188,7 +188,7 @@ def test_ingest_and_search(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
         main(["search", "cold milk", "--mode", "dense", *where])
     output = capfd.readouterr()
     assert (ended.value.code, output.err) == (0, "")
-    assert json.loads(output.out)["hits"][0]["source"] == "cold milk.txt"
+    assert json.loads(output.out)["hits"][0]["source"] == "docs/cold milk.txt"
 
 
 # ---- Errors

@@ -26,6 +26,8 @@ from ragctl.errors import BackendError, DocumentError, Interrupted, UsageError
 from ragctl.hosts.usage import Usage
 from tests import runtime_models
 from tests.runtime_models import expected
+from tests.servers import minilm as minilm_server
+from tests.servers.minilm import Way
 
 pytestmark = pytest.mark.slow
 
@@ -116,6 +118,22 @@ def v5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # ---- Real weights
+
+
+def test_variants_are_those_of_a_wrongly_set_up_server(real: Embedder) -> None:
+    texts = list(TOPICS)
+    real.query("load it")
+    wire = real.backends[0].wire
+    assert isinstance(wire, SentenceTransformers)
+    for vectors, way in (
+        (wire.variant(texts), Way()),
+        (wire.variant(texts, ending=False), Way(eos=False)),
+        (wire.variant(texts, pooling="cls"), Way(pooling="cls")),
+        (wire.variant(texts, pooling="last"), Way(pooling="last")),
+    ):
+        right = minilm_server.embed(texts, way)
+        right /= np.linalg.norm(right, axis=1, keepdims=True)
+        assert np.sum(vectors * right, axis=1) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -273,10 +291,10 @@ def test_ingest_and_search(minilm: Path, tmp_path: Path, capfd: pytest.CaptureFi
     assert ran.returncode == 3, ran.stderr  # one text would be truncated
     report = json.loads(ran.stdout)
     assert (report["documents"]["added"], report["documents"]["failed"]) == (4, 1)
-    assert report["failures"][0]["source"] == "russian.txt"
+    assert report["failures"][0]["source"] == "docs/russian.txt"
     error = report["failures"][0]["error"]
     assert "266 tokens are more than the 256" in error
-    assert ran.stderr == f"failed: russian.txt: {error}\n"
+    assert ran.stderr == f"failed: docs/russian.txt: {error}\n"
 
     # In this process, where torch is already loaded.
     store, query = str(tmp_path / "store"), [*TOPICS.values()][1]
@@ -284,7 +302,7 @@ def test_ingest_and_search(minilm: Path, tmp_path: Path, capfd: pytest.CaptureFi
         main(["search", query, "--store", store, "--mode", "dense", "--json"])
     output = capfd.readouterr()
     assert (ended.value.code, output.err) == (0, "")
-    assert json.loads(output.out)["hits"][0]["source"] == "1.txt"
+    assert json.loads(output.out)["hits"][0]["source"] == "docs/1.txt"
 
 
 # ---- Arguments of each side

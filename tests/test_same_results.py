@@ -53,13 +53,17 @@ FILTERS: dict[str, Where] = {
     "number": (Between("meta.number", gte=10, lt=60),),
     "number of tokens": (Between("tokens", gt=100),),
     "day": (Between("meta.day", gte="2024-03-01", lte="2024-07-01T12:00:00+02:00"),),
-    "prefix": (Prefix("source", "en/f"),),
+    "prefix": (Prefix("source", "sample_docs/en/f"),),
     "prefix of a field": (Prefix("meta.product", "T"),),
     "has": (Has("page"),),
     "has not": (NoneOf((Has("meta.author"),)), Has("meta.product")),
-    "or": (AnyOf((Prefix("source", "zh/"), Match("lang", ("ru", "de")), Has("meta.author"))),),
+    "or": (
+        AnyOf(
+            (Prefix("source", "sample_docs/zh/"), Match("lang", ("ru", "de")), Has("meta.author"))
+        ),
+    ),
     "nested": (
-        AllOf((NoneOf((Prefix("source", "ru/"),)), Between("meta.number", lte=80))),
+        AllOf((NoneOf((Prefix("source", "sample_docs/ru/"),)), Between("meta.number", lte=80))),
         AnyOf((Has("heading"), Match("meta.status", ("closed",)))),
     ),
     "nothing": (Match("source", ("nowhere",)),),

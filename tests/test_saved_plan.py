@@ -56,14 +56,14 @@ def test_a_plan_reports_every_change_and_its_cost(world: World) -> None:
     before = world.state()
     report, _ = plan(world)
     assert changes_of(report) == {
-        "a.md": ("updated", 1),
-        "renamed.md": ("renamed", 0),
-        "c.md": ("removed", 0),
-        "d.md": ("restamped", 0),
-        "new.md": ("added", 1),
+        "docs/a.md": ("updated", 1),
+        "docs/renamed.md": ("renamed", 0),
+        "docs/c.md": ("removed", 0),
+        "docs/d.md": ("restamped", 0),
+        "docs/new.md": ("added", 1),
     }
     (renamed,) = (c for c in report.changes or [] if c.what == "renamed")
-    assert renamed.was == "b.md"
+    assert renamed.was == "docs/b.md"
     assert sum(c.tokens for c in report.changes or []) == report.tokens > 0
     (backend,) = report.backends
     assert backend["tokens"] == report.tokens
@@ -82,12 +82,12 @@ def test_a_changed_recipe_and_an_incomplete_document_are_reported(world: World) 
     world.write("a.md", paragraphs("one", "two", "three"))
     world.ingest()
     report, _ = plan(world, meta={"team": "ops"})
-    assert changes_of(report) == {"a.md": ("rechunked", 0)}
+    assert changes_of(report) == {"docs/a.md": ("rechunked", 0)}
     with closing(world.open()) as collection:
         (point,) = [p for p in collection.scroll() if p.payload["ordinal"] == 1]
         collection.apply(Batch(deletes=[point.id]))
     report, _ = plan(world)
-    assert changes_of(report) == {"a.md": ("repaired", 1)}
+    assert changes_of(report) == {"docs/a.md": ("repaired", 1)}
 
 
 def test_another_model_is_estimated_and_refused(edge_world: World) -> None:
@@ -153,10 +153,10 @@ def _ingest_another_folder(world: World) -> None:
     ("make_change", "message"),
     [
         (_ingest_another_folder, "the collection has changed"),
-        (_touch, "e.md changed"),
-        (_remove, "e.md was deleted"),
-        (_add, "more.md is new"),
-        (_ingest_one_file, "new.md is up to date already"),
+        (_touch, "docs/e.md changed"),
+        (_remove, "docs/e.md was deleted"),
+        (_add, "docs/more.md is new"),
+        (_ingest_one_file, "docs/new.md is up to date already"),
     ],
 )
 def test_an_outdated_plan_is_refused(
@@ -199,7 +199,7 @@ def test_a_saved_plan_keeps_the_retries_that_were_due_when_it_was_made(edge_worl
     world.write("a.md", paragraphs("one"))
     with closing((job := at(NOON)).store):
         _, saved = job.plan()
-    assert "bad.pdf" not in saved.tasks
+    assert "docs/bad.pdf" not in saved.tasks
     job = at(NOON + 100 * 86_400)
     job.saved = saved
     with closing(job.store):
@@ -235,11 +235,11 @@ def test_damage_ends_a_saved_plan_with_failures(world: World) -> None:
     make_one_change_of_each_kind(world)
     _, saved = plan(world)
     with closing(world.open()) as collection:
-        (kept,) = [p for p in collection.scroll() if p.payload["source"] == "e.md"][:1]
+        (kept,) = [p for p in collection.scroll() if p.payload["source"] == "docs/e.md"][:1]
         broken = {**kept.payload, "text": "something else"}
         collection.apply(Batch(overwrites=[(kept.id, broken)]))  # type: ignore[list-item]
     report = apply(world, saved)
-    assert [failure.source for failure in report.failures] == ["e.md"]
+    assert [failure.source for failure in report.failures] == ["docs/e.md"]
     assert "it is damaged in the collection" in report.failures[0].error
     assert counts(report)["added"] == 1, "the plan is applied as it is"
     with closing(world.open()) as collection:

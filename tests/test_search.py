@@ -43,12 +43,14 @@ def test_filters_select_documents(indexed: World) -> None:
 
         def names(*where: str) -> str:
             hits = found.search("valve report", where=where)
-            return "".join(sorted(hit.source[-1] for hit in hits if hit.source.startswith("en/")))
+            return "".join(
+                sorted(hit.source[-1] for hit in hits if hit.source.startswith("docs/en/"))
+            )
 
         assert names() == "abcd"
         assert names("team=ops") == "a"
         assert names("team=ops", "team=dev") == "ab"
-        assert names("team!=ops and source^=en/") == "bcd"
+        assert names("team!=ops and source^=docs/en/") == "bcd"
         assert names("team in (dev, sales)") == "bd"
         assert names("year>=2024") == "bc"
         assert names("year>2023 and year<2025") == "b"
@@ -56,8 +58,10 @@ def test_filters_select_documents(indexed: World) -> None:
         assert names("day>2025-01-31") == "c"
         assert names("has(year) and not has(team)") == "c"
         assert names("(year=2023 or ratio=0.5) and not team=ops") == "d"
-        assert names("source^=de/") == ""
-        assert {hit.source for hit in found.search("valve", where="source^=de/")} == {"de/pump.md"}
+        assert names("source^=docs/de/") == ""
+        assert {hit.source for hit in found.search("valve", where="source^=docs/de/")} == {
+            "docs/de/pump.md"
+        }
 
 
 def test_a_filter_on_an_undeclared_field_warns_once(indexed: World) -> None:
@@ -66,7 +70,7 @@ def test_a_filter_on_an_undeclared_field_warns_once(indexed: World) -> None:
             found.search("valve", where="team=ops")
         assert len(caught) == 1
         assert len(found.search("valve", where="team=ops")) == 1  # and no second warning
-        found.search("valve", where="source^=en/")
+        found.search("valve", where="source^=docs/en/")
 
 
 def test_pages_are_parts_of_one_ranking(indexed: World) -> None:

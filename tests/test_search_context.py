@@ -79,9 +79,9 @@ def test_adjacent_passages_are_merged_at_the_best_rank(indexed: World) -> None:
     text = book(*SECTIONS)
     with searcher(indexed) as found:
         hits = found.search("bravo charlie foxtrot fan", mode="sparse", limit=4)
-        ordinals = {hit.ordinal for hit in hits if hit.source == "book.md"}
+        ordinals = {hit.ordinal for hit in hits if hit.source == "docs/book.md"}
         wide = found.search("bravo charlie foxtrot fan", mode="sparse", limit=4, context=1)
-    books = [hit for hit in wide if hit.source == "book.md"]
+    books = [hit for hit in wide if hit.source == "docs/book.md"]
     assert len(wide) < len(hits)
     assert wide[0].score == hits[0].score
     assert [hit.score for hit in wide] == sorted((hit.score for hit in wide), reverse=True)

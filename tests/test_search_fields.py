@@ -47,7 +47,7 @@ def test_a_field_that_no_document_has_is_named_once(world: World) -> None:
         assert line.startswith(f"{missing} 'zzz': known: ")
         for name in ("year", "team", "source"):
             assert name in line
-        (line,) = warned("source=r.jsonl#a and lang=en and colour=red")
+        (line,) = warned("source=docs/r.jsonl#a and lang=en and colour=red")
         assert line.startswith(f"{missing} 'colour': ")
         assert warned("team=ops") == [
             "team is not declared in [fields]: the filter reads every point"

@@ -20,6 +20,7 @@ from ragctl.search.aio import AsyncSearcher, open_collection_async
 from ragctl.search.library import open_collection
 from ragctl.stores import open_store
 from ragctl.stores.base import Batch
+from tests.command import call
 from tests.searching import searcher
 from tests.servers import faults
 from tests.waiting import until
@@ -72,7 +73,7 @@ def test_documents_indexed_later_are_found(indexed: World) -> None:
         assert not found.search("zebra", mode="sparse")
         indexed.write("c.md", "# Zebra\n\nA zebra stands by the pump.\n")
         indexed.ingest()
-        assert found.search("zebra", mode="sparse")[0].source == "c.md"
+        assert found.search("zebra", mode="sparse")[0].source == "docs/c.md"
 
 
 def test_a_recreated_collection_is_searched_with_its_new_settings(indexed: World) -> None:
@@ -86,11 +87,11 @@ def test_a_recreated_collection_is_searched_with_its_new_settings(indexed: World
             found.search("pump")
         smaller = replace(indexed.pipeline().embedding, dim=32)
         indexed.ingest(embedding=smaller)
-        assert {hit.source for hit in found.search("pump")} == {"a.md", "b.md"}
+        assert {hit.source for hit in found.search("pump")} == {"docs/a.md", "docs/b.md"}
         with closing(open_store(indexed.store, environ={})) as store:
             store.drop("docs")
         indexed.ingest()  # back to the first dimension
-        assert found.search("pump", mode="dense")[0].source == "a.md"
+        assert found.search("pump", mode="dense")[0].source == "docs/a.md"
 
 
 def test_a_collection_recreated_with_the_same_settings_is_noticed(indexed: World) -> None:
@@ -120,7 +121,7 @@ def test_an_ingest_keeps_the_connection(indexed: World) -> None:
         indexed.write("c.md", paragraphs("zebra"))
         indexed.ingest()
         more = indexed.server.connections - connections  # connections of the ingest
-        assert found.search("zebra", mode="dense")[0].source == "c.md"
+        assert found.search("zebra", mode="dense")[0].source == "docs/c.md"
         assert indexed.server.connections - connections == more
 
 
@@ -186,7 +187,7 @@ def test_threads_follow_the_name_to_new_generations(edge_world: World) -> None:
         nonlocal searched
         while not end.is_set():
             try:
-                assert found.search("pump", mode="sparse")[0].source == "a.md"
+                assert found.search("pump", mode="sparse")[0].source == "docs/a.md"
                 searched += 1
             except BaseException as error:
                 unexpected.append(error)
@@ -235,9 +236,9 @@ def test_search_many_answers_in_order_and_reads_lazily(indexed: World) -> None:
 
 def test_conditions_may_be_text_or_values(indexed: World) -> None:
     with searcher(indexed) as found:
-        by_text = found.search("pump", where="source=b.md")
-        assert {hit.source for hit in by_text} == {"b.md"}
-        assert found.search("pump", where=Match("source", ("b.md",))) == by_text
+        by_text = found.search("pump", where="source=docs/b.md")
+        assert {hit.source for hit in by_text} == {"docs/b.md"}
+        assert found.search("pump", where=Match("source", ("docs/b.md",))) == by_text
         assert found.search("pump", where=["source^=b", Match("page", (3,))]) == []
         with pytest.raises(UsageError, match="at its end"):
             found.search("pump", where="source>")
@@ -263,7 +264,7 @@ def test_a_pipeline_file_gives_all_settings(indexed: World, tmp_path: Path) -> N
         f'[embedding]\nbackend = "jina"\nbase_url = "{indexed.server.url}"\n'
     )
     with open_collection(pipeline=file, environ=indexed.environ) as found:
-        assert found.search("pump")[0].source == "a.md"
+        assert found.search("pump")[0].source == "docs/a.md"
 
 
 def test_tasks_share_an_async_searcher(indexed: World) -> None:
@@ -278,7 +279,7 @@ def test_tasks_share_an_async_searcher(indexed: World) -> None:
 
     found = asyncio.run(ask())
     assert len(found) == 12
-    assert {hits[0].source for hits in found} == {"b.md"}
+    assert {hits[0].source for hits in found} == {"docs/b.md"}
 
 
 def test_a_cancelled_task_does_not_affect_others(indexed: World) -> None:
@@ -298,7 +299,7 @@ def test_a_cancelled_task_does_not_affect_others(indexed: World) -> None:
             after = await found.search("pump")
             return words[0].source + after[0].source
 
-    assert asyncio.run(ask()) == "a.mda.md"
+    assert asyncio.run(ask()) == "docs/a.mddocs/a.md"
 
 
 def test_a_closed_async_searcher_raises(indexed: World) -> None:
@@ -344,32 +345,37 @@ def test_a_backend_failure_affects_one_search(indexed: World) -> None:
 def test_the_script_in_the_documentation_works(
     tmp_path_factory: pytest.TempPathFactory, question: str, answer: str
 ) -> None:
-    """A copy of it elsewhere, called in the documents' folder, finds what the README asks."""
+    """A copy of it elsewhere finds what the README asks, and makes no collection."""
     base = tmp_path_factory.getbasetemp()  # the second question finds the documents indexed
+    environ = {"PYTHONPATH": str(ROOT), "RAGCTL_HOME": str(base), "PATH": "/usr/bin:/bin"}
+    indexed = call("ingest", "sample_docs", "-c", "samples", environ=environ, cwd=ROOT)
+    assert indexed.returncode == 0, indexed.stderr
     script = shutil.copy(ROOT / "docs" / "answer.py", base)
     assert len(Path(script).read_text(encoding="utf-8").splitlines()) < 24
-    done = subprocess.run(
-        [sys.executable, script, "sample_docs", question],
-        env={"PYTHONPATH": str(ROOT), "RAGCTL_HOME": str(base), "PATH": "/usr/bin:/bin"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(script, "samples", question, environ=environ, cwd=base)
     assert done.returncode == 0, done.stderr
-    first = done.stdout.split("\n\n[")[1]
+    first = done.stdout.split("\n\n[")[0]
     assert answer in " ".join(first.split())
+    assert [each.name for each in (base / "collections").iterdir()] == ["samples"]
 
 
-def test_the_script_ends_as_the_ingest_does(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "answer.py", "gone", "pump"],
-        env={"PYTHONPATH": str(ROOT), "RAGCTL_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
-        cwd=tmp_path,
+def test_the_script_says_that_there_is_no_such_collection(tmp_path: Path) -> None:
+    environ = {"PYTHONPATH": str(ROOT), "RAGCTL_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    script = ROOT / "docs" / "answer.py"
+    done = run_script(script, "gone", "pump", environ=environ, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("answer.py: no collection 'gone' in ")
+    assert "Traceback" not in done.stderr
+
+
+def run_script(
+    script: str | Path, *words: str, environ: dict[str, str], cwd: Path
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, script, *words],
+        env=environ,
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 7
-    assert done.stderr.startswith("ragctl: ")
-    assert "Traceback" not in done.stderr

@@ -116,7 +116,7 @@ def test_answers_are_in_order_and_failed_questions_are_reported(
     assert len(world.server.requests) == len(done) + 1  # one per batch, and the last search
     ranks = [line.split(" ") for line in trec.getvalue().splitlines()]
     assert {len(rank) for rank in ranks} == {6}
-    assert {rank[2] for rank in ranks} == {"a%20b.md", "b.md"}
+    assert {rank[2] for rank in ranks} == {"docs/a%20b.md", "docs/b.md"}
 
 
 def test_a_backend_failure_ends_the_run(found: tuple[World, Searcher]) -> None:
@@ -220,7 +220,7 @@ def test_questions_are_read_from_a_file(home: Path) -> None:
     assert "docs: 1 question answered, 1 failed; 1 hit;" in done.stdout
     rows = [json.loads(line) for line in (home / "r.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == ["one", "two"]
-    assert (home / "r.trec").read_text().startswith("one Q0 a.md 1 ")
+    assert (home / "r.trec").read_text().startswith("one Q0 docs/a.md 1 ")
     done = command(home, *words, "--json")
     summary: dict[str, Any] = json.loads(done.stdout)
     assert {**summary, "seconds": 0} == {

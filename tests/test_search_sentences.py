@@ -27,7 +27,10 @@ QuestionRow = dict[str, Any]
 def ndcg(hits: list[Hit], row: QuestionRow) -> float:
     """Return nDCG@10; the relevant hits are those that contain the answer."""
     answer = " ".join(row["answer"].split())
-    relevant = [h.source == row["source"] and answer in " ".join(h.text.split()) for h in hits]
+    relevant = [
+        h.source == f"sample_docs/{row['source']}" and answer in " ".join(h.text.split())
+        for h in hits
+    ]
     ideal = sum(1 / log2(rank + 2) for rank in range(min(10, max(1, sum(relevant)))))
     return (
         sum(1 / log2(rank + 2) for rank, is_relevant in enumerate(relevant[:10]) if is_relevant)

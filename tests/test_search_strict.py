@@ -40,7 +40,7 @@ def server_and_world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[QdrantFacade, World]]:
     """Ingest documents under strict mode."""
-    folder = tmp_path_factory.mktemp("strict")
+    folder = tmp_path_factory.mktemp("strict") / "docs"
     with QdrantFacade(version=request.param) as facade, JinaServer(KEY) as host:
         facade.engine.strict_mode = STRICT_MODE
         world = World(folder, facade.url, host)
@@ -88,9 +88,9 @@ def indexed(facade: QdrantFacade, server_and_world: tuple[QdrantFacade, World]) 
         ("day=soon", ""),
         ("has(team) and not has(none)", None),
         ("not has(team)", "c"),
-        ("source^=en/", "abc"),
-        ("source=book.md", ""),
-        ("file=en/r.jsonl", "abc"),
+        ("source^=docs/en/", "abc"),
+        ("source=docs/book.md", ""),
+        ("file=docs/en/r.jsonl", "abc"),
         ("lang=en", "abc"),
         ("page=3", ""),
         ("not has(page) and ordinal=0", "abc"),
@@ -109,7 +109,7 @@ def test_filters_work_in_strict_mode(indexed: World, where: str, names: str | No
                 found.search("valve report", where=where)
             return
         hits = found.search("valve report", where=where)
-        rows = [hit.source[-1] for hit in hits if hit.source.startswith("en/")]
+        rows = [hit.source[-1] for hit in hits if hit.source.startswith("docs/en/")]
         assert "".join(sorted(rows)) == names
 
 
@@ -118,7 +118,7 @@ def test_filters_work_in_strict_mode(indexed: World, where: str, names: str | No
     [
         {"context": 1},
         {"context": 4},
-        {"context": 1, "where": "source=book.md"},
+        {"context": 1, "where": "source=docs/book.md"},
         {"expand": "section"},
         {"expand": "page"},
         {"expand": "document"},

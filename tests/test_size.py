@@ -47,7 +47,8 @@ def test_an_embedded_collection_is_about_as_large_as_estimated(disk: Path) -> No
             terms = sorted(set(random.zipf(1.25, 160).clip(max=10**9).tolist()))[:80]
             body: Payload = {
                 "source": f"docs/{number // 8}.md",
-                "root": "/srv/documents/handbook",
+                "source_name": "docs",
+                "stamp": str(1_700_000_000_000_000_000 + number),
                 "digest": f"{number:064}",
                 "version": f"{number // 8:064}",
                 "text_hash": f"{number:064}",

@@ -8,8 +8,10 @@ import pytest
 
 from ragctl import chunking, loaders
 from ragctl.collection.points import digest
+from ragctl.collection.state import State
 from ragctl.collection.text import CONTEXT_VERSION
 from ragctl.errors import PruneRefused, UsageError
+from ragctl.index.naming import name_sources
 from ragctl.index.prepared import FileStat
 from ragctl.index.recipe import Recipe, SourceOptions, recipe_digests
 from ragctl.index.scan import scan
@@ -75,19 +77,22 @@ def test_a_file_of_two_sources_belongs_to_the_first(tmp_path: Path) -> None:
         Source(tmp_path / "a.md"),
         Source(tmp_path / "." / "c.txt"),
     )
-    found = scan(pipeline_of(*sources))
-    assert [(file.file, file.source_number) for file in found.files] == [
-        *(("a.md", 0), ("b.md", 1), ("c.txt", 3))
+    found = name_sources(scan(pipeline_of(*sources)), {}, State())
+    name = tmp_path.name
+    assert sorted((file.file, file.source_number) for file in found.files) == [
+        *((f"{name}/a.md", 0), (f"{name}/b.md", 1), (f"{name}/c.txt", 3))
     ]
 
 
-def test_a_folder_inside_another_one_is_a_warning_if_they_share_files(tmp_path: Path) -> None:
+def test_a_folder_inside_another_one_is_a_part_of_it(tmp_path: Path) -> None:
     outer = write_files(tmp_path / "docs", "a.md", "en/b.md", "en/c.md")
-    both = scan(pipeline_of(Source(outer), Source(outer / "en")))
-    text = f"is inside {outer}, which has 2 files of it too: indexed twice"
-    assert both.indexed_twice == [(str(outer / "en"), text)]
-    apart = scan(pipeline_of(Source(outer, exclude=("en/",)), Source(outer / "en")))
-    assert apart.indexed_twice == []
+    names = ["docs/a.md", "docs/en/b.md", "docs/en/c.md"]
+    for sources in (
+        (Source(outer), Source(outer / "en")),
+        (Source(outer, exclude=("en/",)), Source(outer / "en")),
+    ):
+        found = name_sources(scan(pipeline_of(*sources)), {}, State())
+        assert sorted(file.file for file in found.files) == names
 
 
 def test_a_pattern_without_matches_is_refused_and_named(tmp_path: Path) -> None:
@@ -125,9 +130,9 @@ def test_sources_without_settings_of_their_own_keep_the_recipe_digest() -> None:
     }
     expected = digest(json.dumps(whole, sort_keys=True).encode())
     digests = recipe_digests(recipe)
-    assert digests(FileStat("a.jsonl", "/r", 1, 1)) == expected
-    assert digests(FileStat("b.jsonl", "/r", 1, 1, source_number=1)) == expected
-    assert digests(FileStat("b.md", "/r", 1, 1)) != expected
+    assert digests(FileStat("docs/a.jsonl", "docs", 1, 1)) == expected
+    assert digests(FileStat("docs/b.jsonl", "docs", 1, 1, source_number=1)) == expected
+    assert digests(FileStat("docs/b.md", "docs", 1, 1)) != expected
 
 
 def metadata_by_source(world: World) -> dict[str, object]:
@@ -148,9 +153,9 @@ def test_changed_metadata_of_one_source_updates_only_its_files(world: World) -> 
     assert counts(report) == {"updated": 2, "unchanged": 1}
     assert world.embedded() == []
     assert metadata_by_source(world) == {
-        "a/one.md": {"team": "a", "level": 1},
-        "a/two.md": {"team": "a", "level": 1},
-        "b/one.md": {"team": "all", "level": 1},
+        "docs/a/one.md": {"team": "a", "level": 1},
+        "docs/a/two.md": {"team": "a", "level": 1},
+        "docs/b/one.md": {"team": "all", "level": 1},
     }
     report = world.ingest(sources=sources, meta={"team": "all", "level": 1})
     assert counts(report) == {"unchanged": 3}
@@ -177,8 +182,8 @@ def test_a_source_has_its_own_loader_options(edge_world: World) -> None:
         for payload, _, _ in world.state().values()
     }
     assert texts == {
-        "new/a.txt": ("Grüße aus München", {}),
-        "old/b.txt": ("Привет, мир", {}),
-        "old/c.jsonl#k1": ("valve", {}),
-        "new/d.jsonl#i1": ("pump", {"x": 1}),
+        "docs/new/a.txt": ("Grüße aus München", {}),
+        "docs/old/b.txt": ("Привет, мир", {}),
+        "docs/old/c.jsonl#k1": ("valve", {}),
+        "docs/new/d.jsonl#i1": ("pump", {"x": 1}),
     }

@@ -75,7 +75,8 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
 def test_json_has_the_numbers(indexed: tuple[Path, dict[str, str]]) -> None:
     home, environ = indexed
     found = json.loads(call("status", "--json", environ=environ, cwd=home).stdout)
-    assert found["sources"] == {str(home / "docs"): 2, str(home / CHINESE): 1}
+    assert found["sources"] == {"docs": 2, CHINESE: 1}
+    assert found["locations"] == {"docs": str(home / "docs"), CHINESE: str(home / CHINESE)}
     assert found["languages"] == {"en": 2, "zh": 1}
     assert found["formats"] == {"markdown": 2, "text": 1}
 

@@ -144,7 +144,7 @@ def test_settings_with_both_copies_damaged_are_reported(tmp_path: Path) -> None:
     paths = [tmp_path / "collections" / "docs" / name for name in SETTINGS_FILES]
     for content, reason in (
         ("{", r"collection\.json: the settings of .* cannot be read"),
-        ('{"format": 99}', "format 99, and this version of ragctl reads format 3"),
+        ('{"format": 99}', "format 99, and this version of ragctl reads format 4"),
     ):
         for path in paths:
             path.write_text(content, encoding="utf-8")

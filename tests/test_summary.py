@@ -51,22 +51,29 @@ def test_a_dry_run() -> None:
 
 def test_one_of_a_thing() -> None:
     report = Report("docs", IDENTITY, DocumentCounts(added=1), ChunkCounts(embedded=1), left=1)
-    report.tokens = report.requests = report.skipped = report.elsewhere = 1
+    report.tokens = report.requests = report.elsewhere = 1
+    report.skipped.add_without_loader("a.png", "a.png")
     assert summary(report, completed=False) == (
         "docs: stopped early: 1 added; 1 chunk embedded (1 token, 1 request); "
-        "1 file left for the next run; 1 file of unknown type skipped; "
-        "1 document of other folders kept; 0.0 s"
+        "1 file left for the next run; 1 file skipped (no loader: 1 .png); "
+        "1 other document kept; 0.0 s"
     )
 
 
-@pytest.mark.parametrize(
-    ("skipped", "named"),
-    [(2, "(a.png, b)"), (3, "(a.png, b, c)"), (5, "(a.png, b, c, …)")],
-)
-def test_skipped_files_are_named(skipped: int, named: str) -> None:
-    report = Report("docs", IDENTITY, skipped=skipped)
-    report.skipped_files = ["a.png", "b\x1b", "c", "d", "e"][:skipped]
-    assert f"{skipped} files of unknown type skipped {named}; 0.0 s" in summary(report)
+def test_skipped_files_are_counted_by_type_and_links_are_named() -> None:
+    report = Report("docs", IDENTITY)
+    for name in ("a.png", "b.PNG", "b\x1b", "x.a", "x.b", "x.c", "x.d", "x.e"):
+        report.skipped.add_without_loader(name, name)
+    report.skipped.add("policies", "link_to_folder", "a link to the folder /x")
+    for name in ("l1.md", "l2.md", "l3.md", "l4.md"):
+        report.skipped.add(name, "link_out", "a link out of the folder")
+    report.skipped.add("build/", "gitignore", "ignored by .gitignore, line 1: build/")
+    report.skipped.add("node_modules/", "default", "ignored by default: node_modules/")
+    assert (
+        "13 files skipped (no loader: 2 .png, 1 .a, 1 .b, 1 .c, 1 .d, 2 more types; "
+        "links to folders: policies; links out of the folder: l1.md, l2.md, l3.md …); "
+        "1 ignored by .gitignore; 0.0 s"
+    ) in summary(report)
 
 
 def test_a_model_in_this_process_gets_no_requests() -> None:

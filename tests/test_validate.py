@@ -82,11 +82,14 @@ def test_what_is_wrong_is_named_with_its_line(folder: Path, text: str, failure: 
 
 
 def test_two_sources_with_one_name(folder: Path) -> None:
-    (folder / "more").mkdir()
-    (folder / "more" / "a.md").write_text("x")
-    found = look(folder, SOURCES + "[[sources]]\npath = 'more'\n")
+    more = folder / "more/docs"
+    more.mkdir(parents=True)
+    (more / "a.md").write_text("x")
+    found = look(folder, SOURCES + "[[sources]]\npath = 'more/docs'\n")
     (failed,) = of(found, "fail")
-    assert "a.md is in both" in failed
+    assert f"sources: two sources are named docs: {folder / 'docs'} and {more}; give" in failed
+    named = look(folder, SOURCES + "[[sources]]\nname = 'more'\npath = 'more/docs'\n")
+    assert of(named, "fail") == []
 
 
 def test_a_key_that_is_not_set_is_a_note(folder: Path) -> None:

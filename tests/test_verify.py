@@ -136,10 +136,10 @@ def test_damage_is_found_reported_and_repaired(
     write_corpus(world)
     before = world.state()
     with closing(world.open()) as collection:
-        corrupt(collection, points(collection, "b.md"))
+        corrupt(collection, points(collection, "docs/b.md"))
     found = damage(world)
     assert [fault.kind for fault in found.faults] == [kind]
-    assert found.faults[0].source in ("b.md", None)
+    assert found.faults[0].source in ("docs/b.md", None)
     report = repair(world)
     assert len(world.embedded()) == report.chunks.embedded == embedded
     assert damage(world).faults == []
@@ -152,11 +152,16 @@ def test_several_kinds_of_damage_are_repaired_at_once(edge_world: World) -> None
     before = world.state()
     with closing(world.open()) as collection:
         for corrupt in (_missing_chunk, _unknown_point):
-            corrupt(collection, points(collection, "a.md"))
+            corrupt(collection, points(collection, "docs/a.md"))
         for corrupt in (_changed_text_hash, _point_of_an_old_version):
-            corrupt(collection, points(collection, "b.md"))
-        _missing_first_point(collection, points(collection, "c.md"))
-    assert {fault.source for fault in damage(world).faults} == {"a.md", "b.md", "c.md", None}
+            corrupt(collection, points(collection, "docs/b.md"))
+        _missing_first_point(collection, points(collection, "docs/c.md"))
+    assert {fault.source for fault in damage(world).faults} == {
+        "docs/a.md",
+        "docs/b.md",
+        "docs/c.md",
+        None,
+    }
     assert repair(world).chunks.embedded == 3
     assert damage(world).faults == []
     assert world.state() == before
@@ -188,9 +193,9 @@ def test_damage_in_a_document_of_another_folder_is_reported_but_not_repaired(
     (other / "z.md").write_text(paragraphs("z 0", "z 1"))
     world.ingest(sources=(Source(other),))
     with closing(world.open()) as collection:
-        collection.apply(Batch(deletes=[points(collection, "z.md")[1].id]))
+        collection.apply(Batch(deletes=[points(collection, "other/z.md")[1].id]))
     repair(world)
-    assert [(f.kind, f.source) for f in damage(world).faults] == [("missing", "z.md")]
+    assert [(f.kind, f.source) for f in damage(world).faults] == [("missing", "other/z.md")]
     repair(world, sources=(Source(other),))
     assert damage(world).faults == []
 
@@ -214,5 +219,5 @@ def test_vectors_of_a_wrong_dimension_are_reported(edge_world: World) -> None:
     edge_world.ingest()
     with closing(edge_world.open()) as collection:
         (fault,) = inspect_collection(cast(Collection, ShortenedVectors(collection))).faults
-    assert (fault.kind, fault.source) == ("vector", "a.md")
+    assert (fault.kind, fault.source) == ("vector", "docs/a.md")
     assert f"{DIM - 1} dimensions, not {DIM}" in fault.what

@@ -68,7 +68,7 @@ def test_vectors_of_another_model_are_found(ragctl: Command, host: Swapped, tmp_
     assert (done.returncode, len(host.requests)) == (0, 0)
     done = ragctl("verify")
     assert done.returncode == 3
-    assert re.search(r"model: \d\.md: chunk \d: the model makes another vector", done.stdout)
+    assert re.search(r"model: docs/\d\.md: chunk \d: the model makes another vector", done.stdout)
     assert "ragctl migrate docs --embed-again" in done.stdout
     assert sum(len(request.body["input"]) for request in host.requests) == 12 + 3
     done = ragctl("migrate", "docs", "--embed-again")

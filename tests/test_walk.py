@@ -9,6 +9,10 @@ import pytest
 
 from ragctl.errors import PruneRefused, UsageError
 from ragctl.sources import FoundFile, LocalFile, UnreadablePath, walk
+from ragctl.sources.walk import MAX_OPEN_FOLDERS
+
+NOT_ENTERED = "folders are not entered through links"
+INDEXED = "indexed_by_itself"
 
 
 def write_files(root: Path, *names: str) -> Path:
@@ -48,8 +52,16 @@ def test_unknown_formats_are_counted(tmp_path: Path) -> None:
     write_files(tmp_path, "a.exe", "b.EXE", "c.md", "d/noname", "e.tar.gz", "skip/f.exe")
     found = walk(tmp_path, exclude=["skip/"])
     assert [file.source for file in found] == ["c.md"]
-    assert found.unknown == {".exe": 2, "noname": 1, ".gz": 1}
-    assert found.unknown_sources == ["a.exe", "b.EXE", "d/noname", "e.tar.gz"]
+    assert found.skipped.suffixes == {".exe": 2, "noname": 1, ".gz": 1}
+    files = [(each.source, each.kind, each.reason) for each in found.skipped.files]
+    assert files == [
+        ("a.exe", "no_loader", "no loader for .exe"),
+        ("b.EXE", "no_loader", "no loader for .exe"),
+        ("d/noname", "no_loader", "no loader for noname"),
+        ("e.tar.gz", "no_loader", "no loader for .gz"),
+        ("skip/", "exclude", "ignored by --exclude"),
+    ]
+    assert (found.skipped.unasked, found.skipped.ignored) == (4, 1)
 
 
 def test_a_root_can_be_a_file(tmp_path: Path) -> None:
@@ -62,7 +74,7 @@ def test_a_root_can_be_a_file(tmp_path: Path) -> None:
     )
     unknown = walk(tmp_path / "c.exe")
     assert list(unknown) == []
-    assert unknown.unknown == {".exe": 1}
+    assert unknown.skipped.suffixes == {".exe": 1}
 
 
 def test_a_missing_root_is_refused_at_once(tmp_path: Path) -> None:
@@ -135,12 +147,38 @@ def test_links_are_followed_only_to_files_within_the_root(tmp_path: Path) -> Non
     (root / "loop.md").symlink_to(root / "loop.md")
     (root / "folder.md").symlink_to(root / "sub")
     found = walk(root)
-    names = ["a.md", "relative.md", "sub/b.md", "sub/inside.md"]
-    assert [file.source for file in found] == names
-    assert [failure.source for failure in found.failures] in ([], ["loop.md"])
-    assert found.complete
+    assert [file.source for file in found] == ["a.md", "sub/b.md"]
+    assert found.failures == []
+    assert {each.source: (each.kind, each.reason) for each in found.skipped.files} == {
+        "folder.md": ("link_to_folder", f"a link to the folder {root}/sub; {NOT_ENTERED}"),
+        "gone.md": ("broken_link", "a link that leads nowhere"),
+        "loop.md": ("broken_link", "a link that leads nowhere"),
+        "outside": ("link_to_folder", f"a link to the folder {outside}; {NOT_ENTERED}"),
+        "outside.md": ("link_out", f"a link out of the folder, to {outside}/secret.md"),
+        "relative.md": (INDEXED, "a link to sub/b.md, which is indexed by itself"),
+        "sub/inside.md": (INDEXED, "a link to a.md, which is indexed by itself"),
+        "up": ("link_to_folder", f"a link to the folder {root}; {NOT_ENTERED}"),
+    }
     (tmp_path / "link").symlink_to(root)
-    assert [file.source for file in walk(tmp_path / "link")] == names
+    assert [file.source for file in walk(tmp_path / "link")] == ["a.md", "sub/b.md"]
+
+
+def test_a_file_that_only_links_lead_to_is_found_once(tmp_path: Path) -> None:
+    """As in a volume of Kubernetes: its files are links through the hidden link `..data`."""
+    write_files(tmp_path, "..2026_01/conf.md", "..2026_01/page.md", "drafts/new.md")
+    (tmp_path / "..data").symlink_to("..2026_01")
+    (tmp_path / "conf.md").symlink_to("..data/conf.md")
+    (tmp_path / "page.md").symlink_to("..data/page.md")
+    (tmp_path / "same.md").symlink_to("..data/page.md")
+    (tmp_path / "new.md").symlink_to("drafts/new.md")
+    found = walk(tmp_path, exclude=["drafts/"])
+    files = {file.source: file.location.path for file in found}
+    assert files == {
+        "conf.md": "..2026_01/conf.md",
+        "new.md": "drafts/new.md",
+        "page.md": "..2026_01/page.md",
+    }
+    assert [each.source for each in found.skipped.files if each.kind == INDEXED] == ["same.md"]
 
 
 def test_a_link_into_a_folder_named_like_the_root_is_skipped(tmp_path: Path) -> None:
@@ -156,7 +194,11 @@ def test_only_regular_files_are_listed(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s.md"))
         (tmp_path / "null.md").symlink_to("/dev/null")
-        assert sources(tmp_path) == ["a.md"]
+        found = walk(tmp_path)
+        assert [file.source for file in found] == ["a.md"]
+        kinds = {each.source: each.kind for each in found.skipped.files}
+        assert kinds == {"fifo.md": "not_regular", "null.md": "link_out", "s.md": "not_regular"}
+        assert found.failures == []
 
 
 # Names
@@ -235,21 +277,43 @@ def test_a_root_replaced_during_the_walk_leaves_it_incomplete(tmp_path: Path) ->
     assert next(found).source == "a.md"
     root.rename(tmp_path / "moved")
     root.mkdir()
-    assert "b.md" not in [file.source for file in found]
+    assert [file.source for file in found] == ["b.md"]  # of the folder that was the root
     assert not found.complete
     assert (
         UnreadablePath("", "the root was replaced during the walk", folder=True) in found.failures
     )
 
 
-def test_a_folder_too_deep_for_the_system_is_a_failure(tmp_path: Path) -> None:
+def test_a_path_longer_than_the_system_takes_is_found_and_read(tmp_path: Path) -> None:
+    """Of 100 folders, more than are kept open; its length is 8 kB, and the system takes 4."""
+    names = [f"{number:02}{'d' * 80}" for number in range(MAX_OPEN_FOLDERS + 36)]
     here = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(40):
-        os.mkdir("d" * 200, dir_fd=here)
-        below = os.open("d" * 200, os.O_RDONLY, dir_fd=here)
+    for name in names:
+        os.mkdir(name, dir_fd=here)
+        for file in ("a.md", "z.md"):
+            os.close(os.open(file, os.O_CREAT, dir_fd=here))
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
         os.close(here)
         here = below
+    with os.fdopen(os.open("deep.md", os.O_CREAT | os.O_WRONLY, dir_fd=here), "w") as deep:
+        deep.write("deep")
     os.close(here)
     found = walk(tmp_path)
-    assert list(found) == []
-    assert not found.complete
+    files = {file.source: file.location for file in found}
+    assert found.complete
+    assert len(files) == 2 * len(names) + 1
+    deepest = max(files, key=len)
+    assert deepest == "/".join([*names, "deep.md"])
+    with files[deepest].open() as content:
+        assert content.read(10) == b"deep"
+
+
+def test_a_deep_folder_replaced_during_the_walk_leaves_it_incomplete(tmp_path: Path) -> None:
+    deep = "/".join(["d"] * (MAX_OPEN_FOLDERS + 5))
+    write_files(tmp_path, f"{deep}/a.md", "d/d/z.md", "d/z.md")
+    found = walk(tmp_path)
+    assert next(found).source == f"{deep}/a.md"
+    (tmp_path / "d/d").rename(tmp_path / "moved")
+    write_files(tmp_path, "d/d/z.md")
+    assert [file.source for file in found] == ["d/z.md"]
+    assert UnreadablePath("d/d", "the folder was replaced during the walk", True) in found.failures

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from ragctl.cli.wrap import fill
+from ragctl.cli.wrap import cells, fill, wrap
 from tests.command import call
 from tests.sessions import comparable
 from tests.terminal import render, run
@@ -44,6 +45,54 @@ def test_no_line_is_wider_and_no_character_is_lost(text: str, width: int, indent
     filled = fill(text, width, indent)
     assert max(map(cell_len, filled.split("\n"))) <= width
     assert "".join(filled.split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        ("pump", 4),
+        ("年假", 4),
+        ("e\u0301", 1),
+        ("की", 2),  # a spacing mark: no cell in some terminals, one in others
+        ("กำ", 2),
+        ("\U0001f1e9\U0001f1ea", 4),  # a flag: drawn as two letters in some terminals
+        ("\U0001f44d\U0001f3fd", 4),  # a skin tone: drawn by itself in some terminals
+        ("كتاب", 4),
+    ],
+)
+def test_cells_are_those_of_the_widest_terminal(text: str, most: int) -> None:
+    assert cells(text) == most
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ปั๊มน้ำทุกเครื่องรับประกันสองปีนับจากวันที่ติดตั้งและสามปีสำหรับมอเตอร์" * 3,
+        "प्रत्येकपंपकीवारंटीस्थापनाकीतारीखसेदोवर्षहैऔरमोटरकीतीनवर्ष" * 3,
+        "\U0001f1e9\U0001f1ea" * 40,
+        "\U0001f44d\U0001f3fd" * 40,
+        "e\u0301\u0323" * 90,
+    ],
+)
+def test_a_fold_keeps_a_letter_with_its_marks(text: str) -> None:
+    for width in (20, 37, 40, 80):
+        lines = [text[start:end] for start, end in wrap(text, width)]
+        assert "".join(lines) == text
+        assert len(lines) > 1
+        assert all(cells(line) <= width for line in lines)
+        for line in lines:
+            assert unicodedata.category(line[0])[0] != "M"
+            assert line[0] not in "ะาำ\U0001f3fd"
+            assert line.count("\U0001f1e9") == line.count("\U0001f1ea")
+
+
+def test_a_table_that_does_not_fit_has_a_line_for_each_cell(home: Path) -> None:
+    assert call("ingest", LONG, environ=variables(home), cwd=home).returncode == 3
+    shown = render("collections", environ=variables(home), cwd=home, columns=40, rows=20)
+    assert shown.lines[:5] == [
+        *("collection: docs", "model: builtin", "dimension: 2,048"),
+        *("documents: 1", "points: 1"),
+    ]
 
 
 @pytest.mark.parametrize("columns", [60, 80])

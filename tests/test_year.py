@@ -1,4 +1,4 @@
-"""A year of nightly runs over a changing folder, on both stores.
+"""A year of nightly runs over a changing folder that also moves, on both stores.
 
 `pytest -m soak tests/test_year.py` runs whole years; RAGCTL_TEST_SEED selects another seed.
 """
@@ -9,18 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from ragctl.pipeline import Source
+from tests import year_places
 from tests.world import World
-from tests.year import NIGHTS, Year
+from tests.year import NIGHTS as ORDINARY_NIGHTS
+from tests.year import Year
 
 pytestmark = pytest.mark.slow
 
+NIGHTS = {**ORDINARY_NIGHTS, **year_places.NIGHTS}
 _COMMON = ["quiet"] * 3  # in a year, most nights are quiet
 
 
 def _new_year(world: World, tmp_path: Path, seed: int) -> Year:
     hosts = (tmp_path / "host-a", tmp_path / "host-b")
-    year = Year(world, random.Random(seed), hosts)
+    year = Year(world=world, rng=random.Random(seed), hosts=hosts, places=tmp_path / "places")
     year.create_documents()
+    year.run(sources=(Source(world.root / "sub"),))  # a source of its own, until the next run
     year.quiet()
     return year
 
@@ -48,5 +53,7 @@ def test_a_long_year_keeps_the_collection_in_sync(world: World, tmp_path: Path, 
         name = year.rng.choice([*NIGHTS, *_COMMON])
         print(f"night {year.night}: {name}")
         NIGHTS[name](year)
-    for event in ("run killed", "budget reached", "locked out"):
-        assert year.events[event] > 0
+    ordinary = ("run killed", "budget reached", "locked out")
+    places = ("moved", "continued on another machine", "name given", "nested", "surrounded")
+    for event in (*ordinary, *places, "remounted"):
+        assert year.events[event] > 0, event

@@ -1,12 +1,13 @@
 """Simulated nights of a collection that cron keeps in sync with a changing folder.
 
+The nights on which the folder itself moves or gets another name are in year_places.py.
+
 A model of the folder says what the collection must contain: every document is a list of
 sections, every section one chunk. After each night the collection must hold exactly the
 model's sections, and exactly the sections that it did not have must have been embedded.
 """
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -22,106 +23,46 @@ import pytest
 
 from ragctl.errors import BackendError, BudgetReached, PruneRefused
 from ragctl.index.report import Report
-from ragctl.pipeline import Budget
+from ragctl.pipeline import Budget, Source
 from tests.servers.host import Text
 from tests.waiting import PROCESS_SECONDS
-from tests.world import World, paragraphs
+from tests.world import paragraphs
+from tests.year_folder import DAY, ChangingFolder
 
-DAY = 86_400.0
 
-
-@dataclass
-class Year:
-    """A folder and its collection. `model`: the sections of each document in the folder.
+@dataclass(kw_only=True)
+class Year(ChangingFolder):
+    """A changing folder and its collection.
 
     `stored`: texts of the sections that are in the collection, and so need no embedding.
+    `hosts`: state folders of two machines. `places`: where the folder is moved to. `base`: the
+    folder that is the source: the folder of the documents, or one around it. `named`: the source
+    was given its `name`; otherwise that is the name of its folder.
     """
 
-    world: World
-    rng: random.Random
-    hosts: tuple[Path, Path]  # state folders of two machines
-    model: dict[str, list[str]] = field(default_factory=dict)
+    hosts: tuple[Path, Path]
+    places: Path
     stored: set[str] = field(default_factory=set)
-    clock: float = 1_800_000_000.0
-    night: int = 0
-    sections_made: int = 0  # sections created so far
     events: Counter[str] = field(default_factory=Counter)
+    base: Path = field(init=False)
+    name: str = field(init=False)
+    named: bool = False
 
-    # The folder
-
-    def create_documents(self, documents: int = 30) -> None:
-        for n in range(documents):
-            self._write(f"{'sub/' * (n % 3)}{n}.md", self._sections(self.rng.randrange(1, 6)))
-
-    def change_folder(self) -> None:
-        """Make up to three changes to the folder."""
-        for _ in range(self.rng.randrange(0, 4)):
-            change = self.rng.choice(
-                [self._edit, self._edit, self._add, self._rename, self._copy, self._delete]
-            )
-            change()
-        self.clock += DAY
-        self.night += 1
-
-    def _section(self) -> str:
-        self.sections_made += 1
-        return f"section {self.sections_made}"
-
-    def _sections(self, count: int) -> list[str]:
-        return [self._section() for _ in range(count)]
-
-    def _write(self, name: str, sections: list[str]) -> None:
-        self.model[name] = sections
-        self.world.write(name, paragraphs(*sections))
-
-    def _random_name(self) -> str:
-        return self.rng.choice(sorted(self.model))
-
-    def _edit(self) -> None:
-        name = self._random_name()
-        sections = list(self.model[name])
-        position = self.rng.randrange(len(sections))
-        match self.rng.randrange(4):
-            case 0:
-                sections[position] = self._section()
-            case 1:
-                sections.insert(position, self._section())
-            case 2 if len(sections) > 1:
-                del sections[position]
-            case _:  # change only the time, or the order
-                self.rng.shuffle(sections)
-        self._write(name, sections)
-
-    def _add(self) -> None:
-        self._write(
-            f"new/{self.night}-{self.sections_made}.md", self._sections(self.rng.randrange(1, 5))
-        )
-
-    def _rename(self) -> None:
-        name = self._random_name()
-        target = f"moved/{self.night}-{self.sections_made}-{Path(name).name}"
-        self.sections_made += 1
-        path = self.world.root / target
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (self.world.root / name).rename(path)
-        self.model[target] = self.model.pop(name)
-
-    def _copy(self) -> None:
-        self._write(
-            f"copy/{self.night}-{self.sections_made}.md", list(self.model[self._random_name()])
-        )
-        self.sections_made += 1
-
-    def _delete(self) -> None:
-        if len(self.model) > 12:
-            name = self._random_name()
-            (self.world.root / name).unlink()
-            del self.model[name]
+    def __post_init__(self) -> None:
+        self.base = self.world.root
+        self.name = self.base.name
 
     # Kinds of night
 
+    def source(self, **changes: Any) -> Source:
+        return Source(self.base, name=self.name if self.named else None, **changes)
+
+    def document(self, path: str) -> str:
+        """Return the name of a document, by its path in the folder of the documents."""
+        return f"{self.name}/{(self.world.root / path).relative_to(self.base)}"
+
     def run(self, **changes: Any) -> Report:
-        job = self.world.run(**changes)
+        job = self.world.run(**{"sources": (self.source(),), **changes})
         job.clock = lambda: self.clock
         with closing(job.store):
             return job.ingest()
@@ -129,8 +70,9 @@ class Year:
     def command(self, host: int) -> tuple[list[str], dict[str, str]]:
         """Return the command and environment of a run that looks like another machine's."""
         world = self.world
+        source = f"{self.name}={self.base}" if self.named else str(self.base)
         arguments = [
-            *(sys.executable, "-m", "ragctl", "ingest", str(world.root), "--store", world.store),
+            *(sys.executable, "-m", "ragctl", "ingest", source, "--store", world.store),
             *("--model", "jina-embeddings-v3", "--dim", "64", "--base-url", world.server.url),
             *("--chunk-size", "64", "--workers", "1", "--language", "en"),
         ]
@@ -144,7 +86,7 @@ class Year:
 
     def root_missing(self) -> None:
         """Run while the root is missing or empty: refused, and nothing is written."""
-        root = self.world.root
+        root = self.base
         away = root.with_name("away")
         before = self.world.state()
         root.rename(away)
@@ -163,7 +105,7 @@ class Year:
         if len(self.model) < 16:
             self.quiet()
             return
-        hidden = self.world.root.with_name("hidden")
+        hidden = self.base.with_name("hidden")
         hidden.mkdir()
         moved = self.rng.sample(sorted(self.model), len(self.model) * 3 // 4)
         for name in moved:
@@ -181,7 +123,7 @@ class Year:
 
     def outage(self) -> None:
         """Run while the backend fails midway; the next run continues from there."""
-        self._write(f"outage-{self.night}.md", self._sections(5))
+        self.write(f"outage-{self.night}.md", self.sections(5))
         self.world.server.credit = self.rng.randrange(0, 5)
         with pytest.raises(BackendError):
             self.run()
@@ -191,7 +133,7 @@ class Year:
     def low_budget(self) -> None:
         """Run with a budget that covers only some of the documents."""
         for n in range(4):
-            self._write(f"low-budget-{self.night}-{n}.md", self._sections(4))
+            self.write(f"low-budget-{self.night}-{n}.md", self.sections(4))
         try:
             self.run(budget=Budget(max_tokens=700))
         except BudgetReached:
@@ -200,7 +142,7 @@ class Year:
 
     def kill(self) -> None:
         """Kill a run at any moment: only texts in flight are embedded twice."""
-        self._write(f"kill-{self.night}.md", self._sections(self.rng.randrange(5, 30)))
+        self.write(f"kill-{self.night}.md", self.sections(self.rng.randrange(5, 30)))
         arguments, environ = self.command(self.rng.randrange(2))
         awaited = self.rng.randrange(0, 6)
         with subprocess.Popen(
@@ -232,7 +174,7 @@ class Year:
         """Run with an unreadable file: it is reported, and all others are indexed."""
         self.world.write("unreadable.pdf", b"%PDF-1.7 rubbish")
         report = self.run()
-        assert [failure.source for failure in report.failures] == ["unreadable.pdf"]
+        assert [failure.source for failure in report.failures] == [self.document("unreadable.pdf")]
         self.check()
         (self.world.root / "unreadable.pdf").unlink()
 
@@ -240,13 +182,13 @@ class Year:
         """Run after the clock jumped, with file times in the far future and past."""
         self.clock += self.rng.choice([-400, 400]) * DAY
         for seconds in (0, 4_000_000_000):
-            name = self._random_name()
+            name = self.random_name()
             os.utime(self.world.root / name, (seconds, seconds))
         self.quiet()
 
     def two_runs(self) -> None:
         """Start two runs at the same moment, as if on two machines."""
-        self._write(f"two-{self.night}.md", self._sections(8))
+        self.write(f"two-{self.night}.md", self.sections(8))
         processes = []
         for host in (0, 1):
             arguments, environ = self.command(host)
@@ -280,7 +222,7 @@ class Year:
             for row, _, _ in self.world.state().values()
         )
         expected = sorted(
-            (name, ordinal, _text(section))
+            (self.document(name), ordinal, _text(section))
             for name, sections in self.model.items()
             for ordinal, section in enumerate(sections)
         )
@@ -293,6 +235,7 @@ class Year:
         again = self.run()
         assert again.requests == 0
         assert again.documents.unchanged == len(self.model)
+        assert again.elsewhere == 0
 
 
 def _text(section: str) -> str:

@@ -12,7 +12,7 @@ from ragctl.catalog.wires import BUILTIN, KnownWires, WireTraits
 from ragctl.errors import UsageError
 from ragctl.records import Json
 
-Encoding = Literal["base64", "float", "unset"]
+Encoding = Literal["base64", "float", "unset", "probe"]
 ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
 
 Truncation = Literal["refuses", "cuts", "unknown"]
@@ -137,7 +137,8 @@ class Backend:
     `keys` are the environment variables that may hold its API key; the first one set is
     used. `key_command` is a program with arguments that prints the key.
     `honours_dimensions`: the host cuts and renormalises vectors itself when asked to.
-    `encoding` is the `encoding_format` that requests ask for. `truncation` is what the
+    `encoding` is the `encoding_format` that requests ask for; "probe": base64, if the host turns
+    out to support it. `truncation` is what the
     host does with a text longer than its context. `prompts`: whether a prompt is sent as
     text before each input or by its name. `limits` are per request, `rates` per minute;
     `concurrency` is requests in flight. `free_tokens` come with a new account.
@@ -219,7 +220,7 @@ def read_backend(name: str, data: object, source: ConfigSource | str, wires: Kno
             model: _served(models, model, row.optional("price", float)) for model in models.names()
         },
         honours_dimensions=row.required("dimensions", bool),
-        encoding=cast(Encoding, row.choice("encoding", ENCODINGS, "unset")),
+        encoding=cast(Encoding, row.choice("encoding", ENCODINGS, "probe")),
         truncation=cast(Truncation, row.choice("truncation", TRUNCATIONS, "unknown")),
         prompts=cast(Prompts, row.choice("prompts", PROMPTS, "text")),
         limits=_limits(row),

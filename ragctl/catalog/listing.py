@@ -137,6 +137,8 @@ def model_json(catalog: Catalog, model: Model) -> dict[str, Json]:
         "revision": model.revision,
         "hub": model.hub,
         "dense_weight": model.dense_weight,
+        "family": model.family,
+        "family_cosine": model.family_cosine,
         "backends": {
             name: _served_json(catalog.backends[name].models[model.name])
             for name in serving(catalog, model)

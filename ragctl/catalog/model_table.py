@@ -40,6 +40,8 @@ MODEL_KEYS = (
     "revision",
     "hub",
     "dense_weight",
+    "family",
+    "family_cosine",
 )
 
 
@@ -96,7 +98,10 @@ class Model:
     1. `layer_norm`: vectors pass a layer norm before they are cut. `late_chunking`: its
     API can embed the chunks of a document in each other's context. `hub` is its repository on
     the Hugging Face hub, if no backend knows it by that name. `multi_vector` is the
-    dimensions of each token's vector, if the model can return those.
+    dimensions of each token's vector, if the model can return those. `family` names the models
+    that share its vector space by design: a collection of one of them takes vectors of all.
+    `family_cosine` is the lowest cosine between its vectors and another member's of the same
+    text; None: they are equal.
     """
 
     name: str
@@ -123,6 +128,8 @@ class Model:
     late_chunking: bool = False
     multi_vector: int | None = None
     images: bool = False
+    family: str | None = None
+    family_cosine: float | None = None
 
     @property
     def matryoshka(self) -> bool:
@@ -209,6 +216,8 @@ def read_model(name: str, data: object, source: ConfigSource | str) -> Model:
         late_chunking=row.optional("late_chunking", bool) or False,
         multi_vector=row.positive("multi_vector"),
         images=row.optional("images", bool) or False,
+        family=row.optional("family", str),
+        family_cosine=_family_cosine(row),
     )
 
 
@@ -251,6 +260,15 @@ def _instruction(row: Table, key: str) -> Instruction:
         prompt=instruction.optional("prompt", str),
         library=Library(library.optional("task", str), library.optional("prompt_name", str)),
     )
+
+
+def _family_cosine(row: Table) -> float | None:
+    cosine = row.optional("family_cosine", float)
+    if cosine is not None and not 0 < cosine <= 1:
+        raise row.error("family_cosine", f"must be above 0 and at most 1, not {cosine:g}")
+    if cosine is not None and not row.has("family"):
+        raise row.error("family_cosine", "needs the name of the family")
+    return cosine
 
 
 def _dense_weight(row: Table) -> float:

@@ -34,6 +34,33 @@ def agreement(what: str, other: str, cosines: tuple[float, float], threshold: fl
     )
 
 
+def membership(
+    model: Model,
+    collection: Canary,
+    own: Canary,
+    cosines: tuple[float, float],
+    threshold: float,
+) -> Finding:
+    """Return whether another member of a family shares the vector space of the collection.
+
+    `threshold` applies to a model whose row has no `family_cosine`.
+    """
+    least = threshold if model.family_cosine is None else model.family_cosine
+    distinct = collection.is_distinct("document", own.documents)
+    distinct = distinct and collection.is_distinct("query", own.query)
+    figures = f"cosine {cosines[0]:.4f} for documents, {cosines[1]:.4f} for queries"
+    if distinct and min(cosines) >= least:
+        return good("canary", f"{model.name} shares the collection's vector space: {figures}")
+    nearest = "" if distinct else "; a text is not nearest to its own vector"
+    return failed(
+        "canary",
+        IdentityMismatch(
+            f"{model.name} does not share the collection's vector space: {figures}, at least "
+            f"{least:g} is required (family_cosine){nearest}"
+        ),
+    )
+
+
 def catalog_notes(row: Backend, model: Model, catalog: Catalog) -> Iterator[Finding]:
     """Yield what the catalogue warns of, or does not know, about this model at this backend."""
     measured = "texts longer than the context: they are measured here before they are sent"
@@ -91,7 +118,7 @@ def sides(cosine: float, model: Model, row: Backend) -> Finding:
 
     They must differ if the model has different instructions for the two sides.
     """
-    document, query = (_sent_instruction(each, row) for each in (model.document, model.query))
+    document, query = (sent_instruction(each, row) for each in (model.document, model.query))
     text = f"one text as document and as query (cosine {cosine:.4f})"
     if document == query:
         if cosine >= MIN_SAME_COSINE:
@@ -114,7 +141,7 @@ def sides(cosine: float, model: Model, row: Backend) -> Finding:
     )
 
 
-def _sent_instruction(instruction: Instruction, row: Backend) -> object:
+def sent_instruction(instruction: Instruction, row: Backend) -> object:
     """Return the part of an instruction that this backend is sent."""
     if row.traits.task != "none":
         return instruction.task

@@ -10,6 +10,7 @@ from ragctl.check.findings import Finding, good, note
 from ragctl.collection.state import State
 from ragctl.environment import PATH
 from ragctl.errors import PruneRefused, RagctlError, UsageError
+from ragctl.index.batches import batch_backend
 from ragctl.index.embedder import connect_for
 from ragctl.index.naming import name_sources
 from ragctl.index.planning import plan_run
@@ -30,17 +31,16 @@ def validate_file(path: Path, environ: Mapping[str, str]) -> list[Finding]:
         pipeline = read_pipeline(path, environ)
     except UsageError as error:
         return [_failed("file", error)]
-    scan = Scan()
-    findings = [good("file", f"{path} is a pipeline file")]
-    findings += _sources(pipeline, scan)
-    return findings + list(_model(pipeline, scan)) + list(_outputs(pipeline))
+    findings = [good("file", f"{path} is a pipeline file"), *_sources(pipeline)]
+    return findings + list(_model(pipeline)) + list(_outputs(pipeline))
 
 
 def _failed(what: str, error: RagctlError | str) -> Finding:
     return Finding("fail", what, str(error), UsageError.exit_code)
 
 
-def _sources(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:
+def _sources(pipeline: Pipeline) -> Iterator[Finding]:
+    scan = Scan()
     for number, source in enumerate(pipeline.sources):
         location = pipeline.config_source.location(("sources", number, "path"))
         try:
@@ -64,7 +64,7 @@ def _counted(source: Source, count: int, location: str) -> Finding:
     return good("sources", f"{source.location}: {counted(count, 'file')}")
 
 
-def _model(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:
+def _model(pipeline: Pipeline) -> Iterator[Finding]:
     """Yield findings on the model, its dimension, chunks, backends, keys and prices."""
     embedding = pipeline.embedding
     if embedding.model is None:
@@ -75,13 +75,16 @@ def _model(pipeline: Pipeline, scan: Scan) -> Iterator[Finding]:
             return  # whether they serve the model is known only then
     try:
         with connect_for(pipeline, None, pipeline.environ, dry=True) as embedder:
-            advice = plan_run(pipeline, Scan(scan.listings), None, embedder, now=0.0).warnings
+            advice = plan_run(pipeline, Scan(), None, embedder, now=0.0).warnings
+            batch = batch_backend(pipeline, None, embedder)
             yield good("model", f"{embedder.model.name} at {embedder.dim} dimensions")
     except RagctlError as error:
         yield _failed("model", error)
         return
     for warning in advice:
         yield note("model", warning)
+    if batch is not None and batch.usage.price is None:
+        yield note("batch", f"the price of a batch at {batch.label} is not known")
     backends = embedding.backends or (BackendConfig(),)
     name = embedding.model or DEFAULT_MODEL
     rows = [config.resolve(pipeline.catalog, name, embedding.task) for config in backends]

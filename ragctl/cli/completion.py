@@ -34,6 +34,22 @@ complete -o default -F %(complete_func)s %(prog_name)s
 """
 """typer's script, which adds a space after "FIELD=" and shows errors."""
 
+ZSH_SCRIPT = """
+#compdef %(prog_name)s
+
+%(complete_func)s() {
+  eval $(env _TYPER_COMPLETE_ARGS="${words[1,$CURRENT]}" %(autocomplete_var)s=complete_zsh \\
+         %(prog_name)s 2>/dev/null)
+}
+
+if [[ $funcstack[1] == _%(prog_name)s ]]; then
+  %(complete_func)s "$@"
+else
+  compdef %(complete_func)s %(prog_name)s
+fi
+"""
+"""typer's script, which completes nothing at the first Tab when it is loaded from a file."""
+
 Completer = Callable[[typer.Context, str], Iterable[str]]
 
 
@@ -51,11 +67,12 @@ def answer_shell(app: typer.Typer) -> int:
     return 0
 
 
-def use_own_bash_script() -> None:
-    """Replace typer's script for bash by BASH_SCRIPT, to print or to install it."""
+def use_own_scripts() -> None:
+    """Replace typer's scripts for bash and zsh by those above, to print or to install them."""
     from typer import _completion_shared
 
     _completion_shared._completion_scripts["bash"] = BASH_SCRIPT
+    _completion_shared._completion_scripts["zsh"] = ZSH_SCRIPT
 
 
 def _join_words_split_by_bash() -> None:
@@ -107,7 +124,7 @@ def collections(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def documents(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the documents that begin like `incomplete`: their names, or their paths in a source."""
+    """Return the documents whose name, or path in a source, begins like `incomplete`."""
     with _opened(context) as collection:
         names = sorted(collection.facet("source", of_all=True))
     found = [each for each in names if each.startswith(incomplete)]

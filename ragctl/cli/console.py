@@ -28,6 +28,8 @@ _NUMBER = re.compile(r"[-+<]?[\d,./]*")
 
 PIPE_WIDTH = 80
 INDENT = 2  # of the continuation lines of a message
+MIN_TEXT_COLUMNS = 12  # of a column of text in a table
+TABLE_GAP = 2  # columns between two of a table
 MIN_COLUMNS = 20  # a terminal that says it is narrower is taken to have these
 LOG_FORMATS = ("text", "json")
 _format = "text"
@@ -154,7 +156,7 @@ def fitted(text: str, indent: int = INDENT, stream: "TextIO | None" = None) -> s
     stream = stream or sys.stdout
     if not stream.isatty():
         return text
-    columns = _columns(stream)
+    columns = columns_of(stream)
     if 2 * len(text) <= columns or (text.isascii() and len(text) <= columns and "\t" not in text):
         return text  # without the import
     from ragctl.cli.wrap import fill
@@ -162,7 +164,7 @@ def fitted(text: str, indent: int = INDENT, stream: "TextIO | None" = None) -> s
     return fill(text, columns, indent)
 
 
-def _columns(stream: "TextIO") -> int:
+def columns_of(stream: "TextIO") -> int:
     """Return the columns of a terminal: COLUMNS, then its own."""
     columns = size()[0]
     if stream is sys.stdout or os.environ.get("COLUMNS", "").isdecimal():
@@ -176,26 +178,45 @@ def _columns(stream: "TextIO") -> int:
 def table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows, the first a head: with styles on a terminal, as plain columns in a pipe.
 
-    A column is aligned to the right if all its cells below the head are numbers.
+    A column is aligned to the right if all its cells below the head are numbers. On a terminal that
+    is too narrow each row is several lines, one a cell.
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
     columns = list(zip(*cells, strict=True))
     numeric = [all(_NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns]
-    if is_terminal():
+    if is_terminal() and _is_too_narrow(columns, numeric):
+        for row in cells[1:]:
+            for name, cell in zip(cells[0], row, strict=True):
+                say(f"{name}: {cell}")
+            say("")
+    elif is_terminal():
         from rich.table import Table
         from rich.text import Text
 
-        shown = Table(box=None, padding=(0, 2, 0, 0))
+        shown = Table(box=None, padding=(0, TABLE_GAP, 0, 0))
         for head, right in zip(cells[0], numeric, strict=True):
             justify: JustifyMethod = "right" if right else "left"
             shown.add_column(Text(head), justify=justify, no_wrap=right, overflow="fold")
         for row in cells[1:]:
             shown.add_row(*map(Text, row))
         out().print(shown)
-        return
+    else:
+        _print_plain_columns(cells, numeric)
+
+
+def _is_too_narrow(columns: Sequence[Sequence[str]], numeric: Sequence[bool]) -> bool:
+    """Return whether a table would break the words of its text columns on this terminal."""
+    least = sum(
+        max(map(len, column)) if right else min(max(map(len, column)), MIN_TEXT_COLUMNS)
+        for column, right in zip(columns, numeric, strict=True)
+    )
+    return least + TABLE_GAP * len(columns) > size()[0]
+
+
+def _print_plain_columns(cells: Sequence[Sequence[str]], numeric: Sequence[bool]) -> None:
     from rich.cells import cell_len
 
-    widths = [max(map(cell_len, column)) for column in columns]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         padded = [
             gap + cell if right else cell + gap

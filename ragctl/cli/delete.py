@@ -81,6 +81,7 @@ def _delete(
     store: "Store", collection: "Collection", sources: Iterable[str] | None, yes: bool
 ) -> tuple[list[str], int]:
     """Delete documents, or the collection if `sources` is None; return names and points."""
+    from ragctl.batch.waiting import Waiting
     from ragctl.collection.state import read_state
     from ragctl.index.kept import delete_from_kept
     from ragctl.index.writer import Writer
@@ -93,6 +94,10 @@ def _delete(
     action = f"delete {documents} from {collection.name!r}"
     if not sources:
         action = f"delete the whole collection {collection.name!r} ({documents}{also})"
+        if lost := str(Waiting.of(collection.notes().get("batches", ()))):
+            console.warn(
+                f"{collection.name}: {lost} will be lost; the host bills them all the same"
+            )
     _confirm(action, yes)
     if not sources:
         points = collection.count()

@@ -15,6 +15,7 @@ from ragctl.cli.options import (
     BackendOption,
     BaseUrl,
     PipelineFile,
+    QueryModel,
     StoreLocation,
     Weights,
     backends,
@@ -29,6 +30,7 @@ from ragctl.stores import is_server
 from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
+    from ragctl.catalog import BackendConfig
     from ragctl.embedding import Embedder
     from ragctl.evaluate.judgements import Unit
     from ragctl.evaluate.questions import Questions
@@ -153,6 +155,7 @@ def evaluate(
     backend: BackendOption = [],  # noqa: B006
     base_url: BaseUrl = None,
     weights: Weights = None,
+    query_model: QueryModel = None,
     pipeline: PipelineFile = None,
     store: StoreLocation = None,
     as_json: AsJson = False,
@@ -187,7 +190,7 @@ def evaluate(
         embedder = None
         if any(variant.mode != "sparse" for variant in variants):
             embedder = _embedder(
-                found, opened_store, settings, backends(backend, base_url, weights)
+                found, opened_store, settings, backends(backend, base_url, weights), query_model
             )
             stack.callback(embedder.close)
         from ragctl.cli.progress import ProgressBar
@@ -250,17 +253,25 @@ def _parse_cuts(text: str) -> tuple[int, ...]:
 
 
 def _embedder(
-    found: "Collection", store: "Store", settings: "Pipeline | None", chosen: "tuple[object, ...]"
+    found: "Collection",
+    store: "Store",
+    settings: "Pipeline | None",
+    chosen: "tuple[BackendConfig, ...]",
+    query_model: str | None,
 ) -> "Embedder":
     from ragctl.embedding.catalogs import user_catalog
     from ragctl.hosts.retry import Patience
-    from ragctl.search.query import embedder_of
+    from ragctl.search.query import embedder_of, query_backends
 
     variables = settings.environ if settings else environ()
     patience = settings.embedding.patience if settings else None
+    if settings:
+        query_model = query_model or settings.embedding.query_model
+        chosen = chosen or query_backends(settings.embedding, settings.catalog, query_model)
     return embedder_of(
         found,
-        backends=chosen or (settings.embedding.backends if settings else ()),  # type: ignore[arg-type]
+        backends=chosen,
+        query_model=query_model,
         catalog=settings.catalog if settings else user_catalog(variables),
         environ=variables,
         remote=is_server(store.location),

@@ -6,6 +6,7 @@ best hits first, up to `MAX_TEXT_LINES` each.
 """
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ragctl.cli import console
@@ -22,9 +23,16 @@ PROMPT_LINES = 2  # left free below
 MIN_ROWS_WITH_LEGEND = 20
 RANK_SCORES = "scores reflect ranks in both searches, not similarity"
 INDENT = 3
+FIRST_WIDE = "\u2e80"  # Chinese, Japanese and Korean, which have a colon of their own
 ELLIPSIS_CELLS = 2  # " …" at the end of an excerpt
 _RULE = re.compile(r"^[-=~|+_:*^ \t]{3,}$", re.MULTILINE)  # lines under titles and in tables
-_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(?=\S)", re.MULTILINE)
+_MARKED_HEADING = re.compile(
+    r"^ {0,3}(?:> ?)*#{1,6}[ \t]+(?P<title>\S.*?)(?:[ \t]+#+)?[ \t]*$", re.MULTILINE
+)
+_LINE = r"[ \t]{0,3}(?:=+|-{2,}|~{2,}|\^{2,}|\"{2,}|\*{2,}|\+{2,})[ \t]*"
+_UNDERLINED_HEADING = re.compile(
+    rf"^(?:{_LINE}\n)? {{0,3}}(?P<title>\w[^|\n]*)\n{_LINE}$", re.MULTILINE
+)
 _TABLE_ROW = re.compile(r"^[ \t]*\|[ \t]*(.*?)[ \t|]*\|[ \t]*$", re.MULTILINE)
 _TITLE, _DETAIL, _MATCH = "bold cyan", "dim", "bold yellow"
 
@@ -44,16 +52,14 @@ def _chunk_range(hit: "Hit") -> str:
     return f"chunks {hit.ordinals[0] + 1}-{hit.ordinals[-1] + 1} of {hit.chunks}{more}"
 
 
-def print_excerpts(hits: list["Hit"], question: str, *, scores: str = "") -> None:
+def print_excerpts(hits: list["Hit"], question: str, notes: Sequence[str] = ()) -> None:
     """Print each hit as a title and the lines around its best-matching words, for a terminal.
 
-    `scores`: what the scores mean, printed below the hits unless the terminal is small.
+    `notes`: lines about all hits, printed below them unless the terminal is small.
     """
     columns, rows = console.size()
-    room = max(rows - PROMPT_LINES, 2)
-    if rows < MIN_ROWS_WITH_LEGEND or columns <= len(scores):
-        scores = ""
-    room -= bool(scores)
+    notes = [note for note in notes if 0 < len(note) < columns and rows >= MIN_ROWS_WITH_LEGEND]
+    room = max(rows - PROMPT_LINES, 2) - len(notes)
     views = [_View(rank, hit, question, columns) for rank, hit in enumerate(hits[:room], 1)]
     shown = _that_fit(views, room)
     if len(shown) < len(hits):
@@ -67,8 +73,8 @@ def print_excerpts(hits: list["Hit"], question: str, *, scores: str = "") -> Non
     if hidden:
         more = counted(hidden, "more hit")
         out.print(f"{more}: --full prints everything", style=_DETAIL)
-    if scores:
-        out.print(scores, style=_DETAIL)
+    for note in notes:
+        out.print(note, style=_DETAIL)
 
 
 def _that_fit(views: list["_View"], room: int) -> list["_View"]:
@@ -127,34 +133,67 @@ class _View:
 
 
 def _running_text(hit: "Hit") -> str:
-    """Return the text of a hit as one line, without the marks of Markdown headings and tables."""
-    text = _RULE.sub("", without_controls(hit.text))
-    if hit.heading:  # else "#" begins a comment of a program
-        text = _HEADING.sub("", text)
-    return collapse_whitespace(_TABLE_ROW.sub(r"\1;", text))
+    """Return the text of a hit as one line, without the marks of headings and tables.
+
+    Without its first heading, if that is in the title.
+    """
+    text = without_controls(hit.text).strip()
+    for heading in (_MARKED_HEADING, _UNDERLINED_HEADING):
+        if heading.search(text) and _is_prose(hit):
+            first = heading.match(text)
+            if first and hit.heading and _letters(first["title"]) == _letters(hit.heading[-1]):
+                text = text[first.end() :].strip() or first["title"]
+            text = heading.sub(lambda found: _sentence(found["title"]), text)
+    return collapse_whitespace(_TABLE_ROW.sub(r"\1;", _RULE.sub("", text)))
+
+
+def _is_prose(hit: "Hit") -> bool:
+    """Return whether "#" at the start of a line marks a heading, and not a comment of a program."""
+    if hit.heading or hit.title:
+        return True
+    from ragctl.loaders import format_of
+
+    form = format_of(hit.source)
+    return form is None or form.name != "code"
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text).casefold()
+
+
+def _sentence(heading: str) -> str:
+    """Return a heading as it stands in front of its text, in one line with it."""
+    if heading[-1] in ".:;!?…。：；！？":
+        return heading
+    return f"{heading}：" if heading[-1] >= FIRST_WIDE else f"{heading}:"
+
+
+def _heading_path(hit: "Hit") -> Sequence[str]:
+    """Return the headings in force; before the first one, the title of the document."""
+    return hit.heading or ((hit.title,) if hit.title else ())
 
 
 def _title(rank: int, hit: "Hit", columns: int) -> list["Text"]:
     """Return the title of a hit: one line, if the name and the innermost heading fit in one."""
     from rich.text import Text
 
-    from ragctl.cli.wrap import wrap
+    from ragctl.cli.wrap import cells, wrap
 
     name = f"{rank}. {one_line(location(hit))}"
-    headings = [one_line(heading) for heading in hit.heading]
+    headings = [one_line(heading) for heading in _heading_path(hit)]
     chunks, score = _chunk_range(hit), f"{hit.score:.4f}"
     for left_out in range(max(len(headings), 1)):
         path = " › ".join(["…"] * bool(left_out) + headings[left_out:])
         details = "".join(f"  {detail}" for detail in (path, chunks) if detail)
         title = Text.assemble((name, _TITLE), (details, _DETAIL))
-        gap = columns - title.cell_len - len(score)
+        gap = columns - cells(title.plain) - len(score)
         if gap >= 2:
             return [title.append(" " * gap + score, _DETAIL)]
     spans = wrap(title.plain, columns - len(score) - 2)
     lines = [title[start:end] for start, end in spans[:MAX_TITLE_LINES]]
     if len(spans) > MAX_TITLE_LINES:
         lines[-1].append(" …")
-    lines[0].append(f"{score:>{columns - lines[0].cell_len}}", _DETAIL)
+    lines[0].append(f"{score:>{columns - cells(lines[0].plain)}}", _DETAIL)
     return [lines[0], *(Text(" " * INDENT).append_text(line) for line in lines[1:])]
 
 
@@ -162,7 +201,8 @@ def print_full(hits: list["Hit"], question: str) -> None:
     """Print the whole text of each hit; in colour if the output gets colours."""
     coloured = console.has_colours()
     for rank, hit in enumerate(hits, 1):
-        heading = f"  [{' > '.join(hit.heading)}]" if hit.heading else ""
+        path = _heading_path(hit)
+        heading = f"  [{' > '.join(path)}]" if path else ""
         chunks = f"  {_chunk_range(hit)}" if len(hit.ordinals) > 1 else ""
         title = one_line(location(hit) + heading + chunks)
         title = console.fitted(f"{rank}. {title}  ({hit.score:.4f})", INDENT)

@@ -154,11 +154,16 @@ def _full_name(collection: "Collection", name: str) -> str:
     Raises UsageError for a path that several sources have; returns an unknown name as it is.
     """
     from ragctl.collection.conditions import own_match
+    from ragctl.collection.ownership import HAS_OWN_KEY
 
-    if next(iter(collection.scroll((own_match("source", name),), fields=("source",))), None):
+    def is_document(name: str) -> bool:
+        points = collection.scroll((own_match("source", name), HAS_OWN_KEY), fields=("source",))
+        return next(iter(points), None) is not None
+
+    if is_document(name):
         return name
     names = collection.facet("source", of_all=True)
-    found = sorted(each for each in names if each.partition("/")[2] == name)
+    found = sorted(each for each in names if each.partition("/")[2] == name and is_document(each))
     if len(found) > 1:
         raise UsageError(f"{name!r} is in several sources: {', '.join(found)}; name one of them")
     return found[0] if found else name

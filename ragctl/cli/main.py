@@ -98,7 +98,7 @@ def _run(arguments: list[str]) -> int:
     if os.environ.get(completion.COMPLETE_VARIABLE):
         return completion.answer_shell(app)
     if {"--show-completion", "--install-completion"} & set(arguments):
-        completion.use_own_bash_script()
+        completion.use_own_scripts()
     debug, result = False, 0
     try:
         arguments, debug = _take_global_options(arguments)

@@ -34,6 +34,17 @@ Dimension = Annotated[int | None, flag_option("embedding.dimension")]
 BackendOption = Annotated[list[str], flag_option("embedding.backend", panels.MODEL)]
 Weights = Annotated[Path | None, flag_option("embedding.weights")]
 BaseUrl = Annotated[str | None, flag_option("embedding.base_url")]
+QueryModel = Annotated[
+    str | None,
+    typer.Option(
+        "--query-model",
+        metavar="NAME",
+        help="Embed questions with another model of its family.",
+        rich_help_panel=panels.MODEL,
+        show_default=False,
+        autocompletion=completion.models,
+    ),
+]
 PipelineFile = Annotated[
     Path | None,
     typer.Option(

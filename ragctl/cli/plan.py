@@ -20,6 +20,7 @@ from ragctl.cli.options import (
     opened,
     pipeline_of,
 )
+from ragctl.cli.skipped import list_skipped_files
 from ragctl.cli.summary import dollars, print_notes, size_lines, summary
 from ragctl.errors import ChangesPending, DocumentError
 from ragctl.text import counted, one_line, readable_time
@@ -57,13 +58,19 @@ def plan(
             "--exit-code", help="Exit with 10 if the plan contains changes (3 if files fail)."
         ),
     ] = False,
+    skipped: Annotated[
+        bool,
+        typer.Option(
+            "--skipped", help="List what is left out, and why, instead of making the plan."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Show what a run would do and cost; write and send nothing."""
     from dataclasses import replace
 
     from ragctl.cli.progress import ProgressBar
-    from ragctl.cli.running import signals
+    from ragctl.cli.running import fails_on, signals
     from ragctl.index.run import Run
     from ragctl.pipeline import read_pipeline
 
@@ -75,6 +82,9 @@ def plan(
         checksum=checksum,
         env_file=env_file_named(),
     )
+    if skipped:
+        return list_skipped_files(pipeline, as_json=as_json)
+    batch = pipeline.embedding.batch
     bar = ProgressBar(shown=not as_json)
     store = open_store(pipeline.store, pipeline.environ, read_only=True)
     with closing(store), closing(bar):
@@ -85,19 +95,19 @@ def plan(
         except BaseException:
             bar.close()
             if run.report is not None and run.report.changes is not None:
-                _print(run.report, as_json=as_json)
+                _print(run.report, as_json=as_json, batch=batch)
             raise
     if out is not None:
         saved.write(out, report)
-    _print(report, as_json=as_json)
-    if report.failed_more_than(pipeline.fail_on):
+    _print(report, as_json=as_json, batch=batch)
+    if fails_on(report, pipeline):
         return DocumentError.exit_code
     if exit_code and report.changes:
         return ChangesPending.exit_code
     return 0
 
 
-def _print(report: "Report", *, as_json: bool) -> None:
+def _print(report: "Report", *, as_json: bool, batch: bool = False) -> None:
     print_notes(report)
     if as_json:
         console.print_json(report.to_json())
@@ -108,28 +118,34 @@ def _print(report: "Report", *, as_json: bool) -> None:
     if len(changes) > MAX_SHOWN_CHANGES:
         console.say(f"… and {len(changes) - MAX_SHOWN_CHANGES:,} more (--json lists all)")
     console.say(summary(report, dry_run=True))
-    for line in _prices(report):
+    for line in _prices(report, batch=batch):
         console.say(one_line(line))
     for line in size_lines(report):
         console.say(line)
 
 
-def _prices(report: "Report") -> Iterator[str]:
-    """Yield each backend's requests, cost, and minimum time."""
+def _prices(report: "Report", *, batch: bool) -> Iterator[str]:
+    """Yield each backend's requests, cost, and minimum time. `batch`: the first takes batches."""
     if not report.tokens:
         return
-    for row in report.backends:
+    for position, row in enumerate(report.backends):
         if row["in_process"]:
             yield f"{row['backend']}: in this process, at no cost"
             continue
         price = "price unknown" if row["cost"] is None else dollars(cast(float, row["cost"]))
         seconds = cast("float | None", row["seconds"])
         time = "" if seconds is None else f", {seconds:,.0f} s at its rate limits"
-        line = f"{row['backend']}: {counted(cast(int, row['requests']), 'request')}, {price}{time}"
-        batch = cast("dict[str, Json] | None", row["batch"])
-        if batch is not None:
-            cost = "price unknown" if batch["cost"] is None else dollars(cast(float, batch["cost"]))
-            line += f"; as a batch {cost}, within {batch['hours']} hours"
+        requests = counted(cast(int, row["requests"]), "request")
+        line = f"{row['backend']}: {requests}, {price}{time}"
+        jobs = cast("dict[str, Json] | None", row["batch"])
+        if jobs is not None:
+            cost = "price unknown" if jobs["cost"] is None else dollars(cast(float, jobs["cost"]))
+            line += f"; as a batch {cost}, within {jobs['hours']} hours"
+            if batch and position == 0:
+                line = (
+                    f"{row['backend']}: a batch, {cost}, within {jobs['hours']} hours; without "
+                    f"batch = true {price}"
+                )
         yield line
 
 
@@ -140,7 +156,8 @@ def _row(change: "Change") -> str:
         else ""
     )
     reused = f"; {counted(change.reused, 'chunk')} reused" if change.reused else ""
-    return f"{change.what}: {change.source}: {change.why}{effort}{reused}"
+    waiting = f"; {counted(change.waiting, 'chunk')} waiting" if change.waiting else ""
+    return f"{change.what}: {change.source}: {change.why}{effort}{reused}{waiting}"
 
 
 def failures(

@@ -15,7 +15,6 @@ from ragctl.text import counted
 FIRST_SECONDS = 0.5
 """Work that takes less shows no bar."""
 INTERVAL_SECONDS = 1.0
-DEFAULT_COLUMNS = 80
 MIN_BAR_COLUMNS = 10
 """Numbers are left out to draw a bar of this width; without room for it there is none."""
 
@@ -96,7 +95,7 @@ class ProgressBar(Progress):
     def _draw_regularly(self) -> None:
         pause = FIRST_SECONDS
         while not self._closed.wait(pause):
-            line = self.line(_columns())
+            line = self.line(console.columns_of(sys.stderr))
             with self._lock:
                 gap = " " * max(0, self._drawn - len(line))
                 self._write(f"\r{line}{gap}")
@@ -143,10 +142,3 @@ class ProgressBar(Progress):
             tokens = f"{documents}, {counted(self._tokens, 'token')}"
             yield f"{tokens} ({self._tokens / max(seconds, 0.001):,.0f}/s)"
             yield tokens
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_COLUMNS
-    except (OSError, ValueError):
-        return DEFAULT_COLUMNS

@@ -17,11 +17,13 @@ from ragctl.cli.options import (
     BackendOption,
     BaseUrl,
     PipelineFile,
+    QueryModel,
     StoreLocation,
     Weights,
     backends,
     environ,
 )
+from ragctl.cli.others import default_note
 from ragctl.cli.search_flags import with_search_flags
 from ragctl.errors import DocumentError, UsageError
 from ragctl.search.foreign_options import ForeignOptions
@@ -83,6 +85,7 @@ def search(
     backend: BackendOption = [],  # noqa: B006 - typer's form of a repeatable option
     base_url: BaseUrl = None,
     weights: Weights = None,
+    query_model: QueryModel = None,
     pipeline: PipelineFile = None,
     store: StoreLocation = None,
     full: Annotated[
@@ -117,6 +120,7 @@ def search(
                 pipeline=pipeline,
                 environ=environ(),
                 backends=backends(backend, base_url, weights),
+                query_model=query_model,
                 foreign=foreign,
                 notify=console.print_wait,
             )
@@ -124,6 +128,8 @@ def search(
         if queries is not None:
             return _answer_file(searcher, queries, options, out=out, trec=trec, as_json=as_json)
         (outcome,) = searcher.answers([question], options)
+        is_default = collection is None and pipeline is None
+        note = default_note(searcher.location, searcher.name) if is_default else ""
     if not isinstance(outcome, list):
         raise outcome
     if as_json:
@@ -136,13 +142,17 @@ def search(
                 "hits": [hit_to_json(hit) for hit in outcome],
             }
         )
-    elif not outcome:
-        console.warn("no hits")
-    elif console.is_terminal() and not full:
+        return 0
+    if console.is_terminal() and not full and outcome:
         by_rank = options.mode == "hybrid" and options.fusion == "rrf" and options.rerank is None
-        hits.print_excerpts(outcome, question, scores=hits.RANK_SCORES if by_rank else "")
-    else:
+        hits.print_excerpts(outcome, question, (hits.RANK_SCORES if by_rank else "", note))
+        return 0
+    if outcome:
         hits.print_full(outcome, question)
+    else:
+        console.warn("no hits")
+    if note:
+        console.warn(note, level="info", event="collection")
     return 0
 
 

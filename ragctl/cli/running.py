@@ -110,13 +110,19 @@ def outcome_of(
     started, clock = time.time(), time.monotonic()
     try:
         done = work()
-        if done.failed_more_than(pipeline.fail_on):
+        if fails_on(done, pipeline):
             exit_code = DocumentError.exit_code
     except BaseException as failure:  # noqa: BLE001 - raised again by the caller
         ending = ending_of(failure)
         error, exit_code, message = failure, ending.exit_code, ending.message
     seconds = time.monotonic() - clock
     return RunOutcome(pipeline.collection, started, seconds, exit_code, message, report()), error
+
+
+def fails_on(report: "Report", pipeline: "Pipeline") -> bool:
+    """Return whether a run that came to its end exits with 3."""
+    skipped = pipeline.fail_on_skipped and report.skipped.unasked > 0
+    return skipped or report.failed_more_than(pipeline.fail_on)
 
 
 def publish_outcome(outcome: "RunOutcome", pipeline: "Pipeline") -> None:

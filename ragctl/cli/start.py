@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ragctl.cli import console
 from ragctl.cli.help import heading
+from ragctl.cli.others import listed
 from ragctl.text import one_line
 
 NEEDED_MOST = {
@@ -16,7 +17,6 @@ NEEDED_MOST = {
     "ragctl run PIPELINE.toml": "sync a collection as a pipeline file says",
 }
 MAX_TOML_FILES = 50  # looked at in the current folder
-MAX_NAMES_SHOWN = 4
 
 
 def print_start(environ: Mapping[str, str]) -> None:
@@ -46,7 +46,7 @@ def _state_and_next_step(environ: Mapping[str, str]) -> Iterator[str]:
     store = default_store(environ)
     pipelines = find_pipelines(Path())
     if pipelines:
-        yield f"Pipeline files in this folder: {_listed(pipelines)}."
+        yield f"Pipeline files in this folder: {listed(pipelines)}."
     names: list[str] | None = None
     if is_server(store):
         yield f"The store is the Qdrant server {one_line(_without_user(store))}."
@@ -60,7 +60,7 @@ def _state_and_next_step(environ: Mapping[str, str]) -> Iterator[str]:
         elif len(names) == 1:
             yield f"The store {where} has one collection: {names[0]}."
         else:
-            yield f"The store {where} has {len(names)} collections: {_listed(names)}."
+            yield f"The store {where} has {len(names)} collections: {listed(names)}."
     yield heading("Next")
     for command in _next_commands(pipelines, names):
         yield f"  {command}"
@@ -104,11 +104,6 @@ def _collections(store: str) -> list[str] | None:
         return Layout(Path(store).expanduser()).names()
     except (StoreError, OSError, RuntimeError):  # RuntimeError: ~ of an unknown user
         return None
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
-    return f"{', '.join(map(one_line, names[:MAX_NAMES_SHOWN]))}{more}"
 
 
 def _without_user(url: str) -> str:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 from ragctl.cli import console
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, opened
+from ragctl.cli.others import listed, other_collections
 from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
-    from ragctl.collection.notes import SourcePlace
+    from ragctl.collection.notes import BatchJobNote, SourcePlace
     from ragctl.collection.settings import Settings
     from ragctl.collection.state import State
     from ragctl.records import Json
@@ -23,7 +24,11 @@ _OTHER_LINES = 3  # the command, an empty line above the charts, and the prompt
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """The output of `status`. `languages`: documents by language code. `points`: all points."""
+    """The output of `status`.
+
+    `languages`: documents by language code. `points`: all points. `models`: those that wrote
+    vectors. `others`: collections of the same folder.
+    """
 
     collection: str
     store: str
@@ -32,8 +37,11 @@ class _Status:
     places: "Mapping[str, SourcePlace]"
     languages: Mapping[str, int]
     points: int
+    models: Sequence[str]
     server: "ServerState | None"
     generations: "Sequence[Generation]"
+    others: list[str]
+    batches: "Sequence[BatchJobNote]" = ()
 
     @property
     def foreign_points(self) -> int:
@@ -105,6 +113,7 @@ class _Status:
             "store": self.store,
             "identity": self.settings.identity.to_json(),
             "origin": self.settings.origin.to_json(),
+            "models": cast("Json", self.models),
             "documents": len(self.state.documents),
             "chunks": self.chunks,
             "incomplete": cast("Json", self.incomplete),
@@ -116,7 +125,20 @@ class _Status:
             "foreign_points": self.foreign_points,
             "server": None if self.server is None else self.server.to_json(),
             "generations": [_generation_json(each) for each in self.generations],
+            "batches": self._batches_json(),
         }
+
+    def _family_rows(self) -> Iterator[tuple[str, str]]:
+        """Yield the line about the family of the model, if it has one."""
+        identity = self.settings.identity
+        if identity.family is not None:
+            wrote = ", ".join(self.models)
+            yield "family", f"{identity.family}; vectors written by {wrote}"
+
+    def _batches_json(self) -> list["Json"]:
+        from ragctl.batch.waiting import job_rows
+
+        return list(job_rows(self.batches))
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the lines of the printed form: label and text."""
@@ -127,7 +149,9 @@ class _Status:
         )
         rows = [
             ("collection", f"{self.collection} in {self.store}"),
+            *([("also here", f"{listed(self.others)} (choose with -c)")] if self.others else []),
             ("model", f"{settings.identity.model}, {settings.dim} dimensions"),
+            *self._family_rows(),
             ("backend", ", ".join(config.label for config in settings.origin.backends)),
             ("documents", f"{len(self.state.documents):,}"),
             ("chunks", f"{self.chunks:,}"),
@@ -140,6 +164,11 @@ class _Status:
         if settings.origin.unverified:
             note = "not verified: copied from another program with --unverified"
             rows.append(("vectors", note))
+        if self.batches:
+            from ragctl.batch.waiting import Waiting, problems
+
+            rows.append(("batch jobs", str(Waiting.of(self.batches))))
+            rows += [("", problem) for problem in problems(self.batches)]
         if self.incomplete:
             rows.append(("incomplete", _counted(self.incomplete, "run ingest again")))
         if self.without_text:
@@ -203,6 +232,7 @@ def status(
     collection: CollectionName = "docs", store: StoreLocation = None, as_json: AsJson = False
 ) -> int:
     """Show what a collection holds and how it was made."""
+    from ragctl.collection.family import writers
     from ragctl.collection.state import read_state
 
     with opened(store, collection, read_only=True) as (opened_store, found):
@@ -215,8 +245,11 @@ def status(
             found.notes().get("places", {}),
             found.facet("mark"),
             points,
+            writers(found.settings, found.notes()),
             found.server_state(),
             opened_store.generations(collection),
+            other_collections(opened_store.location, collection),
+            found.notes().get("batches", ()),
         )
     if as_json:
         console.print_json(result.to_json())

@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from ragctl.reporting import RunOutcome
 
 MAX_SHOWN_FAILURES = 20
-MAX_SHOWN_SKIPPED = 3
+MAX_SHOWN_SKIPPED = 3  # names of each kind
+MAX_SHOWN_TYPES = 5
+_SKIPPED_TITLES = {
+    "link_to_folder": "links to folders",
+    "link_out": "links out of the folder",
+    "broken_link": "links that lead nowhere",
+    "not_regular": "not regular files",
+}
 SMALLEST_SHOWN_DOLLARS = 1e-6
 KEYS_NOT_LOGGED = ("collection", "identity", "failures", "warnings", "skipped_files")
 """Keys left out of the logged summary: they are long, or in other lines."""
@@ -20,9 +27,10 @@ KEYS_NOT_LOGGED = ("collection", "identity", "failures", "warnings", "skipped_fi
 def print_outcome(
     outcome: "RunOutcome", *, dry_run: bool, quiet: bool, as_json: bool, indent: int | None = 2
 ) -> None:
-    """Print the outcome of a run. Quiet: only if something is wrong, on standard error.
+    """Print the outcome of a run.
 
-    `indent`: of the JSON document; None: it takes one line.
+    Quiet: only what is wrong, and a line if files were skipped, on standard error. `indent`: of the
+    JSON document; None: it takes one line.
     """
     report = outcome.report
     failed = outcome.exit_code != 0
@@ -33,6 +41,8 @@ def print_outcome(
     elif report is not None:
         line = summary(report, dry_run=dry_run, completed=outcome.error is None)
         if quiet and not failed:
+            if report.skipped.unasked:
+                console.warn(f"{report.collection}: {skipped_text(report)}", event="skipped")
             return
         if console.logs_json():
             body = outcome.to_json()
@@ -125,7 +135,7 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
         parts.append(_effort(report) if report.tokens or report.requests else "")
     else:
         parts = [
-            counts or "nothing to do",
+            counts or ("nothing written yet" if report.waiting.documents else "nothing to do"),
             f"{counted(chunks.embedded, 'chunk')} {'to embed' if dry_run else 'embedded'} "
             f"({_effort(report)})",
             f"{counted(chunks.unstored, 'chunk')} embedded but not stored"
@@ -134,7 +144,8 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
             f"{counted(chunks.reused, 'chunk')} reused" if chunks.reused else "",
             f"{counted(chunks.deleted, 'chunk')} deleted" if chunks.deleted else "",
             f"{counted(report.left, 'file')} left for the next run" if report.left else "",
-            _skipped(report),
+            str(report.waiting),
+            skipped_text(report),
             f"{counted(report.elsewhere, 'other document')} kept" if report.elsewhere else "",
         ]
         if not completed:
@@ -152,14 +163,29 @@ def did_anything(report: "Report") -> bool:
     return any((*changed, chunks.embedded, chunks.reused, chunks.deleted, chunks.unstored))
 
 
-def _skipped(report: "Report") -> str:
-    """Return the number of files of unknown type, with the first names."""
-    if not report.skipped:
-        return ""
-    names = [one_line(name) for name in report.skipped_files[:MAX_SHOWN_SKIPPED]]
-    more = ["…"] * (report.skipped > len(names))
-    listed = f" ({', '.join((*names, *more))})" if names else ""
-    return f"{counted(report.skipped, 'file')} of unknown type skipped{listed}"
+def skipped_text(report: "Report") -> str:
+    """Return what was left out: types without a loader, names of the rest; "" if nothing was."""
+    from ragctl.sources.skipped import GITIGNORE, NO_LOADER
+
+    skipped = report.skipped
+    parts = []
+    if skipped.counts[NO_LOADER]:
+        types = sorted(skipped.suffixes.items(), key=lambda item: (-item[1], item[0]))
+        shown = [f"{count:,} {one_line(suffix)}" for suffix, count in types[:MAX_SHOWN_TYPES]]
+        more = f", {len(types) - len(shown)} more types" if len(types) > len(shown) else ""
+        parts.append(f"no loader: {', '.join(shown)}{more}")
+    for kind, title in _SKIPPED_TITLES.items():
+        if skipped.counts[kind]:
+            names = [one_line(each.source) for each in skipped.files if each.kind == kind]
+            names = names[:MAX_SHOWN_SKIPPED]
+            more = " …" if skipped.counts[kind] > len(names) else ""
+            parts.append(f"{title}: {', '.join(names)}{more}")
+    lines = []
+    if skipped.unasked:
+        lines.append(f"{counted(skipped.unasked, 'file')} skipped ({'; '.join(parts)})")
+    if skipped.counts[GITIGNORE]:
+        lines.append(f"{skipped.counts[GITIGNORE]:,} ignored by .gitignore")
+    return "; ".join(lines)
 
 
 def _effort(report: "Report") -> str:

@@ -170,13 +170,14 @@ def _compare_sample(
     chunking depend on more than a text: they are not compared.
     """
     from ragctl.embedding.canary import CANARY_THRESHOLD
-    from ragctl.index.sample import compare_sample
+    from ragctl.index.sample import compare_sample, sample_threshold
 
     if collection.settings.identity.late_chunking:
         return
     try:
         with connect() as embedder:
-            compare_sample(damage, embedder, CANARY_THRESHOLD if threshold is None else threshold)
+            own = CANARY_THRESHOLD if threshold is None else threshold
+            compare_sample(damage, embedder, sample_threshold(collection, embedder, own))
     except (BackendError, DocumentError, UsageError) as error:
         console.warn(f"the stored vectors were not compared with the model: {error}")
 

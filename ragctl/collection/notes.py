@@ -1,7 +1,7 @@
 """Notes: what runs record in a collection for later runs."""
 
 from collections.abc import Sequence
-from typing import TypedDict, cast
+from typing import Literal, TypedDict, cast
 
 from ragctl.records import Json
 
@@ -66,6 +66,37 @@ class BatchSize(TypedDict):
     learned: int  # time, seconds since 1970
 
 
+class BatchJobNote(TypedDict):
+    """A job at a backend's batch API. It is written before anything is sent.
+
+    Times are in seconds since 1970. `created` is set just before the host is asked to begin:
+    from then on the job may exist there, whatever the answer was.
+    """
+
+    id: str  # our own; the job at the host carries it
+    backend: str
+    address: str  # of the host
+    identity: str  # digest of the identity that the vectors have
+    sources: list[str]  # names of the run's sources
+    keys: str  # the text hashes, as batch.keys encodes them
+    texts: int
+    tokens: int
+    price: float | None  # US dollars per million tokens
+    made: int
+    file: str | None  # the host's name of the file with the texts
+    created: int | None
+    remote: str | None  # the host's id of the job
+    reported: bool  # its failed texts have failed their documents; they may be sent again
+    refused: str | None  # why its vectors may not be used
+
+
+class VectorEncoding(TypedDict):
+    """The encoding in which a backend turned out to send vectors."""
+
+    encoding: Literal["base64", "float", "unset", "probe"]
+    learned: int  # time, seconds since 1970
+
+
 class Notes(TypedDict, total=False):
     """The notes of a collection. `Collection.note` replaces only the given keys."""
 
@@ -77,7 +108,10 @@ class Notes(TypedDict, total=False):
     replaces: int  # the generation that was current before this one; 0: none, or unknown
     sources: list[SourcesNote]  # of the latest runs
     places: dict[str, SourcePlace]  # by source name
+    batches: list[BatchJobNote]  # open jobs
     batch_sizes: dict[str, BatchSize]  # by backend, with the run's own address
+    encodings: dict[str, VectorEncoding]  # by backend, as batch_sizes
+    members: list[str]  # other models of the family that wrote vectors
     request_bytes: dict[str, int]  # largest request that passes, by the server's address
 
 

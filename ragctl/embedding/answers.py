@@ -13,6 +13,7 @@ import numpy as np
 
 from ragctl.catalog import Model
 from ragctl.embedding.base import Embeddings, Vectors
+from ragctl.embedding.faults import FaultyBackend
 from ragctl.errors import BackendError
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.responses import json_object
@@ -82,8 +83,9 @@ def _unusable(rows: Vectors, host: str) -> dict[int, str]:
     if not rows.shape[1]:
         return {}  # the length is checked for all together
     failed = {}
-    finite = np.asarray(np.isfinite(rows).all(axis=1))
-    nonzero = np.asarray(rows.any(axis=1))
+    with np.errstate(invalid="ignore"):  # a signalling NaN, out of base64 of another kind
+        finite = np.asarray(np.isfinite(rows).all(axis=1))
+        nonzero = np.asarray(rows.any(axis=1))
     for position in range(len(rows)):
         if not (finite[position] and nonzero[position]):
             what = "of zero length" if finite[position] else "with NaN or infinity in it"
@@ -127,9 +129,10 @@ def items_in_order(items: object, count: int, host: str) -> list[dict[str, objec
     ordered: list[dict[str, object] | None] = [None] * count
     for index, item in zip(indexes, items, strict=True):
         if type(index) is not int or not 0 <= index < count or ordered[index] is not None:
-            raise BackendError(
+            raise FaultyBackend(
+                "order",
                 f"{host} answered vectors that cannot be put in order: index {index!r} among "
-                f"{counted(count, 'text')} is missing, repeated or out of range"
+                f"{counted(count, 'text')} is missing, repeated or out of range",
             )
         ordered[index] = item
     return [item for item in ordered if item is not None]
@@ -166,8 +169,9 @@ def to_unit_vectors(
     wide = rows.astype(np.float64)
     if length != dim:
         if not (cut and length == native and dim < native):
-            raise BackendError(
-                f"{host} answered vectors of {counted(length, 'dimension')}, not {dim}"
+            raise FaultyBackend(
+                "dimension",
+                f"{host} answered vectors of {counted(length, 'dimension')}, not {dim}",
             )
         if layer_norm:
             # It ignores scale, so the host may have normalised the vector before.
@@ -204,10 +208,10 @@ def _check_padding(rows: Vectors, host: str) -> None:
         return
     ends = rows[:, -(length // 8) :]
     if (rows.any(axis=1) & ~ends.any(axis=1)).any():
-        raise BackendError(
+        raise FaultyBackend(
+            "padding",
             f"{host} answered a vector padded with zeros to {counted(length, 'dimension')}: the "
-            "model has "
-            "fewer"
+            "model has fewer",
         )
 
 

@@ -10,12 +10,13 @@ from ragctl.embedding.canary import CANARY_THRESHOLD, Canary
 from ragctl.embedding.catalogs import package_catalog
 from ragctl.embedding.context_guard import ContextGuard
 from ragctl.embedding.embedder import Embedder
+from ragctl.embedding.encoding import EncodingChoice
 from ragctl.embedding.failover import ConnectedBackend, Failover
 from ragctl.embedding.interruptions import InterruptionWatch
 from ragctl.embedding.isolation import Isolation
 from ragctl.embedding.served_model import ModelNames
 from ragctl.embedding.wire_registry import wire_class
-from ragctl.errors import UsageError
+from ragctl.errors import IdentityMismatch, UsageError
 from ragctl.hosts.addresses import is_loopback
 from ragctl.hosts.keys import ApiKey, Environment, find_key
 from ragctl.hosts.outage import OutageNotice, outage_advice
@@ -40,6 +41,7 @@ def connect(
     options: Options | None = None,
     canary: Canary | None = None,
     threshold: float = CANARY_THRESHOLD,
+    reference: str | None = None,
     dry_run: bool = False,
     notify: Notify = ignore,
 ) -> Embedder:
@@ -57,11 +59,15 @@ def connect(
         options: What applies to every backend.
         canary: The canary of the collection.
         threshold: The cosine from which two vectors of a canary text count as equal.
+        reference: The model that made the canary, which may be another member of the family of
+            `model`: then the model's own `family_cosine`, if its row has one, takes the place
+            of `threshold`.
         dry_run: Return an Embedder that must not be called; it needs no key and no library.
         notify: Gets a line when a host fails for a while, and when it answers again.
 
     Raises UsageError for settings that do not fit together, BackendError when a backend
-    needs a key and there is none.
+    needs a key and there is none, IdentityMismatch for another member of a family if there is
+    no canary.
     """
     environ = Environment(environ)
     catalog = catalog or package_catalog()
@@ -93,6 +99,14 @@ def connect(
         )
         for position, (config, backend) in enumerate(zip(configs, rows, strict=True), 1)
     ]
+    other_member = reference not in (None, row.name)
+    if other_member and canary is None:
+        raise IdentityMismatch(
+            f"the collection has no vectors of canary texts to compare {row.name} with; use the "
+            "collection's own model"
+        )
+    if other_member and row.family_cosine is not None:
+        threshold = row.family_cosine
     builtin = any(backend.is_builtin for backend in rows)
     revision = row.revision
     if builtin:
@@ -100,13 +114,20 @@ def connect(
 
         revision = VERSION
     return Embedder(
-        Failover(connected, canary=canary, threshold=threshold, check=not builtin),
+        Failover(
+            connected,
+            canary=canary,
+            threshold=threshold,
+            check=not builtin,
+            other_member=other_member,
+        ),
         row,
         dim=size,
         limits=_lowest_limits([backend.limits for backend in rows]),
         concurrency=rows[0].concurrency,
         options=options,
         revision=revision,
+        task=task,
     )
 
 
@@ -171,7 +192,8 @@ def _connect_backend(
     key = None if backend.in_process else find_key(backend, environ, advice=key_advice)
     if config.remote and key is not None:
         _check_remote(config, backend, key)
-    connection = Connection(backend, model, dim, key, usage, patience, options, names)
+    encoding = EncodingChoice(backend.encoding)
+    connection = Connection(backend, model, dim, key, usage, patience, options, names, encoding)
     backend_wire = wire_class(backend.wire).connect(connection)
     limiter = (
         Limiter(backend.rates, backend.concurrency)
@@ -189,7 +211,7 @@ def _connect_backend(
     advice = outage_advice(backend.name, backend.base_url or "", backend.keys, key)
     notice = OutageNotice(config.label, notify, advice)
     wire = Retrying(wire, patience, notice=notice)
-    return ConnectedBackend(config.label, wire, usage, backend_wire.warm)
+    return ConnectedBackend(config.label, wire, usage, backend_wire.warm, backend_wire, encoding)
 
 
 def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:

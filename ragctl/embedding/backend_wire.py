@@ -9,6 +9,7 @@ from ragctl.catalog import Backend, Model, WireTraits
 
 if TYPE_CHECKING:
     from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
+    from ragctl.embedding.encoding import EncodingChoice
     from ragctl.embedding.served_model import ModelNames
     from ragctl.hosts.keys import ApiKey
     from ragctl.hosts.retry import Patience
@@ -21,7 +22,7 @@ class Connection:
 
     `dim` is the number of dimensions that answers must have. `key` is None where the
     backend takes none. `names`: of the model, to compare with what a server says; None: not
-    compared.
+    compared. `encoding`: that of the vectors; None: as the backend's row says.
     """
 
     backend: Backend
@@ -32,6 +33,7 @@ class Connection:
     patience: "Patience"
     options: "Options"
     names: "ModelNames | None" = None
+    encoding: "EncodingChoice | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ragctl.embedding import answers
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Side, Vectors
@@ -31,6 +32,9 @@ CANARY_THRESHOLD = 0.99
 Quantised weights of the same model stay above it; another model, prompt or truncation is far
 below.
 """
+
+MEMBER_MARGIN = 0.5
+"""Share of the distance between the canary texts that another member of a family must keep."""
 
 
 class CanaryRecord(TypedDict):
@@ -56,6 +60,24 @@ class Canary:
         if own.shape != vectors.shape:
             return 0.0
         return float(np.min(np.sum(own.astype(np.float64) * vectors, axis=1)))
+
+    def is_distinct(self, side: Side, vectors: Vectors) -> bool:
+        """Return whether another model's vectors lie where this canary's are, text by text.
+
+        `vectors` are those of the texts of `side`. Each must be closer to the vector of its own
+        text than to that of any other one, by at least half of the distance that this canary's
+        own vector keeps. This needs no known cosine, and holds in a space of any shape.
+        """
+        stored = np.vstack((self.documents, self.query)).astype(np.float64)
+        if vectors.shape[1:] != stored.shape[1:]:
+            return False
+        first = 0 if side == "document" else len(self.documents)
+        positions = range(first, first + len(vectors))
+        return all(
+            _margin(stored, vector, position)
+            >= MEMBER_MARGIN * _margin(stored, stored[position], position)
+            for position, vector in zip(positions, vectors, strict=True)
+        )
 
     def to_json(self) -> CanaryRecord:
         """Return what a collection stores: float16 is exact enough for a comparison."""
@@ -105,6 +127,12 @@ def make_canary(service: EmbeddingService, stopped: threading.Event) -> Canary:
     """Return the canary of a backend, for a new collection. Raises BackendError."""
     documents = embed_canary(service, "document", stopped).vectors
     return Canary(documents, embed_canary(service, "query", stopped).vectors)
+
+
+def _margin(stored: NDArray[np.float64], vector: Vectors, position: int) -> float:
+    """Return by how much the cosine to the row at `position` exceeds those to all others."""
+    cosines = stored @ vector
+    return float(cosines[position] - np.max(np.delete(cosines, position)))
 
 
 def _encode(row: Vectors) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ragctl.catalog import Model, RequestLimits
+from ragctl.catalog.backend_table import Encoding
 from ragctl.embedding.base import EmbeddingRequest, Options, Vectors, text_problem
 from ragctl.embedding.canary import Canary
 from ragctl.embedding.failover import ConnectedBackend, Failover
@@ -32,7 +33,8 @@ class Embedder:
     """Embeds documents and queries with one model at one dimension.
 
     `identity` decides whether two vectors may be compared; the backend is not part of it.
-    Close it, or use it as a context manager.
+    `task`: one of the model's other tasks; None: retrieval. Close it, or use it as a context
+    manager.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Embedder:
         concurrency: int,
         options: Options,
         revision: str | None = None,
+        task: str | None = None,
     ) -> None:
         self.model = model
+        self.task = task
         self.dim = dim
         self.usage = UsageTotals([backend.usage for backend in service.backends])
         self.limits = limits
@@ -62,6 +66,7 @@ class Embedder:
             distance=model.distance,
             late_chunking=options.late_chunking,
             element="float32",
+            family=model.family,
         )
         self._service = service
 
@@ -81,6 +86,17 @@ class Embedder:
         self._service.learn_max_texts(backend, texts)
 
     @property
+    def encodings(self) -> dict[str, Encoding]:
+        """The encodings of vectors found to work: by backend."""
+        return {b.name: b.encoding.learned for b in self.backends if b.encoding.learned}
+
+    def use_encoding(self, backend: str, encoding: Encoding) -> None:
+        """Ask `backend` for vectors in an encoding that worked earlier, if it is one of these."""
+        for known in self.backends:
+            if known.name == backend:
+                known.encoding.use(encoding)
+
+    @property
     def backends(self) -> Sequence[ConnectedBackend]:
         """The backends in order of preference."""
         return self._service.backends
@@ -97,6 +113,13 @@ class Embedder:
         and Interrupted once `stopped` is set.
         """
         return self._service.canary(stopped or threading.Event())
+
+    def check_first(self) -> None:
+        """Compare documents of the first backend with the canary, unless that was done before.
+
+        Raises IdentityMismatch, or BackendError.
+        """
+        self._service.check_first(threading.Event())
 
     def warm(self) -> None:
         """Load in the background what the first request needs: an HTTP client, certificates."""

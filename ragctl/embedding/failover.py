@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
+from ragctl.embedding.backend_wire import BackendWire
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Side, Vectors
 from ragctl.embedding.canary import (
     CANARY_THRESHOLD,
@@ -13,6 +14,7 @@ from ragctl.embedding.canary import (
     embed_canary,
     make_canary,
 )
+from ragctl.embedding.encoding import EncodingChoice
 from ragctl.errors import BackendError, IdentityMismatch
 from ragctl.hosts.errors import Refused
 from ragctl.hosts.usage import Usage
@@ -34,6 +36,8 @@ class ConnectedBackend:
         service: The wire and the wrappers around it.
         usage: What was sent to it.
         warm: Loads what its first request needs.
+        wire: The wire alone; None: there is none, in a dry run.
+        encoding: That of the vectors which it is asked for.
         documents_checked: Its vectors of documents agree with the canary.
         queries_checked: Its vectors of queries do.
         skipped: It failed for good, and is not asked again by this stream.
@@ -50,6 +54,8 @@ class ConnectedBackend:
     service: EmbeddingService
     usage: Usage
     warm: Callable[[], None] = no_warm_up
+    wire: BackendWire | None = None
+    encoding: EncodingChoice = field(default_factory=lambda: EncodingChoice("unset"))
     documents_checked: bool = False
     queries_checked: bool = False
     skipped: bool = False
@@ -66,7 +72,8 @@ class Failover:
     Before a backend's first document is sent, its vectors of the canary texts are compared
     with the collection's canary, or, if there is none yet, with those of the first backend
     that answered. A backend whose cosine is below `threshold` is never used. With `check`
-    false nothing is compared: the model is part of this program.
+    false nothing is compared: the model is part of this program. `other_member`: the canary is
+    that of another model of the family; see `Canary.is_distinct`.
 
     When all backends have failed, the request and the rest of its stream fail with the
     reasons of each. The next stream or query starts with the first backend again.
@@ -79,8 +86,10 @@ class Failover:
         canary: Canary | None = None,
         threshold: float = CANARY_THRESHOLD,
         check: bool = True,
+        other_member: bool = False,
     ) -> None:
         self._backends = backends
+        self._other_member = other_member
         self._threshold = threshold
         self._check = check
         self._canary = canary
@@ -116,6 +125,11 @@ class Failover:
         if self._check and self._canary is None:
             self._first_working(lambda backend: self._check_documents(backend, stopped), stopped)
         return self._canary
+
+    def check_first(self, stopped: threading.Event) -> None:
+        """Compare documents of the first backend with the canary. Raises its failure."""
+        if self._check:
+            self._check_documents(self._backends[0], stopped)
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Answer one request, with the first backend that works.
@@ -258,8 +272,18 @@ class Failover:
     ) -> None:
         """Raise IdentityMismatch unless vectors of the canary texts agree with the canary."""
         cosine = canary.agreement(side, vectors)
+        what = "documents" if side == "document" else "queries"
+        if self._other_member and not (
+            cosine >= self._threshold and canary.is_distinct(side, vectors)
+        ):
+            raise IdentityMismatch(
+                f"{backend.name} makes vectors of {what} that do not lie in the space of this "
+                f"collection, as those of another member of the family would: the canary texts "
+                f"have a cosine of {cosine:.4f}, and {self._threshold:g} is the minimum "
+                "(family_cosine in the model's row), and each must be nearest to its own text. "
+                "Use the collection's own model, or another --collection"
+            )
         if not cosine >= self._threshold:
-            what = "documents" if side == "document" else "queries"
             raise IdentityMismatch(
                 f"{backend.name} makes other vectors of {what} than this collection has: the "
                 f"canary texts have a cosine of {cosine:.4f}, and {self._threshold:g} is the "

@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import ClassVar, Self
 
 from ragctl.catalog import Backend, Instruction, Model, ServedModel, WireTraits
+from ragctl.catalog.backend_table import Encoding
 from ragctl.embedding import answers
 from ragctl.embedding.backend_wire import BackendWire, Connection
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
+from ragctl.embedding.encoding import EncodingChoice
 from ragctl.embedding.served_model import ModelNames, check_name
 from ragctl.hosts.addresses import warn_of_plain_http
 from ragctl.hosts.http import HostClient
@@ -26,6 +28,8 @@ class RestWire(BackendWire):
     traits: ClassVar[WireTraits] = WireTraits()
     error_rules: ClassVar[ErrorRules] = ErrorRules()
     """How the API's error responses are classified."""
+    has_encodings: ClassVar[bool] = False
+    """Whether the API can be asked for base64 (`encoded`)."""
     auth: ClassVar[tuple[str, str]] = ("Authorization", "Bearer ")
     """Name of the header with the API key, and the prefix of the key in it."""
 
@@ -38,6 +42,7 @@ class RestWire(BackendWire):
         self.dim = dim
         self.options = options
         self.names: ModelNames | None = None
+        self.encoding = EncodingChoice(backend.encoding)
         self._answered_name: str | None = None  # the last one that was compared
 
     @classmethod
@@ -59,6 +64,7 @@ class RestWire(BackendWire):
         )
         wire = cls(client, connection.model, backend, connection.dim, connection.options)
         wire.names = connection.names
+        wire.encoding = connection.encoding or wire.encoding
         return wire
 
     @classmethod
@@ -89,10 +95,22 @@ class RestWire(BackendWire):
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Return the vectors: one POST, one answer."""
-        body = self.body(request) | dict(self.backend.extra)
+        if not self.has_encodings:
+            return self._send(request, "unset")[0]
+        return self.encoding.ask(request.side, lambda encoding: self._send(request, encoding))
+
+    def _send(self, request: EmbeddingRequest, encoding: Encoding) -> tuple[Embeddings, object]:
+        """Return the vectors, and the JSON that they are from."""
+        body = self.encoded(self.body(request), encoding) | dict(self.backend.extra)
         answer, headers = self.client.exchange(self.path(), body)
         found = self.parse(answer, len(request.texts))
-        return found if found.tokens else replace(found, tokens=self.billed_tokens(headers))
+        if not found.tokens:
+            found = replace(found, tokens=self.billed_tokens(headers))
+        return found, answer
+
+    def encoded(self, body: dict[str, Json], encoding: Encoding) -> dict[str, Json]:
+        """Return a request's JSON that asks for vectors in an encoding, if the API has several."""
+        return body
 
     def billed_tokens(self, headers: Mapping[str, str]) -> int:
         """Return the tokens billed by the headers of an answer that does not say; 0: unknown."""

@@ -6,11 +6,11 @@ Many servers answer to any model name with the one model they run. Most of them 
 import re
 from dataclasses import dataclass
 
-from ragctl.errors import BackendError
+from ragctl.embedding.faults import FaultyBackend
 
 _WEIGHTS_FILE = re.compile(r"(\.gguf|\.safetensors|\.bin)$")
 _TAG = re.compile(r"(:latest|@[0-9a-f]{6,})$")
-_VARIANT_SEPARATORS = ("-", "_", ".", ":", "@")
+_VARIANT_SEPARATORS = ("", "-", "_", ".", ":", "@")  # "": the name ends there
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +32,26 @@ class ModelNames:
     def matches(self, name: str) -> bool | None:
         """Return whether `name` is the model's; None if it tells nothing, as a folder may.
 
-        A longer name, such as that of a quantised file, is the model's if its beginning is,
-        and no other model has it.
+        A longer name, such as that of a quantised file, is that of the model whose name is the
+        longest beginning of it.
         """
         short = base_name(name)
-        if short in self.own:
-            return True
-        if short in self.others:
-            return False
-        if any(short.startswith(own + end) for own in self.own for end in _VARIANT_SEPARATORS):
-            longer = max(map(len, filter(short.startswith, self.own)))
-            return not any(len(other) > longer for other in self.others if short.startswith(other))
+        own, other = _longest_beginning(self.own, short), _longest_beginning(self.others, short)
+        if own or other:
+            return own > other
         return None if _is_path(name) else False
+
+
+def _longest_beginning(names: frozenset[str], short: str) -> int:
+    """Return the length of the longest of `names` that `short` is, or begins with as a variant."""
+    return max(
+        (
+            len(name)
+            for name in names
+            if short.startswith(name) and short[len(name) :][:1] in _VARIANT_SEPARATORS
+        ),
+        default=0,
+    )
 
 
 def base_name(name: str) -> str:
@@ -55,9 +63,10 @@ def base_name(name: str) -> str:
 def check_name(names: ModelNames, answered: str, host: str, requested: str) -> None:
     """Raise BackendError if a server says that it runs another model than `requested`."""
     if names.matches(answered) is False:
-        raise BackendError(
+        raise FaultyBackend(
+            "model",
             f"{host} runs {answered}, not {requested}; if it is the same model, name it so: "
-            f'models = {{ "…" = "{answered}" }} in a row of backends.toml'
+            f'models = {{ "…" = "{answered}" }} in a row of backends.toml',
         )
 
 

@@ -124,8 +124,8 @@ def _from_list(errors: list[object]) -> ErrorDetails:
         loc = error.get("loc") or error.get("field") or ""
         path = [str(part) for part in loc] if isinstance(loc, list) else str(loc).split(".")
         path = [part for part in path if part and part != "body"]
-        if path:
-            fields.add(path[0])
+        # infinity's path has the kind of input before the name of the field.
+        fields.update(part for part in path if part.isidentifier())
         message = str(error.get("msg") or error.get("message") or "")
         messages.append(f"{'.'.join(path)}: {message}" if path else message)
     return ErrorDetails("; ".join(dict.fromkeys(messages)), fields=frozenset(fields))

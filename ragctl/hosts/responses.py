@@ -106,8 +106,11 @@ class ResponseParser:
         self._key_variable = key_variable
         self._wall = wall
 
-    def parse(self, response: Response) -> object:
-        """Return the JSON of a successful response. Raises Transient, Refused or BackendError."""
+    def parse(self, response: Response, *, error_fails: bool = True) -> object:
+        """Return the JSON of a successful response. Raises Transient, Refused or BackendError.
+
+        `error_fails`: an `error` in the body means that this request failed.
+        """
         if response.status != 200:
             raise self._error(response.status, response)
         body = _parse_json(response.content)
@@ -116,7 +119,7 @@ class ResponseParser:
                 page = parse_error(response.content, self._secret).message
                 raise BackendError(f"{self._host} answered {page}; is the address right?")
             raise Transient(f"{self._host} answered JSON that is incomplete or invalid")
-        if isinstance(body, dict) and "data" not in body and body.get("error"):
+        if error_fails and isinstance(body, dict) and "data" not in body and body.get("error"):
             # Some routers answer 200 and put the failure of the host behind them in the body.
             raise self._error(_status_in_body(body["error"]), response)
         return body

@@ -15,7 +15,7 @@ from ragctl.collection.notes import DaySpending
 from ragctl.embedding import canary
 from ragctl.embedding.token_bounds import TOKEN_RATIO
 from ragctl.errors import BudgetReached, UsageError
-from ragctl.hosts.usage import UsageTotals
+from ragctl.hosts.usage import Usage, UsageTotals
 from ragctl.pipeline import Budget
 from ragctl.stores.base import Collection
 from ragctl.text import counted
@@ -84,20 +84,28 @@ class BudgetTracker:
     """
 
     def __init__(
-        self, budget: Budget, usage: UsageTotals, collection: Collection | None, now: float
+        self,
+        budget: Budget,
+        usage: UsageTotals,
+        collection: Collection | None,
+        now: float,
+        batch: Usage | None = None,
     ) -> None:
         """Start with the spending recorded in `collection`; None if it does not exist yet.
 
-        `usage` is read as it grows. `now`: seconds since 1970. Raises UsageError for a limit
+        `usage` is read as it grows. `batch`: the one of batch jobs, if the texts go there; its
+        price applies. `now`: seconds since 1970. Raises UsageError for a limit
         in dollars if a backend's price is unknown.
         """
-        prices = [backend.price for backend in usage.usages]
+        used = usage.usages if batch is None else (batch,)
+        prices = [backend.price for backend in used]
         self._before = spending_by_day(collection)
         self._day = utc_date(now)
         self._limits = _limits(budget, self._before, self._day)
         if any(limit.in_dollars for limit in self._limits):
-            _check_prices(usage, self._limits)
+            _check_prices(used, self._limits)
         self._highest_price = max((price for price in prices if price is not None), default=0.0)
+        self._batch = batch
         self._usage = usage
         self._collection = collection
         self._billed_for_new_canary = usage.tokens
@@ -188,9 +196,17 @@ class BudgetTracker:
             f"{_describe(limit)} has no room for {source} ({counted(tokens, 'token')}); "
             f"{_continuation(limit)}"
         )
+        if self._batch is not None and limit.in_dollars:
+            line += self._batch_prices(self._batch)
         if tokens > limit_tokens:
             line += ", but this document alone exceeds the limit"
         return line
+
+    def _batch_prices(self, batch: Usage) -> str:
+        """Return the price of a batch and the ordinary one, for a message."""
+        ordinary = next((u.price for u in self._usage.usages if u is not batch), None)
+        without = "" if ordinary is None else f", without a batch ${ordinary:g}"
+        return f" (a million tokens cost ${batch.price:g} in a batch{without})"
 
 
 def _limits(budget: Budget, before: Mapping[str, Spending], day: str) -> list[_Limit]:
@@ -206,8 +222,8 @@ def _limits(budget: Budget, before: Mapping[str, Spending], day: str) -> list[_L
     return limits
 
 
-def _check_prices(usage: UsageTotals, limits: Sequence[_Limit]) -> None:
-    for backend in usage.usages:
+def _check_prices(usages: Sequence[Usage], limits: Sequence[_Limit]) -> None:
+    for backend in usages:
         if backend.price is None:
             name = next(limit.name for limit in limits if limit.in_dollars)
             raise UsageError(

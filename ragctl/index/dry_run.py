@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import islice
 
+from ragctl.batch.waiting import PendingTexts, Waiting
 from ragctl.collection.state import StoredDocument
 from ragctl.errors import DocumentError, RagctlError
 from ragctl.index.cancellation import Cancellation
@@ -51,6 +52,9 @@ class DryRun:
         self._settings = run_plan.settings
         self._report = report
         self._why = {**_WHY, "new": why_new or _WHY["new"]}
+        notes = [] if collection is None else collection.notes().get("batches", [])
+        self._pending = PendingTexts(notes, run_plan.settings.identity)
+        report.waiting = Waiting.of(notes)
         self._sent: set[str] = set()  # hashes of the texts that would be sent
         self._changes: list[Change] = []
         self._added: dict[str, list[int]] = {}  # digest → indices of added documents in _changes
@@ -128,22 +132,39 @@ class DryRun:
         stored_points = sum(max(1, d.chunks) for d in work.stored if d.source == document.source)
         self._points += max(1, len(document.chunks)) - stored_points
         self._text_sizes += [len(chunk.text.encode()) for chunk in document.chunks]
-        embedded, tokens = self._chunks(document)
-        reused = len(document.chunks) - embedded
+        embedded, waiting, tokens = self._chunks(document)
+        reused = len(document.chunks) - embedded - waiting
         new_record = why == "new" and work.stored and document.source != work.stat.file
         reason = "a new record" if new_record else self._why[why]
-        self._changes.append(Change(document.source, _WHAT[why], reason, embedded, reused, tokens))
+        self._changes.append(
+            Change(
+                document.source,
+                _WHAT[why],
+                reason,
+                embedded,
+                reused,
+                tokens,
+                waiting=waiting,
+            )
+        )
 
-    def _chunks(self, document: PreparedDocument) -> tuple[int, int]:
-        """Count the document's chunks that must be embedded, and the tokens to be sent."""
+    def _chunks(self, document: PreparedDocument) -> tuple[int, int, int]:
+        """Count the chunks to be embedded, those in open batch jobs, and the tokens to be sent."""
         tokens = {c.hash: c.sent_tokens for c in document.chunks if c.hash not in self._sent}
         if self._stored_points is not None:
             for known in self._stored_points.embedded(tokens):
                 del tokens[known]
+        waiting = [text_hash for text_hash in tokens if text_hash in self._pending]
+        for text_hash in waiting:
+            del tokens[text_hash]
+        if waiting:
+            self._report.waiting = replace(
+                self._report.waiting, documents=self._report.waiting.documents + 1
+            )
         self._sent.update(tokens)
         embedded = len(tokens)
         self._report.chunks.embedded += embedded
-        self._report.chunks.reused += len(document.chunks) - embedded
+        self._report.chunks.reused += len(document.chunks) - embedded - len(waiting)
         # In late chunking all of a window is sent if any chunk of it must be embedded.
         sent_windows = {
             c.window for c in document.chunks if c.hash in tokens and c.window is not None
@@ -154,7 +175,7 @@ class DryRun:
             if chunk.window in sent_windows or tokens.pop(chunk.hash, None) is not None
         )
         self._report.tokens += sent
-        return embedded, sent
+        return embedded, len(waiting), sent
 
     def _removed(self) -> None:
         """Count removed documents; one whose content was added under another name is renamed."""

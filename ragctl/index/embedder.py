@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ragctl import chunking
-from ragctl.catalog import BackendConfig
-from ragctl.collection.notes import BatchSize
+from ragctl.catalog import RETRIEVAL, BackendConfig
+from ragctl.collection.family import is_other_member, member_backends
+from ragctl.collection.notes import BatchSize, VectorEncoding
 from ragctl.collection.origin import Origin, fill_in_backends, stored_config
 from ragctl.collection.settings import Settings
 from ragctl.embedding import Embedder, Options, Patience, connect
@@ -20,8 +21,8 @@ from ragctl.records import Identity, Notify, ignore
 from ragctl.stores import is_server
 from ragctl.stores.base import Collection
 
-BATCH_SIZE_DAYS = 30
-"""For how long the batch size that a backend took is kept."""
+LEARNED_DAYS = 30
+"""For how long the batch size and the encoding that a backend took are kept."""
 
 HEADING_TOKENS = 64
 """Tokens of a short model context reserved for the heading path in front of a chunk."""
@@ -50,7 +51,7 @@ def connect_for(
             check_identity(existing, described, command)
     embedder = _connected(pipeline, existing, environ, dry=dry, notify=notify)
     if existing is not None:
-        use_batch_sizes(embedder, existing, time.time())
+        use_what_was_learned(embedder, existing, time.time())
     return embedder
 
 
@@ -78,18 +79,33 @@ def _connected(
         else None,
         threshold=CANARY_THRESHOLD if embedding.canary is None else embedding.canary,
         dry_run=dry,
+        reference=None if existing is None else existing.settings.identity.model,
         notify=notify,
     )
 
 
-def use_batch_sizes(embedder: Embedder, collection: Collection, now: float) -> None:
-    """Limit batches to the sizes that earlier runs learned.
+def use_what_was_learned(embedder: Embedder, collection: Collection, now: float) -> None:
+    """Limit batches to the sizes that earlier runs learned, and use the encodings of vectors.
 
-    A size is forgotten after `BATCH_SIZE_DAYS`: the backend may have become faster.
+    They are forgotten after `LEARNED_DAYS`: the backend may have become faster, or be another
+    version.
     """
-    for backend, size in collection.notes().get("batch_sizes", {}).items():
-        if now - size["learned"] < BATCH_SIZE_DAYS * 86_400:
+    notes = collection.notes()
+    for backend, size in notes.get("batch_sizes", {}).items():
+        if now - size["learned"] < LEARNED_DAYS * 86_400:
             embedder.limit_batch(backend, size["texts"])
+    for backend, found in notes.get("encodings", {}).items():
+        if now - found["learned"] < LEARNED_DAYS * 86_400:
+            embedder.use_encoding(backend, found["encoding"])
+
+
+def note_member(embedder: Embedder, collection: Collection) -> None:
+    """Note, before its first vector, that another model of the family writes."""
+    if not is_other_member(collection.settings.identity, embedder.model):
+        return
+    known = collection.notes().get("members", [])
+    if embedder.model.name not in known:
+        collection.note({"members": [*known, embedder.model.name]})
 
 
 def batch_sizes_note(
@@ -105,28 +121,42 @@ def batch_sizes_note(
     return {**kept, **learned} if learned else None
 
 
+def encodings_note(
+    embedder: Embedder, collection: Collection, now: float
+) -> dict[str, VectorEncoding] | None:
+    """Return the note `encodings` with what this run found out; None if nothing is new."""
+    learned = {
+        backend: VectorEncoding(encoding=encoding, learned=round(now))
+        for backend, encoding in embedder.encodings.items()
+    }
+    return {**collection.notes().get("encodings", {}), **learned} if learned else None
+
+
 def effective_embedding(pipeline: Pipeline, existing: Collection | None) -> Embedding:
     """Return the pipeline's embedding settings, completed from the existing collection.
 
-    Nothing is taken from a collection of another model.
+    Nothing is taken from a collection of another model, unless the two are of one family.
     """
     embedding = pipeline.embedding
     if existing is None:
         return embedding
-    identity = existing.settings.identity
-    if embedding.model not in (None, identity.model):
-        return embedding
+    identity, stored = existing.settings.identity, existing.settings.origin
+    model, made = identity.model, stored.backends
+    if embedding.model is not None:
+        row = pipeline.catalog.model(embedding.model)
+        model = row.name
+        if is_other_member(identity, row):
+            made = member_backends(made, pipeline.catalog, row)
+        elif model != identity.model:
+            return embedding
     late = embedding.late_chunking
-    stored = existing.settings.origin
     return replace(
         embedding,
-        model=identity.model,
+        model=model,
         dim=embedding.dim or existing.settings.dim,
         task=embedding.task or stored.task,
         late_chunking=identity.late_chunking if late is None else late,
-        backends=fill_in_backends(
-            embedding.backends, stored.backends, remote=is_server(pipeline.store)
-        ),
+        backends=fill_in_backends(embedding.backends, made, remote=is_server(pipeline.store)),
     )
 
 
@@ -135,7 +165,11 @@ def check_identity(collection: Collection, embedder: Embedder, command: str) -> 
 
     `command`: moves the collection to the embedder's identity; the message ends with it.
     """
-    differences = identity_differences(collection.settings.identity, embedder.identity)
+    stored = collection.settings
+    differences = identity_differences(stored.identity, embedder.identity)
+    tasks = (stored.origin.task or RETRIEVAL, embedder.task or RETRIEVAL)
+    if is_other_member(stored.identity, embedder.model) and tasks[0] != tasks[1]:
+        differences.append(f"task {tasks[0]} ≠ {tasks[1]}")
     if differences:
         raise IdentityMismatch(
             f"collection {collection.name!r} and this run differ in {'; '.join(differences)}. "
@@ -145,8 +179,17 @@ def check_identity(collection: Collection, embedder: Embedder, command: str) -> 
 
 
 def identity_differences(stored: Identity, current: Identity) -> list[str]:
-    """Return both values of every difference; of two models, only what a user chooses."""
-    names = _CHOSEN if stored.model != current.model else _CHOSEN | _OF_MODEL
+    """Return both values of every difference; of two models, only what a user chooses.
+
+    Two models of one family share a vector space: neither their names differ, nor what each
+    of them expects with a text.
+    """
+    if stored.model == current.model:
+        names = _CHOSEN | _OF_MODEL
+    elif stored.family is not None and stored.family == current.family:
+        names = {key: name for key, name in _CHOSEN.items() if key != "model"} | _OF_VECTORS
+    else:
+        names = _CHOSEN
     pairs = {
         name: (getattr(stored, attribute), getattr(current, attribute))
         for attribute, name in names.items()
@@ -155,13 +198,16 @@ def identity_differences(stored: Identity, current: Identity) -> list[str]:
 
 
 _CHOSEN = {"model": "model", "dimension": "dimension", "late_chunking": "late chunking"}
+_OF_VECTORS = {
+    "normalized": "unit length of vectors",
+    "distance": "distance",
+    "element": "number type of vectors",
+}
 _OF_MODEL = {
     "revision": "revision of the model",
     "document": "task or prompt of documents",
     "query": "task or prompt of questions",
-    "normalized": "unit length of vectors",
-    "distance": "distance",
-    "element": "number type of vectors",
+    **_OF_VECTORS,
 }
 """What `check_identity` calls the attributes of an identity."""
 

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
+from ragctl.batch.jobs import Jobs
+from ragctl.batch.spool import SpooledText
 from ragctl.collection.conditions import MAX_FILTER_VALUES
 from ragctl.collection.payload import Payload, Vector
 from ragctl.collection.points import namespace, point_ids
@@ -40,6 +42,8 @@ class DocumentIndexer:
     `embedded`: number of chunks whose vectors a backend has returned. `on_document_end` is
     called with the file of each document that was completed, or refused by the backend.
     `donor`: a collection of the same identity, whose vectors are used as well.
+    `jobs`: batch jobs, whose vectors are used too; documents whose texts are in one that has not
+    ended are left as they are, and so are all others if new jobs may be made.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class DocumentIndexer:
         damage: Damage,
         on_document_end: Callable[[PendingFile], None],
         donor: Collection | None = None,
+        jobs: Jobs | None = None,
     ) -> None:
         self.added: Counter[str] = Counter()
         self.embedded = 0
@@ -66,6 +71,8 @@ class DocumentIndexer:
         self._progress = progress
         self._damage = damage
         self._on_document_end = on_document_end
+        self._jobs = jobs
+        self._collected: dict[str, Vector] = {}  # vectors of jobs for the group, by text hash
         self._stored_points = StoredPoints(collection, damage.distrusted, donor)
         self._namespace = namespace(collection.settings.namespace)
         # Text hash → chunks (document, ordinal) that wait for its vector.
@@ -162,6 +169,8 @@ class DocumentIndexer:
         hashes = {pending.document.chunks[o].hash for pending in documents for o in pending.needed}
         in_run = hashes & (self._waiting.keys() | self._writer.recent.keys())
         known = in_run | self._stored_points.embedded(hashes - in_run)
+        if self._jobs is not None:
+            known |= self._jobs.covered(hashes - known)
         for count, pending in enumerate(documents):
             try:
                 self._budget.reserve(pending.document.source, pending.tokens(known))
@@ -171,12 +180,68 @@ class DocumentIndexer:
         return len(documents), None
 
     def _index(self, documents: list[PendingDocument]) -> None:
+        if self._jobs is not None:
+            documents = self._without_deferred(documents, self._jobs)
         needed = [(pending, ordinal) for pending in documents for ordinal in pending.needed]
         for pending in documents:
             if not pending.needed:
                 self._finish(pending)
         for portion in _portions(needed):
             self._reuse_or_embed(portion)
+        self._collected.clear()
+
+    def _without_deferred(
+        self, documents: list[PendingDocument], jobs: Jobs
+    ) -> list[PendingDocument]:
+        """Return the documents that can be written now, or embedded without a batch job.
+
+        A document is written only when all of its texts have vectors: until then its old points
+        stay alone.
+        """
+        hashes = {pending.document.chunks[o].hash for pending in documents for o in pending.needed}
+        hashes -= self._waiting.keys() | self._writer.recent.keys()
+        hashes -= self._stored_points.embedded(hashes)
+        found = jobs.results(hashes)
+        ready = []
+        for pending in documents:
+            missing = {
+                pending.document.chunks[ordinal].hash: ordinal
+                for ordinal in pending.needed
+                if pending.document.chunks[ordinal].hash in hashes
+            }
+            failed = next((h for h in missing if isinstance(found.get(h), str)), None)
+            if failed is not None:
+                jobs.refused += 1
+                self._refused(pending, missing[failed], DocumentError(str(found[failed])))
+                jobs.keep(missing)
+            elif all(h in found for h in missing) or (
+                jobs.submission is None and not any(map(jobs.pending, missing))
+            ):
+                ready.append(pending)
+            else:
+                self._defer(pending, [missing[h] for h in missing if h not in found], jobs)
+                jobs.keep(missing)
+        self._collected = {h: value for h, value in found.items() if not isinstance(value, str)}
+        return ready
+
+    def _defer(self, pending: PendingDocument, missing: Sequence[int], jobs: Jobs) -> None:
+        """Leave a document to a later run; its texts go to a new batch job, or are in one."""
+        texts = []
+        for ordinal in missing:
+            chunk = pending.document.chunks[ordinal]
+            if not jobs.pending(chunk.hash) and jobs.submission is not None:
+                try:
+                    text = jobs.fit(chunk.sent)
+                except DocumentError as error:
+                    self._refused(pending, ordinal, error)
+                    return
+                texts.append(SpooledText(chunk.hash, text, chunk.sent_tokens))
+        for each in texts:
+            jobs.add(each)
+        jobs.deferred += 1
+        pending.file.waiting = True
+        self._progress.advance()
+        self._on_document_end(pending.file)
 
     def _reuse_or_embed(self, needed: list[tuple[PendingDocument, int]]) -> None:
         """Take the chunks' vectors from the collection or from this run, or send their texts."""
@@ -188,7 +253,11 @@ class DocumentIndexer:
         # and are then in neither `_waiting` nor `recent`.
         for pending, ordinal in needed:
             text_hash = pending.document.chunks[ordinal].hash
-            if text_hash in known:
+            if text_hash in self._collected and text_hash not in known:
+                vector = known[text_hash] = self._collected[text_hash]
+                self.embedded += 1
+                self._add_vector(pending, ordinal, vector, embedded=True)
+            elif text_hash in known:
                 self._add_vector(pending, ordinal, known[text_hash], embedded=False)
             elif text_hash in self._waiting:
                 self._waiting[text_hash].append((pending, ordinal))

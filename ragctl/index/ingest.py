@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ragctl.batch.jobs import Jobs
 from ragctl.collection.conditions import own_matches
 from ragctl.collection.points import version
 from ragctl.collection.shard_keys import ShardKeys
 from ragctl.collection.state import State, StoredDocument
 from ragctl.embedding.embedder import Embedder
 from ragctl.embedding.stream import DocumentStream
-from ragctl.errors import DocumentError, Interrupted, RagctlError
+from ragctl.errors import BudgetReached, DocumentError, Interrupted, RagctlError
 from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.document_progress import DocumentProgress
@@ -50,13 +51,15 @@ class Ingest:
         damage: Damage,
         donor: Collection | None = None,
         delete_from_kept: Callable[[Sequence[str]], object] = lambda _: None,
+        jobs: Jobs | None = None,
     ) -> None:
         """Prepare the run. `donor`: a collection of the same identity that lends its vectors.
 
-        `delete_from_kept` deletes documents from the kept generations.
+        `delete_from_kept` deletes documents from the kept generations. `jobs`: batch jobs.
         """
         self.report = report
         self._donor = donor
+        self._jobs = jobs
         self._delete_from_kept = delete_from_kept
         self._collection = collection
         self._embedder = embedder
@@ -92,6 +95,7 @@ class Ingest:
                     damage=self._damage,
                     on_document_end=self._document_end,
                     donor=self._donor,
+                    jobs=self._jobs,
                 )
                 try:
                     self._read(plan, pool, indexer)
@@ -99,9 +103,13 @@ class Ingest:
                 except Interrupted:
                     indexer.collect_in_flight()
                     raise
+                except BudgetReached:
+                    self._submit()  # what was reserved before
+                    raise
                 finally:
                     self.report.stages["embed"] = stream.seconds
                     self._writer.flush()
+            self._submit()
             with self.report.stage("prune"):
                 self._remove(plan, state, prune_share, indexer)
                 self._writer.delete(sorted(self._damage.strays))
@@ -112,6 +120,12 @@ class Ingest:
                 self._writer.written,
                 unstored=max(0, indexer.embedded - self._writer.written.embedded) if indexer else 0,
             )
+
+    def _submit(self) -> None:
+        """Send the texts of this run to a batch API, if it uses one."""
+        if self._jobs is not None:
+            with self.report.stage("embed"), self._cancellation.interruptible():
+                self._jobs.submit()
 
     def _read(self, plan: Plan, pool: Pool, indexer: DocumentIndexer) -> None:
         work_items = {work.stat.file: work for work in plan.work_items}
@@ -204,7 +218,7 @@ class Ingest:
 
     def _seal_if_done(self, file: PendingFile) -> None:
         # A file with a failed document is not sealed: the next run must read it again.
-        if file.seal and not file.outstanding and not file.failed:
+        if file.seal and not (file.outstanding or file.failed or file.waiting):
             # By version: a point of another program may have the same source.
             for where in own_matches("version", sorted(file.seen.values())):
                 self._writer.merge(where, file.seal)

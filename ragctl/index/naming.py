@@ -4,8 +4,8 @@ A document is identified by the name of its source and its path there; where the
 note in the collection. The rules, in this order:
 
 1. A location that the collection knows keeps its name; a new name renames the source.
-2. An unnamed source inside another one is a part of it; a named one with files of the other is
-   refused.
+2. An unnamed source inside another one of the run, or inside a known one that has documents
+   there, is a part of it; a named one with files of the other is refused.
 3. A known name at another location has moved if most of its documents are found there; otherwise
    the run is refused.
 
@@ -28,9 +28,10 @@ from ragctl.collection.state import State, StoredDocument
 from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.contents import same_content
 from ragctl.index.prepared import FileStat
+from ragctl.index.record_names import without_record_names
 from ragctl.index.scan import Listing, Scan
+from ragctl.sources import FoundFile
 from ragctl.sources.selection import is_below
-from ragctl.sources.walk import FoundFile
 from ragctl.text import counted
 
 COMPARED_FILES = 50
@@ -89,6 +90,12 @@ class Naming:
     places: Mapping[str, SourcePlace] = field(default_factory=dict)
     prefixes: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     only: frozenset[str] | None = None
+
+    @property
+    def complete(self) -> set[str]:
+        """Names of the sources that were listed completely, and of those that are replaced."""
+        whole = {name for name, starts in self.scopes.items() if f"{name}/" in starts}
+        return whole | self.replaced.keys()
 
     def covers(self, source_name: str, file: str) -> bool:
         """Return whether the run has listed the folder of a file, or takes over its source."""
@@ -151,9 +158,10 @@ class _Namer:
                 if prefix.startswith(f"{root.name}/")
             }
             places[root.name] = {**places[root.name], "replaces": ours}
+        files, refused = without_record_names(_named_files(self._roots, checksum=checksum))
         return Naming(
-            files=list(_named_files(self._roots, checksum=checksum)),
-            failures=tuple(dict.fromkeys(_named_failures(self._roots))),
+            files=files,
+            failures=tuple(dict.fromkeys((*_named_failures(self._roots), *refused))),
             scopes=_scopes(self._roots),
             replaced=self._replaced,
             names=frozenset(root.name for root in self._roots),
@@ -222,8 +230,8 @@ class _Namer:
                     "files too: leave it out there with exclude, or give it no name"
                 )
             return
-        if place is not None and not shares:
-            return  # it is a source of its own already
+        if not shares and (place is not None or not isinstance(outer, _Root)):
+            return  # a source of its own, which another run may leave out of the outer one
         name = outer.name if isinstance(outer, _Root) else self._known[outer]
         if place is not None:
             self._replaced[root.name] = f"{name}/{inner}"

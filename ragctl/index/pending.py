@@ -16,6 +16,7 @@ class PendingFile:
     that are neither written nor refused. `ended`: it was read to its end. `restat`: the
     content of a document is unchanged, but the file's time or size may have changed. `changed`:
     it has a document that is written.
+    `waiting`: a document of it waits for a batch job.
     `seal`: payload fields to be merged into all its documents once it has been read
     completely and they are all written; None: not needed, or not known yet.
     """
@@ -26,6 +27,7 @@ class PendingFile:
     changed: bool = False
     failed: bool = False
     ended: bool = False
+    waiting: bool = False
     outstanding: int = 0
     seen: dict[str, str] = field(default_factory=dict)
 

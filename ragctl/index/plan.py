@@ -87,7 +87,7 @@ def make_plan(
     `recipe` returns the recipe digest of a file. `scopes`: by source, how the names of documents in
     completely listed folders begin, so that those not found there are removed; empty: remove
     nothing. `replaced`: see Naming; their documents are removed once they are there under their
-    new names, and with `scopes` also those that are not found.
+    new names, and those that are not found in a listed folder.
     `keep`: files that are kept although they were not found. `selected`: the files
     that this run looks at.
     """
@@ -104,6 +104,11 @@ def make_plan(
             unchanged += len(stored)
         else:
             work_items.append(WorkItem(stat, current_recipe, why, stored))
+
+    def is_gone(source_name: str, file: str) -> bool:
+        listed = file.startswith(scopes.get(source_name, ()))
+        return listed and selected(file) and not keep(file)
+
     absent = [d for d in state.documents.values() if d.file not in present and not keep(d.file)]
     renamed_files = {}
     removed = []
@@ -113,11 +118,10 @@ def make_plan(
             new_name = prefix + document.path
             if new_name in present:
                 renamed_files[document.file] = new_name
-            if new_name in present or (scopes and selected(new_name) and not keep(new_name)):
                 removed.append(document)
-        elif document.file.startswith(scopes.get(document.source_name, ())) and selected(
-            document.file
-        ):
+            elif is_gone(prefix.partition("/")[0], new_name):
+                removed.append(document)
+        elif is_gone(document.source_name, document.file):
             removed.append(document)
     elsewhere = len(absent) - len(removed)
     return Plan(tuple(work_items), unchanged, tuple(removed), elsewhere, renamed_files)

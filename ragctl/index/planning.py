@@ -206,7 +206,7 @@ def _selection(pipeline: Pipeline) -> Callable[[str], bool]:
     if not pipeline.only:
         return lambda file: True
     matches = matcher(pipeline.only, "--only")
-    return lambda file: matches(file) or matches(file.partition("/")[2])
+    return lambda file: matches(file, file.partition("/")[2])
 
 
 def _conflicts(naming: Naming, state: State) -> list[tuple[str, str]]:

@@ -28,14 +28,12 @@ def sources_note(
     have other names now. A run of selected files is not recorded.
     """
     note = _note(pipeline, sorted(naming.names))
-    obsolete = {name for name, starts in naming.scopes.items() if f"{name}/" in starts}
-    obsolete |= set(naming.replaced)
     if note is None or pipeline.only:
         return {}
     others = [
         each
         for each in recorded
-        if _identity(each) != _identity(note) and not obsolete.issuperset(each["names"])
+        if _identity(each) != _identity(note) and not naming.complete.issuperset(each["names"])
     ]
     kept = [*others, note][-MAX_RECORDED_RUNS:]
     return {} if kept == list(recorded) else {"sources": kept}

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
+from ragctl.batch.waiting import Waiting
 from ragctl.hosts.usage import UsageTotals, dollars_json
 from ragctl.records import Identity, Json
+from ragctl.sources import SkippedFiles
 from ragctl.stores.size import Size
 
 
@@ -62,7 +64,8 @@ class Change:
     """What a plan would do with one document.
 
     `what`: added, updated, renamed (from `was`), rechunked, repaired, restamped (same
-    content, other time or root) or removed. `embedded` and `reused` are numbers of chunks,
+    content, other time or root) or removed. `embedded`, `reused` and `waiting` (for a batch job)
+    are numbers of chunks,
     `tokens` those to be sent, as o200k_base counts them.
     """
 
@@ -73,6 +76,7 @@ class Change:
     reused: int = 0
     tokens: int = 0
     was: str | None = None
+    waiting: int = 0
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON object of this change."""
@@ -80,7 +84,11 @@ class Change:
             "source": self.source,
             "what": self.what,
             "why": self.why,
-            "chunks": {"embedded": self.embedded, "reused": self.reused},
+            "chunks": {
+                "embedded": self.embedded,
+                "reused": self.reused,
+                "waiting": self.waiting,
+            },
             "tokens": self.tokens,
             "was": self.was,
         }
@@ -95,13 +103,13 @@ class Report:
     requests sent, including failed ones; none for a model in this process. `cost`: US dollars at
     list price; None if a price is unknown. `backends`: the usage of each backend that was called.
     `changes`: of a plan only, by document. `size`: of a plan only, the collection afterwards.
-    `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: number
-    of files of unknown type; `skipped_files`: the first of them. `elsewhere`: number
-    of documents that are not among the sources, left alone. `left`: number of files not finished,
-    if the run stopped early; None if it stopped before it had a plan. `verified`: number of points
-    that the run checked before it made its plan; `damaged`: number of documents that it found
-    damaged. `stages`: seconds by stage; reading, embedding and writing overlap. `seconds`: of
-    the whole run.
+    `server`: of a plan for a new collection, its options on a Qdrant server. `skipped`: what was
+    left out. `elsewhere`: number of documents that are not among the sources, left alone. `left`:
+    number of files not finished, if the run stopped early; None if it stopped before it had a
+    plan. `waiting`: what waits for batch jobs.
+    `verified`: number of points that the run checked before it made its plan; `damaged`: number
+    of documents that it found damaged. `stages`: seconds by stage; reading, embedding and writing
+    overlap. `seconds`: of the whole run.
     """
 
     collection: str
@@ -117,10 +125,10 @@ class Report:
     server: dict[str, Json] = field(default_factory=dict)
     failures: list[DocumentFailure] = field(default_factory=list)
     warnings: list[DocumentFailure] = field(default_factory=list)
-    skipped: int = 0
-    skipped_files: list[str] = field(default_factory=list)
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
     elsewhere: int = 0
     left: int | None = 0
+    waiting: Waiting = field(default_factory=Waiting)
     verified: int = 0
     damaged: int = 0
     stages: dict[str, float] = field(default_factory=dict)
@@ -169,6 +177,7 @@ class Report:
         self.failures += other.failures
         self.warnings += other.warnings
         self.left = other.left
+        self.waiting = other.waiting
 
     def set_usage(self, usage: UsageTotals) -> None:
         """Copy requests, tokens and cost. A backend that was not called is left out."""
@@ -195,10 +204,10 @@ class Report:
                 for f in self.failures
             ],
             "warnings": [{"source": w.source, "warning": w.error} for w in self.warnings],
-            "skipped": self.skipped,
-            "skipped_files": list(self.skipped_files),
+            **self.skipped.to_json(),
             "elsewhere": self.elsewhere,
             "left": self.left,
+            "waiting": self.waiting.to_json(),
             "verified": self.verified,
             "damaged": self.damaged,
             "stages": {name: round(spent, 3) for name, spent in self.stages.items()},

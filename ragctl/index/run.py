@@ -21,11 +21,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from ragctl.batch.jobs import Jobs
 from ragctl.catalog import BackendConfig
 from ragctl.collection.notes import SourcePlace, add_billed
 from ragctl.collection.state import State, read_state
 from ragctl.embedding.embedder import Embedder
 from ragctl.errors import BudgetReached, IdentityMismatch
+from ragctl.hosts.usage import UsageTotals
+from ragctl.index.batches import BatchBackend, batch_backend, open_jobs
 from ragctl.index.budget import BudgetTracker
 from ragctl.index.cancellation import Cancellation
 from ragctl.index.checks import inspect_sample, is_due, report_damage, report_unrepaired
@@ -35,6 +38,8 @@ from ragctl.index.embedder import (
     batch_sizes_note,
     connect_for,
     effective_embedding,
+    encodings_note,
+    note_member,
 )
 from ragctl.index.estimate import estimate_backends
 from ragctl.index.failures import failures_note, postponed_failures
@@ -61,6 +66,11 @@ from ragctl.workers import Pool
 
 def _ignore_plan(plan: Plan, scanned: Scan) -> None:
     """Discard a plan: the default `on_plan`."""
+
+
+def _with_batch(usage: UsageTotals, batch: BatchBackend | None) -> UsageTotals:
+    """Return the usage of a run: that of its backends, and of its batch jobs if it makes any."""
+    return usage if batch is None else UsageTotals([*usage.usages, batch.usage])
 
 
 @dataclass(slots=True)
@@ -124,7 +134,12 @@ class Run:
             self.report = report = Report(pipeline.collection, embedder.identity)
             report.left = None  # until there is a plan
             report.stages["scan"] = scan_seconds
-            budget = BudgetTracker(pipeline.budget, embedder.usage, collection, now)
+            batch = batch_backend(pipeline, collection, embedder)
+            usage = _with_batch(embedder.usage, batch)
+            budget = BudgetTracker(
+                pipeline.budget, usage, collection, now, batch.usage if batch else None
+            )
+            jobs: Jobs | None = None
             run_plan: RunPlan | None = None
             completed = False
             try:
@@ -152,15 +167,36 @@ class Run:
                     budget.begin(collection)
                 collection.declare(pipeline.fields)
                 _note_places(collection, run_plan.naming.places)
+                if run_plan.plan.work_items:
+                    note_member(embedder, collection)
+                jobs = open_jobs(
+                    pipeline,
+                    collection,
+                    embedder,
+                    batch,
+                    report,
+                    self.environ,
+                    sources=sorted(run_plan.naming.names),
+                    clock=self.clock,
+                )
+                if jobs is not None:
+                    stack.callback(jobs.close)
+                    with self.cancellation.interruptible():
+                        jobs.refresh()
                 if not run_plan.plan.is_empty or self.damage.strays:
-                    self._apply(collection, embedder, run_plan, report, budget, pool)
+                    self._apply(collection, embedder, run_plan, report, budget, pool, jobs)
                 elif collection.unfinished:
                     self._finish(collection, report)
                 failed = {failure.source for failure in report.failures}
                 report_unrepaired(self.damage, run_plan.plan, report, known=failed.__contains__)
+                if jobs is not None and not pipeline.only:
+                    unread = len(report.failures) > jobs.refused
+                    jobs.forget(run_plan.naming.complete, unread=unread)
                 completed = True
             finally:
-                report.set_usage(embedder.usage)
+                if jobs is not None:
+                    report.waiting = jobs.waiting
+                report.set_usage(usage)
                 self._report_backends(report, embedder)
                 if collection is not None and run_plan is not None:
                     self._write_notes(
@@ -269,8 +305,7 @@ class Run:
             report.add_failures(postponed_failures(failed))
         for warning in run_plan.warnings:
             report.add_warning(report.identity.model, warning)
-        report.skipped = scanned.unknown
-        report.skipped_files = scanned.unknown_sources
+        report.skipped = scanned.skipped
         report.documents.unchanged = run_plan.plan.unchanged
         report.elsewhere = run_plan.plan.elsewhere
         self.on_plan(run_plan.plan, scanned)
@@ -289,6 +324,7 @@ class Run:
         report: Report,
         budget: BudgetTracker,
         pool: Pool,
+        jobs: Jobs | None,
     ) -> None:
         Ingest(
             collection,
@@ -301,6 +337,7 @@ class Run:
             damage=self.damage,
             donor=self.donor,
             delete_from_kept=partial(delete_from_kept, self.store, self.pipeline.collection),
+            jobs=jobs,
         ).run(
             run_plan.plan,
             run_plan.state,
@@ -354,6 +391,9 @@ class Run:
         sizes = batch_sizes_note(embedder, collection, now)
         if sizes is not None:
             notes["batch_sizes"] = sizes
+        encodings = encodings_note(embedder, collection, now)
+        if encodings is not None:
+            notes["encodings"] = encodings
         if self._verified_all and completed:
             notes["verified"] = round(now)
         if completed:
@@ -375,12 +415,16 @@ class Run:
         report.backends = list(
             estimate_backends(rows, usages, report.chunks.embedded, report.tokens)
         )
-        price = usages[0].price
+        batch = batch_backend(self.pipeline, collection, embedder)
+        price = usages[0].price if batch is None else batch.usage.price
         if price is not None:
             report.cost = report.tokens * price / 1e6
         elif report.tokens:
             report.cost = None
-        budget = BudgetTracker(self.pipeline.budget, embedder.usage, collection, now)
+        usage = _with_batch(embedder.usage, batch)
+        budget = BudgetTracker(
+            self.pipeline.budget, usage, collection, now, batch.usage if batch else None
+        )
         try:
             budget.check_fits("the whole plan", report.tokens)
         except BudgetReached as error:

@@ -4,8 +4,22 @@ The canary shows which model answers now; the sample shows which one made the co
 vectors. A server that was restarted with another model may have made a part of them.
 """
 
+from ragctl.collection.family import writers
 from ragctl.embedding import Embedder
 from ragctl.index.verify import Damage
+from ragctl.stores.base import Collection
+
+
+def sample_threshold(collection: Collection, embedder: Embedder, threshold: float) -> float:
+    """Return the cosine from which a stored vector and the embedder's count as equal.
+
+    `threshold` applies to one model. If other members of its family wrote too, nothing tells
+    which of them made a vector, and their cosine to each other decides.
+    """
+    if writers(collection.settings, collection.notes()) == [embedder.model.name]:
+        return threshold
+    cosine = embedder.model.family_cosine
+    return threshold if cosine is None else cosine
 
 
 def compare_sample(damage: Damage, embedder: Embedder, threshold: float) -> None:

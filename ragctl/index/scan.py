@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ragctl.errors import PruneRefused, UsageError
+from ragctl.index.source_walk import walk_source
 from ragctl.loaders import format_of, supported_formats
 from ragctl.pipeline import Pipeline, Source
-from ragctl.sources import LocalFile, walk
+from ragctl.sources import FoundFile, LocalFile, SkippedFiles
 from ragctl.sources.selection import Selection
-from ragctl.sources.walk import MAX_UNKNOWN_SOURCES, FoundFile
+from ragctl.sources.skipped import NO_LOADER
 from ragctl.text import counted
 
 
@@ -43,14 +44,12 @@ class Listing:
 class Scan:
     """What the sources hold.
 
-    `unknown`: number of files of unknown type; `unknown_sources`: the first of them. `unread`: the
-    folders that could not be listed, each with the reason; while there are any, nothing may be
-    pruned.
+    `skipped`: what was left out. `unread`: the folders that could not be listed, each with the
+    reason; while there are any, nothing may be pruned.
     """
 
     listings: list[Listing] = field(default_factory=list)
-    unknown: int = 0
-    unknown_sources: list[str] = field(default_factory=list)
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
     unread: list[str] = field(default_factory=list)
 
     @property
@@ -82,18 +81,22 @@ def scan(pipeline: Pipeline) -> Scan:
         refuse_unread(pipeline, scanned)
         if not listing.files and not (pipeline.prune and pipeline.prune_limit >= 100):
             raise PruneRefused(
-                f"{source.location}: no documents found there{_unread_formats(scanned)}; is it the "
-                "right folder, and mounted? If it is meant to be empty, run with --prune-limit 100"
+                f"{source.location}: no documents found there{_only_skipped(scanned.skipped)}; "
+                "is it the right folder, and mounted? If it is meant to be empty, run with "
+                "--prune-limit 100"
             )
     return scanned
 
 
-def _unread_formats(scanned: Scan) -> str:
-    """Return a note about files in other formats; "" if there are none."""
-    if not scanned.unknown:
-        return ""
-    files = counted(scanned.unknown, "file")
-    return f", only {files} in formats that ragctl does not read"
+def _only_skipped(skipped: SkippedFiles) -> str:
+    """Return a note about files that were left out; "" if there are none."""
+    found = []
+    if without_loader := skipped.counts[NO_LOADER]:
+        files = counted(without_loader, "file")
+        found.append(f"{files} in formats that ragctl does not read")
+    if ignored := skipped.ignored:
+        found.append(f"{counted(ignored, 'file or folder', 'files and folders')} ignored by rules")
+    return f", only {' and '.join(found)}" if found else ""
 
 
 def scan_source(
@@ -125,11 +128,9 @@ def refuse_unread(pipeline: Pipeline, scanned: Scan) -> None:
 
 def _folder(source: Source, number: int, scanned: Scan, only: Selection | None) -> Listing:
     root = source.path.resolve()
-    entries = walk(root, source.include, source.exclude, source.within, only=only)
+    entries = walk_source(source, only=only)
     files = [file._replace(mtime_ns=_storable(file.mtime_ns)) for file in entries]
-    scanned.unknown += entries.unknown.total()
-    named = [*scanned.unknown_sources, *entries.unknown_sources]
-    scanned.unknown_sources = named[:MAX_UNKNOWN_SOURCES]
+    scanned.skipped.update(entries.skipped)
     scanned.unread += [
         f"{root}/{failure.source}: {failure.error}"
         for failure in entries.failures

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from ragctl import chunking
 from ragctl.errors import DocumentError, RagctlError
+from ragctl.index.source_walk import walk_source
 from ragctl.lexical.languages import detect
 from ragctl.loaders import LoadOptions, format_of, load
 from ragctl.pipeline import Parsing, Source
 from ragctl.progress import Progress
-from ragctl.sources import FoundFile, walk
+from ragctl.sources import FoundFile
 from ragctl.workers import Pool
 
 MAX_FILES = 200_000
@@ -89,13 +90,7 @@ def _scan(
     reservoirs: dict[str, list[FoundFile]] = {}
     small: Counter[str] = Counter()
     for source in sources:
-        entries = walk(
-            source.path.resolve(),
-            source.include,
-            source.exclude,
-            source.within,
-            stop=lambda: time.monotonic() > deadline,
-        )
+        entries = walk_source(source, stop=lambda: time.monotonic() > deadline)
         for file in entries:
             total = sum(found.files.values())
             if total >= MAX_FILES or time.monotonic() > deadline:
@@ -113,7 +108,7 @@ def _scan(
                     reservoir.append(file)
                 elif (place := chance.randrange(small[form.name])) < MAX_FILES_PER_FORMAT:
                     reservoir[place] = file
-        found.unread += entries.unknown
+        found.unread += entries.skipped.suffixes
         found.complete &= entries.complete
     return list(_in_turn(list(reservoirs.values())))[:MAX_SAMPLED_FILES]
 

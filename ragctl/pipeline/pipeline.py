@@ -179,6 +179,13 @@ class Pipeline:
         minimum=0,
         maximum=100,
     )
+    fail_on_skipped: bool = key(
+        "policy.fail_on_skipped",
+        "boolean",
+        "exit with 3 if files are skipped that no rule ignores: those without a loader, and links",
+        default=False,
+        options=("--fail-on-skipped",),
+    )
     wait: bool = key(
         "policy.wait",
         "boolean",
@@ -250,7 +257,10 @@ KEYS = key_tree(Pipeline, TABLES)
 STORED_KEYS = ("store", "embedding", "chunking", "quantization", "bm25", "server")
 """Keys, and tables of keys, whose flags `migrate` takes: the settings of a generation."""
 
-SOURCE_KEYS = ("sources.include", "sources.exclude", "meta", "parsing")
+SOURCE_KEYS = (
+    *("sources.include", "sources.exclude", "sources.default_ignores", "sources.gitignore"),
+    *("meta", "parsing"),
+)
 """The same, for settings that matter only when the sources are read again."""
 
 

@@ -79,6 +79,11 @@ MODEL: dict[str, Schema] = {
         {"type": "number", "exclusiveMinimum": 0},
         "fusion weight; BM25 has 1",
     ),
+    "family": _key(STRING, "the models that share one vector space with it by design"),
+    "family_cosine": _key(
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        "lowest cosine between its vectors and those of other members",
+    ),
 }
 
 SERVED: dict[str, Schema] = {

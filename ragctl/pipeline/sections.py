@@ -144,6 +144,20 @@ class Source:
         default_text="the folder's name",
         literal=True,
     )
+    default_ignores: bool = key(
+        "default_ignores",
+        "boolean",
+        "skip what is never a document: lock files, backups, node_modules",
+        default=True,
+        options=("--default-ignores/--no-default-ignores",),
+    )
+    gitignore: bool = key(
+        "gitignore",
+        "boolean",
+        "skip what .gitignore files ignore, in work trees of git",
+        default=True,
+        options=("--gitignore/--no-gitignore",),
+    )
     within: str | None = None
     meta: Mapping[str, Json] = key(
         "meta",
@@ -212,6 +226,12 @@ class Embedding:
         default_text="false",
         options=("--late-chunking/--no-late-chunking",),
     )
+    batch: bool = key(
+        "batch",
+        "boolean",
+        "submit the texts of a run to the backend's batch API; later runs collect the vectors",
+        default=False,
+    )
     truncate: bool = key(
         "truncate",
         "boolean",
@@ -233,6 +253,13 @@ class Embedding:
         "time limit of one request with all its retries, in seconds",
         default_text="120",
         minimum=0,
+    )
+    query_model: str | None = key(
+        "query_model",
+        "string",
+        "embeds questions: the model, or another one of its family, such as Voyage 4",
+        default_text="the collection's",
+        literal=True,
     )
 
     def __post_init__(self) -> None:

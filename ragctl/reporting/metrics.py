@@ -66,6 +66,13 @@ def _registry(outcome: RunOutcome, collection: str, last_success: float) -> "Col
     single("ragctl_run_requests", "Requests to backends.", body["requests"])
     single("ragctl_run_failures", "Documents that failed.", len(body["failures"]))
     single("ragctl_run_warnings", "Warnings.", len(body["warnings"]))
+    single("ragctl_run_skipped_files", "Files skipped though no rule says so.", body["skipped"])
+    single("ragctl_run_ignored_files", "Files and folders ignored by rules.", body["ignored"])
+    waiting = body["waiting"]
+    single(
+        "ragctl_run_waiting_documents", "Documents that wait for batch jobs.", waiting["documents"]
+    )
+    single("ragctl_run_waiting_texts", "Texts in open batch jobs.", waiting["texts"])
     single("ragctl_run_verified_points", "Points that the run checked.", body["verified"])
     single("ragctl_run_damaged_documents", "Documents found damaged.", body["damaged"])
     return registry

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from ragctl.index.report import Report
 from ragctl.records import Identity, Json
 
-MAX_WEBHOOK_ITEMS = 100  # of failures and of warnings: receivers limit the message size
+MAX_WEBHOOK_ITEMS = 100  # of each list: receivers limit the message size
 
 _NO_IDENTITY = Identity(model="", dimension=0)  # for a run that ended before it was known
 
@@ -67,9 +67,9 @@ class RunOutcome:
         return text.encode("utf-8", "replace") + b"\n"
 
     def webhook_json(self) -> bytes:
-        """Return the body for a webhook: the report with the first 100 failures and warnings."""
+        """Return the body for a webhook: the report with the first 100 of each list."""
         body = self.to_json()
-        for key in ("failures", "warnings"):
+        for key in ("failures", "warnings", "skipped_files"):
             listed = body[key]
             assert isinstance(listed, list)
             body[key] = listed[:MAX_WEBHOOK_ITEMS]

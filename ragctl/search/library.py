@@ -30,7 +30,7 @@ from ragctl.search.fields import describe_field, filter_keys
 from ragctl.search.find import QUESTION_BATCH, SearchOutcome, search_many
 from ragctl.search.foreign_options import ForeignOptions
 from ragctl.search.options import SearchOptions, takes_options
-from ragctl.search.query import embedder_of
+from ragctl.search.query import embedder_of, query_backends
 from ragctl.search.shared import SharedCollection
 from ragctl.stores import is_server, open_store
 from ragctl.stores.base import Collection, Store
@@ -51,6 +51,7 @@ def open_collection(
     pipeline: str | PathLike[str] | None = None,
     backend: str | None = None,
     base_url: str | None = None,
+    query_model: str | None = None,
     environ: Mapping[str, str] | None = None,
     backends: Sequence[BackendConfig] = (),
     foreign: ForeignOptions = RAGCTL_LAYOUT,
@@ -65,6 +66,8 @@ def open_collection(
         pipeline: A pipeline file that provides store, collection, backends and catalogue rows.
         backend: Runs the model instead of the backend that made the collection.
         base_url: The address of that backend.
+        query_model: Embeds the questions, instead of the model that made the collection: another
+            member of its family, whose models share one vector space.
         environ: Variables with API keys and settings; those of this process if not given.
         backends: Several backends, tried in this order.
         foreign: Where the points of another program have their vectors and texts; with it a
@@ -91,14 +94,16 @@ def open_collection(
     chosen = tuple(backends)
     if not chosen and (backend or base_url):
         chosen = (BackendConfig(backend, base_url),)
-    if not chosen and settings is not None:
-        chosen = tuple(settings.embedding.backends)
+    if settings is not None:
+        query_model = query_model or settings.embedding.query_model
+        chosen = chosen or query_backends(settings.embedding, settings.catalog, query_model)
     try:
         return Searcher(
             opened,
             name or (settings.collection if settings else DEFAULT_COLLECTION),
             environ=variables,
             backends=chosen,
+            query_model=query_model,
             catalog=settings.catalog if settings else None,
             threshold=settings.embedding.canary if settings else None,
             patience=settings.embedding.patience if settings else None,
@@ -127,6 +132,7 @@ class Searcher:
         *,
         environ: Mapping[str, str],
         backends: Sequence[BackendConfig] = (),
+        query_model: str | None = None,
         catalog: Catalog | None = None,
         threshold: float | None = None,
         patience: float | None = None,
@@ -139,6 +145,7 @@ class Searcher:
         self._store = store
         self._environ = environ
         self._backends = backends
+        self._query_model = query_model
         self._catalog = catalog
         self._threshold = threshold
         self._patience = SEARCH_PATIENCE if patience is None else SEARCH_PATIENCE.of(patience)
@@ -348,6 +355,7 @@ class Searcher:
             collection,
             backends=self._backends,
             catalog=self._catalog or user_catalog(self._environ),
+            query_model=self._query_model,
             environ=self._environ,
             remote=self._is_remote,
             threshold=self._threshold,

@@ -1,7 +1,18 @@
 """Where documents come from: the folder walk, its ignore rules, and opening what was found."""
 
+from ragctl.sources.found import FoundFile, UnreadablePath
 from ragctl.sources.ignore import matcher
 from ragctl.sources.local_file import LocalFile
-from ragctl.sources.walk import FoundFile, UnreadablePath, Walk, walk
+from ragctl.sources.skipped import SkippedFile, SkippedFiles
+from ragctl.sources.walk import Walk, walk
 
-__all__ = ["FoundFile", "LocalFile", "UnreadablePath", "Walk", "matcher", "walk"]
+__all__ = [
+    "FoundFile",
+    "LocalFile",
+    "SkippedFile",
+    "SkippedFiles",
+    "UnreadablePath",
+    "Walk",
+    "matcher",
+    "walk",
+]

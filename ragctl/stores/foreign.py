@@ -233,6 +233,7 @@ class ForeignCollection:
             "source": record.source,
             "file": record.source,
             "source_name": "",
+            "stamp": "",
             "digest": "",
             "version": "",
             "ordinal": 0,

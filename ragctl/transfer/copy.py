@@ -141,6 +141,7 @@ class Copying:
         notes = original.notes()
         notes.pop("request_bytes", None)  # of the original's address
         notes.pop("replaces", None)  # of its generations
+        notes.pop("batches", None)  # a job belongs to one collection
         notes.pop("baseline", None)
         copy.note(notes)
         self.progress.begin("finish")

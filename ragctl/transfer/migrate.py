@@ -37,7 +37,7 @@ from ragctl.transfer.migration_plan import (
 )
 from ragctl.transfer.migration_report import MigrationReport, SpendingRecord, Verdict
 from ragctl.transfer.mirror import Mirror
-from ragctl.transfer.notes import carry_notes, note_switch
+from ragctl.transfer.notes import carry_members, carry_notes, note_switch
 from ragctl.transfer.reembed import Reembedding
 
 
@@ -95,6 +95,8 @@ class Migration:
                 # If another process has just switched to the target, that lock is the name's.
                 self._check_current(current)
                 carry_notes(current, target)
+                if _copies_vectors(plan, current, target):
+                    carry_members(current, target)
                 self._fill(current, target, embedder, plan, result)
             finally:
                 if embedder is not None and plan.how != "sources":
@@ -225,6 +227,8 @@ class Migration:
             if spending is not None:
                 spending.write(result.report)
             note_switch(current, target)
+            if _copies_vectors(plan, current, target):
+                carry_members(current, target)
             self.store.switch(current.name, target.settings.generation)
             result.switched = True
 
@@ -249,7 +253,7 @@ class Migration:
         if plan.how == "sources":
             if "places" not in target.notes():  # its documents get the names that they have
                 target.note({"places": current.notes().get("places", {})})
-            same_vectors = current.settings.identity == target.settings.identity
+            same_vectors = _copies_vectors(plan, current, target)
             return FromSources(
                 replace(plan.pipeline, wait=False),
                 GenerationStore(self.store, current.name, target.settings.generation),
@@ -293,3 +297,9 @@ class Migration:
             f"collection {current.name!r} was switched or deleted during the migration; nothing "
             "was switched. Run the command again"
         )
+
+
+def _copies_vectors(plan: MigrationPlan, current: Collection, target: Collection) -> bool:
+    """Return whether the target gets vectors of the current generation."""
+    same_identity = current.settings.identity == target.settings.identity
+    return plan.how in ("keep", "cut") or (plan.how == "sources" and same_identity)

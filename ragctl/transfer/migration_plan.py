@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ragctl.catalog import Model
+from ragctl.collection.family import is_other_member
 from ragctl.collection.payload import Vector
 from ragctl.collection.server_options import ServerOptions
 from ragctl.collection.settings import Settings
@@ -94,6 +95,8 @@ def plan_migration(
                 "which reads the sources again"
             )
         model = embedder.model
+    if how == "embed" and not embed_again:
+        _check_family(stored, model)
     if how == "sources":
         _check_sources(current)
     elif how != "embed":
@@ -107,6 +110,17 @@ def plan_migration(
     if how == "sources":
         check_documents(wanted, current)
     return MigrationPlan(how, wanted, settings, model)
+
+
+def _check_family(stored: Settings, model: Model) -> None:
+    """Raise UsageError if the model may use the collection's vectors as they are."""
+    if is_other_member(stored.identity, model):
+        own = stored.identity.model
+        raise UsageError(
+            f"{model.name} shares its vector space with {own}, so a run or a search can use it "
+            f"with this collection as it is; add --model {own} to keep the vectors, or "
+            f"--embed-again to embed all texts with {model.name}"
+        )
 
 
 def check_documents(pipeline: Pipeline, current: Collection) -> None:

@@ -11,6 +11,7 @@ def carry_notes(current: Collection, target: Collection) -> None:
     """
     before, own = current.notes(), target.notes()
     before.pop("replaces", None)  # each generation has its own
+    before.pop("members", None)
     start = recorded(before)
     mine = recorded(own)
     base = own.get("baseline", mine)
@@ -18,11 +19,26 @@ def carry_notes(current: Collection, target: Collection) -> None:
         {
             **before,
             "places": own.get("places") or before.get("places", {}),
+            **_open_jobs(before, own),
             "billed": _sums(start["billed"], mine["billed"], base["billed"]),
             "spent": _days(start["spent"], mine["spent"], base["spent"]),
             "baseline": start,
         }
     )
+
+
+def carry_members(current: Collection, target: Collection) -> None:
+    """Note in the target which models made the vectors that are copied to it."""
+    members = current.notes().get("members", [])
+    own = target.notes().get("members", [])
+    if missing := [name for name in members if name not in own]:
+        target.note({"members": [*own, *missing]})
+
+
+def _open_jobs(before: Notes, own: Notes) -> Notes:
+    """Return the open batch jobs of both generations."""
+    jobs = {job["id"]: job for job in (*own.get("batches", ()), *before.get("batches", ()))}
+    return {"batches": list(jobs.values())} if jobs else {}
 
 
 def note_switch(current: Collection, target: Collection) -> None:

@@ -128,6 +128,12 @@ class EmbeddingServer(ABC):
     def error_body(self, refusal: Refusal) -> object:
         """Return the JSON body of an error (bytes: a body that is not JSON)."""
 
+    def raw(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, bytes, dict[str, str]] | None:
+        """Answer a request that is not JSON: status, body, headers; None: not one. May refuse."""
+        return None
+
     def get(self, path: str) -> object:
         """Return the JSON answer to a GET. Raises Refusal."""
         raise Refusal(404, "Not Found")
@@ -259,8 +265,28 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Listener
 
+    def _raw(self, method: str, body: bytes = b"") -> bool:
+        """Answer a request that is not JSON; return whether it is one."""
+        host = self.server.host
+        headers = dict(self.headers.items())
+        try:
+            answer = host.raw(method, self.path, headers, body)
+        except Refusal as refusal:
+            answer = refusal.status, host.error_bytes(refusal), {}
+        if answer is None:
+            return False
+        status, content, more = answer
+        self._send(status, content, Fault(headers=more))
+        return True
+
+    def do_DELETE(self) -> None:
+        if not self._raw("DELETE"):
+            self._send(404, b"{}", Fault())
+
     def do_GET(self) -> None:
         host = self.server.host
+        if self._raw("GET"):
+            return
         with host.lock:
             host.gets.append(self.path)
         try:
@@ -293,6 +319,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         host = self.server.host
         raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self._raw("POST", raw):
+            return
         with host.lock:
             host.in_flight += 1
             host.peak = max(host.peak, host.in_flight)

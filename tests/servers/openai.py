@@ -55,6 +55,7 @@ class _Host:
     dim: int | None = None  # of vectors, if the request has no dimension
     path: str = "/v1/embeddings"
     fields: tuple[str, ...] = ("user",)
+    location: tuple[str, ...] = ("body",)  # before a field that a validation error names
     next_to: str = ""  # the API that the server has beside /v1
 
 
@@ -89,7 +90,7 @@ HOSTS = {
     "router": _Host(encodings=()),
     "tei-openai": _Host(lambda model, dim: True, texts=32, style="tei", next_to="tei"),
     "vllm": _Host(next_to="vllm"),
-    "infinity": _Host(style="fastapi", unit=False, path="/embeddings"),
+    "infinity": _Host(style="fastapi", unit=False, path="/embeddings", location=("body", "text")),
     "llama.cpp": _Host(drops=True, encodings=(), next_to="llama.cpp"),
 }
 
@@ -155,7 +156,8 @@ class OpenAIServer(EmbeddingServer):
         if style == "fastapi":
             if refusal.status != 422:
                 return {"detail": message}
-            return {"detail": [{"loc": ["body", refusal.field], "msg": message, "type": "value"}]}
+            loc = [*self.like.location, refusal.field]
+            return {"detail": [{"loc": loc, "msg": message, "type": "value"}]}
         if style == "tei":
             if refusal.code == "plain":
                 return message.encode()

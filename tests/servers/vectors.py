@@ -4,7 +4,7 @@ Texts that share words are close. Besides its words (block W), a document's vect
 in block D and a query's has noise in block Q, with four times the weight. So a document and
 a query are compared by their words only, while two vectors of the same side are ranked by
 noise: a query embedded as a document finds the wrong result. Any other task uses different
-vectors for the words.
+vectors for the words. A model of a family has the space of another one, not exactly.
 """
 
 import hashlib
@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tests.servers.families import FAMILIES
 
 Vector = NDArray[np.float64]
 
@@ -35,6 +37,7 @@ def vector(
     `side`: "document", "query", None for a model without sides, or any other task, whose
     vectors match neither side.
     """
+    own, (model, distance) = model, FAMILIES.get(model, (model, 0.0))
     whole = np.zeros(native)
     words = _WORDS.findall(text.casefold())
     space = model if side in ("document", "query", None) else f"{model} {side}"
@@ -42,9 +45,13 @@ def vector(
         whole[2 * _NOISE :] += _gaussian(f"{space}|{word}", native - 2 * _NOISE)
     whole /= np.linalg.norm(whole)
     if side in ("document", "query"):
-        noise = _gaussian(f"{side}|{context}{text}", _NOISE)
+        noise = _gaussian(f"{model}|{side}|{context}{text}", _NOISE)
         start = 0 if side == "document" else _NOISE
         whole[start : start + _NOISE] = _WEIGHT * noise / np.linalg.norm(noise)
+    if distance:
+        difference = _gaussian(f"{own}|{side}|{text}", native)
+        whole /= np.linalg.norm(whole)
+        whole += distance * difference / np.linalg.norm(difference)
     prefix: Vector = whole[: dim or native]
     return prefix / np.linalg.norm(prefix)
 

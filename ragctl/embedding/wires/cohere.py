@@ -1,6 +1,7 @@
 """Cohere: POST /v2/embed (its Python library 7.3 and its error reference)."""
 
 from ragctl.catalog import WireTraits
+from ragctl.catalog.backend_table import Encoding
 from ragctl.embedding import answers
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.embedding.rest_wire import RestWire
@@ -17,6 +18,7 @@ class Cohere(RestWire):
 
     traits = WireTraits(task="required")
     truncates = True
+    has_encodings = True
     # "too many tokens" begins the published messages about length; the message of embed itself is
     # not published. That of a trial key's monthly quota is common knowledge.
     error_rules = ErrorRules(
@@ -34,7 +36,6 @@ class Cohere(RestWire):
             "model": self.served.id,
             "texts": list(request.texts),
             "input_type": self.instruction(request).task,
-            "embedding_types": [self._encoding],
             # The host's default is END, which truncates silently.
             "truncate": "END" if self.options.truncate else "NONE",
         }
@@ -47,12 +48,13 @@ class Cohere(RestWire):
         host = self.client.host
         found = json_object(answer, host)
         kinds = found.get("embeddings")
-        listed = kinds.get(self._encoding) if isinstance(kinds, dict) else None
+        kinds = kinds if isinstance(kinds, dict) else {}
+        listed = kinds.get("base64", kinds.get("float"))
         return answers.from_list(listed, texts, _billed_tokens(found), self.model, self.dim, host)
 
-    @property
-    def _encoding(self) -> str:
-        return "base64" if self.backend.encoding == "base64" else "float"
+    def encoded(self, body: dict[str, Json], encoding: Encoding) -> dict[str, Json]:
+        """Return the request's JSON with an encoding, which the host requires."""
+        return {**body, "embedding_types": ["base64" if encoding == "base64" else "float"]}
 
 
 def _billed_tokens(answer: dict[str, object]) -> int:

@@ -1,7 +1,9 @@
 """The Jina API: POST /v1/embeddings (its OpenAPI of 2026-04, and measurements of it)."""
 
 from ragctl.catalog import WireTraits
+from ragctl.catalog.backend_table import Encoding
 from ragctl.embedding.base import EmbeddingRequest
+from ragctl.embedding.encoding import with_encoding
 from ragctl.embedding.rest_wire import RestWire
 from ragctl.hosts.responses import ErrorRules
 from ragctl.records import Json
@@ -12,6 +14,7 @@ class Jina(RestWire):
 
     traits = WireTraits(task="optional")
     truncates = True
+    has_encodings = True
     error_rules = ErrorRules(
         text_codes=frozenset({"INPUT_TOKEN_LIMIT_EXCEEDED"}),
         fatal_codes=frozenset({"INPUT_MODEL_NOT_FOUND", "AUTHZ_INSUFFICIENT_BALANCE"}),
@@ -22,8 +25,6 @@ class Jina(RestWire):
         body: dict[str, Json] = {"model": self.served.id, "input": list(request.texts)}
         # Without truncation the host names and refuses a text that is too long.
         body["truncate"] = self.options.truncate
-        if self.backend.encoding != "unset":
-            body["embedding_type"] = self.backend.encoding
         task = self.instruction(request).task
         if task is not None:
             body["task"] = task
@@ -34,3 +35,7 @@ class Jina(RestWire):
         if request.together:
             body["late_chunking"] = True
         return body
+
+    def encoded(self, body: dict[str, Json], encoding: Encoding) -> dict[str, Json]:
+        """Return the request's JSON with an encoding."""
+        return with_encoding(body, "embedding_type", encoding)

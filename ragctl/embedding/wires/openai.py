@@ -7,8 +7,10 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+from ragctl.catalog.backend_table import Encoding
 from ragctl.embedding.backend_wire import TextLimits
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
+from ragctl.embedding.encoding import with_encoding
 from ragctl.embedding.rest_wire import RestWire
 from ragctl.embedding.served_model import check_name
 from ragctl.embedding.server_tokens import ServerTokens, positive
@@ -26,6 +28,7 @@ class OpenAI(RestWire):
     one model that they run. It is asked too how long a text may be, and to count tokens.
     """
 
+    has_encodings = True
     error_rules = ErrorRules(
         text_codes=frozenset({"context_length_exceeded", "string_above_max_length"}),
         fatal_codes=frozenset({"insufficient_quota", "model_not_found", "budget_exceeded"}),
@@ -60,7 +63,7 @@ class OpenAI(RestWire):
         except BackendError as error:
             if "encoding_format" not in str(error):
                 raise
-            encoding = "float" if self.backend.encoding == "unset" else "unset"
+            encoding = "unset" if self.backend.encoding in ("float", "base64") else "float"
             raise BackendError(
                 f"{error}; set encoding = {json.dumps(encoding)} in [backends.{self.backend.name}] "
                 "of the pipeline, or in its row of backends.toml"
@@ -134,8 +137,10 @@ class OpenAI(RestWire):
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         """Return the request's JSON."""
         body: dict[str, Json] = {"model": self.served.id, "input": [*self.with_prompt(request)]}
-        if self.backend.encoding != "unset":
-            body["encoding_format"] = self.backend.encoding
         if self.asks_dimensions:
             body["dimensions"] = self.dim
         return body
+
+    def encoded(self, body: dict[str, Json], encoding: Encoding) -> dict[str, Json]:
+        """Return the request's JSON with an encoding."""
+        return with_encoding(body, "encoding_format", encoding)

@@ -6,16 +6,19 @@ Vectors come from plain `encode`, with the task and prompt of the side: `encode_
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ragctl.catalog import Instruction, WireTraits
+from ragctl.catalog.model_table import Pooling
+from ragctl.embedding import answers
 from ragctl.embedding.base import Vectors
 from ragctl.embedding.runtime_wire import TRIAL_TEXT, RuntimeWire
 from ragctl.errors import BackendError
+from ragctl.text import describe_exception
 
 if TYPE_CHECKING:
     import torch
@@ -119,6 +122,59 @@ class SentenceTransformers(RuntimeWire):
                 torch.cuda.empty_cache()
             raise MemoryError(str(error)) from error
         return np.asarray(rows, dtype=np.float32)
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """The prompts of the repository's own configuration, by name; the model must be loaded."""
+        return dict(self._model.prompts)
+
+    def variant(
+        self, texts: Sequence[str], *, pooling: Pooling | None = None, ending: bool = True
+    ) -> Vectors:
+        """Return unit vectors of texts, prompts included, as a wrongly set up server makes them.
+
+        `pooling`: mean, cls or last, instead of the model's own. `ending`: the token
+        that ends each text (EOS, [SEP]) is read. The model must have been used before. Raises
+        BackendError if its modules are not those of sentence-transformers.
+        """
+        with self._lock:
+            try:
+                rows = [self._run_modules(text, pooling, ending) for text in texts]
+            except Exception as error:  # a repository's own code may raise anything
+                raise BackendError(
+                    f"{self.location} cannot be run step by step: {describe_exception(error)}"
+                ) from error
+        return answers.from_vectors(
+            np.stack(rows), 0, self.model, self.dim, self.backend.name
+        ).vectors
+
+    def _run_modules(self, text: str, pooling: Pooling | None, ending: bool) -> Vectors:
+        import torch
+
+        encoded = self._tokenizer(
+            [text],
+            return_tensors="pt",
+            truncation=True,
+            max_length=self._model.max_seq_length,
+        )
+        features: dict[str, Any] = {
+            name: tensor.to(self._devices[0]) if ending else tensor[:, :-1].to(self._devices[0])
+            for name, tensor in encoded.items()
+        }
+        with torch.inference_mode():
+            for module in self._model:
+                pools = "token_embeddings" in features and "sentence_embedding" not in features
+                if pools and pooling in ("mean", "cls", "last"):
+                    tokens = features["token_embeddings"]
+                    features["sentence_embedding"] = {
+                        "mean": tokens.mean(dim=1),
+                        "cls": tokens[:, 0],
+                        "last": tokens[:, -1],
+                    }[pooling]
+                else:
+                    features = module(features)
+        row: Vectors = features["sentence_embedding"][0].float().cpu().numpy()
+        return row
 
     def describe_call(self, instruction: Instruction) -> str:
         """Return the arguments of a call, and the version of the runtime."""

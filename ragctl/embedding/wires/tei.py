@@ -13,6 +13,7 @@ from ragctl.catalog import Backend, Instructions, Model
 from ragctl.embedding import answers
 from ragctl.embedding.backend_wire import TextLimits
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
+from ragctl.embedding.faults import FaultyBackend
 from ragctl.embedding.rest_wire import RestWire
 from ragctl.embedding.server_tokens import ServerTokens, positive
 from ragctl.errors import BackendError, Interrupted, UsageError
@@ -186,9 +187,10 @@ class Tei(RestWire):
         pooling = kind.get("pooling") if isinstance(kind, dict) else None
         expected = _POOLING_NAMES.get(self.model.pooling)
         if pooling is not None and expected is not None and pooling != expected:
-            raise BackendError(
+            raise FaultyBackend(
+                "pooling",
                 f"{self.client.host} pools by {pooling}, and {self.model.name} was trained with "
-                f"{expected}: start it with --pooling {expected.replace('_', '-')}"
+                f"{expected}: start it with --pooling {expected.replace('_', '-')}",
             )
 
     def _check_name(self, found: dict[str, object]) -> None:
@@ -202,9 +204,10 @@ class Tei(RestWire):
             if name.rpartition("/")[2].lower() == expected:
                 return
         if names and all(_is_hub_name(name) for name in names):
-            raise BackendError(
+            raise FaultyBackend(
+                "model",
                 f"{self.client.host} runs {names[0]}, not {self.served.id}; if it is the same "
-                f"model, start it with --served-model-name {self.served.id}"
+                f"model, start it with --served-model-name {self.served.id}",
             )
 
 

@@ -1,6 +1,7 @@
 """Voyage: POST /v1/embeddings (its Python library 0.5 and its error messages)."""
 
 from ragctl.catalog import WireTraits
+from ragctl.catalog.backend_table import Encoding
 from ragctl.embedding.base import EmbeddingRequest
 from ragctl.embedding.rest_wire import RestWire
 from ragctl.hosts.keys import ApiKey
@@ -14,6 +15,7 @@ class Voyage(RestWire):
 
     traits = WireTraits(task="required")
     truncates = True
+    has_encodings = True
     # A text is longer than the context, or a batch is over the token limit; both end in halving.
     error_rules = ErrorRules(
         text_phrases=frozenset({"context window", "max allowed tokens per submitted batch"}),
@@ -35,6 +37,8 @@ class Voyage(RestWire):
         }
         if self.asks_dimensions:
             body["output_dimension"] = self.dim
-        if self.backend.encoding == "base64":  # lists of numbers are the default and have no name
-            body["encoding_format"] = "base64"
         return body
+
+    def encoded(self, body: dict[str, Json], encoding: Encoding) -> dict[str, Json]:
+        """Return the request's JSON; lists of numbers are the default and have no name."""
+        return {**body, "encoding_format": "base64"} if encoding == "base64" else body

@@ -1,0 +1,1 @@
+"""The batch APIs, one module each; its name is `api` in a row of backends.toml."""
