@@ -18,7 +18,7 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="PATTERN",
-        help="Process only files that match; leave all others alone.",
+        help="Process only the files that match.",
         rich_help_panel=panels.DOCUMENTS,
     ),
 ]
@@ -59,7 +59,7 @@ Quiet = Annotated[
     typer.Option(
         "--quiet",
         "-q",
-        help="Print nothing unless something goes wrong or files are skipped.",
+        help="Print only what goes wrong, and skipped files.",
         rich_help_panel=panels.COMMON,
     ),
 ]

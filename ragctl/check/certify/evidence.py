@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ragctl.catalog import Model
 from ragctl.check.certify.facts import ServerFacts, server_facts
@@ -54,7 +54,6 @@ class Sender:
     texts: int = 0
     requests: int = 0
     tokens: int = 0
-    steps: list[str] = field(default_factory=list)
 
     def send(self, step: str, side: Side, *texts: str) -> Embeddings:
         """Return the vectors of one request. Raises BackendError."""
