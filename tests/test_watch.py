@@ -2,8 +2,12 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from ragctl.stores import open_store
-from ragctl.stores.edge_collection import EdgeCollection
 from tests.command import call
 from tests.servers.jina import JinaServer
 from tests.watching import Watching, counts
 from tests.world import KEY
 
+ROOT = Path(__file__).parents[1]
 Start = Callable[..., Watching]
 
 
@@ -180,8 +184,22 @@ def test_errors_of_the_settings_end_it(watch: Start) -> None:
     assert watching.process.wait() == 2
 
 
-def test_a_batch_reads_only_its_documents(
-    watch: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.skip("see below")
-    assert EdgeCollection
+def test_the_commands_of_the_page_work(tmp_path: Path, environ: dict[str, str]) -> None:
+    page = (ROOT / "docs/watch.md").read_text()
+    block = re.search(r"```sh\n(.*?)```", page, re.DOTALL)
+    assert block is not None
+    setup, watching = (shlex.split(line)[1:] for line in block[1].splitlines())
+    (tmp_path / "sample_docs").mkdir()
+    (tmp_path / "sample_docs/a.md").write_text("Words.")
+    assert call(*setup, environ=environ, cwd=tmp_path).returncode == 0
+    with subprocess.Popen(
+        [sys.executable, "-m", "ragctl", *watching],
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert "wiki: 1 added" in process.stdout.readline()
+        process.terminate()
+    assert process.returncode == 0

@@ -8,7 +8,7 @@ while files keep disappearing, a folder is being deleted or moved.
 import os
 import stat
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +63,8 @@ class RestingPaths:
     `present` exist, `missing` do not; `vanished` of them did not exist before either.
     """
 
-    present: Sequence[str] = ()
-    missing: Sequence[str] = ()
+    present: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     vanished: frozenset[str] = frozenset()
 
 
@@ -123,7 +123,7 @@ class ChangedPaths:
         for path in (*present, *missing):
             del self._states[path]
             self._added.discard(path)
-        return RestingPaths(present, missing, frozenset(vanished))
+        return RestingPaths(tuple(present), tuple(missing), frozenset(vanished))
 
 
 def _state(path: str) -> _State:
