@@ -69,6 +69,7 @@ def test_a_partial_run_looks_at_nothing_else(world: World) -> None:
     for name in ("a.md", "b/c.md", "b/d.md"):
         world.write(name, f"Text of {name}.")
     world.ingest()
+    world.write("a.md", "Another text.")
     with closing(Session(kept=True)) as session:
         first = world.run()
         first.session = session
@@ -84,7 +85,10 @@ def test_a_partial_run_looks_at_nothing_else(world: World) -> None:
             report = second.ingest()
             second.store.close()
     assert (report.documents.updated, report.documents.unchanged) == (1, 0)
-    assert (report.chunks.embedded, report.requests) == (1, 1)  # not those of the first run
+    assert (report.chunks.embedded, report.requests) == (
+        1,
+        1,
+    )  # neither those of the first run, nor the canary
     with closing(world.open()) as collection:
         texts = {point.payload["text"] for point in collection.scroll()}
     assert texts == {"A third text.", "Text of b/c.md.", "Text of b/d.md."}
