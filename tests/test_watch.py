@@ -20,6 +20,7 @@ from tests.servers.jina import JinaServer
 from tests.watching import Watching, counts
 from tests.world import KEY
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 Start = Callable[..., Watching]
 
