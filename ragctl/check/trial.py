@@ -15,6 +15,7 @@ from ragctl.check.findings import BackendReport, Finding, Reply, failed, good, n
 from ragctl.embedding import Canary, Options, Patience, answers, canary, connect
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Side, Vectors
 from ragctl.embedding.failover import ConnectedBackend
+from ragctl.embedding.served_model import unnamed_warning
 from ragctl.errors import BackendError, Interrupted, UsageError
 
 TRIAL_TEXT = "Invoices are kept for ten years after the end of the business year."
@@ -62,6 +63,8 @@ class Trial:
             with self._limited(row), self._connected(settings.dim) as backend:
                 self._add_key(row)
                 self._examine(row, backend)
+                if backend.wire is not None and backend.wire.unnamed:
+                    self._add(note("model", unnamed_warning(self._settings.model.name)))
         except Interrupted:
             late = f"not done within {settings.seconds:g} s; allow more time with --seconds"
             self._add(failed(self._step, BackendError(late)))

@@ -143,6 +143,7 @@ class Ollama(RestWire):
             except BackendError:
                 found = None  # a proxy without this method, or a model that is not there
             info = found.get("model_info") if isinstance(found, dict) else None
+            self.named = isinstance(info, dict)  # Ollama has a model of that name
             size = _shown(info, ".embedding_length")
             if size is not None and size != self.model.dim:
                 raise BackendError(
