@@ -31,6 +31,7 @@ from ragctl.index.prepared import FileStat
 from ragctl.index.record_names import without_record_names
 from ragctl.index.scan import Listing, Scan
 from ragctl.sources import FoundFile
+from ragctl.sources.selection import is_below
 from ragctl.text import counted
 
 COMPARED_FILES = 50
@@ -76,7 +77,9 @@ class Naming:
     `scopes`: beginnings of the names of all documents in folders that were listed, by source;
     documents that are not found there are gone. `replaced`: sources whose documents get new names,
     by name, with the beginning of the new names. `failures` (name, error): what could not be
-    listed. `names`: of the sources of this run. `places`: the note while the run works.
+    listed. `names`: of the sources of this run. `places`: the note while the run works. `prefixes`:
+    source and beginning of the names of each listing's files, by its number. `only`: the run looked
+    only at these names and at those below them, each with "/" at its end; None: at all.
     """
 
     files: list[FileStat]
@@ -84,7 +87,9 @@ class Naming:
     scopes: Mapping[str, tuple[str, ...]]
     replaced: Mapping[str, str]
     names: frozenset[str]
-    places: dict[str, SourcePlace] = field(default_factory=dict)
+    places: Mapping[str, SourcePlace] = field(default_factory=dict)
+    prefixes: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    only: frozenset[str] | None = None
 
     @property
     def complete(self) -> set[str]:
@@ -94,6 +99,8 @@ class Naming:
 
     def covers(self, source_name: str, file: str) -> bool:
         """Return whether the run has listed the folder of a file, or takes over its source."""
+        if self.only is not None:
+            return is_below(f"{file}/", self.only)
         return file.startswith(self.scopes.get(source_name, ())) or source_name in self.replaced
 
 
@@ -159,6 +166,11 @@ class _Namer:
             replaced=self._replaced,
             names=frozenset(root.name for root in self._roots),
             places=places,
+            prefixes={
+                listing.number: (root.name, f"{root.name}/{root.inner}")
+                for root in self._roots
+                for listing in root.listings
+            },
         )
 
     @cached_property
@@ -403,22 +415,28 @@ def _named_files(roots: Iterable[_Root], *, checksum: bool) -> Iterator[FileStat
     seen: set[str] = set()
     for root, listing in sorted(listings, key=lambda each: each[1].number):
         prefix = f"{root.name}/{root.inner}"
-        doubtful = _doubts(listing) if not (checksum or listing.exact) else (lambda _: checksum)
-        for file in listing.files:
-            name = prefix + file.source
-            if name in seen:
-                continue
-            seen.add(name)
-            yield FileStat(
-                name,
-                root.name,
-                file.size,
-                file.mtime_ns,
-                file.location,
-                listing.number,
-                file.stamp,
-                doubtful(file.mtime_ns),
-            )
+        for file in named_files(listing, root.name, prefix, checksum=checksum):
+            if file.file not in seen:
+                seen.add(file.file)
+                yield file
+
+
+def named_files(
+    listing: Listing, source_name: str, prefix: str, *, checksum: bool
+) -> Iterator[FileStat]:
+    """Yield the files of a listing; `prefix` begins their names. `checksum`: see `name_sources`."""
+    doubtful = _doubts(listing) if not (checksum or listing.exact) else (lambda _: checksum)
+    for file in listing.files:
+        yield FileStat(
+            prefix + file.source,
+            source_name,
+            file.size,
+            file.mtime_ns,
+            file.location,
+            listing.number,
+            file.stamp,
+            doubtful(file.mtime_ns),
+        )
 
 
 def _doubts(listing: Listing) -> Callable[[int], bool]:

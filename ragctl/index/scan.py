@@ -15,6 +15,7 @@ from ragctl.index.source_walk import walk_source
 from ragctl.loaders import format_of, supported_formats
 from ragctl.pipeline import Pipeline, Source
 from ragctl.sources import FoundFile, LocalFile, SkippedFiles
+from ragctl.sources.selection import Selection
 from ragctl.sources.skipped import NO_LOADER
 from ragctl.text import counted
 
@@ -77,7 +78,7 @@ def scan(pipeline: Pipeline) -> Scan:
                 raise
             location = pipeline.config_source.location(("sources", number, "path"))
             raise PruneRefused(f"{location}: {error}") from error
-        _refuse_unread(pipeline, scanned)
+        refuse_unread(pipeline, scanned)
         if not listing.files and not (pipeline.prune and pipeline.prune_limit >= 100):
             raise PruneRefused(
                 f"{source.location}: no documents found there{_only_skipped(scanned.skipped)}; "
@@ -98,14 +99,16 @@ def _only_skipped(skipped: SkippedFiles) -> str:
     return f", only {' and '.join(found)}" if found else ""
 
 
-def scan_source(source: Source, number: int, scanned: Scan) -> Listing:
+def scan_source(
+    source: Source, number: int, scanned: Scan, only: Selection | None = None
+) -> Listing:
     """List one source, and add it to `scanned`.
 
-    `number`: the source's position in its pipeline. Raises PruneRefused for a root that
-    is missing, UsageError for a file that no loader reads.
+    `number`: the source's position in its pipeline. `only`: the paths to look at. Raises
+    PruneRefused for a root that is missing, UsageError for a file that no loader reads.
     """
     if source.path.is_dir():
-        listing = _folder(source, number, scanned)
+        listing = _folder(source, number, scanned, only)
     elif source.within is not None and source.path.exists():
         raise PruneRefused(f"{source.path} is not a folder; nothing was changed")
     else:
@@ -114,7 +117,8 @@ def scan_source(source: Source, number: int, scanned: Scan) -> Listing:
     return listing
 
 
-def _refuse_unread(pipeline: Pipeline, scanned: Scan) -> None:
+def refuse_unread(pipeline: Pipeline, scanned: Scan) -> None:
+    """Raise PruneRefused if documents would look removed because folders could not be listed."""
     if pipeline.prune and scanned.unread:
         raise PruneRefused(
             f"{scanned.unread[0]}; its documents would look removed. Make it readable, "
@@ -122,9 +126,9 @@ def _refuse_unread(pipeline: Pipeline, scanned: Scan) -> None:
         )
 
 
-def _folder(source: Source, number: int, scanned: Scan) -> Listing:
+def _folder(source: Source, number: int, scanned: Scan, only: Selection | None) -> Listing:
     root = source.path.resolve()
-    entries = walk_source(source)
+    entries = walk_source(source, only=only)
     files = [file._replace(mtime_ns=_storable(file.mtime_ns)) for file in entries]
     scanned.skipped.update(entries.skipped)
     scanned.unread += [

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from ragctl.pipeline import Pipeline, Source
 from ragctl.sources import SkippedFile, SkippedFiles, Walk, walk
+from ragctl.sources.selection import Selection
 
 
 def walk_source(
     source: Source,
     *,
+    only: Selection | None = None,
     stop: Callable[[], bool] = lambda: False,
     on_skipped: Callable[[SkippedFile], None] | None = None,
 ) -> Walk:
@@ -22,6 +24,7 @@ def walk_source(
         source.within,
         default_ignores=source.default_ignores,
         gitignore=source.gitignore,
+        only=only,
         stop=stop,
         on_skipped=on_skipped,
     )
