@@ -14,7 +14,8 @@ _OVERLAP_STARTS = tuple(
         r"[.!?…؟۔।॥][\"')\]»”’*_`]*\s+(?=\S)|[。！？；][」』）”’]*\s*(?=[^\s\ufe00-\ufe0f])|\n\s*\n\s*(?=\S)",
         r"[,;:—–،؛]\s+(?=\S)|[，、：]\s*(?=\S)",
         r"\s(?=\S)",
-        r"(?=\S)(?=[\u2e80-\u3098\u309b-\u9fff\uac00-\ud7a3\uf900-\ufaff])",  # Chinese, Japanese, Korean
+        # Chinese, Japanese, Korean, but not a voice mark
+        r"(?=\S)(?=[\u2e80-\u3098\u309b-\u9fff\uac00-\ud7a3\uf900-\ufaff])",
     )
 )
 
