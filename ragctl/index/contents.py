@@ -6,7 +6,7 @@ from ragctl.collection.points import digest
 from ragctl.collection.state import StoredDocument
 from ragctl.errors import DocumentError
 from ragctl.loaders import format_of
-from ragctl.sources.walk import FoundFile
+from ragctl.sources.base import FoundFile
 
 
 def file_digest(content: bytes, recipe: str) -> str:
@@ -14,11 +14,13 @@ def file_digest(content: bytes, recipe: str) -> str:
     return digest(hashlib.blake2b(content, digest_size=16).digest(), recipe.encode("ascii"))
 
 
-def same_content(file: FoundFile, document: StoredDocument) -> bool:
+def same_content(file: FoundFile, document: StoredDocument, *, exact: bool = False) -> bool:
     """Return whether a file has the content of a stored document of the same size.
 
-    The records of a file are not compared: their size must do.
+    The records of a file are not compared: their size must do. `exact`: see Listing.
     """
+    if exact and file.stamp and file.stamp == document.stamp:
+        return True
     form = format_of(file.source)
     if form is not None and form.many_documents:
         return True

@@ -29,8 +29,9 @@ from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.contents import same_content
 from ragctl.index.prepared import FileStat
 from ragctl.index.record_names import without_record_names
-from ragctl.index.scan import Listing, Scan
-from ragctl.sources.walk import FoundFile
+from ragctl.index.scan import Scan
+from ragctl.pipeline.globs import is_url
+from ragctl.sources.base import FoundFile, Listing
 from ragctl.text import counted
 
 COMPARED_FILES = 50
@@ -63,6 +64,10 @@ class _Root:
     @property
     def files(self) -> Iterator[FoundFile]:
         return (file for listing in self.listings for file in listing.files)
+
+    @property
+    def exact(self) -> bool:
+        return all(listing.exact for listing in self.listings)
 
     def below(self, path: str) -> bool:
         """Return whether any of its files is in the folder `path`."""
@@ -332,6 +337,7 @@ class _Namer:
                 or not place["whole"]
                 or name in self._replaced
                 or place["location"] in in_run
+                or is_url(place["location"])
                 or os.path.lexists(place["location"])
             ):
                 continue
@@ -393,7 +399,7 @@ def _count_same(stored: Sequence[StoredDocument], root: _Root) -> int:
         if (file := found.get(document.path)) is not None and file.size == document.size
     ]
     sample = random.sample(pairs, min(len(pairs), COMPARED_FILES))
-    same = sum(same_content(file, document) for document, file in sample)
+    same = sum(same_content(file, document, exact=root.exact) for document, file in sample)
     return round(len(pairs) * same / len(sample)) if sample else 0
 
 

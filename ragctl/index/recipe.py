@@ -1,7 +1,7 @@
 """The recipe of a run: the loader and chunker settings that decide a document's chunks."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ragctl import chunking, loaders
@@ -16,10 +16,11 @@ from ragctl.index.plan import WorkItem
 from ragctl.index.prepare import Job
 from ragctl.index.prepared import FileStat
 from ragctl.lexical.bm25 import Bm25Config
-from ragctl.loaders import LoadOptions, format_of
+from ragctl.loaders import LoadOptions, Location, format_of
 from ragctl.pipeline import DEFAULT_CHUNK_SIZE, DEFAULT_OVERLAP, Pipeline, Source
 from ragctl.pipeline.command import migrate_command
 from ragctl.records import Json
+from ragctl.sources.fetching import Fetching
 from ragctl.text import counted
 
 
@@ -48,13 +49,17 @@ class Recipe:
     window: int | None = None
     sparse: Bm25Config | None = None
 
-    def job(self, work: WorkItem) -> Job:
-        """Return the parsing job of one file of the plan."""
+    def jobs(self, work_items: Iterable[WorkItem], fetching: Fetching) -> Iterator[Job]:
+        """Yield the parsing job of each file of a plan; files elsewhere are fetched ahead."""
+        for work, location in fetching.ahead(work_items, _location):
+            yield self.job(work, location)
+
+    def job(self, work: WorkItem, location: Location) -> Job:
+        """Return the parsing job of one file of the plan, which is at `location` by now."""
         file_format = format_of(work.stat.file)
         source = self.sources[work.stat.source_number]
-        assert work.stat.location is not None, "a file of the scan can be opened"
         return Job(
-            location=work.stat.location,
+            location=location,
             file=work.stat.file,
             recipe=work.recipe,
             options=source.options,
@@ -68,6 +73,11 @@ class Recipe:
             window=self.window,
             sparse=self.sparse,
         )
+
+
+def _location(work: WorkItem) -> Location:
+    assert work.stat.location is not None, "a file of the scan can be opened"
+    return work.stat.location
 
 
 def make_recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> Recipe:
@@ -115,7 +125,7 @@ def _source_options(pipeline: Pipeline, source: Source) -> SourceOptions:
     """Return a source's settings; what it leaves out comes from the whole pipeline."""
     parsing, fields = pipeline.parsing, source.jsonl_metadata
     options = LoadOptions(
-        max_bytes=parsing.max_file_mb * 1_000_000,
+        max_bytes=parsing.max_bytes,
         encoding=source.encoding or parsing.encoding,
         jsonl_text=source.jsonl_text or parsing.jsonl_text,
         jsonl_id=source.jsonl_id or parsing.jsonl_id,

@@ -17,6 +17,7 @@ T = TypeVar("T")
 Kind = Literal[
     "string",
     "path",  # relative to the file
+    "location",  # a path, or a URL
     "address",  # may contain ${NAME}
     "integer",
     "number",

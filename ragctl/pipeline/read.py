@@ -29,17 +29,6 @@ from ragctl.rerank.wire_registry import rerankers
 from ragctl.stores import is_server
 
 _URL = re.compile(r"https?://[^\s/?#]+", re.IGNORECASE)
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
-_ADVICE = {
-    "": "mount it or copy it to a folder, for example with rclone, and name that folder",
-    "s3": "copy the bucket to a folder with `aws s3 sync` or `rclone sync`, or mount it with "
-    "`rclone mount`, and name that folder",
-    "gs": "copy the bucket to a folder with `gcloud storage rsync` or `rclone sync`, or mount it "
-    "with gcsfuse, and name that folder",
-    "https": "copy the site to a folder, for example with `wget --mirror`, and name that folder",
-}
-_ADVICE["http"] = _ADVICE["https"]
 _EMBEDDING = key_tree(Embedding)
 _SOURCE = key_tree(Source)
 
@@ -117,9 +106,8 @@ def _sources(top: Table, tables: list[Table], reader: ValueReader) -> tuple[Sour
 
 
 def _source(table: Table, reader: ValueReader) -> Source:
-    _refuse_address(table)
     values = reader.read_table(table, _SOURCE)
-    path, within = split_pattern(str(values["path"]))
+    path, within, url = _location(table, values)
     if within is not None and ".." in within.split("/"):
         raise table.error("path", "has a .. after a wildcard")
     if values["name"] is not None:
@@ -132,20 +120,23 @@ def _source(table: Table, reader: ValueReader) -> Source:
 
             checked(table, name, check_patterns, values[name])
     _check_encoding(table, values["encoding"])
-    return fill(Source, values, path=Path(path), within=within)
+    return fill(Source, values, path=path, within=within, url=url)
 
 
-def _refuse_address(table: Table) -> None:
-    """Raise UsageError for a source that is an address, such as s3://bucket/docs."""
-    path = table.raw_value("path")
-    if not isinstance(path, str) or not _ADDRESS.match(path):
-        return
-    scheme, _, rest = path.partition("://")
-    shown = _PASSWORD.sub(r"\1***@", path)
-    if scheme.lower() == "file":
-        raise table.error("path", f"is {shown}; write the path alone: {rest or '/'}")
-    advice = _ADVICE.get(scheme.lower(), _ADVICE[""])
-    raise table.error("path", f"is {shown}, and only local folders and files are read; {advice}")
+def _location(
+    table: Table, values: Mapping[str, Any]
+) -> tuple[Path | None, str | None, str | None]:
+    """Return the path of a source, the pattern below it, and its URL."""
+    value = values["path"]
+    if value is None:
+        raise table.error("path", "is missing")
+    if isinstance(value, str):
+        from ragctl.sources.remote import check_url
+
+        checked(table, "path", check_url, value)
+        return None, None, value.rstrip("/")
+    path, within = split_pattern(str(value))
+    return Path(path), within, None
 
 
 def _embedding(top: Table, reader: ValueReader, catalog: Catalog) -> Embedding:

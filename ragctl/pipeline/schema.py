@@ -47,7 +47,7 @@ def _described(key: KeySpec) -> Schema:
 
 def _type(key: KeySpec) -> Schema:
     match key.kind:
-        case "string" | "path" | "address":
+        case "string" | "path" | "location" | "address":
             if key.choices:
                 return {"enum": list(key.choices)}
             return {"type": "string", "pattern": r"\S"}

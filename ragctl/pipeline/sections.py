@@ -100,26 +100,31 @@ class Parsing:
         """Check the bounds. Raises UsageError."""
         check_bounds(self)
 
+    @property
+    def max_bytes(self) -> int:
+        """Bytes of a file, at most."""
+        return self.max_file_mb * 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Files to index: a folder, or one file. Patterns are in gitignore syntax.
+    """Files to index: a folder, one file, or what is elsewhere. Patterns are in gitignore syntax.
 
     Attributes:
+        path: on this machine; None: elsewhere, at `url`.
         within: a pattern that starts at `path`; only matching files of the folder belong to the
             source.
         meta: metadata that takes precedence over the pipeline's. None in the other fields: the
             value of the pipeline's Parsing.
     """
 
-    path: Path = key(
+    path: Path | None = key(
         "path",
-        "path",
-        "a folder, a file, or a pattern such as docs/*/handbook or docs/**/*.md; as an argument "
-        "also NAME=PATH",
+        "location",
+        "a folder, a file, a .zip or .tar archive, a URL such as s3://bucket/docs, or a pattern "
+        "such as docs/*/handbook or docs/**/*.md; as an argument also NAME=PATH",
         options=("PATH",),
         metavar="PATH...",
-        required=True,
     )
     include: tuple[str, ...] = key(
         "include",
@@ -159,6 +164,7 @@ class Source:
         options=("--gitignore/--no-gitignore",),
     )
     within: str | None = None
+    url: str | None = None
     meta: Mapping[str, Json] = key(
         "meta",
         "scalars",
@@ -174,8 +180,21 @@ class Source:
 
     @property
     def location(self) -> str:
-        """The path and the pattern below it, for messages."""
-        return f"{self.path}{self.within or ''}"
+        """The path and the pattern below it, or the URL, for messages."""
+        return self.url or f"{self.path}{self.within or ''}"
+
+    @property
+    def folder(self) -> Path:
+        """The path of a source on this machine."""
+        assert self.path is not None, "it is not elsewhere"
+        return self.path
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it is the content of an archive on this machine."""
+        from ragctl.sources.archive import is_archive
+
+        return self.path is not None and self.within is None and is_archive(self.path)
 
 
 @dataclass(frozen=True, slots=True)

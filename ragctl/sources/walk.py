@@ -5,12 +5,11 @@ import stat
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from ragctl.errors import PruneRefused
 from ragctl.loaders.registry import format_of
+from ragctl.sources.base import FoundFile, UnreadablePath
 from ragctl.sources.directory import FOLDER, LINK, OTHER, Directory, Entry
 from ragctl.sources.git_tree import inner_levels, is_below, levels_above
 from ragctl.sources.ignore import (
@@ -36,33 +35,6 @@ from ragctl.sources.skipped import (
 
 MAX_OPEN_FOLDERS = 64
 """Folders of a path that are open at a time; deeper trees open theirs again on the way back."""
-
-
-class FoundFile(NamedTuple):
-    """A file of a known format. `source` is its path below the root, with `/`, in NFC.
-
-    `stamp`: what the listing knows of its state besides size and time: of a local file the time of
-    the last change of its inode (ctime) in nanoseconds, as decimal text.
-    """
-
-    source: str
-    location: LocalFile
-    size: int  # bytes
-    mtime_ns: int
-    stamp: str
-
-
-@dataclass(frozen=True, slots=True)
-class UnreadablePath:
-    """A file or folder that could not be read, and why.
-
-    If `folder` is true, the files below `source` ("" is the root) are unknown, so their documents
-    must not be removed.
-    """
-
-    source: str
-    error: str
-    folder: bool = False
 
 
 def walk(
@@ -146,7 +118,7 @@ class Walk(Iterator[FoundFile]):
         self._non_ascii_sources: set[str] = set()  # only these can become equal in NFC
         self._real_root = os.path.realpath(root)
         self._found: set[str] = set()  # paths on disk
-        self._links: list[FoundFile] = []
+        self._links: list[tuple[str, FoundFile]] = []  # path of the target on disk
         self._files = self._walk_folder() if root.is_dir() else self._walk_file()
 
     def __next__(self) -> FoundFile:
@@ -354,12 +326,11 @@ class Walk(Iterator[FoundFile]):
             self.skipped.add(source, NOT_REGULAR, "a link to what is no regular file")
         elif path.isascii() or self._check_name(path, source):
             below = target[len(os.path.join(self._real_root, "")) :]  # noqa: PTH118
-            self._links.append(self._found_file(source, below, status))
+            self._links.append((below, self._found_file(source, below, status)))
 
     def _linked_files(self) -> Iterator[FoundFile]:
         """Yield the files that links lead to, each once, and none that was found itself."""
-        for file in self._links:
-            path = file.location.path
+        for path, file in self._links:
             if path in self._found:
                 reason = f"a link to {path}, which is indexed by itself"
                 self.skipped.add(file.source, INDEXED_BY_ITSELF, reason)

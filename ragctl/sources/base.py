@@ -1,0 +1,125 @@
+"""What every kind of source has in common: it lists files, and each can be opened.
+
+A kind is a folder (walk.py), a tree of files elsewhere (tree.py: a bucket, a server, an archive), a
+program (command.py) or pages of the web (web.py). `tests/source_contract.py` checks every kind.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple, Protocol
+
+from ragctl.errors import PruneRefused
+from ragctl.loaders import Location
+from ragctl.records import Json
+from ragctl.sources.skipped import SkippedFiles
+
+CONNECT_SECONDS = 20.0
+READ_SECONDS = 60.0
+"""Time limits of a request: to connect, and between two pieces of the answer."""
+MAX_REASON = 300
+"""Characters of a library's message that are shown."""
+_SECRETS = re.compile(r"(://)[^/@\s]*@|\?[^\s'\")]*")
+
+
+class FoundFile(NamedTuple):
+    """A file of a known format. `source` is its path below the root, with `/`, in NFC.
+
+    `size` is in bytes, and 0 if the listing has none. `stamp`: what the listing knows of its state
+    besides size and time: an ETag or a version; of a local file the time of the last change of its
+    inode (ctime) in nanoseconds, as decimal text. `title` and `meta`: given by the source, and
+    stronger than those in the file.
+    """
+
+    source: str
+    location: Location
+    size: int
+    mtime_ns: int
+    stamp: str
+    title: str = ""
+    meta: tuple[tuple[str, Json], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadablePath:
+    """A file or folder that could not be read, and why.
+
+    If `folder` is true, the files below `source` ("" is the root) are unknown, so their documents
+    must not be removed.
+    """
+
+    source: str
+    error: str
+    folder: bool = False
+
+
+@dataclass(slots=True)
+class Found:
+    """What a source has. `exact`: equal stamps and sizes prove equal contents.
+
+    `whole`: a document that is not among the files is gone; if false, only those in `deleted`
+    (paths below the root) are. `failures`: what could not be read. `skipped`: what was left out.
+    """
+
+    files: list[FoundFile] = field(default_factory=list)
+    exact: bool = False
+    whole: bool = True
+    deleted: list[str] = field(default_factory=list)
+    failures: list[UnreadablePath] = field(default_factory=list)
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
+
+
+class Kind(Protocol):
+    """A kind of source."""
+
+    def list_files(self) -> Found:
+        """Return all its files; each can be opened at its location.
+
+        Raises PruneRefused if it is not certain that the list is complete.
+        """
+        ...
+
+
+class Content(Protocol):
+    """Where the contents of listed files come from. Used by several threads."""
+
+    def fetch(self, key: str, to: BinaryIO, limit: int) -> None:
+        """Write the content of the file `key` to `to`.
+
+        Raises DocumentError for more than `limit` bytes or a file that is gone, and any other
+        error of its library. What is written is complete unless it raises.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of one source of a pipeline; their `source` is their path below `location`.
+
+    `number`: position of the source in its pipeline. `name`: given by the user; None: none.
+    `location`: absolute path of its folder as typed, or a URL. `real`: the same without links.
+    `whole`: its folder was listed, not a single file. `exact` and `deleted`: see Found.
+    `failures` (path, error): what could not be listed; "" is the folder itself.
+    """
+
+    number: int
+    name: str | None
+    location: str
+    real: str
+    whole: bool
+    files: Sequence[FoundFile]
+    exact: bool = False
+    failures: Sequence[tuple[str, str]] = ()
+    deleted: Sequence[str] = ()
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the message of an error of a library in one line, without credentials of URLs."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    line = " ".join(_SECRETS.sub(lambda found: found[1] or "", text).split())
+    return line if len(line) <= MAX_REASON else f"{line[:MAX_REASON]}…"
+
+
+def incomplete(shown: str, problem: str) -> PruneRefused:
+    """Return the error of a source that could not be listed completely."""
+    return PruneRefused(f"{shown}: {problem}; nothing was changed")
