@@ -47,7 +47,7 @@ def _sources(pipeline: Pipeline) -> Iterator[Finding]:
             yield note("sources", f"{source.location}: not on this machine, so it was not listed")
             continue
         try:
-            listing = scan_source(source, number, scan, pipeline.parsing.max_bytes)
+            listing = scan_source(source, number, scan, pipeline)
         except (PruneRefused, UsageError) as error:
             problem = str(error).removesuffix("; nothing was changed")
             yield _failed("sources", f"{location}: {problem}")

@@ -14,12 +14,12 @@ def file_digest(content: bytes, recipe: str) -> str:
     return digest(hashlib.blake2b(content, digest_size=16).digest(), recipe.encode("ascii"))
 
 
-def same_content(file: FoundFile, document: StoredDocument, *, exact: bool = False) -> bool:
+def same_content(file: FoundFile, document: StoredDocument) -> bool:
     """Return whether a file has the content of a stored document of the same size.
 
-    The records of a file are not compared: their size must do. `exact`: see Listing.
+    The records of a file are not compared: their size must do.
     """
-    if exact and file.stamp and file.stamp == document.stamp:
+    if file.exact and file.stamp == document.stamp:
         return True
     form = format_of(file.source)
     if form is not None and form.many_documents:

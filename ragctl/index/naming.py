@@ -65,10 +65,6 @@ class _Root:
     def files(self) -> Iterator[FoundFile]:
         return (file for listing in self.listings for file in listing.files)
 
-    @property
-    def exact(self) -> bool:
-        return all(listing.exact for listing in self.listings)
-
     def below(self, path: str) -> bool:
         """Return whether any of its files is in the folder `path`."""
         return any(file.source.startswith(f"{path}/") for file in self.files)
@@ -81,7 +77,9 @@ class Naming:
     `scopes`: beginnings of the names of all documents in folders that were listed, by source;
     documents that are not found there are gone. `replaced`: sources whose documents get new names,
     by name, with the beginning of the new names. `failures` (name, error): what could not be
-    listed. `names`: of the sources of this run. `places`: the note while the run works.
+    listed. `names`: of the sources of this run. `places`: the note while the run works. `deleted`:
+    files that their sources say are gone. `kept`: files that may be there although they were not
+    listed.
     """
 
     files: list[FileStat]
@@ -90,6 +88,8 @@ class Naming:
     replaced: Mapping[str, str]
     names: frozenset[str]
     places: dict[str, SourcePlace] = field(default_factory=dict)
+    deleted: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> set[str]:
@@ -164,6 +164,8 @@ class _Namer:
             replaced=self._replaced,
             names=frozenset(root.name for root in self._roots),
             places=places,
+            deleted=_names(self._roots, lambda listing: listing.deleted),
+            kept=_names(self._roots, lambda listing: listing.kept),
         )
 
     @cached_property
@@ -399,7 +401,7 @@ def _count_same(stored: Sequence[StoredDocument], root: _Root) -> int:
         if (file := found.get(document.path)) is not None and file.size == document.size
     ]
     sample = random.sample(pairs, min(len(pairs), COMPARED_FILES))
-    same = sum(same_content(file, document, exact=root.exact) for document, file in sample)
+    same = sum(same_content(file, document) for document, file in sample)
     return round(len(pairs) * same / len(sample)) if sample else 0
 
 
@@ -409,7 +411,7 @@ def _named_files(roots: Iterable[_Root], *, checksum: bool) -> Iterator[FileStat
     seen: set[str] = set()
     for root, listing in sorted(listings, key=lambda each: each[1].number):
         prefix = f"{root.name}/{root.inner}"
-        doubtful = _doubts(listing) if not (checksum or listing.exact) else (lambda _: checksum)
+        doubtful = _doubts(listing)
         for file in listing.files:
             name = prefix + file.source
             if name in seen:
@@ -423,16 +425,28 @@ def _named_files(roots: Iterable[_Root], *, checksum: bool) -> Iterator[FileStat
                 file.location,
                 listing.number,
                 file.stamp,
-                doubtful(file.mtime_ns),
+                checksum or (not file.exact and doubtful(file.mtime_ns)),
+                file.title,
+                file.meta,
             )
 
 
 def _doubts(listing: Listing) -> Callable[[int], bool]:
     """Return whether a modification time proves nothing."""
-    files = listing.files
+    files = [file for file in listing.files if not file.exact]
     if len(files) >= MIN_EQUAL_TIMES and all(f.mtime_ns == files[0].mtime_ns for f in files):
         return lambda _: True
     return lambda mtime_ns: mtime_ns < EARLIEST_PLAUSIBLE_NS
+
+
+def _names(roots: Iterable[_Root], paths: Callable[[Listing], Sequence[str]]) -> frozenset[str]:
+    """Return the names of some paths of all listings."""
+    return frozenset(
+        f"{root.name}/{root.inner}{path}"
+        for root in roots
+        for listing in root.listings
+        for path in paths(listing)
+    )
 
 
 def _named_failures(roots: Iterable[_Root]) -> Iterator[tuple[str, str]]:

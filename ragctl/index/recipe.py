@@ -65,7 +65,8 @@ class Recipe:
             options=source.options,
             size=self.size,
             overlap=self.overlap,
-            meta=source.meta,
+            meta={**dict(work.stat.meta), **source.meta},
+            title=work.stat.title,
             languages=self.languages,
             known=work.known,
             keeps_lines=file_format is not None and file_format.keeps_lines,
@@ -138,7 +139,8 @@ def _source_options(pipeline: Pipeline, source: Source) -> SourceOptions:
 def recipe_digests(recipe: Recipe) -> Callable[[FileStat], str]:
     """Return a function from a file to the digest of its recipe.
 
-    The digest depends only on the file's source and suffix, and is computed once for each.
+    The digest depends on the file's source and suffix, for which it is computed once, and on the
+    title and metadata that the source gives it.
     """
     common: dict[str, Json] = {
         "chunks": chunking.recipe(recipe.size, recipe.overlap),
@@ -158,6 +160,9 @@ def recipe_digests(recipe: Recipe) -> Callable[[FileStat], str]:
             loader = loaders.recipe(file, source.options)
             whole = {**common, "meta": dict(source.meta), "loader": loader}
             cache[kind] = digest(json.dumps(whole, sort_keys=True).encode())
-        return cache[kind]
+        if not stat.meta and not stat.title:
+            return cache[kind]
+        given: Json = [stat.title, [list(each) for each in stat.meta]]
+        return digest(cache[kind].encode("ascii"), json.dumps(given).encode())
 
     return of_file

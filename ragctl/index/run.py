@@ -106,7 +106,8 @@ class Run:
         pipeline, now = self.pipeline, self.clock()
         started = time.monotonic()
         self.progress.begin("scan")
-        scanned = scan(pipeline)
+        with self.cancellation.interruptible():  # a source elsewhere may be slow
+            scanned = scan(pipeline)
         scan_seconds = time.monotonic() - started
         with ExitStack() as stack:
             self.progress.begin("lock")
@@ -204,7 +205,8 @@ class Run:
         pipeline, now = self.pipeline, self.clock()
         started = time.monotonic()
         self.progress.begin("scan")
-        scanned = scan(pipeline)
+        with self.cancellation.interruptible():  # a source elsewhere may be slow
+            scanned = scan(pipeline)
         scan_seconds = time.monotonic() - started
         self.progress.begin("plan")
         with ExitStack() as stack:

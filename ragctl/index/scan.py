@@ -52,14 +52,18 @@ def scan(pipeline: Pipeline) -> Scan:
     scanned = Scan()
     for number, source in enumerate(pipeline.sources):
         try:
-            listing = scan_source(source, number, scanned, pipeline.parsing.max_bytes)
+            listing = scan_source(source, number, scanned, pipeline)
         except PruneRefused as error:
             if not pipeline.config_source.is_file:
                 raise
             location = pipeline.config_source.location(("sources", number, "path"))
             raise PruneRefused(f"{location}: {error}") from error
         _refuse_unread(pipeline, scanned)
-        if not listing.files and not (pipeline.prune and pipeline.prune_limit >= 100):
+        if (
+            listing.whole
+            and not listing.files
+            and not (pipeline.prune and pipeline.prune_limit >= 100)
+        ):
             raise PruneRefused(
                 f"{source.location}: no documents found there{_only_skipped(scanned.skipped)}; "
                 "is it the right folder, and mounted? If it is meant to be empty, run with "
@@ -79,14 +83,13 @@ def _only_skipped(skipped: SkippedFiles) -> str:
     return f", only {' and '.join(found)}" if found else ""
 
 
-def scan_source(source: Source, number: int, scanned: Scan, limit: int) -> Listing:
+def scan_source(source: Source, number: int, scanned: Scan, pipeline: Pipeline) -> Listing:
     """List one source, and add it to `scanned`.
 
-    `number`: the source's position in its pipeline. `limit`: bytes of a file that has to be
-    fetched. Raises PruneRefused for a root that is missing, or elsewhere and not listed
-    completely; UsageError for a file that no loader reads.
+    `number`: the source's position in its pipeline. Raises PruneRefused for a root that is missing,
+    or elsewhere and not listed completely; UsageError for a file that no loader reads.
     """
-    kind = kind_of(source, limit)
+    kind = kind_of(source, pipeline)
     if kind is not None:
         listing = _list(kind, source, number, scanned)
     elif source.within is not None and source.folder.exists():
@@ -121,9 +124,9 @@ def _list(kind: Kind, source: Source, number: int, scanned: Scan) -> Listing:
         real,
         found.whole,
         [file._replace(mtime_ns=_storable(file.mtime_ns)) for file in found.files],
-        exact=found.exact,
         failures=[(failure.source, failure.error) for failure in found.failures],
         deleted=found.deleted,
+        kept=found.kept,
     )
 
 

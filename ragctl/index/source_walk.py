@@ -32,11 +32,29 @@ def walk_source(
     )
 
 
-def kind_of(source: Source, limit: int) -> Kind | None:
-    """Return what lists a source; None for a single file. `limit`: bytes of a file elsewhere.
+def kind_of(source: Source, pipeline: Pipeline) -> Kind | None:
+    """Return what lists a source; None for a single file.
 
     Raises UsageError for libraries that are not installed. Sends nothing.
     """
+    limit = pipeline.parsing.max_bytes
+    if source.command is not None:
+        from ragctl.sources.command import Command
+
+        return Command(
+            source.command,
+            source.base,
+            _rules(source),
+            name=str(source.name),
+            complete=source.complete,
+            seconds=source.timeout,
+            limit=limit,
+            environ=pipeline.environ,
+        )
+    if source.sitemap is not None or source.urls is not None:
+        from ragctl.sources.web import Web
+
+        return Web(source.sitemap, source.urls, _rules(source), rate=source.rate, limit=limit)
     if source.url is not None:
         from ragctl.sources.remote import connect
 
@@ -72,7 +90,7 @@ def list_skipped(
     skipped = SkippedFiles()
     for source in pipeline.sources:
         if source.path is None or source.is_archive:
-            kind = kind_of(source, pipeline.parsing.max_bytes)
+            kind = kind_of(source, pipeline)
             assert kind is not None, "it is no single file"
             found = kind.list_files().skipped
             for each in found.files:

@@ -22,7 +22,7 @@ from ragctl.pipeline.backend_keys import BACKEND, LISTED_BACKEND
 from ragctl.pipeline.globs import split_pattern
 from ragctl.pipeline.keys import KeySpec, fill, key_tree, names
 from ragctl.pipeline.pipeline import DEFAULT_OVERLAP, KEYS, Pipeline, key_at
-from ragctl.pipeline.sections import Embedding, Source
+from ragctl.pipeline.sections import ORIGINS, Embedding, Source
 from ragctl.pipeline.values import FIELD_NAME_RULE, ValueReader, checked, is_field_name
 from ragctl.pipeline.variables import default_store, with_env_file
 from ragctl.rerank.wire_registry import rerankers
@@ -120,16 +120,29 @@ def _source(table: Table, reader: ValueReader) -> Source:
 
             checked(table, name, check_patterns, values[name])
     _check_encoding(table, values["encoding"])
-    return fill(Source, values, path=path, within=within, url=url)
+    return fill(Source, values, path=path, within=within, url=url, base=reader.base)
 
 
 def _location(
     table: Table, values: Mapping[str, Any]
 ) -> tuple[Path | None, str | None, str | None]:
     """Return the path of a source, the pattern below it, and its URL."""
+    given = [name for name in ORIGINS if values[name] is not None]
+    if not given:
+        raise table.error("path", "is missing")
+    if len(given) > 1:
+        raise table.error(given[1], f"cannot be combined with {given[0]}: use two sources")
+    if given[0] in ("command", "urls") and values["name"] is None:
+        raise table.error(given[0], "needs a name for the source: add name")
+    if values["command"] is not None and not any(values["command"]):
+        raise table.error("command", "must begin with a program")
+    if values["sitemap"] is not None:
+        from ragctl.sources.remote import check_page
+
+        checked(table, "sitemap", check_page, values["sitemap"])
     value = values["path"]
     if value is None:
-        raise table.error("path", "is missing")
+        return None, None, None
     if isinstance(value, str):
         from ragctl.sources.remote import check_url
 

@@ -74,7 +74,10 @@ def _type(key: KeySpec) -> Schema:
         case "table":
             return _table(key.keys)
         case "tables":
-            return {"type": "array", "minItems": 1, "items": _table(key.keys)}
+            table = _table(key.keys)
+            if key.one_of:
+                table["oneOf"] = [{"required": [name]} for name in key.one_of]
+            return {"type": "array", "minItems": 1, "items": table}
         case "rows":
             return ROWS[key.name]
 

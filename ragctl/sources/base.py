@@ -27,8 +27,9 @@ class FoundFile(NamedTuple):
 
     `size` is in bytes, and 0 if the listing has none. `stamp`: what the listing knows of its state
     besides size and time: an ETag or a version; of a local file the time of the last change of its
-    inode (ctime) in nanoseconds, as decimal text. `title` and `meta`: given by the source, and
-    stronger than those in the file.
+    inode (ctime) in nanoseconds, as decimal text. `exact`: the stamp identifies the content, so
+    equal ones prove equal contents. `title` and `meta`: given by the source, and stronger than
+    those in the file.
     """
 
     source: str
@@ -36,6 +37,7 @@ class FoundFile(NamedTuple):
     size: int
     mtime_ns: int
     stamp: str
+    exact: bool = False
     title: str = ""
     meta: tuple[tuple[str, Json], ...] = ()
 
@@ -55,17 +57,18 @@ class UnreadablePath:
 
 @dataclass(slots=True)
 class Found:
-    """What a source has. `exact`: equal stamps and sizes prove equal contents.
+    """What a source has.
 
     `whole`: a document that is not among the files is gone; if false, only those in `deleted`
-    (paths below the root) are. `failures`: what could not be read. `skipped`: what was left out.
+    (paths below the root) are. `failures`: what could not be read. `kept`: further paths whose
+    documents stay, because it is not certain that they are gone. `skipped`: what was left out.
     """
 
     files: list[FoundFile] = field(default_factory=list)
-    exact: bool = False
     whole: bool = True
     deleted: list[str] = field(default_factory=list)
     failures: list[UnreadablePath] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
     skipped: SkippedFiles = field(default_factory=SkippedFiles)
 
 
@@ -98,7 +101,7 @@ class Listing:
 
     `number`: position of the source in its pipeline. `name`: given by the user; None: none.
     `location`: absolute path of its folder as typed, or a URL. `real`: the same without links.
-    `whole`: its folder was listed, not a single file. `exact` and `deleted`: see Found.
+    `whole`: all of it was listed, not a single file. `deleted` and `kept`: see Found.
     `failures` (path, error): what could not be listed; "" is the folder itself.
     """
 
@@ -108,9 +111,9 @@ class Listing:
     real: str
     whole: bool
     files: Sequence[FoundFile]
-    exact: bool = False
     failures: Sequence[tuple[str, str]] = ()
     deleted: Sequence[str] = ()
+    kept: Sequence[str] = ()
 
 
 def reason_of(error: BaseException) -> str:

@@ -37,6 +37,13 @@ def check_url(url: str) -> None:
         raise UsageError("takes no pattern and no query in a URL; choose files with include")
 
 
+def check_page(url: str) -> None:
+    """Raise UsageError for what is no address of a web page, or has credentials."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise UsageError("must begin with http:// or https://")
+    check_url(url.partition("?")[0])
+
+
 def _parts(url: str) -> Iterator[tuple[str, str]]:
     """Yield scheme and rest of each part of a URL, which may be chained: zip://a::s3://b."""
     for part in _CHAIN.split(url):

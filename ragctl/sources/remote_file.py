@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ragctl.errors import DocumentError
+from ragctl.errors import DocumentError, RagctlError
 from ragctl.loaders.content import FileContent, megabytes
 from ragctl.sources.base import Content, reason_of
 from ragctl.sources.retry import with_retries
@@ -57,7 +57,7 @@ class RemoteFile:
 
         try:
             with_retries(attempt)
-        except DocumentError:
+        except RagctlError:
             raise
         except FileNotFoundError as error:
             raise DocumentError("cannot be fetched: it is gone") from error

@@ -63,7 +63,7 @@ class TreeSource:
         """Return its files. Raises PruneRefused if it cannot be listed completely."""
         entries = self._stable_entries()
         self._read_ignore_files(entries)
-        found = Found(exact=True)
+        found = Found()
         names: set[str] = set()
         for entry in entries:
             path = unicodedata.normalize("NFC", entry.path)
@@ -77,7 +77,6 @@ class TreeSource:
                     continue
                 names.add(path)
                 found.files.append(self._found_file(entry, path))
-                found.exact = found.exact and entry.exact
         return found
 
     def _found_file(self, entry: RemoteEntry, path: str) -> FoundFile:
@@ -85,7 +84,7 @@ class TreeSource:
         location = RemoteFile(self._tree, entry.key, name, entry.size, self._limit)
         # An exact stamp says more than a time, which changes when a file is copied.
         mtime_ns = 0 if entry.exact else entry.mtime_ns
-        return FoundFile(path, location, entry.size or 0, mtime_ns, entry.stamp)
+        return FoundFile(path, location, entry.size or 0, mtime_ns, entry.stamp, entry.exact)
 
     def _stable_entries(self) -> list[RemoteEntry]:
         """Return the files once no name vanishes from one look to the next.
