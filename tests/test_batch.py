@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ragctl.batch import jobs as jobs_module
+from ragctl.batch import submitter
 from ragctl.catalog import BackendConfig
 from ragctl.errors import BackendError, BudgetReached, IdentityMismatch, StoreError, UsageError
 from ragctl.index.report import Report
@@ -275,6 +275,53 @@ def test_results_that_are_gone_are_said_to_be_and_the_texts_sent_again(world: Ba
     assert counts(world.batch()) == {"added": 3}
 
 
+def test_unusable_results_are_the_host_s_failure_and_given_up_at_last(world: BatchWorld) -> None:
+    world.batch()
+    world.host.work()
+    for file in world.host.files.values():
+        if file.purpose != "batch":
+            file.content = b"<html>sign in</html>"
+    with pytest.raises(BackendError, match="results that are not JSON"):
+        world.batch()
+    assert len(world.host.submitted) == 9
+    world.hours = 49
+    report = world.batch()
+    assert any("has no usable results" in warning.error for warning in report.warnings)
+    assert len(world.host.submitted) == 18
+
+
+def test_a_host_that_does_not_list_its_jobs_is_waited_for(world: BatchWorld) -> None:
+    world.host.broken = {
+        "POST /v1/batches": [-500],
+        r"GET /v1/batches\?": [404, 404],
+    }
+    with pytest.raises(BackendError):
+        world.batch()
+    report = world.batch()
+    assert any("cannot be found out" in warning.error for warning in report.warnings)
+    assert report.waiting.documents == 3
+    world.hours = 49
+    world.batch()
+    assert len(world.host.submitted) == 18  # given up: nothing else can be done
+
+
+def test_a_second_backend_does_not_vouch_for_the_first(world: BatchWorld) -> None:
+    """The jobs go to the first one, so it is the one that must reproduce the canary."""
+    world.batch()
+    world.host.work()
+    world.batch()
+    world.write("new.md", paragraphs("something new"))
+    with OpenAIBatch(KEY) as other:
+        other.impostor = "bge-m3"
+        backends = (
+            BackendConfig("openai", base_url=other.url),
+            *world.embedding.backends,
+        )
+        with pytest.raises(IdentityMismatch):
+            world.batch(embedding=replace(world.embedding, backends=backends))
+        assert other.submitted == []
+
+
 def test_a_job_that_the_host_forgot_is_given_up_after_twice_its_time_limit(
     world: BatchWorld,
 ) -> None:
@@ -394,7 +441,7 @@ def test_damaged_notes_of_a_job_are_named(world: BatchWorld) -> None:
 
 def test_jobs_keep_the_limits_of_the_host(world: BatchWorld, monkeypatch: object) -> None:
     assert isinstance(monkeypatch, pytest.MonkeyPatch)
-    monkeypatch.setattr(jobs_module, "MAX_TEXTS", 7)
+    monkeypatch.setattr(submitter, "MAX_TEXTS", 7)
     report = world.batch()
     assert report.waiting.jobs == 3
     assert world.once()

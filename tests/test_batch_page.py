@@ -57,12 +57,17 @@ def test_the_commands_of_the_page_do_what_it_says(tmp_path: Path, commands: list
         (row,) = json.loads(run(commands[planned], "--json"))["backends"]
         assert row["batch"]["cost"] == pytest.approx(row["cost"] / 2)
 
-        pattern = r"3 documents waiting for 1 batch job submitted since \S+Z \(\d+ texts\)"
+        pattern = (
+            r"nothing written yet; .*3 documents waiting for 1 batch job submitted since \S+Z "
+            r"\(\d+ texts\)"
+        )
         assert re.search(pattern, run(commands[submitted]))
         assert re.search(r"batch jobs +1 batch job submitted since", run(commands[status]))
         (job,) = json.loads(run(commands[status], "--json"))["batches"]
         assert (job["remote"], job["texts"]) == (*host.jobs, len(host.submitted))
-        assert re.search(pattern, run(commands[planned])), "a plan says what waits"
+        shown = run(commands[planned])
+        assert "3 documents waiting for 1 batch job" in shown
+        assert len(re.findall(r"added: \d.md: a new file; \d+ chunks? waiting", shown)) == 3
         assert run(commands[submitted], "--quiet") == "", "cron sends no mail while texts wait"
 
         host.work()

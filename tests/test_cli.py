@@ -84,7 +84,7 @@ def test_ingest_and_search_without_any_flag(shell: Shell) -> None:
     assert first.stderr == ""
     found = shell.process("search", "how hot may the heat pump get")
     assert found.returncode == 0
-    assert found.stdout.startswith("1. guide.md:1")
+    assert found.stdout.startswith("1. docs/guide.md:1")
     assert "63 degrees" in found.stdout.split("\n2. ")[0]
     again = shell.process("ingest", "docs")
     assert "2 unchanged; 0 chunks embedded" in again.stdout
@@ -221,7 +221,7 @@ def test_exit_3_some_documents_failed(shell: Shell) -> None:
     (shell.docs / "bad.docx").write_bytes(b"PK\x03\x04 not a zip")
     done = shell("ingest", "docs")
     assert done.returncode == 3
-    assert done.stderr.startswith("failed: bad.docx: ")
+    assert done.stderr.startswith("failed: docs/bad.docx: ")
     assert "2 added, 1 failed" in done.stdout
 
 

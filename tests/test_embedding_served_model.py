@@ -1,15 +1,19 @@
 """Servers that answer to any name with the one model that they run."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from ragctl.catalog import BackendConfig
+from ragctl.check import check_pipeline
 from ragctl.embedding import Embedder, connect
 from ragctl.embedding.served_model import ModelNames, base_name
 from ragctl.errors import BackendError
+from ragctl.pipeline import Embedding
 from tests.servers.host import Job, Refusal
 from tests.servers.openai import OpenAIServer
+from tests.world import World
 
 NAMES = ModelNames.of(
     {"bge-m3", "BAAI/bge-m3", "voyage-3"}, {"voyage-3-lite", "sentence-transformers/LaBSE"}
@@ -51,6 +55,7 @@ class OneModelServer(OpenAIServer):
 
     def answer(self, job: Job) -> tuple[list[dict[str, object]], dict[str, object]]:
         items, rest = super().answer(job)
+        rest.pop("model", None)
         return items, rest | ({"model": self.runs} if self.says else {})
 
     def get(self, path: str) -> object:
@@ -99,3 +104,30 @@ def test_an_unusable_list_of_models_says_nothing(status: int) -> None:
 
     with Unlisted(E5, says=True) as server, connected(server) as embedder:
         assert embedder.documents(["a text"]).shape == (1, 384)
+
+
+UNNAMED = "it does not state which model it runs"
+
+
+@pytest.mark.parametrize(
+    ("says", "lists", "warned"),
+    [(True, [], False), (False, [E5], False), (False, [], True), (False, ["/weights/x"], True)],
+)
+def test_a_server_without_a_name_is_pointed_out(
+    says: bool, lists: list[str], warned: bool, tmp_path: Path
+) -> None:
+    """Once for each run that sends texts, and in a check."""
+    with OneModelServer(E5, says=says, lists=lists) as server:
+        (tmp_path / "docs").mkdir()
+        backend = BackendConfig("infinity", server.url)
+        world = World(tmp_path / "docs", str(tmp_path / "store"), server)  # type: ignore[arg-type]
+        embedding = Embedding("multilingual-e5-small", None, (backend,))
+        world.write("a.md", "The valve opens at three bar.")
+        told = [
+            f"{each.source}: {each.error}" for each in world.ingest(embedding=embedding).warnings
+        ]
+        assert [UNNAMED in line for line in told] == [True] * warned
+        assert world.ingest(embedding=embedding).warnings == []  # nothing was sent
+        (report,) = check_pipeline(world.pipeline(embedding=embedding)).backends
+        notes = [finding.text for finding in report.findings if finding.status == "note"]
+        assert any(UNNAMED in text for text in notes) is warned

@@ -22,8 +22,11 @@ from ragctl.index.report import Report
 from ragctl.pipeline import Embedding, Pipeline
 from ragctl.search.library import open_collection
 from ragctl.stores import open_store
+from ragctl.stores.edge_layout import NOTES_FILES
 from ragctl.transfer.migrate import Migration
 from ragctl.transfer.migration_report import MigrationReport
+from ragctl.transfer.rebuild import RebuildReport, rebuild
+from ragctl.transfer.rebuild_settings import PipelineSettings
 from tests.command import call
 from tests.servers.host import CANARIES
 from tests.servers.voyage import VoyageServer
@@ -257,6 +260,32 @@ def test_check_compares_a_member_with_the_collection(world: World, voyage: Voyag
     assert failures(LITE) == []
     voyage.impostor = OTHER
     assert any("does not share the collection's vector space" in text for text in failures(LITE))
+
+
+def test_lost_settings_of_a_family(ragctl: Command, world: World, voyage: VoyageServer) -> None:
+    """Another member made a part of the vectors, and nothing says which one."""
+    world.write("new.md", paragraphs("ventil"))
+    ingest(world, LITE)
+    folder = Path(world.store) / "collections" / "docs"
+    for name in ("collection.json", "collection.copy.json", *NOTES_FILES):
+        (folder / name).unlink(missing_ok=True)
+
+    def rebuilt(model: str) -> RebuildReport:
+        backend = BackendConfig("voyage", voyage.url)
+        pipeline = world.pipeline(embedding=embedding(model, backend, dim=DIM))
+        with closing(open_store(world.store, environ={})) as store:
+            settings = PipelineSettings(pipeline, world.environ)
+            return rebuild(store, "docs", patience=0, otherwise=settings)
+
+    voyage.impostor = OTHER
+    with pytest.raises(IdentityMismatch, match="does not reproduce its vectors"):
+        rebuilt(LITE)
+    voyage.impostor = None
+    assert rebuilt(LITE).incomplete == 0
+    assert stored_writers(world)[0] == LITE
+    assert LARGE in stored_writers(world)
+    done = ragctl("verify")
+    assert done.returncode == 0, done.stdout
 
 
 def unit(*rows: tuple[float, ...]) -> Vectors:

@@ -8,6 +8,7 @@ import pytest
 from ragctl.errors import UsageError
 from ragctl.evaluate.judgements import resolve_judgements
 from ragctl.evaluate.questions import Judgement, Question, Questions
+from ragctl.pipeline import Source
 from ragctl.stores.base import Collection
 from tests.servers.jina import JinaServer
 from tests.world import KEY, World, paragraphs
@@ -24,7 +25,10 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
         world.write("r.jsonl", '{"id": "x", "text": "a record"}\n{"id": "y", "text": "other"}\n')
         world.write("s.jsonl", '{"id": "y", "text": "of another file"}\n')
         world.write("empty.md", "")
-        world.ingest()
+        world.write("twice.md", paragraphs("five"))
+        (home / "more").mkdir()
+        (home / "more/twice.md").write_text(paragraphs("six"))
+        world.ingest(sources=(Source(home / "docs"), Source(home / "more")))
         with closing(world.open()) as opened:
             yield opened
 
@@ -52,6 +56,12 @@ def test_an_id_of_two_records_names_neither(collection: Collection) -> None:
     found = resolve_judgements(collection, ask(Judgement("y"), Judgement("r.jsonl#y")))
     assert found.qrels["q"]["docs/r.jsonl#y"] == 1
     assert [(each.source, each.why) for each in found.missing] == [("y", "no such document")]
+
+
+def test_a_path_in_two_sources_names_neither(collection: Collection) -> None:
+    found = resolve_judgements(collection, ask(Judgement("twice.md"), Judgement("more/twice.md")))
+    assert found.qrels["q"]["more/twice.md"] == 1
+    assert [(each.source, each.why) for each in found.missing] == [("twice.md", "no such document")]
 
 
 def test_chunks_by_words_and_by_place(collection: Collection) -> None:

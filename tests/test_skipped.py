@@ -108,7 +108,7 @@ def test_a_file_named_as_a_record_is_refused_by_name(edge_world: World) -> None:
         report = world.ingest()
         assert counts(report) == expected
         [failure] = report.failures
-        assert failure.source == "x.jsonl#a.md"
-        assert failure.error == "a record of x.jsonl may have this name; rename the file"
+        assert failure.source == "docs/x.jsonl#a.md"
+        assert failure.error == "a record of docs/x.jsonl may have this name; rename the file"
     texts = {str(payload["source"]): payload["text"] for payload, _, _ in world.state().values()}
-    assert texts == {"x.jsonl#a.md": "of the record", "y#a.md": "of another file"}
+    assert texts == {"docs/x.jsonl#a.md": "of the record", "docs/y#a.md": "of another file"}

@@ -62,6 +62,7 @@ class TestS3(SourceContract):
     @classmethod
     def place(cls) -> Iterator[Place]:
         pytest.importorskip("moto.server")
+        pytest.importorskip("s3fs")
         boto3 = pytest.importorskip("boto3")
         with (
             s3_server() as port,

@@ -400,3 +400,18 @@ def test_a_location_keeps_links_but_not_the_parent_of_one(
     assert location_of(Path("link")) == str(tmp_path / "link")
     assert location_of(Path("link/../docs")) == str(tmp_path / "real/docs")
     assert location_of(Path("real/inner/..")) == str(tmp_path / "real")
+
+
+def test_a_folder_that_the_outer_source_leaves_out_is_a_source_of_its_own(world: World) -> None:
+    """Two jobs, one of them without the folder: neither takes the documents of the other away."""
+    fill(world, ["a.md", "en/b.md"])
+    outer, inner = Source(world.root, exclude=("en/",)), Source(world.root / "en")
+    assert counts(world.ingest(sources=(outer,))) == {"added": 1}
+    assert counts(world.ingest(sources=(inner,))) == {"added": 1}
+    world.forget()
+    for source in (outer, inner, outer, inner):
+        assert counts(world.ingest(sources=(source,))) == {"unchanged": 1}
+    assert names_of(world) == {"docs/a.md", "en/b.md"}
+    assert counts(world.ingest()) == {"unchanged": 1, "renamed": 1}  # without `exclude`
+    assert names_of(world) == {"docs/a.md", "docs/en/b.md"}
+    assert embedded_nothing(world)

@@ -432,3 +432,24 @@ def test_too_little_memory_ends_the_run_at_once() -> None:
         with pytest.raises(BackendError, match=r"options\.num_ctx"):
             embedder.documents(TEXTS)
         assert len(server.requests) == 1
+
+
+def test_a_model_of_another_size_is_refused_before_a_text_is_sent() -> None:
+    """Somebody gave another model this name."""
+    with OllamaServer() as server:
+        server.impostor = "bge-m3"
+        with (
+            connected(server, "all-minilm-l6-v2") as embedder,
+            pytest.raises(BackendError, match="runs a model of 1,024 dimensions as all-minilm"),
+        ):
+            embedder.documents(TEXTS)
+        assert not server.requests
+        assert len(server.asked) == 1
+
+
+def test_the_context_of_the_pulled_model_is_used() -> None:
+    with OllamaServer(context=100) as server, connected(server, "all-minilm-l6-v2") as embedder:
+        embedder.documents(TEXTS)
+        embedder.documents(TEXTS)
+        assert {request.body["options"]["num_ctx"] for request in server.requests} == {100}
+        assert len(server.asked) == 1  # /api/show

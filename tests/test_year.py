@@ -1,4 +1,4 @@
-"""A year of nightly runs over a changing folder, on both stores.
+"""A year of nightly runs over a changing folder that also moves, on both stores.
 
 `pytest -m soak tests/test_year.py` runs whole years; RAGCTL_TEST_SEED selects another seed.
 """
@@ -53,5 +53,7 @@ def test_a_long_year_keeps_the_collection_in_sync(world: World, tmp_path: Path, 
         name = year.rng.choice([*NIGHTS, *_COMMON])
         print(f"night {year.night}: {name}")
         NIGHTS[name](year)
-    for event in ("run killed", "budget reached", "locked out"):
-        assert year.events[event] > 0
+    ordinary = ("run killed", "budget reached", "locked out")
+    places = ("moved", "continued on another machine", "name given", "nested", "surrounded")
+    for event in (*ordinary, *places, "remounted"):
+        assert year.events[event] > 0, event

@@ -16,20 +16,18 @@ exist is forgotten, after its file was deleted: a request that is still on its w
 the job later.
 """
 
-import secrets
-import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from collections.abc import Collection as Values
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from itertools import islice
-from typing import IO, TypeVar
+from typing import TypeVar
 
-from ragctl.batch.canaries import CanaryCheck, canary_lines, is_canary
-from ragctl.batch.keys import KeySet, encode_keys
-from ragctl.batch.service import BatchService, RemoteJob
+from ragctl.batch.canaries import CanaryCheck, is_canary
+from ragctl.batch.job import Job, Submission
+from ragctl.batch.keys import KeySet
+from ragctl.batch.service import BatchService, UnusableResults
 from ragctl.batch.spool import Spool, SpooledText
+from ragctl.batch.submitter import Submitter
 from ragctl.batch.waiting import Waiting
 from ragctl.collection.notes import BatchJobNote
 from ragctl.embedding.base import Vectors
@@ -38,7 +36,6 @@ from ragctl.errors import BackendError, IdentityMismatch, StoreError
 from ragctl.hosts.errors import Transient
 from ragctl.hosts.files import NotFound
 from ragctl.hosts.retry import Patience, retry
-from ragctl.hosts.usage import Usage
 from ragctl.stores.base import Collection
 from ragctl.text import counted
 
@@ -50,52 +47,6 @@ KEEP_SECONDS = 30 * 86_400
 """How long the results of a job are kept for documents that could not be read meanwhile."""
 OVERDUE_FACTOR = 2
 """A job that its host does not know is given up after so many times its time limit."""
-MAX_TEXTS = 50_000
-"""Texts of one job, if its host takes more: its results are read as a whole."""
-FILE_FRACTION = 0.95
-"""Share of a host's limit on a file that ragctl uses."""
-
-
-class _Unclear(BackendError):
-    """The host may or may not have begun a job."""
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """An open job. `service`: of its host, if this run can reach it.
-
-    `remote`: the job at the host once it has ended. `loaded`: its results are in the spool.
-    `errors`: some texts failed.
-    `kept`: a document needs its results and waits for others, or failed.
-    """
-
-    note: BatchJobNote
-    keys: KeySet
-    service: BatchService | None
-    remote: RemoteJob | None = None
-    loaded: bool = False
-    errors: bool = False
-    kept: bool = False
-
-    @property
-    def label(self) -> str:
-        """The job for messages."""
-        made = datetime.fromtimestamp(self.note["made"], UTC).strftime("%Y-%m-%d %H:%M UTC")
-        return f"batch job {self.note['remote'] or self.note['id']} of {made}"
-
-
-@dataclass(slots=True)
-class Submission:
-    """Where new jobs go. `check`: compares the backend with the collection's canary.
-
-    `usage` counts what is sent, at the price of a batch.
-    """
-
-    service: BatchService
-    backend: str
-    usage: Usage
-    sources: Sequence[str]
-    check: Callable[[], object]
 
 
 @dataclass(slots=True)
@@ -157,7 +108,7 @@ class Jobs:
                 )
             elif job.note["refused"] is None:
                 self._refresh(job, job.service)
-        self._save()
+        self.save()
 
     def _refresh(self, job: Job, service: BatchService) -> None:
         note = job.note
@@ -165,10 +116,9 @@ class Jobs:
             return
         remote_id = note["remote"] or ""
         try:
-            remote = self._ask(lambda: service.get(remote_id))
+            remote = self.ask(lambda: service.get(remote_id))
         except NotFound as error:
-            overdue = OVERDUE_FACTOR * service.api.hours * 3600
-            if self.clock() - note["made"] < overdue:
+            if not self._overdue(job, service):
                 self.warn(
                     note["backend"],
                     f"{job.label} is unknown to its host: {error}. Is the key of another project? "
@@ -181,7 +131,7 @@ class Jobs:
         if remote.state == "failed":
             self._failed.append(f"{note['backend']} failed {job.label}: {remote.message}")
             self._drop(job, f"failed: {remote.message}; its texts are sent again by the next run")
-            self._delete(service, (remote.uploaded,))
+            self.delete_files(service, (remote.uploaded,))
         elif remote.state == "ended":
             job.remote = remote
             if remote.message:
@@ -196,25 +146,42 @@ class Jobs:
         note = job.note
         created, uploaded = note["created"], note["file"] or ""
         if created is None:  # the host was never asked to begin
-            self._delete(service, (uploaded,))
+            self.delete_files(service, (uploaded,))
             self.jobs.remove(job)
             return False
-        found = self._ask(lambda: service.find(note["id"], uploaded))
+        try:
+            found = self.ask(lambda: service.find(note["id"], uploaded))
+        except NotFound as error:  # this host does not list its jobs
+            if not self._overdue(job, service):
+                self.warn(
+                    note["backend"],
+                    f"whether {job.label} exists cannot be found out: {error}. Its "
+                    f"{counted(note['texts'], 'text')} wait until it is given up after "
+                    f"{OVERDUE_FACTOR * service.api.hours} hours",
+                )
+                return False
+            found = None
         if found is not None:
             note["remote"] = found.id
-            self._save()
+            self.save()
             return True
         if self.clock() - created < SETTLE_SECONDS:
             return False
-        self._delete(service, (uploaded,))
+        self.delete_files(service, (uploaded,))
         self.jobs.remove(job)
         return False
+
+    def _overdue(self, job: Job, service: BatchService) -> bool:
+        """Return whether a job must have ended long ago."""
+        limit = OVERDUE_FACTOR * service.api.hours * 3600
+        return self.clock() - job.note["made"] >= limit
 
     def _drop(self, job: Job, why: str) -> None:
         self.warn(job.note["backend"], f"{job.label} {why}")
         self.jobs.remove(job)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the jobs to the collection's notes, if they have changed."""
         notes = [job.note for job in self.jobs]
         if notes != self.collection.notes().get("batches", []):
             self.collection.note({"batches": notes})
@@ -260,19 +227,26 @@ class Jobs:
                     self.spool.add_result(result.key, None, result.error)
 
         try:
-            self._ask(read)
+            self.ask(read)
         except NotFound as error:
             self._drop(job, f"has no results any more ({error}); its texts are sent again")
-            self._save()
+            self.save()
+            return
+        except UnusableResults as error:
+            if not self._overdue(job, service):
+                raise
+            self._drop(job, f"has no usable results ({error}); its texts are sent again")
+            self.save()
             return
         problem = check.problem(self.threshold)
         if problem is not None:
             job.note["refused"] = problem
-            self._save()
-            raise self._mismatch(job, problem)
+            self.save()
+            raise self.mismatch(job, problem)
         job.loaded = True
 
-    def _mismatch(self, job: Job, problem: str) -> IdentityMismatch:
+    def mismatch(self, job: Job, problem: str) -> IdentityMismatch:
+        """Return the error about vectors that another model made."""
         return IdentityMismatch(
             f"the vectors of {job.label} at {job.note['backend']} are not used: {problem}. Set "
             "batch = false, and the next run discards them and embeds the texts one request at a "
@@ -311,95 +285,8 @@ class Jobs:
             return
         for job in self.jobs:
             if job.note["refused"] is not None:
-                raise self._mismatch(job, job.note["refused"])
-        self.submission.check()
-        while self.spool.text_count:
-            self._submit_one(self.submission)
-
-    def _submit_one(self, submission: Submission) -> None:
-        service = submission.service
-        with tempfile.TemporaryFile() as file:
-            texts = list(self._write(service, file))
-            hashes = [text_hash for text_hash, _ in texts]
-            tokens = sum(count for _, count in texts)
-            note = BatchJobNote(
-                id=secrets.token_hex(12),
-                backend=submission.backend,
-                address=service.wire.backend.base_url or "",
-                identity=self.identity,
-                sources=sorted(submission.sources),
-                keys=encode_keys(hashes),
-                texts=len(texts),
-                tokens=tokens,
-                price=submission.usage.price,
-                made=round(self.clock()),
-                file=None,
-                created=None,
-                remote=None,
-                reported=False,
-                refused=None,
-            )
-            job = Job(note, KeySet(note["keys"]), service)
-            self.jobs.append(job)
-            self._save()
-            try:
-                note["file"] = self._ask(lambda: service.upload(note["id"], file))
-            except BackendError:
-                self.jobs.remove(job)
-                self._save()
-                raise
-        note["created"] = round(self.clock())
-        self._save()
-        self._create(job, service)
-        submission.usage.sent()
-        submission.usage.answered(len(texts), 0, tokens)
-        self.spool.drop_texts(hashes)
-
-    def _write(self, service: BatchService, file: IO[bytes]) -> Iterator[tuple[str, int]]:
-        """Write the lines of one job; yield the hash and the tokens of each text in it."""
-        api = service.api
-        most = min(api.texts, MAX_TEXTS)
-        most = max(1, most - max(3, most // 500))  # room for canary texts
-        canaries = canary_lines(min(self.spool.text_count, most))
-        size = 0
-        for position, text in enumerate(islice(self.spool.texts(), most)):
-            lines = [service.line(text.hash, text.text)]
-            if position in canaries:
-                lines.insert(0, service.line(*canaries.pop(position)))
-            size += sum(map(len, lines))
-            if position and size > FILE_FRACTION * api.bytes:
-                break
-            file.writelines(lines)
-            yield text.hash, text.tokens
-        for line in canaries.values():
-            file.write(service.line(*line))
-
-    def _create(self, job: Job, service: BatchService) -> None:
-        """Make the host begin. Only an answer that nothing was done is followed by another try."""
-        note = job.note
-        uploaded = note["file"] or ""
-
-        def attempt() -> RemoteJob:
-            try:
-                return service.create(note["id"], uploaded)
-            except Transient as failure:
-                if failure.refused or failure.status == 429:
-                    raise
-                raise _Unclear(
-                    f"{failure}; whether {job.label} exists is not known: the next run asks for "
-                    "it before it sends anything"
-                ) from None
-
-        try:
-            note["remote"] = self._ask(attempt).id
-        except _Unclear:
-            raise
-        except BackendError as error:
-            self._delete(service, (uploaded,))
-            self.jobs.remove(job)
-            self._save()
-            raise BackendError(f"{error}; no batch job was made at {note['backend']}") from None
-        self._save()
+                raise self.mismatch(job, job.note["refused"])
+        Submitter(self, self.submission).submit()
 
     # ---- the end
 
@@ -424,12 +311,12 @@ class Jobs:
             if not (ended or discarded):
                 continue
             self.jobs.remove(job)
-            self._save()
+            self.save()
             if job.service is not None and job.remote is not None:
-                self._delete(job.service, (job.remote.uploaded, *job.remote.files))
-        self._save()
+                self.delete_files(job.service, (job.remote.uploaded, *job.remote.files))
+        self.save()
 
-    def _delete(self, service: BatchService, files: Iterable[str]) -> None:
+    def delete_files(self, service: BatchService, files: Iterable[str]) -> None:
         """Delete files at a host. That one may stay there is no failure of a run."""
         for name in filter(None, files):
             try:
@@ -437,7 +324,7 @@ class Jobs:
             except BackendError:
                 continue
 
-    def _ask(self, attempt: Callable[[], T]) -> T:
+    def ask(self, attempt: Callable[[], T]) -> T:
         """Return the answer of a host, with retries."""
 
         def pause(failure: Transient, tries: int, seconds: float) -> float:

@@ -29,6 +29,11 @@ MAX_LINE_BYTES = 1 << 24  # of a result: 4,096 numbers as text are about 90 KB
 MAX_PAGES = 200
 """Pages of a host's list of jobs that are read at most."""
 
+
+class UnusableResults(BackendError):
+    """A result file is not what the API promises."""
+
+
 JobState: TypeAlias = Literal["waiting", "ended", "failed"]
 Object: TypeAlias = dict[str, object]
 
@@ -138,11 +143,11 @@ class BatchService(ABC):
             try:
                 value = orjson.loads(line)
             except ValueError:
-                raise BackendError(
+                raise UnusableResults(
                     f"{self.client.host} answered results that are not JSON"
                 ) from None
             if not isinstance(value, dict):
-                raise BackendError(f"{self.client.host} answered a result that is not an object")
+                raise UnusableResults(f"{self.client.host} answered a result that is not an object")
             yield value
 
     @abstractmethod

@@ -6,11 +6,17 @@ and as a query and, if there is something to compare with, the canary texts.
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from ragctl.catalog import BackendConfig
 from ragctl.check import assess
+from ragctl.check.certify.certification import (
+    Certification,
+    ReferenceTrial,
+    collection_reference,
+)
+from ragctl.check.certify.reference import Reference
 from ragctl.check.findings import (
     Agreement,
     BackendReport,
@@ -28,10 +34,12 @@ from ragctl.embedding.canary import CANARY_THRESHOLD
 from ragctl.errors import StoreError, UsageError
 from ragctl.index.embedder import effective_embedding
 from ragctl.pipeline import DEFAULT_MODEL, Pipeline
+from ragctl.records import Notify, ignore
 
 __all__ = [
     "Agreement",
     "BackendReport",
+    "Certify",
     "CheckReport",
     "Finding",
     "Reply",
@@ -42,18 +50,38 @@ __all__ = [
 DEFAULT_TIMEOUT_SECONDS = 20.0
 
 
-def check_pipeline(pipeline: Pipeline, *, seconds: float = DEFAULT_TIMEOUT_SECONDS) -> CheckReport:
+@dataclass(frozen=True, slots=True)
+class Certify:
+    """That backends are certified. `against`: the backend to compare them with.
+
+    `notify` gets a line about each backend before anything is sent.
+    """
+
+    against: BackendConfig | None = None
+    notify: Notify = ignore
+
+
+def check_pipeline(
+    pipeline: Pipeline,
+    *,
+    seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    certify: Certify | None = None,
+) -> CheckReport:
     """Test the store and every backend of a pipeline, but not its sources.
+
+    With `certify` every property of the backends is tested, with at most twelve texts each.
 
     `seconds` is the approximate time limit for each of them; loading a model into this
     process is not limited. A failure is a Finding. Raises UsageError for what cannot be
     tested at all, such as an unknown model.
     """
     with closing(open_target(pipeline, seconds)) as target:
-        return _check(pipeline, target, seconds)
+        return _check(pipeline, target, seconds, certify)
 
 
-def _check(pipeline: Pipeline, target: Target, seconds: float) -> CheckReport:
+def _check(
+    pipeline: Pipeline, target: Target, seconds: float, certify: Certify | None
+) -> CheckReport:
     if target.failed and pipeline.embedding.model is None:
         target.add(
             note(
@@ -85,18 +113,53 @@ def _check(pipeline: Pipeline, target: Target, seconds: float) -> CheckReport:
         made = None if target.collection is None else target.collection.settings.identity.model
         settings = replace(settings, canary=_canary(target), reference=made)
     names = _names(backends)
-    reports = [
-        Trial(settings, name, config).run() for name, config in zip(names, backends, strict=True)
-    ]
+    if certify is None:
+        reports = [
+            Trial(settings, name, config).run()
+            for name, config in zip(names, backends, strict=True)
+        ]
+    else:
+        reports = _certify(pipeline, target, settings, certify, names, backends)
     return CheckReport(
         model.name,
         settings.dim,
         settings.task,
         target.report,
         tuple(reports),
-        tuple(_pairs(reports, settings.threshold)),
+        tuple(_pairs(reports, settings.threshold)) if certify is None else (),
         tuple(_size(settings)),
     )
+
+
+def _certify(
+    pipeline: Pipeline,
+    target: Target,
+    settings: TrialSettings,
+    certify: Certify,
+    names: Sequence[str],
+    backends: Sequence[BackendConfig],
+) -> list[BackendReport]:
+    """Certify each backend; without another reference, the first one is that of the others."""
+    references = []
+    reports = []
+    if settings.canary is not None:
+        references.append(collection_reference(settings.canary))
+    if certify.against is not None:
+        against = certify.against.with_default_name(settings.model.backend)
+        trial = ReferenceTrial(settings, f"against {against.name}", against)
+        reports.append(trial.run())
+        if trial.reference is not None:
+            references.append(trial.reference)
+    chunk_size = pipeline.chunk_size
+    if chunk_size is None and target.collection is not None:
+        chunk_size = target.collection.settings.origin.chunk_size
+    for name, config in zip(names, backends, strict=True):
+        known = tuple(references)
+        report = Certification(settings, name, config, known, chunk_size, certify.notify).run()
+        reports.append(report)
+        if not references and report.canary is not None:
+            references.append(Reference(name, report.canary))
+    return reports
 
 
 def _fits(target: Target, settings: TrialSettings, backends: Sequence[BackendConfig]) -> bool:

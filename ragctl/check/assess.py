@@ -118,7 +118,7 @@ def sides(cosine: float, model: Model, row: Backend) -> Finding:
 
     They must differ if the model has different instructions for the two sides.
     """
-    document, query = (_sent_instruction(each, row) for each in (model.document, model.query))
+    document, query = (sent_instruction(each, row) for each in (model.document, model.query))
     text = f"one text as document and as query (cosine {cosine:.4f})"
     if document == query:
         if cosine >= MIN_SAME_COSINE:
@@ -141,7 +141,7 @@ def sides(cosine: float, model: Model, row: Backend) -> Finding:
     )
 
 
-def _sent_instruction(instruction: Instruction, row: Backend) -> object:
+def sent_instruction(instruction: Instruction, row: Backend) -> object:
     """Return the part of an instruction that this backend is sent."""
     if row.traits.task != "none":
         return instruction.task

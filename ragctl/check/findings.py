@@ -1,6 +1,6 @@
 """The results of a check: a Finding for each test, and the measured figures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -8,7 +8,7 @@ from ragctl.embedding import Canary
 from ragctl.errors import BackendError, IdentityMismatch, RagctlError, StoreError, UsageError
 from ragctl.records import Json
 
-Status = Literal["ok", "fail", "note"]
+Status = Literal["ok", "fail", "note", "skip"]
 
 EXIT_PRIORITY = (StoreError, IdentityMismatch, BackendError, UsageError)
 """Classes of failures; the first one that occurred decides the exit code."""
@@ -18,8 +18,8 @@ EXIT_PRIORITY = (StoreError, IdentityMismatch, BackendError, UsageError)
 class Finding:
     """The result of one test. `what`: the subject, in a word or two; `text`: a sentence.
 
-    A note is information, not a failure. `code` is the exit code of a failure, 0
-    otherwise.
+    A note is information, not a failure; what is skipped was not checked. `code` is the exit
+    code of a failure, 0 otherwise.
     """
 
     status: Status
@@ -40,6 +40,11 @@ def good(what: str, text: str) -> Finding:
 def note(what: str, text: str) -> Finding:
     """Return a finding that is information, not a failure."""
     return Finding("note", what, text)
+
+
+def skipped(what: str, reason: str) -> Finding:
+    """Return the finding of a test that was not made, with the reason."""
+    return Finding("skip", what, f"not checked: {reason}")
 
 
 def failed(what: str, error: RagctlError) -> Finding:
@@ -103,6 +108,34 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateReport:
+    """What a certification sent to a backend, and what it compared the answers with.
+
+    `estimated_tokens`: stated before anything was sent; `estimated_cost`: in US dollars, None:
+    unknown. `tokens`: billed, 0 if the backend does not say. `cosines`: by reference, the lowest
+    of documents and that of the query.
+    """
+
+    estimated_tokens: int
+    estimated_cost: float | None
+    texts: int = 0
+    requests: int = 0
+    tokens: int = 0
+    cosines: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def to_json(self) -> Json:
+        """Return the JSON object for `--json`."""
+        return {
+            "estimated_tokens": self.estimated_tokens,
+            "estimated_cost": self.estimated_cost,
+            "texts": self.texts,
+            "requests": self.requests,
+            "tokens": self.tokens or None,
+            "compared_with": {name: _cosines_json(pair) for name, pair in self.cosines.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class BackendReport:
     """One backend, tested on its own. None: unknown, or not checked.
 
@@ -110,7 +143,8 @@ class BackendReport:
     `model` is the model's name at the backend, `key` the source of the API key. `cosine` is
     between one text as a document and as a query; `cut` is between the vector cut by the
     host and its whole vector cut here. `canary` has its vectors of the canary texts, and
-    `agreement` their smallest cosines (documents, queries) to the collection's.
+    `agreement` their smallest cosines (documents, queries) to the collection's. `certificate`:
+    of a certification.
     """
 
     name: str
@@ -124,6 +158,7 @@ class BackendReport:
     cut: float | None = None
     canary: Canary | None = field(default=None, repr=False)
     agreement: tuple[float, float] | None = None
+    certificate: CertificateReport | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON object for `--json`."""
@@ -137,6 +172,7 @@ class BackendReport:
             "cosine": _rounded(self.cosine, 6),
             "cut": _rounded(self.cut, 6),
             "canary": _cosines_json(self.agreement),
+            "certificate": self.certificate.to_json() if self.certificate else None,
             "findings": [finding.to_json() for finding in self.findings],
         }
 

@@ -14,6 +14,8 @@ from ragctl.check import assess
 from ragctl.check.findings import BackendReport, Finding, Reply, failed, good, note
 from ragctl.embedding import Canary, Options, Patience, answers, canary, connect
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, EmbeddingService, Side, Vectors
+from ragctl.embedding.failover import ConnectedBackend
+from ragctl.embedding.served_model import unnamed_warning
 from ragctl.errors import BackendError, Interrupted, UsageError
 
 TRIAL_TEXT = "Invoices are kept for ten years after the end of the business year."
@@ -58,17 +60,23 @@ class Trial:
             row = self._config.resolve(settings.catalog, settings.model.name, settings.task)
             self._add(*assess.catalog_notes(row, settings.model, settings.catalog))
             self._report = replace(self._report, model=row.models[settings.model.name].id)
-            with self._limited(row), self._connected(settings.dim) as wire:
+            with self._limited(row), self._connected(settings.dim) as backend:
                 self._add_key(row)
-                self._ask_both(row, wire)
-                if not row.is_builtin and (settings.compare or settings.canary is not None):
-                    self._ask_canary(wire)
+                self._examine(row, backend)
+                if backend.wire is not None and backend.wire.unnamed:
+                    self._add(note("model", unnamed_warning(self._settings.model.name)))
         except Interrupted:
             late = f"not done within {settings.seconds:g} s; allow more time with --seconds"
             self._add(failed(self._step, BackendError(late)))
         except (BackendError, UsageError) as error:
             self._add(failed(self._step, error))
         return self._report
+
+    def _examine(self, row: Backend, backend: ConnectedBackend) -> None:
+        """Send the texts of this test, and add what the answers show."""
+        self._ask_both(row, backend.service)
+        if not row.is_builtin and (self._settings.compare or self._settings.canary is not None):
+            self._ask_canary(backend.service)
 
     def _add(self, *findings: Finding) -> None:
         self._report = replace(self._report, findings=(*self._report.findings, *findings))
@@ -86,7 +94,7 @@ class Trial:
             timer.cancel()
 
     @contextmanager
-    def _connected(self, dim: int) -> Iterator[EmbeddingService]:
+    def _connected(self, dim: int) -> Iterator[ConnectedBackend]:
         """Connect only this backend; warnings become notes."""
         settings = self._settings
         with warnings.catch_warnings(record=True) as caught:
@@ -108,7 +116,7 @@ class Trial:
         notes = [note("warning", str(warning.message)) for warning in caught]
         self._add(*(finding for finding in notes if finding not in self._report.findings))
         with embedder:
-            yield embedder.backends[0].service
+            yield embedder.backends[0]
 
     def _add_key(self, row: Backend) -> None:
         if row.in_process:
@@ -151,17 +159,9 @@ class Trial:
     def _compare_cut(self, vector: Vectors) -> None:
         """Compare the vector that the host cut with its whole vector, cut here."""
         model, dim = self._settings.model, self._settings.dim
-        with self._connected(model.dim) as wire:
-            whole, _ = self._ask(wire, "document", "dimensions")
-        (cut_here,) = answers.to_unit_vectors(
-            whole.vectors,
-            dim,
-            native=model.dim,
-            cut=True,
-            layer_norm=model.layer_norm,
-            host=self._report.label,
-        )
-        cosine = _cosine(vector, cut_here)
+        with self._connected(model.dim) as backend:
+            whole, _ = self._ask(backend.service, "document", "dimensions")
+        cosine = cut_cosine(vector, whole.vectors, dim, model)
         self._report = replace(self._report, cut=cosine)
         self._add(assess.cut(cosine, dim, model))
 
@@ -182,6 +182,14 @@ class Trial:
                     settings.model, settings.canary, vectors, cosines, settings.threshold
                 )
             self._add(finding)
+
+
+def cut_cosine(vector: Vectors, whole: Vectors, dim: int, model: Model) -> float:
+    """Return the cosine of a vector that a host cut to its whole one, (1, model.dim), cut here."""
+    (cut_here,) = answers.to_unit_vectors(
+        whole, dim, native=model.dim, cut=True, layer_norm=model.layer_norm, host="the host"
+    )
+    return _cosine(vector, cut_here)
 
 
 def _patience(seconds: float) -> Patience:

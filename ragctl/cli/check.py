@@ -13,10 +13,11 @@ from ragctl.errors import UsageError
 from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
+    from ragctl.catalog import BackendConfig
     from ragctl.check import CheckReport
 
 MAX_MACHINE_SECONDS = 8.0  # for examining this machine, all in all
-STATUS_WORDS = {"ok": "ok", "fail": "FAIL", "note": "note"}
+STATUS_WORDS = {"ok": "ok", "fail": "FAIL", "note": "note", "skip": "skip"}
 
 
 @pipeline_flags(
@@ -35,6 +36,20 @@ def check(
             "--seconds", metavar="N", help="Time limit for the store and for each backend."
         ),
     ] = 20.0,
+    certify: Annotated[
+        bool,
+        typer.Option(
+            "--certify", help="Test every property of each backend, with at most 12 texts."
+        ),
+    ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="BACKEND",
+            help="With --certify: compare with this backend; NAME, NAME=URL or NAME=FOLDER.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Examine this machine, or test a store and its backends.
@@ -44,12 +59,14 @@ def check(
     run needs; settings that are not given are taken from the collection, if it exists. Nothing
     is written. The exit code is that of the worst failure.
     """
-    from ragctl.check import check_pipeline
+    from ragctl.check import Certify, check_pipeline
     from ragctl.pipeline import from_flags
 
     if seconds <= 0:
         raise UsageError(f"--seconds {seconds:g}: more than 0")
-    if file is None and not flags:
+    if against is not None and not certify:
+        raise UsageError("--against needs --certify")
+    if file is None and not flags and not certify:
         from ragctl.cli.check_machine import check_machine
 
         return check_machine(min(seconds, MAX_MACHINE_SECONDS), as_json=as_json)
@@ -59,12 +76,30 @@ def check(
         pipeline = from_flags({"sources": [{"path": "."}], **flags}, environ())
     elif flags:
         raise UsageError("give a pipeline file or flags, not both: the file has all settings")
-    checked = check_pipeline(pipeline, seconds=seconds)
+    checked = check_pipeline(
+        pipeline,
+        seconds=seconds,
+        certify=Certify(_reference(against), console.warn) if certify else None,
+    )
     if as_json:
         console.print_json(checked.to_json())
     else:
         _print(checked)
     return checked.exit_code
+
+
+def _reference(against: str | None) -> "BackendConfig | None":
+    """Return the backend that --against names. Raises UsageError."""
+    from ragctl.catalog import BackendConfig
+
+    if against is None:
+        return None
+    name, given, place = against.partition("=")
+    if not name or (given and not place):
+        raise UsageError(f"--against {against!r}: expected NAME, NAME=URL or NAME=FOLDER")
+    if place.startswith(("http://", "https://")):
+        return BackendConfig(name, base_url=place.rstrip("/"))
+    return BackendConfig(name, weights=str(Path(place).absolute()) if place else None)
 
 
 def _print(checked: "CheckReport") -> None:
@@ -80,6 +115,8 @@ def _print(checked: "CheckReport") -> None:
     what = f"{checked.model} at {checked.dim} dimensions" if checked.model else "no model"
     failures = checked.failures
     if not failures:
-        console.say(f"{what}: all good")
+        skipped = sum(finding.status == "skip" for _, finding in checked.findings)
+        rest = f"; {skipped} not checked" if skipped else ""
+        console.say(f"{what}: all good{rest}")
     else:
         console.say(f"{what}: {counted(failures, 'failure')}")

@@ -79,7 +79,7 @@ COMMANDS = {
         SEARCH,
         (
             'ragctl search "how long is hourly data kept?"',
-            'ragctl search "noise limit" --where "source^=en/ and lang=en" --context 1',
+            'ragctl search "noise limit" --where "source^=handbook/en/ and lang=en" --context 1',
         ),
     ),
     "eval": CommandEntry(

@@ -18,7 +18,7 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="PATTERN",
-        help="Process only files that match; leave all others alone.",
+        help="Process only the files that match.",
         rich_help_panel=panels.DOCUMENTS,
     ),
 ]
@@ -26,7 +26,7 @@ Moved = Annotated[
     bool,
     typer.Option(
         "--moved",
-        help="A known source that is at another location now has moved there.",
+        help="Accept that a known source has moved.",
         rich_help_panel=panels.DOCUMENTS,
     ),
 ]
@@ -34,7 +34,7 @@ Checksum = Annotated[
     bool,
     typer.Option(
         "--checksum",
-        help="Compare the content of every file, whatever its size and time say.",
+        help="Compare the content of every file.",
         rich_help_panel=panels.DOCUMENTS,
     ),
 ]
@@ -59,7 +59,7 @@ Quiet = Annotated[
     typer.Option(
         "--quiet",
         "-q",
-        help="Print nothing unless something goes wrong or files are skipped.",
+        help="Print only what goes wrong, and skipped files.",
         rich_help_panel=panels.COMMON,
     ),
 ]

@@ -51,7 +51,7 @@ PipelineFile = Annotated[
         "--pipeline",
         "-p",
         metavar="FILE",
-        help="Take the store and the backends from a pipeline file.",
+        help="Take store and backends from a pipeline file.",
         rich_help_panel=panels.COMMON,
     ),
 ]

@@ -156,7 +156,8 @@ def _row(change: "Change") -> str:
         else ""
     )
     reused = f"; {counted(change.reused, 'chunk')} reused" if change.reused else ""
-    return f"{change.what}: {change.source}: {change.why}{effort}{reused}"
+    waiting = f"; {counted(change.waiting, 'chunk')} waiting" if change.waiting else ""
+    return f"{change.what}: {change.source}: {change.why}{effort}{reused}{waiting}"
 
 
 def failures(

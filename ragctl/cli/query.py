@@ -92,7 +92,7 @@ def search(
         bool,
         typer.Option(
             "--full",
-            help="Print the whole text of every hit on a terminal too, not excerpts.",
+            help="Print whole texts on a terminal, not excerpts.",
             rich_help_panel=panels.RESULTS,
             show_default=False,
         ),

@@ -132,7 +132,7 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
         parts.append(_effort(report) if report.tokens or report.requests else "")
     else:
         parts = [
-            counts or "nothing to do",
+            counts or ("nothing written yet" if report.waiting.documents else "nothing to do"),
             f"{counted(chunks.embedded, 'chunk')} {'to embed' if dry_run else 'embedded'} "
             f"({_effort(report)})",
             f"{counted(chunks.unstored, 'chunk')} embedded but not stored"

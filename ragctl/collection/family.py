@@ -23,6 +23,11 @@ def is_other_member(identity: Identity, model: Model) -> bool:
     )
 
 
+def other_members(identity: Identity, catalog: Catalog) -> list[str]:
+    """Return the other models of the family of a collection's model."""
+    return [each.name for each in catalog.models.values() if is_other_member(identity, each)]
+
+
 def check_member(name: str, identity: Identity, model: Model, catalog: Catalog) -> None:
     """Raise IdentityMismatch unless `model` may embed for a collection of this identity.
 

@@ -85,6 +85,11 @@ class BackendWire(ABC):
         """
         return TextLimits()
 
+    @property
+    def unnamed(self) -> bool:
+        """Whether a server that has answered did not state which model it runs."""
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """Close connections, or unload the model."""

@@ -114,12 +114,12 @@ class Embedder:
         """
         return self._service.canary(stopped or threading.Event())
 
-    def check_documents(self) -> None:
-        """Compare the first backend that works with the canary, unless that was done before.
+    def check_first(self) -> None:
+        """Compare documents of the first backend with the canary, unless that was done before.
 
         Raises IdentityMismatch, or BackendError.
         """
-        self._service.check_documents(threading.Event())
+        self._service.check_first(threading.Event())
 
     def warm(self) -> None:
         """Load in the background what the first request needs: an HTTP client, certificates."""

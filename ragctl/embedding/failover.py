@@ -126,10 +126,10 @@ class Failover:
             self._first_working(lambda backend: self._check_documents(backend, stopped), stopped)
         return self._canary
 
-    def check_documents(self, stopped: threading.Event) -> None:
-        """Compare the first backend that works with the canary. Raises as `call` does."""
+    def check_first(self, stopped: threading.Event) -> None:
+        """Compare documents of the first backend with the canary. Raises its failure."""
         if self._check:
-            self._first_working(lambda backend: self._check_documents(backend, stopped), stopped)
+            self._check_documents(self._backends[0], stopped)
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
         """Answer one request, with the first backend that works.

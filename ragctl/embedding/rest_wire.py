@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar, Self
+from urllib.parse import urlsplit
 
 from ragctl.catalog import Backend, Instruction, Model, ServedModel, WireTraits
 from ragctl.catalog.backend_table import Encoding
@@ -30,6 +31,8 @@ class RestWire(BackendWire):
     """How the API's error responses are classified."""
     has_encodings: ClassVar[bool] = False
     """Whether the API can be asked for base64 (`encoded`)."""
+    states_model: ClassVar[bool] = True
+    """Whether the API names its model somewhere. One that does not picks it by the request."""
     auth: ClassVar[tuple[str, str]] = ("Authorization", "Bearer ")
     """Name of the header with the API key, and the prefix of the key in it."""
 
@@ -43,6 +46,8 @@ class RestWire(BackendWire):
         self.options = options
         self.names: ModelNames | None = None
         self.encoding = EncodingChoice(backend.encoding)
+        self.own_server = urlsplit(backend.base_url or "").scheme == "http"
+        self.named = False  # the server stated a name of the model
         self._answered_name: str | None = None  # the last one that was compared
 
     @classmethod
@@ -121,8 +126,13 @@ class RestWire(BackendWire):
         if not isinstance(name, str) or not name or self.names is None:
             return
         if name != self._answered_name:
-            check_name(self.names, name, self.client.host, self.served.id)
+            self.named |= check_name(self.names, name, self.client.host, self.served.id)
             self._answered_name = name
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether a server that has answered did not state which model it runs."""
+        return not self.named and (self.states_model or self.own_server)
 
     def close(self) -> None:
         """Close the HTTP connections."""

@@ -29,6 +29,11 @@ class ModelNames:
         short = frozenset(map(base_name, own))
         return cls(short, frozenset(map(base_name, others)) - short)
 
+    def is_other(self, name: str) -> bool:
+        """Return whether `name` is that of another model of the catalogue."""
+        short = base_name(name)
+        return _longest_beginning(self.others, short) > _longest_beginning(self.own, short)
+
     def matches(self, name: str) -> bool | None:
         """Return whether `name` is the model's; None if it tells nothing, as a folder may.
 
@@ -60,14 +65,26 @@ def base_name(name: str) -> str:
     return _WEIGHTS_FILE.sub("", _TAG.sub("", short))
 
 
-def check_name(names: ModelNames, answered: str, host: str, requested: str) -> None:
-    """Raise BackendError if a server says that it runs another model than `requested`."""
-    if names.matches(answered) is False:
+def check_name(names: ModelNames, answered: str, host: str, requested: str) -> bool:
+    """Return whether `answered` is a name of the model; False if it tells nothing.
+
+    Raises BackendError if a server says that it runs another model than `requested`.
+    """
+    matches = names.matches(answered)
+    if matches is False:
         raise FaultyBackend(
             "model",
             f"{host} runs {answered}, not {requested}; if it is the same model, name it so: "
             f'models = {{ "…" = "{answered}" }} in a row of backends.toml',
         )
+    return matches is True
+
+
+def unnamed_warning(model: str) -> str:
+    """Return what to say of a backend that states no name of its model anywhere."""
+    return (
+        f"it does not state which model it runs: only the canary texts show whether it is {model}"
+    )
 
 
 def _is_path(name: str) -> bool:

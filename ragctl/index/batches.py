@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ragctl.batch.connect import batch_problem, connect_batch
-from ragctl.batch.jobs import Jobs, Submission
+from ragctl.batch.job import Submission
+from ragctl.batch.jobs import Jobs
 from ragctl.batch.service import BatchService
 from ragctl.batch.waiting import identity_digest
 from ragctl.catalog import Backend, BackendConfig
@@ -106,7 +107,7 @@ def open_jobs(
             batch.label,
             batch.usage,
             sources,
-            embedder.check_documents,
+            embedder.check_first,
         )
     return Jobs(
         collection,

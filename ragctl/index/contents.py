@@ -6,7 +6,7 @@ from ragctl.collection.points import digest
 from ragctl.collection.state import StoredDocument
 from ragctl.errors import DocumentError
 from ragctl.loaders import format_of
-from ragctl.sources.base import FoundFile
+from ragctl.sources.found import FoundFile
 
 
 def file_digest(content: bytes, recipe: str) -> str:

@@ -138,7 +138,17 @@ class DryRun:
         reused = len(document.chunks) - embedded - waiting
         new_record = why == "new" and work.stored and document.source != work.stat.file
         reason = "a new record" if new_record else self._why[why]
-        self._changes.append(Change(document.source, _WHAT[why], reason, embedded, reused, tokens))
+        self._changes.append(
+            Change(
+                document.source,
+                _WHAT[why],
+                reason,
+                embedded,
+                reused,
+                tokens,
+                waiting=waiting,
+            )
+        )
 
     def _chunks(self, document: PreparedDocument) -> tuple[int, int, int]:
         """Count the chunks to be embedded, those in open batch jobs, and the tokens to be sent."""

@@ -4,8 +4,8 @@ A document is identified by the name of its source and its path there; where the
 note in the collection. The rules, in this order:
 
 1. A location that the collection knows keeps its name; a new name renames the source.
-2. An unnamed source inside another one is a part of it; a named one with files of the other is
-   refused.
+2. An unnamed source inside another one of the run, or inside a known one that has documents
+   there, is a part of it; a named one with files of the other is refused.
 3. A known name at another location has moved if most of its documents are found there; otherwise
    the run is refused.
 
@@ -31,7 +31,8 @@ from ragctl.index.prepared import FileStat
 from ragctl.index.record_names import without_record_names
 from ragctl.index.scan import Scan
 from ragctl.pipeline.globs import is_url
-from ragctl.sources.base import FoundFile, Listing
+from ragctl.sources.base import Listing
+from ragctl.sources.found import FoundFile
 from ragctl.text import counted
 
 COMPARED_FILES = 50
@@ -225,8 +226,8 @@ class _Namer:
                     "files too: leave it out there with exclude, or give it no name"
                 )
             return
-        if place is not None and not shares:
-            return  # it is a source of its own already
+        if not shares and (place is not None or not isinstance(outer, _Root)):
+            return  # a source of its own, which another run may leave out of the outer one
         name = outer.name if isinstance(outer, _Root) else self._known[outer]
         if place is not None:
             self._replaced[root.name] = f"{name}/{inner}"

@@ -64,7 +64,8 @@ class Change:
     """What a plan would do with one document.
 
     `what`: added, updated, renamed (from `was`), rechunked, repaired, restamped (same
-    content, other time or root) or removed. `embedded` and `reused` are numbers of chunks,
+    content, other time or root) or removed. `embedded`, `reused` and `waiting` (for a batch job)
+    are numbers of chunks,
     `tokens` those to be sent, as o200k_base counts them.
     """
 
@@ -75,6 +76,7 @@ class Change:
     reused: int = 0
     tokens: int = 0
     was: str | None = None
+    waiting: int = 0
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON object of this change."""
@@ -82,7 +84,11 @@ class Change:
             "source": self.source,
             "what": self.what,
             "why": self.why,
-            "chunks": {"embedded": self.embedded, "reused": self.reused},
+            "chunks": {
+                "embedded": self.embedded,
+                "reused": self.reused,
+                "waiting": self.waiting,
+            },
             "tokens": self.tokens,
             "was": self.was,
         }

@@ -26,6 +26,7 @@ from ragctl.catalog import BackendConfig
 from ragctl.collection.notes import SourcePlace, add_billed
 from ragctl.collection.state import State, read_state
 from ragctl.embedding.embedder import Embedder
+from ragctl.embedding.served_model import unnamed_warning
 from ragctl.errors import BudgetReached, IdentityMismatch
 from ragctl.hosts.usage import UsageTotals
 from ragctl.index.batches import BatchBackend, batch_backend, open_jobs
@@ -343,6 +344,9 @@ class Run:
             if usage.cut:
                 cut = counted(usage.cut, "text was", "texts were")
                 report.add_warning(usage.name, f"{cut} cut to the model's context")
+        for backend in embedder.backends:
+            if backend.usage.texts and backend.wire is not None and backend.wire.unnamed:
+                report.add_warning(backend.name, unnamed_warning(embedder.model.name))
 
     def _write_notes(
         self,

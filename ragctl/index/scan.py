@@ -15,7 +15,8 @@ from ragctl.index.source_walk import kind_of
 from ragctl.loaders import format_of, supported_formats
 from ragctl.pipeline import Pipeline, Source
 from ragctl.sources import Listing, LocalFile, SkippedFiles
-from ragctl.sources.base import FoundFile, Kind
+from ragctl.sources.base import Kind
+from ragctl.sources.found import FoundFile
 from ragctl.sources.skipped import NO_LOADER
 from ragctl.text import counted
 

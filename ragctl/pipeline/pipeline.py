@@ -186,7 +186,7 @@ class Pipeline:
     fail_on_skipped: bool = key(
         "policy.fail_on_skipped",
         "boolean",
-        "exit with 3 if files are skipped that no rule ignores: those without a loader, and links",
+        "exit with 3 if files are skipped, except by rules",
         default=False,
         options=("--fail-on-skipped",),
     )

@@ -162,7 +162,7 @@ class SearchOptions:
     )
     exact: bool = option(
         False,
-        "Compare every vector; do not use the approximate index.",
+        "Compare every vector, not the approximate index.",
         ignored_with=_SPARSE,
         tunable=True,
         panel="Vector search",

@@ -4,7 +4,7 @@ r"""Filters as text: the syntax of `where` and of the command's flag, parsed to 
     team!=ops                       not equal, or missing
     year>=2024  date<2025-01-31     numbers; dates and times (RFC 3339). A date is the whole day
     year in (2024, 2025)            one of them;  year not in (…)
-    source^=en/                     starts with
+    source^=handbook/en/            starts with
     has(team)                       present, and neither null nor empty
     not …   … and …   … or …   ( … )
 

@@ -1,6 +1,7 @@
 """Where documents come from: the folder walk, its ignore rules, and opening what was found."""
 
-from ragctl.sources.base import FoundFile, Listing, UnreadablePath
+from ragctl.sources.base import Listing
+from ragctl.sources.found import FoundFile, UnreadablePath
 from ragctl.sources.ignore import matcher
 from ragctl.sources.local_file import LocalFile
 from ragctl.sources.skipped import SkippedFile, SkippedFiles

@@ -7,11 +7,10 @@ program (command.py) or pages of the web (web.py). `tests/source_contract.py` ch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, Protocol
 
 from ragctl.errors import PruneRefused
-from ragctl.loaders import Location
-from ragctl.records import Json
+from ragctl.sources.found import FoundFile, UnreadablePath
 from ragctl.sources.skipped import SkippedFiles
 
 CONNECT_SECONDS = 20.0
@@ -20,39 +19,6 @@ READ_SECONDS = 60.0
 MAX_REASON = 300
 """Characters of a library's message that are shown."""
 _SECRETS = re.compile(r"(://)[^/@\s]*@|\?[^\s'\")]*")
-
-
-class FoundFile(NamedTuple):
-    """A file of a known format. `source` is its path below the root, with `/`, in NFC.
-
-    `size` is in bytes, and 0 if the listing has none. `stamp`: what the listing knows of its state
-    besides size and time: an ETag or a version; of a local file the time of the last change of its
-    inode (ctime) in nanoseconds, as decimal text. `exact`: the stamp identifies the content, so
-    equal ones prove equal contents. `title` and `meta`: given by the source, and stronger than
-    those in the file.
-    """
-
-    source: str
-    location: Location
-    size: int
-    mtime_ns: int
-    stamp: str
-    exact: bool = False
-    title: str = ""
-    meta: tuple[tuple[str, Json], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class UnreadablePath:
-    """A file or folder that could not be read, and why.
-
-    If `folder` is true, the files below `source` ("" is the root) are unknown, so their documents
-    must not be removed.
-    """
-
-    source: str
-    error: str
-    folder: bool = False
 
 
 @dataclass(slots=True)

@@ -24,7 +24,8 @@ from ragctl.errors import DocumentError
 from ragctl.loaders import FORMATS, format_of
 from ragctl.loaders.metadata import json_object
 from ragctl.records import Json
-from ragctl.sources.base import Found, FoundFile, UnreadablePath, incomplete
+from ragctl.sources.base import Found, incomplete
+from ragctl.sources.found import FoundFile, UnreadablePath
 from ragctl.sources.ignore import Levels, Rules
 from ragctl.sources.local_file import LocalFile
 from ragctl.sources.remote_file import RemoteFile, too_large

@@ -7,7 +7,8 @@ from typing import NamedTuple, Protocol
 
 from ragctl.errors import RagctlError
 from ragctl.loaders import format_of
-from ragctl.sources.base import Content, Found, FoundFile, UnreadablePath, incomplete, reason_of
+from ragctl.sources.base import Content, Found, incomplete, reason_of
+from ragctl.sources.found import FoundFile, UnreadablePath
 from ragctl.sources.gitignore_patterns import GitIgnorePatterns
 from ragctl.sources.ignore import IGNORE_FILE, Level, Levels, Rules
 from ragctl.sources.remote_file import RemoteFile

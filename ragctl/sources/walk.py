@@ -3,14 +3,19 @@
 import os
 import stat
 import unicodedata
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ragctl.errors import PruneRefused
 from ragctl.loaders.registry import format_of
-from ragctl.sources.base import FoundFile, UnreadablePath
 from ragctl.sources.directory import FOLDER, LINK, OTHER, Directory, Entry
+from ragctl.sources.found import (
+    FoundFile,
+    UnreadablePath,
+    is_utf8,
+    normalized_name,
+    stamp,
+)
 from ragctl.sources.git_tree import inner_levels, is_below, levels_above
 from ragctl.sources.ignore import (
     GIT_IGNORE_FILE,
@@ -22,6 +27,7 @@ from ragctl.sources.ignore import (
 )
 from ragctl.sources.local_file import LocalFile
 from ragctl.sources.noise import VIRTUAL_ENVIRONMENT
+from ragctl.sources.open_folder import OpenFolder, has
 from ragctl.sources.skipped import (
     BROKEN_LINK,
     DEFAULT,
@@ -74,30 +80,6 @@ def walk(
     return found
 
 
-class _Folder:
-    """A folder that is being walked. `prefix` and `path`: below the root, in NFC and as on disk.
-
-    `directory`: None while it is closed.
-    """
-
-    __slots__ = ("directory", "entries", "identity", "levels", "path", "prefix")
-
-    def __init__(
-        self,
-        directory: Directory | None,
-        prefix: str,
-        path: str,
-        levels: Levels,
-        entries: Iterator[Entry],
-    ) -> None:
-        self.directory = directory
-        self.prefix = prefix
-        self.path = path
-        self.levels = levels
-        self.entries = entries
-        self.identity: tuple[int, int] | None = None
-
-
 class Walk(Iterator[FoundFile]):
     """An iterator over files; `failures`, `complete` and `skipped` are final when it has ended.
 
@@ -136,7 +118,7 @@ class Walk(Iterator[FoundFile]):
             return
         status, target = self.root.stat(), self.root.resolve()
         location = LocalFile(str(target.parent), target.name)
-        yield FoundFile(name, location, status.st_size, status.st_mtime_ns, _stamp(status))
+        yield FoundFile(name, location, status.st_size, status.st_mtime_ns, stamp(status))
 
     def _walk_folder(self) -> Iterator[FoundFile]:
         identity = _device_and_inode(self.root)
@@ -146,20 +128,22 @@ class Walk(Iterator[FoundFile]):
         try:
             while stack:
                 folder = stack[-1]
-                if folder.directory is None and not self._reopen(stack):
+                if folder.directory is None and not folder.reopen(str(self.root)):
+                    error = "the folder was replaced during the walk"
+                    self._note_failure(folder.prefix, error, folder=True)
                     stack.pop()
                     continue
                 entry = next(folder.entries, None)
                 if entry is None:
                     stack.pop()
-                    _close(folder)
+                    folder.close()
                     continue
                 name, kind = entry
                 if name[0] == ".":
                     continue
                 path = folder.path + name
                 if not name.isascii():
-                    name = _normalized_name(name)
+                    name = normalized_name(name)
                 source = folder.prefix + name
                 verdict = self._rules.verdict(source, path, folder.levels, folder=kind == FOLDER)
                 included = verdict is not None and not verdict.ignored
@@ -181,14 +165,14 @@ class Walk(Iterator[FoundFile]):
                     if below is not None:
                         stack.append(below)
                         if len(stack) > MAX_OPEN_FOLDERS:
-                            _close(stack[-MAX_OPEN_FOLDERS - 1])
+                            stack[-MAX_OPEN_FOLDERS - 1].close()
                 else:
                     found = self._examine(folder, entry, name, source, path)
                     if found is not None:
                         yield found
         finally:
             for folder in stack:
-                _close(folder)
+                folder.close()
         yield from self._linked_files()
         if _device_and_inode(self.root) != identity:
             self.failures.append(
@@ -204,7 +188,7 @@ class Walk(Iterator[FoundFile]):
         levels: Levels,
         *,
         included: bool,
-    ) -> _Folder | None:
+    ) -> OpenFolder | None:
         """Return a folder with its rules and entries; None if it cannot be read.
 
         `included`: a rule, or the user, says that it is to be read.
@@ -221,7 +205,7 @@ class Walk(Iterator[FoundFile]):
                 directory.close()
             self._note_failure(prefix, f"the folder cannot be read: {error.strerror}", folder=True)
             return None
-        if self._rules.defaults and not included and _has(entries, VIRTUAL_ENVIRONMENT):
+        if self._rules.defaults and not included and has(entries, VIRTUAL_ENVIRONMENT):
             directory.close()
             self.skipped.add(prefix, DEFAULT, "ignored by default: a virtual environment of Python")
             return None
@@ -232,7 +216,7 @@ class Walk(Iterator[FoundFile]):
             # Without its rules, excluded files would be indexed.
             self._note_failure(prefix, str(error.strerror), folder=True)
             return None
-        return _Folder(directory, prefix, path, levels, iter(entries))
+        return OpenFolder(directory, prefix, path, levels, iter(entries))
 
     def _enter(
         self, directory: Directory, entries: list[Entry], prefix: str, path: str, levels: Levels
@@ -242,40 +226,20 @@ class Walk(Iterator[FoundFile]):
         Raises OSError, whose text names the file, and UsageError.
         """
         own, git = levels
-        if _has(entries, IGNORE_FILE):
+        if has(entries, IGNORE_FILE):
             own = (*own, ragctlignore_level(directory, prefix))
         if self._gitignore:
-            if prefix and _has(entries, ".git"):
+            if prefix and has(entries, ".git"):
                 inner = inner_levels(os.path.join(self._real_root, path), prefix, path)  # noqa: PTH118
                 git = git if inner is None else inner
-            if git is not None and _has(entries, GIT_IGNORE_FILE):
+            if git is not None and has(entries, GIT_IGNORE_FILE):
                 status = directory.status(GIT_IGNORE_FILE)
                 if stat.S_ISREG(status.st_mode):  # git ignores links and folders of this name
                     git = (*git, gitignore_level(directory, prefix, path))
         return Levels(own, git)
 
-    def _reopen(self, stack: list[_Folder]) -> bool:
-        """Open the last folder again, from the root; return whether that was possible."""
-        folder = stack[-1]
-        directory = None
-        try:
-            directory = Directory(str(self.root))
-            for name in Path(folder.path).parts:
-                above = directory
-                directory = above.child(name)
-                above.close()
-            if directory.identity() == folder.identity:
-                folder.directory = directory
-                return True
-        except OSError:
-            pass
-        if directory is not None:
-            directory.close()
-        self._note_failure(folder.prefix, "the folder was replaced during the walk", folder=True)
-        return False
-
     def _examine(
-        self, folder: _Folder, entry: Entry, name: str, source: str, path: str
+        self, folder: OpenFolder, entry: Entry, name: str, source: str, path: str
     ) -> FoundFile | None:
         """Return a file that is no folder and not ignored, if it is to be indexed."""
         assert folder.directory is not None
@@ -340,11 +304,11 @@ class Walk(Iterator[FoundFile]):
 
     def _found_file(self, source: str, path: str, status: os.stat_result) -> FoundFile:
         location = LocalFile(self._real_root, path)
-        return FoundFile(source, location, status.st_size, status.st_mtime_ns, _stamp(status))
+        return FoundFile(source, location, status.st_size, status.st_mtime_ns, stamp(status))
 
     def _check_name(self, path: str, source: str) -> bool:
         """Return whether a non-ASCII name is valid UTF-8 and its source, in NFC, is new."""
-        if not _is_utf8(path):
+        if not is_utf8(path):
             self._note_failure(source, "its name is not valid UTF-8; rename it")
         elif source in self._non_ascii_sources:
             self._note_failure(source, "another file has the same name after Unicode normalisation")
@@ -357,19 +321,6 @@ class Walk(Iterator[FoundFile]):
         self.failures.append(UnreadablePath(source.removesuffix("/"), error, folder))
 
 
-def _close(folder: _Folder) -> None:
-    """Close a folder; remember which one it was."""
-    if folder.directory is not None:
-        folder.identity = folder.directory.identity()
-        folder.directory.close()
-        folder.directory = None
-
-
-def _has(entries: Sequence[Entry], name: str) -> bool:
-    at = bisect_left(entries, (name,))
-    return at < len(entries) and entries[at][0] == name
-
-
 def _device_and_inode(root: Path) -> tuple[int, int] | None:
     """Return device and inode of the root.
 
@@ -380,22 +331,3 @@ def _device_and_inode(root: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _stamp(status: os.stat_result) -> str:
-    return str(status.st_ctime_ns)
-
-
-def _normalized_name(name: str) -> str:
-    r"""Return a name in NFC, with bytes that are not UTF-8 as \xff."""
-    if not _is_utf8(name):
-        name = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return unicodedata.normalize("NFC", name)
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

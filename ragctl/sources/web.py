@@ -19,7 +19,8 @@ from urllib.robotparser import RobotFileParser
 
 from ragctl.errors import RagctlError, UsageError
 from ragctl.loaders import format_of
-from ragctl.sources.base import Found, FoundFile, UnreadablePath, incomplete, reason_of
+from ragctl.sources.base import Found, incomplete, reason_of
+from ragctl.sources.found import FoundFile, UnreadablePath
 from ragctl.sources.http import USER_AGENT, WebClient, exact_stamp, http_time
 from ragctl.sources.ignore import Levels, Rules
 from ragctl.sources.remote_file import RemoteFile

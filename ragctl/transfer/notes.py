@@ -1,5 +1,7 @@
 """Notes move with a collection: what was spent stays spent, whatever generation is current."""
 
+from collections.abc import Sequence
+
 from ragctl.collection.notes import DaySpending, Notes, Recorded
 from ragctl.stores.base import Collection
 
@@ -29,7 +31,11 @@ def carry_notes(current: Collection, target: Collection) -> None:
 
 def carry_members(current: Collection, target: Collection) -> None:
     """Note in the target which models made the vectors that are copied to it."""
-    members = current.notes().get("members", [])
+    note_members(target, current.notes().get("members", []))
+
+
+def note_members(target: Collection, members: Sequence[str]) -> None:
+    """Note which other models of the family made vectors in the target."""
     own = target.notes().get("members", [])
     if missing := [name for name in members if name not in own]:
         target.note({"members": [*own, *missing]})

@@ -8,7 +8,7 @@ run embeds only the chunks that are missing.
 import math
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -17,7 +17,7 @@ import numpy as np
 
 from ragctl.collection.payload import Payload, Point, SparseVector, without_mark
 from ragctl.collection.points import namespace, point_id, version
-from ragctl.collection.settings import Settings, how_to_recover
+from ragctl.collection.settings import how_to_recover
 from ragctl.collection.text import embedded_text, text_hash
 from ragctl.errors import StoreError, UnreadableCollection, UsageError
 from ragctl.index.cancellation import Cancellation
@@ -26,7 +26,8 @@ from ragctl.progress import Progress
 from ragctl.records import Json, Notify, ignore
 from ragctl.stores.base import Batch, Collection, Salvage, Store
 from ragctl.transfer.history import rollback_targets
-from ragctl.transfer.rebuild_settings import SAMPLE_POINTS, PipelineSettings
+from ragctl.transfer.notes import note_members
+from ragctl.transfer.rebuild_settings import SAMPLE_POINTS, Confirmed, PipelineSettings
 
 WRITE_POINTS = 256
 _TEXT = (
@@ -99,8 +100,10 @@ def rebuild(
         if salvage is None:
             raise UsageError(f"no collection {name!r} in {store.location}")
         chosen = salvage.settings
+        members: Sequence[str] = ()
         if chosen is None:
-            chosen = _settings_without_own(salvage, otherwise, name, store.location, cancellation)
+            found = _settings_without_own(salvage, otherwise, name, store.location, cancellation)
+            chosen, members = found.settings, found.members
         report = RebuildReport(name)
         target = store.create_generation(name, chosen)
         report.generation = target.settings.generation
@@ -110,6 +113,7 @@ def rebuild(
                 _write(salvage, target, report, cancellation, progress)
                 progress.begin("finish")
                 _carry_notes(store, name, read, target, report)
+                note_members(target, members)
                 target.finish()
             store.switch(name, report.generation)
         except BaseException:
@@ -128,7 +132,7 @@ def _settings_without_own(
     name: str,
     location: str,
     cancellation: Cancellation,
-) -> Settings:
+) -> Confirmed:
     """Return the pipeline's settings after a check against the first points that can be read.
 
     BM25 vectors are left out of the points, to be made anew, as the languages may differ.

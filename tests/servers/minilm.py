@@ -83,6 +83,7 @@ def _model(way: Way) -> Any:
     import torch
     from transformers import AutoConfig, AutoModel
 
+    torch.set_num_threads(1)  # threads of several processes would wait for each other
     folder = runtime_models.minilm()
     if way.seed is not None:
         torch.manual_seed(way.seed)

@@ -73,6 +73,24 @@ class OllamaServer(EmbeddingServer):
     def usage(self, count: int) -> dict[str, int]:
         return {"prompt_eval_count": count}
 
+    def ask(self, path: str, body: Any) -> object | None:
+        if path != "/api/show":
+            return None
+        space = _PULLED.get(str(body.get("model")).lower())
+        if space is None:
+            raise Refusal(404, f"model '{body.get('model')}' not found")
+        weights = WEIGHTS[self.impostor or space]
+        context = self.context or CONTEXTS.get(space) or weights.context
+        return {
+            "details": {"family": "bert", "quantization_level": "F16"},
+            "model_info": {
+                "general.architecture": "bert",
+                "bert.embedding_length": weights.dim,
+                "bert.context_length": context,
+            },
+            "capabilities": ["embedding"],
+        }
+
     def answer_body(self, items: Items, rest: dict[str, Any], encoding: str) -> object:
         embeddings = [_list(item) for item in items]
         times = {"total_duration": 14_143_917, "load_duration": 1_019_500}

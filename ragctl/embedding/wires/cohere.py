@@ -17,6 +17,7 @@ class Cohere(RestWire):
     """
 
     traits = WireTraits(task="required")
+    states_model = False
     truncates = True
     has_encodings = True
     # "too many tokens" begins the published messages about length; the message of embed itself is

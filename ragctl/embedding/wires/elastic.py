@@ -83,6 +83,7 @@ class Elastic(RestWire):
                 f"{self.client.host}: the inference endpoint {name} runs {runs}, not "
                 f"{self.model.name}; give the id of another endpoint in a row of your own"
             )
+        self.named = runs is not None
         return name
 
     def _listed(self) -> dict[str, str | None]:

@@ -25,6 +25,7 @@ class Gemini(RestWire):
     """
 
     traits = WireTraits(task="optional")
+    states_model = False
     auth = ("x-goog-api-key", "")
     error_rules = ErrorRules(
         # The country is not served, or there is no billing account (common knowledge).

@@ -5,12 +5,14 @@ texts.
 """
 
 import re
+import threading
 from collections.abc import Callable
 
 from ragctl.catalog import Backend, Model
 from ragctl.embedding import answers
 from ragctl.embedding.base import EmbeddingRequest, Embeddings, Options
 from ragctl.embedding.rest_wire import RestWire
+from ragctl.embedding.server_tokens import positive
 from ragctl.embedding.token_bounds import SPECIAL_TOKENS, UPPER_MARGIN, TokenBounds, surely_fits
 from ragctl.errors import BackendError, UsageError
 from ragctl.hosts.errors import Refused, Transient
@@ -75,6 +77,8 @@ class Ollama(RestWire):
         self._num_ctx = context if "num_ctx" in own else min(MIN_NUM_CTX, context)
         self._own_options = own
         self._bounds = TokenBounds(model.tokenizer)
+        self._lock = threading.Lock()
+        self._shown = False  # whether the server was asked about its model
 
     def path(self) -> str:
         """Return the path of the embedding method."""
@@ -103,6 +107,7 @@ class Ollama(RestWire):
         If they are longer than estimated, num_ctx is doubled until they are not, or until it
         is the model's context.
         """
+        self._check_model()
         texts = self.with_prompt(request)
         for text in texts:
             # A text has at most as many tokens as bytes: few texts have to be counted.
@@ -119,6 +124,37 @@ class Ollama(RestWire):
                 if largest or not too_long:
                     raise
                 self._grow(2 * num_ctx)
+
+    def _check_model(self) -> None:
+        """Compare what the server says about its model with the row, once, at /api/show.
+
+        Raises BackendError for a model with vectors of another size, Transient if the server
+        cannot be reached. A smaller context than the row's is used instead.
+        """
+        with self._lock:
+            if self._shown:
+                return
+            try:
+                found = self.client.ask("/api/show", {"model": self.served.id})
+            except Transient as failure:
+                if not failure.answered:
+                    raise
+                return  # it is asked again with the next request
+            except BackendError:
+                found = None  # a proxy without this method, or a model that is not there
+            info = found.get("model_info") if isinstance(found, dict) else None
+            self.named = isinstance(info, dict)  # Ollama has a model of that name
+            size = _shown(info, ".embedding_length")
+            if size is not None and size != self.model.dim:
+                raise BackendError(
+                    f"{self.client.host} runs a model of {size:,} dimensions as {self.served.id}, "
+                    f"and {self.model.name} has {self.model.dim:,}: it is another model"
+                )
+            context = _shown(info, ".context_length")
+            if context is not None and "num_ctx" not in self._own_options:
+                self._context = min(self._context, context)
+                self._num_ctx = min(self._num_ctx, self._context)
+            self._shown = True
 
     def _grow(self, tokens: int) -> None:
         """Raise num_ctx to hold texts of so many tokens. It never shrinks."""
@@ -156,3 +192,11 @@ class Ollama(RestWire):
                 f"{self.client.host} has no model {self.served.id}; on that machine: "
                 f"ollama pull {self.served.id}"
             ) from error
+
+
+def _shown(info: object, ending: str) -> int | None:
+    """Return a number of /api/show, whose key begins with the model's architecture."""
+    if not isinstance(info, dict):
+        return None
+    found = [positive(value) for key, value in info.items() if str(key).endswith(ending)]
+    return found[0] if len(found) == 1 else None

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 from ragctl.catalog.backend_table import Encoding
 from ragctl.embedding.backend_wire import TextLimits
@@ -48,9 +47,8 @@ class OpenAI(RestWire):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._lock = threading.Lock()
-        self._own_server = urlsplit(self.backend.base_url or "").scheme == "http"
-        self._models_checked = not self._own_server
-        self._limits = None if self._own_server else TextLimits()
+        self._models_checked = not self.own_server
+        self._limits = None if self.own_server else TextLimits()
         self._counter: ServerTokens | None = None
 
     def call(self, request: EmbeddingRequest) -> Embeddings:
@@ -132,6 +130,7 @@ class OpenAI(RestWire):
             known = [self.names.matches(name) for name in names]
             if known and not any(match is not False for match in known):
                 check_name(self.names, names[0], self.client.host, self.served.id)
+            self.named |= True in known
             self._models_checked = True
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:

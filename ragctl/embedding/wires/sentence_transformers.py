@@ -6,7 +6,7 @@ Vectors come from plain `encode`, with the task and prompt of the side: `encode_
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +122,11 @@ class SentenceTransformers(RuntimeWire):
                 torch.cuda.empty_cache()
             raise MemoryError(str(error)) from error
         return np.asarray(rows, dtype=np.float32)
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """The prompts of the repository's own configuration, by name; the model must be loaded."""
+        return dict(self._model.prompts)
 
     def variant(
         self, texts: Sequence[str], *, pooling: Pooling | None = None, ending: bool = True

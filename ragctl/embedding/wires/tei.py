@@ -202,6 +202,7 @@ class Tei(RestWire):
         names = [str(found[key]) for key in ("model_id", "served_model_name") if found.get(key)]
         for name in names:
             if name.rpartition("/")[2].lower() == expected:
+                self.named = True
                 return
         if names and all(_is_hub_name(name) for name in names):
             raise FaultyBackend(
