@@ -127,7 +127,7 @@ class Source:
         "path",
         "location",
         "a folder, a file, an archive, a URL such as s3://bucket/docs, or a pattern such as "
-        "docs/*/handbook or docs/**/*.md; as an argument also NAME=PATH",
+        "docs/**/*.md; as an argument also NAME=PATH",
         options=("PATH",),
         metavar="PATH...",
     )
