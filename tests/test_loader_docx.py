@@ -125,6 +125,56 @@ def test_footnotes_follow_the_text(tmp_path: Path) -> None:
     assert load_one(path).text == "A claim[1]\n\n[1] Its source.\n"
 
 
+def word_table(rows: str) -> str:
+    """Return table XML from rows such as "a b/2 | c/restart": text/columns or /vMerge."""
+    xml = []
+    for row in rows.split("|"):
+        cells = []
+        for cell in row.split():
+            text, _, span = cell.partition("/")
+            merge = f'<w:vMerge w:val="{span}"/>' if span.isalpha() else ""
+            columns = f'<w:gridSpan w:val="{span}"/>' if span.isdecimal() else ""
+            run = f"<w:p><w:r><w:t>{text.strip('-')}</w:t></w:r></w:p>"
+            cells.append(f"<w:tc><w:tcPr>{columns}{merge}</w:tcPr>{run}</w:tc>")
+        xml.append(f"<w:tr>{''.join(cells)}</w:tr>")
+    return f"<w:tbl>{''.join(xml)}</w:tbl>"
+
+
+def written(tmp_path: Path, xml: str) -> str:
+    """Return the text of a document with this body."""
+    document = docx.Document()
+    for element in parse_xml(f"<w:body {nsdecls('w')}>{xml}</w:body>"):
+        document.element.body.insert(len(document.element.body) - 1, element)
+    document.save(str(tmp_path / "a.docx"))
+    return load_one(tmp_path / "a.docx").text
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ("a b/2 c | 1 2 3 4", "a b b c | 1 2 3 4"),
+        ("h x | a/restart 1 | -/continue 2 | b 3", "h x | a 1 | a 2 | b 3"),
+        ("h x | -/continue 1 | b 2", "h x | 1 | b 2"),  # merged with nothing
+        ("h x y | a/restart 1 2 | b/3 | -/continue 3 4", "h x y | a 1 2 | b | 3 4"),
+        ("a/1000000 b | 1 2", "a a b | 1 2"),
+        ("a/-3 b | 1/x 2", "a b | 1 2"),
+    ],
+)
+def test_merged_cells_stand_in_each_place(tmp_path: Path, rows: str, text: str) -> None:
+    lines = written(tmp_path, word_table(rows)).splitlines()
+    del lines[1]
+    assert " | ".join(" ".join(line.replace("|", "").split()) for line in lines) == text
+
+
+def test_skipped_columns_and_deleted_rows_of_a_table(tmp_path: Path) -> None:
+    table = word_table("a b c | 2 3 | gone gone gone")
+    table = table.replace("<w:tr>", '<w:tr><w:trPr><w:gridBefore w:val="1"/></w:trPr>', 2)
+    table = table.replace('<w:trPr><w:gridBefore w:val="1"/></w:trPr>', "", 1)
+    head, sep, last = table.rpartition("<w:tr>")
+    table = f"{head}{sep}<w:trPr><w:del/></w:trPr>{last}"
+    assert written(tmp_path, table).splitlines()[2:] == ["|  | 2 | 3 |"]
+
+
 @pytest.mark.parametrize("media", [0, 2_000_000])
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, media: int) -> None:
     path = tmp_path / "bomb.docx"

@@ -140,7 +140,7 @@ class Ingest:
                 job, result = next(results, (None, None))
             self._progress.stage("embed")
             if job is None:
-                pool.close()
+                pool.release()
                 return
             file = files.setdefault(job.file, PendingFile(job.file))
             self._handle(work_items[job.file], file, result, indexer)

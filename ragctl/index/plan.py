@@ -174,7 +174,7 @@ def check_removal(removed: Mapping[str, int], state: State, share: float) -> Non
     """
     if not any(count > ALWAYS_REMOVABLE_DOCUMENTS for count in removed.values()):
         return
-    totals = Counter(document.source_name for document in state.documents.values())
+    totals = state.sizes()
     for name, count in removed.items():
         total = totals[name]
         if count > ALWAYS_REMOVABLE_DOCUMENTS and count > share * total:

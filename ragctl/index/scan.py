@@ -17,6 +17,7 @@ from ragctl.pipeline import Pipeline, Source
 from ragctl.sources import Listing, LocalFile, SkippedFiles
 from ragctl.sources.base import Kind
 from ragctl.sources.found import FoundFile
+from ragctl.sources.selection import Selection
 from ragctl.sources.skipped import NO_LOADER
 from ragctl.text import counted
 
@@ -59,7 +60,7 @@ def scan(pipeline: Pipeline) -> Scan:
                 raise
             location = pipeline.config_source.location(("sources", number, "path"))
             raise PruneRefused(f"{location}: {error}") from error
-        _refuse_unread(pipeline, scanned)
+        refuse_unread(pipeline, scanned)
         if (
             listing.whole
             and not listing.files
@@ -84,13 +85,20 @@ def _only_skipped(skipped: SkippedFiles) -> str:
     return f", only {' and '.join(found)}" if found else ""
 
 
-def scan_source(source: Source, number: int, scanned: Scan, pipeline: Pipeline) -> Listing:
+def scan_source(
+    source: Source,
+    number: int,
+    scanned: Scan,
+    pipeline: Pipeline,
+    only: Selection | None = None,
+) -> Listing:
     """List one source, and add it to `scanned`.
 
-    `number`: the source's position in its pipeline. Raises PruneRefused for a root that is missing,
-    or elsewhere and not listed completely; UsageError for a file that no loader reads.
+    `number`: the source's position in its pipeline. `only`: the paths of a folder to look at.
+    Raises PruneRefused for a root that is missing, or elsewhere and not listed completely;
+    UsageError for a file that no loader reads.
     """
-    kind = kind_of(source, pipeline)
+    kind = kind_of(source, pipeline, only)
     if kind is not None:
         listing = _list(kind, source, number, scanned)
     elif source.within is not None and source.folder.exists():
@@ -101,7 +109,8 @@ def scan_source(source: Source, number: int, scanned: Scan, pipeline: Pipeline) 
     return listing
 
 
-def _refuse_unread(pipeline: Pipeline, scanned: Scan) -> None:
+def refuse_unread(pipeline: Pipeline, scanned: Scan) -> None:
+    """Raise PruneRefused if documents would look removed because folders could not be listed."""
     if pipeline.prune and scanned.unread:
         raise PruneRefused(
             f"{scanned.unread[0]}; its documents would look removed. Make it readable, "

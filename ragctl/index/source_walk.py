@@ -9,11 +9,13 @@ from ragctl.sources import SkippedFile, SkippedFiles, Walk, walk
 from ragctl.sources.base import Kind
 from ragctl.sources.folder import Folder
 from ragctl.sources.ignore import Rules
+from ragctl.sources.selection import Selection
 
 
 def walk_source(
     source: Source,
     *,
+    only: Selection | None = None,
     stop: Callable[[], bool] = lambda: False,
     on_skipped: Callable[[SkippedFile], None] | None = None,
 ) -> Walk:
@@ -27,13 +29,14 @@ def walk_source(
         source.within,
         default_ignores=source.default_ignores,
         gitignore=source.gitignore,
+        only=only,
         stop=stop,
         on_skipped=on_skipped,
     )
 
 
-def kind_of(source: Source, pipeline: Pipeline) -> Kind | None:
-    """Return what lists a source; None for a single file.
+def kind_of(source: Source, pipeline: Pipeline, only: Selection | None = None) -> Kind | None:
+    """Return what lists a source; None for a single file. `only`: the paths of a folder to look at.
 
     Raises UsageError for libraries that are not installed. Sends nothing.
     """
@@ -68,6 +71,7 @@ def kind_of(source: Source, pipeline: Pipeline) -> Kind | None:
             source.within,
             source.default_ignores,
             source.gitignore,
+            only,
         )
     if source.is_archive:
         from ragctl.sources.remote import open_archive

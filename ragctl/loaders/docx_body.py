@@ -9,23 +9,20 @@ from typing import Any
 
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
+from ragctl.loaders.docx_table import header_rows, read_cells, row_cells, table_rows
+from ragctl.loaders.docx_xml import HIDDEN_TAGS, P, W, blocks, find, value
+from ragctl.loaders.grid import write_table
 from ragctl.loaders.writer import MarkdownWriter
 from ragctl.text import collapse_whitespace
 
-_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _FOOTNOTES = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/footnotes"
-_P, _TBL = _W + "p", _W + "tbl"
-_BLOCK_TAGS = frozenset({_P, _TBL})
-_TEXT_BOXES = frozenset({_W + "txbxContent"})
-# Text that no page shows: moved away, deleted, or repeated for old programs.
-_HIDDEN_TAGS = frozenset({_W + "moveFrom", _W + "del", _MC + "Fallback", _W + "instrText"})
-_NOT_INLINE = frozenset({_W + "pPr", _P})
+_TEXT_BOXES = frozenset({W + "txbxContent"})
+_NOT_INLINE = frozenset({W + "pPr", P})
 _CHARACTERS = {
-    _W + "tab": "\t",
-    _W + "br": "\n",
-    _W + "cr": "\n",
-    _W + "noBreakHyphen": "-",
+    W + "tab": "\t",
+    W + "br": "\n",
+    W + "cr": "\n",
+    W + "noBreakHyphen": "-",
 }
 _BULLET = "bullet"
 
@@ -49,18 +46,18 @@ class Body:
         self._write_footnotes()
 
     def _write_blocks(self, container: Any) -> None:
-        for block in _blocks(container):
-            if block.tag == _P:
+        for block in blocks(container):
+            if block.tag == P:
                 self._paragraph(block)
-                for box in _find(block, _TEXT_BOXES, _TEXT_BOXES):
+                for box in find(block, _TEXT_BOXES, _TEXT_BOXES):
                     self._write_blocks(box)
             else:
                 self._table(block)
 
     def _paragraph(self, element: Any) -> None:
         text = self._text(element)
-        properties = element.find(_W + "pPr")
-        style = _value(properties, "pStyle")
+        properties = element.find(W + "pPr")
+        style = value(properties, "pStyle")
         if self._styles.is_title(style):
             self.writer.heading(1, text)
             self._below_title = 1
@@ -69,12 +66,12 @@ class Body:
         if level:
             self.writer.heading(level + self._below_title, text)
             return
-        number = None if properties is None else properties.find(_W + "numPr")
+        number = None if properties is None else properties.find(W + "numPr")
         if number is None:
             number = self._styles.numbering(style)
-        list_id = _value(number, "numId")
+        list_id = value(number, "numId")
         if list_id and list_id != "0":
-            depth = int(_value(number, "ilvl") or 0)
+            depth = int(value(number, "ilvl") or 0)
             self.writer.item(text, depth, self._marker(list_id, depth))
         else:
             self.writer.paragraph(text)
@@ -89,18 +86,19 @@ class Body:
 
     def _table(self, element: Any) -> None:
         """Write a pipe table; a table within a cell becomes text of the cell."""
-        rows = _rows(element)
-        if rows and max(map(len, rows)) == 1:  # a frame around text, not data
-            for block in (block for row in rows for cell in row for block in _blocks(cell)):
-                if block.tag == _P:
+        rows = table_rows(element)
+        cells = [row_cells(row) for row in rows]
+        if cells and max(map(len, cells)) == 1:  # a frame around text, not data
+            for block in (block for row in cells for cell in row for block in blocks(cell)):
+                if block.tag == P:
                     self._paragraph(block)
                 else:
                     self.writer.paragraph(self._cell(block))
         else:
-            self.writer.table([[self._cell(cell) for cell in row] for row in rows])
+            write_table(self.writer, [read_cells(rows, self._cell)], header_rows(rows))
 
     def _cell(self, cell: Any) -> str:
-        return " ".join(self._text(paragraph) for paragraph in cell.iter(_P))
+        return " ".join(self._text(paragraph) for paragraph in cell.iter(P))
 
     def _text(self, paragraph: Any) -> str:
         """Return a paragraph's text, with [1], [2] … for references to footnotes."""
@@ -110,14 +108,14 @@ class Body:
             child = next(stack[-1], None)
             if child is None:
                 stack.pop()
-            elif child.tag == _W + "t":
+            elif child.tag == W + "t":
                 parts.append(child.text or "")
             elif child.tag in _CHARACTERS:
                 parts.append(_CHARACTERS[child.tag])
-            elif child.tag == _W + "footnoteReference":
-                self._notes.append(child.get(_W + "id", ""))
+            elif child.tag == W + "footnoteReference":
+                self._notes.append(child.get(W + "id", ""))
                 parts.append(f"[{len(self._notes)}]")
-            elif child.tag not in _HIDDEN_TAGS and child.tag not in _NOT_INLINE:
+            elif child.tag not in HIDDEN_TAGS and child.tag not in _NOT_INLINE:
                 stack.append(iter(child))
         return clean("".join(parts))
 
@@ -134,7 +132,7 @@ class Body:
             root = etree.fromstring(relations[0].target_part.blob, parser)
         except etree.XMLSyntaxError as error:
             raise DocumentError(f"has broken footnotes: {error}") from error
-        texts = {note.get(_W + "id"): self._cell(note) for note in root.iter(_W + "footnote")}
+        texts = {note.get(W + "id"): self._cell(note) for note in root.iter(W + "footnote")}
         for number, note in enumerate(tuple(self._notes), 1):
             if text := collapse_whitespace(texts.get(note, "")):
                 self.writer.paragraph(f"[{number}] {text}")
@@ -145,9 +143,9 @@ class _Styles:
 
     def __init__(self, root: Any) -> None:
         self._styles = {
-            style.get(_W + "styleId"): style
-            for style in root.iter(_W + "style")
-            if style.get(_W + "type") == "paragraph"
+            style.get(W + "styleId"): style
+            for style in root.iter(W + "style")
+            if style.get(W + "type") == "paragraph"
         }
 
     def _chain(self, style: str | None) -> Iterator[Any]:
@@ -155,67 +153,34 @@ class _Styles:
         while style is not None and style in self._styles and style not in seen:
             seen.add(style)
             yield self._styles[style]
-            style = _value(self._styles[style], "basedOn")
+            style = value(self._styles[style], "basedOn")
 
     def is_title(self, style: str | None) -> bool:
         """Return whether a style is that of the document's title."""
-        return any((_value(e, "name") or "").lower() == "title" for e in self._chain(style))
+        return any((value(e, "name") or "").lower() == "title" for e in self._chain(style))
 
     def level(self, style: str | None) -> int:
         """Return the level of a heading style, 1 to 6; 0 for any other style."""
         for element in self._chain(style):
-            name = (_value(element, "name") or "").lower()
+            name = (value(element, "name") or "").lower()
             if name.startswith("heading ") and name[8:].isdecimal():
                 return min(int(name[8:]), 6)
-            if level := _outline(element.find(_W + "pPr")):
+            if level := _outline(element.find(W + "pPr")):
                 return level
         return 0
 
     def numbering(self, style: str | None) -> Any:
         """Return the list properties (w:numPr) of a style, or None."""
         for element in self._chain(style):
-            properties = element.find(_W + "pPr")
-            if properties is not None and properties.find(_W + "numPr") is not None:
-                return properties.find(_W + "numPr")
+            properties = element.find(W + "pPr")
+            if properties is not None and properties.find(W + "numPr") is not None:
+                return properties.find(W + "numPr")
         return None
-
-
-def _find(container: Any, tags: frozenset[str], skipped: frozenset[str]) -> Iterator[Any]:
-    """Yield descendants with one of `tags`, in document order; do not look inside `skipped`.
-
-    Elements that are yielded are not searched either.
-    """
-    stack = [iter(container)]
-    while stack:
-        child = next(stack[-1], None)
-        if child is None:
-            stack.pop()
-        elif child.tag in tags:
-            yield child
-        elif child.tag not in _HIDDEN_TAGS and child.tag not in skipped:
-            stack.append(iter(child))
-
-
-def _blocks(container: Any) -> Iterator[Any]:
-    """Yield paragraphs and tables, also those inside content controls and insertions."""
-    return _find(container, _BLOCK_TAGS, _HIDDEN_TAGS)
-
-
-def _rows(table: Any) -> list[list[Any]]:
-    """Return the cells of each row, without those of nested tables."""
-    rows = _find(table, frozenset({_W + "tr"}), _BLOCK_TAGS)
-    return [list(_find(row, frozenset({_W + "tc"}), _BLOCK_TAGS)) for row in rows]
-
-
-def _value(element: Any, name: str) -> str | None:
-    """Return the w:val attribute of a child element, or None."""
-    child = None if element is None else element.find(_W + name)
-    return None if child is None else child.get(_W + "val")
 
 
 def _outline(properties: Any) -> int:
     """Return the outline level as 1 to 6; 0 for body text."""
-    level = _value(properties, "outlineLvl")
+    level = value(properties, "outlineLvl")
     return min(int(level) + 1, 6) if level and level.isdecimal() and int(level) < 9 else 0
 
 
@@ -226,15 +191,15 @@ def _list_formats(part: Any) -> dict[tuple[str, int], str]:
     except (KeyError, NotImplementedError):
         return {}
     abstract = {
-        definition.get(_W + "abstractNumId"): {
-            int(level.get(_W + "ilvl")): _value(level, "numFmt") or _BULLET
-            for level in definition.iter(_W + "lvl")
-            if (level.get(_W + "ilvl") or "").isdecimal()
+        definition.get(W + "abstractNumId"): {
+            int(level.get(W + "ilvl")): value(level, "numFmt") or _BULLET
+            for level in definition.iter(W + "lvl")
+            if (level.get(W + "ilvl") or "").isdecimal()
         }
-        for definition in root.iter(_W + "abstractNum")
+        for definition in root.iter(W + "abstractNum")
     }
     return {
-        (number.get(_W + "numId"), level): form
-        for number in root.iter(_W + "num")
-        for level, form in abstract.get(_value(number, "abstractNumId"), {}).items()
+        (number.get(W + "numId"), level): form
+        for number in root.iter(W + "num")
+        for level, form in abstract.get(value(number, "abstractNumId"), {}).items()
     }

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragctl.sources.base import Found
+from ragctl.sources.selection import Selection
 from ragctl.sources.walk import walk
 
 
@@ -17,6 +18,7 @@ class Folder:
     within: str | None = None
     default_ignores: bool = True
     gitignore: bool = True
+    only: Selection | None = None
 
     def list_files(self) -> Found:
         """Return its files. Raises as `walk`."""
@@ -27,5 +29,6 @@ class Folder:
             self.within,
             default_ignores=self.default_ignores,
             gitignore=self.gitignore,
+            only=self.only,
         )
         return Found(list(entries), failures=entries.failures, skipped=entries.skipped)
