@@ -134,6 +134,7 @@ class Watch:
         self._roots = [
             _Root(number, source.path, source.path.is_dir() or source.within is not None)
             for number, source in enumerate(self.pipeline.sources)
+            if source.path is not None and not source.is_archive  # others: in full runs
         ]
         try:
             self._watch_roots()
