@@ -38,6 +38,9 @@ class Pool:
             one job, that job fails.
     """
 
+    kept = False
+    """Whether the children stay for further jobs after `release`."""
+
     def __init__(self, function: str, *, workers: int, seconds: float, memory: int) -> None:
         if workers < 1 or seconds <= 0 or memory < 1:
             raise ValueError("workers, seconds and memory must be above zero")
@@ -81,6 +84,11 @@ class Pool:
         """
         for reply in self._replies(jobs):
             yield reply.argument, reply.value()
+
+    def release(self) -> None:
+        """End the children, unless they are kept: the jobs of a run are done."""
+        if not self.kept:
+            self.close()
 
     def close(self) -> None:
         """Kill the children and wait for their end. The pool can be used again."""
