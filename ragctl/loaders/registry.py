@@ -78,7 +78,7 @@ FORMATS = (
         keeps_lines=True,
     ),
     Format("rst", 1, load_rst, suffixes=(".rst",), keeps_lines=True),
-    Format("html", 2, load_html, suffixes=_words(".html .htm .xhtml"), engines=("lxml",)),
+    Format("html", 3, load_html, suffixes=_words(".html .htm .xhtml"), engines=("lxml",)),
     Format("pdf", 1, load_pdf, suffixes=(".pdf",), engines=("pypdfium2", "pypdf"), settings=()),
     Format("docx", 2, load_docx, suffixes=(".docx",), engines=("lxml",), settings=()),
     Format("table", 1, load_table, suffixes=_words(".csv .tsv")),
