@@ -33,7 +33,7 @@ class OpenAI(RestWire):
         fatal_codes=frozenset({"insufficient_quota", "model_not_found", "budget_exceeded"}),
         # LiteLLM, if it has no database of keys and the key is not its master key.
         key_phrases=frozenset({"no connected db"}),
-        fatal_phrases=frozenset({"budget has been exceeded", "exceededbudget"}),
+        fatal_phrases=frozenset({"budget has been exceeded", "exceededbudget", "crossed budget"}),
         text_phrases=frozenset(
             {
                 "maximum context length",
