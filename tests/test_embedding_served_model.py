@@ -151,7 +151,7 @@ def test_the_model_behind_an_alias(behind: str, refused: bool) -> None:
 
     with Proxy(E5, says=True, lists=[E5]) as server, connected(server) as embedder:
         if refused:
-            with pytest.raises(BackendError, match=f"runs {behind}, not {E5}"):
+            with pytest.raises(BackendError, match=f"runs {behind} behind the alias {E5}, not"):
                 embedder.documents(["a text"])
         else:
             assert embedder.documents(["a text"]).shape == (1, 384)

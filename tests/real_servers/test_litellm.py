@@ -25,6 +25,7 @@ CUT_MODEL = "minilm-to-cut"
 CUT_DIM = 128
 CUT_TABLES = f"""
 [models.{CUT_MODEL}]
+hub = "{NAME}"
 dim = 384
 dims = {{ min = 32, max = 384 }}
 context = 256
@@ -109,7 +110,7 @@ def test_an_alias_of_another_model_is_refused(proxy: str, tmp_path: Path) -> Non
     """Answers repeat the alias; the proxy says at /v1/model/info what is behind it."""
     done = book_of(proxy, tmp_path, model="multilingual-e5-small").run()
     assert done.returncode == 4
-    assert f"runs openai/{NAME}, not our-embeddings" in done.stderr
+    assert f"runs openai/{NAME} behind the alias our-embeddings, not" in done.stderr
 
 
 @pytest.mark.parametrize(("alias", "code"), [("our-embeddings", 4), ("dropping", 0)])

@@ -10,6 +10,7 @@ from ragctl.catalog.backend_table import Encoding
 from ragctl.embedding.backend_wire import TextLimits
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.embedding.encoding import with_encoding
+from ragctl.embedding.faults import FaultyBackend
 from ragctl.embedding.rest_wire import RestWire
 from ragctl.embedding.served_model import ModelNames, check_name
 from ragctl.embedding.server_tokens import ServerTokens, positive
@@ -151,7 +152,12 @@ class OpenAI(RestWire):
                 and isinstance(model, str)
                 and names.is_other(model)
             ):
-                check_name(names, model, self.client.host, self.served.id)
+                raise FaultyBackend(
+                    "model",
+                    f"{self.client.host} runs {model} behind the alias {self.served.id}, not "
+                    f"{self.model.name}; if it is the same model, give hub = {json.dumps(model)} "
+                    "in the model's row",
+                )
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         """Return the request's JSON."""
