@@ -19,7 +19,7 @@ from benchmarks.table import PAGE, write
 
 NAMES = (
     *("ingest", "unchanged", "scale", "memory", "chunking", "pdf", "runtime", "startup", "search"),
-    "upserts",
+    *("upserts", "watch"),
 )
 
 

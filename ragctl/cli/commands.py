@@ -191,6 +191,16 @@ COMMANDS = {
             "ragctl run nightly.toml --plan plan.json",
         ),
     ),
+    "watch": CommandEntry(
+        "watch",
+        "watch",
+        "Run a pipeline whenever its documents change.",
+        AUTOMATION,
+        (
+            "ragctl watch nightly.toml",
+            "ragctl watch nightly.toml --every 60 --quiet",
+        ),
+    ),
     "validate": CommandEntry(
         "validate",
         "validate",

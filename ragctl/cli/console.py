@@ -271,6 +271,6 @@ def _cleaned(value: "Json") -> "Json":
     return value
 
 
-def print_json(value: "Json") -> None:
-    """Print the JSON document of a command."""
-    sys.stdout.write(json_text(value, indent=2) + "\n")
+def print_json(value: "Json", *, indent: int | None = 2) -> None:
+    """Print a JSON document; `indent` None: on one line."""
+    sys.stdout.write(json_text(value, indent=indent) + "\n")

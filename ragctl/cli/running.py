@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +54,7 @@ def run_pipeline(
             print_outcome(outcome, dry_run=dry_run, quiet=quiet, as_json=as_json)
             sys.stdout.flush()
         if not dry_run:
-            _publish(outcome, pipeline)
+            publish_outcome(outcome, pipeline)
     if isinstance(error, SystemExit):  # a library's: it must not decide the exit code of a run
         raise RagctlError(outcome.error or "the run was ended") from error
     if error is not None:
@@ -74,11 +74,11 @@ def _run(
     """Run a pipeline; return its outcome, and the error that ended it."""
     from ragctl.index.run import Run
     from ragctl.records import ignore
-    from ragctl.reporting import RunOutcome
 
-    run, error, exit_code, message = None, None, 0, None
-    started, clock = time.time(), time.monotonic()
-    try:
+    run: Run | None = None
+
+    def work() -> "Report":
+        nonlocal run
         with cancellation.interruptible():
             opened = open_store(pipeline.store, pipeline.environ, read_only=dry_run)
         with closing(opened) as store, closing(bar):
@@ -91,17 +91,32 @@ def _run(
                 on_wait=ignore if quiet else console.print_wait,
                 saved=saved,
             )
-            report = run.dry_run() if dry_run else run.ingest()
-        if fails_on(report, pipeline):
+            return run.dry_run() if dry_run else run.ingest()
+
+    return outcome_of(pipeline, work, lambda: run.report if run else None)
+
+
+def outcome_of(
+    pipeline: "Pipeline", work: Callable[[], "Report"], report: Callable[[], "Report | None"]
+) -> tuple["RunOutcome", BaseException | None]:
+    """Do the work of a run; return its outcome, and the error that ended it.
+
+    `report` returns what the run has reported so far.
+    """
+    from ragctl.reporting import RunOutcome
+
+    error: BaseException | None = None
+    exit_code, message = 0, None
+    started, clock = time.time(), time.monotonic()
+    try:
+        done = work()
+        if fails_on(done, pipeline):
             exit_code = DocumentError.exit_code
     except BaseException as failure:  # noqa: BLE001 - raised again by the caller
         ending = ending_of(failure)
         error, exit_code, message = failure, ending.exit_code, ending.message
     seconds = time.monotonic() - clock
-    outcome = RunOutcome(
-        pipeline.collection, started, seconds, exit_code, message, run.report if run else None
-    )
-    return outcome, error
+    return RunOutcome(pipeline.collection, started, seconds, exit_code, message, report()), error
 
 
 def fails_on(report: "Report", pipeline: "Pipeline") -> bool:
@@ -110,7 +125,7 @@ def fails_on(report: "Report", pipeline: "Pipeline") -> bool:
     return skipped or report.failed_more_than(pipeline.fail_on)
 
 
-def _publish(outcome: "RunOutcome", pipeline: "Pipeline") -> None:
+def publish_outcome(outcome: "RunOutcome", pipeline: "Pipeline") -> None:
     """Publish the outcome. Ctrl-C ends the publishing, but does not change the exit code."""
     from ragctl.reporting import publish
     from ragctl.reporting.last_run import record_run

@@ -24,17 +24,20 @@ KEYS_NOT_LOGGED = ("collection", "identity", "failures", "warnings", "skipped_fi
 """Keys left out of the logged summary: they are long, or in other lines."""
 
 
-def print_outcome(outcome: "RunOutcome", *, dry_run: bool, quiet: bool, as_json: bool) -> None:
+def print_outcome(
+    outcome: "RunOutcome", *, dry_run: bool, quiet: bool, as_json: bool, indent: int | None = 2
+) -> None:
     """Print the outcome of a run.
 
-    Quiet: only what is wrong, and a line if files were skipped, on standard error.
+    Quiet: only what is wrong, and a line if files were skipped, on standard error. `indent`: of the
+    JSON document; None: it takes one line.
     """
     report = outcome.report
     failed = outcome.exit_code != 0
     if report is not None and (failed or not quiet):
         print_notes(report, quiet=quiet)
     if as_json:
-        console.print_json(outcome.to_json())
+        console.print_json(outcome.to_json(), indent=indent)
     elif report is not None:
         line = summary(report, dry_run=dry_run, completed=outcome.error is None)
         if quiet and not failed:
@@ -126,7 +129,7 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
         for name in ("added", "updated", "renamed", "unchanged", "removed", "failed")
         if (count := getattr(documents, name))
     )
-    if not completed and not _did_anything(report):
+    if not completed and not did_anything(report):
         left = "" if report.left is None else f", {counted(report.left, 'file')} left"
         parts = [f"nothing was done{left}", counts]
         parts.append(_effort(report) if report.tokens or report.requests else "")
@@ -153,7 +156,8 @@ def summary(report: "Report", *, dry_run: bool = False, completed: bool = True) 
     return f"{report.collection}: {text}; {report.seconds:.1f} s"
 
 
-def _did_anything(report: "Report") -> bool:
+def did_anything(report: "Report") -> bool:
+    """Return whether a run changed the collection, or sent anything."""
     documents, chunks = report.documents, report.chunks
     changed = documents.added, documents.updated, documents.renamed, documents.removed
     return any((*changed, chunks.embedded, chunks.reused, chunks.deleted, chunks.unstored))

@@ -1,4 +1,4 @@
-"""The state of a collection: its documents, read from their marks.
+"""The state of a collection, or of some of its documents, read from their marks.
 
 Two reads are enough: the marked points (one for each document) and the number of points of
 each version. A document is complete when its version has as many points as its mark says.
@@ -7,11 +7,12 @@ no documents.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
-from ragctl.collection.conditions import Where, own_matches
+from ragctl.collection.conditions import AnyOf, Prefix, Where, own_matches
 from ragctl.collection.ownership import OWN_KEYS, is_own, wrong_keys
 from ragctl.collection.payload import IndexedKey, Payload, PayloadKey, Point
 
@@ -28,7 +29,7 @@ _MARK_FIELDS: tuple[PayloadKey, ...] = (
     "mtime_ns",
     "stamp",
 )
-_READ_FIELDS: tuple[PayloadKey, ...] = tuple(dict.fromkeys((*_MARK_FIELDS, *OWN_KEYS)))
+_READ_FIELDS: tuple[PayloadKey, ...] = tuple(dict.fromkeys((*_MARK_FIELDS, "mark", *OWN_KEYS)))
 _VERSION = re.compile(r"[0-9a-f]{32}")
 
 
@@ -67,21 +68,73 @@ class StoredDocument(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Every document of a collection, by source and by file. `points`: all points of documents."""
+    """Documents of a collection, by source and by file. `points`: all points of documents.
+
+    `whole`: returns the state of the whole collection, if this is that of some documents.
+    """
 
     documents: Mapping[str, StoredDocument] = field(default_factory=dict)
     files: Mapping[str, tuple[StoredDocument, ...]] = field(default_factory=dict)
     points: int = 0
+    whole: "Callable[[], State] | None" = None
+
+    def sizes(self) -> Counter[str]:
+        """Return the number of documents of each source in the whole collection."""
+        state = self if self.whole is None else self.whole()
+        return Counter(document.source_name for document in state.documents.values())
 
 
 def read_state(collection: PointReader) -> State:
     """Return the documents of `collection`, including those without a mark."""
     versions = collection.facet("version", of_all=True)
     counts = {name: count for name, count in versions.items() if _VERSION.fullmatch(name)}
+    marks = _payloads(collection, "mark", list(collection.facet("mark")))
+    return _state(marks, counts, lambda left: _payloads(collection, "version", left))
+
+
+def read_documents(
+    collection: PointReader, sources: Sequence[str], prefixes: Sequence[str] = ()
+) -> State:
+    """Return the state of some documents, including those without a mark.
+
+    `sources`: their names. `prefixes`: beginnings of the names of others. Reads their points only.
+    """
+    wheres = list(own_matches("source", sources))
+    if prefixes:
+        wheres.append((AnyOf(tuple(Prefix("source", prefix) for prefix in prefixes)),))
+    points = {
+        point.id: point.payload
+        for where in wheres
+        for point in collection.scroll(where, fields=_READ_FIELDS)
+        if is_own(point.payload)
+    }
+    counts = Counter(
+        version
+        for payload in points.values()
+        if isinstance(version := payload.get("version"), str) and _VERSION.fullmatch(version)
+    )
+    marks = [payload for payload in points.values() if "mark" in payload]
+
+    def without_mark(versions: list[str]) -> Iterator[Payload]:
+        return (payload for payload in points.values() if payload.get("version") in versions)
+
+    state = _state(marks, dict(counts), without_mark)
+    return replace(state, whole=lambda: read_state(collection))
+
+
+def _state(
+    marks: Iterable[Payload],
+    counts: dict[str, int],
+    payloads_of: Callable[[list[str]], Iterable[Payload]],
+) -> State:
+    """Return the state of the documents with these marks, and of those without a mark.
+
+    `counts`: number of points by version. `payloads_of` returns the payloads of some versions.
+    """
     documents: dict[str, StoredDocument] = {}
     shared: dict[str, str] = {}  # one object for equal strings of many documents
     points = 0
-    for mark in _payloads(collection, "mark", list(collection.facet("mark"))):
+    for mark in marks:
         if wrong_keys(mark, _MARK_FIELDS):
             continue  # damaged: read below, as if it had no mark
         source, file, recipe = mark["source"], mark["file"], mark["recipe"]
@@ -103,7 +156,7 @@ def read_state(collection: PointReader) -> State:
             complete=all_stored and source not in documents,
             stamp=mark["stamp"],
         )
-    for payload in _payloads(collection, "version", list(counts)):
+    for payload in payloads_of(list(counts)):
         source = payload["source"]
         points += 1
         known = documents.get(source)
@@ -132,7 +185,7 @@ def as_incomplete(state: State, sources: frozenset[str]) -> State:
         source: document._replace(complete=document.complete and source not in sources)
         for source, document in state.documents.items()
     }
-    return State(documents, by_file(documents.values()), state.points)
+    return replace(state, documents=documents, files=by_file(documents.values()))
 
 
 def by_file(documents: Iterable[StoredDocument]) -> dict[str, tuple[StoredDocument, ...]]:

@@ -50,6 +50,12 @@ class Usage:
         self.estimated = False
         self.cut = 0
 
+    def reset(self) -> None:
+        """Count from zero again: another run begins."""
+        with self._lock:
+            self.requests = self.texts = self.tokens = self.counted = self.cut = 0
+            self.estimated = False
+
     def sent(self) -> None:
         """Count a request."""
         with self._lock:
@@ -100,6 +106,11 @@ class UsageTotals:
 
     def __init__(self, usages: Sequence[Usage]) -> None:
         self.usages = tuple(usages)
+
+    def reset(self) -> None:
+        """Count from zero again: another run begins."""
+        for usage in self.usages:
+            usage.reset()
 
     @property
     def requests(self) -> int:

@@ -29,8 +29,11 @@ from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.contents import same_content
 from ragctl.index.prepared import FileStat
 from ragctl.index.record_names import without_record_names
-from ragctl.index.scan import Listing, Scan
-from ragctl.sources import FoundFile
+from ragctl.index.scan import Scan
+from ragctl.pipeline.globs import is_url
+from ragctl.sources.base import Listing
+from ragctl.sources.found import FoundFile
+from ragctl.sources.selection import is_below
 from ragctl.text import counted
 
 COMPARED_FILES = 50
@@ -76,7 +79,11 @@ class Naming:
     `scopes`: beginnings of the names of all documents in folders that were listed, by source;
     documents that are not found there are gone. `replaced`: sources whose documents get new names,
     by name, with the beginning of the new names. `failures` (name, error): what could not be
-    listed. `names`: of the sources of this run. `places`: the note while the run works.
+    listed. `names`: of the sources of this run. `places`: the note while the run works. `prefixes`:
+    source and beginning of the names of each listing's files, by its number. `only`: the run looked
+    only at these names and at those below them, each with "/" at its end; None: at all. `deleted`:
+    files that their sources say are gone. `kept`: files that may be there although they were not
+    listed.
     """
 
     files: list[FileStat]
@@ -84,7 +91,11 @@ class Naming:
     scopes: Mapping[str, tuple[str, ...]]
     replaced: Mapping[str, str]
     names: frozenset[str]
-    places: dict[str, SourcePlace] = field(default_factory=dict)
+    places: Mapping[str, SourcePlace] = field(default_factory=dict)
+    prefixes: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    only: frozenset[str] | None = None
+    deleted: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> set[str]:
@@ -94,6 +105,8 @@ class Naming:
 
     def covers(self, source_name: str, file: str) -> bool:
         """Return whether the run has listed the folder of a file, or takes over its source."""
+        if self.only is not None:
+            return is_below(f"{file}/", self.only)
         return file.startswith(self.scopes.get(source_name, ())) or source_name in self.replaced
 
 
@@ -159,6 +172,13 @@ class _Namer:
             replaced=self._replaced,
             names=frozenset(root.name for root in self._roots),
             places=places,
+            prefixes={
+                listing.number: (root.name, f"{root.name}/{root.inner}")
+                for root in self._roots
+                for listing in root.listings
+            },
+            deleted=_names(self._roots, lambda listing: listing.deleted),
+            kept=_names(self._roots, lambda listing: listing.kept),
         )
 
     @cached_property
@@ -332,6 +352,7 @@ class _Namer:
                 or not place["whole"]
                 or name in self._replaced
                 or place["location"] in in_run
+                or is_url(place["location"])
                 or os.path.lexists(place["location"])
             ):
                 continue
@@ -403,30 +424,48 @@ def _named_files(roots: Iterable[_Root], *, checksum: bool) -> Iterator[FileStat
     seen: set[str] = set()
     for root, listing in sorted(listings, key=lambda each: each[1].number):
         prefix = f"{root.name}/{root.inner}"
-        doubtful = _doubts(listing) if not (checksum or listing.exact) else (lambda _: checksum)
-        for file in listing.files:
-            name = prefix + file.source
-            if name in seen:
-                continue
-            seen.add(name)
-            yield FileStat(
-                name,
-                root.name,
-                file.size,
-                file.mtime_ns,
-                file.location,
-                listing.number,
-                file.stamp,
-                doubtful(file.mtime_ns),
-            )
+        for file in named_files(listing, root.name, prefix, checksum=checksum):
+            if file.file not in seen:
+                seen.add(file.file)
+                yield file
+
+
+def named_files(
+    listing: Listing, source_name: str, prefix: str, *, checksum: bool
+) -> Iterator[FileStat]:
+    """Yield the files of a listing; `prefix` begins their names. `checksum`: see `name_sources`."""
+    doubtful = _doubts(listing)
+    for file in listing.files:
+        yield FileStat(
+            prefix + file.source,
+            source_name,
+            file.size,
+            file.mtime_ns,
+            file.location,
+            listing.number,
+            file.stamp,
+            checksum or (not file.exact and doubtful(file.mtime_ns)),
+            file.title,
+            file.meta,
+        )
 
 
 def _doubts(listing: Listing) -> Callable[[int], bool]:
     """Return whether a modification time proves nothing."""
-    files = listing.files
+    files = [file for file in listing.files if not file.exact]
     if len(files) >= MIN_EQUAL_TIMES and all(f.mtime_ns == files[0].mtime_ns for f in files):
         return lambda _: True
     return lambda mtime_ns: mtime_ns < EARLIEST_PLAUSIBLE_NS
+
+
+def _names(roots: Iterable[_Root], paths: Callable[[Listing], Sequence[str]]) -> frozenset[str]:
+    """Return the names of some paths of all listings."""
+    return frozenset(
+        f"{root.name}/{root.inner}{path}"
+        for root in roots
+        for listing in root.listings
+        for path in paths(listing)
+    )
 
 
 def _named_failures(roots: Iterable[_Root]) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from ragctl.errors import UsageError
 from ragctl.index.embedder import model_warnings, new_settings
 from ragctl.index.failures import FailedFile, postpone, read_failures
 from ragctl.index.naming import Naming, name_sources
+from ragctl.index.partial import Changed
 from ragctl.index.plan import Plan, check_prune, make_plan
 from ragctl.index.recipe import Recipe, make_recipe, recipe_digests
 from ragctl.index.recorded_sources import sources_note
@@ -58,6 +59,8 @@ class RunPlan:
 
         `failed`: files that failed. A source with documents left is still to be taken over.
         """
+        if self.naming.only is not None:  # what is left is not known
+            return dict(self.naming.places)
         removed = {d.source for d in self.plan.removed if not self.plan.keeps(d, failed)}
         left = {
             d.source_name
@@ -82,10 +85,11 @@ def plan_run(
     now: float,
     state: State | None = None,
     damaged: frozenset[str] = frozenset(),
+    changed: Changed | None = None,
 ) -> RunPlan:
     """Compare the scanned files with the collection.
 
-    `state`: of the collection, if it has been read.
+    `state`: of the collection, if it has been read. `changed`: the run looks only at these paths.
     `now` (seconds since 1970) decides which failed documents are due. `damaged`:
     sources of documents to treat as incomplete, whatever their marks say.
     Raises PruneRefused if too many documents would be removed, UsageError or
@@ -99,12 +103,11 @@ def plan_run(
         state = read_state(existing) if existing else State()
     state = as_incomplete(state, damaged)
     notes = existing.notes() if existing else Notes()
-    naming = name_sources(
-        scanned,
-        notes.get("places", {}),
-        state,
-        moved=pipeline.moved,
-        checksum=pipeline.checksum,
+    places = notes.get("places", {})
+    naming = (
+        changed.name(scanned, places)
+        if changed is not None
+        else name_sources(scanned, places, state, moved=pipeline.moved, checksum=pipeline.checksum)
     )
     selected = _selection(pipeline)
     conflicts = _conflicts(naming, state)
@@ -115,7 +118,8 @@ def plan_run(
         recipe_digests(recipe),
         scopes=naming.scopes if pipeline.prune else {},
         replaced=naming.replaced,
-        keep={*conflicting, *(name for name, _ in naming.failures)}.__contains__,
+        deleted=naming.deleted if pipeline.prune else (),
+        keep={*conflicting, *naming.kept, *(name for name, _ in naming.failures)}.__contains__,
         selected=selected,
     )
     check_prune(plan, state, pipeline.prune_limit / 100)
@@ -141,7 +145,9 @@ def plan_run(
             (failed.file in present or naming.covers(failed.source_name, failed.file))
             and selected(failed.file)
         ),
-        sources_note=sources_note(notes.get("sources", ()), pipeline, naming),
+        sources_note=Notes()
+        if changed is not None
+        else sources_note(notes.get("sources", ()), pipeline, naming),
         warnings=() if existing else tuple(model_warnings(pipeline, embedder)),
     )
 

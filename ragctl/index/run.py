@@ -46,12 +46,15 @@ from ragctl.index.estimate import estimate_backends
 from ragctl.index.failures import failures_note, postponed_failures
 from ragctl.index.ingest import Ingest
 from ragctl.index.kept import delete_from_kept
+from ragctl.index.naming import Naming
+from ragctl.index.partial import Changed, NamesChanged
 from ragctl.index.plan import Plan
 from ragctl.index.planning import RunPlan, plan_run
-from ragctl.index.prepare import ProcessLimits, parsers
+from ragctl.index.prepare import ProcessLimits
 from ragctl.index.report import Report
 from ragctl.index.saved_plan import SavedPlan
 from ragctl.index.scan import Scan, scan
+from ragctl.index.session import Session
 from ragctl.index.verify import Damage, inspect_collection
 from ragctl.pipeline import Pipeline
 from ragctl.progress import Progress
@@ -80,10 +83,12 @@ class Run:
     damaged documents that are not in it are reported as failures. `repair`: check every point
     first, and treat damaged documents as incomplete. `remove_foreign`: a repair on a server also
     deletes the points of other programs. `clock`: seconds since 1970.
-    `donor`: a collection of the same identity, whose vectors are used as well.
+    `donor`: a collection of the same identity, whose vectors are used as well. `changed`: look only
+    at these paths; the collection must exist. `session`: what is kept open for later runs.
 
     `report` is set once the collection is locked and is always up to date, also after an
-    error. `damage`: what the run found; it treats these documents as incomplete.
+    error. `damage`: what the run found; it treats these documents as incomplete. `naming`: how it
+    named the files, once there is a plan.
     """
 
     pipeline: Pipeline
@@ -98,16 +103,23 @@ class Run:
     remove_foreign: bool = False
     clock: Callable[[], float] = time.time
     donor: Collection | None = None
+    changed: Changed | None = None
+    session: Session | None = None
     report: Report | None = None
+    naming: Naming | None = None
     damage: Damage = field(default_factory=Damage)
     _verified_all: bool = False
 
     def ingest(self) -> Report:
-        """Sync the collection with the sources. Raises RagctlError."""
+        """Sync the collection with the sources.
+
+        Raises RagctlError, and NamesChanged if only changed paths were to be looked at.
+        """
         pipeline, now = self.pipeline, self.clock()
         started = time.monotonic()
         self.progress.begin("scan")
-        scanned = scan(pipeline)
+        with self.cancellation.interruptible():  # a source elsewhere may be slow
+            scanned = scan(pipeline) if self.changed is None else self.changed.scan(pipeline)
         scan_seconds = time.monotonic() - started
         with ExitStack() as stack:
             self.progress.begin("lock")
@@ -116,11 +128,11 @@ class Run:
                 stack.enter_context(
                     self.store.lock(pipeline.collection, patience=patience, waiting=self.on_wait)
                 )
-            collection = self.store.open(pipeline.collection)
-            if collection is not None:
-                stack.callback(collection.close)
-            embedder = connect_for(pipeline, collection, self.environ, notify=self.on_wait)
-            stack.callback(embedder.close)
+            session = self.session or stack.enter_context(Session())
+            collection = session.open(self.store, pipeline.collection)
+            if collection is None and self.changed is not None:
+                raise NamesChanged
+            embedder = session.connect(pipeline, collection, self.environ, self.on_wait)
             self.report = report = Report(pipeline.collection, embedder.identity)
             report.left = None  # until there is a plan
             report.stages["scan"] = scan_seconds
@@ -137,12 +149,15 @@ class Run:
                 self.progress.begin("plan")
                 if collection is not None:
                     with report.stage("plan"):
-                        state = read_state(collection)
-                    self._verify(collection, state, report, now)
+                        state = self._read_state(collection)
+                    if self.changed is None:
+                        self._verify(collection, state, report, now)
                 with report.stage("plan"):
                     run_plan = self._make_plan(scanned, collection, state, embedder, now)
+                self.naming = run_plan.naming
                 self._report_plan(report, run_plan, scanned)
-                pool = stack.enter_context(parsers(self._limits(), run_plan.plan.work_items))
+                work_items = run_plan.plan.work_items
+                pool = stack.enter_context(session.parsers(self._limits(), work_items))
                 pool.warm(len(run_plan.plan.work_items))
                 if run_plan.plan.work_items:
                     embedder.warm()
@@ -150,7 +165,7 @@ class Run:
                     budget.check()
                     self.progress.begin("create")
                     collection = self._create(run_plan, embedder)
-                    stack.callback(collection.close)
+                    session.created(collection)
                     budget.begin(collection)
                 collection.declare(pipeline.fields)
                 _note_places(collection, run_plan.naming.places)
@@ -205,7 +220,8 @@ class Run:
         pipeline, now = self.pipeline, self.clock()
         started = time.monotonic()
         self.progress.begin("scan")
-        scanned = scan(pipeline)
+        with self.cancellation.interruptible():  # a source elsewhere may be slow
+            scanned = scan(pipeline)
         scan_seconds = time.monotonic() - started
         self.progress.begin("plan")
         with ExitStack() as stack:
@@ -236,6 +252,11 @@ class Run:
         if mismatch is not None:
             raise mismatch
         return report, SavedPlan.of(pipeline, report, run_plan, now)
+
+    def _read_state(self, collection: Collection) -> State:
+        if self.changed is not None:
+            return self.changed.state(collection, self.pipeline)
+        return read_state(collection)
 
     def _verify(self, collection: Collection, state: State, report: Report, now: float) -> None:
         """Look for damage: in all points if that is asked for or due, else in a sample."""
@@ -272,6 +293,7 @@ class Run:
             now=now if self.saved is None else self.saved.made,
             state=state,
             damaged=frozenset(self.damage.documents if self.saved is None else ()),
+            changed=self.changed,
         )
         if self.report is not None:
             self.report.left = len(run_plan.plan.work_items)
@@ -419,10 +441,10 @@ class Run:
         return ProcessLimits(parsing.workers, parsing.timeout, parsing.memory_mb * 1024 * 1024)
 
 
-def _note_places(collection: Collection, places: dict[str, SourcePlace]) -> None:
+def _note_places(collection: Collection, places: Mapping[str, SourcePlace]) -> None:
     """Record where the sources are, before their documents are written.
 
     A later run continues to take over replaced sources from there.
     """
     if collection.notes().get("places", {}) != places:
-        collection.note({"places": places})
+        collection.note({"places": dict(places)})

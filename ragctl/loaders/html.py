@@ -97,9 +97,12 @@ def _is_data(table: Any) -> bool:
     """Return whether a table holds data, instead of laying out the page."""
     if table.get("role") in ("presentation", "none"):
         return False
-    if next((e for e in table.iter(*_LAYOUT_TAGS) if e is not table), None) is not None:
+    rows = [row for row in table.iter("tr") if next(row.iterancestors("table")) is table]
+    if not any(len(row) > 1 for row in rows):
         return False
-    return any(len(row) > 1 for row in table.iter("tr"))
+    if any(cell.tag == "th" for row in rows for cell in row):
+        return True
+    return next((e for e in table.iter(*_LAYOUT_TAGS) if e is not table), None) is None
 
 
 def _walk_events(text: str, page: HtmlPage) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from ragctl.loaders.decode import clean
+from ragctl.loaders.html_table import HtmlTable
 from ragctl.loaders.metadata import MAX_PROPERTY_CHARACTERS
 from ragctl.loaders.writer import MarkdownWriter
 from ragctl.records import Json
@@ -48,8 +49,7 @@ class HtmlPage:
         self._marker = ""  # of the open item; "" after its first text
         self._pre: list[str] | None = None
         self._language = ""
-        self._table: list[list[str]] | None = None
-        self._cell: list[str] | None = None
+        self._table: HtmlTable | None = None
 
     def start(self, tag: str, attributes: Mapping[str, str], data_table: bool) -> None:
         """Open an element. `data_table`: it is a table of data, to be written as a table."""
@@ -65,10 +65,10 @@ class HtmlPage:
         elif tag == "img":
             self.data(f" {attributes.get('alt', '')} ")
         elif self._table is not None:
-            self._start_in_table(tag)
+            self._table.start(tag, attributes, tag in _BLOCK_TAGS)
         elif tag == "table" and data_table:
             self._flush()
-            self._table = []
+            self._table = HtmlTable()
         elif self._pre is None:
             self._start_block(tag, attributes)
         elif tag == "br":
@@ -87,7 +87,8 @@ class HtmlPage:
             self.title = collapse_whitespace("".join(self._title)) or None
             self._title = None
         elif self._table is not None:
-            self._end_in_table(tag)
+            if self._table.end(tag):
+                self._end_table()
         elif tag == "pre" and self._pre is not None:
             self.writer.code("".join(self._pre), self._language)
             self._pre = None
@@ -102,8 +103,7 @@ class HtmlPage:
         if self._title is not None:
             self._title.append(text)
         elif self._table is not None:
-            if self._cell is not None:
-                self._cell.append(text)
+            self._table.data(text)
         elif self._pre is not None:
             self._pre.append(text)
         else:
@@ -111,11 +111,15 @@ class HtmlPage:
 
     def close(self) -> None:
         """End the page: write what is still open."""
-        if self._table is not None:
-            self._end_in_table("table")
+        self._end_table()
         if self._pre is not None:
             self.end("pre")
         self._flush()
+
+    def _end_table(self) -> None:
+        if self._table is not None:
+            self._table.write(self.writer)
+        self._table = None
 
     def _is_navigation(self, tag: str, attributes: Mapping[str, str]) -> bool:
         return tag == "nav" or attributes.get("role") == "navigation"
@@ -194,37 +198,3 @@ class HtmlPage:
             self._marker = ""
         else:
             self.writer.paragraph(text)
-
-    def _start_in_table(self, tag: str) -> None:
-        if self._table is None:
-            return
-        if tag == "tr":
-            self._end_cell()
-            self._table.append([])
-        elif tag in ("td", "th"):
-            self._end_cell()
-            if not self._table:
-                self._table.append([])
-            self._cell = []
-        elif tag == "caption":
-            self._cell = []
-        elif self._cell is not None and (tag in _BLOCK_TAGS or tag in ("br", "li")):
-            self._cell.append(" ")
-
-    def _end_in_table(self, tag: str) -> None:
-        if self._table is None:
-            return
-        if tag == "caption" and self._cell is not None:
-            self.writer.paragraph(collapse_whitespace("".join(self._cell)))
-            self._cell = None
-        elif tag in ("td", "th", "tr"):
-            self._end_cell()
-        elif tag == "table":
-            self._end_cell()
-            self.writer.table(self._table)
-            self._table = None
-
-    def _end_cell(self) -> None:
-        if self._cell is not None and self._table:
-            self._table[-1].append("".join(self._cell))
-        self._cell = None

@@ -28,6 +28,7 @@ from ragctl.sources.ignore import (
 from ragctl.sources.local_file import LocalFile
 from ragctl.sources.noise import VIRTUAL_ENVIRONMENT
 from ragctl.sources.open_folder import OpenFolder, has
+from ragctl.sources.selection import Selection
 from ragctl.sources.skipped import (
     BROKEN_LINK,
     DEFAULT,
@@ -51,6 +52,7 @@ def walk(
     *,
     default_ignores: bool = True,
     gitignore: bool = True,
+    only: Selection | None = None,
     stop: Callable[[], bool] = lambda: False,
     on_skipped: Callable[[SkippedFile], None] | None = None,
 ) -> "Walk":
@@ -58,10 +60,11 @@ def walk(
 
     Files that a link leads to come last. `include`, `exclude` and `within` are gitignore patterns;
     see `ignore.py`. `default_ignores`: leave out what is noise. `gitignore`: honour git's ignore
-    rules in its work trees. A root that is a file yields that file. `stop`: asked at each folder;
-    when it returns True, the folder is not read, and the walk is incomplete. `on_skipped` is called
-    with everything that is left out. Raises PruneRefused at once if the root is missing or cannot
-    be read, and UsageError for an invalid pattern. An empty root is no error.
+    rules in its work trees. A root that is a file yields that file. `only`: look only at these
+    paths, and at no links. `stop`: asked at each folder; when it returns True, the folder is not
+    read, and the walk is incomplete. `on_skipped` is called with everything that is left out.
+    Raises PruneRefused at once if the root is missing or cannot be read, and UsageError for an
+    invalid pattern. An empty root is no error.
     """
     try:
         mode = root.stat().st_mode
@@ -74,7 +77,7 @@ def walk(
             f"{root}: cannot be read: {error.strerror}; nothing was changed"
         ) from error
     rules = Rules(include, exclude, within, defaults=default_ignores)
-    found = Walk(root, rules, stop, gitignore=gitignore)
+    found = Walk(root, rules, stop, gitignore=gitignore, only=only)
     if on_skipped is not None:
         found.skipped.notify = on_skipped
     return found
@@ -89,7 +92,13 @@ class Walk(Iterator[FoundFile]):
     """
 
     def __init__(
-        self, root: Path, rules: Rules, stop: Callable[[], bool], *, gitignore: bool
+        self,
+        root: Path,
+        rules: Rules,
+        stop: Callable[[], bool],
+        *,
+        gitignore: bool,
+        only: Selection | None = None,
     ) -> None:
         self.root = root
         self.failures: list[UnreadablePath] = []
@@ -97,10 +106,11 @@ class Walk(Iterator[FoundFile]):
         self._rules = rules
         self._stop = stop
         self._gitignore = gitignore
+        self._only = only
         self._non_ascii_sources: set[str] = set()  # only these can become equal in NFC
         self._real_root = os.path.realpath(root)
         self._found: set[str] = set()  # paths on disk
-        self._links: list[FoundFile] = []
+        self._links: list[tuple[str, FoundFile]] = []  # path of the target on disk
         self._files = self._walk_folder() if root.is_dir() else self._walk_file()
 
     def __next__(self) -> FoundFile:
@@ -216,6 +226,13 @@ class Walk(Iterator[FoundFile]):
             # Without its rules, excluded files would be indexed.
             self._note_failure(prefix, str(error.strerror), folder=True)
             return None
+        if self._only is not None:
+            names = self._only.names(prefix)
+            entries = [
+                (name, kind)
+                for name, kind in entries
+                if kind != LINK and (names is None or normalized_name(name) in names)
+            ]
         return OpenFolder(directory, prefix, path, levels, iter(entries))
 
     def _enter(
@@ -290,12 +307,11 @@ class Walk(Iterator[FoundFile]):
             self.skipped.add(source, NOT_REGULAR, "a link to what is no regular file")
         elif path.isascii() or self._check_name(path, source):
             below = target[len(os.path.join(self._real_root, "")) :]  # noqa: PTH118
-            self._links.append(self._found_file(source, below, status))
+            self._links.append((below, self._found_file(source, below, status)))
 
     def _linked_files(self) -> Iterator[FoundFile]:
         """Yield the files that links lead to, each once, and none that was found itself."""
-        for file in self._links:
-            path = file.location.path
+        for path, file in self._links:
             if path in self._found:
                 reason = f"a link to {path}, which is indexed by itself"
                 self.skipped.add(file.source, INDEXED_BY_ITSELF, reason)

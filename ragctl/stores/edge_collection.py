@@ -62,6 +62,7 @@ class EdgeCollection:
         self._lock = lock
         self._space = space
         self._unsealed_bytes = 0  # written since the last seal, estimated
+        self._finished = False  # an earlier run that used this object
         self._joining_works = True  # until it fails
 
     def apply(self, batch: Batch) -> None:
@@ -191,7 +192,10 @@ class EdgeCollection:
 
     def finish(self, *, notify: Notify = ignore) -> None:
         """See Collection.finish."""
+        if self._finished and self._unsealed_bytes < segments.SEAL_BYTES * segments.MIN_SEALED:
+            return  # the engine's process makes it durable as soon as it is idle
         self._seal(segments.MAX_SMALL_SEGMENTS_AT_END)
+        self._finished = True
         self._space.restore_reserve()
         if not self._space.is_short:
             with writing(self._folder):

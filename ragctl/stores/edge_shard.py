@@ -19,6 +19,8 @@ from ragctl.text import one_line
 
 IDLE_SECONDS = 1.0
 """An idle shard stays open this long; opening one of 20,000 x 1,024 takes 0.15 to 0.3 s."""
+HOLD_SECONDS = 0.15
+"""A shard is not released sooner after its opening: opening it for each operation takes longer."""
 YIELD_SECONDS = 0.03
 """Pause after releasing the shard, so that the process that waits gets it."""
 MAX_MESSAGE_CHARACTERS = 1000
@@ -46,7 +48,7 @@ class SharedShard:
         self._folder = folder / SHARD
         self._lock = FairLock(lock, what, patience=patience)
         self._shard: qe.EdgeShard | None = None
-        self._last_use = -math.inf  # a clock may begin anywhere, also below zero
+        self._opened = self._last_use = -math.inf  # a clock may begin anywhere, also below zero
         self._yield_until = -math.inf
         self._unflushed = False
 
@@ -76,13 +78,18 @@ class SharedShard:
                 return operation.function(shard, *arguments)
         finally:
             self._last_use = time.monotonic()
-            if self._lock.has_waiters():
+            if self._is_wanted():
                 self._close()
 
     def idle(self) -> None:
         """Release the shard if another process waits for it, or after IDLE_SECONDS."""
-        if time.monotonic() - self._last_use > IDLE_SECONDS or self._lock.has_waiters():
+        if time.monotonic() - self._last_use > IDLE_SECONDS or self._is_wanted():
             self._close()
+
+    def _is_wanted(self) -> bool:
+        """Return whether another process waits for the shard, and this one has had its turn."""
+        had_turn = time.monotonic() - self._opened >= HOLD_SECONDS
+        return had_turn and self._lock.has_waiters()
 
     def end(self) -> None:
         """Make writes durable. The process then ends without closing the shard.
@@ -110,6 +117,7 @@ class SharedShard:
             check_generation(self._generation, self._creation_id)
             with damage(), self._space.for_opening():
                 self._shard = qe.EdgeShard.load(str(self._folder))
+            self._opened = time.monotonic()
         except BaseException:
             self._release()
             raise

@@ -10,6 +10,9 @@ from ragctl.stores.edge_values import ShardConfig
 
 SEAL_BYTES = 32 << 20
 
+MIN_SEALED = 1 / 6
+"""Share of SEAL_BYTES below which a segment stays unsealed."""
+
 SEALS_PER_JOINED = 8
 """Joining them takes about 3 s, in which no process can search."""
 
@@ -47,7 +50,7 @@ def config(settings: Settings, seals: int = 1) -> ShardConfig:
         settings.dim,
         settings.quantization,
         max_segment_kb=max(1, seals * kb),
-        indexing_threshold_kb=max(1, kb // 6),
+        indexing_threshold_kb=max(1, int(kb * MIN_SEALED)),
     )
 
 

@@ -11,7 +11,7 @@ import struct
 from typing import BinaryIO
 
 JOB = 0  # parent to child: the argument of the function
-READY = 1  # the child has imported the function
+READY = 1  # the child has imported the function and is warm
 BROKEN = 2  # the import failed; the payload is the message, in UTF-8
 ITEM = 3  # one item of the iterator that the function returned
 LAST = 4  # what the function returned, if not an iterator

@@ -1,5 +1,6 @@
 """The pool, and the threads that feed its child processes."""
 
+import contextlib
 import pickle
 import queue
 import threading
@@ -7,13 +8,15 @@ from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ragctl.errors import RagctlError
-from ragctl.workers.process import Child, WorkerSpec
+from ragctl.errors import DocumentError, RagctlError
+from ragctl.workers.process import Child, StartError, WorkerSpec
 from ragctl.workers.reply import Ended, Job, Reply
 
 J = TypeVar("J")
 
 JOBS_AHEAD = 2  # per worker: jobs taken from the caller, and replies waiting for it
+START_ATTEMPTS = 2  # for one job
+MAX_FAILED_STARTS = 20  # in a row, of all workers; then it is not a job that fails but the machine
 
 
 class Pool:
@@ -30,8 +33,13 @@ class Pool:
         memory: limit on the address space of a child in bytes, on systems with RLIMIT_AS.
 
     Raises:
-        RagctlError: by `run` and `stream`, if no child can start.
+        RagctlError: by `run` and `stream`, if a child cannot import the function, or
+            MAX_FAILED_STARTS of them in a row are killed before they are ready. If two are for
+            one job, that job fails.
     """
+
+    kept = False
+    """Whether the children stay for further jobs after `release`."""
 
     def __init__(self, function: str, *, workers: int, seconds: float, memory: int) -> None:
         if workers < 1 or seconds <= 0 or memory < 1:
@@ -76,6 +84,11 @@ class Pool:
         """
         for reply in self._replies(jobs):
             yield reply.argument, reply.value()
+
+    def release(self) -> None:
+        """End the children, unless they are kept: the jobs of a run are done."""
+        if not self.kept:
+            self.close()
 
     def close(self) -> None:
         """Kill the children and wait for their end. The pool can be used again."""
@@ -130,6 +143,7 @@ class _WorkerThreads:
         self._closing = threading.Event()
         self._lock = threading.Lock()  # guards _children, and starting a child while closing
         self._children: set[Child] = set()
+        self._failed_starts = 0  # since a child was last ready; also guarded by _lock
 
     def add(self, job: Job, pending: int) -> None:
         """Add a job; `pending` jobs, this one included, have not ended."""
@@ -183,7 +197,8 @@ class _WorkerThreads:
         """
         child: Child | None = None
         try:
-            child = self._start()
+            with contextlib.suppress(StartError):  # the first job starts another one
+                child = self._start()
             while (job := self._jobs.get()) is not None and not self._closing.is_set():
                 child = self._do_job(job, child)
         except RagctlError as error:
@@ -195,9 +210,17 @@ class _WorkerThreads:
 
     def _do_job(self, job: Job, child: "Child | None") -> "Child | None":
         """Do one job and return the child, or None if it cannot serve another."""
+        failed_starts = 0
         while True:
             if child is None:
-                child = self._start()
+                try:
+                    child = self._start()
+                except StartError as error:
+                    failed_starts += 1
+                    if failed_starts < START_ATTEMPTS:
+                        continue
+                    self._put_reply(Reply(job.argument, Ended(DocumentError(str(error)))))
+                    return None
             used = child.served > 0
             sent = 0
             for frame in child.ask(job.payload):
@@ -225,7 +248,7 @@ class _WorkerThreads:
             self._replies.put(reply)
 
     def _start(self) -> "Child":
-        """Start a child and wait until it is ready. Raises RagctlError."""
+        """Start a child and wait until it is ready. Raises StartError, and other RagctlErrors."""
         with self._lock:
             if self._closing.is_set():
                 raise RagctlError("the pool is closed")
@@ -233,9 +256,18 @@ class _WorkerThreads:
             self._children.add(child)
         try:
             child.await_ready()
+        except StartError as error:
+            self._end_child(child)
+            with self._lock:
+                self._failed_starts += 1
+                if self._failed_starts >= MAX_FAILED_STARTS:
+                    raise RagctlError(str(error)) from error
+            raise
         except RagctlError:
             self._end_child(child)
             raise
+        with self._lock:
+            self._failed_starts = 0
         return child
 
     def _end_child(self, child: "Child | None") -> None:

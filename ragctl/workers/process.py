@@ -32,6 +32,10 @@ class WorkerSpec:
     memory: int  # bytes
 
 
+class StartError(RagctlError):
+    """A child process that a signal or the time limit ended before it was ready."""
+
+
 class Child:
     """A child process, used by one thread; others may call `kill` and `check_time`.
 
@@ -64,7 +68,11 @@ class Child:
         self._replies_pipe = cast(BinaryIO, self._process.stdout)
 
     def await_ready(self) -> None:
-        """Wait until the child has imported the function. Raises RagctlError if it does not."""
+        """Wait until the child is ready for a job.
+
+        Raises StartError if it is killed before, which another child may not be, and RagctlError
+        if it ends by itself, as every other one would.
+        """
         self._set_deadline(START_SECONDS)
         frame = read_frame(self._replies_pipe)
         self._set_deadline(None)
@@ -72,7 +80,8 @@ class Child:
             reason = (
                 f"no answer within {START_SECONDS:g} s" if self.expired else self._exit_reason()
             )
-            raise RagctlError(
+            killed = self.expired or self._process.wait() < 0
+            raise (StartError if killed else RagctlError)(
                 f"a worker process does not start: {reason}; "
                 f"is its memory limit of {_mebibytes(self._spec.memory)} too low?"
             )

@@ -46,10 +46,10 @@ def serve(settings_json: str) -> NoReturn:
     except (ImportError, AttributeError, MemoryError) as error:
         write_frame(replies, BROKEN, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
-    write_frame(replies, READY)
     if (warm := getattr(module, "warm", None)) is not None:
         with contextlib.suppress(MemoryError):  # the first job will report it
             warm()
+    write_frame(replies, READY)
     alarm = _Alarm(settings["seconds"] + ORPHAN_GRACE_SECONDS)
     while (frame := read_frame(jobs)) is not None:
         if not _do_job(function, frame[1], replies, alarm):
