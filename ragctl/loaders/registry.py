@@ -80,9 +80,9 @@ FORMATS = (
     ),
     Format("asciidoc", 1, load_asciidoc, suffixes=_words(".adoc .asciidoc"), keeps_lines=True),
     Format("rst", 3, load_rst, suffixes=(".rst",), keeps_lines=True),
-    Format("html", 2, load_html, suffixes=_words(".html .htm .xhtml"), engines=("lxml",)),
+    Format("html", 3, load_html, suffixes=_words(".html .htm .xhtml"), engines=("lxml",)),
     Format("pdf", 1, load_pdf, suffixes=(".pdf",), engines=("pypdfium2", "pypdf"), settings=()),
-    Format("docx", 2, load_docx, suffixes=(".docx",), engines=("lxml",), settings=()),
+    Format("docx", 3, load_docx, suffixes=(".docx",), engines=("lxml",), settings=()),
     Format("table", 2, load_table, suffixes=_words(".csv .tsv")),
     Format(
         "jsonl",
