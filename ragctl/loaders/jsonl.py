@@ -14,6 +14,7 @@ from typing import BinaryIO
 from ragctl.errors import DocumentError
 from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import clean
+from ragctl.loaders.embedded import without_embedded
 from ragctl.loaders.metadata import json_object
 from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document, Json
@@ -133,7 +134,7 @@ def _document(line: bytes | str, source: str, options: LoadOptions, seen: set[st
     meta = json_object(_metadata(record, options))
     return Document(
         f"{source}#{record_id}",
-        clean(text),
+        without_embedded(clean(text)),
         title=collapse_whitespace(clean(title)) or None if isinstance(title, str) else None,
         meta=meta,
     )

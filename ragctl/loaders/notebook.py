@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ragctl.errors import DocumentError
 from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import clean, decode
+from ragctl.loaders.embedded import without_embedded
 from ragctl.loaders.markdown_headings import find_headings
 from ragctl.loaders.metadata import first_title
 from ragctl.loaders.options import LoadOptions
@@ -102,4 +103,4 @@ def _joined(value: Json) -> str:
     """Return a string that nbformat stores whole or as a list of its lines."""
     if isinstance(value, list):
         value = "".join(line for line in value if isinstance(line, str))
-    return clean(value) if isinstance(value, str) else ""
+    return without_embedded(clean(value)) if isinstance(value, str) else ""

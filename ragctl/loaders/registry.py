@@ -61,7 +61,7 @@ def _words(text: str) -> tuple[str, ...]:
 FORMATS = (
     Format(
         "text",
-        1,
+        2,
         load_text,
         suffixes=_words(".txt .text .log .adoc .org .tex"),
         file_names=_words(
@@ -72,28 +72,28 @@ FORMATS = (
     ),
     Format(
         "markdown",
-        2,
+        3,
         load_markdown,
         suffixes=_words(".md .markdown .mdx .qmd"),
         keeps_lines=True,
     ),
-    Format("rst", 1, load_rst, suffixes=(".rst",), keeps_lines=True),
-    Format("html", 2, load_html, suffixes=_words(".html .htm .xhtml"), engines=("lxml",)),
+    Format("rst", 2, load_rst, suffixes=(".rst",), keeps_lines=True),
+    Format("html", 3, load_html, suffixes=_words(".html .htm .xhtml"), engines=("lxml",)),
     Format("pdf", 1, load_pdf, suffixes=(".pdf",), engines=("pypdfium2", "pypdf"), settings=()),
-    Format("docx", 2, load_docx, suffixes=(".docx",), engines=("python-docx",), settings=()),
-    Format("table", 1, load_table, suffixes=_words(".csv .tsv")),
+    Format("docx", 3, load_docx, suffixes=(".docx",), engines=("lxml",), settings=()),
+    Format("table", 2, load_table, suffixes=_words(".csv .tsv")),
     Format(
         "jsonl",
-        1,
+        2,
         load_jsonl,
         suffixes=_words(".jsonl .ndjson"),
         settings=("encoding", "jsonl_text", "jsonl_id", "jsonl_metadata"),
         many_documents=True,
     ),
-    Format("notebook", 1, load_notebook, suffixes=(".ipynb",)),
+    Format("notebook", 2, load_notebook, suffixes=(".ipynb",)),
     Format(
         "code",
-        1,
+        2,
         load_code,
         suffixes=_words(
             """.py .pyi .js .mjs .cjs .jsx .ts .tsx .go .rs .java .c .h .cpp .hpp .cc .cs .rb .php

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import decode
+from ragctl.loaders.embedded import without_embedded
 from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document, Heading
 from ragctl.text import collapse_whitespace
@@ -20,6 +21,7 @@ _INLINE = re.compile(r"(``|\*\*|\*|`)(?=\S)(.+?)(?<=\S)\1_{0,2}")
 def load_rst(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of a file; the title is the first heading, if it is of level 1."""
     text, warnings = decode(content.read(options.max_bytes), options.encoding)
+    text = without_embedded(text)
     headings = tuple(find_titles(text))
     title = headings[0].title if headings and headings[0].level == 1 else None
     yield Document(source, text, title=title, headings=headings, warnings=warnings)
