@@ -246,7 +246,7 @@ def test_text_before_the_first_heading_has_the_title_of_the_document(tmp_path: P
 
 
 def test_a_search_of_the_default_says_which_collection_it_was(environ: dict[str, str]) -> None:
-    note = "searched docs; also here: records, wide (choose with -c)"
+    note = "searched docs (choose with -c); also here: records, wide"
     assert search(environ, "pump").lines[-2] == note
     assert note not in search(environ, "pump", "-c", "docs").text
     piped = call("search", "pump", environ=environ, cwd=ROOT)

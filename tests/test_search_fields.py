@@ -50,7 +50,8 @@ def test_a_field_that_no_document_has_is_named_once(world: World) -> None:
         (line,) = warned("source=docs/r.jsonl#a and lang=en and colour=red")
         assert line.startswith(f"{missing} 'colour': ")
         assert warned("team=ops") == [
-            "team is not declared in [fields]: the filter reads every point"
+            "the filter on 'team' reads every point; an index needs the type of the field, "
+            "under [fields] of a pipeline file"
         ]
 
 

@@ -79,7 +79,7 @@ COMMANDS = {
         SEARCH,
         (
             'ragctl search "how long is hourly data kept?"',
-            'ragctl search "noise limit" --where "source^=handbook/en/ and lang=en" --context 1',
+            'ragctl search "noise limit" --where "lang=en and year>=2024" --context 1',
         ),
     ),
     "eval": CommandEntry(

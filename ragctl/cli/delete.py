@@ -1,7 +1,8 @@
 """`ragctl delete`: documents of a collection, or the whole collection."""
 
+import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from ragctl.collection.state import State
     from ragctl.records import Json
     from ragctl.stores.base import Collection, Store
+
+MAX_ASKED = 3
+"""Documents that a question names."""
+SIMILARITY = 0.75
+"""Of a name that is suggested for an unknown one, from 0 to 1."""
 
 
 def delete(
@@ -87,11 +93,11 @@ def _delete(
     from ragctl.index.writer import Writer
 
     state = read_state(collection)
-    chosen = sorted(state.documents) if not sources else _choose(sources, state)
+    chosen = sorted(state.documents) if not sources else _choose(sources, state, collection.name)
     others = 0 if sources else max(0, collection.count() - state.points)
     also = f" and {counted(others, 'point')} of other programs" if others else ""
     documents = counted(len(chosen), "document")
-    action = f"delete {documents} from {collection.name!r}"
+    action = f"delete {_sample(chosen)} from {collection.name!r}"
     if not sources:
         action = f"delete the whole collection {collection.name!r} ({documents}{also})"
         if lost := str(Waiting.of(collection.notes().get("batches", ()))):
@@ -112,7 +118,15 @@ def _delete(
     return chosen, writer.written.deleted
 
 
-def _choose(sources: Iterable[str], state: "State") -> list[str]:
+def _sample(sources: Sequence[str]) -> str:
+    """Return some documents for a question: all of a few, else the number and the first ones."""
+    first = ", ".join(sources[:MAX_ASKED])
+    if len(sources) <= MAX_ASKED:
+        return first
+    return f"{counted(len(sources), 'document')} ({first} …)"
+
+
+def _choose(sources: Iterable[str], state: "State", collection: str) -> list[str]:
     """Return the documents that the arguments name. Raises UsageError if one matches nothing."""
     chosen: set[str] = set()
     for source in sources:
@@ -123,7 +137,9 @@ def _choose(sources: Iterable[str], state: "State") -> list[str]:
             or (source.endswith("/") and document.source.startswith(source))
         } or _by_path(source, state)
         if not found:
-            raise UsageError(f"no document {source!r}; nothing was deleted")
+            names = difflib.get_close_matches(source, [*state.documents], n=1, cutoff=SIMILARITY)
+            hint = f"; did you mean {names[0]}?" if names else ""
+            raise UsageError(f"no document {source!r} in {collection!r}; nothing was deleted{hint}")
         chosen |= found
     return sorted(chosen)
 

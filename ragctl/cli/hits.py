@@ -58,7 +58,7 @@ def print_excerpts(hits: list["Hit"], question: str, notes: Sequence[str] = ()) 
     `notes`: lines about all hits, printed below them unless the terminal is small.
     """
     columns, rows = console.size()
-    notes = [note for note in notes if 0 < len(note) < columns and rows >= MIN_ROWS_WITH_LEGEND]
+    notes = [_cut(note, columns) for note in notes if note and rows >= MIN_ROWS_WITH_LEGEND]
     room = max(rows - PROMPT_LINES, 2) - len(notes)
     views = [_View(rank, hit, question, columns) for rank, hit in enumerate(hits[:room], 1)]
     shown = _that_fit(views, room)
@@ -75,6 +75,11 @@ def print_excerpts(hits: list["Hit"], question: str, notes: Sequence[str] = ()) 
         out.print(f"{more}: --full prints everything", style=_DETAIL)
     for note in notes:
         out.print(note, style=_DETAIL)
+
+
+def _cut(note: str, columns: int) -> str:
+    """Return a note in one line of the terminal."""
+    return note if len(note) < columns else f"{note[: max(columns - 2, 0)]}…"
 
 
 def _that_fit(views: list["_View"], room: int) -> list["_View"]:

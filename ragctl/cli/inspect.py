@@ -1,6 +1,7 @@
 """`ragctl collections` and `ragctl show`."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -12,9 +13,12 @@ from ragctl.errors import DocumentError, Locked, StoreError, UsageError
 from ragctl.text import counted, one_line, without_controls
 
 if TYPE_CHECKING:
-    from ragctl.collection.payload import PayloadKey
+    from ragctl.collection.payload import Payload, PayloadKey
     from ragctl.records import Json
     from ragctl.stores.base import Collection, Store
+
+SIMILARITY = 0.75
+"""Of names that are suggested for an unknown one, from 0 to 1."""
 
 _LIST_PATIENCE_SECONDS = 10.0  # for each collection: a broken one must not hold up the list
 _ROW_KEYS = ("model", "dimension", "documents", "points", "generations", "error")
@@ -139,6 +143,8 @@ def show(
     console.say(
         one_line(f"{source}: {counted(len(chunks), 'chunk')}, language {points[0]['lang']}")
     )
+    for field, value in _fields(points[0]):
+        console.say(one_line(f"  {field}: {value}"))
     for chunk in chunks:
         page = f", page {chunk['page']}" if chunk["page"] is not None else ""
         heading = f"  [{' > '.join(chunk['heading'])}]" if chunk["heading"] else ""
@@ -146,6 +152,14 @@ def show(
         console.say(f"\n{one_line(title)}")
         console.say(without_controls(chunk["text"]), indent=0)
     return 0
+
+
+def _fields(payload: "Payload") -> "Iterator[tuple[str, str]]":
+    """Yield the title and the metadata of a document, as text."""
+    if payload["title"]:
+        yield "title", payload["title"]
+    for name, value in payload["meta"].items():
+        yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _full_name(collection: "Collection", name: str) -> str:
@@ -173,5 +187,7 @@ def _similar(collection: "Collection", source: str) -> str:
     """Return the end of an error about an unknown source: similar names in the collection."""
     import difflib
 
-    close = difflib.get_close_matches(source, list(collection.facet("source", of_all=True)), n=3)
+    close = difflib.get_close_matches(
+        source, list(collection.facet("source", of_all=True)), n=3, cutoff=SIMILARITY
+    )
     return f"; did you mean {' or '.join(close)}?" if close else ""

@@ -111,7 +111,7 @@ def may_be_collection(path: Path) -> bool:
     """Return whether what was given as a file is none, but can be the name of a collection."""
     from ragctl.collection.names import is_name
 
-    return is_name(str(path)) and not path.suffix and not path.exists()
+    return is_name(str(path)) and not path.suffix and not path.is_file()
 
 
 def backends(

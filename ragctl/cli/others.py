@@ -33,4 +33,4 @@ def listed(names: list[str]) -> str:
 def default_note(location: str, name: str) -> str:
     """Return a line about a collection that was used by default; "" if it is the only one."""
     others = other_collections(location, name)
-    return f"searched {name}; also here: {listed(others)} (choose with -c)" if others else ""
+    return f"searched {name} (choose with -c); also here: {listed(others)}" if others else ""

@@ -143,7 +143,8 @@ def search(
             }
         )
         return 0
-    if console.is_terminal() and not full and outcome:
+    whole = full or options.context or options.expand is not None  # asked for more than excerpts
+    if console.is_terminal() and not whole and outcome:
         by_rank = options.mode == "hybrid" and options.fusion == "rrf" and options.rerank is None
         hits.print_excerpts(outcome, question, (hits.RANK_SCORES if by_rank else "", note))
         return 0

@@ -12,6 +12,7 @@ from ragctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ragctl.collection.notes import BatchJobNote, SourcePlace
+    from ragctl.collection.origin import Origin
     from ragctl.collection.settings import Settings
     from ragctl.collection.state import State
     from ragctl.records import Json
@@ -153,6 +154,7 @@ class _Status:
             ("model", f"{settings.identity.model}, {settings.dim} dimensions"),
             *self._family_rows(),
             ("backend", ", ".join(config.label for config in settings.origin.backends)),
+            ("chunking", _chunking(settings.origin)),
             ("documents", f"{len(self.state.documents):,}"),
             ("chunks", f"{self.chunks:,}"),
             ("languages", languages or "none yet"),
@@ -218,6 +220,14 @@ def _server_rows(server: "ServerState") -> Iterator[tuple[str, str]]:
     deferred = "; its building is deferred until a run ends" if server.graph_deferred else ""
     yield "optimiser", f"{server.optimizer}{note}"
     yield "HNSW graph", f"{counted(server.indexed_vectors, 'vector')}{deferred}"
+
+
+def _chunking(origin: "Origin") -> str:
+    """Return the chunk size and the overlap, which later runs use as well."""
+    if origin.chunk_size is None:
+        return "not recorded"
+    overlap = f", overlap {origin.overlap}" if origin.overlap else ""
+    return f"at most {counted(origin.chunk_size, 'token')}{overlap}"
 
 
 def _listed(names: list[str]) -> str:

@@ -100,7 +100,7 @@ def connect(
         for position, (config, backend) in enumerate(zip(configs, rows, strict=True), 1)
     ]
     other_member = reference not in (None, row.name)
-    if other_member and canary is None:
+    if other_member and canary is None and _same_family(catalog, row, reference):
         raise IdentityMismatch(
             f"the collection has no vectors of canary texts to compare {row.name} with; use the "
             "collection's own model"
@@ -224,6 +224,12 @@ def _check_remote(config: BackendConfig, backend: Backend, key: ApiKey) -> None:
             f"the collection says that {backend.name} is at {config.base_url}; to send the key in "
             f"{key.variable} there, name the address with --base-url or in a pipeline file"
         )
+
+
+def _same_family(catalog: Catalog, row: Model, other: str | None) -> bool:
+    """Return whether the model `other` is of the family of a row; no family is not one."""
+    known = None if other is None else catalog.models.get(other)
+    return row.family is not None and known is not None and known.family == row.family
 
 
 def _check_late_chunking(catalog: Catalog, model: Model, backends: Sequence[Backend]) -> None:

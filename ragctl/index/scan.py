@@ -145,7 +145,10 @@ def _file(source: Source, number: int) -> Listing:
     try:
         stat = path.stat()
     except OSError as error:
-        raise PruneRefused(f"{path}: {error.strerror}; nothing was changed") from error
+        raise PruneRefused(
+            f"{path}: {error.strerror}; nothing was changed. If it has moved, give its new path: "
+            "its documents are recognised there"
+        ) from error
     if not path.is_file() or not format_of(path.name):
         raise UsageError(f"{path}: not a file that ragctl reads; it reads {supported_formats()}")
     folder = Path(location_of(path)).parent

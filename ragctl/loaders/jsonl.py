@@ -183,7 +183,7 @@ def _parse(line: bytes | str) -> dict[str, Json]:
     except RecursionError as error:
         raise _BadRecord("nested too deep") from error
     except json.JSONDecodeError as error:
-        detail = f"{error.msg} at character {error.pos + 1}"
+        detail = f"{error.msg.removesuffix(' at')} at character {error.pos + 1}"
         raise _BadRecord("not JSON", detail) from error
     except ValueError as error:
         raise _BadRecord("not JSON", str(error)) from error

@@ -46,7 +46,10 @@ def describe_field(collection: Collection, key: str, *, has_hits: bool) -> str |
         others = field_names(collection) - {name}
         return f"no document has the field {name!r}: {nearest(name, others)}"
     if not declared:
-        return f"{name} is not declared in [fields]: the filter reads every point"
+        return (
+            f"the filter on {name!r} reads every point; an index needs the type of the field, "
+            "under [fields] of a pipeline file"
+        )
     return None
 
 

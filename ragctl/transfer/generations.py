@@ -95,7 +95,8 @@ def _no_target(
         )
     listed = ", ".join(map(str, sorted(targets))) or "none"
     which = "no earlier generation" if to is None else f"no generation {to}"
-    return f"collection {name!r} has {which} to go back to (earlier ones: {listed})"
+    others = f" (earlier ones: {listed})" if targets else ""
+    return f"collection {name!r} has {which} to go back to{others}"
 
 
 def prune_generations(store: Store, name: str, *, keep: int) -> list[int]:
