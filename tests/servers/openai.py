@@ -57,6 +57,7 @@ class _Host:
     fields: tuple[str, ...] = ("user",)
     location: tuple[str, ...] = ("body",)  # before a field that a validation error names
     next_to: str = ""  # the API that the server has beside /v1
+    any_name: bool = False  # infinity: answers to any name with its one model; takes empty texts
 
 
 def _listed(*sizes: int) -> Callable[[str, int], bool]:
@@ -90,7 +91,9 @@ HOSTS = {
     "router": _Host(encodings=()),
     "tei-openai": _Host(lambda model, dim: True, texts=32, style="tei", next_to="tei"),
     "vllm": _Host(next_to="vllm"),
-    "infinity": _Host(style="fastapi", unit=False, path="/embeddings", location=("body", "text")),
+    "infinity": _Host(
+        style="fastapi", unit=False, path="/embeddings", location=("body", "text"), any_name=True
+    ),
     "llama.cpp": _Host(drops=True, encodings=(), next_to="llama.cpp"),
 }
 
@@ -180,9 +183,9 @@ class OpenAIServer(EmbeddingServer):
 
     def parse(self, body: Any) -> Job:
         name = str(body.get("model"))
-        if self.like.style == "tei":
-            name = self.runs
         found = _found(name)
+        if self.like.style == "tei" or (self.like.any_name and not found):
+            name, found = self.runs, _found(self.runs)
         if not found:
             raise Refusal(404, f"The model {name} does not exist", "model_not_found")
         model = MODELS[found]
@@ -223,7 +226,7 @@ class OpenAIServer(EmbeddingServer):
         given = [given] if isinstance(given, str) else given
         if not isinstance(given, list) or not given or len(given) > self.like.texts:
             raise self._invalid(f"input must be 1 to {self.like.texts} texts", "input")
-        if not all(isinstance(text, str) and text for text in given):
+        if not all(isinstance(text, str) and (text or self.like.any_name) for text in given):
             raise self._invalid("input cannot be an empty string", "input")
         texts = [model.detect_side(text) for text in given]
         # The real API gives neither a code nor the parameter for this error.
