@@ -232,7 +232,11 @@ class OpenAIServer(EmbeddingServer):
         # The real API gives neither a code nor the parameter for this error.
         too_long = Refusal(400, f"This model's maximum context length is {model.context} tokens")
         if self.like is HOSTS["llama.cpp"]:
-            too_long = Refusal(500, "input (9 tokens) is too large to process. increase -ub")
+            # Its physical batch (-ub) is twice its context here.
+            if any(tokens(text.text) > 2 * (self.context or model.context) for text in texts):
+                raise Refusal(500, "input (9 tokens) is too large to process. increase -ub")
+            message = "input (7 tokens) is larger than the max context size (6 tokens). skipping"
+            too_long = Refusal(400, message, "exceed_context_size_error")
         self.check_length(texts, model.context, too_long)
         if self.like.tokens and sum(len(text) // 4 for text in given) > self.like.tokens:
             raise Refusal(400, f"max {self.like.tokens} tokens per request")
