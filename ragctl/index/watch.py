@@ -47,7 +47,7 @@ QUIET_SECONDS = 1.0
 """A full run because of events begins when none has come for so long,"""
 MAX_NOISE_SECONDS = 30.0
 """or after so long."""
-FULL_RUN_PAUSE = 5.0
+FULL_RUN_PAUSE = 3.0
 """Such runs are so many times their own duration apart."""
 SECOND_LOOK_SECONDS = 1.0
 """A new folder is looked at again after so long."""
@@ -132,7 +132,7 @@ class Watch:
     def loop(self) -> None:
         """Watch until `stop` is set. Raises an error of the first run that is for good."""
         self._roots = [
-            _Root(number, source.path, source.path.is_dir() or source.within is not None)
+            _Root(number, source.path, not source.path.is_file())
             for number, source in enumerate(self.pipeline.sources)
         ]
         try:
