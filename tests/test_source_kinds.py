@@ -9,8 +9,10 @@ from tests.servers.fault_proxy import FaultProxy
 from tests.servers.places import (
     ArchivePlace,
     BucketPlace,
+    CommandPlace,
     FolderPlace,
     ServerPlace,
+    WebPlace,
     http_server,
     s3_server,
     webdav_server,
@@ -36,6 +38,21 @@ class TestTar(SourceContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Place:
         return ArchivePlace(tmp_path / "docs", ".tar.gz")
+
+
+class TestCommand(SourceContract):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Place:
+        return CommandPlace(tmp_path / "docs")
+
+
+class TestWeb(SourceContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def place(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+        root = tmp_path_factory.mktemp("web")
+        with http_server(root) as port, FaultProxy(port) as proxy:
+            yield WebPlace(root, proxy, "http")
 
 
 class TestHttp(SourceContract):
