@@ -180,7 +180,7 @@ def _create(store: EdgeStore, dim: int) -> None:
 def _rows(block: int, texts: list[str]) -> Iterator[tuple[str, Payload]]:
     """Yield ids and payloads of documents of DOCUMENT_CHUNKS passages each."""
     for first in range(0, len(texts), DOCUMENT_CHUNKS):
-        source = f"{block:04}/{first // DOCUMENT_CHUNKS:03}.md"
+        source = f"made/{block:04}/{first // DOCUMENT_CHUNKS:03}.md"
         passages = texts[first : first + DOCUMENT_CHUNKS]
         chunks = [
             PreparedChunk(n * 2000, n * 2000 + len(text), text, text_hash(text), None, n, (), 300)
@@ -188,6 +188,6 @@ def _rows(block: int, texts: list[str]) -> Iterator[tuple[str, Payload]]:
         ]
         content = digest(*(text.encode() for text in passages))
         document = PreparedDocument(source, content, source, LANGUAGE, {}, (), tuple(chunks))
-        stat = FileStat(source, "/made", sum(map(len, passages)), 1_700_000_000_000_000_000)
+        stat = FileStat(source, "made", sum(map(len, passages)), 1_700_000_000_000_000_000)
         ids = point_ids(namespace(NAME), source, [chunk.hash for chunk in chunks])
         yield from zip(ids, payloads(document, stat, recipe="made", parts=1), strict=True)

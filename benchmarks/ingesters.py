@@ -85,7 +85,8 @@ class Ragctl(Ingester):
                     if point.dense is not None:
                         payload = point.payload
                         texts = [str(payload[name]) for name in ("source", "text", "text_hash")]
-                        yield Stored(texts[0], texts[1], texts[2], point.dense)
+                        path = texts[0].partition("/")[2]  # below the source
+                        yield Stored(path, texts[1], texts[2], point.dense)
 
 
 @dataclass(frozen=True)

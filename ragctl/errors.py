@@ -78,7 +78,7 @@ class IdentityMismatch(RagctlError):
 
 
 class PruneRefused(RagctlError):
-    """The run was refused: it would remove too many documents, or a root is missing or empty."""
+    """The run was refused: too much would be removed, or a source is missing, empty or another."""
 
     exit_code = 7
 

@@ -68,7 +68,7 @@ def test_a_file_of_the_new_format_is_ingested_and_found(copy: Path, tmp_path: Pa
     assert report["documents"]["added"] == 2
     found = ragctl(copy, tmp_path, "search", "when is the boiler descaled", "--json")
     best = found["hits"][0]
-    assert (best["source"], best["title"]) == ("boiler.eml", "Heating")
+    assert (best["source"], best["title"]) == ("mails/boiler.eml", "Heating")
 
     edit(copy / "loaders" / "registry.py", 'Format("mail", 1,', 'Format("mail", 2,')
     edit(copy / "loaders" / "mail.py", "clean(message.get_content())", "clean(message.as_string())")

@@ -154,6 +154,29 @@ def test_prose_is_split_between_sentences(language: str) -> None:
     assert all(chunk.text.rstrip("”“」»")[-1] in ".!?…。！？؟।;；" for chunk in chunks[:-1])
 
 
+@pytest.mark.parametrize("language", ["de", "ru"])
+def test_prose_in_lower_case_is_split_between_sentences(language: str) -> None:
+    body = " ".join(line for line in REAL[language].splitlines() if line and line[0] != "#")
+    chunks = check(Document("chat", body.lower()), 40)
+    assert len(chunks) > 1
+    assert all(chunk.text.rstrip("”“»")[-1] in ".!?…" for chunk in chunks[:-1])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "they met approx. five of the larger firms of the town and went on to the next one",
+        "sie trafen bzw. sahen die Firmen aus der Stadt und gingen dann weiter zu den anderen",
+        "they waited for a while... and then went on to the next of the firms of that town",
+        "they asked “really?” and nobody answered, so that they went on to the next of the firms",
+    ],
+)
+def test_a_lower_case_word_after_an_abbreviation_begins_no_sentence(text: str) -> None:
+    for size in (16, 17):
+        for chunk in split(Document("d", text), size=size)[:-1]:
+            assert chunk.text[-1] not in ".”"
+
+
 def test_abbreviations_and_dates_do_not_end_a_sentence() -> None:
     text = "Nach dem 3. Mai sah Dr. J. R. Meyer z. B. die Ware, e.g. this one, am Tag."
     for size in (16, 17, 18, 19, 20):
@@ -319,7 +342,7 @@ def test_invalid_sizes_are_refused(size: int, overlap: int) -> None:
 
 def test_the_recipe_has_everything_that_decides_the_chunks() -> None:
     assert recipe(300, 20) == {
-        "chunker": 1,
+        "chunker": 2,
         "size": 300,
         "overlap": 20,
         "tokenizer": "o200k_base",

@@ -21,7 +21,7 @@ def test_runs_without_embedding_still_declare_fields(world: World) -> None:
     with closing(world.open()) as collection:
         assert collection.settings.fields == {"year": "float", "day": "datetime"}
         assert collection.count((Between("meta.year", gte=2024),)) == 1
-        assert collection.count((Prefix("source", "a"),)) == 1
+        assert collection.count((Prefix("source", "docs/a"),)) == 1
 
 
 def test_a_plan_declares_nothing(world: World) -> None:

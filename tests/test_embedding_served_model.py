@@ -93,7 +93,8 @@ def test_the_model_is_accepted_by_its_names(lists: list[str]) -> None:
     with OneModelServer(E5, says=True, lists=lists) as server, connected(server) as embedder:
         assert embedder.documents(["a text", "another"]).shape == (2, 384)
         assert embedder.query("a question").shape == (384,)
-        assert len(server.gets) == 2  # the models, and /info, once each
+        # Once each: the models, /info, and what is behind a name that is listed.
+        assert len(server.gets) == (3 if E5 in lists else 2)
 
 
 @pytest.mark.parametrize("status", [200, 500])
@@ -131,3 +132,26 @@ def test_a_server_without_a_name_is_pointed_out(
         (report,) = check_pipeline(world.pipeline(embedding=embedding)).backends
         notes = [finding.text for finding in report.findings if finding.status == "note"]
         assert any(UNNAMED in text for text in notes) is warned
+
+
+@pytest.mark.parametrize(
+    ("behind", "refused"),
+    [(f"openai/{MINILM}", True), (f"openai/{E5}", False), ("azure/a-deployment", False)],
+)
+def test_the_model_behind_an_alias(behind: str, refused: bool) -> None:
+    """LiteLLM repeats its alias in every answer, and says at /v1/model/info what it stands for."""
+
+    class Proxy(OneModelServer):
+        def get(self, path: str) -> object:
+            if path.endswith("/model/info"):
+                others = {"model_name": "another", "litellm_params": {"model": f"openai/{MINILM}"}}
+                own = {"model_name": E5, "litellm_params": {"model": behind}}
+                return {"data": [others, own, "rubbish", {"model_name": E5}]}
+            return super().get(path)
+
+    with Proxy(E5, says=True, lists=[E5]) as server, connected(server) as embedder:
+        if refused:
+            with pytest.raises(BackendError, match=f"runs {behind} behind the alias {E5}, not"):
+                embedder.documents(["a text"])
+        else:
+            assert embedder.documents(["a text"]).shape == (1, 384)

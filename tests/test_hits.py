@@ -233,12 +233,12 @@ def test_an_excerpt_has_no_marks_of_headings_and_tables(
 def test_text_before_the_first_heading_has_the_title_of_the_document(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("---\ntitle: Pumps\n---\nAn intro.\n\n## Oil\n\nText.\n")
     environ = {**os.environ, "RAGCTL_HOME": str(tmp_path / "home")}
-    assert call("ingest", ".", environ=environ, cwd=tmp_path).returncode == 0
+    assert call("ingest", "guide=.", environ=environ, cwd=tmp_path).returncode == 0
     shown = render("search", "intro", environ=environ, cwd=tmp_path)
-    assert re.fullmatch(r"1\. a\.md:\d  Pumps +\d\.\d{4}", shown.lines[0])
+    assert re.fullmatch(r"1\. guide/a\.md:\d  Pumps +\d\.\d{4}", shown.lines[0])
     assert shown.lines[1].strip() == "An intro. Oil: Text."
     piped = call("search", "intro", environ=environ, cwd=tmp_path)
-    assert re.match(r"1\. a\.md:\d \[Pumps\]  \(", piped.stdout)
+    assert re.match(r"1\. guide/a\.md:\d \[Pumps\]  \(", piped.stdout)
     assert "## Oil" in piped.stdout
 
 

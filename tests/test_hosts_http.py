@@ -37,6 +37,7 @@ NOON = 1_704_110_400.0  # Mon, 01 Jan 2024 12:00:00 GMT
         ({"retry-after": "inf"}, None),
         ({"retry-after": "soon"}, None),
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"llm_provider-retry-after": "60"}, 60.0),
         ({"retry-after-ms": "x", "retry-after": "9"}, 9.0),
     ],
 )

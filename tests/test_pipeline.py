@@ -33,7 +33,7 @@ def read(tmp_path: Path, text: str) -> Pipeline:
 @pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.toml")), ids=lambda p: p.name)
 def test_every_shipped_pipeline_is_valid(path: Path) -> None:
     pipeline = read_pipeline(path, HOME)
-    assert all(source.path.is_dir() for source in pipeline.sources)
+    assert all(source.folder.is_dir() for source in pipeline.sources)
     model = package_catalog().model(pipeline.embedding.model or "builtin")
     assert model.size(pipeline.embedding.dim) == (pipeline.embedding.dim or model.dim)
     for config in pipeline.embedding.backends:

@@ -26,12 +26,14 @@ WITHOUT_KEY = {
         "config_source",
         "env_file",
     },
-    Source: {"within"},
+    Source: {"within", "url", "base"},
 }
 TYPES: Mapping[str, tuple[Any, ...]] = {
     "string": (str, str | None),
     "address": (str, str | None),
     "path": (Path, Path | None),
+    "location": (Path | None,),
+    "arguments": (tuple[str, ...] | None,),
     "integer": (int, int | None),
     "number": (float, float | None),
     "boolean": (bool, bool | None),

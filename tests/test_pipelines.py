@@ -89,7 +89,7 @@ EXPECTED = {
 def load_pipeline(name: str, home: Path) -> Pipeline:
     """Read a pipeline file, and replace its store with a temporary one."""
     read = read_pipeline(FILES / f"{name}.toml", environ(home))
-    assert all(source.path.resolve() == SAMPLES for source in read.sources)
+    assert all(source.folder.resolve() == SAMPLES for source in read.sources)
     return replace(read, store=str(home / "store"), parsing=Parsing(workers=1))
 
 
@@ -158,7 +158,7 @@ def test_the_command_plans_all_sample_documents(name: str, tmp_path: Path) -> No
 def test_sources_of_a_pipeline_have_documents(tmp_path: Path) -> None:
     for name in EXPECTED:
         config = load_pipeline(name, tmp_path)
-        assert all(list(walk(s.path, s.include, s.exclude)) for s in config.sources)
+        assert all(list(walk(s.folder, s.include, s.exclude)) for s in config.sources)
     german = scan(load_pipeline("jina-v2-de", tmp_path)).files
     assert {Path(file.source).parts[0] for file in german} == {"de", "en"}
 

@@ -15,6 +15,11 @@ NOT_ENTERED = "folders are not entered through links"
 INDEXED = "indexed_by_itself"
 
 
+def local(file: FoundFile) -> LocalFile:
+    assert isinstance(file.location, LocalFile)
+    return file.location
+
+
 def write_files(root: Path, *names: str) -> Path:
     for name in names:
         path = root / name
@@ -172,7 +177,7 @@ def test_a_file_that_only_links_lead_to_is_found_once(tmp_path: Path) -> None:
     (tmp_path / "same.md").symlink_to("..data/page.md")
     (tmp_path / "new.md").symlink_to("drafts/new.md")
     found = walk(tmp_path, exclude=["drafts/"])
-    files = {file.source: file.location.path for file in found}
+    files = {file.source: local(file).path for file in found}
     assert files == {
         "conf.md": "..2026_01/conf.md",
         "new.md": "drafts/new.md",

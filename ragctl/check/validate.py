@@ -43,8 +43,11 @@ def _sources(pipeline: Pipeline) -> Iterator[Finding]:
     scan = Scan()
     for number, source in enumerate(pipeline.sources):
         location = pipeline.config_source.location(("sources", number, "path"))
+        if source.path is None:
+            yield note("sources", f"{source.location}: not on this machine, so it was not listed")
+            continue
         try:
-            listing = scan_source(source, number, scan)
+            listing = scan_source(source, number, scan, pipeline)
         except (PruneRefused, UsageError) as error:
             problem = str(error).removesuffix("; nothing was changed")
             yield _failed("sources", f"{location}: {problem}")

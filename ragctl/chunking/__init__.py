@@ -8,7 +8,7 @@ from ragctl.records import Chunk, Document, Json
 
 __all__ = ["DEFAULT_OVERLAP", "DEFAULT_SIZE", "check", "count", "recipe", "split", "truncate"]
 
-VERSION = 1  # increase it with every change that can move a boundary; documents are chunked again
+VERSION = 2  # increase it with every change that can move a boundary; documents are chunked again
 DEFAULT_SIZE = 512  # tokens
 DEFAULT_OVERLAP = 0  # tokens
 MIN_SIZE = 16  # tokens

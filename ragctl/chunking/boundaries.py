@@ -15,16 +15,13 @@ from ragctl.chunking.characters import (
     CLOSER,
     COMMA,
     FULL_COMMA,
-    FULL_STOP,
-    JOINER,
     SPACE,
-    STOP,
     classes,
-    joined_to_previous,
-    lower_case,
 )
+from ragctl.chunking.graphemes import begins_cluster
 from ragctl.chunking.line_boundaries import Fits, LineBoundaries
 from ragctl.chunking.lines import Bools, Ints, Lines, is_one_of, windows
+from ragctl.chunking.sentences import sentence_starts, skip_spaces
 from ragctl.records import Document
 
 
@@ -41,11 +38,12 @@ class Boundary(IntEnum):
     PART = 8  # list item; blank line within a fence or a function
     LINE = 9  # a line that is not a wrapped one: nested item, statement, row
     SENTENCE = 10
-    ROW = 11  # line of a table or fence that a chunk could hold whole
-    CLAUSE = 12
-    ORPHAN = 13  # between a heading and its text
-    WORD = 14
-    CHARACTER = 15
+    LOWER_SENTENCE = 11  # that begins in lower case: chats, transcripts; or an abbreviation
+    ROW = 12  # line of a table or fence that a chunk could hold whole
+    CLAUSE = 13
+    ORPHAN = 14  # between a heading and its text
+    WORD = 15
+    CHARACTER = 16  # grapheme cluster
 
 
 HEADINGS = tuple(Boundary)[:6]
@@ -55,6 +53,7 @@ DENSE_RANKED_CHARACTERS = 12  # the same for words and characters, whose positio
 BATCH_POSITIONS = 1 << 14  # ranked at a time
 
 _DENSE = frozenset({Boundary.WORD, Boundary.CHARACTER})
+_IN_LINES = frozenset({Boundary.SENTENCE, Boundary.LOWER_SENTENCE, Boundary.CLAUSE})
 _UNDERLINES = "=-~^\"'`#*+_:."  # of headings
 
 
@@ -81,6 +80,7 @@ class BoundaryReader:
     def __init__(self, document: Document, fits: Fits) -> None:
         self.document = document
         self.length = len(document.text)
+        self._ascii = document.text.isascii()
         # With the padding, characters right of a position can be read without bounds checks.
         padded = document.text + "\0" * RANKED_CHARACTERS
         self._codes = np.frombuffer(padded.encode("utf-32-le"), np.uint32)
@@ -116,11 +116,6 @@ class BoundaryReader:
         ranks ^= ranks >> np.uint32(16)
         ranks *= np.uint32(0x85EBCA6B)  # from the finalizer of MurmurHash3
         ranks ^= ranks >> np.uint32(13)
-        if kind is Boundary.CHARACTER:
-            # Lowest, so that a grapheme cluster is cut only if there is no other position.
-            joined = joined_to_previous()[self._codes[positions]]
-            joined |= self._codes[positions - 1] == JOINER
-            ranks[joined] = 0
         return ranks
 
     def indentation(self, position: int) -> int:
@@ -144,7 +139,9 @@ class BoundaryReader:
         if kind is Boundary.ORPHAN:
             return self._allowed(kind, _distinct(self._headings_and_contents[1]))
         if kind is Boundary.SENTENCE:
-            return self._allowed(kind, self._sentences())
+            return self._allowed(kind, self._sentences[0])
+        if kind is Boundary.LOWER_SENTENCE:
+            return self._allowed(kind, self._sentences[1])
         if kind is Boundary.CLAUSE:
             return self._allowed(kind, self._clauses())
         positions = self._lines.first[self._beginning_lines(kind)]
@@ -156,11 +153,20 @@ class BoundaryReader:
     def words(self, start: int, end: int) -> Ints:
         """Return the first characters of the words in text[start:end], without the first word."""
         space = self._space[start:end]
-        return (space[:-1] & ~space[1:]).nonzero()[0] + (start + 1)
+        return self._whole_clusters((space[:-1] & ~space[1:]).nonzero()[0] + (start + 1))
 
     def characters(self, start: int, end: int) -> Ints:
-        """Return the characters in text[start + 1:end] that are not white space."""
-        return (~self._space[start + 1 : end]).nonzero()[0] + (start + 1)
+        """Return the grapheme clusters in text[start + 1:end] that are not white space."""
+        return self._whole_clusters((~self._space[start + 1 : end]).nonzero()[0] + (start + 1))
+
+    @cached_property
+    def _begins_cluster(self) -> Bools:
+        """Which characters begin a grapheme cluster."""
+        return begins_cluster(self._codes)
+
+    def _whole_clusters(self, positions: Ints) -> Ints:
+        """Return the positions that are not inside of a grapheme cluster."""
+        return positions if self._ascii else positions[self._begins_cluster[positions]]
 
     def _beginning_lines(self, kind: Boundary) -> Bools:
         lines = self._line_boundaries
@@ -170,19 +176,13 @@ class BoundaryReader:
             return lines.parts
         return lines.lines if kind is Boundary.LINE else lines.rows
 
-    def _sentences(self) -> Ints:
-        """Return the beginnings of sentences, except the first one of each paragraph."""
-        stop = (self._classes >= STOP).nonzero()[0]
-        without_space = self._classes[stop] == FULL_STOP
-        at = stop + 1
-        for _ in range(4):
-            at += self._classes[at] >= CLOSER
-        spaced = self._space[at]
-        self._skip_spaces(at)
-        # "J. Smith", "e.g. this", "3. May": a full stop that ends no sentence.
-        abbreviation = (self._codes[stop] == ord(".")) & ~self._follows_word(stop)
-        begins = spaced & ~lower_case()[self._codes[at]] & ~abbreviation
-        return _distinct(at[(begins | without_space) & ~self._space[at]])
+    @cached_property
+    def _sentences(self) -> tuple[Ints, Ints]:
+        """The beginnings of sentences, and of those in lower case."""
+        certain, lower = sentence_starts(
+            self.document.text, self._codes, self._classes, self._space
+        )
+        return _distinct(certain), _distinct(lower)
 
     def _clauses(self) -> Ints:
         """Return the first characters after commas, colons and dashes."""
@@ -191,7 +191,7 @@ class BoundaryReader:
         at += 1
         at += self._classes[at] == CLOSER
         spaced = self._space[at]
-        self._skip_spaces(at)
+        skip_spaces(at, self._space)
         return _distinct(at[(spaced | without_space) & ~self._space[at]])
 
     def _headings(self, level: Boundary) -> Ints:
@@ -214,14 +214,15 @@ class BoundaryReader:
         return starts, np.maximum.accumulate(first[after])
 
     def _allowed(self, kind: Boundary, positions: Ints) -> Ints:
-        """Return the positions that are not within a heading, a fence or a table."""
+        """Return the positions that are not within a heading, fence, table or grapheme cluster."""
         lines = self._lines
         positions = positions[(positions > 0) & (positions < self.length)]
+        positions = self._whole_clusters(positions)
         if kind is not Boundary.ORPHAN and self.document.headings:
             starts, contents = self._headings_and_contents
             heading = starts.searchsorted(positions) - 1  # the last that starts before
             positions = positions[(heading < 0) | (positions > contents[heading])]
-        if kind in (Boundary.SENTENCE, Boundary.CLAUSE) and lines.has_fence_or_table:
+        if kind in _IN_LINES and lines.has_fence_or_table:
             line = lines.starts.searchsorted(positions, "right") - 1
             positions = positions[~(lines.in_fence | lines.in_table)[line]]
         return positions
@@ -229,15 +230,3 @@ class BoundaryReader:
     def _skip_to_text(self, positions: Ints) -> Ints:
         """Return positions moved right past white space, sorted and distinct."""
         return _distinct(np.sort(self._solid[self._solid.searchsorted(positions)]))
-
-    def _skip_spaces(self, positions: Ints) -> None:
-        """Move positions right by up to three spaces, in place; more of them end a paragraph."""
-        for _ in range(3):
-            positions += self._space[positions]
-
-    def _follows_word(self, stops: Ints) -> Bools:
-        """Return which stops follow two letters, three digits or a closing mark."""
-        one, two, three = (self._codes[np.maximum(stops - back, 0)] for back in (1, 2, 3))
-        digit = [(code >= ord("0")) & (code <= ord("9")) for code in (one, two, three)]
-        solid = classes()[two] == 0
-        return np.where(digit[0], digit[1] & digit[2], solid | (classes()[one] == CLOSER))

@@ -1,6 +1,5 @@
 """Lookup tables of character classes: arrays of shape (0x110000,), indexed by code point."""
 
-import unicodedata
 from functools import cache
 
 import numpy as np
@@ -17,7 +16,6 @@ _CHARACTERS_OF = {
     COMMA: ",;:—–،؛",
     FULL_COMMA: "，、：､",
 }
-JOINER = 0x200D  # zero-width joiner, as in emoji of families
 
 
 @cache
@@ -35,13 +33,4 @@ def lower_case() -> NDArray[np.bool_]:
     """Return which characters are lower-case letters, up to U+1FFF (Latin, Greek, Cyrillic …)."""
     table = np.zeros(0x110000, np.bool_)
     table[[code for code in range(0x2000) if chr(code).islower()]] = True
-    return table
-
-
-@cache
-def joined_to_previous() -> NDArray[np.bool_]:
-    """Return which characters extend the previous one: marks, joiners, skin tones and so on."""
-    table = np.zeros(0x110000, np.bool_)
-    table[[code for code in range(0x10000) if unicodedata.category(chr(code))[0] == "M"]] = True
-    table[[JOINER, *range(0x1F3FB, 0x1F400), *range(0xE0020, 0xE01F0)]] = True
     return table

@@ -47,6 +47,7 @@ ORDER: tuple[tuple[Boundary, float], ...] = (
     (Boundary.PART, MIN_PART_SHARE),
     (Boundary.LINE, MIN_PART_SHARE),
     (Boundary.SENTENCE, MIN_PART_SHARE),
+    (Boundary.LOWER_SENTENCE, MIN_PART_SHARE),
     (Boundary.BLOCK, 0.0),
     (Boundary.ROW, 0.0),
     (Boundary.CLAUSE, MIN_PART_SHARE),
@@ -55,6 +56,7 @@ ORDER: tuple[tuple[Boundary, float], ...] = (
     (Boundary.PART, 0.0),
     (Boundary.LINE, 0.0),
     (Boundary.SENTENCE, 0.0),
+    (Boundary.LOWER_SENTENCE, 0.0),
     (Boundary.CLAUSE, 0.0),
     (Boundary.WORD, 0.0),
     (Boundary.CHARACTER, MIN_PART_SHARE),
@@ -203,8 +205,11 @@ class Cutter:
             cut = self._candidates(kind, span).highest(kind, span.cut.position, low, high, full)
             if cut is not None:
                 return cut, step
-        # No character begins a token: a few characters of many tokens each.
+        # A few grapheme clusters of many tokens each, or one that has to be cut.
         middle = span.start + (span.end - span.start + 1) // 2
+        clusters = self._boundaries.characters(span.start, span.end)
+        if len(clusters):
+            middle = int(clusters[np.abs(clusters - middle).argmin()])
         return Cut(middle, Boundary.CHARACTER, 0), len(self._applicable_order)
 
     def _candidates(self, kind: Boundary, span: Span) -> Candidates:

@@ -11,10 +11,11 @@ from ragctl.records import Chunk, Document, Heading
 _OVERLAP_STARTS = tuple(
     re.compile(pattern)
     for pattern in (
-        r"[.!?…؟۔।॥][\"')\]»”’*_`]*\s+(?=\S)|[。！？；][」』）”’]*\s*(?=\S)|\n\s*\n\s*(?=\S)",
+        r"[.!?…؟۔।॥][\"')\]»”’*_`]*\s+(?=\S)|[。！？；][」』）”’]*\s*(?=[^\s\ufe00-\ufe0f])|\n\s*\n\s*(?=\S)",
         r"[,;:—–،؛]\s+(?=\S)|[，、：]\s*(?=\S)",
         r"\s(?=\S)",
-        r"(?=\S)(?=[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff])",  # Chinese, Japanese, Korean
+        # Chinese, Japanese, Korean, but not a voice mark
+        r"(?=\S)(?=[\u2e80-\u3098\u309b-\u9fff\uac00-\ud7a3\uf900-\ufaff])",
     )
 )
 

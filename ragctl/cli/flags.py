@@ -25,6 +25,7 @@ _TYPES: Mapping[str, Any] = {
     "string": str | None,
     "address": str | None,
     "path": str | None,
+    "location": str | None,
     "integer": int | None,
     "number": float | None,
     "boolean": bool | None,
@@ -122,11 +123,12 @@ def _parameter(path: KeyNames) -> inspect.Parameter:
     dotted = ".".join(path)
     key = key_at(dotted)
     annotation = list[str] if dotted in _REPEATED else _TYPES[key.kind]
+    argument = not key.options[0].startswith("-")
     default: Any = [] if annotation == list[str] else None
     return inspect.Parameter(
         _parameter_name(path),
         inspect.Parameter.KEYWORD_ONLY,
-        default=inspect.Parameter.empty if key.required else default,
+        default=inspect.Parameter.empty if argument else default,
         annotation=Annotated[annotation, flag_option(dotted)],
     )
 

@@ -1,6 +1,5 @@
 """`ragctl plan --skipped`: what a run leaves out, and why."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragctl.cli import console
@@ -19,7 +18,7 @@ def list_skipped_files(pipeline: "Pipeline", *, as_json: bool) -> int:
     files: list[SkippedFile] = []
     several = len(pipeline.sources) > 1
 
-    def add(folder: Path, skipped: "SkippedFile") -> None:
+    def add(folder: str, skipped: "SkippedFile") -> None:
         if several:
             skipped = skipped._replace(source=f"{folder}/{skipped.source}")
         if as_json:

@@ -21,6 +21,8 @@ _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(
     rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?"
 )
+_WAIT_HEADERS = {"retry-after-ms": 0.001, "retry-after": 1.0, "llm_provider-retry-after": 1.0}
+"""Header -> seconds in its unit."""
 _DURATION_UNIT_SECONDS = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
 _INVALID_JSON = object()
 
@@ -217,11 +219,11 @@ def retry_after(headers: Mapping[str, str], now: float, throttled: bool = False)
     """Return how many seconds the host asks to wait, or None; `now` is the wall clock.
 
     Reads `retry-after-ms`, and `Retry-After` as seconds or as an HTTP date (RFC 9110,
-    10.2.3). If a `throttled` host sends neither, the time until its limit on requests or
-    tokens resets (`x-ratelimit-reset-…`, in OpenAI's durations such as 6m0s). Invalid and
-    negative values are ignored.
+    10.2.3), also with the prefix that LiteLLM gives it. If a `throttled` host sends none, the
+    time until its limit on requests or tokens resets (`x-ratelimit-reset-…`, in OpenAI's
+    durations such as 6m0s). Invalid and negative values are ignored.
     """
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+    for name, scale in _WAIT_HEADERS.items():
         value = headers.get(name)
         if value is None:
             continue

@@ -6,7 +6,7 @@ from ragctl.collection.points import digest
 from ragctl.collection.state import StoredDocument
 from ragctl.errors import DocumentError
 from ragctl.loaders import format_of
-from ragctl.sources import FoundFile
+from ragctl.sources.found import FoundFile
 
 
 def file_digest(content: bytes, recipe: str) -> str:
@@ -19,6 +19,8 @@ def same_content(file: FoundFile, document: StoredDocument) -> bool:
 
     The records of a file are not compared: their size must do.
     """
+    if file.exact and file.stamp == document.stamp:
+        return True
     form = format_of(file.source)
     if form is not None and form.many_documents:
         return True

@@ -6,6 +6,7 @@ from ragctl.errors import DocumentError
 from ragctl.index.plan import WorkItem
 from ragctl.loaders import format_of
 from ragctl.progress import Progress
+from ragctl.sources import LocalFile
 
 SAMPLED_BYTES = 4 << 20  # of a file of records, to estimate how many there are
 
@@ -39,7 +40,8 @@ class DocumentProgress:
 def _expected(work: WorkItem) -> int:
     """Return how many documents a file probably has."""
     form, location = format_of(work.stat.file), work.stat.location
-    if work.stored or location is None or form is None or not form.many_documents:
+    counts = form is not None and form.many_documents and isinstance(location, LocalFile)
+    if work.stored or location is None or not counts:
         return max(1, len(work.stored))
     try:
         with location.open() as content:

@@ -15,6 +15,7 @@ from ragctl.index.prepared import PreparedDocument
 from ragctl.index.report import Change, Report
 from ragctl.index.stored_points import StoredPoints
 from ragctl.progress import Progress
+from ragctl.sources.fetching import Fetching
 from ragctl.stores.base import Collection
 from ragctl.stores.size import Size, estimate_size
 from ragctl.workers import Ended
@@ -65,8 +66,8 @@ class DryRun:
         """Read every file of the plan. Raises Interrupted."""
         work_items = {work.stat.file: work for work in self._plan.work_items}
         documents = DocumentProgress(progress, work_items.values())
-        with parsers(limits, self._plan.work_items) as pool:
-            results = pool.stream(self._recipe.job(work) for work in work_items.values())
+        with parsers(limits, self._plan.work_items) as pool, Fetching() as fetching:
+            results = pool.stream(self._recipe.jobs(work_items.values(), fetching))
             while True:
                 with cancellation.interruptible():
                     job, result = next(results, (None, None))
@@ -92,6 +93,7 @@ class DryRun:
                             self._failed(job.file, result.error)
                             progress.advance()
                         documents.read(job.file)
+                        fetching.release(job.location)
         self._removed()
         self._report.changes = sorted(self._changes, key=lambda change: change.source)
 

@@ -31,6 +31,7 @@ from ragctl.index.report import Report
 from ragctl.index.verify import Damage
 from ragctl.index.writer import Writer
 from ragctl.progress import Progress
+from ragctl.sources.fetching import Fetching
 from ragctl.stores.base import Collection
 from ragctl.workers import Ended, Pool
 
@@ -98,7 +99,8 @@ class Ingest:
                     jobs=self._jobs,
                 )
                 try:
-                    self._read(plan, pool, indexer)
+                    with Fetching() as fetching:
+                        self._read(plan, pool, indexer, fetching)
                     indexer.finish()
                 except Interrupted:
                     indexer.collect_in_flight()
@@ -127,11 +129,11 @@ class Ingest:
             with self.report.stage("embed"), self._cancellation.interruptible():
                 self._jobs.submit()
 
-    def _read(self, plan: Plan, pool: Pool, indexer: DocumentIndexer) -> None:
+    def _read(self, plan: Plan, pool: Pool, indexer: DocumentIndexer, fetching: Fetching) -> None:
         work_items = {work.stat.file: work for work in plan.work_items}
         self._documents = DocumentProgress(self._progress, plan.work_items)
         files: dict[str, PendingFile] = {}
-        results = pool.stream(self._recipe.job(work) for work in plan.work_items)
+        results = pool.stream(self._recipe.jobs(plan.work_items, fetching))
         while True:
             self._progress.stage("read")
             with self.report.stage("read"), self._cancellation.interruptible():
@@ -143,6 +145,7 @@ class Ingest:
             file = files.setdefault(job.file, PendingFile(job.file))
             self._handle(work_items[job.file], file, result, indexer)
             if isinstance(result, Ended):
+                fetching.release(job.location)
                 del files[job.file]
             indexer.collect()
 

@@ -29,8 +29,10 @@ from ragctl.errors import PruneRefused, UsageError
 from ragctl.index.contents import same_content
 from ragctl.index.prepared import FileStat
 from ragctl.index.record_names import without_record_names
-from ragctl.index.scan import Listing, Scan
-from ragctl.sources import FoundFile
+from ragctl.index.scan import Scan
+from ragctl.pipeline.globs import is_url
+from ragctl.sources.base import Listing
+from ragctl.sources.found import FoundFile
 from ragctl.sources.selection import is_below
 from ragctl.text import counted
 
@@ -79,7 +81,9 @@ class Naming:
     by name, with the beginning of the new names. `failures` (name, error): what could not be
     listed. `names`: of the sources of this run. `places`: the note while the run works. `prefixes`:
     source and beginning of the names of each listing's files, by its number. `only`: the run looked
-    only at these names and at those below them, each with "/" at its end; None: at all.
+    only at these names and at those below them, each with "/" at its end; None: at all. `deleted`:
+    files that their sources say are gone. `kept`: files that may be there although they were not
+    listed.
     """
 
     files: list[FileStat]
@@ -90,6 +94,8 @@ class Naming:
     places: Mapping[str, SourcePlace] = field(default_factory=dict)
     prefixes: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     only: frozenset[str] | None = None
+    deleted: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> set[str]:
@@ -171,6 +177,8 @@ class _Namer:
                 for root in self._roots
                 for listing in root.listings
             },
+            deleted=_names(self._roots, lambda listing: listing.deleted),
+            kept=_names(self._roots, lambda listing: listing.kept),
         )
 
     @cached_property
@@ -344,6 +352,7 @@ class _Namer:
                 or not place["whole"]
                 or name in self._replaced
                 or place["location"] in in_run
+                or is_url(place["location"])
                 or os.path.lexists(place["location"])
             ):
                 continue
@@ -425,7 +434,7 @@ def named_files(
     listing: Listing, source_name: str, prefix: str, *, checksum: bool
 ) -> Iterator[FileStat]:
     """Yield the files of a listing; `prefix` begins their names. `checksum`: see `name_sources`."""
-    doubtful = _doubts(listing) if not (checksum or listing.exact) else (lambda _: checksum)
+    doubtful = _doubts(listing)
     for file in listing.files:
         yield FileStat(
             prefix + file.source,
@@ -435,16 +444,28 @@ def named_files(
             file.location,
             listing.number,
             file.stamp,
-            doubtful(file.mtime_ns),
+            checksum or (not file.exact and doubtful(file.mtime_ns)),
+            file.title,
+            file.meta,
         )
 
 
 def _doubts(listing: Listing) -> Callable[[int], bool]:
     """Return whether a modification time proves nothing."""
-    files = listing.files
+    files = [file for file in listing.files if not file.exact]
     if len(files) >= MIN_EQUAL_TIMES and all(f.mtime_ns == files[0].mtime_ns for f in files):
         return lambda _: True
     return lambda mtime_ns: mtime_ns < EARLIEST_PLAUSIBLE_NS
+
+
+def _names(roots: Iterable[_Root], paths: Callable[[Listing], Sequence[str]]) -> frozenset[str]:
+    """Return the names of some paths of all listings."""
+    return frozenset(
+        f"{root.name}/{root.inner}{path}"
+        for root in roots
+        for listing in root.listings
+        for path in paths(listing)
+    )
 
 
 def _named_failures(roots: Iterable[_Root]) -> Iterator[tuple[str, str]]:

@@ -45,9 +45,9 @@ class Changed:
         scanned = Scan()
         for number, paths in sorted(self.paths.items()):
             source = pipeline.sources[number]
-            if source.path.is_dir():
-                _refuse_empty(source.path)
-            scan_source(source, number, scanned, Selection(paths))
+            if source.folder.is_dir():
+                _refuse_empty(source.folder)
+            scan_source(source, number, scanned, pipeline, Selection(paths))
         refuse_unread(pipeline, scanned)
         return scanned
 
@@ -105,7 +105,7 @@ class Changed:
     def _named_on_disk(self, pipeline: Pipeline) -> Iterator[tuple[str, bool, bool]]:
         """Yield the names, whether each may be a folder, and whether it only existed briefly."""
         for name, number, path in self._named():
-            root = pipeline.sources[number].path
+            root = pipeline.sources[number].folder
             location = root / path if root.is_dir() else root
             yield name, not location.is_file(), (number, path) in self.vanished
 

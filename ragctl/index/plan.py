@@ -79,6 +79,7 @@ def make_plan(
     *,
     scopes: Mapping[str, tuple[str, ...]] = _NOTHING,
     replaced: Mapping[str, str] = _NOTHING,
+    deleted: Container[str] = (),
     keep: Callable[[str], bool] = lambda _: False,
     selected: Callable[[str], bool] = lambda _: True,
 ) -> Plan:
@@ -87,7 +88,8 @@ def make_plan(
     `recipe` returns the recipe digest of a file. `scopes`: by source, how the names of documents in
     completely listed folders begin, so that those not found there are removed; empty: remove
     nothing. `replaced`: see Naming; their documents are removed once they are there under their
-    new names, and those that are not found in a listed folder.
+    new names, and those that are not found in a listed folder. `deleted`: files that are gone
+    although their source was not listed completely.
     `keep`: files that are kept although they were not found. `selected`: the files
     that this run looks at.
     """
@@ -106,7 +108,7 @@ def make_plan(
             work_items.append(WorkItem(stat, current_recipe, why, stored))
 
     def is_gone(source_name: str, file: str) -> bool:
-        listed = file.startswith(scopes.get(source_name, ()))
+        listed = file in deleted or file.startswith(scopes.get(source_name, ()))
         return listed and selected(file) and not keep(file)
 
     absent = [d for d in state.documents.values() if d.file not in present and not keep(d.file)]

@@ -118,7 +118,8 @@ def plan_run(
         recipe_digests(recipe),
         scopes=naming.scopes if pipeline.prune else {},
         replaced=naming.replaced,
-        keep={*conflicting, *(name for name, _ in naming.failures)}.__contains__,
+        deleted=naming.deleted if pipeline.prune else (),
+        keep={*conflicting, *naming.kept, *(name for name, _ in naming.failures)}.__contains__,
         selected=selected,
     )
     check_prune(plan, state, pipeline.prune_limit / 100)

@@ -38,6 +38,7 @@ class Job:
     empty: any. `keeps_lines`: whether lines of a document's text are lines of the file.
     `many_documents`: whether the file may hold any number of documents. `window`: tokens
     embedded in one context in late chunking. `sparse`: None: do not compute BM25 vectors.
+    `title`: instead of the document's own, unless it is empty.
     """
 
     location: Location
@@ -53,6 +54,7 @@ class Job:
     many_documents: bool
     window: int | None = None
     sparse: Bm25Config | None = None
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def _prepared(document: Document, content_digest: str, job: Job) -> PreparedDocu
     return PreparedDocument(
         source=document.source,
         digest=content_digest,
-        title=document.title,
+        title=job.title or document.title,
         lang=language,
         meta={**document.meta, **job.meta},
         warnings=document.warnings if chunks or document.warnings else (NO_TEXT,),

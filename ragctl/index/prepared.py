@@ -19,7 +19,8 @@ class FileStat(NamedTuple):
     `file`: the name of its source, "/", and its path there, in Unicode NFC; `location` opens it,
     and is None if it is not read. `size` is in bytes, `mtime_ns` in nanoseconds since 1970.
     `source_number` counts the pipeline's sources from 0. `stamp`: see FoundFile. `doubtful`: size,
-    time and stamp do not prove that it is unchanged, so its content is compared.
+    time and stamp do not prove that it is unchanged, so its content is compared. `title` and
+    `meta`: see FoundFile.
     """
 
     file: str
@@ -30,6 +31,8 @@ class FileStat(NamedTuple):
     source_number: int = 0
     stamp: str = ""
     doubtful: bool = False
+    title: str = ""
+    meta: tuple[tuple[str, Json], ...] = ()
 
 
 class PreparedChunk(NamedTuple):

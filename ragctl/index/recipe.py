@@ -1,7 +1,7 @@
 """The recipe of a run: the loader and chunker settings that decide a document's chunks."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ragctl import chunking, loaders
@@ -16,10 +16,11 @@ from ragctl.index.plan import WorkItem
 from ragctl.index.prepare import Job
 from ragctl.index.prepared import FileStat
 from ragctl.lexical.bm25 import Bm25Config
-from ragctl.loaders import LoadOptions, format_of
+from ragctl.loaders import LoadOptions, Location, format_of
 from ragctl.pipeline import DEFAULT_CHUNK_SIZE, DEFAULT_OVERLAP, Pipeline, Source
 from ragctl.pipeline.command import migrate_command
 from ragctl.records import Json
+from ragctl.sources.fetching import Fetching
 from ragctl.text import counted
 
 
@@ -48,19 +49,24 @@ class Recipe:
     window: int | None = None
     sparse: Bm25Config | None = None
 
-    def job(self, work: WorkItem) -> Job:
-        """Return the parsing job of one file of the plan."""
+    def jobs(self, work_items: Iterable[WorkItem], fetching: Fetching) -> Iterator[Job]:
+        """Yield the parsing job of each file of a plan; files elsewhere are fetched ahead."""
+        for work, location in fetching.ahead(work_items, _location):
+            yield self.job(work, location)
+
+    def job(self, work: WorkItem, location: Location) -> Job:
+        """Return the parsing job of one file of the plan, which is at `location` by now."""
         file_format = format_of(work.stat.file)
         source = self.sources[work.stat.source_number]
-        assert work.stat.location is not None, "a file of the scan can be opened"
         return Job(
-            location=work.stat.location,
+            location=location,
             file=work.stat.file,
             recipe=work.recipe,
             options=source.options,
             size=self.size,
             overlap=self.overlap,
-            meta=source.meta,
+            meta={**dict(work.stat.meta), **source.meta},
+            title=work.stat.title,
             languages=self.languages,
             known=work.known,
             keeps_lines=file_format is not None and file_format.keeps_lines,
@@ -68,6 +74,11 @@ class Recipe:
             window=self.window,
             sparse=self.sparse,
         )
+
+
+def _location(work: WorkItem) -> Location:
+    assert work.stat.location is not None, "a file of the scan can be opened"
+    return work.stat.location
 
 
 def make_recipe(pipeline: Pipeline, settings: Settings, embedder: Embedder) -> Recipe:
@@ -115,7 +126,7 @@ def _source_options(pipeline: Pipeline, source: Source) -> SourceOptions:
     """Return a source's settings; what it leaves out comes from the whole pipeline."""
     parsing, fields = pipeline.parsing, source.jsonl_metadata
     options = LoadOptions(
-        max_bytes=parsing.max_file_mb * 1_000_000,
+        max_bytes=parsing.max_bytes,
         encoding=source.encoding or parsing.encoding,
         jsonl_text=source.jsonl_text or parsing.jsonl_text,
         jsonl_id=source.jsonl_id or parsing.jsonl_id,
@@ -128,7 +139,8 @@ def _source_options(pipeline: Pipeline, source: Source) -> SourceOptions:
 def recipe_digests(recipe: Recipe) -> Callable[[FileStat], str]:
     """Return a function from a file to the digest of its recipe.
 
-    The digest depends only on the file's source and suffix, and is computed once for each.
+    The digest depends on the file's source and suffix, for which it is computed once, and on the
+    title and metadata that the source gives it.
     """
     common: dict[str, Json] = {
         "chunks": chunking.recipe(recipe.size, recipe.overlap),
@@ -148,6 +160,9 @@ def recipe_digests(recipe: Recipe) -> Callable[[FileStat], str]:
             loader = loaders.recipe(file, source.options)
             whole = {**common, "meta": dict(source.meta), "loader": loader}
             cache[kind] = digest(json.dumps(whole, sort_keys=True).encode())
-        return cache[kind]
+        if not stat.meta and not stat.title:
+            return cache[kind]
+        given: Json = [stat.title, [list(each) for each in stat.meta]]
+        return digest(cache[kind].encode("ascii"), json.dumps(given).encode())
 
     return of_file

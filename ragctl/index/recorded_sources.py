@@ -8,6 +8,7 @@ from ragctl.collection.notes import Notes, SourcesNote
 from ragctl.index.naming import Naming
 from ragctl.pipeline import Pipeline
 from ragctl.pipeline.file import Flags
+from ragctl.pipeline.globs import is_url
 from ragctl.records import Json
 
 MAX_RECORDED_RUNS = 50
@@ -52,6 +53,8 @@ def _note(pipeline: Pipeline, names: list[str]) -> SourcesNote | None:
 
 
 def _absolute(path: str) -> str:
+    if is_url(path):
+        return path
     return str(Path(path).expanduser().absolute())
 
 

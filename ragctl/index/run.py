@@ -118,7 +118,8 @@ class Run:
         pipeline, now = self.pipeline, self.clock()
         started = time.monotonic()
         self.progress.begin("scan")
-        scanned = scan(pipeline) if self.changed is None else self.changed.scan(pipeline)
+        with self.cancellation.interruptible():  # a source elsewhere may be slow
+            scanned = scan(pipeline) if self.changed is None else self.changed.scan(pipeline)
         scan_seconds = time.monotonic() - started
         with ExitStack() as stack:
             self.progress.begin("lock")
@@ -220,7 +221,8 @@ class Run:
         pipeline, now = self.pipeline, self.clock()
         started = time.monotonic()
         self.progress.begin("scan")
-        scanned = scan(pipeline)
+        with self.cancellation.interruptible():  # a source elsewhere may be slow
+            scanned = scan(pipeline)
         scan_seconds = time.monotonic() - started
         self.progress.begin("plan")
         with ExitStack() as stack:

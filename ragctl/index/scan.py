@@ -6,38 +6,20 @@ already; see naming.py.
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ragctl.errors import PruneRefused, UsageError
-from ragctl.index.source_walk import walk_source
+from ragctl.index.source_walk import kind_of
 from ragctl.loaders import format_of, supported_formats
 from ragctl.pipeline import Pipeline, Source
-from ragctl.sources import FoundFile, LocalFile, SkippedFiles
+from ragctl.sources import Listing, LocalFile, SkippedFiles
+from ragctl.sources.base import Kind
+from ragctl.sources.found import FoundFile
 from ragctl.sources.selection import Selection
 from ragctl.sources.skipped import NO_LOADER
 from ragctl.text import counted
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The files of one source of a pipeline; their `source` is their path below `location`.
-
-    `number`: position of the source in its pipeline. `name`: given by the user; None: none.
-    `location`: absolute path of its folder as typed, or a URL. `real`: the same without links.
-    `whole`: its folder was listed, not a single file. `exact`: a file's stamp identifies its
-    content. `failures` (path, error): what could not be listed; "" is the folder itself.
-    """
-
-    number: int
-    name: str | None
-    location: str
-    real: str
-    whole: bool
-    files: Sequence[FoundFile]
-    exact: bool = False
-    failures: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(slots=True)
@@ -72,14 +54,18 @@ def scan(pipeline: Pipeline) -> Scan:
     scanned = Scan()
     for number, source in enumerate(pipeline.sources):
         try:
-            listing = scan_source(source, number, scanned)
+            listing = scan_source(source, number, scanned, pipeline)
         except PruneRefused as error:
             if not pipeline.config_source.is_file:
                 raise
             location = pipeline.config_source.location(("sources", number, "path"))
             raise PruneRefused(f"{location}: {error}") from error
         refuse_unread(pipeline, scanned)
-        if not listing.files and not (pipeline.prune and pipeline.prune_limit >= 100):
+        if (
+            listing.whole
+            and not listing.files
+            and not (pipeline.prune and pipeline.prune_limit >= 100)
+        ):
             raise PruneRefused(
                 f"{source.location}: no documents found there{_only_skipped(scanned.skipped)}; "
                 "is it the right folder, and mounted? If it is meant to be empty, run with "
@@ -100,17 +86,23 @@ def _only_skipped(skipped: SkippedFiles) -> str:
 
 
 def scan_source(
-    source: Source, number: int, scanned: Scan, only: Selection | None = None
+    source: Source,
+    number: int,
+    scanned: Scan,
+    pipeline: Pipeline,
+    only: Selection | None = None,
 ) -> Listing:
     """List one source, and add it to `scanned`.
 
-    `number`: the source's position in its pipeline. `only`: the paths to look at. Raises
-    PruneRefused for a root that is missing, UsageError for a file that no loader reads.
+    `number`: the source's position in its pipeline. `only`: the paths of a folder to look at.
+    Raises PruneRefused for a root that is missing, or elsewhere and not listed completely;
+    UsageError for a file that no loader reads.
     """
-    if source.path.is_dir():
-        listing = _folder(source, number, scanned, only)
-    elif source.within is not None and source.path.exists():
-        raise PruneRefused(f"{source.path} is not a folder; nothing was changed")
+    kind = kind_of(source, pipeline, only)
+    if kind is not None:
+        listing = _list(kind, source, number, scanned)
+    elif source.within is not None and source.folder.exists():
+        raise PruneRefused(f"{source.folder} is not a folder; nothing was changed")
     else:
         listing = _file(source, number)
     scanned.listings.append(listing)
@@ -126,29 +118,30 @@ def refuse_unread(pipeline: Pipeline, scanned: Scan) -> None:
         )
 
 
-def _folder(source: Source, number: int, scanned: Scan, only: Selection | None) -> Listing:
-    root = source.path.resolve()
-    entries = walk_source(source, only=only)
-    files = [file._replace(mtime_ns=_storable(file.mtime_ns)) for file in entries]
-    scanned.skipped.update(entries.skipped)
+def _list(kind: Kind, source: Source, number: int, scanned: Scan) -> Listing:
+    found = kind.list_files()
+    location = real = source.location
+    if source.path is not None:
+        location, real = location_of(source.path), str(source.path.resolve())
+    scanned.skipped.update(found.skipped)
     scanned.unread += [
-        f"{root}/{failure.source}: {failure.error}"
-        for failure in entries.failures
-        if failure.folder
+        f"{real}/{failure.source}: {failure.error}" for failure in found.failures if failure.folder
     ]
     return Listing(
         number,
         source.name,
-        location_of(source.path),
-        str(root),
-        True,
-        files,
-        failures=[(failure.source, failure.error) for failure in entries.failures],
+        location,
+        real,
+        found.whole,
+        [file._replace(mtime_ns=_storable(file.mtime_ns)) for file in found.files],
+        failures=[(failure.source, failure.error) for failure in found.failures],
+        deleted=found.deleted,
+        kept=found.kept,
     )
 
 
 def _file(source: Source, number: int) -> Listing:
-    path = source.path
+    path = source.folder
     try:
         stat = path.stat()
     except OSError as error:

@@ -101,9 +101,12 @@ class Watch:
 
     def loop(self) -> None:
         """Watch until `stop` is set. Raises an error of the first run that is for good."""
-        self._sources = WatchedSources(
-            [source.path for source in self.pipeline.sources], self.notify
-        )
+        paths = {
+            number: source.path
+            for number, source in enumerate(self.pipeline.sources)
+            if source.path is not None and not source.is_archive  # others: in full runs
+        }
+        self._sources = WatchedSources(paths, self.notify)
         try:
             self._sources.watch()
             self._full_run(first=True)

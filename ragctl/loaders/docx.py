@@ -1,23 +1,27 @@
-"""DOCX as Markdown: headings, lists, tables, footnotes."""
+"""DOCX as Markdown: headings, numbered lists, tables, equations, notes, comments."""
 
 import io
 import zipfile
 from collections.abc import Iterator
-from typing import Any
 
 from ragctl.errors import DocumentError
 from ragctl.loaders.content import FileContent, megabytes
-from ragctl.loaders.decode import clean
-from ragctl.loaders.docx_body import Body
-from ragctl.loaders.metadata import MAX_PROPERTY_CHARACTERS, first_title
+from ragctl.loaders.metadata import MAX_PROPERTY_CHARACTERS
 from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document, Json
-from ragctl.text import collapse_whitespace
 
 MAX_UNPACKED_BYTES = 1_000_000_000  # of all parts together
 # Ratio of unpacked to packed size of a larger part; WordprocessingML reaches 10 to 40.
 MAX_EXPANSION = 200
 SMALL_PART_BYTES = 50_000_000  # a part up to this size may be packed at any ratio
+_PROPERTIES = {
+    "title": "title",
+    "author": "creator",
+    "subject": "subject",
+    "keywords": "keywords",
+    "category": "category",
+}
+_DEFAULT_TITLES = ("word document", "untitled", "document1")  # of programs, not of authors
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0"
 
 
@@ -26,17 +30,20 @@ def load_docx(content: FileContent, source: str, options: LoadOptions) -> Iterat
 
     Raises DocumentError for a file that is damaged or encrypted, or unpacks to too much.
     """
+    from ragctl.loaders.docx_body import Body
+    from ragctl.loaders.docx_package import Package
+
     data = content.read(options.max_bytes)
     if not data:
         yield Document(source, "", "markdown")
         return
     _check_archive(data)
-    package = _open(data)
+    package = Package(data)
     body = Body(package)
     body.write()
     headings = tuple(body.writer.headings)
-    meta = _properties(package)
-    title = meta.pop("title", None) or first_title(headings)
+    meta = _properties(package.core_properties())
+    title = meta.pop("title", None) or (headings[0].title if headings else None)
     yield Document(
         source,
         body.writer.text(),
@@ -44,6 +51,7 @@ def load_docx(content: FileContent, source: str, options: LoadOptions) -> Iterat
         str(title) if title else None,
         headings,
         meta=meta,
+        warnings=tuple(package.warnings),
     )
 
 
@@ -72,24 +80,13 @@ def _check_archive(data: bytes) -> None:
         )
 
 
-def _open(data: bytes) -> Any:
-    import docx
-    from docx.opc.exceptions import OpcError
-    from lxml.etree import LxmlError
-
-    try:
-        return docx.Document(io.BytesIO(data))
-    except (OpcError, LxmlError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        reason = collapse_whitespace(str(error))
-        raise DocumentError(f"is not a readable DOCX file: {reason}") from error
-
-
-def _properties(package: Any) -> dict[str, Json]:
-    properties = package.core_properties
-    names = ("title", "author", "subject", "keywords", "category")
-    found = {
-        name: collapse_whitespace(clean(str(getattr(properties, name) or ""))) for name in names
+def _properties(found: dict[str, str]) -> dict[str, Json]:
+    if found.get("creator") == "python-docx":  # the author of the template, not of the document
+        del found["creator"]
+    if found.get("title", "").lower() in _DEFAULT_TITLES:
+        del found["title"]
+    return {
+        name: found[key][:MAX_PROPERTY_CHARACTERS]
+        for name, key in _PROPERTIES.items()
+        if key in found
     }
-    if found["author"] == "python-docx":  # the author of the template, not of the document
-        del found["author"]
-    return {name: value[:MAX_PROPERTY_CHARACTERS] for name, value in found.items() if value}

@@ -1,49 +1,73 @@
-"""The body of a DOCX package, block by block.
+"""The text of a Word document, block by block (ECMA-376, part 1, section 17)."""
 
-It reads WordprocessingML (ECMA-376, part 1, section 17) itself, since python-docx skips content
-controls, insertions and footnotes, all of which hold text.
-"""
-
-from collections.abc import Iterator
+import re
 from typing import Any
 
-from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
+from ragctl.loaders.docx_math import equation_text
+from ragctl.loaders.docx_numbering import Numbering
+from ragctl.loaders.docx_package import Package
+from ragctl.loaders.docx_styles import Styles, outline
 from ragctl.loaders.docx_table import header_rows, read_cells, row_cells, table_rows
-from ragctl.loaders.docx_xml import HIDDEN_TAGS, P, W, blocks, find, value
+from ragctl.loaders.docx_xml import (
+    HIDDEN_TAGS,
+    MATH,
+    MATH_PARAGRAPH,
+    TBL,
+    P,
+    W,
+    blocks,
+    find,
+    is_on,
+    number,
+    value,
+)
 from ragctl.loaders.grid import write_table
+from ragctl.loaders.scripts import subscript, superscript
 from ragctl.loaders.writer import MarkdownWriter
 from ragctl.text import collapse_whitespace
 
-_FOOTNOTES = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/footnotes"
 _TEXT_BOXES = frozenset({W + "txbxContent"})
-_NOT_INLINE = frozenset({W + "pPr", P})
+_NOT_INLINE = frozenset({W + "pPr", W + "rPr", P})
 _CHARACTERS = {
     W + "tab": "\t",
+    W + "ptab": "\t",
     W + "br": "\n",
     W + "cr": "\n",
     W + "noBreakHyphen": "-",
 }
-_BULLET = "bullet"
+_NOTES = {W + "footnoteReference": "footnote", W + "endnoteReference": "endnote"}
+_FIELD, _FIELD_CODE, _SIMPLE_FIELD = W + "fldChar", W + "instrText", W + "fldSimple"
+_PAGE_FIELD = re.compile(r"\s*(?:PAGE|NUMPAGES|SECTIONPAGES)\b", re.IGNORECASE)
+# What is left of a header or footer that only numbers the pages.
+_PAGE_WORDS = re.compile(
+    r"(?:\W|\d|page|seite|página|pagina|страница|стр|of|von|de|di|sur|из|第|页|頁|共|/)*",
+    re.IGNORECASE,
+)
 
 
 class Body:
-    """The body and footnotes of a python-docx package; `write` turns them into Markdown."""
+    """Writes a document as Markdown to `writer`.
 
-    def __init__(self, package: Any) -> None:
+    Headers come first and footers last, each text once. The end has the footnotes and endnotes,
+    numbered in one sequence, and the comments with their authors.
+    """
+
+    def __init__(self, package: Package) -> None:
         self.writer = MarkdownWriter()
-        self._element = package.element.body
-        self._part = package.part
-        self._styles = _Styles(package.styles.element)
-        self._formats = _list_formats(package.part)
-        self._counts: dict[tuple[str, int], int] = {}
+        self._package = package
+        self._styles = Styles(_first(package.related("styles")))
+        self._numbering = Numbering(_first(package.related("numbering")), self._styles.list_styles)
         self._below_title = 0  # 1 after the title: headings are one level below it
-        self._notes: list[str] = []  # ids of footnotes, in the order of their references
+        self._notes: list[tuple[str, str]] = []  # kind and id, in the order of the references
 
     def write(self) -> None:
-        """Write all blocks and footnotes to `writer`."""
-        self._write_blocks(self._element)
-        self._write_footnotes()
+        """Write all parts of the document."""
+        self._write_margins("header")
+        self._write_blocks(self._package.document)
+        self._write_notes()
+        self._write_comments()
+        self._write_margins("footer")
 
     def _write_blocks(self, container: Any) -> None:
         for block in blocks(container):
@@ -51,38 +75,48 @@ class Body:
                 self._paragraph(block)
                 for box in find(block, _TEXT_BOXES, _TEXT_BOXES):
                     self._write_blocks(box)
-            else:
+            elif block.tag == TBL:
                 self._table(block)
+            else:
+                self.writer.paragraph(clean(equation_text(block)))
 
     def _paragraph(self, element: Any) -> None:
         text = self._text(element)
         properties = element.find(W + "pPr")
         style = value(properties, "pStyle")
+        marker, depth = self._marker(properties, style, text)
         if self._styles.is_title(style):
             self.writer.heading(1, text)
-            self._below_title = 1
+            self._below_title = self._below_title or bool(text.strip())
             return
-        level = _outline(properties) or self._styles.level(style)
+        own = None if properties is None else properties.find(W + "outlineLvl")
+        level = self._styles.level(style) if own is None else outline(properties)
         if level:
-            self.writer.heading(level + self._below_title, text)
-            return
-        number = None if properties is None else properties.find(W + "numPr")
-        if number is None:
-            number = self._styles.numbering(style)
-        list_id = value(number, "numId")
-        if list_id and list_id != "0":
-            depth = int(value(number, "ilvl") or 0)
-            self.writer.item(text, depth, self._marker(list_id, depth))
+            number_ = marker if marker != "-" and text.strip() else ""
+            self.writer.heading(level + self._below_title, f"{number_} {text}")
+        elif marker:
+            self.writer.item(text, depth, marker)
         else:
             self.writer.paragraph(text)
 
-    def _marker(self, list_id: str, depth: int) -> str:
-        if self._formats.get((list_id, depth), _BULLET) in (_BULLET, "none"):
-            return "-"
-        self._counts[(list_id, depth)] = self._counts.get((list_id, depth), 0) + 1
-        for deeper in [key for key in self._counts if key[0] == list_id and key[1] > depth]:
-            del self._counts[deeper]
-        return f"{self._counts[(list_id, depth)]}."
+    def _marker(self, properties: Any, style: str | None, text: str) -> tuple[str, int]:
+        """Count a paragraph of a list; return its number as shown, "" without one, and level."""
+        own = None if properties is None else properties.find(W + "numPr")
+        list_id, level, source = self._styles.numbering(style)
+        if own is not None:
+            list_id = value(own, "numId") or list_id
+            if value(own, "ilvl") is not None:
+                level = number(own, "ilvl", 0)
+        if not list_id or list_id == "0":
+            return "", 0
+        mark = None if properties is None else properties.find(W + "rPr")
+        hidden = mark is not None and (mark.find(W + "del") is not None or is_on(mark, "vanish"))
+        if hidden and not text.strip():
+            return "", 0
+        if level is None:
+            level = self._numbering.level_of_style(list_id, source)
+        level = min(max(level, 0), 8)
+        return self._numbering.marker(list_id, level), level
 
     def _table(self, element: Any) -> None:
         """Write a pipe table; a table within a cell becomes text of the cell."""
@@ -92,114 +126,116 @@ class Body:
             for block in (block for row in cells for cell in row for block in blocks(cell)):
                 if block.tag == P:
                     self._paragraph(block)
+                    for box in find(block, _TEXT_BOXES, _TEXT_BOXES):
+                        self._write_blocks(box)
+                elif block.tag == TBL:
+                    self._table(block)
                 else:
-                    self.writer.paragraph(self._cell(block))
+                    self.writer.paragraph(clean(equation_text(block)))
         else:
-            write_table(self.writer, [read_cells(rows, self._cell)], header_rows(rows))
+            write_table(self.writer, [read_cells(rows, self._flat)], header_rows(rows))
 
-    def _cell(self, cell: Any) -> str:
-        return " ".join(self._text(paragraph) for paragraph in cell.iter(P))
+    def _flat(self, container: Any) -> str:
+        """Return all text of a container in one line."""
+        parts = []
+        for block in blocks(container):
+            if block.tag == P:
+                text = self._text(block)
+                marker, _ = self._marker(
+                    block.find(W + "pPr"), value(block.find(W + "pPr"), "pStyle"), text
+                )
+                parts.append(f"{marker} {text}" if marker not in ("", "-") else text)
+                boxes = find(block, _TEXT_BOXES, _TEXT_BOXES)
+                parts.extend(self._flat(box) for box in boxes)
+            elif block.tag == TBL:
+                rows = (row_cells(row) for row in table_rows(block))
+                parts.append("; ".join(" ".join(map(self._flat, row)) for row in rows))
+            else:
+                parts.append(clean(equation_text(block)))
+        return " ".join(parts)
 
     def _text(self, paragraph: Any) -> str:
-        """Return a paragraph's text, with [1], [2] … for references to footnotes."""
+        """Return a paragraph's text, with [1], [2] … for references to notes."""
         parts: list[str] = []
+        fields: list[str] = []  # codes of the open fields
         stack = [iter(paragraph)]
         while stack:
             child = next(stack[-1], None)
             if child is None:
                 stack.pop()
+            elif child.tag == _FIELD:
+                _open_or_close(fields, child)
+            elif child.tag == _FIELD_CODE and fields:
+                fields[-1] += child.text or ""
+            elif any(_PAGE_FIELD.match(code) for code in fields) or (
+                child.tag == _SIMPLE_FIELD and _PAGE_FIELD.match(child.get(W + "instr", ""))
+            ):
+                if child.tag == W + "r":  # its field may end within
+                    stack.append(iter(child))
             elif child.tag == W + "t":
-                parts.append(child.text or "")
+                parts.append(_raised(parts, child))
             elif child.tag in _CHARACTERS:
                 parts.append(_CHARACTERS[child.tag])
-            elif child.tag == W + "footnoteReference":
-                self._notes.append(child.get(W + "id", ""))
+            elif child.tag in (MATH, MATH_PARAGRAPH):
+                parts.append(equation_text(child))
+            elif child.tag in _NOTES:
+                self._notes.append((_NOTES[child.tag], child.get(W + "id", "")))
                 parts.append(f"[{len(self._notes)}]")
+            elif child.tag == W + "r" and is_on(child.find(W + "rPr"), "vanish"):
+                pass
             elif child.tag not in HIDDEN_TAGS and child.tag not in _NOT_INLINE:
                 stack.append(iter(child))
         return clean("".join(parts))
 
-    def _write_footnotes(self) -> None:
-        if not self._notes:
-            return
-        from lxml import etree
-
-        relations = [r for r in self._part.rels.values() if r.reltype == _FOOTNOTES]
-        if not relations or relations[0].is_external:
-            return
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
-        try:
-            root = etree.fromstring(relations[0].target_part.blob, parser)
-        except etree.XMLSyntaxError as error:
-            raise DocumentError(f"has broken footnotes: {error}") from error
-        texts = {note.get(W + "id"): self._cell(note) for note in root.iter(W + "footnote")}
-        for number, note in enumerate(tuple(self._notes), 1):
-            if text := collapse_whitespace(texts.get(note, "")):
-                self.writer.paragraph(f"[{number}] {text}")
-
-
-class _Styles:
-    """The paragraph styles of a document; a style inherits from the one that it is based on."""
-
-    def __init__(self, root: Any) -> None:
-        self._styles = {
-            style.get(W + "styleId"): style
-            for style in root.iter(W + "style")
-            if style.get(W + "type") == "paragraph"
+    def _write_notes(self) -> None:
+        notes = {
+            (kind, note.get(W + "id", "")): note
+            for kind in _NOTES.values()
+            for root in self._package.related(f"{kind}s")
+            for note in root.iter(W + kind)
         }
+        written = 0
+        while written < len(self._notes):  # a note can refer to another one
+            note = notes.pop(self._notes[written], None)
+            written += 1
+            if note is not None and (text := collapse_whitespace(self._flat(note))):
+                self.writer.paragraph(f"[{written}] {text}")
 
-    def _chain(self, style: str | None) -> Iterator[Any]:
-        seen: set[str] = set()
-        while style is not None and style in self._styles and style not in seen:
-            seen.add(style)
-            yield self._styles[style]
-            style = value(self._styles[style], "basedOn")
+    def _write_comments(self) -> None:
+        for root in self._package.related("comments"):
+            for comment in root.iter(W + "comment"):
+                if text := collapse_whitespace(self._flat(comment)):
+                    author = collapse_whitespace(clean(comment.get(W + "author", "")))
+                    by = f" by {author}" if author else ""
+                    self.writer.paragraph(f"Comment{by}: {text}")
 
-    def is_title(self, style: str | None) -> bool:
-        """Return whether a style is that of the document's title."""
-        return any((value(e, "name") or "").lower() == "title" for e in self._chain(style))
-
-    def level(self, style: str | None) -> int:
-        """Return the level of a heading style, 1 to 6; 0 for any other style."""
-        for element in self._chain(style):
-            name = (value(element, "name") or "").lower()
-            if name.startswith("heading ") and name[8:].isdecimal():
-                return min(int(name[8:]), 6)
-            if level := _outline(element.find(W + "pPr")):
-                return level
-        return 0
-
-    def numbering(self, style: str | None) -> Any:
-        """Return the list properties (w:numPr) of a style, or None."""
-        for element in self._chain(style):
-            properties = element.find(W + "pPr")
-            if properties is not None and properties.find(W + "numPr") is not None:
-                return properties.find(W + "numPr")
-        return None
+    def _write_margins(self, kind: str) -> None:
+        seen = set()
+        for root in self._package.related(kind):
+            text = collapse_whitespace(self._flat(root))
+            if text not in seen and not _PAGE_WORDS.fullmatch(text):
+                seen.add(text)
+                self.writer.paragraph(text)
 
 
-def _outline(properties: Any) -> int:
-    """Return the outline level as 1 to 6; 0 for body text."""
-    level = value(properties, "outlineLvl")
-    return min(int(level) + 1, 6) if level and level.isdecimal() and int(level) < 9 else 0
+def _open_or_close(fields: list[str], mark: Any) -> None:
+    kind = mark.get(W + "fldCharType")
+    if kind == "begin":
+        fields.append("")
+    elif kind == "end" and fields:
+        fields.pop()
 
 
-def _list_formats(part: Any) -> dict[tuple[str, int], str]:
-    """Return the number format ("bullet", "decimal" …) by list id and level."""
-    try:
-        root = part.numbering_part.element
-    except (KeyError, NotImplementedError):
-        return {}
-    abstract = {
-        definition.get(W + "abstractNumId"): {
-            int(level.get(W + "ilvl")): value(level, "numFmt") or _BULLET
-            for level in definition.iter(W + "lvl")
-            if (level.get(W + "ilvl") or "").isdecimal()
-        }
-        for definition in root.iter(W + "abstractNum")
-    }
-    return {
-        (number.get(W + "numId"), level): form
-        for number in root.iter(W + "num")
-        for level, form in abstract.get(value(number, "abstractNumId"), {}).items()
-    }
+def _raised(parts: list[str], element: Any) -> str:
+    """Return the text of w:t, marked if its run is a superscript or subscript."""
+    text = element.text or ""
+    run = element.getparent()
+    form = value(run.find(W + "rPr"), "vertAlign") if run.tag == W + "r" else None
+    if form not in ("superscript", "subscript") or not parts:
+        return text
+    before = parts[-1]
+    return superscript(before, text) if form == "superscript" else subscript(before, text)
+
+
+def _first(roots: list[Any]) -> Any:
+    return roots[0] if roots else None

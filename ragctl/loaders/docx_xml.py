@@ -5,8 +5,10 @@ from typing import Any
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 P, TBL, TR, TC = W + "p", W + "tbl", W + "tr", W + "tc"
-BLOCK_TAGS = frozenset({P, TBL})
+MATH, MATH_PARAGRAPH = M + "oMath", M + "oMathPara"
+BLOCK_TAGS = frozenset({P, TBL, MATH_PARAGRAPH})
 # Text that no page shows: moved away, deleted, or repeated for old programs.
 HIDDEN_TAGS = frozenset({W + "moveFrom", W + "del", _MC + "Fallback", W + "instrText"})
 _OFF = frozenset(("0", "false", "off"))
@@ -29,7 +31,7 @@ def find(container: Any, tags: frozenset[str], skipped: frozenset[str]) -> Itera
 
 
 def blocks(container: Any) -> Iterator[Any]:
-    """Yield paragraphs and tables, also those inside content controls."""
+    """Yield paragraphs, tables and equations, also those inside content controls."""
     return find(container, BLOCK_TAGS, HIDDEN_TAGS)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import decode
+from ragctl.loaders.embedded import without_embedded
 from ragctl.loaders.front_matter import read_front_matter
 from ragctl.loaders.markdown_headings import find_headings
 from ragctl.loaders.metadata import first_title
@@ -24,6 +25,7 @@ def load_markdown(content: FileContent, source: str, options: LoadOptions) -> It
     Its title is that of the front matter, else the first heading of level 1.
     """
     text, warnings = decode(content.read(options.max_bytes), options.encoding)
+    text = without_embedded(text)
     front = read_front_matter(text)
     headings = tuple(find_headings(text, front.end))
     yield Document(

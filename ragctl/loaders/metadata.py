@@ -6,6 +6,7 @@ from datetime import date, datetime, time
 
 from ragctl.errors import DocumentError
 from ragctl.loaders.decode import clean
+from ragctl.loaders.embedded import without_embedded
 from ragctl.records import Heading, Json
 
 MAX_DEPTH = 100  # of nested values; Qdrant's JSON parser (serde_json) refuses more than 128
@@ -15,14 +16,14 @@ MAX_PROPERTY_CHARACTERS = 1_000  # of a property such as author; the rest is cut
 def to_json(value: object, levels: int = MAX_DEPTH) -> Json:
     """Return a value from a JSON, YAML or TOML file as JSON.
 
-    Strings lose their control characters, dates and times become ISO 8601, NaN and infinity
-    become None, integers beyond 64 bits become strings, and so does any other type. Raises
-    DocumentError for values nested more than `levels` deep.
+    Strings lose their control characters and embedded data, dates and times become ISO 8601, NaN
+    and infinity become None, integers beyond 64 bits become strings, and so does any other type.
+    Raises DocumentError for values nested more than `levels` deep.
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return clean(value)
+        return without_embedded(clean(value))
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, int):

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import TypeVar
 
 from ragctl.errors import DocumentError
+from ragctl.loaders.asciidoc import load_asciidoc
 from ragctl.loaders.content import FileContent, Location
 from ragctl.loaders.docx import load_docx
 from ragctl.loaders.html import load_html
@@ -61,9 +62,9 @@ def _words(text: str) -> tuple[str, ...]:
 FORMATS = (
     Format(
         "text",
-        1,
+        2,
         load_text,
-        suffixes=_words(".txt .text .log .adoc .org .tex"),
+        suffixes=_words(".txt .text .log .org .tex"),
         file_names=_words(
             """readme license licence copying notice authors contributors changelog changes
             history news todo install contributing copyright thanks credits faq maintainers"""
@@ -72,28 +73,29 @@ FORMATS = (
     ),
     Format(
         "markdown",
-        2,
+        4,
         load_markdown,
         suffixes=_words(".md .markdown .mdx .qmd"),
         keeps_lines=True,
     ),
-    Format("rst", 1, load_rst, suffixes=(".rst",), keeps_lines=True),
-    Format("html", 2, load_html, suffixes=_words(".html .htm .xhtml"), engines=("lxml",)),
+    Format("asciidoc", 1, load_asciidoc, suffixes=_words(".adoc .asciidoc"), keeps_lines=True),
+    Format("rst", 3, load_rst, suffixes=(".rst",), keeps_lines=True),
+    Format("html", 3, load_html, suffixes=_words(".html .htm .xhtml"), engines=("lxml",)),
     Format("pdf", 1, load_pdf, suffixes=(".pdf",), engines=("pypdfium2", "pypdf"), settings=()),
-    Format("docx", 2, load_docx, suffixes=(".docx",), engines=("python-docx",), settings=()),
-    Format("table", 1, load_table, suffixes=_words(".csv .tsv")),
+    Format("docx", 3, load_docx, suffixes=(".docx",), engines=("lxml",), settings=()),
+    Format("table", 2, load_table, suffixes=_words(".csv .tsv")),
     Format(
         "jsonl",
-        1,
+        2,
         load_jsonl,
         suffixes=_words(".jsonl .ndjson"),
         settings=("encoding", "jsonl_text", "jsonl_id", "jsonl_metadata"),
         many_documents=True,
     ),
-    Format("notebook", 1, load_notebook, suffixes=(".ipynb",)),
+    Format("notebook", 3, load_notebook, suffixes=(".ipynb",)),
     Format(
         "code",
-        1,
+        2,
         load_code,
         suffixes=_words(
             """.py .pyi .js .mjs .cjs .jsx .ts .tsx .go .rs .java .c .h .cpp .hpp .cc .cs .rb .php

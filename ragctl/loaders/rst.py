@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import decode
+from ragctl.loaders.embedded import without_embedded
 from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document, Heading
 from ragctl.text import collapse_whitespace
 
+MAX_TITLE_CHARACTERS = 1_000  # the patterns are slow on hostile lines
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*[ \t]*$")
 _NOT_TITLE_PREFIXES = (".. ", "   ", "- ", "* ", "+ ", "| ", ">>> ", ":")
 _ROLE = re.compile(r":[\w:.+-]+:`([^`]*)`")
@@ -20,6 +22,7 @@ _INLINE = re.compile(r"(``|\*\*|\*|`)(?=\S)(.+?)(?<=\S)\1_{0,2}")
 def load_rst(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of a file; the title is the first heading, if it is of level 1."""
     text, warnings = decode(content.read(options.max_bytes), options.encoding)
+    text = without_embedded(text)
     headings = tuple(find_titles(text))
     title = headings[0].title if headings and headings[0].level == 1 else None
     yield Document(source, text, title=title, headings=headings, warnings=warnings)
@@ -89,6 +92,7 @@ def _width(text: str) -> int:
 
 
 def _plain(marked: str) -> str:
+    marked = marked[:MAX_TITLE_CHARACTERS]
     text = _ROLE.sub(lambda role: _TARGET.sub("", role[1]), marked.strip())
     text = _INLINE.sub(lambda inline: _TARGET.sub("", inline[2]), text)
     return collapse_whitespace(text)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from ragctl.errors import DocumentError
 from ragctl.loaders.content import FileContent
 from ragctl.loaders.decode import decode
+from ragctl.loaders.embedded import without_embedded
 from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document
 from ragctl.text import collapse_whitespace
@@ -27,6 +28,7 @@ _NUMERIC = re.compile(r"(?!(?:19|20)\d\d$)[-+]?[\d\s.,/:%-]*\d[\d\s.,/:%-]*$")
 def load_table(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of a table. Raises DocumentError if the csv module refuses it."""
     text, warnings = decode(content.read(options.max_bytes), options.encoding)
+    text = without_embedded(text)
     csv.field_size_limit(max(options.max_bytes, 131_072))
     delimiter = "\t" if content.name.lower().endswith(".tsv") else None
     # Excel's declaration of the delimiter

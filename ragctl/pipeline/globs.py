@@ -8,6 +8,11 @@ _NAMED = re.compile(r"([^/=:]+)=(.+)", re.DOTALL)
 _WILDCARD = re.compile(r"[*?]|\[[^\]]+\]")
 
 
+def is_url(path: str) -> bool:
+    """Return whether the path of a source is a URL."""
+    return "://" in path
+
+
 def split_pattern(path: str) -> tuple[str, str | None]:
     """Return the part before the first name with a wildcard, and the rest as a pattern.
 

@@ -17,6 +17,7 @@ T = TypeVar("T")
 Kind = Literal[
     "string",
     "path",  # relative to the file
+    "location",  # a path, or a URL
     "address",  # may contain ${NAME}
     "integer",
     "number",
@@ -56,6 +57,7 @@ class KeySpec:
         choices: the only strings allowed.
         literal: ${NAME} in the value is refused as a mistake. Always so for paths.
         keys: the keys of a table, or of each table of an array.
+        one_of: names of keys of which each table must have exactly one.
     """
 
     name: str
@@ -72,6 +74,7 @@ class KeySpec:
     choices: Sequence[str] = ()
     literal: bool = False
     keys: tuple["KeySpec", ...] = ()
+    one_of: tuple[str, ...] = ()
 
     @property
     def flag(self) -> str | None:
@@ -154,12 +157,16 @@ def key(
     )
 
 
-def section(name: str, cls: type, text: str, *, many: bool = False) -> Any:
+def section(
+    name: str, cls: type, text: str, *, many: bool = False, one_of: tuple[str, ...] = ()
+) -> Any:
     """Declare a field for a table whose keys are the fields of `cls`.
 
-    `many`: for an array of such tables, which is required and which the reader builds.
+    `many`: for an array of such tables, which is required and which the reader builds. `one_of`:
+    see KeySpec.
     """
-    spec = KeySpec(name, "tables" if many else "table", text, required=many, keys=key_tree(cls))
+    kind: Kind = "tables" if many else "table"
+    spec = KeySpec(name, kind, text, required=many, keys=key_tree(cls), one_of=one_of)
     metadata = {_METADATA: Declaration((((), spec),), cls, computed=many)}
     return field(metadata=metadata) if many else field(default_factory=cls, metadata=metadata)
 

@@ -26,7 +26,7 @@ from ragctl.pipeline.keys import (
     section,
     walk,
 )
-from ragctl.pipeline.sections import Budget, Embedding, Parsing, Reporting, Source
+from ragctl.pipeline.sections import ORIGINS, Budget, Embedding, Parsing, Reporting, Source
 from ragctl.pipeline.server import Server
 from ragctl.records import Json
 
@@ -72,7 +72,11 @@ class Pipeline:
     """
 
     sources: tuple[Source, ...] = section(
-        "sources", Source, "the documents: a table for each folder", many=True
+        "sources",
+        Source,
+        "the documents: a table for each folder, or what else has documents",
+        many=True,
+        one_of=ORIGINS,
     )
     store: str = computed(
         KeySpec(

@@ -22,24 +22,13 @@ from ragctl.pipeline.backend_keys import BACKEND, LISTED_BACKEND
 from ragctl.pipeline.globs import split_pattern
 from ragctl.pipeline.keys import KeySpec, fill, key_tree, names
 from ragctl.pipeline.pipeline import DEFAULT_OVERLAP, KEYS, Pipeline, key_at
-from ragctl.pipeline.sections import Embedding, Source
+from ragctl.pipeline.sections import ORIGINS, Embedding, Source
 from ragctl.pipeline.values import FIELD_NAME_RULE, ValueReader, checked, is_field_name
 from ragctl.pipeline.variables import default_store, with_env_file
 from ragctl.rerank.wire_registry import rerankers
 from ragctl.stores import is_server
 
 _URL = re.compile(r"https?://[^\s/?#]+", re.IGNORECASE)
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
-_ADVICE = {
-    "": "mount it or copy it to a folder, for example with rclone, and name that folder",
-    "s3": "copy the bucket to a folder with `aws s3 sync` or `rclone sync`, or mount it with "
-    "`rclone mount`, and name that folder",
-    "gs": "copy the bucket to a folder with `gcloud storage rsync` or `rclone sync`, or mount it "
-    "with gcsfuse, and name that folder",
-    "https": "copy the site to a folder, for example with `wget --mirror`, and name that folder",
-}
-_ADVICE["http"] = _ADVICE["https"]
 _EMBEDDING = key_tree(Embedding)
 _SOURCE = key_tree(Source)
 
@@ -117,9 +106,8 @@ def _sources(top: Table, tables: list[Table], reader: ValueReader) -> tuple[Sour
 
 
 def _source(table: Table, reader: ValueReader) -> Source:
-    _refuse_address(table)
     values = reader.read_table(table, _SOURCE)
-    path, within = split_pattern(str(values["path"]))
+    path, within, url = _location(table, values)
     if within is not None and ".." in within.split("/"):
         raise table.error("path", "has a .. after a wildcard")
     if values["name"] is not None:
@@ -132,20 +120,36 @@ def _source(table: Table, reader: ValueReader) -> Source:
 
             checked(table, name, check_patterns, values[name])
     _check_encoding(table, values["encoding"])
-    return fill(Source, values, path=Path(path), within=within)
+    return fill(Source, values, path=path, within=within, url=url, base=reader.base)
 
 
-def _refuse_address(table: Table) -> None:
-    """Raise UsageError for a source that is an address, such as s3://bucket/docs."""
-    path = table.raw_value("path")
-    if not isinstance(path, str) or not _ADDRESS.match(path):
-        return
-    scheme, _, rest = path.partition("://")
-    shown = _PASSWORD.sub(r"\1***@", path)
-    if scheme.lower() == "file":
-        raise table.error("path", f"is {shown}; write the path alone: {rest or '/'}")
-    advice = _ADVICE.get(scheme.lower(), _ADVICE[""])
-    raise table.error("path", f"is {shown}, and only local folders and files are read; {advice}")
+def _location(
+    table: Table, values: Mapping[str, Any]
+) -> tuple[Path | None, str | None, str | None]:
+    """Return the path of a source, the pattern below it, and its URL."""
+    given = [name for name in ORIGINS if values[name] is not None]
+    if not given:
+        raise table.error("path", "is missing")
+    if len(given) > 1:
+        raise table.error(given[1], f"cannot be combined with {given[0]}: use two sources")
+    if given[0] in ("command", "urls") and values["name"] is None:
+        raise table.error(given[0], "needs a name for the source: add name")
+    if values["command"] is not None and not any(values["command"]):
+        raise table.error("command", "must begin with a program")
+    if values["sitemap"] is not None:
+        from ragctl.sources.remote import check_page
+
+        checked(table, "sitemap", check_page, values["sitemap"])
+    value = values["path"]
+    if value is None:
+        return None, None, None
+    if isinstance(value, str):
+        from ragctl.sources.remote import check_url
+
+        checked(table, "path", check_url, value)
+        return None, None, value.rstrip("/")
+    path, within = split_pattern(str(value))
+    return Path(path), within, None
 
 
 def _embedding(top: Table, reader: ValueReader, catalog: Catalog) -> Embedding:

@@ -47,7 +47,7 @@ def _described(key: KeySpec) -> Schema:
 
 def _type(key: KeySpec) -> Schema:
     match key.kind:
-        case "string" | "path" | "address":
+        case "string" | "path" | "location" | "address":
             if key.choices:
                 return {"enum": list(key.choices)}
             return {"type": "string", "pattern": r"\S"}
@@ -74,7 +74,10 @@ def _type(key: KeySpec) -> Schema:
         case "table":
             return _table(key.keys)
         case "tables":
-            return {"type": "array", "minItems": 1, "items": _table(key.keys)}
+            table = _table(key.keys)
+            if key.one_of:
+                table["oneOf"] = [{"required": [name]} for name in key.one_of]
+            return {"type": "array", "minItems": 1, "items": table}
         case "rows":
             return ROWS[key.name]
 

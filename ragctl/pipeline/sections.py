@@ -100,26 +100,36 @@ class Parsing:
         """Check the bounds. Raises UsageError."""
         check_bounds(self)
 
+    @property
+    def max_bytes(self) -> int:
+        """Bytes of a file, at most."""
+        return self.max_file_mb * 1_000_000
+
+
+ORIGINS = ("path", "command", "sitemap", "urls")
+"""Keys of a source that say where it is; it has exactly one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Files to index: a folder, or one file. Patterns are in gitignore syntax.
+    """Files to index: a folder, one file, or what is elsewhere. Patterns are in gitignore syntax.
 
     Attributes:
+        path: on this machine; None: elsewhere, at `url`, printed by `command`, or pages of the web.
+        base: folder of the pipeline file, in which `command` runs.
         within: a pattern that starts at `path`; only matching files of the folder belong to the
             source.
         meta: metadata that takes precedence over the pipeline's. None in the other fields: the
             value of the pipeline's Parsing.
     """
 
-    path: Path = key(
+    path: Path | None = key(
         "path",
-        "path",
-        "a folder, a file, or a pattern such as docs/*/handbook or docs/**/*.md; as an argument "
-        "also NAME=PATH",
+        "location",
+        "a folder, a file, an archive, a URL such as s3://bucket/docs, or a pattern such as "
+        "docs/**/*.md; as an argument also NAME=PATH",
         options=("PATH",),
         metavar="PATH...",
-        required=True,
     )
     include: tuple[str, ...] = key(
         "include",
@@ -158,7 +168,43 @@ class Source:
         default=True,
         options=("--gitignore/--no-gitignore",),
     )
+    command: tuple[str, ...] | None = key(
+        "command",
+        "arguments",
+        "instead of path: a program, with its arguments, that prints the documents as JSONL",
+    )
+    complete: bool = key(
+        "complete",
+        "boolean",
+        "the command prints all documents: what it leaves out is gone",
+        default=True,
+    )
+    timeout: float = key(
+        "timeout",
+        "number",
+        "time limit of the command, in seconds",
+        default=3600.0,
+        exclusive_minimum=0,
+    )
+    sitemap: str | None = key(
+        "sitemap",
+        "string",
+        "instead of path: address of a sitemap, whose pages are indexed",
+        literal=True,
+    )
+    urls: Path | None = key(
+        "urls", "path", "instead of path: a file with addresses of pages, one on each line"
+    )
+    rate: float = key(
+        "rate",
+        "number",
+        "requests per second to one host, for pages of a sitemap or of urls",
+        default=1.0,
+        exclusive_minimum=0,
+    )
     within: str | None = None
+    url: str | None = None
+    base: Path = Path()
     meta: Mapping[str, Json] = key(
         "meta",
         "scalars",
@@ -174,8 +220,29 @@ class Source:
 
     @property
     def location(self) -> str:
-        """The path and the pattern below it, for messages."""
-        return f"{self.path}{self.within or ''}"
+        """The path and the pattern below it, or what stands for it, for messages and notes."""
+        if self.path is not None:
+            return f"{self.path}{self.within or ''}"
+        if self.command is not None:
+            return f"command:{self.name}"
+        return self.url or self.sitemap or f"urls:{self.name}"
+
+    def __post_init__(self) -> None:
+        """Check the bounds. Raises UsageError."""
+        check_bounds(self)
+
+    @property
+    def folder(self) -> Path:
+        """The path of a source on this machine."""
+        assert self.path is not None, "it is not elsewhere"
+        return self.path
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it is the content of an archive on this machine."""
+        from ragctl.sources.archive import is_archive
+
+        return self.path is not None and self.within is None and is_archive(self.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ragctl.catalog.strict import MAX_INTEGER, Table
 from ragctl.errors import UsageError
+from ragctl.pipeline.globs import is_url
 from ragctl.pipeline.keys import KeySpec, names
 from ragctl.pipeline.variables import Unresolved, expand, has_variables
 from ragctl.records import Json
@@ -53,6 +54,9 @@ class ValueReader:
                 return self._string(table, key)
             case "path":
                 return self.resolve_path(table, name, self._string(table, key))
+            case "location":
+                text = self._string(table, key)
+                return text if is_url(text) else self.resolve_path(table, name, text)
             case "integer":
                 return _bounded(table, key, table.required(name, int))
             case "number":
@@ -87,7 +91,11 @@ class ValueReader:
                 return expand(text, self.environ)
             except Unresolved as problem:
                 raise table.error(key.name, str(problem)) from None
-        if self.variables and has_variables(text) and (key.literal or key.kind == "path"):
+        if (
+            self.variables
+            and has_variables(text)
+            and (key.literal or key.kind in ("path", "location"))
+        ):
             raise table.error(
                 key.name, "takes no ${…}: variables are for addresses and secrets, see docs"
             )

@@ -1,25 +1,32 @@
-"""What a walk finds: files, and what could not be read. Names in Unicode NFC."""
+"""What a source finds: files, and what could not be read. Names in Unicode NFC."""
 
 import os
 import unicodedata
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ragctl.sources.local_file import LocalFile
+from ragctl.loaders import Location
+from ragctl.records import Json
 
 
 class FoundFile(NamedTuple):
     """A file of a known format. `source` is its path below the root, with `/`, in NFC.
 
-    `stamp`: what the listing knows of its state besides size and time: of a local file the time of
-    the last change of its inode (ctime) in nanoseconds, as decimal text.
+    `size` is in bytes, and 0 if the listing has none. `stamp`: what the listing knows of its state
+    besides size and time: an ETag or a version; of a local file the time of the last change of its
+    inode (ctime) in nanoseconds, as decimal text. `exact`: the stamp identifies the content, so
+    equal ones prove equal contents. `title` and `meta`: given by the source, and stronger than
+    those in the file.
     """
 
     source: str
-    location: LocalFile
-    size: int  # bytes
+    location: Location
+    size: int
     mtime_ns: int
     stamp: str
+    exact: bool = False
+    title: str = ""
+    meta: tuple[tuple[str, Json], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

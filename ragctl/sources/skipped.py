@@ -27,7 +27,8 @@ GITIGNORE = "gitignore"
 RAGCTLIGNORE = "ragctlignore"
 EXCLUDE = "exclude"
 INCLUDE = "include"
-IGNORED = (DEFAULT, GITIGNORE, RAGCTLIGNORE, EXCLUDE, INCLUDE)
+ROBOTS = "robots"
+IGNORED = (DEFAULT, GITIGNORE, RAGCTLIGNORE, EXCLUDE, INCLUDE, ROBOTS)
 """Kinds of files and folders that a rule leaves out; a folder counts as one."""
 
 KINDS = (*UNASKED, INDEXED_BY_ITSELF, *IGNORED)

@@ -110,7 +110,7 @@ class Walk(Iterator[FoundFile]):
         self._non_ascii_sources: set[str] = set()  # only these can become equal in NFC
         self._real_root = os.path.realpath(root)
         self._found: set[str] = set()  # paths on disk
-        self._links: list[FoundFile] = []
+        self._links: list[tuple[str, FoundFile]] = []  # path of the target on disk
         self._files = self._walk_folder() if root.is_dir() else self._walk_file()
 
     def __next__(self) -> FoundFile:
@@ -307,12 +307,11 @@ class Walk(Iterator[FoundFile]):
             self.skipped.add(source, NOT_REGULAR, "a link to what is no regular file")
         elif path.isascii() or self._check_name(path, source):
             below = target[len(os.path.join(self._real_root, "")) :]  # noqa: PTH118
-            self._links.append(self._found_file(source, below, status))
+            self._links.append((below, self._found_file(source, below, status)))
 
     def _linked_files(self) -> Iterator[FoundFile]:
         """Yield the files that links lead to, each once, and none that was found itself."""
-        for file in self._links:
-            path = file.location.path
+        for path, file in self._links:
             if path in self._found:
                 reason = f"a link to {path}, which is indexed by itself"
                 self.skipped.add(file.source, INDEXED_BY_ITSELF, reason)

@@ -3,7 +3,7 @@
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +36,11 @@ class _Root:
 
 
 class WatchedSources:
-    """The sources at some paths. `notify` is told when one is missing. Call `watch` first."""
+    """Sources at some paths, by number. `notify` is told of a missing one. Call `watch` first."""
 
-    def __init__(self, paths: Sequence[Path], notify: Notify) -> None:
+    def __init__(self, paths: Mapping[int, Path], notify: Notify) -> None:
         self._notify = notify
-        self._roots = [_Root(number, path, not path.is_file()) for number, path in enumerate(paths)]
+        self._roots = [_Root(number, path, not path.is_file()) for number, path in paths.items()]
         self._events: FolderEvents | None = None
 
     def watch(self) -> None:

@@ -29,6 +29,8 @@ class Handbook:
     url: str
     model: str = "all-minilm-l6-v2"
     row: str = ""  # lines of the backend's row in the pipeline
+    keys: str = ""  # more lines of [embedding]
+    tables: str = ""  # more tables of the pipeline
     chunk_size: int = 64
     environ: dict[str, str] = field(default_factory=dict)
 
@@ -66,8 +68,10 @@ size = {self.chunk_size}
 model = "{self.model}"
 backend = "{self.backend}"
 base_url = "{self.url}"
+{self.keys}
 [backends."{self.backend}"]
 {self.row}
+{self.tables}
 """,
             encoding="utf-8",
         )

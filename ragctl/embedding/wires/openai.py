@@ -10,8 +10,9 @@ from ragctl.catalog.backend_table import Encoding
 from ragctl.embedding.backend_wire import TextLimits
 from ragctl.embedding.base import EmbeddingRequest, Embeddings
 from ragctl.embedding.encoding import with_encoding
+from ragctl.embedding.faults import FaultyBackend
 from ragctl.embedding.rest_wire import RestWire
-from ragctl.embedding.served_model import check_name
+from ragctl.embedding.served_model import ModelNames, check_name
 from ragctl.embedding.server_tokens import ServerTokens, positive
 from ragctl.errors import BackendError
 from ragctl.hosts.errors import Transient
@@ -33,7 +34,7 @@ class OpenAI(RestWire):
         fatal_codes=frozenset({"insufficient_quota", "model_not_found", "budget_exceeded"}),
         # LiteLLM, if it has no database of keys and the key is not its master key.
         key_phrases=frozenset({"no connected db"}),
-        fatal_phrases=frozenset({"budget has been exceeded", "exceededbudget"}),
+        fatal_phrases=frozenset({"budget has been exceeded", "exceededbudget", "crossed budget"}),
         text_phrases=frozenset(
             {
                 "maximum context length",
@@ -120,18 +121,43 @@ class OpenAI(RestWire):
         with self._lock:
             if self._models_checked or self.names is None:
                 return
-            answer = self._get_optional("/models")
-            listed = answer.get("data") if isinstance(answer, dict) else None
-            names = [
-                item["id"]
-                for item in (listed if isinstance(listed, list) else ())
-                if isinstance(item, dict) and isinstance(item.get("id"), str)
-            ]
+            names = [str(item["id"]) for item in self._listed("/models") if item.get("id")]
             known = [self.names.matches(name) for name in names]
             if known and not any(match is not False for match in known):
                 check_name(self.names, names[0], self.client.host, self.served.id)
+            if self.served.id in names:
+                self._check_alias(self.names)
             self.named |= True in known
             self._models_checked = True
+
+    def _listed(self, path: str) -> list[dict[str, object]]:
+        """Return the objects that a server lists at `path`."""
+        answer = self._get_optional(path)
+        listed = answer.get("data") if isinstance(answer, dict) else None
+        return (
+            [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        )
+
+    def _check_alias(self, names: ModelNames) -> None:
+        """Raise BackendError if a name is LiteLLM's alias of another model of the catalogue.
+
+        The proxy says at /model/info alone which models it has behind an alias. Their names may
+        be anything, such as that of a deployment: one that is not known tells nothing.
+        """
+        for item in self._listed("/model/info"):
+            behind = item.get("litellm_params")
+            model = behind.get("model") if isinstance(behind, dict) else None
+            if (
+                item.get("model_name") == self.served.id
+                and isinstance(model, str)
+                and names.is_other(model)
+            ):
+                raise FaultyBackend(
+                    "model",
+                    f"{self.client.host} runs {model} behind the alias {self.served.id}, not "
+                    f"{self.model.name}; if it is the same model, give hub = {json.dumps(model)} "
+                    "in the model's row",
+                )
 
     def body(self, request: EmbeddingRequest) -> dict[str, Json]:
         """Return the request's JSON."""
