@@ -1,6 +1,7 @@
 """JSON Lines: stable sources, and failures that name their line."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,26 @@ def test_a_line_of_fifty_megabytes_is_read(tmp_path: Path) -> None:
     assert isinstance(first, Document)
     assert first.text == text
     assert isinstance(second, Document)
+
+
+def test_a_dotted_name_is_a_nested_field(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        '{"doc": {"body": "nested", "no": 3}}\n{"doc.body": "flat", "doc": {"no": 4}}\n'
+    )
+    options = LoadOptions(jsonl_text="doc.body", jsonl_id="doc.no")
+    documents = list(load(local_file(path), path.name, options))
+    assert [(item.source, item.text) for item in documents if isinstance(item, Document)] == [
+        ("a.jsonl#3", "nested"), ("a.jsonl#4", "flat")
+    ]  # fmt: skip
+
+
+def test_equal_records_without_ids_take_linear_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\n' * 20_000)
+    started = time.process_time()
+    sources = {
+        item.source for item in load(local_file(path), path.name) if isinstance(item, Document)
+    }
+    assert len(sources) == 20_000
+    assert time.process_time() - started < 4

@@ -112,3 +112,14 @@ def test_skipping_lines_does_not_change_the_headings(lines: list[str], skipped: 
         scan.scan_line(line, offset)
         offset += len(line) + 1
     assert find_headings(text, start) == scan.headings
+
+
+def test_html_headings_are_headings() -> None:
+    text = (
+        '<h1 align="center">Pump &amp; <em>fan</em></h1>\n\nIt pumps.\n\n'
+        "<div>\n<h2>\n  Service\n</h2>\n</div>\n\n<!--\n<h2>not this</h2>\n-->\n\n"
+        "```\n<h2>nor this</h2>\n```\n\n# After\n"
+    )
+    assert [(each.level, each.title, text[each.start]) for each in find_headings(text)] == [
+        (1, "Pump & fan", "<"), (2, "Service", "<"), (1, "After", "#")
+    ]  # fmt: skip

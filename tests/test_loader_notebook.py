@@ -121,3 +121,24 @@ def test_a_file_that_is_not_json_is_a_failure(tmp_path: Path, text: str, message
     path = tmp_path / "a.ipynb"
     path.write_text(text)
     assert failure(path).startswith(f"a.ipynb: {message}")
+
+
+def test_results_of_format_3_and_html_only_results_are_kept(tmp_path: Path) -> None:
+    def code(*outputs: object) -> dict[str, object]:
+        return {"cell_type": "code", "input": "1", "outputs": list(outputs)}
+
+    sheets = [
+        {"cells": [code({"output_type": "pyout", "text": ["forty-two"]},
+                        {"output_type": "pyerr", "ename": "ValueError", "evalue": "bad pump"})]},
+        {"cells": [{"cell_type": "markdown", "source": ["second sheet"]}]},
+    ]  # fmt: skip
+    path = tmp_path / "a.ipynb"
+    path.write_text(json.dumps({"nbformat": 3, "worksheets": sheets}))
+    text = load_one(path).text
+    assert "forty-two" in text
+    assert "ValueError: bad pump" in text
+    assert "second sheet" in text
+
+    html = {"output_type": "execute_result", "data": {"text/html": ["<p>only <b>HTML</b></p>"]}}
+    path.write_text(json.dumps({"nbformat": 4, "cells": [code(html)]}))
+    assert "only HTML" in load_one(path).text

@@ -1,5 +1,6 @@
 """reStructuredText titles."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,10 @@ def test_titles_have_levels_and_offsets(tmp_path: Path) -> None:
 )
 def test_other_underlined_text_is_not_a_title(text: str) -> None:
     assert find_titles(text) == [] or text == "a\n="
+
+
+@pytest.mark.parametrize("title", ["*a " * 20_000, "a" + ":" * 50_000, "`a" * 20_000])
+def test_marks_of_inline_markup_take_linear_time(title: str) -> None:
+    started = time.process_time()
+    assert len(find_titles(f"{title}\n====\n\nbody\n")) == 1
+    assert time.process_time() - started < 1

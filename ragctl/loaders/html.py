@@ -1,7 +1,7 @@
 """HTML and XHTML as Markdown: headings, lists, tables, code, paragraphs.
 
-Scripts, styles, templates and drawings are left out, and so is navigation if the page marks its
-main part. Links keep their text and lose their address.
+Scripts, styles, templates, drawings and hidden elements are left out, and so are navigation, cookie
+banners and what stands beside the main part. Links keep their text and lose their address.
 """
 
 import codecs
@@ -27,7 +27,7 @@ _LAYOUT_TAGS = ("table", "h1", "h2", "h3", "h4", "h5", "h6", "pre")
 def load_html(content: FileContent, source: str, options: LoadOptions) -> Iterator[Document]:
     """Yield the document of an HTML page, however broken its markup."""
     text, warnings = _decode(content.read(options.max_bytes), options.encoding)
-    page = HtmlPage(has_main=_HAS_MAIN.search(text) is not None)
+    page = HtmlPage(has_main=False)
     if not _walk_tree(text, page):
         page = HtmlPage(has_main=_HAS_MAIN.search(text) is not None)
         _walk_events(text, page)
@@ -69,6 +69,9 @@ def _walk_tree(text: str, page: HtmlPage) -> bool:
     """Feed the page from lxml's tree; return False if the nesting is too deep for libxml2."""
     from lxml import etree
 
+    from ragctl.loaders.html_main import remove_furniture
+    from ragctl.loaders.html_tree import simplify
+
     parser = etree.HTMLParser(
         encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True
     )
@@ -82,6 +85,8 @@ def _walk_tree(text: str, page: HtmlPage) -> bool:
         return False
     if root is None:
         return True
+    simplify(root)
+    remove_furniture(root)
     for event, element in etree.iterwalk(root, events=("start", "end")):
         if event == "start":
             tag = str(element.tag)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ragctl.loaders.decode import clean
 from ragctl.loaders.html_table import HtmlTable
 from ragctl.loaders.metadata import MAX_PROPERTY_CHARACTERS
+from ragctl.loaders.numerals import letters, roman
 from ragctl.loaders.writer import MarkdownWriter
 from ragctl.records import Json
 from ragctl.text import collapse_whitespace
@@ -30,6 +31,18 @@ _META_NAMES = ("author", "description", "keywords")
 _BLANKS = re.compile(r"[ \t\n\f]+")
 _AROUND_BREAK = re.compile(r" *\n *")
 
+_INTEGER = re.compile(r"\s*([-+]?\d{1,9})")
+_LIST_STYLE = re.compile(r"list-style(?:-type)?\s*:[^;]*?\b((?:lower|upper)-[a-z]+)")
+_STYLE_TYPES = {
+    "lower-alpha": "a",
+    "lower-latin": "a",
+    "upper-alpha": "A",
+    "upper-latin": "A",
+    "lower-roman": "i",
+    "upper-roman": "I",
+}
+_LIST_TYPES = {"a": letters, "i": roman}
+
 
 class HtmlPage:
     """A page being read: text goes to `writer`, `title` and `meta` come from the head."""
@@ -44,7 +57,7 @@ class HtmlPage:
         self._inline: list[str] = []
         self._heading = 0
         self._title: list[str] | None = None
-        self._lists: list[int] = []  # last number of each open list; -1: unordered
+        self._lists: list[_List | None] = []  # the open lists; None: unordered
         self._in_item = False
         self._marker = ""  # of the open item; "" after its first text
         self._pre: list[str] | None = None
@@ -142,11 +155,11 @@ class HtmlPage:
             self._heading = _HEADINGS[tag]
         elif tag in ("ul", "ol", "menu"):
             self._flush()
-            self._lists.append(0 if tag == "ol" else -1)
+            self._lists.append(_List(attributes) if tag == "ol" else None)
             self._in_item = False
         elif tag in ("li", "dd"):
             self._flush()
-            self._start_item(tag)
+            self._start_item(tag, attributes)
         elif tag == "pre":
             self._flush()
             self._pre = []
@@ -170,12 +183,11 @@ class HtmlPage:
         elif tag in _BLOCK_TAGS:
             self._break()
 
-    def _start_item(self, tag: str) -> None:
+    def _start_item(self, tag: str, attributes: Mapping[str, str]) -> None:
         self._in_item = True
         self._marker = "-"
-        if tag == "li" and self._lists and self._lists[-1] >= 0:
-            self._lists[-1] += 1
-            self._marker = f"{self._lists[-1]}."
+        if tag == "li" and self._lists and (numbers := self._lists[-1]) is not None:
+            self._marker = numbers.next(attributes.get("value", ""))
 
     def _break(self) -> None:
         """Begin a new line within a list item or heading, else a new block."""
@@ -198,3 +210,25 @@ class HtmlPage:
             self._marker = ""
         else:
             self.writer.paragraph(text)
+
+
+class _List:
+    """The numbers of an ordered list."""
+
+    def __init__(self, attributes: Mapping[str, str]) -> None:
+        self._step = -1 if "reversed" in attributes else 1
+        self._number = _integer(attributes.get("start", ""), 1) - self._step
+        form = _LIST_STYLE.search(attributes.get("style", "").lower())
+        self._form = _STYLE_TYPES.get(form[1], "1") if form else attributes.get("type", "1")
+
+    def next(self, value: str) -> str:
+        """Return the next number; `value` is what the item itself says."""
+        self._number = _integer(value, self._number + self._step)
+        write = _LIST_TYPES.get(self._form.lower(), str)
+        text = write(self._number)
+        return f"{text.upper() if self._form.isupper() else text}."
+
+
+def _integer(text: str, default: int) -> int:
+    found = _INTEGER.match(text)
+    return int(found[1]) if found else default

@@ -78,7 +78,7 @@ def load_jsonl(
     content: FileContent, source: str, options: LoadOptions
 ) -> Iterator[Document | DocumentError]:
     """Yield the documents of a file, and then one DocumentError for its bad records, if any."""
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     bad = _BadRecords()
     content.check_size(options.max_bytes)
     with content.open() as file:
@@ -120,9 +120,11 @@ def _lines(file: BinaryIO, encoding: str | None) -> Iterator[tuple[int, bytes | 
             yield number, line
 
 
-def _document(line: bytes | str, source: str, options: LoadOptions, seen: set[str]) -> Document:
+def _document(
+    line: bytes | str, source: str, options: LoadOptions, seen: dict[str, int]
+) -> Document:
     record = _parse(line)
-    text = record.get(options.jsonl_text)
+    text = _field(record, options.jsonl_text)
     if not isinstance(text, str):
         raise _BadRecord(
             f'no {"field" if text is None else "text in the field"} "{options.jsonl_text}"',
@@ -140,16 +142,34 @@ def _document(line: bytes | str, source: str, options: LoadOptions, seen: set[st
     )
 
 
+def _field(record: Mapping[str, Json], name: str) -> Json:
+    """Return a field, or one within others by a dotted name: `doc.body`; None without it."""
+    if name in record:
+        return record[name]
+    outer, dot, inner = name.partition(".")
+    value = record.get(outer) if dot else None
+    return _field(value, inner) if isinstance(value, dict) else None
+
+
 def _fields_with_text(record: Mapping[str, Json]) -> str:
     """Return what fields of a record may be meant, for a message."""
     names = [
         name if len(name) <= MAX_FIELD_CHARACTERS else f"{name[:MAX_FIELD_CHARACTERS]}…"
-        for name, value in record.items()
+        for name, value in _flat(record)
         if isinstance(value, str)
     ]
     more = " …" if len(names) > MAX_SHOWN_FIELDS else ""
     shown = ", ".join(names[:MAX_SHOWN_FIELDS])
     return f"fields with text: {shown}{more}" if names else "no field has text"
+
+
+def _flat(record: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
+    """Yield the fields of a record, and those one level deeper by their dotted names."""
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", each) for inner, each in value.items())
+        else:
+            yield name, value
 
 
 def _parse(line: bytes | str) -> dict[str, Json]:
@@ -172,16 +192,15 @@ def _parse(line: bytes | str) -> dict[str, Json]:
     return record
 
 
-def _record_id(record: Mapping[str, Json], options: LoadOptions, seen: set[str]) -> str:
-    """Return a record's id and add it to `seen`, the ids of the file so far."""
-    given = record.get(options.jsonl_id)
+def _record_id(record: Mapping[str, Json], options: LoadOptions, seen: dict[str, int]) -> str:
+    """Return a record's id and count it in `seen`, the ids of the file so far."""
+    given = _field(record, options.jsonl_id)
     if given is None:
         canonical = json.dumps(record, sort_keys=True).encode()
         record_id = base = hashlib.sha256(canonical).hexdigest()[:12]
-        count = 1
         while record_id in seen:
-            count += 1
-            record_id = f"{base}-{count}"
+            seen[base] += 1
+            record_id = f"{base}-{seen[base]}"
     else:
         if isinstance(given, bool) or not isinstance(given, str | int | float):
             raise _BadRecord(f'no string or number in the id field "{options.jsonl_id}"')
@@ -190,7 +209,7 @@ def _record_id(record: Mapping[str, Json], options: LoadOptions, seen: set[str])
             raise _BadRecord(f"empty id, or one of over {MAX_ID_CHARACTERS} characters")
         if record_id in seen:
             raise _BadRecord("repeated id", f'"{record_id}"')
-    seen.add(record_id)
+    seen[record_id] = 1
     return record_id
 
 

@@ -5,6 +5,7 @@ code, lists, quotes and lazy continuation. Headings inside list items and quotes
 they do not divide the document.
 """
 
+import html
 import re
 
 from ragctl.records import Heading
@@ -41,6 +42,7 @@ _HTML_BLOCKS: tuple[tuple[re.Pattern[str], re.Pattern[str] | None], ...] = (
         None,
     ),
 )
+_HTML_HEADING = re.compile(r"<h([1-6])(?:\s[^<>]{0,1000})?>(.*?)(?:</h\1\s*>|$)", re.IGNORECASE)
 _HTML_TAG_ALONE = (
     re.compile(  # start condition 7 of section 4.6, which cannot interrupt a paragraph
         r"(?:<[a-zA-Z][a-zA-Z0-9-]*"
@@ -153,6 +155,7 @@ class HeadingScanner:
                 self._fence = ""
         elif self._html:
             self._html = self._html_end is None or not self._html_end.search(rest)
+            self._scan_html_headings(rest, start)
         else:
             self._scan_block(rest, column, start)
 
@@ -245,7 +248,7 @@ class HeadingScanner:
             self._scan_quote(rest, start)
             return True
         if first == "<":
-            return self._starts_html(rest)
+            return self._starts_html(rest, start)
         return first == "[" and self._paragraph < 0 and _REFERENCE.match(rest) is not None
 
     def _scan_quote(self, rest: str, start: int) -> None:
@@ -258,17 +261,36 @@ class HeadingScanner:
         else:
             self._paragraph, self._lazy = start, True
 
-    def _starts_html(self, rest: str) -> bool:
+    def _starts_html(self, rest: str, start: int) -> bool:
         for begin, end in _HTML_BLOCKS:
             if begin.match(rest):
                 self._paragraph = -1
                 self._html = end is None or not end.search(rest)
                 self._html_end = end
+                self._scan_html_headings(rest, start)
                 return True
         if self._paragraph < 0 and len(rest) <= MAX_TAG_CHARACTERS and _HTML_TAG_ALONE.match(rest):
             self._html, self._html_end = True, None
             return True
         return False
+
+    def _scan_html_headings(self, rest: str, start: int) -> None:
+        """Add the heading that a line of an HTML block begins with: `<h1 align="center">Pump</h1>`.
+
+        A title on lines of its own is joined to the tag that opens before it.
+        """
+        if self._html_end is not None:  # a script, comment or the like
+            return
+        found = _HTML_HEADING.match(rest[:MAX_TAG_CHARACTERS])
+        if found is None:
+            return
+        title = found[2]
+        if not title.strip():
+            at = self._text.find("\n", start) + 1
+            block = self._text[at : at + MAX_TITLE_CHARACTERS] if at else ""
+            end = re.search(rf"</h{found[1]}\s*>", block, re.IGNORECASE)
+            title = block[: end.start()] if end else ""
+        self._add_heading(start, int(found[1]), html.unescape(title))
 
     def _scan_text(self, rest: str, start: int) -> None:
         if self._paragraph < 0:

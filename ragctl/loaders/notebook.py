@@ -1,5 +1,6 @@
 """Jupyter notebooks: Markdown cells as they are, code and its text output in fences."""
 
+import io
 import json
 from collections.abc import Iterator
 
@@ -44,14 +45,13 @@ def load_notebook(content: FileContent, source: str, options: LoadOptions) -> It
 
 
 def _cells(notebook: Json) -> list[Json]:
-    """Return the cells of format 4, or of the first worksheet of format 3."""
+    """Return the cells of format 4, or of all worksheets of format 3."""
     if isinstance(notebook, dict):
-        cells = notebook.get("cells")
         sheets = notebook.get("worksheets")
-        if cells is None and isinstance(sheets, list) and sheets and isinstance(sheets[0], dict):
-            cells = sheets[0].get("cells")
-        if isinstance(cells, list):
-            return cells
+        parts = [notebook, *(sheets if isinstance(sheets, list) else ())]
+        found = [cells for part in parts if isinstance(cells := _get(part, "cells"), list)]
+        if found:
+            return [cell for cells in found for cell in cells]
     raise DocumentError("is not a notebook: it has no list of cells")
 
 
@@ -88,15 +88,34 @@ def _write_cell(cell: Json, language: str, writer: MarkdownWriter) -> None:
 def _output_text(output: Json) -> str:
     """Return what a cell printed or returned as text, or its error message."""
     kind = _get(output, "output_type")
-    if kind == "error":
+    if kind in ("error", "pyerr"):
         text = f"{_joined(_get(output, 'ename'))}: {_joined(_get(output, 'evalue'))}"
     elif kind == "stream":
         text = _joined(_get(output, "text"))
+    elif kind == "pyout" or (kind == "display_data" and _get(output, "data") is None):  # format 3
+        text = _joined(_get(output, "text")) or _html_text(_joined(_get(output, "html")))
     else:
-        text = _joined(_get(_get(output, "data"), "text/plain"))
+        data = _get(output, "data")
+        text = (
+            _joined(_get(data, "text/plain"))
+            or _joined(_get(data, "text/markdown"))
+            or _html_text(_joined(_get(data, "text/html")))
+        )
     if len(text) > MAX_OUTPUT_CHARACTERS:
         text = f"{text[:MAX_OUTPUT_CHARACTERS].rstrip()}…"
     return text
+
+
+def _html_text(html: str) -> str:
+    """Return the text of a result that is only HTML."""
+    if not html:
+        return ""
+    from ragctl.loaders.html import load_html
+
+    data = html.encode()
+    with FileContent("output.html", len(data), io.BytesIO(data)) as content:
+        [document] = load_html(content, "", LoadOptions(encoding="utf-8"))
+    return document.text
 
 
 def _joined(value: Json) -> str:

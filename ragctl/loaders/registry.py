@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import TypeVar
 
 from ragctl.errors import DocumentError
+from ragctl.loaders.asciidoc import load_asciidoc
 from ragctl.loaders.content import FileContent, Location
 from ragctl.loaders.docx import load_docx
 from ragctl.loaders.html import load_html
@@ -63,7 +64,7 @@ FORMATS = (
         "text",
         2,
         load_text,
-        suffixes=_words(".txt .text .log .adoc .org .tex"),
+        suffixes=_words(".txt .text .log .org .tex"),
         file_names=_words(
             """readme license licence copying notice authors contributors changelog changes
             history news todo install contributing copyright thanks credits faq maintainers"""
@@ -72,16 +73,17 @@ FORMATS = (
     ),
     Format(
         "markdown",
-        3,
+        4,
         load_markdown,
         suffixes=_words(".md .markdown .mdx .qmd"),
         keeps_lines=True,
     ),
-    Format("rst", 2, load_rst, suffixes=(".rst",), keeps_lines=True),
-    Format("html", 2, load_html, suffixes=_words(".html .htm .xhtml"), engines=("lxml",)),
+    Format("asciidoc", 1, load_asciidoc, suffixes=_words(".adoc .asciidoc"), keeps_lines=True),
+    Format("rst", 3, load_rst, suffixes=(".rst",), keeps_lines=True),
+    Format("html", 3, load_html, suffixes=_words(".html .htm .xhtml"), engines=("lxml",)),
     Format("pdf", 1, load_pdf, suffixes=(".pdf",), engines=("pypdfium2", "pypdf"), settings=()),
-    Format("docx", 2, load_docx, suffixes=(".docx",), engines=("lxml",), settings=()),
-    Format("table", 2, load_table, suffixes=_words(".csv .tsv")),
+    Format("docx", 3, load_docx, suffixes=(".docx",), engines=("lxml",), settings=()),
+    Format("table", 3, load_table, suffixes=_words(".csv .tsv")),
     Format(
         "jsonl",
         2,
@@ -90,7 +92,7 @@ FORMATS = (
         settings=("encoding", "jsonl_text", "jsonl_id", "jsonl_metadata"),
         many_documents=True,
     ),
-    Format("notebook", 2, load_notebook, suffixes=(".ipynb",)),
+    Format("notebook", 3, load_notebook, suffixes=(".ipynb",)),
     Format(
         "code",
         2,

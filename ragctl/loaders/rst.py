@@ -11,6 +11,7 @@ from ragctl.loaders.options import LoadOptions
 from ragctl.records import Document, Heading
 from ragctl.text import collapse_whitespace
 
+MAX_TITLE_CHARACTERS = 1_000  # the patterns are slow on hostile lines
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*[ \t]*$")
 _NOT_TITLE_PREFIXES = (".. ", "   ", "- ", "* ", "+ ", "| ", ">>> ", ":")
 _ROLE = re.compile(r":[\w:.+-]+:`([^`]*)`")
@@ -91,6 +92,7 @@ def _width(text: str) -> int:
 
 
 def _plain(marked: str) -> str:
+    marked = marked[:MAX_TITLE_CHARACTERS]
     text = _ROLE.sub(lambda role: _TARGET.sub("", role[1]), marked.strip())
     text = _INLINE.sub(lambda inline: _TARGET.sub("", inline[2]), text)
     return collapse_whitespace(text)

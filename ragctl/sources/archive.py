@@ -1,5 +1,6 @@
 """The files in a local .zip or .tar archive. Nothing is unpacked to its own name."""
 
+import struct
 import tarfile
 import threading
 import weakref
@@ -17,8 +18,10 @@ from ragctl.sources.retry import Refused
 from ragctl.sources.tree import RemoteEntry
 
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, LZMAError)
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, struct.error, zlib.error, LZMAError)
 _LINK = "is a link or no regular file"
+_END_BYTES = (1 << 16) + 200
+"""The records at the end of a zip archive, with a comment, take fewer bytes."""
 _UNIX, _REGULAR = 3, (0, 8)  # of a zip file's entry: its system, and kinds of files there
 
 
@@ -77,9 +80,10 @@ class ArchiveTree:
             if self._path.name.lower().endswith(".zip"):
                 archive = zipfile.ZipFile(self._path)
                 self._archive = archive
-                entries = [
-                    _zip_entry(archive, info) for info in archive.infolist() if not info.is_dir()
-                ]
+                infos = archive.infolist()
+                if len(infos) != _zip_count(self._path):
+                    raise EOFError("its list of files is damaged")
+                entries = [_zip_entry(archive, info) for info in infos if not info.is_dir()]
             else:
                 tar = tarfile.open(self._path)  # noqa: SIM115 - stays open
                 self._archive = tar
@@ -89,6 +93,21 @@ class ArchiveTree:
         except _BROKEN as error:
             raise Refused(f"it is no complete archive: {error}") from error
         return {entry.path: entry for entry in entries}
+
+
+def _zip_count(path: Path) -> int:
+    """Return how many entries a zip archive has by the record at its end (APPNOTE 4.3.14, 4.3.16).
+
+    The library does not compare it: with one damaged length it finds only the first entries.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _END_BYTES))
+        end = file.read()
+    at = end.rfind(b"PK\x05\x06")
+    (count,) = struct.unpack_from("<H", end, at + 10)
+    if count == 0xFFFF and (at := end.rfind(b"PK\x06\x06")) >= 0:
+        (count,) = struct.unpack_from("<Q", end, at + 32)
+    return int(count)
 
 
 def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> RemoteEntry:

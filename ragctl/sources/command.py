@@ -25,8 +25,9 @@ from ragctl.loaders import FORMATS, format_of
 from ragctl.loaders.metadata import json_object
 from ragctl.records import Json
 from ragctl.sources.base import Found, incomplete
+from ragctl.sources.choice import Choice
 from ragctl.sources.found import FoundFile, UnreadablePath
-from ragctl.sources.ignore import Levels, Rules
+from ragctl.sources.ignore import Rules
 from ragctl.sources.local_file import LocalFile
 from ragctl.sources.remote_file import RemoteFile, too_large
 from ragctl.sources.spool import Spool
@@ -72,7 +73,7 @@ class Command:
 
     def list_files(self) -> Found:
         """Run the program and return what it printed. Raises PruneRefused."""
-        found = Found(whole=self._complete)
+        found, choice = Found(whole=self._complete), Choice(self._rules)
         files: dict[str, FoundFile] = {}
         ids: dict[str, str] = {}
         deleted: set[str] = set()
@@ -95,7 +96,7 @@ class Command:
                 continue
             failed.pop(ident, None)
             deleted.discard(file.source)
-            if self._chooses(file.source, found):
+            if choice.chooses(file.source, found):
                 files[file.source] = file
         found.files = list(files.values())
         found.deleted = sorted(deleted)
@@ -246,18 +247,6 @@ class Command:
             raise DocumentError(f"{path} cannot be read: {error.strerror}") from error
         assert stat.S_ISREG(status.st_mode), "checked when it was opened"
         return name, location, status.st_size, status.st_mtime_ns, str(status.st_ctime_ns)
-
-    def _chooses(self, path: str, found: Found) -> bool:
-        verdict = self._rules.verdict(path, path, Levels(), folder=False)
-        if verdict is None or not verdict.ignored:
-            verdict = self._rules.leaves_out(path, folder=False)
-        if verdict is not None:
-            found.skipped.add(path, verdict.kind, verdict.reason)
-        elif format_of(path) is None:
-            found.skipped.add_without_loader(path, path.rpartition("/")[2])
-        else:
-            return True
-        return False
 
 
 def _named(ident: str, format_name: Any, otherwise: str) -> str:

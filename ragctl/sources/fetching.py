@@ -4,8 +4,10 @@ import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
@@ -32,6 +34,13 @@ class Unfetched(NamedTuple):
         raise DocumentError(self.problem)
 
 
+class _Task(NamedTuple):
+    file: RemoteFile
+    folder: Path
+    name: str
+    future: Future[Location]
+
+
 class Fetching:
     """Fetches remote files to a private temporary folder. Threads start at the first one.
 
@@ -40,7 +49,8 @@ class Fetching:
 
     def __init__(self) -> None:
         self._folder: Path | None = None
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: list[Thread] = []
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._files = 0
 
     def __enter__(self) -> Self:
@@ -52,9 +62,11 @@ class Fetching:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._threads is not None:
-            # A thread that waits for a server ends at its time limit; it must not hold up Ctrl-C.
-            self._threads.shutdown(wait=error is None, cancel_futures=True)
+        for _ in self._threads:
+            self._tasks.put(None)
+        if error is None:  # else a thread that waits for a server must not hold up the end
+            for thread in self._threads:
+                thread.join()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -100,11 +112,24 @@ class Fetching:
             (self._folder / location.path).unlink(missing_ok=True)
 
     def _submit(self, file: RemoteFile) -> Future[Location]:
-        if self._threads is None or self._folder is None:
+        if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="ragctl-"))
-            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fetch")
+        if len(self._threads) < THREADS:
+            self._threads.append(Thread(target=_work, args=(self._tasks,), daemon=True))
+            self._threads[-1].start()
         self._files += 1
-        return self._threads.submit(_fetch, file, self._folder, str(self._files))
+        task = _Task(file, self._folder, str(self._files), Future())
+        self._tasks.put(task)
+        return task.future
+
+
+def _work(tasks: "SimpleQueue[_Task | None]") -> None:
+    """Fetch files until there is None. The body of a thread."""
+    while (task := tasks.get()) is not None:
+        try:
+            task.future.set_result(_fetch(task.file, task.folder, task.name))
+        except BaseException as error:  # noqa: BLE001 - the caller gets it
+            task.future.set_exception(error)
 
 
 def _fetch(file: RemoteFile, folder: Path, name: str) -> Location:

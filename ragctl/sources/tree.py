@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from ragctl.errors import RagctlError
-from ragctl.loaders import format_of
 from ragctl.sources.base import Content, Found, incomplete, reason_of
+from ragctl.sources.choice import Choice
 from ragctl.sources.found import FoundFile, UnreadablePath
 from ragctl.sources.gitignore_patterns import GitIgnorePatterns
-from ragctl.sources.ignore import IGNORE_FILE, Level, Levels, Rules
+from ragctl.sources.ignore import IGNORE_FILE, Level, Rules
 from ragctl.sources.remote_file import RemoteFile
 from ragctl.sources.retry import with_retries
 
@@ -54,11 +54,9 @@ class TreeSource:
 
     def __init__(self, tree: Tree, rules: Rules, shown: str, limit: int) -> None:
         self._tree = tree
-        self._rules = rules
+        self._choice = Choice(rules)
         self._shown = shown
         self._limit = limit
-        self._levels: dict[str, Levels] = {}
-        self._verdicts: dict[str, bool] = {}
 
     def list_files(self) -> Found:
         """Return its files. Raises PruneRefused if it cannot be listed completely."""
@@ -71,7 +69,7 @@ class TreeSource:
             problem = entry.problem or _path_problem(path)
             if problem:
                 found.failures.append(UnreadablePath(path, problem))
-            elif self._chooses(path, found):
+            elif self._choice.chooses(path, found):
                 if path in names:
                     error = "another file has the same name after Unicode normalisation"
                     found.failures.append(UnreadablePath(path, error))
@@ -112,13 +110,11 @@ class TreeSource:
             raise incomplete(self._shown, f"cannot be listed: {reason_of(error)}") from error
 
     def _enters(self, folder: str) -> bool:
-        name = folder.rpartition("/")[2]
-        return not name.startswith(".") and not self._folder_ignored(folder, None)
+        return not self._choice.leaves_out_folder(folder)
 
     def _read_ignore_files(self, entries: Iterable[RemoteEntry]) -> None:
         """Read the ignore files of the tree, outermost first."""
-        self._levels.clear()
-        self._verdicts.clear()
+        self._choice.clear()
         found = [e for e in entries if e.path.rpartition("/")[2] == IGNORE_FILE and not e.problem]
         for entry in sorted(found, key=lambda each: each.path.count("/")):
             prefix = entry.path[: -len(IGNORE_FILE)]
@@ -130,56 +126,7 @@ class TreeSource:
             except RagctlError as error:  # without its rules, excluded files would be indexed
                 raise incomplete(self._shown, f"{entry.path} {error}") from error
             lines = content.getvalue().decode("utf-8-sig", "replace").splitlines()
-            level = Level(entry.path, GitIgnorePatterns(lines), len(prefix))
-            self._levels[prefix] = Levels((*self._levels_at(prefix).own, level))
-
-    def _levels_at(self, prefix: str) -> Levels:
-        """Return the rules of the nearest folder, from the one at `prefix` ("a/b/") upwards."""
-        while True:
-            if prefix in self._levels:
-                return self._levels[prefix]
-            if not prefix:
-                return Levels()
-            prefix = prefix.rstrip("/").rpartition("/")[0]
-            prefix = f"{prefix}/" if prefix else ""
-
-    def _folder_ignored(self, folder: str, found: Found | None) -> bool:
-        """Return whether a folder or one above it is left out; note in `found` why."""
-        known = self._verdicts.get(folder)
-        if known is not None:
-            return known
-        above, _, name = folder.rpartition("/")
-        if (above and self._folder_ignored(above, found)) or name.startswith("."):
-            ignored = True
-        else:
-            levels = self._levels_at(f"{above}/" if above else "")
-            verdict = self._rules.verdict(folder, folder, levels, folder=True)
-            if verdict is None or not verdict.ignored:
-                verdict = self._rules.leaves_out(folder, folder=True)
-            ignored = verdict is not None
-            if verdict is not None and verdict.kind and found is not None:
-                found.skipped.add(f"{folder}/", verdict.kind, verdict.reason)
-        if found is not None:
-            self._verdicts[folder] = ignored
-        return ignored
-
-    def _chooses(self, path: str, found: Found) -> bool:
-        """Return whether a file is to be indexed; note in `found` why not."""
-        above, _, name = path.rpartition("/")
-        if name.startswith(".") or (above and self._folder_ignored(above, found)):
-            return False
-        levels = self._levels_at(f"{above}/" if above else "")
-        verdict = self._rules.verdict(path, path, levels, folder=False)
-        if verdict is None or not verdict.ignored:
-            verdict = self._rules.leaves_out(path, folder=False)
-        if verdict is not None:
-            if verdict.kind:
-                found.skipped.add(path, verdict.kind, verdict.reason)
-            return False
-        if format_of(name) is None:
-            found.skipped.add_without_loader(path, name)
-            return False
-        return True
+            self._choice.add_level(prefix, Level(entry.path, GitIgnorePatterns(lines), len(prefix)))
 
 
 def _path_problem(path: str) -> str:

@@ -20,9 +20,10 @@ from urllib.robotparser import RobotFileParser
 from ragctl.errors import RagctlError, UsageError
 from ragctl.loaders import format_of
 from ragctl.sources.base import Found, incomplete, reason_of
+from ragctl.sources.choice import Choice
 from ragctl.sources.found import FoundFile, UnreadablePath
 from ragctl.sources.http import USER_AGENT, WebClient, exact_stamp, http_time
-from ragctl.sources.ignore import Levels, Rules
+from ragctl.sources.ignore import Rules
 from ragctl.sources.remote_file import RemoteFile
 from ragctl.sources.retry import Refused, with_retries
 from ragctl.sources.skipped import LINK_OUT, ROBOTS
@@ -61,7 +62,7 @@ class Web:
     ) -> None:
         self._sitemap = sitemap
         self._urls = urls
-        self._rules = rules
+        self._choice = Choice(rules)
         self._limit = limit
         self._client = WebClient()
         self._pauses = _Pauses(1 / rate)
@@ -90,11 +91,8 @@ class Web:
         self._client.fetch(key, to)
 
     def _add(self, page: Page, name: str, names: set[str], found: Found) -> None:
-        verdict = self._rules.verdict(name, name, Levels(), folder=False)
-        if verdict is None or not verdict.ignored:
-            verdict = self._rules.leaves_out(name, folder=False)
-        if verdict is not None:
-            found.skipped.add(name, verdict.kind, verdict.reason)
+        expected = name if format_of(name) else f"{name}.html"
+        if not self._choice.chooses(expected, found):
             return
         try:
             file = self._file(page, name)

@@ -4,7 +4,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -119,14 +119,16 @@ def _with_close(request: bytes) -> bytes:
 
 
 @contextmanager
-def faults_of(proxy: FaultProxy, chance: random.Random, share: float) -> Iterator[list[str]]:
+def faults_of(
+    proxy: FaultProxy, chance: random.Random, share: float, faults: Sequence[str] = FAULTS
+) -> Iterator[list[str]]:
     """Inject random faults into a share of the requests; yield the list of those injected."""
     injected: list[str] = []
 
     def fault(request: str) -> str:
         if chance.random() >= share:
             return ""
-        injected.append(chance.choice(FAULTS))
+        injected.append(chance.choice(faults))
         return injected[-1]
 
     proxy.fault = fault

@@ -3,6 +3,7 @@
 import http.server
 import os
 import random
+import sys
 import tarfile
 import threading
 import zipfile
@@ -11,14 +12,17 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ragctl.sources.archive import ArchiveTree
 from ragctl.sources.base import Kind
+from ragctl.sources.command import Command
 from ragctl.sources.folder import Folder
 from ragctl.sources.ignore import Rules
 from ragctl.sources.remote import connect
 from ragctl.sources.tree import TreeSource
-from tests.servers.fault_proxy import FaultProxy, faults_of
+from ragctl.sources.web import Web
+from tests.servers.fault_proxy import FAULTS, FaultProxy, faults_of
 from tests.source_contract import EXCLUDE
 
 LIMIT = 1_000_000
@@ -200,3 +204,80 @@ def s3_server() -> Iterator[int]:
         yield server.get_host_and_port()[1]
     finally:
         server.stop()
+
+
+class CommandPlace(FolderPlace):
+    """A program that prints the files of a folder. Faults cut its output or make it fail."""
+
+    faults = True
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._script = root.with_name("export.py")
+        self._fault = root.with_name("fault")
+        self._script.write_text(_EXPORT)
+
+    def kind(self) -> Kind:
+        return Command(
+            [sys.executable, str(self._script), str(self.root), str(self._fault)],
+            self.root.parent,
+            Rules((), EXCLUDE),
+            name="place",
+            complete=True,
+            seconds=60,
+            limit=LIMIT,
+            environ={},
+        )
+
+    @contextmanager
+    def broken(self, chance: random.Random, share: float) -> Iterator[list[str]]:
+        """Let the program fail in one of several ways."""
+        fault = chance.choice(("exit", "kill", "cut", "garbage", "no id", "number"))
+        self._fault.write_text(f"{fault}\n{chance.randrange(6)}")
+        try:
+            yield [fault]
+        finally:
+            self._fault.unlink()
+
+
+_EXPORT = """
+import json, os, pathlib, sys
+root, fault = map(pathlib.Path, sys.argv[1:])
+kind, at = fault.read_text().split("\\n") if fault.exists() else ("", "0")
+formats = {".md": "markdown", ".txt": "text", ".html": "html"}
+files = sorted(path for path in root.rglob("*") if path.is_file())
+for number, path in enumerate(files):
+    record = {"id": path.relative_to(root).as_posix()}
+    if path.suffix in formats:
+        record |= {"text": path.read_bytes().decode(), "format": formats[path.suffix]}
+    else:
+        record["path"] = path.relative_to(root.parent).as_posix()
+    line = json.dumps(record)
+    if kind and number == int(at):
+        sys.stdout.flush()
+        if kind == "exit":
+            sys.exit(1)
+        if kind == "kill":
+            os.kill(os.getpid(), 9)
+        half = line[: len(line) // 2]
+        line = {"cut": half, "garbage": "Traceback:", "no id": "{}"}.get(kind, "7")
+    print(line)
+"""
+
+
+class WebPlace(ServerPlace):
+    """The pages of a sitemap, which is made anew for each listing."""
+
+    def kind(self) -> Kind:
+        paths = sorted(path for path in self.root.rglob("*") if path.is_file())
+        urls = "".join(
+            f"<url><loc>{self.url}/{quote(path.relative_to(self.root).as_posix())}</loc></url>"
+            for path in paths
+            if path.name != "sitemap.xml"
+        )
+        (self.root / "sitemap.xml").write_text(f"<urlset>{urls}</urlset>")
+        return Web(f"{self.url}/sitemap.xml", None, Rules((), EXCLUDE), rate=1e6, limit=LIMIT)
+
+    def broken(self, chance: random.Random, share: float) -> AbstractContextManager[list[str]]:
+        """404 is no fault here: it says that a page is gone."""
+        return faults_of(self.proxy, chance, share, [each for each in FAULTS if each != "404"])
