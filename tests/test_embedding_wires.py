@@ -288,9 +288,7 @@ def test_a_long_text_for_llama_cpp_is_a_refused_text(times: int, message: str) -
 
 def test_vllm_names_a_field_that_was_not_sent_for_a_long_text() -> None:
     """As version 0.32 answers."""
-    message = (
-        "This model's maximum context length is 512 tokens. However, there are 513."
-    )
+    message = "This model's maximum context length is 512 tokens. However, there are 513."
     error = {"message": message, "type": "BadRequestError", "param": "input_tokens", "code": 400}
     with (
         OpenAIServer(like="vllm") as server,
