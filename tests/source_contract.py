@@ -85,6 +85,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class SourceContract:
+    rounds = 12
+    """Times that everything is listed and read with faults."""
+
     def test_it_lists_what_the_rules_choose_and_opens_it(self, filled: Place) -> None:
         found = filled.kind().list_files()
         assert found.failures == []
@@ -119,7 +122,7 @@ class SourceContract:
     def test_a_fault_never_hides_a_file_or_changes_its_content(
         self, filled: Place, quick: None
     ) -> None:
-        check_faults(filled, rounds=12, enough=lambda injected: len(injected) >= 40)
+        check_faults(filled, rounds=self.rounds, enough=lambda injected: len(injected) >= 40)
 
     @pytest.mark.soak
     def test_a_thousand_faults(self, filled: Place, quick: None) -> None:

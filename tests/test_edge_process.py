@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ragctl.errors import StoreError, UnreadableCollection
+from ragctl.errors import Locked, StoreError, UnreadableCollection
 from ragctl.stores import edge_shard
 from ragctl.stores.base import Batch
 from ragctl.stores.edge import EdgeCollection, EdgeStore
@@ -295,6 +295,26 @@ def test_an_idle_shard_is_released(collection: EdgeCollection, tmp_path: Path) -
     with closing(reader):
         assert reader.count() == 1
     assert time.monotonic() - began < 15
+
+
+def test_a_shard_that_is_kept_open_is_released_when_another_process_waits(
+    collection: EdgeCollection, tmp_path: Path
+) -> None:
+    collection.close()
+    lock = tmp_path / "locks" / "docs.shard.lock"
+    kept = EdgeStore(tmp_path, patience=20.0, keep_open=True).open("docs")
+    assert kept is not None
+    with closing(kept):
+        assert kept.count() == 1
+        time.sleep(1.5 * edge_shard.IDLE_SECONDS)
+        with pytest.raises(Locked), fair_lock(lock, "x", 0.0):
+            pass
+        reader = EdgeStore(tmp_path, patience=20.0).open("docs")
+        assert reader is not None
+        with closing(reader):
+            assert reader.count() == 1
+            kept.apply(Batch(upserts=[point(2)]))
+            assert reader.count() == 2
 
 
 def test_creating_a_collection_removes_only_its_own_leftovers(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ hosts independently of the catalogue, tests/facts.py those about models. All row
 catalogue are tested: a row without facts fails.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from ragctl.embedding.wire_registry import WIRES
 from ragctl.errors import DocumentError, UsageError
 from ragctl.records import Json
 from tests.facts import FACTS, LAYER_NORM, NOT_CUT_BY_JINA, OPENAI, SIZES
+from tests.servers import faults
 from tests.servers.cohere import CohereServer
 from tests.servers.elastic import ElasticServer
 from tests.servers.gemini import GeminiServer
@@ -269,11 +271,29 @@ def test_test_servers_distinguish_the_sides() -> None:
     assert sum(int(embedded) == n for n, embedded in enumerate(wrong)) < 10
 
 
-def test_llama_cpp_500_for_a_long_text_is_a_refused_text() -> None:
+@pytest.mark.parametrize(
+    ("times", "message"), [(1, "larger than the max context size"), (2, "too large to process")]
+)
+def test_a_long_text_for_llama_cpp_is_a_refused_text(times: int, message: str) -> None:
+    """It answers 400 for a text beyond the context, and 500 for one beyond its batch."""
+    long = "one two three four five six seven " * times
     with (
         OpenAIServer(like="llama.cpp", context=6) as server,
         connected(server, "qwen3-embedding-0.6b", "llama.cpp") as embedder,
     ):
-        with pytest.raises(DocumentError, match="too large to process"):
-            embedder.documents(["short", "one two three four five six seven", "also short"])
+        with pytest.raises(DocumentError, match=message):
+            embedder.documents(["short", long, "also short"])
         assert len(server.requests) <= 5  # bisected, not retried
+
+
+def test_vllm_names_a_field_that_was_not_sent_for_a_long_text() -> None:
+    """As version 0.32 answers."""
+    message = "This model's maximum context length is 512 tokens. However, there are 513."
+    error = {"message": message, "type": "BadRequestError", "param": "input_tokens", "code": 400}
+    with (
+        OpenAIServer(like="vllm") as server,
+        connected(server, "qwen3-embedding-0.6b", "vllm") as embedder,
+    ):
+        server.faults.append(faults.text(400, json.dumps({"error": error}).encode()))
+        with pytest.raises(DocumentError, match="maximum context length is 512"):
+            embedder.documents(["a long text"])

@@ -101,3 +101,10 @@ def test_a_table_in_a_cell_is_text_of_the_cell(tmp_path: Path) -> None:
         "<tr><td>a<td><table><tr><td>S<td>M</tr><tr><td>36<td>38</table><td>1</tr>"
     )
     assert table_text(tmp_path, html)[2] == "| a | ; S M; 36 38 | 1 |"
+
+
+def test_short_rows_under_a_wide_header_stay_short(tmp_path: Path) -> None:
+    html = "<tr>" + "<td>a" * 300 + "<tr><td>b" * 3_000
+    lines = table_text(tmp_path, html)
+    assert len(lines) == 3_002
+    assert lines[-1] == "| b |"

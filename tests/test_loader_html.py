@@ -138,6 +138,8 @@ def test_beside_the_main_part_only_content_is_kept(tmp_path: Path) -> None:
         "<select><option>no<option>no</select>",
         "<datalist><option>no</datalist>",
         '<div id="cookie-banner">We use cookies, no? <button>Accept</button></div>',
+        '<div class="cookie-notice">We use cookies, no?</div>',
+        '<div id="header"><a href=a>no</a> <a href=b>no</a> <a href=c>no</a></div>',
         '<div role="dialog">cookies, no? <a href="#">OK</a></div>',
     ],
 )
@@ -160,6 +162,7 @@ def test_what_is_not_shown_is_left_out(tmp_path: Path, html: str) -> None:
         ("CO<sub>2</sub>, H<sub>2</sub>O, T<sub>max</sub>", "CO2, H2O, T_max\n"),
         ("the 1<sup>st</sup> ACME<sup>®</sup>", "the 1st ACME®\n"),
         ('the note<sup><a href="#n1">1</a></sup>.', "the note[1].\n"),
+        ('the note<a href="#n1"><sup>1</sup></a>.', "the note[1].\n"),
         ('a law<sup class="reference"><a href="#c">[12]</a></sup> says', "a law[12] says\n"),
         ("as agreed.<sup>3</sup> Then", "as agreed.[3] Then\n"),
         ('Source. <a href="#r1" role="doc-backlink">↩</a>', "Source.\n"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ragctl.loaders.table import find_delimiter
+from ragctl.loaders.table_layout import find_delimiter
 from tests.loading import check, load_one
 
 
@@ -45,7 +45,7 @@ def test_each_row_names_its_columns(tmp_path: Path, name: str, text: str) -> Non
             "1,Widget\n2,Bolt\n",
             ["- column 1: 1; column 2: Widget", "- column 1: 2; column 2: Bolt"],
         ),
-        ("a,a\n1,2\n", ["- column 1: a; column 2: a", "- column 1: 1; column 2: 2"]),
+        ("a,a\n1,2\n", ["- a: 1; a (2): 2"]),
         ("region,2022,2023\neast,1,2\n", ["- region: east; 2022: 1; 2023: 2"]),
         ("a,b\n1\n1,2,3\n,2\n", ["- a: 1", "- a: 1; b: 2; column 3: 3", "- b: 2"]),
         ("a,,c\n1,2,3\n", ["- a: 1; column 2: 2; c: 3"]),
@@ -72,3 +72,38 @@ def test_the_delimiter_is_the_one_that_gives_equal_columns() -> None:
     assert find_delimiter("a;b\n1,5;2,5\n3,5;4\n") == ";"
     assert find_delimiter("note, long; odd\tb\nx\ty\nz, z\tw\n") == "\t"
     assert find_delimiter("single\ncolumn\n") == ","
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("Pumpe;1,5;2,5\nVentil;3,5;4,5\n",
+         ["- column 1: Pumpe; column 2: 1,5; column 3: 2,5",
+          "- column 1: Ventil; column 2: 3,5; column 3: 4,5"]),
+        ("Artikel;Preis, netto\nPumpe;1,5\nVentil;3,5\n",
+         ["- Artikel: Pumpe; Preis, netto: 1,5", "- Artikel: Ventil; Preis, netto: 3,5"]),
+        ("Konto:;DE12\nZeitraum:;2025\n\nDatum;Text;Betrag\n01.02.2025;Miete;-5\n",
+         ["Konto: DE12", "Zeitraum: 2025", "", "- Datum: 01.02.2025; Text: Miete; Betrag: -5"]),
+        ("0,1,2\na,b,c\n", ["- 0: a; 1: b; 2: c"]),
+        ("Name,City\nPump,Bonn\n", ["- Name: Pump; City: Bonn"]),
+        ("question,answer\nOn?,Yes; it is.\n", ["- question: On?; answer: Yes; it is."]),
+    ],
+)  # fmt: skip
+def test_delimiters_names_and_preambles_are_recognised(
+    tmp_path: Path, text: str, lines: list[str]
+) -> None:
+    assert rows(tmp_path, text) == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("Ventil,Köln\nPumpe,Bonn\nFilter,Ulm\n", "whether the first row names the columns"),
+        ('id,text\n1,ok\n2,"never closed\n3,three\n4,four\n', "row 3: a quote is not closed"),
+        ('id,text\n1,ok\n2,"never closed\n3,three\n4,"four"\n5,five\n', "a quote is not closed"),
+    ],
+)  # fmt: skip
+def test_what_is_not_certain_is_a_warning(tmp_path: Path, text: str, warning: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    assert warning in " ".join(load_one(path).warnings)

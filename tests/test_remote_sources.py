@@ -1,5 +1,6 @@
 """Runs with sources that are not on this machine: what is fetched, kept, removed and refused."""
 
+import socket
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -180,3 +181,30 @@ def test_a_missing_library_is_one_line_with_the_command(
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(UsageError, match=r"gs:// needs gcsfs.*pip install .*gcs"):
         edge_world.ingest(sources=(Source(url="gs://bucket/docs"),))
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "http", "webdav"])
+def test_a_server_that_cannot_be_reached_is_refused(
+    edge_world: World, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setattr(retry, "FIRST_PAUSE_SECONDS", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(PruneRefused, match="nothing was changed"):
+        edge_world.ingest(sources=(Source(url=f"{scheme}://127.0.0.1:{port}/docs"),))
+
+
+def test_a_saved_plan_of_another_content_is_refused(edge_world: World, tmp_path: Path) -> None:
+    def archive(text: str) -> None:
+        with zipfile.ZipFile(tmp_path / "docs.zip", "w") as made:
+            made.writestr("a.md", text)
+
+    sources = (Source(tmp_path / "docs.zip"),)
+    archive("The price is 10.")
+    _, saved = edge_world.run(sources=sources).plan()
+    archive("The price is 20.")
+    run = edge_world.run(sources=sources)
+    run.saved = saved
+    with pytest.raises(UsageError, match="out of date"):
+        run.ingest()

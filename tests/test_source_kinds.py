@@ -75,6 +75,8 @@ class TestWebdav(SourceContract):
 
 
 class TestS3(SourceContract):
+    rounds = 3  # the library takes its time
+
     @pytest.fixture(scope="class")
     @classmethod
     def place(cls) -> Iterator[Place]:
@@ -89,6 +91,7 @@ class TestS3(SourceContract):
             patch.setenv("AWS_ACCESS_KEY_ID", "test")
             patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
             patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            patch.setenv("AWS_MAX_ATTEMPTS", "1")  # with_retries repeats, without pauses
             patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
             client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}")
             client.create_bucket(Bucket="bucket")

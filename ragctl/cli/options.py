@@ -136,18 +136,22 @@ def open_store(
     *,
     read_only: bool = False,
     patience: float | None = None,
+    keep_open: bool = False,
 ) -> "Store":
     """Return the store at `location`, or the default store.
 
     `variables` replaces the environment. `read_only`: the key for reading is enough. `patience`:
-    seconds to wait for an answer; None: the store's default. Raises UsageError.
+    seconds to wait for an answer; None: the store's default. `keep_open`: see stores.open_store.
+    Raises UsageError.
     """
     from ragctl.pipeline import default_store
     from ragctl.stores import open_store as connect
 
     variables = environ() if variables is None else variables
     place = location or default_store(variables)
-    return connect(place, environ=variables, patience=patience, read_only=read_only)
+    return connect(
+        place, environ=variables, patience=patience, read_only=read_only, keep_open=keep_open
+    )
 
 
 @contextmanager

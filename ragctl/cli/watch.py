@@ -75,7 +75,8 @@ def watch(
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)  # of libraries
     with ExitStack() as stack:
-        store = stack.enter_context(closing(open_store(pipeline.store, pipeline.environ)))
+        opened = open_store(pipeline.store, pipeline.environ, keep_open=True)
+        store = stack.enter_context(closing(opened))
         runs = stack.enter_context(closing(_Runs(pipeline, store, quiet=quiet, as_json=as_json)))
         stack.enter_context(_signals(runs))
         Watch(pipeline, runs.run, runs, runs.notify, every * 60).loop()

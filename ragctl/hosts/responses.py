@@ -173,11 +173,12 @@ class ResponseParser:
         )
 
     def _refused(self, status: int, error: ErrorDetails, message: str) -> BackendError:
-        about_text = bool(error.fields & self._rules.text_fields)
+        # vLLM says that the field `input_tokens` is wrong: the message counts for more.
+        refused = self._rules.refuses_text(error)
+        about_text = refused or bool(error.fields & self._rules.text_fields)
         if error.fields and not about_text:
             return BackendError(f"{self._host} refused the request: {message}")
-        certain = about_text or status == 413 or self._rules.refuses_text(error)
-        return Refused(f"refused by {self._host}: {message}", certain)
+        return Refused(f"refused by {self._host}: {message}", about_text or status == 413)
 
     @property
     def _key_label(self) -> str:

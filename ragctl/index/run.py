@@ -187,7 +187,8 @@ class Run:
                         jobs.refresh()
                 if not run_plan.plan.is_empty or self.damage.strays:
                     self._apply(collection, embedder, run_plan, report, budget, pool, jobs)
-                elif collection.unfinished:
+                elif collection.unfinished or (self.session is not None and self.changed is None):
+                    # With a session, so that the small runs after this one find it compacted.
                     self._finish(collection, report)
                 failed = {failure.source for failure in report.failures}
                 report_unrepaired(self.damage, run_plan.plan, report, known=failed.__contains__)

@@ -137,7 +137,7 @@ def _tasks(run_plan: RunPlan) -> dict[str, list[Json]]:
         work.stat.file: [
             work.stat.source_name,
             work.stat.size,
-            work.stat.mtime_ns,
+            work.stat.mtime_ns or work.stat.stamp,  # sources elsewhere may have no times
             work.recipe,
             work.why,
         ]

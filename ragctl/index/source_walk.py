@@ -38,7 +38,8 @@ def walk_source(
 def kind_of(source: Source, pipeline: Pipeline, only: Selection | None = None) -> Kind | None:
     """Return what lists a source; None for a single file. `only`: the paths of a folder to look at.
 
-    Raises UsageError for libraries that are not installed. Sends nothing.
+    Raises UsageError for libraries that are not installed, PruneRefused for a server that cannot be
+    reached.
     """
     limit = pipeline.parsing.max_bytes
     if source.command is not None:

@@ -13,9 +13,8 @@ import os
 import stat
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from ragctl.errors import (
@@ -31,13 +30,9 @@ from ragctl.index.partial import Changed, NamesChanged
 from ragctl.loaders.registry import format_of
 from ragctl.pipeline import Pipeline
 from ragctl.records import Notify
-from ragctl.sources.changes import (
-    LOOK_SECONDS,
-    ChangedPaths,
-    FolderEvents,
-    RestingPaths,
-)
-from ragctl.sources.ignore import IGNORE_FILE
+from ragctl.sources.changes import LOOK_SECONDS, ChangedPaths, RestingPaths
+from ragctl.sources.ignore import GIT_IGNORE_FILE, IGNORE_FILE
+from ragctl.sources.watched import WatchedSources
 
 MAX_BATCH_PATHS = 1_000
 """More changed paths are cheaper in a full run; of so many events the system may lose some."""
@@ -47,7 +42,7 @@ QUIET_SECONDS = 1.0
 """A full run because of events begins when none has come for so long,"""
 MAX_NOISE_SECONDS = 30.0
 """or after so long."""
-FULL_RUN_PAUSE = 5.0
+FULL_RUN_PAUSE = 3.0
 """Such runs are so many times their own duration apart."""
 SECOND_LOOK_SECONDS = 1.0
 """A new folder is looked at again after so long."""
@@ -56,7 +51,7 @@ LOCK_SECONDS = 1.0
 FIRST_RETRY_SECONDS = 10.0
 """Time until the next try after an error; it doubles with each one, up to the period."""
 
-IGNORE_FILES = (IGNORE_FILE, ".gitignore")
+IGNORE_FILES = (IGNORE_FILE, GIT_IGNORE_FILE)
 
 FATAL_AT_FIRST = (UsageError, IdentityMismatch, UnreadableCollection)
 """Errors of the first run that no later run can overcome."""
@@ -78,30 +73,6 @@ class Attempt:
 
 
 @dataclass(slots=True)
-class _Root:
-    """A source. `real`: its folder without links. `identity`: of what is watched; None: nothing."""
-
-    number: int
-    path: Path
-    is_folder: bool
-    real: str = ""
-    identity: tuple[int, ...] | None = None
-    reported: bool = False
-
-    def current(self) -> tuple[int, ...] | None:
-        """Return what tells the folder, or the state of a single file; None if it is missing."""
-        try:
-            status = self.path.stat()
-        except OSError:
-            return None
-        if stat.S_ISDIR(status.st_mode) != self.is_folder:
-            return None
-        if self.is_folder:
-            return status.st_dev, status.st_ino
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-@dataclass(slots=True)
 class Watch:
     """A watcher of the sources of one pipeline.
 
@@ -114,8 +85,7 @@ class Watch:
     stop: StopFlag
     notify: Notify
     every: float
-    _roots: list[_Root] = field(default_factory=list)
-    _events: FolderEvents | None = None
+    _sources: WatchedSources = field(init=False)
     _changed: ChangedPaths = field(default_factory=ChangedPaths)
     _failed: set[str] = field(default_factory=set)  # paths of a batch that is to be tried again
     _retry_at: float = 0.0
@@ -131,17 +101,22 @@ class Watch:
 
     def loop(self) -> None:
         """Watch until `stop` is set. Raises an error of the first run that is for good."""
-        self._roots = [
-            _Root(number, source.path, source.path.is_dir() or source.within is not None)
+        paths = {
+            number: source.path
             for number, source in enumerate(self.pipeline.sources)
             if source.path is not None and not source.is_archive  # others: in full runs
-        ]
+        }
+        self._sources = WatchedSources(paths, self.notify)
         try:
-            self._watch_roots()
+            self._sources.watch()
             self._full_run(first=True)
             while not self.stop.is_set():
                 self._wait()
-                if self._look_at_roots():
+                replaced, files = self._sources.look()
+                for path in files:
+                    self._changed.add(path)
+                if replaced:
+                    self._sources.watch()
                     self._full_at = 0.0
                 elif self._is_full_due():
                     self._full_run()
@@ -151,58 +126,13 @@ class Watch:
                 self._collect(LOOK_SECONDS)
                 self._run_batch(self._changed.take_all())
         finally:
-            if self._events is not None:
-                self._events.close()
-
-    def _watch_roots(self) -> None:
-        """Watch the roots that exist, whatever was watched before."""
-        if self._events is not None:
-            self._events.close()
-            self._events = None
-        for root in self._roots:
-            root.identity = root.current()
-            root.real = os.path.realpath(root.path) if root.is_folder else str(root.path)
-        folders = [Path(r.real) for r in self._roots if r.is_folder and r.identity is not None]
-        if not folders:
-            return
-        try:
-            self._events = FolderEvents(folders)
-        except OSError as error:
-            self.notify(
-                f"the system reports no changes ({error.strerror or error}); "
-                "waiting for the next full run (on Linux raise fs.inotify.max_user_watches)"
-            )
-
-    def _look_at_roots(self) -> bool:
-        """Return whether a full run is due because a root is another one, or has come back."""
-        replaced = False
-        for root in self._roots:
-            current = root.current()
-            if current is None:
-                if not root.reported:
-                    self.notify(f"{root.path}: not found; waiting until it is back")
-                    root.reported = True
-                continue
-            was_missing, root.reported = root.reported, False
-            if current == root.identity and not was_missing:
-                continue
-            if root.is_folder or was_missing:
-                replaced = True
-            else:
-                root.identity = current
-                self._changed.add(root.real)
-        if replaced:
-            self._watch_roots()
-        return replaced
+            self._sources.close()
 
     def _wait(self) -> None:
         """Wait for events, or until there is something to do."""
         until_full = self._full_at - time.monotonic()
         seconds = LOOK_SECONDS if len(self._changed) else TICK_SECONDS
         seconds = max(0.0, min(seconds, until_full))
-        if self._events is None:
-            time.sleep(max(seconds, LOOK_SECONDS))
-            return
         self._collect(seconds)
         while self._new_folders and time.monotonic() >= self._new_folders[0][0]:
             self._changed.add(self._new_folders.pop(0)[1])
@@ -210,16 +140,12 @@ class Watch:
             self._want_full_run()
 
     def _collect(self, seconds: float) -> None:
-        if self._events is not None:
-            for path, added in self._events.wait(seconds):
-                self._note(path, added)
+        for path, added in self._sources.wait(seconds):
+            self._note(path, added)
 
     def _note(self, path: str, added: bool) -> None:
         """Note an event, unless it cannot be about a document."""
-        below = [root.real for root in self._roots if path.startswith(f"{root.real}{os.sep}")]
-        if not below:
-            return
-        *folders, name = Path(path).relative_to(max(below, key=len)).parts
+        *folders, name = self._sources.parts(path)
         if any(folder.startswith(".") for folder in folders):
             return
         if name in IGNORE_FILES:
@@ -313,7 +239,9 @@ class Watch:
         paths: defaultdict[int, set[str]] = defaultdict(set)
         briefly: set[tuple[int, str]] = set()
         for path in (*present, *missing):
-            for number, relative in self._places(path):
+            for number, relative in self._sources.places(path):
+                if number not in self._naming.prefixes:
+                    continue
                 paths[number].add(relative)
                 if path in vanished:
                     briefly.add((number, relative))
@@ -330,15 +258,3 @@ class Watch:
         attempt = self.run(changed)
         self._interrupted = isinstance(attempt.error, Interrupted)
         return attempt
-
-    def _places(self, path: str) -> Iterator[tuple[int, str]]:
-        """Yield each source that a path is in, with the path there; none that is missing."""
-        assert self._naming is not None
-        for root in self._roots:
-            if root.number not in self._naming.prefixes or root.current() is None:
-                continue
-            if root.is_folder and path.startswith(f"{root.real}{os.sep}"):
-                if root.current() == root.identity:
-                    yield root.number, path[len(root.real) + 1 :].replace(os.sep, "/")
-            elif not root.is_folder and path == root.real:
-                yield root.number, root.path.name

@@ -21,7 +21,7 @@ _ROLES = {
 }
 _FURNITURE = frozenset(("nav", "header", "footer", "aside", "search"))
 _MENU = re.compile(
-    r"(?:^|[\s_-])(?:nav|navbar|navigation|menu|main-?menu|breadcrumbs?|side-?bar|pagination|pager"
+    r"(?:^|[\s_-])(?:nav|navbar|navigation|menu|main-?menu|header|breadcrumbs?|side-?bar|pagination|pager"
     r"|skip-?links?|toolbar|footer|social|share)(?:$|[\s_-])",
     re.IGNORECASE,
 )
@@ -89,17 +89,16 @@ def _is_menu(element: Any) -> bool:
 
 
 def _banners(root: Any) -> list[Any]:
-    """Return the elements that ask for consent to cookies: by name or role, with a button."""
+    """Return the elements that ask for consent to cookies: by name, or dialogs with a button."""
     found: list[Any] = []
     taken: set[Any] = set()
     whole = length(body_of(root))
     for element in root.iter("div", "section", "aside", "dialog", "form", "p", "footer"):
         names = " ".join((element.get("class", ""), element.get("id", "")))
         role = element.get("role", "")
+        named = _COOKIE_NAME.search(names) is not None
         if element in taken or not (
-            _COOKIE_NAME.search(names)
-            or role in ("dialog", "alertdialog")
-            or element.tag == "dialog"
+            named or role in ("dialog", "alertdialog") or element.tag == "dialog"
         ):
             continue
         size = length(element)
@@ -107,7 +106,7 @@ def _banners(root: Any) -> list[Any]:
             size <= MAX_BANNER
             and whole > size
             and _COOKIE_TEXT.search("".join(element.itertext()))
-            and next(element.iter("button", "input", "a"), None) is not None
+            and (named or next(element.iter("button", "input", "a"), None) is not None)
             and all(next(element.iter(tag), None) is None for tag in _CONTENT)
         ):
             found.append(element)

@@ -121,7 +121,9 @@ def _write_ruby(element: Any) -> None:
 def _text_before(element: Any) -> str:
     previous = element.getprevious()
     if previous is None:
-        return element.getparent().text or ""
+        parent = element.getparent()
+        inner = not parent.text and parent.tag in ("a", "span") and parent.getparent() is not None
+        return _text_before(parent) if inner else parent.text or ""
     return str(previous.tail or "".join(previous.itertext()))
 
 
@@ -134,8 +136,9 @@ def _write_script(element: Any) -> None:
         replace(element, subscript(before, text))
         return
     names = f"{element.get('class', '')} {element.get('id', '')}"
-    linked = next((a for a in element.iter("a") if a.get("href", "").startswith("#")), None)
-    note = linked is not None or _NOTE_CLASS.search(names) is not None
+    links = [*element.iter("a"), *element.iterancestors("a")]
+    linked = any(link.get("href", "").startswith("#") for link in links)
+    note = linked or _NOTE_CLASS.search(names) is not None
     replace(element, superscript(before, text, note))
 
 

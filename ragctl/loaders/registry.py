@@ -83,7 +83,7 @@ FORMATS = (
     Format("html", 3, load_html, suffixes=_words(".html .htm .xhtml"), engines=("lxml",)),
     Format("pdf", 1, load_pdf, suffixes=(".pdf",), engines=("pypdfium2", "pypdf"), settings=()),
     Format("docx", 3, load_docx, suffixes=(".docx",), engines=("lxml",), settings=()),
-    Format("table", 2, load_table, suffixes=_words(".csv .tsv")),
+    Format("table", 3, load_table, suffixes=_words(".csv .tsv")),
     Format(
         "jsonl",
         2,

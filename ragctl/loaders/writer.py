@@ -70,6 +70,9 @@ class MarkdownWriter:
         width = max(map(len, cells))
         used = [n for n in range(width) if any(n < len(row) and row[n] for row in cells)]
         table = [[row[n] if n < len(row) else "" for n in used] for row in cells]
+        for row in table[1:]:
+            while len(row) > 1 and not row[-1]:  # a wide header over short rows stays small
+                row.pop()
         lines = [f"| {' | '.join(row)} |\n" for row in table]
         lines.insert(1, f"|{' --- |' * len(used)}\n")
         self._begin()

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ragctl.errors import UsageError
-from ragctl.sources.base import Kind
+from ragctl.errors import RagctlError, UsageError
+from ragctl.sources.base import Kind, incomplete, reason_of
 from ragctl.sources.ignore import Rules
 from ragctl.sources.tree import Tree, TreeSource
 
@@ -54,9 +54,16 @@ def _parts(url: str) -> Iterator[tuple[str, str]]:
 def connect(url: str, rules: Rules, limit: int) -> Kind:
     """Return the source at a URL. `limit`: bytes of a file.
 
-    Raises UsageError for a scheme that is not known, or whose libraries are not installed.
+    Raises UsageError for a scheme that is not known, or whose libraries are not installed, and
+    PruneRefused for a server that cannot be reached: some libraries connect at once.
     """
-    return TreeSource(_tree(url), rules, url, limit)
+    try:
+        tree = _tree(url)
+    except RagctlError:
+        raise
+    except Exception as error:
+        raise incomplete(url, f"cannot be reached: {reason_of(error)}") from error
+    return TreeSource(tree, rules, url, limit)
 
 
 def _tree(url: str) -> Tree:

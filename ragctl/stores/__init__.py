@@ -26,12 +26,14 @@ def open_store(
     environ: Mapping[str, str],
     patience: float | None = None,
     read_only: bool = False,
+    keep_open: bool = False,
 ) -> "Store":
     """Return the store at a location: an http(s) URL is a Qdrant server, anything else a folder.
 
     Nothing is contacted yet. `environ` may hold the server's key (RAGCTL_QDRANT_API_KEY, else
     QDRANT_API_KEY), the certificates of an https connection, and RAGCTL_LEASE_SECONDS (a run on
     another host is dead after so long without a heartbeat).
+    `keep_open`: what is opened stays open while it is idle, until another process waits for it.
     `patience`: seconds to wait for an answer, or for another process; None: the store's
     default. `read_only`: nothing will be written; RAGCTL_QDRANT_SEARCH_KEY is used if it is set.
     Raises UsageError for an invalid location, key, certificate or lease.
@@ -66,7 +68,9 @@ def open_store(
     from ragctl.stores.edge import EdgeStore
 
     folder = Path(location).expanduser()
-    return EdgeStore(folder) if patience is None else EdgeStore(folder, patience=patience)
+    if patience is None:
+        return EdgeStore(folder, keep_open=keep_open)
+    return EdgeStore(folder, patience=patience, keep_open=keep_open)
 
 
 def _lease_seconds(environ: Mapping[str, str]) -> float | None:

@@ -41,12 +41,19 @@ SHARD_PATIENCE_SECONDS = 60.0
 
 
 class EdgeStore:
-    """Collections in a folder of this machine. `patience`: seconds to wait for a shard."""
+    """Collections in a folder of this machine.
 
-    def __init__(self, root: Path, *, patience: float = SHARD_PATIENCE_SECONDS) -> None:
+    `patience`: seconds to wait for a shard. `keep_open`: shards stay open while they are idle,
+    until another process waits for them.
+    """
+
+    def __init__(
+        self, root: Path, *, patience: float = SHARD_PATIENCE_SECONDS, keep_open: bool = False
+    ) -> None:
         self._layout = Layout(root)
         self._space = DiskSpace(root)
         self._patience = patience
+        self._keep_open = keep_open
         self._opened: set[str] = set()
         self.location = str(root)
 
@@ -275,6 +282,7 @@ class EdgeStore:
             advice=how_to_recover(name),
             root=self._layout.root,
             read_only=self._layout.may_only_be_read(name, number),
+            keep_open=self._keep_open,
         )
 
     def _shard_lock(self, name: str, number: int) -> AbstractContextManager[None]:

@@ -120,7 +120,15 @@ def _shard(given: dict[str, Any]) -> _Shard:
     from ragctl.stores.edge_shard import SharedShard
 
     space = DiskSpace(Path(given["root"]))
-    return SharedShard(folder, made, lock, what, patience=patience, space=space)
+    return SharedShard(
+        folder,
+        made,
+        lock,
+        what,
+        patience=patience,
+        space=space,
+        keep_open=given["keep_open"],
+    )
 
 
 def _answer(answers: IO[bytes], operation: Callable[[], Any]) -> None:

@@ -62,11 +62,13 @@ class ShardProcess:
         advice: str = "",
         root: Path | None = None,
         read_only: bool = False,
+        keep_open: bool = False,
     ) -> None:
         """Take a generation's folder and id, its lock file, and what it is, for messages.
 
         `patience`: seconds to wait for another process's turn. `advice`: what to do about damage.
         `root`: of the store, whose reserve is used on a full disk. `read_only`: read a copy.
+        `keep_open`: keep the shard open while it is idle, until another process waits for it.
         """
         self._settings = {
             "folder": str(folder),
@@ -76,6 +78,7 @@ class ShardProcess:
             "patience": patience,
             "root": str(root or folder),
             "read_only": read_only,
+            "keep_open": keep_open,
         }
         self._folder = folder
         self._what = what

@@ -30,6 +30,7 @@ class SharedShard:
     """The shard of a generation, which several processes use in turn.
 
     `folder`: the generation's. `creation_id`: of the generation; another one may take its place.
+    `keep_open`: stay open while idle, until another process waits for it.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class SharedShard:
         *,
         patience: float,
         space: DiskSpace,
+        keep_open: bool = False,
     ) -> None:
         self._space = space
+        self._keep_open = keep_open
         self._generation = folder
         self._creation_id = creation_id
         self._folder = folder / SHARD
@@ -83,8 +86,11 @@ class SharedShard:
 
     def idle(self) -> None:
         """Release the shard if another process waits for it, or after IDLE_SECONDS."""
-        if time.monotonic() - self._last_use > IDLE_SECONDS or self._is_wanted():
+        is_idle = time.monotonic() - self._last_use > IDLE_SECONDS
+        if self._is_wanted() or (is_idle and not self._keep_open):
             self._close()
+        elif is_idle:
+            self.end()
 
     def _is_wanted(self) -> bool:
         """Return whether another process waits for the shard, and this one has had its turn."""

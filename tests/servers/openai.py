@@ -57,6 +57,7 @@ class _Host:
     fields: tuple[str, ...] = ("user",)
     location: tuple[str, ...] = ("body",)  # before a field that a validation error names
     next_to: str = ""  # the API that the server has beside /v1
+    any_name: bool = False  # infinity: answers to any name with its one model; takes empty texts
 
 
 def _listed(*sizes: int) -> Callable[[str, int], bool]:
@@ -90,7 +91,9 @@ HOSTS = {
     "router": _Host(encodings=()),
     "tei-openai": _Host(lambda model, dim: True, texts=32, style="tei", next_to="tei"),
     "vllm": _Host(next_to="vllm"),
-    "infinity": _Host(style="fastapi", unit=False, path="/embeddings", location=("body", "text")),
+    "infinity": _Host(
+        style="fastapi", unit=False, path="/embeddings", location=("body", "text"), any_name=True
+    ),
     "llama.cpp": _Host(drops=True, encodings=(), next_to="llama.cpp"),
 }
 
@@ -180,9 +183,9 @@ class OpenAIServer(EmbeddingServer):
 
     def parse(self, body: Any) -> Job:
         name = str(body.get("model"))
-        if self.like.style == "tei":
-            name = self.runs
         found = _found(name)
+        if self.like.style == "tei" or (self.like.any_name and not found):
+            name, found = self.runs, _found(self.runs)
         if not found:
             raise Refusal(404, f"The model {name} does not exist", "model_not_found")
         model = MODELS[found]
@@ -223,13 +226,17 @@ class OpenAIServer(EmbeddingServer):
         given = [given] if isinstance(given, str) else given
         if not isinstance(given, list) or not given or len(given) > self.like.texts:
             raise self._invalid(f"input must be 1 to {self.like.texts} texts", "input")
-        if not all(isinstance(text, str) and text for text in given):
+        if not all(isinstance(text, str) and (text or self.like.any_name) for text in given):
             raise self._invalid("input cannot be an empty string", "input")
         texts = [model.detect_side(text) for text in given]
         # The real API gives neither a code nor the parameter for this error.
         too_long = Refusal(400, f"This model's maximum context length is {model.context} tokens")
         if self.like is HOSTS["llama.cpp"]:
-            too_long = Refusal(500, "input (9 tokens) is too large to process. increase -ub")
+            # Its physical batch (-ub) is twice its context here.
+            if any(tokens(text.text) > 2 * (self.context or model.context) for text in texts):
+                raise Refusal(500, "input (9 tokens) is too large to process. increase -ub")
+            message = "input (7 tokens) is larger than the max context size (6 tokens). skipping"
+            too_long = Refusal(400, message, "exceed_context_size_error")
         self.check_length(texts, model.context, too_long)
         if self.like.tokens and sum(len(text) // 4 for text in given) > self.like.tokens:
             raise Refusal(400, f"max {self.like.tokens} tokens per request")

@@ -30,7 +30,9 @@ class OpenAI(RestWire):
 
     has_encodings = True
     error_rules = ErrorRules(
-        text_codes=frozenset({"context_length_exceeded", "string_above_max_length"}),
+        text_codes=frozenset(
+            {"context_length_exceeded", "string_above_max_length", "exceed_context_size_error"}
+        ),
         fatal_codes=frozenset({"insufficient_quota", "model_not_found", "budget_exceeded"}),
         # LiteLLM, if it has no database of keys and the key is not its master key.
         key_phrases=frozenset({"no connected db"}),
