@@ -154,6 +154,7 @@ def test_a_passage_is_an_excerpt_too(environ: dict[str, str], columns: int, rows
     shown = search(environ, "pump", "--expand", "document", columns=columns, rows=rows)
     assert shown.scrolled == []
     assert re.search(r"chunks 1-(\d) of \1", shown.text)
+    assert "--full prints them whole" in shown.text
 
 
 # The text

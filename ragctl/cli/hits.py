@@ -21,6 +21,7 @@ MAX_TEXT_LINES = 4  # of a hit
 MAX_TITLE_LINES = 8  # of a hit whose name and heading are wider than the terminal
 PROMPT_LINES = 2  # left free below
 MIN_ROWS_WITH_LEGEND = 20
+EXCERPTS = "excerpts of the passages: --full prints them whole"
 RANK_SCORES = "scores reflect ranks in both searches, not similarity"
 INDENT = 3
 FIRST_WIDE = "\u2e80"  # Chinese, Japanese and Korean, which have a colon of their own

@@ -143,10 +143,15 @@ def search(
             }
         )
         return 0
-    whole = full or options.context or options.expand is not None  # asked for more than excerpts
-    if console.is_terminal() and not whole and outcome:
+    if console.is_terminal() and not full and outcome:
         by_rank = options.mode == "hybrid" and options.fusion == "rrf" and options.rerank is None
-        hits.print_excerpts(outcome, question, (hits.RANK_SCORES if by_rank else "", note))
+        widened = options.context or options.expand is not None
+        notes = (
+            hits.EXCERPTS if widened else "",
+            hits.RANK_SCORES if by_rank else "",
+            note,
+        )
+        hits.print_excerpts(outcome, question, notes)
         return 0
     if outcome:
         hits.print_full(outcome, question)

@@ -62,7 +62,7 @@ class EdgeCollection:
         self._lock = lock
         self._space = space
         self._unsealed_bytes = 0  # written since the last seal, estimated
-        self._finished = False  # an earlier run that used this object
+        self._finished = False  # by an earlier run that used this object
         self._joining_works = True  # until it fails
 
     def apply(self, batch: Batch) -> None:
@@ -77,17 +77,21 @@ class EdgeCollection:
         if self._unsealed_bytes >= segments.SEAL_BYTES:
             self._seal(segments.MAX_SMALL_SEGMENTS)
 
-    def _seal(self, max_small: int) -> None:
-        """Seal what was written; join segments if more than `max_small` are not joined."""
+    def _seal(self, max_small: int) -> bool:
+        """Seal what was written; join segments if more than `max_small` are not joined.
+
+        Return whether that was done as far as possible; not when the disk is nearly full.
+        """
         if self._space.is_short:
             self._process.call("flush")
-            return
+            return False
         segment_count, points = self._process.call("seal")
         self._unsealed_bytes = 0
         too_many = segment_count > segments.joined(points, self.settings) + max_small
         has_space = self._space.free > MIN_FREE_BYTES + segments.JOIN_FREE_BYTES
         if too_many and has_space and self._joining_works:
             self._join()
+        return has_space or not too_many
 
     def _join(self) -> None:
         """Join sealed segments. After a failure or a timeout the shard keeps small segments."""
@@ -194,8 +198,7 @@ class EdgeCollection:
         """See Collection.finish."""
         if self._finished and self._unsealed_bytes < segments.SEAL_BYTES * segments.MIN_SEALED:
             return  # the engine's process makes it durable as soon as it is idle
-        self._seal(segments.MAX_SMALL_SEGMENTS_AT_END)
-        self._finished = True
+        self._finished = self._seal(segments.MAX_SMALL_SEGMENTS_AT_END)
         self._space.restore_reserve()
         if not self._space.is_short:
             with writing(self._folder):
