@@ -89,7 +89,7 @@ def test_a_run_submits_and_a_later_one_collects(world: BatchWorld) -> None:
     collected = world.batch()
     assert counts(collected) == {"added": 3}
     assert (collected.chunks.embedded, collected.waiting.jobs) == (9, 0)
-    assert world.sources() == {"0.md": 3, "1.md": 3, "2.md": 3}
+    assert world.sources() == {"docs/0.md": 3, "docs/1.md": 3, "docs/2.md": 3}
     assert world.notes() == []
     assert world.host.files == {}  # nothing of the user's stays at the host
     assert counts(world.batch()) == {"unchanged": 3}
@@ -149,7 +149,7 @@ def test_a_document_that_changes_while_it_waits_submits_only_its_new_texts(
     assert len(world.host.submitted) == 10
     world.host.work()
     assert counts(world.batch()) == {"added": 3}
-    assert world.sources() == {"0.md": 3, "1.md": 3, "2.md": 3}
+    assert world.sources() == {"docs/0.md": 3, "docs/1.md": 3, "docs/2.md": 3}
     assert world.once()
     assert world.notes() == []
 
@@ -185,7 +185,7 @@ def test_a_failed_text_fails_its_document_with_the_host_s_message(world: BatchWo
     report = world.batch()
     assert counts(report) == {"added": 3, "failed": 1}
     (failure,) = report.failures
-    assert failure.source == "bad.md"
+    assert failure.source == "docs/bad.md"
     assert "a text contains forbidden" in failure.error
     assert "characters " in failure.error
     # Its other texts are paid for. When the bad one is gone, nothing but the new text is sent.
@@ -223,7 +223,7 @@ def test_a_job_that_ended_early_keeps_its_results_and_the_rest_is_sent_again(
     assert 0 < sent_again < 9
     world.host.work()
     world.batch()
-    assert world.sources() == {"0.md": 3, "1.md": 3, "2.md": 3}
+    assert world.sources() == {"docs/0.md": 3, "docs/1.md": 3, "docs/2.md": 3}
     assert len(world.host.submitted) == 9 + sent_again
 
 
@@ -396,7 +396,7 @@ def test_a_text_that_would_be_cut_silently_is_not_submitted(world: BatchWorld) -
         embedding = Embedding("mistral-embed", None, (backend,), batch=True)
         report = world.batch(embedding=embedding, chunk_size=6_000)
         (failure,) = report.failures
-        assert failure.source == "long.md"
+        assert failure.source == "docs/long.md"
         assert "would truncate the text without a message" in failure.error
         assert len(host.submitted) == 3
         report = world.batch(

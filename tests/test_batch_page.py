@@ -67,7 +67,9 @@ def test_the_commands_of_the_page_do_what_it_says(tmp_path: Path, commands: list
         assert (job["remote"], job["texts"]) == (*host.jobs, len(host.submitted))
         shown = run(commands[planned])
         assert "3 documents waiting for 1 batch job" in shown
-        assert len(re.findall(r"added: \d.md: a new file; \d+ chunks? waiting", shown)) == 3
+        assert (
+            len(re.findall(r"added: handbook/\d.md: a new file; \d+ chunks? waiting", shown)) == 3
+        )
         assert run(commands[submitted], "--quiet") == "", "cron sends no mail while texts wait"
 
         host.work()

@@ -21,6 +21,8 @@ from ragctl.errors import UsageError
 from ragctl.text import counted, one_line, without_controls
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from ragctl.catalog.listing import Listing
     from ragctl.records import Json
 
@@ -31,6 +33,11 @@ PipelineRows = Annotated[
         "--pipeline", "-p", metavar="FILE", help="Include the rows of this pipeline file."
     ),
 ]
+TERMINAL_COLUMNS = {
+    "model": ("dimensions", "$/M tokens", "backends"),
+    "backend": ("wire", "key", "models"),
+}
+"""The columns beside the name on a terminal. A pipe gets all of them."""
 LABEL_WIDTH = 14  # characters before the value when one row is shown
 
 
@@ -149,21 +156,36 @@ def _print(table: "Listing", as_markdown: bool) -> None:
 
 
 def _print_rich(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print names on the left and all other cells as running text: the columns are too many."""
+    """Print one line for each row, with the most important columns."""
     from rich.table import Table
+
+    shown = [0, *(columns.index(name) for name in TERMINAL_COLUMNS[columns[0]])]
+    cells = [[_in_short(columns[at], row[at]) for at in shown] for row in rows]
+    widths = [
+        max(len(columns[at]), *(line[place].cell_len for line in cells))
+        for place, at in enumerate(shown[:-1])
+    ]
+    room = max(console.width() - sum(width + 2 for width in widths), 1)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for place, at in enumerate(shown):
+        table.add_column(columns[at], style="bold cyan" if place == 0 else None, no_wrap=True)
+    for line in cells:
+        line[-1].truncate(room, overflow="ellipsis")
+        table.add_row(*line)
+    console.out().print(table)
+    console.out().print(f"ragctl {columns[0]}s NAME shows everything about one", style="dim")
+
+
+def _in_short(column: str, cell: str) -> "Text":
+    """Return a cell without the list of dimensions, and with the first of several backends."""
     from rich.text import Text
 
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold cyan", no_wrap=True)
-    table.add_column()
-    for name, *cells in rows:
-        details = Text()
-        for column, cell in zip(columns[1:], cells, strict=True):
-            if cell:
-                separator = " · " if details else ""
-                details.append(f"{separator}{column} ", "dim").append(cell)
-        table.add_row(Text(name), details)
-    console.out().print(table)
+    if column == "dimensions":
+        cell = cell.partition(" ")[0]
+    elif column == "backends":
+        first, *others = cell.split(", ")
+        cell = f"{first} +{len(others)}" if others else first
+    return Text(cell)
 
 
 def _print_model(catalog: Catalog, model: Model) -> None:

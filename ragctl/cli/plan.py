@@ -157,7 +157,8 @@ def _row(change: "Change") -> str:
     )
     reused = f"; {counted(change.reused, 'chunk')} reused" if change.reused else ""
     waiting = f"; {counted(change.waiting, 'chunk')} waiting" if change.waiting else ""
-    return f"{change.what}: {change.source}: {change.why}{effort}{reused}{waiting}"
+    what = "unchanged" if change.what == "restamped" else change.what
+    return f"{what}: {change.source}: {change.why}{effort}{reused}{waiting}"
 
 
 def failures(

@@ -119,7 +119,13 @@ class DryRun:
     def _unchanged(self, document: UnchangedDocument, work: WorkItem) -> None:
         self._report.documents.unchanged += 1
         if work.why == "changed":
-            self._changes.append(Change(document.source, "restamped", "its file has another time"))
+            self._changes.append(
+                Change(
+                    document.source,
+                    "restamped",
+                    "its file has another time, its content is the same",
+                )
+            )
 
     def _document(self, document: PreparedDocument, work: WorkItem) -> None:
         for warning in document.warnings:
