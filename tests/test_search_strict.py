@@ -103,7 +103,7 @@ def test_filters_work_in_strict_mode(indexed: World, where: str, names: str | No
     with searcher(indexed) as found:
         if names is None:
             with (
-                pytest.warns(UserWarning, match="none is not declared"),
+                pytest.warns(UserWarning, match="the filter on .none. reads"),
                 pytest.raises(StoreError, match=r"Index required but not found for .meta\.none"),
             ):
                 found.search("valve report", where=where)

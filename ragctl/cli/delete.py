@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_ASKED = 3
 """Documents that a question names."""
-SIMILARITY = 0.75
+SIMILARITY = 0.7
 """Of a name that is suggested for an unknown one, from 0 to 1."""
 
 

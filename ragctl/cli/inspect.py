@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ragctl.records import Json
     from ragctl.stores.base import Collection, Store
 
-SIMILARITY = 0.75
+SIMILARITY = 0.7
 """Of names that are suggested for an unknown one, from 0 to 1."""
 
 _LIST_PATIENCE_SECONDS = 10.0  # for each collection: a broken one must not hold up the list

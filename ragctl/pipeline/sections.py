@@ -7,7 +7,7 @@ To add a key, add a field; see keys.py.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -204,7 +204,7 @@ class Source:
     )
     within: str | None = None
     url: str | None = None
-    base: Path = Path()
+    base: Path = field(default=Path(), compare=False)
     meta: Mapping[str, Json] = key(
         "meta",
         "scalars",
