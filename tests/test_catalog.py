@@ -228,7 +228,7 @@ def test_rows_are_loaded() -> None:
     assert (host.base_url, host.key_required, host.encoding) == (
         "https://host.test/v1",
         True,
-        "unset",
+        "probe",
     )
     check_every_row(Catalog({"m": model}, {"p": host}))
 

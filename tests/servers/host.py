@@ -304,12 +304,16 @@ class _Handler(BaseHTTPRequestHandler):
                 return False
             host.authorize(self.headers.get(host.key_header))
         except Refusal as refusal:
+            self._note_asked(host, body)
             self._refuse(host, refusal, Fault())
         else:
+            self._note_asked(host, body)
             self._send(200, json.dumps(answer).encode(), Fault())
-        with host.lock:
-            host.asked.append(Received(self.path, dict(self.headers.items()), body))
         return True
+
+    def _note_asked(self, host: EmbeddingServer, body: Any) -> None:
+        with host.lock:  # before the answer, after which a test may look
+            host.asked.append(Received(self.path, dict(self.headers.items()), body))
 
     def _refuse(self, host: EmbeddingServer, refusal: Refusal, fault: Fault) -> None:
         kind = host.error_type(refusal)
