@@ -9,7 +9,7 @@ from typer.core import TyperCommand
 
 from ragctl.cli.commands import COMMANDS, load_command
 from ragctl.cli.main import app, common
-from ragctl.cli.values import Command, Group
+from ragctl.cli.values import _BOUNDS, Command, Group
 
 VALUES: list[Any] = [None, "", "words", "5", "1.5", "-", "yes", True, False, 3, 0.5, [], (), ["a"]]
 VALUES += [("a", "b"), ["", "x"], ["5"]]
@@ -30,6 +30,10 @@ def in_plain_words(error: str, value: Any) -> str:
     for kind, words in (("integer", "whole number"), ("number", "number")):
         if error.startswith(f"Input should be a valid {kind}, unable to parse"):
             return f"{value!r} is not a {words}"
+    for typer_says, we_say in _BOUNDS.items():
+        bound = f"Input should be {typer_says} "
+        if error.startswith(bound):
+            return f"{value} is {we_say} {error.removeprefix(bound)}"
     return error
 
 
