@@ -165,7 +165,7 @@ def test_texts_beyond_the_context_that_a_row_calls_refused(other: Reference) -> 
     assert "one of more than 256 tokens" in text
     assert 'Set truncation = "cuts"' in text
     assert by_status(wanted, "fail") == {}
-    # What the server says about itself is enough for a run to be safe.
+    # A run is safe with what the server states about itself.
     assert by_status(certified_with(Faults(cuts=True), [other], tokenizes=True), "fail") == {}
 
 

@@ -54,7 +54,7 @@ def test_the_state_of_some_documents_is_that_of_all(world: World) -> None:
         one = read_documents(collection, [f"{name}/b/c.md"])
         assert one.documents == {f"{name}/b/c.md": whole.documents[f"{name}/b/c.md"]}
         assert one.sizes() == whole.sizes()
-        # A document that a killed run has begun to remove.
+        # A killed run had begun to remove this document.
         first = next(p for p in collection.scroll() if p.payload["source"] == f"{name}/b/c.md")
         with collection.lock():
             collection.apply(Batch(deletes=[first.id]))

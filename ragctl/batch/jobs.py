@@ -195,7 +195,7 @@ class Jobs:
         return known | {each for each in hashes if self.pending(each)}
 
     def results(self, hashes: Values[str]) -> dict[str, Vectors | str]:
-        """Return the vector or the host's error of each text hash, as far as a job has it.
+        """Return the vector, or the host's error, of each text hash that a job has an answer for.
 
         Raises IdentityMismatch if another model made the vectors of a job.
         """

@@ -44,7 +44,7 @@ class TrialSettings:
 
 
 class Trial:
-    """Tests a backend step by step until a step fails. For a single use."""
+    """Tests a backend step by step until a step fails. Use an instance once."""
 
     def __init__(self, settings: TrialSettings, name: str, config: BackendConfig) -> None:
         self._settings = settings

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ragctl.cli import completion, console
+from ragctl.cli.inspect import SIMILARITY
 from ragctl.cli.options import AsJson, CollectionName, StoreLocation, open_store, opened
 from ragctl.errors import StoreError, UnreadableCollection, UsageError
 from ragctl.stores import is_server
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 MAX_ASKED = 3
 """Documents that a question names."""
-SIMILARITY = 0.7
-"""Of a name that is suggested for an unknown one, from 0 to 1."""
 
 
 def delete(

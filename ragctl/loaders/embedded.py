@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 MIN_RUN_CHARACTERS = 256  # of base64 in one line
 MIN_BLOCK_LINES = 4  # of base64, all of one length; a last line may be shorter
-MIN_TEXT_URI_CHARACTERS = 200  # a shorter data URI of text is an example that a reader can read
+MIN_TEXT_URI_CHARACTERS = 200  # shorter data URIs of text are kept: they are examples
 # Shares of base64 of random bytes are 0.41, 0.41 and 0.16. Words, paths and hexadecimal numbers
 # lack one of the three.
 MIN_LETTER_SHARE = 0.12  # of upper-case letters, and of lower-case letters

@@ -20,7 +20,7 @@ from ragctl.records import Notify
 
 
 class ReferenceTrial(Trial):
-    """Asks a backend for the canary texts, to compare another one with it. For a single use."""
+    """Asks a backend for the canary texts, to compare another one with it. Use an instance once."""
 
     reference: Reference | None = None
 
@@ -37,7 +37,7 @@ class ReferenceTrial(Trial):
 
 
 class Certification(Trial):
-    """Tests every property of a backend. For a single use."""
+    """Tests every property of a backend. Use an instance once."""
 
     def __init__(
         self,
